@@ -1,0 +1,54 @@
+"""From a violated constraint to a refusal that a person understands.
+
+Tables say in ``info`` of a constraint or unique index what its violation means to a person:
+
+    UniqueConstraint("user_id", "name", info=explained("name", "You already have a category of that name."))
+"""
+
+import re
+from functools import cache
+
+import sqlalchemy as sa
+
+from repositories.kit.errors import Conflict, Refusal, ValidationError
+from repositories.kit.table import metadata
+
+
+def explained(field: str, message: str) -> dict[str, str]:
+    """The ``info`` of a constraint: the field it is about and what to tell the person."""
+    return {"field": field, "message": message}
+
+
+@cache
+def _explanations() -> dict[str, tuple[str, str]]:
+    """By constraint name and, for SQLite, which names columns instead, by ``table.column, table.column``."""
+    found = {}
+    for table in metadata.tables.values():
+        unique = [c for c in table.constraints if isinstance(c, sa.UniqueConstraint)]
+        for constraint in (*unique, *table.indexes):
+            if "message" in constraint.info:
+                explanation = (constraint.info["field"], constraint.info["message"])
+                found[str(constraint.name)] = explanation
+                found[", ".join(f"{table.name}.{made.name}" for made in constraint.columns)] = explanation
+    return found
+
+
+def refusal_of(constraint: str | None) -> Refusal:
+    """What to answer when ``constraint`` is violated: Conflict for uniqueness and references, else ValidationError."""
+    name = constraint or ""
+    if name in _explanations():
+        field, message = _explanations()[name]
+        return Conflict(message, path=(field,))
+    if name.startswith("ck_"):
+        return ValidationError("A value is outside what is allowed.", path=_checked_field(name))
+    if name.startswith("uq_") or name.startswith("pk_") or "." in name:
+        return Conflict("There is already one like this.", path=("id",) if name.startswith("pk_") else ())
+    return Conflict("This refers to something that does not exist, or something else still refers to it.")
+
+
+def _checked_field(name: str) -> tuple[str, ...]:
+    for table in metadata.tables.values():
+        field = re.fullmatch(rf"ck_{table.name}_(\w+)_(?:length|range|shape|choice)", name)
+        if field:
+            return (field[1],)
+    return ()

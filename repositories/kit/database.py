@@ -1,0 +1,206 @@
+"""The seam to the database: repositories run statements through :class:`Read` and :class:`Write`, and nothing else.
+
+What is below (kit/postgresql.py, kit/sqlite.py) may be replaced without touching a domain.
+
+- A **snapshot** serves the reads of one request: one connection, taken at the first statement, in one read-only transaction that
+  sees a single state of the database, used by one statement at a time, and given back before the answer is encoded.
+- A **transaction** serves one unit of work.
+
+Both begin by telling the database who the viewer is, so that its policies apply to every statement.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from repositories.kit.errors import Forbidden, ServiceUnavailable
+from repositories.kit.statements import Compiled, Engine, Statement
+from repositories.kit.viewer import Viewer
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOptions:
+    """Where the database is and how it is used; times are seconds.
+
+    ``url`` is ``postgresql://…``, or None for the SQLite file at ``sqlite_path``. ``service_url`` is the login for service
+    work, by default the same. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot keep between transactions.
+    """
+
+    url: str | None = None
+    service_url: str | None = None
+    sqlite_path: Path = Path("var/siso.sqlite3")
+    pool_size: int = 10
+    pool_timeout: float = 10.0
+    connect_timeout: float = 5.0
+    statement_timeout: float = 15.0
+    pgbouncer: bool = False
+
+
+class Read(ABC):
+    """A connection to read with. Values are passed by the names of the statement's parameters."""
+
+    engine: Engine
+
+    @abstractmethod
+    async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
+        """The records of one statement; driver errors arrive mapped (kit/errors.py)."""
+
+    async def rows(self, statement: Statement[R], /, **values: Any) -> list[R]:
+        """All rows."""
+        compiled = statement.compiled(self.engine)
+        if self.engine is Engine.SQLITE:
+            values |= self.viewer_values
+        records = await self.fetch(compiled, compiled.bind(values))
+        if compiled.checked and not all(record[-1] for record in records):
+            raise Forbidden
+        return [compiled.make(record) for record in records]
+
+    async def row(self, statement: Statement[R], /, **values: Any) -> R | None:
+        """The only row, or None."""
+        found = await self.rows(statement, **values)
+        return found[0] if found else None
+
+    async def one(self, statement: Statement[R], /, **values: Any) -> R:
+        """The row of a statement that always has one, such as a count."""
+        return (await self.rows(statement, **values))[0]
+
+    viewer: Viewer
+    viewer_values: dict[str, object]
+
+
+class Write(Read):
+    """A connection in a transaction that writes."""
+
+    @abstractmethod
+    async def command(self, text: str) -> None:
+        """Runs a statement without parameters or rows, such as SAVEPOINT."""
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What fails inside is undone, what came before stays."""
+        self._depth += 1
+        name = f"s{self._depth}"
+        await self.command(f"SAVEPOINT {name}")
+        try:
+            yield
+        except BaseException:
+            await self.command(f"ROLLBACK TO SAVEPOINT {name}")
+            await self.command(f"RELEASE SAVEPOINT {name}")
+            raise
+        else:
+            await self.command(f"RELEASE SAVEPOINT {name}")
+        finally:
+            self._depth -= 1
+
+    _depth = 0
+
+
+class Snapshot(Read):
+    """The reads of one request. Opens itself at the first statement; :meth:`close` ends it for good.
+
+    A statement that fails ends the database's transaction; the next one opens another, so that one failing field does not
+    take the others with it.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self._turn = asyncio.Lock()
+        self._is_open = False
+        self._is_closed = False
+
+    async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
+        """The records of one statement, when its turn comes."""
+        async with self._turn:
+            if self._is_closed:
+                raise ServiceUnavailable("The request ended before this could be read.")
+            if not self._is_open:
+                await self.begin()
+                self._is_open = True
+            try:
+                return await self.run(compiled.text, arguments)
+            except BaseException:
+                self._is_open = False
+                await self.end()
+                raise
+
+    async def close(self) -> None:
+        """Gives the connection back, after the statement that is running."""
+        async with self._turn:
+            self._is_closed = True
+            if self._is_open:
+                self._is_open = False
+                await self.end()
+
+    @abstractmethod
+    async def begin(self) -> None:
+        """Takes a connection and opens the transaction."""
+
+    @abstractmethod
+    async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
+        """One statement on the open connection."""
+
+    @abstractmethod
+    async def end(self) -> None:
+        """Ends the transaction and gives the connection back, also when the request is being cancelled."""
+
+
+@dataclass(slots=True)
+class PoolState:
+    """How many connections are open and how many of them are in use."""
+
+    size: int
+    used: int
+
+
+class Database(ABC):
+    """An engine with its connections."""
+
+    name: str
+    listeners: list[Callable[[str], None]]
+    """Called with the text of every statement, for counting and tracing."""
+
+    def __init__(self, options: DatabaseOptions) -> None:
+        self.options = options
+        self.listeners = []
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Opens the pool; raises ServiceUnavailable if the database cannot be reached."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Closes all connections, after those in use are given back."""
+
+    @abstractmethod
+    def snapshot(self, viewer: Viewer) -> Snapshot:
+        """A snapshot for one request; nothing is opened yet."""
+
+    @abstractmethod
+    def transaction(self, viewer: Viewer) -> AbstractAsyncContextManager[Write]:
+        """A transaction that commits at the end of the block and rolls back on any error."""
+
+    @abstractmethod
+    def pool_state(self) -> PoolState:
+        """For health and for tests that look for leaks."""
+
+    def said(self, text: str) -> None:
+        """Tells the listeners of a statement."""
+        for listener in self.listeners:
+            listener(text)
+
+
+def open_database(options: DatabaseOptions) -> Database:
+    """The database that ``options`` name; call :meth:`Database.connect` before use."""
+    if options.url:
+        from repositories.kit.postgresql import PostgresDatabase  # noqa: PLC0415 (only the driver that is used is loaded)
+
+        return PostgresDatabase(options)
+    from repositories.kit.sqlite import SqliteDatabase  # noqa: PLC0415
+
+    return SqliteDatabase(options)

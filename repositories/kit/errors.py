@@ -1,0 +1,179 @@
+"""What can go wrong, as one tree.
+
+    GatewayError
+    ├── Refusal                what the person can put right; a mutation reports it in ``userErrors``
+    │   ├── ValidationError    VALIDATION_ERROR     400
+    │   ├── NotFound           NOT_FOUND            404   also for rows the viewer may not see
+    │   ├── Conflict           CONFLICT             409
+    │   ├── StaleVersion       STALE_VERSION        409   carries the current row
+    │   └── Refusals           several of the above at once
+    ├── Denial                 who may not ask at all
+    │   ├── Unauthenticated    UNAUTHENTICATED      401
+    │   └── Forbidden          FORBIDDEN            403
+    ├── RateLimited            RATE_LIMITED         429
+    ├── QueryTooComplex        QUERY_TOO_COMPLEX    400
+    ├── Timeout                TIMEOUT              504
+    └── ServiceUnavailable     SERVICE_UNAVAILABLE  503
+
+Messages are written for the person who reads them: they say what to do and never carry SQL, driver text or another
+person's data. Whatever is in no class is answered as INTERNAL_SERVER_ERROR with an id that stands in the log.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+Path = tuple[str | int, ...]
+
+
+class GatewayError(Exception):
+    """Base of the tree. ``code`` goes to the client in ``extensions.code``, ``status`` to HTTP."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Refusal(GatewayError):
+    """A refusal that names the place in the input it is about.
+
+    ``path`` holds Python attribute names and list indexes, e.g. ``("tasks", 2, "category_id")``;
+    the schema's floor spells it in the contract's names.
+    """
+
+    def __init__(self, message: str, *, path: Path = ()) -> None:
+        super().__init__(message)
+        self.path = path
+
+    @property
+    def parts(self) -> tuple["Refusal", ...]:
+        """The single refusals that this one consists of."""
+        return (self,)
+
+    def at(self, *prefix: str | int) -> "Refusal":
+        """The same refusal, for an input that is nested under ``prefix``."""
+        self.path = (*prefix, *self.path)
+        return self
+
+
+class ValidationError(Refusal):
+    """An input, argument or cursor that cannot be used."""
+
+    code = "VALIDATION_ERROR"
+    status = 400
+
+
+class NotFound(Refusal):
+    """No such row, or one the viewer may not see: the two must look the same."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+    @classmethod
+    def of(cls, what: str, *, path: Path = ("id",)) -> "NotFound":
+        """The one wording for a missing ``what``, so that absence and secrecy cannot be told apart."""
+        return cls(f"There is no such {what}.", path=path)
+
+
+class Conflict(Refusal):
+    """A change that contradicts what is there, such as a name that is taken."""
+
+    code = "CONFLICT"
+    status = 409
+
+
+class StaleVersion(Refusal):
+    """The row was changed by somebody else since it was read; ``current`` is the row as it is now."""
+
+    code = "STALE_VERSION"
+    status = 409
+
+    def __init__(self, current: object, *, path: Path = ("version",)) -> None:
+        super().__init__(
+            f"This was changed in the meantime; it is now at version {getattr(current, 'version', '?')}. "
+            "Look at the current state and try again.",
+            path=path,
+        )
+        self.current = current
+
+
+class Refusals(Refusal):
+    """Everything that is wrong with a batch, so that a person mends it in one go."""
+
+    code = "VALIDATION_ERROR"
+    status = 400
+
+    def __init__(self, refusals: Iterable[Refusal]) -> None:
+        super().__init__("Several parts of this request cannot be carried out.")
+        self._parts = tuple(part for refusal in refusals for part in refusal.parts)
+
+    @property
+    def parts(self) -> tuple[Refusal, ...]:
+        """The single refusals."""
+        return self._parts
+
+    def at(self, *prefix: str | int) -> "Refusals":
+        """The same refusals, nested under ``prefix``."""
+        for part in self._parts:
+            part.at(*prefix)
+        return self
+
+
+class Denial(GatewayError):
+    """The viewer may not do this at all, whatever the input."""
+
+
+class Unauthenticated(Denial):
+    """Nobody is signed in."""
+
+    code = "UNAUTHENTICATED"
+    status = 401
+
+    def __init__(self, message: str = "Sign in first: send an Authorization header with a bearer token.") -> None:
+        super().__init__(message)
+
+
+class Forbidden(Denial):
+    """The viewer is known and lacks the permission."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+    def __init__(self, message: str = "Your role does not allow this.") -> None:
+        super().__init__(message)
+
+
+class RateLimited(GatewayError):
+    """Too many requests in a period."""
+
+    code = "RATE_LIMITED"
+    status = 429
+
+
+class QueryTooComplex(GatewayError):
+    """An operation that asks for more than the limits allow."""
+
+    code = "QUERY_TOO_COMPLEX"
+    status = 400
+
+
+class Timeout(GatewayError):
+    """A statement or an operation ran longer than its limit and was stopped."""
+
+    code = "TIMEOUT"
+    status = 504
+
+    def __init__(self, message: str = "This took too long and was stopped. Ask for less at once.") -> None:
+        super().__init__(message)
+
+
+class ServiceUnavailable(GatewayError):
+    """The database (or another service) cannot be reached or is overloaded; trying again later may work."""
+
+    code = "SERVICE_UNAVAILABLE"
+    status = 503
+
+    def __init__(self, message: str = "The database cannot be reached right now. Try again in a moment.") -> None:
+        super().__init__(message)

@@ -1,0 +1,229 @@
+"""PostgreSQL below the seam: asyncpg, with text and arguments that are ready.
+
+A transaction is opened in one round trip that also sets the role and the claims row-level security reads, local to the
+transaction; nothing is set on the session, so connections need no reset and PgBouncer's transaction mode works.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from repositories.kit.constraints import refusal_of
+from repositories.kit.database import Database, DatabaseOptions, PoolState, Read, Snapshot, Write
+from repositories.kit.errors import (
+    Conflict,
+    Forbidden,
+    GatewayError,
+    ServiceUnavailable,
+    Timeout,
+    ValidationError,
+)
+from repositories.kit.policy import claims
+from repositories.kit.statements import Compiled, Engine
+from repositories.kit.types import to_json
+from repositories.kit.viewer import Viewer
+
+_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_UNREACHABLE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
+
+
+def mapped(error: Exception) -> GatewayError | None:
+    """The driver's error in our tree, or None for what is our own mistake."""
+    match error:
+        case asyncpg.IntegrityConstraintViolationError():
+            return refusal_of(error.constraint_name)
+        case asyncpg.InsufficientPrivilegeError():
+            return Forbidden()
+        case asyncpg.QueryCanceledError() | asyncpg.LockNotAvailableError():
+            return Timeout()
+        case asyncpg.SerializationError() | asyncpg.DeadlockDetectedError():
+            return Conflict("Somebody else was changing the same thing at the same moment. Try again.")
+        case asyncpg.UntranslatableCharacterError() | asyncpg.CharacterNotInRepertoireError():
+            return ValidationError("A text contains a character that cannot be stored.")
+        case asyncpg.TooManyConnectionsError() | asyncpg.CannotConnectNowError() | asyncpg.AdminShutdownError():
+            return ServiceUnavailable()
+        case _ if isinstance(error, _UNREACHABLE):
+            return ServiceUnavailable()
+    return None
+
+
+async def _no_reset(connection: Any) -> None:
+    """Nothing is ever set on a session, so there is nothing to reset and no round trip to pay for it."""
+
+
+class PostgresDatabase(Database):
+    """A pool for viewers and, with a login of its own, one for the service."""
+
+    name = "postgresql"
+
+    def __init__(self, options: DatabaseOptions) -> None:
+        super().__init__(options)
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._service_pool: asyncpg.Pool[Any] | None = None
+        self._service_turn = asyncio.Lock()
+
+    async def _create_pool(self, url: str, size: int) -> "asyncpg.Pool[Any]":
+        options = self.options
+        try:
+            return await asyncpg.create_pool(
+                re.sub(r"^postgresql\+asyncpg:", "postgresql:", url),
+                min_size=1,
+                max_size=size,
+                timeout=options.connect_timeout,
+                statement_cache_size=0 if options.pgbouncer else 1000,
+                max_cached_statement_lifetime=0,
+                reset=_no_reset,
+                server_settings={} if options.pgbouncer else {"application_name": "siso-gateway", "jit": "off"},
+            )
+        except _UNREACHABLE as error:
+            raise ServiceUnavailable from error
+
+    async def connect(self) -> None:
+        """Opens the viewers' pool."""
+        assert self.options.url is not None  # noqa: S101 (open_database decides by it)
+        self._pool = await self._create_pool(self.options.url, self.options.pool_size)
+
+    async def close(self) -> None:
+        """Closes both pools."""
+        for pool in (self._pool, self._service_pool):
+            if pool is not None:
+                await pool.close()
+
+    async def pool_for(self, viewer: Viewer) -> "asyncpg.Pool[Any]":
+        """The viewers' pool, or for the service its own, which is opened when first needed."""
+        if not viewer.is_service:
+            if self._pool is None:
+                raise ServiceUnavailable
+            return self._pool
+        async with self._service_turn:
+            if self._service_pool is None:
+                url = self.options.service_url or self.options.url
+                assert url is not None  # noqa: S101
+                self._service_pool = await self._create_pool(url, 2)
+            return self._service_pool
+
+    def snapshot(self, viewer: Viewer) -> Snapshot:
+        """A REPEATABLE READ, READ ONLY transaction."""
+        return _PostgresSnapshot(self, viewer)
+
+    @asynccontextmanager
+    async def transaction(self, viewer: Viewer) -> AsyncIterator[Write]:
+        """A READ COMMITTED transaction; versions and row locks guard against lost updates."""
+        pool = await self.pool_for(viewer)
+        connection = await self.acquire(pool)
+        try:
+            await self.begin(connection, _WRITE, viewer)
+            try:
+                yield _PostgresWrite(self, viewer, connection)
+            except BaseException:
+                await _quietly(connection.execute("ROLLBACK"))
+                raise
+            await self.talk(connection.execute("COMMIT"))
+        finally:
+            await pool.release(connection)
+
+    async def acquire(self, pool: "asyncpg.Pool[Any]") -> Any:
+        """A connection, or ServiceUnavailable when none comes free in time."""
+        try:
+            return await pool.acquire(timeout=self.options.pool_timeout)
+        except _UNREACHABLE as error:
+            raise ServiceUnavailable from error
+
+    async def begin(self, connection: Any, begin: str, viewer: Viewer) -> None:
+        """Opens a transaction with the viewer's role and claims and the time limit, in one round trip."""
+        milliseconds = int(self.options.statement_timeout * 1000)
+        text = (
+            f"{begin}; SELECT set_config('role', '{viewer.database_role}', true),"
+            f" set_config('request.jwt.claims', {_quoted(to_json(claims(viewer)))}, true),"
+            f" set_config('statement_timeout', '{milliseconds}', true)"
+        )
+        self.said(text)
+        await self.talk(connection.execute(text))
+
+    async def talk(self, exchange: Any) -> Any:
+        """Awaits the driver and maps what it raises."""
+        try:
+            return await exchange
+        except Exception as error:
+            known = mapped(error)
+            if known is None:
+                raise
+            raise known from error
+
+    def pool_state(self) -> PoolState:
+        """Of the viewers' pool."""
+        if self._pool is None:
+            return PoolState(0, 0)
+        size = self._pool.get_size()
+        return PoolState(size, size - self._pool.get_idle_size())
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+async def _quietly(exchange: Any) -> None:
+    """For clean-up on the way out of another error: a lost connection has nothing left to clean."""
+    try:
+        await exchange
+    except (asyncpg.PostgresError, *_UNREACHABLE):
+        return
+
+
+class _PostgresRead(Read):
+    engine = Engine.POSTGRESQL
+
+    def __init__(self, database: PostgresDatabase, viewer: Viewer) -> None:
+        self.database = database
+        self.viewer = viewer
+        self.viewer_values = {}
+
+
+class _PostgresSnapshot(Snapshot, _PostgresRead):
+    def __init__(self, database: PostgresDatabase, viewer: Viewer) -> None:
+        _PostgresRead.__init__(self, database, viewer)
+        Snapshot.__init__(self, viewer)
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._connection: Any = None
+
+    async def begin(self) -> None:
+        self._pool = await self.database.pool_for(self.viewer)
+        self._connection = await self.database.acquire(self._pool)
+        try:
+            await self.database.begin(self._connection, _READ, self.viewer)
+        except BaseException:
+            await self.end()
+            raise
+
+    async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
+        self.database.said(text)
+        records: Sequence[Any] = await self.database.talk(self._connection.fetch(text, *arguments))
+        return records
+
+    async def end(self) -> None:
+        connection, self._connection = self._connection, None
+        if self._pool is not None and connection is not None:
+            try:
+                await _quietly(connection.execute("ROLLBACK"))
+            finally:
+                await self._pool.release(connection)
+
+
+class _PostgresWrite(Write, _PostgresRead):
+    def __init__(self, database: PostgresDatabase, viewer: Viewer, connection: Any) -> None:
+        super().__init__(database, viewer)
+        self._connection = connection
+
+    async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
+        self.database.said(compiled.text)
+        records: Sequence[Any] = await self.database.talk(self._connection.fetch(compiled.text, *arguments))
+        return records
+
+    async def command(self, text: str) -> None:
+        self.database.said(text)
+        await self.database.talk(self._connection.execute(text))

@@ -1,0 +1,190 @@
+"""The embedded engine below the seam: one SQLite file, many readers, one writer.
+
+WAL lets readers keep their snapshot while the writer works. SQLite runs in threads of aiosqlite; a statement that takes too
+long, or whose request has gone away, is interrupted.
+"""
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from repositories.kit.constraints import refusal_of
+from repositories.kit.database import Database, DatabaseOptions, PoolState, Snapshot, Write
+from repositories.kit.errors import GatewayError, ServiceUnavailable, Timeout
+from repositories.kit.policy import viewer_parameters
+from repositories.kit.statements import Compiled, Engine
+from repositories.kit.viewer import Viewer
+
+_CONSTRAINT = re.compile(r"(UNIQUE|CHECK|FOREIGN KEY|NOT NULL) constraint failed(?:: (.+))?")
+
+
+def mapped(error: Exception) -> GatewayError | None:
+    """The driver's error in our tree, or None for what is our own mistake."""
+    if isinstance(error, sqlite3.IntegrityError):
+        found = _CONSTRAINT.search(str(error))
+        if found and found[1] != "NOT NULL":
+            return refusal_of(found[2])
+    if isinstance(error, sqlite3.OperationalError):
+        if "locked" in str(error) or "unable to open" in str(error):
+            return ServiceUnavailable()
+        if "interrupted" in str(error):
+            return Timeout()
+    return None
+
+
+class SqliteDatabase(Database):
+    """A pool of reading connections and one that writes."""
+
+    name = "sqlite"
+
+    def __init__(self, options: DatabaseOptions) -> None:
+        super().__init__(options)
+        self._idle: list[aiosqlite.Connection] = []
+        self._free = asyncio.Semaphore(options.pool_size)
+        self._all: list[aiosqlite.Connection] = []
+        self._writer: aiosqlite.Connection | None = None
+        self._writing = asyncio.Lock()
+
+    async def connect(self) -> None:
+        """Opens the file, which must exist: an empty database is made by the migrations."""
+        if not Path(self.options.sqlite_path).exists():
+            raise ServiceUnavailable(f"There is no database file {self.options.sqlite_path}.")
+        self._writer = await self._open()
+
+    async def _open(self, *, read_only: bool = False) -> aiosqlite.Connection:
+        connection = await aiosqlite.connect(self.options.sqlite_path, isolation_level=None)
+        self._all.append(connection)
+        await connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
+        busy = int(self.options.pool_timeout * 1000)
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={busy}"):
+            await connection.execute_fetchall(f"PRAGMA {pragma}")
+        if read_only:
+            await connection.execute_fetchall("PRAGMA query_only=ON")
+        return connection
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        for connection in self._all:
+            await connection.close()
+        self._all.clear()
+        self._idle.clear()
+
+    def snapshot(self, viewer: Viewer) -> Snapshot:
+        """A deferred transaction on a reading connection."""
+        return _SqliteSnapshot(self, viewer)
+
+    @asynccontextmanager
+    async def transaction(self, viewer: Viewer) -> AsyncIterator[Write]:
+        """An immediate transaction; writers wait for one another, here in order and between processes by busy_timeout."""
+        try:
+            async with asyncio.timeout(self.options.pool_timeout):
+                await self._writing.acquire()
+        except TimeoutError as error:
+            raise ServiceUnavailable from error
+        try:
+            if self._writer is None:
+                raise ServiceUnavailable
+            write = _SqliteWrite(self, viewer, self._writer)
+            try:
+                await write.command("BEGIN IMMEDIATE")
+                yield write
+            except BaseException:
+                if self._writer.in_transaction:
+                    await asyncio.shield(self._writer.execute_fetchall("ROLLBACK"))
+                raise
+            await write.command("COMMIT")
+        finally:
+            self._writing.release()
+
+    async def acquire(self) -> aiosqlite.Connection:
+        """A reading connection, or ServiceUnavailable when none comes free in time."""
+        try:
+            async with asyncio.timeout(self.options.pool_timeout):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise ServiceUnavailable from error
+        try:
+            return self._idle.pop() if self._idle else await self._open(read_only=True)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def release(self, connection: aiosqlite.Connection) -> None:
+        """Gives a reading connection back."""
+        self._idle.append(connection)
+        self._free.release()
+
+    async def talk(self, connection: aiosqlite.Connection, text: str, arguments: Sequence[Any] = ()) -> Sequence[Any]:
+        """Runs one statement; it is interrupted when its time is up or nobody waits for it any more."""
+        self.said(text)
+        running = asyncio.ensure_future(connection.execute_fetchall(text, arguments))
+        try:
+            async with asyncio.timeout(self.options.statement_timeout):
+                return list(await asyncio.shield(running))
+        except (TimeoutError, asyncio.CancelledError) as stopped:
+            await connection.interrupt()
+            await asyncio.wait([running])
+            if not running.cancelled():
+                running.exception()
+            if isinstance(stopped, TimeoutError):
+                raise Timeout from stopped
+            raise
+        except sqlite3.Error as error:
+            known = mapped(error)
+            if known is None:
+                raise
+            raise known from error
+
+    def pool_state(self) -> PoolState:
+        """Of the reading connections."""
+        size = len(self._all) - (self._writer is not None)
+        return PoolState(size, size - len(self._idle))
+
+
+class _SqliteRead:
+    def __init__(self, database: SqliteDatabase, viewer: Viewer) -> None:
+        self.database = database
+        self.viewer = viewer
+        self.engine = Engine.SQLITE_SERVICE if viewer.is_service else Engine.SQLITE
+        self.viewer_values = viewer_parameters(viewer)
+
+
+class _SqliteSnapshot(_SqliteRead, Snapshot):
+    def __init__(self, database: SqliteDatabase, viewer: Viewer) -> None:
+        _SqliteRead.__init__(self, database, viewer)
+        Snapshot.__init__(self, viewer)
+        self._connection: aiosqlite.Connection | None = None
+
+    async def begin(self) -> None:
+        self._connection = await self.database.acquire()
+        await self.database.talk(self._connection, "BEGIN")
+
+    async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
+        assert self._connection is not None  # noqa: S101 (begin ran)
+        return await self.database.talk(self._connection, text, arguments)
+
+    async def end(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                await asyncio.shield(connection.execute_fetchall("ROLLBACK"))
+            finally:
+                self.database.release(connection)
+
+
+class _SqliteWrite(_SqliteRead, Write):
+    def __init__(self, database: SqliteDatabase, viewer: Viewer, connection: aiosqlite.Connection) -> None:
+        super().__init__(database, viewer)
+        self._connection = connection
+
+    async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
+        return await self.database.talk(self._connection, compiled.text, arguments)
+
+    async def command(self, text: str) -> None:
+        await self.database.talk(self._connection, text)

@@ -1,0 +1,72 @@
+"""How SQL is spelled for the embedded engine: without schemas, and with the viewer's policies in it.
+
+SQLite has no row-level security. The compiler here puts it into the text: wherever a statement reads a table that has a policy, it
+reads ``(SELECT * FROM tasks WHERE <read condition>) AS tasks`` instead. Subqueries, joins and outer joins thereby mean the
+same as on PostgreSQL. Updates and deletes get the conditions in their WHERE, and every write hands back whether the new row
+satisfies the write condition, which the seam checks.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteIdentifierPreparer
+
+from repositories.kit.policy import policies
+
+
+class _Preparer(SQLiteIdentifierPreparer):
+    """Names without schema."""
+
+    def __init__(self, dialect: Any) -> None:
+        super().__init__(dialect, omit_schema=True)
+        self.schema_for_object = lambda table: None  # type: ignore[assignment]
+
+
+class _PolicyCompiler(SQLiteCompiler):
+    """Reads of a table become reads of what the viewer may see of it."""
+
+    def visit_table(  # type: ignore[no-untyped-def]
+        self, table: sa.Table, asfrom: bool = False, iscrud: bool = False, enclosing_alias: Any = None, **kw: Any
+    ):
+        text = super().visit_table(table, asfrom=asfrom, iscrud=iscrud, enclosing_alias=enclosing_alias, **kw)
+        declared = policies.get(table)
+        if not asfrom or iscrud or declared is None:
+            return text
+        name = self.preparer.format_table(table, use_schema=False)
+        seen = f"(SELECT * FROM {name} WHERE {self.process(declared.read)})"
+        return seen if enclosing_alias is not None else f"{seen} AS {name}"
+
+
+class OpenDialect(SQLiteDialect_aiosqlite):
+    """SQLite for the service, which sees everything."""
+
+    supports_statement_cache = True
+    preparer = _Preparer
+    supports_native_boolean = True
+    default_paramstyle = "qmark"
+
+    def __init__(self) -> None:
+        super().__init__(paramstyle="qmark")
+
+
+class PolicyDialect(OpenDialect):
+    """SQLite for viewers."""
+
+    supports_statement_cache = True
+    statement_compiler = _PolicyCompiler
+
+
+def with_policy(sql: sa.Executable) -> tuple[sa.Executable, bool]:
+    """A write with its policy: conditions in WHERE and, as the last value returned, whether the new row is allowed."""
+    if not isinstance(sql, sa.Insert | sa.Update | sa.Delete):
+        return sql, False
+    declared = policies.get(sql.table) if isinstance(sql.table, sa.Table) else None
+    if declared is None:
+        return sql, False
+    allowed = sa.and_(declared.read, declared.write)
+    if isinstance(sql, sa.Delete):
+        return sql.where(allowed), False
+    if isinstance(sql, sa.Update):
+        sql = sql.where(allowed)
+    return sql.returning(allowed.label("policy_allows")), True
