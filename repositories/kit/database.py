@@ -119,10 +119,10 @@ class Snapshot(Read):
         async with self._turn:
             if self._is_closed:
                 raise ServiceUnavailable("The request ended before this could be read.")
-            if not self._is_open:
-                await self.begin()
-                self._is_open = True
             try:
+                if not self._is_open:
+                    self._is_open = True
+                    await self.begin()
                 return await self.run(compiled.text, arguments)
             except BaseException:
                 self._is_open = False

@@ -194,11 +194,7 @@ class _PostgresSnapshot(Snapshot, _PostgresRead):
     async def begin(self) -> None:
         self._pool = await self.database.pool_for(self.viewer)
         self._connection = await self.database.acquire(self._pool)
-        try:
-            await self.database.begin(self._connection, _READ, self.viewer)
-        except BaseException:
-            await self.end()
-            raise
+        await self.database.begin(self._connection, _READ, self.viewer)
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
         self.database.said(text)

@@ -60,7 +60,7 @@ class SqliteDatabase(Database):
     async def _open(self, *, read_only: bool = False) -> aiosqlite.Connection:
         connection = await aiosqlite.connect(self.options.sqlite_path, isolation_level=None)
         self._all.append(connection)
-        await connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
+        await connection.create_function("fold", 1, lambda text: text and text.lower(), deterministic=True)
         busy = int(self.options.pool_timeout * 1000)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={busy}"):
             await connection.execute_fetchall(f"PRAGMA {pragma}")
@@ -173,7 +173,8 @@ class _SqliteSnapshot(_SqliteRead, Snapshot):
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
-                await asyncio.shield(connection.execute_fetchall("ROLLBACK"))
+                if connection.in_transaction:
+                    await asyncio.shield(connection.execute_fetchall("ROLLBACK"))
             finally:
                 self.database.release(connection)
 

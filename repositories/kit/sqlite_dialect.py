@@ -33,9 +33,10 @@ class _PolicyCompiler(SQLiteCompiler):
         declared = policies.get(table)
         if not asfrom or iscrud or declared is None:
             return text
+        is_aliased = enclosing_alias is not None and enclosing_alias.element is table
         name = self.preparer.format_table(table, use_schema=False)
-        seen = f"(SELECT * FROM {name} WHERE {self.process(declared.read)})"
-        return seen if enclosing_alias is not None else f"{seen} AS {name}"
+        alias = text.removeprefix(name) or f" AS {name}"
+        return f"(SELECT * FROM {name} WHERE {self.process(declared.read)})" + ("" if is_aliased else alias)
 
 
 class OpenDialect(SQLiteDialect_aiosqlite):

@@ -44,21 +44,26 @@ _DIALECTS: Mapping[Engine, Dialect] = {
 
 
 class RowType(Protocol[RowType_co]):
-    """What makes a row of a tuple of values: a Table, a NamedTuple, or :data:`Scalar`."""
+    """What makes a row of a tuple of values: a Table, a NamedTuple, :class:`MadeBy` or :func:`scalar`."""
 
-    def _make(self, values: Iterable[Any], /) -> RowType_co: ...
+    @property
+    def _make(self) -> Callable[[Sequence[Any]], RowType_co]: ...
 
 
-class _Scalar:
-    @staticmethod
-    def _make(values: Iterable[Any]) -> Any:
-        return next(iter(values))
+class MadeBy(Generic[R]):
+    """A row that a function makes of the values."""
+
+    def __init__(self, make: Callable[[Sequence[Any]], R]) -> None:
+        self._make = make
+
+
+_FIRST: MadeBy[Any] = MadeBy(lambda values: values[0])
 
 
 def scalar(kind: type[R]) -> RowType[R]:
     """For statements with one column: the row is its value."""
     del kind
-    return cast("RowType[R]", _Scalar)
+    return _FIRST
 
 
 class Compiled(NamedTuple):
@@ -110,7 +115,7 @@ def _binder(compiled: SQLCompiler, dialect: Dialect) -> Callable[[Mapping[str, A
     for name in compiled.positiontup or ():
         parameter = compiled.binds[name]
         convert = parameter.type.dialect_impl(dialect).bind_processor(dialect)
-        if not parameter.required and parameter.value is not None:
+        if not parameter.required:
             constants[name] = convert(parameter.value) if convert else parameter.value
         order.append((name, convert))
 
@@ -186,7 +191,7 @@ def _(element: _Folded, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(_Folded, "sqlite")
 def _(element: _Folded, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"lower({compiler.process(element.text, **kw)})"
+    return f"fold({compiler.process(element.text, **kw)})"
 
 
 def folded(text: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
@@ -210,19 +215,11 @@ def records_parameter(
     engine: Engine, columns: Sequence[sa.Column[Any]], rows: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The value for :func:`records`: each row's values in the form that the engine stores."""
-    if engine.is_postgresql:
-        return [{made.name: row[made.name] for made in columns} for row in rows]
     dialect = _DIALECTS[engine]
-    converters = [
-        made.type.bind_processor(dialect)
-        if isinstance(made.type, types.Converted) and not isinstance(made.type, types.Json)
+    converters = {
+        str(made.name): made.type.bind_processor(dialect)
+        if not engine.is_postgresql and isinstance(made.type, types.Converted) and not isinstance(made.type, types.Json)
         else None
         for made in columns
-    ]
-    return [
-        {
-            made.name: convert(row[made.name]) if convert else row[made.name]
-            for made, convert in zip(columns, converters, strict=True)
-        }
-        for row in rows
-    ]
+    }
+    return [{name: convert(row[name]) if convert else row[name] for name, convert in converters.items()} for row in rows]

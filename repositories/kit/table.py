@@ -98,11 +98,14 @@ def column(
     default: object = None,
     unique: bool = False,
     index: bool = False,
+    identity: bool = False,
+    info: dict[str, str] | None = None,
 ) -> Any:
     """Declares a column; its type and nullability are read from the annotation ``Column[...]``.
 
     ``length`` is (least, most) characters, ``range`` (least, most) inclusive with None for open, ``check`` a condition in
-    SQL that both engines know, ``default`` a constant that both the repository and the database use.
+    SQL that both engines know, ``default`` a constant that both the repository and the database use, ``info`` what the violation
+    of its uniqueness means (kit/constraints.py). An ``identity`` column is numbered by the database.
     """
 
     def build(name: str, annotation: Any) -> sa.Column[Any]:
@@ -112,11 +115,17 @@ def column(
             name,
             kind,
             *([sa.ForeignKey(references)] if references else []),
+            *([sa.Identity(always=True)] if identity else []),
             nullable=nullable,
-            unique=unique or None,
             index=index or None,
             server_default=None if default is None else sa.text(_literal(default)),
-            info={"default": default, "checks": list(_checks(name, kind, length, range, check))},
+            info={
+                "default": default,
+                "constraints": [
+                    *_checks(name, kind, length, range, check),
+                    *([sa.UniqueConstraint(name, info=info or {})] if unique else []),
+                ],
+            },
         )
         return made
 
@@ -150,12 +159,14 @@ def _checks(
         yield sa.CheckConstraint(f"{name} IN ({values})", name=f"{name}_choice")
 
 
-def _declared_columns(cls: type) -> dict[str, Column[Any]]:
+def _declared_columns(cls: type, *, timestamps: bool) -> dict[str, Column[Any]]:
     """The columns of a table in order: id, its own, then those of its mixins and of :class:`Table`."""
     found: dict[str, Column[Any]] = {"id": Table.__dict__["id"].bind("id", UUID)}
     for base in cls.__mro__:
         for field, annotation in base.__dict__.get("__annotations__", {}).items():
             declaration = base.__dict__.get(field)
+            if base is Table and not timestamps:
+                continue
             if isinstance(declaration, Column) and field not in found:
                 found[field] = declaration.bind(field, get_args(annotation)[0])
     found["id"].sql.primary_key = True
@@ -163,7 +174,10 @@ def _declared_columns(cls: type) -> dict[str, Column[Any]]:
 
 
 class Table(tuple[Any, ...]):
-    """Base of all rows. Every table has ``id``, ``created_at`` and ``updated_at``, given by the application."""
+    """Base of all rows. Every table has ``id``, ``created_at`` and ``updated_at``, given by the application.
+
+    ``timestamps=False`` leaves the latter two out, for rows that never change; ``is_view`` is for rows that are computed.
+    """
 
     __slots__ = ()
     __table__: ClassVar[sa.Table]
@@ -173,11 +187,11 @@ class Table(tuple[Any, ...]):
     created_at: Column[dt.datetime] = column()
     updated_at: Column[dt.datetime] = column()
 
-    def __init_subclass__(cls, *, schema: str = "", name: str = "") -> None:
+    def __init_subclass__(cls, *, schema: str = "", name: str = "", timestamps: bool = True, is_view: bool = False) -> None:
         super().__init_subclass__()
         if not name:
             return
-        declared = _declared_columns(cls)
+        declared = _declared_columns(cls, timestamps=timestamps and not is_view)
         cls.__fields__ = tuple(declared)
         for position, (field, bound) in enumerate(declared.items()):
             bound.index = position
@@ -187,10 +201,10 @@ class Table(tuple[Any, ...]):
             name,
             metadata,
             *columns,
-            *(check for made in columns for check in made.info["checks"]),
+            *(constraint for made in columns for constraint in made.info["constraints"]),
             *getattr(cls, "__table_args__", ()),
             schema=schema or None,
-            info={"row": cls},
+            info={"row": cls, "is_view": is_view},
         )
 
     @classmethod

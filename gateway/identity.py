@@ -1,0 +1,96 @@
+"""From a bearer token to a viewer.
+
+Tokens are JWTs signed with HS256 by this gateway. A token names its subject (the user's id), its audience and its end, and carries the
+user's roles in ``app_metadata.roles``, as Supabase's do; a role that is taken away is therefore gone when the token ends. Whatever is
+wrong with a token, the answer is the same: nothing tells an attacker which part was right.
+"""
+
+import datetime as dt
+import secrets
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import jwt
+
+from gateway.settings import Settings, SettingsError
+from repositories.kit.errors import Unauthenticated
+from repositories.kit.viewer import Role, Viewer
+from repositories.tables.identity import User, UserRole
+
+_ALGORITHM = "HS256"
+_REMEMBERED = 10_000
+
+
+def signing_key(settings: Settings) -> str:
+    """The secret from the settings; on SQLite, without one, a secret of its own that is kept beside the database file."""
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.get_secret_value()
+    if settings.database_url is not None:
+        message = "GATEWAY_JWT_SECRET is needed with PostgreSQL; `openssl rand -hex 32` makes one."
+        raise SettingsError(message)
+    path = settings.database_path.parent / "jwt_secret"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="ascii") as file:
+            path.chmod(0o600)
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        pass
+    return Path(path).read_text(encoding="ascii").strip()
+
+
+def roles_of(user: User) -> frozenset[Role]:
+    """The roles a user has by the users table."""
+    return frozenset({Role.USER, Role.ADMIN} if user.role is UserRole.ADMIN else {Role.USER})
+
+
+class Tokens:
+    """Issues and verifies bearer tokens. A verified token is remembered until it ends, for it costs more to verify than to run a query."""
+
+    def __init__(self, key: str, audience: str) -> None:
+        self._key = key
+        self._audience = audience
+        self._verified: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
+
+    def issue(self, user: UUID, roles: frozenset[Role], lifetime: int) -> str:
+        """A token for a user, valid for ``lifetime`` seconds."""
+        now = dt.datetime.now(dt.UTC)
+        claims = {
+            "sub": str(user),
+            "aud": self._audience,
+            "iat": now,
+            "exp": now + dt.timedelta(seconds=lifetime),
+            "role": "authenticated",
+            "app_metadata": {"roles": sorted(roles)},
+        }
+        return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
+
+    def viewer(self, token: str) -> Viewer:
+        """The viewer whom a token names, or Unauthenticated."""
+        known = self._verified.get(token)
+        if known is not None and known[0] > dt.datetime.now(dt.UTC).timestamp():
+            return known[1]
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._key,
+                algorithms=[_ALGORITHM],
+                audience=self._audience,
+                options={"require": ["exp", "sub", "aud"], "strict_aud": True},
+            )
+            roles = claims.get("app_metadata", {}).get("roles", [])
+            viewer = Viewer(UUID(claims["sub"]), frozenset({Role.USER, *(Role(name) for name in roles)}))
+        except (jwt.InvalidTokenError, ValueError, AttributeError, TypeError) as error:
+            message = "The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
+            raise Unauthenticated(message) from error
+        self._verified[token] = (float(claims["exp"]), viewer)
+        if len(self._verified) > _REMEMBERED:
+            self._verified.popitem(last=False)
+        return viewer
+
+    def viewer_of_header(self, header: str) -> Viewer:
+        """The viewer whom an Authorization header names, or Unauthenticated."""
+        scheme, _, token = header.partition(" ")
+        return self.viewer(token.strip() if scheme.lower() == "bearer" else "")

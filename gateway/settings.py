@@ -1,0 +1,122 @@
+"""Settings: the one place that reads the environment, ``GATEWAY_*`` and a ``.env`` file.
+
+Built once by :func:`load_settings` and passed down, frozen. docs/settings.md is generated from this module.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from repositories.kit.database import DatabaseOptions
+
+PREFIX = "GATEWAY_"
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message is one line that says which and how to mend it."""
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. Times are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=64, description="How many processes serve requests.")
+    shutdown_timeout: int = Field(
+        10, ge=0, description="How long requests in flight may take after the gateway was told to stop."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least severe log lines shown.")
+    graphiql: bool = Field(default=True, description="Whether a browser that opens the endpoint gets GraphiQL.")
+
+    database_url: SecretStr | None = Field(
+        None, description="`postgresql://user:password@host/database`; without it, the embedded SQLite file is used."
+    )
+    service_database_url: SecretStr | None = Field(
+        None, description="The login for the gateway's own work (seeding, imports, jobs); by default `database_url`."
+    )
+    database_path: Path = Field(Path("var/siso.sqlite3"), description="The embedded SQLite file.")
+    database_fallback: Literal["none", "sqlite"] = Field(
+        "none", description="With `sqlite`, the gateway starts on the SQLite file when PostgreSQL cannot be reached."
+    )
+    database_pool_size: int = Field(10, ge=1, le=1000, description="How many database connections a process may use.")
+    database_pool_timeout: float = Field(10.0, gt=0, description="How long a request waits for a free connection.")
+    database_connect_timeout: float = Field(5.0, gt=0, description="How long opening a connection may take.")
+    database_statement_timeout: float = Field(15.0, gt=0, description="How long one statement may run.")
+    database_pgbouncer: bool = Field(
+        default=False, description="Set it behind PgBouncer in transaction mode: no prepared statements, no session settings."
+    )
+
+    jwt_secret: SecretStr | None = Field(
+        None,
+        description="The secret that signs bearer tokens (HS256), 32 characters or more. On SQLite one is made in "
+        "`jwt_secret` beside the database file if it is missing; on PostgreSQL it must be given.",
+    )
+    jwt_audience: str = Field("siso-gateway", min_length=1, description="The audience tokens must name.")
+    token_lifetime: int = Field(12 * 3600, ge=1, description="How long a token from `siso token` is valid.")
+
+    @field_validator("database_url", "service_database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                parts = urlsplit(value.get_secret_value())
+                _ = parts.port
+            except ValueError:
+                parts = urlsplit("")
+            if parts.scheme not in {"postgresql", "postgres", "postgresql+asyncpg"} or not parts.path.strip("/"):
+                message = "must look like postgresql://user:password@host:5432/database"
+                raise ValueError(message)
+        return value
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 32:  # noqa: PLR2004 (RFC 7518, 3.2: as long as the hash)
+            message = "must have 32 characters or more; `openssl rand -hex 32` makes one"
+            raise ValueError(message)
+        return value
+
+    def database_options(self) -> DatabaseOptions:
+        """What the data floor needs of them."""
+        return DatabaseOptions(
+            url=self.database_url.get_secret_value() if self.database_url else None,
+            service_url=self.service_database_url.get_secret_value() if self.service_database_url else None,
+            sqlite_path=self.database_path,
+            pool_size=self.database_pool_size,
+            pool_timeout=self.database_pool_timeout,
+            connect_timeout=self.database_connect_timeout,
+            statement_timeout=self.database_statement_timeout,
+            pgbouncer=self.database_pgbouncer,
+        )
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings, or SettingsError with one line for the first thing that is wrong."""
+    for name in os.environ if environment is None else environment:
+        known = name.removeprefix(PREFIX).lower()
+        if name.startswith(PREFIX) and known not in Settings.model_fields:
+            raise SettingsError(_unknown(name))
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(_unknown(name.upper())) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{PREFIX}{name.upper()}: {message}. See docs/settings.md.") from None
+
+
+def _unknown(name: str) -> str:
+    names = [f"{PREFIX}{field.upper()}" for field in Settings.model_fields]
+    near = difflib.get_close_matches(name.upper(), names, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"{name}: there is no such setting.{hint} See docs/settings.md."

@@ -1,0 +1,69 @@
+"""The event store: what happened, in the order in which it was written."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit.events import Event
+from repositories.kit.filters import Direction, Op, Order, Where
+from repositories.kit.repository import ADD_BATCH, Repository, new_id
+from repositories.kit.statements import Engine, Statement, records, records_parameter, scalar
+from repositories.tables.events import DomainEvent
+
+_TABLE = DomainEvent.__table__
+_APPENDED = [made for made in _TABLE.columns if made.name != "sequence"]
+
+
+def _append(engine: Engine) -> sa.Executable:
+    """SQLite has no identity columns beside the primary key; with its single writer the next number is max + 1."""
+    source = records(engine, "rows", _APPENDED)
+    values: list[sa.ColumnElement[Any]] = [source.c[made.name] for made in _APPENDED]
+    names = [made.name for made in _APPENDED]
+    if not engine.is_postgresql:
+        highest = sa.select(sa.func.coalesce(sa.func.max(sa.column("sequence")), 0)).select_from(sa.table("domain_events"))
+        values.append(highest.scalar_subquery() + sa.func.row_number().over())
+        names.append("sequence")
+    return sa.insert(_TABLE).from_select(names, sa.select(*values)).returning(_TABLE.c.sequence)
+
+
+_append_rows: Statement[int] = Statement(_append, scalar(int))
+
+
+class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
+    """Events are appended and read, never changed."""
+
+    async def append(self, events: Sequence[Event], *, actor: UUID | None, at: dt.datetime) -> None:
+        """Stores events in their order, one statement for every 100. Work of the service is booked on the owner."""
+        rows = [
+            {
+                "id": new_id(),
+                "aggregate_id": event.aggregate_id,
+                "aggregate_type": event.aggregate,
+                "event_type": event.type,
+                "event_data": event.data(),
+                "user_id": actor or event.owner_id,
+                "timestamp": at,
+                "version": event.format_version,
+            }
+            for event in events
+        ]
+        for start in range(0, len(rows), ADD_BATCH):
+            parameter = records_parameter(self.connection.engine, _APPENDED, rows[start : start + ADD_BATCH])
+            await self.connection.rows(_append_rows, rows=parameter)
+
+    async def of_aggregate(self, aggregate_id: UUID, *, limit: int) -> list[DomainEvent]:
+        """An aggregate's history, oldest first."""
+        return await self.find(Where("aggregate_id", Op.EQ, aggregate_id), [Order("sequence")], limit=limit)
+
+    async def of_type(self, event_type: str, *, limit: int) -> list[DomainEvent]:
+        """The latest events of a type, newest first."""
+        newest = [Order("timestamp", Direction.DESC), Order("sequence", Direction.DESC)]
+        return await self.find(Where("event_type", Op.EQ, event_type), newest, limit=limit)
+
+    async def of_user(self, user_id: UUID, *, limit: int) -> list[DomainEvent]:
+        """What a user did last, newest first."""
+        newest = [Order("timestamp", Direction.DESC), Order("sequence", Direction.DESC)]
+        return await self.find(Where("user_id", Op.EQ, user_id), newest, limit=limit)

@@ -1,0 +1,47 @@
+"""Days as people live them: from midnight to midnight in a time zone, 23 to 25 hours long.
+
+Databases are given the moments, not the zone, so that both engines count alike and a change of clocks is counted right.
+"""
+
+import datetime as dt
+from functools import lru_cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from repositories.kit.errors import ValidationError
+
+
+class LocalDay(NamedTuple):
+    """A date and the moments at which it starts and ends."""
+
+    date: dt.date
+    start: dt.datetime
+    end: dt.datetime
+
+
+@lru_cache(maxsize=512)
+def time_zone(name: str) -> ZoneInfo:
+    """The IANA zone of that name, or ValidationError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        message = "This is not a time zone; use an IANA name such as Europe/Berlin."
+        raise ValidationError(message, path=("time_zone",)) from None
+
+
+def day(date: dt.date, zone: ZoneInfo) -> LocalDay:
+    """The day of that date in the zone."""
+    midnight = dt.time()
+    start = dt.datetime.combine(date, midnight, zone)
+    end = dt.datetime.combine(date + dt.timedelta(days=1), midnight, zone)
+    return LocalDay(date, start.astimezone(dt.UTC), end.astimezone(dt.UTC))
+
+
+def date_of(moment: dt.datetime, zone: ZoneInfo) -> dt.date:
+    """The date it is in the zone at that moment."""
+    return moment.astimezone(zone).date()
+
+
+def days(last: dt.date, count: int, zone: ZoneInfo) -> list[LocalDay]:
+    """``count`` days without gaps, oldest first, ending with ``last``."""
+    return [day(last - dt.timedelta(days=back), zone) for back in range(count - 1, -1, -1)]

@@ -1,0 +1,84 @@
+"""One unit of work = one transaction: the changes of one mutation, their events, and what reacts to them.
+
+A handler changes rows and records events; it never commits. At the end of the block the reactions run, the events are stored
+and everything is committed at once, or nothing of it is left.
+
+    async with open_unit(database, viewer, reactions) as work:
+        task = await work.repository(Tasks).add(...)
+        work.record(TaskCreated(...))
+"""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from uuid import UUID
+
+from repositories.events import Events
+from repositories.kit.database import Database, Write
+from repositories.kit.events import Event
+from repositories.kit.repository import now
+from repositories.kit.viewer import Viewer
+
+Repo = TypeVar("Repo")
+Reaction = Callable[["UnitOfWork", Any], Awaitable[None]]
+Reactions = Mapping[type[Event], Sequence[Reaction]]
+
+
+class UnitOfWork:
+    """What a command's handler works with. ``now`` is one moment for all of it."""
+
+    def __init__(self, connection: Write, viewer: Viewer, at: dt.datetime) -> None:
+        self.connection = connection
+        self.viewer = viewer
+        self.now = at
+        self.events: list[Event] = []
+        self._reacted = 0
+
+    def repository(self, kind: Callable[[Write], Repo]) -> Repo:
+        """The repository on this unit's transaction."""
+        return kind(self.connection)
+
+    def record(self, event: Event) -> None:
+        """Notes what happened; stored with the change, announced after the commit."""
+        self.events.append(event)
+
+    @property
+    def viewer_id(self) -> UUID:
+        """The signed-in viewer; commands that need one require a permission first."""
+        if self.viewer.id is None:
+            message = "this command needs a viewer"
+            raise TypeError(message)
+        return self.viewer.id
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What fails inside is undone together with its events, and the error goes on to the caller."""
+        recorded = len(self.events)
+        try:
+            async with self.connection.savepoint():
+                yield
+        except BaseException:
+            del self.events[recorded:]
+            raise
+
+    async def finish(self, reactions: Reactions) -> None:
+        """Runs the reactions to all events, those of reactions included, then stores the events."""
+        while self._reacted < len(self.events):
+            event = self.events[self._reacted]
+            self._reacted += 1
+            for reaction in reactions.get(type(event), ()):
+                await reaction(self, event)
+        if self.events:
+            await Events(self.connection).append(self.events, actor=self.viewer.id, at=self.now)
+
+
+@asynccontextmanager
+async def open_unit(
+    database: Database, viewer: Viewer, reactions: Reactions, at: dt.datetime | None = None
+) -> AsyncIterator[UnitOfWork]:
+    """A unit of work that is committed at the end of the block, or rolled back if anything fails."""
+    async with database.transaction(viewer) as connection:
+        work = UnitOfWork(connection, viewer, at or now())
+        yield work
+        await work.finish(reactions)

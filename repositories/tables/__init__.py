@@ -1,0 +1,24 @@
+"""Every table, the type of its rows, and who may see them: one module per domain.
+
+The migrations import from here only, so the column types are at hand here too.
+"""
+
+from repositories.kit.policy import policies, row_level_security
+from repositories.kit.table import metadata
+from repositories.kit.types import Day, Fixed, Flag, Id, Json, Timestamp
+from repositories.tables import events, identity, life_lock
+
+__all__ = [
+    "Day",
+    "Fixed",
+    "Flag",
+    "Id",
+    "Json",
+    "Timestamp",
+    "events",
+    "identity",
+    "life_lock",
+    "metadata",
+    "policies",
+    "row_level_security",
+]

@@ -1,0 +1,38 @@
+"""What happened, of all domains: append-only, which the database itself enforces by triggers."""
+
+import datetime as dt
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit.policy import owner, policy, role
+from repositories.kit.table import Column, Table, column
+from repositories.kit.types import BigInteger
+from repositories.kit.viewer import Role
+
+
+class DomainEvent(Table, schema="public", name="domain_events", timestamps=False):
+    """An event as stored: ``user_id`` is the actor, ``version`` that of the format of ``event_data``.
+
+    ``sequence`` numbers all events in the order in which they were written.
+    """
+
+    __slots__ = ()
+    aggregate_id: Column[UUID] = column()
+    aggregate_type: Column[str] = column(length=(1, 100))
+    event_type: Column[str] = column(length=(1, 100))
+    event_data: Column[dict[str, Any]] = column()
+    user_id: Column[UUID | None] = column()
+    timestamp: Column[dt.datetime] = column()
+    version: Column[int] = column(default=1)
+    sequence: Column[int] = column(BigInteger(), identity=True, unique=True)
+
+    __table_args__ = (
+        sa.Index("ix_domain_events_aggregate_id", "aggregate_id", "timestamp"),
+        sa.Index("ix_domain_events_event_type", "event_type", "timestamp"),
+        sa.Index("ix_domain_events_user_id", "user_id", "timestamp"),
+    )
+
+
+policy(DomainEvent, read=owner(DomainEvent.user_id) | role(Role.ADMIN), write=owner(DomainEvent.user_id))

@@ -1,0 +1,67 @@
+"""Fixtures: a migrated database of each engine for every test, and a counter of its statements."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from migrations import run
+from repositories.kit.database import Database, DatabaseOptions, open_database
+from tests.databases import ENGINES, Server, cloned, copy_sqlite, create_template, postgres_options, postgres_server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The PostgreSQL server of this test process."""
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_template(server: Server) -> str:
+    """A migrated database to clone."""
+    return create_template(server)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite3"
+    run.on_database(None, path, run.upgrade)
+    return path
+
+
+@pytest.fixture(params=ENGINES)
+def options(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DatabaseOptions]:
+    """A fresh, migrated database of each engine in turn."""
+    if request.param == "sqlite":
+        yield DatabaseOptions(sqlite_path=copy_sqlite(request.getfixturevalue("sqlite_template"), tmp_path))
+        return
+    server: Server = request.getfixturevalue("server")
+    with cloned(server, request.getfixturevalue("postgres_template")) as name:
+        yield postgres_options(server, name)
+
+
+@pytest.fixture
+def postgres_only(server: Server, postgres_template: str) -> Iterator[DatabaseOptions]:
+    """A fresh, migrated PostgreSQL database, for what only PostgreSQL can do."""
+    with cloned(server, postgres_template) as name:
+        yield postgres_options(server, name)
+
+
+@pytest_asyncio.fixture
+async def database(options: DatabaseOptions) -> AsyncIterator[Database]:
+    """The database, connected."""
+    opened = open_database(options)
+    await opened.connect()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def statements(database: Database) -> list[str]:
+    """Every statement that the database is sent from now on; clear it to start counting."""
+    seen: list[str] = []
+    database.listeners.append(seen.append)
+    return seen

@@ -1,0 +1,45 @@
+"""Rows for tests, made by the service: plain functions, one per kind of row."""
+
+from typing import Any
+from uuid import UUID
+
+from repositories.identity import Users
+from repositories.kit.database import Database
+from repositories.kit.repository import new_id
+from repositories.kit.viewer import SERVICE, Role, Viewer
+from repositories.life_lock import Categories, Tasks
+from repositories.tables.identity import User
+from repositories.tables.life_lock import Category, Task
+
+
+async def make_user(database: Database, **values: Any) -> User:
+    """A user."""
+    key = new_id()
+    values = {"id": key, "email": f"{key.hex}@example.com", "first_name": "Ada", "last_name": "Byron"} | values
+    async with database.transaction(SERVICE) as write:
+        return await Users(write).add(**values)
+
+
+def viewer_of(user: User | UUID, *roles: Role) -> Viewer:
+    """The viewer that a user is when signed in."""
+    return Viewer(user if isinstance(user, UUID) else user.id, frozenset({Role.USER, *roles}))
+
+
+async def make_category(database: Database, user: User, **values: Any) -> Category:
+    """A category of the user's."""
+    values = {"user_id": user.id, "name": f"Category {new_id().hex[-6:]}", "color": "#3B82F6"} | values
+    async with database.transaction(SERVICE) as write:
+        return await Categories(write).add(**values)
+
+
+async def make_task(database: Database, user: User, **values: Any) -> Task:
+    """A task of the user's."""
+    async with database.transaction(SERVICE) as write:
+        return await Tasks(write).add(**{"user_id": user.id, "title": "Something"} | values)
+
+
+async def make_tasks(database: Database, user: User, count: int, **values: Any) -> list[Task]:
+    """Many tasks of the user's, titled Task 0, Task 1, ..."""
+    rows = [{"user_id": user.id, "title": f"Task {index}"} | values for index in range(count)]
+    async with database.transaction(SERVICE) as write:
+        return await Tasks(write).add_many(rows)
