@@ -15,7 +15,8 @@ from uuid import UUID
 import jwt
 
 from gateway.settings import Settings, SettingsError
-from repositories.kit.errors import Unauthenticated
+from repositories.kit.calendar import time_zone
+from repositories.kit.errors import Unauthenticated, ValidationError
 from repositories.kit.viewer import Role, Viewer
 from repositories.tables.identity import User, UserRole
 
@@ -54,16 +55,17 @@ class Tokens:
         self._audience = audience
         self._verified: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
 
-    def issue(self, user: UUID, roles: frozenset[Role], lifetime: int) -> str:
-        """A token for a user, valid for ``lifetime`` seconds."""
+    def issue(self, user: User, lifetime: int) -> str:
+        """A token for a user, valid for ``lifetime`` seconds; ``zoneinfo`` is OpenID Connect's claim of the time zone."""
         now = dt.datetime.now(dt.UTC)
         claims = {
-            "sub": str(user),
+            "sub": str(user.id),
             "aud": self._audience,
             "iat": now,
             "exp": now + dt.timedelta(seconds=lifetime),
             "role": "authenticated",
-            "app_metadata": {"roles": sorted(roles)},
+            "app_metadata": {"roles": sorted(roles_of(user))},
+            "zoneinfo": user.time_zone,
         }
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
@@ -81,8 +83,12 @@ class Tokens:
                 options={"require": ["exp", "sub", "aud"], "strict_aud": True},
             )
             roles = claims.get("app_metadata", {}).get("roles", [])
-            viewer = Viewer(UUID(claims["sub"]), frozenset({Role.USER, *(Role(name) for name in roles)}))
-        except (jwt.InvalidTokenError, ValueError, AttributeError, TypeError) as error:
+            viewer = Viewer(
+                UUID(claims["sub"]),
+                frozenset({Role.USER, *(Role(name) for name in roles)}),
+                time_zone=time_zone(claims["zoneinfo"]).key if "zoneinfo" in claims else None,
+            )
+        except (jwt.InvalidTokenError, ValueError, AttributeError, TypeError, ValidationError) as error:
             message = "The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
             raise Unauthenticated(message) from error
         self._verified[token] = (float(claims["exp"]), viewer)

@@ -28,7 +28,7 @@ async def test_smoke(database: Database, statements: list[str]) -> None:
     print(await r.progress(ada.id, [today]))
     print(await r.breakdown(ada.id))
     await snap.close()
-    async with open_unit(database, v, {}) as work:
+    async with open_unit(database, v, ()) as work:
         t = await work.repository(Tasks).change(ts[0], title="x")
         assert t.version == 2
         await work.repository(Analytics).recompute(ada.id, [today])
@@ -44,10 +44,10 @@ async def test_smoke(database: Database, statements: list[str]) -> None:
         await Tasks(snap).get(t.id)
     await snap.close()
     with pytest.raises(Forbidden):
-        async with open_unit(database, viewer_of(bob), {}) as work:
+        async with open_unit(database, viewer_of(bob), ()) as work:
             await work.repository(Tasks).add(user_id=ada.id, title="evil")
     with pytest.raises(NotFound):
-        async with open_unit(database, viewer_of(bob), {}) as work:
+        async with open_unit(database, viewer_of(bob), ()) as work:
             await work.repository(Tasks).change(t, title="evil")
     async with database.transaction(SERVICE) as w:
         await DashboardStats(w).refresh()

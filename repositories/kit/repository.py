@@ -27,7 +27,7 @@ from repositories.kit.database import Read
 from repositories.kit.errors import NotFound, Refusal, Refusals, StaleVersion
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import Ordering, Page, PageRequest
-from repositories.kit.statements import Engine, Statement, any_of, records, records_parameter, scalar
+from repositories.kit.statements import Engine, MadeBy, Statement, any_of, records, records_parameter, scalar
 from repositories.kit.table import Table
 
 R = TypeVar("R", bound=Table)
@@ -139,36 +139,41 @@ class Repository(Generic[R]):
 
     async def find(self, given: Filter = EVERYTHING, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
         """The first ``limit`` rows of a list."""
-        statement = _page(self.table, filters.shape(given), given, self._order(order), None, backwards=False)
+        shaped = _ByShape(filters.shape(given), given)
+        statement = _build_page(self.table, None, shaped, self._order(order), None, backwards=False)
         return await self.connection.rows(statement, limit=limit, offset=0, **filters.parameters(given))
 
     async def page(
         self, request: PageRequest, given: Filter = EVERYTHING, order: Sequence[Order] | None = None
     ) -> Page[R]:
         """One page of a list; reads one row more than the page has, to know whether there are others."""
-        ordering = Ordering(self.table.__table__, self._order(order))
-        argument = "before" if request.backwards else "after"
-        cursor = request.before if request.backwards else request.after
-        values = filters.parameters(given)
-        nulls = None
-        if cursor is not None:
-            place = ordering.place(cursor, given, argument)
-            nulls = tuple(value is None for value in place)
-            values |= {f"k{index}": value for index, value in enumerate(place)}
-        statement = _page(
-            self.table, filters.shape(given), given, self._order(order), nulls, backwards=request.backwards
-        )
-        values |= {"limit": request.size + 1, "offset": request.offset}
-        found: list[R] = await self.connection.rows(statement, **values)
-        more, rows = len(found) > request.size, found[: request.size]
-        if request.backwards:
-            rows.reverse()
-            return Page(rows, cursor is not None, more, ordering.cursor(given))
-        return Page(rows, more, cursor is not None or request.offset > 0, ordering.cursor(given))
+        walk = _Walk(self.table, request, given, self._order(order))
+        return walk.page(await self.connection.rows(walk.statement(), **walk.values))
+
+    async def pages_of(
+        self,
+        keys: Sequence[UUID],
+        column: str,
+        request: PageRequest,
+        given: Filter = EVERYTHING,
+        order: Sequence[Order] | None = None,
+    ) -> Mapping[UUID, Page[R]]:
+        """For each key, one page of the rows whose ``column`` is that key; all pages in one statement."""
+        walk = _Walk(self.table, request, given, self._order(order))
+        found: dict[UUID, list[R]] = {key: [] for key in keys}
+        for row in await self.connection.rows(walk.statement(column), keys=list(keys), **walk.values):
+            found[getattr(row, column)].append(row)
+        return {key: walk.page(rows) for key, rows in found.items()}
+
+    async def counts_of(self, keys: Sequence[UUID], column: str, given: Filter = EVERYTHING) -> Mapping[UUID, int]:
+        """For each key, how many rows have it in ``column``."""
+        statement = _build_counts(self.table, column, _ByShape(filters.shape(given), given))
+        counted = await self.connection.rows(statement, keys=list(keys), **filters.parameters(given))
+        return dict.fromkeys(keys, 0) | dict(counted)
 
     async def count(self, given: Filter = EVERYTHING) -> int:
         """How many rows a list has."""
-        statement = _count(self.table, filters.shape(given), given)
+        statement = _build_count(self.table, _ByShape(filters.shape(given), given))
         return await self.connection.one(statement, **filters.parameters(given))
 
     def _order(self, order: Sequence[Order] | None) -> tuple[Order, ...]:
@@ -367,38 +372,80 @@ class _ByShape:
         return hash(self.key)
 
 
-def _page(
-    owner: type[Table],
-    shape: Any,
-    given: Filter,
+class _Walk(Generic[R]):
+    """A request for a page as a statement, its values, and the page made of the rows found.
+
+    One row more than the page has is read, to know whether there are others.
+    """
+
+    def __init__(self, table: type[R], request: PageRequest, given: Filter, order: tuple[Order, ...]) -> None:
+        self.table = table
+        self.request = request
+        self.given = given
+        self.ordering = Ordering(table.__table__, order)
+        self.nulls: tuple[bool, ...] | None = None
+        self.values = filters.parameters(given) | {"limit": request.size + 1, "offset": request.offset}
+        cursor = request.before if request.backwards else request.after
+        if cursor is not None:
+            place = self.ordering.place(cursor, given, "before" if request.backwards else "after")
+            self.nulls = tuple(value is None for value in place)
+            self.values |= {f"k{index}": value for index, value in enumerate(place)}
+
+    def statement(self, partition: str | None = None) -> Statement[R]:
+        """One page or, with the name of a column, one for each of its values in ``keys``."""
+        shaped = _ByShape(filters.shape(self.given), self.given)
+        return _build_page(
+            self.table, partition, shaped, self.ordering.keys, self.nulls, backwards=self.request.backwards
+        )
+
+    def page(self, found: list[R]) -> Page[R]:
+        """The page that the rows found make."""
+        request = self.request
+        more, rows = len(found) > request.size, found[: request.size]
+        beyond = self.nulls is not None or request.offset > 0
+        if request.backwards:
+            rows.reverse()
+            more, beyond = beyond, more
+        return Page(rows, more, beyond, self.ordering.cursor(self.given))
+
+
+@lru_cache(maxsize=1024)
+def _build_page(
+    owner: type[Any],
+    partition: str | None,
+    given: _ByShape,
     order: tuple[Order, ...],
     nulls: tuple[bool, ...] | None,
     *,
     backwards: bool,
 ) -> Statement[Any]:
-    return _build_page(owner, _ByShape(shape, given), order, nulls, backwards)
-
-
-@lru_cache(maxsize=1024)
-def _build_page(
-    owner: type[Table], given: _ByShape, order: tuple[Order, ...], nulls: tuple[bool, ...] | None, backwards: bool  # noqa: FBT001
-) -> Statement[Any]:
     table = owner.__table__
     ordering = Ordering(table, order)
-    statement = sa.select(*table.c).where(_alive(table), filters.condition(table, given.value))
+    conditions = [_alive(table), filters.condition(table, given.value)]
     if nulls is not None:
-        statement = statement.where(ordering.beyond(nulls, backwards=backwards))
-    statement = statement.order_by(*filters.order_by(table, ordering.keys, backwards=backwards))
+        conditions.append(ordering.beyond(nulls, backwards=backwards))
+    sorting = filters.order_by(table, ordering.keys, backwards=backwards)
     limit, offset = sa.bindparam("limit", type_=sa.Integer()), sa.bindparam("offset", type_=sa.Integer())
-    return Statement(statement.limit(limit).offset(offset), owner)
-
-
-def _count(owner: type[Table], shape: Any, given: Filter) -> Statement[int]:
-    return _build_count(owner, _ByShape(shape, given))
+    if partition is None:
+        return Statement(sa.select(*table.c).where(*conditions).order_by(*sorting).limit(limit).offset(offset), owner)
+    place = sa.func.row_number().over(partition_by=table.c[partition], order_by=sorting).label("place")
+    ranked = sa.select(*table.c, place).where(any_of(table.c[partition], "keys"), *conditions).subquery("ranked")
+    rows = sa.select(*(ranked.c[made.name] for made in table.columns))
+    return Statement(rows.where(ranked.c.place > offset, ranked.c.place <= offset + limit).order_by(ranked.c.place), owner)
 
 
 @lru_cache(maxsize=1024)
-def _build_count(owner: type[Table], given: _ByShape) -> Statement[int]:
+def _build_count(owner: type[Any], given: _ByShape) -> Statement[int]:
     table = owner.__table__
     statement = sa.select(sa.func.count()).select_from(table)
     return Statement(statement.where(_alive(table), filters.condition(table, given.value)), scalar(int))
+
+
+@lru_cache(maxsize=1024)
+def _build_counts(owner: type[Any], column: str, given: _ByShape) -> Statement[tuple[UUID, int]]:
+    table = owner.__table__
+    key = table.c[column]
+    statement = sa.select(key, sa.func.count()).where(
+        any_of(key, "keys"), _alive(table), filters.condition(table, given.value)
+    )
+    return Statement(statement.group_by(key), MadeBy(tuple))
