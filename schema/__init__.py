@@ -5,7 +5,9 @@ Lives here: what clients see, with a description for everything. No behaviour, n
 """
 
 import strawberry
+from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
 
 from schema.identity import IdentityQueries
 from schema.kit.scalars import SCALARS
@@ -23,4 +25,11 @@ class Mutation(LifeLockMutations):
     """The root of mutations."""
 
 
-schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
+class _Schema(strawberry.Schema):
+    """Strawberry's, except that errors are logged where they are presented (gateway/errors.py)."""
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Nothing."""
+
+
+schema = _Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))

@@ -167,7 +167,7 @@ class CategoryTotals:
 
 
 _FIRST = Argument(int, "How many at most, 1 to 500.", 50)
-_TIME_ZONE = Argument(str | None, "The IANA time zone that decides what a day is; by default the viewer's own.", None)
+_TIME_ZONE = Argument(str | None, "The IANA time zone that decides what a day is; by default the viewer's own.", strawberry.UNSET)
 
 
 @strawberry.type(description="A person's tasks at a glance. Each tile is one statement; a tile that is not asked for costs nothing.")
@@ -216,14 +216,14 @@ class LifeLockQueries:
     task: Task | None = query(
         queries.task, "The task of an id.", requires=Permission.TASK_READ, id=key("Task", "The task's id.")
     )
-    tasks: ConnectionView[Task] = connection(
+    tasks: ConnectionView[Task] | None = connection(
         queries.tasks,
         "The tasks the viewer may see; by default the most urgent first, then by due date.",
         requires=Permission.TASK_READ,
         filter=TaskFilter,
         order=TaskOrder,
     )
-    due_tasks: list[Task] = query(
+    due_tasks: list[Task] | None = query(
         queries.due_tasks,
         "The viewer's open tasks that are due by a moment, overdue ones included, the earliest first.",
         requires=Permission.TASK_READ,
@@ -233,38 +233,38 @@ class LifeLockQueries:
     category: Category | None = query(
         queries.category, "The category of an id.", requires=Permission.TASK_READ, id=key("Category", "The category's id.")
     )
-    categories: ConnectionView[Category] = connection(
+    categories: ConnectionView[Category] | None = connection(
         queries.categories,
         "The categories the viewer may see; by default by name.",
         requires=Permission.TASK_READ,
         filter=CategoryFilter,
         order=CategoryOrder,
     )
-    task_events: list[DomainEvent] = query(
+    task_events: list[DomainEvent] | None = query(
         queries.events_of_task,
         "What happened to a task, oldest first, as far as the viewer did it.",
         requires=Permission.EVENT_READ,
         id=key("Task", "The task's id."),
         first=_FIRST,
     )
-    task_analytics: list[TaskAnalytics] = query(
+    task_analytics: list[TaskAnalytics] | None = query(
         queries.analytics,
         "The viewer's days on which something happened, oldest first.",
         requires=Permission.TASK_READ,
         since=Argument(dt.date, "The first day.", name="from"),
         until=Argument(dt.date, "The last day, at most 366 days in all.", name="to"),
     )
-    life_lock_dashboard: LifeLockDashboard = query(
+    life_lock_dashboard: LifeLockDashboard | None = query(
         queries.dashboard, "The viewer's tasks at a glance.", requires=Permission.TASK_READ, time_zone=_TIME_ZONE
     )
-    productivity_trends: list[DayScore] = query(
+    productivity_trends: list[DayScore] | None = query(
         queries.trends,
         "The viewer's days up to today, without gaps, oldest first.",
         requires=Permission.TASK_READ,
         period=Argument(queries.TrendPeriod, "How far back."),
         time_zone=_TIME_ZONE,
     )
-    user_dashboard_stats: ConnectionView[UserDashboardStats] = connection(
+    user_dashboard_stats: ConnectionView[UserDashboardStats] | None = connection(
         queries.statistics,
         "Totals of every user as of the last refresh, most recently active first. For admins.",
         requires=Permission.STATISTICS_READ,

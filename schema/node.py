@@ -51,7 +51,7 @@ class NodeQueries:
     """Root fields."""
 
     node: Node | None = query(_node, "The object of an id.", id=Argument(strawberry.ID, "The global id."))
-    nodes: list[Node | None] = query(
+    nodes: list[Node | None] | None = query(
         _nodes,
         "The objects of ids, in their order; null for one that cannot be found, with an error that names its place.",
         ids=Argument(list[strawberry.ID], f"The global ids, at most {_MOST}."),

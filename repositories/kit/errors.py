@@ -177,3 +177,11 @@ class ServiceUnavailable(GatewayError):
 
     def __init__(self, message: str = "The database cannot be reached right now. Try again in a moment.") -> None:
         super().__init__(message)
+
+
+class DatabaseFault(Exception):
+    """A mistake of ours that the database reported: a statement it cannot run, a value it does not take.
+
+    Outside the tree, so it is answered as INTERNAL_SERVER_ERROR. It names the kind of fault only, because the driver's text
+    may quote rows.
+    """

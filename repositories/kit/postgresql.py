@@ -16,6 +16,7 @@ from repositories.kit.constraints import refusal_of
 from repositories.kit.database import Database, DatabaseOptions, PoolState, Read, Snapshot, Write
 from repositories.kit.errors import (
     Conflict,
+    DatabaseFault,
     Forbidden,
     GatewayError,
     ServiceUnavailable,
@@ -35,6 +36,8 @@ _UNREACHABLE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError
 def mapped(error: Exception) -> GatewayError | None:
     """The driver's error in our tree, or None for what is our own mistake."""
     match error:
+        case asyncpg.NotNullViolationError():
+            return None
         case asyncpg.IntegrityConstraintViolationError():
             return refusal_of(error.constraint_name)
         case asyncpg.InsufficientPrivilegeError():
@@ -151,9 +154,11 @@ class PostgresDatabase(Database):
             return await exchange
         except Exception as error:
             known = mapped(error)
-            if known is None:
-                raise
-            raise known from error
+            if known is not None:
+                raise known from error
+            if isinstance(error, asyncpg.PostgresError):
+                raise DatabaseFault(f"{type(error).__name__} ({error.sqlstate})") from None
+            raise
 
     def pool_state(self) -> PoolState:
         """Of the viewers' pool."""

@@ -16,7 +16,7 @@ import aiosqlite
 
 from repositories.kit.constraints import refusal_of
 from repositories.kit.database import Database, DatabaseOptions, PoolState, Snapshot, Write
-from repositories.kit.errors import GatewayError, ServiceUnavailable, Timeout
+from repositories.kit.errors import DatabaseFault, GatewayError, ServiceUnavailable, Timeout
 from repositories.kit.policy import viewer_parameters
 from repositories.kit.statements import Compiled, Engine
 from repositories.kit.viewer import Viewer
@@ -137,9 +137,9 @@ class SqliteDatabase(Database):
             raise
         except sqlite3.Error as error:
             known = mapped(error)
-            if known is None:
-                raise
-            raise known from error
+            if known is not None:
+                raise known from error
+            raise DatabaseFault(f"{type(error).__name__} ({error.sqlite_errorname})") from None
 
     def pool_state(self) -> PoolState:
         """Of the reading connections."""

@@ -146,7 +146,7 @@ class Dashboard:
         return await Tasks(self.context.snapshot).upcoming(self.context.now, user=self.user, limit=limit)
 
 
-async def dashboard(context: Context, time_zone: str | None) -> Dashboard:
+async def dashboard(context: Context, time_zone: str | None = None) -> Dashboard:
     """The viewer's dashboard on the day it is in the zone."""
     user = context.viewer_id
     today, zone = await context.today(time_zone)
@@ -164,7 +164,7 @@ class TrendPeriod(StrEnum):
 _PERIOD_DAYS = {TrendPeriod.WEEK: 7, TrendPeriod.MONTH: 30, TrendPeriod.YEAR: 365}
 
 
-async def trends(context: Context, period: TrendPeriod, time_zone: str | None) -> list[DayScore]:
+async def trends(context: Context, period: TrendPeriod, time_zone: str | None = None) -> list[DayScore]:
     """The viewer's days up to today, without gaps, with the moving average of seven days."""
     user = context.viewer_id
     zone = await context.time_zone(time_zone)

@@ -70,12 +70,12 @@ class ConnectionView(Generic[T]):
 
 _PAGE = {
     "first": Argument(
-        int | None, f"How many rows from the start, or after `after`; 1 to {MAX_SIZE}, by default {DEFAULT_SIZE}.", None
+        int | None, f"How many rows from the start, or after `after`; 1 to {MAX_SIZE}, by default {DEFAULT_SIZE}.", strawberry.UNSET
     ),
-    "after": Argument(str | None, "The place after which to start: a cursor of this list.", None),
-    "last": Argument(int | None, f"How many rows from the end, or before `before`; 1 to {MAX_SIZE}.", None),
-    "before": Argument(str | None, "The place before which to end: a cursor of this list.", None),
-    "page": Argument(int | None, f"The number of the page of `first` rows, instead of a cursor; 1 to {MAX_PAGE}.", None),
+    "after": Argument(str | None, "The place after which to start: a cursor of this list.", strawberry.UNSET),
+    "last": Argument(int | None, f"How many rows from the end, or before `before`; 1 to {MAX_SIZE}.", strawberry.UNSET),
+    "before": Argument(str | None, "The place before which to end: a cursor of this list.", strawberry.UNSET),
+    "page": Argument(int | None, f"The number of the page of `first` rows, instead of a cursor; 1 to {MAX_PAGE}.", strawberry.UNSET),
 }
 
 
@@ -86,10 +86,10 @@ def _request(given: dict[str, Any]) -> PageRequest:
 def _list_arguments(filtered: Any, ordered: Any) -> dict[str, Argument]:
     arguments = dict(_PAGE)
     if filtered is not None:
-        arguments["filter"] = Argument(filtered | None, "Which rows; by default all.", None, to_filter)
+        arguments["filter"] = Argument(filtered | None, "Which rows; by default all.", strawberry.UNSET, to_filter)
     if ordered is not None:
         text = "In which order; later keys decide among equals."
-        arguments["order"] = Argument(list[ordered] | None, text, None, to_order)  # type: ignore[valid-type]
+        arguments["order"] = Argument(list[ordered] | None, text, strawberry.UNSET, to_order)  # type: ignore[valid-type]
     return arguments
 
 

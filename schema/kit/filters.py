@@ -25,7 +25,7 @@ _GT, _GTE, _LT, _LTE = "Is after this.", "Is this or after it.", "Is before this
 
 
 def _op(description: str, name: str | None = None) -> Any:
-    return strawberry.field(description=description, name=name, default=None)
+    return strawberry.field(description=description, name=name, default=strawberry.UNSET)
 
 
 @strawberry.input(description="Conditions on an id; all that are given must hold.")
@@ -92,7 +92,7 @@ class DateTimeFilter:
 
 def where(description: str, *, key: str | None = None) -> Any:
     """A condition on the column of the same name; ``key`` names the type whose global ids it holds."""
-    return strawberry.field(description=description, default=None, metadata={"key": key})
+    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"key": key})
 
 
 def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[[T], T]:
@@ -106,12 +106,12 @@ def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[
             ("not_", f"{name} | None", "This does not hold."),
         ):
             cls.__annotations__[field] = annotation
-            setattr(cls, field, strawberry.field(description=text, name=field.strip("_"), default=None))
+            setattr(cls, field, strawberry.field(description=text, name=field.strip("_"), default=strawberry.UNSET))
         if searched:
             spelled = " or ".join(searched)
             cls.__annotations__["search"] = str | None
             text = f"Every one of these words occurs in {spelled}, whatever its case."
-            setattr(cls, "search", strawberry.field(description=text, default=None))  # noqa: B010 (one way for all)
+            setattr(cls, "search", strawberry.field(description=text, default=strawberry.UNSET))  # noqa: B010 (one way for all)
         cls.filtered = row  # type: ignore[attr-defined]
         cls.searched = tuple(searched)  # type: ignore[attr-defined]
         return strawberry.input(cls, description=inspect.cleandoc(cls.__doc__ or ""))
@@ -135,7 +135,7 @@ def to_filter(given: Any, depth: int = 0) -> Filter | None:
 def _parts(given: Any, depth: int) -> Iterator[Filter]:
     for field in type(given).__strawberry_definition__.fields:
         value = getattr(given, field.python_name)
-        if value is None:
+        if value is None or value is strawberry.UNSET:
             continue
         match field.python_name:
             case "and_":
@@ -160,7 +160,7 @@ def _nested(values: Sequence[Any], depth: int) -> Iterator[Filter]:
 def _conditions(column: str, given: Any, key: str | None) -> Iterator[Filter]:
     for field in type(given).__strawberry_definition__.fields:
         value = getattr(given, field.python_name)
-        if value is None:
+        if value is None or value is strawberry.UNSET:
             continue
         if key is not None and not isinstance(value, bool):
             value = tuple(_key(key, item) for item in value) if isinstance(value, list) else _key(key, value)

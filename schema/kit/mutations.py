@@ -84,7 +84,7 @@ def user_errors(refusal: Refusal) -> list[UserError]:
 
 def _input_errors(error: InputValidationError) -> list[UserError]:
     return [
-        UserError(code=UserErrorCode.VALIDATION_ERROR, message=f"{detail.message}.", field=detail.location[1:])
+        UserError(code=UserErrorCode.VALIDATION_ERROR, message=detail.message.rstrip(".") + ".", field=detail.location[1:])
         for detail in error.errors
     ]
 
