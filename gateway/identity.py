@@ -1,8 +1,9 @@
 """From a bearer token to a viewer.
 
-Tokens are JWTs signed with HS256 by this gateway. A token names its subject (the user's id), its audience and its end, and carries the
-user's roles in ``app_metadata.roles``, as Supabase's do; a role that is taken away is therefore gone when the token ends. Whatever is
-wrong with a token, the answer is the same: nothing tells an attacker which part was right.
+Tokens are JWTs signed with HS256 by this gateway. A token names its subject (the user's id), its audience and its end,
+and carries the user's roles in ``app_metadata.roles``, as Supabase's do; a role that is taken away is therefore gone
+when the token ends. Whatever is wrong with a token, the answer is the same: nothing tells an attacker which part was
+right.
 """
 
 import datetime as dt
@@ -25,7 +26,7 @@ _REMEMBERED = 10_000
 
 
 def signing_key(settings: Settings) -> str:
-    """The secret from the settings; on SQLite, without one, a secret of its own that is kept beside the database file."""
+    """The secret from the settings; on SQLite, without one, a secret of its own, kept beside the database file."""
     if settings.jwt_secret is not None:
         return settings.jwt_secret.get_secret_value()
     if settings.database_url is not None:
@@ -48,7 +49,10 @@ def roles_of(user: User) -> frozenset[Role]:
 
 
 class Tokens:
-    """Issues and verifies bearer tokens. A verified token is remembered until it ends, for it costs more to verify than to run a query."""
+    """Issues and verifies bearer tokens.
+
+    A verified token is remembered until it ends, for it costs more to verify than to run a query.
+    """
 
     def __init__(self, key: str, audience: str) -> None:
         self._key = key
@@ -56,7 +60,7 @@ class Tokens:
         self._verified: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
 
     def issue(self, user: User, lifetime: int) -> str:
-        """A token for a user, valid for ``lifetime`` seconds; ``zoneinfo`` is OpenID Connect's claim of the time zone."""
+        """A token for a user, valid for ``lifetime`` seconds; ``zoneinfo`` is OpenID Connect's time zone claim."""
         now = dt.datetime.now(dt.UTC)
         claims = {
             "sub": str(user.id),

@@ -2,8 +2,9 @@
 
 What is below (kit/postgresql.py, kit/sqlite.py) may be replaced without touching a domain.
 
-- A **snapshot** serves the reads of one request: one connection, taken at the first statement, in one read-only transaction that
-  sees a single state of the database, used by one statement at a time, and given back before the answer is encoded.
+- A **snapshot** serves the reads of one request: one connection, taken at the first statement, in one read-only
+  transaction that sees a single state of the database, used by one statement at a time, and given back before the
+  answer is encoded.
 - A **transaction** serves one unit of work.
 
 Both begin by telling the database who the viewer is, so that its policies apply to every statement.
@@ -28,8 +29,9 @@ R = TypeVar("R")
 class DatabaseOptions:
     """Where the database is and how it is used; times are seconds.
 
-    ``url`` is ``postgresql://…``, or None for the SQLite file at ``sqlite_path``. ``service_url`` is the login for service
-    work, by default the same. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot keep between transactions.
+    ``url`` is ``postgresql://…``, or None for the SQLite file at ``sqlite_path``. ``service_url`` is the login for
+    service work, by default the same. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot keep between
+    transactions.
     """
 
     url: str | None = None
@@ -104,8 +106,8 @@ class Write(Read):
 class Snapshot(Read):
     """The reads of one request. Opens itself at the first statement; :meth:`close` ends it for good.
 
-    A statement that fails ends the database's transaction; the next one opens another, so that one failing field does not
-    take the others with it.
+    A statement that fails ends the database's transaction; the next one opens another, so that one failing field does
+    not take the others with it.
     """
 
     def __init__(self, viewer: Viewer) -> None:

@@ -3,9 +3,9 @@
     policy(Category, read=owner(Category.user_id) | role(Role.ADMIN), write=owner(Category.user_id))
 
 A condition is ordinary SQL over the table's columns and two constructs about the viewer. On PostgreSQL the declaration
-becomes ``CREATE POLICY`` (row-level security, in the migrations; a test compares them); on SQLite the same condition is put
-by the seam into every statement (kit/sqlite.py). A resolver that forgets to filter by owner therefore still sees nothing
-that is not the viewer's, on either engine.
+becomes ``CREATE POLICY`` (row-level security, in the migrations; a test compares them); on SQLite the same condition is
+put by the seam into every statement (kit/sqlite.py). A resolver that forgets to filter by owner therefore still sees
+nothing that is not the viewer's, on either engine.
 
 | operation | a row is touched if                  | and the new row must satisfy                 |
 |-----------|--------------------------------------|----------------------------------------------|

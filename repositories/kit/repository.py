@@ -8,9 +8,9 @@ A repository belongs to one connection and speaks for one table:
 
     await Tasks(connection).get(task_id)
 
-Reads take any connection, writes need one in a transaction (a unit of work). No method filters by owner: who may see a row is
-the database's business (kit/policy.py). Soft-deleted rows are out of sight unless a method says otherwise. Every method is one
-statement, except where it says so.
+Reads take any connection, writes need one in a transaction (a unit of work). No method filters by owner: who may see a
+row is the database's business (kit/policy.py). Soft-deleted rows are out of sight unless a method says otherwise. Every
+method is one statement, except where it says so.
 """
 
 import datetime as dt
@@ -33,6 +33,7 @@ from repositories.kit.table import Table
 R = TypeVar("R", bound=Table)
 K = TypeVar("K")
 V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 
 ADD_BATCH = 100
 CHANGE_BATCH = 50
@@ -60,8 +61,8 @@ class Batch(Generic[K, V]):
         return await self.method(self.repository(connection), keys, **arguments)
 
 
-class _BatchMethod(Protocol[K, V]):
-    async def __call__(self, keys: Sequence[K], /, **arguments: Any) -> Mapping[K, V]: ...
+class _BatchMethod(Protocol[K, V_co]):
+    async def __call__(self, keys: Sequence[K], /, **arguments: Any) -> Mapping[K, V_co]: ...
 
 
 class batch(Generic[K, V]):  # noqa: N801 (used as a decorator)
@@ -84,7 +85,7 @@ class batch(Generic[K, V]):  # noqa: N801 (used as a decorator)
 class Repository(Generic[R]):
     """Base of all repositories; see the module."""
 
-    table: ClassVar[type[Any]]
+    table: type[R]
     what: ClassVar[str]
     """What a row is called in messages."""
     default_order: ClassVar[tuple[Order, ...]] = ()
@@ -94,7 +95,7 @@ class Repository(Generic[R]):
 
     def __init_subclass__(cls, *, table: type[Table], what: str = "") -> None:
         super().__init_subclass__()
-        cls.table = table
+        cls.table = cast("type[Any]", table)
         cls.what = what or table.__name__.lower()
         cls._statements = _Statements(table)
 
@@ -201,8 +202,8 @@ class Repository(Generic[R]):
     async def change(self, row: R, *, expected: int | None = None, **values: Any) -> R:
         """The row with other values, its version one higher.
 
-        ``expected`` is the version the caller saw, by default that of ``row``; if the row has another by now, StaleVersion with
-        the current one (a second statement), or NotFound if it is gone.
+        ``expected`` is the version the caller saw, by default that of ``row``; if the row has another by now,
+        StaleVersion with the current one (a second statement), or NotFound if it is gone.
         """
         changed = await self.connection.row(
             _update(self.table, tuple(sorted(values))),
@@ -295,7 +296,9 @@ class _Statements:
         )
         self.exists = Statement(sa.select(sa.exists().where(key, alive)), scalar(bool))
         self.insert = Statement(
-            sa.insert(table).values({made.name: sa.bindparam(made.name, type_=made.type) for made in _given(table)}).returning(*table.c),
+            sa.insert(table)
+            .values({made.name: sa.bindparam(made.name, type_=made.type) for made in _given(table)})
+            .returning(*table.c),
             owner,
         )
         self.insert_many = Statement(lambda engine: _insert_many(table, engine), owner)
@@ -410,8 +413,8 @@ class _Walk(Generic[R]):
 
 
 @lru_cache(maxsize=1024)
-def _build_page(
-    owner: type[Any],
+def _build_page(  # noqa: PLR0913 (the parts of one query)
+    owner: type[Table],
     partition: str | None,
     given: _ByShape,
     order: tuple[Order, ...],
@@ -431,7 +434,9 @@ def _build_page(
     place = sa.func.row_number().over(partition_by=table.c[partition], order_by=sorting).label("place")
     ranked = sa.select(*table.c, place).where(any_of(table.c[partition], "keys"), *conditions).subquery("ranked")
     rows = sa.select(*(ranked.c[made.name] for made in table.columns))
-    return Statement(rows.where(ranked.c.place > offset, ranked.c.place <= offset + limit).order_by(ranked.c.place), owner)
+    return Statement(
+        rows.where(ranked.c.place > offset, ranked.c.place <= offset + limit).order_by(ranked.c.place), owner
+    )
 
 
 @lru_cache(maxsize=1024)

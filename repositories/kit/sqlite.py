@@ -1,7 +1,7 @@
 """The embedded engine below the seam: one SQLite file, many readers, one writer.
 
-WAL lets readers keep their snapshot while the writer works. SQLite runs in threads of aiosqlite; a statement that takes too
-long, or whose request has gone away, is interrupted.
+WAL lets readers keep their snapshot while the writer works. SQLite runs in threads of aiosqlite; a statement that takes
+too long, or whose request has gone away, is interrupted.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class SqliteDatabase(Database):
 
     async def connect(self) -> None:
         """Opens the file, which must exist: an empty database is made by the migrations."""
-        if not Path(self.options.sqlite_path).exists():
+        if not Path(self.options.sqlite_path).exists():  # noqa: ASYNC240 (once, at start)
             raise ServiceUnavailable(f"There is no database file {self.options.sqlite_path}.")
         self._writer = await self._open()
 
@@ -81,7 +81,7 @@ class SqliteDatabase(Database):
 
     @asynccontextmanager
     async def transaction(self, viewer: Viewer) -> AsyncIterator[Write]:
-        """An immediate transaction; writers wait for one another, here in order and between processes by busy_timeout."""
+        """An immediate transaction; writers wait for one another, in order here, by busy_timeout between processes."""
         try:
             async with asyncio.timeout(self.options.pool_timeout):
                 await self._writing.acquire()

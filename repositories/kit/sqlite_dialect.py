@@ -1,9 +1,9 @@
 """How SQL is spelled for the embedded engine: without schemas, and with the viewer's policies in it.
 
-SQLite has no row-level security. The compiler here puts it into the text: wherever a statement reads a table that has a policy, it
-reads ``(SELECT * FROM tasks WHERE <read condition>) AS tasks`` instead. Subqueries, joins and outer joins thereby mean the
-same as on PostgreSQL. Updates and deletes get the conditions in their WHERE, and every write hands back whether the new row
-satisfies the write condition, which the seam checks.
+SQLite has no row-level security. The compiler here puts it into the text: wherever a statement reads a table that has a
+policy, it reads ``(SELECT * FROM tasks WHERE <read condition>) AS tasks`` instead. Subqueries, joins and outer joins
+thereby mean the same as on PostgreSQL. Updates and deletes get the conditions in their WHERE, and every write hands
+back whether the new row satisfies the write condition, which the seam checks.
 """
 
 from typing import Any
@@ -20,30 +20,30 @@ class _Preparer(SQLiteIdentifierPreparer):
 
     def __init__(self, dialect: Any) -> None:
         super().__init__(dialect, omit_schema=True)
-        self.schema_for_object = lambda table: None  # type: ignore[assignment]
+        self.schema_for_object = lambda _table: None  # type: ignore[assignment]
 
 
 class _PolicyCompiler(SQLiteCompiler):
     """Reads of a table become reads of what the viewer may see of it."""
 
-    def visit_table(  # type: ignore[no-untyped-def]
-        self, table: sa.Table, asfrom: bool = False, iscrud: bool = False, enclosing_alias: Any = None, **kw: Any
-    ):
-        text = super().visit_table(table, asfrom=asfrom, iscrud=iscrud, enclosing_alias=enclosing_alias, **kw)
+    def visit_table(self, table: sa.Table, *args: Any, **kw: Any) -> str:
+        text: str = super().visit_table(table, *args, **kw)  # type: ignore[no-untyped-call]
+        asfrom, iscrud, enclosing_alias = kw.get("asfrom"), kw.get("iscrud"), kw.get("enclosing_alias")
         declared = policies.get(table)
         if not asfrom or iscrud or declared is None:
             return text
         is_aliased = enclosing_alias is not None and enclosing_alias.element is table
         name = self.preparer.format_table(table, use_schema=False)
         alias = text.removeprefix(name) or f" AS {name}"
-        return f"(SELECT * FROM {name} WHERE {self.process(declared.read)})" + ("" if is_aliased else alias)
+        visible = f"(SELECT * FROM {name} WHERE {self.process(declared.read)})"  # noqa: S608 (names and conditions of ours)
+        return visible + ("" if is_aliased else alias)
 
 
 class OpenDialect(SQLiteDialect_aiosqlite):
     """SQLite for the service, which sees everything."""
 
     supports_statement_cache = True
-    preparer = _Preparer
+    preparer: type[SQLiteIdentifierPreparer] = _Preparer
     supports_native_boolean = True
     default_paramstyle = "qmark"
 

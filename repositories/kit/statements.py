@@ -1,8 +1,9 @@
 """Statements that are built once and only bound per request.
 
-A :class:`Statement` wraps SQLAlchemy Core: it is written at import (or once per shape, see kit/filters.py), compiled once
-for each engine, and from then on is a text, an order of parameters and a function that makes rows. Texts never depend on
-how many keys there are: a list is one parameter (:func:`any_of`), many rows are one parameter (:func:`records`).
+A :class:`Statement` wraps SQLAlchemy Core: it is written at import (or once per shape, see kit/filters.py), compiled
+once for each engine, and from then on is a text, an order of parameters and a function that makes rows. Texts never
+depend on how many keys there are: a list is one parameter (:func:`any_of`), many rows are one parameter
+(:func:`records`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ Values = Sequence[Any]
 
 
 class Engine(Enum):
-    """What a statement is compiled for. On SQLite the viewer's policies are part of the text, except for the service."""
+    """What a statement is compiled for. On SQLite a viewer's policies are part of the text, not the service's."""
 
     POSTGRESQL = "postgresql"
     SQLITE = "sqlite"
@@ -37,7 +38,7 @@ class Engine(Enum):
 
 
 _DIALECTS: Mapping[Engine, Dialect] = {
-    Engine.POSTGRESQL: PGDialect_asyncpg(),
+    Engine.POSTGRESQL: PGDialect_asyncpg(),  # type: ignore[no-untyped-call]
     Engine.SQLITE: PolicyDialect(),
     Engine.SQLITE_SERVICE: OpenDialect(),
 }
@@ -46,8 +47,7 @@ _DIALECTS: Mapping[Engine, Dialect] = {
 class RowType(Protocol[RowType_co]):
     """What makes a row of a tuple of values: a Table, a NamedTuple, :class:`MadeBy` or :func:`scalar`."""
 
-    @property
-    def _make(self) -> Callable[[Sequence[Any]], RowType_co]: ...
+    def _make(self, values: Any, /) -> RowType_co: ...
 
 
 class MadeBy(Generic[R]):
@@ -102,9 +102,12 @@ class Statement(Generic[R]):
         if engine is Engine.SQLITE:
             sql, checked = with_policy(sql)
         compiled = cast("SQLCompiler", sql.compile(dialect=dialect))  # type: ignore[attr-defined]
-        columns = [entry.type for entry in compiled._result_columns]
+        columns = [entry.type for entry in compiled._result_columns]  # noqa: SLF001 (SQLAlchemy has no public way to them)
         return Compiled(
-            str(compiled), _binder(compiled, dialect), _maker(self._row, columns[: -1 if checked else None], dialect), checked
+            str(compiled),
+            _binder(compiled, dialect),
+            _maker(self._row, columns[: -1 if checked else None], dialect),
+            checked,
         )
 
 
@@ -138,7 +141,9 @@ def _maker(row: RowType[R], columns: Sequence[sa.types.TypeEngine[Any]], dialect
     if not any(converters):
         return row._make
     names = {f"c{index}": convert for index, convert in enumerate(converters) if convert}
-    values = ", ".join(f"c{index}(r[{index}])" if convert else f"r[{index}]" for index, convert in enumerate(converters))
+    values = ", ".join(
+        f"c{index}(r[{index}])" if convert else f"r[{index}]" for index, convert in enumerate(converters)
+    )
     make: Callable[[Values], R] = eval(f"lambda r: make(({values},))", {"make": row._make, **names})  # noqa: S307 (our own text)
     return make
 
@@ -168,7 +173,7 @@ def _(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(_AnyOf, "sqlite")
 def _(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
     values = compiler.process(element.values, **kw)
-    return f"{compiler.process(element.item, **kw)} IN (SELECT value FROM json_each({values}))"
+    return f"{compiler.process(element.item, **kw)} IN (SELECT value FROM json_each({values}))"  # noqa: S608 (no values in it)
 
 
 def any_of(item: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
@@ -203,9 +208,9 @@ def records(engine: Engine, parameter: str, columns: Sequence[sa.Column[Any]]) -
     """Many rows as one JSON parameter (see :func:`records_parameter`), to be selected from under the name ``r``."""
     if engine.is_postgresql:
         source = sa.func.jsonb_to_recordset(sa.bindparam(parameter, type_=types.Json()))
-        return source.table_valued(
-            *(sa.column(made.name, made.type) for made in columns), name="r"
-        ).render_derived(name="r", with_types=True)
+        return source.table_valued(*(sa.column(made.name, made.type) for made in columns), name="r").render_derived(
+            name="r", with_types=True
+        )
     each = sa.func.json_each(sa.bindparam(parameter, type_=types.Json())).table_valued("key", "value", name="each")
     parts = [sa.func.json_extract(each.c.value, f"$.{made.name}", type_=made.type).label(made.name) for made in columns]
     return sa.select(*parts).order_by(each.c.key).subquery("r")
@@ -222,4 +227,6 @@ def records_parameter(
         else None
         for made in columns
     }
-    return [{name: convert(row[name]) if convert else row[name] for name, convert in converters.items()} for row in rows]
+    return [
+        {name: convert(row[name]) if convert else row[name] for name, convert in converters.items()} for row in rows
+    ]

@@ -1,7 +1,7 @@
 """One unit of work = one transaction: the changes of one mutation, their events, and what reacts to them.
 
-A handler changes rows and records events; it never commits. At the end of the block the reactions run, the events are stored
-and everything is committed at once, or nothing of it is left.
+A handler changes rows and records events; it never commits. At the end of the block the reactions run, the events are
+stored and everything is committed at once, or nothing of it is left.
 
     async with open_unit(database, viewer, reactions) as work:
         task = await work.repository(Tasks).add(...)

@@ -44,8 +44,8 @@ class Viewer:
     """The one on whose behalf a request runs.
 
     ``id`` is None for anonymous callers and for the service. ``is_service`` stands for work of the gateway itself
-    (seeding, imports, jobs): it sees every row, and on PostgreSQL it uses its own login. ``time_zone`` is the one the person
-    lives in, if the token tells.
+    (seeding, imports, jobs): it sees every row, and on PostgreSQL it uses its own login. ``time_zone`` is the one the
+    person lives in, if the token tells.
     """
 
     id: UUID | None = None
