@@ -120,10 +120,10 @@ def _create_domain_events() -> None:
             "CREATE FUNCTION public.domain_events_are_append_only() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN "
             "RAISE EXCEPTION 'domain_events is append-only' USING ERRCODE = 'insufficient_privilege'; END $f$"
         )
-        for name, when in (("change", "UPDATE OR DELETE"), ("truncate", "TRUNCATE")):
+        for name, when, each in (("change", "UPDATE OR DELETE", "ROW"), ("truncate", "TRUNCATE", "STATEMENT")):
             op.execute(
                 f"CREATE TRIGGER domain_events_no_{name} BEFORE {when} ON public.domain_events "
-                "FOR EACH STATEMENT EXECUTE FUNCTION public.domain_events_are_append_only()"
+                f"FOR EACH {each} EXECUTE FUNCTION public.domain_events_are_append_only()"
             )
     else:
         for name in ("update", "delete"):
