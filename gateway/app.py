@@ -17,7 +17,10 @@ from schema import schema
 
 
 def create_app(settings: Settings, database: Database, tokens: Tokens, *, fallback: bool = False) -> Starlette:
-    """The gateway over a connected database. ``fallback`` says that SQLite stands in for a PostgreSQL that was out of reach."""
+    """The gateway over a connected database.
+
+    ``fallback`` says that SQLite stands in for a PostgreSQL that was out of reach.
+    """
 
     async def health(request: Request) -> Response:
         """Whether the gateway can do its work, for load balancers and people."""
@@ -25,7 +28,12 @@ def create_app(settings: Settings, database: Database, tokens: Tokens, *, fallba
         state = database.pool_state()
         body = {
             "status": "degraded" if fallback else "ok",
-            "database": {"engine": database.name, "fallback": fallback, "connections": state.size, "in_use": state.used},
+            "database": {
+                "engine": database.name,
+                "fallback": fallback,
+                "connections": state.size,
+                "in_use": state.used,
+            },
         }
         snapshot = database.snapshot(ANONYMOUS)
         try:

@@ -1,4 +1,4 @@
-"""How errors leave the process: known ones with their code, everything else masked with an id that stands in the log."""
+"""How errors leave the process: known ones with their code, the rest masked with an id that stands in the log."""
 
 import logging
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Who is asking."""
 
+from uuid import UUID
+
 from repositories.identity import Users
 from repositories.tables.identity import User
 from resolvers.kit.context import Context
@@ -11,6 +13,6 @@ async def viewer(context: Context) -> User | None:
     return await user(context, context.viewer.id) if context.viewer.id is not None else None
 
 
-async def user(context: Context, key: object) -> User | None:
+async def user(context: Context, key: UUID) -> User | None:
     """A user whom the viewer may see, or None."""
     return await load(context, Users.by_id, key, lambda: None)

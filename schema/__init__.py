@@ -1,7 +1,7 @@
 """The contract: types, inputs, root fields, and schema.graphql, which is generated from them and committed.
 
-Lives here: what clients see, with a description for everything. No behaviour, no SQL; may import ``resolvers`` and the row types of
-``repositories``. Nothing below may import it.
+Lives here: what clients see, with a description for everything. No behaviour, no SQL; may import ``resolvers`` and the
+row types of ``repositories``. Nothing below may import it.
 """
 
 import strawberry
@@ -20,7 +20,9 @@ class Query(NodeQueries, IdentityQueries, LifeLockQueries):
     """The root of queries."""
 
 
-@strawberry.type(description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing.")
+@strawberry.type(
+    description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
+)
 class Mutation(LifeLockMutations):
     """The root of mutations."""
 

@@ -15,7 +15,16 @@ from schema.identity import User
 from schema.kit.choices import choices
 from schema.kit.connections import ConnectionView, connection, pages
 from schema.kit.fields import Argument, Node, column, computed, edge, key, query, view
-from schema.kit.filters import ChoiceFilter, DateTimeFilter, IdFilter, IntFilter, TextFilter, filter_input, order_input, where
+from schema.kit.filters import (
+    ChoiceFilter,
+    DateTimeFilter,
+    IdFilter,
+    IntFilter,
+    TextFilter,
+    filter_input,
+    order_input,
+    where,
+)
 from schema.kit.mutations import mutation
 
 choices(
@@ -75,7 +84,10 @@ class CategoryFilter:
 
 
 CategoryOrder = order_input(
-    rows.Category, name="By name, whatever its case.", created_at="When it was made.", updated_at="When it was last changed."
+    rows.Category,
+    name="By name, whatever its case.",
+    created_at="When it was made.",
+    updated_at="When it was last changed.",
 )
 
 
@@ -167,10 +179,14 @@ class CategoryTotals:
 
 
 _FIRST = Argument(int, "How many at most, 1 to 500.", 50)
-_TIME_ZONE = Argument(str | None, "The IANA time zone that decides what a day is; by default the viewer's own.", strawberry.UNSET)
+_TIME_ZONE = Argument(
+    str | None, "The IANA time zone that decides what a day is; by default the viewer's own.", strawberry.UNSET
+)
 
 
-@strawberry.type(description="A person's tasks at a glance. Each tile is one statement; a tile that is not asked for costs nothing.")
+@strawberry.type(
+    description="A person's tasks at a glance. Each tile is one statement; a tile that is not asked for costs nothing."
+)
 class LifeLockDashboard:
     """Tiles. The four counters come from one pass over the tasks and count as one tile."""
 
@@ -231,7 +247,10 @@ class LifeLockQueries:
         first=_FIRST,
     )
     category: Category | None = query(
-        queries.category, "The category of an id.", requires=Permission.TASK_READ, id=key("Category", "The category's id.")
+        queries.category,
+        "The category of an id.",
+        requires=Permission.TASK_READ,
+        id=key("Category", "The category's id."),
     )
     categories: ConnectionView[Category] | None = connection(
         queries.categories,

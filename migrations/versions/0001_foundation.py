@@ -80,11 +80,11 @@ def _create_users() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_users"),
         sa.UniqueConstraint("email", name="uq_users_email"),
         sa.UniqueConstraint("stripe_customer_id", name="uq_users_stripe_customer_id"),
-        sa.CheckConstraint("length(email) BETWEEN 3 AND 255", name="ck_users_email_length"),
-        sa.CheckConstraint("length(first_name) BETWEEN 2 AND 50", name="ck_users_first_name_length"),
-        sa.CheckConstraint("length(last_name) BETWEEN 2 AND 50", name="ck_users_last_name_length"),
-        sa.CheckConstraint("role IN ('user', 'admin')", name="ck_users_role_choice"),
-        sa.CheckConstraint("status IN ('active', 'suspended', 'deactivated')", name="ck_users_status_choice"),
+        sa.CheckConstraint("length(email) BETWEEN 3 AND 255", name=op.f("ck_users_email_length")),
+        sa.CheckConstraint("length(first_name) BETWEEN 2 AND 50", name=op.f("ck_users_first_name_length")),
+        sa.CheckConstraint("length(last_name) BETWEEN 2 AND 50", name=op.f("ck_users_last_name_length")),
+        sa.CheckConstraint("role IN ('user', 'admin')", name=op.f("ck_users_role_choice")),
+        sa.CheckConstraint("status IN ('active', 'suspended', 'deactivated')", name=op.f("ck_users_status_choice")),
         schema=schema("identity"),
     )
     op.create_index("ix_users_status", "users", ["status"], schema=schema("identity"))
@@ -108,8 +108,10 @@ def _create_domain_events() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="pk_domain_events"),
         sa.UniqueConstraint("sequence", name="uq_domain_events_sequence"),
-        sa.CheckConstraint("length(aggregate_type) BETWEEN 1 AND 100", name="ck_domain_events_aggregate_type_length"),
-        sa.CheckConstraint("length(event_type) BETWEEN 1 AND 100", name="ck_domain_events_event_type_length"),
+        sa.CheckConstraint(
+            "length(aggregate_type) BETWEEN 1 AND 100", name=op.f("ck_domain_events_aggregate_type_length")
+        ),
+        sa.CheckConstraint("length(event_type) BETWEEN 1 AND 100", name=op.f("ck_domain_events_event_type_length")),
         schema=schema("public"),
     )
     for column in ("aggregate_id", "event_type", "user_id"):
@@ -120,10 +122,10 @@ def _create_domain_events() -> None:
             "CREATE FUNCTION public.domain_events_are_append_only() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN "
             "RAISE EXCEPTION 'domain_events is append-only' USING ERRCODE = 'insufficient_privilege'; END $f$"
         )
-        for name, when in (("change", "UPDATE OR DELETE"), ("truncate", "TRUNCATE")):
+        for name, when, each in (("change", "UPDATE OR DELETE", "ROW"), ("truncate", "TRUNCATE", "STATEMENT")):
             op.execute(
                 f"CREATE TRIGGER domain_events_no_{name} BEFORE {when} ON public.domain_events "
-                "FOR EACH STATEMENT EXECUTE FUNCTION public.domain_events_are_append_only()"
+                f"FOR EACH {each} EXECUTE FUNCTION public.domain_events_are_append_only()"
             )
     else:
         for name in ("update", "delete"):

@@ -57,11 +57,11 @@ def _create_categories() -> None:
         sa.ForeignKeyConstraint(["user_id"], [ref("identity.users.id")], name="fk_categories_user_id"),
         sa.UniqueConstraint("user_id", "name", name="uq_categories_user_id_name"),
         sa.UniqueConstraint("user_id", "id", name="uq_categories_owner"),
-        sa.CheckConstraint("length(name) BETWEEN 1 AND 100", name="ck_categories_name_length"),
+        sa.CheckConstraint("length(name) BETWEEN 1 AND 100", name=op.f("ck_categories_name_length")),
         sa.CheckConstraint(
             "length(color) = 7 AND substr(color, 1, 1) = '#' "
             "AND ltrim(substr(color, 2), '0123456789abcdefABCDEF') = ''",
-            name="ck_categories_color_shape",
+            name=op.f("ck_categories_color_shape"),
         ),
         schema=schema("life_lock"),
     )
@@ -89,13 +89,15 @@ def _create_tasks() -> None:
             [ref("life_lock.categories.user_id"), ref("life_lock.categories.id")],
             name="fk_tasks_category",
         ),
-        sa.CheckConstraint("length(title) BETWEEN 1 AND 255", name="ck_tasks_title_length"),
-        sa.CheckConstraint("length(description) BETWEEN 0 AND 10000", name="ck_tasks_description_length"),
-        sa.CheckConstraint("priority_level >= 1 AND priority_level <= 5", name="ck_tasks_priority_level_range"),
+        sa.CheckConstraint("length(title) BETWEEN 1 AND 255", name=op.f("ck_tasks_title_length")),
+        sa.CheckConstraint("length(description) BETWEEN 0 AND 10000", name=op.f("ck_tasks_description_length")),
+        sa.CheckConstraint("priority_level >= 1 AND priority_level <= 5", name=op.f("ck_tasks_priority_level_range")),
         sa.CheckConstraint(
-            "status IN ('pending', 'in_progress', 'completed', 'cancelled')", name="ck_tasks_status_choice"
+            "status IN ('pending', 'in_progress', 'completed', 'cancelled')", name=op.f("ck_tasks_status_choice")
         ),
-        sa.CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="ck_tasks_completed_at_shape"),
+        sa.CheckConstraint(
+            "(status = 'completed') = (completed_at IS NOT NULL)", name=op.f("ck_tasks_completed_at_shape")
+        ),
         schema=schema("life_lock"),
     )
     for name, columns in _INDEXES.items():
@@ -115,8 +117,8 @@ def _create_task_analytics() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_task_analytics"),
         sa.ForeignKeyConstraint(["user_id"], [ref("identity.users.id")], name="fk_task_analytics_user_id"),
         sa.UniqueConstraint("user_id", "date", name="uq_task_analytics_user_id_date"),
-        sa.CheckConstraint("tasks_completed >= 0", name="ck_task_analytics_tasks_completed_range"),
-        sa.CheckConstraint("tasks_created >= 0", name="ck_task_analytics_tasks_created_range"),
+        sa.CheckConstraint("tasks_completed >= 0", name=op.f("ck_task_analytics_tasks_completed_range")),
+        sa.CheckConstraint("tasks_created >= 0", name=op.f("ck_task_analytics_tasks_created_range")),
         schema=schema("life_lock"),
     )
 

@@ -49,14 +49,14 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class Batch(Generic[K, V]):
+class Batch(Generic[K, V_co]):
     """A method that answers for many keys at once, bound to the repository class: what an edge needs to know."""
 
-    def __init__(self, repository: Callable[[Read], Any], method: Callable[..., Awaitable[Mapping[K, V]]]) -> None:
+    def __init__(self, repository: Callable[[Read], Any], method: Callable[..., Awaitable[Mapping[K, V_co]]]) -> None:
         self.repository = repository
         self.method = method
 
-    async def __call__(self, connection: Read, keys: Sequence[K], **arguments: Any) -> Mapping[K, V]:
+    async def __call__(self, connection: Read, keys: Sequence[K], **arguments: Any) -> Mapping[K, V_co]:
         """The values by key; a key without a value is left out."""
         return await self.method(self.repository(connection), keys, **arguments)
 

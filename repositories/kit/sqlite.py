@@ -16,7 +16,7 @@ import aiosqlite
 
 from repositories.kit.constraints import refusal_of
 from repositories.kit.database import Database, DatabaseOptions, PoolState, Snapshot, Write
-from repositories.kit.errors import DatabaseFault, GatewayError, ServiceUnavailable, Timeout
+from repositories.kit.errors import DatabaseFault, Forbidden, GatewayError, ServiceUnavailable, Timeout
 from repositories.kit.policy import viewer_parameters
 from repositories.kit.statements import Compiled, Engine
 from repositories.kit.viewer import Viewer
@@ -30,6 +30,8 @@ def mapped(error: Exception) -> GatewayError | None:
         found = _CONSTRAINT.search(str(error))
         if found and found[1] != "NOT NULL":
             return refusal_of(found[2])
+        if str(error).endswith("is append-only"):
+            return Forbidden()
     if isinstance(error, sqlite3.OperationalError):
         if "locked" in str(error) or "unable to open" in str(error):
             return ServiceUnavailable()

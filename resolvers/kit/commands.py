@@ -1,7 +1,8 @@
 """Commands: what a person asks to be changed, as validated data.
 
-A command is a Pydantic model; the contract publishes it as an input (schema/kit/mutations.py). Its docstring and those of its fields are
-what a frontend developer reads. A handler takes ``(work, command)`` and returns the row; it never commits.
+A command is a Pydantic model; the contract publishes it as an input (schema/kit/mutations.py). Its docstring and those
+of its fields are what a frontend developer reads. A handler takes ``(work, command)`` and returns the row; it never
+commits.
 """
 
 import datetime as dt
@@ -44,5 +45,5 @@ Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
 
 
 def given(command: Command, *names: str) -> Mapping[str, Any]:
-    """The values that the client gave for the ``Maybe`` fields ``names``; null stays, what was left out is not there."""
+    """What the client gave for the ``Maybe`` fields ``names``; null stays, what was left out is not there."""
     return {name: value.value for name in names if isinstance(value := getattr(command, name), Some)}

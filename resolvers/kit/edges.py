@@ -3,8 +3,8 @@
     category = one(Categories.by_id, key=Task.category_id)
     tasks = pages(Tasks, column=Task.category_id, key=Category.id)
 
-An edge is a batch method of a repository and the column that feeds it. All rows of a level are answered by one call of the
-batch, through a dataloader that belongs to the request.
+An edge is a batch method of a repository and the column that feeds it. All rows of a level are answered by one call of
+the batch, through a dataloader that belongs to the request.
 """
 
 import asyncio
@@ -14,14 +14,13 @@ from typing import Any, Generic, TypeVar
 
 import aiodataloader
 
-from repositories.kit.database import Read
 from repositories.kit.errors import NotFound
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import Page, PageRequest
 from repositories.kit.repository import Batch, Repository
 from repositories.kit.table import Table
-from resolvers.kit.context import Context
 from resolvers.kit.connections import Connection
+from resolvers.kit.context import Context
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -87,7 +86,12 @@ class PagesEdge(Generic[R]):
         self.key: str = key.name
 
     async def load(
-        self, context: Context, row: Table, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+        self,
+        context: Context,
+        row: Table,
+        request: PageRequest,
+        given: Filter = EVERYTHING,
+        order: tuple[Order, ...] = (),
     ) -> Connection[R]:
         """One page of the row's connection."""
         key = getattr(row, self.key)
@@ -99,11 +103,15 @@ def _no_page() -> Page[Any]:
     return Page((), has_next=False, has_previous=False, cursor=str)
 
 
-async def _pages_of(repository: Repository[Any], keys: Sequence[Any], *, column: str, **arguments: Any) -> Mapping[Any, Any]:
+async def _pages_of(
+    repository: Repository[Any], keys: Sequence[Any], *, column: str, **arguments: Any
+) -> Mapping[Any, Any]:
     return await repository.pages_of(keys, column, **arguments)
 
 
-async def _counts_of(repository: Repository[Any], keys: Sequence[Any], *, column: str, given: Filter) -> Mapping[Any, int]:
+async def _counts_of(
+    repository: Repository[Any], keys: Sequence[Any], *, column: str, given: Filter
+) -> Mapping[Any, int]:
     return await repository.counts_of(keys, column, given)
 
 

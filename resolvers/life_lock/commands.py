@@ -1,6 +1,5 @@
 """What can be done with tasks and categories."""
 
-
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
@@ -325,7 +324,9 @@ async def create_category(work: UnitOfWork, command: CreateCategory) -> Category
 async def update_category(work: UnitOfWork, command: UpdateCategory) -> Category:
     """Changes a category."""
     category = await _own_category(work, command.id)
-    values = {name: value for name, value in given(command, "name", "color").items() if value != getattr(category, name)}
+    values = {
+        name: value for name, value in given(command, "name", "color").items() if value != getattr(category, name)
+    }
     if not values:
         return category
     changed = await work.repository(Categories).change(category, **values)
@@ -347,5 +348,3 @@ async def _own_category(work: UnitOfWork, key: UUID) -> Category:
     if category.user_id != work.viewer_id:
         raise NotFound.of("category")
     return category
-
-

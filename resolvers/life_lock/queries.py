@@ -7,8 +7,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from repositories.events import Events
-from repositories.kit.calendar import LocalDay, date_of, days
 from repositories.identity import Users
+from repositories.kit.calendar import LocalDay, date_of, days
 from repositories.kit.errors import ValidationError
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import PageRequest
@@ -169,5 +169,3 @@ async def trends(context: Context, period: TrendPeriod, time_zone: str | None = 
     user = context.viewer_id
     zone = await context.time_zone(time_zone)
     return await Analytics(context.snapshot).series(user, date_of(context.now, zone), _PERIOD_DAYS[period])
-
-

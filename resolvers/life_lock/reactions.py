@@ -8,7 +8,15 @@ from repositories.identity import Users
 from repositories.kit.calendar import date_of, day, time_zone
 from repositories.kit.events import Event
 from repositories.kit.unit_of_work import UnitOfWork
-from repositories.life_lock import Analytics, TaskCompleted, TaskCreated, TaskDeleted, TaskReopened, TaskRestored, TaskUpdated
+from repositories.life_lock import (
+    Analytics,
+    TaskCompleted,
+    TaskCreated,
+    TaskDeleted,
+    TaskReopened,
+    TaskRestored,
+    TaskUpdated,
+)
 
 
 async def count_days(work: UnitOfWork, events: list[Event]) -> None:
@@ -41,8 +49,9 @@ def _moments(event: Event) -> Iterable[dt.datetime]:
             yield completed
         case TaskReopened(completed_at=completed) if completed is not None:
             yield completed
-        case TaskDeleted(created_at=created, completed_at=completed) | TaskRestored(
-            created_at=created, completed_at=completed
+        case (
+            TaskDeleted(created_at=created, completed_at=completed)
+            | TaskRestored(created_at=created, completed_at=completed)
         ):
             yield created
             if completed is not None:
@@ -51,4 +60,11 @@ def _moments(event: Event) -> Iterable[dt.datetime]:
             return
 
 
-TASK_EVENTS: tuple[type[Event], ...] = (TaskCreated, TaskUpdated, TaskCompleted, TaskReopened, TaskDeleted, TaskRestored)
+TASK_EVENTS: tuple[type[Event], ...] = (
+    TaskCreated,
+    TaskUpdated,
+    TaskCompleted,
+    TaskReopened,
+    TaskDeleted,
+    TaskRestored,
+)

@@ -49,6 +49,14 @@ class EdgeView(Generic[T]):
     cursor: str = strawberry.field(description="Its place, for `after` and `before`.")
 
 
+def _edges(root: connections.Connection[Any]) -> Any:
+    return [_Edge(root.page.cursor(row), row) for row in root.page.rows]
+
+
+def _rows(root: connections.Connection[Any]) -> Any:
+    return root.page.rows
+
+
 async def _total(root: connections.Connection[Any]) -> int:
     return await root.total()
 
@@ -57,12 +65,11 @@ async def _total(root: connections.Connection[Any]) -> int:
 class ConnectionView(Generic[T]):
     """Relay's Connection."""
 
-    edges: list[EdgeView[T]] = strawberry.field(
-        resolver=lambda root: [_Edge(root.page.cursor(row), row) for row in root.page.rows],
-        description="The rows with their places.",
+    edges: list[EdgeView[T]] = strawberry.field(resolver=_edges, description="The rows with their places.")
+    nodes: list[T] = strawberry.field(resolver=_rows, description="The rows.")
+    page_info: PageInfo = strawberry.field(
+        resolver=lambda root: root, description="Where this page stands in the list."
     )
-    nodes: list[T] = strawberry.field(resolver=lambda root: root.page.rows, description="The rows.")
-    page_info: PageInfo = strawberry.field(resolver=lambda root: root, description="Where this page stands in the list.")
     total_count: int = strawberry.field(
         resolver=_total, description="How many rows the whole list has. Counted only when asked for."
     )
@@ -70,12 +77,16 @@ class ConnectionView(Generic[T]):
 
 _PAGE = {
     "first": Argument(
-        int | None, f"How many rows from the start, or after `after`; 1 to {MAX_SIZE}, by default {DEFAULT_SIZE}.", strawberry.UNSET
+        int | None,
+        f"How many rows from the start, or after `after`; 1 to {MAX_SIZE}, by default {DEFAULT_SIZE}.",
+        strawberry.UNSET,
     ),
     "after": Argument(str | None, "The place after which to start: a cursor of this list.", strawberry.UNSET),
     "last": Argument(int | None, f"How many rows from the end, or before `before`; 1 to {MAX_SIZE}.", strawberry.UNSET),
     "before": Argument(str | None, "The place before which to end: a cursor of this list.", strawberry.UNSET),
-    "page": Argument(int | None, f"The number of the page of `first` rows, instead of a cursor; 1 to {MAX_PAGE}.", strawberry.UNSET),
+    "page": Argument(
+        int | None, f"The number of the page of `first` rows, instead of a cursor; 1 to {MAX_PAGE}.", strawberry.UNSET
+    ),
 }
 
 
@@ -89,7 +100,7 @@ def _list_arguments(filtered: Any, ordered: Any) -> dict[str, Argument]:
         arguments["filter"] = Argument(filtered | None, "Which rows; by default all.", strawberry.UNSET, to_filter)
     if ordered is not None:
         text = "In which order; later keys decide among equals."
-        arguments["order"] = Argument(list[ordered] | None, text, strawberry.UNSET, to_order)  # type: ignore[valid-type]
+        arguments["order"] = Argument(list[ordered] | None, text, strawberry.UNSET, to_order)
     return arguments
 
 
@@ -98,7 +109,12 @@ def _selection(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def connection(
-    answer: Callable[..., Any], description: str, *, requires: Permission, filter: Any = None, order: Any = None  # noqa: A002
+    answer: Callable[..., Any],
+    description: str,
+    *,
+    requires: Permission,
+    filter: Any = None,  # noqa: A002 (the contract's word)
+    order: Any = None,
 ) -> Any:
     """A root field that is a list: ``answer(context, request, given, order)``."""
 

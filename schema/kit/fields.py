@@ -5,7 +5,8 @@
         title: str = column("What is to be done.")
         category: "Category | None" = edge(life_lock.category, "The category it belongs to.")
 
-A field is one of four: a **column** of the row, an **edge** to other rows, something **computed** by a method of the object, or a
+A field is one of four: a **column** of the row, an **edge** to other rows, something **computed** by a method of the
+object, or a
 **query** at the root.
 """
 
@@ -54,11 +55,12 @@ def view(row: type, *, node: Fetch | None = None) -> Callable[[T], T]:
     return publish
 
 
-def _global_id(root: Any, info: strawberry.Info) -> str:
-    return global_id(info._raw_info.parent_type.name, root.id)  # noqa: SLF001 (the only way to the concrete type's name)
+def _global_id(root: Any, info: strawberry.Info) -> strawberry.ID:
+    concrete_type = info._raw_info.parent_type  # noqa: SLF001 (there is no public way to it)
+    return strawberry.ID(global_id(concrete_type.name, root.id))
 
 
-def _resolve_node_type(value: Any, info: GraphQLResolveInfo, _type: Any) -> str:
+def _resolve_node_type(value: Any, info: GraphQLResolveInfo[Context], _type: Any) -> str:
     del info
     name = next(made for made, shown in VIEWS.items() if isinstance(value, shown.row) and shown.fetch)
     definition: StrawberryObjectDefinition = name.__strawberry_definition__  # type: ignore[attr-defined]
@@ -72,7 +74,9 @@ class Node:
     id: strawberry.ID = strawberry.field(
         resolver=_global_id, description="The global id: opaque, unique over all types, and the same for ever."
     )
-    database_id: UUID = strawberry.field(resolver=lambda root: root.id, description="The bare UUID, unique within its type.")
+    database_id: UUID = strawberry.field(
+        resolver=lambda root: root.id, description="The bare UUID, unique within its type."
+    )
 
     resolve_type = staticmethod(_resolve_node_type)
 
@@ -118,7 +122,7 @@ def key_of(type_name: str, text: str) -> UUID:
 def resolver(
     answer: Callable[..., Any], arguments: Mapping[str, Argument], *, requires: Permission | None = None
 ) -> Callable[..., Any]:
-    """A resolver for Strawberry: checks the permission, converts the arguments, and calls ``answer(context, row, **arguments)``."""
+    """A resolver for Strawberry: checks the permission, then calls ``answer(context, row, **arguments)``."""
 
     async def resolve(root: Any, info: Any, **given: Any) -> Any:
         context: Context = info.context
@@ -138,9 +142,7 @@ def resolver(
 
 def edge(followed: Edge[Any], description: str) -> Any:
     """The row, or rows, at the other end of an edge."""
-    return strawberry.field(
-        resolver=resolver(lambda context, root: followed.load(context, root), {}), description=description
-    )
+    return strawberry.field(resolver=resolver(followed.load, {}), description=description)
 
 
 def computed(method: Callable[..., Awaitable[Any]], description: str, **arguments: Argument) -> Any:
@@ -151,7 +153,11 @@ def computed(method: Callable[..., Awaitable[Any]], description: str, **argument
 
 
 def query(
-    answer: Callable[..., Awaitable[Any]], description: str, *, requires: Permission | None = None, **arguments: Argument
+    answer: Callable[..., Awaitable[Any]],
+    description: str,
+    *,
+    requires: Permission | None = None,
+    **arguments: Argument,
 ) -> Any:
     """A root field: what ``answer(context, **arguments)`` finds."""
     return strawberry.field(

@@ -49,7 +49,9 @@ class ChoiceFilter(Generic[E]):
     not_in: list[E] | None = _op(_NOT_IN)
 
 
-@strawberry.input(description="Conditions on a text; all that are given must hold. Case matters to `eq`, `ne`, `in` and `notIn` only.")
+@strawberry.input(
+    description="Conditions on a text; all that are given must hold. Case matters to `eq`, `ne`, `in` and `notIn` only."
+)
 class TextFilter:
     """Free text."""
 
@@ -59,7 +61,9 @@ class TextFilter:
     not_in: list[str] | None = _op(_NOT_IN)
     contains: str | None = _op("Has this in it.")
     prefix: str | None = _op("Starts with this.", "startsWith")
-    like: str | None = _op("Matches this pattern, where % stands for any text, _ for any character and \\ takes their meaning away.")
+    like: str | None = _op(
+        "Matches this pattern, where % stands for any text, _ for any character and \\ takes their meaning away."
+    )
     is_null: bool | None = _op(_NULL)
 
 
@@ -178,7 +182,9 @@ def _key(type_name: str, text: str) -> UUID:
     return value
 
 
-choices(Direction, "Which way a list is sorted.", ASC="Smallest, earliest or A first.", DESC="Largest, latest or Z first.")
+choices(
+    Direction, "Which way a list is sorted.", ASC="Smallest, earliest or A first.", DESC="Largest, latest or Z first."
+)
 choices(
     Nulls,
     "Where rows without a value stand in a sorted list.",

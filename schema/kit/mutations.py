@@ -2,8 +2,9 @@
 
     complete_task = mutation(commands.complete_task, returns=Task, requires=Permission.TASK_WRITE)
 
-publishes the handler's command as ``CompleteTaskInput`` and answers with ``CompleteTaskPayload {task userErrors}``. What the person can put
-right is in ``userErrors``, all of it at once and with its place in the input; nothing is written then.
+publishes the handler's command as ``CompleteTaskInput`` and answers with ``CompleteTaskPayload {task userErrors}``.
+What the person can put right is in ``userErrors``, all of it at once and with its place in the input; nothing is
+written then.
 """
 
 import inspect
@@ -56,7 +57,7 @@ class UserError:
     code: UserErrorCode = strawberry.field(description="Why.")
     message: str = strawberry.field(description="What is wrong and what to do, for a person to read.")
     field: list[str] = strawberry.field(
-        description='The place in the input: names and list indexes, such as ["tasks", "2", "title"]; empty for the whole.'
+        description='Its place in the input: names and list indexes, such as ["tasks", "2", "title"]; empty for all.'
     )
     current: Node | None = strawberry.field(description="With STALE_VERSION: the row as it is now.", default=None)
 
@@ -84,7 +85,9 @@ def user_errors(refusal: Refusal) -> list[UserError]:
 
 def _input_errors(error: InputValidationError) -> list[UserError]:
     return [
-        UserError(code=UserErrorCode.VALIDATION_ERROR, message=detail.message.rstrip(".") + ".", field=detail.location[1:])
+        UserError(
+            code=UserErrorCode.VALIDATION_ERROR, message=detail.message.rstrip(".") + ".", field=detail.location[1:]
+        )
         for detail in error.errors
     ]
 
@@ -130,11 +133,13 @@ def _payload(handler: str, returns: type, *, many: bool) -> type:
         "user_errors": strawberry.field(description="What the person has to put right; empty if all went well."),
     }
     spelled = "".join(part.capitalize() for part in handler.split("_"))
-    return strawberry.type(type(f"{spelled}Payload", (), namespace), description=f"The answer of `{to_camel_case(handler)}`.")
+    return strawberry.type(
+        type(f"{spelled}Payload", (), namespace), description=f"The answer of `{to_camel_case(handler)}`."
+    )
 
 
 def publish(command: type[Command]) -> type[Command]:
-    """A command as an input of the contract; what is invalid in it is handed to the mutation instead of being raised."""
+    """A command as an input of the contract; what is invalid in it is handed to the mutation, not raised."""
     if "__strawberry_definition__" in vars(command):
         return command
     for nested in _nested(field.annotation for field in command.model_fields.values()):
@@ -183,6 +188,5 @@ def _with_ids(annotation: Any) -> Any:
     if origin is None:
         return annotation
     inner = tuple(_with_ids(part) for part in parts)
-    if origin is Maybe:
-        return Maybe[inner[0]]
-    return list[inner[0]] if origin is list else Union[inner]  # type: ignore[valid-type]
+    wrap: Any = {Maybe: Maybe, list: list}.get(origin, Union)
+    return wrap[inner] if wrap is Union else wrap[inner[0]]

@@ -2,7 +2,6 @@
 
 import datetime as dt
 from decimal import Decimal, InvalidOperation
-
 from uuid import UUID
 
 import strawberry
@@ -90,5 +89,3 @@ SCALARS: dict[object, ScalarDefinition] = {
         parse_value=lambda value: value,
     ),
 }
-
-

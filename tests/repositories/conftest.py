@@ -1,0 +1,26 @@
+"""Databases that live as long as a module, for properties and matrices of many small cases."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from repositories.kit.database import DatabaseOptions
+from tests.databases import ENGINES, Server, cloned, copy_sqlite, postgres_options
+from tests.repositories.support import Lab
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A migrated database of each engine in turn, connected, with a loop of its own."""
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        made = Lab(DatabaseOptions(sqlite_path=copy_sqlite(template, tmp_path_factory.mktemp("lab"))))
+        yield made
+        made.close()
+        return
+    server: Server = request.getfixturevalue("server")
+    with cloned(server, request.getfixturevalue("postgres_template")) as name:
+        made = Lab(postgres_options(server, name))
+        yield made
+        made.close()

@@ -1,0 +1,58 @@
+"""What several topics share: a snapshot as a block, plain models of text, and a database for properties."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from repositories.kit.database import Database, DatabaseOptions, Snapshot, open_database
+from repositories.kit.viewer import SERVICE, Viewer
+
+T = TypeVar("T")
+
+ALPHABET = "aAbBzZäÄßẞéÉİiıIΣσςДд你😀ǅ%_\\ '\"-09"
+"""Characters whose case, order or meaning to LIKE has been somebody's bug."""
+
+texts = st.text(ALPHABET, max_size=6)
+titles = st.text(ALPHABET, min_size=1, max_size=6)
+
+
+def examples(count: int) -> settings:
+    """How many examples of a property are tried; a database may be slow at any of them."""
+    return settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+def fold(text: str) -> str:
+    """Text without its case: every character by itself, as Unicode's simple mapping has it."""
+    return "".join(character.lower()[0] for character in text)
+
+
+@asynccontextmanager
+async def reading(database: Database, viewer: Viewer = SERVICE) -> AsyncIterator[Snapshot]:
+    """A snapshot that is closed at the end of the block."""
+    snapshot = database.snapshot(viewer)
+    try:
+        yield snapshot
+    finally:
+        await snapshot.close()
+
+
+class Lab:
+    """A database and the event loop it lives in, shared by the examples of a property; each brings users of its own."""
+
+    def __init__(self, options: DatabaseOptions) -> None:
+        self._runner = asyncio.Runner()
+        self.database = open_database(options)
+        self.run(self.database.connect())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs one example."""
+        return self._runner.run(work)
+
+    def close(self) -> None:
+        """Closes the database, then the loop."""
+        self.run(self.database.close())
+        self._runner.close()

@@ -1,0 +1,195 @@
+"""The history of the database: every step can be undone and redone, and leads to what is declared."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from alembic.util import CommandError
+
+from migrations import run
+from repositories.kit.table import metadata
+from tests.databases import ENGINES, Server
+
+_CATALOG = """
+    SELECT 'relation', c.oid::regclass::text, c.relkind::text, r.rolname, c.relrowsecurity::text, c.relforcerowsecurity::text,
+        (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(c.relacl) a), c.reloptions::text,
+        CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END
+        FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.relkind <> 't' AND {ours}(c.relnamespace)
+    UNION ALL SELECT 'column', a.attrelid::regclass::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
+        a.attnotnull::text, a.attidentity::text, pg_get_expr(d.adbin, d.adrelid), a.attcollation::regcollation::text, NULL
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attnum > 0 AND NOT a.attisdropped AND {ours}(c.relnamespace)
+    UNION ALL SELECT 'constraint', conrelid::regclass::text, conname::text, pg_get_constraintdef(oid), NULL, NULL, NULL, NULL, NULL
+        FROM pg_constraint WHERE {ours}(connamespace)
+    UNION ALL SELECT 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid), NULL, NULL, NULL, NULL, NULL, NULL
+        FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE {ours}(c.relnamespace)
+    UNION ALL SELECT 'policy', schemaname || '.' || tablename, policyname::text, permissive, roles::text, cmd, qual, with_check, NULL
+        FROM pg_policies
+    UNION ALL SELECT 'function', oid::regprocedure::text, pg_get_functiondef(oid), proacl::text, obj_description(oid, 'pg_proc'),
+        NULL, NULL, NULL, NULL FROM pg_proc WHERE {ours}(pronamespace)
+    UNION ALL SELECT 'trigger', tgrelid::regclass::text, pg_get_triggerdef(oid), tgenabled::text, NULL, NULL, NULL, NULL, NULL
+        FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL SELECT 'schema', nspname::text, (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(nspacl) a),
+        NULL, NULL, NULL, NULL, NULL, NULL FROM pg_namespace n WHERE {ours}(n.oid)
+"""
+
+
+class Place:
+    """An empty database of one engine and what its catalog says."""
+
+    def __init__(self, url: str | None, path: Path) -> None:
+        self.url = url
+        self.path = path
+
+    def do(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Runs a function of migrations.run there."""
+        return run.on_database(self.url, self.path, lambda connection: work(connection, *arguments))
+
+    def catalog(self) -> list[tuple[Any, ...]]:
+        """Everything there is, but for Alembic's own table."""
+        rows = asyncio.run(self._postgresql()) if self.url else self._sqlite()
+        return sorted(row for row in map(_texts, rows) if "alembic_version" not in " ".join(row[:2]))
+
+    async def _postgresql(self) -> list[Any]:
+        connection = await asyncpg.connect(self.url)
+        ours = "(SELECT array_agg(oid) FROM pg_namespace WHERE nspname !~ '^pg_|information_schema') @> ARRAY"
+        rows: list[Any] = await connection.fetch(
+            _CATALOG.replace("{ours}(", f"{ours}[").replace("namespace)", "namespace]").replace("n.oid)", "n.oid]")
+        )
+        await connection.close()
+        return rows
+
+    def _sqlite(self) -> list[Any]:
+        connection = sqlite3.connect(self.path)
+        rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        connection.close()
+        return rows
+
+
+def _texts(row: Any) -> tuple[str, ...]:
+    return tuple("" if value is None else str(value) for value in row)
+
+
+@pytest.fixture(params=ENGINES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """An empty database of each engine in turn."""
+    if request.param == "sqlite":
+        yield Place(None, tmp_path / "empty.sqlite3")
+        return
+    server: Server = request.getfixturevalue("server")
+    name = f"empty_{uuid4().hex[:12]}"
+    server.sql(f"CREATE DATABASE {name} OWNER owner")
+    yield Place(server.login("owner", name), tmp_path)
+    server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _kinds(catalog: list[tuple[Any, ...]]) -> set[str]:
+    return {row[0] for row in catalog}
+
+
+def test_up_down_up(place: Place) -> None:
+    """All the way up, down and up again leaves the same schema; down leaves none."""
+    empty = place.catalog()
+    place.do(run.upgrade)
+    up = place.catalog()
+    assert len(up) > len(empty) + 20
+    expected = {"relation", "column", "constraint", "index", "policy", "function", "trigger", "schema"}
+    assert _kinds(up) == (expected if place.url else {"table", "index", "trigger", "view"})
+    place.do(run.downgrade, "base")
+    assert [row for row in place.catalog() if row[:2] != ("schema", "public")] == [
+        row for row in empty if row[:2] != ("schema", "public")
+    ]
+    place.do(run.upgrade)
+    assert place.catalog() == up
+
+
+def test_every_step_down_and_up(place: Place) -> None:
+    """Each revision alone undoes exactly what it does."""
+    steps = [revision for revision, _ in run.revisions()]
+    assert steps[:2] == ["0001", "0002"]
+    before = None
+    for step in steps:
+        place.do(run.upgrade, step)
+        after = place.catalog()
+        if before is not None:
+            place.do(run.downgrade, "-1")
+            assert place.catalog() == before
+            place.do(run.upgrade, step)
+            assert place.catalog() == after
+        before = after
+    assert place.do(run.current) == run.head() == steps[-1]
+
+
+def test_current(place: Place) -> None:
+    """An empty database is at no revision, a migrated one at the last, one step back at the one before."""
+    assert place.do(run.current) is None
+    place.do(run.upgrade)
+    assert place.do(run.current) == run.head()
+    place.do(run.downgrade, "-1")
+    assert place.do(run.current) == run.revisions()[-2][0]
+    place.do(run.downgrade, "base")
+    assert place.do(run.current) is None
+
+
+def test_check(place: Place) -> None:
+    """The migrated database is what is declared; one that lacks an index is not."""
+    place.do(run.upgrade)
+    place.do(run.check)
+
+    def spoil(connection: sa.Connection) -> None:
+        connection.execute(sa.text(f"DROP INDEX {'life_lock.' if place.url else ''}ix_tasks_user_id_status"))
+        connection.commit()
+
+    place.do(spoil)
+    with pytest.raises(CommandError, match="ix_tasks_user_id_status"):
+        place.do(run.check)
+
+
+def test_the_migrations_make_what_is_declared(place: Place) -> None:
+    """Columns, defaults, keys, checks and indexes are those of the declarations, which ``check`` only compares in part."""
+    place.do(run.upgrade)
+    migrated = place.do(_described)
+    place.do(run.downgrade, "base")
+    place.do(_create_declared)
+    assert place.do(_described) == migrated
+    assert len(migrated) == 5
+
+
+def _tables() -> list[sa.Table]:
+    return [table for table in metadata.sorted_tables if not table.info["is_view"]]
+
+
+def _create_declared(connection: sa.Connection) -> None:
+    made = sa.MetaData(naming_convention=metadata.naming_convention)
+    is_postgresql = connection.dialect.name == "postgresql"
+    for table in _tables():
+        if is_postgresql:
+            connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {table.schema}"))
+            table.to_metadata(made)
+        else:
+            table.to_metadata(made, schema=None, referred_schema_fn=lambda *_: sa.BLANK_SCHEMA)
+    made.create_all(connection)
+    connection.commit()
+
+
+def _described(connection: sa.Connection) -> dict[str, Any]:
+    inspector = sa.inspect(connection)
+    described = {}
+    for table in _tables():
+        at: dict[str, Any] = {"schema": table.schema if connection.dialect.name == "postgresql" else None}
+        parts = (
+            [{**column, "type": str(column["type"])} for column in inspector.get_columns(table.name, **at)],
+            [inspector.get_pk_constraint(table.name, **at)],
+            inspector.get_foreign_keys(table.name, **at),
+            inspector.get_unique_constraints(table.name, **at),
+            inspector.get_check_constraints(table.name, **at),
+            inspector.get_indexes(table.name, **at),
+        )
+        described[table.name] = [sorted(map(repr, part)) for part in parts]
+    return described

@@ -1,0 +1,253 @@
+"""Who may do what to whose row: every role, table and operation, with statements that know nothing of owners."""
+
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from repositories.events import Events
+from repositories.identity import Users
+from repositories.kit.database import Database, Write
+from repositories.kit.errors import Forbidden
+from repositories.kit.policy import policies
+from repositories.kit.repository import new_id
+from repositories.kit.statements import Statement, scalar
+from repositories.kit.table import Table, metadata
+from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
+from repositories.life_lock import Analytics, Categories, DashboardStats, TaskReopened, Tasks
+from repositories.tables.events import DomainEvent
+from repositories.tables.identity import User
+from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
+from tests.factories import viewer_of
+from tests.repositories.support import Lab, reading
+
+OPERATIONS = ("select", "lock", "insert", "update", "delete")
+
+# done: it happened · unseen: as if there were no such row · forbidden: refused
+
+_OWNED = """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     done    done    done       done    done
+    user       other   unseen  unseen  forbidden  unseen  unseen
+    admin      own     done    done    done       done    done
+    admin      other   done    unseen  forbidden  unseen  unseen
+    service    other   done    done    done       done    done
+"""
+
+ANSWERS = {
+    Category: _OWNED,
+    Task: _OWNED,
+    TaskAnalytics: _OWNED,
+    User: """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     done    done    done       done    done
+    user       other   unseen  unseen  forbidden  unseen  unseen
+    admin      own     done    done    done       done    done
+    admin      other   done    done    done       done    done
+    service    other   done    done    done       done    done
+""",
+    DomainEvent: """
+    viewer     row     select  lock    insert     update     delete
+    anonymous  other   unseen  unseen  forbidden  unseen     unseen
+    user       own     done    done    done       forbidden  forbidden
+    user       other   unseen  unseen  forbidden  unseen     unseen
+    admin      own     done    done    done       forbidden  forbidden
+    admin      other   done    unseen  forbidden  unseen     unseen
+    service    other   done    done    done       forbidden  forbidden
+""",
+    UserDashboardStats: """
+    viewer     row     select
+    anonymous  other   unseen
+    user       own     unseen
+    user       other   unseen
+    admin      own     done
+    admin      other   done
+    service    other   done
+""",
+}
+
+
+class Case(NamedTuple):
+    """One cell of the matrix."""
+
+    table: type[Table]
+    viewer: str
+    row: str
+    operation: str
+    answer: str
+
+
+def _cases() -> list[Case]:
+    made = []
+    for table, text in ANSWERS.items():
+        header, *lines = (line.split() for line in text.strip().splitlines())
+        for viewer, row, *answers in lines:
+            made += [Case(table, viewer, row, *cell) for cell in zip(header[2:], answers, strict=True)]
+    return made
+
+
+def _viewer(name: str, key: UUID) -> Viewer:
+    if name == "user":
+        return viewer_of(key)
+    return {"anonymous": ANONYMOUS, "admin": viewer_of(key, Role.ADMIN), "service": SERVICE}[name]
+
+
+async def _insert_user(write: Write, key: UUID, owner: UUID) -> None:
+    del key
+    await Users(write).add(id=owner, email=f"{owner.hex}@example.com", first_name="Ada", last_name="Byron")
+
+
+async def _insert_category(write: Write, key: UUID, owner: UUID) -> None:
+    await Categories(write).add(id=key, user_id=owner, name="Home", color="#00FF00")
+
+
+async def _insert_task(write: Write, key: UUID, owner: UUID) -> None:
+    await Tasks(write).add(id=key, user_id=owner, title="Water")
+
+
+async def _insert_day(write: Write, key: UUID, owner: UUID) -> None:
+    await Analytics(write).add(id=key, user_id=owner, date=dt.date(2024, 1, 1), tasks_created=3)
+
+
+async def _insert_event(write: Write, key: UUID, owner: UUID) -> None:
+    event = TaskReopened(aggregate_id=key, owner_id=owner, completed_at=None)
+    await Events(write).append([event], actor=owner, at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
+
+
+class Subject(NamedTuple):
+    """How a row of a table is made, known again, and changed."""
+
+    insert: Callable[[Write, UUID, UUID], Awaitable[None]]
+    key: str
+    column: str
+    before: Any
+    after: Any
+
+
+SUBJECTS: dict[type[Table], Subject] = {
+    User: Subject(_insert_user, "id", "first_name", "Ada", "Changed"),
+    Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
+    Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
+    TaskAnalytics: Subject(_insert_day, "id", "tasks_created", 3, 7),
+    DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),
+    UserDashboardStats: Subject(_insert_user, "id", "total_tasks", 0, 0),
+}
+
+
+async def _attempt(database: Database, case: Case, viewer: Viewer, key: UUID, owner: UUID) -> str:
+    """What the viewer is answered."""
+    subject, table = SUBJECTS[case.table], case.table.__table__
+    found = table.c[subject.key] == sa.bindparam("key", type_=table.c.id.type)
+    value = table.c[subject.column]
+    statements: dict[str, sa.Executable] = {
+        "select": sa.select(value).where(found),
+        "lock": sa.select(value).where(found).with_for_update(),
+        "update": sa.update(table).where(found).values({subject.column: subject.after}).returning(value),
+        "delete": sa.delete(table).where(found).returning(value),
+    }
+    try:
+        if case.operation == "select":
+            async with reading(database, viewer) as snapshot:
+                rows = await snapshot.rows(Statement(statements["select"], scalar(object)), key=key)
+            return "done" if rows else "unseen"
+        async with database.transaction(viewer) as write:
+            if case.operation == "insert":
+                await subject.insert(write, key, owner)
+                return "done"
+            rows = await write.rows(Statement(statements[case.operation], scalar(object)), key=key)
+            return "done" if rows else "unseen"
+    except Forbidden:
+        return "forbidden"
+
+
+async def _values(database: Database, case: Case, key: UUID) -> list[Any]:
+    """What the service reads afterwards."""
+    table = case.table.__table__
+    subject = SUBJECTS[case.table]
+    statement = sa.select(table.c[subject.column]).where(
+        table.c[subject.key] == sa.bindparam("key", type_=table.c.id.type)
+    )
+    async with reading(database) as snapshot:
+        return await snapshot.rows(Statement(statement, scalar(object)), key=key)
+
+
+async def _play(database: Database, case: Case) -> None:
+    me, someone = new_id(), new_id()
+    owner = me if case.row == "own" else someone
+    subject = SUBJECTS[case.table]
+    is_user = subject.insert is _insert_user
+    key = owner if is_user else new_id()
+    async with database.transaction(SERVICE) as write:
+        if not is_user:
+            await _insert_user(write, owner, owner)
+        if case.operation != "insert":
+            await subject.insert(write, key, owner)
+    if case.table is UserDashboardStats:
+        async with database.transaction(SERVICE) as write:
+            await DashboardStats(write).refresh()
+    assert await _values(database, case, key) == ([] if case.operation == "insert" else [subject.before])
+
+    assert await _attempt(database, case, _viewer(case.viewer, me), key, owner) == case.answer
+
+    left = {
+        ("insert", "done"): [subject.before],
+        ("insert", "forbidden"): [],
+        ("update", "done"): [subject.after],
+        ("delete", "done"): [],
+    }
+    assert await _values(database, case, key) == left.get((case.operation, case.answer), [subject.before])
+
+
+@pytest.mark.parametrize(
+    "case", _cases(), ids=lambda case: "-".join((case.table.__name__, case.viewer, case.row, case.operation))
+)
+def test_the_matrix(lab: Lab, case: Case) -> None:
+    """The answer is the one written above, and what was not done left the row as it was."""
+    lab.run(_play(lab.database, case))
+
+
+def test_the_matrix_covers_every_table_with_a_policy() -> None:
+    """A new table is not forgotten: it has a policy and a place in the matrix, with every operation unless it is a view."""
+    assert set(policies) == set(metadata.tables.values())
+    assert {table.__table__ for table in ANSWERS} == set(policies)
+    for table in ANSWERS:
+        wanted = {"select"} if table.__table__.info["is_view"] else set(OPERATIONS)
+        assert {case.operation for case in _cases() if case.table is table} == wanted
+
+
+async def test_a_refused_row_cannot_be_handed_over(database: Database) -> None:
+    """A viewer's own row cannot be given to somebody else: the new row must satisfy the policy as well."""
+    me, someone, key = new_id(), new_id(), new_id()
+    async with database.transaction(SERVICE) as write:
+        await _insert_user(write, me, me)
+        await _insert_user(write, someone, someone)
+        mine = await Tasks(write).add(id=key, user_id=me, title="Mine")
+    with pytest.raises(Forbidden):
+        async with database.transaction(viewer_of(me)) as write:
+            await Tasks(write).change(mine, user_id=someone)
+    async with reading(database) as snapshot:
+        assert await Tasks(snapshot).get(key) == mine
+
+
+async def test_bulk_writes_obey_the_policy_row_by_row(database: Database) -> None:
+    """Statements without any WHERE touch the viewer's own rows only."""
+    me, someone = new_id(), new_id()
+    async with database.transaction(SERVICE) as write:
+        for user in (me, someone):
+            await _insert_user(write, user, user)
+            await Tasks(write).add_many([{"user_id": user, "title": f"Task {index}"} for index in range(3)])
+    table = Task.__table__
+    everything = Statement(sa.update(table).values(title="Changed").returning(table.c.user_id), scalar(UUID))
+    async with database.transaction(viewer_of(me)) as write:
+        assert await write.rows(everything) == [me] * 3
+    async with database.transaction(viewer_of(me, Role.ADMIN)) as write:
+        gone = await write.rows(Statement(sa.delete(table).returning(table.c.user_id), scalar(UUID)))
+    assert gone == [me] * 3
+    async with reading(database) as snapshot:
+        left = await Tasks(snapshot).find(limit=10)
+    assert sorted((row.user_id, row.title) for row in left) == [(someone, f"Task {index}") for index in range(3)]

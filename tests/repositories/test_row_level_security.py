@@ -1,0 +1,174 @@
+"""What only PostgreSQL can show: policies in its catalog, and who a transaction is."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+
+from repositories.kit.database import Database, DatabaseOptions, Read, open_database
+from repositories.kit.errors import Forbidden
+from repositories.kit.policy import policies, row_level_security
+from repositories.kit.repository import new_id
+from repositories.kit.statements import MadeBy, Statement
+from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
+from repositories.life_lock import DashboardStats
+from tests.databases import Server
+from tests.factories import make_task, make_user, viewer_of
+from tests.repositories.support import reading
+
+TABLES = sorted(
+    (f"{declared.table.schema}.{declared.table.name}", declared)
+    for declared in policies.values()
+    if not declared.table.info["is_view"]
+)
+
+_WHO: Statement[Any] = Statement(
+    sa.text("SELECT current_user, auth.uid(), auth.jwt() -> 'app_metadata' ->> 'roles'"), MadeBy(tuple)
+)
+_SETTINGS = "SELECT session_user, current_setting('role'), nullif(current_setting('request.jwt.claims', true), '')"
+
+
+async def _who(connection: Read) -> Any:
+    return (await connection.rows(_WHO))[0]
+
+
+@pytest_asyncio.fixture
+async def postgres(postgres_only: DatabaseOptions) -> AsyncIterator[Database]:
+    """PostgreSQL with one connection for viewers, so that transactions follow one another on it."""
+    opened = open_database(
+        DatabaseOptions(url=postgres_only.url, service_url=postgres_only.service_url, pool_size=1, pool_timeout=5)
+    )
+    await opened.connect()
+    yield opened
+    await opened.close()
+
+
+async def _policies(url: str) -> list[tuple[Any, ...]]:
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("SELECT * FROM pg_policies ORDER BY schemaname, tablename, policyname")
+    await connection.close()
+    return [tuple(row) for row in rows]
+
+
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
+
+
+def _owner_url(server: Server, options: DatabaseOptions) -> str:
+    assert options.url is not None
+    return server.login("owner", options.url.partition("@/")[2].partition("?")[0])
+
+
+def test_there_is_a_table_to_compare() -> None:
+    """The comparisons below are about these tables."""
+    assert [name for name, _ in TABLES] == [
+        "identity.users",
+        "life_lock.categories",
+        "life_lock.task_analytics",
+        "life_lock.tasks",
+        "public.domain_events",
+    ]
+
+
+async def test_the_migrations_enforce_what_is_declared(server: Server, postgres_only: DatabaseOptions) -> None:
+    """pg_policies after the migrations is pg_policies after the declarations, column by column."""
+    migrated = await _policies(_owner_url(server, postgres_only))
+    assert len(migrated) == 5 * len(TABLES)
+    drops = [f"DROP POLICY {policy} ON {schema}.{table}" for schema, table, policy, *_ in migrated]
+    creations = [
+        text for _, declared in TABLES for text in row_level_security(declared) if text.startswith("CREATE POLICY")
+    ]
+    url = _owner_url(server, postgres_only)
+    await _execute(url, *drops)
+    assert await _policies(url) == []
+    await _execute(url, *creations)
+    assert await _policies(url) == migrated
+
+
+@pytest.mark.parametrize(("name", "declared"), TABLES, ids=[name for name, _ in TABLES])
+async def test_row_security_is_enabled_forced_and_granted(
+    server: Server, postgres_only: DatabaseOptions, name: str, declared: Any
+) -> None:
+    """FORCE binds the tables' owner too; the viewers' roles have the four plain rights and no other, TRUNCATE for one."""
+    connection = await asyncpg.connect(_owner_url(server, postgres_only))
+    flags = await connection.fetchrow(
+        "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = $1::text::regclass", name
+    )
+    grants = await connection.fetch(
+        "SELECT grantee, privilege_type FROM information_schema.table_privileges"
+        " WHERE table_schema = $1 AND table_name = $2 AND grantee <> 'owner'",
+        declared.table.schema,
+        declared.table.name,
+    )
+    owners_rows = await connection.fetchval(f"SELECT count(*) FROM {name}")
+    await connection.close()
+    assert tuple(flags) == (True, True)
+    assert {tuple(row) for row in grants} == {
+        (role, right)
+        for role in ("anon", "authenticated", "service_role")
+        for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+    }
+    assert owners_rows == 0
+
+
+async def test_a_transaction_is_the_viewer(postgres: Database) -> None:
+    """Role, auth.uid() and claims are the viewer's, in snapshots and in transactions."""
+    key = new_id()
+    expected = {
+        ANONYMOUS: ("anon", None, "[]"),
+        viewer_of(key): ("authenticated", key, '["user"]'),
+        viewer_of(key, Role.ADMIN): ("authenticated", key, '["admin", "user"]'),
+        SERVICE: ("service_role", None, "[]"),
+    }
+    for viewer, answer in expected.items():
+        async with reading(postgres, viewer) as snapshot:
+            assert await _who(snapshot) == answer
+        async with postgres.transaction(viewer) as write:
+            assert await _who(write) == answer
+
+
+async def test_nothing_is_carried_over_on_a_pooled_connection(
+    postgres: Database, server: Server, postgres_only: DatabaseOptions
+) -> None:
+    """One connection, viewer after viewer: neither role nor claims survive a transaction, however it ended."""
+    ada = await make_user(postgres)
+    await make_task(postgres, ada)
+    admin = viewer_of(ada, Role.ADMIN)
+    pid: Statement[Any] = Statement(sa.text("SELECT pg_backend_pid()"), MadeBy(lambda values: values[0]))
+    async with postgres.transaction(admin) as write:
+        first = await write.rows(pid)
+    with pytest.raises(LookupError):
+        async with postgres.transaction(admin) as write:
+            raise LookupError
+    async with reading(postgres, ANONYMOUS) as snapshot:
+        assert await snapshot.rows(pid) == first
+        assert await _who(snapshot) == ("anon", None, "[]")
+    pool = await postgres.pool_for(ANONYMOUS)  # type: ignore[attr-defined]
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("SELECT pg_backend_pid()") == first[0]
+        assert tuple(await connection.fetchrow(_SETTINGS)) == ("gateway", "none", None)
+        assert await connection.fetchval("SELECT count(*) FROM life_lock.tasks") == 0
+    assert postgres.pool_state().used == 0
+
+
+@pytest.mark.parametrize("viewer", [ANONYMOUS, viewer_of(new_id()), viewer_of(new_id(), Role.ADMIN)])
+async def test_the_materialized_view_is_out_of_reach(postgres: Database, viewer: Viewer) -> None:
+    """Statistics carry no policies, so only the view beside them is readable, not even by an admin."""
+    await make_user(postgres)
+    async with postgres.transaction(SERVICE) as write:
+        await DashboardStats(write).refresh()
+    directly: Statement[Any] = Statement(sa.text("SELECT * FROM life_lock.user_dashboard_stats"), MadeBy(tuple))
+    async with reading(postgres, viewer) as snapshot:
+        with pytest.raises(Forbidden):
+            await snapshot.rows(directly)
+    with pytest.raises(Forbidden):
+        async with postgres.transaction(viewer) as write:
+            await DashboardStats(write).refresh()
+    async with reading(postgres) as snapshot:
+        assert len(await snapshot.rows(directly)) == 1
