@@ -64,7 +64,7 @@ def with_policy(sql: sa.Executable) -> tuple[sa.Executable, bool]:
     A locking read is the first half of a write: as on PostgreSQL, only rows that may be written are locked.
     """
     if isinstance(sql, sa.Select) and sql._for_update_arg is not None:  # noqa: SLF001 (there is no public way to ask)
-        locked = [policies[source] for source in sql.get_final_froms() if source in policies]
+        locked = [policies[source] for source in sql.columns_clause_froms if source in policies]
         return sql.where(*(declared.write for declared in locked)), False
     if not isinstance(sql, sa.Insert | sa.Update | sa.Delete):
         return sql, False
