@@ -35,6 +35,10 @@ _UNREACHABLE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError
 def mapped(error: Exception) -> GatewayError | None:
     """The driver's error in our tree, or None for what is our own mistake."""
     match error:
+        case asyncpg.NotNullViolationError():
+            return None
+        case asyncpg.DataError() if isinstance(error.__cause__, UnicodeError):
+            return ValidationError.unstorable()
         case asyncpg.IntegrityConstraintViolationError():
             return refusal_of(error.constraint_name)
         case asyncpg.InsufficientPrivilegeError():
@@ -44,7 +48,7 @@ def mapped(error: Exception) -> GatewayError | None:
         case asyncpg.SerializationError() | asyncpg.DeadlockDetectedError():
             return Conflict("Somebody else was changing the same thing at the same moment. Try again.")
         case asyncpg.UntranslatableCharacterError() | asyncpg.CharacterNotInRepertoireError():
-            return ValidationError("A text contains a character that cannot be stored.")
+            return ValidationError.unstorable()
         case asyncpg.TooManyConnectionsError() | asyncpg.CannotConnectNowError() | asyncpg.AdminShutdownError():
             return ServiceUnavailable()
         case _ if isinstance(error, _UNREACHABLE):

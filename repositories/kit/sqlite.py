@@ -16,7 +16,7 @@ import aiosqlite
 
 from repositories.kit.constraints import refusal_of
 from repositories.kit.database import Database, DatabaseOptions, PoolState, Snapshot, Write
-from repositories.kit.errors import Forbidden, GatewayError, ServiceUnavailable, Timeout
+from repositories.kit.errors import Forbidden, GatewayError, ServiceUnavailable, Timeout, ValidationError
 from repositories.kit.policy import viewer_parameters
 from repositories.kit.statements import Compiled, Engine
 from repositories.kit.viewer import Viewer
@@ -37,7 +37,7 @@ def mapped(error: Exception) -> GatewayError | None:
             return ServiceUnavailable()
         if "interrupted" in str(error):
             return Timeout()
-    return None
+    return ValidationError.unstorable() if isinstance(error, UnicodeEncodeError) else None
 
 
 class SqliteDatabase(Database):
@@ -124,6 +124,8 @@ class SqliteDatabase(Database):
 
     async def talk(self, connection: aiosqlite.Connection, text: str, arguments: Sequence[Any] = ()) -> Sequence[Any]:
         """Runs one statement; it is interrupted when its time is up or nobody waits for it any more."""
+        if any("\0" in argument for argument in arguments if type(argument) is str):
+            raise ValidationError.unstorable()
         self.said(text)
         running = asyncio.ensure_future(connection.execute_fetchall(text, arguments))
         try:
@@ -137,7 +139,7 @@ class SqliteDatabase(Database):
             if isinstance(stopped, TimeoutError):
                 raise Timeout from stopped
             raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:
             known = mapped(error)
             if known is None:
                 raise
