@@ -96,11 +96,12 @@ class SqliteDatabase(Database):
             try:
                 await write.command("BEGIN IMMEDIATE")
                 yield write
+                write.check()
+                await write.command("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
                     await asyncio.shield(self._writer.execute_fetchall("ROLLBACK"))
                 raise
-            await write.command("COMMIT")
         finally:
             self._writing.release()
 
@@ -189,6 +190,8 @@ class _SqliteWrite(_SqliteRead, Write):
         self._connection = connection
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
+        if not self._connection.in_transaction:
+            raise Timeout  # SQLite undoes a transaction whose write is interrupted; nothing may run outside of one
         return await self.database.talk(self._connection, compiled.text, arguments)
 
     async def command(self, text: str) -> None:
