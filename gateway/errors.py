@@ -12,6 +12,9 @@ from repositories.kit.errors import GatewayError, Refusal
 
 log = logging.getLogger("gateway.errors")
 
+_OURS = 500
+"""From this status on the fault is not the client's, and whoever runs the gateway wants to know why."""
+
 
 def present(errors: Sequence[GraphQLError]) -> list[dict[str, Any]]:
     """The errors of an answer as clients see them."""
@@ -23,6 +26,8 @@ def _present(error: GraphQLError) -> dict[str, Any]:
     cause = _cause(error)
     if isinstance(cause, GatewayError):
         formatted["message"] = cause.message
+        if cause.status >= _OURS:
+            log.warning("%s: %r", cause.code, cause.__cause__)
         formatted["extensions"] = extensions(cause)
     elif isinstance(error, GraphQLSyntaxError):
         formatted["extensions"] = {"code": "GRAPHQL_PARSE_FAILED"}

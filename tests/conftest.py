@@ -44,6 +44,12 @@ def options(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database
 
 
 @pytest.fixture
+def sqlite_only(sqlite_template: Path, tmp_path: Path) -> DatabaseOptions:
+    """A fresh, migrated SQLite file, for what only SQLite can do."""
+    return DatabaseOptions(sqlite_path=copy_sqlite(sqlite_template, tmp_path))
+
+
+@pytest.fixture
 def postgres_only(server: Server, postgres_template: str) -> Iterator[DatabaseOptions]:
     """A fresh, migrated PostgreSQL database, for what only PostgreSQL can do."""
     with cloned(server, postgres_template) as name:

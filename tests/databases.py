@@ -86,6 +86,12 @@ def postgres_options(server: Server, database: str, **options: object) -> Databa
     return replace(made, **options)  # type: ignore[arg-type]
 
 
+def database_of(options: DatabaseOptions) -> str:
+    """The name of the database that ``options`` reach."""
+    assert options.url is not None
+    return options.url.partition("@/")[2].partition("?")[0]
+
+
 @contextmanager
 def cloned(server: Server, template: str) -> Iterator[str]:
     """A fresh copy of the template, dropped afterwards."""

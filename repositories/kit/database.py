@@ -77,7 +77,24 @@ class Read(ABC):
 
 
 class Write(Read):
-    """A connection in a transaction that writes."""
+    """A connection in a transaction that writes.
+
+    A statement that fails outside of a savepoint makes the whole transaction fail, also if somebody swallows the error.
+    """
+
+    async def rows(self, statement: Statement[R], /, **values: Any) -> list[R]:
+        """All rows."""
+        try:
+            return await super().rows(statement, **values)
+        except BaseException:
+            self._has_failed = True
+            raise
+
+    def check(self) -> None:
+        """To be called before the commit."""
+        if self._has_failed:
+            message = "a statement failed outside of a savepoint, so that this transaction cannot be committed"
+            raise RuntimeError(message)
 
     @abstractmethod
     async def command(self, text: str) -> None:
@@ -87,13 +104,18 @@ class Write(Read):
     async def savepoint(self) -> AsyncIterator[None]:
         """What fails inside is undone, what came before stays."""
         self._depth += 1
-        name = f"s{self._depth}"
+        name, had_failed = f"s{self._depth}", self._has_failed
         await self.command(f"SAVEPOINT {name}")
         try:
             yield
-        except BaseException:
-            await self.command(f"ROLLBACK TO SAVEPOINT {name}")
-            await self.command(f"RELEASE SAVEPOINT {name}")
+        except BaseException as error:
+            try:
+                await self.command(f"ROLLBACK TO SAVEPOINT {name}")
+                await self.command(f"RELEASE SAVEPOINT {name}")
+                self._has_failed = had_failed
+            except Exception:  # noqa: BLE001 (the transaction is gone; why is said by the error that led here)
+                self._has_failed = True
+                raise error from None
             raise
         else:
             await self.command(f"RELEASE SAVEPOINT {name}")
@@ -101,6 +123,7 @@ class Write(Read):
             self._depth -= 1
 
     _depth = 0
+    _has_failed = False
 
 
 class Snapshot(Read):

@@ -64,6 +64,11 @@ class ValidationError(Refusal):
     code = "VALIDATION_ERROR"
     status = 400
 
+    @classmethod
+    def unstorable(cls) -> "ValidationError":
+        """For NUL, which PostgreSQL's texts cannot hold, and for halves of surrogate pairs, which UTF-8 cannot."""
+        return cls("A text contains a character that cannot be stored.")
+
 
 class NotFound(Refusal):
     """No such row, or one the viewer may not see: the two must look the same."""

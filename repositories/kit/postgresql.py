@@ -6,7 +6,7 @@ transaction; nothing is set on the session, so connections need no reset and PgB
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,7 +30,13 @@ from repositories.kit.viewer import Viewer
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
-_UNREACHABLE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
+_UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a statement after the server said good-bye and before the socket is closed
+)
 
 
 def mapped(error: Exception) -> GatewayError | None:
@@ -38,6 +44,8 @@ def mapped(error: Exception) -> GatewayError | None:
     match error:
         case asyncpg.NotNullViolationError():
             return None
+        case asyncpg.DataError() if isinstance(error.__cause__, UnicodeError):
+            return ValidationError.unstorable()
         case asyncpg.IntegrityConstraintViolationError():
             return refusal_of(error.constraint_name)
         case asyncpg.InsufficientPrivilegeError():
@@ -47,7 +55,7 @@ def mapped(error: Exception) -> GatewayError | None:
         case asyncpg.SerializationError() | asyncpg.DeadlockDetectedError():
             return Conflict("Somebody else was changing the same thing at the same moment. Try again.")
         case asyncpg.UntranslatableCharacterError() | asyncpg.CharacterNotInRepertoireError():
-            return ValidationError("A text contains a character that cannot be stored.")
+            return ValidationError.unstorable()
         case asyncpg.TooManyConnectionsError() | asyncpg.CannotConnectNowError() | asyncpg.AdminShutdownError():
             return ServiceUnavailable()
         case _ if isinstance(error, _UNREACHABLE):
@@ -83,7 +91,7 @@ class PostgresDatabase(Database):
                 reset=_no_reset,
                 server_settings={} if options.pgbouncer else {"application_name": "siso-gateway", "jit": "off"},
             )
-        except _UNREACHABLE as error:
+        except (asyncpg.PostgresError, *_UNREACHABLE) as error:
             raise ServiceUnavailable from error
 
     async def connect(self) -> None:
@@ -120,21 +128,23 @@ class PostgresDatabase(Database):
         pool = await self.pool_for(viewer)
         connection = await self.acquire(pool)
         try:
-            await self.begin(connection, _WRITE, viewer)
             try:
-                yield _PostgresWrite(self, viewer, connection)
+                await self.begin(connection, _WRITE, viewer)
+                write = _PostgresWrite(self, viewer, connection)
+                yield write
+                write.check()
+                await self.talk(connection.execute, "COMMIT")
             except BaseException:
-                await _quietly(connection.execute("ROLLBACK"))
+                await _roll_back(connection)
                 raise
-            await self.talk(connection.execute("COMMIT"))
         finally:
-            await pool.release(connection)
+            await _give_back(pool, connection)
 
     async def acquire(self, pool: "asyncpg.Pool[Any]") -> Any:
         """A connection, or ServiceUnavailable when none comes free in time."""
         try:
             return await pool.acquire(timeout=self.options.pool_timeout)
-        except _UNREACHABLE as error:
+        except (asyncpg.PostgresError, *_UNREACHABLE) as error:
             raise ServiceUnavailable from error
 
     async def begin(self, connection: Any, begin: str, viewer: Viewer) -> None:
@@ -146,12 +156,12 @@ class PostgresDatabase(Database):
             f" set_config('statement_timeout', '{milliseconds}', true)"
         )
         self.said(text)
-        await self.talk(connection.execute(text))
+        await self.talk(connection.execute, text)
 
-    async def talk(self, exchange: Any) -> Any:
-        """Awaits the driver and maps what it raises."""
+    async def talk(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls the driver and maps what it raises, which it does at the call itself once the connection is lost."""
         try:
-            return await exchange
+            return await call(*arguments)
         except Exception as error:
             known = mapped(error)
             if known is not None:
@@ -172,10 +182,18 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-async def _quietly(exchange: Any) -> None:
+async def _roll_back(connection: Any) -> None:
     """For clean-up on the way out of another error: a lost connection has nothing left to clean."""
     try:
-        await exchange
+        await connection.execute("ROLLBACK")
+    except (asyncpg.PostgresError, *_UNREACHABLE):
+        return
+
+
+async def _give_back(pool: "asyncpg.Pool[Any]", connection: Any) -> None:
+    """Releases a connection; one that is lost has been closed by the pool by the time it complains."""
+    try:
+        await pool.release(connection)
     except (asyncpg.PostgresError, *_UNREACHABLE):
         return
 
@@ -203,16 +221,16 @@ class _PostgresSnapshot(Snapshot, _PostgresRead):
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
         self.database.said(text)
-        records: Sequence[Any] = await self.database.talk(self._connection.fetch(text, *arguments))
+        records: Sequence[Any] = await self.database.talk(self._connection.fetch, text, *arguments)
         return records
 
     async def end(self) -> None:
         connection, self._connection = self._connection, None
         if self._pool is not None and connection is not None:
             try:
-                await _quietly(connection.execute("ROLLBACK"))
+                await _roll_back(connection)
             finally:
-                await self._pool.release(connection)
+                await _give_back(self._pool, connection)
 
 
 class _PostgresWrite(Write, _PostgresRead):
@@ -222,9 +240,9 @@ class _PostgresWrite(Write, _PostgresRead):
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
         self.database.said(compiled.text)
-        records: Sequence[Any] = await self.database.talk(self._connection.fetch(compiled.text, *arguments))
+        records: Sequence[Any] = await self.database.talk(self._connection.fetch, compiled.text, *arguments)
         return records
 
     async def command(self, text: str) -> None:
         self.database.said(text)
-        await self.database.talk(self._connection.execute(text))
+        await self.database.talk(self._connection.execute, text)

@@ -16,7 +16,14 @@ import aiosqlite
 
 from repositories.kit.constraints import refusal_of
 from repositories.kit.database import Database, DatabaseOptions, PoolState, Snapshot, Write
-from repositories.kit.errors import DatabaseFault, Forbidden, GatewayError, ServiceUnavailable, Timeout
+from repositories.kit.errors import (
+    DatabaseFault,
+    Forbidden,
+    GatewayError,
+    ServiceUnavailable,
+    Timeout,
+    ValidationError,
+)
 from repositories.kit.policy import viewer_parameters
 from repositories.kit.statements import Compiled, Engine
 from repositories.kit.viewer import Viewer
@@ -37,7 +44,7 @@ def mapped(error: Exception) -> GatewayError | None:
             return ServiceUnavailable()
         if "interrupted" in str(error):
             return Timeout()
-    return None
+    return ValidationError.unstorable() if isinstance(error, UnicodeEncodeError) else None
 
 
 class SqliteDatabase(Database):
@@ -96,11 +103,12 @@ class SqliteDatabase(Database):
             try:
                 await write.command("BEGIN IMMEDIATE")
                 yield write
+                write.check()
+                await write.command("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
                     await asyncio.shield(self._writer.execute_fetchall("ROLLBACK"))
                 raise
-            await write.command("COMMIT")
         finally:
             self._writing.release()
 
@@ -124,6 +132,8 @@ class SqliteDatabase(Database):
 
     async def talk(self, connection: aiosqlite.Connection, text: str, arguments: Sequence[Any] = ()) -> Sequence[Any]:
         """Runs one statement; it is interrupted when its time is up or nobody waits for it any more."""
+        if any("\0" in argument for argument in arguments if type(argument) is str):
+            raise ValidationError.unstorable()
         self.said(text)
         running = asyncio.ensure_future(connection.execute_fetchall(text, arguments))
         try:
@@ -137,11 +147,12 @@ class SqliteDatabase(Database):
             if isinstance(stopped, TimeoutError):
                 raise Timeout from stopped
             raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:
             known = mapped(error)
             if known is not None:
                 raise known from error
-            raise DatabaseFault(f"{type(error).__name__} ({error.sqlite_errorname})") from None
+            name = getattr(error, "sqlite_errorname", "")
+            raise DatabaseFault(f"{type(error).__name__} ({name})") from None
 
     def pool_state(self) -> PoolState:
         """Of the reading connections."""
@@ -187,6 +198,8 @@ class _SqliteWrite(_SqliteRead, Write):
         self._connection = connection
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
+        if not self._connection.in_transaction:
+            raise Timeout  # SQLite undoes a transaction whose write is interrupted; nothing may run outside of one
         return await self.database.talk(self._connection, compiled.text, arguments)
 
     async def command(self, text: str) -> None:

@@ -18,6 +18,7 @@ A type converts only where the driver does not: on PostgreSQL asyncpg already sp
 """
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
@@ -30,9 +31,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import BigInteger, Integer, Text, TypeDecorator, TypeEngine
 
+from repositories.kit.errors import ValidationError
+
 __all__ = ["BigInteger", "Choice", "Day", "Fixed", "Flag", "Id", "Integer", "Json", "ListOf", "Text", "Timestamp"]
 
 Convert = Callable[[Any], Any]
+
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def _optional(convert: Convert) -> Convert:
@@ -222,5 +227,13 @@ class ListOf(Converted):
 
 
 def to_json(value: object) -> str:
-    """JSON text; UUIDs, dates and Decimals become strings."""
-    return orjson.dumps(value, default=str).decode()
+    """JSON text; UUIDs, dates and Decimals become strings. What no text column could hold is refused."""
+    try:
+        text = orjson.dumps(value, default=str).decode()
+    except orjson.JSONEncodeError as error:
+        if "surrogates" in str(error):
+            raise ValidationError.unstorable() from None
+        raise
+    if "\\u0000" in text and _ESCAPED_NUL.search(text):
+        raise ValidationError.unstorable()
+    return text

@@ -22,6 +22,20 @@ from repositories.kit.viewer import Permission, Viewer
 T = TypeVar("T")
 
 
+async def shielded(future: asyncio.Future[T]) -> T:
+    """Awaits what is shared with other fields: if one that waits is cancelled, as when a sibling failed, the others keep it.
+
+    Its error counts as seen even if nobody is left to see it.
+    """
+    future.add_done_callback(_seen)
+    return await asyncio.shield(future)
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
 class Context:
     """One request. ``now`` is one moment for all of its fields."""
 
@@ -85,7 +99,7 @@ class Context:
         known: asyncio.Future[T] | None = self._once.get(key)
         if known is None:
             known = self._once[key] = asyncio.ensure_future(compute())
-        return await asyncio.shield(known)
+        return await shielded(known)
 
     async def time_zone(self, wanted: str | None = None) -> ZoneInfo:
         """The zone asked for, else the viewer's: from the token, or from the account if the token does not tell."""

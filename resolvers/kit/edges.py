@@ -20,7 +20,7 @@ from repositories.kit.page import Page, PageRequest
 from repositories.kit.repository import Batch, Repository
 from repositories.kit.table import Table
 from resolvers.kit.connections import Connection
-from resolvers.kit.context import Context
+from resolvers.kit.context import Context, shielded
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -44,18 +44,14 @@ class Edge(Generic[V]):
 
 
 async def load(context: Context, batch: Batch[K, V], key: K, missing: Callable[[], V], **arguments: Any) -> V:
-    """The value of ``key``, through the request's loader for ``batch`` and ``arguments``.
-
-    Shielded, because a field that is cancelled (a non-null sibling failed) must not take the batch from the others.
-    """
+    """The value of ``key``, through the request's loader for ``batch`` and ``arguments``."""
     name = (batch.repository, batch.method, tuple(sorted(arguments.items())))
     loader = context.loaders.get(name)
     if loader is None:
         answer = partial(_answer, context, batch, missing, arguments)
         loader = aiodataloader.DataLoader(answer, loop=asyncio.get_running_loop())
         context.loaders[name] = loader
-    value: V = await asyncio.shield(loader.load(key))
-    return value
+    return await shielded(loader.load(key))
 
 
 def found(value: V | None, what: str) -> V:

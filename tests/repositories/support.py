@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
@@ -38,6 +39,17 @@ async def reading(database: Database, viewer: Viewer = SERVICE) -> AsyncIterator
         yield snapshot
     finally:
         await snapshot.close()
+
+
+@asynccontextmanager
+async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[Database]:
+    """A database with some options changed, closed at the end of the block."""
+    opened = open_database(replace(options, **changes))
+    await opened.connect()
+    try:
+        yield opened
+    finally:
+        await opened.close()
 
 
 class Lab:

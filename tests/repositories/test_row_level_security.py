@@ -15,7 +15,7 @@ from repositories.kit.repository import new_id
 from repositories.kit.statements import MadeBy, Statement
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
 from repositories.life_lock import DashboardStats
-from tests.databases import Server
+from tests.databases import Server, database_of
 from tests.factories import make_task, make_user, viewer_of
 from tests.repositories.support import reading
 
@@ -61,8 +61,7 @@ async def _execute(url: str, *statements: str) -> None:
 
 
 def _owner_url(server: Server, options: DatabaseOptions) -> str:
-    assert options.url is not None
-    return server.login("owner", options.url.partition("@/")[2].partition("?")[0])
+    return server.login("owner", database_of(options))
 
 
 def test_there_is_a_table_to_compare() -> None:
