@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from repositories.kit.errors import Forbidden, ServiceUnavailable
-from repositories.kit.statements import Compiled, Engine, Statement
+from repositories.kit.statements import Compiled, Engine, Statement, scope_of
 from repositories.kit.viewer import Viewer
 
 R = TypeVar("R")
@@ -47,7 +47,10 @@ class DatabaseOptions:
 class Read(ABC):
     """A connection to read with. Values are passed by the names of the statement's parameters."""
 
-    engine: Engine
+    def __init__(self, engine: Engine, viewer: Viewer) -> None:
+        self.engine = engine
+        self.viewer = viewer
+        self.scope = scope_of(engine, viewer)
 
     @abstractmethod
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
@@ -55,9 +58,8 @@ class Read(ABC):
 
     async def rows(self, statement: Statement[R], /, **values: Any) -> list[R]:
         """All rows."""
-        compiled = statement.compiled(self.engine)
-        if self.engine is Engine.SQLITE:
-            values |= self.viewer_values
+        compiled = statement.compiled(self.scope)
+        values["viewer_id"] = self.viewer.id
         records = await self.fetch(compiled, compiled.bind(values))
         if compiled.checked and not all(record[-1] for record in records):
             raise Forbidden
@@ -71,9 +73,6 @@ class Read(ABC):
     async def one(self, statement: Statement[R], /, **values: Any) -> R:
         """The row of a statement that always has one, such as a count."""
         return (await self.rows(statement, **values))[0]
-
-    viewer: Viewer
-    viewer_values: dict[str, object]
 
 
 class Write(Read):
@@ -133,8 +132,8 @@ class Snapshot(Read):
     not take the others with it.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self.viewer = viewer
+    def __init__(self, engine: Engine, viewer: Viewer) -> None:
+        super().__init__(engine, viewer)
         self._turn = asyncio.Lock()
         self._is_open = False
         self._is_closed = False

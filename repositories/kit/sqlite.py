@@ -24,7 +24,6 @@ from repositories.kit.errors import (
     Timeout,
     ValidationError,
 )
-from repositories.kit.policy import viewer_parameters
 from repositories.kit.statements import Compiled, Engine
 from repositories.kit.viewer import Viewer
 
@@ -160,18 +159,10 @@ class SqliteDatabase(Database):
         return PoolState(size, size - len(self._idle))
 
 
-class _SqliteRead:
+class _SqliteSnapshot(Snapshot):
     def __init__(self, database: SqliteDatabase, viewer: Viewer) -> None:
+        super().__init__(Engine.SQLITE, viewer)
         self.database = database
-        self.viewer = viewer
-        self.engine = Engine.SQLITE_SERVICE if viewer.is_service else Engine.SQLITE
-        self.viewer_values = viewer_parameters(viewer)
-
-
-class _SqliteSnapshot(_SqliteRead, Snapshot):
-    def __init__(self, database: SqliteDatabase, viewer: Viewer) -> None:
-        _SqliteRead.__init__(self, database, viewer)
-        Snapshot.__init__(self, viewer)
         self._connection: aiosqlite.Connection | None = None
 
     async def begin(self) -> None:
@@ -192,9 +183,10 @@ class _SqliteSnapshot(_SqliteRead, Snapshot):
                 self.database.release(connection)
 
 
-class _SqliteWrite(_SqliteRead, Write):
+class _SqliteWrite(Write):
     def __init__(self, database: SqliteDatabase, viewer: Viewer, connection: aiosqlite.Connection) -> None:
-        super().__init__(database, viewer)
+        super().__init__(Engine.SQLITE, viewer)
+        self.database = database
         self._connection = connection
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:

@@ -8,16 +8,18 @@ depend on how many keys there are: a list is one parameter (:func:`any_of`), man
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from functools import cache
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from repositories.kit import types
-from repositories.kit.sqlite_dialect import OpenDialect, PolicyDialect, with_policy
+from repositories.kit.dialects import PostgresDialect, SqliteDialect, with_policy
+from repositories.kit.policy import Roles
+from repositories.kit.viewer import Viewer
 
 R = TypeVar("R")
 RowType_co = TypeVar("RowType_co", covariant=True)
@@ -25,11 +27,10 @@ Values = Sequence[Any]
 
 
 class Engine(Enum):
-    """What a statement is compiled for. On SQLite a viewer's policies are part of the text, not the service's."""
+    """Which SQL is spoken."""
 
     POSTGRESQL = "postgresql"
     SQLITE = "sqlite"
-    SQLITE_SERVICE = "sqlite_service"
 
     @property
     def is_postgresql(self) -> bool:
@@ -37,11 +38,25 @@ class Engine(Enum):
         return self is Engine.POSTGRESQL
 
 
-_DIALECTS: Mapping[Engine, Dialect] = {
-    Engine.POSTGRESQL: PGDialect_asyncpg(),  # type: ignore[no-untyped-call]
-    Engine.SQLITE: PolicyDialect(),
-    Engine.SQLITE_SERVICE: OpenDialect(),
-}
+class Scope:
+    """What a statement is compiled for: an engine, and viewers with the same roles (None for the service)."""
+
+    __slots__ = ("dialect", "engine", "roles")
+
+    def __init__(self, engine: Engine, roles: Roles | None) -> None:
+        self.engine = engine
+        self.roles = roles
+        self.dialect: Dialect = PostgresDialect(roles) if engine.is_postgresql else SqliteDialect(roles)
+
+
+@cache
+def _scope(engine: Engine, roles: Roles | None) -> Scope:
+    return Scope(engine, roles)
+
+
+def scope_of(engine: Engine, viewer: Viewer) -> Scope:
+    """The one scope of an engine and a viewer's roles."""
+    return _scope(engine, None if viewer.is_service else viewer.roles)
 
 
 class RowType(Protocol[RowType_co]):
@@ -86,27 +101,26 @@ class Statement(Generic[R]):
     def __init__(self, sql: sa.Executable | Callable[[Engine], sa.Executable], row: RowType[R]) -> None:
         self._build = sql
         self._row = row
-        self._compiled: dict[Engine, Compiled] = {}
+        self._compiled: dict[Scope, Compiled] = {}
 
-    def compiled(self, engine: Engine) -> Compiled:
-        """The statement for ``engine``, compiled at the first call."""
-        known = self._compiled.get(engine)
+    def compiled(self, scope: Scope) -> Compiled:
+        """The statement for ``scope``, compiled at the first call."""
+        known = self._compiled.get(scope)
         if known is None:
-            known = self._compiled[engine] = self._compile(engine)
+            known = self._compiled[scope] = self._compile(scope)
         return known
 
-    def _compile(self, engine: Engine) -> Compiled:
-        dialect = _DIALECTS[engine]
-        sql = self._build if isinstance(self._build, sa.Executable) else self._build(engine)
+    def _compile(self, scope: Scope) -> Compiled:
+        sql = self._build if isinstance(self._build, sa.Executable) else self._build(scope.engine)
         checked = False
-        if engine is Engine.SQLITE:
-            sql, checked = with_policy(sql)
-        compiled = cast("SQLCompiler", sql.compile(dialect=dialect))  # type: ignore[attr-defined]
-        columns = [entry.type for entry in compiled._result_columns]  # noqa: SLF001 (SQLAlchemy has no public way to them)
+        if scope.engine is Engine.SQLITE and scope.roles is not None:
+            sql, checked = with_policy(sql, scope.roles)
+        compiled = cast("SQLCompiler", sql.compile(dialect=scope.dialect))  # type: ignore[attr-defined]
+        columns = [entry.type for entry in compiled._result_columns]  # noqa: SLF001 (there is no public way to the types)
         return Compiled(
             str(compiled),
-            _binder(compiled, dialect),
-            _maker(self._row, columns[: -1 if checked else None], dialect),
+            _binder(compiled, scope.dialect),
+            _maker(self._row, columns[: -1 if checked else None], scope.dialect),
             checked,
         )
 
@@ -220,7 +234,7 @@ def records_parameter(
     engine: Engine, columns: Sequence[sa.Column[Any]], rows: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The value for :func:`records`: each row's values in the form that the engine stores."""
-    dialect = _DIALECTS[engine]
+    dialect = _scope(engine, None).dialect
     converters = {
         str(made.name): made.type.bind_processor(dialect)
         if not engine.is_postgresql and isinstance(made.type, types.Converted) and not isinstance(made.type, types.Json)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 async def shielded(future: asyncio.Future[T]) -> T:
-    """Awaits what is shared with other fields: if one that waits is cancelled, as when a sibling failed, the others keep it.
+    """Awaits what is shared with other fields: if one is cancelled because its sibling failed, the others keep it.
 
     Its error counts as seen even if nobody is left to see it.
     """

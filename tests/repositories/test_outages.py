@@ -39,7 +39,7 @@ def _slow(options: DatabaseOptions) -> Statement[Any]:
 def _slow_change(options: DatabaseOptions) -> Statement[Any]:
     slow = "(SELECT 'Slow' FROM (SELECT pg_sleep(60)) s)" if options.url else f"({FOREVER})"
     users = "identity.users" if options.url else "users"
-    return Statement(sa.text(f"UPDATE {users} SET first_name = {slow}"), MadeBy(tuple))  # noqa: S608
+    return Statement(sa.text(f"UPDATE {users} SET first_name = {slow}"), MadeBy(tuple))
 
 
 def _told(error: GatewayError, kind: type[GatewayError], message: str) -> None:
