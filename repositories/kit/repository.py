@@ -139,8 +139,9 @@ class Repository(Generic[R]):
 
     async def find(self, given: Filter = EVERYTHING, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
         """The first ``limit`` rows of a list."""
+        values = filters.parameters(given)
         statement = _page(self.table, filters.shape(given), given, self._order(order), None, backwards=False)
-        return await self.connection.rows(statement, limit=limit, offset=0, **filters.parameters(given))
+        return await self.connection.rows(statement, limit=limit, offset=0, **values)
 
     async def page(
         self, request: PageRequest, given: Filter = EVERYTHING, order: Sequence[Order] | None = None
@@ -168,8 +169,9 @@ class Repository(Generic[R]):
 
     async def count(self, given: Filter = EVERYTHING) -> int:
         """How many rows a list has."""
+        values = filters.parameters(given)
         statement = _count(self.table, filters.shape(given), given)
-        return await self.connection.one(statement, **filters.parameters(given))
+        return await self.connection.one(statement, **values)
 
     def _order(self, order: Sequence[Order] | None) -> tuple[Order, ...]:
         return tuple(order) if order else self.default_order
