@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from repositories.kit.errors import ValidationError
-from repositories.kit.statements import any_of, folded
+from repositories.kit.statements import any_of, fold, folded
 
 MAX_CONDITIONS = 100
 """Of one filter; more is refused rather than sent to the database."""
@@ -106,7 +106,15 @@ class Order:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").lower()
+    return str(fold(text)).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _pattern(text: str) -> str:
+    """A LIKE pattern of the person's own."""
+    if (len(text) - len(text.rstrip("\\"))) % 2:
+        message = "A pattern must not end with a single backslash; write two for one."
+        raise ValidationError(message, path=("filter",))
+    return str(fold(text))
 
 
 def shape(given: Filter) -> Any:
@@ -128,11 +136,24 @@ def shape(given: Filter) -> Any:
 
 def parameters(given: Filter) -> dict[str, Any]:
     """The values under the names that :func:`condition` gives them: f0, f1, ... in reading order."""
-    values = list(_values(given))
-    if len(values) > MAX_CONDITIONS:
-        message = f"A filter may have at most {MAX_CONDITIONS} conditions; this one has {len(values)}."
+    size = _size(given)
+    if size > MAX_CONDITIONS:
+        message = f"A filter may have at most {MAX_CONDITIONS} conditions; this one has {size}."
         raise ValidationError(message, path=("filter",))
+    values = _values(given)
     return {f"f{index}": value for index, value in enumerate(values)}
+
+
+def _size(given: Filter) -> int:
+    """How many conditions there are; a part that says nothing counts too."""
+    match given:
+        case Every(parts) | Some(parts) if parts:
+            return sum(map(_size, parts))
+        case Not(part):
+            return _size(part)
+        case Search():
+            return max(1, len(given.words()))
+    return 1
 
 
 def _values(given: Filter) -> Iterator[Any]:
@@ -144,7 +165,7 @@ def _values(given: Filter) -> Iterator[Any]:
         case Where(_, Op.PREFIX, value):
             yield f"{_escaped(value)}%"
         case Where(_, Op.LIKE, value):
-            yield value.lower()
+            yield _pattern(value)
         case Where(_, _, value):
             yield value
         case Every(parts) | Some(parts):

@@ -140,9 +140,10 @@ class Repository(Generic[R]):
 
     async def find(self, given: Filter = EVERYTHING, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
         """The first ``limit`` rows of a list."""
+        values = filters.parameters(given)
         shaped = _ByShape(filters.shape(given), given)
         statement = _build_page(self.table, None, shaped, self._order(order), None, backwards=False)
-        return await self.connection.rows(statement, limit=limit, offset=0, **filters.parameters(given))
+        return await self.connection.rows(statement, limit=limit, offset=0, **values)
 
     async def page(
         self, request: PageRequest, given: Filter = EVERYTHING, order: Sequence[Order] | None = None
@@ -168,14 +169,16 @@ class Repository(Generic[R]):
 
     async def counts_of(self, keys: Sequence[UUID], column: str, given: Filter = EVERYTHING) -> Mapping[UUID, int]:
         """For each key, how many rows have it in ``column``."""
+        values = filters.parameters(given)
         statement = _build_counts(self.table, column, _ByShape(filters.shape(given), given))
-        counted = await self.connection.rows(statement, keys=list(keys), **filters.parameters(given))
+        counted = await self.connection.rows(statement, keys=list(keys), **values)
         return dict.fromkeys(keys, 0) | dict(counted)
 
     async def count(self, given: Filter = EVERYTHING) -> int:
         """How many rows a list has."""
+        values = filters.parameters(given)
         statement = _build_count(self.table, _ByShape(filters.shape(given), given))
-        return await self.connection.one(statement, **filters.parameters(given))
+        return await self.connection.one(statement, **values)
 
     def _order(self, order: Sequence[Order] | None) -> tuple[Order, ...]:
         return tuple(order) if order else self.default_order

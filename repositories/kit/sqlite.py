@@ -24,7 +24,7 @@ from repositories.kit.errors import (
     Timeout,
     ValidationError,
 )
-from repositories.kit.statements import Compiled, Engine
+from repositories.kit.statements import Compiled, Engine, fold
 from repositories.kit.viewer import Viewer
 
 _CONSTRAINT = re.compile(r"(UNIQUE|CHECK|FOREIGN KEY|NOT NULL) constraint failed(?:: (.+))?")
@@ -68,7 +68,7 @@ class SqliteDatabase(Database):
     async def _open(self, *, read_only: bool = False) -> aiosqlite.Connection:
         connection = await aiosqlite.connect(self.options.sqlite_path, isolation_level=None)
         self._all.append(connection)
-        await connection.create_function("fold", 1, lambda text: text and text.lower(), deterministic=True)
+        await connection.create_function("fold", 1, fold, deterministic=True)
         busy = int(self.options.pool_timeout * 1000)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={busy}"):
             await connection.execute_fetchall(f"PRAGMA {pragma}")

@@ -213,6 +213,11 @@ def _(element: _Folded, compiler: SQLCompiler, **kw: Any) -> str:
     return f"fold({compiler.process(element.text, **kw)})"
 
 
+def fold(text: str | None) -> str | None:
+    """Text without its case as PostgreSQL's ``lower`` has it: each character by itself, into exactly one."""
+    return text and (text.lower() if text.isascii() else "".join([character.lower()[0] for character in text]))
+
+
 def folded(text: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
     """Text without its case, compared by code point, so that both engines find and sort alike."""
     return _Folded(text)

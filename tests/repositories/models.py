@@ -1,0 +1,154 @@
+"""Filters, orders and tasks once more in plain Python, for properties to compare with."""
+
+import datetime as dt
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from repositories.kit.filters import Direction, Every, Filter, Not, Nulls, Op, Order, Search, Some, Where
+from repositories.kit.repository import new_id
+from repositories.tables.life_lock import Task, TaskStatus
+from tests.repositories.support import ALPHABET, fold, texts, titles
+
+NOON = dt.datetime(2024, 3, 31, 12, tzinfo=dt.UTC)
+moments = st.integers(-3, 3).map(lambda days: NOON + dt.timedelta(days=days, microseconds=days % 2))
+
+FOLDED = ("title", "description")
+COLUMNS: dict[str, st.SearchStrategy[Any]] = {
+    "title": titles,
+    "description": texts,
+    "status": st.sampled_from(TaskStatus),
+    "priority_level": st.integers(1, 5),
+    "due_date": moments,
+    "completed_at": moments,
+}
+NULLABLE = ("description", "due_date", "completed_at")
+
+
+@st.composite
+def task_values(draw: st.DrawFn) -> dict[str, Any]:
+    """A task with many NULLs, equal values, and letters that are hard to fold."""
+    status = draw(st.sampled_from(TaskStatus))
+    return {
+        "id": new_id(),
+        "title": draw(titles),
+        "description": draw(st.none() | texts),
+        "status": status,
+        "priority_level": draw(st.integers(1, 5)),
+        "due_date": draw(st.none() | moments),
+        "completed_at": draw(moments) if status is TaskStatus.COMPLETED else None,
+    }
+
+
+orders = st.lists(
+    st.builds(Order, st.sampled_from([*COLUMNS, "id"]), st.sampled_from(Direction), st.sampled_from(Nulls)),
+    max_size=3,
+    unique_by=lambda order: order.column,
+)
+
+
+def ordered(rows: Iterable[Task], keys: Sequence[Order]) -> list[Task]:
+    """The rows sorted, with the id as the last key."""
+
+    def compare(left: Task, right: Task) -> int:
+        for key in (*keys, Order("id")):
+            a, b = (_sort_value(row, key.column) for row in (left, right))
+            if a == b:
+                continue
+            if a is None or b is None:
+                return -1 if (a is None) == (key.nulls is Nulls.FIRST) else 1
+            return -1 if (a < b) == (key.direction is Direction.ASC) else 1
+        return 0
+
+    return sorted(rows, key=functools.cmp_to_key(compare))
+
+
+def _sort_value(row: Task, column: str) -> Any:
+    value = getattr(row, column)
+    if column in FOLDED and value is not None:
+        return fold(value)
+    return value.bytes if isinstance(value, UUID) else value
+
+
+_LIKE = st.text(ALPHABET + "%_", max_size=4).filter(lambda text: (len(text) - len(text.rstrip("\\"))) % 2 == 0)
+
+
+@st.composite
+def _comparisons(draw: st.DrawFn) -> Where:
+    column = draw(st.sampled_from(list(COLUMNS)))
+    values = COLUMNS[column]
+    patterns = (Op.LIKE, Op.CONTAINS, Op.PREFIX)
+    op = draw(st.sampled_from([op for op in Op if column in FOLDED or op not in patterns]))
+    kind: dict[Op, st.SearchStrategy[Any]] = {
+        Op.IS_NULL: st.booleans(),
+        Op.IN: st.lists(values, max_size=4),
+        Op.NOT_IN: st.lists(values, max_size=4),
+        Op.LIKE: _LIKE,
+        Op.CONTAINS: texts,
+        Op.PREFIX: texts,
+    }
+    return Where(column, op, draw(kind.get(op, values)))
+
+
+comparisons = _comparisons()
+searches = st.builds(Search, st.sampled_from([("title",), ("title", "description")]), st.text(ALPHABET, max_size=8))
+filters: st.SearchStrategy[Filter] = st.recursive(
+    comparisons | searches,
+    lambda parts: st.one_of(
+        st.lists(parts, max_size=3).map(lambda made: Every(tuple(made))),
+        st.lists(parts, max_size=3).map(lambda made: Some(tuple(made))),
+        parts.map(Not),
+    ),
+    max_leaves=6,
+)
+
+
+def holds(row: Task, given: Filter) -> bool | None:
+    """Whether a row passes; None where a NULL leaves it open, as in SQL."""
+    match given:
+        case Where(column, op, value):
+            return compared(getattr(row, column), op, value)
+        case Every(parts):
+            found = [holds(row, part) for part in parts]
+            return False if False in found else None if None in found else True
+        case Some(parts):
+            found = [holds(row, part) for part in parts]
+            return True if True in found else None if None in found else False
+        case Not(part):
+            return not holds(row, part)
+        case Search(columns, text):
+            values = [fold(getattr(row, column) or "") for column in columns]
+            return all(any(fold(word) in value for value in values) for word in text.split())
+
+
+def compared(value: Any, op: Op, given: Any) -> bool | None:
+    """What a comparison says of one value."""
+    if op is Op.IS_NULL:
+        return (value is None) == given
+    if value is None:
+        return False if op is Op.IN and not given else True if op is Op.NOT_IN and not given else None
+    answers = {
+        Op.EQ: lambda: value == given,
+        Op.NE: lambda: value != given,
+        Op.IN: lambda: value in given,
+        Op.NOT_IN: lambda: value not in given,
+        Op.GT: lambda: value > given,
+        Op.GTE: lambda: value >= given,
+        Op.LT: lambda: value < given,
+        Op.LTE: lambda: value <= given,
+        Op.CONTAINS: lambda: fold(given) in fold(value),
+        Op.PREFIX: lambda: fold(value).startswith(fold(given)),
+        Op.LIKE: lambda: re.fullmatch(_pattern(fold(given)), fold(value), re.DOTALL) is not None,
+    }
+    return bool(answers[op]())
+
+
+def _pattern(like: str) -> str:
+    """A LIKE pattern as a regular expression."""
+    parts = re.findall(r"\\.|.", like, re.DOTALL)
+    wild = {"%": ".*", "_": "."}
+    return "".join(wild.get(part) or re.escape(part[-1]) for part in parts)

@@ -1,0 +1,233 @@
+"""Filters find what plain Python finds, and their SQL depends on the shape alone."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.dialects import postgresql, sqlite
+
+from repositories.identity import Users
+from repositories.kit import filters as kit
+from repositories.kit.database import Database
+from repositories.kit.errors import ValidationError
+from repositories.kit.filters import Every, Filter, Not, Op, Search, Some, Where
+from repositories.kit.page import PageRequest
+from repositories.kit.repository import Repository, new_id
+from repositories.kit.table import Table
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import Analytics, Tasks
+from repositories.tables.life_lock import Task
+from tests.factories import make_task, make_user, viewer_of
+from tests.repositories import models
+from tests.repositories.support import Lab, examples, reading
+
+
+async def _found(database: Database, rows: list[dict[str, Any]], given_filters: list[Filter]) -> None:
+    """Finds and counts what plain Python finds and counts."""
+    ada = await make_user(database)
+    async with database.transaction(SERVICE) as write:
+        tasks = await Tasks(write).add_many([row | {"id": new_id(), "user_id": ada.id} for row in rows])
+    async with reading(database, viewer_of(ada)) as snapshot:
+        for one in given_filters:
+            wanted = [task for task in tasks if models.holds(task, one)]
+            assert sorted(await Tasks(snapshot).find(one, limit=500)) == sorted(wanted), one
+            assert await Tasks(snapshot).count(one) == len(wanted)
+            assert await Tasks(snapshot).first(one, [kit.Order("id")]) == min(wanted, default=None)
+
+
+@examples(60)
+@given(rows=st.lists(models.task_values(), max_size=12), wanted=st.lists(models.filters, min_size=1, max_size=4))
+def test_filters_find_what_plain_python_finds(lab: Lab, rows: list[dict[str, Any]], wanted: list[Filter]) -> None:
+    """Comparisons, searches, and, or, not, in any nesting, over values and NULLs."""
+    lab.run(_found(lab.database, rows, wanted))
+
+
+@examples(60)
+@given(
+    rows=st.lists(models.task_values(), min_size=5, max_size=12),
+    wanted=st.lists(models.comparisons, min_size=6, max_size=6),
+)
+def test_single_comparisons(lab: Lab, rows: list[dict[str, Any]], wanted: list[Filter]) -> None:
+    """One operator on one column at a time, and its negation, which includes what a NULL leaves open."""
+    lab.run(_found(lab.database, rows, [*wanted, *map(Not, wanted)]))
+
+
+VALUES: dict[type[Repository[Any]], dict[str, list[Any]]] = {
+    Users: {
+        "email_verified": [False, True],
+        "role": ["admin", "user"],
+        "last_login": [None, dt.datetime(2024, 1, 1, tzinfo=dt.UTC)],
+    },
+    Analytics: {
+        "date": [dt.date(2023, 12, 31), dt.date(2024, 1, 1)],
+        "productivity_score": [Decimal("9.50"), Decimal("10.00")],
+        "tasks_created": [0, 20],
+        "id": [new_id(), new_id()],
+    },
+}
+KINDS = [(repository, column) for repository, columns in VALUES.items() for column in columns]
+
+
+@pytest.mark.parametrize(("repository", "column"), KINDS, ids=[f"{r.__name__}-{c}" for r, c in KINDS])
+def test_every_type_with_every_operator(lab: Lab, repository: type[Repository[Any]], column: str) -> None:
+    """Flags, days, decimals, integers, ids and choices compare as their Python values do."""
+    lab.run(_every_operator(lab.database, repository, column))
+
+
+async def _every_operator(database: Database, repository: type[Repository[Any]], column: str) -> None:
+    ada, bob = await make_user(database), await make_user(database)
+    mine: Filter = Where("id" if repository is Users else "user_id", Op.IN, [ada.id, bob.id])
+    low, high = VALUES[repository][column]
+    rows: list[Table] = []
+    async with database.transaction(SERVICE) as write:
+        for user, value in ((ada, low), (bob, high)):
+            if repository is Users:
+                rows.append(await Users(write).change(user, **{column: value}))
+            else:
+                rows.append(
+                    await repository(write).add(**{"user_id": user.id, "date": dt.date(2000, 1, 1), column: value})
+                )
+        values = [getattr(row, column) for row in rows]
+        for op in (Op.EQ, Op.NE, Op.IN, Op.NOT_IN, Op.GT, Op.GTE, Op.LT, Op.LTE, Op.IS_NULL):
+            given_value: Any = {Op.IN: [high], Op.NOT_IN: [high], Op.IS_NULL: low is None}.get(op, high)
+            wanted = [row for row, value in zip(rows, values, strict=True) if models.compared(value, op, given_value)]
+            found = await repository(write).find(Every((mine, Where(column, op, given_value))), limit=5)
+            assert sorted(found) == sorted(wanted), op
+
+
+EDGES: list[tuple[Filter, list[str]]] = [
+    (Every(()), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
+    (Some(()), []),
+    (Not(Every(())), []),
+    (Where("status", Op.IN, []), []),
+    (Where("description", Op.NOT_IN, []), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
+    (Search(("title", "description"), ""), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
+    (Search(("title", "description"), " \t\n "), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
+    (Search(("title",), "%"), ["50% off_"]),
+    (Search(("title",), "_"), ["50% off_"]),
+    (Search(("title",), "\\"), ["C:\\temp"]),
+    (Search(("title",), "OFF 50%"), ["50% off_"]),
+    (Search(("title",), "off 51%"), []),
+    (Search(("title", "description"), "off sale"), ["50% off_"]),
+    (Search(("title",), "STRASSE"), []),
+    (Search(("title",), "STRAẞE"), ["Straße"]),
+    (Search(("title",), "οδοσ"), ["ΟΔΟΣ"]),
+    (Search(("title",), "ΔΟΣ"), ["ΟΔΟΣ"]),
+    (Search(("title",), "iSTAN"), ["İstanbul"]),
+    (Where("title", Op.CONTAINS, "0% O"), ["50% off_"]),
+    (Where("title", Op.PREFIX, "c:\\T"), ["C:\\temp"]),
+    (Where("title", Op.PREFIX, "%"), []),
+    (Where("title", Op.LIKE, "%off\\_"), ["50% off_"]),
+    (Where("title", Op.LIKE, "%OFF_"), ["50% off_"]),
+    (Where("title", Op.LIKE, "off"), []),
+    (Where("title", Op.EQ, "straße"), []),
+    (Where("title", Op.IN, ["Straße", "straße"]), ["Straße"]),
+]
+
+
+@pytest.mark.parametrize(("one", "wanted"), EDGES, ids=[repr(one)[:60] for one, _ in EDGES])
+def test_edges(lab: Lab, one: Filter, wanted: list[str]) -> None:
+    """Empty lists and parts, and characters that mean something to LIKE or have no simple case."""
+
+    async def play() -> None:
+        ada = await make_user(lab.database)
+        for title in ("50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"):
+            await make_task(lab.database, ada, title=title, description="Sale" if title == "50% off_" else None)
+        async with reading(lab.database, viewer_of(ada)) as snapshot:
+            found = await Tasks(snapshot).find(one, [kit.Order("id")], limit=9)
+        assert [task.title for task in found] == wanted
+
+    lab.run(play())
+
+
+async def test_a_search_takes_ten_words(database: Database) -> None:
+    """What is beyond them is not looked for."""
+    await make_task(database, await make_user(database), title="a b c d e f g h i j")
+    async with reading(database) as snapshot:
+        assert await Tasks(snapshot).count(Search(("title",), "a b c d e f g h i j k")) == 1
+        assert await Tasks(snapshot).count(Search(("title",), "a b c d e f g h i k j")) == 0
+
+
+async def test_a_pattern_that_ends_in_its_escape(database: Database) -> None:
+    """PostgreSQL cannot use such a pattern; it is the person's to mend, on either engine."""
+    async with reading(database) as snapshot:
+        for pattern in ("\\", "a%\\", "\\\\\\"):
+            with pytest.raises(ValidationError) as caught:
+                await Tasks(snapshot).find(Where("title", Op.LIKE, pattern), limit=1)
+            assert caught.value.path == ("filter",)
+            assert caught.value.message == "A pattern must not end with a single backslash; write two for one."
+        assert await Tasks(snapshot).count(Where("title", Op.LIKE, "\\\\")) == 0
+
+
+def _conditions(count: int, one: Filter) -> Filter:
+    return Every((one,) * count)
+
+
+@pytest.mark.parametrize(
+    "one", [Where("title", Op.EQ, "x"), Where("due_date", Op.IS_NULL, True), Search(("title",), "x")]
+)
+@pytest.mark.parametrize("count", [101, 102, 5000])
+async def test_too_many_conditions(database: Database, statements: list[str], one: Filter, count: int) -> None:
+    """More than 100 are refused before the database is asked; 100 are answered."""
+    tasks = Tasks(database.snapshot(SERVICE))
+    for work in (
+        lambda given_filter: tasks.find(given_filter, limit=1),
+        lambda given_filter: tasks.count(given_filter),
+        lambda given_filter: tasks.page(PageRequest(first=1), given_filter),
+    ):
+        statements.clear()
+        with pytest.raises(ValidationError) as caught:
+            await work(_conditions(count, one))
+        assert caught.value.path == ("filter",)
+        assert caught.value.message == f"A filter may have at most 100 conditions; this one has {count}."
+        assert statements == []
+        await work(_conditions(100, one))
+    await tasks.connection.close()  # type: ignore[attr-defined]
+
+
+@examples(40)
+@given(given_filter=models.filters, data=st.data())
+def test_one_shape_is_one_text(given_filter: Filter, data: st.DataObject) -> None:
+    """Other values make the same shape, statement and text; the length of a list and a NULL are no part of it."""
+    other = _with_other_values(given_filter, data)
+    assert kit.shape(other) == kit.shape(given_filter)
+    assert list(kit.parameters(other)) == list(kit.parameters(given_filter))
+    for dialect in (sqlite.dialect(), postgresql.dialect()):
+        texts = {str(kit.condition(Task.__table__, one).compile(dialect=dialect)) for one in (given_filter, other)}
+        assert len(texts) == 1
+
+
+def _with_other_values(one: Filter, data: st.DataObject) -> Filter:
+    match one:
+        case Where(column, Op.IN | Op.NOT_IN as op, _):
+            return Where(column, op, data.draw(st.lists(models.COLUMNS[column], max_size=6)))
+        case Where(column, Op.IS_NULL, _):
+            return one
+        case Where(column, op, _):
+            return Where(column, op, data.draw(models.COLUMNS[column]))
+        case Every(parts):
+            return Every(tuple(_with_other_values(part, data) for part in parts))
+        case Some(parts):
+            return Some(tuple(_with_other_values(part, data) for part in parts))
+        case Not(part):
+            return Not(_with_other_values(part, data))
+        case Search(columns, text):
+            return Search(columns, " ".join("x" * index for index, _ in enumerate(text.split(), 1)))
+
+
+async def test_the_text_sent_does_not_change(database: Database, statements: list[str]) -> None:
+    """The database is sent one and the same string object's text for one key or many, and no value stands in it."""
+    async with reading(database) as snapshot:
+        tasks = Tasks(snapshot)
+        await tasks.count()
+        statements.clear()
+        for count in (0, 1, 300):
+            await tasks.by_id([new_id() for _ in range(count)])
+            await tasks.find(Where("title", Op.IN, ["needle"] * count), limit=count + 1)
+            await tasks.count(Every((Where("title", Op.EQ, "needle" * count), Search(("title",), f"needle{count}"))))
+        assert len(statements) == 9
+        assert len(set(statements)) == 3
+        assert not any("needle" in text for text in statements)
