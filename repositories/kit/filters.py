@@ -144,6 +144,9 @@ def _values(given: Filter) -> Iterator[Any]:
         case Where(_, Op.PREFIX, value):
             yield f"{_escaped(value)}%"
         case Where(_, Op.LIKE, value):
+            if (len(value) - len(value.rstrip("\\"))) % 2:
+                message = r"A pattern must not end with a single \; \\ stands for the character itself."
+                raise ValidationError(message, path=("filter",))
             yield value.lower()
         case Where(_, _, value):
             yield value
