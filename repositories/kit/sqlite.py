@@ -49,7 +49,7 @@ def mapped(error: Exception) -> GatewayError | None:
 class SqliteDatabase(Database):
     """A pool of reading connections and one that writes."""
 
-    name = "sqlite"
+    engine = Engine.SQLITE
 
     def __init__(self, options: DatabaseOptions) -> None:
         super().__init__(options)
@@ -161,7 +161,7 @@ class SqliteDatabase(Database):
 
 class _SqliteSnapshot(Snapshot):
     def __init__(self, database: SqliteDatabase, viewer: Viewer) -> None:
-        super().__init__(Engine.SQLITE, viewer)
+        super().__init__(database, viewer)
         self.database = database
         self._connection: aiosqlite.Connection | None = None
 
@@ -185,7 +185,7 @@ class _SqliteSnapshot(Snapshot):
 
 class _SqliteWrite(Write):
     def __init__(self, database: SqliteDatabase, viewer: Viewer, connection: aiosqlite.Connection) -> None:
-        super().__init__(Engine.SQLITE, viewer)
+        super().__init__(database, viewer)
         self.database = database
         self._connection = connection
 
