@@ -1,8 +1,9 @@
 """From a bearer token to a viewer.
 
-Tokens are JWTs signed with HS256 by this gateway. A token names its subject (the user's id), its audience and its end, and carries the
-user's roles in ``app_metadata.roles``, as Supabase's do; a role that is taken away is therefore gone when the token ends. Whatever is
-wrong with a token, the answer is the same: nothing tells an attacker which part was right.
+Tokens are JWTs signed with HS256 by this gateway. A token names its subject (the user's id), its audience and its end,
+and carries the user's roles in ``app_metadata.roles``, as Supabase's do; a role that is taken away is therefore gone
+when the token ends. Whatever is wrong with a token, the answer is the same: nothing tells an attacker which part was
+right.
 """
 
 import datetime as dt
@@ -15,7 +16,8 @@ from uuid import UUID
 import jwt
 
 from gateway.settings import Settings, SettingsError
-from repositories.kit.errors import Unauthenticated
+from repositories.kit.calendar import time_zone
+from repositories.kit.errors import Unauthenticated, ValidationError
 from repositories.kit.viewer import Role, Viewer
 from repositories.tables.identity import User, UserRole
 
@@ -24,7 +26,7 @@ _REMEMBERED = 10_000
 
 
 def signing_key(settings: Settings) -> str:
-    """The secret from the settings; on SQLite, without one, a secret of its own that is kept beside the database file."""
+    """The secret from the settings; on SQLite, without one, a secret of its own, kept beside the database file."""
     if settings.jwt_secret is not None:
         return settings.jwt_secret.get_secret_value()
     if settings.database_url is not None:
@@ -47,23 +49,27 @@ def roles_of(user: User) -> frozenset[Role]:
 
 
 class Tokens:
-    """Issues and verifies bearer tokens. A verified token is remembered until it ends, for it costs more to verify than to run a query."""
+    """Issues and verifies bearer tokens.
+
+    A verified token is remembered until it ends, for it costs more to verify than to run a query.
+    """
 
     def __init__(self, key: str, audience: str) -> None:
         self._key = key
         self._audience = audience
         self._verified: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
 
-    def issue(self, user: UUID, roles: frozenset[Role], lifetime: int) -> str:
-        """A token for a user, valid for ``lifetime`` seconds."""
+    def issue(self, user: User, lifetime: int) -> str:
+        """A token for a user, valid for ``lifetime`` seconds; ``zoneinfo`` is OpenID Connect's time zone claim."""
         now = dt.datetime.now(dt.UTC)
         claims = {
-            "sub": str(user),
+            "sub": str(user.id),
             "aud": self._audience,
             "iat": now,
             "exp": now + dt.timedelta(seconds=lifetime),
             "role": "authenticated",
-            "app_metadata": {"roles": sorted(roles)},
+            "app_metadata": {"roles": sorted(roles_of(user))},
+            "zoneinfo": user.time_zone,
         }
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
@@ -81,8 +87,12 @@ class Tokens:
                 options={"require": ["exp", "sub", "aud"], "strict_aud": True},
             )
             roles = claims.get("app_metadata", {}).get("roles", [])
-            viewer = Viewer(UUID(claims["sub"]), frozenset({Role.USER, *(Role(name) for name in roles)}))
-        except (jwt.InvalidTokenError, ValueError, AttributeError, TypeError) as error:
+            viewer = Viewer(
+                UUID(claims["sub"]),
+                frozenset({Role.USER, *(Role(name) for name in roles)}),
+                time_zone=time_zone(claims["zoneinfo"]).key if "zoneinfo" in claims else None,
+            )
+        except (jwt.InvalidTokenError, ValueError, AttributeError, TypeError, ValidationError) as error:
             message = "The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
             raise Unauthenticated(message) from error
         self._verified[token] = (float(claims["exp"]), viewer)

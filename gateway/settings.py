@@ -33,7 +33,9 @@ class Settings(BaseSettings):
     shutdown_timeout: int = Field(
         10, ge=0, description="How long requests in flight may take after the gateway was told to stop."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least severe log lines shown.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe log lines shown."
+    )
     graphiql: bool = Field(default=True, description="Whether a browser that opens the endpoint gets GraphiQL.")
 
     database_url: SecretStr | None = Field(
@@ -51,7 +53,8 @@ class Settings(BaseSettings):
     database_connect_timeout: float = Field(5.0, gt=0, description="How long opening a connection may take.")
     database_statement_timeout: float = Field(15.0, gt=0, description="How long one statement may run.")
     database_pgbouncer: bool = Field(
-        default=False, description="Set it behind PgBouncer in transaction mode: no prepared statements, no session settings."
+        default=False,
+        description="Set it behind PgBouncer in transaction mode: no prepared statements, no session settings.",
     )
 
     jwt_secret: SecretStr | None = Field(

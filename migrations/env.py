@@ -20,7 +20,11 @@ def tables() -> sa.MetaData:
         if IS_POSTGRESQL:
             table.to_metadata(made)
         else:
-            table.to_metadata(made, schema=None, referred_schema_fn=lambda *_: sa.BLANK_SCHEMA)
+            table.to_metadata(
+                made,
+                schema=None,  # type: ignore[arg-type]  # None takes the schema away, which the annotation forgets
+                referred_schema_fn=lambda *_: sa.BLANK_SCHEMA,  # type: ignore[arg-type]
+            )
     return made
 
 

@@ -39,7 +39,7 @@ def revisions() -> list[tuple[str, str]]:
 
 
 def on_database(url: str | None, sqlite_path: Path, work: Callable[[sa.Connection], Any]) -> Any:
-    """Runs ``work`` on a connection to PostgreSQL at ``url`` or, without one, to the SQLite file, which is made if missing."""
+    """Runs ``work`` on a connection to PostgreSQL at ``url`` or, without one, to the SQLite file (made if missing)."""
     if url is None:
         sqlite_path.parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(f"sqlite:///{sqlite_path}", poolclass=sa.NullPool)
@@ -51,7 +51,9 @@ def on_database(url: str | None, sqlite_path: Path, work: Callable[[sa.Connectio
 async def _on_postgresql(url: str, work: Callable[[sa.Connection], Any]) -> Any:
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 (only where PostgreSQL is used)
 
-    engine = create_async_engine(re.sub(r"^postgres(ql)?(\+asyncpg)?:", "postgresql+asyncpg:", url), poolclass=sa.NullPool)
+    engine = create_async_engine(
+        re.sub(r"^postgres(ql)?(\+asyncpg)?:", "postgresql+asyncpg:", url), poolclass=sa.NullPool
+    )
     async with engine.connect() as connection:
         found = await connection.run_sync(work)
     await engine.dispose()

@@ -23,7 +23,9 @@ def _append(engine: Engine) -> sa.Executable:
     values: list[sa.ColumnElement[Any]] = [source.c[made.name] for made in _APPENDED]
     names = [made.name for made in _APPENDED]
     if not engine.is_postgresql:
-        highest = sa.select(sa.func.coalesce(sa.func.max(sa.column("sequence")), 0)).select_from(sa.table("domain_events"))
+        highest: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(sa.column("sequence")), 0)).select_from(
+            sa.table("domain_events")
+        )
         values.append(highest.scalar_subquery() + sa.func.row_number().over())
         names.append("sequence")
     return sa.insert(_TABLE).from_select(names, sa.select(*values)).returning(_TABLE.c.sequence)

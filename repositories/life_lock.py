@@ -152,7 +152,7 @@ _tally: Statement[TaskTally] = Statement(
     )
     .select_from(_tasks)
     .where(*_alive),
-    TaskTally,
+    MadeBy(TaskTally._make),
 )
 
 _DAY_COLUMNS: list[sa.Column[Any]] = [
@@ -184,7 +184,7 @@ def _progress_of(engine: Engine) -> sa.Executable:
     return sa.select(day.c.date, completed, created).order_by(day.c.date)
 
 
-_progress: Statement[DayProgress] = Statement(_progress_of, DayProgress)
+_progress: Statement[DayProgress] = Statement(_progress_of, MadeBy(DayProgress._make))
 
 
 def _breakdown_of() -> sa.Executable:
@@ -258,6 +258,8 @@ class Categories(Repository[Category], table=Category):
 
 # analytics
 
+_FULL_SCORE = 10_000
+
 
 def _recompute_of(engine: Engine) -> sa.Executable:
     """Score of a day = 100 × completed / max(created + overdue carried in, 1), at most 100, rounded half up to cents.
@@ -288,10 +290,19 @@ def _recompute_of(engine: Engine) -> sa.Executable:
     load = counted.c.created + counted.c.carried_in
     load = sa.case((load < 1, 1), else_=load)
     hundredths = (20000 * counted.c.completed + load) // (2 * load)
-    hundredths = sa.case((hundredths > 10000, 10000), else_=hundredths)
+    hundredths = sa.case((hundredths > _FULL_SCORE, _FULL_SCORE), else_=hundredths)
     score = hundredths * sa.literal_column("0.01") if engine.is_postgresql else hundredths
     insert = postgresql_insert(_analytics) if engine.is_postgresql else sqlite_insert(_analytics)
-    names = ["id", "user_id", "date", "tasks_completed", "tasks_created", "productivity_score", "created_at", "updated_at"]
+    names = [
+        "id",
+        "user_id",
+        "date",
+        "tasks_completed",
+        "tasks_created",
+        "productivity_score",
+        "created_at",
+        "updated_at",
+    ]
     values = sa.select(
         counted.c.id,
         sa.cast(_user, types.Id()) if engine.is_postgresql else _user,

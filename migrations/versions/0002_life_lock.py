@@ -41,9 +41,7 @@ def upgrade() -> None:
     _create_tasks()
     _create_task_analytics()
     for table in ("categories", "tasks", "task_analytics"):
-        row_level_security(
-            f"life_lock.{table}", read=f"{owned_by('user_id')} OR {IS_ADMIN}", write=owned_by("user_id")
-        )
+        row_level_security(f"life_lock.{table}", read=f"{owned_by('user_id')} OR {IS_ADMIN}", write=owned_by("user_id"))
     _create_statistics()
 
 
@@ -61,7 +59,8 @@ def _create_categories() -> None:
         sa.UniqueConstraint("user_id", "id", name="uq_categories_owner"),
         sa.CheckConstraint("length(name) BETWEEN 1 AND 100", name=op.f("ck_categories_name_length")),
         sa.CheckConstraint(
-            "length(color) = 7 AND substr(color, 1, 1) = '#' AND ltrim(substr(color, 2), '0123456789abcdefABCDEF') = ''",
+            "length(color) = 7 AND substr(color, 1, 1) = '#' "
+            "AND ltrim(substr(color, 2), '0123456789abcdefABCDEF') = ''",
             name=op.f("ck_categories_color_shape"),
         ),
         schema=schema("life_lock"),
@@ -134,7 +133,8 @@ def _create_statistics() -> None:
     rate = (
         "round(100.0 * count(t.id) FILTER (WHERE t.status = 'completed') / greatest(count(t.id), 1), 2)::numeric(5, 2)"
         if is_postgresql()
-        else "(20000 * count(t.id) FILTER (WHERE t.status = 'completed') + max(count(t.id), 1)) / (2 * max(count(t.id), 1))"
+        else "(20000 * count(t.id) FILTER (WHERE t.status = 'completed') + max(count(t.id), 1)) "
+        "/ (2 * max(count(t.id), 1))"
     )
     select = (
         f"SELECT u.id, u.id AS user_id, count(t.id) AS total_tasks, {counts}, "

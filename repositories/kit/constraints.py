@@ -24,7 +24,9 @@ def _explanations() -> dict[str, tuple[str, str]]:
     """By constraint name and, for SQLite, which names columns instead, by ``table.column, table.column``."""
     found = {}
     for table in metadata.tables.values():
-        unique = [c for c in table.constraints if isinstance(c, sa.UniqueConstraint)]
+        unique: list[sa.UniqueConstraint | sa.Index] = [
+            made for made in table.constraints if isinstance(made, sa.UniqueConstraint)
+        ]
         for constraint in (*unique, *table.indexes):
             if "message" in constraint.info:
                 explanation = (constraint.info["field"], constraint.info["message"])
@@ -41,7 +43,7 @@ def refusal_of(constraint: str | None) -> Refusal:
         return Conflict(message, path=(field,))
     if name.startswith("ck_"):
         return ValidationError("A value is outside what is allowed.", path=_checked_field(name))
-    if name.startswith("uq_") or name.startswith("pk_") or "." in name:
+    if name.startswith(("uq_", "pk_")) or "." in name:
         is_key = re.fullmatch(r"pk_\w+|\w+\.id", name)
         return Conflict("There is already one like this.", path=("id",) if is_key else ())
     return Conflict("This refers to something that does not exist, or something else still refers to it.")

@@ -2,8 +2,9 @@
 
 What is below (kit/postgresql.py, kit/sqlite.py) may be replaced without touching a domain.
 
-- A **snapshot** serves the reads of one request: one connection, taken at the first statement, in one read-only transaction that
-  sees a single state of the database, used by one statement at a time, and given back before the answer is encoded.
+- A **snapshot** serves the reads of one request: one connection, taken at the first statement, in one read-only
+  transaction that sees a single state of the database, used by one statement at a time, and given back before the
+  answer is encoded.
 - A **transaction** serves one unit of work.
 
 Both begin by telling the database who the viewer is, so that its policies apply to every statement.
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from repositories.kit.errors import Forbidden, ServiceUnavailable
-from repositories.kit.statements import Compiled, Engine, Statement
+from repositories.kit.statements import Compiled, Engine, Statement, scope_of
 from repositories.kit.viewer import Viewer
 
 R = TypeVar("R")
@@ -28,8 +29,9 @@ R = TypeVar("R")
 class DatabaseOptions:
     """Where the database is and how it is used; times are seconds.
 
-    ``url`` is ``postgresql://…``, or None for the SQLite file at ``sqlite_path``. ``service_url`` is the login for service
-    work, by default the same. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot keep between transactions.
+    ``url`` is ``postgresql://…``, or None for the SQLite file at ``sqlite_path``. ``service_url`` is the login for
+    service work, by default the same. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot keep between
+    transactions.
     """
 
     url: str | None = None
@@ -45,7 +47,10 @@ class DatabaseOptions:
 class Read(ABC):
     """A connection to read with. Values are passed by the names of the statement's parameters."""
 
-    engine: Engine
+    def __init__(self, engine: Engine, viewer: Viewer) -> None:
+        self.engine = engine
+        self.viewer = viewer
+        self.scope = scope_of(engine, viewer)
 
     @abstractmethod
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
@@ -53,9 +58,8 @@ class Read(ABC):
 
     async def rows(self, statement: Statement[R], /, **values: Any) -> list[R]:
         """All rows."""
-        compiled = statement.compiled(self.engine)
-        if self.engine is Engine.SQLITE:
-            values |= self.viewer_values
+        compiled = statement.compiled(self.scope)
+        values["viewer_id"] = self.viewer.id
         records = await self.fetch(compiled, compiled.bind(values))
         if compiled.checked and not all(record[-1] for record in records):
             raise Forbidden
@@ -69,9 +73,6 @@ class Read(ABC):
     async def one(self, statement: Statement[R], /, **values: Any) -> R:
         """The row of a statement that always has one, such as a count."""
         return (await self.rows(statement, **values))[0]
-
-    viewer: Viewer
-    viewer_values: dict[str, object]
 
 
 class Write(Read):
@@ -127,12 +128,12 @@ class Write(Read):
 class Snapshot(Read):
     """The reads of one request. Opens itself at the first statement; :meth:`close` ends it for good.
 
-    A statement that fails ends the database's transaction; the next one opens another, so that one failing field does not
-    take the others with it.
+    A statement that fails ends the database's transaction; the next one opens another, so that one failing field does
+    not take the others with it.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self.viewer = viewer
+    def __init__(self, engine: Engine, viewer: Viewer) -> None:
+        super().__init__(engine, viewer)
         self._turn = asyncio.Lock()
         self._is_open = False
         self._is_closed = False

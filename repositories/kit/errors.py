@@ -64,7 +64,6 @@ class ValidationError(Refusal):
     code = "VALIDATION_ERROR"
     status = 400
 
-
     @classmethod
     def unstorable(cls) -> "ValidationError":
         """For NUL, which PostgreSQL's texts cannot hold, and for halves of surrogate pairs, which UTF-8 cannot."""
@@ -183,3 +182,11 @@ class ServiceUnavailable(GatewayError):
 
     def __init__(self, message: str = "The database cannot be reached right now. Try again in a moment.") -> None:
         super().__init__(message)
+
+
+class DatabaseFault(Exception):
+    """A mistake of ours that the database reported: a statement it cannot run, a value it does not take.
+
+    Outside the tree, so it is answered as INTERNAL_SERVER_ERROR. It names the kind of fault only, because the driver's
+    text may quote rows.
+    """

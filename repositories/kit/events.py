@@ -4,8 +4,8 @@
     class TaskCompleted(Event, aggregate="task"):
         completed_at: datetime
 
-They are the single source for audit, analytics, cache invalidation, subscriptions and sync. Reactions of other domains are run in
-the same unit of work (resolvers/reactions.py).
+They are the single source for audit, analytics, cache invalidation, subscriptions and sync. Reactions of other domains
+are run in the same unit of work (resolvers/reactions.py).
 """
 
 import dataclasses

@@ -20,7 +20,7 @@ MAX_CONDITIONS = 100
 
 
 class Op(StrEnum):
-    """How a column is compared. Text is found without regard to case by CONTAINS, PREFIX and LIKE, exactly by EQ and IN."""
+    """How a column is compared. Text is found in any case by CONTAINS, PREFIX and LIKE, exactly by EQ and IN."""
 
     EQ = "eq"
     NE = "ne"
@@ -225,12 +225,12 @@ def sort_key(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
 
 def order_by(table: sa.Table, keys: Sequence[Order], *, backwards: bool = False) -> list[sa.ColumnElement[Any]]:
     """The ORDER BY of ``keys``, or its exact reverse."""
-    made = []
+    made: list[sa.ColumnElement[Any]] = []
     for key in keys:
         descending = (key.direction is Direction.DESC) != backwards
         nulls_first = (key.nulls is Nulls.FIRST) != backwards
-        term = sort_key(table.c[key.column])
-        term = term.desc() if descending else term.asc()
+        value = sort_key(table.c[key.column])
+        term = value.desc() if descending else value.asc()
         if table.c[key.column].nullable:
             term = term.nulls_first() if nulls_first else term.nulls_last()
         made.append(term)

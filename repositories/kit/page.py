@@ -1,8 +1,8 @@
 """Pages by keyset: a cursor is the place of a row in an order, not a number of rows to skip.
 
 A cursor holds the sort values of its row and its id as the tiebreaker, and a fingerprint of the filter and the order it
-was made under; used under another it is refused. Pages therefore stay right while rows come and go. Where a table is leafed
-through by page numbers, ``page`` skips rows instead.
+was made under; used under another it is refused. Pages therefore stay right while rows come and go. Where a table is
+leafed through by page numbers, ``page`` skips rows instead.
 """
 
 import base64
@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from repositories.kit import filters, types
 from repositories.kit.errors import ValidationError
 from repositories.kit.filters import Direction, Filter, Nulls, Order
+from repositories.kit.statements import folded
 from repositories.kit.types import to_json
 
 R = TypeVar("R")
@@ -109,7 +110,9 @@ class Ordering:
     def place(self, cursor: str, given: Filter, argument: str) -> list[Any]:
         """The sort values a cursor holds; a broken one, or one of another list, is a ValidationError."""
         try:
-            fingerprint, *values = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+            fingerprint, *values = orjson.loads(
+                base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            )
             if fingerprint == self.fingerprint(given) and len(values) == len(self.keys):
                 return [
                     None if value is None else _parse(self.table.c[key.column].type, value)
@@ -137,7 +140,7 @@ class Ordering:
         column = self.table.c[self.keys[index].column]
         parameter = sa.bindparam(f"k{index}", type_=column.type)
         key = filters.sort_key(column)
-        return column, key, parameter if key is column else filters.folded(sa.cast(parameter, sa.Text()))
+        return column, key, parameter if key is column else folded(sa.cast(parameter, sa.Text()))
 
     def _equal(self, index: int, *, is_null: bool) -> sa.ColumnElement[bool]:
         column, key, parameter = self._column(index)

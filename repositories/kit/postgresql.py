@@ -13,9 +13,10 @@ from typing import Any
 import asyncpg
 
 from repositories.kit.constraints import refusal_of
-from repositories.kit.database import Database, DatabaseOptions, PoolState, Read, Snapshot, Write
+from repositories.kit.database import Database, DatabaseOptions, PoolState, Snapshot, Write
 from repositories.kit.errors import (
     Conflict,
+    DatabaseFault,
     Forbidden,
     GatewayError,
     ServiceUnavailable,
@@ -163,9 +164,11 @@ class PostgresDatabase(Database):
             return await call(*arguments)
         except Exception as error:
             known = mapped(error)
-            if known is None:
-                raise
-            raise known from error
+            if known is not None:
+                raise known from error
+            if isinstance(error, asyncpg.PostgresError):
+                raise DatabaseFault(f"{type(error).__name__} ({error.sqlstate})") from None
+            raise
 
     def pool_state(self) -> PoolState:
         """Of the viewers' pool."""
@@ -195,19 +198,10 @@ async def _give_back(pool: "asyncpg.Pool[Any]", connection: Any) -> None:
         return
 
 
-class _PostgresRead(Read):
-    engine = Engine.POSTGRESQL
-
+class _PostgresSnapshot(Snapshot):
     def __init__(self, database: PostgresDatabase, viewer: Viewer) -> None:
+        super().__init__(Engine.POSTGRESQL, viewer)
         self.database = database
-        self.viewer = viewer
-        self.viewer_values = {}
-
-
-class _PostgresSnapshot(Snapshot, _PostgresRead):
-    def __init__(self, database: PostgresDatabase, viewer: Viewer) -> None:
-        _PostgresRead.__init__(self, database, viewer)
-        Snapshot.__init__(self, viewer)
         self._pool: asyncpg.Pool[Any] | None = None
         self._connection: Any = None
 
@@ -230,9 +224,10 @@ class _PostgresSnapshot(Snapshot, _PostgresRead):
                 await _give_back(self._pool, connection)
 
 
-class _PostgresWrite(Write, _PostgresRead):
+class _PostgresWrite(Write):
     def __init__(self, database: PostgresDatabase, viewer: Viewer, connection: Any) -> None:
-        super().__init__(database, viewer)
+        super().__init__(Engine.POSTGRESQL, viewer)
+        self.database = database
         self._connection = connection
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:

@@ -8,9 +8,9 @@ A repository belongs to one connection and speaks for one table:
 
     await Tasks(connection).get(task_id)
 
-Reads take any connection, writes need one in a transaction (a unit of work). No method filters by owner: who may see a row is
-the database's business (kit/policy.py). Soft-deleted rows are out of sight unless a method says otherwise. Every method is one
-statement, except where it says so.
+Reads take any connection, writes need one in a transaction (a unit of work). No method filters by owner: who may see a
+row is the database's business (kit/policy.py). Soft-deleted rows are out of sight unless a method says otherwise. Every
+method is one statement, except where it says so.
 """
 
 import datetime as dt
@@ -27,12 +27,13 @@ from repositories.kit.database import Read
 from repositories.kit.errors import NotFound, Refusal, Refusals, StaleVersion
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import Ordering, Page, PageRequest
-from repositories.kit.statements import Engine, Statement, any_of, records, records_parameter, scalar
+from repositories.kit.statements import Engine, MadeBy, Statement, any_of, records, records_parameter, scalar
 from repositories.kit.table import Table
 
 R = TypeVar("R", bound=Table)
 K = TypeVar("K")
 V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 
 ADD_BATCH = 100
 CHANGE_BATCH = 50
@@ -48,20 +49,20 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class Batch(Generic[K, V]):
+class Batch(Generic[K, V_co]):
     """A method that answers for many keys at once, bound to the repository class: what an edge needs to know."""
 
-    def __init__(self, repository: Callable[[Read], Any], method: Callable[..., Awaitable[Mapping[K, V]]]) -> None:
+    def __init__(self, repository: Callable[[Read], Any], method: Callable[..., Awaitable[Mapping[K, V_co]]]) -> None:
         self.repository = repository
         self.method = method
 
-    async def __call__(self, connection: Read, keys: Sequence[K], **arguments: Any) -> Mapping[K, V]:
+    async def __call__(self, connection: Read, keys: Sequence[K], **arguments: Any) -> Mapping[K, V_co]:
         """The values by key; a key without a value is left out."""
         return await self.method(self.repository(connection), keys, **arguments)
 
 
-class _BatchMethod(Protocol[K, V]):
-    async def __call__(self, keys: Sequence[K], /, **arguments: Any) -> Mapping[K, V]: ...
+class _BatchMethod(Protocol[K, V_co]):
+    async def __call__(self, keys: Sequence[K], /, **arguments: Any) -> Mapping[K, V_co]: ...
 
 
 class batch(Generic[K, V]):  # noqa: N801 (used as a decorator)
@@ -84,7 +85,7 @@ class batch(Generic[K, V]):  # noqa: N801 (used as a decorator)
 class Repository(Generic[R]):
     """Base of all repositories; see the module."""
 
-    table: ClassVar[type[Any]]
+    table: type[R]
     what: ClassVar[str]
     """What a row is called in messages."""
     default_order: ClassVar[tuple[Order, ...]] = ()
@@ -94,7 +95,7 @@ class Repository(Generic[R]):
 
     def __init_subclass__(cls, *, table: type[Table], what: str = "") -> None:
         super().__init_subclass__()
-        cls.table = table
+        cls.table = cast("type[Any]", table)
         cls.what = what or table.__name__.lower()
         cls._statements = _Statements(table)
 
@@ -140,37 +141,42 @@ class Repository(Generic[R]):
     async def find(self, given: Filter = EVERYTHING, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
         """The first ``limit`` rows of a list."""
         values = filters.parameters(given)
-        statement = _page(self.table, filters.shape(given), given, self._order(order), None, backwards=False)
+        shaped = _ByShape(filters.shape(given), given)
+        statement = _build_page(self.table, None, shaped, self._order(order), None, backwards=False)
         return await self.connection.rows(statement, limit=limit, offset=0, **values)
 
     async def page(
         self, request: PageRequest, given: Filter = EVERYTHING, order: Sequence[Order] | None = None
     ) -> Page[R]:
         """One page of a list; reads one row more than the page has, to know whether there are others."""
-        ordering = Ordering(self.table.__table__, self._order(order))
-        argument = "before" if request.backwards else "after"
-        cursor = request.before if request.backwards else request.after
-        values = filters.parameters(given)
-        nulls = None
-        if cursor is not None:
-            place = ordering.place(cursor, given, argument)
-            nulls = tuple(value is None for value in place)
-            values |= {f"k{index}": value for index, value in enumerate(place)}
-        statement = _page(
-            self.table, filters.shape(given), given, self._order(order), nulls, backwards=request.backwards
-        )
-        values |= {"limit": request.size + 1, "offset": request.offset}
-        found: list[R] = await self.connection.rows(statement, **values)
-        more, rows = len(found) > request.size, found[: request.size]
-        if request.backwards:
-            rows.reverse()
-            return Page(rows, cursor is not None, more, ordering.cursor(given))
-        return Page(rows, more, cursor is not None or request.offset > 0, ordering.cursor(given))
+        walk = _Walk(self.table, request, given, self._order(order))
+        return walk.page(await self.connection.rows(walk.statement(), **walk.values))
+
+    async def pages_of(
+        self,
+        keys: Sequence[UUID],
+        column: str,
+        request: PageRequest,
+        given: Filter = EVERYTHING,
+        order: Sequence[Order] | None = None,
+    ) -> Mapping[UUID, Page[R]]:
+        """For each key, one page of the rows whose ``column`` is that key; all pages in one statement."""
+        walk = _Walk(self.table, request, given, self._order(order))
+        found: dict[UUID, list[R]] = {key: [] for key in keys}
+        for row in await self.connection.rows(walk.statement(column), keys=list(keys), **walk.values):
+            found[getattr(row, column)].append(row)
+        return {key: walk.page(rows) for key, rows in found.items()}
+
+    async def counts_of(self, keys: Sequence[UUID], column: str, given: Filter = EVERYTHING) -> Mapping[UUID, int]:
+        """For each key, how many rows have it in ``column``."""
+        statement = _build_counts(self.table, column, _ByShape(filters.shape(given), given))
+        counted = await self.connection.rows(statement, keys=list(keys), **filters.parameters(given))
+        return dict.fromkeys(keys, 0) | dict(counted)
 
     async def count(self, given: Filter = EVERYTHING) -> int:
         """How many rows a list has."""
         values = filters.parameters(given)
-        statement = _count(self.table, filters.shape(given), given)
+        statement = _build_count(self.table, _ByShape(filters.shape(given), given))
         return await self.connection.one(statement, **values)
 
     def _order(self, order: Sequence[Order] | None) -> tuple[Order, ...]:
@@ -198,8 +204,8 @@ class Repository(Generic[R]):
     async def change(self, row: R, *, expected: int | None = None, **values: Any) -> R:
         """The row with other values, its version one higher.
 
-        ``expected`` is the version the caller saw, by default that of ``row``; if the row has another by now, StaleVersion with
-        the current one (a second statement), or NotFound if it is gone.
+        ``expected`` is the version the caller saw, by default that of ``row``; if the row has another by now,
+        StaleVersion with the current one (a second statement), or NotFound if it is gone.
         """
         changed = await self.connection.row(
             _update(self.table, tuple(sorted(values))),
@@ -292,7 +298,9 @@ class _Statements:
         )
         self.exists = Statement(sa.select(sa.exists().where(key, alive)), scalar(bool))
         self.insert = Statement(
-            sa.insert(table).values({made.name: sa.bindparam(made.name, type_=made.type) for made in _given(table)}).returning(*table.c),
+            sa.insert(table)
+            .values({made.name: sa.bindparam(made.name, type_=made.type) for made in _given(table)})
+            .returning(*table.c),
             owner,
         )
         self.insert_many = Statement(lambda engine: _insert_many(table, engine), owner)
@@ -369,38 +377,82 @@ class _ByShape:
         return hash(self.key)
 
 
-def _page(
+class _Walk(Generic[R]):
+    """A request for a page as a statement, its values, and the page made of the rows found.
+
+    One row more than the page has is read, to know whether there are others.
+    """
+
+    def __init__(self, table: type[R], request: PageRequest, given: Filter, order: tuple[Order, ...]) -> None:
+        self.table = table
+        self.request = request
+        self.given = given
+        self.ordering = Ordering(table.__table__, order)
+        self.nulls: tuple[bool, ...] | None = None
+        self.values = filters.parameters(given) | {"limit": request.size + 1, "offset": request.offset}
+        cursor = request.before if request.backwards else request.after
+        if cursor is not None:
+            place = self.ordering.place(cursor, given, "before" if request.backwards else "after")
+            self.nulls = tuple(value is None for value in place)
+            self.values |= {f"k{index}": value for index, value in enumerate(place)}
+
+    def statement(self, partition: str | None = None) -> Statement[R]:
+        """One page or, with the name of a column, one for each of its values in ``keys``."""
+        shaped = _ByShape(filters.shape(self.given), self.given)
+        return _build_page(
+            self.table, partition, shaped, self.ordering.keys, self.nulls, backwards=self.request.backwards
+        )
+
+    def page(self, found: list[R]) -> Page[R]:
+        """The page that the rows found make."""
+        request = self.request
+        more, rows = len(found) > request.size, found[: request.size]
+        beyond = self.nulls is not None or request.offset > 0
+        if request.backwards:
+            rows.reverse()
+            more, beyond = beyond, more
+        return Page(rows, more, beyond, self.ordering.cursor(self.given))
+
+
+@lru_cache(maxsize=1024)
+def _build_page(  # noqa: PLR0913 (the parts of one query)
     owner: type[Table],
-    shape: Any,
-    given: Filter,
+    partition: str | None,
+    given: _ByShape,
     order: tuple[Order, ...],
     nulls: tuple[bool, ...] | None,
     *,
     backwards: bool,
 ) -> Statement[Any]:
-    return _build_page(owner, _ByShape(shape, given), order, nulls, backwards)
-
-
-@lru_cache(maxsize=1024)
-def _build_page(
-    owner: type[Table], given: _ByShape, order: tuple[Order, ...], nulls: tuple[bool, ...] | None, backwards: bool  # noqa: FBT001
-) -> Statement[Any]:
     table = owner.__table__
     ordering = Ordering(table, order)
-    statement = sa.select(*table.c).where(_alive(table), filters.condition(table, given.value))
+    conditions = [_alive(table), filters.condition(table, given.value)]
     if nulls is not None:
-        statement = statement.where(ordering.beyond(nulls, backwards=backwards))
-    statement = statement.order_by(*filters.order_by(table, ordering.keys, backwards=backwards))
+        conditions.append(ordering.beyond(nulls, backwards=backwards))
+    sorting = filters.order_by(table, ordering.keys, backwards=backwards)
     limit, offset = sa.bindparam("limit", type_=sa.Integer()), sa.bindparam("offset", type_=sa.Integer())
-    return Statement(statement.limit(limit).offset(offset), owner)
-
-
-def _count(owner: type[Table], shape: Any, given: Filter) -> Statement[int]:
-    return _build_count(owner, _ByShape(shape, given))
+    if partition is None:
+        return Statement(sa.select(*table.c).where(*conditions).order_by(*sorting).limit(limit).offset(offset), owner)
+    place = sa.func.row_number().over(partition_by=table.c[partition], order_by=sorting).label("place")
+    ranked = sa.select(*table.c, place).where(any_of(table.c[partition], "keys"), *conditions).subquery("ranked")
+    rows = sa.select(*(ranked.c[made.name] for made in table.columns))
+    return Statement(
+        rows.where(ranked.c.place > offset, ranked.c.place <= offset + limit).order_by(ranked.c.place), owner
+    )
 
 
 @lru_cache(maxsize=1024)
-def _build_count(owner: type[Table], given: _ByShape) -> Statement[int]:
+def _build_count(owner: type[Any], given: _ByShape) -> Statement[int]:
     table = owner.__table__
     statement = sa.select(sa.func.count()).select_from(table)
     return Statement(statement.where(_alive(table), filters.condition(table, given.value)), scalar(int))
+
+
+@lru_cache(maxsize=1024)
+def _build_counts(owner: type[Any], column: str, given: _ByShape) -> Statement[tuple[UUID, int]]:
+    table = owner.__table__
+    key = table.c[column]
+    statement = sa.select(key, sa.func.count()).where(
+        any_of(key, "keys"), _alive(table), filters.condition(table, given.value)
+    )
+    return Statement(statement.group_by(key), MadeBy(tuple))

@@ -1,7 +1,7 @@
 """The embedded engine below the seam: one SQLite file, many readers, one writer.
 
-WAL lets readers keep their snapshot while the writer works. SQLite runs in threads of aiosqlite; a statement that takes too
-long, or whose request has gone away, is interrupted.
+WAL lets readers keep their snapshot while the writer works. SQLite runs in threads of aiosqlite; a statement that takes
+too long, or whose request has gone away, is interrupted.
 """
 
 import asyncio
@@ -16,8 +16,14 @@ import aiosqlite
 
 from repositories.kit.constraints import refusal_of
 from repositories.kit.database import Database, DatabaseOptions, PoolState, Snapshot, Write
-from repositories.kit.errors import Forbidden, GatewayError, ServiceUnavailable, Timeout, ValidationError
-from repositories.kit.policy import viewer_parameters
+from repositories.kit.errors import (
+    DatabaseFault,
+    Forbidden,
+    GatewayError,
+    ServiceUnavailable,
+    Timeout,
+    ValidationError,
+)
 from repositories.kit.statements import Compiled, Engine, fold
 from repositories.kit.viewer import Viewer
 
@@ -55,7 +61,7 @@ class SqliteDatabase(Database):
 
     async def connect(self) -> None:
         """Opens the file, which must exist: an empty database is made by the migrations."""
-        if not Path(self.options.sqlite_path).exists():
+        if not Path(self.options.sqlite_path).exists():  # noqa: ASYNC240 (once, at start)
             raise ServiceUnavailable(f"There is no database file {self.options.sqlite_path}.")
         self._writer = await self._open()
 
@@ -83,7 +89,7 @@ class SqliteDatabase(Database):
 
     @asynccontextmanager
     async def transaction(self, viewer: Viewer) -> AsyncIterator[Write]:
-        """An immediate transaction; writers wait for one another, here in order and between processes by busy_timeout."""
+        """An immediate transaction; writers wait for one another, in order here, by busy_timeout between processes."""
         try:
             async with asyncio.timeout(self.options.pool_timeout):
                 await self._writing.acquire()
@@ -142,9 +148,10 @@ class SqliteDatabase(Database):
             raise
         except (sqlite3.Error, UnicodeEncodeError) as error:
             known = mapped(error)
-            if known is None:
-                raise
-            raise known from error
+            if known is not None:
+                raise known from error
+            name = getattr(error, "sqlite_errorname", "")
+            raise DatabaseFault(f"{type(error).__name__} ({name})") from None
 
     def pool_state(self) -> PoolState:
         """Of the reading connections."""
@@ -152,18 +159,10 @@ class SqliteDatabase(Database):
         return PoolState(size, size - len(self._idle))
 
 
-class _SqliteRead:
+class _SqliteSnapshot(Snapshot):
     def __init__(self, database: SqliteDatabase, viewer: Viewer) -> None:
+        super().__init__(Engine.SQLITE, viewer)
         self.database = database
-        self.viewer = viewer
-        self.engine = Engine.SQLITE_SERVICE if viewer.is_service else Engine.SQLITE
-        self.viewer_values = viewer_parameters(viewer)
-
-
-class _SqliteSnapshot(_SqliteRead, Snapshot):
-    def __init__(self, database: SqliteDatabase, viewer: Viewer) -> None:
-        _SqliteRead.__init__(self, database, viewer)
-        Snapshot.__init__(self, viewer)
         self._connection: aiosqlite.Connection | None = None
 
     async def begin(self) -> None:
@@ -184,9 +183,10 @@ class _SqliteSnapshot(_SqliteRead, Snapshot):
                 self.database.release(connection)
 
 
-class _SqliteWrite(_SqliteRead, Write):
+class _SqliteWrite(Write):
     def __init__(self, database: SqliteDatabase, viewer: Viewer, connection: aiosqlite.Connection) -> None:
-        super().__init__(database, viewer)
+        super().__init__(Engine.SQLITE, viewer)
+        self.database = database
         self._connection = connection
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:

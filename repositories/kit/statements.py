@@ -1,22 +1,25 @@
 """Statements that are built once and only bound per request.
 
-A :class:`Statement` wraps SQLAlchemy Core: it is written at import (or once per shape, see kit/filters.py), compiled once
-for each engine, and from then on is a text, an order of parameters and a function that makes rows. Texts never depend on
-how many keys there are: a list is one parameter (:func:`any_of`), many rows are one parameter (:func:`records`).
+A :class:`Statement` wraps SQLAlchemy Core: it is written at import (or once per shape, see kit/filters.py), compiled
+once for each engine, and from then on is a text, an order of parameters and a function that makes rows. Texts never
+depend on how many keys there are: a list is one parameter (:func:`any_of`), many rows are one parameter
+(:func:`records`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from functools import cache
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from repositories.kit import types
-from repositories.kit.sqlite_dialect import OpenDialect, PolicyDialect, with_policy
+from repositories.kit.dialects import PostgresDialect, SqliteDialect, with_policy
+from repositories.kit.policy import Roles
+from repositories.kit.viewer import Viewer
 
 R = TypeVar("R")
 RowType_co = TypeVar("RowType_co", covariant=True)
@@ -24,11 +27,10 @@ Values = Sequence[Any]
 
 
 class Engine(Enum):
-    """What a statement is compiled for. On SQLite the viewer's policies are part of the text, except for the service."""
+    """Which SQL is spoken."""
 
     POSTGRESQL = "postgresql"
     SQLITE = "sqlite"
-    SQLITE_SERVICE = "sqlite_service"
 
     @property
     def is_postgresql(self) -> bool:
@@ -36,18 +38,31 @@ class Engine(Enum):
         return self is Engine.POSTGRESQL
 
 
-_DIALECTS: Mapping[Engine, Dialect] = {
-    Engine.POSTGRESQL: PGDialect_asyncpg(),
-    Engine.SQLITE: PolicyDialect(),
-    Engine.SQLITE_SERVICE: OpenDialect(),
-}
+class Scope:
+    """What a statement is compiled for: an engine, and viewers with the same roles (None for the service)."""
+
+    __slots__ = ("dialect", "engine", "roles")
+
+    def __init__(self, engine: Engine, roles: Roles | None) -> None:
+        self.engine = engine
+        self.roles = roles
+        self.dialect: Dialect = PostgresDialect(roles) if engine.is_postgresql else SqliteDialect(roles)
+
+
+@cache
+def _scope(engine: Engine, roles: Roles | None) -> Scope:
+    return Scope(engine, roles)
+
+
+def scope_of(engine: Engine, viewer: Viewer) -> Scope:
+    """The one scope of an engine and a viewer's roles."""
+    return _scope(engine, None if viewer.is_service else viewer.roles)
 
 
 class RowType(Protocol[RowType_co]):
     """What makes a row of a tuple of values: a Table, a NamedTuple, :class:`MadeBy` or :func:`scalar`."""
 
-    @property
-    def _make(self) -> Callable[[Sequence[Any]], RowType_co]: ...
+    def _make(self, values: Any, /) -> RowType_co: ...
 
 
 class MadeBy(Generic[R]):
@@ -86,25 +101,27 @@ class Statement(Generic[R]):
     def __init__(self, sql: sa.Executable | Callable[[Engine], sa.Executable], row: RowType[R]) -> None:
         self._build = sql
         self._row = row
-        self._compiled: dict[Engine, Compiled] = {}
+        self._compiled: dict[Scope, Compiled] = {}
 
-    def compiled(self, engine: Engine) -> Compiled:
-        """The statement for ``engine``, compiled at the first call."""
-        known = self._compiled.get(engine)
+    def compiled(self, scope: Scope) -> Compiled:
+        """The statement for ``scope``, compiled at the first call."""
+        known = self._compiled.get(scope)
         if known is None:
-            known = self._compiled[engine] = self._compile(engine)
+            known = self._compiled[scope] = self._compile(scope)
         return known
 
-    def _compile(self, engine: Engine) -> Compiled:
-        dialect = _DIALECTS[engine]
-        sql = self._build if isinstance(self._build, sa.Executable) else self._build(engine)
+    def _compile(self, scope: Scope) -> Compiled:
+        sql = self._build if isinstance(self._build, sa.Executable) else self._build(scope.engine)
         checked = False
-        if engine is Engine.SQLITE:
-            sql, checked = with_policy(sql)
-        compiled = cast("SQLCompiler", sql.compile(dialect=dialect))  # type: ignore[attr-defined]
-        columns = [entry.type for entry in compiled._result_columns]
+        if scope.engine is Engine.SQLITE and scope.roles is not None:
+            sql, checked = with_policy(sql, scope.roles)
+        compiled = cast("SQLCompiler", sql.compile(dialect=scope.dialect))  # type: ignore[attr-defined]
+        columns = [entry.type for entry in compiled._result_columns]  # noqa: SLF001 (there is no public way to the types)
         return Compiled(
-            str(compiled), _binder(compiled, dialect), _maker(self._row, columns[: -1 if checked else None], dialect), checked
+            str(compiled),
+            _binder(compiled, scope.dialect),
+            _maker(self._row, columns[: -1 if checked else None], scope.dialect),
+            checked,
         )
 
 
@@ -138,7 +155,9 @@ def _maker(row: RowType[R], columns: Sequence[sa.types.TypeEngine[Any]], dialect
     if not any(converters):
         return row._make
     names = {f"c{index}": convert for index, convert in enumerate(converters) if convert}
-    values = ", ".join(f"c{index}(r[{index}])" if convert else f"r[{index}]" for index, convert in enumerate(converters))
+    values = ", ".join(
+        f"c{index}(r[{index}])" if convert else f"r[{index}]" for index, convert in enumerate(converters)
+    )
     make: Callable[[Values], R] = eval(f"lambda r: make(({values},))", {"make": row._make, **names})  # noqa: S307 (our own text)
     return make
 
@@ -168,7 +187,7 @@ def _(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(_AnyOf, "sqlite")
 def _(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
     values = compiler.process(element.values, **kw)
-    return f"{compiler.process(element.item, **kw)} IN (SELECT value FROM json_each({values}))"
+    return f"{compiler.process(element.item, **kw)} IN (SELECT value FROM json_each({values}))"  # noqa: S608 (no values in it)
 
 
 def any_of(item: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
@@ -208,9 +227,9 @@ def records(engine: Engine, parameter: str, columns: Sequence[sa.Column[Any]]) -
     """Many rows as one JSON parameter (see :func:`records_parameter`), to be selected from under the name ``r``."""
     if engine.is_postgresql:
         source = sa.func.jsonb_to_recordset(sa.bindparam(parameter, type_=types.Json()))
-        return source.table_valued(
-            *(sa.column(made.name, made.type) for made in columns), name="r"
-        ).render_derived(name="r", with_types=True)
+        return source.table_valued(*(sa.column(made.name, made.type) for made in columns), name="r").render_derived(
+            name="r", with_types=True
+        )
     each = sa.func.json_each(sa.bindparam(parameter, type_=types.Json())).table_valued("key", "value", name="each")
     parts = [sa.func.json_extract(each.c.value, f"$.{made.name}", type_=made.type).label(made.name) for made in columns]
     return sa.select(*parts).order_by(each.c.key).subquery("r")
@@ -220,11 +239,13 @@ def records_parameter(
     engine: Engine, columns: Sequence[sa.Column[Any]], rows: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The value for :func:`records`: each row's values in the form that the engine stores."""
-    dialect = _DIALECTS[engine]
+    dialect = _scope(engine, None).dialect
     converters = {
         str(made.name): made.type.bind_processor(dialect)
         if not engine.is_postgresql and isinstance(made.type, types.Converted) and not isinstance(made.type, types.Json)
         else None
         for made in columns
     }
-    return [{name: convert(row[name]) if convert else row[name] for name, convert in converters.items()} for row in rows]
+    return [
+        {name: convert(row[name]) if convert else row[name] for name, convert in converters.items()} for row in rows
+    ]

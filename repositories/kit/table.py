@@ -8,11 +8,12 @@ map, no lazy loading and no relationship; an edge between rows is a dataloader.
         user_id: Column[UUID] = column(references="identity.users.id")
         name: Column[str] = column(length=(1, 100))
 
-SQL type and nullability follow from the annotation (``Column[str | None]`` is nullable); lengths, ranges and choices become
-CHECK constraints, so that the database holds what the input models promise.
+SQL type and nullability follow from the annotation (``Column[str | None]`` is nullable); lengths, ranges and choices
+become CHECK constraints, so that the database holds what the input models promise.
 """
 
 import datetime as dt
+import inspect
 import types as python_types
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -88,7 +89,7 @@ def _unwrap_optional(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def column(
+def column(  # noqa: PLR0913 (one keyword for each thing a column can be)
     sql_type: TypeEngine[Any] | None = None,
     *,
     references: str | None = None,
@@ -103,9 +104,9 @@ def column(
 ) -> Any:
     """Declares a column; its type and nullability are read from the annotation ``Column[...]``.
 
-    ``length`` is (least, most) characters, ``range`` (least, most) inclusive with None for open, ``check`` a condition in
-    SQL that both engines know, ``default`` a constant that both the repository and the database use, ``info`` what the violation
-    of its uniqueness means (kit/constraints.py). An ``identity`` column is numbered by the database.
+    ``length`` is (least, most) characters, ``range`` (least, most) inclusive with None for open, ``check`` a condition
+    in SQL that both engines know, ``default`` a constant that both the repository and the database use, ``info`` what
+    the violation of its uniqueness means (kit/constraints.py). An ``identity`` column is numbered by the database.
     """
 
     def build(name: str, annotation: Any) -> sa.Column[Any]:
@@ -163,7 +164,7 @@ def _declared_columns(cls: type, *, timestamps: bool) -> dict[str, Column[Any]]:
     """The columns of a table in order: id, its own, then those of its mixins and of :class:`Table`."""
     found: dict[str, Column[Any]] = {"id": Table.__dict__["id"].bind("id", UUID)}
     for base in cls.__mro__:
-        for field, annotation in base.__dict__.get("__annotations__", {}).items():
+        for field, annotation in inspect.get_annotations(base).items():
             declaration = base.__dict__.get(field)
             if base is Table and not timestamps:
                 continue
@@ -176,7 +177,8 @@ def _declared_columns(cls: type, *, timestamps: bool) -> dict[str, Column[Any]]:
 class Table(tuple[Any, ...]):
     """Base of all rows. Every table has ``id``, ``created_at`` and ``updated_at``, given by the application.
 
-    ``timestamps=False`` leaves the latter two out, for rows that never change; ``is_view`` is for rows that are computed.
+    ``timestamps=False`` leaves the latter two out, for rows that never change; ``is_view`` is for rows that are
+    computed.
     """
 
     __slots__ = ()
@@ -187,7 +189,9 @@ class Table(tuple[Any, ...]):
     created_at: Column[dt.datetime] = column()
     updated_at: Column[dt.datetime] = column()
 
-    def __init_subclass__(cls, *, schema: str = "", name: str = "", timestamps: bool = True, is_view: bool = False) -> None:
+    def __init_subclass__(
+        cls, *, schema: str = "", name: str = "", timestamps: bool = True, is_view: bool = False
+    ) -> None:
         super().__init_subclass__()
         if not name:
             return

@@ -48,7 +48,7 @@ class Converted(TypeDecorator[Any]):
     """A type that is stored in another form on SQLite; subclasses give the two conversions."""
 
     cache_ok = True
-    impl = Text
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = Text
 
     def to_sqlite(self, value: Any) -> Any:
         """From the Python value to what SQLite stores."""
@@ -203,7 +203,8 @@ class Choice(Converted):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Convert | None:
         """The member, looked up without the cost of calling the enum."""
-        return {None: None, **{member.value: member for member in self.choices}}.__getitem__
+        members: dict[str | None, StrEnum | None] = {member.value: member for member in self.choices}
+        return (members | {None: None}).__getitem__
 
 
 class ListOf(Converted):

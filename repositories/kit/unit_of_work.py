@@ -1,7 +1,7 @@
 """One unit of work = one transaction: the changes of one mutation, their events, and what reacts to them.
 
-A handler changes rows and records events; it never commits. At the end of the block the reactions run, the events are stored
-and everything is committed at once, or nothing of it is left.
+A handler changes rows and records events; it never commits. At the end of the block the reactions run, the events are
+stored and everything is committed at once, or nothing of it is left.
 
     async with open_unit(database, viewer, reactions) as work:
         task = await work.repository(Tasks).add(...)
@@ -9,8 +9,9 @@ and everything is committed at once, or nothing of it is left.
 """
 
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -21,8 +22,14 @@ from repositories.kit.repository import now
 from repositories.kit.viewer import Viewer
 
 Repo = TypeVar("Repo")
-Reaction = Callable[["UnitOfWork", Any], Awaitable[None]]
-Reactions = Mapping[type[Event], Sequence[Reaction]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What is done because of events of some types; ``run`` gets all of them that one step of the unit recorded."""
+
+    to: tuple[type[Event], ...]
+    run: Callable[["UnitOfWork", list[Any]], Awaitable[None]]
 
 
 class UnitOfWork:
@@ -62,20 +69,22 @@ class UnitOfWork:
             del self.events[recorded:]
             raise
 
-    async def finish(self, reactions: Reactions) -> None:
+    async def finish(self, reactions: Sequence[Reaction]) -> None:
         """Runs the reactions to all events, those of reactions included, then stores the events."""
         while self._reacted < len(self.events):
-            event = self.events[self._reacted]
-            self._reacted += 1
-            for reaction in reactions.get(type(event), ()):
-                await reaction(self, event)
+            fresh = self.events[self._reacted :]
+            self._reacted = len(self.events)
+            for reaction in reactions:
+                concerned = [event for event in fresh if isinstance(event, reaction.to)]
+                if concerned:
+                    await reaction.run(self, concerned)
         if self.events:
             await Events(self.connection).append(self.events, actor=self.viewer.id, at=self.now)
 
 
 @asynccontextmanager
 async def open_unit(
-    database: Database, viewer: Viewer, reactions: Reactions, at: dt.datetime | None = None
+    database: Database, viewer: Viewer, reactions: Sequence[Reaction], at: dt.datetime | None = None
 ) -> AsyncIterator[UnitOfWork]:
     """A unit of work that is committed at the end of the block, or rolled back if anything fails."""
     async with database.transaction(viewer) as connection:

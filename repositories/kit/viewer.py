@@ -44,12 +44,14 @@ class Viewer:
     """The one on whose behalf a request runs.
 
     ``id`` is None for anonymous callers and for the service. ``is_service`` stands for work of the gateway itself
-    (seeding, imports, jobs): it sees every row, and on PostgreSQL it uses its own login.
+    (seeding, imports, jobs): it sees every row, and on PostgreSQL it uses its own login. ``time_zone`` is the one the
+    person lives in, if the token tells.
     """
 
     id: UUID | None = None
     roles: frozenset[Role] = frozenset()
     is_service: bool = False
+    time_zone: str | None = None
 
     @property
     def is_authenticated(self) -> bool:

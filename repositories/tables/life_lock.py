@@ -33,7 +33,8 @@ class Category(Table, schema="life_lock", name="categories"):
     user_id: Column[UUID] = column(references="identity.users.id")
     name: Column[str] = column(length=(1, 100))
     color: Column[str] = column(
-        check="length(color) = 7 AND substr(color, 1, 1) = '#' AND ltrim(substr(color, 2), '0123456789abcdefABCDEF') = ''"
+        check="length(color) = 7 AND substr(color, 1, 1) = '#' "
+        "AND ltrim(substr(color, 2), '0123456789abcdefABCDEF') = ''"
     )
 
     __table_args__ = (
@@ -43,7 +44,10 @@ class Category(Table, schema="life_lock", name="categories"):
 
 
 class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
-    """Something to be done. ``completed_at`` is set exactly while the status is COMPLETED; priority 5 is most urgent."""
+    """Something to be done.
+
+    ``completed_at`` is set exactly while the status is COMPLETED; priority 5 is most urgent.
+    """
 
     __slots__ = ()
     user_id: Column[UUID] = column(references="identity.users.id")
@@ -88,8 +92,8 @@ class TaskAnalytics(Table, schema="life_lock", name="task_analytics"):
 class UserDashboardStats(Table, schema="life_lock", name="visible_user_dashboard_stats", is_view=True):
     """Totals per user, as of the last refresh on PostgreSQL and always current on SQLite.
 
-    The materialized view ``user_dashboard_stats`` cannot carry policies, so nobody may read it directly; this view beside
-    it carries the condition. ``id`` is the user's id.
+    The materialized view ``user_dashboard_stats`` cannot carry policies, so nobody may read it directly; this view
+    beside it carries the condition. ``id`` is the user's id.
     """
 
     __slots__ = ()

@@ -59,7 +59,9 @@ class Place:
     async def _postgresql(self) -> list[Any]:
         connection = await asyncpg.connect(self.url)
         ours = "(SELECT array_agg(oid) FROM pg_namespace WHERE nspname !~ '^pg_|information_schema') @> ARRAY"
-        rows: list[Any] = await connection.fetch(_CATALOG.replace("{ours}(", f"{ours}[").replace("namespace)", "namespace]").replace("n.oid)", "n.oid]"))
+        rows: list[Any] = await connection.fetch(
+            _CATALOG.replace("{ours}(", f"{ours}[").replace("namespace)", "namespace]").replace("n.oid)", "n.oid]")
+        )
         await connection.close()
         return rows
 

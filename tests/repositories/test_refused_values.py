@@ -157,7 +157,7 @@ async def test_violations_are_told_alike(database: Database, violation: Violatio
 async def test_the_rest_of_a_unit_goes_on_after_a_savepoint(database: Database, violation: Violation) -> None:
     """A violation inside a savepoint leaves the transaction usable."""
     world = await _world(database)
-    async with open_unit(database, SERVICE, {}) as work:
+    async with open_unit(database, SERVICE, ()) as work:
         with pytest.raises(violation.refusal):
             async with work.savepoint():
                 await violation.act(work.connection, world)

@@ -75,9 +75,7 @@ def test_there_is_a_table_to_compare() -> None:
     ]
 
 
-async def test_the_migrations_enforce_what_is_declared(
-    server: Server, postgres_only: DatabaseOptions
-) -> None:
+async def test_the_migrations_enforce_what_is_declared(server: Server, postgres_only: DatabaseOptions) -> None:
     """pg_policies after the migrations is pg_policies after the declarations, column by column."""
     migrated = await _policies(_owner_url(server, postgres_only))
     assert len(migrated) == 5 * len(TABLES)

@@ -1,0 +1,58 @@
+"""The ASGI application."""
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from gateway.http import GraphQLEndpoint, JSONResponse
+from gateway.identity import Tokens
+from gateway.settings import Settings
+from repositories.events import Events
+from repositories.kit.database import Database
+from repositories.kit.errors import GatewayError
+from repositories.kit.repository import new_id
+from repositories.kit.viewer import ANONYMOUS
+from schema import schema
+
+
+def create_app(settings: Settings, database: Database, tokens: Tokens, *, fallback: bool = False) -> Starlette:
+    """The gateway over a connected database.
+
+    ``fallback`` says that SQLite stands in for a PostgreSQL that was out of reach.
+    """
+
+    async def health(request: Request) -> Response:
+        """Whether the gateway can do its work, for load balancers and people."""
+        del request
+        state = database.pool_state()
+        body = {
+            "status": "degraded" if fallback else "ok",
+            "database": {
+                "engine": database.name,
+                "fallback": fallback,
+                "connections": state.size,
+                "in_use": state.used,
+            },
+        }
+        snapshot = database.snapshot(ANONYMOUS)
+        try:
+            await Events(snapshot).exists(new_id())
+        except GatewayError as error:
+            return JSONResponse(body | {"status": "unavailable", "reason": error.message}, status_code=503)
+        finally:
+            await snapshot.close()
+        return JSONResponse(body)
+
+    async def home(request: Request) -> Response:
+        """People who open the bare address want GraphiQL."""
+        del request
+        return RedirectResponse("/graphql")
+
+    return Starlette(
+        routes=[
+            Route("/", home),
+            Route("/health", health),
+            Route("/graphql", GraphQLEndpoint(schema, database, tokens, graphiql=settings.graphiql)),
+        ]
+    )

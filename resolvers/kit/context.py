@@ -1,0 +1,115 @@
+"""What one request has: its viewer, its snapshot of the database, its loaders, its moment.
+
+Made for a request and never shared with another: what was loaded for one viewer must not be seen by the next.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from repositories.identity import Users
+from repositories.kit.calendar import LocalDay, date_of, day, time_zone
+from repositories.kit.database import Database, Snapshot
+from repositories.kit.errors import Forbidden, ServiceUnavailable, Unauthenticated
+from repositories.kit.repository import now
+from repositories.kit.unit_of_work import Reaction, UnitOfWork, open_unit
+from repositories.kit.viewer import Permission, Viewer
+
+T = TypeVar("T")
+
+
+async def shielded(future: asyncio.Future[T]) -> T:
+    """Awaits what is shared with other fields: if one is cancelled because its sibling failed, the others keep it.
+
+    Its error counts as seen even if nobody is left to see it.
+    """
+    future.add_done_callback(_seen)
+    return await asyncio.shield(future)
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+class Context:
+    """One request. ``now`` is one moment for all of its fields."""
+
+    def __init__(
+        self, database: Database, viewer: Viewer, reactions: Sequence[Reaction], at: Callable[[], dt.datetime] = now
+    ) -> None:
+        self.database = database
+        self.viewer = viewer
+        self.now = at()
+        self._clock = at
+        self._reactions = reactions
+        self._snapshot: Snapshot | None = None
+        self._is_closed = False
+        self.loaders: dict[Hashable, Any] = {}
+        self._once: dict[Hashable, asyncio.Future[Any]] = {}
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The request's view of the database; opened by its first statement."""
+        if self._is_closed:
+            raise ServiceUnavailable("The request ended before this could be read.")
+        if self._snapshot is None:
+            self._snapshot = self.database.snapshot(self.viewer)
+        return self._snapshot
+
+    async def close(self) -> None:
+        """Gives the connection back. Called before the answer is encoded."""
+        self._is_closed = True
+        await self.forget()
+
+    async def forget(self) -> None:
+        """Forgets everything read so far, so that what is read from now on is current."""
+        self.loaders.clear()
+        self._once.clear()
+        if self._snapshot is not None:
+            snapshot, self._snapshot = self._snapshot, None
+            await snapshot.close()
+
+    def authorise(self, permission: Permission) -> None:
+        """Refuses viewers who lack a permission: Unauthenticated if nobody is signed in, else Forbidden."""
+        if not self.viewer.may(permission):
+            raise Forbidden if self.viewer.is_authenticated else Unauthenticated
+
+    @property
+    def viewer_id(self) -> UUID:
+        """The id of the signed-in viewer, or Unauthenticated."""
+        if self.viewer.id is None:
+            raise Unauthenticated
+        return self.viewer.id
+
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
+        """The unit of work of one mutation field. It never holds two connections: the snapshot is given back first."""
+        await self.forget()
+        async with open_unit(self.database, self.viewer, self._reactions, self._clock()) as work:
+            yield work
+        await self.forget()
+
+    async def once(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
+        """The result of ``compute``, run once per request however many fields ask for it."""
+        known: asyncio.Future[T] | None = self._once.get(key)
+        if known is None:
+            known = self._once[key] = asyncio.ensure_future(compute())
+        return await shielded(known)
+
+    async def time_zone(self, wanted: str | None = None) -> ZoneInfo:
+        """The zone asked for, else the viewer's: from the token, or from the account if the token does not tell."""
+        name = wanted or self.viewer.time_zone
+        if name is None:
+            users = Users(self.snapshot)
+            name = (await self.once("time zone", lambda: users.get(self.viewer_id))).time_zone
+        return time_zone(name)
+
+    async def today(self, wanted: str | None = None) -> tuple[LocalDay, ZoneInfo]:
+        """The viewer's day, and the zone it is in."""
+        zone = await self.time_zone(wanted)
+        return day(date_of(self.now, zone), zone), zone

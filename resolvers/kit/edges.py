@@ -1,0 +1,116 @@
+"""Edges: from a row to what belongs to it, without N+1.
+
+    category = one(Categories.by_id, key=Task.category_id)
+    tasks = pages(Tasks, column=Task.category_id, key=Category.id)
+
+An edge is a batch method of a repository and the column that feeds it. All rows of a level are answered by one call of
+the batch, through a dataloader that belongs to the request.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import aiodataloader
+
+from repositories.kit.errors import NotFound
+from repositories.kit.filters import EVERYTHING, Filter, Order
+from repositories.kit.page import Page, PageRequest
+from repositories.kit.repository import Batch, Repository
+from repositories.kit.table import Table
+from resolvers.kit.connections import Connection
+from resolvers.kit.context import Context, shielded
+
+K = TypeVar("K")
+V = TypeVar("V")
+R = TypeVar("R", bound=Table)
+
+
+class Edge(Generic[V]):
+    """From a row to one value; ``missing`` makes the value of a key that the batch does not know."""
+
+    def __init__(self, batch: Batch[Any, V], key: Any, missing: Callable[[], V]) -> None:
+        self.batch = batch
+        self.key: str = key.name
+        self.missing = missing
+
+    async def load(self, context: Context, row: Table, **arguments: Any) -> V:
+        """The value for one row; rows that ask in the same moment share a statement."""
+        key = getattr(row, self.key)
+        if key is None:
+            return self.missing()
+        return await load(context, self.batch, key, self.missing, **arguments)
+
+
+async def load(context: Context, batch: Batch[K, V], key: K, missing: Callable[[], V], **arguments: Any) -> V:
+    """The value of ``key``, through the request's loader for ``batch`` and ``arguments``."""
+    name = (batch.repository, batch.method, tuple(sorted(arguments.items())))
+    loader = context.loaders.get(name)
+    if loader is None:
+        answer = partial(_answer, context, batch, missing, arguments)
+        loader = aiodataloader.DataLoader(answer, loop=asyncio.get_running_loop())
+        context.loaders[name] = loader
+    return await shielded(loader.load(key))
+
+
+def found(value: V | None, what: str) -> V:
+    """The value, or NotFound if there is none that the viewer may see."""
+    if value is None:
+        raise NotFound.of(what)
+    return value
+
+
+async def _answer(
+    context: Context, batch: Batch[K, V], missing: Callable[[], V], arguments: Mapping[str, Any], keys: list[K]
+) -> list[V]:
+    values = await batch(context.snapshot, keys, **arguments)
+    return [values[key] if key in values else missing() for key in keys]
+
+
+def one(batch: Batch[Any, V], *, key: Any) -> Edge[V | None]:
+    """The edge to at most one row, None if there is none or the viewer may not see it."""
+    return Edge(batch, key, lambda: None)
+
+
+class PagesEdge(Generic[R]):
+    """From a row to a connection of the rows that refer to it."""
+
+    def __init__(self, repository: type[Repository[R]], column: Any, key: Any) -> None:
+        self._pages: Batch[Any, Page[R]] = Batch(repository, partial(_pages_of, column=column.name))
+        self._counts: Batch[Any, int] = Batch(repository, partial(_counts_of, column=column.name))
+        self.key: str = key.name
+
+    async def load(
+        self,
+        context: Context,
+        row: Table,
+        request: PageRequest,
+        given: Filter = EVERYTHING,
+        order: tuple[Order, ...] = (),
+    ) -> Connection[R]:
+        """One page of the row's connection."""
+        key = getattr(row, self.key)
+        page = await load(context, self._pages, key, _no_page, request=request, given=given, order=order)
+        return Connection(page, lambda: load(context, self._counts, key, int, given=given))
+
+
+def _no_page() -> Page[Any]:
+    return Page((), has_next=False, has_previous=False, cursor=str)
+
+
+async def _pages_of(
+    repository: Repository[Any], keys: Sequence[Any], *, column: str, **arguments: Any
+) -> Mapping[Any, Any]:
+    return await repository.pages_of(keys, column, **arguments)
+
+
+async def _counts_of(
+    repository: Repository[Any], keys: Sequence[Any], *, column: str, given: Filter
+) -> Mapping[Any, int]:
+    return await repository.counts_of(keys, column, given)
+
+
+def pages(repository: type[Repository[R]], *, column: Any, key: Any) -> PagesEdge[R]:
+    """The edge to the rows whose ``column`` is this row's ``key``, page by page."""
+    return PagesEdge(repository, column, key)

@@ -1,0 +1,350 @@
+"""What can be done with tasks and categories."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+from strawberry import Maybe
+
+from repositories.kit.errors import NotFound, Refusal, Refusals, StaleVersion, ValidationError
+from repositories.kit.unit_of_work import UnitOfWork
+from repositories.life_lock import (
+    Categories,
+    CategoryCreated,
+    CategoryDeleted,
+    CategoryUpdated,
+    TaskCompleted,
+    TaskCreated,
+    TaskDeleted,
+    TaskReopened,
+    TaskRestored,
+    Tasks,
+    TaskUpdated,
+)
+from repositories.tables.life_lock import Category, Task, TaskStatus
+from resolvers.kit.commands import Command, Moment, Storable, given
+from resolvers.kit.ids import GlobalKey
+
+TaskKey = Annotated[UUID, GlobalKey("Task")]
+CategoryKey = Annotated[UUID, GlobalKey("Category")]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), Storable]
+Description = Annotated[str, StringConstraints(max_length=10_000), Storable]
+Priority = Annotated[int, Field(ge=1, le=5)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable]
+Color = Annotated[str, StringConstraints(pattern="^#[0-9a-fA-F]{6}$")]
+Version = Annotated[int, Field(ge=1)]
+
+MAX_BATCH = 500
+
+
+class CreateTask(Command):
+    """A new task."""
+
+    title: Title
+    """What is to be done, 1 to 255 characters."""
+    description: Description | None = None
+    """Details, at most 10,000 characters."""
+    priority_level: Priority = 3
+    """How urgent it is, from 1 to 5; 5 is most urgent."""
+    category_id: CategoryKey | None = None
+    """The category it belongs to, one of the viewer's own."""
+    due_date: Moment | None = None
+    """When it should be done."""
+    database_id: UUID | None = None
+    """A UUID for the new task, for clients that make ids themselves; by default the gateway makes one."""
+
+
+class UpdateTask(Command):
+    """Changes of a task; what is left out stays as it is."""
+
+    id: TaskKey
+    """The task."""
+    version: Version
+    """The version that was seen; if the task has another by now, nothing is changed."""
+    title: Maybe[Title]
+    """What is to be done, 1 to 255 characters."""
+    description: Maybe[Description | None]
+    """Details, at most 10,000 characters; null removes them."""
+    status: Maybe[TaskStatus]
+    """Where the task stands. COMPLETED sets `completedAt`, every other status clears it."""
+    priority_level: Maybe[Priority]
+    """How urgent it is, from 1 to 5; 5 is most urgent."""
+    category_id: Maybe[CategoryKey | None]
+    """The category it belongs to, one of the viewer's own; null takes it out of its category."""
+    due_date: Maybe[Moment | None]
+    """When it should be done; null removes the date."""
+
+
+class ChangeTask(Command):
+    """A task whose state is to be changed."""
+
+    id: TaskKey
+    """The task."""
+    version: Version | None = None
+    """The version that was seen; if given and the task has another by now, nothing is changed."""
+
+
+class CompleteTask(ChangeTask):
+    """The task that is done."""
+
+
+class ReopenTask(ChangeTask):
+    """The completed or cancelled task that is to be open again."""
+
+
+class DeleteTask(ChangeTask):
+    """The task to put away."""
+
+
+class RestoreTask(ChangeTask):
+    """The deleted task to bring back."""
+
+
+class CreateTasks(Command):
+    """New tasks, all or none."""
+
+    tasks: Annotated[list[CreateTask], Field(min_length=1, max_length=MAX_BATCH)]
+    """The tasks, 1 to 500; they are made in this order."""
+
+
+class UpdateTasks(Command):
+    """Changes of several tasks, all or none."""
+
+    tasks: Annotated[list[UpdateTask], Field(min_length=1, max_length=MAX_BATCH)]
+    """The changes, 1 to 500, each of another task."""
+
+
+class CreateCategory(Command):
+    """A new category."""
+
+    name: Name
+    """Its name, 1 to 100 characters, unique among the viewer's categories."""
+    color: Color = "#3B82F6"
+    """Its colour, #RRGGBB."""
+    database_id: UUID | None = None
+    """A UUID for the new category, for clients that make ids themselves; by default the gateway makes one."""
+
+
+class UpdateCategory(Command):
+    """Changes of a category; what is left out stays as it is."""
+
+    id: CategoryKey
+    """The category."""
+    name: Maybe[Name]
+    """Its name, 1 to 100 characters, unique among the viewer's categories."""
+    color: Maybe[Color]
+    """Its colour, #RRGGBB."""
+
+
+class DeleteCategory(Command):
+    """The category to delete; its tasks live on without a category."""
+
+    id: CategoryKey
+    """The category."""
+
+
+# tasks
+
+
+async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
+    """Makes a task of the viewer's."""
+    await _check_categories(work, [command.category_id], [("category_id",)])
+    task = await work.repository(Tasks).add(**_new_task(work, command))
+    _record_created(work, task)
+    return task
+
+
+async def create_tasks(work: UnitOfWork, command: CreateTasks) -> list[Task]:
+    """Makes tasks of the viewer's, all or none."""
+    wanted = [item.category_id for item in command.tasks]
+    await _check_categories(work, wanted, [("tasks", index, "category_id") for index in range(len(wanted))])
+    _refuse_twins([item.database_id for item in command.tasks], "database_id")
+    made = await work.repository(Tasks).add_many([_new_task(work, item) for item in command.tasks])
+    for task in made:
+        _record_created(work, task)
+    return made
+
+
+def _new_task(work: UnitOfWork, command: CreateTask) -> dict[str, Any]:
+    values = command.model_dump(exclude={"database_id"})
+    return values | {"id": command.database_id, "user_id": work.viewer_id, "created_at": work.now}
+
+
+def _record_created(work: UnitOfWork, task: Task) -> None:
+    work.record(
+        TaskCreated(task.id, task.user_id, task.created_at, task.category_id, task.priority_level, task.due_date)
+    )
+
+
+async def update_task(work: UnitOfWork, command: UpdateTask) -> Task:
+    """Changes a task, if it still has the version that was seen."""
+    (task,) = await _update(work, [command], [()])
+    return task
+
+
+async def update_tasks(work: UnitOfWork, command: UpdateTasks) -> list[Task]:
+    """Changes tasks, all or none; every refusal names the task it is about."""
+    _refuse_twins([item.id for item in command.tasks], "id")
+    return await _update(work, command.tasks, [("tasks", index) for index in range(len(command.tasks))])
+
+
+async def _update(
+    work: UnitOfWork, commands: Sequence[UpdateTask], places: Sequence[tuple[str | int, ...]]
+) -> list[Task]:
+    rows = await work.repository(Tasks).locked_many([command.id for command in commands])
+    refusals: list[Refusal] = []
+    for command, place in zip(commands, places, strict=True):
+        row = rows.get(command.id)
+        if row is None or row.user_id != work.viewer_id:
+            refusals.append(NotFound.of("task", path=(*place, "id")))
+        elif row.version != command.version:
+            refusals.append(StaleVersion(row, path=(*place, "version")))
+    if refusals:
+        raise refusals[0] if len(refusals) == 1 else Refusals(refusals)
+    changes = [(rows[command.id], _changes(work, rows[command.id], command)) for command in commands]
+    wanted = [values.get("category_id") for _, values in changes]
+    await _check_categories(work, wanted, [(*place, "category_id") for place in places])
+    effective = [(row, values) for row, values in changes if values]
+    changed = await work.repository(Tasks).change_many(effective) if effective else []
+    done = {row.id: row for row in changed}
+    for row, values in effective:
+        _record_updated(work, row, done[row.id], values)
+    return [done.get(row.id, row) for row, _ in changes]
+
+
+def _changes(work: UnitOfWork, row: Task, command: UpdateTask) -> dict[str, Any]:
+    """The columns that really get another value."""
+    wanted = given(command, "title", "description", "status", "priority_level", "category_id", "due_date")
+    values = {name: value for name, value in wanted.items() if value != getattr(row, name)}
+    if "status" in values:
+        values["completed_at"] = work.now if values["status"] is TaskStatus.COMPLETED else None
+    return values
+
+
+def _record_updated(work: UnitOfWork, before: Task, after: Task, values: Mapping[str, Any]) -> None:
+    work.record(TaskUpdated(after.id, after.user_id, tuple(sorted(values))))
+    if after.completed_at is not None and before.completed_at is None:
+        work.record(TaskCompleted(after.id, after.user_id, after.completed_at, after.due_date))
+    elif after.completed_at is None and before.completed_at is not None:
+        work.record(TaskReopened(after.id, after.user_id, before.completed_at))
+
+
+async def complete_task(work: UnitOfWork, command: CompleteTask) -> Task:
+    """Marks a task as done; one that is done already stays as it is."""
+    task = await _own(work, command)
+    if task.status is TaskStatus.COMPLETED:
+        return task
+    task = await work.repository(Tasks).change(task, status=TaskStatus.COMPLETED, completed_at=work.now)
+    work.record(TaskCompleted(task.id, task.user_id, work.now, task.due_date))
+    return task
+
+
+async def reopen_task(work: UnitOfWork, command: ReopenTask) -> Task:
+    """Makes a completed or cancelled task pending again; an open one stays as it is."""
+    task = await _own(work, command)
+    if task.status not in {TaskStatus.COMPLETED, TaskStatus.CANCELLED}:
+        return task
+    changed = await work.repository(Tasks).change(task, status=TaskStatus.PENDING, completed_at=None)
+    work.record(TaskReopened(task.id, task.user_id, task.completed_at))
+    return changed
+
+
+async def delete_task(work: UnitOfWork, command: DeleteTask) -> Task:
+    """Puts a task away; it can be restored."""
+    task = await _own(work, command)
+    deleted = await work.repository(Tasks).change(task, deleted_at=work.now)
+    work.record(TaskDeleted(task.id, task.user_id, task.created_at, task.completed_at))
+    return deleted
+
+
+async def restore_task(work: UnitOfWork, command: RestoreTask) -> Task:
+    """Brings a deleted task back."""
+    task = _checked(work, await work.repository(Tasks).deleted(command.id), command.version)
+    restored = await work.repository(Tasks).restore(task)
+    work.record(TaskRestored(task.id, task.user_id, task.created_at, task.completed_at))
+    return restored
+
+
+async def _own(work: UnitOfWork, command: ChangeTask) -> Task:
+    """The viewer's own task, locked, of the version that was seen."""
+    return _checked(work, await work.repository(Tasks).locked(command.id), command.version)
+
+
+def _checked(work: UnitOfWork, task: Task, version: int | None) -> Task:
+    if task.user_id != work.viewer_id:
+        raise NotFound.of("task")
+    if version is not None and version != task.version:
+        raise StaleVersion(task)
+    return task
+
+
+async def _check_categories(
+    work: UnitOfWork, wanted: Sequence[UUID | None], places: Sequence[tuple[str | int, ...]]
+) -> None:
+    """Refuses categories that are not the viewer's own; no statement if there are none."""
+    keys = {key for key in wanted if key is not None}
+    if not keys:
+        return
+    known = await work.repository(Categories).by_id(sorted(keys))
+    missing = [
+        NotFound.of("category", path=place)
+        for key, place in zip(wanted, places, strict=True)
+        if key is not None and (key not in known or known[key].user_id != work.viewer_id)
+    ]
+    if missing:
+        raise missing[0] if len(missing) == 1 else Refusals(missing)
+
+
+def _refuse_twins(keys: Sequence[UUID | None], field: str) -> None:
+    seen: set[UUID] = set()
+    twins = []
+    for index, key in enumerate(keys):
+        if key in seen:
+            message = "This one is in the list twice."
+            twins.append(ValidationError(message, path=("tasks", index, field)))
+        elif key is not None:
+            seen.add(key)
+    if twins:
+        raise twins[0] if len(twins) == 1 else Refusals(twins)
+
+
+# categories
+
+
+async def create_category(work: UnitOfWork, command: CreateCategory) -> Category:
+    """Makes a category of the viewer's."""
+    category = await work.repository(Categories).add(
+        id=command.database_id, user_id=work.viewer_id, name=command.name, color=command.color
+    )
+    work.record(CategoryCreated(category.id, category.user_id))
+    return category
+
+
+async def update_category(work: UnitOfWork, command: UpdateCategory) -> Category:
+    """Changes a category."""
+    category = await _own_category(work, command.id)
+    values = {
+        name: value for name, value in given(command, "name", "color").items() if value != getattr(category, name)
+    }
+    if not values:
+        return category
+    changed = await work.repository(Categories).change(category, **values)
+    work.record(CategoryUpdated(changed.id, changed.user_id, tuple(sorted(values))))
+    return changed
+
+
+async def delete_category(work: UnitOfWork, command: DeleteCategory) -> Category:
+    """Deletes a category for good; its tasks live on without one."""
+    category = await _own_category(work, command.id)
+    freed = await work.repository(Tasks).uncategorise(category.id)
+    await work.repository(Categories).purge(category.id)
+    work.record(CategoryDeleted(category.id, category.user_id, tuple(freed)))
+    return category
+
+
+async def _own_category(work: UnitOfWork, key: UUID) -> Category:
+    category = await work.repository(Categories).locked(key)
+    if category.user_id != work.viewer_id:
+        raise NotFound.of("category")
+    return category

@@ -1,0 +1,171 @@
+"""What can be asked about tasks."""
+
+import datetime as dt
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+from repositories.events import Events
+from repositories.identity import Users
+from repositories.kit.calendar import LocalDay, date_of, days
+from repositories.kit.errors import ValidationError
+from repositories.kit.filters import EVERYTHING, Filter, Order
+from repositories.kit.page import PageRequest
+from repositories.life_lock import (
+    Analytics,
+    Categories,
+    CategoryTotals,
+    DashboardStats,
+    DayProgress,
+    DayScore,
+    Tasks,
+    TaskTally,
+)
+from repositories.tables.events import DomainEvent
+from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
+from resolvers.kit.connections import Connection, listing
+from resolvers.kit.context import Context
+from resolvers.kit.edges import found, load, one, pages
+
+category_of_task = one(Categories.by_id, key=Task.category_id)
+owner_of_task = one(Users.by_id, key=Task.user_id)
+owner_of_statistics = one(Users.by_id, key=UserDashboardStats.user_id)
+tasks_of_category = pages(Tasks, column=Task.category_id, key=Category.id)
+
+MAX_DAYS = 366
+PRIORITY_NAMES = ("lowest", "low", "medium", "high", "urgent")
+
+
+async def task(context: Context, id: UUID) -> Task:  # noqa: A002 (the contract's word)
+    """A task the viewer may see, or NotFound."""
+    return found(await load(context, Tasks.by_id, id, lambda: None), "task")
+
+
+async def category(context: Context, id: UUID) -> Category:  # noqa: A002 (the contract's word)
+    """A category the viewer may see, or NotFound."""
+    return found(await load(context, Categories.by_id, id, lambda: None), "category")
+
+
+async def tasks(
+    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+) -> Connection[Task]:
+    """The tasks the viewer may see; by default the most urgent first, then by due date."""
+    return await listing(context, Tasks, request, given, order)
+
+
+async def categories(
+    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+) -> Connection[Category]:
+    """The categories the viewer may see; by default by name."""
+    return await listing(context, Categories, request, given, order)
+
+
+def checked_size(first: int) -> int:
+    """A number of rows that is allowed for a plain list, or ValidationError."""
+    return PageRequest(first=first).size
+
+
+async def due_tasks(context: Context, until: dt.datetime, first: int) -> list[Task]:
+    """The viewer's open tasks that are due until then, overdue ones first."""
+    limit = checked_size(first)
+    return await Tasks(context.snapshot).due(until, user=context.viewer_id, limit=limit)
+
+
+async def analytics(context: Context, since: dt.date, until: dt.date) -> list[TaskAnalytics]:
+    """The viewer's days on which something happened."""
+    if since > until:
+        message = "`from` must not be after `to`."
+        raise ValidationError(message, path=("from",))
+    if (until - since).days >= MAX_DAYS:
+        message = f"At most {MAX_DAYS} days can be asked for at once."
+        raise ValidationError(message, path=("from",))
+    return await Analytics(context.snapshot).between(context.viewer_id, since, until)
+
+
+async def events_of_task(context: Context, id: UUID, first: int) -> list[DomainEvent]:  # noqa: A002
+    """A task's history, oldest first; NotFound for a task the viewer may not see."""
+    limit = checked_size(first)
+    await task(context, id)
+    return await Events(context.snapshot).of_aggregate(id, limit=limit)
+
+
+async def statistics(context: Context, request: PageRequest) -> Connection[UserDashboardStats]:
+    """Totals of every user, most recently active first."""
+    return await listing(context, DashboardStats, request)
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """Whose dashboard, and on which day; every tile is computed when it is asked for."""
+
+    context: Context
+    user: UUID
+    today: LocalDay
+    week: tuple[LocalDay, ...]
+
+    async def tally(self) -> TaskTally:
+        """The four counters, one statement for all of them."""
+        snapshot = self.context.snapshot
+        return await self.context.once(
+            ("tally", self.user, self.today),
+            lambda: Tasks(snapshot).tally(self.user, self.context.now, self.today),
+        )
+
+    async def total_tasks(self) -> int:
+        """All."""
+        return (await self.tally()).total
+
+    async def completed_tasks(self) -> int:
+        """Completed ones."""
+        return (await self.tally()).completed
+
+    async def overdue_tasks(self) -> int:
+        """Open ones that were due before now."""
+        return (await self.tally()).overdue
+
+    async def todays_tasks(self) -> int:
+        """Those due today."""
+        return (await self.tally()).today
+
+    async def productivity_score(self) -> Decimal:
+        """The mean score of the last seven days."""
+        return await Analytics(self.context.snapshot).mean_score(self.user, self.today.date, len(self.week))
+
+    async def weekly_progress(self) -> list[DayProgress]:
+        """The last seven days without gaps."""
+        return await Tasks(self.context.snapshot).progress(self.user, self.week)
+
+    async def category_breakdown(self) -> list[CategoryTotals]:
+        """Tasks by category."""
+        return await Tasks(self.context.snapshot).breakdown(self.user)
+
+    async def upcoming_deadlines(self, first: int) -> list[Task]:
+        """The next open tasks that are due."""
+        limit = checked_size(first)
+        return await Tasks(self.context.snapshot).upcoming(self.context.now, user=self.user, limit=limit)
+
+
+async def dashboard(context: Context, time_zone: str | None = None) -> Dashboard:
+    """The viewer's dashboard on the day it is in the zone."""
+    user = context.viewer_id
+    today, zone = await context.today(time_zone)
+    return Dashboard(context, user, today, tuple(days(today.date, 7, zone)))
+
+
+class TrendPeriod(StrEnum):
+    """How far a trend reaches back."""
+
+    WEEK = "week"
+    MONTH = "month"
+    YEAR = "year"
+
+
+_PERIOD_DAYS = {TrendPeriod.WEEK: 7, TrendPeriod.MONTH: 30, TrendPeriod.YEAR: 365}
+
+
+async def trends(context: Context, period: TrendPeriod, time_zone: str | None = None) -> list[DayScore]:
+    """The viewer's days up to today, without gaps, with the moving average of seven days."""
+    user = context.viewer_id
+    zone = await context.time_zone(time_zone)
+    return await Analytics(context.snapshot).series(user, date_of(context.now, zone), _PERIOD_DAYS[period])

@@ -1,0 +1,20 @@
+"""Enums of the contract, made of the enums of the floors below and a description for each value."""
+
+from enum import StrEnum
+from typing import TypeVar
+
+import strawberry
+
+E = TypeVar("E", bound=type[StrEnum])
+
+
+def choices(kind: E, description: str, **values: str) -> E:
+    """Publishes an enum; every value needs its description."""
+    made = strawberry.enum(kind, description=description)
+    definition = made.__strawberry_definition__  # type: ignore[attr-defined]
+    for value in definition.values:
+        value.description = values.pop(value.name)
+    if values:
+        message = f"{kind.__name__} has no {', '.join(values)}"
+        raise TypeError(message)
+    return made

@@ -1,0 +1,166 @@
+"""Views and their fields: what clients see of rows, and how a field is answered.
+
+    @view(rows.Task, node=life_lock.task)
+    class Task(Node):
+        title: str = column("What is to be done.")
+        category: "Category | None" = edge(life_lock.category, "The category it belongs to.")
+
+A field is one of four: a **column** of the row, an **edge** to other rows, something **computed** by a method of the
+object, or a
+**query** at the root.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import strawberry
+from graphql import GraphQLResolveInfo
+from strawberry.types.base import StrawberryObjectDefinition
+
+from repositories.kit.errors import NotFound, ValidationError
+from repositories.kit.viewer import Permission
+from resolvers.kit.context import Context
+from resolvers.kit.edges import Edge
+from resolvers.kit.ids import global_id, parse_global_id
+
+T = TypeVar("T", bound=type)
+Info = strawberry.Info[Context, None]
+Fetch = Callable[[Context, UUID], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A GraphQL type and the row it shows; ``fetch`` finds a row by its key, for ``node(id:)``."""
+
+    row: type
+    fetch: Fetch | None
+
+
+VIEWS: dict[type, View] = {}
+"""Every view, for ``node`` and for the test that compares views with their rows."""
+
+
+def view(row: type, *, node: Fetch | None = None) -> Callable[[T], T]:
+    """Publishes a class as the GraphQL type that shows ``row``; its docstring is the description."""
+
+    def publish(cls: T) -> T:
+        cls.is_type_of = classmethod(lambda _, value, __: isinstance(value, row))  # type: ignore[attr-defined]
+        made = strawberry.type(cls, description=inspect.cleandoc(cls.__doc__ or ""))
+        VIEWS[made] = View(row, node)
+        return made
+
+    return publish
+
+
+def _global_id(root: Any, info: strawberry.Info) -> strawberry.ID:
+    concrete_type = info._raw_info.parent_type  # noqa: SLF001 (there is no public way to it)
+    return strawberry.ID(global_id(concrete_type.name, root.id))
+
+
+def _resolve_node_type(value: Any, info: GraphQLResolveInfo[Context], _type: Any) -> str:
+    del info
+    name = next(made for made, shown in VIEWS.items() if isinstance(value, shown.row) and shown.fetch)
+    definition: StrawberryObjectDefinition = name.__strawberry_definition__  # type: ignore[attr-defined]
+    return definition.name
+
+
+@strawberry.interface(description="Anything that has an id and can be asked for by it.")
+class Node:
+    """Relay's Node."""
+
+    id: strawberry.ID = strawberry.field(
+        resolver=_global_id, description="The global id: opaque, unique over all types, and the same for ever."
+    )
+    database_id: UUID = strawberry.field(
+        resolver=lambda root: root.id, description="The bare UUID, unique within its type."
+    )
+
+    resolve_type = staticmethod(_resolve_node_type)
+
+
+def column(description: str, *, name: str | None = None, deprecated: str | None = None) -> Any:
+    """A value of the row under the same name."""
+    return strawberry.field(description=description, name=name, deprecation_reason=deprecated)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An argument of a field: its type and description, its default if it has one, and what the resolver gets of it."""
+
+    type: Any
+    description: str
+    default: Any = inspect.Parameter.empty
+    convert: Callable[[Any], Any] = lambda value: value
+    name: str | None = None
+
+    def parameter(self, name: str) -> inspect.Parameter:
+        """The argument as Strawberry reads it from a signature."""
+        described = strawberry.argument(description=self.description, name=self.name)
+        annotation: Any = Annotated[self.type, described]
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
+
+
+def key(type_name: str, description: str) -> Argument:
+    """A global id, which reaches the resolver as a UUID."""
+    return Argument(strawberry.ID, description, convert=lambda text: key_of(type_name, text))
+
+
+def key_of(type_name: str, text: str) -> UUID:
+    """The key in a global id of that type. An id of another type is refused, for it can never be found here."""
+    try:
+        found, value = parse_global_id(text)
+    except ValueError as error:
+        raise ValidationError(str(error), path=("id",)) from None
+    if found != type_name:
+        raise NotFound.of(type_name.lower())
+    return value
+
+
+def resolver(
+    answer: Callable[..., Any], arguments: Mapping[str, Argument], *, requires: Permission | None = None
+) -> Callable[..., Any]:
+    """A resolver for Strawberry: checks the permission, then calls ``answer(context, row, **arguments)``."""
+
+    async def resolve(root: Any, info: Any, **given: Any) -> Any:
+        context: Context = info.context
+        if requires is not None:
+            context.authorise(requires)
+        return await answer(context, root, **{name: arguments[name].convert(value) for name, value in given.items()})
+
+    parameters = [
+        inspect.Parameter("root", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Any),
+        inspect.Parameter("info", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=strawberry.Info),
+        *(argument.parameter(name) for name, argument in arguments.items()),
+    ]
+    resolve.__signature__ = inspect.Signature(parameters, return_annotation=Any)  # type: ignore[attr-defined]
+    resolve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": Any}
+    return resolve
+
+
+def edge(followed: Edge[Any], description: str) -> Any:
+    """The row, or rows, at the other end of an edge."""
+    return strawberry.field(resolver=resolver(followed.load, {}), description=description)
+
+
+def computed(method: Callable[..., Awaitable[Any]], description: str, **arguments: Argument) -> Any:
+    """What a method of the object answers."""
+    return strawberry.field(
+        resolver=resolver(lambda _, root, **given: method(root, **given), arguments), description=description
+    )
+
+
+def query(
+    answer: Callable[..., Awaitable[Any]],
+    description: str,
+    *,
+    requires: Permission | None = None,
+    **arguments: Argument,
+) -> Any:
+    """A root field: what ``answer(context, **arguments)`` finds."""
+    return strawberry.field(
+        resolver=resolver(lambda context, _, **given: answer(context, **given), arguments, requires=requires),
+        description=description,
+    )

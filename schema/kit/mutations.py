@@ -1,0 +1,192 @@
+"""Mutations: one field, one command, one unit of work, one payload.
+
+    complete_task = mutation(commands.complete_task, returns=Task, requires=Permission.TASK_WRITE)
+
+publishes the handler's command as ``CompleteTaskInput`` and answers with ``CompleteTaskPayload {task userErrors}``.
+What the person can put right is in ``userErrors``, all of it at once and with its place in the input; nothing is
+written then.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import strawberry
+import strawberry.pydantic
+from pydantic import BaseModel
+from strawberry import Maybe
+from strawberry.annotation import StrawberryAnnotation
+from strawberry.pydantic import InputValidationError
+from strawberry.utils.str_converters import to_camel_case
+
+from repositories.kit.errors import Refusal, StaleVersion
+from repositories.kit.unit_of_work import UnitOfWork
+from repositories.kit.viewer import Permission
+from resolvers.kit.commands import Command
+from resolvers.kit.context import Context
+from resolvers.kit.ids import GlobalKey
+from schema.kit.choices import choices
+from schema.kit.fields import Argument, Node, resolver
+
+
+class UserErrorCode(StrEnum):
+    """Why a command was refused."""
+
+    VALIDATION_ERROR = "VALIDATION_ERROR"
+    NOT_FOUND = "NOT_FOUND"
+    CONFLICT = "CONFLICT"
+    STALE_VERSION = "STALE_VERSION"
+
+
+choices(
+    UserErrorCode,
+    "Why a mutation was refused.",
+    VALIDATION_ERROR="A value is not allowed.",
+    NOT_FOUND="There is no such row, or the viewer may not see it.",
+    CONFLICT="It contradicts what is there, such as a name that is taken.",
+    STALE_VERSION="The row was changed since it was read.",
+)
+
+
+@strawberry.type(description="Something in the input that the person can put right. Nothing was changed.")
+class UserError:
+    """A refusal as clients see it."""
+
+    code: UserErrorCode = strawberry.field(description="Why.")
+    message: str = strawberry.field(description="What is wrong and what to do, for a person to read.")
+    field: list[str] = strawberry.field(
+        description='Its place in the input: names and list indexes, such as ["tasks", "2", "title"]; empty for all.'
+    )
+    current: Node | None = strawberry.field(description="With STALE_VERSION: the row as it is now.", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a mutation answers: its result, or what was wrong."""
+
+    result: Any
+    user_errors: list[UserError]
+
+
+def user_errors(refusal: Refusal) -> list[UserError]:
+    """A refusal in the contract's words."""
+    return [
+        UserError(
+            code=UserErrorCode(part.code),
+            message=part.message,
+            field=[to_camel_case(str(step)) for step in part.path],
+            current=part.current if isinstance(part, StaleVersion) else None,  # type: ignore[arg-type]
+        )
+        for part in refusal.parts
+    ]
+
+
+def _input_errors(error: InputValidationError) -> list[UserError]:
+    return [
+        UserError(
+            code=UserErrorCode.VALIDATION_ERROR, message=detail.message.rstrip(".") + ".", field=detail.location[1:]
+        )
+        for detail in error.errors
+    ]
+
+
+def mutation(
+    handler: Callable[[UnitOfWork, Any], Awaitable[Any]], *, returns: type, requires: Permission, many: bool = False
+) -> Any:
+    """The mutation field of a command's handler; its docstring is the description."""
+    command = get_type_hints(handler)["command"]
+    name = handler.__name__
+    payload = _payload(name, returns, many=many)
+
+    async def execute(context: Context, _: Any, input: Any) -> Payload:  # noqa: A002 (the contract's word)
+        if isinstance(input, InputValidationError):
+            return Payload(None, _input_errors(input))
+        try:
+            async with context.unit_of_work() as work:
+                result = await handler(work, input)
+        except Refusal as refusal:
+            return Payload(None, user_errors(refusal))
+        return Payload(result, [])
+
+    arguments = {"input": Argument(publish(command), "What is to be done.")}
+    return strawberry.field(
+        resolver=resolver(execute, arguments, requires=requires),
+        graphql_type=payload,
+        description=inspect.cleandoc(handler.__doc__ or ""),
+    )
+
+
+def _payload(handler: str, returns: type, *, many: bool) -> type:
+    shown = returns.__strawberry_definition__.name  # type: ignore[attr-defined]
+    result = shown[0].lower() + shown[1:]
+    if many:
+        result = result.removesuffix("y") + "ies" if result.endswith("y") else result + "s"
+    kind: Any = list[returns] | None if many else returns | None  # type: ignore[valid-type]
+    what = "What was done" if many else f"The {result}"
+    namespace = {
+        "__annotations__": {result: kind, "user_errors": list[UserError]},
+        result: strawberry.field(
+            resolver=lambda root: root.result, description=f"{what}; null if there are `userErrors`."
+        ),
+        "user_errors": strawberry.field(description="What the person has to put right; empty if all went well."),
+    }
+    spelled = "".join(part.capitalize() for part in handler.split("_"))
+    return strawberry.type(
+        type(f"{spelled}Payload", (), namespace), description=f"The answer of `{to_camel_case(handler)}`."
+    )
+
+
+def publish(command: type[Command]) -> type[Command]:
+    """A command as an input of the contract; what is invalid in it is handed to the mutation, not raised."""
+    if "__strawberry_definition__" in vars(command):
+        return command
+    for nested in _nested(field.annotation for field in command.model_fields.values()):
+        publish(nested)
+    made = strawberry.pydantic.input(
+        command, name=f"{command.__name__}Input", description=inspect.cleandoc(command.__doc__ or "")
+    )
+    definition = made.__strawberry_definition__  # type: ignore[attr-defined]
+    for field in definition.fields:
+        info = command.model_fields[field.python_name]
+        annotation = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+        if _has_key(annotation):
+            field.type_annotation = StrawberryAnnotation(_with_ids(annotation), namespace={})
+    build = definition.from_input
+
+    def build_or_tell(model: type[BaseModel], value: Any, context: Any) -> Any:
+        try:
+            return build(model, value, context)
+        except InputValidationError as error:
+            return error
+
+    definition.from_input = build_or_tell
+    return made
+
+
+def _nested(annotations: Iterable[Any]) -> Iterable[type[Command]]:
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, Command):
+            yield annotation
+        else:
+            yield from _nested(get_args(annotation))
+
+
+def _has_key(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated and any(isinstance(item, GlobalKey) for item in annotation.__metadata__):
+        return True
+    return any(_has_key(part) for part in get_args(annotation))
+
+
+def _with_ids(annotation: Any) -> Any:
+    """The annotation with ``ID`` for every global key, and without Pydantic's constraints."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        is_key = any(isinstance(item, GlobalKey) for item in annotation.__metadata__)
+        return strawberry.ID if is_key else _with_ids(parts[0])
+    if origin is None:
+        return annotation
+    inner = tuple(_with_ids(part) for part in parts)
+    wrap: Any = {Maybe: Maybe, list: list}.get(origin, Union)
+    return wrap[inner] if wrap is Union else wrap[inner[0]]
