@@ -169,8 +169,9 @@ class Repository(Generic[R]):
 
     async def counts_of(self, keys: Sequence[UUID], column: str, given: Filter = EVERYTHING) -> Mapping[UUID, int]:
         """For each key, how many rows have it in ``column``."""
+        values = filters.parameters(given)
         statement = _build_counts(self.table, column, _ByShape(filters.shape(given), given))
-        counted = await self.connection.rows(statement, keys=list(keys), **filters.parameters(given))
+        counted = await self.connection.rows(statement, keys=list(keys), **values)
         return dict.fromkeys(keys, 0) | dict(counted)
 
     async def count(self, given: Filter = EVERYTHING) -> int:
