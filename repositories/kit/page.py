@@ -6,12 +6,11 @@ leafed through by page numbers, ``page`` skips rows instead.
 """
 
 import base64
-import binascii
 import datetime as dt
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -114,11 +113,8 @@ class Ordering:
                 base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             )
             if fingerprint == self.fingerprint(given) and len(values) == len(self.keys):
-                return [
-                    None if value is None else _parse(self.table.c[key.column].type, value)
-                    for key, value in zip(self.keys, values, strict=True)
-                ]
-        except (binascii.Error, orjson.JSONDecodeError, ValueError, TypeError, AttributeError, InvalidOperation):
+                return [_parse(self.table.c[key.column], value) for key, value in zip(self.keys, values, strict=True)]
+        except (ValueError, TypeError, AttributeError, ArithmeticError):
             message = "This is not a cursor of this list; take one from `pageInfo` or `edges`."
             raise ValidationError(message, path=(argument,)) from None
         message = "This cursor belongs to another filter or order; start again without it."
@@ -157,24 +153,33 @@ class Ordering:
         return sa.or_(after, column.is_(None)) if column.nullable and not nulls_first else after
 
 
-def _parse(kind: Any, value: Any) -> Any:
-    """A sort value from its JSON form, of exactly the column's type."""
+def _parse(column: sa.Column[Any], value: Any) -> Any:
+    """A sort value from its JSON form, of exactly the column's type and within what the database can compare with."""
+    kind = column.type
+    if value is None and column.nullable:
+        return None
     match kind:
         case types.Id():
             return UUID(value)
         case types.Timestamp():
             moment = dt.datetime.fromisoformat(value)
-            return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+            if moment.utcoffset() == dt.timedelta():
+                return moment
         case types.Day():
             return dt.date.fromisoformat(value)
         case types.Fixed():
-            return Decimal(value)
+            number = Decimal(value)
+            unit, limit = Decimal(1).scaleb(-kind.scale), Decimal(10) ** (kind.precision - kind.scale)
+            if number == number.quantize(unit) and abs(number) < limit:
+                return number
         case types.Choice():
             return kind.choices(value)
         case types.Flag() if isinstance(value, bool):
             return value
-        case sa.Integer() if isinstance(value, int) and abs(value) < 2**31:
-            return value
-        case sa.Text() if isinstance(value, str):
+        case sa.Integer() if type(value) is int:
+            bits = 63 if isinstance(kind, sa.BigInteger) else 31
+            if -(2**bits) <= value < 2**bits:
+                return value
+        case sa.Text() if isinstance(value, str) and "\0" not in value:
             return value
     raise ValueError(kind)

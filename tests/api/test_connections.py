@@ -109,7 +109,10 @@ async def test_a_page_is_fifty_rows_by_default(gateway: Gateway, ada: User) -> N
 
 
 _WRONG_PAGES: list[tuple[dict[str, Any], str, str]] = [
-    *[({"first": size}, f"`first` must be between 1 and 500, not {size}.", "first") for size in (0, -1, 501, 2**31 - 1)],
+    *[
+        ({"first": size}, f"`first` must be between 1 and 500, not {size}.", "first")
+        for size in (0, -1, 501, 2**31 - 1)
+    ],
     *[({"last": size}, f"`last` must be between 1 and 500, not {size}.", "last") for size in (0, 501)],
     ({"first": 1, "last": 1}, "Give `first` or `last`, not both.", "last"),
     ({"after": "a", "before": "b"}, "Give `after` or `before`, not both.", "before"),
@@ -141,7 +144,11 @@ async def test_a_cursor_belongs_to_its_list(gateway: Gateway, ada: User, bob: Us
     cursor = (await _page(client, first=1, order=order))["pageInfo"]["endCursor"]
     other = "This cursor belongs to another filter or order; start again without it."
     broken = "This is not a cursor of this list; take one from `pageInfo` or `edges`."
-    for arguments in ({}, {"order": order, "filter": {"search": "x"}}, {"order": [{"field": "TITLE", "direction": "DESC"}]}):
+    for arguments in (
+        {},
+        {"order": order, "filter": {"search": "x"}},
+        {"order": [{"field": "TITLE", "direction": "DESC"}]},
+    ):
         assert await _refused(client, after=cursor, **arguments) == ("VALIDATION_ERROR", other, ["after"])
         assert await _refused(client, last=1, before=cursor, **arguments) == ("VALIDATION_ERROR", other, ["before"])
     for text in ("", "x", cursor[:-3], cursor + "x", "W10", "bnVsbA", gid("Task", new_id()), "💥"):
@@ -243,7 +250,11 @@ async def test_ids_of_another_type_are_refused_where_they_cannot_be_meant(gatewa
     task = await make_task(gateway.database, ada)
     client = gateway.client(ada)
     message = "A filter names an id of Category where one of Task belongs."
-    assert await _refused(client, filter={"id": {"eq": gid("Category", category)}}) == ("VALIDATION_ERROR", message, ["filter"])
+    assert await _refused(client, filter={"id": {"eq": gid("Category", category)}}) == (
+        "VALIDATION_ERROR",
+        message,
+        ["filter"],
+    )
     message = "This is not an id; take one from the `id` field of an object."
     assert await _refused(client, filter={"id": {"in": ["x"]}}) == ("VALIDATION_ERROR", message, ["filter"])
     for document, what in (
@@ -259,7 +270,14 @@ async def test_ids_of_another_type_are_refused_where_they_cannot_be_meant(gatewa
 
 async def test_nodes_answer_each_id_in_its_place(gateway: Gateway, ada: User) -> None:
     task, category = await make_task(gateway.database, ada), await make_category(gateway.database, ada)
-    ids = [gid("Task", task), "nonsense", gid("Category", category), gid("User", ada), gid("Task", new_id()), gid("Task", task)]
+    ids = [
+        gid("Task", task),
+        "nonsense",
+        gid("Category", category),
+        gid("User", ada),
+        gid("Task", new_id()),
+        gid("Task", task),
+    ]
     document = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id databaseId ... on Task { title } } }"
     answer = await gateway.client(ada).ask(document, ids=ids)
     shown = {"__typename": "Task", "id": ids[0], "databaseId": str(task.id), "title": "Something"}

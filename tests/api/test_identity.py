@@ -171,10 +171,14 @@ async def test_the_zone_is_the_accounts_if_the_token_does_not_tell(gateway: Gate
     moment = dt.datetime(2026, 6, 15, 10, 30, tzinfo=dt.UTC)
     body = {"query": "query($z: String) { productivityTrends(period: WEEK, timeZone: $z) { date } }", "variables": {}}
     http = gateway.at(moment).http
-    assert (await http.post("/graphql", json=body, headers=header)).json()["data"]["productivityTrends"][-1] == {"date": "2026-06-15"}
+    assert (await http.post("/graphql", json=body, headers=header)).json()["data"]["productivityTrends"][-1] == {
+        "date": "2026-06-15"
+    }
     body["variables"] = {"z": zone}
     date = "2026-06-16" if zone == "Pacific/Kiritimati" else "2026-06-14"
-    assert (await http.post("/graphql", json=body, headers=header)).json()["data"]["productivityTrends"][-1] == {"date": date}
+    assert (await http.post("/graphql", json=body, headers=header)).json()["data"]["productivityTrends"][-1] == {
+        "date": date
+    }
 
 
 class _Clock(dt.datetime):
@@ -235,7 +239,12 @@ async def test_an_issued_token_carries_the_roles_of_the_account(ada: User, admin
     for user, roles in ((ada, {Role.USER}), (admin, {Role.USER, Role.ADMIN})):
         assert roles_of(user) == roles
         viewer = tokens.viewer(tokens.issue(user.replace(time_zone="Europe/Vienna"), HOUR))
-        assert (viewer.id, viewer.roles, viewer.time_zone, viewer.is_service) == (user.id, roles, "Europe/Vienna", False)
+        assert (viewer.id, viewer.roles, viewer.time_zone, viewer.is_service) == (
+            user.id,
+            roles,
+            "Europe/Vienna",
+            False,
+        )
         with pytest.raises(Unauthenticated):
             Tokens(SECRET, "another audience").viewer(tokens.issue(user, HOUR))
         with pytest.raises(Unauthenticated):
@@ -245,7 +254,9 @@ async def test_an_issued_token_carries_the_roles_of_the_account(ada: User, admin
 async def test_a_manager_role_in_a_token_is_a_user_too(gateway: Gateway, ada: User) -> None:
     made = token(sub=str(ada.id), app_metadata={"roles": ["partnership_manager", "content_editor"]})
     response = await gateway.http.post(
-        "/graphql", json={"query": "{ tasks { totalCount } userDashboardStats { totalCount } }"}, headers={"Authorization": f"Bearer {made}"}
+        "/graphql",
+        json={"query": "{ tasks { totalCount } userDashboardStats { totalCount } }"},
+        headers={"Authorization": f"Bearer {made}"},
     )
     assert isinstance(response, httpx.Response)
     assert response.json()["data"] == {"tasks": {"totalCount": 0}, "userDashboardStats": None}

@@ -39,7 +39,12 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (gid("Task", new_id()), "This is not the id of a Category."),
     ],
     "dueDate": [("1899-12-31T23:59:59Z", _DATE), ("2200-01-01T00:00:00Z", _DATE)],
-    "name": [("", _SHORT), (" ", _SHORT), ("x" * 101, "String should have at most 100 characters."), ("\0", _NOT_STORABLE)],
+    "name": [
+        ("", _SHORT),
+        (" ", _SHORT),
+        ("x" * 101, "String should have at most 100 characters."),
+        ("\0", _NOT_STORABLE),
+    ],
     "color": [("red", _COLOR), ("#12345", _COLOR), ("#12345g", _COLOR), ("#123456\n", _COLOR)],
     "version": [(0, "Input should be greater than or equal to 1.")],
     "id": [("nonsense", _NOT_AN_ID), (gid("User", new_id()), "This is not the id of a Task.")],
@@ -119,7 +124,10 @@ async def test_everything_that_is_wrong_is_told_at_once(gateway: Gateway, case: 
 
 async def test_a_batch_has_one_to_five_hundred_tasks(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
-    for mutation, item in (("createTasks", {"title": "x"}), ("updateTasks", {"id": gid("Task", new_id()), "version": 1})):
+    for mutation, item in (
+        ("createTasks", {"title": "x"}),
+        ("updateTasks", {"id": gid("Task", new_id()), "version": 1}),
+    ):
         for count, message in (
             (0, "List should have at least 1 item after validation, not 0."),
             (501, "List should have at most 500 items after validation, not 501."),
@@ -158,7 +166,11 @@ async def test_a_batch_is_refused_for_every_reason_it_has(gateway: Gateway, ada:
         {"id": gid("Task", old), "version": 2, "title": "changed"},
         {"id": gid("Task", other), "version": 1, "title": "changed"},
         {"id": gid("Task", new_id()), "version": 1, "categoryId": gid("Category", new_id())},
-        {"id": gid("Task", await make_task(gateway.database, ada)), "version": 1, "categoryId": gid("Category", category)},
+        {
+            "id": gid("Task", await make_task(gateway.database, ada)),
+            "version": 1,
+            "categoryId": gid("Category", category),
+        },
     ]
     before = await everything(gateway.database)
     payload = await client.do("updateTasks", "tasks { id }", tasks=changes)

@@ -30,7 +30,11 @@ _QUERIES = [
 _MUTATIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("updateTask", "id", {"version": 1, "title": "stolen"}),
     ("updateTask", "id", {"version": 7}),
-    *[(name, "id", given) for name in ("completeTask", "reopenTask", "deleteTask", "restoreTask") for given in ({}, {"version": 9})],
+    *[
+        (name, "id", given)
+        for name in ("completeTask", "reopenTask", "deleteTask", "restoreTask")
+        for given in ({}, {"version": 9})
+    ],
     ("updateCategory", "id", {"name": "stolen"}),
     ("deleteCategory", "id", {}),
     ("createTask", "categoryId", {"title": "x"}),
@@ -66,7 +70,9 @@ async def test_anothers_row_is_no_row(gateway: Gateway, ada: User, bob: User, ad
     for document, given in documents:
         for type_name, key in [("Task", rows[0].id), ("Task", rows[1].id), ("Category", rows[2].id), ("User", bob.id)]:
 
-            async def answer(row: UUID, document: str = document, given: Any = given, type_name: str = type_name) -> str:
+            async def answer(
+                row: UUID, document: str = document, given: Any = given, type_name: str = type_name
+            ) -> str:
                 wanted = gid(type_name, row)
                 if "$input" in document:
                     made = {name: value for name, value in given.items() if name != "key"} | {given["key"]: wanted}
@@ -113,7 +119,12 @@ async def test_lists_and_dashboards_show_ones_own(gateway: Gateway, ada: User, b
         "categories": {"totalCount": 0},
         "dueTasks": [],
         "taskAnalytics": [],
-        "lifeLockDashboard": {"totalTasks": 0, "completedTasks": 0, "categoryBreakdown": [], "productivityScore": "0.00"},
+        "lifeLockDashboard": {
+            "totalTasks": 0,
+            "completedTasks": 0,
+            "categoryBreakdown": [],
+            "productivityScore": "0.00",
+        },
     }
     data = await gateway.client(bob).data(document)
     assert data["tasks"] == {"totalCount": 1, "nodes": [{"title": "secret"}]}
@@ -146,12 +157,16 @@ async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> Non
     answer = await client.ask(document, t=gid("Task", task), c=gid("Category", category))
     assert answer.status == 200
     nobody = "Sign in first: send an Authorization header with a bearer token."
-    refused = {error["path"][0]: (error["message"], error["extensions"]) for error in answer.errors if len(error["path"]) == 1}
+    refused = {
+        error["path"][0]: (error["message"], error["extensions"]) for error in answer.errors if len(error["path"]) == 1
+    }
     fields = set(answer.data) - {"viewer", "nodes"}
     assert refused == dict.fromkeys(fields | {"nodes"}, (nobody, {"code": "UNAUTHENTICATED"}))
     assert answer.data == dict.fromkeys(answer.data)
     for name, key, given in _MUTATIONS:
-        made = given | {key: gid("Category" if "ategory" in name + key else "Task", category if "ategory" in name + key else task)}
+        made = given | {
+            key: gid("Category" if "ategory" in name + key else "Task", category if "ategory" in name + key else task)
+        }
         document = f"mutation($input: {name[0].upper()}{name[1:]}Input!) {{ {name}(input: $input) {{ userErrors {{ code }} }} }}"
         answer = await client.ask(document, input=made)
         assert answer.codes == ["UNAUTHENTICATED"], name

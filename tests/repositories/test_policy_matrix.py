@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from repositories.events import Events
 from repositories.identity import Users
@@ -139,10 +140,18 @@ SUBJECTS: dict[type[Table], Subject] = {
 }
 
 
-async def _attempt(database: Database, case: Case, viewer: Viewer, key: UUID, owner: UUID) -> str:
+def _prepared(sql: Any, *, is_bare: bool) -> Statement[Any]:
+    """A statement of the seam's; a bare one reaches the database as it is, without the seam's own conditions."""
+    if not is_bare:
+        return Statement(sql, scalar(object))
+    literal = sql.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+    return Statement(sa.text(str(literal)), scalar(object))
+
+
+async def _attempt(database: Database, case: Case, viewer: Viewer, key: UUID, owner: UUID, *, is_bare: bool) -> str:
     """What the viewer is answered."""
     subject, table = SUBJECTS[case.table], case.table.__table__
-    found = table.c[subject.key] == sa.bindparam("key", type_=table.c.id.type)
+    found = table.c[subject.key] == (key if is_bare else sa.bindparam("key", type_=table.c.id.type))
     value = table.c[subject.column]
     statements: dict[str, sa.Executable] = {
         "select": sa.select(value).where(found),
@@ -153,13 +162,13 @@ async def _attempt(database: Database, case: Case, viewer: Viewer, key: UUID, ow
     try:
         if case.operation == "select":
             async with reading(database, viewer) as snapshot:
-                rows = await snapshot.rows(Statement(statements["select"], scalar(object)), key=key)
+                rows = await snapshot.rows(_prepared(statements["select"], is_bare=is_bare), key=key)
             return "done" if rows else "unseen"
         async with database.transaction(viewer) as write:
             if case.operation == "insert":
                 await subject.insert(write, key, owner)
                 return "done"
-            rows = await write.rows(Statement(statements[case.operation], scalar(object)), key=key)
+            rows = await write.rows(_prepared(statements[case.operation], is_bare=is_bare), key=key)
             return "done" if rows else "unseen"
     except Forbidden:
         return "forbidden"
@@ -176,7 +185,7 @@ async def _values(database: Database, case: Case, key: UUID) -> list[Any]:
         return await snapshot.rows(Statement(statement, scalar(object)), key=key)
 
 
-async def _play(database: Database, case: Case) -> None:
+async def _play(database: Database, case: Case, *, is_bare: bool = False) -> None:
     me, someone = new_id(), new_id()
     owner = me if case.row == "own" else someone
     subject = SUBJECTS[case.table]
@@ -192,7 +201,7 @@ async def _play(database: Database, case: Case) -> None:
             await DashboardStats(write).refresh()
     assert await _values(database, case, key) == ([] if case.operation == "insert" else [subject.before])
 
-    assert await _attempt(database, case, _viewer(case.viewer, me), key, owner) == case.answer
+    assert await _attempt(database, case, _viewer(case.viewer, me), key, owner, is_bare=is_bare) == case.answer
 
     left = {
         ("insert", "done"): [subject.before],
@@ -209,6 +218,15 @@ async def _play(database: Database, case: Case) -> None:
 def test_the_matrix(lab: Lab, case: Case) -> None:
     """The answer is the one written above, and what was not done left the row as it was."""
     lab.run(_play(lab.database, case))
+
+
+@pytest.mark.parametrize(
+    "case", _cases(), ids=lambda case: "-".join((case.table.__name__, case.viewer, case.row, case.operation))
+)
+@pytest.mark.parametrize("lab", ["postgresql"], indirect=True)
+def test_the_database_gives_the_same_answers_alone(lab: Lab, case: Case) -> None:
+    """Row-level security does not lean on the conditions that the seam puts into statements."""
+    lab.run(_play(lab.database, case, is_bare=True))
 
 
 def test_the_matrix_covers_every_table_with_a_policy() -> None:

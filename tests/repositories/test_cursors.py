@@ -1,0 +1,180 @@
+"""Cursors that were not handed out for this list are refused, and never do anything else."""
+
+import base64
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repositories.events import Events
+from repositories.identity import Users
+from repositories.kit.database import Database
+from repositories.kit.errors import ValidationError
+from repositories.kit.filters import EVERYTHING, Direction, Filter, Nulls, Op, Order, Search, Where
+from repositories.kit.page import Page, PageRequest
+from repositories.kit.repository import Repository
+from repositories.kit.unit_of_work import open_unit
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import Analytics, TaskReopened, Tasks
+from tests.factories import make_tasks, make_user
+from tests.repositories.support import Lab, examples, reading
+
+BROKEN = "This is not a cursor of this list; take one from `pageInfo` or `edges`."
+OTHER = "This cursor belongs to another filter or order; start again without it."
+
+LISTS: list[tuple[type[Repository[Any]], list[str]]] = [
+    (Users, ["email_verified", "last_login", "role", "email"]),
+    (Tasks, ["title", "description", "status", "priority_level", "due_date", "category_id"]),
+    (Analytics, ["date", "productivity_score", "tasks_created"]),
+    (Events, ["sequence", "timestamp", "user_id"]),
+]
+
+
+def _encoded(*values: Any) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(values)).decode().rstrip("=")
+
+
+def _decoded(cursor: str) -> list[Any]:
+    made: list[Any] = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    return made
+
+
+async def _world(database: Database) -> None:
+    ada = await make_user(database)
+    tasks = await make_tasks(database, ada, 3)
+    async with open_unit(database, SERVICE, {}) as work:
+        await work.repository(Analytics).add(user_id=ada.id, date=dt.date(2024, 1, 1))
+        await work.repository(Analytics).add(user_id=ada.id, date=dt.date(2024, 1, 2))
+        for task in tasks:
+            work.record(TaskReopened(task.id, ada.id, None))
+
+
+_filled: set[int] = set()
+
+
+@pytest.fixture
+def filled(lab: Lab) -> Lab:
+    """The module's database with a few rows in every table."""
+    if id(lab) not in _filled:
+        _filled.add(id(lab))
+        lab.run(_world(lab.database))
+    return lab
+
+
+async def _page(lab: Lab, repository: type[Repository[Any]], request: PageRequest, order: list[Order]) -> Page[Any]:
+    async with reading(lab.database) as snapshot:
+        page: Page[Any] = await repository(snapshot).page(request, EVERYTHING, order)
+        return page
+
+
+def _refused(lab: Lab, repository: type[Repository[Any]], cursor: str, order: list[Order], message: str | None) -> None:
+    for argument, request in (("after", PageRequest(after=cursor)), ("before", PageRequest(before=cursor))):
+        with pytest.raises(ValidationError) as caught:
+            lab.run(_page(lab, repository, request, order))
+        assert caught.value.path == (argument,)
+        assert caught.value.message in ({message} if message else {BROKEN, OTHER})
+
+
+@examples(150)
+@given(cursor=st.text(max_size=40) | st.binary(max_size=40).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
+def test_noise(filled: Lab, cursor: str) -> None:
+    """No text whatsoever does anything but be refused."""
+    _refused(filled, Tasks, cursor, [Order("title")], None)
+
+
+NASTY: list[Any] = [
+    None, True, [], {}, "\0", "a\0b", "NaN", "sNaN", "Infinity", "1e999999999", "-1e-999999999", "0001-01-01", "9999-12-31",
+        "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2024-01-01", "2024-01-01T00:00:00",
+        "00000000-0000-0000-0000-000000000000", "{00000000000000000000000000000000}", "pending", 2**31, -(2**31), 2**63 - 1,
+        "2024-W01-1", "1_000", "٣", 0.5, 1e308,
+]  # fmt: skip
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=5)
+    | st.sampled_from(NASTY),
+    lambda parts: st.lists(parts, max_size=2) | st.dictionaries(st.text(max_size=3), parts, max_size=2),
+    max_leaves=3,
+)  # fmt: skip
+
+
+def _forge(
+    lab: Lab, repository: type[Repository[Any]], order: list[Order], forge: Callable[[list[Any]], list[Any]]
+) -> None:
+    page = lab.run(_page(lab, repository, PageRequest(first=1), order))
+    fingerprint, *values = _decoded(page.cursor(page.rows[0]))
+    forged = forge(values)
+    cursor = _encoded(fingerprint, *forged)
+    for argument, request in (("after", PageRequest(after=cursor)), ("before", PageRequest(before=cursor))):
+        try:
+            lab.run(_page(lab, repository, request, order))
+        except ValidationError as error:
+            assert (error.path, error.message) == ((argument,), BROKEN), forged
+        assert lab.database.pool_state().used == 0
+
+
+@pytest.mark.parametrize(("repository", "column"), [(r, column) for r, columns in LISTS for column in columns])
+def test_values_that_the_database_cannot_use(filled: Lab, repository: type[Repository[Any]], column: str) -> None:
+    """Too large, not a number, not a moment in UTC, not storable: refused before the database sees them."""
+    for nasty in NASTY:
+        _forge(filled, repository, [Order(column)], lambda values, nasty=nasty: [nasty, *values[1:]])
+
+
+@examples(150)
+@given(data=st.data())
+def test_forged_values(filled: Lab, data: st.DataObject) -> None:
+    """The right fingerprint with wrong values: a page of rows or a refusal that names the argument, nothing else."""
+    repository, columns = data.draw(st.sampled_from(LISTS))
+    column = data.draw(st.sampled_from(columns))
+    order = [Order(column, data.draw(st.sampled_from(Direction)), data.draw(st.sampled_from(Nulls)))]
+    _forge(filled, repository, order, lambda values: [data.draw(st.just(value) | json_values) for value in values])
+
+
+@pytest.mark.parametrize("extra", [-1, 1])
+def test_the_wrong_number_of_values(filled: Lab, extra: int) -> None:
+    """A cursor has exactly one value for each key."""
+    page = filled.run(_page(filled, Tasks, PageRequest(first=1), [Order("title")]))
+    values = _decoded(page.cursor(page.rows[0]))
+    _refused(filled, Tasks, _encoded(*(values[:-1] if extra < 0 else [*values, 1])), [Order("title")], OTHER)
+
+
+WHERE = Where("title", Op.CONTAINS, "Task")
+OTHERS: list[tuple[str, type[Repository[Any]], Filter, list[Order]]] = [
+    ("no filter", Tasks, EVERYTHING, [Order("title")]),
+    ("another value", Tasks, Where("title", Op.CONTAINS, "Tas"), [Order("title")]),
+    ("another operator", Tasks, Where("title", Op.PREFIX, "Task"), [Order("title")]),
+    ("a search", Tasks, Search(("title",), "Task"), [Order("title")]),
+    ("another direction", Tasks, WHERE, [Order("title", Direction.DESC)]),
+    ("other nulls", Tasks, WHERE, [Order("title", nulls=Nulls.FIRST)]),
+    ("another column", Tasks, WHERE, [Order("description")]),
+    ("another key more", Tasks, WHERE, [Order("title"), Order("status")]),
+    ("the default order", Tasks, WHERE, []),
+    ("another table", Users, EVERYTHING, [Order("email")]),
+]
+
+
+@pytest.mark.parametrize(("name", "repository", "one", "order"), OTHERS, ids=[other[0] for other in OTHERS])
+async def test_cursors_of_another_list(
+    database: Database, name: str, repository: type[Repository[Any]], one: Filter, order: list[Order]
+) -> None:
+    """A cursor goes with its filter and its order; under any other it is refused."""
+    del name
+    await make_tasks(database, await make_user(database), 2)
+    async with reading(database) as snapshot:
+        page = await Tasks(snapshot).page(PageRequest(first=1), WHERE, [Order("title")])
+        cursor = page.cursor(page.rows[0])
+        assert len((await Tasks(snapshot).page(PageRequest(after=cursor), WHERE, [Order("title")])).rows) == 1
+        with pytest.raises(ValidationError) as caught:
+            await repository(snapshot).page(PageRequest(after=cursor), one, order)
+    assert (caught.value.path, caught.value.message) == (("after",), OTHER)
+
+
+async def test_cursors_are_the_same_whenever_they_are_made(database: Database) -> None:
+    """Nothing of a process or a moment is in a cursor, so that any worker understands any other's."""
+    (task,) = await make_tasks(database, await make_user(database), 1)
+    async with reading(database) as snapshot:
+        pages = [await Tasks(snapshot).page(PageRequest(first=1), WHERE, [Order("title")]) for _ in range(2)]
+    cursors = {page.cursor(task) for page in pages}
+    assert [_decoded(cursor) for cursor in cursors] == [["3a04eef223cb", "Task 0", str(task.id)]]

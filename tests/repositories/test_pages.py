@@ -1,0 +1,210 @@
+"""Pages: leafing through a list in any way gives the list."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repositories.kit.database import Database, Read
+from repositories.kit.errors import ValidationError
+from repositories.kit.filters import Filter, Op, Order, Where
+from repositories.kit.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, Page, PageRequest
+from repositories.kit.repository import new_id
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import Tasks
+from repositories.tables.life_lock import Task
+from tests.factories import make_category, make_tasks, make_user, viewer_of
+from tests.repositories import models
+from tests.repositories.support import Lab, examples, reading
+
+Fetch = Callable[[PageRequest], Awaitable[Page[Task]]]
+
+
+async def _forwards(fetch: Fetch, size: int, wanted: list[Task]) -> None:
+    cursor, seen = None, 0
+    while True:
+        page = await fetch(PageRequest(first=size, after=cursor))
+        assert list(page.rows) == wanted[seen : seen + size]
+        seen += size
+        assert page.has_next == (seen < len(wanted))
+        assert page.has_previous == (cursor is not None)
+        if not page.has_next:
+            return
+        cursor = page.cursor(page.rows[-1])
+
+
+async def _backwards(fetch: Fetch, size: int, wanted: list[Task]) -> None:
+    cursor, left = None, len(wanted)
+    while True:
+        page = await fetch(PageRequest(last=size, before=cursor))
+        assert list(page.rows) == wanted[max(0, left - size) : left]
+        left -= size
+        assert page.has_previous == (left > 0)
+        assert page.has_next == (cursor is not None)
+        if not page.has_previous:
+            return
+        cursor = page.cursor(page.rows[0])
+
+
+async def _by_number(fetch: Fetch, size: int, wanted: list[Task]) -> None:
+    for number in range(1, len(wanted) // size + 3):
+        page = await fetch(PageRequest(first=size, page=number))
+        assert list(page.rows) == wanted[(number - 1) * size : number * size]
+        assert page.has_next == (number * size < len(wanted))
+        assert page.has_previous == (number > 1)
+
+
+async def _walk(database: Database, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int) -> None:
+    ada = await make_user(database)
+    async with database.transaction(SERVICE) as write:
+        tasks = await Tasks(write).add_many([row | {"id": new_id(), "user_id": ada.id} for row in rows])
+    wanted = models.ordered((task for task in tasks if models.holds(task, one)), order or Tasks.default_order)
+    async with reading(database, viewer_of(ada)) as snapshot:
+        repository = Tasks(snapshot)
+
+        async def fetch(request: PageRequest) -> Page[Task]:
+            return await repository.page(request, one, order)
+
+        for walk in (_forwards, _backwards, _by_number):
+            await walk(fetch, size, wanted)
+        assert await repository.find(one, order, limit=500) == wanted
+        assert await repository.first(one, order) == (wanted[0] if wanted else None)
+
+
+@examples(70)
+@given(
+    rows=st.lists(models.task_values(), max_size=14),
+    one=models.filters | st.just(Where("priority_level", Op.GTE, 1)),
+    order=models.orders,
+    size=st.integers(1, 6),
+)
+def test_leafing_gives_the_list(
+    lab: Lab, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+) -> None:
+    """Forwards, backwards and by number, whatever the filter, the order and the page size: a plain Python sort."""
+    lab.run(_walk(lab.database, rows, one, order, size))
+
+
+@examples(40)
+@given(rows=st.lists(models.task_values(), min_size=6, max_size=14), order=models.orders, size=st.integers(1, 4))
+def test_leafing_in_any_order(lab: Lab, rows: list[dict[str, Any]], order: list[Order], size: int) -> None:
+    """The same with no filter, so that the lists are long and full of equal keys and NULLs."""
+    lab.run(_walk(lab.database, rows, Where("priority_level", Op.GTE, 1), order, size))
+
+
+async def _walk_many(
+    database: Database, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+) -> None:
+    ada = await make_user(database)
+    keys: list[UUID] = [(await make_category(database, ada)).id for _ in range(3)]
+    async with database.transaction(SERVICE) as write:
+        tasks = await Tasks(write).add_many(
+            [
+                row | {"id": new_id(), "user_id": ada.id, "category_id": [*keys[:2], None][index % 3]}
+                for index, row in enumerate(rows)
+            ]
+        )
+    async with reading(database, viewer_of(ada)) as snapshot:
+        repository = Tasks(snapshot)
+        counts = await repository.counts_of(keys, "category_id", one)
+        for key in keys:
+            chosen = (task for task in tasks if task.category_id == key and models.holds(task, one))
+            wanted = models.ordered(chosen, order or Tasks.default_order)
+            assert counts[key] == len(wanted)
+
+            async def fetch(request: PageRequest, key: UUID = key) -> Page[Task]:
+                asked = [key] if request.after or request.before else keys
+                return (await repository.pages_of(asked, "category_id", request, one, order))[key]
+
+            for walk in (_forwards, _backwards, _by_number):
+                await walk(fetch, size, wanted)
+
+
+@examples(30)
+@given(
+    rows=st.lists(models.task_values(), max_size=14),
+    one=models.comparisons | st.just(Where("priority_level", Op.GTE, 1)),
+    order=models.orders,
+    size=st.integers(1, 4),
+)
+def test_leafing_in_many_lists_at_once(
+    lab: Lab, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+) -> None:
+    """A page for each of several keys is the page that each would have alone, an empty one included."""
+    lab.run(_walk_many(lab.database, rows, one, order, size))
+
+
+async def test_a_page_is_one_statement(database: Database, statements: list[str]) -> None:
+    """Whatever its size, and for however many keys; 50 rows unless told otherwise, 500 at most."""
+    ada = await make_user(database)
+    category = await make_category(database, ada)
+    await make_tasks(database, ada, 510, category_id=category.id)
+    async with reading(database, viewer_of(ada)) as snapshot:
+        repository = Tasks(snapshot)
+        assert await repository.exists(category.id) is False
+        statements.clear()
+        assert len((await repository.page(PageRequest())).rows) == DEFAULT_SIZE == 50
+        assert len((await repository.page(PageRequest(last=MAX_SIZE))).rows) == 500
+        assert len((await repository.page(PageRequest(page=2, first=MAX_SIZE))).rows) == 10
+        assert len(statements) == 3
+        pages = await repository.pages_of([category.id, new_id()], "category_id", PageRequest(first=7))
+        assert [len(page.rows) for page in pages.values()] == [7, 0]
+        assert len(statements) == 4
+
+
+async def test_pages_stay_right_while_rows_come_and_go(database: Database) -> None:
+    """A cursor is a place: rows added or removed before it neither repeat nor hide others."""
+    ada = await make_user(database)
+    tasks = await make_tasks(database, ada, 6)
+    order = [Order("title")]
+
+    async def next_titles(connection: Read, cursor: str | None) -> tuple[list[str], str]:
+        page = await Tasks(connection).page(PageRequest(first=2, after=cursor), order=order)
+        return [task.title for task in page.rows], page.cursor(page.rows[-1])
+
+    async with reading(database) as snapshot:
+        titles, cursor = await next_titles(snapshot, None)
+    assert titles == ["Task 0", "Task 1"]
+    async with database.transaction(SERVICE) as write:
+        await Tasks(write).purge(tasks[1].id)
+        await Tasks(write).purge(tasks[2].id)
+        await Tasks(write).add(user_id=ada.id, title="Task 0.5")
+    async with reading(database) as snapshot:
+        titles, _ = await next_titles(snapshot, cursor)
+    assert titles == ["Task 3", "Task 4"]
+
+
+BAD_REQUESTS: list[tuple[dict[str, Any], str, str]] = [
+    ({"first": 0}, "first", "`first` must be between 1 and 500, not 0."),
+    ({"first": -1}, "first", "`first` must be between 1 and 500, not -1."),
+    ({"first": 501}, "first", "`first` must be between 1 and 500, not 501."),
+    ({"last": 0}, "last", "`last` must be between 1 and 500, not 0."),
+    ({"last": 501}, "last", "`last` must be between 1 and 500, not 501."),
+    ({"first": 1, "last": 1}, "last", "Give `first` or `last`, not both."),
+    ({"after": "a", "before": "b"}, "before", "Give `after` or `before`, not both."),
+    ({"last": 1, "after": "a"}, "before", "`first` goes with `after`, `last` goes with `before`."),
+    ({"first": 1, "before": "a"}, "before", "`first` goes with `after`, `last` goes with `before`."),
+    ({"page": 0}, "page", "`page` must be between 1 and 10000, not 0."),
+    ({"page": MAX_PAGE + 1}, "page", "`page` must be between 1 and 10000, not 10001."),
+    ({"page": 1, "after": "a"}, "page", "`page` goes with `first` only."),
+    ({"page": 1, "before": "a"}, "page", "`page` goes with `first` only."),
+    ({"page": 1, "last": 1}, "page", "`page` goes with `first` only."),
+]
+
+
+@pytest.mark.parametrize(("arguments", "path", "message"), BAD_REQUESTS, ids=[repr(bad[0]) for bad in BAD_REQUESTS])
+def test_requests_that_make_no_sense(arguments: dict[str, Any], path: str, message: str) -> None:
+    """Sizes out of range and arguments that contradict each other are refused with the argument's name."""
+    with pytest.raises(ValidationError) as caught:
+        PageRequest(**arguments)
+    assert (caught.value.path, caught.value.message) == ((path,), message)
+
+
+@pytest.mark.parametrize("size", [1, MAX_SIZE])
+def test_requests_at_the_limits(size: int) -> None:
+    """The limits themselves are allowed."""
+    assert PageRequest(first=size).size == PageRequest(last=size).size == size
+    assert PageRequest(first=size, page=MAX_PAGE).offset == size * (MAX_PAGE - 1)
