@@ -1,0 +1,51 @@
+"""Writes the demo data: all of it in one transaction, so that it is there as a whole or not at all."""
+
+import datetime as dt
+from collections.abc import Callable
+
+from repositories.demo.people import PLAIN_USERS, people
+from repositories.demo.tasks import PAST_DAYS, Rows, plan_of
+from repositories.identity import Users
+from repositories.kit import calendar
+from repositories.kit.database import Database
+from repositories.kit.repository import LOAD_BATCH, now
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import Analytics, Categories, DashboardStats, Tasks
+
+TASKS_PER_USER = 300
+_HISTORY = PAST_DAYS + 15
+"""How many days back the oldest task was made, at most."""
+
+
+async def load_demo(
+    database: Database,
+    *,
+    users: int = PLAIN_USERS,
+    tasks: int = TASKS_PER_USER,
+    day: dt.date | None = None,
+    done: Callable[[int], None] = lambda count: None,
+) -> int:
+    """Loads ``users`` plain users and an admin with ``tasks`` tasks each, and says how many tasks that made.
+
+    A database that has users already is left alone: 0. ``done`` is told the number of tasks written since the last call.
+    """
+    today = day or now().date()
+    async with database.transaction(SERVICE) as write:
+        if await Users(write).are_there_any():
+            return 0
+        everybody = list(people(users))
+        await Users(write).add_missing(everybody)
+        waiting: tuple[Rows, Rows] = ([], [])
+        for index, person in enumerate(everybody, 1):
+            for rows, more in zip(waiting, plan_of(person["email"], person["id"], tasks, today), strict=True):
+                rows += more
+            if len(waiting[1]) >= LOAD_BATCH or index == len(everybody):
+                await Categories(write).add_missing(waiting[0])
+                await Tasks(write).add_missing(waiting[1])
+                done(len(waiting[1]))
+                waiting = ([], [])
+        for person in everybody:
+            days = calendar.days(today, _HISTORY, calendar.time_zone(person["time_zone"]))
+            await Analytics(write).recompute(person["id"], days)
+        await DashboardStats(write).refresh()
+    return len(everybody) * tasks
