@@ -23,11 +23,11 @@ async def load_demo(
     users: int = PLAIN_USERS,
     tasks: int = TASKS_PER_USER,
     day: dt.date | None = None,
-    done: Callable[[int], None] = lambda count: None,
+    done: Callable[[int], None] = lambda _count: None,
 ) -> int:
     """Loads ``users`` plain users and an admin with ``tasks`` tasks each, and says how many tasks that made.
 
-    A database that has users already is left alone: 0. ``done`` is told the number of tasks written since the last call.
+    A database that has users already is left alone: 0. ``done`` is told how many tasks were written since its last call.
     """
     today = day or now().date()
     async with database.transaction(SERVICE) as write:
@@ -35,15 +35,15 @@ async def load_demo(
             return 0
         everybody = list(people(users))
         await Users(write).add_missing(everybody)
-        waiting: tuple[Rows, Rows] = ([], [])
-        for index, person in enumerate(everybody, 1):
-            for rows, more in zip(waiting, plan_of(person["email"], person["id"], tasks, today), strict=True):
-                rows += more
-            if len(waiting[1]) >= LOAD_BATCH or index == len(everybody):
-                await Categories(write).add_missing(waiting[0])
-                await Tasks(write).add_missing(waiting[1])
-                done(len(waiting[1]))
-                waiting = ([], [])
+        waiting: Rows = []
+        for person in everybody:
+            categories, more = plan_of(person["email"], person["id"], tasks, today)
+            await Categories(write).add_missing(categories)
+            waiting += more
+            if len(waiting) >= LOAD_BATCH or person is everybody[-1]:
+                await Tasks(write).add_missing(waiting)
+                done(len(waiting))
+                waiting = []
         for person in everybody:
             days = calendar.days(today, _HISTORY, calendar.time_zone(person["time_zone"]))
             await Analytics(write).recompute(person["id"], days)
