@@ -10,13 +10,17 @@ from pathlib import Path
 _NAMED = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
 
 
-def newest() -> str:
-    """The revision that no other names as the one below it."""
-    revisions: set[str] = set()
-    below: set[str] = set()
+def revisions() -> dict[str, str | None]:
+    """Every revision with the one below it."""
+    found = {}
     for path in (Path(__file__).parent / "versions").glob("*.py"):
         named = dict(_NAMED.findall(path.read_text(encoding="utf-8")))
-        revisions.add(named["revision"])
-        below.add(named.get("down_revision", ""))
-    (head,) = revisions - below
+        found[named["revision"]] = named.get("down_revision")
+    return found
+
+
+def newest() -> str:
+    """The revision that is below no other."""
+    found = revisions()
+    (head,) = set(found) - set(found.values())
     return head

@@ -80,7 +80,8 @@ async def unguarded_tables(url: str, *, timeout: float) -> list[str]:  # noqa: A
     """The tables on which row-level security is not both on and forced."""
     async with _connection(url, timeout) as connection:
         found = await connection.fetch(
-            "SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "SELECT n.nspname || '.' || c.relname AS name "
+            "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE c.relkind = 'r' AND c.relrowsecurity AND c.relforcerowsecurity"
         )
     guarded = {row["name"] for row in found}

@@ -24,15 +24,15 @@ async def load_demo(
     tasks: int = TASKS_PER_USER,
     day: dt.date | None = None,
     done: Callable[[int], None] = lambda _count: None,
-) -> int:
+) -> int | None:
     """Loads ``users`` plain users and an admin with ``tasks`` tasks each, and says how many tasks that made.
 
-    A database that has users already is left alone: 0. ``done`` is told how many tasks were written since its last call.
+    A database that has users already is left alone: None. ``done`` is told how many more tasks were written.
     """
     today = day or now().date()
     async with database.transaction(SERVICE) as write:
         if await Users(write).are_there_any():
-            return 0
+            return None
         everybody = list(people(users))
         await Users(write).add_missing(everybody)
         waiting: Rows = []
