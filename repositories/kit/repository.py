@@ -206,7 +206,7 @@ class Repository(Generic[R]):
         return [made[row["id"]] for row in complete]
 
     async def add_missing(self, rows: Sequence[Mapping[str, Any]]) -> set[UUID]:
-        """Those of the rows whose ids are not there yet, for imports and bulk loads; says which ones were new.
+        """Those of the rows that nothing unique forbids, for imports and bulk loads; says which ones were new.
 
         One statement for every 1000; the rows are not handed back, which is what makes it fast.
         """
@@ -355,7 +355,7 @@ def _insert_missing(table: sa.Table, engine: Engine) -> sa.Executable:
         insert.from_select(
             [made.name for made in columns], sa.select(*(source.c[made.name] for made in columns)).where(sa.true())
         )
-        .on_conflict_do_nothing(index_elements=["id"])
+        .on_conflict_do_nothing()
         .returning(table.c.id)
     )
 
