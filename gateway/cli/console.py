@@ -69,6 +69,8 @@ def _known(error: Exception) -> str:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "siso"
         return f"{error.format_message()} See `{path} --help`."
+    if isinstance(error, ImportError):
+        return f"A part of the gateway is missing ({error}). Install it anew: `make run` does."
     from gateway.settings import SettingsError
     from repositories.kit.errors import Forbidden, ServiceUnavailable
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from gateway.cli.console import CommandError, note
 from gateway.settings import Settings
@@ -22,7 +22,8 @@ def place(settings: Settings, url: str | None = None) -> str:
     if url is None:
         return f"SQLite file {settings.database_path}"
     parts = urlsplit(url)
-    return f"PostgreSQL at {parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+    host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
+    return f"PostgreSQL at {host}:{parts.port or 5432}{parts.path}"
 
 
 async def revision(settings: Settings, url: str | None = None) -> str | None:
