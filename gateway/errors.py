@@ -23,6 +23,7 @@ def present(errors: Sequence[GraphQLError]) -> list[dict[str, Any]]:
 
 def _present(error: GraphQLError) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
+    formatted["message"] = error.message.encode("utf-8", "backslashreplace").decode()
     cause = _cause(error)
     if isinstance(cause, GatewayError):
         formatted["message"] = cause.message

@@ -290,6 +290,13 @@ class LifeLockQueries:
     )
 
 
+@strawberry.type(description="The answer of `refreshUserDashboardStats`.")
+class RefreshUserDashboardStatsPayload:
+    """There is nothing in it that a person could get wrong, so there are no userErrors."""
+
+    refreshed_at: dt.datetime = strawberry.field(description="When the totals were counted.")
+
+
 _WRITE = Permission.TASK_WRITE
 
 
@@ -308,3 +315,8 @@ class LifeLockMutations:
     create_category = mutation(commands.create_category, returns=Category, requires=_WRITE)
     update_category = mutation(commands.update_category, returns=Category, requires=_WRITE)
     delete_category = mutation(commands.delete_category, returns=Category, requires=_WRITE)
+    refresh_user_dashboard_stats: RefreshUserDashboardStatsPayload = query(
+        queries.refresh_statistics,
+        "Counts `userDashboardStats` anew. For admins.",
+        requires=Permission.STATISTICS_REFRESH,
+    )

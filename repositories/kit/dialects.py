@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg, PGIdentifierPreparer_asyncpg
-
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteIdentifierPreparer
 
@@ -41,7 +40,7 @@ class _PolicyCompiler(_Compiler):
         condition = None if kw.get("iscrud") else self._condition(table)
         alias = text.removeprefix(bare)
         if condition is not None:
-            source = f"(SELECT * FROM {source} WHERE {self.process(condition)})"  # noqa: S608 (names of ours)
+            source = f"(SELECT * FROM {source} WHERE {self.process(condition)})"  # noqa: S608 (all of it is ours)
             alias = alias or f" AS {bare}"
         return source if enclosing is not None and enclosing.element is table else source + alias
 

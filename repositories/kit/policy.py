@@ -129,5 +129,5 @@ def row_level_security(declared: Policy) -> list[str]:
 
 
 def _text(rule: Rule) -> str:
-    return str(rule.condition(None).compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}))
-    type: ignore[no - untyped - call]
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return str(rule.condition(None).compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

@@ -1,13 +1,14 @@
 """What can be done with tasks and categories."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
-from repositories.kit.errors import NotFound, Refusal, Refusals, StaleVersion, ValidationError
+from repositories.kit.errors import Conflict, NotFound, Refusal, Refusals, StaleVersion, ValidationError
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.life_lock import (
     Categories,
@@ -150,7 +151,8 @@ class DeleteCategory(Command):
 async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
     """Makes a task of the viewer's."""
     await _check_categories(work, [command.category_id], [("category_id",)])
-    task = await work.repository(Tasks).add(**_new_task(work, command))
+    with _taken_id_at("database_id"):
+        task = await work.repository(Tasks).add(**_new_task(work, command))
     _record_created(work, task)
     return task
 
@@ -160,10 +162,22 @@ async def create_tasks(work: UnitOfWork, command: CreateTasks) -> list[Task]:
     wanted = [item.category_id for item in command.tasks]
     await _check_categories(work, wanted, [("tasks", index, "category_id") for index in range(len(wanted))])
     _refuse_twins([item.database_id for item in command.tasks], "database_id")
-    made = await work.repository(Tasks).add_many([_new_task(work, item) for item in command.tasks])
+    with _taken_id_at("tasks"):
+        made = await work.repository(Tasks).add_many([_new_task(work, item) for item in command.tasks])
     for task in made:
         _record_created(work, task)
     return made
+
+
+@contextmanager
+def _taken_id_at(place: str) -> Iterator[None]:
+    """Names the place in the input of an id that is taken; which of a batch it was, the database does not tell."""
+    try:
+        yield
+    except Conflict as error:
+        if error.path == ("id",):
+            error.path = (place,)
+        raise
 
 
 def _new_task(work: UnitOfWork, command: CreateTask) -> dict[str, Any]:
@@ -314,9 +328,10 @@ def _refuse_twins(keys: Sequence[UUID | None], field: str) -> None:
 
 async def create_category(work: UnitOfWork, command: CreateCategory) -> Category:
     """Makes a category of the viewer's."""
-    category = await work.repository(Categories).add(
-        id=command.database_id, user_id=work.viewer_id, name=command.name, color=command.color
-    )
+    with _taken_id_at("database_id"):
+        category = await work.repository(Categories).add(
+            id=command.database_id, user_id=work.viewer_id, name=command.name, color=command.color
+        )
     work.record(CategoryCreated(category.id, category.user_id))
     return category
 

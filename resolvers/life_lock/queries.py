@@ -12,6 +12,7 @@ from repositories.kit.calendar import LocalDay, date_of, days
 from repositories.kit.errors import ValidationError
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import PageRequest
+from repositories.kit.viewer import SERVICE
 from repositories.life_lock import (
     Analytics,
     Categories,
@@ -93,6 +94,21 @@ async def events_of_task(context: Context, id: UUID, first: int) -> list[DomainE
 async def statistics(context: Context, request: PageRequest) -> Connection[UserDashboardStats]:
     """Totals of every user, most recently active first."""
     return await listing(context, DashboardStats, request)
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """Since when statistics are what they are."""
+
+    refreshed_at: dt.datetime
+
+
+async def refresh_statistics(context: Context) -> Refreshed:
+    """Counts every user's totals anew, as the service: no viewer owns what is about everybody."""
+    await context.forget()
+    async with context.database.transaction(SERVICE) as write:
+        await DashboardStats(write).refresh()
+    return Refreshed(context.now)
 
 
 @dataclass(frozen=True, slots=True)

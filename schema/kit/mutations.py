@@ -83,10 +83,16 @@ def user_errors(refusal: Refusal) -> list[UserError]:
     ]
 
 
+_OF_NULL = frozenset({"string_type", "int_type", "enum"})
+"""What Pydantic makes of null; no other value of a wrong type gets past GraphQL."""
+
+
 def _input_errors(error: InputValidationError) -> list[UserError]:
     return [
         UserError(
-            code=UserErrorCode.VALIDATION_ERROR, message=detail.message.rstrip(".") + ".", field=detail.location[1:]
+            code=UserErrorCode.VALIDATION_ERROR,
+            message="This must not be null." if detail.type in _OF_NULL else detail.message.rstrip(".") + ".",
+            field=detail.location[1:],
         )
         for detail in error.errors
     ]

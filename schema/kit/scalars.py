@@ -12,13 +12,12 @@ from strawberry.types.scalar import ScalarDefinition
 
 def _date_time(value: object) -> dt.datetime:
     try:
-        moment = dt.datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        message = "A DateTime is a text such as 2026-06-15T12:00:00Z, with its offset."
-        raise GraphQLError(message)
-    return moment
+        if isinstance(value, str) and (moment := dt.datetime.fromisoformat(value)).tzinfo is not None:
+            return moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        pass
+    message = "A DateTime is a text such as 2026-06-15T12:00:00Z, with its offset."
+    raise GraphQLError(message)
 
 
 def _date(value: object) -> dt.date:

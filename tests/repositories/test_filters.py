@@ -47,7 +47,8 @@ def test_filters_find_what_plain_python_finds(lab: Lab, rows: list[dict[str, Any
 
 @examples(60)
 @given(
-    rows=st.lists(models.task_values(), min_size=5, max_size=12), wanted=st.lists(models.comparisons, min_size=6, max_size=6)
+    rows=st.lists(models.task_values(), min_size=5, max_size=12),
+    wanted=st.lists(models.comparisons, min_size=6, max_size=6),
 )
 def test_single_comparisons(lab: Lab, rows: list[dict[str, Any]], wanted: list[Filter]) -> None:
     """One operator on one column at a time, and its negation, which includes what a NULL leaves open."""
@@ -86,7 +87,9 @@ async def _every_operator(database: Database, repository: type[Repository[Any]],
             if repository is Users:
                 rows.append(await Users(write).change(user, **{column: value}))
             else:
-                rows.append(await repository(write).add(**{"user_id": user.id, "date": dt.date(2000, 1, 1), column: value}))
+                rows.append(
+                    await repository(write).add(**{"user_id": user.id, "date": dt.date(2000, 1, 1), column: value})
+                )
         values = [getattr(row, column) for row in rows]
         for op in (Op.EQ, Op.NE, Op.IN, Op.NOT_IN, Op.GT, Op.GTE, Op.LT, Op.LTE, Op.IS_NULL):
             given_value: Any = {Op.IN: [high], Op.NOT_IN: [high], Op.IS_NULL: low is None}.get(op, high)
@@ -163,7 +166,9 @@ def _conditions(count: int, one: Filter) -> Filter:
     return Every((one,) * count)
 
 
-@pytest.mark.parametrize("one", [Where("title", Op.EQ, "x"), Where("due_date", Op.IS_NULL, True), Search(("title",), "x")])
+@pytest.mark.parametrize(
+    "one", [Where("title", Op.EQ, "x"), Where("due_date", Op.IS_NULL, True), Search(("title",), "x")]
+)
 @pytest.mark.parametrize("count", [101, 102, 5000])
 async def test_too_many_conditions(database: Database, statements: list[str], one: Filter, count: int) -> None:
     """More than 100 are refused before the database is asked; 100 are answered."""

@@ -1,0 +1,159 @@
+"""A small GraphQL client for tests, and the gateway on a real socket."""
+
+import asyncio
+import datetime as dt
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from gateway.app import create_app
+from gateway.http import GraphQLEndpoint
+from gateway.identity import Tokens
+from gateway.settings import Settings
+from repositories.kit.database import Database
+from repositories.tables.identity import User
+from resolvers.kit.context import Context
+from resolvers.kit.ids import global_id
+from resolvers.reactions import REACTIONS
+from schema import schema
+
+SECRET = "the tests sign their tokens with this"  # noqa: S105 (signs nothing but tests' tokens)
+AUDIENCE = "siso-gateway"
+HOUR = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    body: dict[str, Any]
+
+    @property
+    def data(self) -> Any:
+        """The data, None when the whole operation failed."""
+        return self.body.get("data")
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """The errors, an empty list without any."""
+        found: list[dict[str, Any]] = self.body.get("errors", [])
+        return found
+
+    @property
+    def codes(self) -> list[str]:
+        """The codes of the errors."""
+        return [error["extensions"]["code"] for error in self.errors]
+
+
+class Client:
+    """Sends operations as one user, or as nobody."""
+
+    def __init__(self, http: httpx.AsyncClient, token: str | None) -> None:
+        self.http = http
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def ask(self, document: str, **variables: Any) -> Answer:
+        """The answer, whatever it is."""
+        body = {"query": document, "variables": variables}
+        response = await self.http.post("/graphql", json=body, headers=self.headers)
+        return Answer(response.status_code, response.json())
+
+    async def data(self, document: str, **variables: Any) -> Any:
+        """The data of an operation that has no error."""
+        answer = await self.ask(document, **variables)
+        assert (answer.status, answer.errors) == (200, []), answer.body
+        return answer.data
+
+    async def do(self, mutation: str, selection: str, **given: Any) -> Any:
+        """The payload of one mutation field: ``do("createTask", "task {id}", title="x")``."""
+        name = mutation[0].upper() + mutation[1:]
+        document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ {selection} {USER_ERRORS} }} }}"
+        return (await self.data(document, input=given))[mutation]
+
+
+USER_ERRORS = "userErrors { code message field current { id ... on Task { title version } } }"
+
+
+def stale(key: UUID | str, title: str, version: int, path: list[str]) -> dict[str, Any]:
+    """The refusal of a change that saw an older version than ``version``."""
+    return {
+        "code": "STALE_VERSION",
+        "message": f"This was changed in the meantime; it is now at version {version}. "
+        "Look at the current state and try again.",
+        "field": path,
+        "current": {"id": str(key), "title": title, "version": version},
+    }
+
+
+def user_error(code: str, message: str, *path: str) -> dict[str, Any]:
+    """A refusal without a current row."""
+    return {"code": code, "message": message, "field": list(path), "current": None}
+
+
+class _ClockedEndpoint(GraphQLEndpoint):
+    """The endpoint at another time."""
+
+    clock: Callable[[], dt.datetime]
+    database: Database
+
+    async def get_context(self, request: Any, response: Any) -> Context:
+        """As ever, at that time."""
+        return Context(self.database, request.scope["viewer"], REACTIONS, at=self.clock)
+
+
+class Gateway:
+    """The application over a database, and clients of it."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], dt.datetime] | None = None) -> None:
+        self.database = database
+        self.tokens = Tokens(SECRET, AUDIENCE)
+        if clock is None:
+            self.app = create_app(Settings(), database, self.tokens)
+        else:
+            endpoint = _ClockedEndpoint(schema, database, self.tokens, graphiql=False)
+            endpoint.clock, endpoint.database = clock, database
+            self.app = Starlette(routes=[Route("/graphql", endpoint)])
+        transport = httpx.ASGITransport(self.app)
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
+
+    def client(self, user: User | None = None) -> Client:
+        """A client signed in as ``user``, or anonymous."""
+        return Client(self.http, self.tokens.issue(user, HOUR) if user else None)
+
+    def at(self, moment: dt.datetime) -> "Gateway":
+        """The same gateway at a moment of the test's choice."""
+        return Gateway(self.database, clock=lambda: moment)
+
+
+@asynccontextmanager
+async def served(app: Starlette) -> AsyncIterator[str]:
+    """The application on a free port; the socket listens before the server runs, so nobody has to wait for it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(256)
+        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=10)
+        server = uvicorn.Server(config)
+        running = asyncio.ensure_future(server.serve(sockets=[listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await running
+
+
+def gid(type_name: str, row: Any) -> str:
+    """The global id of a row, or of a key."""
+    return global_id(type_name, row if isinstance(row, UUID) else row.id)
+
+
+ROOT = Path(__file__).parents[2]

@@ -1,0 +1,37 @@
+"""Fixtures: the gateway over each engine, two ordinary users and an admin."""
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from repositories.kit.database import Database
+from repositories.tables.identity import User, UserRole
+from tests.api.client import Gateway
+from tests.factories import make_user
+
+
+@pytest_asyncio.fixture
+async def gateway(database: Database) -> AsyncIterator[Gateway]:
+    """The application; whatever a test did, every connection is given back at its end."""
+    made = Gateway(database)
+    yield made
+    await made.http.aclose()
+    assert database.pool_state().used == 0
+
+
+@pytest_asyncio.fixture
+async def ada(database: Database) -> User:
+    """An ordinary user."""
+    return await make_user(database, email="ada@example.com", first_name="Ada", last_name="Byron")
+
+
+@pytest_asyncio.fixture
+async def bob(database: Database) -> User:
+    """Another one."""
+    return await make_user(database, email="bob@example.com", first_name="Bob", last_name="Ross")
+
+
+@pytest_asyncio.fixture
+async def admin(database: Database) -> User:
+    """An administrator."""
+    return await make_user(database, email="admin@example.com", role=UserRole.ADMIN)

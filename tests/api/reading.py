@@ -1,0 +1,49 @@
+"""What is in the database, read by the service, whatever a viewer may see."""
+
+from typing import Any
+
+from repositories.events import Events
+from repositories.kit.database import Database
+from repositories.kit.filters import Order
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import Analytics, Categories, Tasks
+from repositories.tables.events import DomainEvent
+from repositories.tables.life_lock import Task
+
+
+async def stored_task(database: Database, task: Task) -> Task:
+    """The task as it is now, deleted or not."""
+    async with database.transaction(SERVICE) as write:
+        tasks = Tasks(write)
+        found = await tasks.by_id([task.id])
+        return found[task.id] if task.id in found else await tasks.deleted(task.id)
+
+
+async def everything(database: Database) -> Any:
+    """Every task, category, day and event: two of these are equal when nothing was changed in between."""
+    snapshot = database.snapshot(SERVICE)
+    try:
+        by_id = [Order("id")]
+        return [
+            await repository(snapshot).find(order=by_id, limit=10_000)
+            for repository in (Tasks, Categories, Analytics, Events)
+        ]
+    finally:
+        await snapshot.close()
+
+
+async def events(database: Database) -> list[DomainEvent]:
+    """Every event, oldest first."""
+    snapshot = database.snapshot(SERVICE)
+    try:
+        return await Events(snapshot).find(order=[Order("sequence")], limit=10_000)
+    finally:
+        await snapshot.close()
+
+
+async def told(database: Database) -> list[tuple[Any, ...]]:
+    """Every event, oldest first: type, aggregate type, aggregate, actor and data."""
+    return [
+        (event.event_type, event.aggregate_type, event.aggregate_id, event.user_id, event.event_data)
+        for event in await events(database)
+    ]

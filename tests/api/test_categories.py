@@ -1,0 +1,101 @@
+"""What can be done with categories."""
+
+from uuid import UUID
+
+from repositories.tables.identity import User
+from tests.api.client import Gateway, gid, user_error
+from tests.api.reading import everything, stored_task, told
+from tests.factories import make_category, make_task, make_tasks
+
+CATEGORY = "category { id databaseId name color tasks { totalCount } }"
+
+
+async def test_a_category_is_created(gateway: Gateway, ada: User) -> None:
+    client = gateway.client(ada)
+    key = UUID("0195c3a4-7b1e-7c55-9d1a-2f6b1c0a9e22")
+    payload = await client.do("createCategory", CATEGORY, name=" Home ", color="#aBcDeF", databaseId=str(key))
+    shown = {"id": gid("Category", key), "databaseId": str(key), "name": "Home", "color": "#aBcDeF"}
+    assert payload == {"category": {**shown, "tasks": {"totalCount": 0}}, "userErrors": []}
+    payload = await client.do("createCategory", CATEGORY, name="Work")
+    assert payload["category"]["color"] == "#3B82F6"
+    assert [event[:2] + event[3:] for event in await told(gateway.database)] == [
+        ("CategoryCreated", "category", ada.id, {"owner_id": str(ada.id)})
+    ] * 2
+
+
+async def test_a_name_is_unique_for_each_person(gateway: Gateway, ada: User, bob: User) -> None:
+    home, work = await make_category(gateway.database, ada, name="Home"), await make_category(gateway.database, ada)
+    await make_category(gateway.database, bob, name="Garden")
+    before = await everything(gateway.database)
+    client = gateway.client(ada)
+    taken = [user_error("CONFLICT", "You already have a category of this name.", "name")]
+    assert await client.do("createCategory", CATEGORY, name="Home") == {"category": None, "userErrors": taken}
+    payload = await client.do("updateCategory", CATEGORY, id=gid("Category", work), name="Home")
+    assert payload == {"category": None, "userErrors": taken}
+    assert await everything(gateway.database) == before
+    assert (await client.do("createCategory", CATEGORY, name="Garden"))["userErrors"] == []
+    assert (await client.do("updateCategory", CATEGORY, id=gid("Category", home), name="Home"))["userErrors"] == []
+
+
+async def test_an_update_changes_what_is_given(gateway: Gateway, ada: User) -> None:
+    category = await make_category(gateway.database, ada, name="Home", color="#000000")
+    client = gateway.client(ada)
+    key = gid("Category", category)
+    for given, name, color in [
+        ({"name": "Haus"}, "Haus", "#000000"),
+        ({"color": "#ffffff"}, "Haus", "#ffffff"),
+        ({}, "Haus", "#ffffff"),
+    ]:
+        shown = (await client.do("updateCategory", CATEGORY, id=key, **given))["category"]
+        assert (shown["name"], shown["color"]) == (name, color)
+    assert [event[0:1] + event[2:] for event in await told(gateway.database)] == [
+        ("CategoryUpdated", category.id, ada.id, {"owner_id": str(ada.id), "fields": [field]})
+        for field in ("name", "color")
+    ]
+
+
+async def test_tasks_outlive_their_category(gateway: Gateway, ada: User) -> None:
+    """Deleted tasks too: they are uncategorised, so that restoring them needs nothing that is gone."""
+    category = await make_category(gateway.database, ada, name="Home")
+    kept = await make_task(gateway.database, ada, category_id=category.id)
+    deleted = await make_task(gateway.database, ada, category_id=category.id)
+    client = gateway.client(ada)
+    await client.do("deleteTask", "task { id }", id=gid("Task", deleted))
+    payload = await client.do("deleteCategory", "category { id name }", id=gid("Category", category))
+    assert payload["category"] == {"id": gid("Category", category), "name": "Home"}
+    for task, version in ((kept, 2), (deleted, 3)):
+        now = await stored_task(gateway.database, task)
+        assert (now.category_id, now.version) == (None, version)
+    last = (await told(gateway.database))[-1]
+    assert last[0] == "CategoryDeleted"
+    assert sorted(last[4]["task_ids"]) == sorted([str(kept.id), str(deleted.id)])
+    payload = await client.do("restoreTask", "task { category { id } }", id=gid("Task", deleted))
+    assert payload["task"] == {"category": None}
+    payload = await client.do("deleteCategory", "category { id }", id=gid("Category", category))
+    assert payload["userErrors"] == [user_error("NOT_FOUND", "There is no such category.", "id")]
+
+
+async def test_categories_are_listed_by_name_with_their_tasks(gateway: Gateway, ada: User) -> None:
+    for name in ("b", "A", "c"):
+        category = await make_category(gateway.database, ada, name=name)
+        if name != "c":
+            await make_tasks(gateway.database, ada, 3, category_id=category.id)
+    document = """{ categories { totalCount nodes { name tasks(first: 2, order: [{field: TITLE, direction: DESC}]) {
+        totalCount nodes { title category { name } } pageInfo { hasNextPage } } } } }"""
+    data = (await gateway.client(ada).data(document))["categories"]
+    assert data["totalCount"] == 3
+    assert [node["name"] for node in data["nodes"]] == ["A", "b", "c"]
+    full = [{"title": "Task 2"}, {"title": "Task 1"}]
+    assert [node["tasks"] for node in data["nodes"]] == [
+        {
+            "totalCount": 3,
+            "nodes": [row | {"category": {"name": "A"}} for row in full],
+            "pageInfo": {"hasNextPage": True},
+        },
+        {
+            "totalCount": 3,
+            "nodes": [row | {"category": {"name": "b"}} for row in full],
+            "pageInfo": {"hasNextPage": True},
+        },
+        {"totalCount": 0, "nodes": [], "pageInfo": {"hasNextPage": False}},
+    ]

@@ -1,0 +1,270 @@
+"""How many statements an operation is, exactly, beside opening and committing its transaction."""
+
+import re
+from typing import Any
+
+import pytest
+from graphql import GraphQLObjectType, get_named_type
+
+from repositories.kit.database import Database
+from repositories.kit.repository import now
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import DashboardStats
+from repositories.tables.identity import User
+from schema import schema
+from schema.kit.fields import VIEWS
+from tests.api.client import Gateway, gid
+from tests.factories import make_category, make_task, make_tasks, make_user
+
+_TABLES = "tasks|categories|users|task_analytics|domain_events|visible_user_dashboard_stats"
+_SAID = re.compile(rf"(?:FROM|INTO|UPDATE) (?:\w+\.)?({_TABLES})\b")
+
+
+def said(statements: list[str]) -> list[str]:
+    """The statements as verb and table, without the transaction's own."""
+    found = []
+    for text in statements:
+        verb = text.split(None, 1)[0]
+        if verb not in {"BEGIN", "COMMIT"}:
+            table = _SAID.search(text)
+            assert table, text
+            found.append(f"{verb} {table[1]}")
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 50, 300])
+async def test_tasks_with_their_category_are_two_statements(
+    gateway: Gateway, ada: User, statements: list[str], count: int
+) -> None:
+    for index in range(5):
+        category = await make_category(gateway.database, ada, name=f"Category {index}")
+        if index < count:
+            await make_tasks(gateway.database, ada, max(count // 5, 1), category_id=category.id)
+        if count == 1:
+            break
+    statements.clear()
+    data = await gateway.client(ada).data(
+        "query($n: Int!) { tasks(first: $n) { nodes { title category { name } } } }", n=count
+    )
+    assert len(data["tasks"]["nodes"]) == count
+    assert {node["category"]["name"] for node in data["tasks"]["nodes"]} == {
+        f"Category {i}" for i in range(min(count, 5))
+    }
+    assert said(statements) == ["SELECT tasks", "SELECT categories"]
+    assert sum(text.startswith("BEGIN") for text in statements) == 1
+
+
+_ROOTS = {
+    "Task": ("tasks(first: 500) { nodes { %s } }", ["SELECT tasks"]),
+    "Category": ("categories(first: 500) { nodes { %s } }", ["SELECT categories"]),
+    "UserDashboardStats": ("userDashboardStats(first: 500) { nodes { %s } }", ["SELECT visible_user_dashboard_stats"]),
+    "CategoryTotals": ('lifeLockDashboard(timeZone: "UTC") { categoryBreakdown { %s } }', ["SELECT categories"]),
+}
+"""For every view with edges: where its rows are found, and what finding them takes."""
+
+
+def _edges() -> list[tuple[str, str, bool, bool]]:
+    """View, field, whether it is a connection, and whether it takes a statement (else the row has it already)."""
+    names = {view.__strawberry_definition__.name: view.__strawberry_definition__ for view in VIEWS}  # type: ignore[attr-defined]
+    found = []
+    for name, definition in names.items():
+        shown = schema._schema.type_map[name]
+        assert isinstance(shown, GraphQLObjectType)
+        for field_name, field in shown.fields.items():
+            target = get_named_type(field.type).name
+            is_connection = target.endswith("Connection")
+            if is_connection or target in names:
+                declared = next(
+                    made
+                    for made in definition.fields
+                    if schema.config.name_converter.get_graphql_name(made) == field_name
+                )
+                found.append((name, field_name, is_connection, declared.base_resolver is not None))
+    return sorted(found)
+
+
+def test_there_is_a_way_to_every_edge() -> None:
+    """A view with an edge that the counting test below cannot reach is an edge nobody counted."""
+    assert {view for view, *_ in _edges()} == set(_ROOTS)
+    assert [f"{view}.{field}" for view, field, *_ in _edges()] == [
+        "Category.tasks",
+        "CategoryTotals.category",
+        "Task.category",
+        "Task.user",
+        "UserDashboardStats.user",
+    ]
+
+
+async def _people(database: Database, admin: User, count: int) -> None:
+    """People with a category and a task each; the admin has as many of the admin's own."""
+    for _ in range(count):
+        for person in (await make_user(database), admin):
+            category = await make_category(database, person)
+            await make_task(database, person, category_id=category.id)
+    async with database.transaction(SERVICE) as write:
+        await DashboardStats(write).refresh()
+
+
+@pytest.mark.parametrize("count", [1, 20])
+async def test_every_edge_is_one_statement_for_all_rows(
+    gateway: Gateway, admin: User, statements: list[str], count: int
+) -> None:
+    await _people(gateway.database, admin, count)
+    client = gateway.client(admin)
+    for view, field, is_connection, is_loaded in _edges():
+        root, base = _ROOTS[view]
+        for selection, extra in (
+            [("edges { cursor node { databaseId } }", 1), ("totalCount", 2), ("nodes { databaseId } totalCount", 2)]
+            if is_connection
+            else [("databaseId", int(is_loaded))]
+        ):
+            statements.clear()
+            await client.data("{" + root % f"{field} {{ {selection} }}" + "}")
+            assert len(said(statements)) == len(base) + extra, (view, field, selection)
+            assert said(statements)[: len(base)] == base
+
+
+async def test_nested_connections_take_one_statement_a_level_and_one_a_count(
+    gateway: Gateway, admin: User, statements: list[str]
+) -> None:
+    await _people(gateway.database, admin, 8)
+    statements.clear()
+    document = """{ categories(first: 10) { totalCount nodes { tasks(first: 3) { totalCount
+        nodes { title user { email } category { name tasks(first: 1) { nodes { id } } } } } } } }"""
+    await gateway.client(admin).data(document)
+    assert sorted(said(statements)) == [
+        "SELECT categories",
+        "SELECT categories",
+        "SELECT categories",
+        "SELECT tasks",
+        "SELECT tasks",
+        "SELECT tasks",
+        "SELECT users",
+    ]
+
+
+async def test_two_fields_that_ask_for_the_same_edge_share_its_statement(
+    gateway: Gateway, ada: User, statements: list[str]
+) -> None:
+    category = await make_category(gateway.database, ada)
+    await make_tasks(gateway.database, ada, 3, category_id=category.id)
+    statements.clear()
+    await gateway.client(ada).data("{ tasks(first: 3) { nodes { a: category { name } b: category { color } } } }")
+    assert said(statements) == ["SELECT tasks", "SELECT categories"]
+
+
+_TILES = {
+    "totalTasks": "tasks",
+    "completedTasks": "tasks",
+    "overdueTasks": "tasks",
+    "todaysTasks": "tasks",
+    "productivityScore": "task_analytics",
+    "weeklyProgress { date completed created }": None,
+    "categoryBreakdown { total completed category { name } }": None,
+    "upcomingDeadlines { title }": "tasks",
+}
+_COUNTERS = 4
+
+
+async def test_a_dashboard_is_one_statement_a_tile(gateway: Gateway, ada: User, statements: list[str]) -> None:
+    """Each tile alone, all together, and the four counters, which are one tile; with the zone told by the token."""
+    category = await make_category(gateway.database, ada)
+    await make_tasks(gateway.database, ada, 20, category_id=category.id, due_date=now())
+    client = gateway.client(ada)
+    for tiles, count in [
+        *(([tile], 1) for tile in _TILES),
+        (list(_TILES)[:_COUNTERS], 1),
+        (list(_TILES), len(_TILES) - _COUNTERS + 1),
+        (["first: totalTasks", "again: totalTasks", "overdueTasks"], 1),
+        (["__typename"], 0),
+    ]:
+        statements.clear()
+        await client.data(f"{{ lifeLockDashboard {{ {' '.join(tiles)} }} }}")
+        assert len([text for text in statements if not text.startswith("BEGIN")]) == count, tiles
+
+
+_ROOT_FIELDS = {
+    "task(id: $task) { title }": ["SELECT tasks"],
+    "node(id: $task) { id }": ["SELECT tasks"],
+    "nodes(ids: [$task, $task, $category]) { id }": ["SELECT tasks", "SELECT categories"],
+    "category(id: $category) { name }": ["SELECT categories"],
+    "tasks { nodes { title priority { name } } pageInfo { hasNextPage endCursor } }": ["SELECT tasks"],
+    "tasks { totalCount }": ["SELECT tasks", "SELECT tasks"],
+    'dueTasks(until: "2099-01-01T00:00:00Z") { title }': ["SELECT tasks"],
+    "taskEvents(id: $task) { eventType }": ["SELECT tasks", "SELECT domain_events"],
+    'taskAnalytics(from: "2026-01-01", to: "2026-02-01") { date }': ["SELECT task_analytics"],
+    "productivityTrends(period: YEAR) { movingAverage }": ["SELECT task_analytics"],
+    "viewer { email }": ["SELECT users"],
+    "viewer { email } again: viewer { firstName }": ["SELECT users"],
+}
+
+
+async def test_every_root_field_has_its_statements(gateway: Gateway, ada: User, statements: list[str]) -> None:
+    category = await make_category(gateway.database, ada)
+    task = await make_task(gateway.database, ada, category_id=category.id)
+    given = {"task": gid("Task", task), "category": gid("Category", category)}
+    for fields, expected in _ROOT_FIELDS.items():
+        declared = ", ".join(f"${name}: ID!" for name in given if f"${name}" in fields)
+        statements.clear()
+        await gateway.client(ada).data(f"query{f'({declared})' if declared else ''} {{ {fields} }}", **given)
+        assert said(statements) == expected, fields
+
+
+_EVENTS_OF_A_DAY = ["INSERT task_analytics", "INSERT domain_events"]
+
+
+async def test_mutations_are_exactly_these_statements(gateway: Gateway, ada: User, statements: list[str]) -> None:
+    """The viewer's zone stands in the token, so that no account is read for it."""
+    client = gateway.client(ada)
+    category = await make_category(gateway.database, ada)
+
+    async def run(mutation: str, selection: str, **given: Any) -> tuple[Any, list[str]]:
+        statements.clear()
+        payload = await client.do(mutation, selection, **given)
+        assert payload["userErrors"] == []
+        return payload, said(statements)
+
+    payload, seen = await run("createTask", "task { id }", title="x")
+    assert seen == ["INSERT tasks", *_EVENTS_OF_A_DAY]
+    task = payload["task"]["id"]
+    _, seen = await run("createTask", "task { category { name } }", title="x", categoryId=gid("Category", category))
+    assert seen == ["SELECT categories", "INSERT tasks", *_EVENTS_OF_A_DAY, "SELECT categories"]
+    _, seen = await run("updateTask", "task { title }", id=task, version=1, title="y")
+    assert seen == ["SELECT tasks", "UPDATE tasks", *_EVENTS_OF_A_DAY]
+    _, seen = await run("updateTask", "task { title }", id=task, version=2, title="y")
+    assert seen == ["SELECT tasks"]
+    for mutation in ("completeTask", "reopenTask", "deleteTask", "restoreTask"):
+        _, seen = await run(mutation, "task { version }", id=task)
+        assert seen == ["SELECT tasks", "UPDATE tasks", *_EVENTS_OF_A_DAY], mutation
+    payload, seen = await run("createCategory", "category { id }", name="New")
+    assert seen == ["INSERT categories", "INSERT domain_events"]
+    made = payload["category"]["id"]
+    _, seen = await run("updateCategory", "category { id }", id=made, name="Newer")
+    assert seen == ["SELECT categories", "UPDATE categories", "INSERT domain_events"]
+    _, seen = await run("deleteCategory", "category { id }", id=made)
+    assert seen == ["SELECT categories", "UPDATE tasks", "DELETE categories", "INSERT domain_events"]
+
+
+async def test_batches_are_a_statement_for_every_hundred_or_fifty(
+    gateway: Gateway, ada: User, statements: list[str]
+) -> None:
+    client = gateway.client(ada)
+    category = gid("Category", await make_category(gateway.database, ada))
+    statements.clear()
+    items = [{"title": f"Task {index}", "categoryId": category} for index in range(250)]
+    payload = await client.do("createTasks", "tasks { id version }", tasks=items)
+    assert said(statements) == [
+        "SELECT categories",
+        *["INSERT tasks"] * 3,
+        "INSERT task_analytics",
+        *["INSERT domain_events"] * 3,
+    ]
+    changes = [{"id": row["id"], "version": 1, "priorityLevel": 5} for row in payload["tasks"][:120]]
+    statements.clear()
+    await client.do("updateTasks", "tasks { id }", tasks=changes)
+    assert said(statements) == [
+        "SELECT tasks",
+        *["UPDATE tasks"] * 3,
+        "INSERT task_analytics",
+        *["INSERT domain_events"] * 2,
+    ]
