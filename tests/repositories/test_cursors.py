@@ -46,7 +46,7 @@ def _decoded(cursor: str) -> list[Any]:
 async def _world(database: Database) -> None:
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 3)
-    async with open_unit(database, SERVICE, {}) as work:
+    async with open_unit(database, SERVICE, ()) as work:
         await work.repository(Analytics).add(user_id=ada.id, date=dt.date(2024, 1, 1))
         await work.repository(Analytics).add(user_id=ada.id, date=dt.date(2024, 1, 2))
         for task in tasks:

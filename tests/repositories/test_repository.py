@@ -1,0 +1,327 @@
+"""What every repository can do, each with its exact number of statements."""
+
+import datetime as dt
+import re
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from repositories.identity import Users
+from repositories.kit.database import Database
+from repositories.kit.errors import Conflict, NotFound, Refusals, StaleVersion
+from repositories.kit.filters import Op, Order, Where
+from repositories.kit.repository import ADD_BATCH, CHANGE_BATCH, Batch, new_id, now
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import Categories, Tasks
+from repositories.tables.identity import User
+from repositories.tables.life_lock import Task, TaskStatus
+from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of
+from tests.repositories.support import reading
+
+
+def _work(statements: list[str]) -> list[str]:
+    """The statements but for those that open and close transactions."""
+    return [text for text in statements if not re.match(r"BEGIN|COMMIT", text)]
+
+
+async def _all(database: Database) -> list[Task]:
+    async with reading(database) as snapshot:
+        return await Tasks(snapshot).find(order=[Order("id")], limit=500)
+
+
+async def test_get(database: Database, statements: list[str]) -> None:
+    """A row as it was added, every column; NotFound for none, for a deleted and for somebody else's, all the same."""
+    ada, bob = await make_user(database), await make_user(database)
+    due = dt.datetime(2024, 3, 31, 1, 30, 0, 123456, dt.timezone(dt.timedelta(hours=2)))
+    category = await make_category(database, ada)
+    task = await make_task(
+        database, ada, title="Äpfel", description="", priority_level=5, due_date=due, category_id=category.id
+    )
+    deleted = await make_task(database, ada, deleted_at=now())
+    theirs = await make_task(database, bob)
+    statements.clear()
+    async with reading(database, viewer_of(ada)) as snapshot:
+        found = await Tasks(snapshot).get(task.id)
+        assert len(_work(statements)) == 1
+        assert found == task
+        assert (found.user_id, found.title, found.description, found.status) == (ada.id, "Äpfel", "", TaskStatus.PENDING)
+        assert (found.priority_level, found.category_id, found.due_date) == (5, category.id, due)
+        assert (found.version, found.completed_at, found.deleted_at) == (1, None, None)
+        assert found.created_at == found.updated_at
+        assert found.created_at.utcoffset() == found.due_date.utcoffset() == dt.timedelta()  # type: ignore[union-attr]
+        assert isinstance(found.status, TaskStatus)
+        refusals = []
+        for key in (new_id(), deleted.id, theirs.id):
+            with pytest.raises(NotFound) as caught:
+                await Tasks(snapshot).get(key)
+            refusals.append((caught.value.message, caught.value.path))
+        assert refusals == [("There is no such task.", ("id",))] * 3
+
+
+async def test_rows_are_light(database: Database) -> None:
+    """A row is a tuple without a dict, says nothing personal, and makes a changed copy of itself."""
+    ada = await make_user(database, first_name="Augusta")
+    assert isinstance(ada, tuple)
+    assert not hasattr(ada, "__dict__")
+    assert repr(ada) == f"<User {ada.id}>"
+    copy = ada.replace(last_name="King")
+    assert (type(copy), copy.first_name, copy.last_name) == (User, "Augusta", "King")
+    assert (ada.last_name, copy.replace(last_name=ada.last_name)) == ("Byron", ada)
+
+
+async def test_by_id(database: Database, statements: list[str]) -> None:
+    """Many rows in one statement; those that are missing, deleted or somebody else's are left out; no keys, no rows."""
+    ada, bob = await make_user(database), await make_user(database)
+    tasks = await make_tasks(database, ada, 3)
+    deleted = await make_task(database, ada, deleted_at=now())
+    theirs = await make_task(database, bob)
+    async with reading(database, viewer_of(ada)) as snapshot:
+        keys = [tasks[2].id, new_id(), deleted.id, theirs.id, tasks[0].id, tasks[0].id]
+        statements.clear()
+        found = await Tasks(snapshot).by_id(keys)
+        assert len(_work(statements)) == 1
+        assert dict(found) == {tasks[2].id: tasks[2], tasks[0].id: tasks[0]}
+        assert dict(await Tasks(snapshot).by_id([])) == {}
+        on_class = Tasks.by_id
+        assert isinstance(on_class, Batch)
+        assert dict(await on_class(snapshot, [tasks[1].id])) == {tasks[1].id: tasks[1]}
+
+
+async def test_locked(database: Database, statements: list[str]) -> None:
+    """The row as it is, or NotFound; many in one statement."""
+    ada = await make_user(database)
+    tasks = await make_tasks(database, ada, 3)
+    async with database.transaction(viewer_of(ada)) as write:
+        statements.clear()
+        assert await Tasks(write).locked(tasks[0].id) == tasks[0]
+        assert dict(await Tasks(write).locked_many([task.id for task in tasks[1:]])) == {t.id: t for t in tasks[1:]}
+        assert len(statements) == 2
+        with pytest.raises(NotFound):
+            await Tasks(write).locked(new_id())
+
+
+async def test_exists_first_find_count(database: Database, statements: list[str]) -> None:
+    """One statement each; deleted rows are in none of them."""
+    ada = await make_user(database)
+    tasks = await make_tasks(database, ada, 5)
+    deleted = await make_task(database, ada, title="Task 9", deleted_at=now())
+    async with reading(database, viewer_of(ada)) as snapshot:
+        repository = Tasks(snapshot)
+        assert await repository.exists(tasks[0].id) is True
+        statements.clear()
+        assert await repository.exists(deleted.id) is False
+        assert await repository.first(order=[Order("title")]) == tasks[0]
+        assert await repository.first(Where("title", Op.EQ, "Task 9")) is None
+        assert await repository.find(order=[Order("title")], limit=3) == tasks[:3]
+        assert await repository.find(Where("title", Op.GT, "Task 2"), [Order("title")], limit=9) == tasks[3:]
+        assert await repository.count() == 5
+        assert await repository.count(Where("title", Op.GT, "Task 2")) == 2
+        assert len(statements) == 7
+
+
+async def test_add(database: Database, statements: list[str]) -> None:
+    """Id, moments and defaults are given by the application; an id may be brought along; one statement."""
+    ada = await make_user(database)
+    brought, before = new_id(), now()
+    async with database.transaction(viewer_of(ada)) as write:
+        statements.clear()
+        made = await Tasks(write).add(user_id=ada.id, title="Made")
+        named = await Tasks(write).add(id=brought, user_id=ada.id, title="Named", priority_level=1)
+        assert len(statements) == 2
+    assert before <= made.created_at == made.updated_at <= now()
+    assert (made.id.version, named.id) == (7, brought)
+    assert (made.status, made.priority_level, made.version) == (TaskStatus.PENDING, 3, 1)
+    assert sorted(await _all(database)) == sorted([made, named])
+
+
+async def test_add_many(database: Database, statements: list[str]) -> None:
+    """250 rows are three statements and come back in the order given, with values of every kind."""
+    ada = await make_user(database)
+    at = now()
+    rows: list[dict[str, Any]] = [
+        {
+            "user_id": ada.id,
+            "title": f"Ta\"s'k\\ 😀 {249 - index}",
+            "description": None if index % 2 else "",
+            "status": TaskStatus.COMPLETED if index % 3 == 0 else TaskStatus.PENDING,
+            "completed_at": at if index % 3 == 0 else None,
+            "due_date": at + dt.timedelta(microseconds=index),
+        }
+        for index in range(250)
+    ]
+    async with database.transaction(viewer_of(ada)) as write:
+        statements.clear()
+        made = await Tasks(write).add_many(rows)
+        assert len(statements) == 3 == -(-250 // ADD_BATCH)
+        assert len(set(statements)) == 1
+        assert await Tasks(write).add_many([]) == []
+        assert len(statements) == 3
+    assert [{name: getattr(task, name) for name in rows[0]} for task in made] == rows
+    assert len({task.id for task in made}) == 250
+    assert await _all(database) == sorted(made)
+
+
+async def test_change(database: Database, statements: list[str]) -> None:
+    """Only what is named changes, besides version and updated_at; one statement."""
+    ada = await make_user(database)
+    task, other = await make_tasks(database, ada, 2)
+    async with database.transaction(viewer_of(ada)) as write:
+        statements.clear()
+        changed = await Tasks(write).change(task, title="Changed", description=None, priority_level=1)
+        assert len(statements) == 1
+    assert changed.updated_at > task.updated_at
+    assert changed == task.replace(title="Changed", priority_level=1, version=2, updated_at=changed.updated_at)
+    assert await _all(database) == [changed, other]
+
+
+async def test_change_without_a_version(database: Database) -> None:
+    """Tables that are no aggregates have no version to go by."""
+    ada = await make_user(database)
+    category = await make_category(database, ada)
+    async with database.transaction(viewer_of(ada)) as write:
+        changed = await Categories(write).change(category, name="Renamed")
+        again = await Categories(write).change(category, color="#000000")
+    assert (changed.name, again.name, again.color) == ("Renamed", "Renamed", "#000000")
+
+
+async def test_change_of_what_is_gone(database: Database) -> None:
+    """A purged, a deleted and a hidden row are NotFound alike."""
+    ada, bob = await make_user(database), await make_user(database)
+    purged, deleted = await make_tasks(database, ada, 2)
+    theirs = await make_task(database, bob)
+    async with database.transaction(SERVICE) as write:
+        await Tasks(write).purge(purged.id)
+        await Tasks(write).remove(deleted)
+    before = await _all(database)
+    for row in (purged, deleted, theirs):
+        with pytest.raises(NotFound):
+            async with database.transaction(viewer_of(ada)) as write:
+                await Tasks(write).change(row, title="Changed")
+    assert await _all(database) == before
+
+
+async def test_change_many(database: Database, statements: list[str]) -> None:
+    """120 rows are three statements and come back in the order given; each keeps what was not named for it."""
+    ada = await make_user(database)
+    tasks = await make_tasks(database, ada, 120)
+    changes: list[tuple[Task, dict[str, Any]]] = [
+        (task, {"title": f"Changed {index}"} if index % 2 else {"description": "Ch'anged", "priority_level": 1})
+        for index, task in enumerate(reversed(tasks))
+    ]
+    async with database.transaction(viewer_of(ada)) as write:
+        statements.clear()
+        changed = await Tasks(write).change_many(changes)
+        assert len(statements) == 3 == -(-120 // CHANGE_BATCH)
+        assert await Tasks(write).change_many([]) == []
+    at = changed[0].updated_at
+    assert changed == [task.replace(**values, version=2, updated_at=at) for task, values in changes]
+    assert await _all(database) == sorted(changed)
+
+
+async def test_change_many_with_stale_rows(database: Database) -> None:
+    """All or nothing: each row that cannot be changed is named by its index, and not one is changed."""
+    ada = await make_user(database)
+    tasks = await make_tasks(database, ada, 120)
+    async with database.transaction(SERVICE) as write:
+        newer = await Tasks(write).change(tasks[70], title="Newer")
+        await Tasks(write).remove(tasks[3])
+    before = await _all(database)
+    with pytest.raises(Refusals) as caught:
+        async with database.transaction(viewer_of(ada)) as write:
+            await Tasks(write).change_many([(task, {"title": "Changed"}) for task in tasks])
+    missing, stale = caught.value.parts
+    assert isinstance(missing, NotFound)
+    assert missing.path == (3, "id")
+    assert isinstance(stale, StaleVersion)
+    assert (stale.path, stale.current) == ((70, "version"), newer)
+    assert await _all(database) == before
+
+
+async def test_remove_and_restore_softly(database: Database, statements: list[str]) -> None:
+    """A removed row is out of sight and can be brought back with all its values; one statement each."""
+    ada = await make_user(database)
+    task = await make_task(database, ada, title="Kept", priority_level=5)
+    async with database.transaction(viewer_of(ada)) as write:
+        statements.clear()
+        removed = await Tasks(write).remove(task)
+        assert len(statements) == 1
+        assert removed is not None
+        assert removed.version == 2
+        assert removed.deleted_at is not None
+        assert await Tasks(write).exists(task.id) is False
+        statements.clear()
+        assert await Tasks(write).deleted(task.id) == removed
+        restored = await Tasks(write).restore(removed)
+        assert len(statements) == 2
+        with pytest.raises(NotFound):
+            await Tasks(write).deleted(task.id)
+    assert restored == task.replace(version=3, updated_at=restored.updated_at)
+    assert await _all(database) == [restored]
+
+
+async def test_remove_twice(database: Database) -> None:
+    """Whoever comes second with the old version is told that the row is gone."""
+    ada = await make_user(database)
+    task = await make_task(database, ada)
+    async with database.transaction(SERVICE) as write:
+        removed = await Tasks(write).remove(task)
+    with pytest.raises(NotFound):
+        async with database.transaction(viewer_of(ada)) as write:
+            await Tasks(write).remove(task)
+    async with database.transaction(SERVICE) as write:
+        assert await Tasks(write).deleted(task.id) == removed
+
+
+async def test_remove_for_good(database: Database, statements: list[str]) -> None:
+    """A table without ``deleted_at`` loses the row; one statement."""
+    ada = await make_user(database)
+    category = await make_category(database, ada)
+    async with database.transaction(viewer_of(ada)) as write:
+        statements.clear()
+        await Categories(write).remove(category)
+        assert len(statements) == 1
+        with pytest.raises(NotFound):
+            await Categories(write).get(category.id)
+        with pytest.raises(NotFound) as caught:
+            await Categories(write).remove(category)
+    assert caught.value.message == "There is no such category."
+
+
+async def test_purge(database: Database, statements: list[str]) -> None:
+    """Rows go for good, softly deleted or not; what is not there or not visible is NotFound."""
+    ada, bob = await make_user(database), await make_user(database)
+    task, gone = await make_tasks(database, ada, 2)
+    theirs = await make_task(database, bob)
+    async with database.transaction(viewer_of(ada)) as write:
+        await Tasks(write).remove(gone)
+        statements.clear()
+        await Tasks(write).purge(task.id)
+        await Tasks(write).purge(gone.id)
+        assert len(statements) == 2
+        for key in (task.id, theirs.id):
+            with pytest.raises(NotFound):
+                await Tasks(write).purge(key)
+        with pytest.raises(NotFound):
+            await Tasks(write).deleted(gone.id)
+    assert await _all(database) == [theirs]
+
+
+async def test_users(database: Database) -> None:
+    """Found by e-mail address in any case; one address, one account, whatever its case."""
+    async with database.transaction(SERVICE) as write:
+        assert await Users(write).are_there_any() is False
+    ada = await make_user(database, email="ada@example.com")
+    async with reading(database) as snapshot:
+        assert await Users(snapshot).of_email("  ADA@Example.com ") == ada
+        assert await Users(snapshot).of_email("bob@example.com") is None
+        assert await Users(snapshot).are_there_any() is True
+    with pytest.raises(Conflict):
+        await make_user(database, email="ada@example.com")
+
+
+def test_ids_sort_by_time() -> None:
+    """UUIDv7: unique, and later ones are larger."""
+    ids = [new_id() for _ in range(1000)]
+    assert ids == sorted(set(ids))
+    assert {(type(key), key.version, key.variant) for key in ids} == {(UUID, 7, "specified in RFC 4122")}

@@ -1,0 +1,226 @@
+"""A unit of work is committed as a whole, with its events and all reactions, or leaves nothing."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from repositories.events import Events
+from repositories.kit.database import Database
+from repositories.kit.errors import Conflict
+from repositories.kit.events import Event
+from repositories.kit.filters import Order
+from repositories.kit.repository import new_id, now
+from repositories.kit.unit_of_work import Reaction, UnitOfWork, open_unit
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import Categories, CategoryCreated, TaskCreated, TaskReopened, Tasks
+from repositories.tables.events import DomainEvent
+from repositories.tables.identity import User
+from repositories.tables.life_lock import Task
+from tests.factories import make_category, make_task, make_user, viewer_of
+from tests.repositories.support import reading
+
+
+async def _titles(database: Database) -> list[str]:
+    async with reading(database) as snapshot:
+        return [task.title for task in await Tasks(snapshot).find(order=[Order("id")], limit=100)]
+
+
+async def _events(database: Database) -> list[DomainEvent]:
+    async with reading(database) as snapshot:
+        return await Events(snapshot).find(order=[Order("sequence")], limit=500)
+
+
+async def _create(work: UnitOfWork, user: User, title: str) -> Task:
+    task = await work.repository(Tasks).add(user_id=user.id, title=title)
+    work.record(TaskCreated(task.id, user.id, task.created_at, None, task.priority_level, None))
+    return task
+
+
+async def test_commit(database: Database, statements: list[str]) -> None:
+    """Rows and events are there afterwards, to everybody who may see them, and not before."""
+    ada = await make_user(database)
+    at = dt.datetime(2024, 2, 29, 12, 0, 0, 1, tzinfo=dt.UTC)
+    statements.clear()
+    async with open_unit(database, viewer_of(ada), (), at) as work:
+        assert (work.now, work.viewer_id) == (at, ada.id)
+        task = await _create(work, ada, "First")
+        await _create(work, ada, "Second")
+        assert len(statements) == 3
+        assert await _titles(database) == []
+        statements.clear()
+    assert len(statements) == (2 if database.name == "sqlite" else 1)
+    assert await _titles(database) == ["First", "Second"]
+    stored = await _events(database)
+    assert [event.sequence for event in stored] == [1, 2]
+    first = stored[0]
+    assert (first.aggregate_id, first.aggregate_type, first.event_type) == (task.id, "task", "TaskCreated")
+    assert (first.user_id, first.timestamp, first.version) == (ada.id, at, 1)
+    assert first.event_data == {
+        "owner_id": str(ada.id),
+        "created_at": first.event_data["created_at"],
+        "category_id": None,
+        "priority_level": 3,
+        "due_date": None,
+    }
+    assert dt.datetime.fromisoformat(first.event_data["created_at"]) == task.created_at
+
+
+async def test_a_failure_in_the_second_aggregate_leaves_nothing(database: Database) -> None:
+    """Neither row nor event of either, and the next unit's events are numbered on."""
+    ada = await make_user(database)
+    taken = await make_category(database, ada)
+    with pytest.raises(Conflict):
+        async with open_unit(database, viewer_of(ada), ()) as work:
+            await _create(work, ada, "Lost")
+            work.record(CategoryCreated(taken.id, ada.id))
+            await work.repository(Categories).add(user_id=ada.id, name=taken.name, color="#000000")
+    assert await _titles(database) == []
+    assert await _events(database) == []
+    async with reading(database) as snapshot:
+        assert await Categories(snapshot).find(limit=5) == [taken]
+    async with open_unit(database, viewer_of(ada), ()) as work:
+        await _create(work, ada, "Kept")
+    assert await _titles(database) == ["Kept"]
+    assert len(await _events(database)) == 1
+
+
+@pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
+async def test_any_failure_leaves_nothing(database: Database, error: type[BaseException]) -> None:
+    """Also one that has nothing to do with the database, before a row was written or after."""
+    ada = await make_user(database)
+    for writes in (False, True):
+        with pytest.raises(error):
+            async with open_unit(database, viewer_of(ada), ()) as work:
+                if writes:
+                    await _create(work, ada, "Lost")
+                raise error
+    assert await _titles(database) == []
+    assert await _events(database) == []
+    assert database.pool_state().used == 0
+
+
+async def test_a_savepoint_undoes_what_is_inside(database: Database) -> None:
+    """Rows and events of the failed part only; the error goes on to the caller."""
+    ada = await make_user(database)
+    async with open_unit(database, viewer_of(ada), ()) as work:
+        await _create(work, ada, "Before")
+        with pytest.raises(LookupError):
+            async with work.savepoint():
+                await _create(work, ada, "Lost")
+                raise LookupError
+        async with work.savepoint():
+            await _create(work, ada, "Kept")
+        await _create(work, ada, "After")
+    assert await _titles(database) == ["Before", "Kept", "After"]
+    assert [event.sequence for event in await _events(database)] == [1, 2, 3]
+
+
+async def test_nested_savepoints(database: Database) -> None:
+    """An inner failure leaves the outer part; an outer failure takes inner successes with it."""
+    ada = await make_user(database)
+    async with open_unit(database, viewer_of(ada), ()) as work:
+        async with work.savepoint():
+            await _create(work, ada, "Outer")
+            with pytest.raises(LookupError):
+                async with work.savepoint():
+                    await _create(work, ada, "Inner lost")
+                    raise LookupError
+            async with work.savepoint():
+                await _create(work, ada, "Inner kept")
+        with pytest.raises(LookupError):
+            async with work.savepoint():
+                await _create(work, ada, "Outer lost")
+                async with work.savepoint():
+                    await _create(work, ada, "Inner lost, too")
+                raise LookupError
+    assert await _titles(database) == ["Outer", "Inner kept"]
+    assert len(await _events(database)) == 2
+
+
+@dataclass(frozen=True, slots=True)
+class Noted(Event, aggregate="note"):
+    """Something that a reaction records; ``text`` says after what."""
+
+    text: str
+    format_version = 3
+
+
+async def test_reactions(database: Database) -> None:
+    """They run in the same transaction, see its rows, may record further events, and those have reactions, too."""
+    ada = await make_user(database)
+    seen: list[tuple[str, list[str]]] = []
+
+    async def note(work: UnitOfWork, events: list[Any]) -> None:
+        seen.append(("note", [event.type for event in events]))
+        assert await work.repository(Tasks).count() == 2
+        for event in events:
+            work.record(Noted(new_id(), ada.id, f"after {event.type}"))
+
+    async def write(work: UnitOfWork, events: list[Any]) -> None:
+        seen.append(("write", [event.text for event in events]))
+        await work.repository(Tasks).add(user_id=ada.id, title="By a reaction")
+
+    reactions = (Reaction((Noted,), write), Reaction((TaskCreated, TaskReopened), note))
+    async with open_unit(database, viewer_of(ada), reactions) as work:
+        await _create(work, ada, "First")
+        work.record(CategoryCreated(new_id(), ada.id))
+        second = await _create(work, ada, "Second")
+        work.record(TaskReopened(second.id, ada.id, None))
+        assert seen == []
+    assert seen == [
+        ("note", ["TaskCreated", "TaskCreated", "TaskReopened"]),
+        ("write", ["after TaskCreated", "after TaskCreated", "after TaskReopened"]),
+    ]
+    assert await _titles(database) == ["First", "Second", "By a reaction"]
+    stored = await _events(database)
+    assert [event.event_type for event in stored] == [
+        "TaskCreated", "CategoryCreated", "TaskCreated", "TaskReopened", "Noted", "Noted", "Noted",
+    ]  # fmt: skip
+    assert (stored[-1].aggregate_type, stored[-1].version) == ("note", 3)
+    assert stored[-1].event_data == {"owner_id": str(ada.id), "text": "after TaskReopened"}
+
+
+async def test_a_failing_reaction_undoes_all(database: Database) -> None:
+    """What made it react included."""
+    ada = await make_user(database)
+
+    async def fail(work: UnitOfWork, events: list[Any]) -> None:
+        await work.repository(Tasks).add(user_id=ada.id, title="By a reaction")
+        raise LookupError(len(events))
+
+    with pytest.raises(LookupError):
+        async with open_unit(database, viewer_of(ada), [Reaction((TaskCreated,), fail)]) as work:
+            await _create(work, ada, "Lost")
+    assert await _titles(database) == []
+    assert await _events(database) == []
+
+
+async def test_many_events(database: Database, statements: list[str]) -> None:
+    """250 events are three statements, in the order in which they were recorded."""
+    ada = await make_user(database)
+    async with open_unit(database, viewer_of(ada), ()) as work:
+        for index in range(250):
+            work.record(Noted(new_id(), ada.id, f"Note {index}"))
+        statements.clear()
+        await work.finish(())
+        work.events.clear()
+        assert len(statements) == 3
+    stored = await _events(database)
+    assert [event.event_data["text"] for event in stored] == [f"Note {index}" for index in range(250)]
+    assert [event.sequence for event in stored] == list(range(1, 251))
+
+
+async def test_the_actor(database: Database) -> None:
+    """The viewer is the actor; work of the service is booked on the owner of what it touched."""
+    ada = await make_user(database)
+    task = await make_task(database, ada)
+    for viewer in (viewer_of(ada), SERVICE):
+        async with open_unit(database, viewer, ()) as work:
+            work.record(TaskReopened(task.id, ada.id, None))
+    assert [event.user_id for event in await _events(database)] == [ada.id, ada.id]
+    async with open_unit(database, SERVICE, ()) as work:
+        with pytest.raises(TypeError, match="needs a viewer"):
+            work.viewer_id  # noqa: B018 (the property raises)
+        assert work.now <= now()

@@ -1,0 +1,160 @@
+"""Two people change the same row at the same time."""
+
+import asyncio
+
+import pytest
+
+from repositories.kit.database import Database, DatabaseOptions
+from repositories.kit.errors import Conflict, StaleVersion, Timeout
+from repositories.kit.unit_of_work import open_unit
+from repositories.life_lock import Tasks
+from repositories.tables.life_lock import Task
+from tests.factories import make_task, make_tasks, make_user, viewer_of
+from tests.repositories.support import connected, reading
+
+
+@pytest.mark.parametrize("writers", [2, 8])
+async def test_one_wins(database: Database, writers: int) -> None:
+    """Of many writers with the same version one wins; each other gets StaleVersion with the row as it is now."""
+    ada = await make_user(database)
+    task = await make_task(database, ada)
+    ready = asyncio.Barrier(writers)
+
+    async def write(title: str) -> Task:
+        await ready.wait()
+        async with open_unit(database, viewer_of(ada), ()) as work:
+            return await work.repository(Tasks).change(task, title=title)
+
+    answers = await asyncio.gather(*(write(f"By {index}") for index in range(writers)), return_exceptions=True)
+    (winner,) = [answer for answer in answers if isinstance(answer, Task)]
+    stale = [answer for answer in answers if isinstance(answer, StaleVersion)]
+    assert len(stale) == writers - 1
+    for refusal in stale:
+        assert refusal.current == winner
+        assert refusal.path == ("version",)
+        assert refusal.message == (
+            "This was changed in the meantime; it is now at version 2. Look at the current state and try again."
+        )
+    async with reading(database) as snapshot:
+        assert await Tasks(snapshot).get(task.id) == winner
+    assert winner.version == 2
+
+
+async def test_an_expected_version(database: Database) -> None:
+    """The version that the caller saw counts, not the one that was read for the change."""
+    ada = await make_user(database)
+    task = await make_task(database, ada)
+    async with database.transaction(viewer_of(ada)) as write:
+        current = await Tasks(write).change(task, title="Second")
+        for expected in (1, 3, 0, -1):
+            with pytest.raises(StaleVersion) as caught:
+                await Tasks(write).change(current, expected=expected, title="Third")
+            assert caught.value.current == current
+        third = await Tasks(write).change(current, expected=2, title="Third")
+    assert (third.version, third.title) == (3, "Third")
+
+
+async def test_two_transactions_that_overlap(postgres_only: DatabaseOptions) -> None:
+    """The second writer waits for the first one's commit and then finds its version stale; not for its rollback."""
+    async with connected(postgres_only) as database:
+        ada = await make_user(database)
+        for commits in (True, False):
+            task = await make_task(database, ada)
+            second_asks = asyncio.Event()
+
+            async def second(task: Task = task, asks: asyncio.Event = second_asks) -> Task:
+                async with open_unit(database, viewer_of(ada), ()) as work:
+                    asks.set()
+                    return await work.repository(Tasks).change(task, title="Second")
+
+            async with asyncio.TaskGroup() as group:
+                first = database.transaction(viewer_of(ada))
+                write = await first.__aenter__()
+                await Tasks(write).change(task, title="First")
+                waiting = group.create_task(_answer(second()))
+                await second_asks.wait()
+                await _until_blocked(database, 1)
+                assert not waiting.done()
+                if commits:
+                    await first.__aexit__(None, None, None)
+                else:
+                    assert not await first.__aexit__(LookupError, LookupError(), None)
+            answer = waiting.result()
+            if commits:
+                assert isinstance(answer, StaleVersion)
+                assert isinstance(answer.current, Task)
+                assert answer.current.title == "First"
+            else:
+                assert isinstance(answer, Task)
+                assert (answer.title, answer.version) == ("Second", 2)
+
+
+async def test_locked_makes_others_wait(postgres_only: DatabaseOptions) -> None:
+    """Who locks a row second sees what the first one left, and adds to it: no update is lost."""
+    async with connected(postgres_only) as database:
+        ada = await make_user(database)
+        task = await make_task(database, ada, priority_level=1)
+
+        async def raise_priority() -> None:
+            async with database.transaction(viewer_of(ada)) as write:
+                current = await Tasks(write).locked(task.id)
+                await Tasks(write).change(current, priority_level=current.priority_level + 1)
+
+        async with database.transaction(viewer_of(ada)) as write:
+            current = await Tasks(write).locked(task.id)
+            others = [asyncio.ensure_future(raise_priority()) for _ in range(3)]
+            await _until_blocked(database, 3)
+            assert not any(other.done() for other in others)
+            await Tasks(write).change(current, title="Locked")
+        await asyncio.gather(*others)
+        async with reading(database) as snapshot:
+            left = await Tasks(snapshot).get(task.id)
+    assert (left.title, left.priority_level, left.version) == ("Locked", 4, 5)
+
+
+async def test_a_lock_that_takes_too_long(postgres_only: DatabaseOptions) -> None:
+    """Waiting for a lock counts against the statement's limit."""
+    async with connected(postgres_only, statement_timeout=0.2) as database:
+        ada = await make_user(database)
+        task = await make_task(database, ada)
+        async with database.transaction(viewer_of(ada)) as write:
+            await Tasks(write).locked(task.id)
+            with pytest.raises(Timeout):
+                async with database.transaction(viewer_of(ada)) as other:
+                    await Tasks(other).locked(task.id)
+
+
+async def test_a_deadlock(postgres_only: DatabaseOptions) -> None:
+    """Two that wait for each other: one is refused and may try again, the other goes on."""
+    async with connected(postgres_only) as database:
+        ada = await make_user(database)
+        one, two = await make_tasks(database, ada, 2)
+        both = asyncio.Barrier(2)
+
+        async def lock(first: Task, second: Task) -> str:
+            async with database.transaction(viewer_of(ada)) as write:
+                await Tasks(write).locked(first.id)
+                await both.wait()
+                await Tasks(write).locked(second.id)
+                return "done"
+
+        answers = await asyncio.gather(_answer(lock(one, two)), _answer(lock(two, one)))
+        (refused,) = [answer for answer in answers if answer != "done"]
+        assert isinstance(refused, Conflict)
+        assert refused.message == "Somebody else was changing the same thing at the same moment. Try again."
+        assert "done" in answers
+
+
+async def _answer(work: object) -> object:
+    """What a coroutine returns or raises."""
+    (answer,) = await asyncio.gather(work, return_exceptions=True)  # type: ignore[call-overload]
+    return answer  # type: ignore[no-any-return]
+
+
+async def _until_blocked(database: Database, count: int) -> None:
+    """Waits until ``count`` transactions wait for a lock."""
+    pool = database._pool  # type: ignore[attr-defined]  # noqa: SLF001 (to look at the server, not to change it)
+    async with pool.acquire() as connection:
+        text = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+        while await connection.fetchval(text) < count:
+            await asyncio.sleep(0.005)
