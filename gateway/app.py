@@ -29,7 +29,7 @@ def create_app(settings: Settings, database: Database, tokens: Tokens, *, fallba
         body = {
             "status": "degraded" if fallback else "ok",
             "database": {
-                "engine": database.name,
+                "engine": database.engine.value,
                 "fallback": fallback,
                 "connections": state.size,
                 "in_use": state.used,

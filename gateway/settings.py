@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     service_database_url: SecretStr | None = Field(
         None, description="The login for the gateway's own work (seeding, imports, jobs); by default `database_url`."
     )
+    owner_database_url: SecretStr | None = Field(
+        None,
+        description="The login that owns the tables, for `siso migrate`; by default `service_database_url`, "
+        "then `database_url`.",
+    )
     database_path: Path = Field(Path("var/siso.sqlite3"), description="The embedded SQLite file.")
     database_fallback: Literal["none", "sqlite"] = Field(
         "none", description="With `sqlite`, the gateway starts on the SQLite file when PostgreSQL cannot be reached."
@@ -65,7 +70,7 @@ class Settings(BaseSettings):
     jwt_audience: str = Field("siso-gateway", min_length=1, description="The audience tokens must name.")
     token_lifetime: int = Field(12 * 3600, ge=1, description="How long a token from `siso token` is valid.")
 
-    @field_validator("database_url", "service_database_url")
+    @field_validator("database_url", "service_database_url", "owner_database_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -86,6 +91,11 @@ class Settings(BaseSettings):
             message = "must have 32 characters or more; `openssl rand -hex 32` makes one"
             raise ValueError(message)
         return value
+
+    def owner_url(self) -> str | None:
+        """The login for migrations, None for SQLite."""
+        url = self.owner_database_url or self.service_database_url or self.database_url
+        return url.get_secret_value() if self.database_url and url else None
 
     def database_options(self) -> DatabaseOptions:
         """What the data floor needs of them."""

@@ -5,7 +5,8 @@ Alembic needs a connection of SQLAlchemy's: the standard library's sqlite3 for t
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 _HERE = Path(__file__).parent
 
@@ -65,16 +67,33 @@ def current(connection: sa.Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+class MigrationError(Exception):
+    """A migration that cannot be run; the message is one line without SQL."""
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise MigrationError(str(error)) from error
+    except sa.exc.DBAPIError as error:
+        cause = error.orig.__cause__ if error.orig else None
+        raise MigrationError(str(cause or error.orig).splitlines()[0]) from error
+
+
 def upgrade(connection: sa.Connection, revision: str = "head") -> None:
     """Migrates up."""
-    command.upgrade(_config(connection), revision)
-    connection.commit()
+    with _explained():
+        command.upgrade(_config(connection), revision)
+        connection.commit()
 
 
 def downgrade(connection: sa.Connection, revision: str) -> None:
     """Migrates down to ``revision``; "base" for an empty database, "-1" for one step."""
-    command.downgrade(_config(connection), revision)
-    connection.commit()
+    with _explained():
+        command.downgrade(_config(connection), revision)
+        connection.commit()
 
 
 def check(connection: sa.Connection) -> None:

@@ -8,7 +8,16 @@ import pytest_asyncio
 
 from migrations import run
 from repositories.kit.database import Database, DatabaseOptions, open_database
-from tests.databases import ENGINES, Server, cloned, copy_sqlite, create_template, postgres_options, postgres_server
+from tests.databases import (
+    ENGINES,
+    KEYS,
+    Server,
+    cloned,
+    copy_sqlite,
+    create_template,
+    postgres_options,
+    postgres_server,
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +45,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def options(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DatabaseOptions]:
     """A fresh, migrated database of each engine in turn."""
     if request.param == "sqlite":
-        yield DatabaseOptions(sqlite_path=copy_sqlite(request.getfixturevalue("sqlite_template"), tmp_path))
+        yield DatabaseOptions(sqlite_path=copy_sqlite(request.getfixturevalue("sqlite_template"), tmp_path), **KEYS)
         return
     server: Server = request.getfixturevalue("server")
     with cloned(server, request.getfixturevalue("postgres_template")) as name:
@@ -46,7 +55,7 @@ def options(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database
 @pytest.fixture
 def sqlite_only(sqlite_template: Path, tmp_path: Path) -> DatabaseOptions:
     """A fresh, migrated SQLite file, for what only SQLite can do."""
-    return DatabaseOptions(sqlite_path=copy_sqlite(sqlite_template, tmp_path))
+    return DatabaseOptions(sqlite_path=copy_sqlite(sqlite_template, tmp_path), **KEYS)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -16,6 +17,7 @@ from migrations import run
 from repositories.kit.database import DatabaseOptions
 
 ENGINES = ("sqlite", "postgresql")
+KEYS: dict[str, Any] = {"encryption_keys": {"new": b"n" * 32, "old": b"o" * 32}, "index_key": b"i" * 32}
 
 
 class Server:
@@ -82,7 +84,7 @@ def create_template(server: Server, name: str = "template_migrated") -> str:
 
 def postgres_options(server: Server, database: str, **options: object) -> DatabaseOptions:
     """How the gateway reaches ``database``."""
-    made = DatabaseOptions(url=server.login("gateway", database), service_url=server.login("service", database))
+    made = DatabaseOptions(url=server.login("gateway", database), service_url=server.login("service", database), **KEYS)
     return replace(made, **options)  # type: ignore[arg-type]
 
 

@@ -55,6 +55,7 @@ def _create_roles() -> None:
             f"COMMENT ON FUNCTION auth.{name}() IS 'siso-gateway'; END IF; END $$"
         )
     op.execute(f"GRANT USAGE ON SCHEMA auth, public TO {ROLES}")
+    op.execute(f"GRANT SELECT ON alembic_version TO {ROLES}")
 
 
 def _create_users() -> None:

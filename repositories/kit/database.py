@@ -12,12 +12,13 @@ Both begin by telling the database who the viewer is, so that its policies apply
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from repositories.kit.encryption import Cipher
 from repositories.kit.errors import Forbidden, ServiceUnavailable
 from repositories.kit.statements import Compiled, Engine, Statement, scope_of
 from repositories.kit.viewer import Viewer
@@ -31,7 +32,8 @@ class DatabaseOptions:
 
     ``url`` is ``postgresql://…``, or None for the SQLite file at ``sqlite_path``. ``service_url`` is the login for
     service work, by default the same. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot keep between
-    transactions.
+    transactions. ``encryption_keys`` and ``index_key`` are those of kit/encryption.py; without them encrypted columns
+    cannot be used.
     """
 
     url: str | None = None
@@ -42,15 +44,18 @@ class DatabaseOptions:
     connect_timeout: float = 5.0
     statement_timeout: float = 15.0
     pgbouncer: bool = False
+    encryption_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    index_key: bytes = field(default=b"", repr=False)
 
 
 class Read(ABC):
     """A connection to read with. Values are passed by the names of the statement's parameters."""
 
-    def __init__(self, engine: Engine, viewer: Viewer) -> None:
-        self.engine = engine
+    def __init__(self, database: "Database", viewer: Viewer) -> None:
+        self.engine = database.engine
+        self.cipher = database.cipher
         self.viewer = viewer
-        self.scope = scope_of(engine, viewer)
+        self.scope = scope_of(database.engine, viewer)
 
     @abstractmethod
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
@@ -132,8 +137,8 @@ class Snapshot(Read):
     not take the others with it.
     """
 
-    def __init__(self, engine: Engine, viewer: Viewer) -> None:
-        super().__init__(engine, viewer)
+    def __init__(self, database: "Database", viewer: Viewer) -> None:
+        super().__init__(database, viewer)
         self._turn = asyncio.Lock()
         self._is_open = False
         self._is_closed = False
@@ -185,12 +190,13 @@ class PoolState:
 class Database(ABC):
     """An engine with its connections."""
 
-    name: str
+    engine: Engine
     listeners: list[Callable[[str], None]]
     """Called with the text of every statement, for counting and tracing."""
 
     def __init__(self, options: DatabaseOptions) -> None:
         self.options = options
+        self.cipher = Cipher(options.encryption_keys, options.index_key)
         self.listeners = []
 
     @abstractmethod

@@ -113,10 +113,7 @@ class Ordering:
                 base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             )
             if fingerprint == self.fingerprint(given) and len(values) == len(self.keys):
-                return [
-                    _parse(self.table.c[key.column], value)
-                    for key, value in zip(self.keys, values, strict=True)
-                ]
+                return [_parse(self.table.c[key.column], value) for key, value in zip(self.keys, values, strict=True)]
         except (ValueError, TypeError, AttributeError, ArithmeticError):
             message = "This is not a cursor of this list; take one from `pageInfo` or `edges`."
             raise ValidationError(message, path=(argument,)) from None

@@ -70,7 +70,7 @@ async def _no_reset(connection: Any) -> None:
 class PostgresDatabase(Database):
     """A pool for viewers and, with a login of its own, one for the service."""
 
-    name = "postgresql"
+    engine = Engine.POSTGRESQL
 
     def __init__(self, options: DatabaseOptions) -> None:
         super().__init__(options)
@@ -200,7 +200,7 @@ async def _give_back(pool: "asyncpg.Pool[Any]", connection: Any) -> None:
 
 class _PostgresSnapshot(Snapshot):
     def __init__(self, database: PostgresDatabase, viewer: Viewer) -> None:
-        super().__init__(Engine.POSTGRESQL, viewer)
+        super().__init__(database, viewer)
         self.database = database
         self._pool: asyncpg.Pool[Any] | None = None
         self._connection: Any = None
@@ -226,7 +226,7 @@ class _PostgresSnapshot(Snapshot):
 
 class _PostgresWrite(Write):
     def __init__(self, database: PostgresDatabase, viewer: Viewer, connection: Any) -> None:
-        super().__init__(Engine.POSTGRESQL, viewer)
+        super().__init__(database, viewer)
         self.database = database
         self._connection = connection
 

@@ -21,6 +21,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import uuid_utils
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from repositories.kit import filters
 from repositories.kit.database import Read
@@ -37,6 +39,7 @@ V_co = TypeVar("V_co", covariant=True)
 
 ADD_BATCH = 100
 CHANGE_BATCH = 50
+LOAD_BATCH = 1000
 
 
 def new_id() -> UUID:
@@ -202,6 +205,20 @@ class Repository(Generic[R]):
                 made[row.id] = cast("R", row)
         return [made[row["id"]] for row in complete]
 
+    async def add_missing(self, rows: Sequence[Mapping[str, Any]]) -> set[UUID]:
+        """Those of the rows that nothing unique forbids, for imports and bulk loads; says which ones were new.
+
+        One statement for every 1000; the rows are not handed back, which is what makes it fast.
+        """
+        at = now()
+        columns = list(self.table.__table__.columns)
+        added: set[UUID] = set()
+        for start in range(0, len(rows), LOAD_BATCH):
+            complete = [self._complete(row, at) for row in rows[start : start + LOAD_BATCH]]
+            parameter = records_parameter(self.connection.engine, columns, complete)
+            added.update(await self.connection.rows(self._statements.insert_missing, rows=parameter))
+        return added
+
     async def change(self, row: R, *, expected: int | None = None, **values: Any) -> R:
         """The row with other values, its version one higher.
 
@@ -305,6 +322,7 @@ class _Statements:
             owner,
         )
         self.insert_many = Statement(lambda engine: _insert_many(table, engine), owner)
+        self.insert_missing = Statement(lambda engine: _insert_missing(table, engine), scalar(UUID))
         self.purge = Statement(sa.delete(table).where(key).returning(table.c.id), scalar(UUID))
         if "deleted_at" in table.c:
             self.deleted = Statement(rows.where(key, table.c.deleted_at.is_not(None)).with_for_update(), owner)
@@ -326,6 +344,19 @@ def _insert_many(table: sa.Table, engine: Engine) -> sa.Executable:
         sa.insert(table)
         .from_select([made.name for made in columns], sa.select(*(source.c[made.name] for made in columns)))
         .returning(*table.c)
+    )
+
+
+def _insert_missing(table: sa.Table, engine: Engine) -> sa.Executable:
+    columns = _given(table)
+    source = records(engine, "rows", columns)
+    insert = postgresql_insert(table) if engine.is_postgresql else sqlite_insert(table)
+    return (
+        insert.from_select(
+            [made.name for made in columns], sa.select(*(source.c[made.name] for made in columns)).where(sa.true())
+        )
+        .on_conflict_do_nothing()
+        .returning(table.c.id)
     )
 
 

@@ -58,7 +58,7 @@ async def _stop(connection: aiosqlite.Connection, running: "asyncio.Future[Any]"
 class SqliteDatabase(Database):
     """A pool of reading connections and one that writes."""
 
-    name = "sqlite"
+    engine = Engine.SQLITE
 
     def __init__(self, options: DatabaseOptions) -> None:
         super().__init__(options)
@@ -170,7 +170,7 @@ class SqliteDatabase(Database):
 
 class _SqliteSnapshot(Snapshot):
     def __init__(self, database: SqliteDatabase, viewer: Viewer) -> None:
-        super().__init__(Engine.SQLITE, viewer)
+        super().__init__(database, viewer)
         self.database = database
         self._connection: aiosqlite.Connection | None = None
 
@@ -194,7 +194,7 @@ class _SqliteSnapshot(Snapshot):
 
 class _SqliteWrite(Write):
     def __init__(self, database: SqliteDatabase, viewer: Viewer, connection: aiosqlite.Connection) -> None:
-        super().__init__(Engine.SQLITE, viewer)
+        super().__init__(database, viewer)
         self.database = database
         self._connection = connection
 

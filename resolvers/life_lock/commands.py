@@ -150,7 +150,7 @@ class DeleteCategory(Command):
 
 async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
     """Makes a task of the viewer's."""
-    await _check_categories(work, [command.category_id], [("category_id",)])
+    _refuse(await _missing_categories(work, [command.category_id], [("category_id",)]))
     with _taken_id_at("database_id"):
         task = await work.repository(Tasks).add(**_new_task(work, command))
     _record_created(work, task)
@@ -160,8 +160,9 @@ async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
 async def create_tasks(work: UnitOfWork, command: CreateTasks) -> list[Task]:
     """Makes tasks of the viewer's, all or none."""
     wanted = [item.category_id for item in command.tasks]
-    await _check_categories(work, wanted, [("tasks", index, "category_id") for index in range(len(wanted))])
-    _refuse_twins([item.database_id for item in command.tasks], "database_id")
+    places = [("tasks", index, "category_id") for index in range(len(wanted))]
+    twins = _twins([item.database_id for item in command.tasks], "database_id")
+    _refuse([*twins, *await _missing_categories(work, wanted, places)])
     with _taken_id_at("tasks"):
         made = await work.repository(Tasks).add_many([_new_task(work, item) for item in command.tasks])
     for task in made:
@@ -199,7 +200,7 @@ async def update_task(work: UnitOfWork, command: UpdateTask) -> Task:
 
 async def update_tasks(work: UnitOfWork, command: UpdateTasks) -> list[Task]:
     """Changes tasks, all or none; every refusal names the task it is about."""
-    _refuse_twins([item.id for item in command.tasks], "id")
+    _refuse(_twins([item.id for item in command.tasks], "id"))
     return await _update(work, command.tasks, [("tasks", index) for index in range(len(command.tasks))])
 
 
@@ -214,17 +215,22 @@ async def _update(
             refusals.append(NotFound.of("task", path=(*place, "id")))
         elif row.version != command.version:
             refusals.append(StaleVersion(row, path=(*place, "version")))
-    if refusals:
-        raise refusals[0] if len(refusals) == 1 else Refusals(refusals)
+    wanted = [_wanted_category(rows.get(command.id), command) for command in commands]
+    refusals += await _missing_categories(work, wanted, [(*place, "category_id") for place in places])
+    _refuse(refusals)
     changes = [(rows[command.id], _changes(work, rows[command.id], command)) for command in commands]
-    wanted = [values.get("category_id") for _, values in changes]
-    await _check_categories(work, wanted, [(*place, "category_id") for place in places])
     effective = [(row, values) for row, values in changes if values]
     changed = await work.repository(Tasks).change_many(effective) if effective else []
     done = {row.id: row for row in changed}
     for row, values in effective:
         _record_updated(work, row, done[row.id], values)
     return [done.get(row.id, row) for row, _ in changes]
+
+
+def _wanted_category(row: Task | None, command: UpdateTask) -> UUID | None:
+    """The category the task is to be moved to, None if it stays where it is."""
+    wanted: UUID | None = given(command, "category_id").get("category_id")
+    return None if row is not None and row.category_id == wanted else wanted
 
 
 def _changes(work: UnitOfWork, row: Task, command: UpdateTask) -> dict[str, Any]:
@@ -293,34 +299,37 @@ def _checked(work: UnitOfWork, task: Task, version: int | None) -> Task:
     return task
 
 
-async def _check_categories(
+async def _missing_categories(
     work: UnitOfWork, wanted: Sequence[UUID | None], places: Sequence[tuple[str | int, ...]]
-) -> None:
-    """Refuses categories that are not the viewer's own; no statement if there are none."""
+) -> list[Refusal]:
+    """A refusal for every category that is not the viewer's own; no statement if there are none."""
     keys = {key for key in wanted if key is not None}
     if not keys:
-        return
+        return []
     known = await work.repository(Categories).by_id(sorted(keys))
-    missing = [
+    return [
         NotFound.of("category", path=place)
         for key, place in zip(wanted, places, strict=True)
         if key is not None and (key not in known or known[key].user_id != work.viewer_id)
     ]
-    if missing:
-        raise missing[0] if len(missing) == 1 else Refusals(missing)
 
 
-def _refuse_twins(keys: Sequence[UUID | None], field: str) -> None:
+def _twins(keys: Sequence[UUID | None], field: str) -> list[Refusal]:
+    """A refusal for every task whose key stands in the list before it."""
     seen: set[UUID] = set()
-    twins = []
+    twins: list[Refusal] = []
     for index, key in enumerate(keys):
         if key in seen:
-            message = "This one is in the list twice."
-            twins.append(ValidationError(message, path=("tasks", index, field)))
+            twins.append(ValidationError("This one is in the list twice.", path=("tasks", index, field)))
         elif key is not None:
             seen.add(key)
-    if twins:
-        raise twins[0] if len(twins) == 1 else Refusals(twins)
+    return twins
+
+
+def _refuse(refusals: Sequence[Refusal]) -> None:
+    """Raises all refusals at once, if there are any."""
+    if refusals:
+        raise refusals[0] if len(refusals) == 1 else Refusals(refusals)
 
 
 # categories

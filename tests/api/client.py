@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -64,8 +65,9 @@ class Client:
 
     async def ask(self, document: str, **variables: Any) -> Answer:
         """The answer, whatever it is."""
-        body = {"query": document, "variables": variables}
-        response = await self.http.post("/graphql", json=body, headers=self.headers)
+        body = json.dumps({"query": document, "variables": variables})
+        headers = {"Content-Type": "application/json", **self.headers}
+        response = await self.http.post("/graphql", content=body, headers=headers)
         return Answer(response.status_code, response.json())
 
     async def data(self, document: str, **variables: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from repositories.kit.database import DatabaseOptions
-from tests.databases import ENGINES, Server, cloned, copy_sqlite, postgres_options
+from tests.databases import ENGINES, KEYS, Server, cloned, copy_sqlite, postgres_options
 from tests.repositories.support import Lab
 
 
@@ -15,7 +15,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A migrated database of each engine in turn, connected, with a loop of its own."""
     if request.param == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
-        made = Lab(DatabaseOptions(sqlite_path=copy_sqlite(template, tmp_path_factory.mktemp("lab"))))
+        made = Lab(DatabaseOptions(sqlite_path=copy_sqlite(template, tmp_path_factory.mktemp("lab")), **KEYS))
         yield made
         made.close()
         return

@@ -100,7 +100,9 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-def _forge(lab: Lab, repository: type[Repository[Any]], order: list[Order], forge: Callable[[list[Any]], list[Any]]) -> None:
+def _forge(
+    lab: Lab, repository: type[Repository[Any]], order: list[Order], forge: Callable[[list[Any]], list[Any]]
+) -> None:
     page = lab.run(_page(lab, repository, PageRequest(first=1), order))
     fingerprint, *values = _decoded(page.cursor(page.rows[0]))
     forged = forge(values)

@@ -95,7 +95,9 @@ def test_leafing_in_any_order(lab: Lab, rows: list[dict[str, Any]], order: list[
     lab.run(_walk(lab.database, rows, Where("priority_level", Op.GTE, 1), order, size))
 
 
-async def _walk_many(database: Database, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int) -> None:
+async def _walk_many(
+    database: Database, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+) -> None:
     ada = await make_user(database)
     keys: list[UUID] = [(await make_category(database, ada)).id for _ in range(3)]
     async with database.transaction(SERVICE) as write:

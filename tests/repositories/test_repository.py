@@ -45,7 +45,12 @@ async def test_get(database: Database, statements: list[str]) -> None:
         found = await Tasks(snapshot).get(task.id)
         assert len(_work(statements)) == 1
         assert found == task
-        assert (found.user_id, found.title, found.description, found.status) == (ada.id, "Äpfel", "", TaskStatus.PENDING)
+        assert (found.user_id, found.title, found.description, found.status) == (
+            ada.id,
+            "Äpfel",
+            "",
+            TaskStatus.PENDING,
+        )
         assert (found.priority_level, found.category_id, found.due_date) == (5, category.id, due)
         assert (found.version, found.completed_at, found.deleted_at) == (1, None, None)
         assert found.created_at == found.updated_at

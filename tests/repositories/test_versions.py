@@ -153,7 +153,7 @@ async def _answer(work: object) -> object:
 
 async def _until_blocked(database: Database, count: int) -> None:
     """Waits until ``count`` transactions wait for a lock."""
-    pool = database._pool  # type: ignore[attr-defined]  # noqa: SLF001 (to look at the server, not to change it)
+    pool = database._pool  # type: ignore[attr-defined]
     async with pool.acquire() as connection:
         text = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
         while await connection.fetchval(text) < count:

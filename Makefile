@@ -1,0 +1,58 @@
+# Targets are explained by `make help`, from the comment behind each name.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+COMPILE := uv pip compile pyproject.toml --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: .venv/installed ## Serve demo data on http://127.0.0.1:8000/graphql; `PORT=9000 make run` elsewhere. Ctrl-C ends it.
+	@exec $(BIN)/siso serve --demo --port $(PORT)
+
+.PHONY: test
+test: lint ## Check everything: lint, then all tests with coverage, on SQLite and PostgreSQL.
+	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+
+.PHONY: lint
+lint: .venv/installed-dev ## Check style, types and the floors' imports.
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: lock
+lock: ## Choose the newest allowed versions of all dependencies anew (needs uv).
+	@command -v uv > /dev/null || { echo "make lock needs uv: pipx install uv" >&2; exit 2; }
+	@$(COMPILE) --output-file requirements.lock
+	@$(COMPILE) --extra dev --output-file requirements-dev.lock
+
+# The stamps make the second run skip the installation. What tests need contains what running needs.
+
+.venv/installed: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "Installing the gateway into .venv (once; a minute or so) ..."
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps -e .
+	@touch $@
+
+.venv/installed-dev: requirements-dev.lock pyproject.toml | .venv/bin/python
+	@echo "Installing the gateway and what its tests need into .venv (once; some minutes) ..."
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps -e .
+	@touch $@ .venv/installed
+
+.venv/bin/python:
+	@command -v $(PYTHON) > /dev/null || { echo "Python is missing: apt install python3 python3-venv" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) was found; try PYTHON=python3.12 make run" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
+		{ echo "Python cannot make virtual environments here: apt install python3-venv" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv

@@ -1,0 +1,121 @@
+"""`siso doctor`: one line for each thing that can be wrong, with how to mend it."""
+
+import asyncio
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+import typer
+
+from gateway.cli.console import CommandError, redacted, say
+from gateway.cli.ready import place, refuse_unmigrated, why
+from gateway.identity import signing_key
+from gateway.settings import Settings, SettingsError, load_settings
+from repositories import inspection
+from repositories.kit.errors import ServiceUnavailable
+
+
+class Verdict(Enum):
+    """How something is. Only WRONG ends with exit code 1."""
+
+    OK = "ok"
+    WARNING = "warning"
+    WRONG = "wrong"
+
+
+class Finding(NamedTuple):
+    """What was looked at, and how it is."""
+
+    verdict: Verdict
+    what: str
+    text: str
+
+
+def doctor() -> None:
+    """Looks at everything and prints what it finds."""
+    is_well = True
+    for finding in _findings():
+        say(redacted(f"{finding.verdict.value:8} {finding.what:12} {finding.text}"))
+        is_well = is_well and finding.verdict is not Verdict.WRONG
+    if not is_well:
+        raise typer.Exit(1)
+
+
+def _findings() -> Iterator[Finding]:
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield Finding(Verdict.WRONG, "settings", str(error))
+        return
+    yield Finding(Verdict.OK, "settings", "all known and well-formed")
+    yield _secret(settings)
+    yield from _database(settings)
+
+
+def _secret(settings: Settings) -> Finding:
+    try:
+        signing_key(settings)
+    except (SettingsError, OSError) as error:
+        return Finding(Verdict.WRONG, "token secret", str(error))
+    source = "GATEWAY_JWT_SECRET" if settings.jwt_secret else f"{settings.database_path.parent / 'jwt_secret'}"
+    return Finding(Verdict.OK, "token secret", f"from {source}")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    url = settings.database_url.get_secret_value() if settings.database_url else None
+    timeout = settings.database_connect_timeout
+    try:
+        found = asyncio.run(inspection.stored_revision(url, settings.database_path, timeout=timeout))
+    except ServiceUnavailable as error:
+        hint = "Check GATEWAY_DATABASE_URL and that it is running." if url else "Check GATEWAY_DATABASE_PATH."
+        yield Finding(Verdict.WRONG, "database", f"{place(settings)} cannot be used: {why(error)}. {hint}")
+        return
+    yield Finding(Verdict.OK, "database", place(settings))
+    yield _migrations(found)
+    if url is None:
+        yield Finding(Verdict.OK, "roles", "SQLite has none; the policies are part of every statement")
+        return
+    yield from _login("login", url, timeout, service=False)
+    service_url = settings.service_database_url.get_secret_value() if settings.service_database_url else url
+    yield from _login("service login", service_url, timeout, service=True)
+    if found is not None:
+        yield _policies(url, timeout)
+
+
+def _migrations(found: str | None) -> Finding:
+    try:
+        refuse_unmigrated(found)
+    except CommandError as error:
+        return Finding(Verdict.WRONG, "migrations", str(error))
+    return Finding(Verdict.OK, "migrations", f"at revision {found}, the newest")
+
+
+def _login(what: str, url: str, timeout: float, *, service: bool) -> Iterator[Finding]:
+    try:
+        login = asyncio.run(inspection.login(url, service=service, timeout=timeout))
+    except ServiceUnavailable as error:
+        yield Finding(Verdict.WRONG, what, f"cannot be used: {why(error)}. Check GATEWAY_SERVICE_DATABASE_URL.")
+        return
+    if login.missing_roles:
+        roles = ", ".join(login.missing_roles)
+        mend = f"Migrate first, then as the owner: GRANT {roles} TO {login.name}"
+        yield Finding(Verdict.WRONG, what, f"{login.name} may not become {roles}. {mend}")
+    elif login.is_superuser or login.bypasses_policies:
+        power = "is a superuser" if login.is_superuser else "has BYPASSRLS"
+        mend = f"Use another, or: ALTER ROLE {login.name} NOSUPERUSER NOBYPASSRLS"
+        yield Finding(Verdict.WARNING, what, f"{login.name} {power}, which row-level security does not bind. {mend}")
+    else:
+        needed = "service_role" if service else "anon and authenticated"
+        yield Finding(Verdict.OK, what, f"{login.name} may become {needed}, and no more")
+
+
+def _policies(url: str, timeout: float) -> Finding:
+    try:
+        tables = asyncio.run(inspection.unguarded_tables(url, timeout=timeout))
+    except ServiceUnavailable as error:
+        return Finding(Verdict.WRONG, "policies", why(error))
+    if tables:
+        names = ", ".join(tables)
+        mend = "For each: ALTER TABLE ... ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+        return Finding(Verdict.WRONG, "policies", f"not on or not forced on {names}. {mend}")
+    return Finding(Verdict.OK, "policies", "row-level security is on and forced on every table")

@@ -1,0 +1,35 @@
+"""`siso seed`."""
+
+import asyncio
+
+from rich.console import Console
+from rich.progress import Progress
+
+from gateway.cli.console import CommandError, say
+from gateway.cli.ready import migrated_database
+from gateway.settings import load_settings
+from repositories.demo.load import TASKS_PER_USER, load_demo
+from repositories.demo.people import PLAIN_USERS
+
+
+def seed(*, demo: bool, users: int | None, tasks: int | None) -> None:
+    """Loads demo data with a progress bar."""
+    if not demo:
+        raise CommandError("There is one kind of data to load so far: `siso seed --demo`.")
+    users = PLAIN_USERS if users is None else users
+    tasks = TASKS_PER_USER if tasks is None else tasks
+    settings = load_settings()
+
+    async def load() -> int | None:
+        async with migrated_database(settings) as database:
+            with Progress(console=Console(stderr=True), transient=True) as progress:
+                bar = progress.add_task("Loading tasks", total=(users + 1) * tasks)
+                return await load_demo(
+                    database, users=users, tasks=tasks, done=lambda count: progress.advance(bar, count)
+                )
+
+    made = asyncio.run(load())
+    if made is None:
+        say("There are users already: nothing was loaded.")
+    else:
+        say(f"Loaded {users + 1} users with {made} tasks.")

@@ -1,0 +1,31 @@
+"""`siso token`."""
+
+import asyncio
+
+from gateway.cli.console import CommandError, say
+from gateway.cli.ready import migrated_database
+from gateway.identity import Tokens, signing_key
+from gateway.settings import Settings, load_settings
+from repositories.identity import Users
+from repositories.kit.viewer import SERVICE
+from repositories.tables.identity import User, UserStatus
+
+
+def token(email: str, lifetime: int | None) -> None:
+    """Prints a token."""
+    settings = load_settings()
+    tokens = Tokens(signing_key(settings), settings.jwt_audience)
+    user = asyncio.run(_user(settings, email))
+    if user is None:
+        raise CommandError(f"There is no user {email}. `siso seed --demo` makes some, such as ada@example.com.")
+    if user.status is not UserStatus.ACTIVE:
+        raise CommandError(f"The account of {email} is {user.status.value}: no token is issued.")
+    say(tokens.issue(user, settings.token_lifetime if lifetime is None else lifetime))
+
+
+async def _user(settings: Settings, email: str) -> User | None:
+    async with migrated_database(settings) as database:
+        snapshot = database.snapshot(SERVICE)
+        found = await Users(snapshot).of_email(email)
+        await snapshot.close()
+        return found

@@ -1,0 +1,135 @@
+"""The application with its database, and the processes that serve it.
+
+Each process opens its own database connections when its event loop runs, and gives them back after its last request.
+"""
+
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from gateway.identity import Tokens, signing_key
+from gateway.settings import Settings, load_settings
+from repositories.kit.database import Database, open_database
+from repositories.kit.errors import GatewayError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class _Connected:
+    """Around the application: connected to the database before its start-up, until after its shutdown."""
+
+    def __init__(self, app: "ASGIApp", database: Database) -> None:
+        self.app = app
+        self.database = database
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+        try:
+            await self.database.connect()
+        except GatewayError as error:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": error.message})
+            return
+
+        async def close_before(message: "Message") -> None:
+            """After its last message the server waits for nobody any more, so everything must be closed by then."""
+            if message["type"] != "lifespan.startup.complete":
+                await self.database.close()
+            await send(message)
+
+        await self.app(scope, receive, close_before)
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A factory of the application that can be handed to another process."""
+
+    settings: Settings
+    fallback: bool = False
+
+    def __call__(self) -> "ASGIApp":
+        """The application; its lifespan connects the database."""
+        from gateway.app import create_app  # noqa: PLC0415 (the supervisor of several workers never needs it)
+
+        database = open_database(self.settings.database_options())
+        tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience)
+        return _Connected(create_app(self.settings, database, tokens, fallback=self.fallback), database)
+
+
+def create() -> "ASGIApp":
+    """For other servers and reloading in development: `uvicorn --factory gateway.serving:create`."""
+    return Gateway(load_settings())()
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves, and says so."""
+        await super().startup(sockets)
+        self._ready()
+
+
+def serve(gateway: Gateway, listener: socket.socket, ready: Callable[[], None]) -> bool:
+    """Serves until SIGINT or SIGTERM, then answers the requests in flight. False if it could not start."""
+    settings = gateway.settings
+    config = uvicorn.Config(
+        gateway,
+        factory=True,
+        lifespan="on",
+        loop="auto",  # uvloop, except on Windows
+        http="httptools",
+        workers=settings.workers,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+        access_log=False,
+        server_header=False,
+        log_config=logging_config(settings.log_level),
+        log_level=None if settings.log_level == "debug" else "warning",
+    )
+    if settings.workers > 1:
+        supervisor = Multiprocess(config, [listener])
+        ready()
+        supervisor.run()
+        return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
+    return _serve_alone(_Server(config, ready), listener)
+
+
+def _serve_alone(server: uvicorn.Server, listener: socket.socket) -> bool:
+    """In this process. Uvicorn raises the signal that stopped it once more at its end, which must not end us."""
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        server.run([listener])
+    except SystemExit as stopped:
+        return stopped.code != STARTUP_FAILURE
+    return True
+
+
+def logging_config(level: str) -> dict[str, Any]:
+    """Log lines on standard error, for :func:`logging.config.dictConfig`, which every worker applies again."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "loggers": {"alembic": {"level": "WARNING"}},
+        "root": {"level": logging.getLevelName(level.upper()), "handlers": ["stderr"]},
+    }

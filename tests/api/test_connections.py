@@ -1,0 +1,298 @@
+"""Lists: pages by cursor and by number, filters and orders, as clients write them."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from repositories.kit.repository import new_id
+from repositories.tables.identity import User
+from repositories.tables.life_lock import TaskStatus
+from tests.api.client import Client, Gateway, gid
+from tests.factories import make_category, make_task, make_tasks
+
+DAY = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
+PAGE = """query($first: Int, $after: String, $last: Int, $before: String, $page: Int, $filter: TaskFilter, $order: [TaskOrder!]) {
+    tasks(first: $first, after: $after, last: $last, before: $before, page: $page, filter: $filter, order: $order) {
+        totalCount edges { cursor node { title } } nodes { title }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
+
+
+async def _page(client: Client, **arguments: Any) -> Any:
+    page = (await client.data(PAGE, **arguments))["tasks"]
+    assert page["nodes"] == [edge["node"] for edge in page["edges"]]
+    cursors = [edge["cursor"] for edge in page["edges"]] or [None]
+    assert (page["pageInfo"]["startCursor"], page["pageInfo"]["endCursor"]) == (cursors[0], cursors[-1])
+    return page
+
+
+def _titles(page: Any) -> list[str]:
+    return [node["title"] for node in page["nodes"]]
+
+
+async def _refused(client: Client, **arguments: Any) -> tuple[str, str, list[str]]:
+    answer = await client.ask(PAGE, **arguments)
+    assert answer.data == {"tasks": None}
+    (error,) = answer.errors
+    assert error["path"] == ["tasks"]
+    return error["extensions"]["code"], error["message"], error["extensions"]["field"]
+
+
+_ORDERS: list[Any] = [
+    None,
+    [{"field": "TITLE"}],
+    [{"field": "PRIORITY_LEVEL", "direction": "DESC"}, {"field": "DUE_DATE", "nulls": "FIRST"}],
+    [{"field": "DUE_DATE", "direction": "DESC", "nulls": "FIRST"}],
+    [{"field": "STATUS"}, {"field": "TITLE", "direction": "DESC"}],
+    [{"field": "COMPLETED_AT", "nulls": "LAST"}],
+]
+
+
+@pytest.mark.parametrize("order", _ORDERS)
+async def test_every_row_is_met_once_forwards_and_backwards(gateway: Gateway, ada: User, order: Any) -> None:
+    """Whatever the order, with equal and missing values in it."""
+    for index in range(23):
+        status = list(TaskStatus)[index % 4]
+        await make_task(
+            gateway.database,
+            ada,
+            title=f"Task {index % 7}",
+            status=status,
+            completed_at=DAY if status is TaskStatus.COMPLETED else None,
+            priority_level=index % 5 + 1,
+            due_date=None if index % 3 == 0 else DAY + dt.timedelta(days=index % 4),
+        )
+    client = gateway.client(ada)
+    whole = await _page(client, first=500, order=order)
+    assert (whole["totalCount"], len(whole["nodes"])) == (23, 23)
+    forwards: list[Any] = []
+    after = None
+    while True:
+        page = await _page(client, first=5, after=after, order=order)
+        assert (page["totalCount"], page["pageInfo"]["hasPreviousPage"]) == (23, after is not None)
+        forwards += page["edges"]
+        after = page["pageInfo"]["endCursor"]
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+    assert forwards == whole["edges"]
+    backwards: list[Any] = []
+    before = None
+    while True:
+        page = await _page(client, last=5, before=before, order=order)
+        assert page["pageInfo"]["hasNextPage"] == (before is not None)
+        backwards = page["edges"] + backwards
+        before = page["pageInfo"]["startCursor"]
+        if not page["pageInfo"]["hasPreviousPage"]:
+            break
+    assert backwards == whole["edges"]
+    numbered = [_titles(await _page(client, first=5, page=number, order=order)) for number in range(1, 7)]
+    assert sum(numbered, []) == _titles(whole)
+    assert [len(page) for page in numbered] == [5, 5, 5, 5, 3, 0]
+
+
+async def test_pages_stay_right_while_rows_come_and_go(gateway: Gateway, ada: User) -> None:
+    made = await make_tasks(gateway.database, ada, 6)
+    client, order = gateway.client(ada), [{"field": "TITLE"}]
+    first = await _page(client, first=3, order=order)
+    await make_task(gateway.database, ada, title="Task 00")
+    await client.do("deleteTask", "task { id }", id=gid("Task", made[2]))
+    second = await _page(client, first=3, order=order, after=first["pageInfo"]["endCursor"])
+    assert _titles(first) + _titles(second) == [f"Task {index}" for index in range(6)]
+
+
+async def test_a_page_is_fifty_rows_by_default(gateway: Gateway, ada: User) -> None:
+    await make_tasks(gateway.database, ada, 51)
+    page = await _page(gateway.client(ada))
+    assert (len(page["nodes"]), page["totalCount"], page["pageInfo"]["hasNextPage"]) == (50, 51, True)
+    last = await _page(gateway.client(ada), before=page["pageInfo"]["endCursor"])
+    assert (len(last["nodes"]), last["pageInfo"]["hasPreviousPage"]) == (49, False)
+
+
+_WRONG_PAGES: list[tuple[dict[str, Any], str, str]] = [
+    *[
+        ({"first": size}, f"`first` must be between 1 and 500, not {size}.", "first")
+        for size in (0, -1, 501, 2**31 - 1)
+    ],
+    *[({"last": size}, f"`last` must be between 1 and 500, not {size}.", "last") for size in (0, 501)],
+    ({"first": 1, "last": 1}, "Give `first` or `last`, not both.", "last"),
+    ({"after": "a", "before": "b"}, "Give `after` or `before`, not both.", "before"),
+    ({"last": 1, "after": "a"}, "`first` goes with `after`, `last` goes with `before`.", "before"),
+    ({"first": 1, "before": "a"}, "`first` goes with `after`, `last` goes with `before`.", "before"),
+    ({"page": 0}, "`page` must be between 1 and 10000, not 0.", "page"),
+    ({"page": 10_001}, "`page` must be between 1 and 10000, not 10001.", "page"),
+    ({"page": 2, "after": "a"}, "`page` goes with `first` only.", "page"),
+    ({"page": 2, "last": 5}, "`page` goes with `first` only.", "page"),
+]
+
+
+async def test_a_page_that_cannot_be_is_refused(gateway: Gateway, ada: User) -> None:
+    client = gateway.client(ada)
+    for arguments, message, field in _WRONG_PAGES:
+        assert await _refused(client, **arguments) == ("VALIDATION_ERROR", message, [field])
+    document = '{ categories { nodes { tasks(first: 501) { totalCount } } } dueTasks(until: "2026-01-01T00:00:00Z", first: 0) { id } }'
+    await make_category(gateway.database, ada)
+    answer = await client.ask(document)
+    assert sorted((error["path"], error["extensions"]["field"]) for error in answer.errors) == [
+        (["categories", "nodes", 0, "tasks"], ["first"]),
+        (["dueTasks"], ["first"]),
+    ]
+
+
+async def test_a_cursor_belongs_to_its_list(gateway: Gateway, ada: User, bob: User) -> None:
+    await make_tasks(gateway.database, ada, 3)
+    client, order = gateway.client(ada), [{"field": "TITLE"}]
+    cursor = (await _page(client, first=1, order=order))["pageInfo"]["endCursor"]
+    other = "This cursor belongs to another filter or order; start again without it."
+    broken = "This is not a cursor of this list; take one from `pageInfo` or `edges`."
+    for arguments in (
+        {},
+        {"order": order, "filter": {"search": "x"}},
+        {"order": [{"field": "TITLE", "direction": "DESC"}]},
+    ):
+        assert await _refused(client, after=cursor, **arguments) == ("VALIDATION_ERROR", other, ["after"])
+        assert await _refused(client, last=1, before=cursor, **arguments) == ("VALIDATION_ERROR", other, ["before"])
+    for text in ("", "x", cursor[:-3], cursor + "x", "W10", "bnVsbA", gid("Task", new_id()), "💥"):
+        code, message, field = await _refused(client, after=text, order=order)
+        assert (code, field) == ("VALIDATION_ERROR", ["after"])
+        assert message in {broken, other}
+    answer = await client.ask("query($c: String) { categories(after: $c) { totalCount } }", c=cursor)
+    assert answer.codes == ["VALIDATION_ERROR"]
+    assert _titles(await _page(gateway.client(bob), after=cursor, order=order)) == []
+
+
+async def _found(client: Client, **given: Any) -> list[str]:
+    page = await _page(client, filter=given, order=[{"field": "TITLE"}], first=500)
+    assert page["totalCount"] == len(page["nodes"])
+    return _titles(page)
+
+
+async def test_filters_find_what_they_say(gateway: Gateway, ada: User) -> None:
+    category = await make_category(gateway.database, ada)
+    rows: dict[str, dict[str, Any]] = {
+        "alpha": {"priority_level": 1, "due_date": DAY, "description": "Grüße 100%"},
+        "Beta": {"priority_level": 2, "status": TaskStatus.COMPLETED, "completed_at": DAY, "category_id": category.id},
+        "gamma_ray": {"priority_level": 3, "status": TaskStatus.CANCELLED, "due_date": DAY + dt.timedelta(days=1)},
+        "Delta": {"priority_level": 5, "status": TaskStatus.IN_PROGRESS, "description": "beta test"},
+    }
+    made = {title: await make_task(gateway.database, ada, title=title, **values) for title, values in rows.items()}
+    client = gateway.client(ada)
+    noon, ids = DAY.isoformat(), {title: gid("Task", row) for title, row in made.items()}
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, ["alpha", "Beta", "Delta", "gamma_ray"]),
+        ({"status": {"in": ["COMPLETED", "CANCELLED"]}}, ["Beta", "gamma_ray"]),
+        ({"status": {"notIn": ["COMPLETED", "CANCELLED"], "ne": "PENDING"}}, ["Delta"]),
+        ({"status": {"eq": None}, "title": None}, ["alpha", "Beta", "Delta", "gamma_ray"]),
+        ({"status": {"in": []}}, []),
+        ({"title": {"contains": "A_R"}}, ["gamma_ray"]),
+        ({"title": {"startsWith": "BE"}}, ["Beta"]),
+        ({"title": {"like": "%eL_a"}}, ["Delta"]),
+        ({"title": {"eq": "beta"}}, []),
+        ({"title": {"in": ["Beta", "alpha"], "ne": "alpha"}}, ["Beta"]),
+        ({"title": {"notIn": ["Beta", "alpha"]}}, ["Delta", "gamma_ray"]),
+        ({"description": {"isNull": False}}, ["alpha", "Delta"]),
+        ({"description": {"isNull": True}}, ["Beta", "gamma_ray"]),
+        ({"description": {"contains": "GRÜSSE"}}, []),
+        ({"description": {"contains": "grüße 100%"}}, ["alpha"]),
+        ({"search": "BETA"}, ["Beta", "Delta"]),
+        ({"search": "beta test"}, ["Delta"]),
+        ({"search": " "}, ["alpha", "Beta", "Delta", "gamma_ray"]),
+        ({"priorityLevel": {"gte": 2, "lt": 5}}, ["Beta", "gamma_ray"]),
+        ({"priorityLevel": {"gt": 2, "lte": 5, "ne": 3, "notIn": [4]}}, ["Delta"]),
+        ({"priorityLevel": {"in": [1, 5]}}, ["alpha", "Delta"]),
+        ({"dueDate": {"lte": noon}}, ["alpha"]),
+        ({"dueDate": {"gt": noon}}, ["gamma_ray"]),
+        ({"dueDate": {"eq": "2026-06-15T02:00:00+02:00"}}, ["alpha"]),
+        ({"dueDate": {"isNull": True}}, ["Beta", "Delta"]),
+        ({"completedAt": {"ne": noon}}, []),
+        ({"categoryId": {"eq": gid("Category", category)}}, ["Beta"]),
+        ({"categoryId": {"isNull": True}}, ["alpha", "Delta", "gamma_ray"]),
+        ({"id": {"in": [ids["alpha"], ids["Beta"]]}}, ["alpha", "Beta"]),
+        ({"id": {"notIn": [ids["alpha"], ids["Beta"]]}}, ["Delta", "gamma_ray"]),
+        ({"userId": {"eq": gid("User", ada)}}, ["alpha", "Beta", "Delta", "gamma_ray"]),
+        ({"or": [{"title": {"eq": "alpha"}}, {"priorityLevel": {"eq": 5}}]}, ["alpha", "Delta"]),
+        ({"and": [{"priorityLevel": {"gt": 1}}, {"priorityLevel": {"lt": 3}}]}, ["Beta"]),
+        ({"not": {"dueDate": {"eq": noon}}}, ["Beta", "Delta", "gamma_ray"]),
+        ({"not": {"or": [{"search": "beta"}, {"dueDate": {"isNull": False}}]}}, []),
+        ({"or": []}, []),
+        ({"and": []}, ["alpha", "Beta", "Delta", "gamma_ray"]),
+        ({"not": {}}, []),
+    ]
+    for given, titles in cases:
+        assert await _found(client, **given) == titles, given
+
+
+def _deep(levels: int) -> dict[str, Any]:
+    made: dict[str, Any] = {"title": {"eq": "x"}}
+    for level in range(levels):
+        made = {"not": made} if level % 2 else {"and": [made]}
+    return made
+
+
+async def test_filters_and_orders_have_limits(gateway: Gateway, ada: User) -> None:
+    client = gateway.client(ada)
+    assert (await _page(client, filter=_deep(8)))["totalCount"] == 0
+    for levels in (9, 40):
+        assert await _refused(client, filter=_deep(levels)) == (
+            "VALIDATION_ERROR",
+            "A filter may be nested 8 levels deep.",
+            ["filter"],
+        )
+    many = {"or": [{"title": {"eq": "x"}}] * 101}
+    message = "A filter may have at most 100 conditions; this one has 101."
+    assert await _refused(client, filter=many) == ("VALIDATION_ERROR", message, ["filter"])
+    keys = [{"field": field} for field in ("TITLE", "STATUS", "DUE_DATE", "CREATED_AT", "UPDATED_AT", "COMPLETED_AT")]
+    assert (await _page(client, order=keys[:5]))["totalCount"] == 0
+    assert await _refused(client, order=keys) == ("VALIDATION_ERROR", "A list may be sorted by 5 keys.", ["order"])
+
+
+async def test_ids_of_another_type_are_refused_where_they_cannot_be_meant(gateway: Gateway, ada: User) -> None:
+    category = await make_category(gateway.database, ada)
+    task = await make_task(gateway.database, ada)
+    client = gateway.client(ada)
+    message = "A filter names an id of Category where one of Task belongs."
+    assert await _refused(client, filter={"id": {"eq": gid("Category", category)}}) == (
+        "VALIDATION_ERROR",
+        message,
+        ["filter"],
+    )
+    message = "This is not an id; take one from the `id` field of an object."
+    assert await _refused(client, filter={"id": {"in": ["x"]}}) == ("VALIDATION_ERROR", message, ["filter"])
+    for document, what in (
+        ("query($id: ID!) { task(id: $id) { id } }", "task"),
+        ("query($id: ID!) { taskEvents(id: $id) { id } }", "task"),
+        ("query($id: ID!) { node(id: $id) { id } }", "object"),
+    ):
+        for key in (gid("Category", task), gid("Nothing", task), gid("DomainEvent", task), gid("TaskAnalytics", task)):
+            (error,) = (await client.ask(document, id=key)).errors
+            shown = "category" if (what, key) == ("object", gid("Category", task)) else what
+            assert (error["message"], error["extensions"]["code"]) == (f"There is no such {shown}.", "NOT_FOUND")
+
+
+async def test_nodes_answer_each_id_in_its_place(gateway: Gateway, ada: User) -> None:
+    task, category = await make_task(gateway.database, ada), await make_category(gateway.database, ada)
+    ids = [
+        gid("Task", task),
+        "nonsense",
+        gid("Category", category),
+        gid("User", ada),
+        gid("Task", new_id()),
+        gid("Task", task),
+    ]
+    document = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id databaseId ... on Task { title } } }"
+    answer = await gateway.client(ada).ask(document, ids=ids)
+    shown = {"__typename": "Task", "id": ids[0], "databaseId": str(task.id), "title": "Something"}
+    assert answer.data["nodes"] == [
+        shown,
+        None,
+        {"__typename": "Category", "id": ids[2], "databaseId": str(category.id)},
+        {"__typename": "User", "id": ids[3], "databaseId": str(ada.id)},
+        None,
+        shown,
+    ]
+    assert [(error["path"], error["extensions"]["code"]) for error in answer.errors] == [
+        (["nodes", 1], "VALIDATION_ERROR"),
+        (["nodes", 4], "NOT_FOUND"),
+    ]
+    answer = await gateway.client(ada).ask(document, ids=ids[:1] * 101)
+    assert answer.data == {"nodes": None}
+    assert answer.errors[0]["message"] == "At most 100 objects can be asked for at once, not 101."

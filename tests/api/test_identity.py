@@ -1,0 +1,262 @@
+"""Who is asking: every wrong Authorization header gets the same answer, none at all is anonymous."""
+
+import base64
+import datetime as dt
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from gateway import identity
+from gateway.identity import Tokens, roles_of
+from repositories.kit.errors import Unauthenticated
+from repositories.kit.repository import new_id
+from repositories.kit.viewer import Role
+from repositories.tables.identity import User
+from tests.api.client import AUDIENCE, HOUR, SECRET, Gateway
+from tests.api.reading import everything
+
+VIEWER = {"query": "{ viewer { email } }"}
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """The claims of a good token; a change to ``...`` leaves a claim out."""
+    good = {
+        "sub": str(new_id()),
+        "aud": AUDIENCE,
+        "exp": dt.datetime.now(dt.UTC) + dt.timedelta(hours=1),
+        "app_metadata": {"roles": ["user"]},
+        "zoneinfo": "Europe/Berlin",
+    }
+    return {name: value for name, value in (good | changes).items() if value is not ...}
+
+
+def token(*, key: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
+    """A signed token."""
+    return jwt.encode(claims(**changes), key, algorithm=algorithm)
+
+
+def _unsigned() -> str:
+    parts = ({"alg": "none", "typ": "JWT"}, claims(exp=4102444800))
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
+
+
+def _tampered() -> str:
+    head, _, signature = token().split(".")
+    body = base64.urlsafe_b64encode(json.dumps(claims(exp=4102444800)).encode()).decode().rstrip("=")
+    return f"{head}.{body}.{signature}"
+
+
+def wrong_headers() -> dict[str, list[str]]:
+    """Every way of being wrong, and the Authorization headers that are."""
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
+    tokens = {
+        "expired": token(exp=past),
+        "signed with another secret": token(key="another secret of a sufficient length"),
+        "signed with another algorithm": token(algorithm="HS384", key=SECRET * 2),
+        "not signed": _unsigned(),
+        "changed after it was signed": _tampered(),
+        "without an end": token(exp=...),
+        "an end that is no number": token(exp="tomorrow"),
+        "for another audience": token(aud="another"),
+        "for several audiences": token(aud=[AUDIENCE, "another"]),
+        "without an audience": token(aud=...),
+        "without a subject": token(sub=...),
+        "a subject that is no id": token(sub="ada"),
+        "a role that does not exist": token(app_metadata={"roles": ["emperor"]}),
+        "roles that are no list": token(app_metadata={"roles": 5}),
+        "metadata that is no object": token(app_metadata="admin"),
+        "a zone that does not exist": token(zoneinfo="Mars/Olympus"),
+        "a zone that is no text": token(zoneinfo=5),
+        "not valid yet": token(nbf=dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)),
+        "no token at all": "nonsense",
+        "nothing": "",
+    }
+    return {name: [f"Bearer {each}"] for name, each in tokens.items()} | {
+        "empty": [""],
+        "another scheme": [f"Basic {base64.b64encode(b'ada:secret').decode()}"],
+        "no scheme": [token()],
+        "two headers": [f"Bearer {token()}", f"Bearer {token()}"],
+        "two tokens": [f"Bearer {token()} {token()}"],
+        "not ASCII": ["Bearer \xff\xfe"],
+    }
+
+
+def _headers(values: list[str]) -> list[tuple[bytes, bytes]]:
+    return [(b"authorization", value.encode("latin-1")) for value in values]
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_whatever_is_wrong_with_the_header_the_answer_is_the_same(gateway: Gateway) -> None:
+    """To the byte; nothing tells which part was right, and nothing is run."""
+    answers = {}
+    for name, values in wrong_headers().items():
+        for method in ("POST", "GET"):
+            response = await gateway.http.request(method, "/graphql", json=VIEWER, headers=_headers(values))
+            answers[f"{name} {method}"] = (response.status_code, dict(response.headers), response.content)
+    (status, headers, body) = answers["expired POST"]
+    assert {name: answer for name, answer in answers.items() if answer != (status, headers, body)} == {}
+    assert (status, headers["www-authenticate"], headers["content-type"]) == (401, "Bearer", "application/json")
+    message = "The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
+    assert json.loads(body) == {"errors": [{"message": message, "extensions": {"code": "UNAUTHENTICATED"}}]}
+
+
+async def test_a_refused_header_changes_nothing(gateway: Gateway) -> None:
+    document = 'mutation { createTask(input: {title: "x"}) { task { id } } }'
+    for values in wrong_headers().values():
+        response = await gateway.http.post("/graphql", json={"query": document}, headers=_headers(values))
+        assert response.status_code == 401
+    assert await everything(gateway.database) == [[], [], [], []]
+
+
+async def test_a_good_token_names_the_viewer(gateway: Gateway, ada: User) -> None:
+    """The scheme in any case; whatever other claims the token has."""
+    for scheme in ("Bearer", "bearer", "BEARER"):
+        header = {"Authorization": f"{scheme} {token(sub=str(ada.id), iat=0, jti='x', role='authenticated')}"}
+        response = await gateway.http.post("/graphql", json=VIEWER, headers=header)
+        assert response.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
+
+
+async def test_no_header_is_anonymous(gateway: Gateway) -> None:
+    assert (await gateway.client().data("{ viewer { email } }")) == {"viewer": None}
+
+
+async def test_a_viewer_shows_the_whole_account_and_no_secret(gateway: Gateway, ada: User) -> None:
+    document = """{ viewer { id databaseId email firstName lastName role status emailVerified avatarUrl timeZone locale
+        lastLogin version createdAt updatedAt } __type(name: "User") { fields { name } } }"""
+    data = await gateway.client(ada).data(document)
+    assert data["viewer"] == {
+        "id": gid_of(ada),
+        "databaseId": str(ada.id),
+        "email": "ada@example.com",
+        "firstName": "Ada",
+        "lastName": "Byron",
+        "role": "USER",
+        "status": "ACTIVE",
+        "emailVerified": False,
+        "avatarUrl": None,
+        "timeZone": "UTC",
+        "locale": "en",
+        "lastLogin": None,
+        "version": 1,
+        "createdAt": ada.created_at.isoformat(),
+        "updatedAt": ada.updated_at.isoformat(),
+    }
+    names = {field["name"] for field in data["__type"]["fields"]}
+    assert names.isdisjoint({"passwordHash", "stripeCustomerId", "phone"})
+    assert names == set(data["viewer"])
+
+
+def gid_of(user: User) -> str:
+    """The user's global id, computed here by hand."""
+    return base64.b64encode(f"User:{user.id}".encode()).decode()
+
+
+async def test_a_token_without_an_account_is_nobody_in_particular(gateway: Gateway) -> None:
+    """It is valid, so the viewer is signed in; there is just no account and no row of theirs."""
+    header = {"Authorization": f"Bearer {token(zoneinfo=...)}"}
+    body = {"query": "{ viewer { email } tasks { totalCount } lifeLockDashboard { totalTasks } }"}
+    response = (await gateway.http.post("/graphql", json=body, headers=header)).json()
+    assert response["data"] == {"viewer": None, "tasks": {"totalCount": 0}, "lifeLockDashboard": None}
+    (error,) = response["errors"]
+    assert (error["message"], error["extensions"]["code"]) == ("There is no such user.", "NOT_FOUND")
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+async def test_the_zone_is_the_accounts_if_the_token_does_not_tell(gateway: Gateway, ada: User, zone: str) -> None:
+    header = {"Authorization": f"Bearer {token(sub=str(ada.id), zoneinfo=...)}"}
+    moment = dt.datetime(2026, 6, 15, 10, 30, tzinfo=dt.UTC)
+    body = {"query": "query($z: String) { productivityTrends(period: WEEK, timeZone: $z) { date } }", "variables": {}}
+    http = gateway.at(moment).http
+    assert (await http.post("/graphql", json=body, headers=header)).json()["data"]["productivityTrends"][-1] == {
+        "date": "2026-06-15"
+    }
+    body["variables"] = {"z": zone}
+    date = "2026-06-16" if zone == "Pacific/Kiritimati" else "2026-06-14"
+    assert (await http.post("/graphql", json=body, headers=header)).json()["data"]["productivityTrends"][-1] == {
+        "date": date
+    }
+
+
+class _Clock(dt.datetime):
+    """The time that the tokens' module reads."""
+
+    current: dt.datetime
+
+    @classmethod
+    def now(cls, tz: dt.tzinfo | None = None) -> "_Clock":
+        """The test's moment."""
+        return cls.fromtimestamp(cls.current.timestamp(), tz)
+
+
+def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verified once while it lasts; at its end it is refused, remembered or not."""
+    verified: list[str] = []
+    decode = jwt.decode
+
+    def counting(text: str, *arguments: Any, **options: Any) -> Any:
+        verified.append(text)
+        return decode(text, *arguments, **options)
+
+    tokens = Tokens(SECRET, AUDIENCE)
+    start = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    _Clock.current = start
+    monkeypatch.setattr(identity, "dt", SimpleNamespace(datetime=_Clock, UTC=dt.UTC))
+    monkeypatch.setattr(jwt.api_jwt, "datetime", _Clock)
+    monkeypatch.setattr(identity.jwt, "decode", counting)
+    text = token(exp=int(start.timestamp()) + 60)
+    first = tokens.viewer(text)
+    for second in (0, 30, 59):
+        _Clock.current = start + dt.timedelta(seconds=second)
+        assert tokens.viewer(text) is first
+    assert verified == [text]
+    for second in (60, 61, 10_000):
+        _Clock.current = start + dt.timedelta(seconds=second)
+        with pytest.raises(Unauthenticated):
+            tokens.viewer(text)
+    _Clock.current = start
+    with pytest.raises(Unauthenticated):
+        tokens.viewer(text + "x")
+
+
+def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes; refused ones take no place."""
+    monkeypatch.setattr(identity, "_REMEMBERED", 3)
+    tokens = Tokens(SECRET, AUDIENCE)
+    made = [token() for _ in range(5)]
+    for each in made:
+        tokens.viewer(each)
+        with pytest.raises(Unauthenticated):
+            tokens.viewer("nonsense")
+    assert list(tokens._verified) == made[2:]
+
+
+async def test_an_issued_token_carries_the_roles_of_the_account(ada: User, admin: User) -> None:
+    tokens = Tokens(SECRET, AUDIENCE)
+    for user, roles in ((ada, {Role.USER}), (admin, {Role.USER, Role.ADMIN})):
+        assert roles_of(user) == roles
+        viewer = tokens.viewer(tokens.issue(user.replace(time_zone="Europe/Vienna"), HOUR))
+        assert (viewer.id, viewer.roles, viewer.time_zone, viewer.is_service) == (
+            user.id,
+            roles,
+            "Europe/Vienna",
+            False,
+        )
+        with pytest.raises(Unauthenticated):
+            Tokens(SECRET, "another audience").viewer(tokens.issue(user, HOUR))
+        with pytest.raises(Unauthenticated):
+            tokens.viewer(tokens.issue(user, -1))
+
+
+async def test_a_manager_role_in_a_token_is_a_user_too(gateway: Gateway, ada: User) -> None:
+    made = token(sub=str(ada.id), app_metadata={"roles": ["partnership_manager", "content_editor"]})
+    response = await gateway.http.post(
+        "/graphql",
+        json={"query": "{ tasks { totalCount } userDashboardStats { totalCount } }"},
+        headers={"Authorization": f"Bearer {made}"},
+    )
+    assert isinstance(response, httpx.Response)
+    assert response.json()["data"] == {"tasks": {"totalCount": 0}, "userDashboardStats": None}

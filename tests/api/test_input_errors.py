@@ -1,0 +1,255 @@
+"""Invalid input: everything that is wrong at once, each with its code, message and place, and nothing written."""
+
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from repositories.kit.repository import new_id
+from repositories.tables.identity import User
+from tests.api.client import Client, Gateway, gid, user_error
+from tests.api.reading import everything
+from tests.factories import make_category, make_task
+
+_SHORT = "String should have at least 1 character."
+_NOT_STORABLE = "Text must not contain NUL or half of a surrogate pair."
+_NOT_AN_ID = "This is not an id; take one from the `id` field of an object."
+_DATE = "A date must be between the years 1900 and 2200."
+_COLOR = "String should match pattern '^#[0-9a-fA-F]{6}$'."
+_NULL = (None, "This must not be null.")
+
+WRONG: dict[str, list[tuple[Any, str]]] = {
+    "title": [
+        ("", _SHORT),
+        (" \t ", _SHORT),
+        ("x" * 256, "String should have at most 255 characters."),
+        ("a\0b", _NOT_STORABLE),
+        ("\ud800", "Input should be a valid string, unable to parse raw data as a unicode string."),
+    ],
+    "description": [("x" * 10_001, "String should have at most 10000 characters."), ("\0", _NOT_STORABLE)],
+    "priorityLevel": [
+        (0, "Input should be greater than or equal to 1."),
+        (-(2**31), "Input should be greater than or equal to 1."),
+        (6, "Input should be less than or equal to 5."),
+    ],
+    "categoryId": [
+        ("", _NOT_AN_ID),
+        ("Category:1", _NOT_AN_ID),
+        (gid("Category", new_id())[:-6], _NOT_AN_ID),
+        (gid("Task", new_id()), "This is not the id of a Category."),
+    ],
+    "dueDate": [("1899-12-31T23:59:59Z", _DATE), ("2200-01-01T00:00:00Z", _DATE)],
+    "name": [
+        ("", _SHORT),
+        (" ", _SHORT),
+        ("x" * 101, "String should have at most 100 characters."),
+        ("\0", _NOT_STORABLE),
+    ],
+    "color": [("red", _COLOR), ("#12345", _COLOR), ("#12345g", _COLOR), ("#123456\n", _COLOR)],
+    "version": [(0, "Input should be greater than or equal to 1.")],
+    "id": [("nonsense", _NOT_AN_ID), (gid("User", new_id()), "This is not the id of a Task.")],
+}
+RIGHT: dict[str, Any] = {
+    "title": "Something",
+    "description": "Details",
+    "priorityLevel": 4,
+    "dueDate": "2026-06-15T12:00:00Z",
+    "name": "Work",
+    "color": "#abcdef",
+    "version": 1,
+}
+NEW_TASK = ("title", "description", "priorityLevel", "categoryId", "dueDate")
+CHANGED_TASK = ("id", "version", *NEW_TASK, "status")
+Wrong = dict[tuple[str, ...], str]
+
+
+@st.composite
+def inputs(draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...]) -> tuple[dict[str, Any], Wrong]:
+    """An input with at least one mistake, and its mistakes by place."""
+    is_update = "version" in fields
+    wrong = draw(st.sets(st.sampled_from([name for name in fields if name in WRONG]), min_size=1))
+    made: dict[str, Any] = {}
+    mistakes: Wrong = {}
+    for name in fields:
+        if name in wrong:
+            nulls = [_NULL] if is_update and name in {"title", "priorityLevel"} else []
+            made[name], mistakes[(name,)] = draw(st.sampled_from([*WRONG[name], *nulls]))
+        elif name in RIGHT and (name in required or draw(st.booleans())):
+            made[name] = RIGHT[name]
+        elif name == "id":
+            made[name] = gid("Task", new_id())
+        elif name == "status" and draw(st.booleans()):
+            made[name], mistakes[(name,)] = _NULL
+    return made, mistakes
+
+
+@st.composite
+def batches(draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...]) -> tuple[dict[str, Any], Wrong]:
+    """Several of them, among good ones."""
+    items, mistakes = [], {}
+    for index, item in enumerate(draw(st.lists(st.none() | inputs(fields, required), min_size=1, max_size=4))):
+        items.append({name: RIGHT[name] for name in required} if item is None else item[0])
+        if item is None and "id" in fields:
+            items[-1]["id"] = gid("Task", new_id())
+        if item is not None:
+            mistakes |= {("tasks", str(index), *place): message for place, message in item[1].items()}
+    if not mistakes:
+        items[0] |= {"title": ""}
+        mistakes = {("tasks", "0", "title"): _SHORT}
+    return {"tasks": items}, mistakes
+
+
+_CASES = st.one_of(
+    st.tuples(st.just(("createTask", "task { id }")), inputs(NEW_TASK, ("title",))),
+    st.tuples(st.just(("updateTask", "task { id }")), inputs(CHANGED_TASK, ("version",))),
+    st.tuples(st.just(("createTasks", "tasks { id }")), batches(NEW_TASK, ("title",))),
+    st.tuples(st.just(("updateTasks", "tasks { id }")), batches(CHANGED_TASK, ("version",))),
+    st.tuples(st.just(("createCategory", "category { id }")), inputs(("name", "color"), ("name",))),
+)
+
+
+@given(case=_CASES)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_everything_that_is_wrong_is_told_at_once(gateway: Gateway, case: Any) -> None:
+    """Checked before anything is read, so that one user who does not even have an account does for all."""
+    (mutation, selection), (given_input, mistakes) = case
+    client = gateway.client(User._make((new_id(), *["x"] * (len(User.__fields__) - 1))).replace(time_zone="UTC"))
+    payload = await client.do(mutation, selection, **given_input)
+    found = {tuple(error["field"]): (error["code"], error["message"]) for error in payload["userErrors"]}
+    assert found == {place: ("VALIDATION_ERROR", message) for place, message in mistakes.items()}
+    assert len(payload["userErrors"]) == len(mistakes)
+    assert payload[selection.split()[0]] is None
+    assert await everything(gateway.database) == [[], [], [], []]
+
+
+async def test_a_batch_has_one_to_five_hundred_tasks(gateway: Gateway, ada: User) -> None:
+    client = gateway.client(ada)
+    for mutation, item in (
+        ("createTasks", {"title": "x"}),
+        ("updateTasks", {"id": gid("Task", new_id()), "version": 1}),
+    ):
+        for count, message in (
+            (0, "List should have at least 1 item after validation, not 0."),
+            (501, "List should have at most 500 items after validation, not 501."),
+        ):
+            payload = await client.do(mutation, "tasks { id }", tasks=[item] * count)
+            assert payload == {"tasks": None, "userErrors": [user_error("VALIDATION_ERROR", message, "tasks")]}
+    assert await everything(gateway.database) == [[], [], [], []]
+
+
+async def test_a_batch_names_twins(gateway: Gateway, ada: User) -> None:
+    task = await make_task(gateway.database, ada)
+    before = await everything(gateway.database)
+    client, key = gateway.client(ada), str(new_id())
+    change = {"id": gid("Task", task), "version": 1, "title": "x"}
+    payload = await client.do("updateTasks", "tasks { id }", tasks=[change, change, change])
+    twice = "This one is in the list twice."
+    assert payload["userErrors"] == [user_error("VALIDATION_ERROR", twice, "tasks", index, "id") for index in "12"]
+    item = {"title": "x", "databaseId": key}
+    items = [item, {"title": "y"}, item | {"categoryId": gid("Category", new_id())}]
+    payload = await client.do("createTasks", "tasks { id }", tasks=items)
+    assert payload["userErrors"] == [
+        user_error("VALIDATION_ERROR", twice, "tasks", "2", "databaseId"),
+        user_error("NOT_FOUND", "There is no such category.", "tasks", "2", "categoryId"),
+    ]
+    assert await everything(gateway.database) == before
+
+
+async def test_a_batch_is_refused_for_every_reason_it_has(gateway: Gateway, ada: User, bob: User) -> None:
+    """Missing rows, stale ones, others' rows and others' categories, all at once; the good change is not made."""
+    good, old = await make_task(gateway.database, ada), await make_task(gateway.database, ada, title="Old", version=3)
+    other, category = await make_task(gateway.database, bob), await make_category(gateway.database, bob)
+    before = await everything(gateway.database)
+    client = gateway.client(ada)
+    changes = [
+        {"id": gid("Task", good), "version": 1, "title": "changed"},
+        {"id": gid("Task", old), "version": 2, "title": "changed"},
+        {"id": gid("Task", other), "version": 1, "title": "changed"},
+        {"id": gid("Task", new_id()), "version": 1, "categoryId": gid("Category", new_id())},
+        {
+            "id": gid("Task", await make_task(gateway.database, ada)),
+            "version": 1,
+            "categoryId": gid("Category", category),
+        },
+    ]
+    before = await everything(gateway.database)
+    payload = await client.do("updateTasks", "tasks { id }", tasks=changes)
+    assert payload["tasks"] is None
+    assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [
+        ("STALE_VERSION", ["tasks", "1", "version"]),
+        ("NOT_FOUND", ["tasks", "2", "id"]),
+        ("NOT_FOUND", ["tasks", "3", "id"]),
+        ("NOT_FOUND", ["tasks", "3", "categoryId"]),
+        ("NOT_FOUND", ["tasks", "4", "categoryId"]),
+    ]
+    assert payload["userErrors"][0]["current"] == {"id": gid("Task", old), "title": "Old", "version": 3}
+    items = [{"title": "x"}, {"title": "y", "categoryId": gid("Category", category)}]
+    payload = await client.do("createTasks", "tasks { id }", tasks=items)
+    missing = user_error("NOT_FOUND", "There is no such category.", "tasks", "1", "categoryId")
+    assert payload == {"tasks": None, "userErrors": [missing]}
+    assert await everything(gateway.database) == before
+
+
+async def _refused(client: Client, declared: str, field: str, value: object) -> Any:
+    answer = await client.ask(f"query($v: {declared}) {{ {field} }}", v=value)
+    assert answer.status == 200
+    (error,) = answer.errors
+    return error["extensions"], error["message"]
+
+
+async def test_odd_values_are_refused_and_never_break_anything(gateway: Gateway, ada: User) -> None:
+    """Values that a database, a calendar or JSON cannot hold."""
+    await make_task(gateway.database, ada, title="ends with \\")
+    client = gateway.client(ada)
+    by_code = {
+        "VALIDATION_ERROR": [
+            ("String!", "tasks(filter: {title: {eq: $v}}) { totalCount }", "\ud800"),
+            ("String!", "tasks(filter: {title: {contains: $v}}) { totalCount }", "\0"),
+            ("String!", "tasks(filter: {search: $v}) { totalCount }", "\0"),
+            ("String!", "tasks(filter: {title: {like: $v}}) { totalCount }", "%\\"),
+            ("String!", "tasks(after: $v) { totalCount }", "\ud800"),
+            ("ID!", "task(id: $v) { id }", "\ud800"),
+            ("ID!", "node(id: $v) { id }", "é"),
+            ("String!", "lifeLockDashboard(timeZone: $v) { totalTasks }", "\ud800"),
+            ("String!", "productivityTrends(period: WEEK, timeZone: $v) { date }", "../../etc/passwd"),
+        ],
+        "GRAPHQL_VALIDATION_FAILED": [
+            ("TrendPeriod!", "productivityTrends(period: $v) { date }", "\ud800"),
+            ("DateTime!", "dueTasks(until: $v) { id }", "9999-12-31T23:59:59-23:00"),
+            ("DateTime!", "dueTasks(until: $v) { id }", "0001-01-01T00:00:00+23:59"),
+            ("DateTime!", "dueTasks(until: $v) { id }", "2026-06-15T12:00:00"),
+            ("DateTime!", "dueTasks(until: $v) { id }", "tomorrow"),
+            ("DateTime!", "dueTasks(until: $v) { id }", 5),
+            ("Date!", "taskAnalytics(from: $v, to: $v) { date }", "2026-02-30"),
+            ("Date!", "taskAnalytics(from: $v, to: $v) { date }", 20260101),
+            ("Int!", "tasks(first: $v) { totalCount }", 2**31),
+        ],
+    }
+    for code, cases in by_code.items():
+        for case in cases:
+            assert (await _refused(client, *case))[0]["code"] == code, ascii(case)
+    document = "query($v: String!) { tasks(filter: {title: {like: $v}}) { totalCount } }"
+    assert await client.data(document, v="%\\\\") == {"tasks": {"totalCount": 1}}
+
+
+async def test_a_uuid_of_the_clients_must_be_one(gateway: Gateway, ada: User) -> None:
+    for wrong in ("nonsense", 5):
+        answer = await gateway.client(ada).ask(
+            "mutation($input: CreateTaskInput!) { createTask(input: $input) { task { id } } }",
+            input={"title": "x", "databaseId": wrong},
+        )
+        assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"]
+    assert await everything(gateway.database) == [[], [], [], []]
+
+
+async def test_days_are_asked_for_in_order_and_a_year_at_most(gateway: Gateway, ada: User) -> None:
+    client = gateway.client(ada)
+    document = "query($a: Date!, $b: Date!) { taskAnalytics(from: $a, to: $b) { date } }"
+    assert await client.data(document, a="2024-01-01", b="2024-12-31") == {"taskAnalytics": []}
+    for first, last, message in (
+        ("2024-01-01", "2025-01-01", "At most 366 days can be asked for at once."),
+        ("2024-01-02", "2024-01-01", "`from` must not be after `to`."),
+    ):
+        answer = await client.ask(document, a=first, b=last)
+        (error,) = answer.errors
+        assert (error["message"], error["extensions"]) == (message, {"code": "VALIDATION_ERROR", "field": ["from"]})

@@ -1,0 +1,183 @@
+"""Nobody sees or changes what is another's, and cannot even tell whether it exists."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from repositories.kit.repository import new_id
+from repositories.tables.identity import User
+from repositories.tables.life_lock import Category, Task
+from tests.api.client import USER_ERRORS, Gateway, gid
+from tests.api.reading import everything
+from tests.factories import make_category, make_task
+
+_QUERIES = [
+    "query($id: ID!) { task(id: $id) { id title } }",
+    "query($id: ID!) { category(id: $id) { id name } }",
+    "query($id: ID!) { node(id: $id) { id } }",
+    "query($id: ID!) { nodes(ids: [$id, $id]) { id ... on Task { title } } }",
+    "query($id: ID!) { taskEvents(id: $id) { id } }",
+    "query($id: ID!) { tasks(filter: {id: {eq: $id}}) { totalCount nodes { id } } }",
+    "query($id: ID!) { tasks(filter: {id: {in: [$id]}}) { totalCount edges { cursor } } }",
+    "query($id: ID!) { tasks(filter: {not: {id: {ne: $id}}}) { totalCount } }",
+    "query($id: ID!) { tasks(filter: {or: [{categoryId: {eq: $id}}]}) { totalCount } }",
+    "query($id: ID!) { tasks(filter: {userId: {eq: $id}}) { totalCount nodes { user { email } } } }",
+    "query($id: ID!) { categories(filter: {id: {eq: $id}}) { totalCount nodes { id } } }",
+    "query($id: ID!) { categories(filter: {userId: {eq: $id}}) { totalCount } }",
+]
+_MUTATIONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("updateTask", "id", {"version": 1, "title": "stolen"}),
+    ("updateTask", "id", {"version": 7}),
+    *[
+        (name, "id", given)
+        for name in ("completeTask", "reopenTask", "deleteTask", "restoreTask")
+        for given in ({}, {"version": 9})
+    ],
+    ("updateCategory", "id", {"name": "stolen"}),
+    ("deleteCategory", "id", {}),
+    ("createTask", "categoryId", {"title": "x"}),
+]
+
+
+async def _everything_of(gateway: Gateway, owner: User) -> tuple[Task, Task, Category]:
+    """A task in a category, a deleted task, with events."""
+    category = await make_category(gateway.database, owner)
+    task = await make_task(gateway.database, owner, title="secret", category_id=category.id)
+    deleted = await make_task(gateway.database, owner, title="secret too")
+    client = gateway.client(owner)
+    await client.do("completeTask", "task { id }", id=gid("Task", task))
+    await client.do("deleteTask", "task { id }", id=gid("Task", deleted))
+    return task, deleted, category
+
+
+@pytest.mark.parametrize("who", ["user", "admin"])
+async def test_anothers_row_is_no_row(gateway: Gateway, ada: User, bob: User, admin: User, who: str) -> None:
+    """The whole answer is the same to the byte, but for the id that was asked for.
+
+    An admin may read everybody's rows; changing them is refused in the same words.
+    """
+    rows = await _everything_of(gateway, bob)
+    client = gateway.client(ada if who == "user" else admin)
+    before = await everything(gateway.database)
+    asked = [*_QUERIES] if who == "user" else []
+    documents: list[tuple[str, dict[str, Any]]] = [(document, {}) for document in asked]
+    for name, key, given in _MUTATIONS:
+        shown = "category" if "Category" in name else "task"
+        document = f"mutation($input: {name[0].upper()}{name[1:]}Input!) {{ {name}(input: $input) {{ {shown} {{ id }} {USER_ERRORS} }} }}"
+        documents.append((document, {"key": key, **given}))
+    for document, given in documents:
+        for type_name, key in [("Task", rows[0].id), ("Task", rows[1].id), ("Category", rows[2].id), ("User", bob.id)]:
+
+            async def answer(
+                row: UUID, document: str = document, given: Any = given, type_name: str = type_name
+            ) -> str:
+                wanted = gid(type_name, row)
+                if "$input" in document:
+                    made = {name: value for name, value in given.items() if name != "key"} | {given["key"]: wanted}
+                    found = await client.ask(document, input=made)
+                else:
+                    found = await client.ask(document, id=wanted)
+                return json.dumps(found.body).replace(wanted, "the id").replace(str(row), "the id")
+
+            assert await answer(key) == await answer(new_id()), (document, type_name)
+    assert await everything(gateway.database) == before
+
+
+async def test_batches_tell_nothing_of_others_rows(gateway: Gateway, ada: User, bob: User) -> None:
+    own, other = await make_task(gateway.database, ada), await make_task(gateway.database, bob)
+    foreign = await make_category(gateway.database, bob)
+    before = await everything(gateway.database)
+    client = gateway.client(ada)
+
+    async def refused(task: UUID, category: UUID) -> Any:
+        changes = [
+            {"id": gid("Task", own), "version": 1, "title": "x", "categoryId": gid("Category", category)},
+            {"id": gid("Task", task), "version": 4},
+        ]
+        items = [{"title": "x"}, {"title": "y", "categoryId": gid("Category", category)}]
+        return (
+            await client.do("updateTasks", "tasks { id }", tasks=changes),
+            await client.do("createTasks", "tasks { id }", tasks=items),
+        )
+
+    assert await refused(other.id, foreign.id) == await refused(new_id(), new_id())
+    assert await everything(gateway.database) == before
+
+
+async def test_lists_and_dashboards_show_ones_own(gateway: Gateway, ada: User, bob: User) -> None:
+    """Both at once on one server: each finds exactly the own rows."""
+    await _everything_of(gateway, bob)
+    document = """{ viewer { email } tasks { totalCount nodes { title } } categories { totalCount }
+        dueTasks(until: "2199-01-01T00:00:00Z") { title } taskAnalytics(from: "2026-01-01", to: "2026-12-31") { date }
+        lifeLockDashboard { totalTasks completedTasks categoryBreakdown { total } productivityScore } }"""
+    data = await gateway.client(ada).data(document)
+    assert data == {
+        "viewer": {"email": "ada@example.com"},
+        "tasks": {"totalCount": 0, "nodes": []},
+        "categories": {"totalCount": 0},
+        "dueTasks": [],
+        "taskAnalytics": [],
+        "lifeLockDashboard": {
+            "totalTasks": 0,
+            "completedTasks": 0,
+            "categoryBreakdown": [],
+            "productivityScore": "0.00",
+        },
+    }
+    data = await gateway.client(bob).data(document)
+    assert data["tasks"] == {"totalCount": 1, "nodes": [{"title": "secret"}]}
+
+
+async def test_an_admin_reads_everything_and_changes_nothing(gateway: Gateway, ada: User, admin: User) -> None:
+    task, _, category = await _everything_of(gateway, ada)
+    client = gateway.client(admin)
+    document = """query($t: ID!, $c: ID!, $u: ID!) { task(id: $t) { title user { email } category { name } } category(id: $c) { name }
+        taskEvents(id: $t) { eventType } nodes(ids: [$t, $c, $u]) { id } tasks(filter: {userId: {eq: $u}}) { totalCount } }"""
+    ids = {"t": gid("Task", task), "c": gid("Category", category), "u": gid("User", ada)}
+    assert await client.data(document, **ids) == {
+        "task": {"title": "secret", "user": {"email": "ada@example.com"}, "category": {"name": category.name}},
+        "category": {"name": category.name},
+        "taskEvents": [{"eventType": "TaskCompleted"}],
+        "nodes": [{"id": ids["t"]}, {"id": ids["c"]}, {"id": ids["u"]}],
+        "tasks": {"totalCount": 1},
+    }
+
+
+async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> None:
+    """Every root field but viewer; nothing is written."""
+    task, _, category = await _everything_of(gateway, ada)
+    before = await everything(gateway.database)
+    client = gateway.client()
+    document = """query($t: ID!, $c: ID!) { viewer { id } task(id: $t) { id } tasks { totalCount } category(id: $c) { id }
+        categories { totalCount } node(id: $t) { id } nodes(ids: [$t]) { id } taskEvents(id: $t) { id }
+        dueTasks(until: "2199-01-01T00:00:00Z") { id } taskAnalytics(from: "2026-01-01", to: "2026-12-31") { date }
+        lifeLockDashboard { totalTasks } productivityTrends(period: WEEK) { date } userDashboardStats { totalCount } }"""
+    answer = await client.ask(document, t=gid("Task", task), c=gid("Category", category))
+    assert answer.status == 200
+    nobody = "Sign in first: send an Authorization header with a bearer token."
+    refused = {
+        error["path"][0]: (error["message"], error["extensions"]) for error in answer.errors if len(error["path"]) == 1
+    }
+    fields = set(answer.data) - {"viewer", "nodes"}
+    assert refused == dict.fromkeys(fields | {"nodes"}, (nobody, {"code": "UNAUTHENTICATED"}))
+    assert answer.data == dict.fromkeys(answer.data)
+    for name, key, given in _MUTATIONS:
+        made = given | {
+            key: gid("Category" if "ategory" in name + key else "Task", category if "ategory" in name + key else task)
+        }
+        document = f"mutation($input: {name[0].upper()}{name[1:]}Input!) {{ {name}(input: $input) {{ userErrors {{ code }} }} }}"
+        answer = await client.ask(document, input=made)
+        assert answer.codes == ["UNAUTHENTICATED"], name
+        assert answer.data is None
+    assert await everything(gateway.database) == before
+
+
+async def test_statistics_are_for_admins(gateway: Gateway, ada: User, admin: User) -> None:
+    document = "{ userDashboardStats { totalCount nodes { totalTasks } } }"
+    answer = await gateway.client(ada).ask(document)
+    assert answer.data == {"userDashboardStats": None}
+    (error,) = answer.errors
+    assert (error["message"], error["extensions"]) == ("Your role does not allow this.", {"code": "FORBIDDEN"})
+    assert (await gateway.client(admin).ask(document)).errors == []

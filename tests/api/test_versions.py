@@ -1,0 +1,67 @@
+"""Two people, or one in two windows, change the same thing."""
+
+import asyncio
+from typing import Any
+
+from repositories.tables.identity import User
+from tests.api.client import Gateway, gid, stale
+from tests.api.reading import everything, stored_task, told
+from tests.factories import make_task
+
+
+async def test_a_stale_version_shows_the_current_row(gateway: Gateway, ada: User) -> None:
+    """For every command that takes a version; nothing is written."""
+    task = await make_task(gateway.database, ada, title="Now", version=4)
+    client, key = gateway.client(ada), gid("Task", task)
+    before = await everything(gateway.database)
+    refused = [stale(key, "Now", 4, ["version"])]
+    for mutation in ("updateTask", "completeTask", "reopenTask", "deleteTask"):
+        for version in (3, 5):
+            payload = await client.do(mutation, "task { id }", id=key, version=version)
+            assert payload == {"task": None, "userErrors": refused}, mutation
+    payload = await client.do("updateTasks", "tasks { id }", tasks=[{"id": key, "version": 3}])
+    assert payload == {"tasks": None, "userErrors": [stale(key, "Now", 4, ["tasks", "0", "version"])]}
+    assert await everything(gateway.database) == before
+
+
+async def test_a_stale_restore_shows_the_current_row(gateway: Gateway, ada: User) -> None:
+    task = await make_task(gateway.database, ada, title="Gone")
+    client, key = gateway.client(ada), gid("Task", task)
+    await client.do("deleteTask", "task { id }", id=key)
+    before = await everything(gateway.database)
+    payload = await client.do("restoreTask", "task { id }", id=key, version=1)
+    assert payload == {"task": None, "userErrors": [stale(key, "Gone", 2, ["version"])]}
+    assert await everything(gateway.database) == before
+
+
+async def test_of_two_writers_one_wins(gateway: Gateway, ada: User) -> None:
+    """Both saw version 1; the other is shown what the winner made of it."""
+    task = await make_task(gateway.database, ada)
+    client, key = gateway.client(ada), gid("Task", task)
+
+    async def write(title: str) -> Any:
+        return await client.do("updateTask", "task { title version }", id=key, version=1, title=title)
+
+    answers = await asyncio.gather(*(write(f"Writer {index}") for index in range(8)))
+    (winner,) = [answer["task"] for answer in answers if answer["task"]]
+    assert winner["version"] == 2
+    losers = [answer["userErrors"] for answer in answers if not answer["task"]]
+    assert losers == [[stale(key, winner["title"], 2, ["version"])]] * 7
+    assert (await stored_task(gateway.database, task)).title == winner["title"]
+    assert [event[0] for event in await told(gateway.database)] == ["TaskUpdated"]
+
+
+async def test_batches_that_overlap_do_not_wait_for_each_other_forever(gateway: Gateway, ada: User) -> None:
+    """They name the same tasks in opposite orders; rows are locked in one order, so one wins whole and one is refused whole."""
+    tasks = [await make_task(gateway.database, ada, title=f"Task {index}") for index in range(20)]
+    client = gateway.client(ada)
+    keys = [gid("Task", task) for task in tasks]
+
+    async def write(order: list[str], title: str) -> Any:
+        changes = [{"id": key, "version": 1, "title": title} for key in order]
+        return await client.do("updateTasks", "tasks { title version }", tasks=changes)
+
+    answers = await asyncio.gather(write(keys, "forwards"), write(keys[::-1], "backwards"))
+    assert sorted(len(answer["userErrors"]) for answer in answers) == [0, 20]
+    titles = {(await stored_task(gateway.database, task)).title for task in tasks}
+    assert len(titles) == 1
