@@ -38,6 +38,7 @@ def of(options: DatabaseOptions, folder: Path, server: Server | None) -> Siso:
     """The command line on the database that ``options`` reach."""
     if options.url is None or options.service_url is None or server is None:
         return Siso(folder, {"GATEWAY_DATABASE_PATH": str(options.sqlite_path)})
+    server.sql(f"ALTER DATABASE {database_of(options)} OWNER TO owner")
     return Siso(
         folder,
         {
