@@ -103,7 +103,9 @@ async def test_gql_reads_the_contract_and_works_with_it(gateway: Gateway, ada: U
         async with GqlClient(transport=transport, fetch_schema_from_transport=True) as session:
             assert session.client.schema is not None
             assert print_schema(session.client.schema).count("type Task ") == schema.as_str().count("type Task ") == 1
-            create = gql("mutation($input: CreateTaskInput!) { createTask(input: $input) { task { id } userErrors { code } } }")
+            create = gql(
+                "mutation($input: CreateTaskInput!) { createTask(input: $input) { task { id } userErrors { code } } }"
+            )
             create.variable_values = {"input": {"title": "From Python"}}
             made = (await session.execute(create))["createTask"]
             assert made["userErrors"] == []
@@ -120,5 +122,5 @@ async def test_gql_reads_the_contract_and_works_with_it(gateway: Gateway, ada: U
                 await session.execute(gql("{ nonsense }"))
         transport = HTTPXAsyncTransport(url=f"{address}/graphql", headers={"Authorization": "Bearer nonsense"})
         async with GqlClient(transport=transport) as session:
-            with pytest.raises((TransportServerError, TransportQueryError), match="401|not valid"):
+            with pytest.raises((TransportServerError, TransportQueryError), match=r"401|not valid"):
                 await session.execute(gql("{ viewer { email } }"))

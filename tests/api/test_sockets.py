@@ -25,12 +25,13 @@ async def _connected(options: DatabaseOptions) -> Database:
     return database
 
 
-MIXED = """{ viewer { email } tasks(first: 30) { totalCount nodes { title user { email } category { name tasks { totalCount } } } }
+MIXED = """{ viewer { email }
+    tasks(first: 30) { totalCount nodes { title user { email } category { name tasks { totalCount } } } }
     lifeLockDashboard { totalTasks completedTasks categoryBreakdown { total } upcomingDeadlines { title } } }"""
 
 
 async def test_fifty_requests_at_once_share_ten_connections(postgres_only: DatabaseOptions) -> None:
-    """Queries and mutations of ten people, five rounds; every answer is complete and right, and the pool is whole."""
+    """Queries and mutations of ten people, two rounds; every answer is complete and right, and the pool is whole."""
     database = await _connected(postgres_only)
     gateway = Gateway(database)
     people = [await make_user(database) for _ in range(10)]
@@ -51,7 +52,7 @@ async def test_fifty_requests_at_once_share_ten_connections(postgres_only: Datab
             done = await client.do("completeTask", "task { status }", id=made["id"], version=1)
             assert done["task"] == {"status": "COMPLETED"}
 
-        for _ in range(5):
+        for _ in range(2):
             work = [read(client, person) for client, person in zip(clients, people, strict=True) for _ in range(3)]
             work += [write(client) for client in clients for _ in range(2)]
             await asyncio.gather(*work)
@@ -59,8 +60,8 @@ async def test_fifty_requests_at_once_share_ten_connections(postgres_only: Datab
             assert (state.used, state.size <= 10) == (0, True)
         for client in clients:
             data = await client.data("{ tasks { totalCount } lifeLockDashboard { completedTasks } }")
-            assert data == {"tasks": {"totalCount": 30}, "lifeLockDashboard": {"completedTasks": 10}}
-    assert len(await told(database)) == 10 * 10 * 2
+            assert data == {"tasks": {"totalCount": 24}, "lifeLockDashboard": {"completedTasks": 4}}
+    assert len(await told(database)) == 10 * 4 * 2
     await database.close()
 
 
@@ -137,11 +138,21 @@ async def test_viewers_at_the_same_time_never_share_a_loader(
     """They ask for the same rows in the same moment: the owner and the admin see them, the other finds none."""
     category = await make_category(gateway.database, ada, name="Ada's")
     task = await make_task(gateway.database, ada, title="Ada's", category_id=category.id)
-    document = "query($t: ID!, $c: ID!) { task(id: $t) { title category { name } } category(id: $c) { name } node(id: $t) { id } }"
+    document = """query($t: ID!, $c: ID!) { task(id: $t) { title category { name } }
+        category(id: $c) { name } node(id: $t) { id } }"""
     given = {"t": gid("Task", task), "c": gid("Category", category)}
-    found = {"task": {"title": "Ada's", "category": {"name": "Ada's"}}, "category": {"name": "Ada's"}, "node": {"id": given["t"]}}
+    found = {
+        "task": {"title": "Ada's", "category": {"name": "Ada's"}},
+        "category": {"name": "Ada's"},
+        "node": {"id": given["t"]},
+    }
     nothing = dict.fromkeys(found)
-    people = [(gateway.client(ada), found), (gateway.client(bob), nothing), (gateway.client(admin), found), (gateway.client(), nothing)]
+    people = [
+        (gateway.client(ada), found),
+        (gateway.client(bob), nothing),
+        (gateway.client(admin), found),
+        (gateway.client(), nothing),
+    ]
     answers = await asyncio.gather(*(client.ask(document, **given) for _ in range(10) for client, _ in people))
     for index, answer in enumerate(answers):
         assert answer.data == people[index % 4][1]
