@@ -5,6 +5,7 @@ too long, or whose request has gone away, is interrupted.
 """
 
 import asyncio
+import logging
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
@@ -26,6 +27,9 @@ from repositories.kit.errors import (
 )
 from repositories.kit.statements import Compiled, Engine, fold
 from repositories.kit.viewer import Viewer
+
+logging.getLogger("aiosqlite").setLevel(logging.INFO)
+"""At DEBUG the driver logs every statement with its values, which belong to people."""
 
 _CONSTRAINT = re.compile(r"(UNIQUE|CHECK|FOREIGN KEY|NOT NULL) constraint failed(?:: (.+))?")
 
