@@ -85,7 +85,7 @@ async def test_a_fault_of_the_database_puts_no_values_into_the_log(
     caplog.set_level(logging.DEBUG)
     broken = (
         "SELECT CAST(CAST(:title AS text) AS integer)"
-        if gateway.database.name == "postgresql"
+        if gateway.database.engine.value == "postgresql"
         else "SELECT :title, no_such"
     )
     statement = Statement(sa.text(broken), MadeBy(tuple))

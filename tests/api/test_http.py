@@ -48,7 +48,7 @@ async def test_health_and_home(gateway: Gateway) -> None:
     """For load balancers and for people; a fall-back to SQLite is loud."""
     health = await gateway.http.get("/health")
     size = health.json()["database"]["connections"]
-    shown = {"engine": gateway.database.name, "fallback": False, "connections": size, "in_use": 0}
+    shown = {"engine": gateway.database.engine.value, "fallback": False, "connections": size, "in_use": 0}
     assert (health.status_code, health.json()) == (200, {"status": "ok", "database": shown})
     home = await gateway.http.get("/")
     assert (home.status_code, home.headers["location"]) == (307, "/graphql")

@@ -54,7 +54,9 @@ def test_days_have_no_gaps(zone: str, last: dt.date, count: int) -> None:
                 assert calendar.date_of(moment, calendar.time_zone(zone)) == day.date
 
 
-@pytest.mark.parametrize("name", ["", "Mars/Olympus", "../../etc/passwd", "/etc/passwd", "Europe", "a\0b", "x" * 5000, "é"])
+@pytest.mark.parametrize(
+    "name", ["", "Mars/Olympus", "../../etc/passwd", "/etc/passwd", "Europe", "a\0b", "x" * 5000, "é"]
+)
 def test_no_such_zone(name: str) -> None:
     """Whatever is no zone is refused the same way."""
     with pytest.raises(ValidationError) as caught:

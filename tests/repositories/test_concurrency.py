@@ -219,8 +219,8 @@ async def test_a_cancelled_statement_is_stopped(options: DatabaseOptions, turns:
 async def test_a_cancelled_write_is_stopped(options: DatabaseOptions) -> None:
     """Its transaction is undone and the next writer, on SQLite the only one at a time, gets its turn."""
     users = "identity.users" if options.url else "users"
-    endless = "SELECT 'x' FROM (SELECT pg_sleep(600)) s" if options.url else FOREVER._build  # noqa: SLF001
-    slow: Statement[Any] = Statement(sa.text(f"UPDATE {users} SET first_name = ({endless})"), MadeBy(tuple))  # noqa: S608
+    endless = "SELECT 'x' FROM (SELECT pg_sleep(600)) s" if options.url else FOREVER._build
+    slow: Statement[Any] = Statement(sa.text(f"UPDATE {users} SET first_name = ({endless})"), MadeBy(tuple))
     async with connected(options, statement_timeout=600, pool_timeout=5) as database:
         ada = await make_user(database)
 

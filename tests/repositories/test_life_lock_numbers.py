@@ -39,7 +39,9 @@ _nudges = st.sampled_from([dt.timedelta(), dt.timedelta(microseconds=1), dt.time
 def _tasks(draw: st.DrawFn) -> tuple[dt.datetime, list[dict[str, Any]]]:
     """A moment near a change of clocks, and tasks around it."""
     at = draw(st.sampled_from(CHANGES_OF_CLOCKS)) + draw(st.timedeltas(dt.timedelta(days=-2), dt.timedelta(days=2)))
-    moments = st.builds(lambda offset, nudge: at.replace(minute=0, second=0, microsecond=0) + offset + nudge, _offsets, _nudges)
+    moments = st.builds(
+        lambda offset, nudge: at.replace(minute=0, second=0, microsecond=0) + offset + nudge, _offsets, _nudges
+    )
     rows = []
     for _ in range(draw(st.integers(0, 20))):
         status = draw(st.sampled_from(TaskStatus))
