@@ -78,6 +78,20 @@ async def test_a_slow_write_is_stopped_and_undone(options: DatabaseOptions) -> N
             assert await Users(snapshot).get(ada.id) == ada
 
 
+async def test_nothing_is_written_after_a_swallowed_timeout(options: DatabaseOptions) -> None:
+    """SQLite ends the transaction of an interrupted write: what comes next must not run outside of any."""
+    async with connected(options, statement_timeout=0.2) as database:
+        ada = await make_user(database)
+        with pytest.raises((GatewayError, DatabaseFault)):
+            async with open_unit(database, SERVICE, ()) as work:
+                with pytest.raises(Timeout):
+                    await work.connection.rows(_slow_change(options))
+                await work.repository(Tasks).add(user_id=ada.id, title="Lost")
+        async with reading(database) as snapshot:
+            assert await Tasks(snapshot).count() == 0
+            assert await Users(snapshot).get(ada.id) == ada
+
+
 async def test_a_slow_write_in_a_savepoint_is_told_as_such(options: DatabaseOptions) -> None:
     """The clean-up of the savepoint does not hide why it was needed."""
     async with connected(options, statement_timeout=0.2) as database:
