@@ -145,7 +145,7 @@ async def test_a_snapshot_cannot_write(database: Database) -> None:
     """It is read-only for the database too."""
     ada = await make_user(database)
     async with reading(database, viewer_of(ada)) as snapshot:
-        with pytest.raises(Exception, match="(?i)read.?only"):
+        with pytest.raises(Exception, match=r"(?i)read.?only"):
             await Tasks(snapshot).add(user_id=ada.id, title="Written")
         assert await Tasks(snapshot).count() == 0
 
@@ -183,7 +183,7 @@ async def test_a_failure_that_is_swallowed_undoes_only_what_failed(
 
 
 async def test_a_lost_connection(postgres_only: DatabaseOptions, server: Server) -> None:
-    """ServiceUnavailable for what was under way on it, in a snapshot and in a unit; a new connection serves the next."""
+    """ServiceUnavailable for what was under way on it, in a snapshot and in a unit; a new connection is next."""
     async with connected(postgres_only) as database:
         ada = await make_user(database)
         viewer = viewer_of(ada)
