@@ -166,9 +166,9 @@ class Fixed(Converted):
         return _optional(self.to_sqlite if dialect.name == "sqlite" else self.checked)
 
     def fits(self, number: Decimal) -> bool:
-        """Whether the column can hold the number without losing a digit."""
+        """Whether the column can hold the number without losing a digit; what is no number never fits."""
         limit = Decimal(10) ** (self.precision - self.scale)
-        return abs(number) < limit and number == number.quantize(Decimal(1).scaleb(-self.scale))
+        return number.is_finite() and abs(number) < limit and number == number.quantize(Decimal(1).scaleb(-self.scale))
 
     def checked(self, value: Any) -> Decimal:
         """The number, or ValidationError if it has too many digits."""

@@ -113,11 +113,14 @@ class Days:
         return {
             "totalTasks": len(self.alive),
             "completedTasks": sum(item.status == "COMPLETED" for item in self.alive),
-            "overdueTasks": sum(item.status in is_open and item.due is not None and item.due < now for item in self.alive),
+            "overdueTasks": sum(
+                item.status in is_open and item.due is not None and item.due < now for item in self.alive
+            ),
             "todaysTasks": sum(item.due is not None and self.date(item.due) == today for item in self.alive),
             "productivityScore": str(self.mean(today)),
             "weeklyProgress": [
-                {"date": str(date), "completed": self.completed_on(date), "created": self.created_on(date)} for date in week
+                {"date": str(date), "completed": self.completed_on(date), "created": self.created_on(date)}
+                for date in week
             ],
             "upcomingDeadlines": [{"databaseId": item.key} for item in due],
         }

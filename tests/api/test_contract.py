@@ -12,6 +12,7 @@ from graphql import (
     GraphQLEnumType,
     GraphQLInputObjectType,
     GraphQLInterfaceType,
+    GraphQLNamedType,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLScalarType,
@@ -43,22 +44,25 @@ def test_the_committed_contract_is_current() -> None:
 def _undescribed(graph: GraphQLSchema) -> Iterator[str]:
     """Everything in a schema that has no description."""
     for name, kind in graph.type_map.items():
-        if name.startswith("__") or is_specified_scalar_type(kind):
-            continue
-        if not kind.description:
-            yield name
-        if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType):
-            for field_name, field in kind.fields.items():
-                if not field.description:
-                    yield f"{name}.{field_name}"
-                yield from (f"{name}.{field_name}({each}:)" for each, given in field.args.items() if not given.description)
-        if isinstance(kind, GraphQLInputObjectType):
-            yield from (f"{name}.{each}" for each, given in kind.fields.items() if not given.description)
-        if isinstance(kind, GraphQLEnumType):
-            yield from (f"{name}.{each}" for each, value in kind.values.items() if not value.description)
+        if not name.startswith("__") and not is_specified_scalar_type(kind):
+            if not kind.description:
+                yield name
+            yield from _undescribed_in(name, kind)
     for directive in graph.directives:
         if not is_specified_directive(directive) and not directive.description:
             yield f"@{directive.name}"
+
+
+def _undescribed_in(name: str, kind: GraphQLNamedType) -> Iterator[str]:
+    if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType):
+        for field_name, field in kind.fields.items():
+            if not field.description:
+                yield f"{name}.{field_name}"
+            yield from (f"{name}.{field_name}({each}:)" for each, given in field.args.items() if not given.description)
+    if isinstance(kind, GraphQLInputObjectType):
+        yield from (f"{name}.{each}" for each, given in kind.fields.items() if not given.description)
+    if isinstance(kind, GraphQLEnumType):
+        yield from (f"{name}.{each}" for each, value in kind.values.items() if not value.description)
 
 
 def test_everything_has_a_description() -> None:
@@ -68,7 +72,8 @@ def test_everything_has_a_description() -> None:
 def test_what_has_no_description_is_found() -> None:
     found = _undescribed(
         build_schema(
-            'type Query { "it" good: String bad(arg: E): String } enum E { A } input I { a: Int } directive @d on FIELD scalar S'
+            'type Query { "it" good: String bad(arg: E): String } enum E { A } input I { a: Int } '
+            "directive @d on FIELD scalar S"
         )
     )
     assert list(found) == ["Query", "Query.bad", "Query.bad(arg:)", "E", "E.A", "I", "I.a", "S", "@d"]
@@ -84,7 +89,6 @@ def test_every_scalar_names_its_specification() -> None:
     assert [name for name, kind in scalars.items() if not kind.specified_by_url] == []
 
 
-
 def _without_null(annotation: Any) -> tuple[Any, bool]:
     if get_origin(annotation) in {Union, types.UnionType}:
         inner = [part for part in get_args(annotation) if part is not type(None)]
@@ -97,7 +101,8 @@ def _of_the_row(row: type, name: str) -> tuple[Any, bool] | None:
     for base in row.__mro__:
         annotation = inspect.get_annotations(base, eval_str=True).get(name)
         if annotation is not None:
-            inner = get_args(annotation)[0] if get_origin(annotation) is Column else annotation
+            origin: Any = get_origin(annotation)
+            inner = get_args(annotation)[0] if origin is Column else annotation
             return _without_null(inner)
     return None
 
@@ -121,7 +126,9 @@ def _misfits(views: dict[type, Any]) -> Iterator[str]:
             if stored is None:
                 yield f"{place} is not in {shown.row.__name__}"
                 continue
-            kind, is_optional = (field.type.of_type, True) if isinstance(field.type, StrawberryOptional) else (field.type, False)
+            kind, is_optional = (
+                (field.type.of_type, True) if isinstance(field.type, StrawberryOptional) else (field.type, False)
+            )
             if stored[1] and not is_optional:
                 yield f"{place} may be null"
             if not stored[1] and is_optional:
@@ -212,7 +219,9 @@ def test_ids_in_inputs_are_global_ids() -> None:
         if not isinstance(kind, GraphQLInputObjectType) or not name.endswith("Input"):
             continue
         for key, given in kind.fields.items():
-            assert (get_named_type(given.type).name == "ID") == (key == "id" or (key.endswith("Id") and key != "databaseId")), key
+            assert (get_named_type(given.type).name == "ID") == (
+                key == "id" or (key.endswith("Id") and key != "databaseId")
+            ), key
             assert (get_named_type(given.type).name == "UUID") == (key == "databaseId"), key
     update = GRAPH.type_map["UpdateTaskInput"]
     assert isinstance(update, GraphQLInputObjectType)
@@ -239,7 +248,8 @@ def test_connections_are_relays() -> None:
 def _required(field: StrawberryField) -> Permission | None:
     """The permission that a field's resolver checks."""
     assert field.base_resolver is not None
-    found = inspect.getclosurevars(field.base_resolver.wrapped_func).nonlocals["requires"]
+    wrapped: Any = field.base_resolver.wrapped_func
+    found = inspect.getclosurevars(wrapped).nonlocals["requires"]
     assert found is None or isinstance(found, Permission)
     return found
 
@@ -265,9 +275,11 @@ def test_every_root_field_requires_a_permission() -> None:
 def test_every_role_has_its_permissions() -> None:
     """Admins everything, everybody else their own work."""
     assert PERMISSIONS[Role.ADMIN] == set(Permission)
-    own = {Permission.TASK_READ, Permission.TASK_WRITE, Permission.EVENT_READ, Permission.CLIENT_READ}
-    own |= {Permission.CLIENT_WRITE}
-    assert {role: PERMISSIONS[role] for role in Role if role is not Role.ADMIN} == dict.fromkeys(set(Role) - {Role.ADMIN}, own)
+    own = {Permission.TASK_READ, Permission.TASK_WRITE, Permission.EVENT_READ}
+    own |= {Permission.CLIENT_READ, Permission.CLIENT_WRITE}
+    assert {role: PERMISSIONS[role] for role in Role if role is not Role.ADMIN} == dict.fromkeys(
+        set(Role) - {Role.ADMIN}, own
+    )
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)

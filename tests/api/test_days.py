@@ -47,7 +47,7 @@ class Person:
         return None if offset is None else self.now + dt.timedelta(hours=offset)
 
     async def create(self, offsets: list[int | None]) -> None:
-        """createTask for one, createTasks for several."""
+        """With createTask for one, createTasks for several."""
         made = [Item(str(new_id()), self.now, self._due(offset)) for offset in offsets]
         tasks = [{"title": "x", "databaseId": item.key, "dueDate": item.due and item.due.isoformat()} for item in made]
         if len(tasks) == 1:
@@ -58,7 +58,7 @@ class Person:
         self.days.count(self.now)
 
     async def update(self, picked: list[int], status: str | None, offset: int | None) -> None:
-        """updateTask for one, updateTasks for several."""
+        """With updateTask for one, updateTasks for several."""
         items = [self.days.alive[index] for index in sorted({pick % len(self.days.alive) for pick in picked})]
         changes, moments = [], []
         for item in items:
@@ -84,7 +84,7 @@ class Person:
         self.days.count(*moments)
 
     async def change(self, mutation: str, pick: int) -> None:
-        """completeTask, reopenTask, deleteTask or restoreTask."""
+        """With completeTask, reopenTask, deleteTask or restoreTask."""
         wanted = [item for item in self.days.items if item.is_deleted is (mutation == "restoreTask")]
         if not wanted:
             return
@@ -105,7 +105,9 @@ class Person:
 
     async def compare(self) -> None:
         """Everything that is shown of the days."""
-        shown = await self.gateway.at(self.now).client(self.user).data(SHOWN, **{"from": "2026-03-01", "to": "2026-05-31"})
+        shown = (
+            await self.gateway.at(self.now).client(self.user).data(SHOWN, **{"from": "2026-03-01", "to": "2026-05-31"})
+        )
         today = self.days.date(self.now)
         assert shown == {
             "taskAnalytics": self.days.analytics(),
@@ -127,7 +129,12 @@ _steps = st.lists(
         st.integers(0, 30 * 60),
         st.one_of(
             st.tuples(st.just("create"), st.lists(_offsets, min_size=1, max_size=3)),
-            st.tuples(st.just("update"), st.lists(st.integers(0, 20), min_size=1, max_size=3), st.none() | st.sampled_from(STATUSES), _offsets),
+            st.tuples(
+                st.just("update"),
+                st.lists(st.integers(0, 20), min_size=1, max_size=3),
+                st.none() | st.sampled_from(STATUSES),
+                _offsets,
+            ),
             st.tuples(st.sampled_from(["completeTask", "reopenTask", "deleteTask", "restoreTask"]), st.integers(0, 20)),
         ),
     ),
@@ -170,9 +177,12 @@ async def test_a_day_begins_at_the_persons_midnight(gateway: Gateway, zone: str,
     client = gateway.at(dt.datetime.fromisoformat(moment)).client(user)
     task = (await client.do("createTask", "task { id }", title="x", dueDate=moment))["task"]
     await client.do("completeTask", "task { id }", id=task["id"])
-    document = f"query($from: Date!, $to: Date!) {{ {ANALYTICS} lifeLockDashboard {{ todaysTasks }} productivityTrends(period: WEEK) {{ date created }} }}"
+    document = f"""query($from: Date!, $to: Date!) {{ {ANALYTICS} lifeLockDashboard {{ todaysTasks }}
+        productivityTrends(period: WEEK) {{ date created }} }}"""
     data = await client.data(document, **{"from": "2026-06-01", "to": "2026-06-30"})
-    assert data["taskAnalytics"] == [{"date": date, "tasksCompleted": 1, "tasksCreated": 1, "productivityScore": "100.00"}]
+    assert data["taskAnalytics"] == [
+        {"date": date, "tasksCompleted": 1, "tasksCreated": 1, "productivityScore": "100.00"}
+    ]
     assert data["lifeLockDashboard"] == {"todaysTasks": 1}
     assert data["productivityTrends"][-1] == {"date": date, "created": 1}
 
@@ -182,7 +192,13 @@ async def test_a_zone_that_is_asked_for_decides_what_today_is(gateway: Gateway, 
     at = gateway.at(dt.datetime(2026, 6, 15, 23, 0, tzinfo=dt.UTC)).client(ada)
     await at.do("createTask", "task { id }", title="x", dueDate="2026-06-15T22:30:00Z")
     document = "query($z: String) { lifeLockDashboard(timeZone: $z) { todaysTasks weeklyProgress { date created } } }"
-    for zone, date, today in ((None, "2026-06-15", 1), ("Europe/Berlin", "2026-06-16", 1), ("Pacific/Kiritimati", "2026-06-16", 1), ("Asia/Kolkata", "2026-06-16", 1), ("Pacific/Pago_Pago", "2026-06-15", 1)):
+    for zone, date, today in (
+        (None, "2026-06-15", 1),
+        ("Europe/Berlin", "2026-06-16", 1),
+        ("Pacific/Kiritimati", "2026-06-16", 1),
+        ("Asia/Kolkata", "2026-06-16", 1),
+        ("Pacific/Pago_Pago", "2026-06-15", 1),
+    ):
         shown = (await at.data(document, z=zone))["lifeLockDashboard"]
         assert shown["todaysTasks"] == today
         assert shown["weeklyProgress"][-1] == {"date": date, "created": 1}
@@ -197,7 +213,9 @@ async def test_the_accounts_zone_is_used_for_a_token_without_one(gateway: Gatewa
     client = at.client(user)
     client.headers = {"Authorization": f"Bearer {_without_zone(at.tokens.issue(user, HOUR))}"}
     await client.do("createTask", "task { id }", title="x")
-    dates = await client.data(f"query($from: Date!, $to: Date!) {{ {ANALYTICS} }}", **{"from": "2026-06-01", "to": "2026-06-30"})
+    dates = await client.data(
+        f"query($from: Date!, $to: Date!) {{ {ANALYTICS} }}", **{"from": "2026-06-01", "to": "2026-06-30"}
+    )
     assert [day["date"] for day in dates["taskAnalytics"]] == ["2026-06-16"]
 
 
@@ -231,7 +249,9 @@ async def test_upcoming_deadlines_are_five_by_default(gateway: Gateway, ada: Use
         await make_task(gateway.database, ada, title=f"In {hour} hours", due_date=START + dt.timedelta(hours=hour))
     await make_task(gateway.database, ada, due_date=START - dt.timedelta(seconds=1))
     client = gateway.at(START).client(ada)
-    shown = await client.data("{ lifeLockDashboard { upcomingDeadlines { title } next: upcomingDeadlines(first: 1) { title } } }")
+    shown = await client.data(
+        "{ lifeLockDashboard { upcomingDeadlines { title } next: upcomingDeadlines(first: 1) { title } } }"
+    )
     assert shown["lifeLockDashboard"]["upcomingDeadlines"] == [{"title": f"In {hour} hours"} for hour in range(5)]
     assert shown["lifeLockDashboard"]["next"] == [{"title": "In 0 hours"}]
     answer = await client.ask("{ lifeLockDashboard { totalTasks upcomingDeadlines(first: 501) { title } } }")
@@ -241,7 +261,11 @@ async def test_upcoming_deadlines_are_five_by_default(gateway: Gateway, ada: Use
 async def test_admins_refresh_and_read_statistics_of_everybody(
     gateway: Gateway, ada: User, bob: User, admin: User, database: Database
 ) -> None:
-    for values in ({}, {"status": TaskStatus.COMPLETED, "completed_at": START}, {"status": TaskStatus.IN_PROGRESS, "due_date": START}):
+    for values in (
+        {},
+        {"status": TaskStatus.COMPLETED, "completed_at": START},
+        {"status": TaskStatus.IN_PROGRESS, "due_date": START},
+    ):
         await make_task(database, ada, **values)
     document = "mutation { refreshUserDashboardStats { refreshedAt } }"
     answer = await gateway.client(ada).ask(document)
@@ -249,8 +273,8 @@ async def test_admins_refresh_and_read_statistics_of_everybody(
     assert (await gateway.client().ask(document)).codes == ["UNAUTHENTICATED"]
     refreshed = await gateway.at(START).client(admin).data(document)
     assert refreshed == {"refreshUserDashboardStats": {"refreshedAt": START.isoformat()}}
-    document = """{ userDashboardStats { totalCount nodes { user { email } totalTasks pendingTasks inProgressTasks completedTasks
-        cancelledTasks overdueTasks completionRate lastActivity } } }"""
+    document = """{ userDashboardStats { totalCount nodes { user { email } totalTasks pendingTasks inProgressTasks
+        completedTasks cancelledTasks overdueTasks completionRate lastActivity } } }"""
     shown = (await gateway.client(admin).data(document))["userDashboardStats"]
     snapshot = database.snapshot(SERVICE)
     assert shown["totalCount"] == len(await Users(snapshot).find(limit=10)) == 3

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import shutil
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,16 +12,14 @@ import pytest
 import sqlalchemy as sa
 
 from gateway import errors
-from gateway.app import create_app
-from gateway.settings import Settings
-from repositories.kit.database import Database, DatabaseOptions, open_database
+from repositories.kit.database import DatabaseOptions
 from repositories.kit.errors import Timeout
-from repositories.kit.statements import MadeBy, Statement
+from repositories.kit.statements import Engine, MadeBy, Statement
 from repositories.life_lock import Analytics, Categories, Tasks
 from repositories.tables.identity import User
 from resolvers.life_lock import queries
 from schema import life_lock
-from tests.api.client import SECRET, Gateway, gid
+from tests.api.client import SECRET, Gateway, connected, gid
 from tests.api.outages import relayed
 from tests.api.reading import everything
 from tests.factories import make_category, make_task, make_user
@@ -51,7 +49,9 @@ async def test_a_broken_edge_is_masked_and_logged_once(
     category = await make_category(gateway.database, ada)
     for _ in range(3):
         await make_task(gateway.database, ada, category_id=category.id)
-    answer = await gateway.client(ada).ask("{ tasks { totalCount nodes { title category { name } } } viewer { firstName } }")
+    answer = await gateway.client(ada).ask(
+        "{ tasks { totalCount nodes { title category { name } } } viewer { firstName } }"
+    )
     shown = {"totalCount": 3, "nodes": [{"title": "Something", "category": None}] * 3}
     assert answer.data == {"tasks": shown, "viewer": {"firstName": "Ada"}}
     assert [error["path"] for error in answer.errors] == [["tasks", "nodes", index, "category"] for index in range(3)]
@@ -80,9 +80,13 @@ async def test_a_broken_command_leaves_nothing(
 async def test_a_fault_of_the_database_puts_no_values_into_the_log(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """PostgreSQL quotes the value it cannot take; neither it nor the SQL, the account or the token is told or logged."""
+    """PostgreSQL quotes the value it cannot take; neither it nor SQL, account or token is told or logged."""
     caplog.set_level(logging.DEBUG)
-    broken = "SELECT CAST(CAST(:title AS text) AS integer)" if gateway.database.name == "postgresql" else "SELECT :title, no_such"
+    broken = (
+        "SELECT CAST(CAST(:title AS text) AS integer)"
+        if gateway.database.engine is Engine.POSTGRESQL
+        else "SELECT :title, no_such"
+    )
     statement = Statement(sa.text(broken), MadeBy(tuple))
 
     async def add(self: Any, **values: Any) -> Any:
@@ -90,50 +94,22 @@ async def test_a_fault_of_the_database_puts_no_values_into_the_log(
 
     monkeypatch.setattr(Tasks, "add", add)
     client = gateway.client(ada)
-    answer = await client.ask("mutation($t: String!) { createTask(input: {title: $t}) { task { id } } }", t="confidential title")
+    answer = await client.ask(
+        "mutation($t: String!) { createTask(input: {title: $t}) { task { id } } }", t="confidential title"
+    )
     _masked(answer.errors[0], caplog)
     assert "DatabaseFault" in caplog.text
-    for secret in ("confidential", "ada@example.com", str(ada.id), SECRET, client.headers["Authorization"], "SELECT", "no_such"):
+    for secret in (
+        "confidential",
+        "ada@example.com",
+        str(ada.id),
+        SECRET,
+        client.headers["Authorization"],
+        "SELECT",
+        "no_such",
+    ):
         assert secret not in caplog.text, secret
         assert secret not in str(answer.body)
-
-
-async def test_each_way_of_asking_wrongly_has_its_code(gateway: Gateway, ada: User) -> None:
-    client = gateway.client(ada)
-    for document, code in (
-        ("{", "GRAPHQL_PARSE_FAILED"),
-        ("   ", "GRAPHQL_PARSE_FAILED"),
-        ("{ nonsense }", "GRAPHQL_VALIDATION_FAILED"),
-        ("query($x: Int!) { tasks(first: $x) { totalCount } }", "GRAPHQL_VALIDATION_FAILED"),
-        ("{ task { id } }", "GRAPHQL_VALIDATION_FAILED"),
-        ("subscription { tasks }", "GRAPHQL_VALIDATION_FAILED"),
-    ):
-        answer = await client.ask(document)
-        assert answer.data is None
-        assert answer.codes == [code], document
-
-
-async def test_a_request_that_is_no_operation_is_told_so(gateway: Gateway) -> None:
-    for content, kind in (('{"query": ""}', "application/json"), ("no json", "application/json"), ("[]", "application/json"), ("query=x", "text/plain")):
-        response = await gateway.http.post("/graphql", content=content, headers={"Content-Type": kind})
-        assert 400 <= response.status_code < 500, content
-    assert (await gateway.http.delete("/graphql")).status_code == 405
-
-
-async def test_a_mutation_is_not_run_by_get(gateway: Gateway, ada: User) -> None:
-    client = gateway.client(ada)
-    document = 'mutation { createTask(input: {title: "x"}) { task { id } } }'
-    response = await client.http.get("/graphql", params={"query": document}, headers=client.headers)
-    assert response.status_code == 400
-    assert await everything(gateway.database) == [[], [], [], []]
-    response = await client.http.get("/graphql", params={"query": "{ viewer { email } }"}, headers=client.headers)
-    assert response.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
-
-
-async def _open(options: DatabaseOptions, **changes: Any) -> Database:
-    database = open_database(replace(options, **changes))
-    await database.connect()
-    return database
 
 
 async def test_a_slow_field_times_out_alone(options: DatabaseOptions, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,27 +121,25 @@ async def test_a_slow_field_times_out_alone(options: DatabaseOptions, monkeypatc
         return await self.connection.rows(statement)
 
     monkeypatch.setattr(Analytics, "between", slow)
-    database = await _open(options, statement_timeout=0.2)
-    ada = await make_user(database, first_name="Ada")
-    await make_task(database, ada)
-    document = """{ tasks { totalCount } taskAnalytics(from: "2026-01-01", to: "2026-01-02") { date } viewer { firstName }
-        lifeLockDashboard { totalTasks } }"""
-    answer = await Gateway(database).client(ada).ask(document)
-    assert answer.data == {
-        "tasks": {"totalCount": 1},
-        "taskAnalytics": None,
-        "viewer": {"firstName": "Ada"},
-        "lifeLockDashboard": {"totalTasks": 1},
-    }
-    (error,) = answer.errors
-    assert error == {
-        "message": Timeout().message,
-        "locations": error["locations"],
-        "path": ["taskAnalytics"],
-        "extensions": {"code": "TIMEOUT"},
-    }
-    assert database.pool_state().used == 0
-    await database.close()
+    async with connected(options, statement_timeout=0.2) as database:
+        ada = await make_user(database, first_name="Ada")
+        await make_task(database, ada)
+        document = """{ tasks { totalCount } taskAnalytics(from: "2026-01-01", to: "2026-01-02") { date }
+            viewer { firstName } lifeLockDashboard { totalTasks } }"""
+        answer = await Gateway(database).client(ada).ask(document)
+        assert answer.data == {
+            "tasks": {"totalCount": 1},
+            "taskAnalytics": None,
+            "viewer": {"firstName": "Ada"},
+            "lifeLockDashboard": {"totalTasks": 1},
+        }
+        (error,) = answer.errors
+        assert error == {
+            "message": Timeout().message,
+            "locations": error["locations"],
+            "path": ["taskAnalytics"],
+            "extensions": {"code": "TIMEOUT"},
+        }
 
 
 _UNAVAILABLE = "The database cannot be reached right now. Try again in a moment."
@@ -173,8 +147,7 @@ _UNAVAILABLE = "The database cannot be reached right now. Try again in a moment.
 
 async def test_a_database_that_goes_away_and_comes_back(postgres_only: DatabaseOptions) -> None:
     """While it is gone every field says so, and health too; afterwards everything works without a restart."""
-    async with relayed(postgres_only) as (relay, options):
-        database = await _open(options)
+    async with relayed(postgres_only) as (relay, options), connected(options) as database:
         gateway = Gateway(database)
         ada = await make_user(database)
         client = gateway.client(ada)
@@ -191,32 +164,33 @@ async def test_a_database_that_goes_away_and_comes_back(postgres_only: DatabaseO
                 answer = await client.ask('mutation { createTask(input: {title: "x"}) { task { id } } }')
                 assert (answer.data, answer.codes) == (None, ["SERVICE_UNAVAILABLE"])
             health = await gateway.http.get("/health")
-            assert (health.status_code, health.json()["status"], health.json()["reason"]) == (503, "unavailable", _UNAVAILABLE)
+            assert (health.status_code, health.json()["status"], health.json()["reason"]) == (
+                503,
+                "unavailable",
+                _UNAVAILABLE,
+            )
             await relay.start()
             assert (await client.data(document))["tasks"] == {"totalCount": 0}
             assert (await gateway.http.get("/health")).json()["status"] == "ok"
-        assert database.pool_state().used == 0
         await client.do("createTask", "task { id }", title="x")
-        await database.close()
 
 
 async def test_a_file_that_another_process_writes_to(sqlite_template: Path, tmp_path: Path) -> None:
     """SQLite: changes wait as long as the pool's limit and are then put off, reads go on."""
     path = tmp_path / "busy.sqlite3"
-    path.write_bytes(sqlite_template.read_bytes())
-    database = await _open(DatabaseOptions(sqlite_path=path), pool_timeout=0.1)
-    ada = await make_user(database)
-    client = Gateway(database).client(ada)
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    answer = await client.ask('mutation { createTask(input: {title: "x"}) { task { id } } }')
-    assert (answer.data, answer.codes) == (None, ["SERVICE_UNAVAILABLE"])
-    assert await client.data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 0}}
-    other.execute("ROLLBACK")
-    other.close()
-    await client.do("createTask", "task { id }", title="x")
-    assert await client.data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 1}}
-    await database.close()
+    shutil.copy(sqlite_template, path)
+    async with connected(DatabaseOptions(sqlite_path=path), pool_timeout=0.1) as database:
+        ada = await make_user(database)
+        client = Gateway(database).client(ada)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        answer = await client.ask('mutation { createTask(input: {title: "x"}) { task { id } } }')
+        assert (answer.data, answer.codes) == (None, ["SERVICE_UNAVAILABLE"])
+        assert await client.data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 0}}
+        other.execute("ROLLBACK")
+        other.close()
+        await client.do("createTask", "task { id }", title="x")
+        assert await client.data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 1}}
 
 
 async def test_a_field_that_fails_takes_no_loader_from_others(
@@ -240,7 +214,9 @@ async def test_a_field_that_fails_takes_no_loader_from_others(
     monkeypatch.setattr(queries.category_of_task.batch, "method", slow)
     monkeypatch.setattr(life_lock, "_PRIORITIES", Breaking(life_lock._PRIORITIES))
     category = await make_category(gateway.database, ada, name="Shared")
-    tasks = [await make_task(gateway.database, ada, category_id=category.id, priority_level=level) for level in (5, 1, 5, 2)]
+    tasks = [
+        await make_task(gateway.database, ada, category_id=category.id, priority_level=level) for level in (5, 1, 5, 2)
+    ]
     document = """query($ids: [ID!]!) { nodes(ids: $ids) { ... on Task { category { name } priority { level } } }
         broken: tasks { nodes { category { name } priority { level } } }
         fine: tasks(filter: {priorityLevel: {lt: 5}}) { nodes { category { name } priority { level } } } }"""
@@ -254,25 +230,6 @@ async def test_a_field_that_fails_takes_no_loader_from_others(
     assert set(answer.codes) == {"INTERNAL_SERVER_ERROR"}
     for error in answer.errors:
         _masked(error, caplog)
-
-
-async def test_health_and_home(gateway: Gateway) -> None:
-    """For load balancers and for people; a fall-back to SQLite is loud."""
-    health = await gateway.http.get("/health")
-    size = health.json()["database"]["connections"]
-    shown = {"engine": gateway.database.name, "fallback": False, "connections": size, "in_use": 0}
-    assert (health.status_code, health.json()) == (200, {"status": "ok", "database": shown})
-    home = await gateway.http.get("/")
-    assert (home.status_code, home.headers["location"]) == (307, "/graphql")
-    page = await gateway.http.get("/graphql", headers={"Accept": "text/html"})
-    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert "graphiql" in page.text.lower()
-    gateway.app = create_app(Settings(graphiql=False), gateway.database, gateway.tokens, fallback=True)
-    gateway.http._transport.app = gateway.app  # type: ignore[attr-defined]
-    health = await gateway.http.get("/health")
-    assert (health.json()["status"], health.json()["database"]["fallback"]) == ("degraded", True)
-    page = await gateway.http.get("/graphql", headers={"Accept": "text/html"})
-    assert page.status_code == 404
 
 
 def test_an_error_is_logged_with_what_was_raised(caplog: pytest.LogCaptureFixture) -> None:

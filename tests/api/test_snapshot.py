@@ -56,7 +56,8 @@ async def test_the_answer_of_a_mutation_sees_what_it_did(gateway: Gateway, ada: 
     category = await make_category(gateway.database, ada, name="Old")
     key = gid("Category", category)
     document = """mutation($c: ID!) {
-        one: createTask(input: {title: "1", categoryId: $c}) { task { category { name tasks { totalCount nodes { title } } } } }
+        one: createTask(input: {title: "1", categoryId: $c}) {
+            task { category { name tasks { totalCount nodes { title } } } } }
         two: updateCategory(input: {id: $c, name: "New"}) { category { name tasks { totalCount } } }
         three: createTask(input: {title: "2", categoryId: $c}) { task { category { name tasks { totalCount } } } }
         four: deleteCategory(input: {id: $c}) { category { name tasks { totalCount } } }
@@ -80,7 +81,8 @@ async def test_mutations_of_a_request_run_in_turn_each_on_its_own(
         first: updateTask(input: {id: $t, version: 1, title: "First"}) { task { version } userErrors { code } }
         second: updateTask(input: {id: $t, version: 1, title: "Second"}) {
             task { version } userErrors { code message field current { id } } }
-        third: updateTask(input: {id: $t, version: 2, title: "Third"}) { task { version title } userErrors { code } } }"""
+        third: updateTask(input: {id: $t, version: 2, title: "Third"}) {
+            task { version title } userErrors { code } } }"""
     data = await gateway.client(ada).data(document, t=gid("Task", task))
     assert data["first"] == {"task": {"version": 2}, "userErrors": []}
     assert (data["second"]["task"], data["second"]["userErrors"][0]["code"]) == (None, "STALE_VERSION")
@@ -104,7 +106,9 @@ async def test_what_was_done_stays_when_the_next_mutation_breaks(
     answer = await gateway.client(ada).ask(document)
     assert answer.codes == ["INTERNAL_SERVER_ERROR"]
     assert answer.data is None
-    shown = await gateway.client(ada).data("{ tasks(order: [{field: TITLE}]) { nodes { title } } categories { totalCount } }")
+    shown = await gateway.client(ada).data(
+        "{ tasks(order: [{field: TITLE}]) { nodes { title } } categories { totalCount } }"
+    )
     titles = [node["title"] for node in shown["tasks"]["nodes"]]
     assert (titles, shown["categories"]) == (["Stays"], {"totalCount": 0})
 
@@ -113,7 +117,8 @@ async def test_a_refused_mutation_can_be_followed_by_a_good_one(gateway: Gateway
     """On the same connection, in the same request."""
     await make_category(gateway.database, ada, name="Taken")
     document = """mutation {
-        first: createCategory(input: {name: "Taken"}) { category { id } userErrors { code message field current { id } } }
+        first: createCategory(input: {name: "Taken"}) {
+            category { id } userErrors { code message field current { id } } }
         second: createCategory(input: {name: "Free"}) { category { name } userErrors { code } } }"""
     data = await gateway.client(ada).data(document)
     taken = user_error("CONFLICT", "You already have a category of this name.", "name")
