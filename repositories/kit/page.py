@@ -155,12 +155,6 @@ class Ordering:
         return sa.or_(after, column.is_(None)) if column.nullable and not nulls_first else after
 
 
-def _fits(number: Decimal, kind: types.Fixed) -> bool:
-    """Whether a column of that kind could hold the number; what is no number never fits."""
-    limit = Decimal(10) ** (kind.precision - kind.scale)
-    return number == number.quantize(Decimal(1).scaleb(-kind.scale)) and abs(number) < limit
-
-
 def _parse(column: sa.Column[Any], value: Any) -> Any:  # noqa: C901 (one case for each type)
     """A sort value from its JSON form, of exactly the column's type and within what the database can compare with."""
     kind = column.type
@@ -173,7 +167,7 @@ def _parse(column: sa.Column[Any], value: Any) -> Any:  # noqa: C901 (one case f
             return dt.datetime.fromisoformat(value)
         case types.Day():
             return dt.date.fromisoformat(value)
-        case types.Fixed() if _fits(Decimal(value), kind):
+        case types.Fixed() if kind.fits(Decimal(value)):
             return Decimal(value)
         case types.Choice():
             return kind.choices(value)

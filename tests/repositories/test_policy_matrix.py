@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from repositories.client_management import Clients, Contacts
 from repositories.events import Events
 from repositories.identity import Users
 from repositories.kit.database import Database, Write
@@ -19,6 +20,7 @@ from repositories.kit.statements import Statement, scalar
 from repositories.kit.table import Table, metadata
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
 from repositories.life_lock import Analytics, Categories, DashboardStats, TaskReopened, Tasks
+from repositories.tables.client_management import Client, Contact
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
@@ -39,11 +41,7 @@ _OWNED = """
     service    other   done    done    done       done    done
 """
 
-ANSWERS = {
-    Category: _OWNED,
-    Task: _OWNED,
-    TaskAnalytics: _OWNED,
-    User: """
+_ADMINISTERED = """
     viewer     row     select  lock    insert     update  delete
     anonymous  other   unseen  unseen  forbidden  unseen  unseen
     user       own     done    done    done       done    done
@@ -51,7 +49,15 @@ ANSWERS = {
     admin      own     done    done    done       done    done
     admin      other   done    done    done       done    done
     service    other   done    done    done       done    done
-""",
+"""
+
+ANSWERS = {
+    Category: _OWNED,
+    Task: _OWNED,
+    TaskAnalytics: _OWNED,
+    User: _ADMINISTERED,
+    Client: _ADMINISTERED,
+    Contact: _ADMINISTERED,
     DomainEvent: """
     viewer     row     select  lock    insert     update     delete
     anonymous  other   unseen  unseen  forbidden  unseen     unseen
@@ -124,14 +130,38 @@ async def _insert_event(write: Write, key: UUID, owner: UUID) -> None:
     await Events(write).append([event], actor=owner, at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
 
 
+async def _insert_client(write: Write, key: UUID, owner: UUID) -> None:
+    await Clients(write).add(id=key, created_by=owner, company_name="Acme")
+
+
+async def _insert_contact(write: Write, key: UUID, owner: UUID) -> None:
+    client = CLIENTS[owner]
+    email = f"{key.hex}@example.com"
+    values = {"client_id": client, "user_id": owner, "first_name": "Joan", "last_name": "Clarke", "email": email}
+    await Contacts(write).add(id=key, **values)
+
+
+CLIENTS: dict[UUID, UUID] = {}
+"""By owner, the client that contacts are added to."""
+
+
+async def _prepare_client(write: Write, owner: UUID) -> None:
+    CLIENTS[owner] = (await Clients(write).add(created_by=owner, company_name="Acme")).id
+
+
+async def _prepare_nothing(write: Write, owner: UUID) -> None:
+    del write, owner
+
+
 class Subject(NamedTuple):
-    """How a row of a table is made, known again, and changed."""
+    """How a row of a table is made, known again, and changed; ``prepare`` makes what it needs beforehand."""
 
     insert: Callable[[Write, UUID, UUID], Awaitable[None]]
     key: str
     column: str
     before: Any
     after: Any
+    prepare: Callable[[Write, UUID], Awaitable[None]] = _prepare_nothing
 
 
 SUBJECTS: dict[type[Table], Subject] = {
@@ -139,6 +169,8 @@ SUBJECTS: dict[type[Table], Subject] = {
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
     TaskAnalytics: Subject(_insert_day, "id", "tasks_created", 3, 7),
+    Client: Subject(_insert_client, "id", "company_name", "Acme", "Changed"),
+    Contact: Subject(_insert_contact, "id", "first_name", "Joan", "Changed", _prepare_client),
     DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),
     UserDashboardStats: Subject(_insert_user, "id", "total_tasks", 0, 0),
 }
@@ -200,6 +232,7 @@ async def _play(database: Database, case: Case, *, is_bare: bool = False) -> Non
     async with database.transaction(SERVICE) as write:
         if not is_user:
             await _insert_user(write, owner, owner)
+            await subject.prepare(write, owner)
         if case.operation != "insert":
             await subject.insert(write, key, owner)
     if case.table is UserDashboardStats:
