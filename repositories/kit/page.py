@@ -169,8 +169,7 @@ def _parse(column: sa.Column[Any], value: Any) -> Any:
             return dt.date.fromisoformat(value)
         case types.Fixed():
             number = Decimal(value)
-            unit, limit = Decimal(1).scaleb(-kind.scale), Decimal(10) ** (kind.precision - kind.scale)
-            if number == number.quantize(unit) and abs(number) < limit:
+            if kind.fits(number):
                 return number
         case types.Choice():
             return kind.choices(value)
