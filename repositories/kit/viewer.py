@@ -27,13 +27,15 @@ class Permission(StrEnum):
     STATISTICS_READ = "statistics:read"
     STATISTICS_REFRESH = "statistics:refresh"
     EVENT_READ = "event:read"
+    PARTNERSHIP_READ = "partnership:read"
+    PARTNERSHIP_WRITE = "partnership:write"
 
 
 _USER = frozenset({Permission.TASK_READ, Permission.TASK_WRITE, Permission.EVENT_READ})
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.USER: _USER,
-    Role.PARTNERSHIP_MANAGER: _USER,
+    Role.PARTNERSHIP_MANAGER: _USER | {Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE},
     Role.CONTENT_EDITOR: _USER,
     Role.ADMIN: frozenset(Permission),
 }
