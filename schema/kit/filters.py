@@ -3,6 +3,7 @@
 import datetime as dt
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -79,6 +80,26 @@ class IntFilter:
     gte: int | None = _op("Is this or more.")
     lt: int | None = _op("Is less than this.")
     lte: int | None = _op("Is this or less.")
+
+
+@strawberry.input(description="Conditions on a decimal number; all that are given must hold.")
+class DecimalFilter:
+    """Money."""
+
+    eq: Decimal | None = _op(_EQ)
+    ne: Decimal | None = _op(_NE)
+    gt: Decimal | None = _op("Is more than this.")
+    gte: Decimal | None = _op("Is this or more.")
+    lt: Decimal | None = _op("Is less than this.")
+    lte: Decimal | None = _op("Is this or less.")
+    is_null: bool | None = _op(_NULL)
+
+
+@strawberry.input(description="A condition on a yes or no.")
+class BooleanFilter:
+    """Flags."""
+
+    eq: bool | None = _op(_EQ)
 
 
 @strawberry.input(description="Conditions on a moment; all that are given must hold.")
