@@ -13,17 +13,18 @@ from schema.identity import IdentityQueries
 from schema.kit.scalars import SCALARS
 from schema.life_lock import LifeLockMutations, LifeLockQueries
 from schema.node import NodeQueries
+from schema.partnership import PartnershipMutations, PartnershipQueries
 
 
 @strawberry.type(description="Everything that can be read. The fields of one request see one state of the database.")
-class Query(NodeQueries, IdentityQueries, LifeLockQueries):
+class Query(NodeQueries, IdentityQueries, LifeLockQueries, PartnershipQueries):
     """The root of queries."""
 
 
 @strawberry.type(
     description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
 )
-class Mutation(LifeLockMutations):
+class Mutation(LifeLockMutations, PartnershipMutations):
     """The root of mutations."""
 
 
