@@ -269,16 +269,22 @@ def test_every_root_field_requires_a_permission() -> None:
     assert {name for name, permission in required.items() if permission is None} == _PUBLIC | _BY_ROW
     assert GRAPH.mutation_type is not None
     writing = {name: required[name] for name in GRAPH.mutation_type.fields}
-    assert set(writing.values()) <= {Permission.TASK_WRITE, Permission.STATISTICS_REFRESH}
+    assert set(writing.values()) <= {
+        Permission.TASK_WRITE,
+        Permission.STATISTICS_REFRESH,
+        Permission.PARTNERSHIP_WRITE,
+    }
 
 
 def test_every_role_has_its_permissions() -> None:
-    """Admins everything, everybody else their own work."""
-    assert PERMISSIONS[Role.ADMIN] == set(Permission)
+    """Admins everything, everybody else their own work; partnership managers the partnerships besides."""
     own = {Permission.TASK_READ, Permission.TASK_WRITE, Permission.EVENT_READ}
-    assert {role: PERMISSIONS[role] for role in Role if role is not Role.ADMIN} == dict.fromkeys(
-        set(Role) - {Role.ADMIN}, own
-    )
+    assert {
+        Role.USER: own,
+        Role.PARTNERSHIP_MANAGER: own | {Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE},
+        Role.CONTENT_EDITOR: own,
+        Role.ADMIN: set(Permission),
+    } == PERMISSIONS
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)

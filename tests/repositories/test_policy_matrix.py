@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,9 +20,11 @@ from repositories.kit.statements import Statement, scalar
 from repositories.kit.table import Table, metadata
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
 from repositories.life_lock import Analytics, Categories, DashboardStats, TaskReopened, Tasks
+from repositories.partnership import Partners, Referrals
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
+from repositories.tables.partnership import Partner, PartnerKind, Referral
 from tests.factories import viewer_of
 from tests.repositories.support import Lab, reading
 
@@ -36,6 +39,17 @@ _OWNED = """
     user       other   unseen  unseen  forbidden  unseen  unseen
     admin      own     done    done    done       done    done
     admin      other   done    unseen  forbidden  unseen  unseen
+    service    other   done    done    done       done    done
+"""
+
+_OF_THE_ROLE = """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     unseen  unseen  forbidden  unseen  unseen
+    user       other   unseen  unseen  forbidden  unseen  unseen
+    manager    own     done    done    done       done    done
+    manager    other   done    done    done       done    done
+    admin      other   done    done    done       done    done
     service    other   done    done    done       done    done
 """
 
@@ -61,6 +75,8 @@ ANSWERS = {
     admin      other   done    unseen  forbidden  unseen     unseen
     service    other   done    done    done       forbidden  forbidden
 """,
+    Partner: _OF_THE_ROLE,
+    Referral: _OF_THE_ROLE,
     UserDashboardStats: """
     viewer     row     select
     anonymous  other   unseen
@@ -95,6 +111,8 @@ def _cases() -> list[Case]:
 def _viewer(name: str, key: UUID) -> Viewer:
     if name == "user":
         return viewer_of(key)
+    if name == "manager":
+        return viewer_of(key, Role.PARTNERSHIP_MANAGER)
     return {"anonymous": ANONYMOUS, "admin": viewer_of(key, Role.ADMIN), "service": SERVICE}[name]
 
 
@@ -120,14 +138,26 @@ async def _insert_event(write: Write, key: UUID, owner: UUID) -> None:
     await Events(write).append([event], actor=owner, at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
 
 
+async def _insert_partner(write: Write, key: UUID, owner: UUID) -> None:
+    await Partners(write).add(
+        id=key, name="Acme", kind=PartnerKind.REFERRAL, commission_rate=Decimal("0.1"), manager_id=owner
+    )
+
+
+async def _insert_referral(write: Write, key: UUID, owner: UUID) -> None:
+    """Of the partner that has the owner's id."""
+    await Referrals(write).add(id=key, partner_id=owner, client_name="Client")
+
+
 class Subject(NamedTuple):
-    """How a row of a table is made, known again, and changed."""
+    """How a row of a table is made, known again, and changed; ``parent`` makes what it needs, under the owner's id."""
 
     insert: Callable[[Write, UUID, UUID], Awaitable[None]]
     key: str
     column: str
     before: Any
     after: Any
+    parent: Callable[[Write, UUID, UUID], Awaitable[None]] | None = None
 
 
 SUBJECTS: dict[type[Table], Subject] = {
@@ -136,6 +166,8 @@ SUBJECTS: dict[type[Table], Subject] = {
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
     TaskAnalytics: Subject(_insert_day, "id", "tasks_created", 3, 7),
     DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),
+    Partner: Subject(_insert_partner, "id", "name", "Acme", "Changed"),
+    Referral: Subject(_insert_referral, "id", "client_name", "Client", "Changed", parent=_insert_partner),
     UserDashboardStats: Subject(_insert_user, "id", "total_tasks", 0, 0),
 }
 
@@ -194,6 +226,8 @@ async def _play(database: Database, case: Case, *, is_bare: bool = False) -> Non
     async with database.transaction(SERVICE) as write:
         if not is_user:
             await _insert_user(write, owner, owner)
+        if subject.parent is not None:
+            await subject.parent(write, owner, owner)
         if case.operation != "insert":
             await subject.insert(write, key, owner)
     if case.table is UserDashboardStats:
