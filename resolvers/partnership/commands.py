@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, f
 from strawberry import Maybe
 
 from repositories.identity import Users
+from repositories.kit.encryption import Unreadable
 from repositories.kit.errors import Conflict, NotFound, Refusal, StaleVersion, ValidationError
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.partnership import (
@@ -223,11 +224,14 @@ async def update_partner(work: UnitOfWork, command: UpdatePartner) -> Partner:
 
 
 def _plain(work: UnitOfWork, row: Partner, name: str) -> Any:
-    """A value as the person knows it."""
+    """A value as the person knows it; an address that cannot be opened equals nothing, so that it can be replaced."""
     value = getattr(row, name)
     if name != "contact_email" or value is None:
         return value
-    return work.connection.cipher.open(Partner.contact_email, row.id, value)
+    try:
+        return work.connection.cipher.open(Partner.contact_email, row.id, value)
+    except Unreadable:
+        return ...
 
 
 def _wrong_dates(row: Partner, values: Mapping[str, Any]) -> Sequence[Refusal]:
