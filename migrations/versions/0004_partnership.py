@@ -18,7 +18,7 @@ from migrations.helpers import (
 from repositories.tables import Day, Fixed, Id, Timestamp
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

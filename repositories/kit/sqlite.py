@@ -164,7 +164,7 @@ class SqliteDatabase(Database):
             if known is not None:
                 raise known from error
             name = getattr(error, "sqlite_errorname", "")
-            raise DatabaseFault(f"{type(error).__name__} ({name})") from None
+            raise DatabaseFault(f"{type(error).__name__} ({name}) in: {text}") from None
 
     def pool_state(self) -> PoolState:
         """Of the reading connections."""

@@ -27,11 +27,23 @@ class Permission(StrEnum):
     STATISTICS_READ = "statistics:read"
     STATISTICS_REFRESH = "statistics:refresh"
     EVENT_READ = "event:read"
+    ADMINISTRATION_READ = "administration:read"
+    ADMINISTRATION_WRITE = "administration:write"
     PARTNERSHIP_READ = "partnership:read"
     PARTNERSHIP_WRITE = "partnership:write"
+    CLIENT_READ = "client:read"
+    CLIENT_WRITE = "client:write"
 
 
-_USER = frozenset({Permission.TASK_READ, Permission.TASK_WRITE, Permission.EVENT_READ})
+_USER = frozenset(
+    {
+        Permission.TASK_READ,
+        Permission.TASK_WRITE,
+        Permission.EVENT_READ,
+        Permission.CLIENT_READ,
+        Permission.CLIENT_WRITE,
+    }
+)
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.USER: _USER,

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import strawberry
+from strawberry.utils.str_converters import to_camel_case
 
 from repositories.kit.errors import ValidationError
 from repositories.kit.filters import Direction, Every, Filter, Not, Nulls, Op, Order, Search, Some, Where
@@ -38,6 +39,14 @@ class IdFilter:
     in_: list[strawberry.ID] | None = _op(_IN, "in")
     not_in: list[strawberry.ID] | None = _op(_NOT_IN)
     is_null: bool | None = _op(_NULL)
+
+
+@strawberry.input(description="Conditions on a bare UUID; all that are given must hold.")
+class UuidFilter:
+    """Keys of rows of any type."""
+
+    eq: UUID | None = _op(_EQ)
+    in_: list[UUID] | None = _op(_IN, "in")
 
 
 @strawberry.input(description="Conditions on a choice; all that are given must hold.")
@@ -133,7 +142,7 @@ def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[
             cls.__annotations__[field] = annotation
             setattr(cls, field, strawberry.field(description=text, name=field.strip("_"), default=strawberry.UNSET))
         if searched:
-            spelled = " or ".join(searched)
+            spelled = " or ".join(to_camel_case(column) for column in searched)
             cls.__annotations__["search"] = str | None
             text = f"Every one of these words occurs in {spelled}, whatever its case."
             setattr(cls, "search", strawberry.field(description=text, default=strawberry.UNSET))  # noqa: B010 (one way for all)

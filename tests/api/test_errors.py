@@ -4,7 +4,6 @@ import asyncio
 import logging
 import shutil
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,14 +12,14 @@ import pytest
 import sqlalchemy as sa
 
 from gateway import errors
-from repositories.kit.database import Database, DatabaseOptions, open_database
+from repositories.kit.database import DatabaseOptions
 from repositories.kit.errors import Timeout
-from repositories.kit.statements import MadeBy, Statement
+from repositories.kit.statements import Engine, MadeBy, Statement
 from repositories.life_lock import Analytics, Categories, Tasks
 from repositories.tables.identity import User
 from resolvers.life_lock import queries
 from schema import life_lock
-from tests.api.client import SECRET, Gateway, gid
+from tests.api.client import SECRET, Gateway, connected, gid
 from tests.api.outages import relayed
 from tests.api.reading import everything
 from tests.factories import make_category, make_task, make_user
@@ -85,7 +84,7 @@ async def test_a_fault_of_the_database_puts_no_values_into_the_log(
     caplog.set_level(logging.DEBUG)
     broken = (
         "SELECT CAST(CAST(:title AS text) AS integer)"
-        if gateway.database.engine.value == "postgresql"
+        if gateway.database.engine is Engine.POSTGRESQL
         else "SELECT :title, no_such"
     )
     statement = Statement(sa.text(broken), MadeBy(tuple))
@@ -113,12 +112,6 @@ async def test_a_fault_of_the_database_puts_no_values_into_the_log(
         assert secret not in str(answer.body)
 
 
-async def _open(options: DatabaseOptions, **changes: Any) -> Database:
-    database = open_database(replace(options, **changes))
-    await database.connect()
-    return database
-
-
 async def test_a_slow_field_times_out_alone(options: DatabaseOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others answer, before it and after it."""
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
@@ -128,27 +121,25 @@ async def test_a_slow_field_times_out_alone(options: DatabaseOptions, monkeypatc
         return await self.connection.rows(statement)
 
     monkeypatch.setattr(Analytics, "between", slow)
-    database = await _open(options, statement_timeout=0.2)
-    ada = await make_user(database, first_name="Ada")
-    await make_task(database, ada)
-    document = """{ tasks { totalCount } taskAnalytics(from: "2026-01-01", to: "2026-01-02") { date }
-        viewer { firstName } lifeLockDashboard { totalTasks } }"""
-    answer = await Gateway(database).client(ada).ask(document)
-    assert answer.data == {
-        "tasks": {"totalCount": 1},
-        "taskAnalytics": None,
-        "viewer": {"firstName": "Ada"},
-        "lifeLockDashboard": {"totalTasks": 1},
-    }
-    (error,) = answer.errors
-    assert error == {
-        "message": Timeout().message,
-        "locations": error["locations"],
-        "path": ["taskAnalytics"],
-        "extensions": {"code": "TIMEOUT"},
-    }
-    assert database.pool_state().used == 0
-    await database.close()
+    async with connected(options, statement_timeout=0.2) as database:
+        ada = await make_user(database, first_name="Ada")
+        await make_task(database, ada)
+        document = """{ tasks { totalCount } taskAnalytics(from: "2026-01-01", to: "2026-01-02") { date }
+            viewer { firstName } lifeLockDashboard { totalTasks } }"""
+        answer = await Gateway(database).client(ada).ask(document)
+        assert answer.data == {
+            "tasks": {"totalCount": 1},
+            "taskAnalytics": None,
+            "viewer": {"firstName": "Ada"},
+            "lifeLockDashboard": {"totalTasks": 1},
+        }
+        (error,) = answer.errors
+        assert error == {
+            "message": Timeout().message,
+            "locations": error["locations"],
+            "path": ["taskAnalytics"],
+            "extensions": {"code": "TIMEOUT"},
+        }
 
 
 _UNAVAILABLE = "The database cannot be reached right now. Try again in a moment."
@@ -156,8 +147,7 @@ _UNAVAILABLE = "The database cannot be reached right now. Try again in a moment.
 
 async def test_a_database_that_goes_away_and_comes_back(postgres_only: DatabaseOptions) -> None:
     """While it is gone every field says so, and health too; afterwards everything works without a restart."""
-    async with relayed(postgres_only) as (relay, options):
-        database = await _open(options)
+    async with relayed(postgres_only) as (relay, options), connected(options) as database:
         gateway = Gateway(database)
         ada = await make_user(database)
         client = gateway.client(ada)
@@ -182,28 +172,25 @@ async def test_a_database_that_goes_away_and_comes_back(postgres_only: DatabaseO
             await relay.start()
             assert (await client.data(document))["tasks"] == {"totalCount": 0}
             assert (await gateway.http.get("/health")).json()["status"] == "ok"
-        assert database.pool_state().used == 0
         await client.do("createTask", "task { id }", title="x")
-        await database.close()
 
 
 async def test_a_file_that_another_process_writes_to(sqlite_template: Path, tmp_path: Path) -> None:
     """SQLite: changes wait as long as the pool's limit and are then put off, reads go on."""
     path = tmp_path / "busy.sqlite3"
     shutil.copy(sqlite_template, path)
-    database = await _open(DatabaseOptions(sqlite_path=path), pool_timeout=0.1)
-    ada = await make_user(database)
-    client = Gateway(database).client(ada)
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    answer = await client.ask('mutation { createTask(input: {title: "x"}) { task { id } } }')
-    assert (answer.data, answer.codes) == (None, ["SERVICE_UNAVAILABLE"])
-    assert await client.data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 0}}
-    other.execute("ROLLBACK")
-    other.close()
-    await client.do("createTask", "task { id }", title="x")
-    assert await client.data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 1}}
-    await database.close()
+    async with connected(DatabaseOptions(sqlite_path=path), pool_timeout=0.1) as database:
+        ada = await make_user(database)
+        client = Gateway(database).client(ada)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        answer = await client.ask('mutation { createTask(input: {title: "x"}) { task { id } } }')
+        assert (answer.data, answer.codes) == (None, ["SERVICE_UNAVAILABLE"])
+        assert await client.data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 0}}
+        other.execute("ROLLBACK")
+        other.close()
+        await client.do("createTask", "task { id }", title="x")
+        assert await client.data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 1}}
 
 
 async def test_a_field_that_fails_takes_no_loader_from_others(

@@ -163,7 +163,8 @@ async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> Non
         taskAnalytics(from: "2026-01-01", to: "2026-12-31") { date }
         lifeLockDashboard { totalTasks } productivityTrends(period: WEEK) { date }
         userDashboardStats { totalCount } partner(id: $t) { id } partners { totalCount }
-        partnershipDashboard { activePartners } }"""
+        partnershipDashboard { activePartners }
+        client(id: $c) { id } clients { totalCount } contacts { totalCount } clientDashboard { totalRevenue } }"""
     answer = await client.ask(document, t=gid("Task", task), c=gid("Category", category))
     assert answer.status == 200
     nobody = "Sign in first: send an Authorization header with a bearer token."

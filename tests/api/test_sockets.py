@@ -10,20 +10,13 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from repositories.kit.database import Database, DatabaseOptions, open_database
+from repositories.kit.database import DatabaseOptions
 from repositories.kit.statements import MadeBy, Statement
 from repositories.life_lock import Tasks
 from repositories.tables.identity import User
-from tests.api.client import Client, Gateway, gid, served
+from tests.api.client import Client, Gateway, connected, gid, served
 from tests.api.reading import told
 from tests.factories import make_category, make_task, make_tasks, make_user
-
-
-async def _connected(options: DatabaseOptions) -> Database:
-    database = open_database(options)
-    await database.connect()
-    return database
-
 
 MIXED = """{ viewer { email }
     tasks(first: 30) { totalCount nodes { title user { email } category { name tasks { totalCount } } } }
@@ -32,74 +25,74 @@ MIXED = """{ viewer { email }
 
 async def test_fifty_requests_at_once_share_ten_connections(postgres_only: DatabaseOptions) -> None:
     """Queries and mutations of ten people, two rounds; every answer is complete and right, and the pool is whole."""
-    database = await _connected(postgres_only)
-    gateway = Gateway(database)
-    people = [await make_user(database) for _ in range(10)]
-    for person in people:
-        category = await make_category(database, person)
-        await make_tasks(database, person, 20, category_id=category.id)
-    limits = httpx.Limits(max_connections=50)
-    async with served(gateway.app) as address, httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as http:
-        clients = [Client(http, gateway.tokens.issue(person, 60)) for person in people]
+    async with connected(postgres_only, pool_size=10, pool_timeout=60) as database:
+        gateway = Gateway(database)
+        people = [await make_user(database) for _ in range(10)]
+        for person in people:
+            category = await make_category(database, person)
+            await make_tasks(database, person, 10, category_id=category.id)
+        limits = httpx.Limits(max_connections=50)
+        async with (
+            served(gateway.app) as address,
+            httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as http,
+        ):
+            clients = [Client(http, gateway.tokens.issue(person, 60)) for person in people]
 
-        async def read(client: Client, person: User) -> None:
-            data = await client.data(MIXED)
-            assert data["viewer"] == {"email": person.email}
-            assert {node["user"]["email"] for node in data["tasks"]["nodes"]} == {person.email}
+            async def read(client: Client, person: User) -> None:
+                data = await client.data(MIXED)
+                assert data["viewer"] == {"email": person.email}
+                assert {node["user"]["email"] for node in data["tasks"]["nodes"]} == {person.email}
 
-        async def write(client: Client) -> None:
-            made = (await client.do("createTask", "task { id version }", title="Made"))["task"]
-            done = await client.do("completeTask", "task { status }", id=made["id"], version=1)
-            assert done["task"] == {"status": "COMPLETED"}
+            async def write(client: Client) -> None:
+                made = (await client.do("createTask", "task { id version }", title="Made"))["task"]
+                done = await client.do("completeTask", "task { status }", id=made["id"], version=1)
+                assert done["task"] == {"status": "COMPLETED"}
 
-        for _ in range(2):
-            work = [read(client, person) for client, person in zip(clients, people, strict=True) for _ in range(3)]
-            work += [write(client) for client in clients for _ in range(2)]
-            await asyncio.gather(*work)
-            state = database.pool_state()
-            assert (state.used, state.size <= 10) == (0, True)
-        for client in clients:
-            data = await client.data("{ tasks { totalCount } lifeLockDashboard { completedTasks } }")
-            assert data == {"tasks": {"totalCount": 24}, "lifeLockDashboard": {"completedTasks": 4}}
-    assert len(await told(database)) == 10 * 4 * 2
-    await database.close()
+            for _ in range(2):
+                work = [read(client, person) for client, person in zip(clients, people, strict=True) for _ in range(3)]
+                work += [write(client) for client in clients for _ in range(2)]
+                await asyncio.gather(*work)
+                state = database.pool_state()
+                assert (state.used, state.size <= 10) == (0, True)
+            for client in clients:
+                data = await client.data("{ tasks { totalCount } lifeLockDashboard { completedTasks } }")
+                assert data == {"tasks": {"totalCount": 14}, "lifeLockDashboard": {"completedTasks": 4}}
+        assert len(await told(database)) == 10 * 4 * 2
 
 
 async def test_clients_that_hang_up_leak_nothing(
     postgres_only: DatabaseOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They leave while their statements run; the connections come back, and the next request is served."""
-    database = await _connected(postgres_only)
-    gateway = Gateway(database)
-    ada = await make_user(database)
-    running = asyncio.Semaphore(0)
-    slow = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(0.3)) s"), MadeBy(tuple))
-    page = Tasks.page
+    async with connected(postgres_only) as database:
+        gateway = Gateway(database)
+        ada = await make_user(database)
+        running = asyncio.Semaphore(0)
+        slow = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(0.3)) s"), MadeBy(tuple))
+        page = Tasks.page
 
-    async def then_page(self: Any, *arguments: Any, **named: Any) -> Any:
-        running.release()
-        await self.connection.rows(slow)
-        return await page(self, *arguments, **named)
+        async def then_page(self: Any, *arguments: Any, **named: Any) -> Any:
+            running.release()
+            await self.connection.rows(slow)
+            return await page(self, *arguments, **named)
 
-    monkeypatch.setattr(Tasks, "page", then_page)
-    async with served(gateway.app) as address:
-        where = urlsplit(address)
-        body = json.dumps({"query": MIXED})
-        token = gateway.tokens.issue(ada, 60)
-        head = (
-            f"POST /graphql HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {token}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        for _ in range(20):
-            _, writer = await asyncio.open_connection(where.hostname, where.port)
-            writer.write((head + body).encode())
-            await writer.drain()
-            await running.acquire()
-            writer.transport.abort()
-        async with httpx.AsyncClient(base_url=address, timeout=60) as http:
-            assert (await Client(http, token).data("{ tasks { totalCount } }")) == {"tasks": {"totalCount": 0}}
-    assert database.pool_state().used == 0
-    await database.close()
+        monkeypatch.setattr(Tasks, "page", then_page)
+        async with served(gateway.app) as address:
+            where = urlsplit(address)
+            body = json.dumps({"query": MIXED})
+            token = gateway.tokens.issue(ada, 60)
+            head = (
+                f"POST /graphql HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {token}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            for _ in range(20):
+                _, writer = await asyncio.open_connection(where.hostname, where.port)
+                writer.write((head + body).encode())
+                await writer.drain()
+                await running.acquire()
+                writer.transport.abort()
+            async with httpx.AsyncClient(base_url=address, timeout=60) as http:
+                assert (await Client(http, token).data("{ tasks { totalCount } }")) == {"tasks": {"totalCount": 0}}
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")

@@ -121,7 +121,7 @@ def test_the_unexpected_is_one_line_with_an_id(on_sqlite: Siso) -> None:
     assert "users" not in refusal
     with on_sqlite.start("--debug", "token", "ada@example.com") as process:
         _, err = process.communicate()
-    assert "no such table: users" in err
+    assert "OperationalError (SQLITE_ERROR) in: SELECT users" in err
     assert process.returncode == 2
 
 

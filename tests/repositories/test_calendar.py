@@ -1,6 +1,7 @@
 """Days as people live them, whatever their clocks do."""
 
 import datetime as dt
+import itertools
 from zoneinfo import available_timezones
 
 import pytest
@@ -47,7 +48,7 @@ def test_days_have_no_gaps(zone: str, last: dt.date, count: int) -> None:
     """Each day begins when the one before it ends, and every moment is in the day of its date."""
     found = calendar.days(last, count, calendar.time_zone(zone))
     assert [day.date for day in found] == [last - dt.timedelta(days=back) for back in reversed(range(count))]
-    assert all(one.end == next_one.start for one, next_one in zip(found, found[1:], strict=False))
+    assert all(one.end == next_one.start for one, next_one in itertools.pairwise(found))
     for day in found:
         if day.start < day.end:  # Samoa left a day out
             for moment in (day.start, day.end - dt.timedelta(microseconds=1)):

@@ -66,11 +66,9 @@ async def _check_numbers(database: Database, rows: list[dict[str, Any]], limit: 
     try:
         won = [row for row in referrals if row.status is ReferralStatus.WON]
         counts = Counter(row.status for row in referrals)
-        tally = ReferralTally(
-            *(counts[status] for status in ReferralStatus),
-            won_value=sum((row.value or Decimal(0) for row in won), Decimal("0.00")),
-            commission=sum((row.commission or Decimal(0) for row in won), Decimal("0.00")),
-        )
+        worth = sum((row.value or Decimal(0) for row in won), Decimal("0.00"))
+        earned = sum((row.commission or Decimal(0) for row in won), Decimal("0.00"))
+        tally = ReferralTally._make([*(counts[status] for status in ReferralStatus), worth, earned])
         standings = []
         for partner in partners:
             own = [row for row in won if row.partner_id == partner.id]

@@ -19,7 +19,7 @@ _CHANGED = (
 
 @pytest.mark.parametrize("pgbouncer", [True, False])
 async def test_nothing_is_left_on_the_session(postgres_only: DatabaseOptions, *, pgbouncer: bool) -> None:
-    """No prepared statement, no setting, no role, no temporary table, no lock; without the setting statements stay prepared."""
+    """No prepared statement, no setting, no role and no lock; without the option statements stay prepared."""
     async with connected(postgres_only, pgbouncer=pgbouncer, pool_size=1) as database:
         ada = await make_user(database)
         await make_tasks(database, ada, 3)
