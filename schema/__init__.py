@@ -9,6 +9,7 @@ from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from schema.administration import AdministrationMutations, AdministrationQueries
 from schema.client_management import ClientMutations, ClientQueries
 from schema.identity import IdentityQueries
 from schema.kit.scalars import SCALARS
@@ -18,14 +19,14 @@ from schema.partnership import PartnershipMutations, PartnershipQueries
 
 
 @strawberry.type(description="Everything that can be read. The fields of one request see one state of the database.")
-class Query(NodeQueries, IdentityQueries, LifeLockQueries, ClientQueries, PartnershipQueries):
+class Query(NodeQueries, IdentityQueries, LifeLockQueries, ClientQueries, PartnershipQueries, AdministrationQueries):
     """The root of queries."""
 
 
 @strawberry.type(
     description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
 )
-class Mutation(LifeLockMutations, ClientMutations, PartnershipMutations):
+class Mutation(LifeLockMutations, ClientMutations, PartnershipMutations, AdministrationMutations):
     """The root of mutations."""
 
 

@@ -27,7 +27,7 @@ from tests.factories import (
 )
 
 _TABLES = (
-    "clients|contacts|tasks|categories|users|task_analytics|domain_events|partners|referrals"
+    "roles|user_roles|system_settings|clients|contacts|tasks|categories|users|task_analytics|domain_events|partners|referrals"
     "|visible_user_dashboard_stats"
 )
 _SAID = re.compile(rf"(?:FROM|INTO|UPDATE) (?:\w+\.)?({_TABLES})\b")
@@ -70,6 +70,7 @@ async def test_tasks_with_their_category_are_two_statements(
 _ROOTS = {
     "Task": ("tasks(first: 500) { nodes { %s } }", ["SELECT tasks"]),
     "Category": ("categories(first: 500) { nodes { %s } }", ["SELECT categories"]),
+    "User": ("tasks(first: 500) { nodes { user { %s } } }", ["SELECT tasks", "SELECT users"]),
     "Partner": ("partners(first: 500) { nodes { %s } }", ["SELECT partners"]),
     "Referral": (
         "partners(first: 500) { nodes { referrals { nodes { %s } } } }",

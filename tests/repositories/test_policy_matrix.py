@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from repositories.administration import RoleGrants, Roles, SystemSettings
 from repositories.client_management import Clients, Contacts
 from repositories.events import Events
 from repositories.identity import Users
@@ -22,6 +23,7 @@ from repositories.kit.table import Table, metadata
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
 from repositories.life_lock import Analytics, Categories, DashboardStats, TaskReopened, Tasks
 from repositories.partnership import Partners, Referrals
+from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
@@ -65,7 +67,26 @@ _ADMINISTERED = """
     service    other   done    done    done       done    done
 """
 
+_OF_ADMINS = """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     unseen  unseen  forbidden  unseen  unseen
+    manager    other   unseen  unseen  forbidden  unseen  unseen
+    admin      own     done    done    done       done    done
+    admin      other   done    done    done       done    done
+    service    other   done    done    done       done    done
+"""
+
 ANSWERS = {
+    RoleGrant: _OF_ADMINS,
+    SystemSetting: _OF_ADMINS,
+    KnownRole: """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     unseen  unseen  forbidden  unseen  unseen
+    admin      other   done    unseen  forbidden  unseen  unseen
+    service    other   done    done    done       done    done
+""",
     Category: _OWNED,
     Task: _OWNED,
     TaskAnalytics: _OWNED,
@@ -182,6 +203,26 @@ async def _prepare_client(write: Write, owner: UUID) -> None:
     CLIENTS[owner] = (await Clients(write).add(created_by=owner, company_name="Acme")).id
 
 
+async def _insert_role(write: Write, key: UUID, owner: UUID) -> None:
+    del owner
+    await Roles(write).add(id=key, name=key.hex, description="Before")
+
+
+async def _prepare_role(write: Write, owner: UUID) -> None:
+    await _insert_role(write, owner, owner)
+
+
+async def _insert_grant(write: Write, key: UUID, owner: UUID) -> None:
+    """Of the role that has the owner's id."""
+    at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    await RoleGrants(write).add(id=key, user_id=owner, role_id=owner, granted_by=owner, granted_at=at)
+
+
+async def _insert_setting(write: Write, key: UUID, owner: UUID) -> None:
+    del owner
+    await SystemSettings(write).add(id=key, key=key.hex, description="Before")
+
+
 async def _prepare_nothing(write: Write, owner: UUID) -> None:
     del write, owner
 
@@ -198,6 +239,16 @@ class Subject(NamedTuple):
 
 
 SUBJECTS: dict[type[Table], Subject] = {
+    KnownRole: Subject(_insert_role, "id", "description", "Before", "Changed"),
+    RoleGrant: Subject(
+        _insert_grant,
+        "id",
+        "granted_at",
+        dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+        dt.datetime(2025, 1, 1, tzinfo=dt.UTC),
+        prepare=_prepare_role,
+    ),
+    SystemSetting: Subject(_insert_setting, "id", "description", "Before", "Changed"),
     User: Subject(_insert_user, "id", "first_name", "Ada", "Changed"),
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
