@@ -9,6 +9,7 @@ right.
 import datetime as dt
 import secrets
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -35,9 +36,9 @@ def signing_key(settings: Settings) -> str:
     return kept(settings.database_path.parent / "jwt_secret", lambda: secrets.token_hex(32))
 
 
-def roles_of(user: User) -> frozenset[Role]:
-    """The roles a user has by the users table."""
-    return frozenset({Role.USER, Role.ADMIN} if user.role is UserRole.ADMIN else {Role.USER})
+def roles_of(user: User, granted: Iterable[Role] = ()) -> frozenset[Role]:
+    """The roles a user has: by the users table, and those that were granted (repositories/administration.py)."""
+    return frozenset({Role.USER, *granted}) | ({Role.ADMIN} if user.role is UserRole.ADMIN else set())
 
 
 class Tokens:
@@ -51,8 +52,11 @@ class Tokens:
         self._audience = audience
         self._verified: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
 
-    def issue(self, user: User, lifetime: int) -> str:
-        """A token for a user, valid for ``lifetime`` seconds; ``zoneinfo`` is OpenID Connect's time zone claim."""
+    def issue(self, user: User, lifetime: int, granted: Iterable[Role] = ()) -> str:
+        """A token for a user with the roles ``granted`` besides, valid for ``lifetime`` seconds.
+
+        ``zoneinfo`` is OpenID Connect's time zone claim.
+        """
         now = dt.datetime.now(dt.UTC)
         claims = {
             "sub": str(user.id),
@@ -60,7 +64,7 @@ class Tokens:
             "iat": now,
             "exp": now + dt.timedelta(seconds=lifetime),
             "role": "authenticated",
-            "app_metadata": {"roles": sorted(roles_of(user))},
+            "app_metadata": {"roles": sorted(roles_of(user, granted))},
             "zoneinfo": user.time_zone,
         }
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)

@@ -27,6 +27,10 @@ class Permission(StrEnum):
     STATISTICS_READ = "statistics:read"
     STATISTICS_REFRESH = "statistics:refresh"
     EVENT_READ = "event:read"
+    ADMINISTRATION_READ = "administration:read"
+    ADMINISTRATION_WRITE = "administration:write"
+    PARTNERSHIP_READ = "partnership:read"
+    PARTNERSHIP_WRITE = "partnership:write"
     CLIENT_READ = "client:read"
     CLIENT_WRITE = "client:write"
 
@@ -43,7 +47,7 @@ _USER = frozenset(
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.USER: _USER,
-    Role.PARTNERSHIP_MANAGER: _USER,
+    Role.PARTNERSHIP_MANAGER: _USER | {Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE},
     Role.CONTENT_EDITOR: _USER,
     Role.ADMIN: frozenset(Permission),
 }
