@@ -7,11 +7,14 @@ commits.
 
 import datetime as dt
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from strawberry import Some
+
+from repositories.kit.errors import Conflict
 
 
 class Command(BaseModel):
@@ -42,6 +45,21 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True), Storable]
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
 """A moment with its offset, between 1900 and 2200, in UTC."""
+
+
+Version = Annotated[int, Field(ge=1)]
+"""The version of a row that was seen."""
+
+
+@contextmanager
+def taken_id_at(place: str) -> Iterator[None]:
+    """Names the place in the input of an id that is taken; which of a batch it was, the database does not tell."""
+    try:
+        yield
+    except Conflict as error:
+        if error.path == ("id",):
+            error.path = (place,)
+        raise
 
 
 def given(command: Command, *names: str) -> Mapping[str, Any]:

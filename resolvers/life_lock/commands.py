@@ -1,14 +1,13 @@
 """What can be done with tasks and categories."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
-from repositories.kit.errors import Conflict, NotFound, Refusal, Refusals, StaleVersion, ValidationError
+from repositories.kit.errors import NotFound, Refusal, Refusals, StaleVersion, ValidationError
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.life_lock import (
     Categories,
@@ -24,7 +23,7 @@ from repositories.life_lock import (
     TaskUpdated,
 )
 from repositories.tables.life_lock import Category, Task, TaskStatus
-from resolvers.kit.commands import Command, Moment, Storable, given
+from resolvers.kit.commands import Command, Moment, Storable, Version, given, taken_id_at
 from resolvers.kit.ids import GlobalKey
 
 TaskKey = Annotated[UUID, GlobalKey("Task")]
@@ -34,7 +33,6 @@ Description = Annotated[str, StringConstraints(max_length=10_000), Storable]
 Priority = Annotated[int, Field(ge=1, le=5)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable]
 Color = Annotated[str, StringConstraints(pattern="^#[0-9a-fA-F]{6}$")]
-Version = Annotated[int, Field(ge=1)]
 
 MAX_BATCH = 500
 
@@ -151,7 +149,7 @@ class DeleteCategory(Command):
 async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
     """Makes a task of the viewer's."""
     _refuse(await _missing_categories(work, [command.category_id], [("category_id",)]))
-    with _taken_id_at("database_id"):
+    with taken_id_at("database_id"):
         task = await work.repository(Tasks).add(**_new_task(work, command))
     _record_created(work, task)
     return task
@@ -163,22 +161,11 @@ async def create_tasks(work: UnitOfWork, command: CreateTasks) -> list[Task]:
     places = [("tasks", index, "category_id") for index in range(len(wanted))]
     twins = _twins([item.database_id for item in command.tasks], "database_id")
     _refuse([*twins, *await _missing_categories(work, wanted, places)])
-    with _taken_id_at("tasks"):
+    with taken_id_at("tasks"):
         made = await work.repository(Tasks).add_many([_new_task(work, item) for item in command.tasks])
     for task in made:
         _record_created(work, task)
     return made
-
-
-@contextmanager
-def _taken_id_at(place: str) -> Iterator[None]:
-    """Names the place in the input of an id that is taken; which of a batch it was, the database does not tell."""
-    try:
-        yield
-    except Conflict as error:
-        if error.path == ("id",):
-            error.path = (place,)
-        raise
 
 
 def _new_task(work: UnitOfWork, command: CreateTask) -> dict[str, Any]:
@@ -337,7 +324,7 @@ def _refuse(refusals: Sequence[Refusal]) -> None:
 
 async def create_category(work: UnitOfWork, command: CreateCategory) -> Category:
     """Makes a category of the viewer's."""
-    with _taken_id_at("database_id"):
+    with taken_id_at("database_id"):
         category = await work.repository(Categories).add(
             id=command.database_id, user_id=work.viewer_id, name=command.name, color=command.color
         )
