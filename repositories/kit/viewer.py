@@ -27,9 +27,20 @@ class Permission(StrEnum):
     STATISTICS_READ = "statistics:read"
     STATISTICS_REFRESH = "statistics:refresh"
     EVENT_READ = "event:read"
+    GAMIFICATION_READ = "gamification:read"
+    GAMIFICATION_MANAGE = "gamification:manage"
+    REWARD_REDEEM = "reward:redeem"
 
 
-_USER = frozenset({Permission.TASK_READ, Permission.TASK_WRITE, Permission.EVENT_READ})
+_USER = frozenset(
+    {
+        Permission.TASK_READ,
+        Permission.TASK_WRITE,
+        Permission.EVENT_READ,
+        Permission.GAMIFICATION_READ,
+        Permission.REWARD_REDEEM,
+    }
+)
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.USER: _USER,

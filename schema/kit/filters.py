@@ -81,6 +81,14 @@ class IntFilter:
     lte: int | None = _op("Is this or less.")
 
 
+@strawberry.input(description="Conditions on a yes or no; all that are given must hold.")
+class BooleanFilter:
+    """Flags."""
+
+    eq: bool | None = _op(_EQ)
+    ne: bool | None = _op(_NE)
+
+
 @strawberry.input(description="Conditions on a moment; all that are given must hold.")
 class DateTimeFilter:
     """Moments."""

@@ -3,6 +3,9 @@
 from typing import Any
 
 from repositories.events import Events
+from repositories.gamification.achievements import Achievements, UserAchievements
+from repositories.gamification.points import Points
+from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.kit.database import Database
 from repositories.kit.filters import Order
 from repositories.kit.viewer import SERVICE
@@ -20,13 +23,22 @@ async def stored_task(database: Database, task: Task) -> Task:
 
 
 async def everything(database: Database) -> Any:
-    """Every task, category, day and event: two of these are equal when nothing was changed in between."""
+    """Every row but the accounts: two of these are equal when nothing was changed in between."""
     snapshot = database.snapshot(SERVICE)
     try:
         by_id = [Order("id")]
         return [
             await repository(snapshot).find(order=by_id, limit=10_000)
-            for repository in (Tasks, Categories, Analytics, Events)
+            for repository in (
+                Tasks,
+                Categories,
+                Analytics,
+                Events,
+                UserAchievements,
+                Points,
+                Rewards,
+                Redemptions,
+            )
         ]
     finally:
         await snapshot.close()
@@ -42,8 +54,9 @@ async def events(database: Database) -> list[DomainEvent]:
 
 
 async def told(database: Database) -> list[tuple[Any, ...]]:
-    """Every event, oldest first: type, aggregate type, aggregate, actor and data."""
+    """Every event, oldest first: type, aggregate type, aggregate, actor and data; without achievements unlocked."""
     return [
         (event.event_type, event.aggregate_type, event.aggregate_id, event.user_id, event.event_data)
         for event in await events(database)
+        if event.event_type != "AchievementUnlocked"
     ]
