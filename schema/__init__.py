@@ -9,6 +9,7 @@ from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from schema.client_management import ClientMutations, ClientQueries
 from schema.gamification import GamificationMutations, GamificationQueries
 from schema.identity import IdentityQueries
 from schema.kit.scalars import SCALARS
@@ -17,14 +18,14 @@ from schema.node import NodeQueries
 
 
 @strawberry.type(description="Everything that can be read. The fields of one request see one state of the database.")
-class Query(NodeQueries, IdentityQueries, LifeLockQueries, GamificationQueries):
+class Query(NodeQueries, IdentityQueries, LifeLockQueries, ClientQueries, GamificationQueries):
     """The root of queries."""
 
 
 @strawberry.type(
     description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
 )
-class Mutation(LifeLockMutations, GamificationMutations):
+class Mutation(LifeLockMutations, ClientMutations, GamificationMutations):
     """The root of mutations."""
 
 

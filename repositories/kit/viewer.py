@@ -30,6 +30,8 @@ class Permission(StrEnum):
     GAMIFICATION_READ = "gamification:read"
     GAMIFICATION_MANAGE = "gamification:manage"
     REWARD_REDEEM = "reward:redeem"
+    CLIENT_READ = "client:read"
+    CLIENT_WRITE = "client:write"
 
 
 _USER = frozenset(
@@ -39,6 +41,8 @@ _USER = frozenset(
         Permission.EVENT_READ,
         Permission.GAMIFICATION_READ,
         Permission.REWARD_REDEEM,
+        Permission.CLIENT_READ,
+        Permission.CLIENT_WRITE,
     }
 )
 

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from gateway.app import create_app
 from gateway.http import GraphQLEndpoint
 from gateway.identity import Tokens
 from gateway.settings import Settings
-from repositories.kit.database import Database
+from repositories.kit.database import Database, DatabaseOptions, open_database
 from repositories.tables.identity import User
 from resolvers.kit.context import Context
 from resolvers.kit.ids import global_id
@@ -135,6 +135,18 @@ class Gateway:
     def at(self, moment: dt.datetime) -> "Gateway":
         """The same gateway at a moment of the test's choice."""
         return Gateway(self.database, clock=lambda: moment)
+
+
+@asynccontextmanager
+async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[Database]:
+    """A database with other options than the fixture's; at the end every connection is given back."""
+    database = open_database(replace(options, **changes))
+    await database.connect()
+    try:
+        yield database
+        assert database.pool_state().used == 0
+    finally:
+        await database.close()
 
 
 @asynccontextmanager

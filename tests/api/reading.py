@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from repositories.client_management import Clients, Contacts
 from repositories.events import Events
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
@@ -23,23 +24,34 @@ async def stored_task(database: Database, task: Task) -> Task:
 
 
 async def everything(database: Database) -> Any:
-    """Every row but the accounts: two of these are equal when nothing was changed in between."""
+    """Every task, category, day and event: two of these are equal when nothing was changed in between."""
     snapshot = database.snapshot(SERVICE)
     try:
         by_id = [Order("id")]
         return [
             await repository(snapshot).find(order=by_id, limit=10_000)
-            for repository in (
-                Tasks,
-                Categories,
-                Analytics,
-                Events,
-                UserAchievements,
-                Points,
-                Rewards,
-                Redemptions,
-            )
+            for repository in (Tasks, Categories, Analytics, Events)
         ]
+    finally:
+        await snapshot.close()
+
+
+async def every_client(database: Database) -> Any:
+    """Every client, contact and event, as :func:`everything`; deleted clients and contacts are out of sight."""
+    snapshot = database.snapshot(SERVICE)
+    try:
+        by_id = [Order("id")]
+        return [await kind(snapshot).find(order=by_id, limit=10_000) for kind in (Clients, Contacts, Events)]
+    finally:
+        await snapshot.close()
+
+
+async def every_reward(database: Database) -> Any:
+    """Every achievement, entry, reward, redemption and event, as :func:`everything`."""
+    snapshot = database.snapshot(SERVICE)
+    try:
+        kinds = (Achievements, UserAchievements, Points, Rewards, Redemptions, Events)
+        return [await kind(snapshot).find(order=[Order("id")], limit=10_000) for kind in kinds]
     finally:
         await snapshot.close()
 

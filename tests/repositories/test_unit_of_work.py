@@ -50,7 +50,7 @@ async def test_commit(database: Database, statements: list[str]) -> None:
         assert len(statements) == 3
         assert await _titles(database) == []
         statements.clear()
-    assert len(statements) == (2 if database.name == "sqlite" else 1)
+    assert len(statements) == (2 if database.engine.value == "sqlite" else 1)
     assert await _titles(database) == ["First", "Second"]
     stored = await _events(database)
     assert [event.sequence for event in stored] == [1, 2]
@@ -148,7 +148,7 @@ class Noted(Event, aggregate="note"):
 
 
 async def test_reactions(database: Database) -> None:
-    """They run in the transaction, see its rows and events, and may record further events, which have reactions, too."""
+    """They run in the transaction, see its rows and events, and may record further ones, which have reactions, too."""
     ada = await make_user(database)
     seen: list[tuple[str, list[str]]] = []
 
