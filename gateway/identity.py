@@ -9,12 +9,13 @@ right.
 import datetime as dt
 import secrets
 from collections import OrderedDict
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 import jwt
 
+from gateway.keys import kept
 from gateway.settings import Settings, SettingsError
 from repositories.kit.calendar import time_zone
 from repositories.kit.errors import Unauthenticated, ValidationError
@@ -32,20 +33,12 @@ def signing_key(settings: Settings) -> str:
     if settings.database_url is not None:
         message = "GATEWAY_JWT_SECRET is needed with PostgreSQL; `openssl rand -hex 32` makes one."
         raise SettingsError(message)
-    path = settings.database_path.parent / "jwt_secret"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x", encoding="ascii") as file:
-            path.chmod(0o600)
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
-    return Path(path).read_text(encoding="ascii").strip()
+    return kept(settings.database_path.parent / "jwt_secret", lambda: secrets.token_hex(32))
 
 
-def roles_of(user: User) -> frozenset[Role]:
-    """The roles a user has by the users table."""
-    return frozenset({Role.USER, Role.ADMIN} if user.role is UserRole.ADMIN else {Role.USER})
+def roles_of(user: User, granted: Iterable[Role] = ()) -> frozenset[Role]:
+    """The roles a user has: by the users table, and those that were granted (repositories/administration.py)."""
+    return frozenset({Role.USER, *granted}) | ({Role.ADMIN} if user.role is UserRole.ADMIN else set())
 
 
 class Tokens:
@@ -59,8 +52,11 @@ class Tokens:
         self._audience = audience
         self._verified: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
 
-    def issue(self, user: User, lifetime: int) -> str:
-        """A token for a user, valid for ``lifetime`` seconds; ``zoneinfo`` is OpenID Connect's time zone claim."""
+    def issue(self, user: User, lifetime: int, granted: Iterable[Role] = ()) -> str:
+        """A token for a user with the roles ``granted`` besides, valid for ``lifetime`` seconds.
+
+        ``zoneinfo`` is OpenID Connect's time zone claim.
+        """
         now = dt.datetime.now(dt.UTC)
         claims = {
             "sub": str(user.id),
@@ -68,7 +64,7 @@ class Tokens:
             "iat": now,
             "exp": now + dt.timedelta(seconds=lifetime),
             "role": "authenticated",
-            "app_metadata": {"roles": sorted(roles_of(user))},
+            "app_metadata": {"roles": sorted(roles_of(user, granted))},
             "zoneinfo": user.time_zone,
         }
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)

@@ -8,8 +8,15 @@ from alembic import op
 from repositories.tables import Id, Timestamp
 
 ROLES = "anon, authenticated, service_role"
-IS_ADMIN = "(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? 'admin')"
 IS_SIGNED_IN = "(SELECT auth.uid()) IS NOT NULL"
+
+
+def has_role(name: str) -> str:
+    """The condition that the viewer has a role."""
+    return f"(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? '{name}')"
+
+
+IS_ADMIN = has_role("admin")
 
 
 def is_postgresql() -> bool:

@@ -1,13 +1,19 @@
 """What clients see of users."""
 
 import datetime as dt
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from repositories.kit.viewer import Permission
 from repositories.tables import identity as rows
 from resolvers import identity
+from resolvers.administration.queries import roles_of_user
 from schema.kit.choices import choices
-from schema.kit.fields import Node, column, query, view
+from schema.kit.fields import Node, column, query, resolver, view
+
+if TYPE_CHECKING:
+    from schema.administration import Role
 
 UserRole = choices(
     rows.UserRole, "What a user is by default.", USER="An ordinary user.", ADMIN="Sees and administers everything."
@@ -35,6 +41,10 @@ class User(Node):
     time_zone: str = column("The IANA time zone the user lives in; it decides what “today” is.")
     locale: str = column("The language and region texts are shown in, such as en or de-AT.")
     last_login: dt.datetime | None = column("When the user last signed in.")
+    roles: list[Annotated["Role", strawberry.lazy("schema.administration")]] | None = strawberry.field(
+        resolver=resolver(roles_of_user.load, {}, requires=Permission.ADMINISTRATION_READ),
+        description="The roles the user was granted besides, by name. For administrators.",
+    )
     version: int = column("Grows with every change.")
     created_at: dt.datetime = column("When the account was made.")
     updated_at: dt.datetime = column("When it was last changed.")

@@ -24,7 +24,7 @@ from migrations.helpers import (
 from repositories.tables import Flag, Id, Json, Timestamp
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

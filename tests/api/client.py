@@ -21,6 +21,7 @@ from gateway.http import GraphQLEndpoint
 from gateway.identity import Tokens
 from gateway.settings import Settings
 from repositories.kit.database import Database, DatabaseOptions, open_database
+from repositories.kit.viewer import Role
 from repositories.tables.identity import User
 from resolvers.kit.context import Context
 from resolvers.kit.ids import global_id
@@ -128,9 +129,9 @@ class Gateway:
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
 
-    def client(self, user: User | None = None) -> Client:
-        """A client signed in as ``user``, or anonymous."""
-        return Client(self.http, self.tokens.issue(user, HOUR) if user else None)
+    def client(self, user: User | None = None, *roles: Role) -> Client:
+        """A client signed in as ``user``, to whom ``roles`` were granted, or anonymous."""
+        return Client(self.http, self.tokens.issue(user, HOUR, roles) if user else None)
 
     def at(self, moment: dt.datetime) -> "Gateway":
         """The same gateway at a moment of the test's choice."""

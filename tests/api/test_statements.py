@@ -20,8 +20,10 @@ from tests.factories import (
     make_client,
     make_contact,
     make_contacts,
+    make_partner,
     make_points,
     make_redemption,
+    make_referral,
     make_reward,
     make_task,
     make_tasks,
@@ -69,6 +71,13 @@ async def test_tasks_with_their_category_are_two_statements(
 _ROOTS = {
     "Task": ("tasks(first: 500) { nodes { %s } }", ["SELECT tasks"]),
     "Category": ("categories(first: 500) { nodes { %s } }", ["SELECT categories"]),
+    "User": ("tasks(first: 500) { nodes { user { %s } } }", ["SELECT tasks", "SELECT users"]),
+    "Partner": ("partners(first: 500) { nodes { %s } }", ["SELECT partners"]),
+    "Referral": (
+        "partners(first: 500) { nodes { referrals { nodes { %s } } } }",
+        ["SELECT partners", "SELECT referrals"],
+    ),
+    "PartnerStanding": ("partnershipDashboard { topPartners { %s } }", ["SELECT partners"]),
     "UserDashboardStats": ("userDashboardStats(first: 500) { nodes { %s } }", ["SELECT visible_user_dashboard_stats"]),
     "PointEntry": ("pointHistory(first: 500) { nodes { %s } }", ["SELECT point_entries"]),
     "RewardRedemption": ("rewardRedemptions(first: 500) { nodes { %s } }", ["SELECT reward_redemptions"]),
@@ -111,7 +120,11 @@ def test_there_is_a_way_to_every_edge() -> None:
         "Client.createdBy",
         "Client.primaryContact",
         "Contact.client",
+        "Partner.manager",
+        "Partner.referrals",
+        "PartnerStanding.partner",
         "PointEntry.user",
+        "Referral.partner",
         "RewardRedemption.reward",
         "RewardRedemption.user",
         "Task.category",
@@ -129,6 +142,7 @@ async def _people(database: Database, admin: User, count: int) -> None:
             await make_task(database, person, category_id=category.id)
             await make_points(database, person, 10)
             await make_redemption(database, person, reward)
+            await make_referral(database, await make_partner(database, person))
             client = await make_client(database, person)
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)
