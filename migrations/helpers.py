@@ -8,7 +8,6 @@ from alembic import op
 from repositories.tables import Id, Timestamp
 
 ROLES = "anon, authenticated, service_role"
-IS_SIGNED_IN = "(SELECT auth.uid()) IS NOT NULL"
 
 
 def has_role(name: str) -> str:
@@ -17,6 +16,7 @@ def has_role(name: str) -> str:
 
 
 IS_ADMIN = has_role("admin")
+IS_SIGNED_IN = "(SELECT auth.uid()) IS NOT NULL"
 
 
 def is_postgresql() -> bool:

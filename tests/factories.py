@@ -55,6 +55,24 @@ async def make_tasks(database: Database, user: User, count: int, **values: Any) 
         return await Tasks(write).add_many(rows)
 
 
+async def make_partner(database: Database, manager: User, **values: Any) -> Partner:
+    """A partner that the manager looks after."""
+    standard = {
+        "name": "Acme",
+        "kind": PartnerKind.REFERRAL,
+        "commission_rate": Decimal("0.1"),
+        "manager_id": manager.id,
+    }
+    async with database.transaction(SERVICE) as write:
+        return await Partners(write).add(**standard | values)
+
+
+async def make_referral(database: Database, partner: Partner, **values: Any) -> Referral:
+    """A client that the partner brings."""
+    async with database.transaction(SERVICE) as write:
+        return await Referrals(write).add(**{"partner_id": partner.id, "client_name": "Client"} | values)
+
+
 async def make_points(database: Database, user: User, points: int, **values: Any) -> PointEntry:
     """Points of the user's, from an event that brought them."""
     event = TaskCompleted(new_id(), user.id, now(), None)
@@ -87,24 +105,6 @@ async def make_redemption(database: Database, user: User, reward: Reward, **valu
     given = {"user_id": user.id, "reward_id": reward.id, "cost": reward.cost, "redeemed_at": now()}
     async with database.transaction(SERVICE) as write:
         return await Redemptions(write).add(**given | values)
-
-
-async def make_partner(database: Database, manager: User, **values: Any) -> Partner:
-    """A partner that the manager looks after."""
-    standard = {
-        "name": "Acme",
-        "kind": PartnerKind.REFERRAL,
-        "commission_rate": Decimal("0.1"),
-        "manager_id": manager.id,
-    }
-    async with database.transaction(SERVICE) as write:
-        return await Partners(write).add(**standard | values)
-
-
-async def make_referral(database: Database, partner: Partner, **values: Any) -> Referral:
-    """A client that the partner brings."""
-    async with database.transaction(SERVICE) as write:
-        return await Referrals(write).add(**{"partner_id": partner.id, "client_name": "Client"} | values)
 
 
 async def make_client(database: Database, user: User, **values: Any) -> Client:

@@ -123,8 +123,8 @@ def test_there_is_a_way_to_every_edge() -> None:
         "Partner.manager",
         "Partner.referrals",
         "PartnerStanding.partner",
-        "PointEntry.user",
         "Referral.partner",
+        "PointEntry.user",
         "RewardRedemption.reward",
         "RewardRedemption.user",
         "Task.category",
@@ -140,9 +140,9 @@ async def _people(database: Database, admin: User, count: int) -> None:
         for person in (await make_user(database), admin):
             category = await make_category(database, person)
             await make_task(database, person, category_id=category.id)
+            await make_referral(database, await make_partner(database, person))
             await make_points(database, person, 10)
             await make_redemption(database, person, reward)
-            await make_referral(database, await make_partner(database, person))
             client = await make_client(database, person)
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)

@@ -80,14 +80,6 @@ _ADMINISTERED = """
     service    other   done    done    done       done    done
 """
 
-_PUBLISHED = """
-    viewer     row     select  lock    insert     update  delete
-    anonymous  other   unseen  unseen  forbidden  unseen  unseen
-    user       other   done    unseen  forbidden  unseen  unseen
-    admin      other   done    done    done       done    done
-    service    other   done    done    done       done    done
-"""
-
 _OF_ADMINS = """
     viewer     row     select  lock    insert     update  delete
     anonymous  other   unseen  unseen  forbidden  unseen  unseen
@@ -98,7 +90,24 @@ _OF_ADMINS = """
     service    other   done    done    done       done    done
 """
 
+_PUBLISHED = """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       other   done    unseen  forbidden  unseen  unseen
+    admin      other   done    done    done       done    done
+    service    other   done    done    done       done    done
+"""
+
 ANSWERS = {
+    RoleGrant: _OF_ADMINS,
+    SystemSetting: _OF_ADMINS,
+    KnownRole: """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     unseen  unseen  forbidden  unseen  unseen
+    admin      other   done    unseen  forbidden  unseen  unseen
+    service    other   done    done    done       done    done
+""",
     Achievement: _PUBLISHED,
     Reward: _PUBLISHED,
     UserAchievement: _ADMINISTERED,
@@ -119,15 +128,6 @@ ANSWERS = {
     user       other   done
     admin      other   done
     service    other   done
-""",
-    RoleGrant: _OF_ADMINS,
-    SystemSetting: _OF_ADMINS,
-    KnownRole: """
-    viewer     row     select  lock    insert     update  delete
-    anonymous  other   unseen  unseen  forbidden  unseen  unseen
-    user       own     unseen  unseen  forbidden  unseen  unseen
-    admin      other   done    unseen  forbidden  unseen  unseen
-    service    other   done    done    done       done    done
 """,
     Category: _OWNED,
     Task: _OWNED,
@@ -251,6 +251,7 @@ async def _insert_role(write: Write, key: UUID, owner: UUID) -> None:
 
 
 async def _prepare_role(write: Write, key: UUID, owner: UUID) -> None:
+    del key
     await _insert_role(write, owner, owner)
 
 
@@ -342,14 +343,14 @@ SUBJECTS: dict[type[Table], Subject] = {
     Client: Subject(_insert_client, "id", "company_name", "Acme", "Changed"),
     Contact: Subject(_insert_contact, "id", "first_name", "Joan", "Changed", _prepare_client),
     DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),
+    Partner: Subject(_insert_partner, "id", "name", "Acme", "Changed"),
+    Referral: Subject(_insert_referral, "id", "client_name", "Client", "Changed", prepare=_prepare_partner),
     Achievement: Subject(_insert_achievement, "id", "points", 3, 7),
     UserAchievement: Subject(_insert_unlocked, "id", "created_at", _AT, _AT + dt.timedelta(days=1)),
     PointEntry: Subject(_insert_entry, "id", "points", 10, 1000, prepare=_record_event),
     Reward: Subject(_insert_reward, "id", "stock", 5, 500),
     RewardRedemption: Subject(_insert_redemption, "id", "cost", 10, 1, prepare=_insert_reward),
     Standing: Subject(_insert_standing, "display_name", "points", 10, 10, known_by=lambda key: f"{key} B."),
-    Partner: Subject(_insert_partner, "id", "name", "Acme", "Changed"),
-    Referral: Subject(_insert_referral, "id", "client_name", "Client", "Changed", prepare=_prepare_partner),
     UserDashboardStats: Subject(_insert_user, "id", "total_tasks", 0, 0),
 }
 
