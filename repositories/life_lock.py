@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from repositories.identity import Users
 from repositories.kit import types
 from repositories.kit.calendar import LocalDay
 from repositories.kit.events import Event
@@ -364,7 +365,11 @@ class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, what="day"):
     default_order = (Order("date"),)
 
     async def recompute(self, user: UUID, days: Sequence[LocalDay]) -> None:
-        """Counts the days anew from the tasks that are not deleted."""
+        """Counts the days anew from the tasks that are not deleted: two statements.
+
+        The person is held first: of two recounts at once the second counts what the first has committed.
+        """
+        await Users(self.connection).hold([user])
         parameter = _days_parameter(self.connection.engine, days)
         await self.connection.rows(_recompute, user=user, days=parameter, now=now())
 

@@ -195,7 +195,8 @@ class LifeLockDashboard:
     overdue_tasks: int = computed(queries.Dashboard.overdue_tasks, "Open ones whose due date has passed.")
     todays_tasks: int = computed(queries.Dashboard.todays_tasks, "Those that are due today, whatever their status.")
     productivity_score: Decimal = computed(
-        queries.Dashboard.productivity_score, "The mean productivity score of the last seven days, 0 to 100."
+        queries.Dashboard.productivity_score,
+        "The mean score, 0 to 100, of the last seven days as the viewer's own time zone has them.",
     )
     weekly_progress: list[DayProgress] = computed(
         queries.Dashboard.weekly_progress, "The last seven days without gaps, today last."
@@ -278,10 +279,9 @@ class LifeLockQueries:
     )
     productivity_trends: list[DayScore] | None = query(
         queries.trends,
-        "The viewer's days up to today, without gaps, oldest first.",
+        "The viewer's days up to today, without gaps, oldest first, in the viewer's own time zone.",
         requires=Permission.TASK_READ,
         period=Argument(queries.TrendPeriod, "How far back."),
-        time_zone=_TIME_ZONE,
     )
     user_dashboard_stats: ConnectionView[UserDashboardStats] | None = connection(
         queries.statistics,

@@ -1,7 +1,7 @@
 """The account book of points."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from repositories.kit import types
 from repositories.kit.filters import Direction, Order
 from repositories.kit.repository import Repository
-from repositories.kit.statements import MadeBy, Statement, any_of, scalar
+from repositories.kit.statements import MadeBy, Statement, any_of
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import EARNED, PointEntry
 from repositories.tables.identity import User
@@ -31,11 +31,6 @@ _user = sa.bindparam("user", type_=types.Id())
 _since = sa.bindparam("since", type_=types.Timestamp())
 _points: sa.ColumnElement[int] = sa.func.coalesce(sa.func.sum(_entries.c.points), 0)
 _is_earned = _entries.c.reason.in_([sa.literal_column(f"'{reason.value}'") for reason in EARNED])
-
-_hold: Statement[UUID] = Statement(
-    sa.select(_users.c.id).where(any_of(_users.c.id, "users")).order_by(_users.c.id).with_for_update(key_share=True),
-    scalar(UUID),
-)
 
 _balances: Statement[tuple[UUID, int]] = Statement(
     sa.select(_entries.c.user_id, sa.func.sum(_entries.c.points))
@@ -65,14 +60,6 @@ class Points(Repository[PointEntry], table=PointEntry, what="entry"):
     """The account book: entries are added, never changed."""
 
     default_order = (Order("created_at", Direction.DESC), Order("id", Direction.DESC))
-
-    async def hold(self, users: Iterable[UUID]) -> None:
-        """Keeps people's balances from others until the transaction ends, always in the same order.
-
-        Whoever takes points, or gives them for what a person reached in all, holds the balance first and reads then. It
-        is the person's row that is locked, in the mode that lets others go on referring to it.
-        """
-        await self.connection.rows(_hold, users=sorted(set(users)))
 
     async def balances(self, users: Sequence[UUID]) -> Mapping[UUID, int]:
         """What people have."""

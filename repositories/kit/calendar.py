@@ -4,9 +4,9 @@ Databases are given the moments, not the zone, so that both engines count alike 
 """
 
 import datetime as dt
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, available_timezones
 
 from repositories.kit.errors import ValidationError
 
@@ -21,12 +21,16 @@ class LocalDay(NamedTuple):
 
 @lru_cache(maxsize=512)
 def time_zone(name: str) -> ZoneInfo:
-    """The IANA zone of that name, or ValidationError."""
-    try:
+    """The IANA zone of that name, or ValidationError; names that depend on the machine are none."""
+    if name in _zones():
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        message = "This is not a time zone; use an IANA name such as Europe/Berlin."
-        raise ValidationError(message, path=("time_zone",)) from None
+    message = "This is not a time zone; use an IANA name such as Europe/Berlin."
+    raise ValidationError(message, path=("time_zone",))
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones() - {"Factory", "localtime"})
 
 
 def day(date: dt.date, zone: ZoneInfo) -> LocalDay:

@@ -18,6 +18,12 @@ from repositories.kit.statements import any_of, fold, folded
 MAX_CONDITIONS = 100
 """Of one filter; more is refused rather than sent to the database."""
 
+MAX_LIST = 1000
+"""Values of one IN or NOT_IN."""
+
+MAX_PATTERN = 1000
+"""Characters of one text that is searched for."""
+
 
 class Op(StrEnum):
     """How a column is compared. Text is found in any case by CONTAINS, PREFIX and LIKE, exactly by EQ and IN."""
@@ -140,8 +146,18 @@ def parameters(given: Filter) -> dict[str, Any]:
     if size > MAX_CONDITIONS:
         message = f"A filter may have at most {MAX_CONDITIONS} conditions; this one has {size}."
         raise ValidationError(message, path=("filter",))
-    values = _values(given)
+    values = [_bounded(value) for value in _values(given)]
     return {f"f{index}": value for index, value in enumerate(values)}
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, list | tuple) and len(value) > MAX_LIST:
+        message = f"A list in a filter may have at most {MAX_LIST} values; this one has {len(value)}."
+        raise ValidationError(message, path=("filter",))
+    if isinstance(value, str) and len(value) > 2 * MAX_PATTERN:
+        message = f"A text to search for may have at most {MAX_PATTERN} characters."
+        raise ValidationError(message, path=("filter",))
+    return value
 
 
 def _size(given: Filter) -> int:

@@ -171,8 +171,9 @@ class Fixed(Converted):
 
     def fits(self, number: Decimal) -> bool:
         """Whether the column can hold the number without losing a digit; what is no number never fits."""
-        limit = Decimal(10) ** (self.precision - self.scale)
-        return number.is_finite() and abs(number) < limit and number == number.quantize(Decimal(1).scaleb(-self.scale))
+        if not number.is_finite() or number.adjusted() >= self.precision - self.scale:
+            return number == 0
+        return number == number.quantize(Decimal(1).scaleb(-self.scale))
 
     def checked(self, value: Any) -> Decimal:
         """The number, or ValidationError if it has too many digits."""

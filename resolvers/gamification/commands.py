@@ -17,6 +17,7 @@ from repositories.gamification.events import (
 )
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
+from repositories.identity import Users
 from repositories.kit.errors import Conflict, NotFound, StaleVersion
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.tables.gamification import (
@@ -217,7 +218,7 @@ async def redeem_reward(work: UnitOfWork, command: RedeemReward) -> RewardRedemp
     The viewer's balance is held from before it is read until all is written; the stock is taken by the database itself.
     """
     points = work.repository(Points)
-    await points.hold([work.viewer_id])
+    await work.repository(Users).hold([work.viewer_id])
     reward = (await work.repository(Rewards).by_id([command.reward_id])).get(command.reward_id)
     if reward is None:
         raise NotFound.of("reward", path=("reward_id",))

@@ -12,6 +12,7 @@ from uuid import UUID
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.events import AchievementUnlocked, RedemptionRefunded, RewardRedeemed
 from repositories.gamification.points import Points
+from repositories.identity import Users
 from repositories.kit.calendar import date_of, days
 from repositories.kit.events import Event
 from repositories.kit.repository import new_id
@@ -39,7 +40,7 @@ async def reward_tasks(work: UnitOfWork, events: list[Any]) -> None:
     People's balances are held from the start, so that of two tasks completed at once the second one sees the first.
     """
     points = work.repository(Points)
-    await points.hold(event.owner_id for event in events)
+    await work.repository(Users).hold(event.owner_id for event in events)
     paid = await points.paid_for(sorted({event.aggregate_id for event in events}))
     reopened = [event for event in events if isinstance(event, TaskReopened)]
     balances = dict(await points.balances(sorted({event.owner_id for event in reopened}))) if reopened else {}

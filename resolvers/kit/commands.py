@@ -77,15 +77,17 @@ def _as_email(text: str) -> str:
 
 def _is_url(text: str) -> str:
     try:
-        _URL.validate_python(text)
+        address = _URL.validate_python(text)
     except InvalidValue:
+        address = None
+    if address is None or address.username or not text.isprintable() or " " in text:
         message = "This is not a web address; it starts with http:// or https://"
-        raise ValueError(message) from None
+        raise ValueError(message)
     return text
 
 
 def _as_e164(text: str) -> str:
-    number = _BETWEEN_DIGITS.sub("", text)
+    number = "" if "(0)" in text else _BETWEEN_DIGITS.sub("", text)
     if not _E164.fullmatch(number):
         message = "A phone number starts with + and the code of its country, such as +49 30 1234567"
         raise ValueError(message)

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
-from repositories.kit.errors import NotFound, Refusal, StaleVersion, ValidationError
+from repositories.kit.errors import Conflict, NotFound, Refusal, StaleVersion, ValidationError
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.life_lock import (
     Categories,
@@ -343,7 +343,13 @@ async def delete_category(work: UnitOfWork, command: DeleteCategory) -> Category
     """Deletes a category for good; its tasks live on without one."""
     category = await _own_category(work, command.id)
     freed = await work.repository(Tasks).uncategorise(category.id)
-    await work.repository(Categories).purge(category.id)
+    try:
+        await work.repository(Categories).purge(category.id)
+    except NotFound as error:
+        if error.path != ("category_id",):
+            raise
+        message = "A task was put into this category at the same moment. Try again."
+        raise Conflict(message, path=("id",)) from error
     work.record(CategoryDeleted(category.id, category.user_id, tuple(freed)))
     return category
 

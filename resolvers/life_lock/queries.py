@@ -180,8 +180,8 @@ class TrendPeriod(StrEnum):
 _PERIOD_DAYS = {TrendPeriod.WEEK: 7, TrendPeriod.MONTH: 30, TrendPeriod.YEAR: 365}
 
 
-async def trends(context: Context, period: TrendPeriod, time_zone: str | None = None) -> list[DayScore]:
-    """The viewer's days up to today, without gaps, with the moving average of seven days."""
+async def trends(context: Context, period: TrendPeriod) -> list[DayScore]:
+    """The viewer's days up to today, without gaps, with the moving average of seven days, as they are stored."""
     user = context.viewer_id
-    zone = await context.time_zone(time_zone)
+    zone = await context.time_zone()
     return await Analytics(context.snapshot).series(user, date_of(context.now, zone), _PERIOD_DAYS[period])

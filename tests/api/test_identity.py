@@ -167,16 +167,19 @@ async def test_a_token_without_an_account_is_nobody_in_particular(gateway: Gatew
 async def test_the_zone_is_the_accounts_if_the_token_does_not_tell(gateway: Gateway, ada: User, zone: str) -> None:
     header = {"Authorization": f"Bearer {token(sub=str(ada.id), zoneinfo=...)}"}
     moment = dt.datetime(2026, 6, 15, 10, 30, tzinfo=dt.UTC)
-    body = {"query": "query($z: String) { productivityTrends(period: WEEK, timeZone: $z) { date } }", "variables": {}}
-    http = gateway.at(moment).http
-    assert (await http.post("/graphql", json=body, headers=header)).json()["data"]["productivityTrends"][-1] == {
-        "date": "2026-06-15"
+    body = {
+        "query": "query($z: String) { lifeLockDashboard(timeZone: $z) { weeklyProgress { date } } }",
+        "variables": {},
     }
+    http = gateway.at(moment).http
+    assert (await http.post("/graphql", json=body, headers=header)).json()["data"]["lifeLockDashboard"][
+        "weeklyProgress"
+    ][-1] == {"date": "2026-06-15"}
     body["variables"] = {"z": zone}
     date = "2026-06-16" if zone == "Pacific/Kiritimati" else "2026-06-14"
-    assert (await http.post("/graphql", json=body, headers=header)).json()["data"]["productivityTrends"][-1] == {
-        "date": date
-    }
+    assert (await http.post("/graphql", json=body, headers=header)).json()["data"]["lifeLockDashboard"][
+        "weeklyProgress"
+    ][-1] == {"date": date}
 
 
 async def test_an_issued_token_carries_the_roles_of_the_account(ada: User, admin: User) -> None:

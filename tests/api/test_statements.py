@@ -296,7 +296,7 @@ _POINTS_OF_TASKS = ["SELECT users", "SELECT domain_events", "INSERT point_entrie
 """The balances are held, what was paid for the tasks is read, and what is missing is booked."""
 _UNLOCKING = ["SELECT domain_events", "INSERT user_achievements", "INSERT domain_events", "INSERT point_entries"]
 """How far the person is, and what follows if something was reached."""
-_EVENTS_OF_A_DAY = ["INSERT domain_events", "INSERT task_analytics"]
+_EVENTS_OF_A_DAY = ["INSERT domain_events", "SELECT users", "INSERT task_analytics"]
 
 
 async def test_mutations_are_exactly_these_statements(gateway: Gateway, ada: User, statements: list[str]) -> None:
@@ -387,6 +387,7 @@ async def test_batches_are_a_statement_for_every_hundred_or_fifty(
         "SELECT categories",
         *["INSERT tasks"] * 3,
         *["INSERT domain_events"] * 3,
+        "SELECT users",
         "INSERT task_analytics",
     ]
     changes = [{"id": row["id"], "version": 1, "priorityLevel": 5} for row in payload["tasks"][:120]]
@@ -396,6 +397,7 @@ async def test_batches_are_a_statement_for_every_hundred_or_fifty(
         "SELECT tasks",
         *["UPDATE tasks"] * 3,
         *["INSERT domain_events"] * 2,
+        "SELECT users",
         "INSERT task_analytics",
     ]
     changes = [{"id": row["id"], "version": 1, "status": "COMPLETED"} for row in payload["tasks"][130:]]
@@ -405,6 +407,7 @@ async def test_batches_are_a_statement_for_every_hundred_or_fifty(
         "SELECT tasks",
         *["UPDATE tasks"] * 3,
         *["INSERT domain_events"] * 3,
+        "SELECT users",
         "INSERT task_analytics",
         *_POINTS_OF_TASKS,
         *_UNLOCKING,
