@@ -15,6 +15,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from gateway.identity import Tokens, signing_key
+from gateway.keys import database_options
 from gateway.settings import Settings, load_settings
 from repositories.kit.database import Database, open_database
 from repositories.kit.errors import GatewayError
@@ -61,7 +62,7 @@ class Gateway:
         """The application; its lifespan connects the database."""
         from gateway.app import create_app  # noqa: PLC0415 (the supervisor of several workers never needs it)
 
-        database = open_database(self.settings.database_options())
+        database = open_database(database_options(self.settings))
         tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience)
         return _Connected(create_app(self.settings, database, tokens, fallback=self.fallback), database)
 

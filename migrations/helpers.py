@@ -16,6 +16,7 @@ def has_role(name: str) -> str:
 
 
 IS_ADMIN = has_role("admin")
+IS_SIGNED_IN = "(SELECT auth.uid()) IS NOT NULL"
 
 
 def is_postgresql() -> bool:
@@ -72,6 +73,26 @@ def row_level_security(table: str, *, read: str, write: str) -> None:
     for name, rule in rules.items():
         op.execute(f"CREATE POLICY {name} ON {table} {rule}")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {ROLES}")
+
+
+def append_only(schema_name: str, table: str) -> None:
+    """Lets the database itself refuse that a row is ever changed or deleted."""
+    if not is_postgresql():
+        for name in ("update", "delete"):
+            op.execute(
+                f"CREATE TRIGGER {table}_no_{name} BEFORE {name.upper()} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+        return
+    op.execute(
+        f"CREATE FUNCTION {schema_name}.{table}_are_append_only() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN "
+        f"RAISE EXCEPTION '{table} is append-only' USING ERRCODE = 'insufficient_privilege'; END $f$"
+    )
+    for name, when, each in (("change", "UPDATE OR DELETE", "ROW"), ("truncate", "TRUNCATE", "STATEMENT")):
+        op.execute(
+            f"CREATE TRIGGER {table}_no_{name} BEFORE {when} ON {schema_name}.{table} "
+            f"FOR EACH {each} EXECUTE FUNCTION {schema_name}.{table}_are_append_only()"
+        )
 
 
 def owned_by(column: str) -> str:

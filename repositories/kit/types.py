@@ -170,7 +170,7 @@ class Fixed(Converted):
         return lambda value: str(self.to_sqlite(value) if dialect.name == "sqlite" else self.checked(value))
 
     def fits(self, number: Decimal) -> bool:
-        """Whether the column can hold the number without losing a digit."""
+        """Whether the column can hold the number without losing a digit; what is no number never fits."""
         limit = Decimal(10) ** (self.precision - self.scale)
         return number.is_finite() and abs(number) < limit and number == number.quantize(Decimal(1).scaleb(-self.scale))
 
