@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from graphql import GraphQLEnumType, get_named_type, is_required_argument
+from graphql import GraphQLEnumType, get_named_type, is_leaf_type, is_required_argument
 
 from repositories.kit.repository import new_id
 from repositories.tables.identity import User
@@ -173,7 +173,8 @@ def _every_root_field() -> str:
                 kind = get_named_type(argument.type)
                 value = next(iter(kind.values)) if isinstance(kind, GraphQLEnumType) else None
                 given.append(f"{key}: {value or _GIVEN[str(argument.type).removesuffix('!')]}")
-        fields.append(f"{name}{'(' + ', '.join(given) + ')' if given else ''} {{ __typename }}")
+        selection = "" if is_leaf_type(get_named_type(field.type)) else "{ __typename }"
+        fields.append(f"{name}{'(' + ', '.join(given) + ')' if given else ''} {selection}")
     return f"query($t: ID!) {{ {' '.join(fields)} }}"
 
 
