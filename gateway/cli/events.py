@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import orjson
-
 from gateway.cli.console import CommandError, note
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
 from repositories.events import Events
+from repositories.kit.types import to_json
 from repositories.kit.viewer import SERVICE
 from repositories.tables.events import DomainEvent
 
@@ -68,4 +67,4 @@ def _line(event: DomainEvent) -> bytes:
         "version": event.version,
         "eventData": event.event_data,
     }
-    return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE)
+    return f"{to_json(values)}\n".encode()

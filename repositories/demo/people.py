@@ -48,7 +48,7 @@ def demo_id(source: Random, at: dt.datetime) -> UUID:
 
 
 def people(count: int) -> Iterator[dict[str, Any]]:
-    """``count`` plain users, ada@example.com and grace@example.com first, then the manager of partners and the admin."""
+    """``count`` plain users, ada@ and grace@example.com first, then the manager of partners and the admin."""
     for index in range(count):
         if index < len(_KNOWN):
             yield _person(*_KNOWN[index])

@@ -57,7 +57,7 @@ STORY: dict[str, Callable[[Ids], dict[str, Any]]] = {
         "name": "New",
         "description": "x",
         "points": 1,
-        "criteria": {"eventType": "TaskCompleted", "count": 1000},
+        "criteria": {"count": 1000},
     },
     "updateAchievement": lambda ids: {"id": ids["achievement"], "version": 1, "name": "Newer"},
     "grantRole": lambda ids: {"userId": ids["user"], "roleId": ids["role"]},

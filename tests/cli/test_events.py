@@ -3,14 +3,13 @@
 import asyncio
 import datetime as dt
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from repositories import events as module
 from repositories.events import Events
-from repositories.kit.database import Database, DatabaseOptions, open_database
+from repositories.kit.database import Database, DatabaseOptions
 from repositories.kit.unit_of_work import open_unit
 from repositories.life_lock import CategoryCreated, TaskReopened
 from tests.cli.siso import Siso
