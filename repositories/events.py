@@ -1,15 +1,15 @@
 """The event store: what happened, in the order in which it was written."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from repositories.kit.events import Event
-from repositories.kit.filters import Direction, Op, Order, Where
-from repositories.kit.repository import ADD_BATCH, Repository
+from repositories.kit.filters import Direction, Every, Op, Order, Where
+from repositories.kit.repository import ADD_BATCH, LOAD_BATCH, Repository
 from repositories.kit.statements import Engine, Statement, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 
@@ -55,6 +55,28 @@ class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
         for start in range(0, len(rows), ADD_BATCH):
             parameter = records_parameter(self.connection.engine, _APPENDED, rows[start : start + ADD_BATCH])
             await self.connection.rows(_append_rows, rows=parameter)
+
+    async def export(
+        self, since: dt.datetime | None, until: dt.datetime | None, types: Sequence[str] = ()
+    ) -> AsyncIterator[DomainEvent]:
+        """Events in the order in which they were written, from ``since`` on and before ``until``, of some types or all.
+
+        One statement for every 1000, each from where the last one ended, so that no number of events is too many.
+        """
+        conditions = [
+            *([Where("timestamp", Op.GTE, since)] if since else []),
+            *([Where("timestamp", Op.LT, until)] if until else []),
+            *([Where("event_type", Op.IN, tuple(types))] if types else []),
+        ]
+        last = 0
+        while True:
+            beyond = Every((Where("sequence", Op.GT, last), *conditions))
+            found = await self.find(beyond, [Order("sequence")], limit=LOAD_BATCH)
+            for event in found:
+                yield event
+            if len(found) < LOAD_BATCH:
+                return
+            last = found[-1].sequence
 
     async def of_aggregate(self, aggregate_id: UUID, *, limit: int) -> list[DomainEvent]:
         """An aggregate's history, oldest first."""

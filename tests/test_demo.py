@@ -1,20 +1,24 @@
 """The demo data: the same for the same day, believable, and loaded as a whole or not at all."""
 
 import datetime as dt
+from decimal import Decimal
 
 import pytest
 
+from repositories.administration import granted_roles
 from repositories.client_management import Clients, Contacts
 from repositories.demo.clients import CLIENTS_PER_USER, clients_of
 from repositories.demo.load import TASKS_PER_USER, load_demo
-from repositories.demo.people import PLAIN_USERS, people
+from repositories.demo.people import PLAIN_USERS, STAFF, people
 from repositories.demo.tasks import CATEGORIES, plan_of
 from repositories.identity import Users
 from repositories.kit.database import Database
-from repositories.kit.viewer import SERVICE
+from repositories.kit.viewer import SERVICE, Role
 from repositories.life_lock import Analytics, Categories, DashboardStats, Tasks
+from repositories.partnership import Partners, Referrals, commission_of
 from repositories.tables.client_management import Contact
 from repositories.tables.life_lock import CLOSED, TaskStatus
+from repositories.tables.partnership import Partner, PartnerStatus, ReferralStatus
 
 DAY = dt.date(2026, 3, 30)
 START = dt.datetime(2026, 3, 30, tzinfo=dt.UTC)
@@ -23,7 +27,7 @@ START = dt.datetime(2026, 3, 30, tzinfo=dt.UTC)
 async def test_everybody_has_categories_tasks_and_days(database: Database) -> None:
     told: list[int] = []
     made = await load_demo(database, day=DAY, done=told.append)
-    assert made == sum(told) == (PLAIN_USERS + 1) * TASKS_PER_USER
+    assert made == sum(told) == (PLAIN_USERS + STAFF) * TASKS_PER_USER
     snapshot = database.snapshot(SERVICE)
     ada = await Users(snapshot).of_email("ada@example.com")
     admin = await Users(snapshot).of_email("admin@example.com")
@@ -47,11 +51,31 @@ async def test_everybody_has_categories_tasks_and_days(database: Database) -> No
     await snapshot.close()
 
 
+async def test_partners_have_a_manager(database: Database) -> None:
+    """Whose role was granted by the admin; the commissions are those of the rates."""
+    await load_demo(database, users=1, tasks=0, day=DAY)
+    snapshot = database.snapshot(SERVICE)
+    manager = await Users(snapshot).of_email("manager@example.com")
+    assert manager is not None
+    assert await granted_roles(snapshot, manager.id) == {Role.PARTNERSHIP_MANAGER}
+    partners = {row.id: row for row in await Partners(snapshot).find(limit=100)}
+    assert {row.manager_id for row in partners.values()} == {manager.id}
+    assert {row.status for row in partners.values()} >= {PartnerStatus.PROSPECT, PartnerStatus.ACTIVE}
+    referrals = await Referrals(snapshot).find(limit=1000)
+    won = [row for row in referrals if row.status is ReferralStatus.WON]
+    assert won
+    for row in won:
+        assert row.commission == commission_of(row.value or Decimal(0), partners[row.partner_id].commission_rate)
+    opened = [database.cipher.open(Partner.contact_email, row.id, row.contact_email or "") for row in partners.values()]
+    assert all(address.endswith(".example") for address in opened)
+    await snapshot.close()
+
+
 async def test_a_database_with_users_is_left_alone(database: Database) -> None:
-    assert await load_demo(database, users=1, tasks=2, day=DAY) == 4
+    assert await load_demo(database, users=1, tasks=2, day=DAY) == 6
     assert await load_demo(database, users=5, tasks=9, day=DAY) is None
     snapshot = database.snapshot(SERVICE)
-    assert await Tasks(snapshot).count() == 4
+    assert await Tasks(snapshot).count() == 6
     await snapshot.close()
 
 
@@ -77,7 +101,7 @@ def test_it_is_the_same_for_the_same_day() -> None:
 
 def test_many_people_are_different_people() -> None:
     everybody = list(people(2000))
-    assert len({row["email"] for row in everybody}) == len({row["id"] for row in everybody}) == 2001
+    assert len({row["email"] for row in everybody}) == len({row["id"] for row in everybody}) == 2000 + STAFF
     assert {row["id"].version for row in everybody} == {7}
     assert everybody[-1]["email"] == "admin@example.com"
 

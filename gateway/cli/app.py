@@ -1,10 +1,13 @@
 """The commands and what they are for. What they do is in the modules beside this one."""
 
 import logging.config
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +30,8 @@ app.add_typer(migrate, name="migrate")
 app.add_typer(schema, name="schema")
 app.add_typer(keys, name="keys")
 app.add_typer(docs, name="docs")
+events = typer.Typer(no_args_is_help=True, help="What happened. Example: siso events export")
+app.add_typer(events, name="events")
 
 
 @app.callback()
@@ -100,7 +105,9 @@ def migrate_status() -> None:
 @app.command()
 def seed(
     demo: Annotated[bool, typer.Option("--demo", help="Load demo data.")] = False,  # noqa: FBT002 (a flag)
-    users: Annotated[int | None, typer.Option(min=1, max=100_000, help="How many users beside the admin.")] = None,
+    users: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="How many users beside the two of the staff.")
+    ] = None,
     tasks: Annotated[int | None, typer.Option(min=0, max=100_000, help="How many tasks each of them has.")] = None,
 ) -> None:
     """Load demo data into an empty database.
@@ -167,6 +174,28 @@ def doctor() -> None:
     from gateway.cli.doctor import doctor as run
 
     run()
+
+
+@events.command("export")
+def events_export(
+    file: Annotated[Path | None, typer.Argument(help="Where to; by default standard output.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option("--from", help="From this moment on, in UTC.", formats=MOMENTS)
+    ] = None,
+    until: Annotated[datetime | None, typer.Option("--to", help="Before this moment, in UTC.", formats=MOMENTS)] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Only events of this type; may be given again.")
+    ] = None,
+) -> None:
+    """Write events as JSON lines, oldest first.
+
+    Reads them in batches from one state of the database, so that no number of events is too many.
+
+    Example: siso events export audit.jsonl --from 2026-01-01 --type TaskCompleted
+    """
+    from gateway.cli.events import export
+
+    export(file, since, until, types or [])
 
 
 @app.command("import-legacy")

@@ -6,7 +6,7 @@ from gateway.cli.console import CommandError, progress_bar, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
 from repositories.demo.load import TASKS_PER_USER, load_demo
-from repositories.demo.people import PLAIN_USERS
+from repositories.demo.people import PLAIN_USERS, STAFF
 
 
 def seed(*, demo: bool, users: int | None, tasks: int | None) -> None:
@@ -20,7 +20,7 @@ def seed(*, demo: bool, users: int | None, tasks: int | None) -> None:
     async def load() -> int | None:
         async with migrated_database(settings) as database:
             with progress_bar() as progress:
-                bar = progress.add_task("Loading tasks", total=(users + 1) * tasks)
+                bar = progress.add_task("Loading tasks", total=(users + STAFF) * tasks)
                 return await load_demo(
                     database, users=users, tasks=tasks, done=lambda count: progress.advance(bar, count)
                 )
@@ -29,4 +29,4 @@ def seed(*, demo: bool, users: int | None, tasks: int | None) -> None:
     if made is None:
         say("There are users already: nothing was loaded.")
     else:
-        say(f"Loaded {users + 1} users with {made} tasks.")
+        say(f"Loaded {users + STAFF} users with {made} tasks.")

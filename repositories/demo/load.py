@@ -2,17 +2,22 @@
 
 import datetime as dt
 from collections.abc import Callable
+from uuid import UUID
 
+from repositories.administration import RoleGrants, Roles
 from repositories.client_management import Clients, Contacts
 from repositories.demo.clients import clients_of
-from repositories.demo.people import PLAIN_USERS, people
+from repositories.demo.partners import partners_of
+from repositories.demo.people import EPOCH, PLAIN_USERS, STAFF, people
 from repositories.demo.tasks import PAST_DAYS, Rows, plan_of
 from repositories.identity import Users
 from repositories.kit import calendar
 from repositories.kit.database import Database, Write
+from repositories.kit.filters import Op, Where
 from repositories.kit.repository import LOAD_BATCH, now
-from repositories.kit.viewer import SERVICE
+from repositories.kit.viewer import SERVICE, Role
 from repositories.life_lock import Analytics, Categories, DashboardStats, Tasks
+from repositories.partnership import Partners, Referrals
 
 TASKS_PER_USER = 300
 _HISTORY = PAST_DAYS + 15
@@ -28,7 +33,7 @@ async def load_demo(
     day: dt.date | None = None,
     done: Callable[[int], None] = lambda _count: None,
 ) -> int | None:
-    """Loads ``users`` plain users and an admin with ``tasks`` tasks each and a few clients; says how many tasks.
+    """Loads ``users`` plain users and the staff with ``tasks`` tasks each, clients and partners; says how many tasks.
 
     A database that has users already is left alone: None. ``done`` is told how many more tasks were written.
     """
@@ -48,11 +53,21 @@ async def load_demo(
                 done(len(waiting))
                 waiting = []
         await _load_clients(write, everybody, today)
+        await _load_partners(write, everybody[-STAFF]["id"], everybody[-1]["id"], today)
         for person in everybody:
             days = calendar.days(today, _HISTORY, calendar.time_zone(person["time_zone"]))
             await Analytics(write).recompute(person["id"], days)
         await DashboardStats(write).refresh()
     return len(everybody) * tasks
+
+
+async def _load_partners(write: Write, manager: UUID, admin: UUID, today: dt.date) -> None:
+    """The manager's role, granted by the admin, and what is to be managed."""
+    (found,) = await Roles(write).find(Where("name", Op.EQ, Role.PARTNERSHIP_MANAGER.value), limit=1)
+    await RoleGrants(write).add(user_id=manager, role_id=found.id, granted_by=admin, granted_at=EPOCH)
+    partners, referrals = partners_of(manager, today)
+    await Partners(write).add_missing(partners)
+    await Referrals(write).add_missing(referrals)
 
 
 async def _load_clients(write: Write, everybody: Rows, today: dt.date) -> None:

@@ -37,6 +37,8 @@ _ZONES = ("Europe/Berlin", "America/Sao_Paulo", "Asia/Kolkata", "Africa/Nairobi"
 
 PLAIN_USERS = len(_KNOWN)
 """How many plain users a demo has by default."""
+STAFF = 2
+"""How many people a demo has besides: the partnership manager and, last, the admin."""
 
 
 def demo_id(source: Random, at: dt.datetime) -> UUID:
@@ -46,13 +48,14 @@ def demo_id(source: Random, at: dt.datetime) -> UUID:
 
 
 def people(count: int) -> Iterator[dict[str, Any]]:
-    """``count`` plain users, ada@example.com and grace@example.com first, and then the admin."""
+    """``count`` plain users, ada@ and grace@example.com first, then the manager of partners and the admin."""
     for index in range(count):
         if index < len(_KNOWN):
             yield _person(*_KNOWN[index])
         else:
             first, last = _FIRST[index % len(_FIRST)], _LAST[index // len(_FIRST) % len(_LAST)]
             yield _person(f"{first}.{last}.{index}".lower(), first, last, _ZONES[index % len(_ZONES)])
+    yield _person("manager", "Mary", "Jackson", "America/New_York")
     yield _person("admin", "Margaret", "Hamilton", "UTC") | {"role": UserRole.ADMIN}
 
 

@@ -23,6 +23,7 @@ COMMANDS += [
     "schema export",
     "schema check",
     "docs settings",
+    "events export",
     "keys rotate",
 ]
 
@@ -62,7 +63,7 @@ def test_the_newest_revision_is_alembics() -> None:
 
 def test_seeding_twice(siso: Siso) -> None:
     arguments = ("seed", "--demo", "--users", "3", "--tasks", "20")
-    assert siso.result(*arguments) == "Loaded 4 users with 80 tasks."
+    assert siso.result(*arguments) == "Loaded 5 users with 100 tasks."
     assert siso.result(*arguments) == "There are users already: nothing was loaded."
 
 
@@ -79,6 +80,8 @@ def test_a_token(siso: Siso) -> None:
     admin = jwt.decode(siso.result("token", "admin@example.com"), options={"verify_signature": False})
     assert admin["app_metadata"]["roles"] == ["admin", "user"]
     assert admin["exp"] - admin["iat"] == 12 * 3600
+    manager = jwt.decode(siso.result("token", "manager@example.com"), options={"verify_signature": False})
+    assert manager["app_metadata"]["roles"] == ["partnership_manager", "user"]
 
 
 def test_no_token_for_the_unknown_or_suspended(on_sqlite: Siso) -> None:

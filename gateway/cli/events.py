@@ -1,0 +1,70 @@
+"""`siso events`."""
+
+import asyncio
+import datetime as dt
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.cli.console import CommandError, note
+from gateway.cli.ready import migrated_database
+from gateway.settings import load_settings
+from repositories.events import Events
+from repositories.kit.types import to_json
+from repositories.kit.viewer import SERVICE
+from repositories.tables.events import DomainEvent
+
+
+def export(file: Path | None, since: dt.datetime | None, until: dt.datetime | None, types: Sequence[str]) -> None:
+    """Writes the events and says how many there were."""
+    settings = load_settings()
+
+    async def run(write: Callable[[bytes], object]) -> int:
+        count = 0
+        async with migrated_database(settings) as database:
+            snapshot = database.snapshot(SERVICE)
+            try:
+                async for event in Events(snapshot).export(_utc(since), _utc(until), types):
+                    write(_line(event))
+                    count += 1
+            finally:
+                await snapshot.close()
+        return count
+
+    with _written(file) as write:
+        count = asyncio.run(run(write))
+    note(f"Exported {count} events.")
+
+
+def _utc(moment: dt.datetime | None) -> dt.datetime | None:
+    return moment and moment.replace(tzinfo=dt.UTC)
+
+
+@contextmanager
+def _written(file: Path | None) -> Iterator[Callable[[bytes], object]]:
+    if file is None:
+        yield sys.stdout.buffer.write
+        sys.stdout.flush()
+        return
+    try:
+        opened = file.open("wb")
+    except OSError as error:
+        raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
+    with opened:
+        yield opened.write
+
+
+def _line(event: DomainEvent) -> bytes:
+    values = {
+        "sequence": event.sequence,
+        "id": event.id,
+        "timestamp": event.timestamp,
+        "eventType": event.event_type,
+        "aggregateType": event.aggregate_type,
+        "aggregateId": event.aggregate_id,
+        "userId": event.user_id,
+        "version": event.version,
+        "eventData": event.event_data,
+    }
+    return f"{to_json(values)}\n".encode()

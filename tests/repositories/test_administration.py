@@ -1,0 +1,96 @@
+"""The numbers over all users are what plain Python counts; the database holds what the inputs promise."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
+from repositories.events import Events
+from repositories.identity import Users
+from repositories.kit.database import Database
+from repositories.kit.errors import Refusal, ValidationError
+from repositories.kit.repository import new_id
+from repositories.kit.unit_of_work import open_unit
+from repositories.kit.viewer import SERVICE, Role
+from repositories.life_lock import TaskReopened
+from repositories.tables.identity import UserRole, UserStatus
+from tests.factories import make_grant, make_user, viewer_of
+from tests.repositories.support import Lab, examples, reading
+
+AT = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
+moments = st.integers(-3, 3).map(lambda days: AT + dt.timedelta(days=days, microseconds=days % 2))
+_GRANTABLE = [role for role in Role if role is not Role.USER]
+_people = st.fixed_dictionaries(
+    {
+        "role": st.sampled_from(UserRole),
+        "status": st.sampled_from(UserStatus),
+        "deleted_at": st.sampled_from([None, None, AT]),
+        "created_at": moments,
+        "granted": st.sets(st.sampled_from(_GRANTABLE)),
+        "did": st.lists(moments, max_size=2),
+    }
+)
+
+
+async def _check(database: Database, rows: list[dict[str, Any]], week: dt.datetime, month: dt.datetime) -> None:
+    """Beside whatever earlier examples left, which plain Python counts too."""
+    admin = await make_user(database, role=UserRole.ADMIN)
+    for row in rows:
+        extra = {"granted", "did"}
+        user = await make_user(database, **{name: value for name, value in row.items() if name not in extra})
+        for role in row["granted"]:
+            await make_grant(database, user, role, by=admin)
+        for moment in row["did"]:
+            async with open_unit(database, viewer_of(user), (), moment) as work:
+                work.record(TaskReopened(new_id(), user.id, None))
+    async with reading(database) as snapshot:
+        everybody = [user for user in await Users(snapshot).find(limit=10_000) if user.deleted_at is None]
+        names = {role.id: role.name for role in await Roles(snapshot).find(limit=10)}
+        granted = {(grant.user_id, names[grant.role_id]) for grant in await RoleGrants(snapshot).find(limit=10_000)}
+        recorded = await Events(snapshot).find(limit=10_000)
+    async with reading(database, viewer_of(admin, Role.ADMIN)) as snapshot:
+        overview = UserOverview(snapshot)
+        by_status = [sum(user.status is status for user in everybody) for status in UserStatus]
+        new = [sum(user.created_at >= since for user in everybody) for since in (week, month)]
+        assert await overview.tally(week, month) == UserTally._make([*by_status, *new])
+        counted = {
+            role: sum(
+                (user.id, role.value) in granted or (role is Role.ADMIN and user.role is UserRole.ADMIN)
+                for user in everybody
+            )
+            for role in _GRANTABLE
+        }
+        assert await overview.by_role() == {Role.USER: len(everybody)} | counted
+        actors = {event.user_id for event in recorded if event.timestamp >= week}
+        assert await overview.active(week) == len(actors)
+
+
+def test_the_overview_counts_what_python_counts(lab: Lab) -> None:
+    """Every tile, to admins."""
+
+    @examples(25)
+    @given(st.lists(_people, max_size=4), moments, moments)
+    def check(rows: list[dict[str, Any]], week: dt.datetime, month: dt.datetime) -> None:
+        lab.run(_check(lab.database, rows, week, month))
+
+    check()
+
+
+_WRONG_SETTINGS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"key": ""}, ("key",)),
+    ({"key": "x" * 101}, ("key",)),
+    ({"description": "x" * 1001}, ("description",)),
+    ({"is_secret": True, "value": 1}, ("value",)),
+    ({"is_secret": False, "secret": "x"}, ()),
+]
+
+
+async def test_the_database_holds_what_the_inputs_promise(database: Database) -> None:
+    for values, path in _WRONG_SETTINGS:
+        with pytest.raises(Refusal) as caught:
+            async with database.transaction(SERVICE) as write:
+                await SystemSettings(write).add(**{"key": "a"} | values)
+        assert (type(caught.value), caught.value.path) == (ValidationError, path), values
