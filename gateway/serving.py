@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
+_KEEP_ALIVE = 75
+"""Seconds an idle connection stays open: longer than load balancers keep theirs, so that they never meet a closed one."""
+
+
 class _Connected:
     """Around the application: connected to the database before its start-up, until after its shutdown."""
 
@@ -96,6 +100,7 @@ def serve(gateway: Gateway, listener: socket.socket, ready: Callable[[], None]) 
         http="httptools",
         workers=settings.workers,
         timeout_graceful_shutdown=settings.shutdown_timeout,
+        timeout_keep_alive=_KEEP_ALIVE,
         access_log=False,
         server_header=False,
         log_config=logging_config(settings.log_level),

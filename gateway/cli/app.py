@@ -124,7 +124,7 @@ def seed(
 @app.command()
 def token(
     email: Annotated[str, typer.Argument(help="Whose token.")],
-    lifetime: Annotated[int | None, typer.Option(min=1, help="How many seconds it is valid.")] = None,
+    lifetime: Annotated[int | None, typer.Option(min=1, max=315_360_000, help="How many seconds it is valid.")] = None,
 ) -> None:
     """Print a bearer token for a user.
 

@@ -58,7 +58,8 @@ def run(app: typer.Typer) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _INTERRUPTED
     except Exception as error:  # noqa: BLE001 (the last resort: nobody shall see a stack trace)
-        note(f"siso: {_told(error)}")
+        is_help = type(error).__name__ == "NoArgsIsHelpError"  # its message is the help, with line breaks
+        note(str(error) if is_help else f"siso: {_told(error)}")
         code = _WRONG
     sys.exit(code if isinstance(code, int) else 0)
 

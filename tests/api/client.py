@@ -156,7 +156,7 @@ async def served(app: Starlette) -> AsyncIterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(256)
-        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=10)
+        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=10, timeout_keep_alive=75)
         server = uvicorn.Server(config)
         running = asyncio.ensure_future(server.serve(sockets=[listener]))
         try:
