@@ -1,6 +1,7 @@
 """Who may do what to whose row: every role, table and operation, with statements that know nothing of owners."""
 
 import datetime as dt
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from repositories.events import Events
-from repositories.identity import Users
+from repositories.identity import Preferences, Sessions, Users
 from repositories.kit.database import Database, Write
 from repositories.kit.errors import Forbidden
 from repositories.kit.policy import policies
@@ -20,7 +21,7 @@ from repositories.kit.table import Table, metadata
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
 from repositories.life_lock import Analytics, Categories, DashboardStats, TaskReopened, Tasks
 from repositories.tables.events import DomainEvent
-from repositories.tables.identity import User
+from repositories.tables.identity import Session, User, UserPreferences
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from tests.factories import viewer_of
 from tests.repositories.support import Lab, reading
@@ -52,6 +53,16 @@ ANSWERS = {
     admin      other   done    done    done       done    done
     service    other   done    done    done       done    done
 """,
+    Session: """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     done    done    done       done    done
+    user       other   unseen  unseen  forbidden  unseen  unseen
+    admin      own     done    done    done       done    done
+    admin      other   done    done    done       done    done
+    service    other   done    done    done       done    done
+""",
+    UserPreferences: _OWNED,
     DomainEvent: """
     viewer     row     select  lock    insert     update     delete
     anonymous  other   unseen  unseen  forbidden  unseen     unseen
@@ -115,6 +126,19 @@ async def _insert_day(write: Write, key: UUID, owner: UUID) -> None:
     await Analytics(write).add(id=key, user_id=owner, date=dt.date(2024, 1, 1), tasks_created=3)
 
 
+async def _insert_session(write: Write, key: UUID, owner: UUID) -> None:
+    at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    hashed = hashlib.sha256(key.bytes).hexdigest()
+    await Sessions(write).add(
+        id=key, user_id=owner, refresh_token_hash=hashed, user_agent="browser", expires_at=at, last_seen_at=at
+    )
+
+
+async def _insert_preferences(write: Write, key: UUID, owner: UUID) -> None:
+    del key
+    await Preferences(write).add(id=owner, user_id=owner, language="de", notifications={})
+
+
 async def _insert_event(write: Write, key: UUID, owner: UUID) -> None:
     event = TaskReopened(aggregate_id=key, owner_id=owner, completed_at=None)
     await Events(write).append([event], actor=owner, at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
@@ -135,6 +159,8 @@ SUBJECTS: dict[type[Table], Subject] = {
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
     TaskAnalytics: Subject(_insert_day, "id", "tasks_created", 3, 7),
+    Session: Subject(_insert_session, "id", "user_agent", "browser", "Changed"),
+    UserPreferences: Subject(_insert_preferences, "user_id", "language", "de", "fr"),
     DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),
     UserDashboardStats: Subject(_insert_user, "id", "total_tasks", 0, 0),
 }
@@ -190,7 +216,7 @@ async def _play(database: Database, case: Case, *, is_bare: bool = False) -> Non
     owner = me if case.row == "own" else someone
     subject = SUBJECTS[case.table]
     is_user = subject.insert is _insert_user
-    key = owner if is_user else new_id()
+    key = owner if is_user or case.table is UserPreferences else new_id()
     async with database.transaction(SERVICE) as write:
         if not is_user:
             await _insert_user(write, owner, owner)

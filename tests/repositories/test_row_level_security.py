@@ -67,6 +67,8 @@ def _owner_url(server: Server, options: DatabaseOptions) -> str:
 def test_there_is_a_table_to_compare() -> None:
     """The comparisons below are about these tables."""
     assert [name for name, _ in TABLES] == [
+        "identity.sessions",
+        "identity.user_preferences",
         "identity.users",
         "life_lock.categories",
         "life_lock.task_analytics",
