@@ -145,6 +145,11 @@ def edge(followed: Edge[Any], description: str) -> Any:
     return strawberry.field(resolver=resolver(followed.load, {}), description=description)
 
 
+def derived(answer: Callable[..., Awaitable[Any]], description: str) -> Any:
+    """What ``answer(context, row)`` makes of a row."""
+    return strawberry.field(resolver=resolver(answer, {}), description=description)
+
+
 def computed(method: Callable[..., Awaitable[Any]], description: str, **arguments: Argument) -> Any:
     """What a method of the object answers."""
     return strawberry.field(
