@@ -60,9 +60,12 @@ class Gateway:
     def __call__(self) -> "ASGIApp":
         """The application; its lifespan connects the database."""
         from gateway.app import create_app  # noqa: PLC0415 (the supervisor of several workers never needs it)
+        from gateway.issuers import outside_accounts  # noqa: PLC0415 (as above)
+        from resolvers.reactions import REACTIONS  # noqa: PLC0415 (as above)
 
         database = open_database(self.settings.database_options())
-        tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience)
+        outside = outside_accounts(self.settings, database, REACTIONS)
+        tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience, outside)
         return _Connected(create_app(self.settings, database, tokens, fallback=self.fallback), database)
 
 
@@ -96,6 +99,7 @@ def serve(gateway: Gateway, listener: socket.socket, ready: Callable[[], None]) 
         workers=settings.workers,
         timeout_graceful_shutdown=settings.shutdown_timeout,
         access_log=False,
+        proxy_headers=False,  # whom to believe is a setting (gateway/app.py); uvicorn would believe this machine
         server_header=False,
         log_config=logging_config(settings.log_level),
         log_level=None if settings.log_level == "debug" else "warning",

@@ -113,6 +113,22 @@ _active_admins: Statement[User] = Statement(
 )
 
 
+_signed_in: Statement[User] = Statement(
+    sa.update(_users)
+    .where(
+        _users.c.id == sa.bindparam("id", type_=types.Id()),
+        _users.c.password_hash == sa.bindparam("seen", type_=types.Text()),
+        _users.c.status == sa.literal_column(f"'{UserStatus.ACTIVE.value}'"),
+        _users.c.deleted_at.is_(None),
+    )
+    .values(
+        password_hash=sa.bindparam("kept", type_=types.Text()), last_login=sa.bindparam("now", type_=types.Timestamp())
+    )
+    .returning(*_users.c),
+    User,
+)
+
+
 async def roles_of(connection: Read, user: User) -> frozenset[Role]:
     """The roles a user has."""
     del connection
@@ -135,6 +151,13 @@ class Users(Repository[User], table=User, what="user"):
     async def active_admins(self) -> Mapping[UUID, User]:
         """The administrators who can sign in, kept from others until the transaction ends."""
         return {row.id: row for row in await self.connection.rows(_active_admins)}
+
+    async def signed_in(self, key: UUID, seen: str, kept: str, *, at: dt.datetime) -> User | None:
+        """Notes a sign-in, and the same password hashed anew as ``kept``; nobody edits either, so the version stays.
+
+        None if the account may not sign in by now, or not with the password whose hash was ``seen``.
+        """
+        return await self.connection.row(_signed_in, id=key, seen=seen, kept=kept, now=at)
 
 
 # sessions

@@ -9,7 +9,7 @@ from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from schema.identity import IdentityQueries
+from schema.identity import IdentityMutations, IdentityQueries
 from schema.kit.scalars import SCALARS
 from schema.life_lock import LifeLockMutations, LifeLockQueries
 from schema.node import NodeQueries
@@ -23,7 +23,7 @@ class Query(NodeQueries, IdentityQueries, LifeLockQueries):
 @strawberry.type(
     description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
 )
-class Mutation(LifeLockMutations):
+class Mutation(IdentityMutations, LifeLockMutations):
     """The root of mutations."""
 
 

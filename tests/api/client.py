@@ -14,18 +14,15 @@ from uuid import UUID
 import httpx
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from gateway.app import create_app
-from gateway.http import GraphQLEndpoint
-from gateway.identity import Tokens
+from gateway.identity import Outside, Tokens
 from gateway.settings import Settings
 from repositories.kit.database import Database
-from repositories.tables.identity import User
-from resolvers.kit.context import Context
+from repositories.kit.repository import now
+from repositories.kit.viewer import Role
+from repositories.tables.identity import User, UserRole
 from resolvers.kit.ids import global_id
-from resolvers.reactions import REACTIONS
-from schema import schema
 
 SECRET = "the tests sign their tokens with this"  # noqa: S105 (signs nothing but tests' tokens)
 AUDIENCE = "siso-gateway"
@@ -102,35 +99,31 @@ def user_error(code: str, message: str, *path: str) -> dict[str, Any]:
     return {"code": code, "message": message, "field": list(path), "current": None}
 
 
-class _ClockedEndpoint(GraphQLEndpoint):
-    """The endpoint at another time."""
-
-    clock: Callable[[], dt.datetime]
-    database: Database
-
-    async def get_context(self, request: Any, response: Any) -> Context:
-        """As ever, at that time."""
-        return Context(self.database, request.scope["viewer"], REACTIONS, at=self.clock)
-
-
 class Gateway:
     """The application over a database, and clients of it."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], dt.datetime] | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], dt.datetime] = now,
+        settings: Settings | None = None,
+        outside: Outside | None = None,
+    ) -> None:
         self.database = database
-        self.tokens = Tokens(SECRET, AUDIENCE)
-        if clock is None:
-            self.app = create_app(Settings(), database, self.tokens)
-        else:
-            endpoint = _ClockedEndpoint(schema, database, self.tokens, graphiql=False)
-            endpoint.clock, endpoint.database = clock, database
-            self.app = Starlette(routes=[Route("/graphql", endpoint)])
-        transport = httpx.ASGITransport(self.app)
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
+        self.tokens = Tokens(SECRET, AUDIENCE, outside)
+        self.app = create_app(settings or Settings(), database, self.tokens, clock=clock)
+        self.http = self.http_from("127.0.0.1")
+
+    def http_from(self, address: str) -> httpx.AsyncClient:
+        """Requests from an address."""
+        transport = httpx.ASGITransport(self.app, client=(address, 50000))
+        return httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
 
     def client(self, user: User | None = None) -> Client:
-        """A client signed in as ``user``, or anonymous."""
-        return Client(self.http, self.tokens.issue(user, HOUR) if user else None)
+        """A client signed in as ``user`` with a token of no session, or anonymous."""
+        roles = frozenset({Role.USER, Role.ADMIN} if user and user.role is UserRole.ADMIN else {Role.USER})
+        return Client(self.http, self.tokens.issue(user, roles, HOUR) if user else None)
 
     def at(self, moment: dt.datetime) -> "Gateway":
         """The same gateway at a moment of the test's choice."""

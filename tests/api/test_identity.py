@@ -11,13 +11,16 @@ import jwt
 import pytest
 
 from gateway import identity
-from gateway.identity import Tokens, roles_of
+from gateway.identity import Tokens
+from repositories.identity import roles_of
+from repositories.kit.database import Database
 from repositories.kit.errors import Unauthenticated
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import Role
 from repositories.tables.identity import User
 from tests.api.client import AUDIENCE, HOUR, SECRET, Gateway
 from tests.api.reading import everything
+from tests.repositories.support import reading
 
 VIEWER = {"query": "{ viewer { email } }"}
 
@@ -146,8 +149,8 @@ async def test_a_viewer_shows_the_whole_account_and_no_secret(gateway: Gateway, 
         "updatedAt": ada.updated_at.isoformat(),
     }
     names = {field["name"] for field in data["__type"]["fields"]}
-    assert names.isdisjoint({"passwordHash", "stripeCustomerId", "phone"})
-    assert names == set(data["viewer"])
+    assert names.isdisjoint({"passwordHash", "stripeCustomerId"})
+    assert names == set(data["viewer"]) | {"phone", "preferences"}
 
 
 def gid_of(user: User) -> str:
@@ -192,7 +195,7 @@ class _Clock(dt.datetime):
         return cls.fromtimestamp(cls.current.timestamp(), tz)
 
 
-def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verified once while it lasts; at its end it is refused, remembered or not."""
     verified: list[str] = []
     decode = jwt.decode
@@ -208,37 +211,38 @@ def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.Monkey
     monkeypatch.setattr(jwt.api_jwt, "datetime", _Clock)
     monkeypatch.setattr(identity.jwt, "decode", counting)
     text = token(exp=int(start.timestamp()) + 60)
-    first = tokens.viewer(text)
+    first = await tokens.viewer(text)
     for second in (0, 30, 59):
         _Clock.current = start + dt.timedelta(seconds=second)
-        assert tokens.viewer(text) is first
+        assert await tokens.viewer(text) is first
     assert verified == [text]
     for second in (60, 61, 10_000):
         _Clock.current = start + dt.timedelta(seconds=second)
         with pytest.raises(Unauthenticated):
-            tokens.viewer(text)
+            await tokens.viewer(text)
     _Clock.current = start
     with pytest.raises(Unauthenticated):
-        tokens.viewer(text + "x")
+        await tokens.viewer(text + "x")
 
 
-def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes; refused ones take no place."""
     monkeypatch.setattr(identity, "_REMEMBERED", 3)
     tokens = Tokens(SECRET, AUDIENCE)
     made = [token() for _ in range(5)]
     for each in made:
-        tokens.viewer(each)
+        await tokens.viewer(each)
         with pytest.raises(Unauthenticated):
-            tokens.viewer("nonsense")
+            await tokens.viewer("nonsense")
     assert list(tokens._verified) == made[2:]
 
 
-async def test_an_issued_token_carries_the_roles_of_the_account(ada: User, admin: User) -> None:
+async def test_an_issued_token_carries_the_roles_of_the_account(database: Database, ada: User, admin: User) -> None:
     tokens = Tokens(SECRET, AUDIENCE)
-    for user, roles in ((ada, {Role.USER}), (admin, {Role.USER, Role.ADMIN})):
-        assert roles_of(user) == roles
-        viewer = tokens.viewer(tokens.issue(user.replace(time_zone="Europe/Vienna"), HOUR))
+    for user, roles in ((ada, frozenset({Role.USER})), (admin, frozenset({Role.USER, Role.ADMIN}))):
+        async with reading(database) as snapshot:
+            assert await roles_of(snapshot, user) == roles
+        viewer = await tokens.viewer(tokens.issue(user.replace(time_zone="Europe/Vienna"), roles, HOUR))
         assert (viewer.id, viewer.roles, viewer.time_zone, viewer.is_service) == (
             user.id,
             roles,
@@ -246,9 +250,9 @@ async def test_an_issued_token_carries_the_roles_of_the_account(ada: User, admin
             False,
         )
         with pytest.raises(Unauthenticated):
-            Tokens(SECRET, "another audience").viewer(tokens.issue(user, HOUR))
+            await Tokens(SECRET, "another audience").viewer(tokens.issue(user, roles, HOUR))
         with pytest.raises(Unauthenticated):
-            tokens.viewer(tokens.issue(user, -1))
+            await tokens.viewer(tokens.issue(user, roles, -1))
 
 
 async def test_a_manager_role_in_a_token_is_a_user_too(gateway: Gateway, ada: User) -> None:

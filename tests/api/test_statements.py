@@ -16,7 +16,7 @@ from schema.kit.fields import VIEWS
 from tests.api.client import Gateway, gid
 from tests.factories import make_category, make_task, make_tasks, make_user
 
-_TABLES = "tasks|categories|users|task_analytics|domain_events|visible_user_dashboard_stats"
+_TABLES = "tasks|categories|users|sessions|user_preferences|task_analytics|domain_events|visible_user_dashboard_stats"
 _SAID = re.compile(rf"(?:FROM|INTO|UPDATE) (?:\w+\.)?({_TABLES})\b")
 
 
@@ -55,6 +55,7 @@ async def test_tasks_with_their_category_are_two_statements(
 
 
 _ROOTS = {
+    "User": ("users(first: 500) { nodes { %s } }", ["SELECT users"]),
     "Task": ("tasks(first: 500) { nodes { %s } }", ["SELECT tasks"]),
     "Category": ("categories(first: 500) { nodes { %s } }", ["SELECT categories"]),
     "UserDashboardStats": ("userDashboardStats(first: 500) { nodes { %s } }", ["SELECT visible_user_dashboard_stats"]),
@@ -91,6 +92,7 @@ def test_there_is_a_way_to_every_edge() -> None:
         "CategoryTotals.category",
         "Task.category",
         "Task.user",
+        "User.preferences",
         "UserDashboardStats.user",
     ]
 
@@ -195,6 +197,8 @@ _ROOT_FIELDS = {
     'taskAnalytics(from: "2026-01-01", to: "2026-02-01") { date }': ["SELECT task_analytics"],
     "productivityTrends(period: YEAR) { movingAverage }": ["SELECT task_analytics"],
     "viewer { email }": ["SELECT users"],
+    "viewer { email preferences { theme } }": ["SELECT users", "SELECT user_preferences"],
+    "mySessions { nodes { isCurrent } }": ["SELECT sessions"],
     "viewer { email } again: viewer { firstName }": ["SELECT users"],
 }
 
