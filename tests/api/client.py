@@ -125,6 +125,10 @@ class Gateway:
         roles = frozenset({Role.USER, Role.ADMIN} if user and user.role is UserRole.ADMIN else {Role.USER})
         return Client(self.http, self.tokens.issue(user, roles, HOUR) if user else None)
 
+    def bearing(self, token: str) -> Client:
+        """A client with a token of its own."""
+        return Client(self.http, token)
+
     def at(self, moment: dt.datetime) -> "Gateway":
         """The same gateway at a moment of the test's choice."""
         return Gateway(self.database, clock=lambda: moment)

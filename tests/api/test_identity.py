@@ -75,6 +75,8 @@ def wrong_headers() -> dict[str, list[str]]:
         "a zone that does not exist": token(zoneinfo="Mars/Olympus"),
         "a zone that is no text": token(zoneinfo=5),
         "not valid yet": token(nbf=dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)),
+        "a session that is no id": token(sid="5"),
+        "a refresh token": Tokens(SECRET, AUDIENCE).issue_refresh(new_id(), dt.datetime.now(dt.UTC) + dt.timedelta(1)),
         "no token at all": "nonsense",
         "nothing": "",
     }
