@@ -21,6 +21,8 @@ run: .venv/installed ## Serve demo data on http://127.0.0.1:8000/graphql; `PORT=
 .PHONY: test
 test: lint ## Check everything: lint, then all tests with coverage, on SQLite and PostgreSQL.
 	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+	@$(BIN)/coverage report --include='repositories/*,resolvers/*' --fail-under=95 --format=total > /dev/null || \
+		{ echo "Coverage of repositories/ and resolvers/ is under 95 %." >&2; exit 1; }
 
 .PHONY: lint
 lint: .venv/installed-dev ## Check style, types and the floors' imports.

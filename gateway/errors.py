@@ -17,11 +17,12 @@ _OURS = 500
 
 
 def present(errors: Sequence[GraphQLError]) -> list[dict[str, Any]]:
-    """The errors of an answer as clients see them."""
-    return [_present(error) for error in errors]
+    """The errors of an answer as clients see them. What failed many fields at once has one id and is logged once."""
+    known: dict[int, dict[str, Any]] = {}
+    return [_present(error, known) for error in errors]
 
 
-def _present(error: GraphQLError) -> dict[str, Any]:
+def _present(error: GraphQLError, known: dict[int, dict[str, Any]]) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
     formatted["message"] = error.message.encode("utf-8", "backslashreplace").decode()
     cause = _cause(error)
@@ -35,7 +36,7 @@ def _present(error: GraphQLError) -> dict[str, Any]:
     elif cause is None or isinstance(cause, GraphQLError):
         formatted["extensions"] = {"code": "GRAPHQL_VALIDATION_FAILED"}
     else:
-        formatted |= masked(cause)
+        formatted |= known.get(id(cause)) or known.setdefault(id(cause), masked(cause))
     return formatted
 
 

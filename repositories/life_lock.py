@@ -100,7 +100,7 @@ BY_DUE_DATE = (Order("due_date"),)
 
 
 class TaskTally(NamedTuple):
-    """How many tasks a person has; ``overdue`` and ``today`` count open ones only by their due date."""
+    """How many tasks a person has; ``today`` counts all that are due today, ``overdue`` open ones only."""
 
     total: int
     completed: int

@@ -9,6 +9,7 @@ from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from schema.client_management import ClientMutations, ClientQueries
 from schema.identity import IdentityMutations, IdentityQueries
 from schema.kit.scalars import SCALARS
 from schema.life_lock import LifeLockMutations, LifeLockQueries
@@ -16,14 +17,14 @@ from schema.node import NodeQueries
 
 
 @strawberry.type(description="Everything that can be read. The fields of one request see one state of the database.")
-class Query(NodeQueries, IdentityQueries, LifeLockQueries):
+class Query(NodeQueries, IdentityQueries, LifeLockQueries, ClientQueries):
     """The root of queries."""
 
 
 @strawberry.type(
     description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
 )
-class Mutation(IdentityMutations, LifeLockMutations):
+class Mutation(IdentityMutations, LifeLockMutations, ClientMutations):
     """The root of mutations."""
 
 

@@ -11,7 +11,7 @@ from repositories.tables import identity as rows
 from resolvers.identity import commands, queries, sessions, users
 from schema.kit.choices import choices
 from schema.kit.connections import ConnectionView, connection
-from schema.kit.fields import Node, column, derived, query, view
+from schema.kit.fields import Node, column, derived, query, sealed, view
 from schema.kit.filters import ChoiceFilter, DateTimeFilter, IdFilter, TextFilter, filter_input, order_input, where
 from schema.kit.mutations import Result, mutation, operation
 
@@ -93,7 +93,7 @@ class User(Node):
     role: rows.UserRole = column("What the user is by default.")
     status: rows.UserStatus = column("Whether the user may sign in.")
     email_verified: bool = column("Whether the e-mail address was confirmed.")
-    phone: str | None = derived(queries.phone, "The telephone number in E.164, such as +4930901820.")
+    phone: str | None = sealed(rows.User.phone, "The phone number in E.164, such as +4930901820.")
     avatar_url: str | None = column("The address of a picture.")
     time_zone: str = column("The IANA time zone the user lives in; it decides what “today” is.")
     locale: str = column("The language and region texts are shown in, such as en or de-AT.")

@@ -3,11 +3,13 @@
 from typing import Any
 from uuid import UUID
 
+from repositories.client_management import Clients, Contacts
 from repositories.identity import Users
 from repositories.kit.database import Database
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import SERVICE, Role, Viewer
 from repositories.life_lock import Categories, Tasks
+from repositories.tables.client_management import Client, Contact
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task
 
@@ -43,3 +45,25 @@ async def make_tasks(database: Database, user: User, count: int, **values: Any) 
     rows = [{"user_id": user.id, "title": f"Task {index}"} | values for index in range(count)]
     async with database.transaction(SERVICE) as write:
         return await Tasks(write).add_many(rows)
+
+
+async def make_client(database: Database, user: User, **values: Any) -> Client:
+    """A client of the user's."""
+    async with database.transaction(SERVICE) as write:
+        return await Clients(write).add(**{"created_by": user.id, "company_name": "Acme"} | values)
+
+
+async def make_contact(database: Database, client: Client, **values: Any) -> Contact:
+    """A contact of the client."""
+    (made,) = await make_contacts(database, client, 1, **values)
+    return made
+
+
+async def make_contacts(database: Database, client: Client, count: int, **values: Any) -> list[Contact]:
+    """Contacts of the client; a primary one is known to it."""
+    fixed = {"client_id": client.id, "user_id": client.created_by, "first_name": "Joan", "last_name": "Clarke"}
+    rows = [{"id": (key := new_id()), "email": f"{key.hex}@example.org"} | fixed | values for _ in range(count)]
+    async with database.transaction(SERVICE) as write:
+        made = await Contacts(write).add_many(rows)
+        await Clients(write).link_primaries([client.id])
+    return made

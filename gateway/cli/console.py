@@ -4,10 +4,13 @@ import logging
 import os
 import re
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from uuid import uuid4
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 logger = logging.getLogger("gateway.cli")
 
@@ -33,6 +36,16 @@ def say(text: str = "") -> None:
 def note(text: str) -> None:
     """Something about how it went, which must not get into a result that is piped on."""
     print(redacted(text), file=sys.stderr, flush=True)  # noqa: T201 (this is the command line)
+
+
+def progress_bar() -> "Progress":
+    """A bar on standard error, for a person who is watching."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def run(app: typer.Typer) -> NoReturn:

@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
-from gateway.cli.console import CommandError, redacted, say
+from gateway.cli.console import CommandError, progress_bar, redacted, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import Settings, load_settings
 from repositories.legacy.load import Result, import_tasks
@@ -37,8 +34,9 @@ def import_legacy(source: str, report: Path | None, *, dry_run: bool) -> None:
 
 async def _imported(settings: Settings, source: str, refuse: Callable[[Refused], None], *, dry_run: bool) -> Result:
     async with migrated_database(settings) as database, open_source(source) as legacy:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            bar = progress.add_task("Importing tasks", total=await legacy.count())
+        total = await legacy.count()
+        with progress_bar() as progress:
+            bar = progress.add_task("Importing tasks", total=total)
             return await import_tasks(
                 database, legacy, dry_run=dry_run, refuse=refuse, done=lambda rows: progress.advance(bar, rows)
             )

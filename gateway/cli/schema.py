@@ -48,4 +48,4 @@ def _read(file: Path) -> GraphQLSchema:
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}.") from error
     except (GraphQLSyntaxError, TypeError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file} is not a GraphQL schema: {str(error).splitlines()[0]}.") from error
+        raise CommandError(f"{file} is not a GraphQL schema: {str(error).splitlines()[0].rstrip('.')}.") from error

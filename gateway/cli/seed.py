@@ -2,10 +2,7 @@
 
 import asyncio
 
-from rich.console import Console
-from rich.progress import Progress
-
-from gateway.cli.console import CommandError, say
+from gateway.cli.console import CommandError, progress_bar, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
 from repositories.demo.load import TASKS_PER_USER, load_demo
@@ -22,7 +19,7 @@ def seed(*, demo: bool, users: int | None, tasks: int | None) -> None:
 
     async def load() -> int | None:
         async with migrated_database(settings) as database:
-            with Progress(console=Console(stderr=True), transient=True) as progress:
+            with progress_bar() as progress:
                 bar = progress.add_task("Loading tasks", total=(users + 1) * tasks)
                 return await load_demo(
                     database, users=users, tasks=tasks, done=lambda count: progress.advance(bar, count)

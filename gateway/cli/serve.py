@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.cli.console import CommandError, say
+from gateway.cli.console import CommandError, note, say
 from gateway.cli.ready import migrated_database, place, refuse_unmigrated, revision
 from gateway.identity import Tokens, signing_key
 from gateway.serving import Gateway, logging_config
@@ -83,6 +83,7 @@ def _migrate(settings: Settings) -> None:
         from migrations import run
 
         run.on_database(None, settings.database_path, run.upgrade)
+        note(f"Migrated the {place(settings)} to revision {files.newest()}.")
     else:
         refuse_unmigrated(found)
 

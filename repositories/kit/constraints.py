@@ -44,7 +44,7 @@ def refusal_of(constraint: str | None) -> Refusal:
     if name.startswith("ck_"):
         return ValidationError("A value is outside what is allowed.", path=_checked_field(name))
     if name.startswith(("uq_", "pk_")) or "." in name:
-        is_key = re.fullmatch(r"pk_\w+|\w+\.id", name)
+        is_key = re.fullmatch(r"pk_\w+|(?:\w+\.\w+, )?\w+\.id", name)  # (owner, id) on SQLite, which looks there first
         return Conflict("There is already one like this.", path=("id",) if is_key else ())
     return Conflict("This refers to something that does not exist, or something else still refers to it.")
 

@@ -202,6 +202,6 @@ class ServiceUnavailable(GatewayError):
 class DatabaseFault(Exception):
     """A mistake of ours that the database reported: a statement it cannot run, a value it does not take.
 
-    Outside the tree, so it is answered as INTERNAL_SERVER_ERROR. It names the kind of fault only, because the driver's
-    text may quote rows.
+    Outside the tree, so it is answered as INTERNAL_SERVER_ERROR. It names the kind of fault and the statement, without
+    values, because the driver's text may quote rows.
     """

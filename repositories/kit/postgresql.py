@@ -167,7 +167,7 @@ class PostgresDatabase(Database):
             if known is not None:
                 raise known from error
             if isinstance(error, asyncpg.PostgresError):
-                raise DatabaseFault(f"{type(error).__name__} ({error.sqlstate})") from None
+                raise DatabaseFault(f"{type(error).__name__} ({error.sqlstate}) in: {arguments[0]}") from None
             raise
 
     def pool_state(self) -> PoolState:

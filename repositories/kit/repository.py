@@ -9,11 +9,13 @@ A repository belongs to one connection and speaks for one table:
     await Tasks(connection).get(task_id)
 
 Reads take any connection, writes need one in a transaction (a unit of work). No method filters by owner: who may see a
-row is the database's business (kit/policy.py). Soft-deleted rows are out of sight unless a method says otherwise. Every
-method is one statement, except where it says so.
+row is the database's business (kit/policy.py). Soft-deleted rows are out of sight unless a method says otherwise.
+Values of encrypted columns are given in plain sight, stored sealed, and read sealed. Every method is one statement,
+except where it says so.
 """
 
 import datetime as dt
+import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, overload
@@ -225,6 +227,7 @@ class Repository(Generic[R]):
         ``expected`` is the version the caller saw, by default that of ``row``; if the row has another by now,
         StaleVersion with the current one (a second statement), or NotFound if it is gone.
         """
+        values = self._sealed(row.id, values)
         changed = await self.connection.row(
             _update(self.table, tuple(sorted(values))),
             id=row.id,
@@ -240,6 +243,7 @@ class Repository(Generic[R]):
 
         A row that another transaction changed in between is reported with its index, all of them at once.
         """
+        changes = [(row, self._sealed(row.id, values)) for row, values in changes]
         names = tuple(sorted({name for _, values in changes for name in values}))
         columns = [self.table.__table__.c[name] for name in ("id", "version", *names, "updated_at")]
         at = now()
@@ -286,12 +290,28 @@ class Repository(Generic[R]):
         return NotFound.of(self.what) if current is None else StaleVersion(current)
 
     def _complete(self, values: Mapping[str, Any], at: dt.datetime) -> dict[str, Any]:
-        complete = {made.name: made.info.get("default") for made in self.table.__table__.columns}
+        complete: dict[str, Any] = {made.name: made.info.get("default") for made in self.table.__table__.columns}
         complete |= {"id": None, "created_at": at, "updated_at": at}
         complete |= values
         if complete["id"] is None:
             complete["id"] = new_id()
-        return complete
+        return self._sealed(complete["id"], complete)
+
+    def _sealed(self, key: UUID, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values as they are stored: encrypted where the column is, with the blind index beside it."""
+        stored, cipher = dict(values), self.connection.cipher
+        for column in self._statements.sealed:
+            plain, index = values.get(column.name), f"{column.name}_index"
+            if plain is not None:
+                stored[column.name] = cipher.seal(column, key, plain)
+            if column.name in values and index in self.table.__fields__:
+                stored[index] = None if plain is None else cipher.blind_index(column, normalised(plain))
+        return stored
+
+
+def normalised(text: str) -> str:
+    """What a blind index is made of: two spellings that mean the same are equal."""
+    return unicodedata.normalize("NFC", text.strip()).lower()
 
 
 def row_version(row: Table) -> int:
@@ -305,6 +325,7 @@ class _Statements:
 
     def __init__(self, owner: type[Table]) -> None:
         table = owner.__table__
+        self.sealed = [made for made in table.columns if made.info["sealed"]]
         alive = _alive(table)
         key = table.c.id == sa.bindparam("id", type_=table.c.id.type)
         rows = sa.select(*table.c)

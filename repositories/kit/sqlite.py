@@ -5,6 +5,7 @@ too long, or whose request has gone away, is interrupted.
 """
 
 import asyncio
+import logging
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
@@ -27,6 +28,9 @@ from repositories.kit.errors import (
 from repositories.kit.statements import Compiled, Engine, fold
 from repositories.kit.viewer import Viewer
 
+logging.getLogger("aiosqlite").setLevel(logging.INFO)
+"""At DEBUG the driver logs every statement with its values, which belong to people."""
+
 _CONSTRAINT = re.compile(r"(UNIQUE|CHECK|FOREIGN KEY|NOT NULL) constraint failed(?:: (.+))?")
 
 
@@ -44,6 +48,15 @@ def mapped(error: Exception) -> GatewayError | None:
         if "interrupted" in str(error):
             return Timeout()
     return ValidationError.unstorable() if isinstance(error, UnicodeEncodeError) else None
+
+
+async def _stop(connection: aiosqlite.Connection, running: "asyncio.Future[Any]") -> None:
+    """Interrupts a statement until it ends: it may still be waiting for its thread, where an interrupt goes unheard."""
+    while not running.done():
+        await connection.interrupt()
+        await asyncio.wait([running], timeout=0.01)
+    if not running.cancelled():
+        running.exception()
 
 
 class SqliteDatabase(Database):
@@ -67,13 +80,16 @@ class SqliteDatabase(Database):
 
     async def _open(self, *, read_only: bool = False) -> aiosqlite.Connection:
         connection = await aiosqlite.connect(self.options.sqlite_path, isolation_level=None)
-        self._all.append(connection)
-        await connection.create_function("fold", 1, fold, deterministic=True)
         busy = int(self.options.pool_timeout * 1000)
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={busy}"):
-            await connection.execute_fetchall(f"PRAGMA {pragma}")
-        if read_only:
-            await connection.execute_fetchall("PRAGMA query_only=ON")
+        pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={busy}")
+        try:
+            await connection.create_function("fold", 1, fold, deterministic=True)
+            for pragma in (*pragmas, "query_only=ON") if read_only else pragmas:
+                await connection.execute_fetchall(f"PRAGMA {pragma}")
+        except BaseException:
+            await asyncio.shield(connection.close())
+            raise
+        self._all.append(connection)
         return connection
 
     async def close(self) -> None:
@@ -139,10 +155,7 @@ class SqliteDatabase(Database):
             async with asyncio.timeout(self.options.statement_timeout):
                 return list(await asyncio.shield(running))
         except (TimeoutError, asyncio.CancelledError) as stopped:
-            await connection.interrupt()
-            await asyncio.wait([running])
-            if not running.cancelled():
-                running.exception()
+            await asyncio.shield(_stop(connection, running))
             if isinstance(stopped, TimeoutError):
                 raise Timeout from stopped
             raise
@@ -151,7 +164,7 @@ class SqliteDatabase(Database):
             if known is not None:
                 raise known from error
             name = getattr(error, "sqlite_errorname", "")
-            raise DatabaseFault(f"{type(error).__name__} ({name})") from None
+            raise DatabaseFault(f"{type(error).__name__} ({name}) in: {text}") from None
 
     def pool_state(self) -> PoolState:
         """Of the reading connections."""

@@ -161,9 +161,27 @@ class Fixed(Converted):
         """PostgreSQL's numeric."""
         return types.Numeric(self.precision, self.scale)
 
+    def bind_processor(self, dialect: Dialect) -> Convert | None:
+        """The number as it is; one that the column cannot hold is refused alike on both engines, also by a filter."""
+        return _optional(self.to_sqlite if dialect.name == "sqlite" else self.checked)
+
+    def fits(self, number: Decimal) -> bool:
+        """Whether the column can hold the number without losing a digit."""
+        limit = Decimal(10) ** (self.precision - self.scale)
+        return number.is_finite() and abs(number) < limit and number == number.quantize(Decimal(1).scaleb(-self.scale))
+
+    def checked(self, value: Any) -> Decimal:
+        """The number, or ValidationError if it has too many digits."""
+        number = Decimal(value)
+        if self.fits(number):
+            return number
+        whole = self.precision - self.scale
+        message = f"A number here has at most {whole} digits before the point and {self.scale} after it."
+        raise ValidationError(message)
+
     def to_sqlite(self, value: Any) -> Any:
         """The number of smallest units."""
-        return int(Decimal(value).scaleb(self.scale).to_integral_exact())
+        return int(self.checked(value).scaleb(self.scale))
 
     def from_sqlite(self, value: Any) -> Any:
         """A Decimal with ``scale`` digits after the point."""

@@ -30,6 +30,8 @@ class Permission(StrEnum):
     ACCOUNT_READ = "account:read"
     ACCOUNT_WRITE = "account:write"
     USER_ADMINISTER = "user:administer"
+    CLIENT_READ = "client:read"
+    CLIENT_WRITE = "client:write"
 
 
 _USER = frozenset(
@@ -39,6 +41,8 @@ _USER = frozenset(
         Permission.EVENT_READ,
         Permission.ACCOUNT_READ,
         Permission.ACCOUNT_WRITE,
+        Permission.CLIENT_READ,
+        Permission.CLIENT_WRITE,
     }
 )
 

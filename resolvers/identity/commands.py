@@ -29,15 +29,13 @@ from resolvers.identity.inputs import (
     Locale,
     Name,
     NewPassword,
-    Phone,
     SessionKey,
     TimeZone,
-    Url,
     Version,
     is_email,
 )
 from resolvers.identity.users import keep_an_admin
-from resolvers.kit.commands import Command, given
+from resolvers.kit.commands import Command, Phone, WebAddress, given
 from resolvers.kit.context import Context
 
 
@@ -74,9 +72,9 @@ class UpdateProfile(Command):
     last_name: Maybe[Name]
     """The last name, 2 to 50 characters."""
     phone: Maybe[Phone | None]
-    """The telephone number in E.164, such as +4930901820; null removes it. It is stored encrypted."""
-    avatar_url: Maybe[Url | None]
-    """The address of a picture, http or https; null removes it."""
+    """The phone number with + and the code of its country; it is kept in E.164, encrypted. Null removes it."""
+    avatar_url: Maybe[WebAddress | None]
+    """The address of a picture, http or https, at most 255 characters; null removes it."""
     time_zone: Maybe[TimeZone]
     """The IANA time zone the person lives in, such as Europe/Berlin. It counts from the next access token on."""
     locale: Maybe[Locale]

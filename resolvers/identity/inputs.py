@@ -3,12 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
 from repositories.kit.calendar import time_zone
 from repositories.kit.errors import ValidationError
-from resolvers.kit.commands import Line, Storable
+from resolvers.kit.commands import Email, Line, Storable
 from resolvers.kit.ids import GlobalKey
 
 UserKey = Annotated[UUID, GlobalKey("User")]
@@ -16,15 +15,6 @@ SessionKey = Annotated[UUID, GlobalKey("Session")]
 Version = Annotated[int, Field(ge=1)]
 
 SAME_AS_EMAIL = "The password must not be the e-mail address"
-
-
-def email_address(text: str) -> str:
-    """An e-mail address as it is stored, or ValueError."""
-    try:
-        return validate_email(text, check_deliverability=False).normalized.lower()
-    except EmailNotValidError:
-        message = "This is not an e-mail address"
-        raise ValueError(message) from None
 
 
 def _zone(name: str) -> str:
@@ -46,14 +36,13 @@ def not_the_email(password: str, info: ValidationInfo) -> str:
     return password
 
 
-Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=255), AfterValidator(email_address)]
+Address = Annotated[Email, AfterValidator(str.lower)]
+"""An e-mail address as accounts have it."""
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=50), Storable]
 NewPassword = Annotated[str, StringConstraints(min_length=10, max_length=128), Storable]
 GivenPassword = Annotated[str, StringConstraints(max_length=128), Storable]
 """One to compare with; how long it must be was decided when it was set."""
 GivenEmail = Annotated[Line, StringConstraints(to_lower=True, max_length=255)]
 """One to look for; whether it is one does not matter."""
-Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$", max_length=2000), Storable]
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
 Locale = Annotated[str, StringConstraints(pattern="^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$")]

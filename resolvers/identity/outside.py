@@ -7,14 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from pydantic import TypeAdapter
+
 from repositories.identity import UserProvisioned, Users, roles_of
 from repositories.kit.database import Database
 from repositories.kit.errors import ValidationError
 from repositories.kit.unit_of_work import Reaction, open_unit
 from repositories.kit.viewer import SERVICE, Role
 from repositories.tables.identity import User, UserStatus
-from resolvers.identity.inputs import email_address
+from resolvers.identity.inputs import Address
 
+_ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 _SHORTEST, _LONGEST = 2, 50
 
 
@@ -65,7 +68,7 @@ async def _provision(database: Database, reactions: Sequence[Reaction], key: UUI
 def _person(key: UUID, claims: Mapping[str, Any]) -> dict[str, Any]:
     """The columns, as well as the claims tell them. Only the issuer's own word counts for a confirmed address."""
     try:
-        email = email_address(str(claims.get("email") or ""))
+        email = _ADDRESS.validate_python(claims.get("email"))
     except ValueError:
         email = f"{key}@outside.invalid"
     first, last = _names(claims, email)

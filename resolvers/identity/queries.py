@@ -31,11 +31,6 @@ async def users(
     return await listing(context, Users, request, given, order or _NEWEST)
 
 
-async def phone(context: Context, row: User) -> str | None:
-    """A user's telephone number in plain; what cannot be opened fails, and only this field with it."""
-    return context.database.cipher.open(User.phone, row.id, row.phone) if row.phone else None
-
-
 async def session(context: Context, key: UUID) -> Session | None:
     """A session the viewer may see, or None."""
     return await load(context, Sessions.by_id, key, lambda: None)

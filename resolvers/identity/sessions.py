@@ -28,7 +28,7 @@ from repositories.kit.viewer import SERVICE, Role, Viewer
 from repositories.tables.identity import Session, User, UserStatus
 from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.identity.inputs import (
-    Email,
+    Address,
     GivenEmail,
     GivenPassword,
     Locale,
@@ -46,7 +46,7 @@ _LONGEST_AGENT = 500
 class SignUp(Command):
     """A new account."""
 
-    email: Email
+    email: Address
     """The e-mail address, which nobody else has an account with; its case does not matter."""
     password: Annotated[NewPassword, AfterValidator(not_the_email)] = Field(repr=False)
     """The password, 10 to 128 characters, not the e-mail address."""

@@ -1,14 +1,13 @@
 """What can be done with tasks and categories."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
-from repositories.kit.errors import Conflict, NotFound, Refusal, Refusals, StaleVersion, ValidationError
+from repositories.kit.errors import NotFound, Refusal, StaleVersion, ValidationError
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.life_lock import (
     Categories,
@@ -24,7 +23,7 @@ from repositories.life_lock import (
     TaskUpdated,
 )
 from repositories.tables.life_lock import Category, Task, TaskStatus
-from resolvers.kit.commands import Command, Moment, Storable, given
+from resolvers.kit.commands import Command, Moment, Storable, given, refuse, taken_id_at
 from resolvers.kit.ids import GlobalKey
 
 TaskKey = Annotated[UUID, GlobalKey("Task")]
@@ -150,8 +149,8 @@ class DeleteCategory(Command):
 
 async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
     """Makes a task of the viewer's."""
-    _refuse(await _missing_categories(work, [command.category_id], [("category_id",)]))
-    with _taken_id_at("database_id"):
+    refuse(await _missing_categories(work, [command.category_id], [("category_id",)]))
+    with taken_id_at("database_id"):
         task = await work.repository(Tasks).add(**_new_task(work, command))
     _record_created(work, task)
     return task
@@ -162,23 +161,12 @@ async def create_tasks(work: UnitOfWork, command: CreateTasks) -> list[Task]:
     wanted = [item.category_id for item in command.tasks]
     places = [("tasks", index, "category_id") for index in range(len(wanted))]
     twins = _twins([item.database_id for item in command.tasks], "database_id")
-    _refuse([*twins, *await _missing_categories(work, wanted, places)])
-    with _taken_id_at("tasks"):
+    refuse([*twins, *await _missing_categories(work, wanted, places)])
+    with taken_id_at("tasks"):
         made = await work.repository(Tasks).add_many([_new_task(work, item) for item in command.tasks])
     for task in made:
         _record_created(work, task)
     return made
-
-
-@contextmanager
-def _taken_id_at(place: str) -> Iterator[None]:
-    """Names the place in the input of an id that is taken; which of a batch it was, the database does not tell."""
-    try:
-        yield
-    except Conflict as error:
-        if error.path == ("id",):
-            error.path = (place,)
-        raise
 
 
 def _new_task(work: UnitOfWork, command: CreateTask) -> dict[str, Any]:
@@ -200,7 +188,7 @@ async def update_task(work: UnitOfWork, command: UpdateTask) -> Task:
 
 async def update_tasks(work: UnitOfWork, command: UpdateTasks) -> list[Task]:
     """Changes tasks, all or none; every refusal names the task it is about."""
-    _refuse(_twins([item.id for item in command.tasks], "id"))
+    refuse(_twins([item.id for item in command.tasks], "id"))
     return await _update(work, command.tasks, [("tasks", index) for index in range(len(command.tasks))])
 
 
@@ -217,7 +205,7 @@ async def _update(
             refusals.append(StaleVersion(row, path=(*place, "version")))
     wanted = [_wanted_category(rows.get(command.id), command) for command in commands]
     refusals += await _missing_categories(work, wanted, [(*place, "category_id") for place in places])
-    _refuse(refusals)
+    refuse(refusals)
     changes = [(rows[command.id], _changes(work, rows[command.id], command)) for command in commands]
     effective = [(row, values) for row, values in changes if values]
     changed = await work.repository(Tasks).change_many(effective) if effective else []
@@ -326,18 +314,12 @@ def _twins(keys: Sequence[UUID | None], field: str) -> list[Refusal]:
     return twins
 
 
-def _refuse(refusals: Sequence[Refusal]) -> None:
-    """Raises all refusals at once, if there are any."""
-    if refusals:
-        raise refusals[0] if len(refusals) == 1 else Refusals(refusals)
-
-
 # categories
 
 
 async def create_category(work: UnitOfWork, command: CreateCategory) -> Category:
     """Makes a category of the viewer's."""
-    with _taken_id_at("database_id"):
+    with taken_id_at("database_id"):
         category = await work.repository(Categories).add(
             id=command.database_id, user_id=work.viewer_id, name=command.name, color=command.color
         )

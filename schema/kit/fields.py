@@ -5,9 +5,8 @@
         title: str = column("What is to be done.")
         category: "Category | None" = edge(life_lock.category, "The category it belongs to.")
 
-A field is one of four: a **column** of the row, an **edge** to other rows, something **computed** by a method of the
-object, or a
-**query** at the root.
+A field is one of five: a **column** of the row, what a **sealed** (encrypted) column says, an **edge** to other rows,
+something **computed** by a method of the object, or a **query** at the root.
 """
 
 import inspect
@@ -25,6 +24,7 @@ from repositories.kit.viewer import Permission
 from resolvers.kit.context import Context
 from resolvers.kit.edges import Edge
 from resolvers.kit.ids import global_id, parse_global_id
+from resolvers.kit.sealed import opened
 
 T = TypeVar("T", bound=type)
 Info = strawberry.Info[Context, None]
@@ -148,6 +148,11 @@ def edge(followed: Edge[Any], description: str) -> Any:
 def derived(answer: Callable[..., Awaitable[Any]], description: str) -> Any:
     """What ``answer(context, row)`` makes of a row."""
     return strawberry.field(resolver=resolver(answer, {}), description=description)
+
+
+def sealed(column: Any, description: str) -> Any:
+    """What an encrypted column says; nullable, so that a value that cannot be opened takes no other field with it."""
+    return strawberry.field(resolver=resolver(opened(column), {}), description=description)
 
 
 def computed(method: Callable[..., Awaitable[Any]], description: str, **arguments: Argument) -> Any:

@@ -3,11 +3,13 @@
 import datetime as dt
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import strawberry
+from strawberry.utils.str_converters import to_camel_case
 
 from repositories.kit.errors import ValidationError
 from repositories.kit.filters import Direction, Every, Filter, Not, Nulls, Op, Order, Search, Some, Where
@@ -81,6 +83,26 @@ class IntFilter:
     lte: int | None = _op("Is this or less.")
 
 
+@strawberry.input(description="Conditions on a decimal number; all that are given must hold.")
+class DecimalFilter:
+    """Money."""
+
+    eq: Decimal | None = _op(_EQ)
+    ne: Decimal | None = _op(_NE)
+    gt: Decimal | None = _op("Is more than this.")
+    gte: Decimal | None = _op("Is this or more.")
+    lt: Decimal | None = _op("Is less than this.")
+    lte: Decimal | None = _op("Is this or less.")
+    is_null: bool | None = _op(_NULL)
+
+
+@strawberry.input(description="A condition on a yes or no.")
+class BooleanFilter:
+    """Flags."""
+
+    eq: bool | None = _op(_EQ)
+
+
 @strawberry.input(description="Conditions on a moment; all that are given must hold.")
 class DateTimeFilter:
     """Moments."""
@@ -112,7 +134,7 @@ def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[
             cls.__annotations__[field] = annotation
             setattr(cls, field, strawberry.field(description=text, name=field.strip("_"), default=strawberry.UNSET))
         if searched:
-            spelled = " or ".join(searched)
+            spelled = " or ".join(to_camel_case(column) for column in searched)
             cls.__annotations__["search"] = str | None
             text = f"Every one of these words occurs in {spelled}, whatever its case."
             setattr(cls, "search", strawberry.field(description=text, default=strawberry.UNSET))  # noqa: B010 (one way for all)

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from gateway.app import create_app
 from gateway.identity import Outside, Tokens
 from gateway.settings import Settings
-from repositories.kit.database import Database
+from repositories.kit.database import Database, DatabaseOptions, open_database
 from repositories.kit.repository import now
 from repositories.kit.viewer import Role
 from repositories.tables.identity import User, UserRole
@@ -120,10 +120,14 @@ class Gateway:
         transport = httpx.ASGITransport(self.app, client=(address, 50000))
         return httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
 
-    def client(self, user: User | None = None) -> Client:
-        """A client signed in as ``user`` with a token of no session, or anonymous."""
-        roles = frozenset({Role.USER, Role.ADMIN} if user and user.role is UserRole.ADMIN else {Role.USER})
-        return Client(self.http, self.tokens.issue(user, roles, HOUR) if user else None)
+    def client(self, user: User | None = None, *granted: Role) -> Client:
+        """A client signed in as ``user``, to whom roles were ``granted``, without a session; or anonymous."""
+        return Client(self.http, self.token(user, *granted) if user else None)
+
+    def token(self, user: User, *granted: Role) -> str:
+        """A token as `siso token` issues it."""
+        own = {Role.USER, Role.ADMIN} if user.role is UserRole.ADMIN else {Role.USER}
+        return self.tokens.issue(user, frozenset({*own, *granted}), HOUR)
 
     def bearing(self, token: str) -> Client:
         """A client with a token of its own."""
@@ -132,6 +136,18 @@ class Gateway:
     def at(self, moment: dt.datetime) -> "Gateway":
         """The same gateway at a moment of the test's choice."""
         return Gateway(self.database, clock=lambda: moment)
+
+
+@asynccontextmanager
+async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[Database]:
+    """A database with other options than the fixture's; at the end every connection is given back."""
+    database = open_database(replace(options, **changes))
+    await database.connect()
+    try:
+        yield database
+        assert database.pool_state().used == 0
+    finally:
+        await database.close()
 
 
 @asynccontextmanager

@@ -86,7 +86,8 @@ def inputs(draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...]) 
 @st.composite
 def batches(draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...]) -> tuple[dict[str, Any], Wrong]:
     """Several of them, among good ones."""
-    items, mistakes = [], {}
+    items: list[dict[str, Any]] = []
+    mistakes: Wrong = {}
     for index, item in enumerate(draw(st.lists(st.none() | inputs(fields, required), min_size=1, max_size=4))):
         items.append({name: RIGHT[name] for name in required} if item is None else item[0])
         if item is None and "id" in fields:
@@ -201,7 +202,7 @@ async def test_odd_values_are_refused_and_never_break_anything(gateway: Gateway,
     """Values that a database, a calendar or JSON cannot hold."""
     await make_task(gateway.database, ada, title="ends with \\")
     client = gateway.client(ada)
-    by_code = {
+    by_code: dict[str, list[tuple[str, str, object]]] = {
         "VALIDATION_ERROR": [
             ("String!", "tasks(filter: {title: {eq: $v}}) { totalCount }", "\ud800"),
             ("String!", "tasks(filter: {title: {contains: $v}}) { totalCount }", "\0"),

@@ -14,9 +14,12 @@ from repositories.tables.identity import User
 from schema import schema
 from schema.kit.fields import VIEWS
 from tests.api.client import Gateway, gid
-from tests.factories import make_category, make_task, make_tasks, make_user
+from tests.factories import make_category, make_client, make_contact, make_contacts, make_task, make_tasks, make_user
 
-_TABLES = "tasks|categories|users|sessions|user_preferences|task_analytics|domain_events|visible_user_dashboard_stats"
+_TABLES = (
+    "clients|contacts|sessions|user_preferences|"
+    "tasks|categories|users|task_analytics|domain_events|visible_user_dashboard_stats"
+)
 _SAID = re.compile(rf"(?:FROM|INTO|UPDATE) (?:\w+\.)?({_TABLES})\b")
 
 
@@ -59,6 +62,8 @@ _ROOTS = {
     "Task": ("tasks(first: 500) { nodes { %s } }", ["SELECT tasks"]),
     "Category": ("categories(first: 500) { nodes { %s } }", ["SELECT categories"]),
     "UserDashboardStats": ("userDashboardStats(first: 500) { nodes { %s } }", ["SELECT visible_user_dashboard_stats"]),
+    "Client": ("clients(first: 500) { nodes { %s } }", ["SELECT clients"]),
+    "Contact": ('contacts(email: "joan@example.org") { %s }', ["SELECT contacts"]),
     "CategoryTotals": ('lifeLockDashboard(timeZone: "UTC") { categoryBreakdown { %s } }', ["SELECT categories"]),
 }
 """For every view with edges: where its rows are found, and what finding them takes."""
@@ -90,6 +95,10 @@ def test_there_is_a_way_to_every_edge() -> None:
     assert [f"{view}.{field}" for view, field, *_ in _edges()] == [
         "Category.tasks",
         "CategoryTotals.category",
+        "Client.contacts",
+        "Client.createdBy",
+        "Client.primaryContact",
+        "Contact.client",
         "Task.category",
         "Task.user",
         "User.preferences",
@@ -98,11 +107,14 @@ def test_there_is_a_way_to_every_edge() -> None:
 
 
 async def _people(database: Database, admin: User, count: int) -> None:
-    """People with a category and a task each; the admin has as many of the admin's own."""
+    """People with a category, a task and a client with a contact each; the admin has as many of the admin's own."""
     for _ in range(count):
         for person in (await make_user(database), admin):
             category = await make_category(database, person)
             await make_task(database, person, category_id=category.id)
+            client = await make_client(database, person)
+            email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
+            await make_contact(database, client, email=email, is_primary=True)
     async with database.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
 
@@ -155,6 +167,21 @@ async def test_two_fields_that_ask_for_the_same_edge_share_its_statement(
     assert said(statements) == ["SELECT tasks", "SELECT categories"]
 
 
+async def test_clients_with_their_contacts_are_two_statements(
+    gateway: Gateway, ada: User, statements: list[str]
+) -> None:
+    for index in range(20):
+        await make_contacts(
+            gateway.database, await make_client(gateway.database, ada, company_name=f"Client {index:02}"), 5
+        )
+    statements.clear()
+    document = "{ clients(first: 20) { nodes { companyName contacts(first: 5) { nodes { email phone } } } } }"
+    data = await gateway.client(ada).data(document)
+    assert [len(node["contacts"]["nodes"]) for node in data["clients"]["nodes"]] == [5] * 20
+    assert said(statements) == ["SELECT clients", "SELECT contacts"]
+    assert sum(text.startswith("BEGIN") for text in statements) == 1
+
+
 _TILES = {
     "totalTasks": "tasks",
     "completedTasks": "tasks",
@@ -199,6 +226,16 @@ _ROOT_FIELDS = {
     "viewer { email }": ["SELECT users"],
     "viewer { email preferences { theme } }": ["SELECT users", "SELECT user_preferences"],
     "mySessions { nodes { isCurrent } }": ["SELECT sessions"],
+    "client(id: $client) { companyName }": ["SELECT clients"],
+    "node(id: $contact) { id ... on Contact { email } }": ["SELECT contacts"],
+    "clients { nodes { companyName } totalCount }": ["SELECT clients", "SELECT clients"],
+    'contacts(email: "joan@example.org") { email }': ["SELECT contacts"],
+    "clientDashboard { byStatus { total } }": ["SELECT clients"],
+    "clientDashboard { byIndustry { total } }": ["SELECT clients"],
+    "clientDashboard { totalRevenue meanRevenue clientsWithRevenue }": ["SELECT clients"],
+    "clientDashboard { newest { companyName } }": ["SELECT clients"],
+    "clientDashboard { byStatus { total } byIndustry { total } meanRevenue newest { id } }": ["SELECT clients"] * 4,
+    "clientDashboard { __typename }": [],
     "viewer { email } again: viewer { firstName }": ["SELECT users"],
 }
 
@@ -206,7 +243,10 @@ _ROOT_FIELDS = {
 async def test_every_root_field_has_its_statements(gateway: Gateway, ada: User, statements: list[str]) -> None:
     category = await make_category(gateway.database, ada)
     task = await make_task(gateway.database, ada, category_id=category.id)
+    client = await make_client(gateway.database, ada)
+    contact = await make_contact(gateway.database, client)
     given = {"task": gid("Task", task), "category": gid("Category", category)}
+    given |= {"client": gid("Client", client), "contact": gid("Contact", contact)}
     for fields, expected in _ROOT_FIELDS.items():
         declared = ", ".join(f"${name}: ID!" for name in given if f"${name}" in fields)
         statements.clear()
@@ -247,6 +287,43 @@ async def test_mutations_are_exactly_these_statements(gateway: Gateway, ada: Use
     assert seen == ["SELECT categories", "UPDATE categories", "INSERT domain_events"]
     _, seen = await run("deleteCategory", "category { id }", id=made)
     assert seen == ["SELECT categories", "UPDATE tasks", "DELETE categories", "INSERT domain_events"]
+
+
+async def test_mutations_of_clients_are_exactly_these_statements(
+    gateway: Gateway, ada: User, statements: list[str]
+) -> None:
+    async def run(mutation: str, **given: Any) -> tuple[str, list[str]]:
+        shown = "contact" if mutation.endswith("Contact") and not mutation.startswith("set") else "client"
+        statements.clear()
+        payload = await gateway.client(ada).do(mutation, f"{shown} {{ id }}", **given)
+        assert payload["userErrors"] == []
+        return payload[shown]["id"], said(statements)
+
+    told = "INSERT domain_events"
+    _, seen = await run("createClient", companyName="Acme")
+    assert seen == ["INSERT clients", told]
+    person = {"firstName": "Joan", "lastName": "Clarke"}
+    people = [{**person, "email": f"{index}@example.org", "isPrimary": index == 2} for index in range(5)]
+    client, seen = await run("createClient", companyName="Acme", contacts=people)
+    assert seen == ["SELECT contacts", "INSERT clients", "INSERT contacts", "UPDATE clients", told]
+    _, seen = await run("updateClient", id=client, version=1, companyName="Acme", industry="Tools")
+    assert seen == ["SELECT clients", "UPDATE clients", told]
+    _, seen = await run("updateClient", id=client, version=2, industry="Tools")
+    assert seen == ["SELECT clients"]
+    contact, seen = await run("addContact", clientId=client, **person, email="a@example.org")
+    assert seen == ["SELECT clients", "INSERT contacts", told]
+    _, seen = await run("addContact", clientId=client, **person, email="b@example.org", isPrimary=True)
+    assert seen == ["SELECT clients", "UPDATE contacts", "INSERT contacts", "UPDATE clients", told]
+    set_primary = ["SELECT clients", "SELECT contacts", "UPDATE contacts", "UPDATE contacts", "UPDATE clients", told]
+    _, seen = await run("setPrimaryContact", id=client, contactId=contact)
+    assert seen == set_primary
+    _, seen = await run("updateContact", id=contact, email="c@example.org")
+    assert seen == ["SELECT contacts", "UPDATE contacts", told]
+    _, seen = await run("removeContact", id=contact)
+    assert seen == ["SELECT contacts", "SELECT clients", "SELECT contacts", "UPDATE contacts", "UPDATE clients", told]
+    for mutation in ("deleteClient", "restoreClient"):
+        _, seen = await run(mutation, id=client)
+        assert seen == ["SELECT clients", "UPDATE contacts", "UPDATE clients", told]
 
 
 async def test_batches_are_a_statement_for_every_hundred_or_fifty(

@@ -238,7 +238,8 @@ async def test_a_task_tells_its_history(gateway: Gateway, ada: User, admin: User
     client = gateway.at(AT).client(ada)
     key = (await client.do("createTask", "task { id }", title="x"))["task"]["id"]
     await client.do("completeTask", "task { id }", id=key)
-    document = "query($id: ID!, $n: Int!) { taskEvents(id: $id, first: $n) { eventType aggregateType userId timestamp version eventData } }"
+    document = """query($id: ID!, $n: Int!) { taskEvents(id: $id, first: $n) {
+        eventType aggregateType userId timestamp version eventData } }"""
     history = (await client.data(document, id=key, n=50))["taskEvents"]
     created = {"owner_id": str(ada.id), "created_at": NOON, "category_id": None, "priority_level": 3, "due_date": None}
     shared = {"aggregateType": "task", "userId": str(ada.id), "timestamp": NOON, "version": 1}

@@ -52,7 +52,7 @@ async def test_of_two_writers_one_wins(gateway: Gateway, ada: User) -> None:
 
 
 async def test_batches_that_overlap_do_not_wait_for_each_other_forever(gateway: Gateway, ada: User) -> None:
-    """They name the same tasks in opposite orders; rows are locked in one order, so one wins whole and one is refused whole."""
+    """They name the same tasks in opposite orders; rows are locked in one, so one wins whole, one is refused whole."""
     tasks = [await make_task(gateway.database, ada, title=f"Task {index}") for index in range(20)]
     client = gateway.client(ada)
     keys = [gid("Task", task) for task in tasks]

@@ -3,7 +3,7 @@
 import datetime as dt
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -128,10 +128,10 @@ def holds(row: Task, given: Filter) -> bool | None:
 def compared(value: Any, op: Op, given: Any) -> bool | None:
     """What a comparison says of one value."""
     if op is Op.IS_NULL:
-        return (value is None) == given
+        return bool((value is None) == given)
     if value is None:
         return False if op is Op.IN and not given else True if op is Op.NOT_IN and not given else None
-    answers = {
+    answers: dict[Op, Callable[[], Any]] = {
         Op.EQ: lambda: value == given,
         Op.NE: lambda: value != given,
         Op.IN: lambda: value in given,

@@ -14,7 +14,7 @@ from repositories.kit.viewer import SERVICE, Viewer
 
 T = TypeVar("T")
 
-ALPHABET = "aAbBzZäÄßẞéÉİiıIΣσςДд你😀ǅ%_\\ '\"-09"
+ALPHABET = "aAbBzZäÄßẞéÉİiıIΣσςДд你😀ǅ%_\\ '\"-09"  # noqa: RUF001 (which is the point)
 """Characters whose case, order or meaning to LIKE has been somebody's bug."""
 
 texts = st.text(ALPHABET, max_size=6)

@@ -78,6 +78,20 @@ async def test_a_slow_write_is_stopped_and_undone(options: DatabaseOptions) -> N
             assert await Users(snapshot).get(ada.id) == ada
 
 
+async def test_nothing_is_written_after_a_swallowed_timeout(options: DatabaseOptions) -> None:
+    """SQLite ends the transaction of an interrupted write: what comes next must not run outside of any."""
+    async with connected(options, statement_timeout=0.2) as database:
+        ada = await make_user(database)
+        with pytest.raises((GatewayError, DatabaseFault)):
+            async with open_unit(database, SERVICE, ()) as work:
+                with pytest.raises(Timeout):
+                    await work.connection.rows(_slow_change(options))
+                await work.repository(Tasks).add(user_id=ada.id, title="Lost")
+        async with reading(database) as snapshot:
+            assert await Tasks(snapshot).count() == 0
+            assert await Users(snapshot).get(ada.id) == ada
+
+
 async def test_a_slow_write_in_a_savepoint_is_told_as_such(options: DatabaseOptions) -> None:
     """The clean-up of the savepoint does not hide why it was needed."""
     async with connected(options, statement_timeout=0.2) as database:
@@ -131,7 +145,7 @@ async def test_a_snapshot_cannot_write(database: Database) -> None:
     """It is read-only for the database too."""
     ada = await make_user(database)
     async with reading(database, viewer_of(ada)) as snapshot:
-        with pytest.raises(Exception, match="(?i)read.?only"):
+        with pytest.raises(Exception, match=r"(?i)read.?only"):
             await Tasks(snapshot).add(user_id=ada.id, title="Written")
         assert await Tasks(snapshot).count() == 0
 
@@ -169,7 +183,7 @@ async def test_a_failure_that_is_swallowed_undoes_only_what_failed(
 
 
 async def test_a_lost_connection(postgres_only: DatabaseOptions, server: Server) -> None:
-    """ServiceUnavailable for what was under way on it, in a snapshot and in a unit; a new connection serves the next."""
+    """ServiceUnavailable for what was under way on it, in a snapshot and in a unit; a new connection is next."""
     async with connected(postgres_only) as database:
         ada = await make_user(database)
         viewer = viewer_of(ada)

@@ -59,7 +59,7 @@ def _category(**values: Any) -> Act:
 
 def _user(**values: Any) -> Act:
     person = {"email": "new@example.com", "first_name": "New", "last_name": "Person"}
-    return lambda write, world: Users(write).add(**person | values)
+    return lambda write, _: Users(write).add(**person | values)
 
 
 async def _same_day(write: Write, world: World) -> None:
@@ -77,7 +77,7 @@ VIOLATIONS = [
     ),
     Violation(
         "name taken by a change",
-        lambda write, world: _rename_to_taken(write, world),
+        lambda write, world: _rename_to_taken(write, world),  # noqa: PLW0108 (it is written below)
         Conflict,
         "You already have a category of this name.",
         ("name",),

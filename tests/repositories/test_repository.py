@@ -9,7 +9,7 @@ import pytest
 
 from repositories.identity import Users
 from repositories.kit.database import Database
-from repositories.kit.errors import Conflict, NotFound, Refusals, StaleVersion
+from repositories.kit.errors import Conflict, Forbidden, NotFound, Refusals, StaleVersion
 from repositories.kit.filters import Op, Order, Where
 from repositories.kit.repository import ADD_BATCH, CHANGE_BATCH, Batch, new_id, now
 from repositories.kit.viewer import SERVICE
@@ -45,7 +45,12 @@ async def test_get(database: Database, statements: list[str]) -> None:
         found = await Tasks(snapshot).get(task.id)
         assert len(_work(statements)) == 1
         assert found == task
-        assert (found.user_id, found.title, found.description, found.status) == (ada.id, "Äpfel", "", TaskStatus.PENDING)
+        assert (found.user_id, found.title, found.description, found.status) == (
+            ada.id,
+            "Äpfel",
+            "",
+            TaskStatus.PENDING,
+        )
         assert (found.priority_level, found.category_id, found.due_date) == (5, category.id, due)
         assert (found.version, found.completed_at, found.deleted_at) == (1, None, None)
         assert found.created_at == found.updated_at
@@ -160,6 +165,34 @@ async def test_add_many(database: Database, statements: list[str]) -> None:
     assert [{name: getattr(task, name) for name in rows[0]} for task in made] == rows
     assert len({task.id for task in made}) == 250
     assert await _all(database) == sorted(made)
+
+
+async def test_add_missing(database: Database, statements: list[str]) -> None:
+    """1200 rows are two statements; what is there already stays as it is, and the new ones are named."""
+    ada = await make_user(database)
+    there = await make_task(database, ada, title="There")
+    rows = [{"id": new_id(), "user_id": ada.id, "title": f"Task {index}"} for index in range(1199)]
+    again = {"id": there.id, "user_id": ada.id, "title": "Again"}
+    async with database.transaction(SERVICE) as write:
+        statements.clear()
+        assert await Tasks(write).add_missing([*rows, again]) == {row["id"] for row in rows}
+        assert len(statements) == 2
+        assert await Tasks(write).add_missing([*rows, again]) == set()
+        assert await Tasks(write).add_missing([]) == set()
+        assert await Tasks(write).get(there.id) == there
+        assert await Tasks(write).count() == 1200
+        assert await Tasks(write).count(Where("title", Op.PREFIX, "Task ")) == 1199
+
+
+async def test_add_missing_for_somebody_else(database: Database) -> None:
+    """Bulk loads obey the policies, too."""
+    ada, bob = await make_user(database), await make_user(database)
+    with pytest.raises(Forbidden):
+        async with database.transaction(viewer_of(bob)) as write:
+            await Tasks(write).add_missing(
+                [{"user_id": bob.id, "title": "Mine"}, {"user_id": ada.id, "title": "Forged"}]
+            )
+    assert await _all(database) == []
 
 
 async def test_change(database: Database, statements: list[str]) -> None:

@@ -67,6 +67,8 @@ def _owner_url(server: Server, options: DatabaseOptions) -> str:
 def test_there_is_a_table_to_compare() -> None:
     """The comparisons below are about these tables."""
     assert [name for name, _ in TABLES] == [
+        "client_management.clients",
+        "client_management.contacts",
         "identity.sessions",
         "identity.user_preferences",
         "identity.users",
@@ -96,7 +98,7 @@ async def test_the_migrations_enforce_what_is_declared(server: Server, postgres_
 async def test_row_security_is_enabled_forced_and_granted(
     server: Server, postgres_only: DatabaseOptions, name: str, declared: Any
 ) -> None:
-    """FORCE binds the tables' owner too; the viewers' roles have the four plain rights and no other, TRUNCATE for one."""
+    """FORCE binds the tables' owner too; the viewers' roles have the four plain rights and no other."""
     connection = await asyncpg.connect(_owner_url(server, postgres_only))
     flags = await connection.fetchrow(
         "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = $1::text::regclass", name

@@ -50,7 +50,7 @@ async def test_commit(database: Database, statements: list[str]) -> None:
         assert len(statements) == 3
         assert await _titles(database) == []
         statements.clear()
-    assert len(statements) == (2 if database.name == "sqlite" else 1)
+    assert len(statements) == (2 if database.engine.value == "sqlite" else 1)
     assert await _titles(database) == ["First", "Second"]
     stored = await _events(database)
     assert [event.sequence for event in stored] == [1, 2]

@@ -148,13 +148,13 @@ async def test_a_deadlock(postgres_only: DatabaseOptions) -> None:
 async def _answer(work: object) -> object:
     """What a coroutine returns or raises."""
     (answer,) = await asyncio.gather(work, return_exceptions=True)  # type: ignore[call-overload]
-    return answer  # type: ignore[no-any-return]
+    return answer
 
 
 async def _until_blocked(database: Database, count: int) -> None:
     """Waits until ``count`` transactions wait for a lock."""
-    pool = database._pool  # type: ignore[attr-defined]  # noqa: SLF001 (to look at the server, not to change it)
+    pool = database._pool  # type: ignore[attr-defined]
     async with pool.acquire() as connection:
         text = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
-        while await connection.fetchval(text) < count:
+        while await connection.fetchval(text) < count:  # noqa: ASYNC110 (the server tells nobody)
             await asyncio.sleep(0.005)

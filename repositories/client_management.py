@@ -1,0 +1,242 @@
+"""Clients and their contacts."""
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit import types
+from repositories.kit.errors import ValidationError
+from repositories.kit.events import Event
+from repositories.kit.filters import Direction, Op, Order, Where
+from repositories.kit.repository import Repository, normalised, now
+from repositories.kit.statements import MadeBy, Statement, any_of, scalar
+from repositories.tables.client_management import Client, ClientStatus, Contact
+
+_clients = Client.__table__
+_contacts = Contact.__table__
+
+# events
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCreated(Event, aggregate="client"):
+    """A client was made."""
+
+    status: ClientStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ClientUpdated(Event, aggregate="client"):
+    """Some fields of a client were changed; ``fields`` names them."""
+
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientDeleted(Event, aggregate="client"):
+    """A client was put away with its contacts; it can be restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRestored(Event, aggregate="client"):
+    """A deleted client is back, with the contacts it had."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrimaryContactSet(Event, aggregate="client"):
+    """A client has another primary contact, or none any more."""
+
+    contact_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContactAdded(Event, aggregate="contact"):
+    """A client has one contact more."""
+
+    client_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ContactUpdated(Event, aggregate="contact"):
+    """Some fields of a contact were changed; ``fields`` names them."""
+
+    client_id: UUID
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContactRemoved(Event, aggregate="contact"):
+    """A client has one contact less."""
+
+    client_id: UUID
+
+
+# clients
+
+
+class StatusTotal(NamedTuple):
+    """How many clients have a status."""
+
+    status: ClientStatus
+    total: int
+
+
+class IndustryTotal(NamedTuple):
+    """How many clients are of an industry; None stands for clients without one."""
+
+    industry: str | None
+    total: int
+
+
+class RevenueSummary(NamedTuple):
+    """The annual revenue of the clients for which it is known; ``mean`` is None if there are none."""
+
+    total: Decimal
+    mean: Decimal | None
+    known: int
+
+
+_user = sa.bindparam("user", type_=types.Id())
+_now = sa.bindparam("now", type_=types.Timestamp())
+_moment = sa.bindparam("moment", type_=types.Timestamp())
+_client = sa.bindparam("client", type_=types.Id())
+_alive = (_clients.c.created_by == _user, _clients.c.deleted_at.is_(None))
+_HUNDREDTH = Decimal("0.01")
+
+_by_status: Statement[StatusTotal] = Statement(
+    sa.select(_clients.c.status, sa.func.count()).where(*_alive).group_by(_clients.c.status), MadeBy(StatusTotal._make)
+)
+
+_by_industry: Statement[IndustryTotal] = Statement(
+    sa.select(_clients.c.industry, sa.func.count()).where(*_alive).group_by(_clients.c.industry),
+    MadeBy(IndustryTotal._make),
+)
+
+
+def _summary(values: Sequence[Any]) -> RevenueSummary:
+    total, known = values
+    if not known:
+        return RevenueSummary(Decimal("0.00"), None, 0)
+    return RevenueSummary(total, (total / known).quantize(_HUNDREDTH, ROUND_HALF_UP), known)
+
+
+_revenue: Statement[RevenueSummary] = Statement(
+    sa.select(
+        sa.func.sum(_clients.c.annual_revenue, type_=types.Fixed(20, 2)), sa.func.count(_clients.c.annual_revenue)
+    ).where(*_alive),
+    MadeBy(_summary),
+)
+
+_link_primaries: Statement[Client] = Statement(
+    sa.update(_clients)
+    .where(_clients.c.id == _contacts.c.client_id, _contacts.c.is_primary, any_of(_clients.c.id, "clients"))
+    .values(primary_contact_id=_contacts.c.id)
+    .returning(*_clients.c),
+    Client,
+)
+
+
+class Clients(Repository[Client], table=Client):
+    """Companies."""
+
+    default_order = (Order("company_name"),)
+    searched = ("company_name", "industry")
+
+    async def by_status(self, user: UUID) -> list[StatusTotal]:
+        """How many clients of a person have each status, in the order of the statuses."""
+        found = {row.status: row for row in await self.connection.rows(_by_status, user=user)}
+        return [found.get(status, StatusTotal(status, 0)) for status in ClientStatus]
+
+    async def by_industry(self, user: UUID) -> list[IndustryTotal]:
+        """A person's clients by industry, the most frequent first; those without one come last."""
+        found = await self.connection.rows(_by_industry, user=user)
+        return sorted(found, key=lambda row: (row.industry is None, -row.total, row.industry))
+
+    async def revenue(self, user: UUID) -> RevenueSummary:
+        """What is known of the annual revenue of a person's clients."""
+        return await self.connection.one(_revenue, user=user)
+
+    async def newest(self, user: UUID, *, limit: int) -> list[Client]:
+        """A person's clients, the latest first."""
+        newest = (Order("created_at", Direction.DESC), Order("id", Direction.DESC))
+        return await self.find(Where("created_by", Op.EQ, user), newest, limit=limit)
+
+    async def link_primaries(self, keys: Collection[UUID]) -> list[Client]:
+        """Makes the primary contacts of new clients known to them; the clients that have one."""
+        return await self.connection.rows(_link_primaries, clients=list(keys))
+
+
+# contacts
+
+_taken: Statement[str] = Statement(
+    sa.select(_contacts.c.email_index).where(
+        _contacts.c.user_id == _user, any_of(_contacts.c.email_index, "indexes"), _contacts.c.deleted_at.is_(None)
+    ),
+    scalar(str),
+)
+
+_of_client = _contacts.c.client_id == _client
+
+_demote: Statement[UUID] = Statement(
+    sa.update(_contacts)
+    .where(_of_client, _contacts.c.is_primary)
+    .values(is_primary=False, updated_at=_now)
+    .returning(_contacts.c.id),
+    scalar(UUID),
+)
+
+_remove_all: Statement[UUID] = Statement(
+    sa.update(_contacts)
+    .where(_of_client, _contacts.c.deleted_at.is_(None))
+    .values(deleted_at=_moment, updated_at=_now)
+    .returning(_contacts.c.id),
+    scalar(UUID),
+)
+
+_restore_all: Statement[UUID] = Statement(
+    sa.update(_contacts)
+    .where(_of_client, _contacts.c.deleted_at == _moment)
+    .values(deleted_at=None, updated_at=_now)
+    .returning(_contacts.c.id),
+    scalar(UUID),
+)
+
+
+class Contacts(Repository[Contact], table=Contact):
+    """People to talk to. E-mail addresses are found by their blind index."""
+
+    default_order = (Order("last_name"), Order("first_name"))
+    searched = ("first_name", "last_name", "position")
+
+    def index_of(self, email: str) -> str:
+        """The blind index of an address, the same for every spelling that means the same."""
+        try:
+            return self.connection.cipher.blind_index(Contact.email, normalised(email))
+        except UnicodeEncodeError:
+            raise ValidationError.unstorable() from None
+
+    async def of_email(self, email: str, *, limit: int) -> list[Contact]:
+        """Those with an e-mail address."""
+        return await self.find(Where("email_index", Op.EQ, self.index_of(email)), limit=limit)
+
+    async def taken(self, user: UUID, emails: Sequence[str]) -> set[str]:
+        """Those of the addresses that a contact of this person's clients has; nobody else's count."""
+        indexes = {self.index_of(email): email for email in emails}
+        return {indexes[index] for index in await self.connection.rows(_taken, user=user, indexes=list(indexes))}
+
+    async def demote(self, client: UUID) -> None:
+        """Takes the mark of the primary contact off the client's contacts."""
+        await self.connection.rows(_demote, client=client, now=now())
+
+    async def remove_all(self, client: UUID, at: dt.datetime) -> None:
+        """Puts the client's contacts away, all at the moment ``at``, by which they can be told from those before."""
+        await self.connection.rows(_remove_all, client=client, moment=at, now=now())
+
+    async def restore_all(self, client: UUID, at: dt.datetime) -> None:
+        """Brings back the contacts that were put away at the moment ``at``."""
+        await self.connection.rows(_restore_all, client=client, moment=at, now=now())

@@ -1,0 +1,1 @@
+"""Clients, contacts, dashboard: queries and commands."""

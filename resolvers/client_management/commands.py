@@ -1,0 +1,226 @@
+"""What can be done with clients and contacts.
+
+Whoever changes which contacts a client has locks the client first, then the contact, so that two of them never wait for
+each other, and a client that is being deleted gets no new contact.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from repositories.client_management import (
+    ClientCreated,
+    ClientDeleted,
+    ClientRestored,
+    Clients,
+    ClientUpdated,
+    ContactAdded,
+    ContactRemoved,
+    Contacts,
+    ContactUpdated,
+    PrimaryContactSet,
+)
+from repositories.kit.encryption import Unreadable
+from repositories.kit.errors import Conflict, NotFound, Refusal, StaleVersion, ValidationError
+from repositories.kit.repository import normalised
+from repositories.kit.unit_of_work import UnitOfWork
+from repositories.tables.client_management import Client, Contact
+from resolvers.client_management.inputs import (
+    AddContact,
+    CreateClient,
+    DeleteClient,
+    NewContact,
+    RemoveContact,
+    RestoreClient,
+    SetPrimaryContact,
+    UpdateClient,
+    UpdateContact,
+)
+from resolvers.kit.commands import given, refuse, taken_id_at
+
+_TAKEN = "You already have a contact with this e-mail address."
+
+# clients
+
+
+async def create_client(work: UnitOfWork, command: CreateClient) -> Client:
+    """Makes a client of the viewer's with its first contacts, all of it or nothing."""
+    refuse([*_twins(command.contacts), *await _taken(work, work.viewer_id, command.contacts)])
+    values = command.model_dump(exclude={"contacts", "database_id"})
+    with taken_id_at("database_id"):
+        client = await work.repository(Clients).add(
+            **values, id=command.database_id, created_by=work.viewer_id, created_at=work.now
+        )
+    work.record(ClientCreated(client.id, client.created_by, client.status))
+    contacts = await _add_contacts(work, client, command.contacts)
+    if any(contact.is_primary for contact in contacts):
+        (client,) = await work.repository(Clients).link_primaries([client.id])
+        work.record(PrimaryContactSet(client.id, client.created_by, client.primary_contact_id))
+    return client
+
+
+def _twins(contacts: Sequence[NewContact]) -> list[Refusal]:
+    """A refusal for every contact with the address or id of one before it, and for every primary one but the first."""
+    seen: set[object] = set()
+    refusals: list[Refusal] = []
+    for index, contact in enumerate(contacts):
+        keys = {
+            "email": (Conflict, normalised(contact.email), "This e-mail address is in the list twice."),
+            "database_id": (ValidationError, contact.database_id, "This one is in the list twice."),
+            "is_primary": (ValidationError, contact.is_primary or None, "Only one contact can be the primary one."),
+        }
+        for field, (refusal, key, message) in keys.items():
+            if (field, key) in seen:
+                refusals.append(refusal(message, path=("contacts", index, field)))
+            elif key is not None:
+                seen.add((field, key))
+    return refusals
+
+
+async def _taken(work: UnitOfWork, owner: UUID, contacts: Sequence[NewContact]) -> list[Refusal]:
+    """A refusal for every contact whose address another contact of this owner's has; no statement if there are none."""
+    if not contacts:
+        return []
+    taken = await work.repository(Contacts).taken(owner, [contact.email for contact in contacts])
+    return [
+        Conflict(_TAKEN, path=("contacts", index, "email"))
+        for index, contact in enumerate(contacts)
+        if contact.email in taken
+    ]
+
+
+async def _add_contacts(work: UnitOfWork, client: Client, contacts: Sequence[NewContact]) -> list[Contact]:
+    """Which one of several lost a race for its address or id the database does not tell."""
+    if not contacts:
+        return []
+    try:
+        made = await work.repository(Contacts).add_many([_new_contact(work, client, item) for item in contacts])
+    except Conflict as error:
+        error.path = ("contacts",)
+        raise
+    for contact in made:
+        work.record(ContactAdded(contact.id, contact.user_id, client.id))
+    return made
+
+
+def _new_contact(work: UnitOfWork, client: Client, command: NewContact) -> dict[str, Any]:
+    values = command.model_dump(exclude={"database_id", "client_id"})
+    owned = {"id": command.database_id, "client_id": client.id, "user_id": client.created_by}
+    return values | owned | {"created_at": work.now}
+
+
+async def update_client(work: UnitOfWork, command: UpdateClient) -> Client:
+    """Changes a client, if it still has the version that was seen."""
+    client = _seen(await work.repository(Clients).locked(command.id), command.version)
+    wanted = given(command, "company_name", "status", "industry", "website", "annual_revenue", "employee_count")
+    values = {name: value for name, value in wanted.items() if value != getattr(client, name)}
+    if not values:
+        return client
+    changed = await work.repository(Clients).change(client, **values)
+    work.record(ClientUpdated(changed.id, changed.created_by, tuple(sorted(values))))
+    return changed
+
+
+async def delete_client(work: UnitOfWork, command: DeleteClient) -> Client:
+    """Puts a client away with its contacts; it can be restored."""
+    client = _seen(await work.repository(Clients).locked(command.id), command.version)
+    await work.repository(Contacts).remove_all(client.id, work.now)
+    deleted = await work.repository(Clients).change(client, deleted_at=work.now)
+    work.record(ClientDeleted(deleted.id, deleted.created_by))
+    return deleted
+
+
+async def restore_client(work: UnitOfWork, command: RestoreClient) -> Client:
+    """Brings a deleted client back, with the contacts it had."""
+    client = _seen(await work.repository(Clients).deleted(command.id), command.version)
+    assert client.deleted_at is not None  # noqa: S101 (only deleted ones are found)
+    try:
+        await work.repository(Contacts).restore_all(client.id, client.deleted_at)
+    except Conflict:
+        message = "The e-mail address of one of its contacts belongs to another contact of yours by now."
+        raise Conflict(message, path=("id",)) from None
+    restored = await work.repository(Clients).restore(client)
+    work.record(ClientRestored(restored.id, restored.created_by))
+    return restored
+
+
+async def set_primary_contact(work: UnitOfWork, command: SetPrimaryContact) -> Client:
+    """Makes one of a client's contacts its primary one, instead of another if there is one."""
+    client = _seen(await work.repository(Clients).locked(command.id), command.version)
+    contact = (await work.repository(Contacts).locked_many([command.contact_id])).get(command.contact_id)
+    if contact is None or contact.client_id != client.id:
+        raise NotFound.of("contact", path=("contact_id",))
+    if client.primary_contact_id == contact.id:
+        return client
+    await work.repository(Contacts).demote(client.id)
+    await work.repository(Contacts).change(contact, is_primary=True)
+    return await _set_primary(work, client, contact.id)
+
+
+async def _set_primary(work: UnitOfWork, client: Client, contact: UUID | None) -> Client:
+    changed = await work.repository(Clients).change(client, primary_contact_id=contact)
+    work.record(PrimaryContactSet(client.id, client.created_by, contact))
+    return changed
+
+
+def _seen(client: Client, version: int | None) -> Client:
+    """The client, if it is of the version that was seen."""
+    if version is not None and version != client.version:
+        raise StaleVersion(client)
+    return client
+
+
+# contacts
+
+
+async def add_contact(work: UnitOfWork, command: AddContact) -> Contact:
+    """Adds a contact to a client; a primary one takes the place of the one before."""
+    try:
+        client = await work.repository(Clients).locked(command.client_id)
+    except NotFound as error:
+        error.path = ("client_id",)
+        raise
+    if command.is_primary and client.primary_contact_id is not None:
+        await work.repository(Contacts).demote(client.id)
+    with taken_id_at("database_id"):
+        contact = await work.repository(Contacts).add(**_new_contact(work, client, command))
+    work.record(ContactAdded(contact.id, contact.user_id, client.id))
+    if contact.is_primary:
+        await _set_primary(work, client, contact.id)
+    return contact
+
+
+async def update_contact(work: UnitOfWork, command: UpdateContact) -> Contact:
+    """Changes a contact."""
+    contact = await work.repository(Contacts).locked(command.id)
+    wanted = given(command, "first_name", "last_name", "email", "phone", "position")
+    values = _changes(work, contact, wanted)
+    if not values:
+        return contact
+    changed = await work.repository(Contacts).change(contact, **values)
+    work.record(ContactUpdated(changed.id, changed.user_id, changed.client_id, tuple(sorted(values))))
+    return changed
+
+
+def _changes(work: UnitOfWork, contact: Contact, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that really get another value; one whose present value cannot be read does."""
+    present = {name: getattr(contact, name) for name in wanted}
+    for column in (Contact.email, Contact.phone):
+        if present.get(column.name) is not None:
+            try:
+                present[column.name] = work.connection.cipher.open(column, contact.id, present[column.name])
+            except Unreadable:
+                present[column.name] = object()
+    return {name: value for name, value in wanted.items() if value != present[name]}
+
+
+async def remove_contact(work: UnitOfWork, command: RemoveContact) -> Contact:
+    """Removes a contact; a client whose primary contact it was has none then."""
+    contacts = work.repository(Contacts)
+    client = await work.repository(Clients).locked((await contacts.get(command.id)).client_id)
+    contact = await contacts.locked(command.id)
+    removed = await contacts.change(contact, deleted_at=work.now, is_primary=False)
+    work.record(ContactRemoved(removed.id, removed.user_id, client.id))
+    if client.primary_contact_id == contact.id:
+        await _set_primary(work, client, None)
+    return removed

@@ -1,0 +1,144 @@
+"""Another's client or contact is no client and no contact, whoever asks and however; an admin may do everything."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from repositories.kit.repository import new_id
+from repositories.tables.identity import User
+from tests.api.client import USER_ERRORS, Client, Gateway, gid
+from tests.api.reading import every_client
+from tests.factories import make_client, make_contact
+
+_QUERIES = [
+    "query($id: ID!) { client(id: $id) { id companyName } }",
+    "query($id: ID!) { node(id: $id) { id ... on Contact { email } } }",
+    "query($id: ID!) { nodes(ids: [$id]) { id ... on Client { contacts { totalCount } } } }",
+    "query($id: ID!) { clients(filter: {id: {eq: $id}}) { totalCount nodes { id } } }",
+    "query($id: ID!) { clients(filter: {not: {id: {ne: $id}}}) { totalCount } }",
+    "query($id: ID!) { clients(filter: {createdBy: {eq: $id}}) { totalCount } }",
+    "query($id: ID!) { clients { nodes { contacts(filter: {id: {eq: $id}}) { totalCount nodes { email } } } } }",
+]
+_PERSON = {"firstName": "Joan", "lastName": "Clarke", "email": "new@example.org"}
+_MUTATIONS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("updateClient", "id", "Client", {"version": 1, "companyName": "stolen"}),
+    ("updateClient", "id", "Client", {"version": 7}),
+    ("deleteClient", "id", "Client", {}),
+    ("deleteClient", "id", "Client", {"version": 9}),
+    ("restoreClient", "id", "Client", {}),
+    ("addContact", "clientId", "Client", _PERSON),
+    ("addContact", "clientId", "Client", _PERSON | {"email": "secret@example.org", "isPrimary": True}),
+    ("setPrimaryContact", "contactId", "Contact", {"id": "mine"}),
+    ("setPrimaryContact", "id", "Client", {"contactId": "mine"}),
+    ("updateContact", "id", "Contact", {"firstName": "stolen", "email": "secret@example.org"}),
+    ("removeContact", "id", "Contact", {}),
+]
+
+
+async def _answer(client: Client, document: str, row: UUID, type_name: str, given: dict[str, Any] | None) -> str:
+    """The whole answer to the byte, but for the id that was asked for and the ids of masked errors."""
+    wanted = gid(type_name, row)
+    asked = {"id": wanted} if given is None else {"input": given}
+    found = await client.ask(document, **json.loads(json.dumps(asked).replace("the id", wanted)))
+    return json.dumps(found.body).replace(wanted, "the id").replace(str(row), "the id")
+
+
+@pytest.mark.parametrize("state", ["alive", "deleted"])
+async def test_anothers_client_is_no_client(gateway: Gateway, ada: User, bob: User, state: str) -> None:
+    theirs = await make_client(gateway.database, bob, company_name="Secret")
+    contact = await make_contact(gateway.database, theirs, email="secret@example.org", is_primary=True)
+    if state == "deleted":
+        await gateway.client(bob).do("deleteClient", "client { id }", id=gid("Client", theirs))
+    mine = await make_client(gateway.database, ada)
+    my_contact = await make_contact(gateway.database, mine)
+    before = await every_client(gateway.database)
+    client = gateway.client(ada)
+    for document in _QUERIES:
+        for type_name, key in (("Client", theirs.id), ("Contact", contact.id), ("User", bob.id)):
+            args = (document, type_name)
+            found = [await _answer(client, document, each, type_name, None) for each in (key, new_id())]
+            assert found[0] == found[1], args
+    for name, field, type_name, given in _MUTATIONS:
+        document = (
+            f"mutation($input: {name[0].upper()}{name[1:]}Input!) {{ {name}(input: $input) {{ {USER_ERRORS} }} }}"
+        )
+        mine_by_field = {"id": gid("Client", mine), "contactId": gid("Contact", my_contact)}
+        made = {key: mine_by_field[key] if value == "mine" else value for key, value in given.items()}
+        made[field] = "the id"
+        key = theirs.id if type_name == "Client" else contact.id
+        found = [await _answer(client, document, each, type_name, made) for each in (key, new_id())]
+        assert found[0] == found[1], name
+        assert "NOT_FOUND" in found[0], name
+    assert await every_client(gateway.database) == before
+
+
+async def test_lists_and_dashboards_show_ones_own(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    theirs = await make_client(gateway.database, bob, annual_revenue="5.00", industry="Tools")
+    await make_contact(gateway.database, theirs, email="secret@example.org")
+    document = """{ clients { totalCount nodes { id } } contacts(email: "secret@example.org") { email }
+        clientDashboard { byStatus { total } byIndustry { total } totalRevenue meanRevenue newest { id } } }"""
+    nothing = {
+        "byStatus": [{"total": 0}] * 4,
+        "byIndustry": [],
+        "totalRevenue": "0.00",
+        "meanRevenue": None,
+        "newest": [],
+    }
+    assert await gateway.client(ada).data(document) == {
+        "clients": {"totalCount": 0, "nodes": []},
+        "contacts": [],
+        "clientDashboard": nothing,
+    }
+    assert await gateway.client(admin).data(document) == {
+        "clients": {"totalCount": 1, "nodes": [{"id": gid("Client", theirs)}]},
+        "contacts": [{"email": "secret@example.org"}],
+        "clientDashboard": nothing,
+    }
+    shown = (await gateway.client(bob).data(document))["clientDashboard"]
+    assert (shown["totalRevenue"], shown["meanRevenue"]) == ("5.00", "5.00")
+
+
+async def test_an_admin_may_change_everybodys(gateway: Gateway, bob: User, admin: User) -> None:
+    """The rows stay their owner's."""
+    theirs = await make_client(gateway.database, bob)
+    client, key = gateway.client(admin), gid("Client", theirs)
+    payload = await client.do("addContact", "contact { id client { createdBy { id } } }", clientId=key, **_PERSON)
+    assert payload["contact"]["client"] == {"createdBy": {"id": gid("User", bob)}}
+    for mutation, given in (
+        ("updateClient", {"version": 1, "companyName": "New"}),
+        ("setPrimaryContact", {"contactId": payload["contact"]["id"]}),
+        ("deleteClient", {}),
+        ("restoreClient", {}),
+    ):
+        assert (await client.do(mutation, "client { id }", id=key, **given))["userErrors"] == [], mutation
+    document = "query($id: ID!) { client(id: $id) { companyName primaryContact { email } } }"
+    shown = {"companyName": "New", "primaryContact": {"email": "new@example.org"}}
+    assert await gateway.client(bob).data(document, id=key) == {"client": shown}
+
+
+async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> None:
+    row = await make_client(gateway.database, ada)
+    contact = await make_contact(gateway.database, row)
+    before = await every_client(gateway.database)
+    client = gateway.client()
+    document = """query($id: ID!) { client(id: $id) { id } clients { totalCount }
+        contacts(email: "x@example.org") { id } clientDashboard { totalRevenue } node(id: $id) { id } }"""
+    answer = await client.ask(document, id=gid("Client", row))
+    assert answer.data == dict.fromkeys(["client", "clients", "contacts", "clientDashboard", "node"])
+    assert set(answer.codes) == {"UNAUTHENTICATED"}
+    for name, field, type_name, given in _MUTATIONS:
+        made = given | {field: gid(type_name, row if type_name == "Client" else contact)}
+        kind = f"{name[0].upper()}{name[1:]}Input!"
+        document = f"mutation($input: {kind}) {{ {name}(input: $input) {{ userErrors {{ code }} }} }}"
+        assert (await client.ask(document, input=made)).codes == ["UNAUTHENTICATED"], name
+    assert await every_client(gateway.database) == before
+
+
+async def test_an_owner_cannot_be_set_from_outside(gateway: Gateway, ada: User, bob: User) -> None:
+    document = "mutation($input: CreateClientInput!) { createClient(input: $input) { client { id } } }"
+    for name in ("createdBy", "primaryContactId", "version"):
+        answer = await gateway.client(ada).ask(document, input={"companyName": "x", name: gid("User", bob)})
+        assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"], name
+    assert await every_client(gateway.database) == [[], [], []]

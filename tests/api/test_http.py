@@ -1,0 +1,63 @@
+"""The process at its edge: health, the way in for people, and requests that are none."""
+
+from gateway.app import create_app
+from gateway.settings import Settings
+from repositories.tables.identity import User
+from tests.api.client import Gateway
+from tests.api.reading import everything
+
+
+async def test_each_way_of_asking_wrongly_has_its_code(gateway: Gateway, ada: User) -> None:
+    client = gateway.client(ada)
+    for document, code in (
+        ("{", "GRAPHQL_PARSE_FAILED"),
+        ("   ", "GRAPHQL_PARSE_FAILED"),
+        ("{ nonsense }", "GRAPHQL_VALIDATION_FAILED"),
+        ("query($x: Int!) { tasks(first: $x) { totalCount } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ task { id } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { tasks }", "GRAPHQL_VALIDATION_FAILED"),
+    ):
+        answer = await client.ask(document)
+        assert answer.data is None
+        assert answer.codes == [code], document
+
+
+async def test_a_request_that_is_no_operation_is_told_so(gateway: Gateway) -> None:
+    for content, kind in (
+        ('{"query": ""}', "application/json"),
+        ("no json", "application/json"),
+        ("[]", "application/json"),
+        ("query=x", "text/plain"),
+    ):
+        response = await gateway.http.post("/graphql", content=content, headers={"Content-Type": kind})
+        assert 400 <= response.status_code < 500, content
+    assert (await gateway.http.delete("/graphql")).status_code == 405
+
+
+async def test_a_mutation_is_not_run_by_get(gateway: Gateway, ada: User) -> None:
+    client = gateway.client(ada)
+    document = 'mutation { createTask(input: {title: "x"}) { task { id } } }'
+    response = await client.http.get("/graphql", params={"query": document}, headers=client.headers)
+    assert response.status_code == 400
+    assert await everything(gateway.database) == [[], [], [], []]
+    response = await client.http.get("/graphql", params={"query": "{ viewer { email } }"}, headers=client.headers)
+    assert response.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
+
+
+async def test_health_and_home(gateway: Gateway) -> None:
+    """For load balancers and for people; a fall-back to SQLite is loud."""
+    health = await gateway.http.get("/health")
+    size = health.json()["database"]["connections"]
+    shown = {"engine": gateway.database.engine.value, "fallback": False, "connections": size, "in_use": 0}
+    assert (health.status_code, health.json()) == (200, {"status": "ok", "database": shown})
+    home = await gateway.http.get("/")
+    assert (home.status_code, home.headers["location"]) == (307, "/graphql")
+    page = await gateway.http.get("/graphql", headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "graphiql" in page.text.lower()
+    gateway.app = create_app(Settings(graphiql=False), gateway.database, gateway.tokens, fallback=True)
+    gateway.http._transport.app = gateway.app  # type: ignore[attr-defined]
+    health = await gateway.http.get("/health")
+    assert (health.json()["status"], health.json()["database"]["fallback"]) == ("degraded", True)
+    page = await gateway.http.get("/graphql", headers={"Accept": "text/html"})
+    assert page.status_code == 404

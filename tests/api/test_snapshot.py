@@ -1,0 +1,128 @@
+"""One request sees one state of the database; a mutation's answer sees what it did."""
+
+from typing import Any
+
+import pytest
+
+from repositories.identity import Users
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import Categories, Tasks
+from repositories.tables.identity import User
+from tests.api.client import Gateway, gid, user_error
+from tests.api.reading import told
+from tests.factories import make_category, make_task
+
+
+async def test_a_commit_between_two_fields_is_not_seen(
+    gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer adds, changes and commits after the first field was read; the request goes on in its own state."""
+    first = await make_category(gateway.database, ada, name="First")
+    task = await make_task(gateway.database, ada, title="Before", category_id=first.id)
+    page = Categories.page
+    written: list[Any] = []
+
+    async def then_write(self: Any, *arguments: Any, **named: Any) -> Any:
+        found = await page(self, *arguments, **named)
+        async with gateway.database.transaction(SERVICE) as write:
+            written.append(await Tasks(write).change(task, title="After"))
+            written.append(await Users(write).change(ada, first_name="Changed"))
+        written.append(await make_category(gateway.database, ada, name="Second"))
+        return found
+
+    monkeypatch.setattr(Categories, "page", then_write)
+    document = "{ categories { nodes { name tasks { totalCount nodes { title user { firstName } } } } totalCount } }"
+    client = gateway.client(ada)
+    before = {"title": "Before", "user": {"firstName": "Ada"}}
+    assert await client.data(document) == {
+        "categories": {"nodes": [{"name": "First", "tasks": {"totalCount": 1, "nodes": [before]}}], "totalCount": 1}
+    }
+    assert len(written) == 3
+    monkeypatch.undo()
+    after = {"title": "After", "user": {"firstName": "Changed"}}
+    assert await client.data(document) == {
+        "categories": {
+            "nodes": [
+                {"name": "First", "tasks": {"totalCount": 1, "nodes": [after]}},
+                {"name": "Second", "tasks": {"totalCount": 0, "nodes": []}},
+            ],
+            "totalCount": 2,
+        }
+    }
+
+
+async def test_the_answer_of_a_mutation_sees_what_it_did(gateway: Gateway, ada: User) -> None:
+    """In every nested field, also those that an earlier mutation of the request has read already."""
+    category = await make_category(gateway.database, ada, name="Old")
+    key = gid("Category", category)
+    document = """mutation($c: ID!) {
+        one: createTask(input: {title: "1", categoryId: $c}) {
+            task { category { name tasks { totalCount nodes { title } } } } }
+        two: updateCategory(input: {id: $c, name: "New"}) { category { name tasks { totalCount } } }
+        three: createTask(input: {title: "2", categoryId: $c}) { task { category { name tasks { totalCount } } } }
+        four: deleteCategory(input: {id: $c}) { category { name tasks { totalCount } } }
+        five: createTask(input: {title: "3"}) { task { category { name } user { firstName } } } }"""
+    assert await gateway.client(ada).data(document, c=key) == {
+        "one": {"task": {"category": {"name": "Old", "tasks": {"totalCount": 1, "nodes": [{"title": "1"}]}}}},
+        "two": {"category": {"name": "New", "tasks": {"totalCount": 1}}},
+        "three": {"task": {"category": {"name": "New", "tasks": {"totalCount": 2}}}},
+        "four": {"category": {"name": "New", "tasks": {"totalCount": 0}}},
+        "five": {"task": {"category": None, "user": {"firstName": "Ada"}}},
+    }
+
+
+async def test_mutations_of_a_request_run_in_turn_each_on_its_own(
+    gateway: Gateway, ada: User, statements: list[str]
+) -> None:
+    """The first stays when the second is refused; the third sees the first."""
+    task = await make_task(gateway.database, ada)
+    statements.clear()
+    document = """mutation($t: ID!) {
+        first: updateTask(input: {id: $t, version: 1, title: "First"}) { task { version } userErrors { code } }
+        second: updateTask(input: {id: $t, version: 1, title: "Second"}) {
+            task { version } userErrors { code message field current { id } } }
+        third: updateTask(input: {id: $t, version: 2, title: "Third"}) {
+            task { version title } userErrors { code } } }"""
+    data = await gateway.client(ada).data(document, t=gid("Task", task))
+    assert data["first"] == {"task": {"version": 2}, "userErrors": []}
+    assert (data["second"]["task"], data["second"]["userErrors"][0]["code"]) == (None, "STALE_VERSION")
+    assert data["third"] == {"task": {"version": 3, "title": "Third"}, "userErrors": []}
+    assert [event[4]["fields"] for event in await told(gateway.database)] == [["title"], ["title"]]
+    begun = [text for text in statements if text.startswith("BEGIN")]
+    assert len(begun) >= 3
+
+
+async def test_what_was_done_stays_when_the_next_mutation_breaks(
+    gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr(Categories, "add", broken)
+    document = """mutation {
+        first: createTask(input: {title: "Stays"}) { task { title } }
+        second: createCategory(input: {name: "Breaks"}) { category { id } }
+        third: createTask(input: {title: "Is done as well"}) { task { title } } }"""
+    answer = await gateway.client(ada).ask(document)
+    assert answer.codes == ["INTERNAL_SERVER_ERROR"]
+    assert answer.data is None
+    shown = await gateway.client(ada).data(
+        "{ tasks(order: [{field: TITLE}]) { nodes { title } } categories { totalCount } }"
+    )
+    titles = [node["title"] for node in shown["tasks"]["nodes"]]
+    assert (titles, shown["categories"]) == (["Stays"], {"totalCount": 0})
+
+
+async def test_a_refused_mutation_can_be_followed_by_a_good_one(gateway: Gateway, ada: User) -> None:
+    """On the same connection, in the same request."""
+    await make_category(gateway.database, ada, name="Taken")
+    document = """mutation {
+        first: createCategory(input: {name: "Taken"}) {
+            category { id } userErrors { code message field current { id } } }
+        second: createCategory(input: {name: "Free"}) { category { name } userErrors { code } } }"""
+    data = await gateway.client(ada).data(document)
+    taken = user_error("CONFLICT", "You already have a category of this name.", "name")
+    assert data == {
+        "first": {"category": None, "userErrors": [taken]},
+        "second": {"category": {"name": "Free"}, "userErrors": []},
+    }

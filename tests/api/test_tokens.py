@@ -1,0 +1,96 @@
+"""How tokens are kept: remembered until they end, signed with a secret that is given or made."""
+
+import datetime as dt
+import stat
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jwt
+import pytest
+from pydantic import SecretStr
+
+from gateway import identity
+from gateway.identity import Tokens, signing_key
+from gateway.settings import Settings, SettingsError
+from repositories.kit.errors import Unauthenticated
+from tests.api.client import AUDIENCE, SECRET
+from tests.api.test_identity import token
+
+
+class _Clock(dt.datetime):
+    """The time that the tokens' module reads."""
+
+    current: dt.datetime
+
+    @classmethod
+    def now(cls, tz: dt.tzinfo | None = None) -> "_Clock":
+        """The test's moment."""
+        return cls.fromtimestamp(cls.current.timestamp(), tz)
+
+
+async def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verified once while it lasts; at its end it is refused, remembered or not."""
+    verified: list[str] = []
+    decode = jwt.decode
+
+    def counting(text: str, *arguments: Any, **options: Any) -> Any:
+        verified.append(text)
+        return decode(text, *arguments, **options)
+
+    tokens = Tokens(SECRET, AUDIENCE)
+    start = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    _Clock.current = start
+    monkeypatch.setattr(identity, "dt", SimpleNamespace(datetime=_Clock, UTC=dt.UTC))
+    monkeypatch.setattr(jwt.api_jwt, "datetime", _Clock)
+    monkeypatch.setattr(jwt, "decode", counting)
+    text = token(exp=int(start.timestamp()) + 60)
+    first = await tokens.viewer(text)
+    for second in (0, 30, 59):
+        _Clock.current = start + dt.timedelta(seconds=second)
+        assert await tokens.viewer(text) is first
+    assert verified == [text]
+    for second in (60, 61, 10_000):
+        _Clock.current = start + dt.timedelta(seconds=second)
+        with pytest.raises(Unauthenticated):
+            await tokens.viewer(text)
+    _Clock.current = start
+    with pytest.raises(Unauthenticated):
+        await tokens.viewer(text + "x")
+
+
+async def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes; refused ones take no place."""
+    monkeypatch.setattr(identity, "_REMEMBERED", 3)
+    tokens = Tokens(SECRET, AUDIENCE)
+    made = [token() for _ in range(5)]
+    for each in made:
+        await tokens.viewer(each)
+        with pytest.raises(Unauthenticated):
+            await tokens.viewer("nonsense")
+    assert list(tokens._verified) == made[2:]
+
+
+def test_the_secret_is_the_one_that_is_given(tmp_path: Path) -> None:
+    """Nothing is written then."""
+    given = SecretStr("x" * 32)
+    assert signing_key(Settings(jwt_secret=given, database_path=tmp_path / "made" / "file")) == "x" * 32
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_is_made_once_beside_the_file(tmp_path: Path) -> None:
+    """Of 256 bits, for its owner alone; the next start finds it."""
+    settings = Settings(database_path=tmp_path / "made" / "siso.sqlite3")
+    made = signing_key(settings)
+    assert len(bytes.fromhex(made)) == 32
+    assert stat.S_IMODE((tmp_path / "made" / "jwt_secret").stat().st_mode) == 0o600
+    assert signing_key(settings) == made
+    assert signing_key(Settings(database_path=tmp_path / "other" / "siso.sqlite3")) != made
+
+
+def test_a_secret_is_never_made_for_postgresql(tmp_path: Path) -> None:
+    """Several processes and machines have to agree on it."""
+    settings = Settings(database_url=SecretStr("postgresql://host/name"), database_path=tmp_path / "siso.sqlite3")
+    with pytest.raises(SettingsError, match="GATEWAY_JWT_SECRET is needed with PostgreSQL"):
+        signing_key(settings)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,1 @@
+"""The real `siso`, as a process of its own, over real sockets and databases."""

@@ -1,0 +1,129 @@
+"""`siso migrate`, `seed`, `token`, `docs`, the help, and what an unexpected error looks like."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import jwt
+import pytest
+import typer.main
+
+from gateway.cli.app import app
+from gateway.cli.console import redacted
+from gateway.cli.docs import settings_page
+from migrations import files, run
+from tests.cli.siso import Siso
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ["serve", "seed", "token", "doctor", "import-legacy"]
+COMMANDS += ["migrate up", "migrate down", "migrate status", "schema export", "schema check", "docs settings"]
+
+
+def test_migrations_go_up_and_down(siso: Siso) -> None:
+    assert "pending" not in siso.result("migrate", "status")
+    assert siso.result("migrate", "up") == f"The database is at revision {files.newest()}, as before."
+    assert siso.result("migrate", "down", "base", "--yes") == "The database is at revision base."
+    assert "done" not in siso.result("migrate", "status")
+    assert siso.result("migrate", "up", "0001") == "The database is at revision 0001."
+    assert siso.result("migrate", "status").splitlines()[0].split()[:2] == ["0001", "done"]
+    assert siso.result("migrate", "up").startswith(f"The database is at revision {files.newest()}")
+    assert siso.result("migrate", "down", "-1", "--yes") != ""
+
+
+def test_migrating_down_must_be_meant(on_sqlite: Siso) -> None:
+    assert "Add --yes" in on_sqlite.refusal("migrate", "down", "-1")
+    assert "pending" not in on_sqlite.result("migrate", "status")
+
+
+def test_an_unknown_revision(on_sqlite: Siso) -> None:
+    assert "siso: The migration was not run: Can't locate revision" in on_sqlite.refusal("migrate", "up", "nope")
+
+
+def test_a_login_that_may_not_migrate(on_postgresql: Siso) -> None:
+    owner = on_postgresql.settings.pop("GATEWAY_OWNER_DATABASE_URL")
+    refusal = on_postgresql.refusal("migrate", "down", "-1", "--yes")
+    assert "The migration was not run: must be owner of" in refusal
+    assert "DROP" not in refusal
+    on_postgresql.result("migrate", "down", "-1", "--yes", GATEWAY_OWNER_DATABASE_URL=owner)
+
+
+def test_the_newest_revision_is_alembics() -> None:
+    assert files.newest() == run.head()
+    assert set(files.revisions()) == {name for name, _ in run.revisions()}
+
+
+def test_seeding_twice(siso: Siso) -> None:
+    arguments = ("seed", "--demo", "--users", "3", "--tasks", "20")
+    assert siso.result(*arguments) == "Loaded 4 users with 80 tasks."
+    assert siso.result(*arguments) == "There are users already: nothing was loaded."
+
+
+def test_seeding_needs_to_know_what(on_sqlite: Siso) -> None:
+    assert "siso seed --demo" in on_sqlite.refusal("seed")
+    assert "--users" in on_sqlite.refusal("seed", "--demo", "--users", "0")
+
+
+def test_a_token(siso: Siso) -> None:
+    siso.result("seed", "--demo", "--users", "1", "--tasks", "0")
+    token = siso.result("token", "ADA@example.com", "--lifetime", "60")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 60
+    admin = jwt.decode(siso.result("token", "admin@example.com"), options={"verify_signature": False})
+    assert admin["app_metadata"]["roles"] == ["admin", "user"]
+    assert admin["exp"] - admin["iat"] == 12 * 3600
+
+
+def test_no_token_for_the_unknown_or_suspended(on_sqlite: Siso) -> None:
+    assert "There is no user bob@example.com." in on_sqlite.refusal("token", "bob@example.com")
+    on_sqlite.result("seed", "--demo", "--users", "1", "--tasks", "0")
+    with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
+        database.execute("UPDATE users SET status = 'suspended' WHERE email = 'ada@example.com'")
+        database.commit()
+    assert "ada@example.com is suspended" in on_sqlite.refusal("token", "ada@example.com")
+
+
+def test_a_token_needs_a_migrated_database(unmigrated: Siso) -> None:
+    assert "Run `siso migrate up` first" in unmigrated.refusal("token", "ada@example.com")
+    assert "Run `siso migrate up` first" in unmigrated.refusal("seed", "--demo")
+
+
+def test_the_settings_page_is_current(unmigrated: Siso) -> None:
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page()
+    unmigrated.result("docs", "settings", "pages/settings.md")
+    assert (unmigrated.folder / "pages" / "settings.md").read_text(encoding="utf-8") == settings_page()
+
+
+def test_every_command_is_listed_here() -> None:
+    found = []
+    for name, command in typer.main.get_group(app).commands.items():
+        below = getattr(command, "commands", None)
+        found += [f"{name} {inner}" for inner in below] if below else [name]
+    assert sorted(found) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches_by_example(unmigrated: Siso, command: str) -> None:
+    assert f"Example: siso {command}" in unmigrated.result(*command.split(), "--help")
+
+
+def test_wrong_usage_is_one_line(unmigrated: Siso) -> None:
+    assert unmigrated.refusal("serve", "--nonsense").endswith("See `siso serve --help`.")
+    assert "No such command" in unmigrated.refusal("fly")
+    assert "--port" in unmigrated.refusal("serve", "--port", "70000")
+
+
+def test_the_unexpected_is_one_line_with_an_id(on_sqlite: Siso) -> None:
+    """A table that is gone although the revision says otherwise is nothing a command expects."""
+    with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
+        database.executescript("PRAGMA foreign_keys = OFF; DROP VIEW visible_user_dashboard_stats; DROP TABLE users;")
+    refusal = on_sqlite.refusal("token", "ada@example.com")
+    assert refusal.startswith("siso: something unexpected happened (error ")
+    assert "users" not in refusal
+    with on_sqlite.start("--debug", "token", "ada@example.com") as process:
+        _, err = process.communicate()
+    assert "OperationalError (SQLITE_ERROR) in: SELECT users" in err
+    assert process.returncode == 2
+
+
+def test_passwords_of_urls_are_not_shown() -> None:
+    assert redacted("at postgresql://ada:geh:eim@host/db!") == "at postgresql://ada:***@host/db!"

@@ -1,0 +1,70 @@
+"""`siso doctor`: it knows a healthy gateway from an ailing one."""
+
+from tests.cli.siso import Siso
+from tests.databases import Server
+
+
+def findings(siso: Siso, *, code: int, **settings: str) -> dict[str, tuple[str, str]]:
+    """What it finds, by what it looked at."""
+    ended = siso.run("doctor", **settings)
+    assert ended.code == code, ended
+    assert ended.err == ""
+    return {line[9:22].strip(): (line[:8].strip(), line[22:]) for line in ended.out.splitlines()}
+
+
+def test_all_is_well(siso: Siso) -> None:
+    found = findings(siso, code=0)
+    assert {verdict for verdict, _ in found.values()} == {"ok"}
+    assert {"settings", "token secret", "database", "migrations"} < set(found)
+
+
+def test_sqlite_that_is_not_migrated(unmigrated: Siso) -> None:
+    verdict, text = findings(unmigrated, code=1)["migrations"]
+    assert (verdict, "siso migrate up" in text) == ("wrong", True)
+
+
+def test_wrong_settings(unmigrated: Siso) -> None:
+    verdict, text = findings(unmigrated, code=1, GATEWAY_PORT="many")["settings"]
+    assert (verdict, "GATEWAY_PORT" in text) == ("wrong", True)
+
+
+def test_postgresql_out_of_reach(unmigrated: Siso) -> None:
+    found = findings(unmigrated, code=1, GATEWAY_DATABASE_URL="postgresql://a:geheim@127.0.0.1:1/b")
+    assert found["database"][0] == found["token secret"][0] == "wrong"
+    assert "geheim" not in str(found)
+
+
+def test_a_login_that_may_not_become_the_viewers(on_postgresql: Siso) -> None:
+    service = on_postgresql.settings["GATEWAY_SERVICE_DATABASE_URL"]
+    found = findings(on_postgresql, code=1, GATEWAY_DATABASE_URL=service)
+    verdict, text = found["login"]
+    assert verdict == "wrong"
+    assert "GRANT anon, authenticated TO service" in text
+
+
+def test_a_service_login_that_may_not_become_the_service(on_postgresql: Siso) -> None:
+    found = findings(on_postgresql, code=1, GATEWAY_SERVICE_DATABASE_URL=on_postgresql.settings["GATEWAY_DATABASE_URL"])
+    verdict, text = found["service login"]
+    assert verdict == "wrong"
+    assert "GRANT service_role TO gateway" in text
+
+
+def test_a_superuser_is_warned_about(on_postgresql: Siso) -> None:
+    url = on_postgresql.settings["GATEWAY_DATABASE_URL"].replace("//gateway:", "//postgres:")
+    verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_URL=url)["login"]
+    assert (verdict, "is a superuser" in text) == ("warning", True)
+
+
+def test_a_table_without_guard(on_postgresql: Siso, server: Server) -> None:
+    url = on_postgresql.settings["GATEWAY_DATABASE_URL"]
+    name = url.partition("@/")[2].partition("?")[0]
+    server.sql("ALTER TABLE life_lock.tasks NO FORCE ROW LEVEL SECURITY", database=name)
+    verdict, text = findings(on_postgresql, code=1)["policies"]
+    assert (verdict, "life_lock.tasks" in text) == ("wrong", True)
+    assert "life_lock.categories" not in text
+
+
+def test_postgresql_that_is_not_migrated(on_postgresql: Siso) -> None:
+    on_postgresql.result("migrate", "down", "base", "--yes")
+    found = findings(on_postgresql, code=1)
+    assert found["migrations"][0] == "wrong"

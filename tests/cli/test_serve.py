@@ -1,0 +1,172 @@
+"""`siso serve`: what stops it from starting, and how it ends."""
+
+import signal
+import socket
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.cli.siso import Served, Siso
+
+UNREACHABLE = {
+    "GATEWAY_DATABASE_URL": "postgresql://somebody:geheim@127.0.0.1:1/nothing",
+    "GATEWAY_JWT_SECRET": "a secret of the tests that is long enough",
+}
+CREATE = 'mutation { createTask(input: {title: "In flight"}) { task { title } userErrors { message } } }'
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_and_ends_cleanly(siso: Siso, number: signal.Signals) -> None:
+    with siso.serving() as served:
+        assert served.get("/health")["status"] == "ok"
+        assert served.ask("{ __typename }") == {"__typename": "Query"}
+        ended = served.stop(number)
+    assert ended.code == 0
+    assert "Traceback" not in ended.err
+    assert "has stopped" in ended.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_in_flight_is_answered(on_sqlite: Siso, number: signal.Signals) -> None:
+    """Somebody else holds the only writer, so the mutation is still waiting when the gateway is told to stop."""
+    on_sqlite.result("seed", "--demo", "--users", "1", "--tasks", "1")
+    token = on_sqlite.result("token", "ada@example.com")
+    answers: list[Any] = []
+    with (
+        closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"], isolation_level=None)) as other,
+        on_sqlite.serving() as served,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        asking = threading.Thread(target=lambda: answers.append(served.ask(CREATE, token)))
+        asking.start()
+        time.sleep(0.5)
+        served.process.send_signal(number)
+        time.sleep(0.5)
+        assert served.process.poll() is None
+        other.execute("ROLLBACK")
+        asking.join()
+        ended = _end(served)
+    assert answers == [{"createTask": {"task": {"title": "In flight"}, "userErrors": []}}]
+    assert ended == (0, False)
+
+
+def _end(served: Served) -> tuple[int, bool]:
+    """The exit code, and whether there was a stack trace."""
+    _, err = served.process.communicate(timeout=20)
+    return served.process.returncode, "Traceback" in err
+
+
+def test_two_workers_serve_and_end_together(siso: Siso) -> None:
+    with siso.serving("--workers", "2") as served:
+        assert served.ask("{ __typename }") == {"__typename": "Query"}
+        workers = psutil.Process(served.process.pid).children()
+        ended = served.stop()
+    assert ended.code == 0
+    assert "Traceback" not in ended.err
+    psutil.wait_procs(workers, timeout=5)
+    assert [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_a_port_that_is_taken(on_sqlite: Siso) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = str(other.getsockname()[1])
+        refusal = on_sqlite.refusal("serve", "--port", port)
+    assert refusal == f"siso: Port {port} of 127.0.0.1 is taken. Choose another with --port or GATEWAY_PORT."
+
+
+def test_a_host_that_is_none(on_sqlite: Siso) -> None:
+    assert "is not an address to listen on" in on_sqlite.refusal("serve", "--host", "no.such.host.invalid")
+
+
+def test_a_database_that_is_not_migrated(unmigrated: Siso) -> None:
+    expected = "siso: The database is not migrated yet. Run `siso migrate up` first."
+    assert unmigrated.refusal("serve") == expected
+
+
+def test_a_database_that_is_behind_or_ahead(on_sqlite: Siso) -> None:
+    on_sqlite.result("migrate", "down", "0001", "--yes")
+    assert "The database is at revision 0001, this code needs" in on_sqlite.refusal("serve")
+    with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    assert "which this code does not know" in on_sqlite.refusal("serve")
+    assert "which this code does not know" in on_sqlite.refusal("serve", "--demo")
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database, but long enough to be looked at" * 50)
+    siso = Siso(tmp_path, {"GATEWAY_DATABASE_PATH": "notes.txt"})
+    assert siso.refusal("serve") == "siso: SQLite file notes.txt cannot be used: file is not a database."
+
+
+def test_an_unknown_setting(on_sqlite: Siso) -> None:
+    refusal = on_sqlite.refusal("serve", GATEWAY_PROT="9000")
+    assert refusal.startswith("siso: GATEWAY_PROT: there is no such setting. Did you mean GATEWAY_PORT?")
+
+
+@pytest.mark.parametrize("url", ["mysql://a:geheim@b/c", "postgresql://a:geheim@b:port/c", "postgresql://a:geheim@b"])
+def test_a_malformed_url(on_sqlite: Siso, url: str) -> None:
+    refusal = on_sqlite.refusal("serve", GATEWAY_DATABASE_URL=url)
+    assert "GATEWAY_DATABASE_URL: must look like postgresql://" in refusal
+    assert "geheim" not in refusal
+
+
+def test_postgresql_out_of_reach(unmigrated: Siso) -> None:
+    ended = unmigrated.run("serve", **UNREACHABLE)
+    assert ended.code == 2
+    first, second, last = ended.err.splitlines()
+    assert "Trying again in 0.5 s (try 1 of 3)" in first
+    assert "Trying again in 1 s (try 2 of 3)" in second
+    assert last.startswith("siso: PostgreSQL at 127.0.0.1:1/nothing cannot be used:")
+    assert "geheim" not in ended.err
+
+
+def test_postgresql_out_of_reach_with_a_fallback(unmigrated: Siso) -> None:
+    settings = UNREACHABLE | {"GATEWAY_DATABASE_FALLBACK": "sqlite"}
+    with unmigrated.serving(**settings) as served:
+        health = served.get("/health")
+        ended = served.stop()
+    assert health["database"]["fallback"] is True
+    assert health["status"] == "degraded"
+    assert ended.code == 0
+    assert "WARNING gateway: PostgreSQL at 127.0.0.1:1/nothing cannot be used" in ended.err
+    assert "FALLING BACK to the SQLite file" in ended.err
+    assert "geheim" not in ended.err + ended.out
+
+
+def test_no_secret_for_tokens_on_postgresql(on_postgresql: Siso) -> None:
+    del on_postgresql.settings["GATEWAY_JWT_SECRET"]
+    assert "GATEWAY_JWT_SECRET is needed" in on_postgresql.refusal("serve")
+
+
+def test_the_demo_is_loaded_once(unmigrated: Siso) -> None:
+    with unmigrated.serving("--demo") as served:
+        answer = served.ask("{ tasks { totalCount } categories { totalCount } }", _token(served))
+        first = served.stop()
+    assert answer == {"tasks": {"totalCount": 300}, "categories": {"totalCount": 8}}
+    assert "Loaded demo data: 2100 tasks." in first.out
+    with unmigrated.serving("--demo") as served:
+        assert served.ask("{ tasks { totalCount } }", _token(served)) == {"tasks": {"totalCount": 300}}
+        second = served.stop()
+    assert "Loaded" not in second.out
+
+
+def _token(served: Served) -> str:
+    """The token that `serve --demo` prints after the address."""
+    assert served.process.stdout is not None
+    line = served.process.stdout.readline()
+    assert line.startswith("As ada@example.com")
+    return line.partition('"Bearer ')[2].partition('"')[0]
+
+
+def test_the_demo_does_not_touch_postgresql(on_postgresql: Siso) -> None:
+    with on_postgresql.serving("--demo") as served:
+        ended = served.stop()
+    assert "--demo does not touch it" in ended.out
+    assert "There is no user ada@example.com" in on_postgresql.refusal("token", "ada@example.com")

@@ -1,0 +1,65 @@
+"""A person's clients in numbers, against plain Python."""
+
+from collections import Counter
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repositories.client_management import Clients
+from repositories.kit.database import Database
+from repositories.kit.repository import new_id
+from repositories.kit.viewer import SERVICE
+from repositories.tables.client_management import ClientStatus
+from tests.factories import make_user, viewer_of
+from tests.repositories.support import Lab, examples, reading
+
+_clients = st.lists(
+    st.fixed_dictionaries(
+        {
+            "status": st.sampled_from(ClientStatus),
+            "industry": st.none() | st.sampled_from(["Tools", "tools", "Äpfel", "Food"]),
+            "annual_revenue": st.none() | st.decimals(0, Decimal("9999999999999.99"), places=2),
+            "deleted": st.booleans(),
+        }
+    ),
+    max_size=12,
+)
+
+
+async def _compare(database: Database, rows: list[dict[str, Any]]) -> None:
+    me, someone = await make_user(database), await make_user(database)
+    made = [{name: value for name, value in row.items() if name != "deleted"} | {"id": new_id()} for row in rows]
+    async with database.transaction(SERVICE) as write:
+        for owner in (me, someone):
+            owned = [{**row, "created_by": owner.id, "company_name": "Acme"} for row in made]
+            added = await Clients(write).add_many(
+                [{**row, "id": row["id"] if owner is me else new_id()} for row in owned]
+            )
+            for row, wanted in zip(added, rows, strict=True):
+                if wanted["deleted"]:
+                    await Clients(write).remove(row)
+    alive = [row for row, wanted in zip(made, rows, strict=True) if not wanted["deleted"]]
+    known = [row["annual_revenue"] for row in alive if row["annual_revenue"] is not None]
+    async with reading(database, viewer_of(me)) as snapshot:
+        clients = Clients(snapshot)
+        by_status = Counter(row["status"] for row in alive)
+        assert await clients.by_status(me.id) == [(status, by_status[status]) for status in ClientStatus]
+        found = await clients.by_industry(me.id)
+        assert dict(found) == Counter(row["industry"] for row in alive)
+        assert found == sorted(found, key=lambda row: (row.industry is None, -row.total, row.industry))
+        cent = Decimal("0.01")
+        mean = (sum(known, Decimal(0)) / len(known)).quantize(cent, ROUND_HALF_UP) if known else None
+        revenue = await clients.revenue(me.id)
+        assert revenue == (sum(known, Decimal(0)), mean, len(known))
+        assert revenue.total.as_tuple().exponent == -2
+        newest = [row.id for row in await clients.newest(me.id, limit=3)]
+        assert newest == sorted((row["id"] for row in alive), reverse=True)[:3]
+
+
+@given(rows=_clients)
+@examples(25)
+def test_every_number_is_the_one_plain_python_finds(lab: Lab, rows: list[dict[str, Any]]) -> None:
+    """Deleted clients and other people's count nowhere."""
+    lab.run(_compare(lab.database, rows))

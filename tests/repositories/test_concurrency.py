@@ -1,0 +1,245 @@
+"""Many at once: no error, no leak, no two statements on one connection, one state of the database per snapshot."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from repositories.kit.database import Database, DatabaseOptions
+from repositories.kit.repository import new_id
+from repositories.kit.statements import MadeBy, Statement
+from repositories.kit.unit_of_work import open_unit
+from repositories.kit.viewer import SERVICE, Viewer
+from repositories.life_lock import TaskReopened, Tasks
+from repositories.tables.identity import User
+from tests.factories import make_task, make_tasks, make_user, viewer_of
+from tests.repositories.support import connected, reading
+
+FOREVER: Statement[Any] = Statement(
+    sa.text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"), MadeBy(tuple)
+)
+
+
+@asynccontextmanager
+async def _without_complaints() -> AsyncIterator[None]:
+    """Nothing may be reported to the event loop: a lost future, a connection given back in a transaction."""
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(None)
+    assert complaints == []
+
+
+async def _read(database: Database, viewer: Viewer, count: int) -> None:
+    async with reading(database, viewer) as snapshot:
+        tasks = await Tasks(snapshot).find(limit=100)
+        assert await Tasks(snapshot).by_id([task.id for task in tasks]) == {task.id: task for task in tasks}
+        assert len(tasks) >= count
+
+
+async def _write(database: Database, user: User, title: str) -> str:
+    async with open_unit(database, viewer_of(user), ()) as work:
+        task = await work.repository(Tasks).add(user_id=user.id, title=title)
+        async with work.savepoint():
+            await work.repository(Tasks).change(task, description="Written")
+        work.record(TaskReopened(task.id, user.id, None))
+    return title
+
+
+async def _titles(database: Database) -> list[str]:
+    async with reading(database) as snapshot:
+        return sorted(task.title for task in await Tasks(snapshot).find(limit=500))
+
+
+@pytest.mark.parametrize("pool_size", [10, 1])
+async def test_fifty_at_once(options: DatabaseOptions, pool_size: int) -> None:
+    """Fifty snapshots and fifty units share the pool's connections; afterwards all of them are free."""
+    async with connected(options, pool_size=pool_size, pool_timeout=30) as database, _without_complaints():
+        ada = await make_user(database)
+        await make_tasks(database, ada, 5)
+        titles = await asyncio.gather(*(_write(database, ada, f"Unit {index:02}") for index in range(50)))
+        assert titles == [f"Unit {index:02}" for index in range(50)]
+        await asyncio.gather(*(_read(database, viewer_of(ada), 55) for _ in range(50)))
+        mixed = [_write(database, ada, f"Unit {index}") for index in range(50, 75)]
+        await asyncio.gather(*mixed, *(_read(database, viewer_of(ada), 55) for _ in range(25)))
+        state = database.pool_state()
+        assert state.used == 0
+        assert 1 <= state.size <= pool_size
+        assert await _titles(database) == sorted([f"Task {i}" for i in range(5)] + [f"Unit {i:02}" for i in range(75)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_third_is_cancelled(options: DatabaseOptions, seed: int) -> None:
+    """Wherever the cancellation strikes, a unit is there as a whole or not at all, and its connection is free again."""
+    chance = random.Random(seed)  # noqa: S311 (points in time, not secrets)
+    async with connected(options, pool_size=10, pool_timeout=30) as database, _without_complaints():
+        ada = await make_user(database)
+        await make_tasks(database, ada, 5)
+        running = [asyncio.ensure_future(_write(database, ada, f"Unit {index:02}")) for index in range(50)]
+        reads = [asyncio.ensure_future(_read(database, viewer_of(ada), 5)) for _ in range(50)]
+        loop = asyncio.get_running_loop()
+        for task in [*running, *reads]:
+            if chance.random() < 1 / 3:
+                loop.call_later(chance.random() * 0.15, task.cancel)
+        answers = await asyncio.gather(*running, *reads, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {str, type(None), asyncio.CancelledError}
+        assert database.pool_state().used == 0
+        kept = await _titles(database)
+        done = {answer for answer in answers if isinstance(answer, str)}
+        assert done <= set(kept) - {f"Task {index}" for index in range(5)}
+        assert len(kept) == len(set(kept)) < 55
+        async with reading(database) as snapshot:
+            written = [task for task in await Tasks(snapshot).find(limit=500) if task.title.startswith("Unit")]
+        assert {task.description for task in written} == {"Written"}
+        await asyncio.gather(*(_read(database, viewer_of(ada), 5) for _ in range(20)))
+        assert database.pool_state().used == 0
+
+
+@pytest.mark.parametrize("steps", range(0, 40, 3))
+async def test_cancelled_at_every_step(options: DatabaseOptions, steps: int) -> None:
+    """One unit on the only connection, cancelled after so many turns of the event loop: the next one finds all well."""
+    async with connected(options, pool_size=1, pool_timeout=5) as database, _without_complaints():
+        ada = await make_user(database)
+        for work in (_write(database, ada, "Cancelled"), _read(database, viewer_of(ada), 0)):
+            running = asyncio.ensure_future(work)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            running.cancel()
+            await asyncio.wait([running])
+            assert database.pool_state().used == 0
+        kept = await _titles(database)
+        assert kept == ([] if running.cancelled() and not kept else ["Cancelled"])
+        assert await _write(database, ada, "Next") == "Next"
+        assert await _titles(database) == [*kept, "Next"]
+
+
+async def test_cancelled_while_a_connection_is_opened(options: DatabaseOptions) -> None:
+    """Whenever it strikes, the connection that was on its way is not lost to the pool."""
+    async with _without_complaints():
+        for tenths in range(25):
+            async with connected(options, pool_size=1, pool_timeout=5) as database:
+                running = asyncio.ensure_future(_read(database, viewer_of(new_id()), 0))
+                asyncio.get_running_loop().call_later(tenths / 10_000, running.cancel)
+                await asyncio.wait([running])
+                assert database.pool_state().used == 0
+                await _read(database, viewer_of(new_id()), 0)
+
+
+async def test_one_snapshot_for_many(database: Database, statements: list[str]) -> None:
+    """Concurrent reads of one request take turns on one connection, in one transaction."""
+    ada = await make_user(database)
+    tasks = await make_tasks(database, ada, 40)
+    statements.clear()
+    async with reading(database, viewer_of(ada)) as snapshot:
+        found = await asyncio.gather(*(Tasks(snapshot).get(task.id) for task in tasks))
+        assert database.pool_state().used == 1
+    assert found == tasks
+    assert len(statements) == 1 + len(tasks)
+    assert [text for text in statements if text.startswith("BEGIN")] == statements[:1]
+    assert database.pool_state().used == 0
+
+
+async def test_a_snapshot_opens_nothing_until_it_is_used(database: Database, statements: list[str]) -> None:
+    """A request without reads costs no connection."""
+    snapshot = database.snapshot(SERVICE)
+    await snapshot.close()
+    await snapshot.close()
+    assert statements == []
+
+
+async def test_closing_waits_for_the_statement_that_runs(database: Database) -> None:
+    """What was asked before the end of the request is answered."""
+    ada = await make_user(database)
+    snapshot = database.snapshot(viewer_of(ada))
+    running = asyncio.ensure_future(Tasks(snapshot).count())
+    await asyncio.sleep(0)
+    await snapshot.close()
+    assert await running == 0
+    assert database.pool_state().used == 0
+
+
+async def test_a_snapshot_sees_one_state(database: Database) -> None:
+    """A commit in between is not seen by who has begun to read, and by everybody else."""
+    ada = await make_user(database)
+    task = await make_task(database, ada, title="Old")
+    async with reading(database, viewer_of(ada)) as early:
+        assert await Tasks(early).count() == 1
+        async with database.transaction(viewer_of(ada)) as write:
+            await Tasks(write).change(task, title="New")
+            await Tasks(write).add(user_id=ada.id, title="Added")
+        assert (await Tasks(early).get(task.id)).title == "Old"
+        assert await Tasks(early).count() == 1
+        async with reading(database, viewer_of(ada)) as late:
+            assert (await Tasks(late).get(task.id)).title == "New"
+            assert await Tasks(late).count() == 2
+
+
+async def test_readers_and_a_writer(database: Database) -> None:
+    """Two readers in the middle of their snapshots neither stop a writer nor are stopped by one."""
+    ada = await make_user(database)
+    async with (
+        reading(database, viewer_of(ada)) as one,
+        reading(database, viewer_of(ada)) as two,
+        open_unit(database, viewer_of(ada), ()) as work,
+    ):
+        assert await Tasks(one).count() == 0
+        await work.repository(Tasks).add(user_id=ada.id, title="Written")
+        assert [await Tasks(snapshot).count() for snapshot in (one, two)] == [0, 0]
+        assert await work.repository(Tasks).count() == 1
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 200])
+async def test_a_cancelled_statement_is_stopped(options: DatabaseOptions, turns: int) -> None:
+    """A statement that nobody waits for any more does not run on, and its connection is of use to the next."""
+    endless: Statement[Any] = FOREVER if not options.url else Statement(sa.text("SELECT pg_sleep(600)"), MadeBy(tuple))
+    async with connected(options, pool_size=1, statement_timeout=600, pool_timeout=5) as database:
+        ada = await make_user(database)
+        snapshot = database.snapshot(viewer_of(ada))
+        assert await Tasks(snapshot).count() == 0
+        running = asyncio.ensure_future(snapshot.rows(endless))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        done, _ = await asyncio.wait([running], timeout=10)
+        assert done == {running}
+        assert running.cancelled()
+        assert await Tasks(snapshot).count() == 0
+        await snapshot.close()
+        await _read(database, viewer_of(ada), 0)
+        assert database.pool_state().used == 0
+
+
+async def test_a_cancelled_write_is_stopped(options: DatabaseOptions) -> None:
+    """Its transaction is undone and the next writer, on SQLite the only one at a time, gets its turn."""
+    users = "identity.users" if options.url else "users"
+    endless = "SELECT 'x' FROM (SELECT pg_sleep(600)) s" if options.url else FOREVER._build
+    slow: Statement[Any] = Statement(sa.text(f"UPDATE {users} SET first_name = ({endless})"), MadeBy(tuple))
+    async with connected(options, statement_timeout=600, pool_timeout=5) as database:
+        ada = await make_user(database)
+
+        async def write() -> None:
+            async with open_unit(database, viewer_of(ada), ()) as work:
+                await work.repository(Tasks).add(user_id=ada.id, title="Lost")
+                started.set()
+                async with work.savepoint():
+                    await work.connection.rows(slow)
+
+        started = asyncio.Event()
+        running = asyncio.ensure_future(write())
+        await started.wait()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        running.cancel()
+        done, _ = await asyncio.wait([running], timeout=10)
+        assert done == {running}
+        assert running.cancelled()
+        await _write(database, ada, "Next")
+        assert await _titles(database) == ["Next"]
+        assert database.pool_state().used == 0

@@ -1,0 +1,55 @@
+"""Behind a pooler in transaction mode nothing may outlive a transaction on the server's session."""
+
+from typing import Any
+
+import pytest
+
+from repositories.kit.database import DatabaseOptions
+from repositories.kit.unit_of_work import open_unit
+from repositories.kit.viewer import ANONYMOUS, SERVICE
+from repositories.life_lock import Tasks
+from tests.factories import make_tasks, make_user, viewer_of
+from tests.repositories.support import connected, reading
+
+_CHANGED = (
+    "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'client') "
+    "AND name NOT IN ('client_encoding') ORDER BY name"
+)
+
+
+@pytest.mark.parametrize("pgbouncer", [True, False])
+async def test_nothing_is_left_on_the_session(postgres_only: DatabaseOptions, *, pgbouncer: bool) -> None:
+    """No prepared statement, no setting, no role and no lock; without the option statements stay prepared."""
+    async with connected(postgres_only, pgbouncer=pgbouncer, pool_size=1) as database:
+        ada = await make_user(database)
+        await make_tasks(database, ada, 3)
+        for _ in range(3):
+            async with reading(database, viewer_of(ada)) as snapshot:
+                assert await Tasks(snapshot).count() == 3
+                tasks = await Tasks(snapshot).find(limit=9)
+                assert len(await Tasks(snapshot).by_id([task.id for task in tasks])) == 3
+            async with open_unit(database, viewer_of(ada), ()) as work:
+                await work.repository(Tasks).change_many([(task, {"title": "Changed"}) for task in tasks])
+                await work.repository(Tasks).locked(tasks[0].id)
+            with pytest.raises(LookupError):
+                async with open_unit(database, viewer_of(ada), ()) as work, work.savepoint():
+                    raise LookupError
+        for viewer in (ANONYMOUS, SERVICE):
+            pool: Any = await database.pool_for(viewer)  # type: ignore[attr-defined]
+            async with pool.acquire() as connection:
+                prepared = await connection.fetchval(
+                    "SELECT count(*) FROM pg_prepared_statements WHERE statement NOT LIKE '%pg_prepared_statements%'"
+                )
+                settings = [tuple(row) for row in await connection.fetch(_CHANGED)]
+                claims = await connection.fetchval("SELECT current_setting('request.jwt.claims', true)")
+                who = await connection.fetchval("SELECT current_user = session_user")
+                locks = await connection.fetchval(
+                    "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'"
+                )
+            assert (claims or "", who, locks) == ("", True, 0)
+            if pgbouncer:
+                assert prepared == 0
+                assert settings == []
+            else:
+                assert settings == [("application_name", "siso-gateway"), ("jit", "off")]
+                assert prepared > 0 or viewer is SERVICE

@@ -1,0 +1,89 @@
+"""The demo data: the same for the same day, believable, and loaded as a whole or not at all."""
+
+import datetime as dt
+
+import pytest
+
+from repositories.demo.load import TASKS_PER_USER, load_demo
+from repositories.demo.people import PLAIN_USERS, people
+from repositories.demo.tasks import CATEGORIES, plan_of
+from repositories.identity import Users
+from repositories.kit.database import Database
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import Analytics, Categories, DashboardStats, Tasks
+from repositories.tables.life_lock import CLOSED, TaskStatus
+
+DAY = dt.date(2026, 3, 30)
+START = dt.datetime(2026, 3, 30, tzinfo=dt.UTC)
+
+
+async def test_everybody_has_categories_tasks_and_days(database: Database) -> None:
+    told: list[int] = []
+    made = await load_demo(database, day=DAY, done=told.append)
+    assert made == sum(told) == (PLAIN_USERS + 1) * TASKS_PER_USER
+    snapshot = database.snapshot(SERVICE)
+    ada = await Users(snapshot).of_email("ada@example.com")
+    admin = await Users(snapshot).of_email("admin@example.com")
+    assert ada is not None
+    assert admin is not None
+    assert (ada.role.value, admin.role.value) == ("user", "admin")
+    assert await Users(snapshot).of_email("grace@example.com")
+    totals = {row.user_id: row.total_tasks for row in await DashboardStats(snapshot).find(limit=100)}
+    assert set(totals.values()) == {TASKS_PER_USER}
+    assert await Categories(snapshot).count() == len(CATEGORIES) * len(totals)
+    days = [row for row in await Analytics(snapshot).find(limit=10_000) if row.user_id == ada.id]
+    assert max(row.date for row in days) == DAY
+    assert sum(row.tasks_created for row in days) == TASKS_PER_USER
+    assert any(row.productivity_score > 0 for row in days)
+    await snapshot.close()
+
+
+async def test_a_database_with_users_is_left_alone(database: Database) -> None:
+    assert await load_demo(database, users=1, tasks=2, day=DAY) == 4
+    assert await load_demo(database, users=5, tasks=9, day=DAY) is None
+    snapshot = database.snapshot(SERVICE)
+    assert await Tasks(snapshot).count() == 4
+    await snapshot.close()
+
+
+async def test_what_is_interrupted_leaves_nothing(database: Database) -> None:
+    def stop(count: int) -> None:
+        raise KeyboardInterrupt(count)
+
+    with pytest.raises(KeyboardInterrupt):
+        await load_demo(database, users=1, tasks=2, day=DAY, done=stop)
+    snapshot = database.snapshot(SERVICE)
+    assert not await Users(snapshot).are_there_any()
+    await snapshot.close()
+
+
+def test_it_is_the_same_for_the_same_day() -> None:
+    (ada, *_) = people(1)
+    assert plan_of(ada["email"], ada["id"], 50, DAY) == plan_of(ada["email"], ada["id"], 50, DAY)
+    later = plan_of(ada["email"], ada["id"], 50, DAY + dt.timedelta(days=1))
+    assert later != plan_of(ada["email"], ada["id"], 50, DAY)
+    assert [row["id"] for row in people(3)] == [row["id"] for row in people(3)]
+
+
+def test_many_people_are_different_people() -> None:
+    everybody = list(people(2000))
+    assert len({row["email"] for row in everybody}) == len({row["id"] for row in everybody}) == 2001
+    assert {row["id"].version for row in everybody} == {7}
+    assert everybody[-1]["email"] == "admin@example.com"
+
+
+def test_tasks_are_consistent() -> None:
+    (ada, *_) = people(1)
+    categories, tasks = plan_of(ada["email"], ada["id"], 2000, DAY)
+    known = {row["id"] for row in categories}
+    assert {row["status"] for row in tasks} == set(TaskStatus)
+    assert {row["priority_level"] for row in tasks} == {1, 2, 3, 4, 5}
+    for row in tasks:
+        assert row["category_id"] in known
+        assert (row["completed_at"] is not None) == (row["status"] is TaskStatus.COMPLETED)
+        assert row["created_at"] <= row["updated_at"] <= START
+        assert row["created_at"] <= (row["completed_at"] or START) <= START
+    overdue = [row for row in tasks if row["due_date"] and row["due_date"] < START and row["status"] not in CLOSED]
+    upcoming = [row for row in tasks if row["due_date"] and row["due_date"] >= START]
+    assert 0 < len(overdue) < len(tasks) / 10
+    assert len(upcoming) > len(tasks) / 4
