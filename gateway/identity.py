@@ -10,12 +10,12 @@ nothing tells an attacker which part was right.
 import datetime as dt
 import secrets
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import jwt
 
+from gateway.keys import kept
 from gateway.settings import Settings, SettingsError
 from repositories.kit.calendar import time_zone
 from repositories.kit.errors import Unauthenticated, ValidationError
@@ -34,15 +34,7 @@ def signing_key(settings: Settings) -> str:
     if settings.database_url is not None:
         message = "GATEWAY_JWT_SECRET is needed with PostgreSQL; `openssl rand -hex 32` makes one."
         raise SettingsError(message)
-    path = settings.database_path.parent / "jwt_secret"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x", encoding="ascii") as file:
-            path.chmod(0o600)
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
-    return Path(path).read_text(encoding="ascii").strip()
+    return kept(settings.database_path.parent / "jwt_secret", lambda: secrets.token_hex(32))
 
 
 class Outside(Protocol):

@@ -15,6 +15,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from gateway.identity import Tokens, signing_key
+from gateway.keys import database_options
 from gateway.settings import Settings, load_settings
 from repositories.kit.database import Database, open_database
 from repositories.kit.errors import GatewayError
@@ -63,7 +64,7 @@ class Gateway:
         from gateway.issuers import outside_accounts  # noqa: PLC0415 (as above)
         from resolvers.reactions import REACTIONS  # noqa: PLC0415 (as above)
 
-        database = open_database(self.settings.database_options())
+        database = open_database(database_options(self.settings))
         outside = outside_accounts(self.settings, database, REACTIONS)
         tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience, outside)
         return _Connected(create_app(self.settings, database, tokens, fallback=self.fallback), database)

@@ -3,8 +3,10 @@
 Built once by :func:`load_settings` and passed down, frozen. docs/settings.md is generated from this module.
 """
 
+import base64
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from repositories.kit.database import DatabaseOptions
+from repositories.kit.encryption import KEY_BYTES
 
 PREFIX = "GATEWAY_"
 
@@ -125,6 +128,33 @@ class Settings(BaseSettings):
         "1000 per hour", description="How often sessions may be refreshed from one address."
     )
 
+    encryption_keys: SecretStr | None = Field(
+        None,
+        description="The keys of encrypted columns as `name:base64` of 32 bytes each, separated by commas. The first "
+        "one encrypts, all of them decrypt: to change keys, put a new one in front and run `siso keys rotate`. On "
+        "SQLite one is made in `encryption_keys` beside the database file if it is missing; on PostgreSQL encrypted "
+        "columns need it.",
+    )
+    index_key: SecretStr | None = Field(
+        None,
+        description="The key by which encrypted values are looked up, base64 of 32 bytes; it cannot be changed later. "
+        "On SQLite one is made in `index_key` beside the database file if it is missing.",
+    )
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("index_key")
+    @classmethod
+    def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_key(value.get_secret_value())
+        return value
+
     @field_validator("database_url", "service_database_url", "owner_database_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
@@ -200,7 +230,33 @@ class Settings(BaseSettings):
             connect_timeout=self.database_connect_timeout,
             statement_timeout=self.database_statement_timeout,
             pgbouncer=self.database_pgbouncer,
+            encryption_keys=parse_keys(self.encryption_keys.get_secret_value()) if self.encryption_keys else {},
+            index_key=parse_key(self.index_key.get_secret_value()) if self.index_key else b"",
         )
+
+
+def parse_keys(text: str) -> dict[str, bytes]:
+    """The keys in ``name:base64,name:base64``, in their order, or ValueError."""
+    keys: dict[str, bytes] = {}
+    for part in text.split(","):
+        name, _, body = part.strip().partition(":")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name) or name in keys:
+            message = "must be name:base64,name:base64 with different names of letters, digits, - and _"
+            raise ValueError(message)
+        keys[name] = parse_key(body)
+    return keys
+
+
+def parse_key(text: str) -> bytes:
+    """A key in base64, or ValueError."""
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        message = f"must be base64 of {KEY_BYTES} bytes; `openssl rand -base64 {KEY_BYTES}` makes a key"
+        raise ValueError(message)
+    return key
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -8,7 +8,14 @@ from alembic import op
 from repositories.tables import Id, Timestamp
 
 ROLES = "anon, authenticated, service_role"
-IS_ADMIN = "(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? 'admin')"
+
+
+def has_role(name: str) -> str:
+    """The condition that the viewer has a role."""
+    return f"(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? '{name}')"
+
+
+IS_ADMIN = has_role("admin")
 
 
 def is_postgresql() -> bool:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from repositories.administration import granted_roles
 from repositories.kit import types
 from repositories.kit.database import Read
 from repositories.kit.events import Event
@@ -100,19 +101,6 @@ class UserReinstated(Event, aggregate="user"):
 
 _count: Statement[int] = Statement(sa.select(sa.func.count()).select_from(_users), scalar(int))
 
-_active_admins: Statement[User] = Statement(
-    sa.select(*_users.c)
-    .where(
-        _users.c.role == sa.literal_column(f"'{UserRole.ADMIN.value}'"),
-        _users.c.status == sa.literal_column(f"'{UserStatus.ACTIVE.value}'"),
-        _users.c.deleted_at.is_(None),
-    )
-    .order_by(_users.c.id)
-    .with_for_update(),
-    User,
-)
-
-
 _signed_in: Statement[User] = Statement(
     sa.update(_users)
     .where(
@@ -130,9 +118,9 @@ _signed_in: Statement[User] = Statement(
 
 
 async def roles_of(connection: Read, user: User) -> frozenset[Role]:
-    """The roles a user has."""
-    del connection
-    return frozenset({Role.USER, Role.ADMIN} if user.role is UserRole.ADMIN else {Role.USER})
+    """The roles a user has, by the account and by grants; ask as the service."""
+    own = frozenset({Role.USER, Role.ADMIN} if user.role is UserRole.ADMIN else {Role.USER})
+    return own | await granted_roles(connection, user.id)
 
 
 class Users(Repository[User], table=User, what="user"):
@@ -147,10 +135,6 @@ class Users(Repository[User], table=User, what="user"):
     async def are_there_any(self) -> bool:
         """Whether anybody has an account, deleted ones included."""
         return await self.connection.one(_count) > 0
-
-    async def active_admins(self) -> Mapping[UUID, User]:
-        """The administrators who can sign in, kept from others until the transaction ends."""
-        return {row.id: row for row in await self.connection.rows(_active_admins)}
 
     async def signed_in(self, key: UUID, seen: str, kept: str, *, at: dt.datetime) -> User | None:
         """Notes a sign-in, and the same password hashed anew as ``kept``; nobody edits either, so the version stays.

@@ -9,22 +9,24 @@ from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from schema.administration import AdministrationMutations, AdministrationQueries
 from schema.client_management import ClientMutations, ClientQueries
 from schema.identity import IdentityMutations, IdentityQueries
 from schema.kit.scalars import SCALARS
 from schema.life_lock import LifeLockMutations, LifeLockQueries
 from schema.node import NodeQueries
+from schema.partnership import PartnershipMutations, PartnershipQueries
 
 
 @strawberry.type(description="Everything that can be read. The fields of one request see one state of the database.")
-class Query(NodeQueries, IdentityQueries, LifeLockQueries, ClientQueries):
+class Query(NodeQueries, IdentityQueries, LifeLockQueries, ClientQueries, PartnershipQueries, AdministrationQueries):
     """The root of queries."""
 
 
 @strawberry.type(
     description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
 )
-class Mutation(IdentityMutations, LifeLockMutations, ClientMutations):
+class Mutation(IdentityMutations, LifeLockMutations, ClientMutations, PartnershipMutations, AdministrationMutations):
     """The root of mutations."""
 
 

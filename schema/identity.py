@@ -1,19 +1,23 @@
 """What clients see of users, their sessions and their preferences."""
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
 from repositories.identity import NOTIFICATIONS
 from repositories.kit.viewer import Permission
 from repositories.tables import identity as rows
+from resolvers.administration.queries import roles_of_user
 from resolvers.identity import commands, queries, sessions, users
 from schema.kit.choices import choices
 from schema.kit.connections import ConnectionView, connection
-from schema.kit.fields import Node, column, derived, query, sealed, view
+from schema.kit.fields import Node, column, derived, query, resolver, sealed, view
 from schema.kit.filters import ChoiceFilter, DateTimeFilter, IdFilter, TextFilter, filter_input, order_input, where
 from schema.kit.mutations import Result, mutation, operation
+
+if TYPE_CHECKING:
+    from schema.administration import Role
 
 choices(rows.UserRole, "What a user is by default.", USER="An ordinary user.", ADMIN="Sees and administers everything.")
 choices(
@@ -99,6 +103,10 @@ class User(Node):
     locale: str = column("The language and region texts are shown in, such as en or de-AT.")
     last_login: dt.datetime | None = column("When the user last signed in.")
     preferences: UserPreferences = derived(queries.preferences, "How the user likes it.")
+    roles: list[Annotated["Role", strawberry.lazy("schema.administration")]] | None = strawberry.field(
+        resolver=resolver(roles_of_user.load, {}, requires=Permission.ADMINISTRATION_READ),
+        description="The roles the user was granted besides, by name. For administrators.",
+    )
     version: int = column("Grows with every change; `updateProfile` wants the one that was seen.")
     created_at: dt.datetime = column("When the account was made.")
     updated_at: dt.datetime = column("When it was last changed.")
@@ -130,7 +138,7 @@ class IdentityQueries:
     users: ConnectionView[User] | None = connection(
         queries.users,
         "All users, the newest first. For administrators.",
-        requires=Permission.USER_ADMINISTER,
+        requires=Permission.ADMINISTRATION_READ,
         filter=UserFilter,
         order=UserOrder,
     )
@@ -149,7 +157,7 @@ _SIGNED_IN = {
     "viewer": Result(User, "Who has signed in", lambda signed_in: signed_in.viewer),
 }
 _WRITE = Permission.ACCOUNT_WRITE
-_ADMINISTER = Permission.USER_ADMINISTER
+_ADMINISTER = Permission.ADMINISTRATION_WRITE
 
 
 @strawberry.type

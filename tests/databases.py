@@ -1,6 +1,7 @@
 """Real databases for tests: a PostgreSQL server from its wheel, and a migrated template per engine to copy."""
 
 import asyncio
+import base64
 import shutil
 import tempfile
 import warnings
@@ -18,6 +19,13 @@ from repositories.kit.database import DatabaseOptions
 
 ENGINES = ("sqlite", "postgresql")
 KEYS: dict[str, Any] = {"encryption_keys": {"new": b"n" * 32, "old": b"o" * 32}, "index_key": b"i" * 32}
+KEY_SETTINGS = {
+    "GATEWAY_ENCRYPTION_KEYS": ",".join(
+        f"{name}:{base64.b64encode(key).decode()}" for name, key in KEYS["encryption_keys"].items()
+    ),
+    "GATEWAY_INDEX_KEY": base64.b64encode(KEYS["index_key"]).decode(),
+}
+"""The same keys as the environment gives them."""
 
 
 class Server:

@@ -1,5 +1,6 @@
 """Rows for tests, made by the service: plain functions, one per kind of row."""
 
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +10,11 @@ from repositories.kit.database import Database
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import SERVICE, Role, Viewer
 from repositories.life_lock import Categories, Tasks
+from repositories.partnership import Partners, Referrals
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task
+from repositories.tables.partnership import Partner, PartnerKind, Referral
 
 
 async def make_user(database: Database, **values: Any) -> User:
@@ -45,6 +48,24 @@ async def make_tasks(database: Database, user: User, count: int, **values: Any) 
     rows = [{"user_id": user.id, "title": f"Task {index}"} | values for index in range(count)]
     async with database.transaction(SERVICE) as write:
         return await Tasks(write).add_many(rows)
+
+
+async def make_partner(database: Database, manager: User, **values: Any) -> Partner:
+    """A partner that the manager looks after."""
+    standard = {
+        "name": "Acme",
+        "kind": PartnerKind.REFERRAL,
+        "commission_rate": Decimal("0.1"),
+        "manager_id": manager.id,
+    }
+    async with database.transaction(SERVICE) as write:
+        return await Partners(write).add(**standard | values)
+
+
+async def make_referral(database: Database, partner: Partner, **values: Any) -> Referral:
+    """A client that the partner brings."""
+    async with database.transaction(SERVICE) as write:
+        return await Referrals(write).add(**{"partner_id": partner.id, "client_name": "Client"} | values)
 
 
 async def make_client(database: Database, user: User, **values: Any) -> Client:

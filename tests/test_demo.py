@@ -4,6 +4,8 @@ import datetime as dt
 
 import pytest
 
+from repositories.client_management import Clients, Contacts
+from repositories.demo.clients import CLIENTS_PER_USER, clients_of
 from repositories.demo.load import TASKS_PER_USER, load_demo
 from repositories.demo.people import PLAIN_USERS, people
 from repositories.demo.tasks import CATEGORIES, plan_of
@@ -11,6 +13,7 @@ from repositories.identity import Users
 from repositories.kit.database import Database
 from repositories.kit.viewer import SERVICE
 from repositories.life_lock import Analytics, Categories, DashboardStats, Tasks
+from repositories.tables.client_management import Contact
 from repositories.tables.life_lock import CLOSED, TaskStatus
 
 DAY = dt.date(2026, 3, 30)
@@ -35,6 +38,12 @@ async def test_everybody_has_categories_tasks_and_days(database: Database) -> No
     assert max(row.date for row in days) == DAY
     assert sum(row.tasks_created for row in days) == TASKS_PER_USER
     assert any(row.productivity_score > 0 for row in days)
+    clients, contacts = await Clients(snapshot).find(limit=100), await Contacts(snapshot).find(limit=1000)
+    assert {row.created_by for row in clients} == set(totals)
+    assert len(clients) == CLIENTS_PER_USER * len(totals)
+    primary = {row.client_id: row.id for row in contacts if row.is_primary}
+    assert {row.id: row.primary_contact_id for row in clients} == primary
+    assert all(database.cipher.open(Contact.email, row.id, row.email).endswith(".example") for row in contacts)
     await snapshot.close()
 
 
@@ -60,6 +69,7 @@ async def test_what_is_interrupted_leaves_nothing(database: Database) -> None:
 def test_it_is_the_same_for_the_same_day() -> None:
     (ada, *_) = people(1)
     assert plan_of(ada["email"], ada["id"], 50, DAY) == plan_of(ada["email"], ada["id"], 50, DAY)
+    assert clients_of(ada["email"], ada["id"], DAY) == clients_of(ada["email"], ada["id"], DAY)
     later = plan_of(ada["email"], ada["id"], 50, DAY + dt.timedelta(days=1))
     assert later != plan_of(ada["email"], ada["id"], 50, DAY)
     assert [row["id"] for row in people(3)] == [row["id"] for row in people(3)]
@@ -70,6 +80,15 @@ def test_many_people_are_different_people() -> None:
     assert len({row["email"] for row in everybody}) == len({row["id"] for row in everybody}) == 2001
     assert {row["id"].version for row in everybody} == {7}
     assert everybody[-1]["email"] == "admin@example.com"
+
+
+def test_clients_have_contacts_of_their_own() -> None:
+    """Whose addresses are unique for each person, and who were not there before their client."""
+    for person in people(300):
+        clients, contacts = clients_of(person["email"], person["id"], DAY)
+        assert {row["client_id"] for row in contacts} == {row["id"] for row in clients}
+        assert len({row["email"] for row in contacts}) == len(contacts)
+        assert max(row["created_at"] for row in clients) < START
 
 
 def test_tasks_are_consistent() -> None:

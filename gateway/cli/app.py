@@ -21,9 +21,11 @@ app = typer.Typer(
 )
 migrate = typer.Typer(no_args_is_help=True, help="Brings the database to a revision. Example: siso migrate up")
 schema = typer.Typer(no_args_is_help=True, help="The contract with clients. Example: siso schema export")
+keys = typer.Typer(no_args_is_help=True, help="The keys of encrypted columns. Example: siso keys rotate")
 docs = typer.Typer(no_args_is_help=True, help="Writes generated pages. Example: siso docs settings")
 app.add_typer(migrate, name="migrate")
 app.add_typer(schema, name="schema")
+app.add_typer(keys, name="keys")
 app.add_typer(docs, name="docs")
 
 
@@ -185,6 +187,20 @@ def import_legacy(
     from gateway.cli.legacy import import_legacy as run
 
     run(source, report, dry_run=dry_run)
+
+
+@keys.command("rotate")
+def keys_rotate() -> None:
+    """Encrypt anew what is not encrypted with the first key.
+
+    Put a new key in front of GATEWAY_ENCRYPTION_KEYS and restart the gateway before. It may serve meanwhile; what was
+    interrupted is taken up again by the next run. The old key is not needed any more when nothing is left.
+
+    Example: siso keys rotate
+    """
+    from gateway.cli.keys import rotate
+
+    rotate()
 
 
 @docs.command("settings")

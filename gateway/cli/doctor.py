@@ -10,6 +10,7 @@ import typer
 from gateway.cli.console import CommandError, redacted, say
 from gateway.cli.ready import place, refuse_unmigrated, why
 from gateway.identity import signing_key
+from gateway.keys import database_options
 from gateway.settings import Settings, SettingsError, load_settings
 from repositories import inspection
 from repositories.kit.errors import ServiceUnavailable
@@ -49,6 +50,7 @@ def _findings() -> Iterator[Finding]:
         return
     yield Finding(Verdict.OK, "settings", "all known and well-formed")
     yield _secret(settings)
+    yield _keys(settings)
     yield from _database(settings)
 
 
@@ -59,6 +61,18 @@ def _secret(settings: Settings) -> Finding:
         return Finding(Verdict.WRONG, "token secret", str(error))
     source = "GATEWAY_JWT_SECRET" if settings.jwt_secret else f"{settings.database_path.parent / 'jwt_secret'}"
     return Finding(Verdict.OK, "token secret", f"from {source}")
+
+
+def _keys(settings: Settings) -> Finding:
+    try:
+        options = database_options(settings)
+    except (SettingsError, OSError) as error:
+        return Finding(Verdict.WRONG, "keys", str(error))
+    if not options.encryption_keys:
+        mend = "Set GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY, see docs/settings.md"
+        return Finding(Verdict.WRONG, "keys", f"encrypted columns cannot be used without. {mend}")
+    current, *older = options.encryption_keys
+    return Finding(Verdict.OK, "keys", f"{current} encrypts" + (f"; {', '.join(older)} may decrypt" if older else ""))
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

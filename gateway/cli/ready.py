@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
 from gateway.cli.console import CommandError, note
+from gateway.keys import database_options
 from gateway.settings import Settings
 from migrations import files
 from repositories import inspection
@@ -76,7 +77,7 @@ def refuse_unmigrated(found: str | None) -> None:
 async def migrated_database(settings: Settings) -> AsyncIterator[Database]:
     """The database, connected, or a refusal that says what to do."""
     refuse_unmigrated(await revision(settings))
-    database = open_database(settings.database_options())
+    database = open_database(database_options(settings))
     await database.connect()
     try:
         yield database

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.cli.console import CommandError, note, say
 from gateway.cli.ready import migrated_database, place, refuse_unmigrated, revision
 from gateway.identity import Tokens, signing_key
+from gateway.keys import database_options
 from gateway.serving import Gateway, logging_config
 from gateway.serving import serve as serve_until_stopped
 from gateway.settings import Settings, load_settings
@@ -28,6 +29,7 @@ def serve(given: Mapping[str, Any], *, demo: bool) -> None:
     settings = load_settings().model_copy(update=dict(given))
     logging.config.dictConfig(logging_config(settings.log_level))
     signing_key(settings)
+    database_options(settings)
     listener = _bound(settings)
     gateway, token = _prepared(settings, demo=demo)
     settings = gateway.settings

@@ -7,7 +7,7 @@ from migrations.helpers import IS_ADMIN, id_column, owned_by, ref, row_level_sec
 from repositories.tables import Id, Json, Timestamp
 
 revision = "0007"
-down_revision = "0003"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

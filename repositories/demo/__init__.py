@@ -1,4 +1,4 @@
-"""Demo data: believable people, categories and tasks, the same for the same size and day.
+"""Demo data: believable people, categories, tasks and clients, the same for the same size and day.
 
-``people.py`` and ``tasks.py`` make the rows, ``load.py`` writes them.
+``people.py``, ``tasks.py`` and ``clients.py`` make the rows, ``load.py`` writes them.
 """

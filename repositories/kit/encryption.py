@@ -40,6 +40,9 @@ class Unreadable(Exception):
 class MissingKeys(Exception):
     """An encrypted column is used and there are no keys; the settings give them."""
 
+    def __init__(self) -> None:
+        super().__init__("an encrypted column is used, but no keys are configured for it")
+
 
 class Cipher:
     """Seals and opens values of encrypted columns. ``keys`` by id, the first one seals; each has 32 bytes.
@@ -51,6 +54,7 @@ class Cipher:
         self._keys = dict(keys)
         self._index_key = index_key
         self.current = next(iter(keys), "")
+        self.header = f"{_FORMAT}.{self.current}."
         self._derive = cache(_derive)
 
     def seal(self, column: Any, row_id: UUID, text: str) -> str:
@@ -60,7 +64,7 @@ class Cipher:
         nonce = os.urandom(_NONCE_BYTES)
         aead = AESGCM(self._derive(self._keys[self.current], "encrypt", _place(column)))
         sealed = nonce + aead.encrypt(nonce, text.encode(), _bound_to(column, row_id))
-        return f"{_FORMAT}.{self.current}.{base64.urlsafe_b64encode(sealed).decode()}"
+        return self.header + base64.urlsafe_b64encode(sealed).decode()
 
     def open(self, column: Any, row_id: UUID, sealed: str) -> str:
         """The value that was sealed for this very place, or Unreadable."""
@@ -76,7 +80,7 @@ class Cipher:
 
     def is_current(self, sealed: str) -> bool:
         """Whether a ciphertext was sealed with the key that seals now; if not, it is due for rotation."""
-        return sealed.startswith(f"{_FORMAT}.{self.current}.")
+        return sealed.startswith(self.header)
 
     def blind_index(self, column: Any, text: str) -> str:
         """64 hexadecimal digits, equal for equal values of one column."""

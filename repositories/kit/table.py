@@ -155,8 +155,10 @@ def _checks(
         yield sa.CheckConstraint(f"length({name}) BETWEEN {length[0]} AND {length[1]}", name=f"{name}_length")
     if limits:
         least, most = limits
-        bounds = [f"{name} >= {least}"] * (least is not None) + [f"{name} <= {most}"] * (most is not None)
-        yield sa.CheckConstraint(" AND ".join(bounds), name=f"{name}_range")
+        value: sa.ColumnElement[Any] = sa.literal_column(name, kind)
+        lower = sa.true() if least is None else value >= least
+        upper = sa.true() if most is None else value <= most
+        yield sa.CheckConstraint(sa.and_(lower, upper), name=f"{name}_range")
     if check:
         yield sa.CheckConstraint(check, name=f"{name}_shape")
     if isinstance(kind, types.Choice):

@@ -165,8 +165,12 @@ class Fixed(Converted):
         """The number as it is; one that the column cannot hold is refused alike on both engines, also by a filter."""
         return _optional(self.to_sqlite if dialect.name == "sqlite" else self.checked)
 
+    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str] | None:
+        """The number in the text of a constraint, in the units that the engine stores."""
+        return lambda value: str(self.to_sqlite(value) if dialect.name == "sqlite" else self.checked(value))
+
     def fits(self, number: Decimal) -> bool:
-        """Whether the column can hold the number without losing a digit."""
+        """Whether the column can hold the number without losing a digit; what is no number never fits."""
         limit = Decimal(10) ** (self.precision - self.scale)
         return number.is_finite() and abs(number) < limit and number == number.quantize(Decimal(1).scaleb(-self.scale))
 

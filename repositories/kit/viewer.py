@@ -29,7 +29,10 @@ class Permission(StrEnum):
     EVENT_READ = "event:read"
     ACCOUNT_READ = "account:read"
     ACCOUNT_WRITE = "account:write"
-    USER_ADMINISTER = "user:administer"
+    ADMINISTRATION_READ = "administration:read"
+    ADMINISTRATION_WRITE = "administration:write"
+    PARTNERSHIP_READ = "partnership:read"
+    PARTNERSHIP_WRITE = "partnership:write"
     CLIENT_READ = "client:read"
     CLIENT_WRITE = "client:write"
 
@@ -48,7 +51,7 @@ _USER = frozenset(
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.USER: _USER,
-    Role.PARTNERSHIP_MANAGER: _USER,
+    Role.PARTNERSHIP_MANAGER: _USER | {Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE},
     Role.CONTENT_EDITOR: _USER,
     Role.ADMIN: frozenset(Permission),
 }

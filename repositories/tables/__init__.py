@@ -6,7 +6,7 @@ The migrations import from here only, so the column types are at hand here too.
 from repositories.kit.policy import policies, row_level_security
 from repositories.kit.table import metadata
 from repositories.kit.types import Day, Fixed, Flag, Id, Json, Timestamp
-from repositories.tables import client_management, events, identity, life_lock
+from repositories.tables import administration, client_management, events, identity, life_lock, partnership
 
 __all__ = [
     "Day",
@@ -15,11 +15,13 @@ __all__ = [
     "Id",
     "Json",
     "Timestamp",
+    "administration",
     "client_management",
     "events",
     "identity",
     "life_lock",
     "metadata",
+    "partnership",
     "policies",
     "row_level_security",
 ]

@@ -29,6 +29,8 @@ class DomainEvent(Table, schema="public", name="domain_events", timestamps=False
     sequence: Column[int] = column(BigInteger(), identity=True, unique=True)
 
     __table_args__ = (
+        sa.Index("ix_domain_events_timestamp", "timestamp"),
+        sa.Index("ix_domain_events_aggregate_type", "aggregate_type", "timestamp"),
         sa.Index("ix_domain_events_aggregate_id", "aggregate_id", "timestamp"),
         sa.Index("ix_domain_events_event_type", "event_type", "timestamp"),
         sa.Index("ix_domain_events_user_id", "user_id", "timestamp"),

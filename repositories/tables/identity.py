@@ -61,7 +61,7 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
     role: Column[UserRole] = column(default=UserRole.USER, index=True)
     status: Column[UserStatus] = column(default=UserStatus.ACTIVE, index=True)
     email_verified: Column[bool] = column(default=False)
-    phone: Column[str | None] = column()
+    phone: Column[str | None] = column(sealed=True)
     avatar_url: Column[str | None] = column()
     stripe_customer_id: Column[str | None] = column(unique=True)
     time_zone: Column[str] = column(default="UTC")

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 from strawberry import Maybe
 
+from repositories.administration import RoleGrants
 from repositories.identity import (
     NOTIFICATIONS,
     PasswordChanged,
@@ -172,7 +173,7 @@ async def deactivate_account(context: Context, command: DeactivateAccount) -> Us
     """Closes the viewer's account and ends all of its sessions. The last administrator has to stay."""
     user = await _viewer_with(context, command.password, "password")
     async with context.unit_of_work() as work:
-        admins = await work.repository(Users).active_admins()
+        admins = await work.repository(RoleGrants).admins()
         account = await _unchanged(work, user)
         keep_an_admin(admins, account)
         changed = await work.repository(Users).change(account, status=UserStatus.DEACTIVATED)

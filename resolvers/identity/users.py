@@ -1,8 +1,8 @@
 """What administrators do with accounts. There is always one of them left who can sign in."""
 
-from collections.abc import Mapping
 from uuid import UUID
 
+from repositories.administration import RoleGrants
 from repositories.identity import (
     SessionRevoked,
     Sessions,
@@ -44,7 +44,7 @@ class ReinstateUser(AdministerUser):
 
 async def change_user_role(work: UnitOfWork, command: ChangeUserRole) -> User:
     """Makes a user an administrator or an ordinary user. The last administrator stays one. For administrators."""
-    admins = await work.repository(Users).active_admins()
+    admins = await work.repository(RoleGrants).admins()
     user = await _administered(work, command)
     if user.role is command.role:
         return user
@@ -56,7 +56,7 @@ async def change_user_role(work: UnitOfWork, command: ChangeUserRole) -> User:
 
 async def suspend_user(work: UnitOfWork, command: SuspendUser) -> User:
     """Locks a user out and ends all of the user's sessions. The last administrator stays. For administrators."""
-    admins = await work.repository(Users).active_admins()
+    admins = await work.repository(RoleGrants).admins()
     user = await _administered(work, command)
     if user.status is UserStatus.SUSPENDED:
         return user
@@ -88,7 +88,7 @@ async def _administered(work: UnitOfWork, command: AdministerUser) -> User:
     return user
 
 
-def keep_an_admin(admins: Mapping[UUID, User], user: User) -> None:
+def keep_an_admin(admins: set[UUID], user: User) -> None:
     """Refuses what would leave nobody to administer."""
-    if set(admins) == {user.id}:
-        raise Conflict("This is the last administrator.", path=("id",))
+    if admins == {user.id}:
+        raise Conflict("This is the last administrator; make somebody else one first.", path=("id",))

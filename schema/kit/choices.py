@@ -8,9 +8,9 @@ import strawberry
 E = TypeVar("E", bound=type[StrEnum])
 
 
-def choices(kind: E, description: str, **values: str) -> E:
-    """Publishes an enum; every value needs its description."""
-    made = strawberry.enum(kind, description=description)
+def choices(kind: E, description: str, *, name: str | None = None, **values: str) -> E:
+    """Publishes an enum, under its own name or ``name``; every value needs its description."""
+    made = strawberry.enum(kind, name=name, description=description)
     definition = made.__strawberry_definition__  # type: ignore[attr-defined]
     for value in definition.values:
         value.description = values.pop(value.name)

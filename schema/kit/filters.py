@@ -41,6 +41,14 @@ class IdFilter:
     is_null: bool | None = _op(_NULL)
 
 
+@strawberry.input(description="Conditions on a bare UUID; all that are given must hold.")
+class UuidFilter:
+    """Keys of rows of any type."""
+
+    eq: UUID | None = _op(_EQ)
+    in_: list[UUID] | None = _op(_IN, "in")
+
+
 @strawberry.input(description="Conditions on a choice; all that are given must hold.")
 class ChoiceFilter(Generic[E]):
     """Enums."""

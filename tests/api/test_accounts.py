@@ -209,7 +209,7 @@ async def test_an_account_that_changes_meanwhile_is_looked_at_again(
 ) -> None:
     """It is suspended, or gets another password, between the look at the password and the sign-in."""
     user = await make_member(gateway.database)
-    values = {"status": UserStatus.SUSPENDED, "password_hash": CHEAP.hash("another password")}
+    values: dict[str, Any] = {"status": UserStatus.SUSPENDED, "password_hash": CHEAP.hash("another password")}
     loop = asyncio.get_running_loop()
     verify = PasswordHasher.verify
 
@@ -282,7 +282,7 @@ async def test_an_address_can_try_so_often_only(database: Database, verification
     """For any account, and without using up the accounts' own attempts; what a client claims to be does not count."""
     await make_member(database)
     gateway = limited(
-        database, sign_ins_per_address="3 per 15 minutes", password_attempts_per_account="1 per 15 minutes"
+        database, sign_ins_per_address="3 per 15 minutes", password_attempts_per_account="1 per 15 minutes"  # noqa: S106
     )
     for index in range(3):
         assert not is_limited(await ask_sign_in(gateway, f"{index}@example.com", "guess", "10.0.0.1"))

@@ -14,7 +14,9 @@ from repositories.kit.viewer import SERVICE
 from repositories.tables.client_management import Contact
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid
-from tests.factories import make_client, make_contacts
+from tests.api.reading import every_client
+from tests.factories import make_client, make_contacts, make_user
+from tests.repositories.support import connected
 
 SECRETS = ("very.secret@example.org", "+4930555123456", "other.secret@example.org")
 PAGE = "{ clients { nodes { companyName contacts { nodes { firstName email phone } } } } }"
@@ -128,3 +130,23 @@ async def test_the_database_refuses_what_is_not_sealed(gateway: Gateway, ada: Us
     for column in ("email", "phone"):
         with pytest.raises(ValidationError):
             await _spoil(gateway.database, contact, **{column: "plain@example.org"})
+
+
+async def test_without_keys_nothing_is_stored_in_plain_sight(
+    options: DatabaseOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A masked error and a log line that says what is missing; clients without contacts need no keys."""
+    async with connected(options, encryption_keys={}, index_key=b"") as database:
+        ada = await make_user(database)
+        gateway = Gateway(database)
+        client = gateway.client(ada)
+        assert (await client.do("createClient", "client { id }", companyName="Acme"))["userErrors"] == []
+        before = await every_client(database)
+        document = "mutation($input: CreateClientInput!) { createClient(input: $input) { client { id } } }"
+        person = {"firstName": "Joan", "lastName": "Clarke", "email": SECRETS[0]}
+        answer = await client.ask(document, input={"companyName": "Zenith", "contacts": [person]})
+        assert answer.codes == ["INTERNAL_SERVER_ERROR"]
+        assert "no keys are configured" in caplog.text
+        assert SECRETS[0] not in caplog.text
+        assert await every_client(database) == before
+        await gateway.http.aclose()

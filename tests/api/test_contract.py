@@ -281,3 +281,5 @@ def test_every_role_has_its_permissions() -> None:
     assert set(PERMISSIONS) == set(Role)
     assert all(PERMISSIONS[Role.USER] <= PERMISSIONS[role] for role in Role)
     assert {Permission.STATISTICS_READ, Permission.STATISTICS_REFRESH}.isdisjoint(PERMISSIONS[Role.USER])
+    partnership = {Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE}
+    assert {role for role in Role if PERMISSIONS[role] & partnership} == {Role.PARTNERSHIP_MANAGER, Role.ADMIN}

@@ -80,7 +80,7 @@ async def test_a_broken_command_leaves_nothing(
 async def test_a_fault_of_the_database_puts_no_values_into_the_log(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """PostgreSQL quotes the value it cannot take; neither it nor SQL, account or token is told or logged."""
+    """PostgreSQL quotes the value it cannot take; it is not told or logged, and SQL is only logged."""
     caplog.set_level(logging.DEBUG)
     broken = (
         "SELECT CAST(CAST(:title AS text) AS integer)"
@@ -105,11 +105,11 @@ async def test_a_fault_of_the_database_puts_no_values_into_the_log(
         str(ada.id),
         SECRET,
         client.headers["Authorization"],
-        "SELECT",
-        "no_such",
     ):
         assert secret not in caplog.text, secret
         assert secret not in str(answer.body)
+    assert "SELECT" in caplog.text
+    assert "SELECT" not in str(answer.body)
 
 
 async def test_a_slow_field_times_out_alone(options: DatabaseOptions, monkeypatch: pytest.MonkeyPatch) -> None:

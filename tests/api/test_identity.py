@@ -150,7 +150,7 @@ async def test_a_viewer_shows_the_whole_account_and_no_secret(gateway: Gateway, 
     }
     names = {field["name"] for field in data["__type"]["fields"]}
     assert names.isdisjoint({"passwordHash", "stripeCustomerId"})
-    assert names == set(data["viewer"]) | {"phone", "preferences"}
+    assert names == set(data["viewer"]) | {"phone", "preferences", "roles"}
 
 
 def gid_of(user: User) -> str:

@@ -162,7 +162,10 @@ async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> Non
         taskEvents(id: $t) { id } dueTasks(until: "2199-01-01T00:00:00Z") { id }
         taskAnalytics(from: "2026-01-01", to: "2026-12-31") { date }
         lifeLockDashboard { totalTasks } productivityTrends(period: WEEK) { date }
-        userDashboardStats { totalCount } }"""
+        userDashboardStats { totalCount } partner(id: $t) { id } partners { totalCount }
+        partnershipDashboard { activePartners }
+        roles { id } auditLog { totalCount } systemSettings { totalCount } usersOverview { newThisWeek }
+        client(id: $c) { id } clients { totalCount } contacts { totalCount } clientDashboard { totalRevenue } }"""
     answer = await client.ask(document, t=gid("Task", task), c=gid("Category", category))
     assert answer.status == 200
     nobody = "Sign in first: send an Authorization header with a bearer token."

@@ -14,11 +14,21 @@ from repositories.tables.identity import User
 from schema import schema
 from schema.kit.fields import VIEWS
 from tests.api.client import Gateway, gid
-from tests.factories import make_category, make_client, make_contact, make_contacts, make_task, make_tasks, make_user
+from tests.factories import (
+    make_category,
+    make_client,
+    make_contact,
+    make_contacts,
+    make_partner,
+    make_referral,
+    make_task,
+    make_tasks,
+    make_user,
+)
 
 _TABLES = (
-    "clients|contacts|sessions|user_preferences|"
-    "tasks|categories|users|task_analytics|domain_events|visible_user_dashboard_stats"
+    "roles|user_roles|system_settings|clients|contacts|tasks|categories|users|task_analytics|domain_events|partners"
+    "|referrals|sessions|user_preferences|visible_user_dashboard_stats"
 )
 _SAID = re.compile(rf"(?:FROM|INTO|UPDATE) (?:\w+\.)?({_TABLES})\b")
 
@@ -61,6 +71,12 @@ _ROOTS = {
     "User": ("users(first: 500) { nodes { %s } }", ["SELECT users"]),
     "Task": ("tasks(first: 500) { nodes { %s } }", ["SELECT tasks"]),
     "Category": ("categories(first: 500) { nodes { %s } }", ["SELECT categories"]),
+    "Partner": ("partners(first: 500) { nodes { %s } }", ["SELECT partners"]),
+    "Referral": (
+        "partners(first: 500) { nodes { referrals { nodes { %s } } } }",
+        ["SELECT partners", "SELECT referrals"],
+    ),
+    "PartnerStanding": ("partnershipDashboard { topPartners { %s } }", ["SELECT partners"]),
     "UserDashboardStats": ("userDashboardStats(first: 500) { nodes { %s } }", ["SELECT visible_user_dashboard_stats"]),
     "Client": ("clients(first: 500) { nodes { %s } }", ["SELECT clients"]),
     "Contact": ('contacts(email: "joan@example.org") { %s }', ["SELECT contacts"]),
@@ -99,6 +115,10 @@ def test_there_is_a_way_to_every_edge() -> None:
         "Client.createdBy",
         "Client.primaryContact",
         "Contact.client",
+        "Partner.manager",
+        "Partner.referrals",
+        "PartnerStanding.partner",
+        "Referral.partner",
         "Task.category",
         "Task.user",
         "User.preferences",
@@ -112,6 +132,7 @@ async def _people(database: Database, admin: User, count: int) -> None:
         for person in (await make_user(database), admin):
             category = await make_category(database, person)
             await make_task(database, person, category_id=category.id)
+            await make_referral(database, await make_partner(database, person))
             client = await make_client(database, person)
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)

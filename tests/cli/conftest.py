@@ -6,7 +6,7 @@ import pytest
 
 from repositories.kit.database import DatabaseOptions
 from tests.cli.siso import Siso
-from tests.databases import Server, database_of
+from tests.databases import KEY_SETTINGS, Server, database_of
 
 
 @pytest.fixture
@@ -46,5 +46,6 @@ def of(options: DatabaseOptions, folder: Path, server: Server | None) -> Siso:
             "GATEWAY_SERVICE_DATABASE_URL": options.service_url,
             "GATEWAY_OWNER_DATABASE_URL": server.login("owner", database_of(options)),
             "GATEWAY_JWT_SECRET": "a secret of the tests that is long enough",
+            **KEY_SETTINGS,
         },
     )

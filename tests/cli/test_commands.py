@@ -16,7 +16,15 @@ from tests.cli.siso import Siso
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["serve", "seed", "token", "doctor", "import-legacy"]
-COMMANDS += ["migrate up", "migrate down", "migrate status", "schema export", "schema check", "docs settings"]
+COMMANDS += [
+    "migrate up",
+    "migrate down",
+    "migrate status",
+    "schema export",
+    "schema check",
+    "docs settings",
+    "keys rotate",
+]
 
 
 def test_migrations_go_up_and_down(siso: Siso) -> None:

@@ -52,6 +52,15 @@ async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[D
         await opened.close()
 
 
+async def until_blocked(database: Database, count: int) -> None:
+    """Waits until ``count`` transactions wait for a lock."""
+    pool = database._pool  # type: ignore[attr-defined]
+    async with pool.acquire() as connection:
+        text = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+        while await connection.fetchval(text) < count:  # noqa: ASYNC110 (the server tells nobody)
+            await asyncio.sleep(0.005)
+
+
 class Lab:
     """A database and the event loop it lives in, shared by the examples of a property; each brings users of its own."""
 

@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from repositories.administration import RoleGrants, Roles, SystemSettings
 from repositories.client_management import Clients, Contacts
 from repositories.events import Events
 from repositories.identity import Preferences, Sessions, Users
@@ -21,10 +23,13 @@ from repositories.kit.statements import Statement, scalar
 from repositories.kit.table import Table, metadata
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
 from repositories.life_lock import Analytics, Categories, DashboardStats, TaskReopened, Tasks
+from repositories.partnership import Partners, Referrals
+from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import Session, User, UserPreferences
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
+from repositories.tables.partnership import Partner, PartnerKind, Referral
 from tests.factories import viewer_of
 from tests.repositories.support import Lab, reading
 
@@ -42,6 +47,17 @@ _OWNED = """
     service    other   done    done    done       done    done
 """
 
+_OF_THE_ROLE = """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     unseen  unseen  forbidden  unseen  unseen
+    user       other   unseen  unseen  forbidden  unseen  unseen
+    manager    own     done    done    done       done    done
+    manager    other   done    done    done       done    done
+    admin      other   done    done    done       done    done
+    service    other   done    done    done       done    done
+"""
+
 _ADMINISTERED = """
     viewer     row     select  lock    insert     update  delete
     anonymous  other   unseen  unseen  forbidden  unseen  unseen
@@ -52,7 +68,26 @@ _ADMINISTERED = """
     service    other   done    done    done       done    done
 """
 
+_OF_ADMINS = """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     unseen  unseen  forbidden  unseen  unseen
+    manager    other   unseen  unseen  forbidden  unseen  unseen
+    admin      own     done    done    done       done    done
+    admin      other   done    done    done       done    done
+    service    other   done    done    done       done    done
+"""
+
 ANSWERS = {
+    RoleGrant: _OF_ADMINS,
+    SystemSetting: _OF_ADMINS,
+    KnownRole: """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     unseen  unseen  forbidden  unseen  unseen
+    admin      other   done    unseen  forbidden  unseen  unseen
+    service    other   done    done    done       done    done
+""",
     Category: _OWNED,
     Task: _OWNED,
     TaskAnalytics: _OWNED,
@@ -70,6 +105,8 @@ ANSWERS = {
     admin      other   done    unseen  forbidden  unseen     unseen
     service    other   done    done    done       forbidden  forbidden
 """,
+    Partner: _OF_THE_ROLE,
+    Referral: _OF_THE_ROLE,
     UserDashboardStats: """
     viewer     row     select
     anonymous  other   unseen
@@ -108,6 +145,8 @@ def _name(case: Case) -> str:
 def _viewer(name: str, key: UUID) -> Viewer:
     if name == "user":
         return viewer_of(key)
+    if name == "manager":
+        return viewer_of(key, Role.PARTNERSHIP_MANAGER)
     return {"anonymous": ANONYMOUS, "admin": viewer_of(key, Role.ADMIN), "service": SERVICE}[name]
 
 
@@ -146,6 +185,21 @@ async def _insert_event(write: Write, key: UUID, owner: UUID) -> None:
     await Events(write).append([event], actor=owner, at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
 
 
+async def _insert_partner(write: Write, key: UUID, owner: UUID) -> None:
+    await Partners(write).add(
+        id=key, name="Acme", kind=PartnerKind.REFERRAL, commission_rate=Decimal("0.1"), manager_id=owner
+    )
+
+
+async def _prepare_partner(write: Write, owner: UUID) -> None:
+    await _insert_partner(write, owner, owner)
+
+
+async def _insert_referral(write: Write, key: UUID, owner: UUID) -> None:
+    """Of the partner that has the owner's id."""
+    await Referrals(write).add(id=key, partner_id=owner, client_name="Client")
+
+
 async def _insert_client(write: Write, key: UUID, owner: UUID) -> None:
     await Clients(write).add(id=key, created_by=owner, company_name="Acme")
 
@@ -165,6 +219,26 @@ async def _prepare_client(write: Write, owner: UUID) -> None:
     CLIENTS[owner] = (await Clients(write).add(created_by=owner, company_name="Acme")).id
 
 
+async def _insert_role(write: Write, key: UUID, owner: UUID) -> None:
+    del owner
+    await Roles(write).add(id=key, name=key.hex, description="Before")
+
+
+async def _prepare_role(write: Write, owner: UUID) -> None:
+    await _insert_role(write, owner, owner)
+
+
+async def _insert_grant(write: Write, key: UUID, owner: UUID) -> None:
+    """Of the role that has the owner's id."""
+    at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    await RoleGrants(write).add(id=key, user_id=owner, role_id=owner, granted_by=owner, granted_at=at)
+
+
+async def _insert_setting(write: Write, key: UUID, owner: UUID) -> None:
+    del owner
+    await SystemSettings(write).add(id=key, key=key.hex, description="Before")
+
+
 async def _prepare_nothing(write: Write, owner: UUID) -> None:
     del write, owner
 
@@ -181,6 +255,16 @@ class Subject(NamedTuple):
 
 
 SUBJECTS: dict[type[Table], Subject] = {
+    KnownRole: Subject(_insert_role, "id", "description", "Before", "Changed"),
+    RoleGrant: Subject(
+        _insert_grant,
+        "id",
+        "granted_at",
+        dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+        dt.datetime(2025, 1, 1, tzinfo=dt.UTC),
+        prepare=_prepare_role,
+    ),
+    SystemSetting: Subject(_insert_setting, "id", "description", "Before", "Changed"),
     User: Subject(_insert_user, "id", "first_name", "Ada", "Changed"),
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
@@ -190,6 +274,8 @@ SUBJECTS: dict[type[Table], Subject] = {
     Client: Subject(_insert_client, "id", "company_name", "Acme", "Changed"),
     Contact: Subject(_insert_contact, "id", "first_name", "Joan", "Changed", _prepare_client),
     DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),
+    Partner: Subject(_insert_partner, "id", "name", "Acme", "Changed"),
+    Referral: Subject(_insert_referral, "id", "client_name", "Client", "Changed", prepare=_prepare_partner),
     UserDashboardStats: Subject(_insert_user, "id", "total_tasks", 0, 0),
 }
 

@@ -75,6 +75,8 @@ def test_there_is_a_table_to_compare() -> None:
         "life_lock.categories",
         "life_lock.task_analytics",
         "life_lock.tasks",
+        "partnership.partners",
+        "partnership.referrals",
         "public.domain_events",
     ]
 

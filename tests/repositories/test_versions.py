@@ -10,7 +10,7 @@ from repositories.kit.unit_of_work import open_unit
 from repositories.life_lock import Tasks
 from repositories.tables.life_lock import Task
 from tests.factories import make_task, make_tasks, make_user, viewer_of
-from tests.repositories.support import connected, reading
+from tests.repositories.support import connected, reading, until_blocked
 
 
 @pytest.mark.parametrize("writers", [2, 8])
@@ -73,7 +73,7 @@ async def test_two_transactions_that_overlap(postgres_only: DatabaseOptions) -> 
                 await Tasks(write).change(task, title="First")
                 waiting = group.create_task(_answer(second()))
                 await second_asks.wait()
-                await _until_blocked(database, 1)
+                await until_blocked(database, 1)
                 assert not waiting.done()
                 if commits:
                     await first.__aexit__(None, None, None)
@@ -103,7 +103,7 @@ async def test_locked_makes_others_wait(postgres_only: DatabaseOptions) -> None:
         async with database.transaction(viewer_of(ada)) as write:
             current = await Tasks(write).locked(task.id)
             others = [asyncio.ensure_future(raise_priority()) for _ in range(3)]
-            await _until_blocked(database, 3)
+            await until_blocked(database, 3)
             assert not any(other.done() for other in others)
             await Tasks(write).change(current, title="Locked")
         await asyncio.gather(*others)
@@ -149,12 +149,3 @@ async def _answer(work: object) -> object:
     """What a coroutine returns or raises."""
     (answer,) = await asyncio.gather(work, return_exceptions=True)  # type: ignore[call-overload]
     return answer
-
-
-async def _until_blocked(database: Database, count: int) -> None:
-    """Waits until ``count`` transactions wait for a lock."""
-    pool = database._pool  # type: ignore[attr-defined]
-    async with pool.acquire() as connection:
-        text = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
-        while await connection.fetchval(text) < count:  # noqa: ASYNC110 (the server tells nobody)
-            await asyncio.sleep(0.005)

@@ -1,0 +1,41 @@
+"""`siso keys`."""
+
+import asyncio
+
+import typer
+
+from gateway.cli.console import note, progress_bar, say
+from gateway.cli.ready import migrated_database
+from gateway.settings import load_settings
+from repositories.kit.encryption import MissingKeys
+from repositories.rotation import Rotated, due
+from repositories.rotation import rotate as rotate_values
+
+
+def rotate() -> None:
+    """Rotates with a progress bar; exit code 1 if something is left that needs an old key."""
+    settings = load_settings()
+
+    async def run() -> tuple[str, Rotated]:
+        async with migrated_database(settings) as database:
+            if not database.cipher.current:
+                raise MissingKeys
+            with progress_bar() as progress:
+                bar = progress.add_task("Encrypting", total=await due(database))
+                result = await rotate_values(
+                    database,
+                    done=lambda count: progress.advance(bar, count),
+                    refuse=lambda error: note(f"siso: {error}."),
+                )
+                return database.cipher.current, result
+
+    key, (renewed, unreadable, left) = asyncio.run(run())
+    say(f"Encrypted {renewed} values with the key {key}.")
+    if unreadable:
+        say(f"{unreadable} values cannot be decrypted with any key and stay as they are.")
+    if left > 0:
+        say(
+            f"{left} values were written with another key meanwhile. Restart the gateway with {key}, then run it again."
+        )
+    if unreadable or left > 0:
+        raise typer.Exit(1)

@@ -1,0 +1,207 @@
+"""Roles and their grants, settings, and what there is to say about all users."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit import types
+from repositories.kit.database import Read
+from repositories.kit.events import Event
+from repositories.kit.filters import Order
+from repositories.kit.repository import Repository, batch
+from repositories.kit.statements import MadeBy, Statement, any_of, scalar
+from repositories.kit.types import to_json
+from repositories.kit.viewer import Role
+from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
+from repositories.tables.events import DomainEvent
+from repositories.tables.identity import User, UserRole, UserStatus
+
+_users = User.__table__
+_roles = KnownRole.__table__
+_grants = RoleGrant.__table__
+_settings = SystemSetting.__table__
+_events = DomainEvent.__table__
+
+# events
+
+
+@dataclass(frozen=True, slots=True)
+class RoleGranted(Event, aggregate="user"):
+    """A user was given a role."""
+
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRevoked(Event, aggregate="user"):
+    """A role was taken from a user."""
+
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSettingSet(Event, aggregate="system_setting"):
+    """A setting was made or changed; ``fields`` names what is new, its value is never told."""
+
+    key: str
+    fields: tuple[str, ...]
+
+
+# roles
+
+_user = sa.bindparam("user", type_=types.Id())
+_granted_to = sa.select(_grants.c.user_id).join(_roles, _roles.c.id == _grants.c.role_id)
+
+
+def _has(wanted: Role) -> sa.ColumnElement[bool]:
+    """Whether a user has a role, by the account or by a grant."""
+    granted = _users.c.id.in_(_granted_to.where(_roles.c.name == wanted.value))
+    return sa.or_(_users.c.role == UserRole.ADMIN, granted) if wanted is Role.ADMIN else granted
+
+
+_may_administer = (_has(Role.ADMIN), _users.c.status == UserStatus.ACTIVE, _users.c.deleted_at.is_(None))
+_lock_admins: Statement[UUID] = Statement(
+    sa.select(_users.c.id).where(*_may_administer).order_by(_users.c.id).with_for_update(of=_users), scalar(UUID)
+)
+_admins: Statement[UUID] = Statement(sa.select(_users.c.id).where(*_may_administer), scalar(UUID))
+_names: Statement[str] = Statement(
+    sa.select(_roles.c.name).join(_grants, _grants.c.role_id == _roles.c.id).where(_grants.c.user_id == _user),
+    scalar(str),
+)
+_of_users: Statement[tuple[UUID, KnownRole]] = Statement(
+    sa.select(_grants.c.user_id, *_roles.c)
+    .join(_roles, _roles.c.id == _grants.c.role_id)
+    .where(any_of(_grants.c.user_id, "users"))
+    .order_by(_roles.c.name),
+    MadeBy(lambda values: (values[0], KnownRole._make(values[1:]))),
+)
+_grant: Statement[RoleGrant] = Statement(
+    sa.select(*_grants.c)
+    .where(_grants.c.user_id == _user, _grants.c.role_id == sa.bindparam("role", type_=types.Id()))
+    .with_for_update(),
+    RoleGrant,
+)
+
+
+async def granted_roles(connection: Read, user: UUID) -> frozenset[Role]:
+    """The roles a user was granted, for the next token; ask as the service. Roles of a newer version do not count."""
+    names = await connection.rows(_names, user=user)
+    return frozenset(Role(name) for name in names if name in set(Role))
+
+
+class Roles(Repository[KnownRole], table=KnownRole, what="role"):
+    """What can be granted."""
+
+    default_order = (Order("name"),)
+
+    @batch
+    async def of_users(self, users: Sequence[UUID]) -> Mapping[UUID, list[KnownRole]]:
+        """The roles that users were granted, by name."""
+        found: dict[UUID, list[KnownRole]] = {user: [] for user in users}
+        for user, row in await self.connection.rows(_of_users, users=list(users)):
+            found[user].append(row)
+        return found
+
+
+class RoleGrants(Repository[RoleGrant], table=RoleGrant, what="grant"):
+    """Who was given what."""
+
+    async def find_grant(self, user: UUID, role: UUID) -> RoleGrant | None:
+        """The grant of a role to a user, kept from others until the transaction ends."""
+        return await self.connection.row(_grant, user=user, role=role)
+
+    async def admins(self) -> set[UUID]:
+        """Everybody who can administer now; nobody else can change that until the transaction ends.
+
+        Two statements: what others did while this one waited for its locks is seen by the second.
+        """
+        await self.connection.rows(_lock_admins)
+        return set(await self.connection.rows(_admins))
+
+
+# settings
+
+_setting: Statement[SystemSetting] = Statement(
+    sa.select(*_settings.c).where(_settings.c.key == sa.bindparam("key", type_=sa.Text())).with_for_update(),
+    SystemSetting,
+)
+
+
+class SystemSettings(Repository[SystemSetting], table=SystemSetting, what="setting"):
+    """Values by key; secret ones are written, never read back."""
+
+    default_order = (Order("key"),)
+
+    async def of_key(self, key: str) -> SystemSetting | None:
+        """A setting, kept from others until the transaction ends."""
+        return await self.connection.row(_setting, key=key)
+
+
+def stored_value(value: Any, *, is_secret: bool) -> dict[str, Any]:
+    """The columns that hold a value: in plain sight, or as text for the repository to seal."""
+    if not is_secret:
+        return {"value": value, "secret": None}
+    return {"value": None, "secret": None if value is None else to_json(value)}
+
+
+# all users
+
+
+class UserTally(NamedTuple):
+    """How many users have which status, and how many are new."""
+
+    active: int
+    suspended: int
+    deactivated: int
+    new_this_week: int
+    new_this_month: int
+
+
+def _moment(name: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, type_=types.Timestamp())
+
+
+_counted = sa.func.count()
+_tally: Statement[UserTally] = Statement(
+    sa.select(
+        *(_counted.filter(_users.c.status == status) for status in UserStatus),
+        _counted.filter(_users.c.created_at >= _moment("week")),
+        _counted.filter(_users.c.created_at >= _moment("month")),
+    )
+    .select_from(_users)
+    .where(_users.c.deleted_at.is_(None)),
+    MadeBy(UserTally._make),
+)
+_GRANTABLE = tuple(known for known in Role if known is not Role.USER)
+_by_role: Statement[dict[Role, int]] = Statement(
+    sa.select(_counted, *(_counted.filter(_has(known)) for known in _GRANTABLE))
+    .select_from(_users)
+    .where(_users.c.deleted_at.is_(None)),
+    MadeBy(lambda values: dict(zip((Role.USER, *_GRANTABLE), values, strict=True))),
+)
+_active: Statement[int] = Statement(
+    sa.select(sa.func.count(_events.c.user_id.distinct())).where(_events.c.timestamp >= _moment("since")), scalar(int)
+)
+
+
+class UserOverview:
+    """Numbers over all users that are not deleted, for admins."""
+
+    def __init__(self, connection: Read) -> None:
+        self.connection = connection
+
+    async def tally(self, week: dt.datetime, month: dt.datetime) -> UserTally:
+        """By status and by age, in one pass over the users."""
+        return await self.connection.one(_tally, week=week, month=month)
+
+    async def by_role(self) -> dict[Role, int]:
+        """How many users have each role, by the account or by a grant; everybody is a USER."""
+        return await self.connection.one(_by_role)
+
+    async def active(self, since: dt.datetime) -> int:
+        """How many users did something since then, by the events."""
+        return await self.connection.one(_active, since=since)

@@ -1,0 +1,205 @@
+"""Partners and their referrals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit import types
+from repositories.kit.events import Event
+from repositories.kit.filters import Direction, Order
+from repositories.kit.repository import Repository
+from repositories.kit.statements import MadeBy, Statement, folded, scalar
+from repositories.tables.partnership import Partner, PartnerKind, PartnerStatus, Referral, ReferralStatus
+
+_partners = Partner.__table__
+_referrals = Referral.__table__
+
+# what may follow what
+
+PARTNER_TRANSITIONS: Mapping[PartnerStatus, tuple[PartnerStatus, ...]] = {
+    PartnerStatus.PROSPECT: (PartnerStatus.ACTIVE, PartnerStatus.ENDED),
+    PartnerStatus.ACTIVE: (PartnerStatus.PAUSED, PartnerStatus.ENDED),
+    PartnerStatus.PAUSED: (PartnerStatus.ACTIVE, PartnerStatus.ENDED),
+    PartnerStatus.ENDED: (),
+}
+REFERRAL_TRANSITIONS: Mapping[ReferralStatus, tuple[ReferralStatus, ...]] = {
+    ReferralStatus.SUBMITTED: (ReferralStatus.QUALIFIED, ReferralStatus.WON, ReferralStatus.LOST),
+    ReferralStatus.QUALIFIED: (ReferralStatus.WON, ReferralStatus.LOST),
+    ReferralStatus.WON: (),
+    ReferralStatus.LOST: (),
+}
+
+# events
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerCreated(Event, aggregate="partner"):
+    """A partner was entered; the owner of a partner's events is its manager."""
+
+    kind: PartnerKind
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerUpdated(Event, aggregate="partner"):
+    """Some fields of a partner were changed; ``fields`` names them."""
+
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerStatusChanged(Event, aggregate="partner"):
+    """A partnership stands elsewhere than before."""
+
+    before: PartnerStatus
+    after: PartnerStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ReferralSubmitted(Event, aggregate="referral"):
+    """A partner brought a client."""
+
+    partner_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ReferralQualified(Event, aggregate="referral"):
+    """A referral was found worth pursuing."""
+
+    partner_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ReferralClosed(Event, aggregate="referral"):
+    """A referral was won or lost; ``value`` and ``commission`` are those of one that was won."""
+
+    partner_id: UUID
+    status: ReferralStatus
+    value: Decimal | None
+    commission: Decimal | None
+
+
+# money
+
+_CENT = Decimal("0.01")
+
+
+def commission_of(value: Decimal, rate: Decimal) -> Decimal:
+    """A partner's share of a value, rounded half up to cents."""
+    return (value * rate).quantize(_CENT, ROUND_HALF_UP)
+
+
+# partners
+
+
+class Standing(NamedTuple):
+    """What a partner has brought in."""
+
+    partner: Partner
+    won_referrals: int
+    won_value: Decimal
+    commission: Decimal
+
+
+def _standing(values: Sequence[Any]) -> Standing:
+    *partner, won, value, commission = values
+    return Standing(Partner._make(partner), won, value, commission)
+
+
+_active: Statement[int] = Statement(
+    sa.select(sa.func.count())
+    .select_from(_partners)
+    .where(_partners.c.status == PartnerStatus.ACTIVE, _partners.c.deleted_at.is_(None)),
+    scalar(int),
+)
+
+
+def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.func.sum(column, type_=types.Fixed(30, 2))
+
+
+def _top_of() -> sa.Executable:
+    won = (
+        sa.select(
+            _referrals.c.partner_id,
+            sa.func.count().label("won"),
+            _sum(_referrals.c.value).label("value"),
+            _sum(_referrals.c.commission).label("commission"),
+        )
+        .where(_referrals.c.status == ReferralStatus.WON)
+        .group_by(_referrals.c.partner_id)
+        .subquery("won")
+    )
+    return (
+        sa.select(*_partners.c, won.c.won, won.c.value, won.c.commission)
+        .select_from(_partners.join(won, won.c.partner_id == _partners.c.id))
+        .where(_partners.c.deleted_at.is_(None))
+        .order_by(won.c.value.desc(), folded(_partners.c.name), _partners.c.id)
+        .limit(sa.bindparam("limit", type_=sa.Integer()))
+    )
+
+
+_top: Statement[Standing] = Statement(_top_of(), MadeBy(_standing))
+
+
+class Partners(Repository[Partner], table=Partner):
+    """Companies that work with ours."""
+
+    default_order = (Order("name"),)
+    searched = ("name", "website", "notes")
+
+    async def active(self) -> int:
+        """How many partnerships are active."""
+        return await self.connection.one(_active)
+
+    async def top(self, limit: int) -> list[Standing]:
+        """The partners that brought in most, by won value, then by name; those without a won referral are left out."""
+        return await self.connection.rows(_top, limit=limit)
+
+
+# referrals
+
+
+class ReferralTally(NamedTuple):
+    """How many referrals stand where, and what those that were won are worth."""
+
+    submitted: int
+    qualified: int
+    won: int
+    lost: int
+    won_value: Decimal
+    commission: Decimal
+
+    @property
+    def conversion_rate(self) -> Decimal:
+        """100 × won / all, rounded half up to hundredths; 0 without referrals."""
+        total = self.submitted + self.qualified + self.won + self.lost
+        return (Decimal(100 * self.won) / max(total, 1)).quantize(_CENT, ROUND_HALF_UP)
+
+
+def _tallied(values: Sequence[Any]) -> ReferralTally:
+    *counts, value, commission = values
+    return ReferralTally._make([*counts, value or Decimal("0.00"), commission or Decimal("0.00")])
+
+
+_tally: Statement[ReferralTally] = Statement(
+    sa.select(
+        *(sa.func.count().filter(_referrals.c.status == status) for status in ReferralStatus),
+        _sum(_referrals.c.value).filter(_referrals.c.status == ReferralStatus.WON),
+        _sum(_referrals.c.commission),
+    ).select_from(_referrals),
+    MadeBy(_tallied),
+)
+
+
+class Referrals(Repository[Referral], table=Referral):
+    """Clients that partners bring."""
+
+    default_order = (Order("created_at", Direction.DESC),)
+
+    async def tally(self) -> ReferralTally:
+        """All counters, in one pass over the referrals."""
+        return await self.connection.one(_tally)

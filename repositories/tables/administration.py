@@ -1,0 +1,53 @@
+"""What users may besides being users, and how the system is set up."""
+
+import datetime as dt
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit.constraints import explained
+from repositories.kit.policy import policy, role
+from repositories.kit.table import Column, Table, Versioned, column
+from repositories.kit.types import Json
+from repositories.kit.viewer import Role
+
+
+class KnownRole(Table, schema="administration", name="roles"):
+    """A role that the code knows; the migrations insert them, nothing else does."""
+
+    __slots__ = ()
+    name: Column[str] = column(length=(1, 100), unique=True)
+    description: Column[str] = column(length=(0, 1000))
+
+
+class RoleGrant(Table, schema="administration", name="user_roles"):
+    """A role that a user was given beside the one of the account."""
+
+    __slots__ = ()
+    user_id: Column[UUID] = column(references="identity.users.id")
+    role_id: Column[UUID] = column(references="administration.roles.id", index=True)
+    granted_by: Column[UUID] = column(references="identity.users.id", index=True)
+    granted_at: Column[dt.datetime] = column()
+
+    __table_args__ = (sa.UniqueConstraint("user_id", "role_id"),)
+
+
+class SystemSetting(Versioned, Table, schema="administration", name="system_settings"):
+    """A value by its key. That of a secret one is sealed in ``secret``, and ``value`` is empty."""
+
+    __slots__ = ()
+    key: Column[str] = column(
+        length=(1, 100), unique=True, info=explained("key", "There is already a setting of this key.")
+    )
+    value: Column[Any | None] = column(Json(), check="NOT (is_secret AND value IS NOT NULL)")
+    secret: Column[str | None] = column(sealed=True)
+    description: Column[str] = column(length=(0, 1000), default="")
+    is_secret: Column[bool] = column(default=False)
+
+    __table_args__ = (sa.CheckConstraint("is_secret OR secret IS NULL", name="secret_of_secret"),)
+
+
+policy(KnownRole, read=role(Role.ADMIN))
+policy(RoleGrant, read=role(Role.ADMIN), write=role(Role.ADMIN))
+policy(SystemSetting, read=role(Role.ADMIN), write=role(Role.ADMIN))

@@ -1,0 +1,96 @@
+"""Partners, what they bring in, and what they are owed for it."""
+
+import datetime as dt
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit.policy import policy, role
+from repositories.kit.table import Column, SoftDeleted, Table, Versioned, column
+from repositories.kit.types import Fixed
+from repositories.kit.viewer import Role
+
+
+class PartnerKind(StrEnum):
+    """What a partner does."""
+
+    REFERRAL = "referral"
+    RESELLER = "reseller"
+    AFFILIATE = "affiliate"
+    TECHNOLOGY = "technology"
+
+
+class PartnerStatus(StrEnum):
+    """Where a partnership stands."""
+
+    PROSPECT = "prospect"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    ENDED = "ended"
+
+
+class ReferralStatus(StrEnum):
+    """Where a referral stands. WON and LOST are closed, the others open."""
+
+    SUBMITTED = "submitted"
+    QUALIFIED = "qualified"
+    WON = "won"
+    LOST = "lost"
+
+
+class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partners"):
+    """A company that works with ours. ``commission_rate`` is a share: 0.125 is 12.5 %."""
+
+    __slots__ = ()
+    name: Column[str] = column(length=(1, 255))
+    kind: Column[PartnerKind] = column(index=True)
+    status: Column[PartnerStatus] = column(default=PartnerStatus.PROSPECT, index=True)
+    contact_email: Column[str | None] = column(sealed=True)
+    website: Column[str | None] = column(length=(1, 255))
+    commission_rate: Column[Decimal] = column(Fixed(5, 4), range=(0, 1), index=True)
+    started_on: Column[dt.date | None] = column(index=True)
+    ended_on: Column[dt.date | None] = column(check="ended_on >= started_on")
+    notes: Column[str | None] = column(length=(0, 10_000))
+    manager_id: Column[UUID] = column(references="identity.users.id", index=True)
+
+    __table_args__ = (
+        sa.Index("ix_partners_created_at", "created_at"),
+        sa.Index("ix_partners_updated_at", "updated_at"),
+    )
+
+
+class Referral(Versioned, Table, schema="partnership", name="referrals"):
+    """A client that a partner brings.
+
+    ``commission`` is value × the partner's rate, set exactly when won; ``closed_at`` is set exactly when won or lost.
+    """
+
+    __slots__ = ()
+    partner_id: Column[UUID] = column(references="partnership.partners.id")
+    client_name: Column[str] = column(length=(1, 255))
+    status: Column[ReferralStatus] = column(default=ReferralStatus.SUBMITTED)
+    value: Column[Decimal | None] = column(
+        Fixed(15, 2), range=(0, None), check="status <> 'won' OR value IS NOT NULL", index=True
+    )
+    commission: Column[Decimal | None] = column(
+        Fixed(15, 2), range=(0, None), check="(status = 'won') = (commission IS NOT NULL)"
+    )
+    closed_at: Column[dt.datetime | None] = column(
+        check="(status IN ('won', 'lost')) = (closed_at IS NOT NULL)", index=True
+    )
+
+    __table_args__ = (
+        sa.Index("ix_referrals_partner_id", "partner_id", "created_at"),
+        sa.Index("ix_referrals_status", "status", "partner_id"),
+        sa.Index("ix_referrals_created_at", "created_at"),
+    )
+
+
+for _table in (Partner, Referral):
+    policy(
+        _table,
+        read=role(Role.ADMIN) | role(Role.PARTNERSHIP_MANAGER),
+        write=role(Role.ADMIN) | role(Role.PARTNERSHIP_MANAGER),
+    )

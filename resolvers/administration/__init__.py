@@ -1,0 +1,1 @@
+"""Roles, settings, the audit log, all users at a glance: queries and commands."""

@@ -1,0 +1,117 @@
+"""What administrators can ask."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
+from repositories.events import Events
+from repositories.identity import Users
+from repositories.kit.calendar import day
+from repositories.kit.filters import EVERYTHING, Direction, Filter, Order
+from repositories.kit.page import PageRequest
+from repositories.kit.viewer import Role
+from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
+from repositories.tables.events import DomainEvent
+from repositories.tables.identity import User, UserStatus
+from resolvers.kit.connections import Connection, listing
+from resolvers.kit.context import Context
+from resolvers.kit.edges import Edge, found, load, one
+
+roles_of_user: Edge[list[KnownRole]] = Edge(Roles.of_users, User.id, list)
+user_of_grant = one(Users.by_id, key=RoleGrant.user_id)
+role_of_grant = one(Roles.by_id, key=RoleGrant.role_id)
+granter_of_grant = one(Users.by_id, key=RoleGrant.granted_by)
+
+_NEWEST = (Order("sequence", Direction.DESC),)
+_WEEK = dt.timedelta(days=7)
+
+
+async def role(context: Context, id: UUID) -> KnownRole:  # noqa: A002 (the contract's word)
+    """A role, or NotFound for viewers who are no admins."""
+    return found(await load(context, Roles.by_id, id, lambda: None), "role")
+
+
+async def grant(context: Context, id: UUID) -> RoleGrant:  # noqa: A002 (the contract's word)
+    """A grant, or NotFound for viewers who are no admins."""
+    return found(await load(context, RoleGrants.by_id, id, lambda: None), "grant")
+
+
+async def setting(context: Context, id: UUID) -> SystemSetting:  # noqa: A002 (the contract's word)
+    """A setting, or NotFound for viewers who are no admins."""
+    return found(await load(context, SystemSettings.by_id, id, lambda: None), "setting")
+
+
+async def roles(context: Context) -> list[KnownRole]:
+    """Every role that can be granted, by name."""
+    return await Roles(context.snapshot).find(limit=len(Role))
+
+
+async def settings(context: Context, request: PageRequest) -> Connection[SystemSetting]:
+    """The settings by key."""
+    return await listing(context, SystemSettings, request)
+
+
+async def audit_log(
+    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+) -> Connection[DomainEvent]:
+    """What was done, the latest first."""
+    return await listing(context, Events, request, given, order or _NEWEST)
+
+
+class StatusTotal(NamedTuple):
+    """How many users have a status."""
+
+    status: UserStatus
+    total: int
+
+
+class RoleTotal(NamedTuple):
+    """How many users have a role."""
+
+    role: Role
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All users at a glance; every tile is computed when it is asked for."""
+
+    context: Context
+    week: dt.datetime
+    month: dt.datetime
+
+    async def tally(self) -> UserTally:
+        """What is counted in one pass over the users, one statement for all of it."""
+        users = UserOverview(self.context.snapshot)
+        return await self.context.once(("users", self.week), lambda: users.tally(self.week, self.month))
+
+    async def by_status(self) -> list[StatusTotal]:
+        """Every status, also those that nobody has."""
+        tally = await self.tally()
+        return [StatusTotal(status, getattr(tally, status.value)) for status in UserStatus]
+
+    async def by_role(self) -> list[RoleTotal]:
+        """Every role, also those that nobody has."""
+        counted = await UserOverview(self.context.snapshot).by_role()
+        return [RoleTotal(*each) for each in counted.items()]
+
+    async def new_this_week(self) -> int:
+        """Since Monday."""
+        return (await self.tally()).new_this_week
+
+    async def new_this_month(self) -> int:
+        """Since the first."""
+        return (await self.tally()).new_this_month
+
+    async def active_last_seven_days(self) -> int:
+        """Who did something, by the events."""
+        return await UserOverview(self.context.snapshot).active(self.context.now - _WEEK)
+
+
+async def overview(context: Context, time_zone: str | None = None) -> Overview:
+    """All users; weeks start on Monday, and begin when the viewer's do."""
+    today, zone = await context.today(time_zone)
+    monday = day(today.date - dt.timedelta(days=today.date.weekday()), zone)
+    return Overview(context, monday.start, day(today.date.replace(day=1), zone).start)

@@ -1,0 +1,1 @@
+"""Partners, referrals, dashboard: queries and commands."""

@@ -1,0 +1,85 @@
+"""What can be asked about partners."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID
+
+from repositories.identity import Users
+from repositories.kit.filters import EVERYTHING, Filter, Order
+from repositories.kit.page import PageRequest
+from repositories.partnership import Partners, Referrals, ReferralTally, Standing
+from repositories.tables.partnership import Partner, Referral, ReferralStatus
+from resolvers.kit.connections import Connection, listing
+from resolvers.kit.context import Context
+from resolvers.kit.edges import found, load, one, pages
+
+manager_of_partner = one(Users.by_id, key=Partner.manager_id)
+partner_of_referral = one(Partners.by_id, key=Referral.partner_id)
+referrals_of_partner = pages(Referrals, column=Referral.partner_id, key=Partner.id)
+
+
+async def partner(context: Context, id: UUID) -> Partner:  # noqa: A002 (the contract's word)
+    """A partner the viewer may see, or NotFound."""
+    return found(await load(context, Partners.by_id, id, lambda: None), "partner")
+
+
+async def referral(context: Context, id: UUID) -> Referral:  # noqa: A002 (the contract's word)
+    """A referral the viewer may see, or NotFound."""
+    return found(await load(context, Referrals.by_id, id, lambda: None), "referral")
+
+
+async def partners(
+    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+) -> Connection[Partner]:
+    """The partners; by default by name."""
+    return await listing(context, Partners, request, given, order)
+
+
+class StatusTotal(NamedTuple):
+    """How many referrals have a status."""
+
+    status: ReferralStatus
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """The partnerships at a glance; every tile is computed when it is asked for."""
+
+    context: Context
+
+    async def tally(self) -> ReferralTally:
+        """What is counted in one pass over the referrals, one statement for all of it."""
+        return await self.context.once("referral tally", Referrals(self.context.snapshot).tally)
+
+    async def active_partners(self) -> int:
+        """How many partnerships are active."""
+        return await Partners(self.context.snapshot).active()
+
+    async def referrals_by_status(self) -> list[StatusTotal]:
+        """Every status, also those that no referral has."""
+        tally = await self.tally()
+        return [StatusTotal(status, getattr(tally, status.value)) for status in ReferralStatus]
+
+    async def won_value(self) -> Decimal:
+        """What the won referrals are worth."""
+        return (await self.tally()).won_value
+
+    async def commission_due(self) -> Decimal:
+        """What partners earned by them."""
+        return (await self.tally()).commission
+
+    async def conversion_rate(self) -> Decimal:
+        """How many of 100 referrals were won."""
+        return (await self.tally()).conversion_rate
+
+    async def top_partners(self, first: int) -> list[Standing]:
+        """Those that brought in most."""
+        limit = PageRequest(first=first).size
+        return await Partners(self.context.snapshot).top(limit)
+
+
+async def dashboard(context: Context) -> Dashboard:
+    """The dashboard."""
+    return Dashboard(context)

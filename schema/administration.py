@@ -1,0 +1,147 @@
+"""What administrators see: roles, settings, the audit log, all users at a glance."""
+
+import datetime as dt
+
+import strawberry
+from strawberry.scalars import JSON
+
+from repositories.kit import viewer
+from repositories.kit.viewer import Permission
+from repositories.tables import administration as rows
+from repositories.tables import events
+from repositories.tables.identity import UserStatus
+from resolvers.administration import commands, queries
+from schema.events import DomainEvent
+from schema.identity import User
+from schema.kit.choices import choices
+from schema.kit.connections import ConnectionView, connection
+from schema.kit.fields import Argument, Node, column, computed, edge, query, view
+from schema.kit.filters import DateTimeFilter, IdFilter, TextFilter, UuidFilter, filter_input, where
+from schema.kit.mutations import mutation
+
+choices(
+    viewer.Role,
+    "What somebody who is signed in may be.",
+    name="RoleName",
+    USER="Everybody who has an account.",
+    PARTNERSHIP_MANAGER="Looks after partners and their referrals.",
+    CONTENT_EDITOR="Writes and publishes content.",
+    ADMIN="Sees and administers everything.",
+)
+
+
+@view(rows.KnownRole, node=queries.role)
+class Role(Node):
+    """A role that can be granted."""
+
+    name: str = column("Its name, such as partnership_manager.")
+    description: str = column("What it is for.")
+
+
+@view(rows.RoleGrant, node=queries.grant)
+class RoleGrant(Node):
+    """A role that a user was given beside the one of the account."""
+
+    user: User | None = edge(queries.user_of_grant, "Who has it; null if the account was deleted.")
+    role: Role | None = edge(queries.role_of_grant, "The role.")
+    granted_by: User | None = edge(queries.granter_of_grant, "Who gave it; null if the account was deleted.")
+    granted_at: dt.datetime = column("When it was given.")
+
+
+@view(rows.SystemSetting, node=queries.setting)
+class SystemSetting(Node):
+    """A value by its key."""
+
+    key: str = column("Its name.")
+    value: JSON | None = column("Its value; always null if it is a secret.")
+    is_set: bool = strawberry.field(
+        resolver=lambda root: root.value is not None or root.secret is not None,
+        description="Whether it has a value, which may be a secret.",
+    )
+    is_secret: bool = column("Whether the value can never be read back.")
+    description: str = column("What it is for.")
+    version: int = column("Grows with every change; `setSystemSetting` wants the one that was seen.")
+    created_at: dt.datetime = column("When it was made.")
+    updated_at: dt.datetime = column("When it was last changed.")
+
+
+@filter_input(events.DomainEvent)
+class AuditLogFilter:
+    """Which events; all conditions that are given must hold."""
+
+    user_id: IdFilter | None = where("The actor: who did it.", key="User")
+    aggregate_type: TextFilter | None = where("What it happened to, such as task.")
+    aggregate_id: UuidFilter | None = where("The `databaseId` of what it happened to.")
+    event_type: TextFilter | None = where("What happened, such as TaskCompleted.")
+    timestamp: DateTimeFilter | None = where("When it happened.")
+
+
+@view(queries.StatusTotal)
+class UserStatusTotal:
+    """How many users have a status."""
+
+    status: UserStatus = column("The status.")
+    total: int = column("How many users have it.")
+
+
+@view(queries.RoleTotal)
+class UserRoleTotal:
+    """How many users have a role."""
+
+    role: viewer.Role = column("The role.")
+    total: int = column("How many users have it, by the account or by a grant; everybody is a USER.")
+
+
+@strawberry.type(
+    description="All users at a glance, deleted ones left out. Each tile is one statement; one not asked for is free."
+)
+class UsersOverview:
+    """Tiles. What is counted in one pass over the users counts as one tile."""
+
+    by_status: list[UserStatusTotal] = computed(
+        queries.Overview.by_status, "How many users have each status, also with 0."
+    )
+    by_role: list[UserRoleTotal] = computed(queries.Overview.by_role, "How many users have each role, also with 0.")
+    new_this_week: int = computed(queries.Overview.new_this_week, "Whose account was made since Monday.")
+    new_this_month: int = computed(queries.Overview.new_this_month, "Whose account was made since the first.")
+    active_last_seven_days: int = computed(
+        queries.Overview.active_last_seven_days, "Who did something in the last 7 × 24 hours, by the events."
+    )
+
+
+_READ, _WRITE = Permission.ADMINISTRATION_READ, Permission.ADMINISTRATION_WRITE
+
+
+@strawberry.type
+class AdministrationQueries:
+    """Root fields."""
+
+    roles: list[Role] | None = query(queries.roles, "Every role that can be granted, by name.", requires=_READ)
+    audit_log: ConnectionView[DomainEvent] | None = connection(
+        queries.audit_log,
+        "Who did what and when, the latest first.",
+        requires=_READ,
+        filter=AuditLogFilter,
+    )
+    system_settings: ConnectionView[SystemSetting] | None = connection(
+        queries.settings, "The settings by key.", requires=_READ
+    )
+    users_overview: UsersOverview | None = query(
+        queries.overview,
+        "All users at a glance.",
+        requires=_READ,
+        time_zone=Argument(
+            str | None,
+            "The IANA time zone that decides when a week and a month begin; by default the viewer's own.",
+            strawberry.UNSET,
+        ),
+    )
+
+
+@strawberry.type
+class AdministrationMutations:
+    """Root fields."""
+
+    grant_role = mutation(commands.grant_role, returns=RoleGrant, requires=_WRITE)
+    revoke_role = mutation(commands.revoke_role, returns=RoleGrant, requires=_WRITE)
+    set_system_setting = mutation(commands.set_system_setting, returns=SystemSetting, requires=_WRITE)

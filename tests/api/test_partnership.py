@@ -1,0 +1,549 @@
+"""Partners and referrals as their managers meet them, and as nobody else does."""
+
+import asyncio
+import datetime as dt
+import json
+import logging
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from repositories.kit.database import Database
+from repositories.kit.repository import new_id
+from repositories.kit.viewer import SERVICE, Role
+from repositories.partnership import PARTNER_TRANSITIONS, Partners, Referrals
+from repositories.tables.identity import User
+from repositories.tables.partnership import PartnerKind, PartnerStatus, ReferralStatus
+from tests.api.client import Client, Gateway, gid, user_error
+from tests.api.reading import events, told
+from tests.factories import make_partner, make_referral, make_user
+
+AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
+NOON = "2026-06-15T12:00:00+00:00"
+PARTNER = """partner { id databaseId name kind status contactEmail website commissionRate startedOn endedOn notes
+    version manager { id } }"""
+REFERRAL = "referral { id clientName status value commission closedAt version partner { id } }"
+ADDRESS = "contact@partner.example"
+
+
+@pytest_asyncio.fixture
+async def manager(database: Database) -> User:
+    """A partnership manager."""
+    return await make_user(database, email="manager@example.com")
+
+
+@pytest.fixture
+def client(gateway: Gateway, manager: User) -> Client:
+    """The manager's client, at noon of a certain day."""
+    return gateway.at(AT).client(manager, Role.PARTNERSHIP_MANAGER)
+
+
+async def stored(database: Database) -> Any:
+    """Every partner, referral and event."""
+    snapshot = database.snapshot(SERVICE)
+    try:
+        return [
+            sorted(await repository(snapshot).find(limit=1000), key=lambda row: row.id.bytes)
+            for repository in (Partners, Referrals)
+        ] + [await events(database)]
+    finally:
+        await snapshot.close()
+
+
+async def test_a_partner_is_created(gateway: Gateway, client: Client, manager: User) -> None:
+    key = UUID("0195c3a4-7b1e-7c55-9d1a-2f6b1c0a9e33")
+    payload = await client.do(
+        "createPartner",
+        PARTNER,
+        name=" Acme ",
+        kind="RESELLER",
+        contactEmail=ADDRESS,
+        website="https://acme.example/",
+        commissionRate="0.125",
+        startedOn="2026-01-01",
+        endedOn="2026-01-01",
+        notes="Met at the fair.",
+        databaseId=str(key),
+    )
+    assert payload == {
+        "partner": {
+            "id": gid("Partner", key),
+            "databaseId": str(key),
+            "name": "Acme",
+            "kind": "RESELLER",
+            "status": "PROSPECT",
+            "contactEmail": ADDRESS,
+            "website": "https://acme.example/",
+            "commissionRate": "0.1250",
+            "startedOn": "2026-01-01",
+            "endedOn": "2026-01-01",
+            "notes": "Met at the fair.",
+            "version": 1,
+            "manager": {"id": gid("User", manager)},
+        },
+        "userErrors": [],
+    }
+    owner = str(manager.id)
+    assert await told(gateway.database) == [
+        ("PartnerCreated", "partner", key, manager.id, {"owner_id": owner, "kind": "reseller"})
+    ]
+    again = await client.do("createPartner", PARTNER, name="x", kind="REFERRAL", commissionRate=0, databaseId=str(key))
+    taken = user_error("CONFLICT", "There is already one like this.", "databaseId")
+    assert again == {"partner": None, "userErrors": [taken]}
+
+
+async def test_a_partner_is_changed(gateway: Gateway, client: Client, manager: User) -> None:
+    """What is given and different is changed; a stale version shows the current row; nothing new leaves no trace."""
+    partner = await make_partner(gateway.database, manager, contact_email=ADDRESS, started_on=dt.date(2026, 1, 1))
+    key = gid("Partner", partner)
+    same = {"name": "Acme", "contactEmail": ADDRESS, "commissionRate": "0.10", "managerId": gid("User", manager)}
+    before = await stored(gateway.database)
+    assert (await client.do("updatePartner", PARTNER, id=key, version=1, **same))["partner"]["version"] == 1
+    assert await stored(gateway.database) == before
+    changes = {"contactEmail": "new@partner.example", "commissionRate": "0.2", "startedOn": None, "kind": "AFFILIATE"}
+    payload = await client.do("updatePartner", PARTNER, id=key, version=1, **changes)
+    shown = payload["partner"]
+    assert {name: shown[name] for name in changes} == changes | {"commissionRate": "0.2000"}
+    assert (shown["name"], shown["version"]) == ("Acme", 2)
+    assert (await told(gateway.database))[-1][4] == {
+        "owner_id": str(manager.id),
+        "fields": ["commission_rate", "contact_email", "kind", "started_on"],
+    }
+    payload = await client.do("updatePartner", "partner { id }", id=key, version=1, name="Late")
+    (error,) = payload["userErrors"]
+    assert (error["code"], error["field"], error["current"]) == ("STALE_VERSION", ["version"], {"id": key})
+
+
+async def test_whatever_is_wrong_is_told_at_once(gateway: Gateway, client: Client, manager: User) -> None:
+    before = await stored(gateway.database)
+    payload = await client.do(
+        "createPartner",
+        PARTNER,
+        name=" ",
+        kind="REFERRAL",
+        contactEmail="nobody",
+        website="acme",
+        commissionRate="1.5",
+        startedOn="2026-01-02",
+        endedOn="2026-01-01",
+        notes="x" * 10_001,
+    )
+    assert {tuple(error["field"]): error["message"] for error in payload["userErrors"]} == {
+        ("name",): "String should have at least 1 character.",
+        ("contactEmail",): "This is not an e-mail address.",
+        ("website",): "This is not a web address; it starts with http:// or https://.",
+        ("commissionRate",): "Input should be less than or equal to 1.",
+        ("endedOn",): "A partnership must not end before it starts.",
+        ("notes",): "String should have at most 10000 characters.",
+    }
+    for rate, message in (
+        ("-0.1", "Input should be greater than or equal to 0."),
+        ("0.00001", "Decimal input should have no more than 4 decimal places."),
+    ):
+        payload = await client.do("createPartner", PARTNER, name="x", kind="REFERRAL", commissionRate=rate)
+        assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "commissionRate")]
+    payload = await client.do(
+        "createPartner", PARTNER, name="x", kind="REFERRAL", commissionRate=0, startedOn="1899-12-31"
+    )
+    message = "A date must be between the years 1900 and 2200."
+    assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "startedOn")]
+    assert await stored(gateway.database) == before
+
+    partner = await make_partner(
+        gateway.database, manager, started_on=dt.date(2026, 1, 1), ended_on=dt.date(2026, 12, 31)
+    )
+    before = await stored(gateway.database)
+    message = "A partnership must not end before it starts."
+    for changes, field in (
+        ({"startedOn": "2027-01-01"}, "startedOn"),
+        ({"endedOn": "2025-12-31"}, "endedOn"),
+        ({"startedOn": "2027-01-02", "endedOn": "2027-01-01"}, "endedOn"),
+    ):
+        nobody = {"managerId": gid("User", new_id())}
+        payload = await client.do(
+            "updatePartner", "partner { id }", id=gid("Partner", partner), version=1, **changes, **nobody
+        )
+        assert payload["userErrors"] == [
+            user_error("VALIDATION_ERROR", message, field),
+            user_error("NOT_FOUND", "There is no such user.", "managerId"),
+        ]
+    assert await stored(gateway.database) == before
+
+
+async def test_a_manager_is_somebody_whom_the_viewer_may_see(
+    gateway: Gateway, client: Client, manager: User, bob: User, admin: User
+) -> None:
+    """Admins may name anybody; a manager may not even learn whether somebody exists."""
+    given = {"name": "x", "kind": "TECHNOLOGY", "commissionRate": 0}
+    missing = [user_error("NOT_FOUND", "There is no such user.", "managerId")]
+    for key in (bob.id, new_id()):
+        payload = await client.do("createPartner", PARTNER, **given, managerId=gid("User", key))
+        assert payload == {"partner": None, "userErrors": missing}
+    made = await gateway.client(admin).do("createPartner", PARTNER, **given, managerId=gid("User", bob))
+    assert made["partner"]["manager"] == {"id": gid("User", bob)}
+    shown = await client.data("query($id: ID!) { partner(id: $id) { manager { id } } }", id=made["partner"]["id"])
+    assert shown == {"partner": {"manager": None}}
+    taken = await client.do(
+        "updatePartner", PARTNER, id=made["partner"]["id"], version=1, managerId=gid("User", manager)
+    )
+    assert taken["partner"]["manager"] == {"id": gid("User", manager)}
+
+
+@pytest.mark.parametrize("before", PartnerStatus)
+async def test_a_partnership_moves_along_the_allowed_ways(
+    gateway: Gateway, client: Client, manager: User, before: PartnerStatus
+) -> None:
+    allowed = PARTNER_TRANSITIONS[before]
+    for after in PartnerStatus:
+        partner = await make_partner(gateway.database, manager, status=before)
+        unchanged = await stored(gateway.database)
+        payload = await client.do(
+            "changePartnerStatus", PARTNER, id=gid("Partner", partner), version=1, status=after.name
+        )
+        if after is before:
+            assert (payload["partner"]["status"], payload["partner"]["version"]) == (before.name, 1)
+            assert await stored(gateway.database) == unchanged
+        elif after in allowed:
+            assert (payload["partner"]["status"], payload["partner"]["version"]) == (after.name, 2)
+            data = {"owner_id": str(manager.id), "before": before.value, "after": after.value}
+            assert (await told(gateway.database))[-1] == (
+                "PartnerStatusChanged",
+                "partner",
+                partner.id,
+                manager.id,
+                data,
+            )
+        else:
+            what = f"can become {', '.join(status.name for status in allowed)}" if allowed else "is final"
+            message = f"{before.name} cannot become {after.name}: it {what}."
+            assert payload == {"partner": None, "userErrors": [user_error("CONFLICT", message, "status")]}
+            assert await stored(gateway.database) == unchanged
+
+
+async def test_a_referral_is_submitted_qualified_and_won(gateway: Gateway, client: Client, manager: User) -> None:
+    partner = await make_partner(gateway.database, manager, commission_rate=Decimal("0.05"))
+    given = {"partnerId": gid("Partner", partner), "clientName": " Client ", "value": "100.5"}
+    made = (await client.do("submitReferral", REFERRAL, **given))["referral"]
+    assert made == {
+        "id": made["id"],
+        "clientName": "Client",
+        "status": "SUBMITTED",
+        "value": "100.50",
+        "commission": None,
+        "closedAt": None,
+        "version": 1,
+        "partner": {"id": gid("Partner", partner)},
+    }
+    key = made["id"]
+    qualified = (await client.do("qualifyReferral", REFERRAL, id=key, version=1))["referral"]
+    assert (qualified["status"], qualified["version"]) == ("QUALIFIED", 2)
+    assert (await client.do("qualifyReferral", REFERRAL, id=key))["referral"] == qualified
+    won = (await client.do("closeReferral", REFERRAL, id=key, version=2, outcome="WON", value="0.30"))["referral"]
+    assert won == qualified | {
+        "status": "WON",
+        "value": "0.30",
+        "commission": "0.02",
+        "closedAt": NOON,
+        "version": 3,
+    }
+    for mutation, given_input, field in (
+        ("qualifyReferral", {}, "status"),
+        ("closeReferral", {"outcome": "LOST"}, "outcome"),
+        ("closeReferral", {"outcome": "WON", "value": "5"}, "outcome"),
+    ):
+        (error,) = (await client.do(mutation, REFERRAL, id=key, **given_input))["userErrors"]
+        assert (error["code"], error["field"]) == ("CONFLICT", [field])
+        assert error["message"].startswith("WON cannot become ")
+        assert error["message"].endswith(": it is final.")
+    assert [(event[0], event[1], event[3], event[4]) for event in await told(gateway.database)] == [
+        (name, "referral", manager.id, {"owner_id": str(manager.id), "partner_id": str(partner.id), **data})
+        for name, data in (
+            ("ReferralSubmitted", {}),
+            ("ReferralQualified", {}),
+            ("ReferralClosed", {"status": "won", "value": "0.30", "commission": "0.02"}),
+        )
+    ]
+
+
+async def test_a_referral_is_lost(gateway: Gateway, client: Client, manager: User) -> None:
+    """Its estimate stays, it earns nothing; the rate may change without touching what was closed."""
+    partner = await make_partner(gateway.database, manager)
+    referral = await make_referral(gateway.database, partner, value=Decimal(10))
+    key = gid("Referral", referral)
+    lost = (await client.do("closeReferral", REFERRAL, id=key, outcome="LOST"))["referral"]
+    assert (lost["status"], lost["value"], lost["commission"], lost["closedAt"]) == ("LOST", "10.00", None, NOON)
+    assert (await told(gateway.database))[-1][4] == {
+        "owner_id": str(manager.id),
+        "partner_id": str(partner.id),
+        "status": "lost",
+        "value": None,
+        "commission": None,
+    }
+
+
+async def test_what_cannot_be_is_refused(gateway: Gateway, client: Client, manager: User) -> None:
+    ended = await make_partner(gateway.database, manager, status=PartnerStatus.ENDED)
+    referral = await make_referral(gateway.database, ended)
+    before = await stored(gateway.database)
+    key = gid("Referral", referral)
+    cases: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        (
+            "submitReferral",
+            {"partnerId": gid("Partner", ended), "clientName": "x"},
+            user_error("CONFLICT", "This partnership has ended; it takes no more referrals.", "partnerId"),
+        ),
+        (
+            "submitReferral",
+            {"partnerId": gid("Partner", new_id()), "clientName": "x"},
+            user_error("NOT_FOUND", "There is no such partner.", "partnerId"),
+        ),
+        (
+            "closeReferral",
+            {"id": key, "outcome": "WON"},
+            user_error("VALIDATION_ERROR", "Say what the won referral is worth.", "value"),
+        ),
+        (
+            "closeReferral",
+            {"id": key, "outcome": "LOST", "value": "1"},
+            user_error("VALIDATION_ERROR", "A lost referral has no value.", "value"),
+        ),
+        (
+            "closeReferral",
+            {"id": key, "outcome": "WON", "value": "0.001"},
+            user_error("VALIDATION_ERROR", "Decimal input should have no more than 2 decimal places.", "value"),
+        ),
+        (
+            "closeReferral",
+            {"id": gid("Referral", new_id()), "outcome": "LOST"},
+            user_error("NOT_FOUND", "There is no such referral.", "id"),
+        ),
+    ]
+    for mutation, given, error in cases:
+        payload = await client.do(mutation, "referral { id }", **given)
+        assert payload == {"referral": None, "userErrors": [error]}, mutation
+    changes: list[tuple[str, dict[str, Any]]] = [("qualifyReferral", {}), ("closeReferral", {"outcome": "LOST"})]
+    for mutation, given in changes:
+        (error,) = (await client.do(mutation, "referral { id }", id=key, version=7, **given))["userErrors"]
+        assert (error["code"], error["current"]) == ("STALE_VERSION", {"id": key})
+    assert await stored(gateway.database) == before
+
+
+async def test_a_referral_is_closed_once(gateway: Gateway, client: Client, manager: User) -> None:
+    """Of many who close it at the same time, one does; the commission is that one's."""
+    partner = await make_partner(gateway.database, manager)
+    referral = await make_referral(gateway.database, partner)
+    answers = await asyncio.gather(
+        *(
+            client.do("closeReferral", REFERRAL, id=gid("Referral", referral), outcome="WON", value=str(10 * index))
+            for index in range(1, 9)
+        )
+    )
+    (winner,) = [answer["referral"] for answer in answers if answer["referral"]]
+    assert Decimal(winner["commission"]) == Decimal(winner["value"]) / 10
+    assert [answer["userErrors"][0]["code"] for answer in answers if not answer["referral"]] == ["CONFLICT"] * 7
+    assert [event[0] for event in await told(gateway.database)] == ["ReferralClosed"]
+
+
+DASHBOARD = """{ partnershipDashboard { activePartners referralsByStatus { status total } wonValue commissionDue
+    conversionRate topPartners(first: 1) { partner { name } wonReferrals wonValue commission } } }"""
+
+
+async def test_the_dashboard(gateway: Gateway, client: Client, manager: User) -> None:
+    nothing = (await client.data(DASHBOARD))["partnershipDashboard"]
+    assert nothing == {
+        "activePartners": 0,
+        "referralsByStatus": [{"status": status.name, "total": 0} for status in ReferralStatus],
+        "wonValue": "0.00",
+        "commissionDue": "0.00",
+        "conversionRate": "0.00",
+        "topPartners": [],
+    }
+    for name, value in (("Acme", "10.00"), ("Beta", "20.10")):
+        partner = await make_partner(gateway.database, manager, name=name, status=PartnerStatus.ACTIVE)
+        referral = await make_referral(gateway.database, partner)
+        await client.do("closeReferral", "referral { id }", id=gid("Referral", referral), outcome="WON", value=value)
+    await make_referral(gateway.database, partner)
+    shown = (await client.data(DASHBOARD))["partnershipDashboard"]
+    assert shown == {
+        "activePartners": 2,
+        "referralsByStatus": [
+            {"status": status.name, "total": {"won": 2, "submitted": 1}.get(status.value, 0)}
+            for status in ReferralStatus
+        ],
+        "wonValue": "30.10",
+        "commissionDue": "3.01",
+        "conversionRate": "66.67",
+        "topPartners": [{"partner": {"name": "Beta"}, "wonReferrals": 1, "wonValue": "20.10", "commission": "2.01"}],
+    }
+
+
+_TILES = {
+    "activePartners": 1,
+    "referralsByStatus { total }": 1,
+    "wonValue": 1,
+    "topPartners { partner { name } }": 1,
+    "referralsByStatus { status } wonValue commissionDue conversionRate": 1,
+    "activePartners referralsByStatus { total } wonValue commissionDue conversionRate topPartners { wonValue }": 3,
+    "__typename": 0,
+}
+
+
+async def test_a_tile_is_a_statement(client: Client, statements: list[str]) -> None:
+    for tiles, count in _TILES.items():
+        statements.clear()
+        await client.data(f"{{ partnershipDashboard {{ {tiles} }} }}")
+        assert len([text for text in statements if not text.startswith("BEGIN")]) == count, tiles
+
+
+async def test_commands_are_exactly_these_statements(
+    gateway: Gateway, client: Client, manager: User, statements: list[str]
+) -> None:
+    partner = await make_partner(gateway.database, manager)
+    key = gid("Partner", partner)
+
+    async def verbs(mutation: str, selection: str, **given: Any) -> tuple[Any, list[str]]:
+        statements.clear()
+        payload = await client.do(mutation, selection, **given)
+        assert payload["userErrors"] == []
+        return payload, [text.split()[0] for text in statements if text.split()[0] not in {"BEGIN", "COMMIT"}]
+
+    given = {"name": "x", "kind": "REFERRAL", "commissionRate": 0}
+    assert (await verbs("createPartner", "partner { id }", **given))[1] == ["INSERT", "INSERT"]
+    changed = ["SELECT", "UPDATE", "INSERT"]
+    assert (await verbs("updatePartner", "partner { id }", id=key, version=1, name="y"))[1] == changed
+    assert (await verbs("changePartnerStatus", "partner { id }", id=key, status="ACTIVE"))[1] == changed
+    payload, seen = await verbs("submitReferral", "referral { id }", partnerId=key, clientName="x")
+    assert seen == ["SELECT", "INSERT", "INSERT"]
+    made = payload["referral"]["id"]
+    assert (await verbs("qualifyReferral", "referral { id }", id=made))[1] == ["SELECT", *changed]
+    assert (await verbs("closeReferral", "referral { id }", id=made, outcome="LOST"))[1] == ["SELECT", *changed]
+
+
+async def test_partners_are_found(gateway: Gateway, client: Client, manager: User) -> None:
+    rows: dict[str, dict[str, Any]] = {
+        "beta": {"kind": PartnerKind.RESELLER, "notes": "fair"},
+        "Acme": {"status": PartnerStatus.ACTIVE, "commission_rate": Decimal("0.5")},
+        "gamma": {"started_on": dt.date(2026, 1, 1), "website": "https://fair.example"},
+    }
+    for name, values in rows.items():
+        await make_partner(gateway.database, manager, name=name, **values)
+    document = """query($filter: PartnerFilter, $order: [PartnerOrder!]) { partners(filter: $filter, order: $order) {
+        totalCount nodes { name } } }"""
+    cases: list[tuple[Any, Any, list[str]]] = [
+        (None, None, ["Acme", "beta", "gamma"]),
+        ({"kind": {"eq": "RESELLER"}}, None, ["beta"]),
+        ({"status": {"notIn": ["PROSPECT"]}}, None, ["Acme"]),
+        ({"commissionRate": {"gte": "0.5"}}, None, ["Acme"]),
+        ({"managerId": {"eq": gid("User", manager)}, "search": "FAIR"}, None, ["beta", "gamma"]),
+        (None, [{"field": "STARTED_ON"}, {"field": "NAME", "direction": "DESC"}], ["gamma", "beta", "Acme"]),
+        (None, [{"field": "COMMISSION_RATE", "direction": "DESC"}, {"field": "NAME"}], ["Acme", "beta", "gamma"]),
+    ]
+    for given, order, names in cases:
+        found = (await client.data(document, filter=given, order=order))["partners"]
+        assert ([node["name"] for node in found["nodes"]], found["totalCount"]) == (names, len(names)), given
+    answer = await client.ask(document, filter={"commissionRate": {"gt": "0.00001"}})
+    assert answer.codes == ["VALIDATION_ERROR"]
+
+
+async def test_referrals_of_a_partner_are_found(gateway: Gateway, client: Client, manager: User) -> None:
+    partner = await make_partner(gateway.database, manager)
+    for index in range(3):
+        await make_referral(
+            gateway.database,
+            partner,
+            client_name=f"Client {index}",
+            value=index or None,
+            created_at=AT.replace(day=index + 1),
+        )
+    document = """query($id: ID!, $filter: ReferralFilter, $order: [ReferralOrder!]) { partner(id: $id) {
+        referrals(first: 2, filter: $filter, order: $order) { totalCount nodes { clientName } } } }"""
+    for given, order, names, total in (
+        (None, None, "21", 3),
+        ({"value": {"gte": "1.00"}}, [{"field": "VALUE"}], "12", 2),
+        ({"search": "client 0"}, None, "0", 1),
+    ):
+        found = (await client.data(document, id=gid("Partner", partner), filter=given, order=order))["partner"]
+        assert found["referrals"] == {
+            "totalCount": total,
+            "nodes": [{"clientName": f"Client {name}"} for name in names],
+        }
+
+
+async def test_an_address_that_cannot_be_opened_takes_nothing_with_it(
+    gateway: Gateway, client: Client, manager: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One flipped bit, or a ciphertext from another row: null, a masked error and a log line, and the rest is there."""
+    good = await make_partner(gateway.database, manager, name="a", contact_email=ADDRESS)
+    moved = await make_partner(gateway.database, manager, name="b", contact_email="moved@partner.example")
+    bare = await make_partner(gateway.database, manager, name="c")
+    async with gateway.database.transaction(SERVICE) as write:
+        text = f"UPDATE {'partnership.' if gateway.database.options.url else ''}partners SET contact_email = "
+        await write.command(f"{text}'{good.contact_email}' WHERE id = '{moved.id}'")
+        flipped = f"{(good.contact_email or '')[:-3]}AA="
+        await write.command(f"{text}'{flipped}' WHERE id = '{bare.id}'")
+    with caplog.at_level(logging.ERROR):
+        answer = await client.ask("{ partners { nodes { name contactEmail } } }")
+    assert answer.data["partners"]["nodes"] == [
+        {"name": "a", "contactEmail": ADDRESS},
+        {"name": "b", "contactEmail": None},
+        {"name": "c", "contactEmail": None},
+    ]
+    assert answer.codes == ["INTERNAL_SERVER_ERROR"] * 2
+    assert [error["path"][-2:] for error in answer.errors] == [[1, "contactEmail"], [2, "contactEmail"]]
+    assert "decrypt" not in json.dumps(answer.body)
+    assert f"partners.contact_email of row {moved.id} cannot be decrypted" in caplog.text
+    assert ADDRESS not in caplog.text
+    repaired = await client.do(
+        "updatePartner", PARTNER, id=gid("Partner", moved), version=1, contactEmail="again@partner.example"
+    )
+    assert repaired["partner"]["contactEmail"] == "again@partner.example"
+
+
+async def test_the_address_is_in_no_table_and_no_event(gateway: Gateway, client: Client) -> None:
+    given = {"name": "x", "kind": "REFERRAL", "commissionRate": 0, "contactEmail": ADDRESS}
+    made = (await client.do("createPartner", PARTNER, **given))["partner"]
+    await client.do("updatePartner", PARTNER, id=made["id"], version=1, contactEmail=f"other.{ADDRESS}")
+    assert ADDRESS not in json.dumps([list(map(tuple, rows)) for rows in await stored(gateway.database)], default=str)
+
+
+_QUERIES = {
+    "partner(id: $id) { id name }": "Partner",
+    "partners { totalCount nodes { id } }": "Partner",
+    "partnershipDashboard { activePartners }": "Partner",
+    "node(id: $id) { id }": "Referral",
+    "again: node(id: $id) { id ... on Partner { name } }": "Partner",
+    "nodes(ids: [$id]) { id }": "Partner",
+}
+
+
+async def test_others_see_nothing_at_all(gateway: Gateway, manager: User, ada: User) -> None:
+    """Forbidden where the field asks for the role; by its id a row looks like none. Nothing changes."""
+    partner = await make_partner(gateway.database, manager)
+    referral = await make_referral(gateway.database, partner)
+    rows = {"Partner": partner.id, "Referral": referral.id}
+    before = await stored(gateway.database)
+    for other in (gateway.client(ada), gateway.client(ada, Role.CONTENT_EDITOR)):
+        for fields, type_name in _QUERIES.items():
+            declared = "query($id: ID!)" if "$id" in fields else "query"
+            answers = []
+            for key in (rows[type_name], new_id()):
+                answer = await other.ask(f"{declared} {{ {fields} }}", id=gid(type_name, key))
+                answers.append(json.dumps(answer.body).replace(gid(type_name, key), "the id"))
+                assert answer.codes == ["NOT_FOUND" if "(id" in fields and "node" in fields else "FORBIDDEN"], fields
+            assert answers[0] == answers[1]
+        for mutation, given in (
+            ("createPartner", {"name": "x", "kind": "REFERRAL", "commissionRate": 0}),
+            ("updatePartner", {"id": gid("Partner", partner), "version": 1, "name": "stolen"}),
+            ("changePartnerStatus", {"id": gid("Partner", partner), "status": "ENDED"}),
+            ("submitReferral", {"partnerId": gid("Partner", partner), "clientName": "x"}),
+            ("qualifyReferral", {"id": gid("Referral", referral)}),
+            ("closeReferral", {"id": gid("Referral", referral), "outcome": "LOST"}),
+        ):
+            name = mutation[0].upper() + mutation[1:]
+            document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
+            answer = await other.ask(document, input=given)
+            assert (answer.codes, answer.data) == (["FORBIDDEN"], None), mutation
+    assert await stored(gateway.database) == before

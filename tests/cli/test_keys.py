@@ -1,0 +1,144 @@
+"""`siso keys rotate`, and where the keys come from."""
+
+import asyncio
+import base64
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.keys import database_options
+from gateway.settings import Settings, SettingsError
+from repositories.client_management import Contacts
+from repositories.kit.database import Database, DatabaseOptions
+from repositories.kit.viewer import SERVICE
+from repositories.rotation import due
+from repositories.tables.client_management import Contact
+from tests.cli.siso import Siso
+from tests.cli.test_doctor import findings
+from tests.databases import KEY_SETTINGS, KEYS
+from tests.factories import make_client, make_contact, make_user
+from tests.repositories.support import connected
+
+OLD = {"old": KEYS["encryption_keys"]["old"]}
+KEY = base64.b64encode(b"k" * 32).decode()
+
+
+async def _fill(options: DatabaseOptions, count: int) -> None:
+    async with connected(options, encryption_keys=OLD) as database:
+        client = await make_client(database, await make_user(database))
+        fixed = {"client_id": client.id, "user_id": client.created_by, "first_name": "A", "last_name": "B"}
+        rows = [{**fixed, "email": f"{index}@example.org", "phone": "+49301234567"} for index in range(count)]
+        async with database.transaction(SERVICE) as write:
+            await Contacts(write).add_missing(rows)
+
+
+async def test_a_killed_rotation_is_taken_up_again(siso: Siso, options: DatabaseOptions, database: Database) -> None:
+    await _fill(options, 8000)
+    process = siso.start("keys", "rotate", **KEY_SETTINGS)
+    while await due(database) == 16_000:
+        assert process.poll() is None
+        await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    left = await due(database)
+    assert 0 < left < 16_000
+    result = await asyncio.to_thread(siso.result, "keys", "rotate", **KEY_SETTINGS)
+    assert result == f"Encrypted {left} values with the key new."
+    assert await due(database) == 0
+    only_new = KEY_SETTINGS["GATEWAY_ENCRYPTION_KEYS"].partition(",")[0]
+    again = await asyncio.to_thread(
+        siso.result, "keys", "rotate", **KEY_SETTINGS | {"GATEWAY_ENCRYPTION_KEYS": only_new}
+    )
+    assert again == "Encrypted 0 values with the key new."
+
+
+async def test_what_no_key_opens_is_told(siso: Siso, options: DatabaseOptions) -> None:
+    await _fill(options, 1)
+    only_new = KEY_SETTINGS["GATEWAY_ENCRYPTION_KEYS"].partition(",")[0]
+    given = KEY_SETTINGS | {"GATEWAY_ENCRYPTION_KEYS": only_new}
+    ended = await asyncio.to_thread(lambda: siso.run("keys", "rotate", **given))
+    assert ended.code == 1
+    assert ended.out.splitlines() == [
+        "Encrypted 0 values with the key new.",
+        "2 values cannot be decrypted with any key and stay as they are.",
+    ]
+    assert [line.partition(" of row ")[0] for line in ended.err.splitlines()] == [
+        "siso: contacts.email",
+        "siso: contacts.phone",
+    ]
+
+
+def test_keys_are_made_once_beside_the_file(tmp_path: Path) -> None:
+    """For their owner alone; the next start finds them."""
+    settings = Settings(database_path=tmp_path / "made" / "siso.sqlite3")
+    made = database_options(settings)
+    assert [len(key) for key in (*made.encryption_keys.values(), made.index_key)] == [32, 32]
+    for name in ("encryption_keys", "index_key"):
+        assert stat.S_IMODE((tmp_path / "made" / name).stat().st_mode) == 0o600
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["encryption_keys", "index_key"]
+    assert database_options(settings) == made
+    assert database_options(Settings(database_path=tmp_path / "other" / "siso.sqlite3")) != made
+    assert "made" not in repr(made.encryption_keys)
+    (tmp_path / "made" / "index_key").write_text("nonsense")
+    with pytest.raises(SettingsError, match=r"encryption_keys or index_key in .*: must be base64 of 32 bytes"):
+        database_options(settings)
+
+
+def test_keys_that_are_given_are_used(tmp_path: Path) -> None:
+    settings = Settings(
+        encryption_keys=SecretStr(KEY_SETTINGS["GATEWAY_ENCRYPTION_KEYS"]),
+        index_key=SecretStr(KEY_SETTINGS["GATEWAY_INDEX_KEY"]),
+        database_path=tmp_path / "made" / "siso.sqlite3",
+    )
+    options = database_options(settings)
+    assert (options.encryption_keys, options.index_key) == (KEYS["encryption_keys"], KEYS["index_key"])
+    assert list(options.encryption_keys) == ["new", "old"]
+    assert list(tmp_path.iterdir()) == []
+    assert KEY not in repr(settings)
+    assert "iiii" not in repr(options)
+
+
+@pytest.mark.parametrize(
+    "given", ["", "nonsense", f"a b:{KEY}", f"a.b:{KEY}", f":{KEY}", "a:abc", f"a:{KEY},a:{KEY}", f"a:{KEY[:-4]}"]
+)
+def test_keys_that_are_none_are_refused(on_sqlite: Siso, given: str) -> None:
+    line = on_sqlite.refusal("token", "ada@example.com", GATEWAY_ENCRYPTION_KEYS=given)
+    assert line.startswith("siso: GATEWAY_ENCRYPTION_KEYS: must be ")
+    assert KEY not in line
+    if ":" not in given:
+        line = on_sqlite.refusal("token", "ada@example.com", GATEWAY_INDEX_KEY=given)
+        assert line.startswith("siso: GATEWAY_INDEX_KEY: must be base64 of 32 bytes; `openssl rand -base64 32`")
+
+
+def test_postgresql_needs_to_be_given_keys(on_postgresql: Siso) -> None:
+    """Without any it serves, but says what is missing; one without the other is a mistake."""
+    for name in KEY_SETTINGS:
+        del on_postgresql.settings[name]
+    verdict, text = findings(on_postgresql, code=1)["keys"]
+    assert (verdict, "Set GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY" in text) == ("wrong", True)
+    needed = "Encrypted columns need GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY."
+    for command in (("keys", "rotate"), ("seed", "--demo", "--users", "1")):
+        assert needed in on_postgresql.refusal(*command)
+    half = {"GATEWAY_INDEX_KEY": KEY_SETTINGS["GATEWAY_INDEX_KEY"]}
+    assert "are needed together on PostgreSQL" in on_postgresql.refusal("keys", "rotate", **half)
+    assert findings(on_postgresql, code=1, **half)["keys"][0] == "wrong"
+    assert findings(on_postgresql, code=0, **KEY_SETTINGS)["keys"] == ("ok", "new encrypts; old may decrypt")
+
+
+async def test_what_the_demo_encrypts_is_readable_by_the_next_start(
+    on_sqlite: Siso, sqlite_only: DatabaseOptions
+) -> None:
+    """With the keys that the first command made."""
+    await asyncio.to_thread(on_sqlite.result, "seed", "--demo", "--users", "1", "--tasks", "0")
+    options = database_options(Settings(database_path=sqlite_only.sqlite_path))
+    async with connected(options) as database:
+        contact = await make_contact(database, await make_client(database, await make_user(database)))
+        snapshot = database.snapshot(SERVICE)
+        rows = await Contacts(snapshot).find(limit=1000)
+        await snapshot.close()
+        opened = {row.id: database.cipher.open(Contact.email, row.id, row.email) for row in rows}
+    assert len(opened) > 2
+    assert opened[contact.id].endswith("@example.org")
