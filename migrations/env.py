@@ -11,19 +11,20 @@ connection: sa.Connection = context.config.attributes["connection"]
 IS_POSTGRESQL = connection.dialect.name == "postgresql"
 
 
+def shown_schema(schema: str | None) -> str | None:
+    """A schema as the engine names it when asked: SQLite has none, PostgreSQL leaves out its default."""
+    return schema if IS_POSTGRESQL and schema != "public" else None
+
+
 def tables() -> sa.MetaData:
-    """The declared tables as this engine knows them: SQLite without schemas, both without views."""
+    """The declared tables as this engine knows them, without views."""
     made = sa.MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.sorted_tables:
-        if table.info.get("is_view"):
-            continue
-        if IS_POSTGRESQL:
-            table.to_metadata(made)
-        else:
+        if not table.info.get("is_view"):
             table.to_metadata(
                 made,
-                schema=None,  # type: ignore[arg-type]  # None takes the schema away, which the annotation forgets
-                referred_schema_fn=lambda *_: sa.BLANK_SCHEMA,  # type: ignore[arg-type]
+                schema=shown_schema(table.schema),  # type: ignore[arg-type]  # None takes the schema away
+                referred_schema_fn=lambda *given: shown_schema(given[-1]) or sa.BLANK_SCHEMA,  # type: ignore[arg-type]
             )
     return made
 

@@ -9,10 +9,11 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.kit import types
+from repositories.kit.batch import batch
 from repositories.kit.database import Read
 from repositories.kit.events import Event
 from repositories.kit.filters import Order
-from repositories.kit.repository import Repository, batch
+from repositories.kit.repository import Repository
 from repositories.kit.statements import MadeBy, Statement, any_of, scalar
 from repositories.kit.types import to_json
 from repositories.kit.viewer import Role

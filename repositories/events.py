@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from repositories.kit.events import Event
 from repositories.kit.filters import Direction, Op, Order, Where
-from repositories.kit.repository import ADD_BATCH, Repository, new_id
+from repositories.kit.repository import ADD_BATCH, Repository
 from repositories.kit.statements import Engine, Statement, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 
@@ -41,7 +41,7 @@ class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
         """Stores events in their order, one statement for every 100. Work of the service is booked on the owner."""
         rows = [
             {
-                "id": new_id(),
+                "id": event.id,
                 "aggregate_id": event.aggregate_id,
                 "aggregate_type": event.aggregate,
                 "event_type": event.type,

@@ -4,6 +4,11 @@ Reactions run in the unit of work that recorded the events, before it is committ
 """
 
 from repositories.kit.unit_of_work import Reaction
-from resolvers.life_lock.reactions import TASK_EVENTS, count_days
+from resolvers.gamification import reactions as gamification
+from resolvers.life_lock import reactions as life_lock
 
-REACTIONS = (Reaction(to=TASK_EVENTS, run=count_days),)
+REACTIONS = (
+    Reaction(to=life_lock.TASK_EVENTS, run=life_lock.count_days),
+    Reaction(to=gamification.TASK_EVENTS, run=gamification.reward_tasks),
+    Reaction(to=gamification.BOOKED_EVENTS, run=gamification.book),
+)

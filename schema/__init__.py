@@ -11,6 +11,7 @@ from strawberry.types import ExecutionContext
 
 from schema.administration import AdministrationMutations, AdministrationQueries
 from schema.client_management import ClientMutations, ClientQueries
+from schema.gamification import GamificationMutations, GamificationQueries
 from schema.identity import IdentityMutations, IdentityQueries
 from schema.kit.scalars import SCALARS
 from schema.life_lock import LifeLockMutations, LifeLockQueries
@@ -19,14 +20,29 @@ from schema.partnership import PartnershipMutations, PartnershipQueries
 
 
 @strawberry.type(description="Everything that can be read. The fields of one request see one state of the database.")
-class Query(NodeQueries, IdentityQueries, LifeLockQueries, ClientQueries, PartnershipQueries, AdministrationQueries):
+class Query(
+    NodeQueries,
+    IdentityQueries,
+    LifeLockQueries,
+    ClientQueries,
+    PartnershipQueries,
+    GamificationQueries,
+    AdministrationQueries,
+):
     """The root of queries."""
 
 
 @strawberry.type(
     description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
 )
-class Mutation(IdentityMutations, LifeLockMutations, ClientMutations, PartnershipMutations, AdministrationMutations):
+class Mutation(
+    IdentityMutations,
+    LifeLockMutations,
+    ClientMutations,
+    PartnershipMutations,
+    GamificationMutations,
+    AdministrationMutations,
+):
     """The root of mutations."""
 
 

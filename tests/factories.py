@@ -5,13 +5,18 @@ from typing import Any
 from uuid import UUID
 
 from repositories.client_management import Clients, Contacts
+from repositories.events import Events
+from repositories.gamification.achievements import Achievements
+from repositories.gamification.points import Points
+from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
 from repositories.kit.database import Database
-from repositories.kit.repository import new_id
+from repositories.kit.repository import new_id, now
 from repositories.kit.viewer import SERVICE, Role, Viewer
-from repositories.life_lock import Categories, Tasks
+from repositories.life_lock import Categories, TaskCompleted, Tasks
 from repositories.partnership import Partners, Referrals
 from repositories.tables.client_management import Client, Contact
+from repositories.tables.gamification import Achievement, PointEntry, PointReason, Reward, RewardRedemption
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task
 from repositories.tables.partnership import Partner, PartnerKind, Referral
@@ -66,6 +71,40 @@ async def make_referral(database: Database, partner: Partner, **values: Any) -> 
     """A client that the partner brings."""
     async with database.transaction(SERVICE) as write:
         return await Referrals(write).add(**{"partner_id": partner.id, "client_name": "Client"} | values)
+
+
+async def make_points(database: Database, user: User, points: int, **values: Any) -> PointEntry:
+    """Points of the user's, from an event that brought them."""
+    event = TaskCompleted(new_id(), user.id, now(), None)
+    async with database.transaction(SERVICE) as write:
+        await Events(write).append([event], actor=user.id, at=values.get("created_at", event.completed_at))
+        given = {"user_id": user.id, "points": points, "reason": PointReason.TASK_COMPLETED}
+        return await Points(write).add(**given | {"source_event_id": event.id} | values)
+
+
+async def make_achievement(database: Database, **values: Any) -> Achievement:
+    """An achievement that nobody reaches by accident."""
+    given = {
+        "name": "Hero",
+        "description": "Be one.",
+        "points": 7,
+        "criteria": {"event": "TaskCompleted", "count": 999},
+    }
+    async with database.transaction(SERVICE) as write:
+        return await Achievements(write).add(**{"code": f"hero_{new_id().hex[-8:]}"} | given | values)
+
+
+async def make_reward(database: Database, **values: Any) -> Reward:
+    """A reward of which there is any number."""
+    async with database.transaction(SERVICE) as write:
+        return await Rewards(write).add(**{"name": "A cup of tea", "cost": 10} | values)
+
+
+async def make_redemption(database: Database, user: User, reward: Reward, **values: Any) -> RewardRedemption:
+    """A redemption of the user's, without the entry that pays for it."""
+    given = {"user_id": user.id, "reward_id": reward.id, "cost": reward.cost, "redeemed_at": now()}
+    async with database.transaction(SERVICE) as write:
+        return await Redemptions(write).add(**given | values)
 
 
 async def make_client(database: Database, user: User, **values: Any) -> Client:

@@ -3,7 +3,17 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.helpers import IS_ADMIN, id_column, owned_by, ref, row_level_security, schema, timestamps
+from migrations.helpers import (
+    IS_ADMIN,
+    add_checks,
+    drop_checks,
+    id_column,
+    owned_by,
+    ref,
+    row_level_security,
+    schema,
+    timestamps,
+)
 from repositories.tables import Id, Json, Timestamp
 
 revision = "0007"
@@ -12,6 +22,12 @@ branch_labels = None
 depends_on = None
 
 _LISTED_USERS = ("created_at", "last_login", "role")
+_CHECKED_USERS = {
+    "ck_users_phone_shape": "substr(phone, 1, 2) = '1.'",
+    "ck_users_avatar_url_length": "length(avatar_url) BETWEEN 1 AND 255",
+    "ck_users_time_zone_length": "length(time_zone) BETWEEN 1 AND 64",
+    "ck_users_locale_length": "length(locale) BETWEEN 2 AND 35",
+}
 
 
 def upgrade() -> None:
@@ -21,6 +37,7 @@ def upgrade() -> None:
     own, own_or_admin = owned_by("user_id"), f"{owned_by('user_id')} OR {IS_ADMIN}"
     row_level_security("identity.sessions", read=own_or_admin, write=own_or_admin)
     row_level_security("identity.user_preferences", read=own_or_admin, write=own)
+    add_checks("identity", "users", _CHECKED_USERS)
     for column in _LISTED_USERS:
         op.create_index(f"ix_users_{column}", "users", [column], schema=schema("identity"))
 
@@ -82,5 +99,6 @@ def downgrade() -> None:
     """Undoes it."""
     for column in _LISTED_USERS:
         op.drop_index(f"ix_users_{column}", "users", schema=schema("identity"))
+    drop_checks("identity", "users", _CHECKED_USERS)
     for table in ("user_preferences", "sessions"):
         op.drop_table(table, schema=schema("identity"))

@@ -42,6 +42,7 @@ def date_of(moment: dt.datetime, zone: ZoneInfo) -> dt.date:
     return moment.astimezone(zone).date()
 
 
-def days(last: dt.date, count: int, zone: ZoneInfo) -> list[LocalDay]:
-    """``count`` days without gaps, oldest first, ending with ``last``."""
-    return [day(last - dt.timedelta(days=back), zone) for back in range(count - 1, -1, -1)]
+@lru_cache(maxsize=512)
+def days(last: dt.date, count: int, zone: ZoneInfo) -> tuple[LocalDay, ...]:
+    """``count`` days without gaps, oldest first, ending with ``last``; the same for everybody who lives in the zone."""
+    return tuple(day(last - dt.timedelta(days=back), zone) for back in range(count - 1, -1, -1))

@@ -1,6 +1,6 @@
 """From a violated constraint to a refusal that a person understands.
 
-Tables say in ``info`` of a constraint or unique index what its violation means to a person:
+Tables say in ``info`` of a unique or check constraint or a unique index what its violation means to a person:
 
     UniqueConstraint("user_id", "name", info=explained("name", "You already have a category of that name."))
 """
@@ -24,14 +24,15 @@ def _explanations() -> dict[str, tuple[str, str]]:
     """By constraint name and, for SQLite, which names columns instead, by ``table.column, table.column``."""
     found = {}
     for table in metadata.tables.values():
-        unique: list[sa.UniqueConstraint | sa.Index] = [
-            made for made in table.constraints if isinstance(made, sa.UniqueConstraint)
+        constraints: list[sa.UniqueConstraint | sa.CheckConstraint | sa.Index] = [
+            made for made in table.constraints if isinstance(made, sa.UniqueConstraint | sa.CheckConstraint)
         ]
-        for constraint in (*unique, *table.indexes):
+        for constraint in (*constraints, *table.indexes):
             if "message" in constraint.info:
                 explanation = (constraint.info["field"], constraint.info["message"])
                 found[str(constraint.name)] = explanation
-                found[", ".join(f"{table.name}.{made.name}" for made in constraint.columns)] = explanation
+                if not isinstance(constraint, sa.CheckConstraint):
+                    found[", ".join(f"{table.name}.{made.name}" for made in constraint.columns)] = explanation
     return found
 
 

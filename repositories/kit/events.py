@@ -12,16 +12,20 @@ import dataclasses
 from typing import Any, ClassVar
 from uuid import UUID
 
+from repositories.kit.repository import new_id
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to one aggregate.
 
-    ``owner_id`` is whose aggregate it is; who did it, the actor, is known to the unit of work.
+    ``owner_id`` is whose aggregate it is; who did it, the actor, is known to the unit of work. ``id`` is given when it
+    happens, so that what is done because of it can name it; two events that say the same are equal.
     """
 
     aggregate_id: UUID
     owner_id: UUID
+    id: UUID = dataclasses.field(default_factory=new_id, kw_only=True, compare=False)
 
     aggregate: ClassVar[str] = ""
     format_version: ClassVar[int] = 1
@@ -37,7 +41,7 @@ class Event:
         return type(self).__name__
 
     def data(self) -> dict[str, Any]:
-        """What is stored as ``event_data``: every field but the aggregate's id, which has a column of its own."""
+        """What is stored as ``event_data``: every field but the two ids, which have columns of their own."""
         values = dataclasses.asdict(self)
-        del values["aggregate_id"]
+        del values["aggregate_id"], values["id"]
         return values

@@ -76,6 +76,13 @@ def role(wanted: Role) -> Rule:
     return Rule(condition)
 
 
+def signed_in() -> Rule:
+    """Every row, for whoever is signed in."""
+    viewer = sa.bindparam("viewer_id", type_=types.Id())
+    claimed = sa.literal_column("(SELECT auth.uid())", types.Id())
+    return Rule(lambda roles: (claimed if roles is None else viewer).is_not(None))
+
+
 NOBODY = Rule(lambda _roles: sa.false())
 
 

@@ -16,22 +16,21 @@ except where it says so.
 
 import datetime as dt
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, overload
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast
 from uuid import UUID
 
-import sqlalchemy as sa
 import uuid_utils
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from repositories.kit import filters
+from repositories.kit.batch import batch
 from repositories.kit.database import Read
 from repositories.kit.errors import NotFound, Refusal, Refusals, StaleVersion
 from repositories.kit.filters import EVERYTHING, Filter, Order
-from repositories.kit.page import Ordering, Page, PageRequest
-from repositories.kit.statements import Engine, MadeBy, Statement, any_of, records, records_parameter, scalar
+from repositories.kit.lists import ByShape, Walk, build_count, build_counts, build_page
+from repositories.kit.page import Page, PageRequest
+from repositories.kit.row_statements import RowStatements, update, update_many
+from repositories.kit.statements import records_parameter
 from repositories.kit.table import Table
 
 R = TypeVar("R", bound=Table)
@@ -54,39 +53,6 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class Batch(Generic[K, V_co]):
-    """A method that answers for many keys at once, bound to the repository class: what an edge needs to know."""
-
-    def __init__(self, repository: Callable[[Read], Any], method: Callable[..., Awaitable[Mapping[K, V_co]]]) -> None:
-        self.repository = repository
-        self.method = method
-
-    async def __call__(self, connection: Read, keys: Sequence[K], **arguments: Any) -> Mapping[K, V_co]:
-        """The values by key; a key without a value is left out."""
-        return await self.method(self.repository(connection), keys, **arguments)
-
-
-class _BatchMethod(Protocol[K, V_co]):
-    async def __call__(self, keys: Sequence[K], /, **arguments: Any) -> Mapping[K, V_co]: ...
-
-
-class batch(Generic[K, V]):  # noqa: N801 (used as a decorator)
-    """Marks a repository method as a batch; on the class it is a :class:`Batch`, on an instance the method."""
-
-    def __init__(self, method: Callable[..., Awaitable[Mapping[K, V]]]) -> None:
-        self._method = method
-        self.__doc__ = method.__doc__
-
-    @overload
-    def __get__(self, instance: None, owner: Any) -> Batch[K, V]: ...
-    @overload
-    def __get__(self, instance: object, owner: Any) -> _BatchMethod[K, V]: ...
-    def __get__(self, instance: object | None, owner: Any) -> Batch[K, V] | _BatchMethod[K, V]:
-        if instance is None:
-            return Batch(owner, self._method)
-        return cast("_BatchMethod[K, V]", self._method.__get__(instance, owner))
-
-
 class Repository(Generic[R]):
     """Base of all repositories; see the module."""
 
@@ -96,13 +62,13 @@ class Repository(Generic[R]):
     default_order: ClassVar[tuple[Order, ...]] = ()
     searched: ClassVar[tuple[str, ...]] = ()
     """The columns that a search looks into."""
-    _statements: ClassVar["_Statements"]
+    _statements: ClassVar["RowStatements"]
 
     def __init_subclass__(cls, *, table: type[Table], what: str = "") -> None:
         super().__init_subclass__()
         cls.table = cast("type[Any]", table)
         cls.what = what or table.__name__.lower()
-        cls._statements = _Statements(table)
+        cls._statements = RowStatements(table)
 
     def __init__(self, connection: Read) -> None:
         self.connection = connection
@@ -146,15 +112,15 @@ class Repository(Generic[R]):
     async def find(self, given: Filter = EVERYTHING, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
         """The first ``limit`` rows of a list."""
         values = filters.parameters(given)
-        shaped = _ByShape(filters.shape(given), given)
-        statement = _build_page(self.table, None, shaped, self._order(order), None, backwards=False)
+        shaped = ByShape(filters.shape(given), given)
+        statement = build_page(self.table, None, shaped, self._order(order), None, backwards=False)
         return await self.connection.rows(statement, limit=limit, offset=0, **values)
 
     async def page(
         self, request: PageRequest, given: Filter = EVERYTHING, order: Sequence[Order] | None = None
     ) -> Page[R]:
         """One page of a list; reads one row more than the page has, to know whether there are others."""
-        walk = _Walk(self.table, request, given, self._order(order))
+        walk = Walk(self.table, request, given, self._order(order))
         return walk.page(await self.connection.rows(walk.statement(), **walk.values))
 
     async def pages_of(
@@ -166,7 +132,7 @@ class Repository(Generic[R]):
         order: Sequence[Order] | None = None,
     ) -> Mapping[UUID, Page[R]]:
         """For each key, one page of the rows whose ``column`` is that key; all pages in one statement."""
-        walk = _Walk(self.table, request, given, self._order(order))
+        walk = Walk(self.table, request, given, self._order(order))
         found: dict[UUID, list[R]] = {key: [] for key in keys}
         for row in await self.connection.rows(walk.statement(column), keys=list(keys), **walk.values):
             found[getattr(row, column)].append(row)
@@ -175,14 +141,14 @@ class Repository(Generic[R]):
     async def counts_of(self, keys: Sequence[UUID], column: str, given: Filter = EVERYTHING) -> Mapping[UUID, int]:
         """For each key, how many rows have it in ``column``."""
         values = filters.parameters(given)
-        statement = _build_counts(self.table, column, _ByShape(filters.shape(given), given))
+        statement = build_counts(self.table, column, ByShape(filters.shape(given), given))
         counted = await self.connection.rows(statement, keys=list(keys), **values)
         return dict.fromkeys(keys, 0) | dict(counted)
 
     async def count(self, given: Filter = EVERYTHING) -> int:
         """How many rows a list has."""
         values = filters.parameters(given)
-        statement = _build_count(self.table, _ByShape(filters.shape(given), given))
+        statement = build_count(self.table, ByShape(filters.shape(given), given))
         return await self.connection.one(statement, **values)
 
     def _order(self, order: Sequence[Order] | None) -> tuple[Order, ...]:
@@ -229,7 +195,7 @@ class Repository(Generic[R]):
         """
         values = self._sealed(row.id, values)
         changed = await self.connection.row(
-            _update(self.table, tuple(sorted(values))),
+            update(self.table, tuple(sorted(values))),
             id=row.id,
             version=row_version(row) if expected is None else expected,
             **{f"new_{name}": value for name, value in (values | {"updated_at": now()}).items()},
@@ -254,7 +220,7 @@ class Repository(Generic[R]):
                 for row, values in changes[start : start + CHANGE_BATCH]
             ]
             parameter = records_parameter(self.connection.engine, columns, rows)
-            for row in await self.connection.rows(_update_many(self.table, names), rows=parameter):
+            for row in await self.connection.rows(update_many(self.table, names), rows=parameter):
                 done[row.id] = cast("R", row)
         missed = [(index, row) for index, (row, _) in enumerate(changes) if row.id not in done]
         if missed:
@@ -318,194 +284,3 @@ def row_version(row: Table) -> int:
     """The version of a row, 1 for tables without one."""
     version: int = getattr(row, "version", 1)
     return version
-
-
-class _Statements:
-    """The statements that depend on the table alone."""
-
-    def __init__(self, owner: type[Table]) -> None:
-        table = owner.__table__
-        self.sealed = [made for made in table.columns if made.info["sealed"]]
-        alive = _alive(table)
-        key = table.c.id == sa.bindparam("id", type_=table.c.id.type)
-        rows = sa.select(*table.c)
-        self.by_id = Statement(rows.where(key, alive), owner)
-        self.by_ids = Statement(rows.where(any_of(table.c.id, "ids"), alive), owner)
-        self.locked = Statement(rows.where(key, alive).with_for_update(), owner)
-        self.locked_many = Statement(
-            rows.where(any_of(table.c.id, "ids"), alive).order_by(table.c.id).with_for_update(), owner
-        )
-        self.exists = Statement(sa.select(sa.exists().where(key, alive)), scalar(bool))
-        self.insert = Statement(
-            sa.insert(table)
-            .values({made.name: sa.bindparam(made.name, type_=made.type) for made in _given(table)})
-            .returning(*table.c),
-            owner,
-        )
-        self.insert_many = Statement(lambda engine: _insert_many(table, engine), owner)
-        self.insert_missing = Statement(lambda engine: _insert_missing(table, engine), scalar(UUID))
-        self.purge = Statement(sa.delete(table).where(key).returning(table.c.id), scalar(UUID))
-        if "deleted_at" in table.c:
-            self.deleted = Statement(rows.where(key, table.c.deleted_at.is_not(None)).with_for_update(), owner)
-
-
-def _given(table: sa.Table) -> list[sa.Column[Any]]:
-    """The columns the application gives a value for; an identity column is the database's."""
-    return [made for made in table.columns if made.identity is None]
-
-
-def _alive(table: sa.Table) -> sa.ColumnElement[bool]:
-    return table.c.deleted_at.is_(None) if "deleted_at" in table.c else sa.true()
-
-
-def _insert_many(table: sa.Table, engine: Engine) -> sa.Executable:
-    columns = _given(table)
-    source = records(engine, "rows", columns)
-    return (
-        sa.insert(table)
-        .from_select([made.name for made in columns], sa.select(*(source.c[made.name] for made in columns)))
-        .returning(*table.c)
-    )
-
-
-def _insert_missing(table: sa.Table, engine: Engine) -> sa.Executable:
-    columns = _given(table)
-    source = records(engine, "rows", columns)
-    insert = postgresql_insert(table) if engine.is_postgresql else sqlite_insert(table)
-    return (
-        insert.from_select(
-            [made.name for made in columns], sa.select(*(source.c[made.name] for made in columns)).where(sa.true())
-        )
-        .on_conflict_do_nothing()
-        .returning(table.c.id)
-    )
-
-
-@lru_cache(maxsize=1024)
-def _update(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
-    table = owner.__table__
-    values: dict[str, Any] = {
-        name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in (*names, "updated_at")
-    }
-    statement = sa.update(table).where(table.c.id == sa.bindparam("id", type_=table.c.id.type))
-    if "version" in table.c:
-        statement = statement.where(table.c.version == sa.bindparam("version", type_=sa.Integer()))
-        values["version"] = table.c.version + 1
-    if "deleted_at" in table.c and "deleted_at" not in names:
-        statement = statement.where(table.c.deleted_at.is_(None))
-    return Statement(statement.values(values).returning(*table.c), owner)
-
-
-@lru_cache(maxsize=1024)
-def _update_many(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
-    table = owner.__table__
-
-    def build(engine: Engine) -> sa.Executable:
-        source = records(engine, "rows", [table.c[name] for name in ("id", "version", *names, "updated_at")])
-        values: dict[str, Any] = {name: source.c[name] for name in (*names, "updated_at")}
-        values["version"] = table.c.version + 1
-        return (
-            sa.update(table)
-            .where(table.c.id == source.c.id, table.c.version == source.c.version, _alive(table))
-            .values(values)
-            .returning(*table.c)
-        )
-
-    return Statement(build, owner)
-
-
-class _ByShape:
-    """A cache key that carries a value: equal shapes are one entry, the value of the first is used to build."""
-
-    __slots__ = ("key", "value")
-
-    def __init__(self, key: Any, value: Any) -> None:
-        self.key = key
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByShape) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-class _Walk(Generic[R]):
-    """A request for a page as a statement, its values, and the page made of the rows found.
-
-    One row more than the page has is read, to know whether there are others.
-    """
-
-    def __init__(self, table: type[R], request: PageRequest, given: Filter, order: tuple[Order, ...]) -> None:
-        self.table = table
-        self.request = request
-        self.given = given
-        self.ordering = Ordering(table.__table__, order)
-        self.nulls: tuple[bool, ...] | None = None
-        self.values = filters.parameters(given) | {"limit": request.size + 1, "offset": request.offset}
-        cursor = request.before if request.backwards else request.after
-        if cursor is not None:
-            place = self.ordering.place(cursor, given, "before" if request.backwards else "after")
-            self.nulls = tuple(value is None for value in place)
-            self.values |= {f"k{index}": value for index, value in enumerate(place)}
-
-    def statement(self, partition: str | None = None) -> Statement[R]:
-        """One page or, with the name of a column, one for each of its values in ``keys``."""
-        shaped = _ByShape(filters.shape(self.given), self.given)
-        return _build_page(
-            self.table, partition, shaped, self.ordering.keys, self.nulls, backwards=self.request.backwards
-        )
-
-    def page(self, found: list[R]) -> Page[R]:
-        """The page that the rows found make."""
-        request = self.request
-        more, rows = len(found) > request.size, found[: request.size]
-        beyond = self.nulls is not None or request.offset > 0
-        if request.backwards:
-            rows.reverse()
-            more, beyond = beyond, more
-        return Page(rows, more, beyond, self.ordering.cursor(self.given))
-
-
-@lru_cache(maxsize=1024)
-def _build_page(  # noqa: PLR0913 (the parts of one query)
-    owner: type[Table],
-    partition: str | None,
-    given: _ByShape,
-    order: tuple[Order, ...],
-    nulls: tuple[bool, ...] | None,
-    *,
-    backwards: bool,
-) -> Statement[Any]:
-    table = owner.__table__
-    ordering = Ordering(table, order)
-    conditions = [_alive(table), filters.condition(table, given.value)]
-    if nulls is not None:
-        conditions.append(ordering.beyond(nulls, backwards=backwards))
-    sorting = filters.order_by(table, ordering.keys, backwards=backwards)
-    limit, offset = sa.bindparam("limit", type_=sa.Integer()), sa.bindparam("offset", type_=sa.Integer())
-    if partition is None:
-        return Statement(sa.select(*table.c).where(*conditions).order_by(*sorting).limit(limit).offset(offset), owner)
-    place = sa.func.row_number().over(partition_by=table.c[partition], order_by=sorting).label("place")
-    ranked = sa.select(*table.c, place).where(any_of(table.c[partition], "keys"), *conditions).subquery("ranked")
-    rows = sa.select(*(ranked.c[made.name] for made in table.columns))
-    return Statement(
-        rows.where(ranked.c.place > offset, ranked.c.place <= offset + limit).order_by(ranked.c.place), owner
-    )
-
-
-@lru_cache(maxsize=1024)
-def _build_count(owner: type[Any], given: _ByShape) -> Statement[int]:
-    table = owner.__table__
-    statement = sa.select(sa.func.count()).select_from(table)
-    return Statement(statement.where(_alive(table), filters.condition(table, given.value)), scalar(int))
-
-
-@lru_cache(maxsize=1024)
-def _build_counts(owner: type[Any], column: str, given: _ByShape) -> Statement[tuple[UUID, int]]:
-    table = owner.__table__
-    key = table.c[column]
-    statement = sa.select(key, sa.func.count()).where(
-        any_of(key, "keys"), _alive(table), filters.condition(table, given.value)
-    )
-    return Statement(statement.group_by(key), MadeBy(tuple))

@@ -166,17 +166,18 @@ def _checks(
         yield sa.CheckConstraint(f"{name} IN ({values})", name=f"{name}_choice")
 
 
-def _declared_columns(cls: type, *, timestamps: bool) -> dict[str, Column[Any]]:
-    """The columns of a table in order: id, its own, then those of its mixins and of :class:`Table`."""
-    found: dict[str, Column[Any]] = {"id": Table.__dict__["id"].bind("id", UUID)}
+def _declared_columns(cls: type, *, timestamps: bool, is_view: bool) -> dict[str, Column[Any]]:
+    """The columns of a table in order: id, its own, then those of its mixins and of :class:`Table`; a view's own."""
+    found: dict[str, Column[Any]] = {} if is_view else {"id": Table.__dict__["id"].bind("id", UUID)}
     for base in cls.__mro__:
         for field, annotation in inspect.get_annotations(base).items():
             declaration = base.__dict__.get(field)
-            if base is Table and not timestamps:
+            if base is Table and (is_view or not timestamps):
                 continue
             if isinstance(declaration, Column) and field not in found:
                 found[field] = declaration.bind(field, get_args(annotation)[0])
-    found["id"].sql.primary_key = True
+    if not is_view:
+        found["id"].sql.primary_key = True
     return found
 
 
@@ -184,7 +185,7 @@ class Table(tuple[Any, ...]):
     """Base of all rows. Every table has ``id``, ``created_at`` and ``updated_at``, given by the application.
 
     ``timestamps=False`` leaves the latter two out, for rows that never change; ``is_view`` is for rows that are
-    computed.
+    computed, which have the columns that are declared and no others.
     """
 
     __slots__ = ()
@@ -201,7 +202,7 @@ class Table(tuple[Any, ...]):
         super().__init_subclass__()
         if not name:
             return
-        declared = _declared_columns(cls, timestamps=timestamps and not is_view)
+        declared = _declared_columns(cls, timestamps=timestamps, is_view=is_view)
         cls.__fields__ = tuple(declared)
         for position, (field, bound) in enumerate(declared.items()):
             bound.index = position

@@ -1,7 +1,7 @@
 """One unit of work = one transaction: the changes of one mutation, their events, and what reacts to them.
 
-A handler changes rows and records events; it never commits. At the end of the block the reactions run, the events are
-stored and everything is committed at once, or nothing of it is left.
+A handler changes rows and records events; it never commits. At the end of the block the events are stored, the
+reactions run, and everything is committed at once, or nothing of it is left.
 
     async with open_unit(database, viewer, reactions) as work:
         task = await work.repository(Tasks).add(...)
@@ -40,7 +40,7 @@ class UnitOfWork:
         self.viewer = viewer
         self.now = at
         self.events: list[Event] = []
-        self._reacted = 0
+        self._finished = 0
 
     def repository(self, kind: Callable[[Write], Repo]) -> Repo:
         """The repository on this unit's transaction."""
@@ -70,16 +70,17 @@ class UnitOfWork:
             raise
 
     async def finish(self, reactions: Sequence[Reaction]) -> None:
-        """Runs the reactions to all events, those of reactions included, then stores the events."""
-        while self._reacted < len(self.events):
-            fresh = self.events[self._reacted :]
-            self._reacted = len(self.events)
+        """Stores the events and runs the reactions to them, then the same for the events that those recorded.
+
+        Whoever reacts finds the events in the store, so that counting them counts these too.
+        """
+        while fresh := self.events[self._finished :]:
+            self._finished = len(self.events)
+            await Events(self.connection).append(fresh, actor=self.viewer.id, at=self.now)
             for reaction in reactions:
                 concerned = [event for event in fresh if isinstance(event, reaction.to)]
                 if concerned:
                     await reaction.run(self, concerned)
-        if self.events:
-            await Events(self.connection).append(self.events, actor=self.viewer.id, at=self.now)
 
 
 @asynccontextmanager

@@ -33,6 +33,9 @@ class Permission(StrEnum):
     ADMINISTRATION_WRITE = "administration:write"
     PARTNERSHIP_READ = "partnership:read"
     PARTNERSHIP_WRITE = "partnership:write"
+    GAMIFICATION_READ = "gamification:read"
+    GAMIFICATION_MANAGE = "gamification:manage"
+    REWARD_REDEEM = "reward:redeem"
     CLIENT_READ = "client:read"
     CLIENT_WRITE = "client:write"
 
@@ -44,6 +47,8 @@ _USER = frozenset(
         Permission.EVENT_READ,
         Permission.ACCOUNT_READ,
         Permission.ACCOUNT_WRITE,
+        Permission.GAMIFICATION_READ,
+        Permission.REWARD_REDEEM,
         Permission.CLIENT_READ,
         Permission.CLIENT_WRITE,
     }

@@ -6,7 +6,15 @@ The migrations import from here only, so the column types are at hand here too.
 from repositories.kit.policy import policies, row_level_security
 from repositories.kit.table import metadata
 from repositories.kit.types import Day, Fixed, Flag, Id, Json, Timestamp
-from repositories.tables import administration, client_management, events, identity, life_lock, partnership
+from repositories.tables import (
+    administration,
+    client_management,
+    events,
+    gamification,
+    identity,
+    life_lock,
+    partnership,
+)
 
 __all__ = [
     "Day",
@@ -18,6 +26,7 @@ __all__ = [
     "administration",
     "client_management",
     "events",
+    "gamification",
     "identity",
     "life_lock",
     "metadata",

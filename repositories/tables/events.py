@@ -34,6 +34,7 @@ class DomainEvent(Table, schema="public", name="domain_events", timestamps=False
         sa.Index("ix_domain_events_aggregate_id", "aggregate_id", "timestamp"),
         sa.Index("ix_domain_events_event_type", "event_type", "timestamp"),
         sa.Index("ix_domain_events_user_id", "user_id", "timestamp"),
+        sa.Index("ix_domain_events_user_id_event_type", "user_id", "event_type", "aggregate_id"),
     )
 
 

@@ -62,10 +62,10 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
     status: Column[UserStatus] = column(default=UserStatus.ACTIVE, index=True)
     email_verified: Column[bool] = column(default=False)
     phone: Column[str | None] = column(sealed=True)
-    avatar_url: Column[str | None] = column()
+    avatar_url: Column[str | None] = column(length=(1, 255))
     stripe_customer_id: Column[str | None] = column(unique=True)
-    time_zone: Column[str] = column(default="UTC")
-    locale: Column[str] = column(default="en")
+    time_zone: Column[str] = column(length=(1, 64), default="UTC")
+    locale: Column[str] = column(length=(2, 35), default="en")
     last_login: Column[dt.datetime | None] = column(index=True)
 
     __table_args__ = (sa.Index("ix_users_created_at", "created_at"),)

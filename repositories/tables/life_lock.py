@@ -97,6 +97,7 @@ class UserDashboardStats(Table, schema="life_lock", name="visible_user_dashboard
     """
 
     __slots__ = ()
+    id: Column[UUID] = column()
     user_id: Column[UUID] = column()
     total_tasks: Column[int] = column()
     pending_tasks: Column[int] = column()

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
 from repositories.tables.client_management import ClientStatus
-from resolvers.kit.commands import Command, Email, Phone, Storable, WebAddress
+from resolvers.kit.commands import Command, Email, Phone, Storable, Version, WebAddress
 from resolvers.kit.ids import GlobalKey
 
 ClientKey = Annotated[UUID, GlobalKey("Client")]
@@ -17,7 +17,6 @@ CompanyName = Annotated[str, StringConstraints(strip_whitespace=True, min_length
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable]
 Revenue = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=2)]
 Count = Annotated[int, Field(ge=0)]
-Version = Annotated[int, Field(ge=1)]
 
 MAX_CONTACTS = 100
 

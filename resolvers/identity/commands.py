@@ -1,7 +1,6 @@
 """What people do with their own account."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from pydantic import Field
 from strawberry import Maybe
@@ -212,7 +211,9 @@ async def update_profile(work: UnitOfWork, command: UpdateProfile) -> User:
         raise StaleVersion(user)
     wanted = given(command, "first_name", "last_name", "avatar_url", "time_zone", "locale")
     values = {name: value for name, value in wanted.items() if value != getattr(user, name)}
-    values |= _sealed_phone(work, user, given(command, "phone"))
+    phone = given(command, "phone")
+    if phone and phone["phone"] != _phone(work, user):
+        values |= phone
     if not values:
         return user
     changed = await work.repository(Users).change(user, **values)
@@ -220,19 +221,12 @@ async def update_profile(work: UnitOfWork, command: UpdateProfile) -> User:
     return changed
 
 
-def _sealed_phone(work: UnitOfWork, user: User, wanted: Any) -> dict[str, Any]:
-    """The column's new value if the number is another one, or nothing."""
-    cipher = work.connection.cipher
-    if "phone" not in wanted:
-        return {}
+def _phone(work: UnitOfWork, user: User) -> str | None:
+    """The number as it is; one that cannot be opened is no number, so that it can be replaced and removed."""
     try:
-        known = cipher.open(User.phone, user.id, user.phone) if user.phone else None
+        return work.connection.cipher.open(User.phone, user.id, user.phone) if user.phone else None
     except Unreadable:
-        known = ""
-    phone = wanted["phone"]
-    if phone == known:
-        return {}
-    return {"phone": cipher.seal(User.phone, user.id, phone) if phone else None}
+        return ""
 
 
 async def update_preferences(work: UnitOfWork, command: UpdatePreferences) -> UserPreferences:

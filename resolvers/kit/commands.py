@@ -13,7 +13,16 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, AnyHttpUrl, AwareDatetime, BaseModel, ConfigDict, StringConstraints, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+)
 from pydantic import ValidationError as InvalidValue
 from strawberry import Some
 
@@ -49,6 +58,9 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True), Storable]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
 """A moment with its offset, between 1900 and 2200, in UTC."""
 
+
+Version = Annotated[int, Field(ge=1)]
+"""The version of a row that was seen."""
 
 _URL = TypeAdapter(AnyHttpUrl)
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")

@@ -14,10 +14,11 @@ from typing import Any, Generic, TypeVar
 
 import aiodataloader
 
+from repositories.kit.batch import Batch
 from repositories.kit.errors import NotFound
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import Page, PageRequest
-from repositories.kit.repository import Batch, Repository
+from repositories.kit.repository import Repository
 from repositories.kit.table import Table
 from resolvers.kit.connections import Connection
 from resolvers.kit.context import Context, shielded

@@ -23,7 +23,7 @@ from repositories.life_lock import (
     TaskUpdated,
 )
 from repositories.tables.life_lock import Category, Task, TaskStatus
-from resolvers.kit.commands import Command, Moment, Storable, given, refuse, taken_id_at
+from resolvers.kit.commands import Command, Moment, Storable, Version, given, refuse, taken_id_at
 from resolvers.kit.ids import GlobalKey
 
 TaskKey = Annotated[UUID, GlobalKey("Task")]
@@ -33,7 +33,6 @@ Description = Annotated[str, StringConstraints(max_length=10_000), Storable]
 Priority = Annotated[int, Field(ge=1, le=5)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable]
 Color = Annotated[str, StringConstraints(pattern="^#[0-9a-fA-F]{6}$")]
-Version = Annotated[int, Field(ge=1)]
 
 MAX_BATCH = 500
 

@@ -166,7 +166,7 @@ async def dashboard(context: Context, time_zone: str | None = None) -> Dashboard
     """The viewer's dashboard on the day it is in the zone."""
     user = context.viewer_id
     today, zone = await context.today(time_zone)
-    return Dashboard(context, user, today, tuple(days(today.date, 7, zone)))
+    return Dashboard(context, user, today, days(today.date, 7, zone))
 
 
 class TrendPeriod(StrEnum):

@@ -94,7 +94,7 @@ def user_errors(refusal: Refusal) -> list[UserError]:
     ]
 
 
-_OF_NULL = frozenset({"string_type", "int_type", "bool_type", "model_type", "enum"})
+_OF_NULL = frozenset({"string_type", "int_type", "bool_type", "enum", "model_type"})
 """What Pydantic makes of null; no other value of a wrong type gets past GraphQL."""
 
 

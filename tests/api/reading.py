@@ -4,6 +4,9 @@ from typing import Any
 
 from repositories.client_management import Clients, Contacts
 from repositories.events import Events
+from repositories.gamification.achievements import Achievements, UserAchievements
+from repositories.gamification.points import Points
+from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.kit.database import Database
 from repositories.kit.filters import Order
 from repositories.kit.viewer import SERVICE
@@ -43,6 +46,16 @@ async def every_client(database: Database) -> Any:
         await snapshot.close()
 
 
+async def every_reward(database: Database) -> Any:
+    """Every achievement, entry, reward, redemption and event, as :func:`everything`."""
+    snapshot = database.snapshot(SERVICE)
+    try:
+        kinds = (Achievements, UserAchievements, Points, Rewards, Redemptions, Events)
+        return [await kind(snapshot).find(order=[Order("id")], limit=10_000) for kind in kinds]
+    finally:
+        await snapshot.close()
+
+
 async def events(database: Database) -> list[DomainEvent]:
     """Every event, oldest first."""
     snapshot = database.snapshot(SERVICE)
@@ -53,8 +66,9 @@ async def events(database: Database) -> list[DomainEvent]:
 
 
 async def told(database: Database) -> list[tuple[Any, ...]]:
-    """Every event, oldest first: type, aggregate type, aggregate, actor and data."""
+    """Every event, oldest first: type, aggregate type, aggregate, actor and data; without achievements unlocked."""
     return [
         (event.event_type, event.aggregate_type, event.aggregate_id, event.user_id, event.event_data)
         for event in await events(database)
+        if event.event_type != "AchievementUnlocked"
     ]

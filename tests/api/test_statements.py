@@ -8,6 +8,7 @@ from graphql import GraphQLObjectType, get_named_type
 
 from repositories.kit.database import Database
 from repositories.kit.repository import now
+from repositories.kit.table import metadata
 from repositories.kit.viewer import SERVICE
 from repositories.life_lock import DashboardStats
 from repositories.tables.identity import User
@@ -20,17 +21,17 @@ from tests.factories import (
     make_contact,
     make_contacts,
     make_partner,
+    make_points,
+    make_redemption,
     make_referral,
+    make_reward,
     make_task,
     make_tasks,
     make_user,
 )
 
-_TABLES = (
-    "roles|user_roles|system_settings|clients|contacts|tasks|categories|users|task_analytics|domain_events|partners"
-    "|referrals|sessions|user_preferences|visible_user_dashboard_stats"
-)
-_SAID = re.compile(rf"(?:FROM|INTO|UPDATE) (?:\w+\.)?({_TABLES})\b")
+_TABLES = "|".join(table.name for table in metadata.tables.values())
+_SAID = re.compile(rf"(?:FROM|INTO|UPDATE) \(?(?:SELECT \* FROM )?(?:\w+\.)?({_TABLES})\b")
 
 
 def said(statements: list[str]) -> list[str]:
@@ -78,6 +79,9 @@ _ROOTS = {
     ),
     "PartnerStanding": ("partnershipDashboard { topPartners { %s } }", ["SELECT partners"]),
     "UserDashboardStats": ("userDashboardStats(first: 500) { nodes { %s } }", ["SELECT visible_user_dashboard_stats"]),
+    "PointEntry": ("pointHistory(first: 500) { nodes { %s } }", ["SELECT point_entries"]),
+    "RewardRedemption": ("rewardRedemptions(first: 500) { nodes { %s } }", ["SELECT reward_redemptions"]),
+    "AchievementProgress": ('myAchievements(timeZone: "UTC") { %s }', ["SELECT domain_events"]),
     "Client": ("clients(first: 500) { nodes { %s } }", ["SELECT clients"]),
     "Contact": ('contacts(email: "joan@example.org") { %s }', ["SELECT contacts"]),
     "CategoryTotals": ('lifeLockDashboard(timeZone: "UTC") { categoryBreakdown { %s } }', ["SELECT categories"]),
@@ -109,6 +113,7 @@ def test_there_is_a_way_to_every_edge() -> None:
     """A view with an edge that the counting test below cannot reach is an edge nobody counted."""
     assert {view for view, *_ in _edges()} == set(_ROOTS)
     assert [f"{view}.{field}" for view, field, *_ in _edges()] == [
+        "AchievementProgress.achievement",
         "Category.tasks",
         "CategoryTotals.category",
         "Client.contacts",
@@ -119,6 +124,9 @@ def test_there_is_a_way_to_every_edge() -> None:
         "Partner.referrals",
         "PartnerStanding.partner",
         "Referral.partner",
+        "PointEntry.user",
+        "RewardRedemption.reward",
+        "RewardRedemption.user",
         "Task.category",
         "Task.user",
         "User.preferences",
@@ -127,12 +135,15 @@ def test_there_is_a_way_to_every_edge() -> None:
 
 
 async def _people(database: Database, admin: User, count: int) -> None:
-    """People with a category, a task and a client with a contact each; the admin has as many of the admin's own."""
+    """People with a row of everything each; the admin has as many of the admin's own."""
+    reward = await make_reward(database)
     for _ in range(count):
         for person in (await make_user(database), admin):
             category = await make_category(database, person)
             await make_task(database, person, category_id=category.id)
             await make_referral(database, await make_partner(database, person))
+            await make_points(database, person, 10)
+            await make_redemption(database, person, reward)
             client = await make_client(database, person)
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)
@@ -275,7 +286,11 @@ async def test_every_root_field_has_its_statements(gateway: Gateway, ada: User, 
         assert said(statements) == expected, fields
 
 
-_EVENTS_OF_A_DAY = ["INSERT task_analytics", "INSERT domain_events"]
+_POINTS_OF_TASKS = ["SELECT users", "SELECT domain_events", "INSERT point_entries"]
+"""The balances are held, what was paid for the tasks is read, and what is missing is booked."""
+_UNLOCKING = ["SELECT domain_events", "INSERT user_achievements", "INSERT domain_events", "INSERT point_entries"]
+"""How far the person is, and what follows if something was reached."""
+_EVENTS_OF_A_DAY = ["INSERT domain_events", "INSERT task_analytics"]
 
 
 async def test_mutations_are_exactly_these_statements(gateway: Gateway, ada: User, statements: list[str]) -> None:
@@ -298,9 +313,16 @@ async def test_mutations_are_exactly_these_statements(gateway: Gateway, ada: Use
     assert seen == ["SELECT tasks", "UPDATE tasks", *_EVENTS_OF_A_DAY]
     _, seen = await run("updateTask", "task { title }", id=task, version=2, title="y")
     assert seen == ["SELECT tasks"]
-    for mutation in ("completeTask", "reopenTask", "deleteTask", "restoreTask"):
+    for mutation, points in {
+        "completeTask": [*_POINTS_OF_TASKS, *_UNLOCKING],
+        "reopenTask": [*_POINTS_OF_TASKS[:-1], "SELECT point_entries", "INSERT point_entries"],
+        "deleteTask": [],
+        "restoreTask": [],
+    }.items():
         _, seen = await run(mutation, "task { version }", id=task)
-        assert seen == ["SELECT tasks", "UPDATE tasks", *_EVENTS_OF_A_DAY], mutation
+        assert seen == ["SELECT tasks", "UPDATE tasks", *_EVENTS_OF_A_DAY, *points], mutation
+    _, seen = await run("completeTask", "task { version }", id=task)
+    assert seen == ["SELECT tasks", "UPDATE tasks", *_EVENTS_OF_A_DAY, *_POINTS_OF_TASKS, "SELECT domain_events"]
     payload, seen = await run("createCategory", "category { id }", name="New")
     assert seen == ["INSERT categories", "INSERT domain_events"]
     made = payload["category"]["id"]
@@ -358,8 +380,8 @@ async def test_batches_are_a_statement_for_every_hundred_or_fifty(
     assert said(statements) == [
         "SELECT categories",
         *["INSERT tasks"] * 3,
-        "INSERT task_analytics",
         *["INSERT domain_events"] * 3,
+        "INSERT task_analytics",
     ]
     changes = [{"id": row["id"], "version": 1, "priorityLevel": 5} for row in payload["tasks"][:120]]
     statements.clear()
@@ -367,6 +389,17 @@ async def test_batches_are_a_statement_for_every_hundred_or_fifty(
     assert said(statements) == [
         "SELECT tasks",
         *["UPDATE tasks"] * 3,
-        "INSERT task_analytics",
         *["INSERT domain_events"] * 2,
+        "INSERT task_analytics",
+    ]
+    changes = [{"id": row["id"], "version": 1, "status": "COMPLETED"} for row in payload["tasks"][130:]]
+    statements.clear()
+    await client.do("updateTasks", "tasks { id }", tasks=changes)
+    assert said(statements) == [
+        "SELECT tasks",
+        *["UPDATE tasks"] * 3,
+        *["INSERT domain_events"] * 3,
+        "INSERT task_analytics",
+        *_POINTS_OF_TASKS,
+        *_UNLOCKING,
     ]

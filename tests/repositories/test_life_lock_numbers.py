@@ -1,6 +1,7 @@
 """Tallies, days and statistics are what plain Python counts, in any time zone and across changes of clocks."""
 
 import datetime as dt
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -143,7 +144,7 @@ def _score(tasks: list[Task], day: LocalDay) -> tuple[int, int, Decimal]:
     return completed, created, min(score, Decimal(100)).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
-async def _series(connection: Read, ada: User, tasks: list[Task], days: list[LocalDay]) -> None:
+async def _series(connection: Read, ada: User, tasks: list[Task], days: Sequence[LocalDay]) -> None:
     scores = [_score(tasks, day) for day in days]
     wanted = []
     for index in range(6, len(days)):

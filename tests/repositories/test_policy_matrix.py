@@ -14,6 +14,9 @@ from sqlalchemy.dialects import postgresql
 from repositories.administration import RoleGrants, Roles, SystemSettings
 from repositories.client_management import Clients, Contacts
 from repositories.events import Events
+from repositories.gamification.achievements import Achievements, UserAchievements
+from repositories.gamification.points import Points
+from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Preferences, Sessions, Users
 from repositories.kit.database import Database, Write
 from repositories.kit.errors import Forbidden
@@ -27,6 +30,16 @@ from repositories.partnership import Partners, Referrals
 from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.events import DomainEvent
+from repositories.tables.gamification import (
+    Achievement,
+    LeaderboardPeriod,
+    PointEntry,
+    PointReason,
+    Reward,
+    RewardRedemption,
+    Standing,
+    UserAchievement,
+)
 from repositories.tables.identity import Session, User, UserPreferences
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from repositories.tables.partnership import Partner, PartnerKind, Referral
@@ -78,6 +91,14 @@ _OF_ADMINS = """
     service    other   done    done    done       done    done
 """
 
+_PUBLISHED = """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       other   done    unseen  forbidden  unseen  unseen
+    admin      other   done    done    done       done    done
+    service    other   done    done    done       done    done
+"""
+
 ANSWERS = {
     RoleGrant: _OF_ADMINS,
     SystemSetting: _OF_ADMINS,
@@ -87,6 +108,27 @@ ANSWERS = {
     user       own     unseen  unseen  forbidden  unseen  unseen
     admin      other   done    unseen  forbidden  unseen  unseen
     service    other   done    done    done       done    done
+""",
+    Achievement: _PUBLISHED,
+    Reward: _PUBLISHED,
+    UserAchievement: _ADMINISTERED,
+    RewardRedemption: _ADMINISTERED,
+    PointEntry: """
+    viewer     row     select  lock    insert     update     delete
+    anonymous  other   unseen  unseen  forbidden  unseen     unseen
+    user       own     done    done    done       forbidden  forbidden
+    user       other   unseen  unseen  forbidden  unseen     unseen
+    admin      own     done    done    done       forbidden  forbidden
+    admin      other   done    done    done       forbidden  forbidden
+    service    other   done    done    done       forbidden  forbidden
+""",
+    Standing: """
+    viewer     row     select
+    anonymous  other   unseen
+    user       own     done
+    user       other   done
+    admin      other   done
+    service    other   done
 """,
     Category: _OWNED,
     Task: _OWNED,
@@ -191,7 +233,7 @@ async def _insert_partner(write: Write, key: UUID, owner: UUID) -> None:
     )
 
 
-async def _prepare_partner(write: Write, owner: UUID) -> None:
+async def _prepare_partner(write: Write, key: UUID, owner: UUID) -> None:
     await _insert_partner(write, owner, owner)
 
 
@@ -215,7 +257,7 @@ CLIENTS: dict[UUID, UUID] = {}
 """By owner, the client that contacts are added to."""
 
 
-async def _prepare_client(write: Write, owner: UUID) -> None:
+async def _prepare_client(write: Write, key: UUID, owner: UUID) -> None:
     CLIENTS[owner] = (await Clients(write).add(created_by=owner, company_name="Acme")).id
 
 
@@ -224,7 +266,8 @@ async def _insert_role(write: Write, key: UUID, owner: UUID) -> None:
     await Roles(write).add(id=key, name=key.hex, description="Before")
 
 
-async def _prepare_role(write: Write, owner: UUID) -> None:
+async def _prepare_role(write: Write, key: UUID, owner: UUID) -> None:
+    del key
     await _insert_role(write, owner, owner)
 
 
@@ -239,20 +282,64 @@ async def _insert_setting(write: Write, key: UUID, owner: UUID) -> None:
     await SystemSettings(write).add(id=key, key=key.hex, description="Before")
 
 
-async def _prepare_nothing(write: Write, owner: UUID) -> None:
+async def _prepare_nothing(write: Write, key: UUID, owner: UUID) -> None:
     del write, owner
 
 
+async def _insert_achievement(write: Write, key: UUID, owner: UUID) -> None:
+    criteria = {"event": "TaskCompleted", "count": 999}
+    await Achievements(write).add(
+        id=key, code=f"hero_{key.hex}", name="Hero", description="Be one.", points=3, criteria=criteria
+    )
+
+
+async def _insert_unlocked(write: Write, key: UUID, owner: UUID) -> None:
+    at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    await UserAchievements(write).add(id=key, user_id=owner, achievement_id=_FIRST_TASK, unlocked_at=at, created_at=at)
+
+
+async def _record_event(write: Write, key: UUID, owner: UUID) -> None:
+    event = TaskReopened(key, owner, None, id=key)
+    await Events(write).append([event], actor=owner, at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
+
+
+async def _insert_entry(write: Write, key: UUID, owner: UUID) -> None:
+    reason = PointReason.TASK_COMPLETED
+    await Points(write).add(id=key, user_id=owner, points=10, reason=reason, source_event_id=key)
+
+
+async def _insert_reward(write: Write, key: UUID, owner: UUID) -> None:
+    await Rewards(write).add(id=key, name="Tea", cost=10, stock=5)
+
+
+async def _insert_redemption(write: Write, key: UUID, owner: UUID) -> None:
+    at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    await Redemptions(write).add(id=key, user_id=owner, reward_id=key, cost=10, redeemed_at=at)
+
+
+async def _insert_standing(write: Write, key: UUID, owner: UUID) -> None:
+    await Users(write).change(await Users(write).get(owner), first_name=str(key))
+    await _record_event(write, key, owner)
+    await _insert_entry(write, key, owner)
+
+
+_FIRST_TASK = UUID("019b76da-a800-7000-8000-000000000001")
+"""An achievement that the migrations make."""
+
+
 class Subject(NamedTuple):
-    """How a row of a table is made, known again, and changed; ``prepare`` makes what it needs beforehand."""
+    """How a row of a table is made, known again, and changed; ``prepare`` makes what it refers to."""
 
     insert: Callable[[Write, UUID, UUID], Awaitable[None]]
     key: str
     column: str
     before: Any
     after: Any
-    prepare: Callable[[Write, UUID], Awaitable[None]] = _prepare_nothing
+    prepare: Callable[[Write, UUID, UUID], Awaitable[None]] = _prepare_nothing
+    known_by: Callable[[UUID], Any] = lambda key: key
 
+
+_AT = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 SUBJECTS: dict[type[Table], Subject] = {
     KnownRole: Subject(_insert_role, "id", "description", "Before", "Changed"),
@@ -276,6 +363,12 @@ SUBJECTS: dict[type[Table], Subject] = {
     DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),
     Partner: Subject(_insert_partner, "id", "name", "Acme", "Changed"),
     Referral: Subject(_insert_referral, "id", "client_name", "Client", "Changed", prepare=_prepare_partner),
+    Achievement: Subject(_insert_achievement, "id", "points", 3, 7),
+    UserAchievement: Subject(_insert_unlocked, "id", "created_at", _AT, _AT + dt.timedelta(days=1)),
+    PointEntry: Subject(_insert_entry, "id", "points", 10, 1000, prepare=_record_event),
+    Reward: Subject(_insert_reward, "id", "stock", 5, 500),
+    RewardRedemption: Subject(_insert_redemption, "id", "cost", 10, 1, prepare=_insert_reward),
+    Standing: Subject(_insert_standing, "display_name", "points", 10, 10, known_by=lambda key: f"{key} B."),
     UserDashboardStats: Subject(_insert_user, "id", "total_tasks", 0, 0),
 }
 
@@ -293,7 +386,10 @@ async def _attempt(  # noqa: PLR0913 (a cell, who asks, whose row, and how)
 ) -> str:
     """What the viewer is answered."""
     subject, table = SUBJECTS[case.table], case.table.__table__
-    found = table.c[subject.key] == (key if is_bare else sa.bindparam("key", type_=table.c.id.type))
+    column, known_by = table.c[subject.key], subject.known_by(key)
+    found = column == (known_by if is_bare else sa.bindparam("key", type_=column.type))
+    if case.table is Standing:
+        found &= table.c.period == LeaderboardPeriod.ALL
     value = table.c[subject.column]
     statements: dict[str, sa.Executable] = {
         "select": sa.select(value).where(found),
@@ -304,13 +400,13 @@ async def _attempt(  # noqa: PLR0913 (a cell, who asks, whose row, and how)
     try:
         if case.operation == "select":
             async with reading(database, viewer) as snapshot:
-                rows = await snapshot.rows(_prepared(statements["select"], is_bare=is_bare), key=key)
+                rows = await snapshot.rows(_prepared(statements["select"], is_bare=is_bare), key=known_by)
             return "done" if rows else "unseen"
         async with database.transaction(viewer) as write:
             if case.operation == "insert":
                 await subject.insert(write, key, owner)
                 return "done"
-            rows = await write.rows(_prepared(statements[case.operation], is_bare=is_bare), key=key)
+            rows = await write.rows(_prepared(statements[case.operation], is_bare=is_bare), key=known_by)
             return "done" if rows else "unseen"
     except Forbidden:
         return "forbidden"
@@ -320,11 +416,10 @@ async def _values(database: Database, case: Case, key: UUID) -> list[Any]:
     """What the service reads afterwards."""
     table = case.table.__table__
     subject = SUBJECTS[case.table]
-    statement = sa.select(table.c[subject.column]).where(
-        table.c[subject.key] == sa.bindparam("key", type_=table.c.id.type)
-    )
+    column = table.c[subject.key]
+    statement = sa.select(table.c[subject.column]).where(column == sa.bindparam("key", type_=column.type)).distinct()
     async with reading(database) as snapshot:
-        return await snapshot.rows(Statement(statement, scalar(object)), key=key)
+        return await snapshot.rows(Statement(statement, scalar(object)), key=subject.known_by(key))
 
 
 async def _play(database: Database, case: Case, *, is_bare: bool = False) -> None:
@@ -336,7 +431,7 @@ async def _play(database: Database, case: Case, *, is_bare: bool = False) -> Non
     async with database.transaction(SERVICE) as write:
         if not is_user:
             await _insert_user(write, owner, owner)
-            await subject.prepare(write, owner)
+            await subject.prepare(write, key, owner)
         if case.operation != "insert":
             await subject.insert(write, key, owner)
     if case.table is UserDashboardStats:

@@ -8,10 +8,11 @@ from uuid import UUID
 import pytest
 
 from repositories.identity import Users
+from repositories.kit.batch import Batch
 from repositories.kit.database import Database
 from repositories.kit.errors import Conflict, Forbidden, NotFound, Refusals, StaleVersion
 from repositories.kit.filters import Op, Order, Where
-from repositories.kit.repository import ADD_BATCH, CHANGE_BATCH, Batch, new_id, now
+from repositories.kit.repository import ADD_BATCH, CHANGE_BATCH, new_id, now
 from repositories.kit.viewer import SERVICE
 from repositories.life_lock import Categories, Tasks
 from repositories.tables.identity import User

@@ -148,13 +148,15 @@ class Noted(Event, aggregate="note"):
 
 
 async def test_reactions(database: Database) -> None:
-    """They run in the same transaction, see its rows, may record further events, and those have reactions, too."""
+    """They run in the transaction, see its rows and events, and may record further ones, which have reactions, too."""
     ada = await make_user(database)
     seen: list[tuple[str, list[str]]] = []
 
     async def note(work: UnitOfWork, events: list[Any]) -> None:
         seen.append(("note", [event.type for event in events]))
         assert await work.repository(Tasks).count() == 2
+        stored = await work.repository(Events).by_id([event.id for event in events])
+        assert [stored[event.id].event_type for event in events] == [event.type for event in events]
         for event in events:
             work.record(Noted(new_id(), ada.id, f"after {event.type}"))
 

@@ -1,0 +1,160 @@
+"""Achievements, how far people are with them, and streaks."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit import types
+from repositories.kit.calendar import LocalDay
+from repositories.kit.filters import Direction, Order
+from repositories.kit.repository import Repository
+from repositories.kit.statements import Engine, MadeBy, Statement, any_of, records, records_parameter, scalar
+from repositories.tables.events import DomainEvent
+from repositories.tables.gamification import Achievement, UserAchievement
+from repositories.tables.identity import User
+
+_achievements = Achievement.__table__
+_unlocked = UserAchievement.__table__
+_events = DomainEvent.__table__
+_users = User.__table__
+_user = sa.bindparam("user", type_=types.Id())
+
+_STREAK_COLUMNS: list[sa.Column[Any]] = [
+    sa.Column("owner", types.Id()),
+    sa.Column("place", sa.Integer()),
+    sa.Column("starts", types.Timestamp()),
+    sa.Column("ends", types.Timestamp()),
+]
+
+
+def _streak_parameter(engine: Engine, people: Mapping[UUID, Sequence[LocalDay]]) -> list[dict[str, Any]]:
+    """Each person's days, oldest first, as rows that count back: the last day is in place 0."""
+    rows = (
+        {"owner": owner, "place": len(days) - 1 - index, "starts": day.start, "ends": day.end}
+        for owner, days in people.items()
+        for index, day in enumerate(days)
+    )
+    return records_parameter(engine, _STREAK_COLUMNS, rows)
+
+
+def _streak_of(
+    engine: Engine, owner: sa.ColumnElement[Any], event: sa.ColumnElement[Any], *outer: sa.FromClause
+) -> sa.ScalarSelect[int]:
+    """On how many of the days in a row it happened; the last may still be without, then the one before it counts."""
+    day = records(engine, "days", _STREAK_COLUMNS)
+    happened = (
+        sa.exists()
+        .where(
+            _events.c.user_id == owner,
+            _events.c.event_type == event,
+            _events.c.timestamp >= day.c.starts,
+            _events.c.timestamp < day.c.ends,
+        )
+        .correlate(day, *outer)
+    )
+    days = sa.select(day.c.place, happened.label("happened")).where(day.c.owner == owner).correlate(*outer)
+    listed = days.subquery("listed")
+    gap = sa.func.min(listed.c.place).filter(listed.c.place > 0, sa.not_(listed.c.happened))
+    on_the_last = sa.func.count().filter(listed.c.place == 0, listed.c.happened)
+    return sa.select(sa.func.coalesce(gap, sa.func.count()) - 1 + on_the_last).correlate(*outer).scalar_subquery()
+
+
+class Progress(NamedTuple):
+    """How far a person is with an achievement: ``progress`` of ``wanted``; all of it once it is unlocked."""
+
+    user_id: UUID
+    achievement: Achievement
+    unlocked_at: dt.datetime | None
+    progress: int
+    wanted: int
+
+
+def _progress_row(values: Sequence[Any]) -> Progress:
+    user, unlocked_at, count, *columns = values
+    achievement = Achievement._make(columns)
+    wanted = achievement.criteria.get("count") or achievement.criteria["streak_days"]
+    return Progress(user, achievement, unlocked_at, wanted if unlocked_at else min(count, wanted), wanted)
+
+
+def _criterion(name: str, kind: Any) -> sa.ColumnElement[Any]:
+    return _achievements.c.criteria.op("->>", return_type=kind, precedence=15)(sa.literal_column(f"'{name}'"))
+
+
+def _progress_of(engine: Engine) -> sa.Executable:
+    """Counting stops with what is unlocked, so that it never goes on for longer than there is something to reach."""
+    event, has_count = _criterion("event", sa.Text()), _criterion("count", sa.Text()).is_not(None)
+    times = (
+        sa.select(sa.func.count(_events.c.aggregate_id.distinct()))
+        .where(_events.c.user_id == _users.c.id, _events.c.event_type == event)
+        .correlate(_users, _achievements)
+        .scalar_subquery()
+    )
+    streak = _streak_of(engine, _users.c.id, event, _users, _achievements)
+    count = sa.case((_unlocked.c.id.is_not(None), 0), (has_count, times), else_=streak)
+    mine = sa.and_(_unlocked.c.user_id == _users.c.id, _unlocked.c.achievement_id == _achievements.c.id)
+    return (
+        sa.select(_users.c.id, _unlocked.c.unlocked_at, count, *_achievements.c)
+        .select_from(_users.join(_achievements, sa.true()).outerjoin(_unlocked, mine))
+        .where(any_of(_users.c.id, "users"), sa.or_(_achievements.c.is_active, _unlocked.c.id.is_not(None)))
+        .order_by(_users.c.id, _achievements.c.points, _achievements.c.code)
+    )
+
+
+_progress: Statement[Progress] = Statement(_progress_of, MadeBy(_progress_row))
+
+
+class AchievementTally(NamedTuple):
+    """How many achievements a person has, and how many there are to have."""
+
+    unlocked: int
+    total: int
+
+
+_tally: Statement[AchievementTally] = Statement(
+    sa.select(sa.func.count(_unlocked.c.id), sa.func.count())
+    .select_from(
+        _achievements.outerjoin(
+            _unlocked, sa.and_(_unlocked.c.achievement_id == _achievements.c.id, _unlocked.c.user_id == _user)
+        )
+    )
+    .where(sa.or_(_achievements.c.is_active, _unlocked.c.id.is_not(None))),
+    MadeBy(AchievementTally._make),
+)
+
+
+class Achievements(Repository[Achievement], table=Achievement):
+    """What can be reached."""
+
+    default_order = (Order("points"), Order("code"))
+    searched = ("name", "description")
+
+    async def progress(self, people: Mapping[UUID, Sequence[LocalDay]]) -> list[Progress]:
+        """How far each person is with each achievement that is active or unlocked, cheapest first.
+
+        The days, oldest first and ending with the person's today, are those that streaks may reach back over.
+        """
+        parameter = _streak_parameter(self.connection.engine, people)
+        return await self.connection.rows(_progress, users=list(people), days=parameter)
+
+    async def tally(self, user: UUID) -> AchievementTally:
+        """Both counters of a person, in one pass."""
+        return await self.connection.one(_tally, user=user)
+
+
+_streak: Statement[int] = Statement(
+    lambda engine: sa.select(_streak_of(engine, _user, sa.bindparam("event", type_=sa.Text()))), scalar(int)
+)
+
+
+class UserAchievements(Repository[UserAchievement], table=UserAchievement, what="achievement"):
+    """Who has what."""
+
+    default_order = (Order("unlocked_at", Direction.DESC),)
+
+    async def streak(self, user: UUID, event: str, days: Sequence[LocalDay]) -> int:
+        """On how many of the days in a row it happened; the last of them may still be without."""
+        parameter = _streak_parameter(self.connection.engine, {user: days})
+        return await self.connection.one(_streak, user=user, event=event, days=parameter)

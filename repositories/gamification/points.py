@@ -1,0 +1,93 @@
+"""The account book of points."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit import types
+from repositories.kit.filters import Direction, Order
+from repositories.kit.repository import Repository
+from repositories.kit.statements import MadeBy, Statement, any_of, scalar
+from repositories.tables.events import DomainEvent
+from repositories.tables.gamification import EARNED, PointEntry
+from repositories.tables.identity import User
+
+_entries = PointEntry.__table__
+_events = DomainEvent.__table__
+_users = User.__table__
+
+
+class PointTotals(NamedTuple):
+    """What a person has, and what the person earned since a moment, whatever became of it."""
+
+    balance: int
+    earned: int
+
+
+_user = sa.bindparam("user", type_=types.Id())
+_since = sa.bindparam("since", type_=types.Timestamp())
+_points: sa.ColumnElement[int] = sa.func.coalesce(sa.func.sum(_entries.c.points), 0)
+_is_earned = _entries.c.reason.in_([sa.literal_column(f"'{reason.value}'") for reason in EARNED])
+
+_hold: Statement[UUID] = Statement(
+    sa.select(_users.c.id).where(any_of(_users.c.id, "users")).order_by(_users.c.id).with_for_update(key_share=True),
+    scalar(UUID),
+)
+
+_balances: Statement[tuple[UUID, int]] = Statement(
+    sa.select(_entries.c.user_id, sa.func.sum(_entries.c.points))
+    .where(any_of(_entries.c.user_id, "users"))
+    .group_by(_entries.c.user_id),
+    MadeBy(tuple),
+)
+
+_paid: Statement[tuple[UUID, int]] = Statement(
+    sa.select(_events.c.aggregate_id, sa.func.sum(_entries.c.points))
+    .select_from(_events.join(_entries, _entries.c.source_event_id == _events.c.id))
+    .where(any_of(_events.c.aggregate_id, "aggregates"))
+    .group_by(_events.c.aggregate_id),
+    MadeBy(tuple),
+)
+
+_totals: Statement[PointTotals] = Statement(
+    sa.select(
+        _points,
+        sa.func.coalesce(sa.func.sum(_entries.c.points).filter(_is_earned, _entries.c.created_at >= _since), 0),
+    ).where(_entries.c.user_id == _user),
+    MadeBy(PointTotals._make),
+)
+
+
+class Points(Repository[PointEntry], table=PointEntry, what="entry"):
+    """The account book: entries are added, never changed."""
+
+    default_order = (Order("created_at", Direction.DESC), Order("id", Direction.DESC))
+
+    async def hold(self, users: Iterable[UUID]) -> None:
+        """Keeps people's balances from others until the transaction ends, always in the same order.
+
+        Whoever takes points, or gives them for what a person reached in all, holds the balance first and reads then. It
+        is the person's row that is locked, in the mode that lets others go on referring to it.
+        """
+        await self.connection.rows(_hold, users=sorted(set(users)))
+
+    async def balances(self, users: Sequence[UUID]) -> Mapping[UUID, int]:
+        """What people have."""
+        found = await self.connection.rows(_balances, users=list(users))
+        return dict.fromkeys(users, 0) | dict(found)
+
+    async def balance(self, user: UUID) -> int:
+        """What a person has."""
+        return (await self.balances([user]))[user]
+
+    async def paid_for(self, aggregates: Sequence[UUID]) -> dict[UUID, int]:
+        """What the events of each aggregate have brought so far."""
+        found = await self.connection.rows(_paid, aggregates=list(aggregates))
+        return dict.fromkeys(aggregates, 0) | dict(found)
+
+    async def totals(self, user: UUID, since: dt.datetime) -> PointTotals:
+        """A person's balance and what was earned since then, in one pass over the entries."""
+        return await self.connection.one(_totals, user=user, since=since)

@@ -1,0 +1,168 @@
+"""What can be asked about achievements, points and rewards."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from repositories.gamification.achievements import Achievements, AchievementTally, Progress, UserAchievements
+from repositories.gamification.leaderboard import Leaderboard, Place
+from repositories.gamification.points import Points, PointTotals
+from repositories.gamification.rewards import Redemptions, Rewards
+from repositories.identity import Users
+from repositories.kit.calendar import LocalDay, days
+from repositories.kit.filters import EVERYTHING, Filter, Order
+from repositories.kit.page import PageRequest
+from repositories.tables.gamification import (
+    MAX_STREAK,
+    Achievement,
+    CountedEvent,
+    LeaderboardPeriod,
+    PointEntry,
+    Reward,
+    RewardRedemption,
+)
+from resolvers.kit.connections import Connection, listing
+from resolvers.kit.context import Context
+from resolvers.kit.edges import load, one
+
+owner_of_entry = one(Users.by_id, key=PointEntry.user_id)
+owner_of_redemption = one(Users.by_id, key=RewardRedemption.user_id)
+reward_of_redemption = one(Rewards.by_id, key=RewardRedemption.reward_id)
+
+LONGEST_SHOWN = 366
+"""How many days a streak is followed back for the dashboard."""
+_WEEK = 7
+
+
+async def achievement(context: Context, key: UUID) -> Achievement | None:
+    """An achievement, or None."""
+    return await load(context, Achievements.by_id, key, lambda: None)
+
+
+async def entry(context: Context, key: UUID) -> PointEntry | None:
+    """An entry the viewer may see, or None."""
+    return await load(context, Points.by_id, key, lambda: None)
+
+
+async def reward(context: Context, key: UUID) -> Reward | None:
+    """A reward, or None."""
+    return await load(context, Rewards.by_id, key, lambda: None)
+
+
+async def redemption(context: Context, key: UUID) -> RewardRedemption | None:
+    """A redemption the viewer may see, or None."""
+    return await load(context, Redemptions.by_id, key, lambda: None)
+
+
+async def achievements(
+    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+) -> Connection[Achievement]:
+    """All achievements; by default the cheapest first."""
+    return await listing(context, Achievements, request, given, order)
+
+
+async def point_history(
+    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+) -> Connection[PointEntry]:
+    """The entries the viewer may see, newest first."""
+    return await listing(context, Points, request, given, order)
+
+
+async def rewards(
+    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+) -> Connection[Reward]:
+    """All rewards; by default the cheapest first."""
+    return await listing(context, Rewards, request, given, order)
+
+
+async def redemptions(
+    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+) -> Connection[RewardRedemption]:
+    """The redemptions the viewer may see, newest first."""
+    return await listing(context, Redemptions, request, given, order)
+
+
+async def point_balance(context: Context) -> int:
+    """What the viewer has."""
+    return await Points(context.snapshot).balance(context.viewer_id)
+
+
+async def leaderboard(context: Context, period: LeaderboardPeriod, first: int) -> list[Place]:
+    """The first places of a period."""
+    limit = PageRequest(first=first).size
+    return await Leaderboard(context.snapshot).places(period, limit=limit)
+
+
+async def my_achievements(context: Context, time_zone: str | None = None) -> list[Progress]:
+    """How far the viewer is with each achievement."""
+    user = context.viewer_id
+    today, zone = await context.today(time_zone)
+    return await _progress(context, user, today, zone)
+
+
+async def _progress(context: Context, user: UUID, today: LocalDay, zone: ZoneInfo) -> list[Progress]:
+    snapshot, reach = context.snapshot, days(today.date, MAX_STREAK, zone)
+    return await context.once(("progress", user, today), lambda: Achievements(snapshot).progress({user: reach}))
+
+
+def next_of(progress: list[Progress]) -> Progress | None:
+    """What is nearest to being unlocked, of equally near ones the one with the fewest points."""
+    locked = [one for one in progress if one.unlocked_at is None]
+    return max(locked, key=lambda one: Fraction(one.progress, one.wanted), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """Whose dashboard, and on which day; every tile is computed when it is asked for."""
+
+    context: Context
+    user: UUID
+    today: LocalDay
+    zone: ZoneInfo
+
+    async def totals(self) -> PointTotals:
+        """Balance and points of the week, one statement for both."""
+        snapshot, since = self.context.snapshot, days(self.today.date, _WEEK, self.zone)[0].start
+        return await self.context.once(("totals", self.user, since), lambda: Points(snapshot).totals(self.user, since))
+
+    async def tally(self) -> AchievementTally:
+        """Both counters of achievements, one statement for both."""
+        snapshot = self.context.snapshot
+        return await self.context.once(("achievements", self.user), lambda: Achievements(snapshot).tally(self.user))
+
+    async def point_balance(self) -> int:
+        """What there is to spend."""
+        return (await self.totals()).balance
+
+    async def points_this_week(self) -> int:
+        """What was earned on the last seven days."""
+        return (await self.totals()).earned
+
+    async def achievements_unlocked(self) -> int:
+        """Those that the viewer has."""
+        return (await self.tally()).unlocked
+
+    async def achievements_total(self) -> int:
+        """Those that there are."""
+        return (await self.tally()).total
+
+    async def current_streak(self) -> int:
+        """On how many days in a row a task was completed."""
+        reach = days(self.today.date, LONGEST_SHOWN, self.zone)
+        return await UserAchievements(self.context.snapshot).streak(self.user, CountedEvent.TASK_COMPLETED, reach)
+
+    async def next_achievement(self) -> Progress | None:
+        """What is nearest."""
+        return next_of(await _progress(self.context, self.user, self.today, self.zone))
+
+    async def rank(self) -> int | None:
+        """The viewer's place on the leaderboard of all time."""
+        return await Leaderboard(self.context.snapshot).rank(self.user)
+
+
+async def dashboard(context: Context, time_zone: str | None = None) -> Dashboard:
+    """The viewer's dashboard on the day it is in the zone."""
+    user = context.viewer_id
+    today, zone = await context.today(time_zone)
+    return Dashboard(context, user, today, zone)
