@@ -91,7 +91,7 @@ class Tokens:
                 refresh_token, self._key, algorithms=[_ALGORITHM], audience=self._refresh_audience, options=options
             )
             return UUID(claims["sid"])
-        except (jwt.InvalidTokenError, ValueError):
+        except (jwt.PyJWTError, ValueError):
             return None
 
     async def viewer(self, token: str) -> Viewer:
@@ -102,7 +102,7 @@ class Tokens:
         try:
             outside = self._outside if self._outside is not None and self._outside.has_issued(token) else None
             verified = await outside.viewer(token) if outside else self._own(token)
-        except (jwt.InvalidTokenError, ValueError, AttributeError, TypeError, ValidationError) as error:
+        except (jwt.PyJWTError, ValueError, AttributeError, TypeError, ValidationError) as error:
             message = "The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
             raise Unauthenticated(message) from error
         self._verified[token] = verified

@@ -104,7 +104,7 @@ class Issuer:
         return bool(jwt.decode(token, options={"verify_signature": False}).get("iss") == self.url)
 
     async def claims(self, token: str) -> dict[str, Any]:
-        """What the token says, once it is certain that the issuer says it; or InvalidTokenError."""
+        """What the token says, once it is certain that the issuer says it; or PyJWTError."""
         header = jwt.get_unverified_header(token)
         key: str | jwt.PyJWK
         if self._secret is not None and header.get("alg") == "HS256":

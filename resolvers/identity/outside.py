@@ -84,9 +84,9 @@ def _person(key: UUID, claims: Mapping[str, Any]) -> dict[str, Any]:
 def _names(claims: Mapping[str, Any], email: str) -> tuple[str, str]:
     metadata = claims.get("user_metadata")
     told = {**claims, **(metadata if isinstance(metadata, dict) else {})}
-    whole = str(told.get("full_name") or told.get("name") or "").strip().rpartition(" ")
-    first = (told.get("given_name"), told.get("first_name"), whole[0] or whole[2], email.partition("@")[0], "New")
-    last = (told.get("family_name"), told.get("last_name"), whole[2], "User")
+    *given, family = str(told.get("full_name") or told.get("name") or "").split() or [""]
+    first = (told.get("given_name"), told.get("first_name"), " ".join(given) or family, email.partition("@")[0], "New")
+    last = (told.get("family_name"), told.get("last_name"), family if given else "", "User")
     return next(_fitting(first)), next(_fitting(last))
 
 

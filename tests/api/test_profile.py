@@ -111,7 +111,7 @@ async def test_a_profile_has_no_field_for_what_one_may_not_set(gateway: Gateway,
 @pytest.mark.parametrize(
     "values", [{"avatar_url": "x" * 256}, {"time_zone": ""}, {"locale": "x"}, {"locale": "x" * 36}]
 )
-async def test_the_database_holds_the_lengths_too(database: Database, ada: User, values: dict[str, str]) -> None:
+async def test_the_database_holds_the_lengths_too(database: Database, ada: User, values: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         async with database.transaction(SERVICE) as write:
             await Users(write).change(ada, **values)
@@ -211,13 +211,10 @@ async def test_preferences_are_changed_as_far_as_they_are_given(gateway: Gateway
 
 async def test_of_two_first_preferences_one_wins(gateway: Gateway, ada: User) -> None:
     """Nobody has a row to lock yet."""
-    client = gateway.client(ada)
+    client, selection = gateway.client(ada), "userPreferences { language }"
     languages = [f"{letter}x" for letter in "abcdefgh"]
     answers = await asyncio.gather(
-        *(
-            client.do("updatePreferences", "userPreferences { language }", version=1, language=each)
-            for each in languages
-        )
+        *(client.do("updatePreferences", selection, version=1, language=each) for each in languages)
     )
     (winner,) = [answer["userPreferences"]["language"] for answer in answers if answer["userPreferences"]]
     codes = [error["code"] for answer in answers for error in answer["userErrors"]]
