@@ -8,7 +8,7 @@ from uuid import uuid4
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.utils.str_converters import to_camel_case
 
-from repositories.kit.errors import GatewayError, Refusal
+from repositories.kit.errors import GatewayError, RateLimited, Refusal
 
 log = logging.getLogger("gateway.errors")
 
@@ -49,10 +49,12 @@ def _cause(error: GraphQLError) -> Exception | None:
 
 
 def extensions(error: GatewayError) -> dict[str, Any]:
-    """``code`` and, where an argument is to blame, its name as ``field``."""
+    """``code``, where an argument is to blame its name as ``field``, and how long to wait in seconds."""
     made: dict[str, Any] = {"code": error.code}
     if isinstance(error, Refusal) and error.path:
         made["field"] = [to_camel_case(str(step)) for step in error.path]
+    if isinstance(error, RateLimited):
+        made["retryAfter"] = error.retry_after
     return made
 
 

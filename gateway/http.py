@@ -1,5 +1,7 @@
 """The GraphQL endpoint: Strawberry's view with our viewer, context, errors and JSON."""
 
+import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -16,8 +18,9 @@ from gateway import errors
 from gateway.identity import Tokens
 from repositories.kit.database import Database
 from repositories.kit.errors import GatewayError, Unauthenticated
+from repositories.kit.repository import now
 from repositories.kit.viewer import ANONYMOUS, Viewer
-from resolvers.kit.context import Context
+from resolvers.kit.context import NO_SERVICES, Client, Context, Services
 from resolvers.reactions import REACTIONS
 
 
@@ -38,33 +41,55 @@ def error_response(error: GatewayError) -> Response:
     return JSONResponse(body, status_code=error.status, headers=headers)
 
 
+_LONGEST_ADDRESS = 45
+"""Of IPv6 with an IPv4 address in it; a scope beyond it is cut off."""
+
+
 class GraphQLEndpoint(GraphQL[Context, None]):
     """``/graphql``. The request's database connection is given back before the answer is encoded."""
 
-    def __init__(self, schema: BaseSchema, database: Database, tokens: Tokens, *, graphiql: bool) -> None:
+    def __init__(  # noqa: PLR0913 (the parts of the process)
+        self,
+        schema: BaseSchema,
+        database: Database,
+        tokens: Tokens,
+        *,
+        graphiql: bool,
+        services: Services = NO_SERVICES,
+        clock: Callable[[], dt.datetime] = now,
+    ) -> None:
         super().__init__(schema, graphql_ide="graphiql" if graphiql else None)
         self._database = database
         self._tokens = tokens
+        self._services = services
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 401 to whatever is wrong with an Authorization header; without one the viewer is anonymous."""
+        """Answers 401 to whatever is wrong with an Authorization header; without one the viewer is anonymous.
+
+        503 if an outside issuer's token cannot be verified for the moment.
+        """
         try:
-            scope["viewer"] = self._viewer(Headers(scope=scope))
-        except Unauthenticated as error:
+            scope["viewer"] = await self._viewer(Headers(scope=scope))
+        except GatewayError as error:
             await error_response(error)(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
 
-    def _viewer(self, headers: Headers) -> Viewer:
+    async def _viewer(self, headers: Headers) -> Viewer:
         given = headers.getlist("authorization")
         if not given:
             return ANONYMOUS
-        return self._tokens.viewer_of_header(given[0] if len(given) == 1 else "")
+        return await self._tokens.viewer_of_header(given[0] if len(given) == 1 else "")
 
     async def get_context(self, request: Any, response: Any) -> Context:
         """What the operation runs with."""
         del response
-        return Context(self._database, request.scope["viewer"], REACTIONS)
+        client = Client(
+            request.client.host[:_LONGEST_ADDRESS] if request.client else None, request.headers.get("user-agent")
+        )
+        viewer = request.scope["viewer"]
+        return Context(self._database, viewer, REACTIONS, self._clock, services=self._services, client=client)
 
     async def execute_operation(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the operation, then closes its context."""

@@ -2,16 +2,16 @@
 
 Tokens are JWTs signed with HS256 by this gateway. A token names its subject (the user's id), its audience and its end,
 and carries the user's roles in ``app_metadata.roles``, as Supabase's do; a role that is taken away is therefore gone
-when the token ends. Whatever is wrong with a token, the answer is the same: nothing tells an attacker which part was
-right.
+when the token ends. Refresh tokens have an audience of their own, so that neither passes for the other. Tokens of an
+outside issuer are told by their ``iss`` (gateway/issuers.py). Whatever is wrong with a token, the answer is the same:
+nothing tells an attacker which part was right.
 """
 
 import datetime as dt
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any
-from uuid import UUID
+from typing import Any, Protocol
+from uuid import UUID, uuid4
 
 import jwt
 
@@ -20,7 +20,8 @@ from gateway.settings import Settings, SettingsError
 from repositories.kit.calendar import time_zone
 from repositories.kit.errors import Unauthenticated, ValidationError
 from repositories.kit.viewer import Role, Viewer
-from repositories.tables.identity import User, UserRole
+from repositories.tables.identity import User
+from resolvers.identity.accounts import Accounts, Attempt, Attempts, Passwords
 
 _ALGORITHM = "HS256"
 _REMEMBERED = 10_000
@@ -36,27 +37,33 @@ def signing_key(settings: Settings) -> str:
     return kept(settings.database_path.parent / "jwt_secret", lambda: secrets.token_hex(32))
 
 
-def roles_of(user: User, granted: Iterable[Role] = ()) -> frozenset[Role]:
-    """The roles a user has: by the users table, and those that were granted (repositories/administration.py)."""
-    return frozenset({Role.USER, *granted}) | ({Role.ADMIN} if user.role is UserRole.ADMIN else set())
+class Outside(Protocol):
+    """An outside issuer, and the accounts of its users."""
+
+    def has_issued(self, token: str) -> bool:
+        """Whether a token says that it is the issuer's."""
+        ...
+
+    async def viewer(self, token: str) -> tuple[float, Viewer]:
+        """Until when a token may be remembered, and whom it names; what is wrong with it is raised."""
+        ...
 
 
 class Tokens:
-    """Issues and verifies bearer tokens.
+    """Issues and verifies tokens.
 
     A verified token is remembered until it ends, for it costs more to verify than to run a query.
     """
 
-    def __init__(self, key: str, audience: str) -> None:
+    def __init__(self, key: str, audience: str, outside: Outside | None = None) -> None:
         self._key = key
         self._audience = audience
+        self._refresh_audience = f"{audience}/refresh"
+        self._outside = outside
         self._verified: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
 
-    def issue(self, user: User, lifetime: int, granted: Iterable[Role] = ()) -> str:
-        """A token for a user with the roles ``granted`` besides, valid for ``lifetime`` seconds.
-
-        ``zoneinfo`` is OpenID Connect's time zone claim.
-        """
+    def issue(self, user: User, roles: frozenset[Role], lifetime: int, session: UUID | None = None) -> str:
+        """A token for a user, valid for ``lifetime`` seconds; ``zoneinfo`` is OpenID Connect's time zone claim."""
         now = dt.datetime.now(dt.UTC)
         claims = {
             "sub": str(user.id),
@@ -64,39 +71,80 @@ class Tokens:
             "iat": now,
             "exp": now + dt.timedelta(seconds=lifetime),
             "role": "authenticated",
-            "app_metadata": {"roles": sorted(roles_of(user, granted))},
+            "app_metadata": {"roles": sorted(roles)},
             "zoneinfo": user.time_zone,
         }
+        if session is not None:
+            claims["sid"] = str(session)
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
-    def viewer(self, token: str) -> Viewer:
+    def issue_refresh(self, session: UUID, expires_at: dt.datetime) -> str:
+        """A refresh token of a session, different from every other."""
+        claims = {"sid": str(session), "aud": self._refresh_audience, "exp": expires_at, "jti": str(uuid4())}
+        return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
+
+    def session_of(self, refresh_token: str) -> UUID | None:
+        """The session of a refresh token that was issued here; whether it has ended is told by the session."""
+        options: Any = {"require": ["sid", "aud", "jti"], "strict_aud": True, "verify_exp": False}
+        try:
+            claims = jwt.decode(
+                refresh_token, self._key, algorithms=[_ALGORITHM], audience=self._refresh_audience, options=options
+            )
+            return UUID(claims["sid"])
+        except (jwt.PyJWTError, ValueError):
+            return None
+
+    async def viewer(self, token: str) -> Viewer:
         """The viewer whom a token names, or Unauthenticated."""
         known = self._verified.get(token)
         if known is not None and known[0] > dt.datetime.now(dt.UTC).timestamp():
             return known[1]
         try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self._key,
-                algorithms=[_ALGORITHM],
-                audience=self._audience,
-                options={"require": ["exp", "sub", "aud"], "strict_aud": True},
-            )
-            roles = claims.get("app_metadata", {}).get("roles", [])
-            viewer = Viewer(
-                UUID(claims["sub"]),
-                frozenset({Role.USER, *(Role(name) for name in roles)}),
-                time_zone=time_zone(claims["zoneinfo"]).key if "zoneinfo" in claims else None,
-            )
-        except (jwt.InvalidTokenError, ValueError, AttributeError, TypeError, ValidationError) as error:
+            outside = self._outside if self._outside is not None and self._outside.has_issued(token) else None
+            verified = await outside.viewer(token) if outside else self._own(token)
+        except (jwt.PyJWTError, ValueError, AttributeError, TypeError, ValidationError) as error:
             message = "The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
             raise Unauthenticated(message) from error
-        self._verified[token] = (float(claims["exp"]), viewer)
+        self._verified[token] = verified
         if len(self._verified) > _REMEMBERED:
             self._verified.popitem(last=False)
-        return viewer
+        return verified[1]
 
-    def viewer_of_header(self, header: str) -> Viewer:
+    def _own(self, token: str) -> tuple[float, Viewer]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            self._key,
+            algorithms=[_ALGORITHM],
+            audience=self._audience,
+            options={"require": ["exp", "sub", "aud"], "strict_aud": True},
+        )
+        roles = claims.get("app_metadata", {}).get("roles", [])
+        viewer = Viewer(
+            UUID(claims["sub"]),
+            frozenset({Role.USER, *(Role(name) for name in roles)}),
+            time_zone=time_zone(claims["zoneinfo"]).key if "zoneinfo" in claims else None,
+            session=UUID(claims["sid"]) if "sid" in claims else None,
+        )
+        return float(claims["exp"]), viewer
+
+    async def viewer_of_header(self, header: str) -> Viewer:
         """The viewer whom an Authorization header names, or Unauthenticated."""
         scheme, _, token = header.partition(" ")
-        return self.viewer(token.strip() if scheme.lower() == "bearer" else "")
+        return await self.viewer(token.strip() if scheme.lower() == "bearer" else "")
+
+
+def accounts(settings: Settings, tokens: Tokens) -> Accounts:
+    """What the identity domain needs of the process."""
+    rates = {
+        Attempt.PASSWORD_OF_ACCOUNT: settings.password_attempts_per_account,
+        Attempt.SIGN_IN_FROM_ADDRESS: settings.sign_ins_per_address,
+        Attempt.SIGN_UP_FROM_ADDRESS: settings.sign_ups_per_address,
+        Attempt.REFRESH_FROM_ADDRESS: settings.refreshes_per_address,
+    }
+    return Accounts(
+        Passwords(),
+        Attempts(settings.rate_limit_store, rates),
+        tokens,
+        settings.access_token_lifetime,
+        settings.refresh_token_lifetime,
+    )

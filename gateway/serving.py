@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _KEEP_ALIVE = 75
-"""Seconds an idle connection stays open: longer than load balancers keep theirs, so that they never meet a closed one."""
+"""Seconds an idle connection stays open: longer than load balancers keep theirs, which never meet a closed one so."""
 
 
 class _Connected:
@@ -65,9 +65,12 @@ class Gateway:
     def __call__(self) -> "ASGIApp":
         """The application; its lifespan connects the database."""
         from gateway.app import create_app  # noqa: PLC0415 (the supervisor of several workers never needs it)
+        from gateway.issuers import outside_accounts  # noqa: PLC0415 (as above)
+        from resolvers.reactions import REACTIONS  # noqa: PLC0415 (as above)
 
         database = open_database(database_options(self.settings))
-        tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience)
+        outside = outside_accounts(self.settings, database, REACTIONS)
+        tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience, outside)
         return _Connected(create_app(self.settings, database, tokens, fallback=self.fallback), database)
 
 
@@ -102,6 +105,7 @@ def serve(gateway: Gateway, listener: socket.socket, ready: Callable[[], None]) 
         timeout_graceful_shutdown=settings.shutdown_timeout,
         timeout_keep_alive=_KEEP_ALIVE,
         access_log=False,
+        proxy_headers=False,  # whom to believe is a setting (gateway/app.py); uvicorn would believe this machine
         server_header=False,
         log_config=logging_config(settings.log_level),
         log_level=None if settings.log_level == "debug" else "warning",

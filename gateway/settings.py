@@ -8,17 +8,21 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from limits import parse
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from repositories.kit.database import DatabaseOptions
 from repositories.kit.encryption import KEY_BYTES
 
 PREFIX = "GATEWAY_"
+
+_LOCAL = {("http", host) for host in ("localhost", "127.0.0.1", "::1")}
 
 
 class SettingsError(Exception):
@@ -72,6 +76,57 @@ class Settings(BaseSettings):
     )
     jwt_audience: str = Field("siso-gateway", min_length=1, description="The audience tokens must name.")
     token_lifetime: int = Field(12 * 3600, ge=1, description="How long a token from `siso token` is valid.")
+    access_token_lifetime: int = Field(
+        900,
+        ge=1,
+        description="How long an access token is valid; so long a role that was taken away, or a session that was "
+        "revoked, may live on.",
+    )
+    refresh_token_lifetime: int = Field(
+        30 * 24 * 3600, ge=1, description="How long a session lasts after it was last refreshed."
+    )
+
+    issuer_secret: SecretStr | None = Field(
+        None, description="The secret an outside issuer signs with (HS256), such as Supabase's legacy JWT secret."
+    )
+    issuer_jwks_url: str | None = Field(
+        None, description="Where an outside issuer publishes its keys (ES256, RS256); https, or http on this machine."
+    )
+    issuer_audience: str = Field(
+        "authenticated", min_length=1, description="The audience that an outside issuer's tokens must name."
+    )
+    jwks_interval: float = Field(
+        300.0, gt=0, description="The least time between two attempts to fetch an outside issuer's keys."
+    )
+    issuer_url: str | None = Field(
+        None,
+        validate_default=True,
+        description="The `iss` of an outside issuer whose users may come in, such as "
+        "`https://project.supabase.co/auth/v1`; needs `issuer_secret` or `issuer_jwks_url`.",
+    )
+
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` is believed; "
+        "from anybody else a request's address is that of its connection.",
+    )
+    rate_limit_store: str = Field(
+        "async+memory://",
+        description="Where attempts are counted: in each process, or for all of them in a store that the library "
+        "`limits` knows, such as `async+redis://host`.",
+    )
+    password_attempts_per_account: str = Field(
+        "10 per 15 minutes", description="How often a password may be tried for one account, known or not."
+    )
+    sign_ins_per_address: str = Field(
+        "100 per 15 minutes", description="How often signing in may be tried from one address."
+    )
+    sign_ups_per_address: str = Field(
+        "20 per hour", description="How many accounts may be tried to make from one address."
+    )
+    refreshes_per_address: str = Field(
+        "1000 per hour", description="How often sessions may be refreshed from one address."
+    )
 
     encryption_keys: SecretStr | None = Field(
         None,
@@ -114,7 +169,44 @@ class Settings(BaseSettings):
                 raise ValueError(message)
         return value
 
-    @field_validator("jwt_secret")
+    @field_validator(
+        "password_attempts_per_account", "sign_ins_per_address", "sign_ups_per_address", "refreshes_per_address"
+    )
+    @classmethod
+    def _is_rate(cls, value: str) -> str:
+        try:
+            parse(value)
+        except ValueError as error:
+            message = "must look like `10 per 15 minutes`"
+            raise ValueError(message) from error
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _is_networks(cls, value: str) -> str:
+        for part in filter(None, value.replace(" ", "").split(",")):
+            ip_network(part)
+        return value
+
+    @field_validator("issuer_jwks_url")
+    @classmethod
+    def _is_safe(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://x")
+        if parts.scheme != "https" and (parts.scheme, parts.hostname) not in _LOCAL:
+            message = "must be an https address, because keys that come over http can be anybody's"
+            raise ValueError(message)
+        return value
+
+    @field_validator("issuer_url")
+    @classmethod
+    def _has_keys(cls, value: str | None, info: ValidationInfo) -> str | None:
+        has_keys = bool(info.data.get("issuer_secret") or info.data.get("issuer_jwks_url"))
+        if has_keys != (value is not None):
+            message = "goes together with GATEWAY_ISSUER_SECRET or GATEWAY_ISSUER_JWKS_URL"
+            raise ValueError(message)
+        return value
+
+    @field_validator("jwt_secret", "issuer_secret")
     @classmethod
     def _is_long(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 32:  # noqa: PLR2004 (RFC 7518, 3.2: as long as the hash)

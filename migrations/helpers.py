@@ -1,5 +1,6 @@
 """What the migrations share: the few places where the engines differ, and row-level security."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -98,3 +99,41 @@ def append_only(schema_name: str, table: str) -> None:
 def owned_by(column: str) -> str:
     """The condition that the row is the viewer's own."""
     return f"{column} = (SELECT auth.uid())"
+
+
+def add_checks(schema_name: str, table: str, checks: Mapping[str, str]) -> None:
+    """Conditions by name that all rows of a table have to meet from now on."""
+    if is_postgresql():
+        for name, condition in checks.items():
+            op.execute(f"ALTER TABLE {schema_name}.{table} ADD CONSTRAINT {name} CHECK ({condition})")
+        return
+    _rewrite(table, lambda text: text.rstrip()[:-1] + _clauses(checks) + text.rstrip()[-1])
+
+
+def drop_checks(schema_name: str, table: str, checks: Mapping[str, str]) -> None:
+    """Undoes :func:`add_checks`."""
+    if is_postgresql():
+        for name in checks:
+            op.execute(f"ALTER TABLE {schema_name}.{table} DROP CONSTRAINT {name}")
+        return
+    _rewrite(table, lambda text: text.replace(_clauses(checks), ""))
+
+
+def _clauses(checks: Mapping[str, str]) -> str:
+    return "".join(f", CONSTRAINT {name} CHECK ({condition})" for name, condition in checks.items())
+
+
+def _rewrite(table: str, change: Callable[[str], str]) -> None:
+    """Changes the declaration of a table on SQLite, which knows no ALTER for conditions.
+
+    This is how https://sqlite.org/lang_altertable.html#otheralter has it for changes that no stored row depends on.
+    """
+    bind = op.get_bind()
+    version: int = bind.exec_driver_sql("PRAGMA schema_version").scalar_one()
+    bind.exec_driver_sql("PRAGMA writable_schema = ON")
+    select = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
+    text: str = bind.exec_driver_sql(select, (table,)).scalar_one()
+    update = "UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = ?"
+    bind.exec_driver_sql(update, (change(text), table))
+    bind.exec_driver_sql(f"PRAGMA schema_version = {version + 1}")
+    bind.exec_driver_sql("PRAGMA writable_schema = OFF")

@@ -1,16 +1,127 @@
-"""Users."""
+"""Users, their sessions and their preferences."""
 
-from collections.abc import Iterable
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit.filters import Op, Where
-from repositories.kit.repository import Repository
+from repositories.administration import granted_roles
+from repositories.kit import types
+from repositories.kit.database import Read
+from repositories.kit.events import Event
+from repositories.kit.filters import Direction, Every, Filter, Op, Order, Where
+from repositories.kit.repository import Repository, now
 from repositories.kit.statements import Statement, any_of, scalar
-from repositories.tables.identity import User
+from repositories.kit.viewer import Role
+from repositories.tables.identity import Session, Theme, User, UserPreferences, UserRole, UserStatus, Weekday
 
-_count: Statement[int] = Statement(sa.select(sa.func.count()).select_from(User.__table__), scalar(int))
+_users = User.__table__
+_sessions = Session.__table__
+
+# events
+
+
+@dataclass(frozen=True, slots=True)
+class UserSignedUp(Event, aggregate="user"):
+    """Somebody made an account."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserProvisioned(Event, aggregate="user"):
+    """Somebody came with a token of the outside issuer for the first time and got an account."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserSignedIn(Event, aggregate="user"):
+    """Somebody signed in, which began a session."""
+
+    session_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRefreshed(Event, aggregate="session"):
+    """A session's refresh token was exchanged for the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRevoked(Event, aggregate="session"):
+    """A session ended before its time.
+
+    ``reason`` is one of signed_out, revoked, reused, password_changed, deactivated, suspended and not_active.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordChanged(Event, aggregate="user"):
+    """A password was replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileUpdated(Event, aggregate="user"):
+    """Some fields of an account were changed by its owner; ``fields`` names them."""
+
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencesUpdated(Event, aggregate="user_preferences"):
+    """Some preferences were changed; ``fields`` names them."""
+
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UserDeactivated(Event, aggregate="user"):
+    """An account was closed by its owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserRoleChanged(Event, aggregate="user"):
+    """An administrator made somebody an administrator, or no longer one."""
+
+    role: UserRole
+
+
+@dataclass(frozen=True, slots=True)
+class UserSuspended(Event, aggregate="user"):
+    """An administrator locked somebody out."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserReinstated(Event, aggregate="user"):
+    """An administrator let somebody in again."""
+
+
+# users
+
+_count: Statement[int] = Statement(sa.select(sa.func.count()).select_from(_users), scalar(int))
+
+_signed_in: Statement[User] = Statement(
+    sa.update(_users)
+    .where(
+        _users.c.id == sa.bindparam("id", type_=types.Id()),
+        _users.c.password_hash == sa.bindparam("seen", type_=types.Text()),
+        _users.c.status == sa.literal_column(f"'{UserStatus.ACTIVE.value}'"),
+        _users.c.deleted_at.is_(None),
+    )
+    .values(
+        password_hash=sa.bindparam("kept", type_=types.Text()), last_login=sa.bindparam("now", type_=types.Timestamp())
+    )
+    .returning(*_users.c),
+    User,
+)
+
+
+async def roles_of(connection: Read, user: User) -> frozenset[Role]:
+    """The roles a user has, by the account and by grants; ask as the service."""
+    own = frozenset({Role.USER, Role.ADMIN} if user.role is UserRole.ADMIN else {Role.USER})
+    return own | await granted_roles(connection, user.id)
+
 
 _hold: Statement[UUID] = Statement(
     sa.select(User.id).where(any_of(User.id, "users")).order_by(User.id).with_for_update(key_share=True), scalar(UUID)
@@ -19,6 +130,8 @@ _hold: Statement[UUID] = Statement(
 
 class Users(Repository[User], table=User, what="user"):
     """People with an account."""
+
+    searched = ("email", "first_name", "last_name")
 
     async def hold(self, users: Iterable[UUID]) -> None:
         """Keeps what is counted about people from others until the transaction ends, always in the same order.
@@ -35,3 +148,79 @@ class Users(Repository[User], table=User, what="user"):
     async def are_there_any(self) -> bool:
         """Whether anybody has an account, deleted ones included."""
         return await self.connection.one(_count) > 0
+
+    async def signed_in(self, key: UUID, seen: str, kept: str, *, at: dt.datetime) -> User | None:
+        """Notes a sign-in, and the same password hashed anew as ``kept``; nobody edits either, so the version stays.
+
+        None if the account may not sign in by now, or not with the password whose hash was ``seen``.
+        """
+        return await self.connection.row(_signed_in, id=key, seen=seen, kept=kept, now=at)
+
+
+# sessions
+
+_user = sa.bindparam("user", type_=types.Id())
+_now = sa.bindparam("now", type_=types.Timestamp())
+
+_revoke: Statement[Session] = Statement(
+    sa.update(_sessions)
+    .where(
+        _sessions.c.user_id == _user,
+        _sessions.c.revoked_at.is_(None),
+        _sessions.c.expires_at > _now,
+        _sessions.c.id.is_distinct_from(sa.bindparam("kept", type_=types.Id())),
+    )
+    .values(revoked_at=_now, updated_at=_now)
+    .returning(*_sessions.c),
+    Session,
+)
+
+_purge_expired: Statement[UUID] = Statement(
+    sa.delete(_sessions).where(_sessions.c.expires_at <= _now).returning(_sessions.c.id), scalar(UUID)
+)
+
+
+class Sessions(Repository[Session], table=Session, what="session"):
+    """Sign-ins. A revoked one is kept until it would have ended, so that its tokens are known for what they are."""
+
+    default_order = (Order("last_seen_at", Direction.DESC),)
+
+    @staticmethod
+    def alive_of(user: UUID, at: dt.datetime) -> Filter:
+        """A user's sessions that have not ended."""
+        alive = (Where("user_id", Op.EQ, user), Where("revoked_at", Op.IS_NULL, value=True))
+        return Every((*alive, Where("expires_at", Op.GT, at)))
+
+    async def revoke_all(self, user: UUID, at: dt.datetime, *, but: UUID | None = None) -> list[Session]:
+        """Ends a user's sessions, ``but`` one, and says which they were."""
+        return await self.connection.rows(_revoke, user=user, now=at, kept=but)
+
+    async def purge_expired(self) -> int:
+        """Deletes the sessions that have come to their end, revoked or not; says how many."""
+        return len(await self.connection.rows(_purge_expired, now=now()))
+
+
+# preferences
+
+NOTIFICATIONS: Mapping[str, bool] = {"email": True, "push": True, "digest": False}
+"""The channels there are, and whether somebody who never said gets them."""
+
+
+def default_preferences(user: User) -> UserPreferences:
+    """What is assumed of somebody who never said; a first change makes it version 2."""
+    values: dict[str, Any] = {
+        "id": user.id,
+        "user_id": user.id,
+        "theme": Theme.SYSTEM,
+        "language": user.locale,
+        "notifications": dict(NOTIFICATIONS),
+        "week_starts_on": Weekday.MONDAY,
+        "version": 1,
+        "created_at": user.created_at,
+        "updated_at": user.created_at,
+    }
+    return UserPreferences._make(values[name] for name in UserPreferences.__fields__)
+
+
+class Preferences(Repository[UserPreferences], table=UserPreferences, what="preferences"):
+    """How people like it; their id is the user's."""

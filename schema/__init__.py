@@ -12,7 +12,7 @@ from strawberry.types import ExecutionContext
 from schema.administration import AdministrationMutations, AdministrationQueries
 from schema.client_management import ClientMutations, ClientQueries
 from schema.gamification import GamificationMutations, GamificationQueries
-from schema.identity import IdentityQueries
+from schema.identity import IdentityMutations, IdentityQueries
 from schema.kit.scalars import SCALARS
 from schema.life_lock import LifeLockMutations, LifeLockQueries
 from schema.node import NodeQueries
@@ -36,7 +36,12 @@ class Query(
     description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
 )
 class Mutation(
-    LifeLockMutations, ClientMutations, PartnershipMutations, GamificationMutations, AdministrationMutations
+    IdentityMutations,
+    LifeLockMutations,
+    ClientMutations,
+    PartnershipMutations,
+    GamificationMutations,
+    AdministrationMutations,
 ):
     """The root of mutations."""
 

@@ -1,33 +1,93 @@
-"""What clients see of users."""
+"""What clients see of users, their sessions and their preferences."""
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
+from repositories.identity import NOTIFICATIONS
 from repositories.kit.viewer import Permission
 from repositories.tables import identity as rows
-from resolvers import identity
 from resolvers.administration.queries import roles_of_user
+from resolvers.identity import commands, queries, sessions, users
 from schema.kit.choices import choices
-from schema.kit.fields import Node, column, query, resolver, view
+from schema.kit.connections import ConnectionView, connection
+from schema.kit.fields import Node, column, derived, query, resolver, sealed, view
+from schema.kit.filters import ChoiceFilter, DateTimeFilter, IdFilter, TextFilter, filter_input, order_input, where
+from schema.kit.mutations import Result, mutation, operation
 
 if TYPE_CHECKING:
     from schema.administration import Role
 
-UserRole = choices(
-    rows.UserRole, "What a user is by default.", USER="An ordinary user.", ADMIN="Sees and administers everything."
-)
-UserStatus = choices(
+choices(rows.UserRole, "What a user is by default.", USER="An ordinary user.", ADMIN="Sees and administers everything.")
+choices(
     rows.UserStatus,
     "Whether a user may sign in.",
     ACTIVE="May sign in.",
     SUSPENDED="Was locked out by an administrator.",
     DEACTIVATED="Closed the account.",
 )
+choices(
+    rows.Theme,
+    "How the applications look.",
+    SYSTEM="As the device does.",
+    LIGHT="Dark on light.",
+    DARK="Light on dark.",
+)
+choices(rows.Weekday, "A day of the week.", **{day.name: f"{day.value.capitalize()}." for day in rows.Weekday})
 
 
-@view(rows.User, node=identity.user)
+@filter_input(rows.User, searched=("email", "first_name", "last_name"))
+class UserFilter:
+    """Which users; all conditions that are given must hold."""
+
+    id: IdFilter | None = where("The user's id.", key="User")
+    email: TextFilter | None = where("The e-mail address, in lower case.")
+    status: ChoiceFilter[rows.UserStatus] | None = where("Whether the user may sign in.")
+    role: ChoiceFilter[rows.UserRole] | None = where("What the user is by default.")
+    created_at: DateTimeFilter | None = where("When the account was made.")
+    last_login: DateTimeFilter | None = where("When the user last signed in.")
+
+
+UserOrder = order_input(
+    rows.User,
+    email="By e-mail address.",
+    last_name="By last name, whatever its case.",
+    created_at="When the account was made.",
+    last_login="When the user last signed in.",
+)
+
+
+@strawberry.type(description="What a person is told of.")
+class NotificationPreferences:
+    """The channels, each on or off."""
+
+    email: bool = strawberry.field(description="Whether messages are sent by e-mail.")
+    push: bool = strawberry.field(description="Whether messages are sent to devices.")
+    digest: bool = strawberry.field(description="Whether a summary of the week is sent.")
+
+
+def _notifications(root: Any) -> NotificationPreferences:
+    return NotificationPreferences(
+        **{name: root.notifications.get(name, NOTIFICATIONS[name]) for name in NOTIFICATIONS}
+    )
+
+
+@view(rows.UserPreferences, node=queries.preferences_of)
+class UserPreferences(Node):
+    """How a person likes it; defaults for somebody who never said."""
+
+    theme: rows.Theme = column("How the applications look.")
+    language: str = column("The language of the applications, such as en or de-AT.")
+    notifications: NotificationPreferences = strawberry.field(
+        resolver=_notifications, description="What the person is told of."
+    )
+    week_starts_on: rows.Weekday = column("The first day of the week.")
+    version: int = column("Grows with every change; `updatePreferences` wants the one that was seen.")
+    updated_at: dt.datetime = column("When they were last changed.")
+
+
+@view(rows.User, node=queries.user)
 class User(Node):
     """A person with an account."""
 
@@ -37,21 +97,82 @@ class User(Node):
     role: rows.UserRole = column("What the user is by default.")
     status: rows.UserStatus = column("Whether the user may sign in.")
     email_verified: bool = column("Whether the e-mail address was confirmed.")
+    phone: str | None = sealed(rows.User.phone, "The phone number in E.164, such as +4930901820.")
     avatar_url: str | None = column("The address of a picture.")
     time_zone: str = column("The IANA time zone the user lives in; it decides what “today” is.")
     locale: str = column("The language and region texts are shown in, such as en or de-AT.")
     last_login: dt.datetime | None = column("When the user last signed in.")
+    preferences: UserPreferences = derived(queries.preferences, "How the user likes it.")
     roles: list[Annotated["Role", strawberry.lazy("schema.administration")]] | None = strawberry.field(
         resolver=resolver(roles_of_user.load, {}, requires=Permission.ADMINISTRATION_READ),
         description="The roles the user was granted besides, by name. For administrators.",
     )
-    version: int = column("Grows with every change.")
+    version: int = column("Grows with every change; `updateProfile` wants the one that was seen.")
     created_at: dt.datetime = column("When the account was made.")
     updated_at: dt.datetime = column("When it was last changed.")
+
+
+@view(rows.Session, node=queries.session)
+class Session(Node):
+    """A sign-in on one device."""
+
+    is_current: bool = derived(queries.is_current, "Whether this request belongs to it.")
+    user_agent: str | None = column("What the client called itself when it signed in.")
+    ip: str | None = column("The address it was last used from.")
+    created_at: dt.datetime = column("When it began.")
+    last_seen_at: dt.datetime = column("When it was last refreshed.")
+    expires_at: dt.datetime = column("When it ends unless it is refreshed.")
+    revoked_at: dt.datetime | None = column("When it was ended before its time.")
 
 
 @strawberry.type
 class IdentityQueries:
     """Root fields."""
 
-    viewer: User | None = query(identity.viewer, "The user who is asking; null without an Authorization header.")
+    viewer: User | None = query(queries.viewer, "The user who is asking; null without an Authorization header.")
+    my_sessions: ConnectionView[Session] | None = connection(
+        queries.my_sessions,
+        "The viewer's sessions that have not ended, the most recently used first.",
+        requires=Permission.ACCOUNT_READ,
+    )
+    users: ConnectionView[User] | None = connection(
+        queries.users,
+        "All users, the newest first. For administrators.",
+        requires=Permission.ADMINISTRATION_READ,
+        filter=UserFilter,
+        order=UserOrder,
+    )
+
+
+_SIGNED_IN = {
+    "access_token": Result(
+        str, "The bearer token for the Authorization header of requests", lambda signed_in: signed_in.access_token
+    ),
+    "refresh_token": Result(
+        str,
+        "The token for `refreshSession`, good for one use; keep it secret",
+        lambda signed_in: signed_in.refresh_token,
+    ),
+    "expires_at": Result(dt.datetime, "When the access token ends", lambda signed_in: signed_in.expires_at),
+    "viewer": Result(User, "Who has signed in", lambda signed_in: signed_in.viewer),
+}
+_WRITE = Permission.ACCOUNT_WRITE
+_ADMINISTER = Permission.ADMINISTRATION_WRITE
+
+
+@strawberry.type
+class IdentityMutations:
+    """Root fields."""
+
+    sign_up = operation(sessions.sign_up, returns=_SIGNED_IN, requires=None)
+    sign_in = operation(sessions.sign_in, returns=_SIGNED_IN, requires=None)
+    refresh_session = operation(sessions.refresh_session, returns=_SIGNED_IN, requires=None)
+    sign_out = mutation(commands.sign_out, returns=Session, requires=_WRITE, many=True)
+    revoke_session = mutation(commands.revoke_session, returns=Session, requires=_WRITE)
+    change_password = operation(commands.change_password, returns=User, requires=_WRITE)
+    update_profile = mutation(commands.update_profile, returns=User, requires=_WRITE)
+    update_preferences = mutation(commands.update_preferences, returns=UserPreferences, requires=_WRITE)
+    deactivate_account = operation(commands.deactivate_account, returns=User, requires=_WRITE)
+    change_user_role = mutation(users.change_user_role, returns=User, requires=_ADMINISTER)
+    suspend_user = mutation(users.suspend_user, returns=User, requires=_ADMINISTER)
+    reinstate_user = mutation(users.reinstate_user, returns=User, requires=_ADMINISTER)

@@ -16,7 +16,7 @@ from gateway.serving import serve as serve_until_stopped
 from gateway.settings import Settings, load_settings
 from migrations import files
 from repositories.demo.load import load_demo
-from repositories.identity import Users
+from repositories.identity import Users, roles_of
 from repositories.kit.viewer import SERVICE
 
 logger = logging.getLogger("gateway")
@@ -101,9 +101,10 @@ def _demo_token(settings: Settings) -> str | None:
                 say(f"Loaded demo data: {made} tasks.")
             snapshot = database.snapshot(SERVICE)
             user = await Users(snapshot).of_email(_DEMO_USER)
+            roles = await roles_of(snapshot, user) if user else frozenset()
             await snapshot.close()
         tokens = Tokens(signing_key(settings), settings.jwt_audience)
-        return tokens.issue(user, settings.token_lifetime) if user else None
+        return tokens.issue(user, roles, settings.token_lifetime) if user else None
 
     return asyncio.run(load())
 

@@ -6,6 +6,7 @@
     │   ├── NotFound           NOT_FOUND            404   also for rows the viewer may not see
     │   ├── Conflict           CONFLICT             409
     │   ├── StaleVersion       STALE_VERSION        409   carries the current row
+    │   ├── SessionEnded       SESSION_ENDED        401   the person has to sign in again
     │   └── Refusals           several of the above at once
     ├── Denial                 who may not ask at all
     │   ├── Unauthenticated    UNAUTHENTICATED      401
@@ -104,6 +105,16 @@ class StaleVersion(Refusal):
         self.current = current
 
 
+class SessionEnded(Refusal):
+    """A refresh token of a session that was signed out, revoked, or not used in time."""
+
+    code = "SESSION_ENDED"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("This session has ended. Sign in again.", path=("refresh_token",))
+
+
 class Refusals(Refusal):
     """Everything that is wrong with a batch, so that a person mends it in one go."""
 
@@ -151,10 +162,14 @@ class Forbidden(Denial):
 
 
 class RateLimited(GatewayError):
-    """Too many requests in a period."""
+    """Too many requests in a period; ``retry_after`` is how many seconds it lasts."""
 
     code = "RATE_LIMITED"
     status = 429
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"This was tried too often. Try again in {retry_after} seconds.")
+        self.retry_after = retry_after
 
 
 class QueryTooComplex(GatewayError):

@@ -27,6 +27,8 @@ class Permission(StrEnum):
     STATISTICS_READ = "statistics:read"
     STATISTICS_REFRESH = "statistics:refresh"
     EVENT_READ = "event:read"
+    ACCOUNT_READ = "account:read"
+    ACCOUNT_WRITE = "account:write"
     ADMINISTRATION_READ = "administration:read"
     ADMINISTRATION_WRITE = "administration:write"
     PARTNERSHIP_READ = "partnership:read"
@@ -43,6 +45,8 @@ _USER = frozenset(
         Permission.TASK_READ,
         Permission.TASK_WRITE,
         Permission.EVENT_READ,
+        Permission.ACCOUNT_READ,
+        Permission.ACCOUNT_WRITE,
         Permission.GAMIFICATION_READ,
         Permission.REWARD_REDEEM,
         Permission.CLIENT_READ,
@@ -64,13 +68,14 @@ class Viewer:
 
     ``id`` is None for anonymous callers and for the service. ``is_service`` stands for work of the gateway itself
     (seeding, imports, jobs): it sees every row, and on PostgreSQL it uses its own login. ``time_zone`` is the one the
-    person lives in, if the token tells.
+    person lives in, and ``session`` the one the request belongs to, if the token tells.
     """
 
     id: UUID | None = None
     roles: frozenset[Role] = frozenset()
     is_service: bool = False
     time_zone: str | None = None
+    session: UUID | None = None
 
     @property
     def is_authenticated(self) -> bool:

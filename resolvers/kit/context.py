@@ -1,12 +1,14 @@
-"""What one request has: its viewer, its snapshot of the database, its loaders, its moment.
+"""What one request has: its viewer, its snapshot of the database, its loaders, its moment, what the process lends it.
 
 Made for a request and never shared with another: what was loaded for one viewer must not be seen by the next.
 """
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -20,6 +22,23 @@ from repositories.kit.unit_of_work import Reaction, UnitOfWork, open_unit
 from repositories.kit.viewer import Permission, Viewer
 
 T = TypeVar("T")
+
+
+Services = Mapping[type[Any], Any]
+"""What resolvers need of the process, by its class."""
+
+NO_SERVICES: Services = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a request comes from, as far as it tells."""
+
+    address: str | None = None
+    user_agent: str | None = None
+
+
+SOMEWHERE = Client()
 
 
 async def shielded(future: asyncio.Future[T]) -> T:
@@ -39,11 +58,20 @@ def _seen(future: asyncio.Future[Any]) -> None:
 class Context:
     """One request. ``now`` is one moment for all of its fields."""
 
-    def __init__(
-        self, database: Database, viewer: Viewer, reactions: Sequence[Reaction], at: Callable[[], dt.datetime] = now
+    def __init__(  # noqa: PLR0913 (the parts of a request)
+        self,
+        database: Database,
+        viewer: Viewer,
+        reactions: Sequence[Reaction],
+        at: Callable[[], dt.datetime] = now,
+        *,
+        services: Services = NO_SERVICES,
+        client: Client = SOMEWHERE,
     ) -> None:
         self.database = database
         self.viewer = viewer
+        self.client = client
+        self._services = services
         self.now = at()
         self._clock = at
         self._reactions = reactions
@@ -74,6 +102,16 @@ class Context:
             snapshot, self._snapshot = self._snapshot, None
             await snapshot.close()
 
+    def service(self, kind: type[T]) -> T:
+        """What the process lends, such as ``context.service(Accounts)``."""
+        found: T = self._services[kind]
+        return found
+
+    async def become(self, viewer: Viewer) -> None:
+        """For who has just signed in: from here on, the rest of the answer included, the request is theirs."""
+        await self.forget()
+        self.viewer = viewer
+
     def authorise(self, permission: Permission) -> None:
         """Refuses viewers who lack a permission: Unauthenticated if nobody is signed in, else Forbidden."""
         if not self.viewer.may(permission):
@@ -87,10 +125,13 @@ class Context:
         return self.viewer.id
 
     @asynccontextmanager
-    async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
-        """The unit of work of one mutation field. It never holds two connections: the snapshot is given back first."""
+    async def unit_of_work(self, viewer: Viewer | None = None) -> AsyncIterator[UnitOfWork]:
+        """The unit of work of one mutation field, on the viewer's behalf if nobody else's.
+
+        It never holds two connections: the snapshot is given back first.
+        """
         await self.forget()
-        async with open_unit(self.database, self.viewer, self._reactions, self._clock()) as work:
+        async with open_unit(self.database, viewer or self.viewer, self._reactions, self._clock()) as work:
             yield work
         await self.forget()
 

@@ -145,6 +145,11 @@ def edge(followed: Edge[Any], description: str) -> Any:
     return strawberry.field(resolver=resolver(followed.load, {}), description=description)
 
 
+def derived(answer: Callable[..., Awaitable[Any]], description: str) -> Any:
+    """What ``answer(context, row)`` makes of a row."""
+    return strawberry.field(resolver=resolver(answer, {}), description=description)
+
+
 def sealed(column: Any, description: str) -> Any:
     """What an encrypted column says; nullable, so that a value that cannot be opened takes no other field with it."""
     return strawberry.field(resolver=resolver(opened(column), {}), description=description)

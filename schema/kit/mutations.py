@@ -4,11 +4,11 @@
 
 publishes the handler's command as ``CompleteTaskInput`` and answers with ``CompleteTaskPayload {task userErrors}``.
 What the person can put right is in ``userErrors``, all of it at once and with its place in the input; nothing is
-written then.
+written then. A handler that takes ``(context, command)`` instead opens its own unit of work (:func:`operation`).
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -38,6 +38,7 @@ class UserErrorCode(StrEnum):
     NOT_FOUND = "NOT_FOUND"
     CONFLICT = "CONFLICT"
     STALE_VERSION = "STALE_VERSION"
+    SESSION_ENDED = "SESSION_ENDED"
 
 
 choices(
@@ -47,6 +48,7 @@ choices(
     NOT_FOUND="There is no such row, or the viewer may not see it.",
     CONFLICT="It contradicts what is there, such as a name that is taken.",
     STALE_VERSION="The row was changed since it was read.",
+    SESSION_ENDED="The session was signed out, revoked or not used in time: the person has to sign in again.",
 )
 
 
@@ -68,6 +70,15 @@ class Payload:
 
     result: Any
     user_errors: list[UserError]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A field of a payload: its type and description, and how it is read from what the handler returned."""
+
+    type: Any
+    description: str
+    read: Callable[[Any], Any]
 
 
 def user_errors(refusal: Refusal) -> list[UserError]:
@@ -102,46 +113,78 @@ def mutation(
     handler: Callable[[UnitOfWork, Any], Awaitable[Any]], *, returns: type, requires: Permission, many: bool = False
 ) -> Any:
     """The mutation field of a command's handler; its docstring is the description."""
-    command = get_type_hints(handler)["command"]
-    name = handler.__name__
-    payload = _payload(name, returns, many=many)
 
+    async def run(context: Context, command: Any) -> Any:
+        async with context.unit_of_work() as work:
+            return await handler(work, command)
+
+    return _published(handler, run, _of_row(returns, many=many), requires)
+
+
+def operation(
+    handler: Callable[[Context, Any], Awaitable[Any]],
+    *,
+    returns: type | Mapping[str, Result],
+    requires: Permission | None,
+) -> Any:
+    """The mutation field of a handler that opens its own unit of work, because it has work to do outside of one.
+
+    ``returns`` is the type of the row, or the fields of the payload, which are read from what the handler returns.
+    Without ``requires`` anybody may ask.
+    """
+    results = _of_row(returns, many=False) if isinstance(returns, type) else returns
+    return _published(handler, handler, results, requires)
+
+
+def _published(
+    handler: Callable[..., Any],
+    run: Callable[[Context, Any], Awaitable[Any]],
+    results: Mapping[str, Result],
+    requires: Permission | None,
+) -> Any:
     async def execute(context: Context, _: Any, input: Any) -> Payload:  # noqa: A002 (the contract's word)
         if isinstance(input, InputValidationError):
             return Payload(None, _input_errors(input))
         try:
-            async with context.unit_of_work() as work:
-                result = await handler(work, input)
+            return Payload(await run(context, input), [])
         except Refusal as refusal:
             return Payload(None, user_errors(refusal))
-        return Payload(result, [])
 
-    arguments = {"input": Argument(publish(command), "What is to be done.")}
+    arguments = {"input": Argument(publish(get_type_hints(handler)["command"]), "What is to be done.")}
     return strawberry.field(
         resolver=resolver(execute, arguments, requires=requires),
-        graphql_type=payload,
+        graphql_type=_payload(handler.__name__, results),
         description=inspect.cleandoc(handler.__doc__ or ""),
     )
 
 
-def _payload(handler: str, returns: type, *, many: bool) -> type:
+def _of_row(returns: type, *, many: bool) -> Mapping[str, Result]:
+    """A payload with one field, named after the type of the row."""
     shown = returns.__strawberry_definition__.name  # type: ignore[attr-defined]
-    result = shown[0].lower() + shown[1:]
-    if many:
-        result = result.removesuffix("y") + "ies" if result.endswith("y") else result + "s"
-    kind: Any = list[returns] | None if many else returns | None  # type: ignore[valid-type]
-    what = "What was done" if many else f"The {result}"
-    namespace = {
-        "__annotations__": {result: kind, "user_errors": list[UserError]},
-        result: strawberry.field(
-            resolver=lambda root: root.result, description=f"{what}; null if there are `userErrors`."
-        ),
-        "user_errors": strawberry.field(description="What the person has to put right; empty if all went well."),
-    }
+    name = shown[0].lower() + shown[1:]
+    if not many:
+        return {name: Result(returns, f"The {name}", lambda row: row)}
+    name = name.removesuffix("y") + "ies" if name.endswith("y") else name + "s"
+    return {name: Result(list[returns], "What was done", lambda rows: rows)}  # type: ignore[valid-type]
+
+
+def _payload(handler: str, results: Mapping[str, Result]) -> type:
+    namespace: dict[str, Any] = {"__annotations__": {}}
+    for name, result in results.items():
+        namespace["__annotations__"][name] = result.type | None
+        namespace[name] = strawberry.field(
+            resolver=_reading(result.read), description=f"{result.description}; null if there are `userErrors`."
+        )
+    namespace["__annotations__"]["user_errors"] = list[UserError]
+    namespace["user_errors"] = strawberry.field(description="What the person has to put right; empty if all went well.")
     spelled = "".join(part.capitalize() for part in handler.split("_"))
     return strawberry.type(
         type(f"{spelled}Payload", (), namespace), description=f"The answer of `{to_camel_case(handler)}`."
     )
+
+
+def _reading(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda root: None if root.result is None else read(root.result)
 
 
 def publish(command: type[Command]) -> type[Command]:

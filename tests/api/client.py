@@ -14,19 +14,15 @@ from uuid import UUID
 import httpx
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from gateway.app import create_app
-from gateway.http import GraphQLEndpoint
-from gateway.identity import Tokens
+from gateway.identity import Outside, Tokens
 from gateway.settings import Settings
 from repositories.kit.database import Database, DatabaseOptions, open_database
+from repositories.kit.repository import now
 from repositories.kit.viewer import Role
-from repositories.tables.identity import User
-from resolvers.kit.context import Context
+from repositories.tables.identity import User, UserRole
 from resolvers.kit.ids import global_id
-from resolvers.reactions import REACTIONS
-from schema import schema
 
 SECRET = "the tests sign their tokens with this"  # noqa: S105 (signs nothing but tests' tokens)
 AUDIENCE = "siso-gateway"
@@ -103,35 +99,39 @@ def user_error(code: str, message: str, *path: str) -> dict[str, Any]:
     return {"code": code, "message": message, "field": list(path), "current": None}
 
 
-class _ClockedEndpoint(GraphQLEndpoint):
-    """The endpoint at another time."""
-
-    clock: Callable[[], dt.datetime]
-    database: Database
-
-    async def get_context(self, request: Any, response: Any) -> Context:
-        """As ever, at that time."""
-        return Context(self.database, request.scope["viewer"], REACTIONS, at=self.clock)
-
-
 class Gateway:
     """The application over a database, and clients of it."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], dt.datetime] | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], dt.datetime] = now,
+        settings: Settings | None = None,
+        outside: Outside | None = None,
+    ) -> None:
         self.database = database
-        self.tokens = Tokens(SECRET, AUDIENCE)
-        if clock is None:
-            self.app = create_app(Settings(), database, self.tokens)
-        else:
-            endpoint = _ClockedEndpoint(schema, database, self.tokens, graphiql=False)
-            endpoint.clock, endpoint.database = clock, database
-            self.app = Starlette(routes=[Route("/graphql", endpoint)])
-        transport = httpx.ASGITransport(self.app)
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
+        self.tokens = Tokens(SECRET, AUDIENCE, outside)
+        self.app = create_app(settings or Settings(), database, self.tokens, clock=clock)
+        self.http = self.http_from("127.0.0.1")
 
-    def client(self, user: User | None = None, *roles: Role) -> Client:
-        """A client signed in as ``user``, to whom ``roles`` were granted, or anonymous."""
-        return Client(self.http, self.tokens.issue(user, HOUR, roles) if user else None)
+    def http_from(self, address: str) -> httpx.AsyncClient:
+        """Requests from an address."""
+        transport = httpx.ASGITransport(self.app, client=(address, 50000))
+        return httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
+
+    def client(self, user: User | None = None, *granted: Role) -> Client:
+        """A client signed in as ``user``, to whom roles were ``granted``, without a session; or anonymous."""
+        return Client(self.http, self.token(user, *granted) if user else None)
+
+    def token(self, user: User, *granted: Role) -> str:
+        """A token as `siso token` issues it."""
+        own = {Role.USER, Role.ADMIN} if user.role is UserRole.ADMIN else {Role.USER}
+        return self.tokens.issue(user, frozenset({*own, *granted}), HOUR)
+
+    def bearing(self, token: str) -> Client:
+        """A client with a token of its own."""
+        return Client(self.http, token)
 
     def at(self, moment: dt.datetime) -> "Gateway":
         """The same gateway at a moment of the test's choice."""
@@ -156,7 +156,9 @@ async def served(app: Starlette) -> AsyncIterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(256)
-        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=10, timeout_keep_alive=75)
+        config = uvicorn.Config(
+            app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=10, timeout_keep_alive=75
+        )
         server = uvicorn.Server(config)
         running = asyncio.ensure_future(server.serve(sockets=[listener]))
         try:

@@ -20,7 +20,7 @@ from graphql import GraphQLError, print_schema
 
 from repositories.tables.identity import User
 from schema import schema
-from tests.api.client import HOUR, ROOT, Gateway, served
+from tests.api.client import ROOT, Gateway, served
 from tests.factories import make_category, make_tasks
 
 SOURCES = ROOT / "tests" / "clients"
@@ -74,7 +74,7 @@ async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: 
     made = await make_tasks(gateway.database, ada, 45, category_id=category.id)
     titles = sorted(task.title.lower() for task in made)
     async with served(gateway.app) as address:
-        found = await _node(node_clients, "urql.mjs", address, gateway.tokens.issue(ada, HOUR))
+        found = await _node(node_clients, "urql.mjs", address, gateway.token(ada))
     assert [len(page) for page in found["pages"]] == [20, 20, 5]
     assert [title.lower() for page in found["pages"] for title in page] == titles
     created = found["created"]["task"]
@@ -98,7 +98,7 @@ async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: 
 async def test_gql_reads_the_contract_and_works_with_it(gateway: Gateway, ada: User) -> None:
     """It fetches the schema by introspection, checks documents against it, and sees the refusals as they are."""
     async with served(gateway.app) as address:
-        headers = {"Authorization": f"Bearer {gateway.tokens.issue(ada, HOUR)}"}
+        headers = {"Authorization": f"Bearer {gateway.token(ada)}"}
         transport = HTTPXAsyncTransport(url=f"{address}/graphql", headers=headers)
         async with GqlClient(transport=transport, fetch_schema_from_transport=True) as session:
             assert session.client.schema is not None

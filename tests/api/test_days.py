@@ -16,7 +16,7 @@ from repositories.kit.repository import new_id
 from repositories.kit.viewer import SERVICE
 from repositories.tables.identity import User
 from repositories.tables.life_lock import TaskStatus
-from tests.api.client import AUDIENCE, HOUR, SECRET, Gateway, gid
+from tests.api.client import AUDIENCE, SECRET, Gateway, gid
 from tests.api.days import Days, Item
 from tests.factories import make_category, make_task, make_user
 
@@ -211,7 +211,7 @@ async def test_the_accounts_zone_is_used_for_a_token_without_one(gateway: Gatewa
     moment = dt.datetime(2026, 6, 15, 12, 0, tzinfo=dt.UTC)
     at = gateway.at(moment)
     client = at.client(user)
-    client.headers = {"Authorization": f"Bearer {_without_zone(at.tokens.issue(user, HOUR))}"}
+    client.headers = {"Authorization": f"Bearer {_without_zone(at.token(user))}"}
     await client.do("createTask", "task { id }", title="x")
     dates = await client.data(
         f"query($from: Date!, $to: Date!) {{ {ANALYTICS} }}", **{"from": "2026-06-01", "to": "2026-06-30"}

@@ -9,13 +9,16 @@ import httpx
 import jwt
 import pytest
 
-from gateway.identity import Tokens, roles_of
+from gateway.identity import Tokens
+from repositories.identity import roles_of
+from repositories.kit.database import Database
 from repositories.kit.errors import Unauthenticated
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import Role
 from repositories.tables.identity import User
 from tests.api.client import AUDIENCE, HOUR, SECRET, Gateway
 from tests.api.reading import everything
+from tests.repositories.support import reading
 
 VIEWER = {"query": "{ viewer { email } }"}
 
@@ -70,6 +73,8 @@ def wrong_headers() -> dict[str, list[str]]:
         "a zone that does not exist": token(zoneinfo="Mars/Olympus"),
         "a zone that is no text": token(zoneinfo=5),
         "not valid yet": token(nbf=dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)),
+        "a session that is no id": token(sid="5"),
+        "a refresh token": Tokens(SECRET, AUDIENCE).issue_refresh(new_id(), dt.datetime.now(dt.UTC) + dt.timedelta(1)),
         "no token at all": "nonsense",
         "nothing": "",
     }
@@ -144,8 +149,8 @@ async def test_a_viewer_shows_the_whole_account_and_no_secret(gateway: Gateway, 
         "updatedAt": ada.updated_at.isoformat(),
     }
     names = {field["name"] for field in data["__type"]["fields"]}
-    assert names.isdisjoint({"passwordHash", "stripeCustomerId", "phone"})
-    assert names == set(data["viewer"]) | {"roles"}
+    assert names.isdisjoint({"passwordHash", "stripeCustomerId"})
+    assert names == set(data["viewer"]) | {"phone", "preferences", "roles"}
 
 
 def gid_of(user: User) -> str:
@@ -182,17 +187,18 @@ async def test_the_zone_is_the_accounts_if_the_token_does_not_tell(gateway: Gate
     ][-1] == {"date": date}
 
 
-async def test_an_issued_token_carries_the_roles_of_the_account(ada: User, admin: User) -> None:
+async def test_an_issued_token_carries_the_roles_of_the_account(database: Database, ada: User, admin: User) -> None:
     tokens = Tokens(SECRET, AUDIENCE)
-    for user, roles in ((ada, {Role.USER}), (admin, {Role.USER, Role.ADMIN})):
-        assert roles_of(user) == roles
-        viewer = tokens.viewer(tokens.issue(user.replace(time_zone="Europe/Vienna"), HOUR))
-        assert (viewer.id, set(viewer.roles)) == (user.id, roles)
+    for user, roles in ((ada, frozenset({Role.USER})), (admin, frozenset({Role.USER, Role.ADMIN}))):
+        async with reading(database) as snapshot:
+            assert await roles_of(snapshot, user) == roles
+        viewer = await tokens.viewer(tokens.issue(user.replace(time_zone="Europe/Vienna"), roles, HOUR))
+        assert (viewer.id, viewer.roles) == (user.id, roles)
         assert (viewer.time_zone, viewer.is_service) == ("Europe/Vienna", False)
         with pytest.raises(Unauthenticated):
-            Tokens(SECRET, "another audience").viewer(tokens.issue(user, HOUR))
+            await Tokens(SECRET, "another audience").viewer(tokens.issue(user, roles, HOUR))
         with pytest.raises(Unauthenticated):
-            tokens.viewer(tokens.issue(user, -1))
+            await tokens.viewer(tokens.issue(user, roles, -1))
 
 
 async def test_a_manager_role_in_a_token_is_a_user_too(gateway: Gateway, ada: User) -> None:

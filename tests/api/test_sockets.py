@@ -36,7 +36,7 @@ async def test_fifty_requests_at_once_share_ten_connections(postgres_only: Datab
             served(gateway.app) as address,
             httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as http,
         ):
-            clients = [Client(http, gateway.tokens.issue(person, 60)) for person in people]
+            clients = [Client(http, gateway.token(person)) for person in people]
 
             async def read(client: Client, person: User) -> None:
                 data = await client.data(MIXED)
@@ -80,7 +80,7 @@ async def test_clients_that_hang_up_leak_nothing(
         async with served(gateway.app) as address:
             where = urlsplit(address)
             body = json.dumps({"query": MIXED})
-            token = gateway.tokens.issue(ada, 60)
+            token = gateway.token(ada)
             head = (
                 f"POST /graphql HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {token}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -159,7 +159,7 @@ async def test_the_server_ends_with_its_work_done(gateway: Gateway, ada: User) -
     async with httpx.AsyncClient(timeout=60) as http:
         async with served(gateway.app) as address:
             http.base_url = httpx.URL(address)
-            client = Client(http, gateway.tokens.issue(ada, 60))
+            client = Client(http, gateway.token(ada))
             request = asyncio.ensure_future(client.do("createTask", "task { title }", title="In flight"))
             await started.wait()
         assert (await request)["task"] == {"title": "In flight"}

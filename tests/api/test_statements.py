@@ -70,11 +70,11 @@ async def test_tasks_with_their_category_are_two_statements(
 
 
 _ROOTS = {
+    "User": ("users(first: 500) { nodes { %s } }", ["SELECT users"]),
     "Task": ("tasks(first: 500) { nodes { %s } }", ["SELECT tasks"]),
     "Category": ("categories(first: 500) { nodes { %s } }", ["SELECT categories"]),
     "Role": ("roles { %s }", ["SELECT roles"]),
     "RoleGrant": ("roles { grants { nodes { %s } } }", ["SELECT roles", "SELECT user_roles"]),
-    "User": ("tasks(first: 500) { nodes { user { %s } } }", ["SELECT tasks", "SELECT users"]),
     "Partner": ("partners(first: 500) { nodes { %s } }", ["SELECT partners"]),
     "Referral": (
         "partners(first: 500) { nodes { referrals { nodes { %s } } } }",
@@ -136,6 +136,7 @@ def test_there_is_a_way_to_every_edge() -> None:
         "RoleGrant.user",
         "Task.category",
         "Task.user",
+        "User.preferences",
         "User.roles",
         "UserDashboardStats.user",
     ]
@@ -264,6 +265,8 @@ _ROOT_FIELDS = {
     'taskAnalytics(from: "2026-01-01", to: "2026-02-01") { date }': ["SELECT task_analytics"],
     "productivityTrends(period: YEAR) { movingAverage }": ["SELECT task_analytics"],
     "viewer { email }": ["SELECT users"],
+    "viewer { email preferences { theme } }": ["SELECT users", "SELECT user_preferences"],
+    "mySessions { nodes { isCurrent } }": ["SELECT sessions"],
     "client(id: $client) { companyName }": ["SELECT clients"],
     "node(id: $contact) { id ... on Contact { email } }": ["SELECT contacts"],
     "clients { nodes { companyName } totalCount }": ["SELECT clients", "SELECT clients"],

@@ -29,7 +29,7 @@ class _Clock(dt.datetime):
         return cls.fromtimestamp(cls.current.timestamp(), tz)
 
 
-def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verified once while it lasts; at its end it is refused, remembered or not."""
     verified: list[str] = []
     decode = jwt.decode
@@ -45,29 +45,29 @@ def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.Monkey
     monkeypatch.setattr(jwt.api_jwt, "datetime", _Clock)
     monkeypatch.setattr(jwt, "decode", counting)
     text = token(exp=int(start.timestamp()) + 60)
-    first = tokens.viewer(text)
+    first = await tokens.viewer(text)
     for second in (0, 30, 59):
         _Clock.current = start + dt.timedelta(seconds=second)
-        assert tokens.viewer(text) is first
+        assert await tokens.viewer(text) is first
     assert verified == [text]
     for second in (60, 61, 10_000):
         _Clock.current = start + dt.timedelta(seconds=second)
         with pytest.raises(Unauthenticated):
-            tokens.viewer(text)
+            await tokens.viewer(text)
     _Clock.current = start
     with pytest.raises(Unauthenticated):
-        tokens.viewer(text + "x")
+        await tokens.viewer(text + "x")
 
 
-def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes; refused ones take no place."""
     monkeypatch.setattr(identity, "_REMEMBERED", 3)
     tokens = Tokens(SECRET, AUDIENCE)
     made = [token() for _ in range(5)]
     for each in made:
-        tokens.viewer(each)
+        await tokens.viewer(each)
         with pytest.raises(Unauthenticated):
-            tokens.viewer("nonsense")
+            await tokens.viewer("nonsense")
     assert list(tokens._verified) == made[2:]
 
 

@@ -1,6 +1,7 @@
 """Who may do what to whose row: every role, table and operation, with statements that know nothing of owners."""
 
 import datetime as dt
+import hashlib
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from repositories.events import Events
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
-from repositories.identity import Users
+from repositories.identity import Preferences, Sessions, Users
 from repositories.kit.database import Database, Write
 from repositories.kit.errors import Forbidden
 from repositories.kit.policy import policies
@@ -39,7 +40,7 @@ from repositories.tables.gamification import (
     Standing,
     UserAchievement,
 )
-from repositories.tables.identity import User
+from repositories.tables.identity import Session, User, UserPreferences
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from repositories.tables.partnership import Partner, PartnerKind, Referral
 from tests.factories import viewer_of
@@ -133,6 +134,8 @@ ANSWERS = {
     Task: _OWNED,
     TaskAnalytics: _OWNED,
     User: _ADMINISTERED,
+    Session: _ADMINISTERED,
+    UserPreferences: _OWNED,
     Client: _ADMINISTERED,
     Contact: _ADMINISTERED,
     DomainEvent: """
@@ -204,6 +207,19 @@ async def _insert_task(write: Write, key: UUID, owner: UUID) -> None:
 
 async def _insert_day(write: Write, key: UUID, owner: UUID) -> None:
     await Analytics(write).add(id=key, user_id=owner, date=dt.date(2024, 1, 1), tasks_created=3)
+
+
+async def _insert_session(write: Write, key: UUID, owner: UUID) -> None:
+    at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    hashed = hashlib.sha256(key.bytes).hexdigest()
+    await Sessions(write).add(
+        id=key, user_id=owner, refresh_token_hash=hashed, user_agent="browser", expires_at=at, last_seen_at=at
+    )
+
+
+async def _insert_preferences(write: Write, key: UUID, owner: UUID) -> None:
+    del key
+    await Preferences(write).add(id=owner, user_id=owner, language="de", notifications={})
 
 
 async def _insert_event(write: Write, key: UUID, owner: UUID) -> None:
@@ -340,6 +356,8 @@ SUBJECTS: dict[type[Table], Subject] = {
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
     TaskAnalytics: Subject(_insert_day, "id", "tasks_created", 3, 7),
+    Session: Subject(_insert_session, "id", "user_agent", "browser", "Changed"),
+    UserPreferences: Subject(_insert_preferences, "user_id", "language", "de", "fr"),
     Client: Subject(_insert_client, "id", "company_name", "Acme", "Changed"),
     Contact: Subject(_insert_contact, "id", "first_name", "Joan", "Changed", _prepare_client),
     DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),
@@ -409,7 +427,7 @@ async def _play(database: Database, case: Case, *, is_bare: bool = False) -> Non
     owner = me if case.row == "own" else someone
     subject = SUBJECTS[case.table]
     is_user = subject.insert is _insert_user
-    key = owner if is_user else new_id()
+    key = owner if is_user or case.table is UserPreferences else new_id()
     async with database.transaction(SERVICE) as write:
         if not is_user:
             await _insert_user(write, owner, owner)

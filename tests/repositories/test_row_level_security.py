@@ -80,6 +80,8 @@ def test_there_is_a_table_to_compare() -> None:
         "gamification.reward_redemptions",
         "gamification.rewards",
         "gamification.user_achievements",
+        "identity.sessions",
+        "identity.user_preferences",
         "identity.users",
         "life_lock.categories",
         "life_lock.task_analytics",

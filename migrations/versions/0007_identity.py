@@ -1,0 +1,104 @@
+"""Sessions and preferences; lists of users by role, age and last sign-in."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from migrations.helpers import (
+    IS_ADMIN,
+    add_checks,
+    drop_checks,
+    id_column,
+    owned_by,
+    ref,
+    row_level_security,
+    schema,
+    timestamps,
+)
+from repositories.tables import Id, Json, Timestamp
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+_LISTED_USERS = ("created_at", "last_login", "role")
+_CHECKED_USERS = {
+    "ck_users_phone_shape": "substr(phone, 1, 2) = '1.'",
+    "ck_users_avatar_url_length": "length(avatar_url) BETWEEN 1 AND 255",
+    "ck_users_time_zone_length": "length(time_zone) BETWEEN 1 AND 64",
+    "ck_users_locale_length": "length(locale) BETWEEN 2 AND 35",
+}
+
+
+def upgrade() -> None:
+    """Applies the change."""
+    _create_sessions()
+    _create_user_preferences()
+    own, own_or_admin = owned_by("user_id"), f"{owned_by('user_id')} OR {IS_ADMIN}"
+    row_level_security("identity.sessions", read=own_or_admin, write=own_or_admin)
+    row_level_security("identity.user_preferences", read=own_or_admin, write=own)
+    add_checks("identity", "users", _CHECKED_USERS)
+    for column in _LISTED_USERS:
+        op.create_index(f"ix_users_{column}", "users", [column], schema=schema("identity"))
+
+
+def _create_sessions() -> None:
+    op.create_table(
+        "sessions",
+        id_column(),
+        sa.Column("user_id", Id(), nullable=False),
+        sa.Column("refresh_token_hash", sa.Text(), nullable=False),
+        sa.Column("user_agent", sa.Text()),
+        sa.Column("ip", sa.Text()),
+        sa.Column("expires_at", Timestamp(), nullable=False),
+        sa.Column("revoked_at", Timestamp()),
+        sa.Column("last_seen_at", Timestamp(), nullable=False),
+        *timestamps(),
+        sa.PrimaryKeyConstraint("id", name="pk_sessions"),
+        sa.ForeignKeyConstraint(["user_id"], [ref("identity.users.id")], name="fk_sessions_user_id"),
+        sa.UniqueConstraint("refresh_token_hash", name="uq_sessions_refresh_token_hash"),
+        sa.CheckConstraint(
+            "length(refresh_token_hash) BETWEEN 64 AND 64", name=op.f("ck_sessions_refresh_token_hash_length")
+        ),
+        sa.CheckConstraint("length(user_agent) BETWEEN 0 AND 500", name=op.f("ck_sessions_user_agent_length")),
+        sa.CheckConstraint("length(ip) BETWEEN 1 AND 45", name=op.f("ck_sessions_ip_length")),
+        schema=schema("identity"),
+    )
+    op.create_index("ix_sessions_expires_at", "sessions", ["expires_at"], schema=schema("identity"))
+    op.create_index(
+        "ix_sessions_user_id_last_seen_at", "sessions", ["user_id", "last_seen_at"], schema=schema("identity")
+    )
+
+
+def _create_user_preferences() -> None:
+    op.create_table(
+        "user_preferences",
+        id_column(),
+        sa.Column("user_id", Id(), nullable=False),
+        sa.Column("theme", sa.Text(), nullable=False, server_default="system"),
+        sa.Column("language", sa.Text(), nullable=False, server_default="en"),
+        sa.Column("notifications", Json(), nullable=False),
+        sa.Column("week_starts_on", sa.Text(), nullable=False, server_default="monday"),
+        sa.Column("version", sa.Integer(), nullable=False, server_default=sa.text("1")),
+        *timestamps(),
+        sa.PrimaryKeyConstraint("id", name="pk_user_preferences"),
+        sa.ForeignKeyConstraint(["user_id"], [ref("identity.users.id")], name="fk_user_preferences_user_id"),
+        sa.UniqueConstraint("user_id", name="uq_user_preferences_user_id"),
+        sa.CheckConstraint("id = user_id", name=op.f("ck_user_preferences_id_shape")),
+        sa.CheckConstraint("theme IN ('system', 'light', 'dark')", name=op.f("ck_user_preferences_theme_choice")),
+        sa.CheckConstraint("length(language) BETWEEN 2 AND 35", name=op.f("ck_user_preferences_language_length")),
+        sa.CheckConstraint(
+            "week_starts_on IN ('monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday')",
+            name=op.f("ck_user_preferences_week_starts_on_choice"),
+        ),
+        schema=schema("identity"),
+    )
+
+
+def downgrade() -> None:
+    """Undoes it."""
+    for column in _LISTED_USERS:
+        op.drop_index(f"ix_users_{column}", "users", schema=schema("identity"))
+    drop_checks("identity", "users", _CHECKED_USERS)
+    for table in ("user_preferences", "sessions"):
+        op.drop_table(table, schema=schema("identity"))

@@ -1,0 +1,129 @@
+"""What accounts need of the process: passwords, tokens, and a limit on how often something may be tried."""
+
+import asyncio
+import hashlib
+import math
+import os
+import time
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from typing import Protocol
+from uuid import UUID
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from limits import RateLimitItem, parse
+from limits.aio.strategies import FixedWindowRateLimiter
+from limits.storage import storage_from_string
+
+from repositories.kit.errors import RateLimited
+from repositories.kit.viewer import Role
+from repositories.tables.identity import User
+
+ARGON2ID = PasswordHasher()
+"""RFC 9106, second recommendation: 64 MiB, three passes."""
+
+
+@cache
+def _hash_of_nobody(hasher: PasswordHasher) -> str:
+    return hasher.hash("the password of an account that does not exist")
+
+
+class Passwords:
+    """Hashes and verifies with argon2id, in threads, a few at a time because each takes 64 MiB."""
+
+    def __init__(self, hasher: PasswordHasher = ARGON2ID) -> None:
+        self._hasher = hasher
+        self._nobody = _hash_of_nobody(hasher)
+        self._turns = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def hash(self, password: str) -> str:
+        """The text to store."""
+        async with self._turns:
+            return await asyncio.to_thread(self._hasher.hash, _spelled(password))
+
+    async def matches(self, stored: str | None, password: str) -> bool:
+        """Whether it is the password. Without a stored hash the answer is no, and takes as long as any other."""
+        async with self._turns:
+            is_right = await asyncio.to_thread(self._verify, stored or self._nobody, _spelled(password))
+        return is_right and stored is not None
+
+    def _verify(self, stored: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(stored, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def is_outdated(self, stored: str) -> bool:
+        """Whether it was hashed with other parameters than are in use now."""
+        return self._hasher.check_needs_rehash(stored)
+
+
+def _spelled(password: str) -> str:
+    """One spelling for what looks the same on every keyboard (NIST SP 800-63B)."""
+    return unicodedata.normalize("NFKC", password)
+
+
+class Attempt(StrEnum):
+    """What is counted, and of whom."""
+
+    PASSWORD_OF_ACCOUNT = "password_of_account"  # noqa: S105 (the name of a counter)
+    SIGN_IN_FROM_ADDRESS = "sign_in_from_address"
+    SIGN_UP_FROM_ADDRESS = "sign_up_from_address"
+    REFRESH_FROM_ADDRESS = "refresh_from_address"
+
+
+class Attempts:
+    """Counts attempts within a period that begins with the first one.
+
+    Whoever is counted is known to the store by a hash only.
+    """
+
+    def __init__(self, store: str, rates: Mapping[Attempt, str]) -> None:
+        self._limiter = FixedWindowRateLimiter(storage_from_string(store))
+        self._rates = {what: parse(rate) for what, rate in rates.items()}
+
+    async def count(self, what: Attempt, whose: str | None) -> None:
+        """Counts one attempt, or RateLimited. Before anything is looked at, so that attempts at once all count."""
+        key = self._key(what, whose)
+        if not await self._limiter.hit(*key):
+            window = await self._limiter.get_window_stats(*key)
+            raise RateLimited(max(1, math.ceil(window.reset_time - time.time())))
+
+    async def forget(self, what: Attempt, whose: str | None) -> None:
+        """Begins to count anew."""
+        await self._limiter.clear(*self._key(what, whose))
+
+    def _key(self, what: Attempt, whose: str | None) -> tuple[RateLimitItem, str, str]:
+        return self._rates[what], what.value, hashlib.sha256((whose or "").encode()).hexdigest()
+
+
+class Issuer(Protocol):
+    """Who signs tokens."""
+
+    def issue(self, user: User, roles: frozenset[Role], lifetime: int, session: UUID | None = None) -> str:
+        """An access token."""
+        ...
+
+    def issue_refresh(self, session: UUID, expires_at: datetime) -> str:
+        """A refresh token of a session, different from every other."""
+        ...
+
+    def session_of(self, refresh_token: str) -> UUID | None:
+        """The session of a refresh token that was issued here, however long ago; None for any other text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """All of it; lifetimes are seconds."""
+
+    passwords: Passwords
+    attempts: Attempts
+    tokens: Issuer
+    access_token_lifetime: int
+    refresh_token_lifetime: int

@@ -1,0 +1,250 @@
+"""What people do with their own account."""
+
+from collections.abc import Iterable
+
+from pydantic import Field
+from strawberry import Maybe
+
+from repositories.administration import RoleGrants
+from repositories.identity import (
+    NOTIFICATIONS,
+    PasswordChanged,
+    Preferences,
+    PreferencesUpdated,
+    ProfileUpdated,
+    SessionRevoked,
+    Sessions,
+    UserDeactivated,
+    Users,
+    default_preferences,
+)
+from repositories.kit.encryption import Unreadable
+from repositories.kit.errors import Conflict, NotFound, StaleVersion, ValidationError
+from repositories.kit.unit_of_work import UnitOfWork
+from repositories.tables.identity import Session, Theme, User, UserPreferences, UserStatus, Weekday
+from resolvers.identity.accounts import Accounts, Attempt
+from resolvers.identity.inputs import (
+    SAME_AS_EMAIL,
+    GivenPassword,
+    Locale,
+    Name,
+    NewPassword,
+    SessionKey,
+    TimeZone,
+    Version,
+    is_email,
+)
+from resolvers.identity.users import keep_an_admin
+from resolvers.kit.commands import Command, Phone, WebAddress, given
+from resolvers.kit.context import Context
+
+
+class SignOut(Command):
+    """Where to sign out."""
+
+    everywhere: bool = False
+    """True: ends all of the viewer's sessions. False: ends the one this request belongs to."""
+
+
+class RevokeSession(Command):
+    """The session to end."""
+
+    id: SessionKey
+    """One of the viewer's sessions."""
+
+
+class ChangePassword(Command):
+    """The old and the new password."""
+
+    current_password: GivenPassword = Field(repr=False)
+    """The password as it is."""
+    new_password: NewPassword = Field(repr=False)
+    """The password as it is to be, 10 to 128 characters, not the e-mail address."""
+
+
+class UpdateProfile(Command):
+    """Changes of the viewer's account; what is left out stays as it is."""
+
+    version: Version
+    """The version that was seen; if the account has another by now, nothing is changed."""
+    first_name: Maybe[Name]
+    """The first name, 2 to 50 characters."""
+    last_name: Maybe[Name]
+    """The last name, 2 to 50 characters."""
+    phone: Maybe[Phone | None]
+    """The phone number with + and the code of its country; it is kept in E.164, encrypted. Null removes it."""
+    avatar_url: Maybe[WebAddress | None]
+    """The address of a picture, http or https, at most 255 characters; null removes it."""
+    time_zone: Maybe[TimeZone]
+    """The IANA time zone the person lives in, such as Europe/Berlin. It counts from the next access token on."""
+    locale: Maybe[Locale]
+    """The language and region texts are shown in, such as en or de-AT."""
+
+
+class Notifications(Command):
+    """Changes of what the viewer is told of; what is left out stays as it is."""
+
+    email: Maybe[bool]
+    """Whether messages are sent by e-mail."""
+    push: Maybe[bool]
+    """Whether messages are sent to devices."""
+    digest: Maybe[bool]
+    """Whether a summary of the week is sent."""
+
+
+class UpdatePreferences(Command):
+    """Changes of the viewer's preferences; what is left out stays as it is."""
+
+    version: Version
+    """The version that was seen; if the preferences have another by now, nothing is changed."""
+    theme: Maybe[Theme]
+    """How the applications look."""
+    language: Maybe[Locale]
+    """The language of the applications, such as en or de-AT."""
+    notifications: Maybe[Notifications]
+    """What the viewer is told of."""
+    week_starts_on: Maybe[Weekday]
+    """The first day of the week."""
+
+
+class DeactivateAccount(Command):
+    """The password once more, because an account that is closed can be opened by administrators only."""
+
+    password: GivenPassword | None = Field(None, repr=False)
+    """The account's password; accounts of an outside issuer have none."""
+
+
+# sessions
+
+
+async def sign_out(work: UnitOfWork, command: SignOut) -> list[Session]:
+    """Ends the session this request belongs to, or all of the viewer's. Access tokens last until their end."""
+    if command.everywhere:
+        return await revoked(work, await work.repository(Sessions).revoke_all(work.viewer_id, work.now), "signed_out")
+    key = work.viewer.session
+    session = (await work.repository(Sessions).locked_many([key])).get(key) if key else None
+    return [] if session is None else [await _end(work, session, "signed_out")]
+
+
+async def revoke_session(work: UnitOfWork, command: RevokeSession) -> Session:
+    """Ends one of the viewer's sessions; one that has ended stays as it is."""
+    session = await work.repository(Sessions).locked(command.id)
+    if session.user_id != work.viewer_id:
+        raise NotFound.of("session")
+    return await _end(work, session, "revoked")
+
+
+async def _end(work: UnitOfWork, session: Session, reason: str) -> Session:
+    if session.revoked_at is not None:
+        return session
+    changed = await work.repository(Sessions).change(session, revoked_at=work.now)
+    await revoked(work, [changed], reason)
+    return changed
+
+
+async def revoked(work: UnitOfWork, sessions: Iterable[Session], reason: str) -> list[Session]:
+    """Notes that sessions have ended."""
+    ended = list(sessions)
+    for session in ended:
+        work.record(SessionRevoked(session.id, session.user_id, reason))
+    return ended
+
+
+# the account
+
+
+async def change_password(context: Context, command: ChangePassword) -> User:
+    """Replaces the viewer's password and ends the viewer's other sessions."""
+    user = await _viewer_with(context, command.current_password, "current_password")
+    if is_email(command.new_password, user.email):
+        raise ValidationError(SAME_AS_EMAIL + ".", path=("new_password",))
+    fresh = await context.service(Accounts).passwords.hash(command.new_password)
+    async with context.unit_of_work() as work:
+        account = await _unchanged(work, user)
+        changed = await work.repository(Users).change(account, password_hash=fresh)
+        work.record(PasswordChanged(user.id, user.id))
+        others = await work.repository(Sessions).revoke_all(user.id, work.now, but=work.viewer.session)
+        await revoked(work, others, "password_changed")
+    return changed
+
+
+async def deactivate_account(context: Context, command: DeactivateAccount) -> User:
+    """Closes the viewer's account and ends all of its sessions. The last administrator has to stay."""
+    user = await _viewer_with(context, command.password, "password")
+    async with context.unit_of_work() as work:
+        admins = await work.repository(RoleGrants).admins()
+        account = await _unchanged(work, user)
+        keep_an_admin(admins, account)
+        changed = await work.repository(Users).change(account, status=UserStatus.DEACTIVATED)
+        work.record(UserDeactivated(user.id, user.id))
+        ended = await work.repository(Sessions).revoke_all(user.id, work.now)
+        await revoked(work, ended, "deactivated")
+    return changed
+
+
+async def _viewer_with(context: Context, password: str | None, field: str) -> User:
+    """The viewer's account, if that is its password; attempts count as those of signing in."""
+    user = await Users(context.snapshot).get(context.viewer_id)
+    await context.forget()
+    if user.password_hash is None and password is None:
+        return user
+    accounts = context.service(Accounts)
+    await accounts.attempts.count(Attempt.PASSWORD_OF_ACCOUNT, user.email)
+    if not await accounts.passwords.matches(user.password_hash, password or ""):
+        raise ValidationError("This is not your password.", path=(field,))
+    await accounts.attempts.forget(Attempt.PASSWORD_OF_ACCOUNT, user.email)
+    return user
+
+
+async def _unchanged(work: UnitOfWork, seen: User) -> User:
+    """The viewer's account, locked, if it still is the one whose password was looked at."""
+    user = await work.repository(Users).locked(seen.id)
+    if (user.password_hash, user.status) != (seen.password_hash, seen.status):
+        raise Conflict("Your account was changed at the same moment. Try again.")
+    return user
+
+
+async def update_profile(work: UnitOfWork, command: UpdateProfile) -> User:
+    """Changes the viewer's account, if it still has the version that was seen."""
+    user = await work.repository(Users).locked(work.viewer_id)
+    if user.version != command.version:
+        raise StaleVersion(user)
+    wanted = given(command, "first_name", "last_name", "avatar_url", "time_zone", "locale")
+    values = {name: value for name, value in wanted.items() if value != getattr(user, name)}
+    phone = given(command, "phone")
+    if phone and phone["phone"] != _phone(work, user):
+        values |= phone
+    if not values:
+        return user
+    changed = await work.repository(Users).change(user, **values)
+    work.record(ProfileUpdated(user.id, user.id, tuple(sorted(values))))
+    return changed
+
+
+def _phone(work: UnitOfWork, user: User) -> str | None:
+    """The number as it is; one that cannot be opened is no number, so that it can be replaced and removed."""
+    try:
+        return work.connection.cipher.open(User.phone, user.id, user.phone) if user.phone else None
+    except Unreadable:
+        return ""
+
+
+async def update_preferences(work: UnitOfWork, command: UpdatePreferences) -> UserPreferences:
+    """Changes the viewer's preferences, if they still have the version that was seen."""
+    preferences = work.repository(Preferences)
+    user = await work.repository(Users).locked(work.viewer_id)
+    stored = (await preferences.by_id([user.id])).get(user.id)
+    row = stored or default_preferences(user)
+    if row.version != command.version:
+        raise StaleVersion(row)
+    wanted = dict(given(command, "theme", "language", "notifications", "week_starts_on"))
+    if "notifications" in wanted:
+        wanted["notifications"] = row.notifications | dict(given(wanted["notifications"], *NOTIFICATIONS))
+    values = {name: value for name, value in wanted.items() if value != getattr(row, name)}
+    if not values:
+        return row
+    work.record(PreferencesUpdated(user.id, user.id, tuple(sorted(values))))
+    if stored is not None:
+        return await preferences.change(stored, **values)
+    made = dict(zip(row.__fields__, row, strict=True)) | {"version": row.version + 1, "created_at": work.now}
+    return await preferences.add(**made | {"updated_at": work.now} | values)

@@ -1,0 +1,48 @@
+"""What people may call themselves, and how they prove who they are."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
+
+from repositories.kit.calendar import time_zone
+from repositories.kit.errors import ValidationError
+from resolvers.kit.commands import Email, Line, Storable
+from resolvers.kit.ids import GlobalKey
+
+UserKey = Annotated[UUID, GlobalKey("User")]
+SessionKey = Annotated[UUID, GlobalKey("Session")]
+Version = Annotated[int, Field(ge=1)]
+
+SAME_AS_EMAIL = "The password must not be the e-mail address"
+
+
+def _zone(name: str) -> str:
+    try:
+        return time_zone(name).key
+    except ValidationError as error:
+        raise ValueError(error.message) from None
+
+
+def is_email(password: str, email: str) -> bool:
+    """Whether somebody took the e-mail address for a password."""
+    return password.strip().lower() == email
+
+
+def not_the_email(password: str, info: ValidationInfo) -> str:
+    """For a command with an ``email`` before its password."""
+    if is_email(password, info.data.get("email", "")):
+        raise ValueError(SAME_AS_EMAIL)
+    return password
+
+
+Address = Annotated[Email, AfterValidator(str.lower)]
+"""An e-mail address as accounts have it."""
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=50), Storable]
+NewPassword = Annotated[str, StringConstraints(min_length=10, max_length=128), Storable]
+GivenPassword = Annotated[str, StringConstraints(max_length=128), Storable]
+"""One to compare with; how long it must be was decided when it was set."""
+GivenEmail = Annotated[Line, StringConstraints(to_lower=True, max_length=255)]
+"""One to look for; whether it is one does not matter."""
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
+Locale = Annotated[str, StringConstraints(pattern="^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$")]

@@ -1,0 +1,97 @@
+"""Accounts of people whom an outside issuer vouches for.
+
+They have no password here; their roles are those of our tables.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from pydantic import TypeAdapter
+
+from repositories.identity import UserProvisioned, Users, roles_of
+from repositories.kit.database import Database
+from repositories.kit.errors import ValidationError
+from repositories.kit.unit_of_work import Reaction, open_unit
+from repositories.kit.viewer import SERVICE, Role
+from repositories.tables.identity import User, UserStatus
+from resolvers.identity.inputs import Address
+
+_ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
+_SHORTEST, _LONGEST = 2, 50
+
+
+async def account_of(
+    database: Database, reactions: Sequence[Reaction], issuer: str, claims: Mapping[str, Any]
+) -> tuple[User, frozenset[Role]]:
+    """The account of a verified subject and its roles; made if it is seen for the first time.
+
+    ValidationError if it may not sign in: because it is not active, or because it is, or would have the e-mail address
+    of, an account that somebody has with us. Accounts are never linked by an address.
+    """
+    key = account_key(issuer, claims["sub"])
+    found = await _stored(database, key)
+    if found is None:
+        await _provision(database, reactions, key, claims)
+        found = await _stored(database, key)
+    if found is None or found[0].status is not UserStatus.ACTIVE or found[0].password_hash is not None:
+        raise ValidationError("This account may not sign in.")
+    return found
+
+
+def account_key(issuer: str, subject: str) -> UUID:
+    """The subject if it is a UUID as one writes it, else one that follows from issuer and subject."""
+    try:
+        key = UUID(subject)
+    except ValueError:
+        key = None
+    return key if key is not None and str(key) == subject.lower() else uuid5(NAMESPACE_URL, f"{issuer}#{subject}")
+
+
+async def _stored(database: Database, key: UUID) -> tuple[User, frozenset[Role]] | None:
+    snapshot = database.snapshot(SERVICE)
+    try:
+        user = (await Users(snapshot).by_id([key])).get(key)
+        return None if user is None else (user, await roles_of(snapshot, user))
+    finally:
+        await snapshot.close()
+
+
+async def _provision(database: Database, reactions: Sequence[Reaction], key: UUID, claims: Mapping[str, Any]) -> None:
+    """Makes the account, unless another request has just made it or something of it is somebody else's."""
+    values = _person(key, claims)
+    async with open_unit(database, SERVICE, reactions) as work:
+        if key in await work.repository(Users).add_missing([values]):
+            work.record(UserProvisioned(key, key))
+
+
+def _person(key: UUID, claims: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns, as well as the claims tell them. Only the issuer's own word counts for a confirmed address."""
+    try:
+        email = _ADDRESS.validate_python(claims.get("email"))
+    except ValueError:
+        email = f"{key}@outside.invalid"
+    first, last = _names(claims, email)
+    return {
+        "id": key,
+        "email": email,
+        "email_verified": claims.get("email_verified") is True,
+        "first_name": first,
+        "last_name": last,
+    }
+
+
+def _names(claims: Mapping[str, Any], email: str) -> tuple[str, str]:
+    metadata = claims.get("user_metadata")
+    told = {**claims, **(metadata if isinstance(metadata, dict) else {})}
+    *given, family = str(told.get("full_name") or told.get("name") or "").split() or [""]
+    first = (told.get("given_name"), told.get("first_name"), " ".join(given) or family, email.partition("@")[0], "New")
+    last = (told.get("family_name"), told.get("last_name"), family if given else "", "User")
+    return next(_fitting(first)), next(_fitting(last))
+
+
+def _fitting(names: Sequence[Any]) -> Iterator[str]:
+    for name in names:
+        text = "".join(filter(str.isprintable, name)).strip()[:_LONGEST] if isinstance(name, str) else ""
+        if len(text) >= _SHORTEST:
+            yield text

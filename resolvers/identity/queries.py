@@ -1,0 +1,62 @@
+"""Who is asking, and who there is."""
+
+from typing import Any
+from uuid import UUID
+
+from repositories.identity import Preferences, Sessions, Users, default_preferences
+from repositories.kit.filters import EVERYTHING, Direction, Filter, Order
+from repositories.kit.page import PageRequest
+from repositories.tables.identity import Session, User, UserPreferences
+from resolvers.kit.connections import Connection, listing
+from resolvers.kit.context import Context
+from resolvers.kit.edges import load
+
+_NEWEST = (Order("created_at", Direction.DESC),)
+
+
+async def viewer(context: Context) -> User | None:
+    """The signed-in user's account, None for anonymous callers."""
+    return await user(context, context.viewer.id) if context.viewer.id is not None else None
+
+
+async def user(context: Context, key: UUID) -> User | None:
+    """A user whom the viewer may see, or None."""
+    return await load(context, Users.by_id, key, lambda: None)
+
+
+async def users(
+    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+) -> Connection[User]:
+    """The users the viewer may see; by default the newest first."""
+    return await listing(context, Users, request, given, order or _NEWEST)
+
+
+async def session(context: Context, key: UUID) -> Session | None:
+    """A session the viewer may see, or None."""
+    return await load(context, Sessions.by_id, key, lambda: None)
+
+
+async def my_sessions(context: Context, request: PageRequest) -> Connection[Session]:
+    """The viewer's sessions that have not ended, the most recently used first."""
+    return await listing(context, Sessions, request, Sessions.alive_of(context.viewer_id, context.now))
+
+
+async def is_current(context: Context, row: Session) -> bool:
+    """Whether the request belongs to the session."""
+    return row.id == context.viewer.session
+
+
+def _nothing() -> Any:
+    return None
+
+
+async def preferences(context: Context, row: User) -> UserPreferences:
+    """A user's preferences, the defaults if there are none."""
+    found: UserPreferences | None = await load(context, Preferences.by_id, row.id, _nothing)
+    return found or default_preferences(row)
+
+
+async def preferences_of(context: Context, key: UUID) -> UserPreferences | None:
+    """The preferences of a user whom the viewer may see, or None."""
+    found = await user(context, key)
+    return await preferences(context, found) if found else None

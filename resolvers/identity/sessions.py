@@ -1,0 +1,224 @@
+"""Signing up and in, and staying signed in.
+
+A session has one good refresh token at a time. Using it replaces it; using an older one means that two parties have it,
+so the session ends for both. Who signs in is nobody yet, so all of this is done by the service.
+"""
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from repositories.identity import (
+    SessionRefreshed,
+    SessionRevoked,
+    Sessions,
+    Users,
+    UserSignedIn,
+    UserSignedUp,
+    roles_of,
+)
+from repositories.kit.errors import SessionEnded, ValidationError
+from repositories.kit.repository import new_id
+from repositories.kit.unit_of_work import UnitOfWork
+from repositories.kit.viewer import SERVICE, Role, Viewer
+from repositories.tables.identity import Session, User, UserStatus
+from resolvers.identity.accounts import Accounts, Attempt
+from resolvers.identity.inputs import (
+    Address,
+    GivenEmail,
+    GivenPassword,
+    Locale,
+    Name,
+    NewPassword,
+    TimeZone,
+    not_the_email,
+)
+from resolvers.kit.commands import Command, Storable
+from resolvers.kit.context import Context
+
+_LONGEST_AGENT = 500
+
+
+class SignUp(Command):
+    """A new account."""
+
+    email: Address
+    """The e-mail address, which nobody else has an account with; its case does not matter."""
+    password: Annotated[NewPassword, AfterValidator(not_the_email)] = Field(repr=False)
+    """The password, 10 to 128 characters, not the e-mail address."""
+    first_name: Name
+    """The first name, 2 to 50 characters."""
+    last_name: Name
+    """The last name, 2 to 50 characters."""
+    time_zone: TimeZone = "UTC"
+    """The IANA time zone the person lives in, such as Europe/Berlin; it decides what “today” is."""
+    locale: Locale = "en"
+    """The language and region texts are shown in, such as en or de-AT."""
+
+
+class SignIn(Command):
+    """Who wants to come in."""
+
+    email: GivenEmail
+    """The account's e-mail address; its case does not matter."""
+    password: GivenPassword = Field(repr=False)
+    """The account's password."""
+
+
+class RefreshSession(Command):
+    """The session to go on with."""
+
+    refresh_token: Annotated[str, StringConstraints(max_length=2000), Storable] = Field(repr=False)
+    """The session's current refresh token. It is good for one use: the answer has the next one."""
+
+
+class SignedIn(NamedTuple):
+    """What a client keeps of a session; ``expires_at`` is the end of the access token."""
+
+    access_token: str
+    refresh_token: str
+    expires_at: dt.datetime
+    viewer: User
+
+
+class _Turn(NamedTuple):
+    """One step of a session: its user with roles, and its refresh token from now on."""
+
+    user: User
+    roles: frozenset[Role]
+    session: UUID
+    refresh_token: str
+
+
+async def sign_up(context: Context, command: SignUp) -> SignedIn:
+    """Makes an account and signs in to it."""
+    accounts = context.service(Accounts)
+    await accounts.attempts.count(Attempt.SIGN_UP_FROM_ADDRESS, context.client.address)
+    values = command.model_dump(exclude={"password"})
+    values["password_hash"] = await accounts.passwords.hash(command.password)
+    async with context.unit_of_work(SERVICE) as work:
+        user = await work.repository(Users).add(**values, created_at=work.now, last_login=work.now)
+        work.record(UserSignedUp(user.id, user.id))
+        turn = await _begin(context, work, user)
+    return await _signed_in(context, turn)
+
+
+async def sign_in(context: Context, command: SignIn) -> SignedIn:
+    """Begins a session. Whether the address or the password was wrong is not told, nor that an account is locked."""
+    accounts = context.service(Accounts)
+    await accounts.attempts.count(Attempt.SIGN_IN_FROM_ADDRESS, context.client.address)
+    await accounts.attempts.count(Attempt.PASSWORD_OF_ACCOUNT, command.email)
+    changes = await _verified(context, command)
+    async with context.unit_of_work(SERVICE) as work:
+        user = await work.repository(Users).signed_in(*changes, at=work.now)
+        if user is None:
+            raise _wrong()
+        turn = await _begin(context, work, user)
+    await accounts.attempts.forget(Attempt.PASSWORD_OF_ACCOUNT, command.email)
+    return await _signed_in(context, turn)
+
+
+def _wrong() -> ValidationError:
+    return ValidationError("The e-mail address or the password is wrong.")
+
+
+async def _verified(context: Context, command: SignIn) -> tuple[UUID, str, str]:
+    """The account's key, the hash that was right, and the hash to keep, which has today's parameters."""
+    passwords = context.service(Accounts).passwords
+    snapshot = context.database.snapshot(SERVICE)
+    try:
+        user = await Users(snapshot).of_email(command.email)
+    finally:
+        await snapshot.close()
+    stored = user.password_hash if user else None
+    is_right = await passwords.matches(stored, command.password)
+    if not is_right or user is None or stored is None or user.status is not UserStatus.ACTIVE:
+        raise _wrong()
+    kept = await passwords.hash(command.password) if passwords.is_outdated(stored) else stored
+    return user.id, stored, kept
+
+
+async def refresh_session(context: Context, command: RefreshSession) -> SignedIn:
+    """Goes on with a session: new tokens for the current refresh token. An older one ends the session for everybody."""
+    accounts = context.service(Accounts)
+    await accounts.attempts.count(Attempt.REFRESH_FROM_ADDRESS, context.client.address)
+    key = accounts.tokens.session_of(command.refresh_token)
+    if key is None:
+        raise ValidationError("This is not a refresh token of this gateway.", path=("refresh_token",))
+    async with context.unit_of_work(SERVICE) as work:
+        turn = await _next(context, work, key, command.refresh_token)
+    if turn is None:
+        raise SessionEnded
+    return await _signed_in(context, turn)
+
+
+async def _begin(context: Context, work: UnitOfWork, user: User) -> _Turn:
+    """Opens a session."""
+    key = new_id()
+    client = context.client
+    rotated = _rotated(context, work, key)
+    await work.repository(Sessions).add(
+        id=key,
+        user_id=user.id,
+        created_at=work.now,
+        user_agent=client.user_agent[:_LONGEST_AGENT] if client.user_agent else None,
+        ip=client.address,
+        **rotated.values,
+    )
+    work.record(UserSignedIn(user.id, user.id, key))
+    return _Turn(user, await roles_of(work.connection, user), key, rotated.token)
+
+
+async def _next(context: Context, work: UnitOfWork, key: UUID, token: str) -> _Turn | None:
+    """The session's next step, or None if it has ended, which is kept: the refusal is no reason to undo it."""
+    sessions = work.repository(Sessions)
+    session = (await sessions.locked_many([key])).get(key)
+    if session is None or session.revoked_at is not None or session.expires_at <= work.now:
+        return None
+    user = (await work.repository(Users).by_id([session.user_id])).get(session.user_id)
+    if session.refresh_token_hash != _hash(token):
+        await _revoke(work, session, "reused")
+        return None
+    if user is None or user.status is not UserStatus.ACTIVE:
+        await _revoke(work, session, "not_active")
+        return None
+    rotated = _rotated(context, work, key)
+    await sessions.change(session, ip=context.client.address, **rotated.values)
+    work.record(SessionRefreshed(session.id, session.user_id))
+    return _Turn(user, await roles_of(work.connection, user), key, rotated.token)
+
+
+async def _revoke(work: UnitOfWork, session: Session, reason: str) -> None:
+    await work.repository(Sessions).change(session, revoked_at=work.now)
+    work.record(SessionRevoked(session.id, session.user_id, reason))
+
+
+class _Rotated(NamedTuple):
+    token: str
+    values: Mapping[str, Any]
+
+
+def _rotated(context: Context, work: UnitOfWork, key: UUID) -> _Rotated:
+    """A session's next refresh token and the columns that change with it."""
+    accounts = context.service(Accounts)
+    expires_at = work.now + dt.timedelta(seconds=accounts.refresh_token_lifetime)
+    token = accounts.tokens.issue_refresh(key, expires_at)
+    return _Rotated(token, {"refresh_token_hash": _hash(token), "expires_at": expires_at, "last_seen_at": work.now})
+
+
+def _hash(token: str) -> str:
+    """A token is random enough to need no salt."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+async def _signed_in(context: Context, turn: _Turn) -> SignedIn:
+    """The tokens; the rest of the answer is the signed-in person's."""
+    accounts = context.service(Accounts)
+    lifetime = accounts.access_token_lifetime
+    token = accounts.tokens.issue(turn.user, turn.roles, lifetime, turn.session)
+    await context.become(Viewer(turn.user.id, turn.roles, time_zone=turn.user.time_zone, session=turn.session))
+    return SignedIn(token, turn.refresh_token, context.now + dt.timedelta(seconds=lifetime), turn.user)

@@ -1,0 +1,94 @@
+"""What administrators do with accounts. There is always one of them left who can sign in."""
+
+from uuid import UUID
+
+from repositories.administration import RoleGrants
+from repositories.identity import (
+    SessionRevoked,
+    Sessions,
+    UserReinstated,
+    UserRoleChanged,
+    Users,
+    UserSuspended,
+)
+from repositories.kit.errors import Conflict, StaleVersion
+from repositories.kit.unit_of_work import UnitOfWork
+from repositories.tables.identity import User, UserRole, UserStatus
+from resolvers.identity.inputs import UserKey, Version
+from resolvers.kit.commands import Command
+
+
+class AdministerUser(Command):
+    """A user whose account is to be changed."""
+
+    id: UserKey
+    """The user."""
+    version: Version | None = None
+    """The version that was seen; if given and the account has another by now, nothing is changed."""
+
+
+class ChangeUserRole(AdministerUser):
+    """A user and what the user is to be."""
+
+    role: UserRole
+    """What the user is from the next access token on."""
+
+
+class SuspendUser(AdministerUser):
+    """The user to lock out."""
+
+
+class ReinstateUser(AdministerUser):
+    """The user to let in again."""
+
+
+async def change_user_role(work: UnitOfWork, command: ChangeUserRole) -> User:
+    """Makes a user an administrator or an ordinary user. The last administrator stays one. For administrators."""
+    admins = await work.repository(RoleGrants).admins()
+    user = await _administered(work, command)
+    if user.role is command.role:
+        return user
+    keep_an_admin(admins, user)
+    changed = await work.repository(Users).change(user, role=command.role)
+    work.record(UserRoleChanged(user.id, user.id, command.role))
+    return changed
+
+
+async def suspend_user(work: UnitOfWork, command: SuspendUser) -> User:
+    """Locks a user out and ends all of the user's sessions. The last administrator stays. For administrators."""
+    admins = await work.repository(RoleGrants).admins()
+    user = await _administered(work, command)
+    if user.status is UserStatus.SUSPENDED:
+        return user
+    if user.status is UserStatus.DEACTIVATED:
+        raise Conflict("The owner of this account has closed it already.", path=("id",))
+    keep_an_admin(admins, user)
+    changed = await work.repository(Users).change(user, status=UserStatus.SUSPENDED)
+    work.record(UserSuspended(user.id, user.id))
+    for session in await work.repository(Sessions).revoke_all(user.id, work.now):
+        work.record(SessionRevoked(session.id, user.id, "suspended"))
+    return changed
+
+
+async def reinstate_user(work: UnitOfWork, command: ReinstateUser) -> User:
+    """Lets a suspended user in again, or opens an account that its owner has closed. For administrators."""
+    user = await _administered(work, command)
+    if user.status is UserStatus.ACTIVE:
+        return user
+    changed = await work.repository(Users).change(user, status=UserStatus.ACTIVE)
+    work.record(UserReinstated(user.id, user.id))
+    return changed
+
+
+async def _administered(work: UnitOfWork, command: AdministerUser) -> User:
+    """The user, locked, of the version that was seen."""
+    user = await work.repository(Users).locked(command.id)
+    if command.version is not None and command.version != user.version:
+        raise StaleVersion(user)
+    return user
+
+
+def keep_an_admin(admins: set[UUID], user: User) -> None:
+    """Refuses what would leave nobody to administer."""
+    if admins == {user.id}:
+        raise Conflict("This is the last administrator; make somebody else one first.", path=("id",))

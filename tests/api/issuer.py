@@ -1,0 +1,105 @@
+"""An outside issuer on a socket of its own: it publishes keys, counts who asks for them, and can be stopped."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from repositories.kit.repository import new_id, now
+
+URL = "https://issuer.example/auth/v1"
+OUTSIDE_AUDIENCE = "authenticated"
+
+
+class SigningKey:
+    """A key pair and its public half as JWK."""
+
+    def __init__(self, key_id: str, algorithm: str = "ES256", **published: Any) -> None:
+        self.key_id = key_id
+        self.algorithm = algorithm
+        self.private: Any
+        if algorithm == "ES256":
+            self.private = ec.generate_private_key(ec.SECP256R1())
+            self.jwk = ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        else:
+            self.private = rsa.generate_private_key(65537, 2048)
+            self.jwk = RSAAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        self.jwk |= {"kid": key_id, "alg": algorithm, "use": "sig"} | published
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """A token."""
+        return jwt.encode(claims, self.private, self.algorithm, headers={"kid": self.key_id})
+
+
+def told(**changes: Any) -> dict[str, Any]:
+    """The claims of a good token; a change to ``...`` leaves a claim out."""
+    good = {
+        "sub": str(new_id()),
+        "iss": URL,
+        "aud": OUTSIDE_AUDIENCE,
+        "exp": int(now().timestamp()) + 3600,
+        "email": "Grace@Navy.example",
+        "role": "authenticated",
+        "user_metadata": {"full_name": "Grace Brewster Hopper"},
+    }
+    return {name: value for name, value in (good | changes).items() if value is not ...}
+
+
+class PublishedKeys:
+    """What the issuer answers, and how often it was asked."""
+
+    def __init__(self, *keys: SigningKey) -> None:
+        self.answer: Any = None
+        self.asked = 0
+        self.delay = asyncio.Event()
+        self.delay.set()
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self.publish(*keys)
+
+    def publish(self, *keys: SigningKey) -> None:
+        """From now on these are the keys."""
+        self.answer = {"keys": [key.jwk for key in keys]}
+
+    @property
+    def url(self) -> str:
+        """Where the keys are."""
+        return f"http://127.0.0.1:{self._port}/jwks.json"
+
+    async def start(self) -> None:
+        """Listens; after a stop, on the same port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Refuses connections from now on."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+            self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        await self.delay.wait()
+        body = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def publishing(*keys: SigningKey) -> AsyncIterator[PublishedKeys]:
+    """An issuer that listens until the end of the block."""
+    issuer = PublishedKeys(*keys)
+    await issuer.start()
+    try:
+        yield issuer
+    finally:
+        await issuer.stop()

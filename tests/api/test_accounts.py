@@ -1,0 +1,353 @@
+"""Signing up and in: who gets in, who does not, and that nobody learns why."""
+
+import asyncio
+import datetime as dt
+from typing import Any
+
+import jwt
+import pytest
+from argon2 import PasswordHasher, extract_parameters
+
+from gateway.settings import Settings
+from repositories.identity import Users
+from repositories.kit.database import Database
+from repositories.kit.repository import now
+from repositories.kit.viewer import SERVICE
+from repositories.tables.identity import User, UserStatus
+from resolvers.identity.accounts import ARGON2ID
+from tests.api.client import AUDIENCE, SECRET, Gateway, user_error
+from tests.api.people import CHEAP, PASSWORD, TOKENS, make_member, sessions, sign_in, signed_in
+from tests.api.reading import told
+from tests.factories import make_user
+from tests.repositories.support import reading
+
+NEW = {"email": " Ada@Example.COM ", "password": PASSWORD, "firstName": "Ada", "lastName": "Byron"}
+WRONG = {
+    "accessToken": None,
+    "refreshToken": None,
+    "expiresAt": None,
+    "viewer": None,
+    "userErrors": [user_error("VALIDATION_ERROR", "The e-mail address or the password is wrong.")],
+}
+
+
+async def stored(database: Database, user: User) -> User:
+    """The account as it is now."""
+    async with reading(database) as snapshot:
+        return await Users(snapshot).get(user.id)
+
+
+@pytest.fixture
+def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The parameters of every hash that a password is compared with."""
+    seen: list[str] = []
+    verify = PasswordHasher.verify
+
+    def counting(self: PasswordHasher, stored_hash: str, password: str) -> Any:
+        seen.append(stored_hash.rpartition("$")[0].rpartition("$")[0])
+        return verify(self, stored_hash, password)
+
+    monkeypatch.setattr(PasswordHasher, "verify", counting)
+    return seen
+
+
+async def test_signing_up_signs_in(gateway: Gateway) -> None:
+    """The rest of the answer is the new user's own; the password is stored with argon2id only."""
+    moment = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    shown = "email firstName timeZone locale lastLogin role preferences { language }"
+    selection = f"accessToken refreshToken expiresAt viewer {{ {shown} }}"
+    payload = await gateway.at(moment).client().do("signUp", selection, **NEW, timeZone="Europe/Vienna", locale="de-AT")
+    assert payload["userErrors"] == []
+    assert payload["expiresAt"] == (moment + dt.timedelta(minutes=15)).isoformat()
+    assert payload["viewer"] == {
+        "email": "ada@example.com",
+        "firstName": "Ada",
+        "timeZone": "Europe/Vienna",
+        "locale": "de-AT",
+        "lastLogin": moment.isoformat(),
+        "role": "USER",
+        "preferences": {"language": "de-AT"},
+    }
+    (session,) = await sessions(gateway.database)
+    claims = jwt.decode(payload["accessToken"], SECRET, ["HS256"], audience=AUDIENCE)
+    assert claims["sub"] == str(session.user_id)
+    assert claims["sid"] == str(session.id)
+    assert claims["app_metadata"] == {"roles": ["user"]}
+    assert claims["zoneinfo"] == "Europe/Vienna"
+    assert claims["exp"] - claims["iat"] == 900
+    assert session.expires_at == moment + dt.timedelta(days=30)
+    assert session.ip == "127.0.0.1"
+    assert session.user_agent is not None
+    assert session.user_agent.startswith("python-httpx")
+    async with reading(gateway.database) as snapshot:
+        user = await Users(snapshot).get(session.user_id)
+    assert user.password_hash is not None
+    assert user.password_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert [event[:4] for event in await told(gateway.database)] == [
+        ("UserSignedUp", "user", user.id, user.id),
+        ("UserSignedIn", "user", user.id, user.id),
+    ]
+    assert "ada" not in str([event[4] for event in await told(gateway.database)]).lower()
+
+
+async def test_an_address_is_taken_whatever_its_case(gateway: Gateway) -> None:
+    await make_member(gateway.database)
+    payload = await gateway.client().do("signUp", TOKENS, **NEW)
+    message = "There is already an account with this e-mail address."
+    assert payload["userErrors"] == [user_error("CONFLICT", message, "email")]
+    assert (payload["accessToken"], payload["viewer"]) == (None, None)
+    assert await sessions(gateway.database) == []
+    assert await told(gateway.database) == []
+
+
+async def test_everything_that_is_wrong_with_a_new_account_is_told(gateway: Gateway) -> None:
+    short = "String should have at least 10 characters."
+    long = "String should have at most 128 characters."
+    name = "String should have at least 2 characters."
+    pattern = "String should match pattern '^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$'."
+    same = "The password must not be the e-mail address."
+    cases: list[tuple[dict[str, Any], dict[str, str]]] = [
+        ({"email": "nobody"}, {"email": "This is not an e-mail address."}),
+        ({"email": "x" * 250 + "@example.com"}, {"email": "String should have at most 254 characters."}),
+        ({"email": "a\0@example.com"}, {"email": "Text must not contain NUL or half of a surrogate pair."}),
+        ({"password": "123456789"}, {"password": short}),
+        ({"password": "x" * 129}, {"password": long}),
+        ({"password": "ADA@example.com"}, {"password": same}),
+        (
+            {"password": "correct\0horse battery"},
+            {"password": "Text must not contain NUL or half of a surrogate pair."},
+        ),
+        (
+            {"firstName": " A ", "lastName": "x" * 51, "locale": "German", "timeZone": "Mars/Olympus"},
+            {
+                "firstName": name,
+                "lastName": "String should have at most 50 characters.",
+                "locale": pattern,
+                "timeZone": "This is not a time zone; use an IANA name such as Europe/Berlin.",
+            },
+        ),
+    ]
+    for change, mistakes in cases:
+        payload = await gateway.client().do("signUp", TOKENS, **NEW | change)
+        found = {error["field"][0]: error["message"] for error in payload["userErrors"]}
+        assert found == mistakes, change
+        assert {error["code"] for error in payload["userErrors"]} == {"VALIDATION_ERROR"}
+    assert await told(gateway.database) == []
+
+
+@pytest.mark.parametrize("field", ["role", "status", "emailVerified", "id", "passwordHash"])
+async def test_what_is_not_asked_for_cannot_be_given(gateway: Gateway, field: str) -> None:
+    document = "mutation($input: SignUpInput!) { signUp(input: $input) { accessToken } }"
+    answer = await gateway.client().ask(document, input=NEW | {field: "ADMIN"})
+    assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"]
+    assert await told(gateway.database) == []
+
+
+async def test_signing_in(gateway: Gateway) -> None:
+    """Any case of the address; any spelling of the same characters; each sign-in is a session."""
+    user = await make_user(gateway.database, email="ada@example.com", password_hash=CHEAP.hash("Ä long password"))
+    for email, password in (("ada@example.com", "Ä long password"), (" ADA@example.com", "A\u0308 long password")):
+        payload = await sign_in(gateway.client(), email, password)
+        assert payload["userErrors"] == []
+        client = gateway.bearing(payload["accessToken"])
+        assert await client.data("{ viewer { email } }") == {"viewer": {"email": "ada@example.com"}}
+    found = await stored(gateway.database, user)
+    assert found.last_login is not None
+    assert found.last_login >= user.created_at
+    assert found.version == user.version
+    assert len({session.id for session in await sessions(gateway.database)}) == 2
+    assert [event[0] for event in await told(gateway.database)] == ["UserSignedIn"] * 2
+
+
+async def test_nobody_learns_why_they_do_not_get_in(gateway: Gateway, verifications: list[str]) -> None:
+    """One answer and one comparison with a hash of the same cost, whatever it is that is wrong."""
+    database = gateway.database
+    hashed = ARGON2ID.hash(PASSWORD)
+    await make_user(database, email="ada@example.com", password_hash=hashed)
+    await make_user(database, email="outside@example.com")
+    for status in (UserStatus.SUSPENDED, UserStatus.DEACTIVATED):
+        await make_user(database, email=f"{status}@example.com", password_hash=hashed, status=status)
+    await make_user(database, email="deleted@example.com", password_hash=hashed, deleted_at=now())
+    await make_user(database, email="broken@example.com", password_hash="no hash at all")  # noqa: S106
+    cases = {
+        "ada@example.com": PASSWORD + "!",
+        "nobody@example.com": PASSWORD,
+        "outside@example.com": "the password of an account that does not exist",
+        "suspended@example.com": PASSWORD,
+        "deactivated@example.com": PASSWORD,
+        "deleted@example.com": PASSWORD,
+        "broken@example.com": PASSWORD,
+        "no address": "",
+    }
+    client = gateway.client()
+    for email, password in cases.items():
+        verifications.clear()
+        assert await sign_in(client, email, password) == WRONG, email
+        assert len(verifications) == 1, email
+        if email != "broken@example.com":
+            assert verifications == ["$argon2id$v=19$m=65536,t=3,p=4"], email
+    assert await sessions(database) == []
+    assert await told(database) == []
+
+
+async def test_a_hash_of_old_parameters_is_renewed(gateway: Gateway) -> None:
+    user = await make_member(gateway.database)
+    assert user.password_hash is not None
+    await sign_in(gateway.client(), password="another password")  # noqa: S106
+    assert (await stored(gateway.database, user)).password_hash == user.password_hash
+    await signed_in(gateway)
+    renewed = (await stored(gateway.database, user)).password_hash
+    assert renewed is not None
+    assert extract_parameters(renewed) == extract_parameters(ARGON2ID.hash("x"))
+    await signed_in(gateway)
+    assert (await stored(gateway.database, user)).password_hash == renewed
+
+
+@pytest.mark.parametrize("change", ["status", "password_hash"])
+async def test_an_account_that_changes_meanwhile_is_looked_at_again(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """It is suspended, or gets another password, between the look at the password and the sign-in."""
+    user = await make_member(gateway.database)
+    values: dict[str, Any] = {"status": UserStatus.SUSPENDED, "password_hash": CHEAP.hash("another password")}
+    loop = asyncio.get_running_loop()
+    verify = PasswordHasher.verify
+
+    async def meanwhile() -> None:
+        async with gateway.database.transaction(SERVICE) as write:
+            await Users(write).change(user, **{change: values[change]})
+
+    def verify_slowly(self: PasswordHasher, stored_hash: str, password: str) -> Any:
+        is_right = verify(self, stored_hash, password)
+        asyncio.run_coroutine_threadsafe(meanwhile(), loop).result()
+        return is_right
+
+    monkeypatch.setattr(PasswordHasher, "verify", verify_slowly)
+    assert await sign_in(gateway.client()) == WRONG
+    assert await sessions(gateway.database) == []
+
+
+def limited(database: Database, **limits: Any) -> Gateway:
+    """A gateway with limits of the test's choice."""
+    return Gateway(database, settings=Settings(**limits))
+
+
+async def ask_sign_in(gateway: Gateway, email: str, password: str, address: str = "127.0.0.1", **headers: str) -> Any:
+    """The answer, whatever it is."""
+    document = "mutation($input: SignInInput!) { signIn(input: $input) { accessToken userErrors { code } } }"
+    body = {"query": document, "variables": {"input": {"email": email, "password": password}}}
+    async with gateway.http_from(address) as http:
+        return (await http.post("/graphql", json=body, headers=headers)).json()
+
+
+def is_limited(answer: Any) -> bool:
+    """Whether it was tried too often."""
+    if "errors" not in answer:
+        return False
+    (error,) = answer["errors"]
+    assert error["extensions"]["code"] == "RATE_LIMITED"
+    assert 1 <= error["extensions"]["retryAfter"] <= 900
+    assert error["message"] == f"This was tried too often. Try again in {error['extensions']['retryAfter']} seconds."
+    assert answer["data"] is None
+    return True
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])
+async def test_a_password_can_be_guessed_so_often_only(
+    database: Database, verifications: list[str], email: str
+) -> None:
+    """All at once or one by one, from anywhere; beyond the limit not even the right one is looked at."""
+    await make_member(database)
+    gateway = limited(database, password_attempts_per_account="5 per 15 minutes")  # noqa: S106
+    tries = [ask_sign_in(gateway, email, f"guess number {index}", f"10.0.0.{index}") for index in range(20)]
+    answers = await asyncio.gather(*tries)
+    assert sum(map(is_limited, answers)) == 15
+    assert is_limited(await ask_sign_in(gateway, email.upper(), PASSWORD))
+    assert len(verifications) == 5
+    await make_member(database, "bob@example.com")
+    assert not is_limited(await ask_sign_in(gateway, "bob@example.com", PASSWORD))
+
+
+async def test_a_success_clears_the_accounts_count(database: Database) -> None:
+    await make_member(database)
+    gateway = limited(database, password_attempts_per_account="3 per 15 minutes")  # noqa: S106
+    for _ in range(3):
+        for password in ("wrong password", "wrong password", PASSWORD):
+            answer = await ask_sign_in(gateway, "ada@example.com", password)
+            assert not is_limited(answer)
+        assert answer["data"]["signIn"]["accessToken"]
+
+
+async def test_an_address_can_try_so_often_only(database: Database, verifications: list[str]) -> None:
+    """For any account, and without using up the accounts' own attempts; what a client claims to be does not count."""
+    await make_member(database)
+    gateway = limited(
+        database,
+        sign_ins_per_address="3 per 15 minutes",
+        password_attempts_per_account="1 per 15 minutes",  # noqa: S106
+    )
+    for index in range(3):
+        assert not is_limited(await ask_sign_in(gateway, f"{index}@example.com", "guess", "10.0.0.1"))
+    for claimed in ("10.0.0.2", "10.0.0.3"):
+        header = {"X-Forwarded-For": claimed}
+        assert is_limited(await ask_sign_in(gateway, "ada@example.com", PASSWORD, "10.0.0.1", **header))
+    assert len(verifications) == 3
+    assert not is_limited(await ask_sign_in(gateway, "ada@example.com", PASSWORD, "10.0.0.4"))
+
+
+async def test_a_trusted_proxy_is_believed(database: Database) -> None:
+    """The last address that is not a proxy's own is the client's; a proxy nobody trusts is a client."""
+    await make_member(database)
+    gateway = Gateway(database, settings=Settings(trusted_proxies="10.0.0.0/8, 192.168.0.1"))
+    for peer, forwarded, address in (
+        ("10.1.2.3", "203.0.113.9, 198.51.100.7, 192.168.0.1", "198.51.100.7"),
+        ("10.1.2.3", "2001:db8::1", "2001:db8::1"),
+        ("172.16.0.1", "203.0.113.9", "172.16.0.1"),
+    ):
+        answer = await ask_sign_in(gateway, "ada@example.com", PASSWORD, peer, **{"X-Forwarded-For": forwarded})
+        assert answer["data"]["signIn"]["accessToken"]
+        assert (await sessions(database))[-1].ip == address
+
+
+async def test_signing_up_is_limited_by_address(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is hashed for those beyond the limit."""
+    hashed: list[str] = []
+    hash_password = PasswordHasher.hash
+
+    def counting(self: PasswordHasher, password: str) -> str:
+        hashed.append(password)
+        return hash_password(self, password)
+
+    gateway = limited(database, sign_ups_per_address="2 per hour")
+    monkeypatch.setattr(PasswordHasher, "hash", counting)
+    document = "mutation($input: SignUpInput!) { signUp(input: $input) { userErrors { code } } }"
+    inputs = [NEW | {"email": f"{index}@example.com"} for index in range(6)]
+    answers = await asyncio.gather(*(gateway.client().ask(document, input=each) for each in inputs))
+    assert sorted(answer.codes for answer in answers) == [[], [], *[["RATE_LIMITED"]] * 4]
+    assert len(hashed) == 2
+
+
+async def test_no_connection_is_held_while_a_password_is_hashed(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a reading one nor, on SQLite, the only writing one: others write meanwhile."""
+    await make_member(gateway.database)
+    loop = asyncio.get_running_loop()
+    verify = PasswordHasher.verify
+    made: list[User] = []
+
+    def verify_slowly(self: PasswordHasher, stored_hash: str, password: str) -> Any:
+        assert gateway.database.pool_state().used == 0
+        made.append(asyncio.run_coroutine_threadsafe(make_user(gateway.database), loop).result())
+        return verify(self, stored_hash, password)
+
+    client, _ = await signed_in(gateway)
+    monkeypatch.setattr(PasswordHasher, "verify", verify_slowly)
+    await signed_in(gateway)
+    for mutation, given in (
+        ("changePassword", {"currentPassword": "wrong", "newPassword": "a new password"}),
+        ("deactivateAccount", {"password": "wrong"}),
+    ):
+        payload = await client.do(mutation, "user { id }", **given)
+        assert [error["message"] for error in payload["userErrors"]] == ["This is not your password."]
+    assert len(made) == 3

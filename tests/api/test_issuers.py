@@ -1,0 +1,416 @@
+"""Tokens of an outside issuer: whose keys they are signed with, who comes in, and who they are with us."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import httpx
+import jwt
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pydantic import SecretStr
+
+from gateway.issuers import Issuer, Keys, OutsideAccounts, outside_accounts
+from gateway.settings import Settings, SettingsError, load_settings
+from repositories.administration import RoleGrants, Roles
+from repositories.identity import Users
+from repositories.kit.database import Database
+from repositories.kit.errors import ServiceUnavailable, Unauthenticated
+from repositories.kit.filters import Order
+from repositories.kit.repository import new_id, now
+from repositories.kit.viewer import SERVICE, Role, Viewer
+from repositories.tables.identity import User, UserRole, UserStatus
+from resolvers.identity.outside import account_key
+from resolvers.reactions import REACTIONS
+from tests.api.client import Gateway
+from tests.api.issuer import OUTSIDE_AUDIENCE, URL, PublishedKeys, SigningKey, publishing, told
+from tests.api.reading import told as recorded
+from tests.factories import make_user
+from tests.repositories.support import reading
+
+SHARED = "the secret of an outside issuer, long enough"
+VIEWER = {"query": "{ viewer { email } }"}
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+KEY = SigningKey("first")
+RSA_KEY = SigningKey("rsa", "RS256")
+
+
+@pytest_asyncio.fixture
+async def published() -> AsyncIterator[PublishedKeys]:
+    """An issuer with an ES256 and an RS256 key."""
+    async with publishing(KEY, RSA_KEY) as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time by which keys grow old."""
+    return Clock()
+
+
+@pytest_asyncio.fixture
+async def outside(database: Database, published: PublishedKeys, clock: Clock) -> AsyncIterator[Gateway]:
+    """A gateway that lets the issuer's users in, by its keys and by its secret."""
+    issuer = Issuer(URL, OUTSIDE_AUDIENCE, secret=SHARED, keys=Keys(published.url, 60, clock))
+    made = Gateway(database, outside=OutsideAccounts(issuer, database, REACTIONS, 900))
+    yield made
+    await made.http.aclose()
+    assert database.pool_state().used == 0
+
+
+async def ask(gateway: Gateway, token: str) -> httpx.Response:
+    """What the bearer of a token is answered."""
+    return await gateway.http.post("/graphql", json=VIEWER, headers={"Authorization": f"Bearer {token}"})
+
+
+async def users(database: Database) -> list[User]:
+    """All accounts, oldest first."""
+    async with reading(database) as snapshot:
+        return await Users(snapshot).find(order=[Order("created_at"), Order("id")], limit=100)
+
+
+async def test_who_comes_for_the_first_time_gets_an_account(outside: Gateway) -> None:
+    """With the issuer's id, name and address, by whichever of its keys; the second time it is found."""
+    claims = told(email_verified=True)
+    tokens = [KEY.sign(claims), RSA_KEY.sign(claims), jwt.encode(claims, SHARED, "HS256")]
+    for token in tokens:
+        assert (await ask(outside, token)).json() == {"data": {"viewer": {"email": "grace@navy.example"}}}
+    (user,) = await users(outside.database)
+    assert user.id == UUID(claims["sub"])
+    assert (user.first_name, user.last_name, user.email_verified) == ("Grace Brewster", "Hopper", True)
+    assert (user.role, user.status, user.password_hash) == (UserRole.USER, UserStatus.ACTIVE, None)
+    assert [event[:4] for event in await recorded(outside.database)] == [("UserProvisioned", "user", user.id, user.id)]
+    client = outside.bearing(tokens[0])
+    await client.do("createTask", "task { id }", title="x")
+    assert (await outside.client(user).data("{ tasks { totalCount } }")) == {"tasks": {"totalCount": 1}}
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({}, ("grace@navy.example", "Grace Brewster", "Hopper", False)),
+        ({"user_metadata": ...}, ("grace@navy.example", "grace", "User", False)),
+        ({"user_metadata": {"email_verified": True}}, ("grace@navy.example", "grace", "User", False)),
+        ({"given_name": "Grace", "family_name": "Hopper"}, ("grace@navy.example", "Grace", "Hopper", False)),
+        ({"user_metadata": {"name": "Grace"}}, ("grace@navy.example", "Grace", "User", False)),
+        (
+            {"user_metadata": {"first_name": " G ", "last_name": "x" * 60}},
+            ("grace@navy.example", "grace", "x" * 50, False),
+        ),
+        ({"user_metadata": {"first_name": "A\0\nda", "last_name": 5}}, ("grace@navy.example", "Ada", "User", False)),
+        ({"user_metadata": ["no", "object"], "email": "x@example.com"}, ("x@example.com", "New", "User", False)),
+        ({"email": ..., "user_metadata": ...}, ("{id}@outside.invalid", "{id}", "User", False)),
+        ({"email": "", "user_metadata": ...}, ("{id}@outside.invalid", "{id}", "User", False)),
+        ({"email": 5, "user_metadata": ...}, ("{id}@outside.invalid", "{id}", "User", False)),
+    ],
+)
+async def test_an_account_is_made_of_what_the_issuer_tells(outside: Gateway, claims: Any, expected: Any) -> None:
+    """And of something fitting where it tells nothing that fits."""
+    claims = told(**claims)
+    assert (await ask(outside, KEY.sign(claims))).status_code == 200
+    (user,) = await users(outside.database)
+    email, first, last, verified = expected
+    assert user.email == email.format(id=claims["sub"])
+    assert user.first_name == first.format(id=claims["sub"])
+    assert (user.last_name, user.email_verified) == (last, verified)
+
+
+def test_a_subject_that_is_no_uuid_gets_one() -> None:
+    """The same for ever; only a UUID as one writes it is taken as it is, so that no two subjects are one account."""
+    key = new_id()
+    assert account_key(URL, str(key)) == key
+    assert account_key(URL, str(key).upper()) == key
+    odd = ["auth0|5", f"urn:uuid:{key}", key.hex, f"{{{key}}}"]
+    assert [account_key(URL, each) for each in odd] == [uuid5(NAMESPACE_URL, f"{URL}#{each}") for each in odd]
+    assert account_key("https://other.example", "auth0|5") != account_key(URL, "auth0|5")
+
+
+async def test_fifty_requests_at_once_make_one_account(outside: Gateway, published: PublishedKeys) -> None:
+    """And fetch the keys once."""
+    claims = told(sub="auth0|5")
+    tokens = [KEY.sign(claims | {"jti": str(index)}) for index in range(50)]
+    answers = await asyncio.gather(*(ask(outside, token) for token in tokens))
+    assert [answer.json() for answer in answers] == [{"data": {"viewer": {"email": "grace@navy.example"}}}] * 50
+    assert len(await users(outside.database)) == 1
+    assert [event[0] for event in await recorded(outside.database)] == ["UserProvisioned"]
+    assert published.asked == 1
+
+
+def _unsigned(claims: dict[str, Any]) -> str:
+    parts = ({"alg": "none", "typ": "JWT", "kid": "first"}, claims)
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
+
+
+def _signed_with_the_public_key(claims: dict[str, Any]) -> list[str]:
+    """HS256 with what everybody knows, in every spelling; PyJWT refuses to make some, so they are made by hand."""
+    public = RSA_KEY.private.public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    made = []
+    for secret in (pem, pem.strip(), json.dumps(RSA_KEY.jwk).encode(), RSA_KEY.jwk["n"].encode()):
+        head = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"rsa"}').rstrip(b"=")
+        body = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=")
+        signature = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(head + b"." + body, secret)
+        made.append((head + b"." + body + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode())
+    return made
+
+
+async def test_whatever_is_wrong_with_a_token_the_answer_is_the_same(
+    outside: Gateway, published: PublishedKeys
+) -> None:
+    """To the byte the same as for tokens of our own; nobody gets an account."""
+    stranger = SigningKey("first")
+    confused = SigningKey("rsa", "ES256")
+    published.publish(KEY, RSA_KEY, SigningKey("encrypting", use="enc"), SigningKey("other", alg="ES384"))
+    wrong = {
+        "not signed": _unsigned(told()),
+        "signed with another key of the same id": stranger.sign(told()),
+        "another algorithm than the key's": confused.sign(told()),
+        "an unknown key": SigningKey("unknown").sign(told()),
+        "a key for something else": SigningKey("encrypting").sign(told()),
+        "no key id": jwt.encode(told(), KEY.private, "ES256"),
+        "another secret": jwt.encode(told(), "another secret of a sufficient length", "HS256"),
+        "another algorithm with the secret": jwt.encode(told(), SHARED * 2, "HS384"),
+        "another issuer": KEY.sign(told(iss="https://other.example")),
+        "no issuer": KEY.sign(told(iss=...)),
+        "almost the issuer": KEY.sign(told(iss=URL + "/")),
+        "another audience": KEY.sign(told(aud="another")),
+        "no audience": KEY.sign(told(aud=...)),
+        "expired": KEY.sign(told(exp=int(now().timestamp()) - 1)),
+        "no end": KEY.sign(told(exp=...)),
+        "no subject": KEY.sign(told(sub=...)),
+        "our own secret": outside.tokens._key and jwt.encode(told(), outside.tokens._key, "HS256"),
+    } | {
+        f"the public key as a secret {index}": token for index, token in enumerate(_signed_with_the_public_key(told()))
+    }
+    own = await ask(outside, "nonsense")
+    assert own.status_code == 401
+    for name, token in wrong.items():
+        answer = await ask(outside, token)
+        assert (answer.status_code, answer.headers, answer.content) == (401, own.headers, own.content), name
+    assert await users(outside.database) == []
+
+
+async def test_without_a_secret_no_token_is_hs256(database: Database, published: PublishedKeys) -> None:
+    """And without keys none is anything else."""
+    by_keys = Issuer(URL, OUTSIDE_AUDIENCE, keys=Keys(published.url, 60))
+    by_secret = Issuer(URL, OUTSIDE_AUDIENCE, secret=SHARED)
+    assert (await by_keys.claims(KEY.sign(told())))["iss"] == URL
+    assert (await by_secret.claims(jwt.encode(told(), SHARED, "HS256")))["iss"] == URL
+    for token in (jwt.encode(told(), SHARED, "HS256"), *_signed_with_the_public_key(told())):
+        with pytest.raises(jwt.InvalidTokenError):
+            await by_keys.claims(token)
+    for key in (KEY, RSA_KEY):
+        with pytest.raises(jwt.InvalidTokenError):
+            await by_secret.claims(key.sign(told()))
+
+
+async def test_our_own_tokens_stay_what_they_are(outside: Gateway, published: PublishedKeys) -> None:
+    """Both kinds at once; ours never ask the issuer."""
+    ada = await make_user(outside.database, email="ada@example.com")
+    assert await outside.client(ada).data("{ viewer { email } }") == {"viewer": {"email": "ada@example.com"}}
+    assert published.asked == 0
+
+
+async def test_nobody_comes_in_to_anothers_account(outside: Gateway) -> None:
+    """Not by its e-mail address, not by its id if it has a password, and not if it may not sign in."""
+    ada = await make_user(outside.database, email="ada@example.com", password_hash="some hash")  # noqa: S106
+    cases = [told(email="ADA@example.com"), told(sub=str(ada.id), email="ada@example.com")]
+    for values in ({"status": UserStatus.SUSPENDED}, {"status": UserStatus.DEACTIVATED}, {"deleted_at": now()}):
+        user = await make_user(outside.database, **values)
+        cases.append(told(sub=str(user.id), email=user.email))
+    before = await users(outside.database)
+    for claims in cases:
+        assert (await ask(outside, KEY.sign(claims))).status_code == 401
+    assert await users(outside.database) == before
+    assert await recorded(outside.database) == []
+
+
+async def test_roles_are_ours(outside: Gateway, admin: User) -> None:
+    """Whatever the token says; a granted one counts, and the zone is the account's."""
+    user = await make_user(outside.database, time_zone="Europe/Vienna")
+    claims = told(sub=str(user.id), app_metadata={"roles": ["admin"]}, zoneinfo="Asia/Tokyo")
+    assert await outside.tokens.viewer(KEY.sign(claims)) == Viewer(
+        user.id, frozenset({Role.USER}), time_zone="Europe/Vienna"
+    )
+    async with outside.database.transaction(SERVICE) as write:
+        roles = {role.name: role for role in await Roles(write).find(limit=10)}
+        role = roles["partnership_manager"]
+        await RoleGrants(write).add(user_id=user.id, role_id=role.id, granted_by=admin.id, granted_at=now())
+    viewer = await outside.tokens.viewer(KEY.sign(claims | {"jti": "2"}))
+    assert viewer.roles == {Role.USER, Role.PARTNERSHIP_MANAGER}
+    viewer = await outside.tokens.viewer(KEY.sign(told(sub=str(admin.id), email=admin.email)))
+    assert viewer.roles == {Role.USER, Role.ADMIN}
+
+
+async def test_a_verified_token_is_remembered_no_longer_than_ours_last(
+    database: Database, published: PublishedKeys, statements: list[str]
+) -> None:
+    """So that whoever is suspended is out then."""
+    issuer = Issuer(URL, OUTSIDE_AUDIENCE, keys=Keys(published.url, 60))
+    for remembered, refused in ((900, False), (-1, True)):
+        gateway = Gateway(database, outside=OutsideAccounts(issuer, database, REACTIONS, remembered))
+        claims = told(email=f"{remembered}@example.com")
+        token = KEY.sign(claims)
+        viewer = await gateway.tokens.viewer(token)
+        statements.clear()
+        assert await gateway.tokens.viewer(token) == viewer
+        assert bool(statements) is refused
+        async with database.transaction(SERVICE) as write:
+            user = await Users(write).get(UUID(claims["sub"]))
+            await Users(write).change(user, status=UserStatus.SUSPENDED)
+        if refused:
+            with pytest.raises(Unauthenticated):
+                await gateway.tokens.viewer(token)
+        else:
+            assert await gateway.tokens.viewer(token) == viewer
+
+
+# keys
+
+
+async def test_a_key_nobody_knows_is_looked_for_once_an_interval(clock: Clock) -> None:
+    """However many ask; one that was published meanwhile is found."""
+    second, third = SigningKey("second"), SigningKey("third")
+    async with publishing(KEY) as issuer:
+        keys = Keys(issuer.url, 60, clock)
+        assert (await keys.find("first")).key_id == "first"
+        issuer.publish(KEY, second)
+        assert (await keys.find("second")).key_id == "second"
+        assert issuer.asked == 2
+        issuer.publish(KEY, second, third)
+        for _ in range(20):
+            with pytest.raises(jwt.InvalidKeyError):
+                await keys.find("third")
+        clock.now += 59
+        with pytest.raises(jwt.InvalidKeyError):
+            await keys.find("third")
+        assert issuer.asked == 2
+        clock.now += 1
+        found = await asyncio.gather(*(keys.find("third") for _ in range(20)))
+        assert {key.key_id for key in found} == {"third"}
+        assert issuer.asked == 3
+
+
+async def test_one_fetch_serves_all_who_wait(clock: Clock) -> None:
+    """Fifty at once while the issuer takes its time."""
+    async with publishing(KEY) as issuer:
+        issuer.delay.clear()
+        keys = Keys(issuer.url, 60, clock)
+        waiting = [asyncio.ensure_future(keys.find("first")) for _ in range(50)]
+        while not issuer.asked:  # noqa: ASYNC110 (the issuer is asked over a socket, which tells nobody)
+            await asyncio.sleep(0)
+        waiting.pop().cancel()
+        issuer.delay.set()
+        assert {key.key_id for key in await asyncio.gather(*waiting)} == {"first"}
+        assert issuer.asked <= 2
+
+
+async def test_known_keys_are_good_while_the_issuer_is_down(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """However old they are. It is tried once an interval, and what it withdrew is gone once it is back."""
+    async with publishing(KEY, RSA_KEY) as issuer:
+        keys = Keys(issuer.url, 60, clock)
+        await keys.find("first")
+        await issuer.stop()
+        clock.now += 10_000
+        for _ in range(5):
+            assert (await keys.find("first")).key_id == "first"
+        assert caplog.text.count("cannot be fetched") == 1
+        with pytest.raises(jwt.InvalidKeyError):
+            await keys.find("unknown")
+        assert caplog.text.count("cannot be fetched") == 1
+        issuer.publish(RSA_KEY)
+        await issuer.start()
+        assert (await keys.find("first")).key_id == "first"
+        clock.now += 60
+        with pytest.raises(jwt.InvalidKeyError):
+            await keys.find("first")
+        assert (await keys.find("rsa")).key_id == "rsa"
+        assert issuer.asked == 2
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", b"[]", b'{"keys": 5}', b"null", b'{"keyz": []}'])
+async def test_an_answer_that_is_none_leaves_the_keys(clock: Clock, answer: bytes) -> None:
+    async with publishing(KEY) as issuer:
+        keys = Keys(issuer.url, 60, clock)
+        await keys.find("first")
+        issuer.answer = answer
+        clock.now += 10_000
+        assert (await keys.find("first")).key_id == "first"
+        assert issuer.asked == 2
+
+
+async def test_keys_that_cannot_verify_are_left_out(clock: Clock) -> None:
+    """The others are good: secrets, private halves, unknown kinds and what is no key at all do no harm."""
+    private = SigningKey("private")
+    private.jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private.private)) | {"kid": "private", "alg": "ES256"}
+    odd = [private, SigningKey("enc", use="enc"), SigningKey("es512", alg="ES512")]
+    async with publishing(*odd, KEY) as issuer:
+        secret = {"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "secret", "alg": "HS256"}
+        issuer.answer["keys"] += [secret, {"kty": "magic", "kid": "magic"}, {}, "text", None, {"kid": "x", "kty": "EC"}]
+        issuer.answer["keys"].append({name: value for name, value in RSA_KEY.jwk.items() if name != "alg"})
+        keys = Keys(issuer.url, 60, clock)
+        assert (await keys.find("first")).algorithm_name == "ES256"
+        assert (await keys.find("rsa")).algorithm_name == "RS256"
+        for key_id in ("private", "enc", "es512", "secret", "magic", "x", None):
+            with pytest.raises(jwt.InvalidKeyError):
+                await keys.find(key_id)
+
+
+async def test_without_any_keys_it_is_not_the_clients_fault(
+    outside: Gateway, published: PublishedKeys, clock: Clock
+) -> None:
+    """503 until the issuer answers, which is tried again soon."""
+    await published.stop()
+    for _ in range(3):
+        answer = await ask(outside, KEY.sign(told()))
+        assert answer.status_code == 503
+        assert answer.json()["errors"][0]["extensions"] == {"code": "SERVICE_UNAVAILABLE"}
+    await published.start()
+    with pytest.raises(ServiceUnavailable):
+        await outside.tokens.viewer(KEY.sign(told()))
+    clock.now += 5
+    assert (await ask(outside, KEY.sign(told()))).status_code == 200
+
+
+# settings
+
+
+def test_an_issuer_needs_keys_and_keys_need_an_issuer(monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
+    assert outside_accounts(Settings(), database, REACTIONS) is None
+    secret = SecretStr(SHARED)
+    assert outside_accounts(Settings(issuer_url=URL, issuer_secret=secret), database, REACTIONS) is not None
+    keys = Settings(issuer_url=URL, issuer_jwks_url="https://issuer.example/jwks")
+    assert outside_accounts(keys, database, REACTIONS) is not None
+    for given, message in (
+        (
+            {"ISSUER_URL": URL},
+            "GATEWAY_ISSUER_URL: goes together with GATEWAY_ISSUER_SECRET or GATEWAY_ISSUER_JWKS_URL",
+        ),
+        ({"ISSUER_SECRET": SHARED}, "GATEWAY_ISSUER_URL: goes together with"),
+        ({"ISSUER_URL": URL, "ISSUER_SECRET": "short"}, "GATEWAY_ISSUER_SECRET: must have 32 characters or more"),
+        ({"ISSUER_URL": URL, "ISSUER_JWKS_URL": "http://issuer.example/"}, "GATEWAY_ISSUER_JWKS_URL: must be an https"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8, proxy"}, "GATEWAY_TRUSTED_PROXIES: 'proxy' does not appear to be"),
+        ({"SIGN_INS_PER_ADDRESS": "often"}, "GATEWAY_SIGN_INS_PER_ADDRESS: must look like `10 per 15 minutes`"),
+    ):
+        with monkeypatch.context() as environment:
+            for name, value in given.items():
+                environment.setenv(f"GATEWAY_{name}", value)
+            with pytest.raises(SettingsError) as caught:
+                load_settings()
+            assert str(caught.value).startswith(message)

@@ -1,0 +1,301 @@
+"""Staying signed in: refresh tokens are good once, sessions are listed and ended, a stolen token ends its own."""
+
+import asyncio
+import datetime as dt
+import hashlib
+from typing import Any
+
+import jwt
+import pytest
+
+from gateway.settings import Settings
+from repositories.identity import Sessions, Users
+from repositories.kit.database import Database
+from repositories.kit.repository import new_id, now
+from repositories.kit.viewer import SERVICE
+from repositories.tables.identity import UserStatus
+from tests.api.client import AUDIENCE, SECRET, Client, Gateway, gid, user_error
+from tests.api.people import PASSWORD, make_member, refresh, sessions, sign_in, signed_in
+from tests.api.reading import told
+from tests.factories import make_user
+from tests.repositories.support import reading
+
+ENDED = {
+    "accessToken": None,
+    "refreshToken": None,
+    "expiresAt": None,
+    "viewer": None,
+    "userErrors": [user_error("SESSION_ENDED", "This session has ended. Sign in again.", "refreshToken")],
+}
+MINE = "{ mySessions { totalCount nodes { id isCurrent userAgent ip expiresAt lastSeenAt revokedAt } } }"
+
+
+async def tell(database: Database) -> list[Any]:
+    """Types and data of the events, without the first sign-in's."""
+    return [(event[0], event[4].get("reason")) for event in await told(database)][1:]
+
+
+async def test_refreshing_goes_on_with_the_session(gateway: Gateway) -> None:
+    """New tokens of the same session, which lasts longer from then on; what is stored is not the token."""
+    await make_member(gateway.database)
+    _, first = await signed_in(gateway)
+    (before,) = await sessions(gateway.database)
+    moment = now().replace(microsecond=0) + dt.timedelta(days=20)
+    later = gateway.at(moment)
+    async with later.http_from("10.0.0.9") as http:
+        second = await refresh(Client(http, None), first["refreshToken"])
+    assert second["userErrors"] == []
+    assert second["refreshToken"] != first["refreshToken"]
+    assert second["viewer"] == {"email": "ada@example.com"}
+    assert second["expiresAt"] == (moment + dt.timedelta(minutes=15)).isoformat()
+    (after,) = await sessions(gateway.database)
+    assert after.id == before.id
+    assert after.refresh_token_hash == hashlib.sha256(second["refreshToken"].encode()).hexdigest()
+    assert (after.expires_at, after.last_seen_at, after.ip) == (moment + dt.timedelta(days=30), moment, "10.0.0.9")
+    assert after.created_at == before.created_at
+    sid = jwt.decode(second["accessToken"], SECRET, ["HS256"], audience=AUDIENCE)["sid"]
+    assert sid == str(before.id)
+    assert await tell(gateway.database) == [("SessionRefreshed", None)]
+    for _ in range(3):
+        second = await refresh(gateway.client(), second["refreshToken"])
+        assert second["userErrors"] == []
+
+
+async def test_a_stolen_token_ends_the_session_for_both(gateway: Gateway) -> None:
+    """The thief comes second: refused, and the owner, whose token is current, has to sign in again."""
+    await make_member(gateway.database)
+    _, first = await signed_in(gateway)
+    _, other = await signed_in(gateway)
+    second = await refresh(gateway.client(), first["refreshToken"])
+    assert await refresh(gateway.client(), first["refreshToken"]) == ENDED
+    assert await refresh(gateway.client(), second["refreshToken"]) == ENDED
+    assert await refresh(gateway.client(), first["refreshToken"]) == ENDED
+    stolen, kept = await sessions(gateway.database)
+    assert stolen.revoked_at is not None
+    assert kept.revoked_at is None
+    assert (await refresh(gateway.client(), other["refreshToken"]))["userErrors"] == []
+    assert await tell(gateway.database) == [
+        ("UserSignedIn", None),
+        ("SessionRefreshed", None),
+        ("SessionRevoked", "reused"),
+        ("SessionRefreshed", None),
+    ]
+
+
+async def test_of_fifty_who_refresh_at_once_one_wins(gateway: Gateway) -> None:
+    """And the session has ended, for fifty who have the same token are not one client."""
+    await make_member(gateway.database)
+    _, first = await signed_in(gateway)
+    answers = await asyncio.gather(*(refresh(gateway.client(), first["refreshToken"]) for _ in range(50)))
+    winners = [answer for answer in answers if not answer["userErrors"]]
+    assert len(winners) == 1
+    assert [answer for answer in answers if answer["userErrors"]] == [ENDED] * 49
+    (session,) = await sessions(gateway.database)
+    assert session.revoked_at is not None
+    assert await refresh(gateway.client(), winners[0]["refreshToken"]) == ENDED
+    assert await tell(gateway.database) == [("SessionRefreshed", None), ("SessionRevoked", "reused")]
+
+
+async def test_a_forged_token_is_just_refused(gateway: Gateway) -> None:
+    """It tells nothing about a session, and ends none."""
+    user = await make_member(gateway.database)
+    access, first = await signed_in(gateway)
+    (session,) = await sessions(gateway.database)
+    good = jwt.decode(first["refreshToken"], SECRET, ["HS256"], audience=f"{AUDIENCE}/refresh")
+
+    def forged(key: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
+        claims = {name: value for name, value in (good | changes).items() if value is not None}
+        return jwt.encode(claims, key, algorithm=algorithm)
+
+    for token in (
+        forged("another secret of a sufficient length"),
+        forged(SECRET * 2, algorithm="HS384"),
+        forged(aud=AUDIENCE),
+        forged(aud=None),
+        forged(jti=None),
+        forged(sid="5"),
+        forged(sid=None),
+        access.headers["Authorization"].removeprefix("Bearer "),
+        gateway.token(user),
+        first["refreshToken"][:-2],
+        "nonsense",
+        "",
+    ):
+        payload = await refresh(gateway.client(), token)
+        message = "This is not a refresh token of this gateway."
+        assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "refreshToken")]
+    assert await refresh(gateway.client(), forged(sid=str(new_id()))) == ENDED
+    assert await sessions(gateway.database) == [session]
+    assert (await refresh(gateway.client(), first["refreshToken"]))["userErrors"] == []
+
+
+async def test_a_session_ends_if_it_is_not_used(gateway: Gateway) -> None:
+    await make_member(gateway.database)
+    _, first = await signed_in(gateway)
+    (session,) = await sessions(gateway.database)
+    for moment in (session.expires_at, session.expires_at + dt.timedelta(days=400)):
+        assert await refresh(gateway.at(moment).client(), first["refreshToken"]) == ENDED
+    assert await sessions(gateway.database) == [session]
+    in_time = gateway.at(session.expires_at - dt.timedelta(seconds=1))
+    assert (await refresh(in_time.client(), first["refreshToken"]))["userErrors"] == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": UserStatus.SUSPENDED}, {"status": UserStatus.DEACTIVATED}, {"deleted_at": now()}]
+)
+async def test_who_may_not_sign_in_may_not_refresh(gateway: Gateway, change: dict[str, Any]) -> None:
+    """Also if the session itself was forgotten; it ends then."""
+    user = await make_member(gateway.database)
+    _, first = await signed_in(gateway)
+    async with gateway.database.transaction(SERVICE) as write:
+        await Users(write).change(user, **change)
+    assert await refresh(gateway.client(), first["refreshToken"]) == ENDED
+    (session,) = await sessions(gateway.database)
+    assert session.revoked_at is not None
+    assert await tell(gateway.database) == [("SessionRevoked", "not_active")]
+
+
+async def test_refreshing_is_limited_by_address(database: Database) -> None:
+    """Before the token is looked at: it stays good."""
+    await make_member(database)
+    gateway = Gateway(database, settings=Settings(refreshes_per_address="3 per hour"))
+    _, first = await signed_in(gateway)
+    document = "mutation($t: String!) { refreshSession(input: {refreshToken: $t}) { accessToken } }"
+    for code in ([], [], [], ["RATE_LIMITED"]):
+        token = "nonsense" if not code else first["refreshToken"]
+        answer = await gateway.client().ask(document, t=token)
+        assert answer.codes == code
+    assert 3000 < answer.errors[0]["extensions"]["retryAfter"] <= 3600
+    async with gateway.http_from("10.0.0.2") as http:
+        assert (await refresh(Client(http, None), first["refreshToken"]))["userErrors"] == []
+
+
+async def test_the_viewers_sessions_are_listed(gateway: Gateway) -> None:
+    """Those that have not ended, the last used first, the current one marked; nobody else's, not even to admins."""
+    user = await make_member(gateway.database)
+    await make_member(gateway.database, "bob@example.com")
+    one, first = await signed_in(gateway)
+    two, _ = await signed_in(gateway)
+    await signed_in(gateway, "bob@example.com")
+    ended, _ = await signed_in(gateway)
+    await ended.do("signOut", "sessions { id }", everywhere=False)
+    stored = [session for session in await sessions(gateway.database) if session.user_id == user.id]
+    data = (await one.data(MINE))["mySessions"]
+    assert data["totalCount"] == 2
+    assert [(node["id"], node["isCurrent"]) for node in data["nodes"]] == [
+        (gid("Session", stored[1]), False),
+        (gid("Session", stored[0]), True),
+    ]
+    assert data["nodes"][0]["userAgent"].startswith("python-httpx")
+    assert data["nodes"][0]["ip"] == "127.0.0.1"
+    await refresh(gateway.client(), first["refreshToken"])
+    order = [node["id"] for node in (await two.data(MINE))["mySessions"]["nodes"]]
+    assert order == [gid("Session", stored[0]), gid("Session", stored[1])]
+    late = gateway.at(stored[0].expires_at + dt.timedelta(days=1))
+    assert (await late.client(user).data(MINE))["mySessions"]["totalCount"] == 0
+    admin = await make_user(gateway.database, email="admin@example.com", role="admin")
+    assert (await gateway.client(admin).data(MINE))["mySessions"] == {"totalCount": 0, "nodes": []}
+
+
+async def test_signing_out_ends_the_session(gateway: Gateway) -> None:
+    """Only this one; doing it again changes nothing; a token without a session has none to end."""
+    user = await make_member(gateway.database)
+    client, tokens = await signed_in(gateway)
+    _, other = await signed_in(gateway)
+    payload = await client.do("signOut", "sessions { isCurrent revokedAt }", everywhere=False)
+    assert payload["userErrors"] == []
+    (ended,) = payload["sessions"]
+    assert ended["isCurrent"] is True
+    assert ended["revokedAt"] is not None
+    before = await sessions(gateway.database)
+    assert await refresh(gateway.client(), tokens["refreshToken"]) == ENDED
+    await client.do("signOut", "sessions { id }", everywhere=False)
+    assert (await gateway.client(user).do("signOut", "sessions { id }", everywhere=False))["sessions"] == []
+    assert await sessions(gateway.database) == before
+    assert await tell(gateway.database) == [("UserSignedIn", None), ("SessionRevoked", "signed_out")]
+    assert (await refresh(gateway.client(), other["refreshToken"]))["userErrors"] == []
+
+
+async def test_signing_out_everywhere(gateway: Gateway) -> None:
+    await make_member(gateway.database)
+    await make_member(gateway.database, "bob@example.com")
+    _, bobs = await signed_in(gateway, "bob@example.com")
+    made = [await signed_in(gateway) for _ in range(3)]
+    payload = await made[0][0].do("signOut", "sessions { id }", everywhere=True)
+    assert len(payload["sessions"]) == 3
+    for _, tokens in made:
+        assert await refresh(gateway.client(), tokens["refreshToken"]) == ENDED
+    assert (await refresh(gateway.client(), bobs["refreshToken"]))["userErrors"] == []
+    assert [reason for _, reason in await tell(gateway.database) if reason] == ["signed_out"] * 3
+
+
+async def test_a_session_is_revoked_by_its_owner(gateway: Gateway) -> None:
+    """Nobody else can, and nobody can tell it from one that does not exist."""
+    await make_member(gateway.database)
+    await make_member(gateway.database, "bob@example.com")
+    admin = await make_user(gateway.database, email="admin@example.com", role="admin")
+    client, tokens = await signed_in(gateway)
+    bob, _ = await signed_in(gateway, "bob@example.com")
+    (session, _) = await sessions(gateway.database)
+    missing = [user_error("NOT_FOUND", "There is no such session.", "id")]
+    for stranger in (bob, gateway.client(admin)):
+        for key in (gid("Session", session), gid("Session", new_id())):
+            payload = await stranger.do("revokeSession", "session { id }", id=key)
+            assert payload == {"session": None, "userErrors": missing}
+    for key in (gid("Session", session), gid("Session", new_id())):
+        answer = await bob.ask("query($id: ID!) { node(id: $id) { id ... on Session { ip } } }", id=key)
+        assert (answer.data, answer.codes) == ({"node": None}, ["NOT_FOUND"])
+    assert (await sessions(gateway.database))[0] == session
+    for _ in range(2):
+        payload = await client.do("revokeSession", "session { isCurrent revokedAt }", id=gid("Session", session))
+        assert payload["session"]["isCurrent"] is True
+        assert payload["session"]["revokedAt"] is not None
+    assert await refresh(gateway.client(), tokens["refreshToken"]) == ENDED
+    assert [reason for _, reason in await tell(gateway.database) if reason] == ["revoked"]
+    node = await client.data("query($id: ID!) { node(id: $id) { id } }", id=gid("Session", session))
+    assert node == {"node": {"id": gid("Session", session)}}
+
+
+async def test_expired_sessions_are_purged(database: Database) -> None:
+    """Revoked ones stay until their time has come."""
+    user = await make_user(database)
+    kept = []
+    for index, days in enumerate((-400, -1, 1, 30)):
+        for revoked in (None, now()):
+            key = new_id()
+            async with database.transaction(SERVICE) as write:
+                await Sessions(write).add(
+                    id=key,
+                    user_id=user.id,
+                    refresh_token_hash=hashlib.sha256(key.bytes).hexdigest(),
+                    expires_at=now() + dt.timedelta(days=days),
+                    last_seen_at=now(),
+                    revoked_at=revoked,
+                )
+            if index > 1:
+                kept.append(key)
+    async with database.transaction(SERVICE) as write:
+        assert await Sessions(write).purge_expired() == 4
+    async with database.transaction(SERVICE) as write:
+        assert await Sessions(write).purge_expired() == 0
+    assert {session.id for session in await sessions(database)} == set(kept)
+    async with reading(database) as snapshot:
+        assert await Sessions(snapshot).count(Sessions.alive_of(user.id, now())) == 2
+
+
+async def test_one_document_can_sign_in_as_several(gateway: Gateway) -> None:
+    """Each payload shows its own user, also where it takes another statement."""
+    for email, language in (("ada@example.com", "de"), ("bob@example.com", "fr")):
+        client = gateway.client(await make_member(gateway.database, email))
+        await client.do("updatePreferences", "userPreferences { language }", version=1, language=language)
+    field = (
+        'signIn(input: {{email: "{}@example.com", password: "{}"}}) {{ viewer {{ email preferences {{ language }} }} }}'
+    )
+    data = await gateway.client().data(
+        f"mutation {{ a: {field.format('ada', PASSWORD)} b: {field.format('bob', PASSWORD)} }}"
+    )
+    assert data == {
+        "a": {"viewer": {"email": "ada@example.com", "preferences": {"language": "de"}}},
+        "b": {"viewer": {"email": "bob@example.com", "preferences": {"language": "fr"}}},
+    }
+    assert (await sign_in(gateway.client()))["userErrors"] == []

@@ -1,0 +1,178 @@
+"""What administrators see of users and do with their accounts."""
+
+import asyncio
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from repositories.identity import Users
+from repositories.kit.database import Database
+from repositories.kit.filters import Op, Where
+from repositories.kit.repository import new_id
+from repositories.tables.identity import User, UserRole, UserStatus
+from tests.api.client import Gateway, gid, user_error
+from tests.api.people import make_member, refresh, sessions, sign_in, signed_in
+from tests.api.reading import told
+from tests.factories import make_user
+from tests.repositories.support import reading
+
+LAST = [user_error("CONFLICT", "This is the last administrator; make somebody else one first.", "id")]
+CHANGES: list[tuple[str, dict[str, Any]]] = [
+    ("changeUserRole", {"role": "ADMIN"}),
+    ("suspendUser", {}),
+    ("reinstateUser", {}),
+]
+DAY = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
+
+
+async def people(database: Database) -> list[User]:
+    """All accounts that are not deleted."""
+    async with reading(database) as snapshot:
+        return await Users(snapshot).find(limit=1000)
+
+
+async def test_users_are_found(gateway: Gateway) -> None:
+    """By status, role, age and words of name and address; in any order, page by page."""
+    made = [
+        ("ada@example.com", "Ada", "Byron", UserRole.USER, UserStatus.ACTIVE),
+        ("grace@navy.example", "Grace", "Hopper", UserRole.ADMIN, UserStatus.ACTIVE),
+        ("alan@example.com", "Alan", "Turing", UserRole.USER, UserStatus.SUSPENDED),
+        ("edsger@example.com", "Edsger", "dijkstra", UserRole.USER, UserStatus.DEACTIVATED),
+    ]
+    for index, (email, first, last, role, status) in enumerate(made):
+        admin = await make_user(
+            gateway.database,
+            email=email,
+            first_name=first,
+            last_name=last,
+            role=role,
+            status=status,
+            created_at=DAY + dt.timedelta(days=index),
+            last_login=DAY - dt.timedelta(days=index) if index else None,
+        )
+    await make_user(gateway.database, deleted_at=DAY)
+    admin = next(user for user in await people(gateway.database) if user.role is UserRole.ADMIN)
+    client = gateway.client(admin)
+
+    async def found(arguments: str) -> list[str]:
+        data = await client.data(f"{{ users{arguments} {{ totalCount nodes {{ firstName }} }} }}")
+        assert data["users"]["totalCount"] >= len(data["users"]["nodes"])
+        return [node["firstName"] for node in data["users"]["nodes"]]
+
+    for arguments, names in {
+        "": "Edsger Alan Grace Ada",
+        "(filter: {status: {eq: ACTIVE}})": "Grace Ada",
+        "(filter: {status: {in: [SUSPENDED, DEACTIVATED]}})": "Edsger Alan",
+        "(filter: {role: {eq: ADMIN}})": "Grace",
+        '(filter: {createdAt: {gt: "2026-06-16T00:00:00Z", lt: "2026-06-18T00:00:00Z"}})': "Alan",
+        '(filter: {createdAt: {gte: "2026-06-16T00:00:00Z"}})': "Edsger Alan Grace",
+        '(filter: {search: "NAVY"})': "Grace",
+        '(filter: {search: "ada byr"})': "Ada",
+        '(filter: {search: "example tur"})': "Alan",
+        '(filter: {email: {eq: "ada@example.com"}})': "Ada",
+        "(filter: {lastLogin: {isNull: true}})": "Ada",
+        "(order: [{field: EMAIL}])": "Ada Alan Edsger Grace",
+        "(order: [{field: LAST_NAME}])": "Ada Edsger Grace Alan",
+        "(order: [{field: LAST_LOGIN, direction: DESC}])": "Grace Alan Edsger Ada",
+        "(order: [{field: CREATED_AT}], first: 2)": "Ada Grace",
+    }.items():
+        assert await found(arguments) == names.split(), arguments
+
+
+async def test_only_administrators_see_and_change_users(gateway: Gateway, ada: User, bob: User) -> None:
+    """FORBIDDEN for everybody else, whether the user exists or not; nothing changes."""
+    client, before = gateway.client(ada), await people(gateway.database)
+    answer = await client.ask("{ users { nodes { email } } }")
+    assert (answer.data, answer.codes) == ({"users": None}, ["FORBIDDEN"])
+    for name, given in CHANGES:
+        document = (
+            f"mutation($input: {name[0].upper()}{name[1:]}Input!) {{ {name}(input: $input) {{ user {{ id }} }} }}"
+        )
+        for key in (ada.id, bob.id, new_id()):
+            answer = await client.ask(document, input={"id": gid("User", key), **given})
+            assert (answer.data, answer.codes) == (None, ["FORBIDDEN"])
+    assert await people(gateway.database) == before
+    assert await told(gateway.database) == []
+
+
+async def test_a_user_who_is_not_there_is_not_found(gateway: Gateway, ada: User, admin: User) -> None:
+    client = gateway.client(admin)
+    for name, given in CHANGES:
+        payload = await client.do(name, "user { id }", id=gid("User", new_id()), **given)
+        assert payload["userErrors"] == [user_error("NOT_FOUND", "There is no such user.", "id")]
+        payload = await client.do(name, "user { id }", id=gid("User", ada), version=7, **given)
+        assert [error["code"] for error in payload["userErrors"]] == ["STALE_VERSION"]
+    assert await told(gateway.database) == []
+
+
+async def test_a_role_is_changed(gateway: Gateway, admin: User) -> None:
+    """It is in the next token; who did it is on record. The last administrator stays one."""
+    await make_member(gateway.database)
+    client, tokens = await signed_in(gateway)
+    (user,) = [row for row in await people(gateway.database) if row.id != admin.id]
+    key = gid("User", user)
+    payload = await gateway.client(admin).do("changeUserRole", "user { role version }", id=key, role="ADMIN", version=1)
+    assert payload == {"user": {"role": "ADMIN", "version": 2}, "userErrors": []}
+    assert (await client.ask("{ users { totalCount } }")).codes == ["FORBIDDEN"]
+    payload = await refresh(gateway.client(), tokens["refreshToken"])
+    fresh = gateway.bearing(payload["accessToken"])
+    assert await fresh.data("{ users { totalCount } }") == {"users": {"totalCount": 2}}
+    payload = await fresh.do("changeUserRole", "user { version }", id=key, role="ADMIN")
+    assert payload == {"user": {"version": 2}, "userErrors": []}
+    payload = await fresh.do("changeUserRole", "user { role }", id=gid("User", admin), role="USER")
+    assert payload["user"] == {"role": "USER"}
+    for name, given in (("changeUserRole", {"role": "USER"}), ("suspendUser", {})):
+        assert (await fresh.do(name, "user { role }", id=key, **given))["userErrors"] == LAST
+    changed = [event for event in await told(gateway.database) if event[0] == "UserRoleChanged"]
+    assert [(event[2], event[3], event[4]["role"]) for event in changed] == [
+        (user.id, admin.id, "admin"),
+        (admin.id, user.id, "user"),
+    ]
+
+
+async def test_who_is_suspended_is_out_until_reinstated(gateway: Gateway, admin: User) -> None:
+    user = await make_member(gateway.database)
+    _, tokens = await signed_in(gateway)
+    client, key = gateway.client(admin), gid("User", user)
+    for version in (2, 2):
+        payload = await client.do("suspendUser", "user { status version }", id=key)
+        assert payload == {"user": {"status": "SUSPENDED", "version": version}, "userErrors": []}
+    assert all(session.revoked_at for session in await sessions(gateway.database))
+    assert (await sign_in(gateway.client()))["userErrors"] != []
+    for _ in range(2):
+        payload = await client.do("reinstateUser", "user { status version }", id=key)
+        assert payload == {"user": {"status": "ACTIVE", "version": 3}, "userErrors": []}
+    assert [error["code"] for error in (await refresh(gateway.client(), tokens["refreshToken"]))["userErrors"]] == [
+        "SESSION_ENDED"
+    ]
+    assert (await sign_in(gateway.client()))["userErrors"] == []
+    told_of = [(event[0], event[3]) for event in await told(gateway.database)]
+    assert told_of[1:-1] == [("UserSuspended", admin.id), ("SessionRevoked", admin.id), ("UserReinstated", admin.id)]
+
+
+async def test_an_account_that_was_closed_can_be_opened(gateway: Gateway, admin: User) -> None:
+    user = await make_user(gateway.database, status=UserStatus.DEACTIVATED)
+    client, key = gateway.client(admin), gid("User", user)
+    payload = await client.do("suspendUser", "user { status }", id=key)
+    message = "The owner of this account has closed it already."
+    assert payload["userErrors"] == [user_error("CONFLICT", message, "id")]
+    assert (await client.do("reinstateUser", "user { status }", id=key))["user"] == {"status": "ACTIVE"}
+
+
+@pytest.mark.parametrize("mutation", ["changeUserRole", "suspendUser", "deactivateAccount"])
+async def test_administrators_who_remove_each_other_leave_one(gateway: Gateway, mutation: str) -> None:
+    """All at the same moment."""
+    admins = [await make_user(gateway.database, role=UserRole.ADMIN) for _ in range(6)]
+
+    async def remove(actor: User, other: User) -> Any:
+        given: dict[str, Any] = {"id": gid("User", other)} if mutation != "deactivateAccount" else {"password": None}
+        given |= {"role": "USER"} if mutation == "changeUserRole" else {}
+        return (await gateway.client(actor).do(mutation, "user { id }", **given))["userErrors"]
+
+    answers = await asyncio.gather(*(remove(actor, admins[index - 1]) for index, actor in enumerate(admins)))
+    assert sorted(map(len, answers)) == [0, 0, 0, 0, 0, 1]
+    assert LAST in answers
+    async with reading(gateway.database) as snapshot:
+        left = await Users(snapshot).find(Where("role", Op.EQ, UserRole.ADMIN), limit=10)
+    assert len([user for user in left if user.status is UserStatus.ACTIVE]) == 1
