@@ -14,7 +14,8 @@ from repositories.life_lock import DashboardStats
 from repositories.tables.identity import User
 from schema import schema
 from schema.kit.fields import VIEWS
-from tests.api.client import Gateway, gid
+from tests.api.client import Client, Gateway, gid
+from tests.api.people import PASSWORD, TOKENS
 from tests.factories import (
     make_category,
     make_client,
@@ -415,3 +416,42 @@ async def test_batches_are_a_statement_for_every_hundred_or_fifty(
         *_POINTS_OF_TASKS,
         *_UNLOCKING,
     ]
+
+
+async def test_account_mutations_are_exactly_these_statements(
+    gateway: Gateway, admin: User, statements: list[str]
+) -> None:
+    async def run(client: Client, mutation: str, selection: str, **given: Any) -> tuple[Any, list[str]]:
+        statements.clear()
+        payload = await client.do(mutation, selection, **given)
+        assert payload["userErrors"] == []
+        return payload, said(statements)
+
+    opened = ["INSERT sessions", "SELECT roles", "INSERT domain_events"]
+    names = {"firstName": "Ada", "lastName": "Byron"}
+    _, seen = await run(gateway.client(), "signUp", TOKENS, email="ada@example.com", password=PASSWORD, **names)
+    assert seen == ["INSERT users", *opened]
+    payload, seen = await run(gateway.client(), "signIn", TOKENS, email="ada@example.com", password=PASSWORD)
+    assert seen == ["SELECT users", "UPDATE users", *opened]
+    client = gateway.bearing(payload["accessToken"])
+    _, seen = await run(gateway.client(), "refreshSession", TOKENS, refreshToken=payload["refreshToken"])
+    assert seen == ["SELECT sessions", "SELECT users", "UPDATE sessions", "SELECT roles", "INSERT domain_events"]
+    _, seen = await run(client, "updateProfile", "user { version }", version=1, firstName="Augusta")
+    assert seen == ["SELECT users", "UPDATE users", "INSERT domain_events"]
+    for version, verb in ((1, "INSERT"), (2, "UPDATE")):
+        given = {"version": version, "theme": "DARK" if version == 1 else "LIGHT"}
+        _, seen = await run(client, "updatePreferences", "userPreferences { version }", **given)
+        assert seen == ["SELECT users", "SELECT user_preferences", f"{verb} user_preferences", "INSERT domain_events"]
+    _, seen = await run(client, "changePassword", "user { id }", currentPassword=PASSWORD, newPassword=PASSWORD * 2)
+    assert seen == ["SELECT users", "SELECT users", "UPDATE users", "UPDATE sessions", "INSERT domain_events"]
+    _, seen = await run(client, "signOut", "sessions { id }", everywhere=False)
+    assert seen == ["SELECT sessions", "UPDATE sessions", "INSERT domain_events"]
+    user = (await client.data("{ viewer { id } }"))["viewer"]["id"]
+    changed = ["SELECT users", "SELECT users", "SELECT users", "UPDATE users"]
+    for mutation, given, expected in (
+        ("changeUserRole", {"role": "ADMIN"}, [*changed, "INSERT domain_events"]),
+        ("suspendUser", {}, [*changed, "UPDATE sessions", "INSERT domain_events"]),
+        ("reinstateUser", {}, ["SELECT users", "UPDATE users", "INSERT domain_events"]),
+    ):
+        _, seen = await run(gateway.client(admin), mutation, "user { status }", id=user, **given)
+        assert seen == expected, mutation
