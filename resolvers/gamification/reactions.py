@@ -70,8 +70,8 @@ async def book(work: UnitOfWork, events: list[Any]) -> None:
                 entries.append(_entry(work, event, points, PointReason.ACHIEVEMENT_UNLOCKED))
             case RewardRedeemed(cost=cost):
                 entries.append(_entry(work, event, -cost, PointReason.REWARD_REDEEMED))
-            case RedemptionRefunded(cost=cost):
-                entries.append(_entry(work, event, cost, PointReason.REDEMPTION_REFUNDED))
+            case _:
+                entries.append(_entry(work, event, event.cost, PointReason.REDEMPTION_REFUNDED))
     await _book(work, entries)
 
 
