@@ -12,7 +12,7 @@ from repositories.kit import types
 from repositories.kit.batch import batch
 from repositories.kit.database import Read
 from repositories.kit.events import Event
-from repositories.kit.filters import Order
+from repositories.kit.filters import Direction, Order
 from repositories.kit.repository import Repository
 from repositories.kit.statements import MadeBy, Statement, any_of, scalar
 from repositories.kit.types import to_json
@@ -66,7 +66,7 @@ def _has(wanted: Role) -> sa.ColumnElement[bool]:
 
 _may_administer = (_has(Role.ADMIN), _users.c.status == UserStatus.ACTIVE, _users.c.deleted_at.is_(None))
 _lock_admins: Statement[UUID] = Statement(
-    sa.select(_users.c.id).where(*_may_administer).order_by(_users.c.id).with_for_update(of=_users), scalar(UUID)
+    sa.select(_users.c.id).where(*_may_administer).order_by(_users.c.id).with_for_update(), scalar(UUID)
 )
 _admins: Statement[UUID] = Statement(sa.select(_users.c.id).where(*_may_administer), scalar(UUID))
 _names: Statement[str] = Statement(
@@ -110,6 +110,8 @@ class Roles(Repository[KnownRole], table=KnownRole, what="role"):
 
 class RoleGrants(Repository[RoleGrant], table=RoleGrant, what="grant"):
     """Who was given what."""
+
+    default_order = (Order("granted_at", Direction.DESC),)
 
     async def find_grant(self, user: UUID, role: UUID) -> RoleGrant | None:
         """The grant of a role to a user, kept from others until the transaction ends."""

@@ -81,7 +81,8 @@ async def rotate(database: Database, *, done: Callable[[int], None], refuse: Cal
         while after is not None:
             after, fresh, refused = await _rotate_batch(database, each, after, refuse)
             renewed, unreadable = renewed + fresh, unreadable + refused
-            done(fresh + refused)
+            if fresh or refused:
+                done(fresh + refused)
     return Rotated(renewed, unreadable, await due(database) - unreadable)
 
 

@@ -1,6 +1,7 @@
 """What administrators see: roles, settings, the audit log, all users at a glance."""
 
 import datetime as dt
+from typing import Annotated
 
 import strawberry
 from strawberry.scalars import JSON
@@ -14,7 +15,7 @@ from resolvers.administration import commands, queries
 from schema.events import DomainEvent
 from schema.identity import User
 from schema.kit.choices import choices
-from schema.kit.connections import ConnectionView, connection
+from schema.kit.connections import ConnectionView, connection, pages
 from schema.kit.fields import Argument, Node, column, computed, edge, query, view
 from schema.kit.filters import DateTimeFilter, IdFilter, TextFilter, UuidFilter, filter_input, where
 from schema.kit.mutations import mutation
@@ -36,6 +37,9 @@ class Role(Node):
 
     name: str = column("Its name, such as partnership_manager.")
     description: str = column("What it is for.")
+    grants: ConnectionView[Annotated["RoleGrant", strawberry.lazy("schema.administration")]] = pages(
+        queries.grants_of_role, "Whom it was given; the latest first.", filter=None, order=None
+    )
 
 
 @view(rows.RoleGrant, node=queries.grant)

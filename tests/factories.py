@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from repositories.administration import RoleGrants, Roles
 from repositories.client_management import Clients, Contacts
 from repositories.events import Events
 from repositories.gamification.achievements import Achievements
@@ -11,10 +12,12 @@ from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
 from repositories.kit.database import Database
+from repositories.kit.filters import Op, Where
 from repositories.kit.repository import new_id, now
 from repositories.kit.viewer import SERVICE, Role, Viewer
 from repositories.life_lock import Categories, TaskCompleted, Tasks
 from repositories.partnership import Partners, Referrals
+from repositories.tables.administration import RoleGrant
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.gamification import Achievement, PointEntry, PointReason, Reward, RewardRedemption
 from repositories.tables.identity import User
@@ -127,3 +130,10 @@ async def make_contacts(database: Database, client: Client, count: int, **values
         made = await Contacts(write).add_many(rows)
         await Clients(write).link_primaries([client.id])
     return made
+
+
+async def make_grant(database: Database, user: User, role: Role, *, by: User) -> RoleGrant:
+    """A role that one user gave another."""
+    async with database.transaction(SERVICE) as write:
+        (found,) = await Roles(write).find(Where("name", Op.EQ, role.value), limit=1)
+        return await RoleGrants(write).add(user_id=user.id, role_id=found.id, granted_by=by.id, granted_at=now())

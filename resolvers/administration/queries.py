@@ -17,9 +17,10 @@ from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserStatus
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
-from resolvers.kit.edges import Edge, found, load, one
+from resolvers.kit.edges import Edge, found, load, one, pages
 
 roles_of_user: Edge[list[KnownRole]] = Edge(Roles.of_users, User.id, list)
+grants_of_role = pages(RoleGrants, column=RoleGrant.role_id, key=KnownRole.id)
 user_of_grant = one(Users.by_id, key=RoleGrant.user_id)
 role_of_grant = one(Roles.by_id, key=RoleGrant.role_id)
 granter_of_grant = one(Users.by_id, key=RoleGrant.granted_by)

@@ -140,7 +140,7 @@ def _fits(stored: Any, shown: Any) -> bool:
     if shown in VIEWS:
         return VIEWS[shown].row is stored
     if getattr(shown, "__name__", "") == "JSON" or type(shown).__name__ == "NewType":
-        return get_origin(stored) in {dict, list}
+        return stored is Any or get_origin(stored) in {dict, list}
     return not isinstance(shown, StrawberryList) and stored is shown
 
 

@@ -165,7 +165,11 @@ async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> Non
         userDashboardStats { totalCount } partner(id: $t) { id } partners { totalCount }
         partnershipDashboard { activePartners }
         roles { id } auditLog { totalCount } systemSettings { totalCount } usersOverview { newThisWeek }
-        client(id: $t) { id } clients { totalCount } contacts(email: "ada@example.com") { id } clientDashboard { totalRevenue } }"""
+        achievements { totalCount } myAchievements { progress } pointBalance pointHistory { totalCount }
+        rewards { totalCount } rewardRedemptions { totalCount } leaderboard(period: ALL) { points }
+        gamificationDashboard { pointBalance }
+        client(id: $c) { id } clients { totalCount } contacts(email: "a@example.com") { id }
+        clientDashboard { totalRevenue } }"""
     answer = await client.ask(document, t=gid("Task", task), c=gid("Category", category))
     assert answer.status == 200
     nobody = "Sign in first: send an Authorization header with a bearer token."

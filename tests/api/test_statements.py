@@ -9,7 +9,7 @@ from graphql import GraphQLObjectType, get_named_type
 from repositories.kit.database import Database
 from repositories.kit.repository import now
 from repositories.kit.table import metadata
-from repositories.kit.viewer import SERVICE
+from repositories.kit.viewer import SERVICE, Role
 from repositories.life_lock import DashboardStats
 from repositories.tables.identity import User
 from schema import schema
@@ -20,6 +20,7 @@ from tests.factories import (
     make_client,
     make_contact,
     make_contacts,
+    make_grant,
     make_partner,
     make_points,
     make_redemption,
@@ -71,6 +72,8 @@ async def test_tasks_with_their_category_are_two_statements(
 _ROOTS = {
     "Task": ("tasks(first: 500) { nodes { %s } }", ["SELECT tasks"]),
     "Category": ("categories(first: 500) { nodes { %s } }", ["SELECT categories"]),
+    "Role": ("roles { %s }", ["SELECT roles"]),
+    "RoleGrant": ("roles { grants { nodes { %s } } }", ["SELECT roles", "SELECT user_roles"]),
     "User": ("tasks(first: 500) { nodes { user { %s } } }", ["SELECT tasks", "SELECT users"]),
     "Partner": ("partners(first: 500) { nodes { %s } }", ["SELECT partners"]),
     "Referral": (
@@ -123,12 +126,17 @@ def test_there_is_a_way_to_every_edge() -> None:
         "Partner.manager",
         "Partner.referrals",
         "PartnerStanding.partner",
-        "Referral.partner",
         "PointEntry.user",
+        "Referral.partner",
         "RewardRedemption.reward",
         "RewardRedemption.user",
+        "Role.grants",
+        "RoleGrant.grantedBy",
+        "RoleGrant.role",
+        "RoleGrant.user",
         "Task.category",
         "Task.user",
+        "User.roles",
         "UserDashboardStats.user",
     ]
 
@@ -146,6 +154,7 @@ async def _people(database: Database, admin: User, count: int) -> None:
             client = await make_client(database, person)
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)
+        await make_grant(database, await make_user(database), Role.CONTENT_EDITOR, by=person)
     async with database.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
 

@@ -158,7 +158,7 @@ def test_the_migrations_make_what_is_declared(place: Place) -> None:
     place.do(run.downgrade, "base")
     place.do(_create_declared)
     assert place.do(_described) == migrated
-    assert len(migrated) == 12
+    assert len(migrated) == len(_tables()) > 0
 
 
 def _tables() -> list[sa.Table]:

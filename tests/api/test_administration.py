@@ -1,0 +1,313 @@
+"""What administrators do and see, and that nobody else does."""
+
+import asyncio
+import datetime as dt
+import json
+from typing import Any
+
+from repositories.administration import RoleGrants, SystemSettings, granted_roles
+from repositories.kit.database import Database
+from repositories.kit.repository import new_id
+from repositories.kit.viewer import SERVICE, Role
+from repositories.tables.identity import User, UserRole, UserStatus
+from tests.api.client import Client, Gateway, gid, user_error
+from tests.api.reading import events, told
+from tests.factories import make_task, make_user
+
+AT = dt.datetime(2026, 6, 17, 12, tzinfo=dt.UTC)
+NOON = "2026-06-17T12:00:00+00:00"
+GRANT = "roleGrant { id user { id } role { name } grantedBy { id } grantedAt }"
+SETTING = "systemSetting { id key value isSet isSecret description version }"
+
+
+async def _roles(client: Client) -> dict[str, str]:
+    return {row["name"]: row["id"] for row in (await client.data("{ roles { id name } }"))["roles"]}
+
+
+async def _stored(database: Database) -> Any:
+    snapshot = database.snapshot(SERVICE)
+    try:
+        rows = [await kind(snapshot).find(limit=100) for kind in (RoleGrants, SystemSettings)]
+        return [*rows, await events(database)]
+    finally:
+        await snapshot.close()
+
+
+async def _granted(database: Database, user: User) -> frozenset[Role]:
+    snapshot = database.snapshot(SERVICE)
+    try:
+        return await granted_roles(snapshot, user.id)
+    finally:
+        await snapshot.close()
+
+
+async def test_a_granted_role_is_in_the_next_token(gateway: Gateway, ada: User, admin: User) -> None:
+    client = gateway.at(AT).client(admin)
+    roles = await _roles(client)
+    assert list(roles) == ["admin", "content_editor", "partnership_manager"]
+    given = {"userId": gid("User", ada), "roleId": roles["partnership_manager"]}
+    grant = (await client.do("grantRole", GRANT, **given))["roleGrant"]
+    assert grant == {
+        "id": grant["id"],
+        "user": {"id": gid("User", ada)},
+        "role": {"name": "partnership_manager"},
+        "grantedBy": {"id": gid("User", admin)},
+        "grantedAt": NOON,
+    }
+    assert (await client.do("grantRole", GRANT, **given))["roleGrant"] == grant
+    assert await _granted(gateway.database, ada) == {Role.PARTNERSHIP_MANAGER}
+    document = "{ partners { totalCount } }"
+    assert (await gateway.client(ada).ask(document)).codes == ["FORBIDDEN"]
+    renewed = gateway.client(ada, *await _granted(gateway.database, ada))
+    assert await renewed.data(document) == {"partners": {"totalCount": 0}}
+    shown = await client.data(
+        "query($id: ID!) { node(id: $id) { ... on User { roles { name } } } }", id=gid("User", ada)
+    )
+    assert shown == {"node": {"roles": [{"name": "partnership_manager"}]}}
+    assert (await client.do("revokeRole", GRANT, **given))["roleGrant"] == grant
+    assert await _granted(gateway.database, ada) == frozenset()
+    missing = user_error("CONFLICT", "This role was not granted to this user.", "roleId")
+    assert await client.do("revokeRole", GRANT, **given) == {"roleGrant": None, "userErrors": [missing]}
+    data = {"owner_id": str(ada.id), "role": "partnership_manager"}
+    assert await told(gateway.database) == [
+        (name, "user", ada.id, admin.id, data) for name in ("RoleGranted", "RoleRevoked")
+    ]
+
+
+async def test_whom_and_what_must_be_there(gateway: Gateway, admin: User) -> None:
+    client = gateway.client(admin)
+    given = {"userId": gid("User", new_id()), "roleId": gid("Role", new_id())}
+    for mutation in ("grantRole", "revokeRole"):
+        payload = await client.do(mutation, GRANT, **given)
+        assert payload["userErrors"] == [
+            user_error("NOT_FOUND", "There is no such user.", "userId"),
+            user_error("NOT_FOUND", "There is no such role.", "roleId"),
+        ]
+    assert await _stored(gateway.database) == [[], [], []]
+
+
+async def test_the_last_admin_stays(gateway: Gateway, ada: User) -> None:
+    """Suspended and deleted admins do not count; with another one about, a grant can be revoked."""
+    await make_user(gateway.database, role=UserRole.ADMIN, status=UserStatus.SUSPENDED)
+    await make_user(gateway.database, role=UserRole.ADMIN, deleted_at=AT)
+    client = gateway.client(ada, Role.ADMIN)
+    role = (await _roles(client))["admin"]
+    given = {"userId": gid("User", ada), "roleId": role}
+    assert (await client.do("grantRole", GRANT, **given))["userErrors"] == []
+    before = await _stored(gateway.database)
+    last = user_error("CONFLICT", "This is the last administrator; make somebody else one first.", "userId")
+    assert await client.do("revokeRole", GRANT, **given) == {"roleGrant": None, "userErrors": [last]}
+    assert await _stored(gateway.database) == before
+    await make_user(gateway.database, role=UserRole.ADMIN)
+    assert (await client.do("revokeRole", GRANT, **given))["userErrors"] == []
+
+
+async def test_admins_cannot_remove_each_other_at_once(gateway: Gateway) -> None:
+    """Each revokes the other's role at the same moment; one of them stays."""
+    people = [await make_user(gateway.database) for _ in range(4)]
+    clients = [gateway.client(person, Role.ADMIN) for person in people]
+    role = (await _roles(clients[0]))["admin"]
+    for person in people:
+        await clients[0].do("grantRole", GRANT, userId=gid("User", person), roleId=role)
+    answers = await asyncio.gather(
+        *(
+            client.do("revokeRole", GRANT, userId=gid("User", people[index - 1]), roleId=role)
+            for index, client in enumerate(clients)
+        )
+    )
+    assert sorted(len(answer["userErrors"]) for answer in answers) == [0, 0, 0, 1]
+    left = [person for person in people if Role.ADMIN in await _granted(gateway.database, person)]
+    assert len(left) == 1
+
+
+async def test_a_setting_is_made_and_changed(gateway: Gateway, admin: User) -> None:
+    client = gateway.client(admin)
+    value = {"colours": ["red", 1, None, True], "limit": 2.5}
+    made = (await client.do("setSystemSetting", SETTING, key="mail.sender", value=value, description=" Who "))[
+        "systemSetting"
+    ]
+    assert made == {
+        "id": made["id"],
+        "key": "mail.sender",
+        "value": value,
+        "isSet": True,
+        "isSecret": False,
+        "description": "Who",
+        "version": 1,
+    }
+    exists = user_error(
+        "CONFLICT", "This setting is there already, at version 1; give the version that was seen.", "version"
+    )
+    assert (await client.do("setSystemSetting", SETTING, key="mail.sender", value=1))["userErrors"] == [exists]
+    same = await client.do("setSystemSetting", SETTING, key="mail.sender", value=value, version=1)
+    assert same["systemSetting"] == made
+    empty = (await client.do("setSystemSetting", SETTING, key="mail.sender", value=None, version=1))["systemSetting"]
+    assert empty == made | {"value": None, "isSet": False, "version": 2}
+    (stale,) = (await client.do("setSystemSetting", SETTING, key="mail.sender", value=1, version=1))["userErrors"]
+    assert (stale["code"], stale["current"]) == ("STALE_VERSION", {"id": made["id"]})
+    gone = await client.do("setSystemSetting", SETTING, key="unknown", value=1, version=1)
+    assert gone["userErrors"] == [user_error("NOT_FOUND", "There is no such setting.", "key")]
+    listed = await client.data("{ systemSettings { totalCount nodes { key } } }")
+    assert listed == {"systemSettings": {"totalCount": 1, "nodes": [{"key": "mail.sender"}]}}
+    shared = {"owner_id": str(admin.id), "key": "mail.sender"}
+    assert [event[4] for event in await told(gateway.database)] == [
+        shared | {"fields": ["value", "description"]},
+        shared | {"fields": ["value"]},
+    ]
+
+
+async def test_a_secret_is_never_read_back(gateway: Gateway, admin: User) -> None:
+    """Not in an answer, a table or an event; making it no secret takes a new value."""
+    client = gateway.client(admin)
+    given = {"key": "mail.password", "isSecret": True}
+    answers = [await client.do("setSystemSetting", SETTING, **given, value={"text": "swordfish"})]
+    made = answers[0]["systemSetting"]
+    assert (made["value"], made["isSet"], made["isSecret"]) == (None, True, True)
+    key = {"key": "mail.password"}
+    answers.append(await client.do("setSystemSetting", SETTING, **key, value={"text": "swordfish"}, version=1))
+    assert answers[1]["systemSetting"]["version"] == 2
+    answers.append(
+        await client.data("{ systemSettings { nodes { key value isSet } } auditLog { nodes { eventData } } }")
+    )
+    answers.append(
+        await client.data("query($id: ID!) { node(id: $id) { ... on SystemSetting { value } } }", id=made["id"])
+    )
+    rows = json.dumps([list(map(tuple, each)) for each in await _stored(gateway.database)], default=str)
+    assert "swordfish" not in rows + json.dumps(answers)
+    shown = await client.do("setSystemSetting", SETTING, **key, value="open", isSecret=False, version=2)
+    assert (shown["systemSetting"]["value"], shown["systemSetting"]["isSecret"]) == ("open", False)
+    hidden = await client.do("setSystemSetting", SETTING, **key, value=None, isSecret=True, version=3)
+    assert (hidden["systemSetting"]["value"], hidden["systemSetting"]["isSet"]) == (None, False)
+    fields = [event[4]["fields"] for event in await told(gateway.database)]
+    assert fields == [["value", "is_secret"], ["value"], ["is_secret", "value"], ["is_secret", "value"]]
+
+
+async def test_wrong_settings_are_refused(gateway: Gateway, admin: User) -> None:
+    client = gateway.client(admin)
+    payload = await client.do("setSystemSetting", SETTING, key="Mail", value="x" * 10_000, description="x" * 1001)
+    assert {tuple(error["field"]): error["message"] for error in payload["userErrors"]} == {
+        ("key",): "String should match pattern '^[a-z][a-z0-9_.]{0,99}$'.",
+        ("value",): "A value has at most 10,000 characters of JSON.",
+        ("description",): "String should have at most 1000 characters.",
+    }
+    payload = await client.do("setSystemSetting", SETTING, key="mail", value={"a": "\0"})
+    message = "A text contains a character that cannot be stored."
+    assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
+    assert await _stored(gateway.database) == [[], [], []]
+
+
+async def test_the_audit_log_finds_who_did_what_and_when(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    tasks = {}
+    for day, person in ((1, ada), (2, bob), (3, ada)):
+        task = tasks[day] = await make_task(gateway.database, person)
+        await gateway.at(AT.replace(day=day)).client(person).do("completeTask", "task { id }", id=gid("Task", task))
+    await gateway.at(AT.replace(day=4)).client(ada).do("createCategory", "category { id }", name="Home")
+    document = """query($filter: AuditLogFilter, $first: Int, $after: String) {
+        auditLog(filter: $filter, first: $first, after: $after) { totalCount nodes { timestamp }
+        pageInfo { endCursor } } }"""
+    client = gateway.client(admin)
+
+    async def days(**given: Any) -> list[int]:
+        found = (await client.data(document, filter=given))["auditLog"]
+        assert found["totalCount"] == len(found["nodes"])
+        return [dt.datetime.fromisoformat(node["timestamp"]).day for node in found["nodes"]]
+
+    assert await days() == [4, 3, 2, 1]
+    assert await days(userId={"eq": gid("User", ada)}) == [4, 3, 1]
+    assert await days(aggregateType={"eq": "task"}) == [3, 2, 1]
+    assert await days(aggregateId={"eq": str(tasks[2].id)}) == [2]
+    assert await days(aggregateId={"in": [str(tasks[1].id), str(tasks[3].id)]}) == [3, 1]
+    assert await days(eventType={"in": ["CategoryCreated"]}) == [4]
+    assert await days(timestamp={"gte": "2026-06-02T12:00:00Z", "lt": "2026-06-04T00:00:00Z"}) == [3, 2]
+    first = (await client.data(document, first=3))["auditLog"]
+    rest = (await client.data(document, first=3, after=first["pageInfo"]["endCursor"]))["auditLog"]
+    assert [len(first["nodes"]), len(rest["nodes"]), rest["totalCount"]] == [3, 1, 4]
+
+
+OVERVIEW = """query($zone: String) { usersOverview(timeZone: $zone) { byStatus { status total } byRole { role total }
+    newThisWeek newThisMonth activeLastSevenDays } }"""
+
+
+async def test_the_overview(gateway: Gateway, ada: User, admin: User, statements: list[str]) -> None:
+    """Weeks begin on Monday and months on the first, where the viewer is; 17 June 2026 is a Wednesday."""
+    monday, first = dt.datetime(2026, 6, 15, tzinfo=dt.UTC), dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
+    client = gateway.at(AT).client(admin)
+    before = (await client.data(OVERVIEW))["usersOverview"]
+    for moment in (monday, first):
+        for nudge in (0, -1):
+            await make_user(gateway.database, created_at=moment + dt.timedelta(microseconds=nudge))
+    await make_user(gateway.database, created_at=AT, status=UserStatus.SUSPENDED)
+    await make_user(gateway.database, created_at=AT, deleted_at=AT)
+    roles = await _roles(client)
+    for name in ("admin", "content_editor"):
+        await client.do("grantRole", GRANT, userId=gid("User", ada), roleId=roles[name])
+    after = (await client.data(OVERVIEW))["usersOverview"]
+    assert after["newThisWeek"] - before["newThisWeek"] == 2
+    assert after["newThisMonth"] - before["newThisMonth"] == 4
+    assert after["byStatus"] == [
+        {"status": "ACTIVE", "total": 6},
+        {"status": "SUSPENDED", "total": 1},
+        {"status": "DEACTIVATED", "total": 0},
+    ]
+    assert after["byRole"] == [
+        {"role": "USER", "total": 7},
+        {"role": "PARTNERSHIP_MANAGER", "total": 0},
+        {"role": "CONTENT_EDITOR", "total": 1},
+        {"role": "ADMIN", "total": 2},
+    ]
+    assert (before["activeLastSevenDays"], after["activeLastSevenDays"]) == (0, 1)
+    later = (await gateway.at(AT + dt.timedelta(days=7)).client(admin).data(OVERVIEW))["usersOverview"]
+    assert later["activeLastSevenDays"] == 1
+    later = (await gateway.at(AT + dt.timedelta(days=7, microseconds=1)).client(admin).data(OVERVIEW))["usersOverview"]
+    assert later["activeLastSevenDays"] == 0
+    west = (await client.data(OVERVIEW, zone="America/New_York"))["usersOverview"]
+    assert west["newThisWeek"] == after["newThisWeek"] - 1
+    tiles = {
+        "byStatus { total }": 1,
+        "byRole { total }": 1,
+        "activeLastSevenDays": 1,
+        "byStatus { total } newThisWeek newThisMonth": 1,
+        "byStatus { total } byRole { total } newThisWeek newThisMonth activeLastSevenDays": 3,
+        "__typename": 0,
+    }
+    for fields, count in tiles.items():
+        statements.clear()
+        await client.data(f"{{ usersOverview {{ {fields} }} }}")
+        assert len([text for text in statements if not text.startswith("BEGIN")]) == count, fields
+
+
+async def test_others_administer_nothing(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    """Forbidden where the field asks for the role; by its id a row looks like none. Nothing changes."""
+    client = gateway.client(admin)
+    role = (await _roles(client))["content_editor"]
+    grant = (await client.do("grantRole", GRANT, userId=gid("User", bob), roleId=role))["roleGrant"]["id"]
+    setting = (await client.do("setSystemSetting", SETTING, key="a", value=1))["systemSetting"]["id"]
+    before = await _stored(gateway.database)
+    for other in (gateway.client(ada), gateway.client(ada, Role.PARTNERSHIP_MANAGER, Role.CONTENT_EDITOR)):
+        answer = await other.ask(
+            "{ roles { id } auditLog { totalCount } systemSettings { totalCount } usersOverview { newThisWeek } }"
+        )
+        assert (answer.data, answer.codes) == (
+            dict.fromkeys(("roles", "auditLog", "systemSettings", "usersOverview")),
+            ["FORBIDDEN"] * 4,
+        )
+        answer = await other.ask("{ viewer { email roles { name } } }")
+        assert (answer.data["viewer"], answer.codes) == ({"email": "ada@example.com", "roles": None}, ["FORBIDDEN"])
+        for key, name in ((role, "Role"), (grant, "RoleGrant"), (setting, "SystemSetting")):
+            bodies = []
+            for each in (key, gid(name, new_id())):
+                answer = await other.ask("query($id: ID!) { node(id: $id) { id } }", id=each)
+                assert answer.codes == ["NOT_FOUND"]
+                bodies.append(answer.body)
+            assert bodies[0] == bodies[1]
+        given: list[tuple[str, dict[str, Any]]] = [
+            ("grantRole", {"userId": gid("User", ada), "roleId": role}),
+            ("revokeRole", {"userId": gid("User", bob), "roleId": role}),
+            ("setSystemSetting", {"key": "a", "value": 2, "version": 1}),
+        ]
+        for mutation, values in given:
+            name = mutation[0].upper() + mutation[1:]
+            document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
+            answer = await other.ask(document, input=values)
+            assert (answer.codes, answer.data) == (["FORBIDDEN"], None), mutation
+    assert await _stored(gateway.database) == before
