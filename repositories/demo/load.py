@@ -6,7 +6,12 @@ from collections.abc import Callable
 from repositories.client_management import Clients, Contacts
 from repositories.demo.clients import clients_of
 from repositories.demo.people import PLAIN_USERS, people
+from repositories.demo.points import Earnings, earn, rewards
 from repositories.demo.tasks import PAST_DAYS, Rows, plan_of
+from repositories.events import Events
+from repositories.gamification.achievements import Achievements, UserAchievements
+from repositories.gamification.points import Points
+from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
 from repositories.kit import calendar
 from repositories.kit.database import Database, Write
@@ -28,9 +33,9 @@ async def load_demo(
     day: dt.date | None = None,
     done: Callable[[int], None] = lambda _count: None,
 ) -> int | None:
-    """Loads ``users`` plain users and an admin with ``tasks`` tasks each and a few clients; says how many tasks.
+    """Loads ``users`` plain users and an admin with ``tasks`` tasks each, what those earned, and clients.
 
-    A database that has users already is left alone: None. ``done`` is told how many more tasks were written.
+    Says how many tasks. A database that has users already is left alone: None. ``done`` is told of tasks written.
     """
     today = day or now().date()
     async with database.transaction(SERVICE) as write:
@@ -38,21 +43,34 @@ async def load_demo(
             return None
         everybody = list(people(users))
         await Users(write).add_missing(everybody)
+        await Rewards(write).add_missing(list(rewards()))
+        achievements = await Achievements(write).find(limit=100)
         waiting: Rows = []
+        earned = Earnings()
         for person in everybody:
             categories, more = plan_of(person["email"], person["id"], tasks, today)
             await Categories(write).add_missing(categories)
             waiting += more
+            earn(earned, person, more, achievements, today)
             if len(waiting) >= LOAD_BATCH or person is everybody[-1]:
                 await Tasks(write).add_missing(waiting)
+                await _load_earnings(write, earned)
                 done(len(waiting))
-                waiting = []
+                waiting, earned = [], Earnings()
         await _load_clients(write, everybody, today)
         for person in everybody:
             days = calendar.days(today, _HISTORY, calendar.time_zone(person["time_zone"]))
             await Analytics(write).recompute(person["id"], days)
         await DashboardStats(write).refresh()
     return len(everybody) * tasks
+
+
+async def _load_earnings(write: Write, earned: Earnings) -> None:
+    """Events come before the entries that name them."""
+    await Events(write).load(earned.events)
+    await Points(write).add_missing(earned.entries)
+    await UserAchievements(write).add_missing(earned.unlocked)
+    await Redemptions(write).add_missing(earned.redemptions)
 
 
 async def _load_clients(write: Write, everybody: Rows, today: dt.date) -> None:
