@@ -1,7 +1,7 @@
 """The event store: what happened, in the order in which it was written."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -34,26 +34,34 @@ def _append(engine: Engine) -> sa.Executable:
 _append_rows: Statement[int] = Statement(_append, scalar(int))
 
 
+def as_row(event: Event, *, actor: UUID, at: dt.datetime) -> dict[str, Any]:
+    """An event as it is stored."""
+    return {
+        "id": event.id,
+        "aggregate_id": event.aggregate_id,
+        "aggregate_type": event.aggregate,
+        "event_type": event.type,
+        "event_data": event.data(),
+        "user_id": actor,
+        "timestamp": at,
+        "version": event.format_version,
+    }
+
+
 class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
     """Events are appended and read, never changed."""
 
     async def append(self, events: Sequence[Event], *, actor: UUID | None, at: dt.datetime) -> None:
         """Stores events in their order, one statement for every 100. Work of the service is booked on the owner."""
-        rows = [
-            {
-                "id": event.id,
-                "aggregate_id": event.aggregate_id,
-                "aggregate_type": event.aggregate,
-                "event_type": event.type,
-                "event_data": event.data(),
-                "user_id": actor or event.owner_id,
-                "timestamp": at,
-                "version": event.format_version,
-            }
-            for event in events
-        ]
-        for start in range(0, len(rows), ADD_BATCH):
-            parameter = records_parameter(self.connection.engine, _APPENDED, rows[start : start + ADD_BATCH])
+        await self._store([as_row(event, actor=actor or event.owner_id, at=at) for event in events], ADD_BATCH)
+
+    async def load(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Stores events of the past, for bulk loads; one statement for every 1000."""
+        await self._store(rows, LOAD_BATCH)
+
+    async def _store(self, rows: Sequence[Mapping[str, Any]], size: int) -> None:
+        for start in range(0, len(rows), size):
+            parameter = records_parameter(self.connection.engine, _APPENDED, rows[start : start + size])
             await self.connection.rows(_append_rows, rows=parameter)
 
     async def export(

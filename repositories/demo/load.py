@@ -9,7 +9,12 @@ from repositories.client_management import Clients, Contacts
 from repositories.demo.clients import clients_of
 from repositories.demo.partners import partners_of
 from repositories.demo.people import EPOCH, PLAIN_USERS, STAFF, people
+from repositories.demo.points import Earnings, earn, rewards
 from repositories.demo.tasks import PAST_DAYS, Rows, plan_of
+from repositories.events import Events
+from repositories.gamification.achievements import Achievements, UserAchievements
+from repositories.gamification.points import Points
+from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
 from repositories.kit import calendar
 from repositories.kit.database import Database, Write
@@ -33,9 +38,9 @@ async def load_demo(
     day: dt.date | None = None,
     done: Callable[[int], None] = lambda _count: None,
 ) -> int | None:
-    """Loads ``users`` plain users and the staff with ``tasks`` tasks each, clients and partners; says how many tasks.
+    """Loads ``users`` plain users and the staff with ``tasks`` tasks each, what those earned, clients and partners.
 
-    A database that has users already is left alone: None. ``done`` is told how many more tasks were written.
+    Says how many tasks. A database that has users already is left alone: None. ``done`` is told of tasks written.
     """
     today = day or now().date()
     async with database.transaction(SERVICE) as write:
@@ -43,15 +48,20 @@ async def load_demo(
             return None
         everybody = list(people(users))
         await Users(write).add_missing(everybody)
+        await Rewards(write).add_missing(list(rewards()))
+        achievements = await Achievements(write).find(limit=100)
         waiting: Rows = []
+        earned = Earnings()
         for person in everybody:
             categories, more = plan_of(person["email"], person["id"], tasks, today)
             await Categories(write).add_missing(categories)
             waiting += more
+            earn(earned, person, more, achievements, today)
             if len(waiting) >= LOAD_BATCH or person is everybody[-1]:
                 await Tasks(write).add_missing(waiting)
+                await _load_earnings(write, earned)
                 done(len(waiting))
-                waiting = []
+                waiting, earned = [], Earnings()
         await _load_clients(write, everybody, today)
         await _load_partners(write, everybody[-STAFF]["id"], everybody[-1]["id"], today)
         for person in everybody:
@@ -68,6 +78,14 @@ async def _load_partners(write: Write, manager: UUID, admin: UUID, today: dt.dat
     partners, referrals = partners_of(manager, today)
     await Partners(write).add_missing(partners)
     await Referrals(write).add_missing(referrals)
+
+
+async def _load_earnings(write: Write, earned: Earnings) -> None:
+    """Events come before the entries that name them."""
+    await Events(write).load(earned.events)
+    await Points(write).add_missing(earned.entries)
+    await UserAchievements(write).add_missing(earned.unlocked)
+    await Redemptions(write).add_missing(earned.redemptions)
 
 
 async def _load_clients(write: Write, everybody: Rows, today: dt.date) -> None:

@@ -20,6 +20,11 @@ _events = DomainEvent.__table__
 _users = User.__table__
 
 
+def points_for_task(completed_at: dt.datetime, due_date: dt.datetime | None) -> int:
+    """What a completed task is worth: 10 points, 15 on or before its due date."""
+    return 15 if due_date is not None and completed_at <= due_date else 10
+
+
 class PointTotals(NamedTuple):
     """What a person has, and what the person earned since a moment, whatever became of it."""
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.events import AchievementUnlocked, RedemptionRefunded, RewardRedeemed
-from repositories.gamification.points import Points
+from repositories.gamification.points import Points, points_for_task
 from repositories.identity import Users
 from repositories.kit.calendar import date_of, days
 from repositories.kit.events import Event
@@ -21,17 +21,8 @@ from repositories.life_lock import TaskCompleted, TaskReopened
 from repositories.tables.gamification import MAX_STREAK, PointReason
 from resolvers.kit.zones import time_zones
 
-POINTS_FOR_A_TASK = 10
-POINTS_FOR_PUNCTUALITY = 5
-
 TASK_EVENTS: tuple[type[Event], ...] = (TaskCompleted, TaskReopened)
 BOOKED_EVENTS: tuple[type[Event], ...] = (AchievementUnlocked, RewardRedeemed, RedemptionRefunded)
-
-
-def worth(event: TaskCompleted) -> int:
-    """The points for completing a task."""
-    is_punctual = event.due_date is not None and event.completed_at <= event.due_date
-    return POINTS_FOR_A_TASK + POINTS_FOR_PUNCTUALITY * is_punctual
 
 
 async def reward_tasks(work: UnitOfWork, events: list[Any]) -> None:
@@ -47,7 +38,7 @@ async def reward_tasks(work: UnitOfWork, events: list[Any]) -> None:
     booked = []
     for event in events:
         if isinstance(event, TaskCompleted):
-            missing = max(worth(event) - paid[event.aggregate_id], 0)
+            missing = max(points_for_task(event.completed_at, event.due_date) - paid[event.aggregate_id], 0)
             entry = _entry(work, event, missing, PointReason.TASK_COMPLETED)
         else:
             given_back = min(paid[event.aggregate_id], balances[event.owner_id])
@@ -71,8 +62,8 @@ async def book(work: UnitOfWork, events: list[Any]) -> None:
                 entries.append(_entry(work, event, points, PointReason.ACHIEVEMENT_UNLOCKED))
             case RewardRedeemed(cost=cost):
                 entries.append(_entry(work, event, -cost, PointReason.REWARD_REDEEMED))
-            case RedemptionRefunded(cost=cost):
-                entries.append(_entry(work, event, cost, PointReason.REDEMPTION_REFUNDED))
+            case _:
+                entries.append(_entry(work, event, event.cost, PointReason.REDEMPTION_REFUNDED))
     await _book(work, entries)
 
 

@@ -1,0 +1,371 @@
+"""What tasks bring, what is reached by them, and what points buy."""
+
+import asyncio
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from repositories.kit.database import Database
+from repositories.kit.repository import new_id
+from repositories.kit.unit_of_work import Reaction, open_unit
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock import TaskCompleted, Tasks
+from repositories.tables.gamification import PointReason, RedemptionStatus
+from repositories.tables.identity import User
+from resolvers.gamification import reactions
+from resolvers.reactions import REACTIONS
+from tests.api.client import Client, Gateway, gid, user_error
+from tests.api.reading import every_reward, told
+from tests.factories import make_achievement, make_points, make_redemption, make_reward, make_task, make_user, viewer_of
+
+AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
+FIRST_TASK = 10
+POINTS = "{ pointHistory(first: 500) { nodes { points reason } } pointBalance }"
+
+
+async def _points(client: Client) -> list[tuple[int, str]]:
+    """Oldest first; achievements are left out."""
+    data = await client.data(POINTS)
+    nodes = data["pointHistory"]["nodes"]
+    assert data["pointBalance"] == sum(node["points"] for node in nodes)
+    found = [(node["points"], node["reason"]) for node in nodes if node["reason"] != "ACHIEVEMENT_UNLOCKED"]
+    return found[::-1]
+
+
+async def _unlocked(client: Client) -> list[str]:
+    data = await client.data("{ myAchievements { achievement { code } unlockedAt } }")
+    return [one["achievement"]["code"] for one in data["myAchievements"] if one["unlockedAt"]]
+
+
+@pytest.mark.parametrize(
+    ("due", "points"), [(None, 10), (AT, 15), (AT - dt.timedelta(microseconds=1), 10), (AT + dt.timedelta(days=1), 15)]
+)
+async def test_a_task_pays_more_on_or_before_its_due_date(
+    gateway: Gateway, ada: User, due: dt.datetime | None, points: int
+) -> None:
+    task = await make_task(gateway.database, ada, due_date=due)
+    client = gateway.at(AT).client(ada)
+    for _ in range(2):
+        await client.do("completeTask", "task { id }", id=gid("Task", task))
+    assert await _points(client) == [(points, "TASK_COMPLETED")]
+    data = await client.data("{ pointHistory { nodes { createdAt user { email } } } }")
+    assert data["pointHistory"]["nodes"][0] == {"createdAt": AT.isoformat(), "user": {"email": "ada@example.com"}}
+
+
+async def test_a_reopened_task_gives_its_points_back(gateway: Gateway, ada: User) -> None:
+    """Also when its due date has changed in between; one that was only cancelled gives nothing."""
+    task = await make_task(gateway.database, ada, due_date=AT)
+    client, key = gateway.at(AT).client(ada), gid("Task", task)
+    await client.do("completeTask", "task { id }", id=key)
+    await client.do("updateTask", "task { id }", id=key, version=2, dueDate=None)
+    await client.do("reopenTask", "task { id }", id=key)
+    await client.do("updateTask", "task { id }", id=key, version=4, status="CANCELLED")
+    await client.do("reopenTask", "task { id }", id=key)
+    await client.do("updateTask", "task { id }", id=key, version=6, status="COMPLETED")
+    assert await _points(client) == [(15, "TASK_COMPLETED"), (-15, "TASK_REOPENED"), (10, "TASK_COMPLETED")]
+    assert await _unlocked(client) == ["first_task"]
+
+
+async def test_what_is_spent_cannot_be_taken_back_or_earned_again(gateway: Gateway, ada: User) -> None:
+    """Completing, spending and reopening in turn brings nothing, and no balance goes below zero."""
+    task = await make_task(gateway.database, ada, due_date=AT)
+    reward = await make_reward(gateway.database, cost=15 + FIRST_TASK - 4)
+    client, key = gateway.at(AT).client(ada), gid("Task", task)
+    await client.do("completeTask", "task { id }", id=key)
+    await client.do("redeemReward", "rewardRedemption { id }", rewardId=gid("Reward", reward))
+    await client.do("reopenTask", "task { id }", id=key)
+    assert (await client.data("{ pointBalance }"))["pointBalance"] == 0
+    await client.do("completeTask", "task { id }", id=key)
+    assert await _points(client) == [
+        (15, "TASK_COMPLETED"),
+        (-21, "REWARD_REDEEMED"),
+        (-4, "TASK_REOPENED"),
+        (4, "TASK_COMPLETED"),
+    ]
+    await client.do("updateTask", "task { id }", id=key, version=4, dueDate=None)
+    for _ in range(2):
+        await client.do("reopenTask", "task { id }", id=key)
+        await client.do("completeTask", "task { id }", id=key)
+    assert (await _points(client))[4:] == [(-4, "TASK_REOPENED")]
+    assert (await client.data("{ pointBalance }"))["pointBalance"] == 0
+
+
+async def test_a_batch_pays_for_each_task_and_unlocks_once(gateway: Gateway, ada: User) -> None:
+    client = gateway.at(AT).client(ada)
+    payload = await client.do("createTasks", "tasks { id }", tasks=[{"title": f"Task {i}"} for i in range(120)])
+    changes = [{"id": row["id"], "version": 1, "status": "COMPLETED"} for row in payload["tasks"]]
+    await client.do("updateTasks", "tasks { id }", tasks=changes)
+    assert await _points(client) == [(10, "TASK_COMPLETED")] * 120
+    assert await _unlocked(client) == ["first_task", "ten_tasks", "hundred_tasks"]
+    data = await client.data("{ pointBalance }")
+    assert data["pointBalance"] == 1200 + 10 + 50 + 250
+    changes = [change | {"version": 2, "status": "PENDING"} for change in changes]
+    await client.do("updateTasks", "tasks { id }", tasks=changes)
+    assert (await client.data("{ pointBalance }"))["pointBalance"] == 310
+
+
+async def test_one_task_done_often_is_one_task(gateway: Gateway, ada: User) -> None:
+    task = gid("Task", await make_task(gateway.database, ada))
+    client = gateway.at(AT).client(ada)
+    for _ in range(11):
+        await client.do("completeTask", "task { id }", id=task)
+        await client.do("reopenTask", "task { id }", id=task)
+    data = await client.data("{ myAchievements { achievement { code } progress wanted unlockedAt } }")
+    assert [(one["achievement"]["code"], one["progress"], one["wanted"]) for one in data["myAchievements"]] == [
+        ("first_task", 1, 1),
+        ("ten_tasks", 1, 10),
+        ("week_streak", 1, 7),
+        ("hundred_tasks", 1, 100),
+    ]
+    assert [one["unlockedAt"] for one in data["myAchievements"]] == [AT.isoformat(), None, None, None]
+
+
+async def test_a_week_in_a_row_is_one_of_the_persons_time_zone(gateway: Gateway, database: Database) -> None:
+    """23:30 and 00:30 in Auckland are two days there, and one in UTC; clocks go forward in between."""
+    kiwi = await make_user(database, time_zone="Pacific/Auckland")
+    midnight = dt.datetime(2026, 9, 24, 12, tzinfo=dt.UTC)
+    moments = [midnight - dt.timedelta(minutes=30), midnight + dt.timedelta(minutes=30)]
+    moments += [midnight + dt.timedelta(days=days) for days in (1, 2, 3, 4, 5)]
+    for index, moment in enumerate(moments):
+        client = gateway.at(moment).client(kiwi)
+        assert ("week_streak" in await _unlocked(client)) is False
+        await client.do("completeTask", "task { id }", id=gid("Task", await make_task(database, kiwi)))
+        data = await client.data("{ gamificationDashboard { currentStreak } }")
+        assert data["gamificationDashboard"]["currentStreak"] == index + 1
+    assert "week_streak" in await _unlocked(client)
+    later = gateway.at(moments[-1] + dt.timedelta(days=1)).client(kiwi)
+    asked = '{ gamificationDashboard { currentStreak } utc: gamificationDashboard(timeZone: "UTC") { currentStreak } }'
+    assert await later.data(asked) == {"gamificationDashboard": {"currentStreak": 7}, "utc": {"currentStreak": 6}}
+    latest = gateway.at(moments[-1] + dt.timedelta(days=2)).client(kiwi)
+    assert (await latest.data(asked))["gamificationDashboard"] == {"currentStreak": 0}
+    assert "week_streak" in await _unlocked(latest)
+
+
+async def test_an_inactive_achievement_is_not_reached(gateway: Gateway, ada: User) -> None:
+    criteria = {"event": "TaskCompleted", "count": 1}
+    await make_achievement(gateway.database, code="sleeping", criteria=criteria, is_active=False)
+    client = gateway.client(ada)
+    await client.do("completeTask", "task { id }", id=gid("Task", await make_task(gateway.database, ada)))
+    assert await _unlocked(client) == ["first_task"]
+
+
+async def test_unlocking_is_an_event_that_pays(gateway: Gateway, ada: User) -> None:
+    task = await make_task(gateway.database, ada)
+    await gateway.at(AT).client(ada).do("completeTask", "task { id }", id=gid("Task", task))
+    achievements, unlocked, entries, *_, events = await every_reward(gateway.database)
+    (row,) = unlocked
+    first = next(one for one in achievements if one.code == "first_task")
+    assert (row.user_id, row.achievement_id, row.unlocked_at) == (ada.id, first.id, AT)
+    event = next(event for event in events if event.event_type == "AchievementUnlocked")
+    assert (event.aggregate_id, event.aggregate_type, event.user_id) == (row.id, "user_achievement", ada.id)
+    assert event.event_data == {"owner_id": str(ada.id), "achievement_id": str(first.id), "points": 10}
+    paid = next(entry for entry in entries if entry.reason is PointReason.ACHIEVEMENT_UNLOCKED)
+    assert (paid.source_event_id, paid.points, paid.user_id) == (event.id, 10, ada.id)
+
+
+@pytest.mark.parametrize("step", ["tasks", "achievements"])
+async def test_a_reaction_that_fails_undoes_all(gateway: Gateway, ada: User, step: str) -> None:
+    """Whether points of the task or those of the achievement cannot be booked: the task is as open as before."""
+    task = await make_task(gateway.database, ada)
+    before = await every_reward(gateway.database)
+
+    async def fail(work: Any, events: Any) -> None:
+        raise LookupError(work, events)
+
+    to = reactions.TASK_EVENTS if step == "tasks" else reactions.BOOKED_EVENTS
+    with pytest.raises(LookupError):
+        async with open_unit(gateway.database, viewer_of(ada), (*REACTIONS, Reaction(to, fail)), AT) as work:
+            done = await work.repository(Tasks).change(task, status="completed", completed_at=AT)
+            work.record(TaskCompleted(done.id, ada.id, AT, None))
+    assert await every_reward(gateway.database) == before
+    data = await gateway.client(ada).data("query($id: ID!) { task(id: $id) { status } }", id=gid("Task", task))
+    assert data == {"task": {"status": "PENDING"}}
+
+
+async def test_an_event_that_is_played_again_pays_nothing(gateway: Gateway, ada: User) -> None:
+    """Neither while the task is completed nor after it gave its points back."""
+    task = await make_task(gateway.database, ada, due_date=AT)
+    event = TaskCompleted(task.id, ada.id, AT, AT)
+    async with open_unit(gateway.database, viewer_of(ada), REACTIONS, AT) as work:
+        work.record(event)
+    before = await every_reward(gateway.database)
+
+    async def play() -> None:
+        async with open_unit(gateway.database, viewer_of(ada), (), AT) as work:
+            await reactions.reward_tasks(work, [event])
+            await work.finish(REACTIONS)
+
+    await play()
+    assert await every_reward(gateway.database) == before
+    await gateway.at(AT).client(ada).do("completeTask", "task { id }", id=gid("Task", task))
+    await gateway.at(AT).client(ada).do("reopenTask", "task { id }", id=gid("Task", task))
+    before = await every_reward(gateway.database)
+    await play()
+    assert await every_reward(gateway.database) == before
+
+
+async def test_a_batch_of_the_service_pays_everybody(gateway: Gateway, statements: list[str]) -> None:
+    """Many people at once, each in the own time zone, in as many statements as for one."""
+    zones = ("UTC", "Asia/Tokyo", "America/New_York") * 4
+    people = [await make_user(gateway.database, time_zone=zone) for zone in zones]
+    tasks = [await make_task(gateway.database, person) for person in people for _ in range(10)]
+    async with open_unit(gateway.database, SERVICE, REACTIONS[1:], AT) as work:
+        for task in tasks:
+            work.record(TaskCompleted(task.id, task.user_id, AT, None))
+        statements.clear()
+        await work.finish(REACTIONS[1:])
+        seen = [text.split(None, 1)[0] for text in statements]
+    assert seen == ["INSERT"] * 2 + ["SELECT"] * 2 + ["INSERT"] + ["SELECT"] * 2 + ["INSERT"] * 3
+    for person in people:
+        assert (await gateway.client(person).data("{ pointBalance }"))["pointBalance"] == 100 + 10 + 50
+
+
+# rewards
+
+
+async def _redeem(client: Client, reward: Any, **given: Any) -> Any:
+    selection = "rewardRedemption { id databaseId cost status redeemedAt reward { name stock } user { email } }"
+    return await client.do("redeemReward", selection, rewardId=gid("Reward", reward), **given)
+
+
+async def test_redeeming(gateway: Gateway, ada: User) -> None:
+    """The redemption, the entry, the stock, the event; a request that is sent again is refused."""
+    reward = await make_reward(gateway.database, name="Coffee", cost=30, stock=2)
+    await make_points(gateway.database, ada, 75)
+    key = new_id()
+    client = gateway.at(AT).client(ada)
+    payload = await _redeem(client, reward, databaseId=str(key))
+    assert payload == {
+        "rewardRedemption": {
+            "id": gid("RewardRedemption", key),
+            "databaseId": str(key),
+            "cost": 30,
+            "status": "REDEEMED",
+            "redeemedAt": AT.isoformat(),
+            "reward": {"name": "Coffee", "stock": 1},
+            "user": {"email": "ada@example.com"},
+        },
+        "userErrors": [],
+    }
+    data = {"owner_id": str(ada.id), "reward_id": str(reward.id), "cost": 30}
+    assert (await told(gateway.database))[-1] == ("RewardRedeemed", "reward_redemption", key, ada.id, data)
+    again = await _redeem(client, reward, databaseId=str(key))
+    assert again["userErrors"] == [user_error("CONFLICT", "There is already one like this.", "databaseId")]
+    assert sorted(await _points(client)) == [(-30, "REWARD_REDEEMED"), (75, "TASK_COMPLETED")]
+    shown = await client.data("{ rewards { nodes { stock version } } rewardRedemptions { totalCount } }")
+    assert shown == {"rewards": {"nodes": [{"stock": 1, "version": 2}]}, "rewardRedemptions": {"totalCount": 1}}
+
+
+@pytest.mark.parametrize(
+    ("reward", "code", "message"),
+    [
+        ({"cost": 31}, "CONFLICT", "This reward costs 31 points; you have 30."),
+        ({"cost": 10, "stock": 0}, "CONFLICT", "This reward is sold out; choose another."),
+        ({"cost": 10, "is_active": False}, "CONFLICT", "This reward is not offered any more; choose another."),
+        (None, "NOT_FOUND", "There is no such reward."),
+    ],
+)
+async def test_what_cannot_be_redeemed(
+    gateway: Gateway, ada: User, reward: dict[str, Any] | None, code: str, message: str
+) -> None:
+    await make_points(gateway.database, ada, 30)
+    wanted = new_id() if reward is None else (await make_reward(gateway.database, **reward)).id
+    before = await every_reward(gateway.database)
+    payload = await _redeem(gateway.client(ada), wanted)
+    assert payload == {"rewardRedemption": None, "userErrors": [user_error(code, message, "rewardId")]}
+    assert await every_reward(gateway.database) == before
+
+
+async def test_the_last_item_goes_to_exactly_one_of_fifty(gateway: Gateway) -> None:
+    people = [await make_user(gateway.database) for _ in range(50)]
+    for person in people:
+        await make_points(gateway.database, person, 100)
+    reward = await make_reward(gateway.database, cost=40, stock=1)
+    payloads = await asyncio.gather(*(_redeem(gateway.client(person), reward) for person in people))
+    winners = [person for person, payload in zip(people, payloads, strict=True) if payload["rewardRedemption"]]
+    assert len(winners) == 1
+    refused = [payload["userErrors"] for payload in payloads if not payload["rewardRedemption"]]
+    assert refused == [[user_error("CONFLICT", "This reward is sold out; choose another.", "rewardId")]] * 49
+    _, _, entries, (left,), redemptions, _ = await every_reward(gateway.database)
+    assert (left.stock, [row.user_id for row in redemptions]) == (0, [winners[0].id])
+    balances = [sum(entry.points for entry in entries if entry.user_id == person.id) for person in people]
+    assert sorted(balances) == [60] + [100] * 49
+
+
+async def test_points_for_one_buy_one(gateway: Gateway, ada: User) -> None:
+    """However many rewards are asked for at once, of the same kind or of several."""
+    await make_points(gateway.database, ada, 50)
+    rewards = [await make_reward(gateway.database, cost=50, stock=stock) for stock in (None, 5, 9)] * 4
+    client = gateway.client(ada)
+    payloads = await asyncio.gather(*(_redeem(client, reward) for reward in rewards))
+    assert sum(payload["rewardRedemption"] is not None for payload in payloads) == 1
+    refused = {error["message"] for payload in payloads for error in payload["userErrors"]}
+    assert refused == {"This reward costs 50 points; you have 0."}
+    assert (await client.data("{ pointBalance }"))["pointBalance"] == 0
+
+
+async def test_spending_and_reopening_at_once_stays_above_zero(gateway: Gateway, ada: User) -> None:
+    tasks = [await make_task(gateway.database, ada) for _ in range(6)]
+    client = gateway.client(ada)
+    for task in tasks:
+        await client.do("completeTask", "task { id }", id=gid("Task", task))
+    reward = await make_reward(gateway.database, cost=35)
+    await asyncio.gather(
+        *(client.do("reopenTask", "task { id }", id=gid("Task", task)) for task in tasks),
+        *(_redeem(client, reward) for _ in range(3)),
+    )
+    *_, entries = (await every_reward(gateway.database))[:3]
+    running = 0
+    for entry in sorted(entries, key=lambda entry: entry.id):
+        running += entry.points
+    assert running == (await client.data("{ pointBalance }"))["pointBalance"] >= 0
+
+
+async def test_tasks_completed_at_once_unlock_what_they_reach_together(gateway: Gateway, ada: User) -> None:
+    """Nobody's tenth task is missed because two were the ninth."""
+    tasks = [await make_task(gateway.database, ada) for _ in range(10)]
+    client = gateway.client(ada)
+    await asyncio.gather(*(client.do("completeTask", "task { id }", id=gid("Task", task)) for task in tasks))
+    assert await _unlocked(client) == ["first_task", "ten_tasks"]
+    assert (await client.data("{ pointBalance }"))["pointBalance"] == 100 + 10 + 50
+
+
+async def test_refunding(gateway: Gateway, ada: User, admin: User) -> None:
+    """Points and stock are back, once, however many admins are at it."""
+    reward = await make_reward(gateway.database, cost=30, stock=1)
+    await make_points(gateway.database, ada, 30)
+    client, office = gateway.at(AT).client(ada), gateway.at(AT).client(admin)
+    redemption = (await _redeem(client, reward))["rewardRedemption"]
+    selection = "rewardRedemption { status cost reward { stock } user { email } }"
+    payloads = await asyncio.gather(*(office.do("refundRedemption", selection, id=redemption["id"]) for _ in range(5)))
+    refunded = [payload["rewardRedemption"] for payload in payloads if payload["rewardRedemption"]]
+    assert refunded == [
+        {"status": "REFUNDED", "cost": 30, "reward": {"stock": 1}, "user": {"email": "ada@example.com"}}
+    ]
+    errors = [payload["userErrors"] for payload in payloads if payload["userErrors"]]
+    assert errors == [[user_error("CONFLICT", "This redemption was refunded already.", "id")]] * 4
+    assert (await told(gateway.database))[-1][::3] == ("RedemptionRefunded", admin.id)
+    assert (await client.data("{ pointBalance }"))["pointBalance"] == 30
+    assert sorted(await _points(client)) == [
+        (-30, "REWARD_REDEEMED"), (30, "REDEMPTION_REFUNDED"), (30, "TASK_COMPLETED"),
+    ]  # fmt: skip
+
+
+async def test_unlimited_stock_stays_unlimited(gateway: Gateway, ada: User, admin: User) -> None:
+    reward = await make_reward(gateway.database, cost=1)
+    await make_points(gateway.database, ada, 1)
+    redemption = (await _redeem(gateway.client(ada), reward))["rewardRedemption"]
+    assert redemption["reward"]["stock"] is None
+    payload = await gateway.client(admin).do(
+        "refundRedemption", "rewardRedemption { reward { stock version } }", id=redemption["id"]
+    )
+    assert payload["rewardRedemption"] == {"reward": {"stock": None, "version": 1}}
+
+
+async def test_what_is_fulfilled_can_be_refunded(gateway: Gateway, ada: User, admin: User) -> None:
+    reward = await make_reward(gateway.database)
+    fulfilled = await make_redemption(gateway.database, ada, reward, status=RedemptionStatus.FULFILLED)
+    key = gid("RewardRedemption", fulfilled)
+    payload = await gateway.client(admin).do("refundRedemption", "rewardRedemption { status }", id=key)
+    assert payload == {"rewardRedemption": {"status": "REFUNDED"}, "userErrors": []}

@@ -1,0 +1,392 @@
+"""Who may administer achievements and rewards, what is refused, and what dashboards and the leaderboard show."""
+
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+
+from repositories.kit.repository import new_id, now
+from repositories.tables.gamification import PointReason
+from repositories.tables.identity import User
+from tests.api.client import Gateway, gid, user_error
+from tests.api.reading import every_reward, told
+from tests.api.test_statements import said
+from tests.factories import make_achievement, make_points, make_redemption, make_reward, make_user
+
+AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
+ACHIEVEMENT = """achievement { id databaseId code name description points isActive version createdAt updatedAt
+    criteria { event count streakDays } }"""
+REWARD = "reward { id databaseId name description cost stock isActive version createdAt }"
+
+
+async def test_an_achievement_is_made_and_changed(gateway: Gateway, admin: User) -> None:
+    client, key = gateway.at(AT).client(admin), new_id()
+    criteria = {"streakDays": 30}
+    given = {"code": "month", "name": " A month ", "description": "Keep at it.", "points": 500, "criteria": criteria}
+    payload = await client.do("createAchievement", ACHIEVEMENT, databaseId=str(key), **given)
+    made = payload["achievement"]
+    assert made | {"updatedAt": ""} == {
+        "id": gid("Achievement", key),
+        "databaseId": str(key),
+        "code": "month",
+        "name": "A month",
+        "description": "Keep at it.",
+        "points": 500,
+        "isActive": True,
+        "version": 1,
+        "createdAt": AT.isoformat(),
+        "updatedAt": "",
+        "criteria": {"event": "TASK_COMPLETED", "count": None, "streakDays": 30},
+    }
+    changes = {"name": "Month", "description": "Go on.", "points": 400, "criteria": {"count": 3}, "isActive": False}
+    payload = await client.do("updateAchievement", ACHIEVEMENT, id=made["id"], version=1, **changes)
+    changed = payload["achievement"]
+    assert (changed["name"], changed["points"], changed["isActive"], changed["version"]) == ("Month", 400, False, 2)
+    assert changed["criteria"] == {"event": "TASK_COMPLETED", "count": 3, "streakDays": None}
+    payload = await client.do("updateAchievement", ACHIEVEMENT, id=made["id"], version=2, **changes)
+    assert payload["achievement"] == changed
+    fields = ["criteria", "description", "is_active", "name", "points"]
+    assert await told(gateway.database) == [
+        ("AchievementCreated", "achievement", key, admin.id, {"owner_id": str(admin.id)}),
+        ("AchievementUpdated", "achievement", key, admin.id, {"owner_id": str(admin.id), "fields": fields}),
+    ]
+
+
+async def test_a_reward_is_made_and_changed(gateway: Gateway, admin: User) -> None:
+    client, key = gateway.at(AT).client(admin), new_id()
+    payload = await client.do("createReward", REWARD, name="Cake", cost=20, databaseId=str(key))
+    assert payload["reward"] == {
+        "id": gid("Reward", key),
+        "databaseId": str(key),
+        "name": "Cake",
+        "description": None,
+        "cost": 20,
+        "stock": None,
+        "isActive": True,
+        "version": 1,
+        "createdAt": AT.isoformat(),
+    }
+    changes = {"name": "Pie", "description": "Sweet.", "cost": 25, "stock": 3, "isActive": False}
+    payload = await client.do("updateReward", REWARD, id=gid("Reward", key), version=1, **changes)
+    assert payload["reward"] | changes | {"version": 2} == payload["reward"]
+    assert (await client.do("updateReward", REWARD, id=gid("Reward", key), version=2, **changes)) == payload
+    payload = await client.do("updateReward", REWARD, id=gid("Reward", key), version=2, stock=None, description=None)
+    assert (payload["reward"]["stock"], payload["reward"]["description"], payload["reward"]["version"]) == (
+        None,
+        None,
+        3,
+    )
+    assert [event[0] for event in await told(gateway.database)] == ["RewardCreated", "RewardUpdated", "RewardUpdated"]
+
+
+async def test_stale_missing_and_taken(gateway: Gateway, admin: User) -> None:
+    client = gateway.client(admin)
+    reward, achievement = await make_reward(gateway.database), await make_achievement(gateway.database, code="taken")
+    before = await every_reward(gateway.database)
+    for name, row, kind in (("Reward", reward, "reward"), ("Achievement", achievement, "achievement")):
+        selection = f"{kind} {{ id }}"
+        payload = await client.do(f"update{name}", selection, id=gid(name, row), version=7, name="New")
+        (error,) = payload["userErrors"]
+        assert (error["code"], error["field"], error["current"]) == (
+            "STALE_VERSION",
+            ["version"],
+            {"id": gid(name, row)},
+        )
+        payload = await client.do(f"update{name}", selection, id=gid(name, new_id()), version=1, name="New")
+        assert payload["userErrors"] == [user_error("NOT_FOUND", f"There is no such {kind}.", "id")]
+    payload = await client.do("refundRedemption", "rewardRedemption { id }", id=gid("RewardRedemption", new_id()))
+    assert payload["userErrors"] == [user_error("NOT_FOUND", "There is no such redemption.", "id")]
+    given = {"name": "New", "description": "x", "points": 1, "criteria": {"count": 1}}
+    payload = await client.do("createAchievement", "achievement { id }", code="taken", **given)
+    taken = "There is already an achievement of this code."
+    assert payload["userErrors"] == [user_error("CONFLICT", taken, "code")]
+    payload = await client.do(
+        "createAchievement", "achievement { id }", code="other", databaseId=str(achievement.id), **given
+    )
+    assert payload["userErrors"] == [user_error("CONFLICT", "There is already one like this.", "databaseId")]
+    payload = await client.do("createReward", "reward { id }", name="x", cost=1, databaseId=str(reward.id))
+    assert payload["userErrors"] == [user_error("CONFLICT", "There is already one like this.", "databaseId")]
+    assert await every_reward(gateway.database) == before
+
+
+_INVALID: list[tuple[str, dict[str, Any], list[list[str]]]] = [
+    (
+        "createAchievement",
+        {"code": "No Spaces", "name": " ", "description": "", "points": 0, "criteria": {"count": 0, "streakDays": 101}},
+        [["code"], ["name"], ["description"], ["points"], ["criteria", "count"], ["criteria", "streakDays"]],
+    ),
+    (
+        "createAchievement",
+        {"code": "x" * 51, "name": "x" * 101, "description": "x" * 501, "points": 100_001, "criteria": {}},
+        [["code"], ["name"], ["description"], ["points"], ["criteria"]],
+    ),
+    (
+        "createAchievement",
+        {"code": "x", "name": "x", "description": "x", "points": 1, "criteria": {"count": 1, "streakDays": 1}},
+        [["criteria"]],
+    ),
+    (
+        "updateAchievement",
+        {"version": 0, "name": None, "description": None, "points": None, "criteria": None, "isActive": None},
+        [["version"], ["name"], ["description"], ["points"], ["criteria"], ["isActive"]],
+    ),
+    (
+        "createReward",
+        {"name": "", "description": "x" * 2001, "cost": 0, "stock": -1},
+        [["name"], ["description"], ["cost"], ["stock"]],
+    ),
+    ("createReward", {"name": "x", "cost": 1_000_001, "stock": 1_000_001}, [["cost"], ["stock"]]),
+    (
+        "updateReward",
+        {"version": 1, "name": None, "cost": None, "isActive": None, "stock": -1},
+        [["name"], ["cost"], ["stock"], ["isActive"]],
+    ),
+]
+
+
+@pytest.mark.parametrize(("mutation", "given", "places"), _INVALID)
+async def test_everything_invalid_is_told_at_once(
+    gateway: Gateway, admin: User, mutation: str, given: dict[str, Any], places: list[list[str]]
+) -> None:
+    shown = mutation[len("create") :].lower()
+    before = await every_reward(gateway.database)
+    if mutation.startswith("update"):
+        given = {"id": gid(shown.capitalize(), new_id())} | given
+    payload = await gateway.client(admin).do(mutation, f"{shown} {{ id }}", **given)
+    assert payload[shown] is None
+    assert [error["field"] for error in payload["userErrors"]] == places
+    assert {error["code"] for error in payload["userErrors"]} == {"VALIDATION_ERROR"}
+    nulls = {error["field"][0] for error in payload["userErrors"] if error["message"] == "This must not be null."}
+    assert nulls == {name for name, value in given.items() if value is None}
+    assert await every_reward(gateway.database) == before
+
+
+@pytest.mark.parametrize("field", ["points", "balance", "userId", "cost", "status"])
+async def test_no_command_takes_points_or_owners(gateway: Gateway, ada: User, field: str) -> None:
+    reward = await make_reward(gateway.database)
+    document = "mutation($input: RedeemRewardInput!) { redeemReward(input: $input) { rewardRedemption { id } } }"
+    answer = await gateway.client(ada).ask(document, input={"rewardId": gid("Reward", reward), field: 1})
+    assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"]
+    assert answer.data is None
+
+
+_FOR_ADMINS = {
+    "createAchievement": {"code": "x", "name": "x", "description": "x", "points": 1, "criteria": {"count": 1}},
+    "updateAchievement": {"version": 1, "name": "x"},
+    "createReward": {"name": "x", "cost": 1},
+    "updateReward": {"version": 1, "stock": 100},
+    "refundRedemption": {},
+}
+
+
+@pytest.mark.parametrize(("mutation", "given"), _FOR_ADMINS.items())
+async def test_administration_is_for_admins(
+    gateway: Gateway, ada: User, bob: User, mutation: str, given: dict[str, Any]
+) -> None:
+    """FORBIDDEN whatever the row, UNAUTHENTICATED for nobody, and nothing changes."""
+    reward, achievement = await make_reward(gateway.database), await make_achievement(gateway.database)
+    redemption = await make_redemption(gateway.database, bob, reward)
+    before = await every_reward(gateway.database)
+    kind = mutation.removeprefix("create").removeprefix("update").replace("refundRedemption", "RewardRedemption")
+    row = {"Reward": reward, "Achievement": achievement, "RewardRedemption": redemption}[kind]
+    for key in (row.id, new_id()):
+        made = given if mutation.startswith("create") else {"id": gid(kind, key)} | given
+        document = f"mutation($input: {mutation[0].upper()}{mutation[1:]}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"  # noqa: E501
+        assert (await gateway.client(ada).ask(document, input=made)).codes == ["FORBIDDEN"]
+        assert (await gateway.client().ask(document, input=made)).codes == ["UNAUTHENTICATED"]
+    assert await every_reward(gateway.database) == before
+
+
+async def test_anothers_points_are_no_points(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    """To the byte the same as rows that do not exist; an admin reads them."""
+    entry = await make_points(gateway.database, bob, 77)
+    redemption = await make_redemption(gateway.database, bob, await make_reward(gateway.database))
+    for kind, row in (("PointEntry", entry), ("RewardRedemption", redemption)):
+        for document in (
+            "query($id: ID!) { node(id: $id) { id } }",
+            "query($id: ID!) { nodes(ids: [$id]) { id } }",
+        ):
+            answers = []
+            for key in (row.id, new_id()):
+                answer = await gateway.client(ada).ask(document, id=gid(kind, key))
+                assert answer.codes == ["NOT_FOUND"]
+                answers.append(json.dumps(answer.body).replace(gid(kind, key), "id"))
+            assert answers[0] == answers[1]
+            assert gid(kind, row) in json.dumps(await gateway.client(admin).data(document, id=gid(kind, row)))
+    lists = """query($u: ID!) { pointHistory(filter: {userId: {eq: $u}}) { totalCount } pointBalance
+        rewardRedemptions(filter: {userId: {eq: $u}}) { totalCount } }"""
+    assert await gateway.client(ada).data(lists, u=gid("User", bob)) == {
+        "pointHistory": {"totalCount": 0},
+        "pointBalance": 0,
+        "rewardRedemptions": {"totalCount": 0},
+    }
+    assert await gateway.client(admin).data(lists, u=gid("User", bob)) == {
+        "pointHistory": {"totalCount": 1},
+        "pointBalance": 0,
+        "rewardRedemptions": {"totalCount": 1},
+    }
+
+
+async def test_lists_are_filtered_and_ordered(gateway: Gateway, ada: User) -> None:
+    database = gateway.database
+    await make_reward(database, name="Tea", cost=5, stock=3)
+    await make_reward(database, name="Trip", cost=900, is_active=False)
+    await make_achievement(database, code="hero", points=1)
+    await make_points(database, ada, 30)
+    await make_points(database, ada, -5, reason=PointReason.REWARD_REDEEMED)
+    client = gateway.client(ada)
+    data = await client.data("""{
+        rewards { nodes { name } } active: rewards(filter: {isActive: {eq: true}}) { nodes { name } }
+        found: rewards(filter: {search: "TRI"}, order: [{field: NAME, direction: DESC}]) { totalCount nodes { name } }
+        achievements { nodes { code } } byName: achievements(order: [{field: NAME}], first: 1) { nodes { code } }
+        taken: pointHistory(filter: {reason: {eq: REWARD_REDEEMED}, points: {lt: 0}}) { nodes { points } }
+        pointHistory(order: [{field: POINTS}]) { nodes { points } } }""")
+    assert data == {
+        "rewards": {"nodes": [{"name": "Tea"}, {"name": "Trip"}]},
+        "active": {"nodes": [{"name": "Tea"}]},
+        "found": {"totalCount": 1, "nodes": [{"name": "Trip"}]},
+        "achievements": {
+            "nodes": [{"code": code} for code in ("hero", "first_task", "ten_tasks", "week_streak", "hundred_tasks")]
+        },
+        "byName": {"nodes": [{"code": "week_streak"}]},
+        "taken": {"nodes": [{"points": -5}]},
+        "pointHistory": {"nodes": [{"points": -5}, {"points": 30}]},
+    }
+    for kind, code in (("Achievement", "hero"), ("Reward", None)):
+        shown = await client.data(f"{{ {kind.lower()}s(first: 1) {{ nodes {{ id }} }} }}")
+        key = shown[f"{kind.lower()}s"]["nodes"][0]["id"]
+        found = await client.data("query($id: ID!) { node(id: $id) { id ... on Achievement { code } } }", id=key)
+        assert found["node"] == ({"id": key, "code": code} if code else {"id": key})
+
+
+# leaderboard and dashboard
+
+BOARD = "query($p: LeaderboardPeriod!) { leaderboard(period: $p) { rank displayName points } }"
+
+
+async def test_the_leaderboard_shows_names_and_points_only(gateway: Gateway, ada: User, bob: User) -> None:
+    """Earned points of people who may sign in, of the period; what was spent still counts as earned."""
+    database = gateway.database
+    carl = await make_user(database, first_name="Carl", last_name="Ötzi")
+    gone = await make_user(database, first_name="Gone", deleted_at=now())
+    away = await make_user(database, first_name="Away", status="suspended")
+    for person, points, days in ((ada, 30, 0), (ada, 15, 8), (bob, 30, 6), (carl, 10, 20), (carl, 90, 40)):
+        await make_points(database, person, points, created_at=now() - dt.timedelta(days=days))
+    for person in (gone, away):
+        await make_points(database, person, 1000)
+    await make_points(database, ada, -25, reason=PointReason.REWARD_REDEEMED)
+    await make_points(database, bob, -10, reason=PointReason.TASK_REOPENED)
+    client = gateway.client(bob)
+
+    async def board(period: str) -> list[tuple[Any, ...]]:
+        return [tuple(place.values()) for place in (await client.data(BOARD, p=period))["leaderboard"]]
+
+    assert await board("WEEK") == [(1, "Ada B.", 30), (2, "Bob R.", 20)]
+    assert await board("MONTH") == [(1, "Ada B.", 45), (2, "Bob R.", 20), (3, "Carl Ö.", 10)]
+    assert await board("ALL") == [(1, "Carl Ö.", 100), (2, "Ada B.", 45), (3, "Bob R.", 20)]
+    await make_points(database, bob, 25)
+    assert await board("ALL") == [(1, "Carl Ö.", 100), (2, "Ada B.", 45), (2, "Bob R.", 45)]
+    first = await client.data("{ leaderboard(period: ALL, first: 1) { displayName } }")
+    assert first == {"leaderboard": [{"displayName": "Carl Ö."}]}
+    answer = await client.ask("{ leaderboard(period: ALL, first: 0) { displayName } }")
+    assert answer.codes == ["VALIDATION_ERROR"]
+    for field in ("email", "lastName", "userId", "id", "user { id }"):
+        answer = await client.ask(f"{{ leaderboard(period: ALL) {{ {field} }} }}")
+        assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"]
+
+
+async def test_the_dashboard(gateway: Gateway, ada: User, bob: User) -> None:
+    database = gateway.database
+    await make_points(database, bob, 500)
+    await make_points(database, ada, 40)
+    await make_points(database, ada, 100, created_at=now() - dt.timedelta(days=8))
+    await make_points(database, ada, -30, reason=PointReason.REWARD_REDEEMED)
+    document = """{ gamificationDashboard { pointBalance pointsThisWeek achievementsUnlocked achievementsTotal
+        currentStreak rank nextAchievement { achievement { code } progress wanted unlockedAt } } }"""
+    data = await gateway.client(ada).data(document)
+    assert data["gamificationDashboard"] == {
+        "pointBalance": 110,
+        "pointsThisWeek": 40,
+        "achievementsUnlocked": 0,
+        "achievementsTotal": 4,
+        "currentStreak": 1,
+        "rank": 2,
+        "nextAchievement": {"achievement": {"code": "first_task"}, "progress": 1, "wanted": 1, "unlockedAt": None},
+    }
+    nobody = await make_user(database)
+    data = await gateway.client(nobody).data("{ gamificationDashboard { rank currentStreak pointBalance } }")
+    assert data["gamificationDashboard"] == {"rank": None, "currentStreak": 0, "pointBalance": 0}
+
+
+_TILES = {
+    "pointBalance": "points",
+    "pointsThisWeek": "points",
+    "achievementsUnlocked": "achievements",
+    "achievementsTotal": "achievements",
+    "currentStreak": "streak",
+    "nextAchievement { progress wanted achievement { name } }": "next",
+    "rank": "rank",
+}
+
+
+async def test_the_dashboard_is_one_statement_a_tile(gateway: Gateway, ada: User, statements: list[str]) -> None:
+    await make_points(gateway.database, ada, 40)
+    client = gateway.client(ada)
+    for tiles in ([], *([tile] for tile in _TILES), list(_TILES)[:2], list(_TILES)[2:4], list(_TILES)):
+        statements.clear()
+        await client.data(f"{{ gamificationDashboard {{ __typename {' '.join(tiles)} }} }}")
+        assert len(said(statements)) == len({_TILES[tile] for tile in tiles}), tiles
+    for field, expected in {
+        "achievements { nodes { code } }": ["SELECT achievements"],
+        "myAchievements { progress achievement { code } }": ["SELECT domain_events"],
+        "pointBalance": ["SELECT point_entries"],
+        "pointHistory { nodes { points } totalCount }": ["SELECT point_entries"] * 2,
+        "rewards { nodes { name } }": ["SELECT rewards"],
+        "rewardRedemptions { nodes { cost } }": ["SELECT reward_redemptions"],
+        "leaderboard(period: WEEK) { points }": ["SELECT leaderboard"],
+    }.items():
+        statements.clear()
+        await client.data(f"{{ {field} }}")
+        assert said(statements) == expected
+
+
+async def test_mutations_are_exactly_these_statements(
+    gateway: Gateway, ada: User, admin: User, statements: list[str]
+) -> None:
+    reward = await make_reward(gateway.database, cost=5, stock=5)
+    await make_points(gateway.database, ada, 40)
+
+    async def run(user: User, mutation: str, selection: str, **given: Any) -> tuple[Any, list[str]]:
+        statements.clear()
+        payload = await gateway.client(user).do(mutation, selection, **given)
+        assert payload["userErrors"] == []
+        return payload, said(statements)
+
+    payload, seen = await run(ada, "redeemReward", "rewardRedemption { id }", rewardId=gid("Reward", reward))
+    assert seen == [
+        "SELECT users",
+        "SELECT rewards",
+        "SELECT point_entries",
+        "INSERT reward_redemptions",
+        "INSERT domain_events",
+        "INSERT point_entries",
+    ]
+    key = payload["rewardRedemption"]["id"]
+    _, seen = await run(admin, "refundRedemption", "rewardRedemption { id }", id=key)
+    assert seen == [
+        "SELECT reward_redemptions",
+        "UPDATE reward_redemptions",
+        "INSERT domain_events",
+        "INSERT point_entries",
+    ]
+    payload, seen = await run(admin, "createReward", "reward { id }", name="x", cost=1)
+    assert seen == ["INSERT rewards", "INSERT domain_events"]
+    _, seen = await run(admin, "updateReward", "reward { id }", id=payload["reward"]["id"], version=1, cost=2)
+    assert seen == ["SELECT rewards", "UPDATE rewards", "INSERT domain_events"]
+    given = {"code": "x", "name": "x", "description": "x", "points": 1, "criteria": {"count": 1}}
+    payload, seen = await run(admin, "createAchievement", "achievement { id }", **given)
+    assert seen == ["INSERT achievements", "INSERT domain_events"]
+    key = payload["achievement"]["id"]
+    _, seen = await run(admin, "updateAchievement", "achievement { id }", id=key, version=1, points=2)
+    assert seen == ["SELECT achievements", "UPDATE achievements", "INSERT domain_events"]
