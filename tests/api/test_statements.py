@@ -448,10 +448,10 @@ async def test_account_mutations_are_exactly_these_statements(
     assert seen == ["SELECT sessions", "UPDATE sessions", "INSERT domain_events"]
     user = (await client.data("{ viewer { id } }"))["viewer"]["id"]
     changed = ["SELECT users", "SELECT users", "SELECT users", "UPDATE users"]
-    for mutation, given, expected in (
+    for mutation, changes, expected in (
         ("changeUserRole", {"role": "ADMIN"}, [*changed, "INSERT domain_events"]),
         ("suspendUser", {}, [*changed, "UPDATE sessions", "INSERT domain_events"]),
         ("reinstateUser", {}, ["SELECT users", "UPDATE users", "INSERT domain_events"]),
     ):
-        _, seen = await run(gateway.client(admin), mutation, "user { status }", id=user, **given)
+        _, seen = await run(gateway.client(admin), mutation, "user { status }", id=user, **changes)
         assert seen == expected, mutation
