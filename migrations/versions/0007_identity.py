@@ -8,6 +8,7 @@ from migrations.helpers import (
     add_checks,
     drop_checks,
     id_column,
+    is_postgresql,
     owned_by,
     ref,
     row_level_security,
@@ -29,6 +30,9 @@ _CHECKED_USERS = {
     "ck_users_locale_length": "length(locale) BETWEEN 2 AND 35",
 }
 
+_GUARDED = ("id", "email", "role", "email_verified", "stripe_customer_id")
+_IS_VIEWER = f"current_user IN ('anon', 'authenticated') AND NOT coalesce({IS_ADMIN}, false)"
+
 
 def upgrade() -> None:
     """Applies the change."""
@@ -40,6 +44,27 @@ def upgrade() -> None:
     add_checks("identity", "users", _CHECKED_USERS)
     for column in _LISTED_USERS:
         op.create_index(f"ix_users_{column}", "users", [column], schema=schema("identity"))
+    _guard_accounts()
+
+
+def _guard_accounts() -> None:
+    """Row-level security knows rows, not columns: nobody makes oneself an admin, or lifts one's own suspension."""
+    if not is_postgresql():
+        return
+    changed = " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in _GUARDED)
+    op.execute(
+        "CREATE FUNCTION identity.users_guard() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN "
+        f"IF {_IS_VIEWER} THEN "
+        "IF TG_OP = 'INSERT' THEN IF NEW.role <> 'user' OR NEW.email_verified THEN "
+        "RAISE EXCEPTION 'not for viewers' USING ERRCODE = 'insufficient_privilege'; END IF; "
+        f"ELSIF {changed} OR (NEW.status <> OLD.status AND NEW.status <> 'deactivated') THEN "
+        "RAISE EXCEPTION 'not for viewers' USING ERRCODE = 'insufficient_privilege'; END IF; "
+        "END IF; RETURN NEW; END $f$"
+    )
+    op.execute(
+        "CREATE TRIGGER users_guard BEFORE INSERT OR UPDATE ON identity.users "
+        "FOR EACH ROW EXECUTE FUNCTION identity.users_guard()"
+    )
 
 
 def _create_sessions() -> None:
@@ -97,6 +122,9 @@ def _create_user_preferences() -> None:
 
 def downgrade() -> None:
     """Undoes it."""
+    if is_postgresql():
+        op.execute("DROP TRIGGER users_guard ON identity.users")
+        op.execute("DROP FUNCTION identity.users_guard()")
     for column in _LISTED_USERS:
         op.drop_index(f"ix_users_{column}", "users", schema=schema("identity"))
     drop_checks("identity", "users", _CHECKED_USERS)

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
+from repositories.identity import Users
 from repositories.kit.database import Database, DatabaseOptions, Read, open_database
 from repositories.kit.errors import Forbidden
 from repositories.kit.policy import policies, row_level_security
@@ -15,9 +16,10 @@ from repositories.kit.repository import new_id
 from repositories.kit.statements import MadeBy, Statement
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
 from repositories.life_lock import DashboardStats
+from repositories.tables.identity import UserRole, UserStatus
 from tests.databases import Server, database_of
 from tests.factories import make_task, make_user, viewer_of
-from tests.repositories.support import reading
+from tests.repositories.support import connected, reading
 
 TABLES = sorted(
     (f"{declared.table.schema}.{declared.table.name}", declared)
@@ -188,3 +190,28 @@ async def test_the_materialized_view_is_out_of_reach(postgres: Database, viewer:
             await DashboardStats(write).refresh()
     async with reading(postgres) as snapshot:
         assert len(await snapshot.rows(directly)) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"role": UserRole.ADMIN},
+        {"status": UserStatus.ACTIVE},
+        {"email": "other@example.com"},
+        {"email_verified": True},
+        {"stripe_customer_id": "cus_1"},
+    ],
+)
+async def test_nobody_raises_oneself(postgres_only: DatabaseOptions, changes: dict[str, Any]) -> None:
+    """The database refuses what no command offers: to change one's own role, address or suspension."""
+    async with connected(postgres_only) as database:
+        ada = await make_user(database, status=UserStatus.SUSPENDED)
+        with pytest.raises(Forbidden):
+            async with database.transaction(viewer_of(ada)) as write:
+                await Users(write).change(ada, **changes)
+        async with reading(database) as snapshot:
+            assert await Users(snapshot).get(ada.id) == ada
+        async with database.transaction(viewer_of(ada)) as write:
+            assert (await Users(write).change(ada, first_name="Augusta")).first_name == "Augusta"
+        async with database.transaction(viewer_of(await make_user(database), Role.ADMIN)) as write:
+            await Users(write).change(await Users(write).get(ada.id), **changes)
