@@ -10,20 +10,13 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from repositories.kit.errors import Conflict, NotFound, Refusal, ValidationError
+from repositories.kit.errors import Conflict, Refusal, ValidationError
 from repositories.kit.table import metadata
 
 
 def explained(field: str, message: str) -> dict[str, str]:
     """The ``info`` of a constraint: the field it is about and what to tell the person."""
     return {"field": field, "message": message}
-
-
-@cache
-def _missing() -> dict[str, tuple[str, str]]:
-    """The explanations of foreign keys: what they refer to is not there."""
-    keys = (key for table in metadata.tables.values() for key in table.foreign_key_constraints)
-    return {str(key.name): (key.info["field"], key.info["message"]) for key in keys if "message" in key.info}
 
 
 @cache
@@ -44,17 +37,11 @@ def _explanations() -> dict[str, tuple[str, str]]:
 
 
 def refusal_of(constraint: str | None) -> Refusal:
-    """What to answer when ``constraint`` is violated.
-
-    Conflict for uniqueness, NotFound for references that say so, else Conflict for them and ValidationError for checks.
-    """
+    """What to answer when ``constraint`` is violated: Conflict for uniqueness and references, else ValidationError."""
     name = constraint or ""
     if name in _explanations():
         field, message = _explanations()[name]
         return Conflict(message, path=(field,))
-    if name in _missing():
-        field, message = _missing()[name]
-        return NotFound(message, path=(field,))
     if name.startswith("ck_"):
         return ValidationError("A value is outside what is allowed.", path=_checked_field(name))
     if name.startswith(("uq_", "pk_")) or "." in name:

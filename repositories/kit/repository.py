@@ -94,6 +94,11 @@ class Repository(Generic[R]):
         found = await self.connection.rows(self._statements.locked_many, ids=list(keys))
         return {row.id: cast("R", row) for row in found}
 
+    async def kept(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
+        """The rows that there are, kept from deletion until the transaction ends, so that others may refer to them."""
+        found = await self.connection.rows(self._statements.kept, ids=list(keys))
+        return {row.id: cast("R", row) for row in found}
+
     @batch
     async def by_id(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
         """The rows of many ids."""

@@ -27,6 +27,12 @@ class RowStatements:
         self.locked_many = Statement(
             rows.where(any_of(table.c.id, "ids"), living).order_by(table.c.id).with_for_update(), owner
         )
+        self.kept = Statement(
+            rows.where(any_of(table.c.id, "ids"), living)
+            .order_by(table.c.id)
+            .with_for_update(read=True, key_share=True),
+            owner,
+        )
         self.exists = Statement(sa.select(sa.exists().where(key, living)), scalar(bool))
         self.insert = Statement(
             sa.insert(table)

@@ -64,7 +64,6 @@ class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
             ["user_id", "category_id"],
             ["life_lock.categories.user_id", "life_lock.categories.id"],
             name="fk_tasks_category",
-            info=explained("category_id", "There is no such category."),
         ),
         sa.CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_at_shape"),
         sa.Index("ix_tasks_category_id", "category_id"),

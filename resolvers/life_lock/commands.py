@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
-from repositories.kit.errors import Conflict, NotFound, Refusal, StaleVersion, ValidationError
+from repositories.kit.errors import NotFound, Refusal, StaleVersion, ValidationError
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.life_lock import (
     Categories,
@@ -293,7 +293,7 @@ async def _missing_categories(
     keys = {key for key in wanted if key is not None}
     if not keys:
         return []
-    known = await work.repository(Categories).by_id(sorted(keys))
+    known = await work.repository(Categories).kept(sorted(keys))
     return [
         NotFound.of("category", path=place)
         for key, place in zip(wanted, places, strict=True)
@@ -343,13 +343,7 @@ async def delete_category(work: UnitOfWork, command: DeleteCategory) -> Category
     """Deletes a category for good; its tasks live on without one."""
     category = await _own_category(work, command.id)
     freed = await work.repository(Tasks).uncategorise(category.id)
-    try:
-        await work.repository(Categories).purge(category.id)
-    except NotFound as error:
-        if error.path != ("category_id",):
-            raise
-        message = "A task was put into this category at the same moment. Try again."
-        raise Conflict(message, path=("id",)) from error
+    await work.repository(Categories).purge(category.id)
     work.record(CategoryDeleted(category.id, category.user_id, tuple(freed)))
     return category
 

@@ -1,0 +1,44 @@
+"""What several requests do to one another's work at the same moment, on both engines."""
+
+import asyncio
+
+from repositories.kit.repository import now
+from repositories.tables.identity import User
+from tests.api.client import Gateway
+from tests.factories import make_category
+
+
+async def test_no_day_loses_a_task(gateway: Gateway, ada: User) -> None:
+    """Of two recounts of one day at once, the second counts what the first has committed."""
+    client = gateway.client(ada)
+    made = await asyncio.gather(*(client.do("createTask", "task { id }", title="Made") for _ in range(12)))
+    await asyncio.gather(
+        *(client.do("completeTask", "task { status }", id=one["task"]["id"]) for one in made),
+        *(client.do("createTask", "task { id }", title="Made meanwhile") for _ in range(6)),
+    )
+    day = str(now().date())
+    data = await client.data(
+        f'{{ taskAnalytics(from: "{day}", to: "{day}") {{ tasksCreated tasksCompleted productivityScore }} }}'
+    )
+    assert data["taskAnalytics"] == [{"tasksCreated": 18, "tasksCompleted": 12, "productivityScore": "66.67"}]
+
+
+async def test_a_task_for_a_category_that_is_being_deleted(gateway: Gateway, ada: User) -> None:
+    """It comes before, and is freed, or after, and is told that there is no such category; nothing else happens."""
+    client = gateway.client(ada)
+    for _ in range(6):
+        category = await make_category(gateway.database, ada)
+        key = (
+            await client.data(f'{{ categories(filter: {{name: {{eq: "{category.name}"}}}}) {{ nodes {{ id }} }} }}')
+        )["categories"]["nodes"][0]["id"]
+        answers = await asyncio.gather(
+            *(client.do("createTask", "task { id }", title="Filed", categoryId=key) for _ in range(6)),
+            client.do("deleteCategory", "category { name }", id=key),
+        )
+        assert answers[-1] == {"category": {"name": category.name}, "userErrors": []}
+        for answer in answers[:-1]:
+            refused = [(error["code"], error["field"]) for error in answer["userErrors"]]
+            assert refused in ([], [("NOT_FOUND", ["categoryId"])])
+            assert (answer["task"] is None) == bool(refused)
+    filed = "{ tasks(filter: {categoryId: {isNull: false}}) { totalCount } }"
+    assert (await client.data(filed))["tasks"]["totalCount"] == 0
