@@ -4,6 +4,7 @@ import asyncio
 
 from repositories.kit.repository import now
 from repositories.tables.identity import User
+from resolvers.kit.ids import global_id
 from tests.api.client import Gateway
 from tests.factories import make_category
 
@@ -28,9 +29,7 @@ async def test_a_task_for_a_category_that_is_being_deleted(gateway: Gateway, ada
     client = gateway.client(ada)
     for _ in range(6):
         category = await make_category(gateway.database, ada)
-        key = (
-            await client.data(f'{{ categories(filter: {{name: {{eq: "{category.name}"}}}}) {{ nodes {{ id }} }} }}')
-        )["categories"]["nodes"][0]["id"]
+        key = global_id("Category", category.id)
         answers = await asyncio.gather(
             *(client.do("createTask", "task { id }", title="Filed", categoryId=key) for _ in range(6)),
             client.do("deleteCategory", "category { name }", id=key),
