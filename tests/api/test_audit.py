@@ -6,9 +6,9 @@ from typing import Any
 
 from graphql import get_named_type
 
-from repositories.tables.identity import User
+from repositories.tables.identity import User, UserRole
 from schema import schema
-from tests.api.client import USER_ERRORS, Gateway, gid
+from tests.api.client import USER_ERRORS, Client, Gateway, gid
 from tests.api.reading import events
 from tests.factories import make_points, make_user
 
@@ -66,6 +66,22 @@ STORY: dict[str, Callable[[Ids], dict[str, Any]]] = {
 }
 """Every command once, each on what those before it made."""
 
+ACCOUNTS = {
+    "signUp": ["UserSignedUp"],
+    "signIn": ["UserSignedIn"],
+    "refreshSession": ["SessionRefreshed"],
+    "updateProfile": ["ProfileUpdated"],
+    "updatePreferences": ["PreferencesUpdated"],
+    "changePassword": ["PasswordChanged", "SessionRevoked"],
+    "revokeSession": ["SessionRevoked"],
+    "signOut": ["SessionRevoked"],
+    "changeUserRole": ["UserRoleChanged"],
+    "suspendUser": ["UserSuspended"],
+    "reinstateUser": ["UserReinstated"],
+    "deactivateAccount": ["UserDeactivated"],
+}
+"""What each command about accounts records, sessions that it ends besides."""
+
 
 def _result_of(mutation: str) -> str:
     assert schema._schema.mutation_type is not None
@@ -76,7 +92,7 @@ def _result_of(mutation: str) -> str:
 def test_the_story_tells_of_every_command() -> None:
     """A command that is not in it is one of which nobody has shown that it is recorded."""
     assert schema._schema.mutation_type is not None
-    assert set(STORY) | UNRECORDED == set(schema._schema.mutation_type.fields)
+    assert set(STORY) | set(ACCOUNTS) | UNRECORDED == set(schema._schema.mutation_type.fields)
 
 
 async def test_every_command_is_in_the_audit_log(gateway: Gateway, admin: User) -> None:
@@ -111,3 +127,49 @@ async def test_every_command_is_in_the_audit_log(gateway: Gateway, admin: User) 
             }
             for event in reversed(recorded)
         ], mutation
+
+
+async def test_every_change_of_an_account_is_recorded(gateway: Gateway, admin: User) -> None:
+    """With whoever did it: the person, or the admin."""
+    told: set[str] = set()
+    signs_in = "accessToken refreshToken viewer { id databaseId version }"
+    credentials = {"email": "new@example.com", "password": "correct horse battery"}
+
+    async def does(client: Client, mutation: str, selection: str, actor: str, **given: Any) -> Any:
+        known = len(await events(gateway.database))
+        payload = await client.do(mutation, selection, **given)
+        assert payload["userErrors"] == [], (mutation, payload)
+        recorded = (await events(gateway.database))[known:]
+        assert set(ACCOUNTS[mutation]) <= {event.event_type for event in recorded}, mutation
+        assert {str(event.user_id) for event in recorded} <= {actor, person}, mutation
+        told.add(mutation)
+        return payload
+
+    person = ""
+    anonymous = gateway.client()
+    payload = await anonymous.do("signUp", signs_in, **credentials, firstName="New", lastName="Person")
+    person, user = payload["viewer"]["databaseId"], payload["viewer"]["id"]
+    assert {(e.event_type, str(e.user_id)) for e in await events(gateway.database)} >= {("UserSignedUp", person)}
+    told.add("signUp")
+    other = gateway.bearing(payload["accessToken"])
+    signed = await does(anonymous, "signIn", signs_in, person, **credentials)
+    fresh = await does(anonymous, "refreshSession", signs_in, person, refreshToken=signed["refreshToken"])
+    own, version = gateway.bearing(fresh["accessToken"]), fresh["viewer"]["version"]
+    await does(own, "updateProfile", "user { id }", person, version=version, firstName="Newer")
+    await does(own, "updatePreferences", "userPreferences { version }", person, version=1, theme="DARK")
+    changed = {"currentPassword": credentials["password"], "newPassword": "another horse battery"}
+    await does(own, "changePassword", "user { id }", person, **changed)
+    credentials["password"] = changed["newPassword"]
+    await anonymous.do("signIn", signs_in, **credentials)
+    sessions = (await own.data("{ mySessions { nodes { id isCurrent } } }"))["mySessions"]["nodes"]
+    away = next(session["id"] for session in sessions if not session["isCurrent"])
+    await does(other, "revokeSession", "session { id }", person, id=away)
+    await does(own, "signOut", "sessions { id }", person, everywhere=True)
+    await make_user(gateway.database, role=UserRole.ADMIN)
+    boss, actor = gateway.client(admin), str(admin.id)
+    await does(boss, "changeUserRole", "user { id }", actor, id=user, role="ADMIN")
+    await does(boss, "suspendUser", "user { id }", actor, id=user)
+    await does(boss, "reinstateUser", "user { id }", actor, id=user)
+    own = gateway.bearing((await anonymous.do("signIn", signs_in, **credentials))["accessToken"])
+    await does(own, "deactivateAccount", "user { id }", person, password=credentials["password"])
+    assert told == set(ACCOUNTS)

@@ -150,7 +150,7 @@ def test_the_demo_is_loaded_once(unmigrated: Siso) -> None:
         answer = served.ask("{ tasks { totalCount } categories { totalCount } }", _token(served))
         first = served.stop()
     assert answer == {"tasks": {"totalCount": 300}, "categories": {"totalCount": 8}}
-    assert "Loaded demo data: 2100 tasks." in first.out
+    assert "Loaded demo data: 2400 tasks." in first.out
     with unmigrated.serving("--demo") as served:
         assert served.ask("{ tasks { totalCount } }", _token(served)) == {"tasks": {"totalCount": 300}}
         second = served.stop()
