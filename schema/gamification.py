@@ -12,7 +12,7 @@ from resolvers.gamification import commands, queries
 from schema.identity import User
 from schema.kit.choices import choices
 from schema.kit.connections import ConnectionView, connection
-from schema.kit.fields import Argument, Node, column, computed, edge, query, view
+from schema.kit.fields import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, query, view
 from schema.kit.filters import (
     BooleanFilter,
     ChoiceFilter,
@@ -211,12 +211,6 @@ class LeaderboardPlace:
     points: int = column("What was earned in the period; spending does not lower it.")
 
 
-_FIRST = Argument(int, "How many at most, 1 to 500.", 50)
-_TIME_ZONE = Argument(
-    str | None, "The IANA time zone that decides what a day is; by default the viewer's own.", strawberry.UNSET
-)
-
-
 @strawberry.type(
     description="A person's points at a glance. Each tile is one statement; a tile that is not asked for costs nothing."
 )
@@ -261,7 +255,7 @@ class GamificationQueries:
         queries.my_achievements,
         "How far the viewer is with each achievement that is active or unlocked, by points.",
         requires=_READ,
-        time_zone=_TIME_ZONE,
+        time_zone=TIME_ZONE,
     )
     point_balance: int | None = query(queries.point_balance, "What the viewer has to spend.", requires=_READ)
     point_history: ConnectionView[PointEntry] | None = connection(
@@ -290,10 +284,10 @@ class GamificationQueries:
         "Who earned most: names and points, nothing else.",
         requires=_READ,
         period=Argument(rows.LeaderboardPeriod, "Since when points count."),
-        first=_FIRST,
+        first=FIRST,
     )
     gamification_dashboard: GamificationDashboard | None = query(
-        queries.dashboard, "The viewer's points at a glance.", requires=_READ, time_zone=_TIME_ZONE
+        queries.dashboard, "The viewer's points at a glance.", requires=_READ, time_zone=TIME_ZONE
     )
 
 

@@ -14,7 +14,7 @@ from schema.events import DomainEvent
 from schema.identity import User
 from schema.kit.choices import choices
 from schema.kit.connections import ConnectionView, connection, pages
-from schema.kit.fields import Argument, Node, column, computed, edge, key, query, view
+from schema.kit.fields import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, key, query, view
 from schema.kit.filters import (
     ChoiceFilter,
     DateTimeFilter,
@@ -178,12 +178,6 @@ class CategoryTotals:
     completed: int = column("How many of them are completed.")
 
 
-_FIRST = Argument(int, "How many at most, 1 to 500.", 50)
-_TIME_ZONE = Argument(
-    str | None, "The IANA time zone that decides what a day is; by default the viewer's own.", strawberry.UNSET
-)
-
-
 @strawberry.type(
     description="A person's tasks at a glance. Each tile is one statement; a tile that is not asked for costs nothing."
 )
@@ -245,7 +239,7 @@ class LifeLockQueries:
         "The viewer's open tasks that are due by a moment, overdue ones included, the earliest first.",
         requires=Permission.TASK_READ,
         until=Argument(dt.datetime, "Until when."),
-        first=_FIRST,
+        first=FIRST,
     )
     category: Category | None = query(
         queries.category,
@@ -265,7 +259,7 @@ class LifeLockQueries:
         "What happened to a task, oldest first, as far as the viewer did it.",
         requires=Permission.EVENT_READ,
         id=key("Task", "The task's id."),
-        first=_FIRST,
+        first=FIRST,
     )
     task_analytics: list[TaskAnalytics] | None = query(
         queries.analytics,
@@ -275,7 +269,7 @@ class LifeLockQueries:
         until=Argument(dt.date, "The last day, at most 366 days in all.", name="to"),
     )
     life_lock_dashboard: LifeLockDashboard | None = query(
-        queries.dashboard, "The viewer's tasks at a glance.", requires=Permission.TASK_READ, time_zone=_TIME_ZONE
+        queries.dashboard, "The viewer's tasks at a glance.", requires=Permission.TASK_READ, time_zone=TIME_ZONE
     )
     productivity_trends: list[DayScore] | None = query(
         queries.trends,

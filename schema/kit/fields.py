@@ -103,6 +103,15 @@ class Argument:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
 
 
+FIRST = Argument(int, "How many at most, 1 to 500.", 50)
+"""Of plain lists, which are not paged through."""
+
+TIME_ZONE = Argument(
+    str | None, "The IANA time zone that decides what a day is; by default the viewer's own.", strawberry.UNSET
+)
+"""Of fields that count by days."""
+
+
 def key(type_name: str, description: str) -> Argument:
     """A global id, which reaches the resolver as a UUID."""
     return Argument(strawberry.ID, description, convert=lambda text: key_of(type_name, text))
