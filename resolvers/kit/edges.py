@@ -43,16 +43,48 @@ class Edge(Generic[V]):
             return self.missing()
         return await load(context, self.batch, key, self.missing, **arguments)
 
+    async def load_many(self, context: Context, rows: Sequence[Table], **arguments: Any) -> list[V | Exception]:
+        """The values for all rows of a level, or the errors in their place."""
+        keys = [getattr(row, self.key) for row in rows]
+        return await load_many(context, self.batch, keys, self.missing, **arguments)
+
+
+def _loader(
+    context: Context, batch: Batch[K, V], missing: Callable[[], V], arguments: Mapping[str, Any]
+) -> aiodataloader.DataLoader[K, V]:
+    name = (batch.repository, batch.method, tuple(sorted(arguments.items())))
+    loader: aiodataloader.DataLoader[K, V] | None = context.loaders.get(name)
+    if loader is None:
+        answer = partial(_answer, context, batch, missing, arguments)
+        loader = context.loaders[name] = aiodataloader.DataLoader(answer, loop=asyncio.get_running_loop())
+    return loader
+
 
 async def load(context: Context, batch: Batch[K, V], key: K, missing: Callable[[], V], **arguments: Any) -> V:
     """The value of ``key``, through the request's loader for ``batch`` and ``arguments``."""
-    name = (batch.repository, batch.method, tuple(sorted(arguments.items())))
-    loader = context.loaders.get(name)
-    if loader is None:
-        answer = partial(_answer, context, batch, missing, arguments)
-        loader = aiodataloader.DataLoader(answer, loop=asyncio.get_running_loop())
-        context.loaders[name] = loader
-    return await shielded(loader.load(key))
+    return await shielded(_loader(context, batch, missing, arguments).load(key))
+
+
+async def load_many(
+    context: Context, batch: Batch[K, V], keys: Sequence[K | None], missing: Callable[[], V], **arguments: Any
+) -> list[V | Exception]:
+    """The values of ``keys``, or the errors in their place, through the same loader; None has no value."""
+    loader = _loader(context, batch, missing, arguments)
+    futures = {key: loader.load(key) for key in dict.fromkeys(keys) if key is not None}
+    for future in futures.values():
+        if not future.done():
+            await asyncio.wait((future,))
+    values = {key: _outcome(future) for key, future in futures.items()}
+    return [missing() if key is None else values[key] for key in keys]
+
+
+def _outcome(future: asyncio.Future[Any]) -> Any:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, Exception):
+        return error
+    raise error
 
 
 def found(value: V | None, what: str) -> V:
@@ -93,6 +125,25 @@ class PagesEdge(Generic[R]):
         """One page of the row's connection."""
         key = getattr(row, self.key)
         page = await load(context, self._pages, key, _no_page, request=request, given=given, order=order)
+        return self._connection(context, key, page, given)
+
+    async def load_many(
+        self,
+        context: Context,
+        rows: Sequence[Table],
+        request: PageRequest,
+        given: Filter = EVERYTHING,
+        order: tuple[Order, ...] = (),
+    ) -> list[Connection[R] | Exception]:
+        """The pages of all rows of a level, or the errors in their place."""
+        keys = [getattr(row, self.key) for row in rows]
+        found = await load_many(context, self._pages, keys, _no_page, request=request, given=given, order=order)
+        return [
+            page if isinstance(page, Exception) else self._connection(context, key, page, given)
+            for key, page in zip(keys, found, strict=True)
+        ]
+
+    def _connection(self, context: Context, key: Any, page: Page[R], given: Filter) -> Connection[R]:
         return Connection(page, lambda: load(context, self._counts, key, int, given=given))
 
 

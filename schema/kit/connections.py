@@ -132,4 +132,8 @@ def pages(followed: PagesEdge[Any], description: str, *, filter: Any, order: Any
     async def listed(context: Any, root: Any, **given: Any) -> Any:
         return await followed.load(context, root, _request(given), **_selection(given))
 
-    return strawberry.field(resolver=resolver(listed, _list_arguments(filter, order)), description=description)
+    async def listed_many(context: Any, roots: Any, **given: Any) -> Any:
+        return await followed.load_many(context, roots, _request(given), **_selection(given))
+
+    made = resolver(listed, _list_arguments(filter, order), many=listed_many)
+    return strawberry.field(resolver=made, description=description)

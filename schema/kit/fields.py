@@ -12,6 +12,7 @@ something **computed** by a method of the object, or a **query** at the root.
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -43,11 +44,19 @@ VIEWS: dict[type, View] = {}
 """Every view, for ``node`` and for the test that compares views with their rows."""
 
 
+def _shows(row: type) -> Any:
+    def is_type_of(value: Any, _: Any) -> bool:
+        return isinstance(value, row)
+
+    is_type_of.row = row  # type: ignore[attr-defined]
+    return staticmethod(is_type_of)
+
+
 def view(row: type, *, node: Fetch | None = None) -> Callable[[T], T]:
     """Publishes a class as the GraphQL type that shows ``row``; its docstring is the description."""
 
     def publish(cls: T) -> T:
-        cls.is_type_of = classmethod(lambda _, value, __: isinstance(value, row))  # type: ignore[attr-defined]
+        cls.is_type_of = _shows(row)  # type: ignore[attr-defined]
         made = strawberry.type(cls, description=inspect.cleandoc(cls.__doc__ or ""))
         VIEWS[made] = View(row, node)
         return made
@@ -55,16 +64,20 @@ def view(row: type, *, node: Fetch | None = None) -> Callable[[T], T]:
     return publish
 
 
-def _global_id(root: Any, info: strawberry.Info) -> strawberry.ID:
-    concrete_type = info._raw_info.parent_type  # noqa: SLF001 (there is no public way to it)
-    return strawberry.ID(global_id(concrete_type.name, root.id))
+@cache
+def _type_name(row: type) -> str:
+    shown = next(made for made, view in VIEWS.items() if issubclass(row, view.row) and view.fetch)
+    definition: StrawberryObjectDefinition = shown.__strawberry_definition__  # type: ignore[attr-defined]
+    return definition.name
+
+
+def _global_id(root: Any) -> strawberry.ID:
+    return strawberry.ID(global_id(_type_name(root.__class__), root.id))
 
 
 def _resolve_node_type(value: Any, info: GraphQLResolveInfo[Context], _type: Any) -> str:
     del info
-    name = next(made for made, shown in VIEWS.items() if isinstance(value, shown.row) and shown.fetch)
-    definition: StrawberryObjectDefinition = name.__strawberry_definition__  # type: ignore[attr-defined]
-    return definition.name
+    return _type_name(value.__class__)
 
 
 @strawberry.interface(description="Anything that has an id and can be asked for by it.")
@@ -128,16 +141,43 @@ def key_of(type_name: str, text: str) -> UUID:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How a field is answered, spelled out for an executor that answers it for many objects at once.
+
+    ``answer(context, row, **arguments)`` for one; ``many(context, rows, **arguments)`` for all, as a list of values
+    and of the exceptions that stand for those that failed.
+    """
+
+    answer: Callable[..., Awaitable[Any]]
+    arguments: Mapping[str, Argument]
+    requires: Permission | None = None
+    many: Callable[..., Awaitable[list[Any]]] | None = None
+
+    def converted(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as ``answer`` takes them."""
+        return {name: self.arguments[name].convert(value) for name, value in given.items()}
+
+    def authorise(self, context: Context) -> None:
+        """Refuses viewers without the permission."""
+        if self.requires is not None:
+            context.authorise(self.requires)
+
+
 def resolver(
-    answer: Callable[..., Any], arguments: Mapping[str, Argument], *, requires: Permission | None = None
+    answer: Callable[..., Any],
+    arguments: Mapping[str, Argument],
+    *,
+    requires: Permission | None = None,
+    many: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """A resolver for Strawberry: checks the permission, then calls ``answer(context, row, **arguments)``."""
+    resolution = Resolution(answer, arguments, requires, many)
 
     async def resolve(root: Any, info: Any, **given: Any) -> Any:
         context: Context = info.context
-        if requires is not None:
-            context.authorise(requires)
-        return await answer(context, root, **{name: arguments[name].convert(value) for name, value in given.items()})
+        resolution.authorise(context)
+        return await answer(context, root, **resolution.converted(given))
 
     parameters = [
         inspect.Parameter("root", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Any),
@@ -146,12 +186,13 @@ def resolver(
     ]
     resolve.__signature__ = inspect.Signature(parameters, return_annotation=Any)  # type: ignore[attr-defined]
     resolve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": Any}
+    resolve.resolution = resolution  # type: ignore[attr-defined]
     return resolve
 
 
 def edge(followed: Edge[Any], description: str) -> Any:
     """The row, or rows, at the other end of an edge."""
-    return strawberry.field(resolver=resolver(followed.load, {}), description=description)
+    return strawberry.field(resolver=resolver(followed.load, {}, many=followed.load_many), description=description)
 
 
 def derived(answer: Callable[..., Awaitable[Any]], description: str) -> Any:

@@ -1,0 +1,1 @@
+"""How operations run: parse → validate → limit → plan → run, each in its own module."""

@@ -1,0 +1,502 @@
+"""The executor: a subclass of graphql-core's that runs planned operations breadth-first.
+
+graphql-core completes a response value by value, depth first. Here all objects at one place of a plan (plan.py) are
+a :class:`Frame`: generated code makes their dicts, and each of their other fields is resolved for all of them at once,
+an edge with one call of its dataloader. Only what goes well is done here. Whatever is odd (an error, null where a value
+must be, something to await in a list, a class that was never seen) is completed by graphql-core's own methods, one
+value at a time, so that data, errors and null propagation are its.
+
+graphql-core reports errors depth first within what it completes in one go, so errors are put into that order at the
+end: by the moment at which their value arrived, then by their place in the document.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo, get_argument_values
+from graphql.execution import Executor
+from graphql.execution.collect_fields import DeferUsage, GroupedFieldSet
+from graphql.execution.executor import CollectedErrors, to_nodes
+from graphql.pyutils import Path, is_awaitable
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.arguments import convert_arguments
+
+from gateway.execution.leaves import PLAIN, Odd, is_plain
+from gateway.execution.plan import Field, Plan, Planner, Selection
+from schema.kit.fields import Resolution
+
+Job = Awaitable[None]
+
+_ABSENT: Any = object()
+"""Stands for the dict of an object that graphql-core completes, or that is null."""
+
+
+class Failed:
+    """An outcome: what a resolver raised, and when."""
+
+    __slots__ = ("error", "moment")
+
+    def __init__(self, error: Exception, moment: int) -> None:
+        self.error = error
+        self.moment = moment
+
+
+class Failures(CollectedErrors):
+    """The errors of an operation, put into graphql-core's order at the end.
+
+    While ``is_batch`` is set, errors are of one moment and come in the order of their places; else each is a moment.
+    """
+
+    __slots__ = ("_found", "is_batch", "moment")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moment = 0
+        self.is_batch = False
+        self._found: list[tuple[int, GraphQLError, Path | None]] = []
+
+    def add(self, error: GraphQLError, path: Path | None) -> None:
+        """Notes an error, and the place that is null because of it (None for all data)."""
+        if not self.is_batch:
+            self.moment += 1
+        self._found.append((self.moment, error, path))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all went well."""
+        return not self._found
+
+    def settle(self, data: dict[str, Any] | None, plan: Plan) -> dict[str, Any] | None:
+        """Puts the errors in order, drops those of places that were null already, and makes all these places null."""
+        found = self._found
+        if len(found) > 1:
+            found.sort(key=lambda failure: (failure[0], plan.place(failure[1].path or ())))
+        for _, error, path in found:
+            if self.has_nulled_position(path):
+                continue
+            super().add(error, path)
+            data = None if path is None or data is None else _nulled(data, path.as_list())
+        self._found = []
+        return data
+
+
+def _nulled(data: dict[str, Any], path: list[str | int]) -> dict[str, Any]:
+    container: Any = data
+    for key in path[:-1]:
+        container = container[key]
+        if container is None:
+            return data
+    container[path[-1]] = None
+    return data
+
+
+class Frame:
+    """The objects at one place of a plan, and what is made of them; ``_ABSENT`` where graphql-core makes it.
+
+    ``spans`` says to whom they belong: the number of the parent, and how many objects it has in a list (None for the
+    one object of a field that is no list).
+    """
+
+    __slots__ = ("_origin", "field", "made", "objects", "parent", "selection", "spans")
+
+    def __init__(  # noqa: PLR0913, PLR0917 (its parts)
+        self,
+        selection: Selection,
+        objects: Sequence[Any],
+        made: list[Any],
+        parent: "Frame | None" = None,
+        field: Field | None = None,
+        spans: Sequence[tuple[int, int | None]] = (),
+        origin: list[tuple[int, int | None]] | None = None,
+    ) -> None:
+        self.selection = selection
+        self.objects = objects
+        self.made = made
+        self.parent = parent
+        self.field = field
+        self.spans = spans
+        self._origin = origin
+
+    def origin(self, index: int) -> tuple[int, int | None]:
+        """The number of the parent of an object, and its place in the parent's list."""
+        if self._origin is None:
+            self._origin = [
+                (number, position)
+                for number, count in self.spans
+                for position in ((None,) if count is None else range(count))
+            ]
+        return self._origin[index]
+
+    def object_path(self, index: int) -> Path | None:
+        """The path of an object; None for the root."""
+        if self.parent is None or self.field is None:
+            return None
+        number, position = self.origin(index)
+        path = self.parent.path(number, self.field)
+        return path if position is None else Path(path, position, None)
+
+    def path(self, index: int, field: Field) -> Path:
+        """The path of a field of an object."""
+        return Path(self.object_path(index), field.key, self.selection.type.name)
+
+
+class CompiledExecutor(Executor[Any]):
+    """Runs planned operations breadth-first, and all others as graphql-core does."""
+
+    planners: dict[int, Planner] = {}  # noqa: RUF012 (one for each schema, for the life of the process)
+
+    def plan(self, root_type: GraphQLObjectType) -> Plan | None:
+        """The plan of the operation, unless this execution wants something that plans do not know."""
+        if (
+            self.middleware_manager is not None
+            or self.abort_signal is not None
+            or self.is_awaitable is not is_awaitable
+            or not self.error_propagation
+        ):
+            return None
+        planner = self.planners.get(id(self.schema))
+        if planner is None or planner.schema is not self.schema:
+            planner = self.planners[id(self.schema)] = Planner(self.schema)
+        return planner.plan(self.operation, self.fragments, self.variable_values, root_type)
+
+    def execute_collected_root_fields(
+        self,
+        root_type: GraphQLObjectType,
+        root_value: Any,
+        grouped_field_set: GroupedFieldSet,
+        serially: bool,  # noqa: FBT001 (as above)
+        new_defer_usages: Sequence[DeferUsage],
+    ) -> Any:
+        """The data of the operation: graphql-core's hook into how root fields are executed."""
+        plan = self.plan(root_type)
+        if plan is None:
+            return super().execute_collected_root_fields(
+                root_type, root_value, grouped_field_set, serially, new_defer_usages
+            )
+        return self.run_plan(plan, root_value, serially=serially)
+
+    async def run_plan(self, plan: Plan, root_value: Any, *, serially: bool) -> Any:
+        """The data of a planned operation; its errors are collected."""
+        self.failures = self.collected_errors = Failures()
+        selection = plan.root
+        root = Frame(selection, (root_value,), [dict.fromkeys(selection.by_key)])
+        groups = [[field] for field in selection.fields] if serially else [selection.fields]
+        for fields in groups:
+            await _all(self._descend(root, fields))
+        data: Any = root.made[0]
+        return data if self.failures.is_empty else self.failures.settle(data, plan)
+
+    def _descend(self, frame: Frame, fields: Sequence[Field]) -> list[Job]:
+        """Starts fields of a frame, and what is below them as far as nothing must be waited for; the rest are jobs."""
+        jobs: list[Job] = []
+        self.failures.is_batch = True
+        for field in fields:
+            self._start(frame, field, jobs)
+        self.failures.is_batch = False
+        return jobs
+
+    def _arrived(self, frame: Frame, field: Field, numbers: list[int], outcomes: Sequence[Any]) -> list[Job]:
+        """Completes values that were waited for, and starts what is below them."""
+        jobs: list[Job] = []
+        self.failures.is_batch = True
+        self.failures.moment += 1
+        self._complete(frame, field, numbers, outcomes, jobs)
+        self.failures.is_batch = False
+        return jobs
+
+    def _start(self, frame: Frame, field: Field, jobs: list[Job]) -> None:
+        """Resolves a field of all objects of a frame."""
+        numbers = [number for number, made in enumerate(frame.made) if made is not _ABSENT]
+        if not numbers:
+            return
+        getter = field.getter
+        if getter is not None:
+            outcomes = [self._get(getter, frame.objects[number]) for number in numbers]
+            self._complete(frame, field, numbers, outcomes, jobs)
+        elif field.resolution is not None:
+            jobs.append(self._answer(frame, field, numbers, field.resolution))
+        else:
+            self._resolve(frame, field, numbers, jobs)
+
+    def _get(self, getter: Any, source: Any) -> Any:
+        try:
+            return getattr(source, getter) if isinstance(getter, str) else getter(source)
+        except Exception as error:  # noqa: BLE001 (an outcome like any other)
+            return Failed(error, self.failures.moment)
+
+    def _resolve(self, frame: Frame, field: Field, numbers: list[int], jobs: list[Job]) -> None:
+        """Calls a resolver of which nothing is known, as graphql-core does."""
+        function = field.definition.resolve or self.field_resolver
+        ready: list[tuple[int, Any]] = []
+        waiting: list[tuple[int, Any]] = []
+        for number in numbers:
+            info = self._info(frame, field, frame.path(number, field))
+            try:
+                outcome = function(frame.objects[number], info, **self._arguments(field))
+            except Exception as error:  # noqa: BLE001 (an outcome like any other)
+                outcome = Failed(error, self.failures.moment)
+            is_ready = outcome.__class__ in PLAIN or not self.is_awaitable(outcome)
+            (ready if is_ready else waiting).append((number, outcome))
+        if ready:
+            self._complete(frame, field, [number for number, _ in ready], [outcome for _, outcome in ready], jobs)
+        if waiting:
+            jobs.append(self._wait(frame, field, waiting))
+
+    async def _wait(self, frame: Frame, field: Field, waiting: list[tuple[int, Awaitable[Any]]]) -> None:
+        outcomes = await self._outcomes([awaitable for _, awaitable in waiting])
+        await _all(self._arrived(frame, field, [number for number, _ in waiting], outcomes))
+
+    async def _answer(self, frame: Frame, field: Field, numbers: list[int], resolution: Resolution) -> None:
+        """Answers a field whose resolution is spelled out for all objects at once."""
+        sources = [frame.objects[number] for number in numbers]
+        context = self.context_value
+        try:
+            resolution.authorise(context)
+            arguments = self._prepared(frame, field, resolution)
+            if resolution.many is None or len(sources) == 1:
+                outcomes = await self._outcomes([resolution.answer(context, row, **arguments) for row in sources])
+            else:
+                outcomes = await resolution.many(context, sources, **arguments)
+        except Exception as error:  # noqa: BLE001 (an outcome like any other)
+            outcomes = [Failed(error, self.failures.moment + 1)] * len(numbers)
+        await _all(self._arrived(frame, field, numbers, outcomes))
+
+    async def _outcomes(self, awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
+        """What is awaited, exceptions in their place."""
+        if len(awaitables) == 1:
+            outcomes = [await self._outcome(awaitables[0])]
+        else:
+            outcomes = await asyncio.gather(*map(self._outcome, awaitables))
+        moments = [outcome.moment for outcome in outcomes if outcome.__class__ is Failed]
+        if moments == sorted(moments):
+            for outcome in outcomes:
+                if outcome.__class__ is Failed:
+                    outcome.moment = self.failures.moment + 1
+        return outcomes
+
+    async def _outcome(self, awaitable: Awaitable[Any]) -> Any:
+        try:
+            return await awaitable
+        except Exception as error:  # noqa: BLE001 (an outcome like any other)
+            self.failures.moment += 1
+            return Failed(error, self.failures.moment)
+
+    def _info(self, frame: Frame, field: Field, path: Path) -> GraphQLResolveInfo[Any]:
+        return self.build_resolve_info(field.definition, to_nodes(field.details), frame.selection.type, path)
+
+    def _arguments(self, field: Field) -> dict[str, Any]:
+        if field.static is not None:
+            return dict(field.static)
+        node = field.details[0].node
+        return get_argument_values(field.definition, node, self.variable_values, None, self.hide_suggestions)
+
+    def _prepared(self, frame: Frame, field: Field, resolution: Resolution) -> dict[str, Any]:
+        """The arguments as the resolution takes them; without variables they are the same for every request."""
+        if field.prepared is not None:
+            return field.prepared
+        given = self._arguments(field)
+        if given and field.published is not None:
+            converter: GraphQLCoreConverter = self.schema._strawberry_schema.schema_converter  # type: ignore[attr-defined]  # noqa: SLF001 (Strawberry's link to itself)
+            info = converter.config.info_class(self._info(frame, field, frame.path(0, field)), field.published)
+            registry, config = converter.scalar_registry, converter.config
+            given = resolution.converted(convert_arguments(given, field.published.arguments, registry, config, info))
+        if field.static is not None:
+            field.prepared = given
+        return given
+
+    def _complete(
+        self, frame: Frame, field: Field, numbers: Sequence[int], outcomes: Sequence[Any], jobs: list[Job]
+    ) -> None:
+        """Completes the values of a field, one for each of the objects that are named by number."""
+        if field.coerce is not None or field.is_deep:
+            for number, outcome in zip(numbers, outcomes, strict=True):
+                self._complete_leaf(frame, field, number, outcome, jobs)
+            return
+        made, key = frame.made, field.key
+        objects: list[Any] = []
+        spans: list[tuple[int, int | None]] = []
+        for number, outcome in zip(numbers, outcomes, strict=True):
+            kind = outcome.__class__
+            if outcome is None and field.is_nullable:
+                continue
+            if field.is_list and (kind is list or kind is tuple):
+                objects.extend(outcome)
+                spans.append((number, len(outcome)))
+                made[number][key] = []
+            elif not field.is_list and outcome is not None and (kind in PLAIN or is_plain(kind)):
+                objects.append(outcome)
+                spans.append((number, None))
+            else:
+                self._by_core(frame, field, number, outcome, jobs)
+        if objects:
+            below = self._below_abstract if field.is_abstract else self._below
+            below(frame, field, objects, spans, jobs)
+
+    def _complete_leaf(self, frame: Frame, field: Field, number: int, outcome: Any, jobs: list[Job]) -> None:
+        try:
+            if field.coerce is None:
+                raise Odd  # noqa: TRY301 (one way out of here)
+            frame.made[number][field.key] = field.coerce(outcome)
+        except Exception:  # noqa: BLE001 (graphql-core meets it again and says what it is)
+            self._by_core(frame, field, number, outcome, jobs)
+
+    def _below(
+        self, frame: Frame, field: Field, objects: list[Any], spans: list[tuple[int, int | None]], jobs: list[Job]
+    ) -> None:
+        """Makes the dicts of all objects and puts them into place."""
+        selection = field.selection(field.named)
+        made, is_whole = _built(selection, objects)
+        child = Frame(selection, objects, made, frame, field, spans)
+        shown = made if is_whole else [None if value is _ABSENT else value for value in made]
+        start, key, owners = 0, field.key, frame.made
+        for number, count in spans:
+            if count is None:
+                owners[number][key] = shown[start]
+                start += 1
+            else:
+                owners[number][key] = shown if count == len(shown) else shown[start : start + count]
+                start += count
+        self._finish(child, jobs, is_whole=is_whole)
+
+    def _below_abstract(
+        self, frame: Frame, field: Field, objects: list[Any], spans: list[tuple[int, int | None]], jobs: list[Job]
+    ) -> None:
+        """The same for values of several types."""
+        every = Frame(frame.selection, objects, [], frame, field, spans)
+        groups: dict[GraphQLObjectType, list[int]] = {}
+        for number, count in spans:
+            if count is not None:
+                frame.made[number][field.key] = [None] * count
+        for index, value in enumerate(objects):
+            try:
+                kind = self._runtime_type(every, field, index, value)
+            except Exception:  # noqa: BLE001 (graphql-core meets it again and says what it is)
+                self._odd_object(every, index, jobs)
+            else:
+                groups.setdefault(kind, []).append(index)
+        for kind, indexes in groups.items():
+            selection = field.selection(kind)
+            chosen = [objects[index] for index in indexes]
+            made, is_whole = _built(selection, chosen)
+            origin = [every.origin(index) for index in indexes]
+            for (number, position), value in zip(origin, made, strict=True):
+                shown = None if value is _ABSENT else value
+                if position is None:
+                    frame.made[number][field.key] = shown
+                else:
+                    frame.made[number][field.key][position] = shown
+            self._finish(Frame(selection, chosen, made, frame, field, origin=origin), jobs, is_whole=is_whole)
+
+    def _runtime_type(self, every: Frame, field: Field, index: int, value: Any) -> GraphQLObjectType:
+        if value is None or not (value.__class__ in PLAIN or is_plain(value.__class__)):
+            raise Odd
+        number, _ = every.origin(index)
+        assert every.parent is not None  # noqa: S101 (made for a field of it)
+        info = self._info(every.parent, field, every.parent.path(number, field))
+        name: Any = (field.named.resolve_type or self.type_resolver)(value, info, field.named)
+        return self.ensure_valid_runtime_type(name, field.named, field.details, info, value)
+
+    def _finish(self, child: Frame, jobs: list[Job], *, is_whole: bool) -> None:
+        if not is_whole:
+            for index, value in enumerate(child.made):
+                if value is _ABSENT:
+                    self._odd_object(child, index, jobs)
+        for field in child.selection.rest:
+            self._start(child, field, jobs)
+
+    def _odd_object(self, child: Frame, index: int, jobs: list[Job]) -> None:
+        """Hands an object, or what stands in its place, to graphql-core."""
+        frame, field = child.parent, child.field
+        assert frame is not None and field is not None  # noqa: S101, PT018 (the root is never odd)
+        number, position = child.origin(index)
+        value = child.objects[index]
+        if position is None:
+            self._by_core(frame, field, number, value, jobs)
+        elif value is not None or not field.is_item_nullable:
+            self._item_by_core(frame, field, number, position, jobs, value)
+
+    def _by_core(self, frame: Frame, field: Field, number: int, outcome: Any, jobs: list[Job]) -> None:
+        """Completes the value of a field by graphql-core's methods."""
+        path = frame.path(number, field)
+        if outcome.__class__ is Failed:
+            moment, self.failures.moment = self.failures.moment, outcome.moment
+            self._refuse(frame, field, number, outcome.error)
+            self.failures.moment = max(moment, outcome.moment)
+            return
+        info = self._info(frame, field, path)
+        complete = self.complete_awaitable_value if self.is_awaitable(outcome) else self.complete_value
+        try:
+            completed = complete(field.type, field.details, info, path, outcome, None)
+        except Exception as error:  # noqa: BLE001 (an error of the field)
+            self._refuse(frame, field, number, error)
+            return
+        if self.is_awaitable(completed):
+            jobs.append(self._later(frame, field, number, completed, frame.made[number], field.key))
+        else:
+            frame.made[number][field.key] = completed
+
+    def _item_by_core(  # noqa: PLR0913, PLR0917 (where the item is)
+        self, frame: Frame, field: Field, number: int, position: int, jobs: list[Job], item: Any
+    ) -> None:
+        """Completes an item of a list by graphql-core's methods."""
+        path = frame.path(number, field)
+        where = (field.item_type, field.details, self._info(frame, field, path), Path(path, position, None), None)
+        items: list[Any] = []
+        try:
+            if self.is_awaitable(item):
+                items.append(self.complete_awaitable_list_item_value(item, *where))
+            else:
+                self.complete_list_item_value(item, items, *where)
+        except Exception as error:  # noqa: BLE001 (an error of the field)
+            self._refuse(frame, field, number, error)
+            return
+        if self.is_awaitable(items[0]):
+            jobs.append(self._later(frame, field, number, items[0], frame.made[number][field.key], position))
+        else:
+            frame.made[number][field.key][position] = items[0]
+
+    async def _later(  # noqa: PLR0913, PLR0917 (whose value it is, and where it goes)
+        self, frame: Frame, field: Field, number: int, completed: Awaitable[Any], container: Any, key: Any
+    ) -> None:
+        try:
+            container[key] = await completed
+        except Exception as error:  # noqa: BLE001 (an error of the field)
+            self._refuse(frame, field, number, error)
+
+    def _refuse(self, frame: Frame, field: Field, number: int, error: Exception) -> None:
+        """Makes a field null because of an error, or the closest thing above it that may be."""
+        try:
+            self.handle_field_error(error, field.type, field.details, frame.path(number, field))
+        except GraphQLError as located:
+            above, owner = frame.parent, frame.field
+            if above is None or owner is None:
+                self.failures.add(located, None)
+                return
+            if owner.is_list and owner.is_item_nullable:
+                self.failures.add(located, frame.object_path(number))
+            else:
+                self._refuse(above, owner, frame.origin(number)[0], located)
+
+
+def _built(selection: Selection, objects: list[Any]) -> tuple[list[Any], bool]:
+    """The dicts of objects, ``_ABSENT`` for odd ones, and whether there is none of these."""
+    try:
+        return selection.build(objects), True
+    except Exception:  # noqa: BLE001 (graphql-core meets it again and says what it is)
+        return [_one(selection, value) for value in objects], False
+
+
+def _one(selection: Selection, value: Any) -> Any:
+    try:
+        return selection.build((value,))[0]
+    except Exception:  # noqa: BLE001 (as above)
+        return _ABSENT
+
+
+async def _all(jobs: list[Job]) -> None:
+    """Runs jobs at the same time; a single one without a task of its own."""
+    if len(jobs) == 1:
+        await jobs[0]
+    elif jobs:
+        await asyncio.gather(*jobs)
