@@ -7,11 +7,13 @@ must be, something to await in a list, a class that was never seen) is completed
 value at a time, so that data, errors and null propagation are its.
 
 graphql-core reports errors depth first within what it completes in one go, so errors are put into that order at the
-end: by the moment at which their value arrived, then by their place in the document.
+end: by the moment at which their value arrived, then by their place in the document. In one thing the two differ: when
+an error makes an object null, graphql-core cancels what its other fields wait for, while here that is only not shown,
+for other objects of the frame wait for it too. When it makes all data null, everything is cancelled here as well.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo, get_argument_values
@@ -26,41 +28,61 @@ from gateway.execution.leaves import PLAIN, Odd, is_plain
 from gateway.execution.plan import Field, Plan, Planner, Selection
 from schema.kit.fields import Resolution
 
-Job = Awaitable[None]
+Job = Coroutine[Any, Any, None]
 
 _ABSENT: Any = object()
 """Stands for the dict of an object that graphql-core completes, or that is null."""
 
 
-class Failed:
-    """An outcome: what a resolver raised, and when."""
+class Failed(Exception):
+    """An outcome: what a resolver raised."""
 
-    __slots__ = ("error", "moment")
-
-    def __init__(self, error: Exception, moment: int) -> None:
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
         self.error = error
-        self.moment = moment
+
+
+class _AllNull(Exception):
+    """Ends what is still running."""
 
 
 class Failures(CollectedErrors):
     """The errors of an operation, put into graphql-core's order at the end.
 
-    While ``is_batch`` is set, errors are of one moment and come in the order of their places; else each is a moment.
+    What arrives in one turn of the event loop is of one moment, and its errors come in the order of their places.
     """
 
-    __slots__ = ("_found", "is_batch", "moment")
+    __slots__ = ("_found", "_is_current", "_loop", "_moment", "at", "is_all_null")
 
     def __init__(self) -> None:
         super().__init__()
-        self.moment = 0
-        self.is_batch = False
+        self.is_all_null = False
+        """Whether an error made the whole data null, so that nothing more needs to be done."""
+        self.at: int | None = None
+        """The moment that errors are of, if not the present one."""
+        self._moment = 0
+        self._is_current = False
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
         self._found: list[tuple[int, GraphQLError, Path | None]] = []
 
     def add(self, error: GraphQLError, path: Path | None) -> None:
         """Notes an error, and the place that is null because of it (None for all data)."""
-        if not self.is_batch:
-            self.moment += 1
-        self._found.append((self.moment, error, path))
+        self.is_all_null = self.is_all_null or path is None
+        self._found.append((self.now() if self.at is None else self.at, error, path))
+
+    def now(self) -> int:
+        """The moment: the same for all of one turn of the loop."""
+        if not self._is_current and self._loop is not None:
+            self._is_current = True
+            self._moment += 1
+            self._loop.call_soon(self._pass)
+        return self._moment
+
+    def _pass(self) -> None:
+        self._is_current = False
 
     @property
     def is_empty(self) -> bool:
@@ -144,7 +166,8 @@ class Frame:
 class CompiledExecutor(Executor[Any]):
     """Runs planned operations breadth-first, and all others as graphql-core does."""
 
-    planners: dict[int, Planner] = {}  # noqa: RUF012 (one for each schema, for the life of the process)
+    native = False
+    planners: dict[tuple[int, bool], Planner] = {}  # noqa: RUF012 (one for each schema, for the life of the process)
 
     def plan(self, root_type: GraphQLObjectType) -> Plan | None:
         """The plan of the operation, unless this execution wants something that plans do not know."""
@@ -155,9 +178,10 @@ class CompiledExecutor(Executor[Any]):
             or not self.error_propagation
         ):
             return None
-        planner = self.planners.get(id(self.schema))
+        name = (id(self.schema), self.native)
+        planner = self.planners.get(name)
         if planner is None or planner.schema is not self.schema:
-            planner = self.planners[id(self.schema)] = Planner(self.schema)
+            planner = self.planners[name] = Planner(self.schema, native=self.native)
         return planner.plan(self.operation, self.fragments, self.variable_values, root_type)
 
     def execute_collected_root_fields(
@@ -176,33 +200,57 @@ class CompiledExecutor(Executor[Any]):
             )
         return self.run_plan(plan, root_value, serially=serially)
 
-    async def run_plan(self, plan: Plan, root_value: Any, *, serially: bool) -> Any:
-        """The data of a planned operation; its errors are collected."""
+    def run_plan(self, plan: Plan, root_value: Any, *, serially: bool) -> Any:
+        """The data of a planned operation, or what to await for it; its errors are collected."""
         self.failures = self.collected_errors = Failures()
-        selection = plan.root
-        root = Frame(selection, (root_value,), [dict.fromkeys(selection.by_key)])
-        groups = [[field] for field in selection.fields] if serially else [selection.fields]
-        for fields in groups:
-            await _all(self._descend(root, fields))
+        fields = plan.root.fields
+        root = Frame(plan.root, (root_value,), [dict.fromkeys(plan.root.by_key)])
+        groups = iter([[field] for field in fields] if serially else [fields])
+        for group in groups:
+            jobs = self._descend(root, group)
+            if self.failures.is_all_null:
+                _close(jobs)
+                break
+            if jobs:
+                return self._run_on(plan, root, jobs, groups)
+        return self._settled(plan, root)
+
+    async def _run_on(self, plan: Plan, root: Frame, jobs: list[Job], groups: Iterator[Sequence[Field]]) -> Any:
+        try:
+            await self._all(jobs)
+            for group in groups:
+                await self._all(self._descend(root, group))
+        except _AllNull:
+            pass
+        return self._settled(plan, root)
+
+    def _settled(self, plan: Plan, root: Frame) -> Any:
         data: Any = root.made[0]
         return data if self.failures.is_empty else self.failures.settle(data, plan)
 
     def _descend(self, frame: Frame, fields: Sequence[Field]) -> list[Job]:
         """Starts fields of a frame, and what is below them as far as nothing must be waited for; the rest are jobs."""
         jobs: list[Job] = []
-        self.failures.is_batch = True
+        self.failures.at = self.failures.now()
         for field in fields:
             self._start(frame, field, jobs)
-        self.failures.is_batch = False
+        self.failures.at = None
         return jobs
 
-    def _arrived(self, frame: Frame, field: Field, numbers: list[int], outcomes: Sequence[Any]) -> list[Job]:
-        """Completes values that were waited for, and starts what is below them."""
+    def _arrived(
+        self, frame: Frame, field: Field, numbers: list[int], outcomes: Sequence[Any], moments: Sequence[int]
+    ) -> list[Job]:
+        """Completes values that were waited for, and starts what is below them; each at the moment it came."""
         jobs: list[Job] = []
-        self.failures.is_batch = True
-        self.failures.moment += 1
-        self._complete(frame, field, numbers, outcomes, jobs)
-        self.failures.is_batch = False
+        came = sorted(set(moments))
+        for moment in came:
+            self.failures.at = moment
+            if len(came) == 1:
+                self._complete(frame, field, numbers, outcomes, jobs)
+            else:
+                chosen = [place for place, at in enumerate(moments) if at == moment]
+                self._complete(frame, field, [numbers[i] for i in chosen], [outcomes[i] for i in chosen], jobs)
+        self.failures.at = None
         return jobs
 
     def _start(self, frame: Frame, field: Field, jobs: list[Job]) -> None:
@@ -223,7 +271,7 @@ class CompiledExecutor(Executor[Any]):
         try:
             return getattr(source, getter) if isinstance(getter, str) else getter(source)
         except Exception as error:  # noqa: BLE001 (an outcome like any other)
-            return Failed(error, self.failures.moment)
+            return Failed(error)
 
     def _resolve(self, frame: Frame, field: Field, numbers: list[int], jobs: list[Job]) -> None:
         """Calls a resolver of which nothing is known, as graphql-core does."""
@@ -235,7 +283,7 @@ class CompiledExecutor(Executor[Any]):
             try:
                 outcome = function(frame.objects[number], info, **self._arguments(field))
             except Exception as error:  # noqa: BLE001 (an outcome like any other)
-                outcome = Failed(error, self.failures.moment)
+                outcome = Failed(error)
             is_ready = outcome.__class__ in PLAIN or not self.is_awaitable(outcome)
             (ready if is_ready else waiting).append((number, outcome))
         if ready:
@@ -244,8 +292,8 @@ class CompiledExecutor(Executor[Any]):
             jobs.append(self._wait(frame, field, waiting))
 
     async def _wait(self, frame: Frame, field: Field, waiting: list[tuple[int, Awaitable[Any]]]) -> None:
-        outcomes = await self._outcomes([awaitable for _, awaitable in waiting])
-        await _all(self._arrived(frame, field, [number for number, _ in waiting], outcomes))
+        outcomes, moments = await self._outcomes([awaitable for _, awaitable in waiting])
+        await self._all(self._arrived(frame, field, [number for number, _ in waiting], outcomes, moments))
 
     async def _answer(self, frame: Frame, field: Field, numbers: list[int], resolution: Resolution) -> None:
         """Answers a field whose resolution is spelled out for all objects at once."""
@@ -255,32 +303,28 @@ class CompiledExecutor(Executor[Any]):
             resolution.authorise(context)
             arguments = self._prepared(frame, field, resolution)
             if resolution.many is None or len(sources) == 1:
-                outcomes = await self._outcomes([resolution.answer(context, row, **arguments) for row in sources])
+                answers = [resolution.answer(context, row, **arguments) for row in sources]
+                outcomes, moments = await self._outcomes(answers)
             else:
                 outcomes = await resolution.many(context, sources, **arguments)
+                moments = [self.failures.now()]
         except Exception as error:  # noqa: BLE001 (an outcome like any other)
-            outcomes = [Failed(error, self.failures.moment + 1)] * len(numbers)
-        await _all(self._arrived(frame, field, numbers, outcomes))
+            outcomes, moments = [Failed(error)] * len(numbers), [self.failures.now()]
+        await self._all(self._arrived(frame, field, numbers, outcomes, moments))
 
-    async def _outcomes(self, awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
-        """What is awaited, exceptions in their place."""
+    async def _outcomes(self, awaitables: Sequence[Awaitable[Any]]) -> tuple[list[Any], list[int]]:
+        """What is awaited, exceptions in their place, and when each came."""
         if len(awaitables) == 1:
             outcomes = [await self._outcome(awaitables[0])]
         else:
             outcomes = await asyncio.gather(*map(self._outcome, awaitables))
-        moments = [outcome.moment for outcome in outcomes if outcome.__class__ is Failed]
-        if moments == sorted(moments):
-            for outcome in outcomes:
-                if outcome.__class__ is Failed:
-                    outcome.moment = self.failures.moment + 1
-        return outcomes
+        return [outcome for outcome, _ in outcomes], [moment for _, moment in outcomes]
 
-    async def _outcome(self, awaitable: Awaitable[Any]) -> Any:
+    async def _outcome(self, awaitable: Awaitable[Any]) -> tuple[Any, int]:
         try:
-            return await awaitable
+            return await awaitable, self.failures.now()
         except Exception as error:  # noqa: BLE001 (an outcome like any other)
-            self.failures.moment += 1
-            return Failed(error, self.failures.moment)
+            return Failed(error), self.failures.now()
 
     def _info(self, frame: Frame, field: Field, path: Path) -> GraphQLResolveInfo[Any]:
         return self.build_resolve_info(field.definition, to_nodes(field.details), frame.selection.type, path)
@@ -420,9 +464,7 @@ class CompiledExecutor(Executor[Any]):
         """Completes the value of a field by graphql-core's methods."""
         path = frame.path(number, field)
         if outcome.__class__ is Failed:
-            moment, self.failures.moment = self.failures.moment, outcome.moment
             self._refuse(frame, field, number, outcome.error)
-            self.failures.moment = max(moment, outcome.moment)
             return
         info = self._info(frame, field, path)
         complete = self.complete_awaitable_value if self.is_awaitable(outcome) else self.complete_value
@@ -463,6 +505,25 @@ class CompiledExecutor(Executor[Any]):
             container[key] = await completed
         except Exception as error:  # noqa: BLE001 (an error of the field)
             self._refuse(frame, field, number, error)
+        if self.failures.is_all_null:
+            raise _AllNull
+
+    async def _all(self, jobs: list[Job]) -> None:
+        """Runs jobs at the same time, a single one without a task of its own; none if all data is null already."""
+        if self.failures.is_all_null:
+            _close(jobs)
+            raise _AllNull
+        if len(jobs) == 1:
+            await jobs[0]
+        elif jobs:
+            tasks = [asyncio.ensure_future(job) for job in jobs]
+            try:
+                await asyncio.gather(*tasks)
+            except BaseException:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                raise
 
     def _refuse(self, frame: Frame, field: Field, number: int, error: Exception) -> None:
         """Makes a field null because of an error, or the closest thing above it that may be."""
@@ -477,6 +538,12 @@ class CompiledExecutor(Executor[Any]):
                 self.failures.add(located, frame.object_path(number))
             else:
                 self._refuse(above, owner, frame.origin(number)[0], located)
+
+
+class NativeExecutor(CompiledExecutor):
+    """For answers that orjson writes: moments stay what they are in the data."""
+
+    native = True
 
 
 def _built(selection: Selection, objects: list[Any]) -> tuple[list[Any], bool]:
@@ -494,9 +561,6 @@ def _one(selection: Selection, value: Any) -> Any:
         return _ABSENT
 
 
-async def _all(jobs: list[Job]) -> None:
-    """Runs jobs at the same time; a single one without a task of its own."""
-    if len(jobs) == 1:
-        await jobs[0]
-    elif jobs:
-        await asyncio.gather(*jobs)
+def _close(jobs: Iterable[Job]) -> None:
+    for job in jobs:
+        job.close()

@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
+from types import CoroutineType, FunctionType, GeneratorType
 from typing import Any
 from uuid import UUID
 
@@ -45,17 +46,12 @@ def is_plain(kind: type) -> bool:
         return True
     if hasattr(kind, "__await__") or hasattr(kind, "__getattr__") or issubclass(kind, Exception):
         return False
-    if kind.__getattribute__ is not object.__getattribute__ or is_awaitable_kind(kind):
+    if isinstance(kind.__getattribute__, FunctionType) or kind in (CoroutineType, GeneratorType):
         return False
     PLAIN.add(kind)
     if issubclass(kind, UUID):
         _TEXTUAL.add(kind)
     return True
-
-
-def is_awaitable_kind(kind: type) -> bool:
-    """Generators may be coroutines of the old style, which only the instance tells."""
-    return kind.__name__ in {"coroutine", "generator"}
 
 
 Coercer = Callable[[Any], Any]
@@ -128,14 +124,21 @@ _SERIALISED: dict[Any, set[type]] = {
 """Serialisers that make a text of every instance of these classes."""
 
 
-def expression(kind: GraphQLOutputType, value: str, index: int, names: dict[str, Any]) -> str:
-    """Python that completes the local ``value``; what it needs is put into ``names``, told apart by ``index``."""
+def expression(kind: GraphQLOutputType, value: str, index: int, names: dict[str, Any], *, native: bool) -> str:
+    """Python that completes the local ``value``; what it needs is put into ``names``, told apart by ``index``.
+
+    ``native`` leaves moments in UTC as they are, for orjson, which writes them the same and faster.
+    """
     names[f"x{index}"] = coercer(kind)
     nullable = not isinstance(kind, GraphQLNonNull)
     leaf = get_nullable_type(kind)
     spelled = {"v": value, "x": f"x{index}", "null": f" or {value} is None" if nullable else ""}
     if leaf in _SAME:
         return _SAME[leaf].format(**spelled)
+    if native and getattr(leaf, "serialize", None) == dt.datetime.isoformat:
+        names["utc"], names["datetime"] = dt.UTC, dt.datetime
+        is_moment = f"{value}.__class__ is datetime and {value}.tzinfo is utc"
+        return f"{value} if {is_moment}{spelled['null']} else x{index}({value})"
     quick = _quick(leaf, value, index, names)
     if quick is None:
         return f"x{index}({value})"

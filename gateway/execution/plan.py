@@ -138,7 +138,9 @@ class Selection:
 
     __slots__ = ("build", "by_key", "fields", "grouped", "is_static", "kinds", "rest", "type")
 
-    def __init__(self, kind: GraphQLObjectType, grouped: GroupedFieldSet, fields: Sequence[Field]) -> None:
+    def __init__(
+        self, kind: GraphQLObjectType, grouped: GroupedFieldSet, fields: Sequence[Field], *, native: bool
+    ) -> None:
         self.type = kind
         self.grouped = grouped
         self.fields = fields
@@ -147,7 +149,7 @@ class Selection:
         self.is_static = accepted is not None or kind.is_type_of is None
         self.kinds: set[type] = {accepted} if accepted is not None else set()
         self.rest: list[Field] = []
-        self.build: Callable[[Sequence[Any]], list[dict[str, Any]]] = self._generated()
+        self.build: Callable[[Sequence[Any]], list[dict[str, Any]]] = self._generated(native=native)
 
     def _check(self, value: Any) -> None:
         """Refuses objects that are not surely of the type, and remembers the classes of those that are."""
@@ -158,7 +160,7 @@ class Selection:
             raise Odd
         self.kinds.add(kind)
 
-    def _generated(self) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:
+    def _generated(self, *, native: bool) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:
         names: dict[str, Any] = {"kinds": self.kinds, "check": self._check, "plain": PLAIN}
         reads, entries = [], []
         for field in self.fields:
@@ -167,7 +169,7 @@ class Selection:
                 entry = repr(self.type.name)
             elif field.coerce is not None and field.getter is not None:
                 reads.append(f"v{field.index} = {_read(field, names)}")
-                entry = expression(field.type, f"v{field.index}", field.index, names)
+                entry = expression(field.type, f"v{field.index}", field.index, names, native=native)
             else:
                 self.rest.append(field)
             entries.append(f"{field.key!r}: {entry}")
@@ -221,10 +223,14 @@ class Plan:
 
 
 class Planner:
-    """Makes plans for the operations of one schema, and keeps the latest."""
+    """Makes plans for the operations of one schema, and keeps the latest.
 
-    def __init__(self, schema: GraphQLSchema, size: int = 500) -> None:
+    ``native`` is for data that orjson will write (leaves.py).
+    """
+
+    def __init__(self, schema: GraphQLSchema, *, native: bool = False, size: int = 500) -> None:
         self.schema = schema
+        self.native = native
         self._size = size
         self._kept: dict[int, tuple[OperationDefinitionNode, tuple[str, ...], dict[Any, Plan | None]]] = {}
 
@@ -251,7 +257,7 @@ class Planner:
                     {name: variables.sources[name] for name in names if name in variables.sources},
                     {name: variables.coerced[name] for name in names if name in variables.coerced},
                 )
-                plans[flags] = _Planning(self.schema, operation, fragments, deciding).root(root_type)
+                plans[flags] = _Planning(self, operation, fragments, deciding).root(root_type)
             except (_Unplanned, GraphQLError):
                 plans[flags] = None
         return plans[flags]
@@ -300,12 +306,13 @@ class _Planning:
 
     def __init__(
         self,
-        schema: GraphQLSchema,
+        planner: Planner,
         operation: OperationDefinitionNode,
         fragments: dict[str, FragmentDetails],
         variables: VariableValues,
     ) -> None:
-        self.schema = schema
+        self.schema = planner.schema
+        self.native = planner.native
         self.operation = operation
         self.fragments = fragments
         self.variables = variables
@@ -323,7 +330,7 @@ class _Planning:
             if definition is None or any(detail.defer_usage or detail.fragment_variable_values for detail in details):
                 raise _Unplanned
             fields.append(self.field(key, len(fields), definition, details))
-        return Selection(kind, grouped, fields)
+        return Selection(kind, grouped, fields, native=self.native)
 
     def field(self, key: str, index: int, definition: GraphQLField, details: FieldDetailsList) -> Field:
         """A field of a selection set."""
