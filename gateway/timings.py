@@ -18,6 +18,6 @@ class Timings:
         self._steps.append(f"{step};dur={(now - self._last) * 1000:.3f}")
         self._last = now
 
-    def header(self) -> bytes:
+    def header(self) -> str:
         """All steps so far, in milliseconds."""
-        return ", ".join(self._steps).encode()
+        return ", ".join(self._steps)
