@@ -43,8 +43,8 @@ _LONGEST_ADDRESS = 45
 """Of IPv6 with an IPv4 address in it; a scope beyond it is cut off."""
 
 _PARTIAL = 294
-_WELL_FORMED = frozenset({400, 422})
-"""Request errors that ``application/json`` answers with 200."""
+_WELL_FORMED = 400
+"""The status of a request error in a well-formed request, for which ``application/json`` has 200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class GraphQLEndpoint:
                 context = self._context(exchange)
                 result = await self._pipeline.run(prepared, parameters.variables, context, exchange.timings)
         except RequestError as error:
-            is_plain = exchange.media_type == JSON and error.status in _WELL_FORMED
+            is_plain = exchange.media_type == JSON and error.status == _WELL_FORMED
             return 200 if is_plain else error.status, {"errors": errors.present(error.errors)}
         response: dict[str, Any] = {"data": result.data}
         if result.errors:

@@ -44,12 +44,12 @@ class Document:
             if len(self.operations) == 1:
                 return self.operations[0]
             message = "The document has several operations: say which one with operationName."
-            raise RequestError.of(message, "OPERATION_RESOLUTION_FAILURE", 422)
+            raise RequestError.of(message, "OPERATION_RESOLUTION_FAILURE")
         for operation in self.operations:
             if operation.name is not None and operation.name.value == name:
                 return operation
         message = f"The document has no operation named {name[:100]!r}."
-        raise RequestError.of(message, "OPERATION_RESOLUTION_FAILURE", 422)
+        raise RequestError.of(message, "OPERATION_RESOLUTION_FAILURE")
 
 
 class Documents:
@@ -100,7 +100,7 @@ class Documents:
         errors = validate(self._schema, ast, max_errors=_MOST_ERRORS, hide_suggestions=hide_suggestions)
         if timings is not None:
             timings.mark("validate")
-        return RequestError([shortened(_untraced(error)) for error in errors], 422) if errors else Document(ast)
+        return RequestError([shortened(_untraced(error)) for error in errors]) if errors else Document(ast)
 
 
 def _untraced(error: GraphQLError) -> GraphQLError:

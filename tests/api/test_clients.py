@@ -95,6 +95,15 @@ async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: 
     assert found["missing"] == ["VALIDATION_ERROR"]
 
 
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_every_audit_of_graphql_over_http_passes(gateway: Gateway, node_clients: Path) -> None:
+    """MUST, SHOULD and MAY, as npm's `graphql-http` has them."""
+    async with served(gateway.app) as address:
+        found = await _node(node_clients, "audits.mjs", address)
+    assert found["failed"] == []
+    assert len(found["passed"]) == 61
+
+
 async def test_gql_reads_the_contract_and_works_with_it(gateway: Gateway, ada: User) -> None:
     """It fetches the schema by introspection, checks documents against it, and sees the refusals as they are."""
     async with served(gateway.app) as address:

@@ -35,7 +35,7 @@ def test_a_document_is_read_once(pipeline: Pipeline, monkeypatch: pytest.MonkeyP
         refused(pipeline, "{ nonsense }")
         == unknown
         == (
-            422,
+            400,
             ["Cannot query field 'nonsense' on type 'Query'. Did you mean 'nodes'?"],
         )
     )
@@ -62,11 +62,11 @@ def test_the_operation_is_chosen_by_its_name(pipeline: Pipeline) -> None:
     assert pipeline.prepare(text, "A", ANONYMOUS).kind == "query"
     assert pipeline.prepare(text, "B", ANONYMOUS).kind == "mutation"
     message = "The document has several operations: say which one with operationName."
-    assert refused(pipeline, text) == (422, [message])
-    assert refused(pipeline, text, "C") == (422, ["The document has no operation named 'C'."])
-    assert refused(pipeline, "{ viewer { id } }", "A") == (422, ["The document has no operation named 'A'."])
+    assert refused(pipeline, text) == (400, [message])
+    assert refused(pipeline, text, "C") == (400, ["The document has no operation named 'C'."])
+    assert refused(pipeline, "{ viewer { id } }", "A") == (400, ["The document has no operation named 'A'."])
     assert refused(pipeline, "subscription { __typename }") == (
-        422,
+        400,
         ["The subscription operation is not supported by the schema."],
     )
 
