@@ -25,9 +25,14 @@ class RequestError(Exception):
 
 
 def shortened(error: GraphQLError) -> GraphQLError:
-    """The error without the document it came from, which may be kept for long, and without echoing long names."""
+    """The error without the document it came from, which may be kept for long, and without echoing long names.
+
+    What a scalar raised about a value is the client's mistake too.
+    """
     if len(error.message) > _LONGEST_MESSAGE:
         half = _LONGEST_MESSAGE // 2
         error.message = f"{error.message[:half]} … {error.message[-half:]}"
+    if error.original_error is not None and not error.extensions:
+        error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
     error.nodes = error.source = error.positions = None
     return error

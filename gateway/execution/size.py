@@ -24,6 +24,7 @@ _TOKEN = re.compile(
 )
 
 _LONGEST = 60_000
+_LONGEST_NUMBER = 400
 _MOST_DIRECTIVES = 100
 _MOST_COMPARISONS = 4_000
 _MOST_FIELDS = 5_000
@@ -43,6 +44,9 @@ def check_tokens(text: str, most: int) -> None:
     if found.count("@") > _MOST_DIRECTIVES:
         message = f"The document has more than {_MOST_DIRECTIVES} directives. Split it into several operations."
         raise RequestError.of(message, "QUERY_TOO_COMPLEX")
+    if any(len(token) > _LONGEST_NUMBER and token[0] in "-0123456789" for token in found):
+        message = f"The document has a number of more than {_LONGEST_NUMBER} characters."
+        raise RequestError.of(message, "GRAPHQL_VALIDATION_FAILED")
 
 
 def check_overlaps(ast: DocumentNode) -> None:
