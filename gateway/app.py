@@ -9,14 +9,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
-from strawberry.http.ides import get_graphql_ide_html
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from gateway.execution.persisted import NOT_KEPT, Memory, PersistedQueries, Redis
 from gateway.execution.pipeline import Pipeline
+from gateway.explorer import explorer_routes, page
+from gateway.explorer.demo import DemoAccounts
 from gateway.http import GraphQLEndpoint, Options
 from gateway.identity import Tokens, accounts
 from gateway.responses import JSONResponse, refused
@@ -50,17 +51,19 @@ def create_pipeline(settings: Settings) -> Pipeline:
     return Pipeline(schema, max_tokens=settings.max_document_tokens, time_limit=settings.operation_timeout)
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 (the parts of the process)
     settings: Settings,
     database: Database,
     tokens: Tokens,
     *,
     fallback: bool = False,
+    demo: bool = False,
     clock: Callable[[], dt.datetime] = now,
 ) -> ASGIApp:
     """The gateway over a connected database.
 
-    ``fallback`` says that SQLite stands in for a PostgreSQL that was out of reach; ``clock`` tells requests the time.
+    ``fallback`` says that SQLite stands in for a PostgreSQL that was out of reach; ``demo`` that whoever opens GraphiQL
+    may sign in as the people of the demo data; ``clock`` tells requests the time.
     """
     redis = (
         Redis(settings.redis_url.get_secret_value(), settings.persisted_query_lifetime) if settings.redis_url else None
@@ -77,7 +80,7 @@ def create_app(
             origins=settings.origins(),
             timed=settings.server_timing == "always",
         ),
-        page=HTMLResponse(get_graphql_ide_html()) if settings.graphiql else None,
+        page=page if settings.graphiql else None,
         persisted=PersistedQueries(*stores) if settings.persisted_queries else NOT_KEPT,
         services={Accounts: accounts(settings, tokens)},
         clock=clock,
@@ -116,8 +119,13 @@ def create_app(
         del request
         return RedirectResponse("/graphql")
 
+    demo_accounts = DemoAccounts(database, tokens, settings.token_lifetime) if demo else None
     others = Starlette(
-        routes=[Route("/", home), Route("/health", health)],
+        routes=[
+            Route("/", home),
+            Route("/health", health),
+            *(explorer_routes(demo_accounts) if settings.graphiql else []),
+        ],
         exception_handlers={HTTPException: refused, Exception: refused},
         lifespan=lifespan,
     )
