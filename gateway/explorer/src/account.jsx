@@ -52,6 +52,7 @@ export function Account({ accounts }) {
   }, [session?.email, introspect]);
 
   const known = accounts.find(({ email }) => email === session?.email);
+  const isChosen = accounts.length > 0 && (known || !session);
   const choose = (event) => {
     const chosen = accounts.find(({ email }) => email === event.target.value);
     if (chosen) signInAs(chosen);
@@ -60,7 +61,7 @@ export function Account({ accounts }) {
 
   return (
     <div className="gateway-account">
-      {accounts.length > 0 && (
+      {isChosen && (
         <select aria-label="Sign in as" value={known?.email ?? ""} onChange={choose}>
           <option value="">Sign in as …</option>
           {accounts.map(({ email, name }) => (
@@ -70,7 +71,7 @@ export function Account({ accounts }) {
           ))}
         </select>
       )}
-      {session && !known && <span>{session.name}</span>}
+      {session && !isChosen && <span>{session.name}</span>}
       {session ? (
         <button type="button" onClick={signOut}>
           Sign out

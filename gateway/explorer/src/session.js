@@ -1,7 +1,7 @@
 // Who is signed in. It is kept for this browser tab only, and forgotten with it.
 import { useSyncExternalStore } from "react";
 
-const ENDPOINT = window.location.pathname;
+export const ENDPOINT = window.location.pathname;
 const START = new URL("explorer/start", window.location.href);
 const KEY = "siso-gateway:session";
 const EARLY = 30;
@@ -41,7 +41,7 @@ const ask = async (query, variables, token) => {
 const TOKENS = "accessToken refreshToken viewer { email firstName lastName } userErrors { message }";
 const SIGN_IN = `mutation SignIn($input: SignInInput!) { tokens: signIn(input: $input) { ${TOKENS} } }`;
 const REFRESH = `mutation Refresh($input: RefreshSessionInput!) { tokens: refreshSession(input: $input) { ${TOKENS} } }`;
-const SIGN_OUT = "mutation SignOut { signOut { userErrors { message } } }";
+const SIGN_OUT = "mutation SignOut($input: SignOutInput!) { signOut(input: $input) { userErrors { message } } }";
 
 const open = async (mutation, input) => {
   const { viewer, accessToken, refreshToken, userErrors } = (await ask(mutation, { input })).tokens;
@@ -52,12 +52,6 @@ const open = async (mutation, input) => {
 export const signIn = async (email, password) => keep(await open(SIGN_IN, { email, password }));
 
 export const signInAs = (account) => keep(account);
-
-export const signOut = async () => {
-  const left = session;
-  keep(null);
-  if (left?.refreshToken) await ask(SIGN_OUT, {}, left.token);
-};
 
 const endsSoon = (token) => {
   const claims = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
@@ -80,6 +74,14 @@ const currentToken = async () => {
   return session?.token;
 };
 
+/** Forgets who was signed in; a session that a password began is ended. */
+export const signOut = async () => {
+  const token = await currentToken();
+  const isSession = Boolean(session?.refreshToken);
+  keep(null);
+  if (isSession) await ask(SIGN_OUT, { input: {} }, token);
+};
+
 /** Sends an operation as whoever is signed in, unless the headers editor says otherwise. */
 export const signedFetch = async (url, init) => {
   const headers = new Headers(init.headers);
@@ -89,5 +91,3 @@ export const signedFetch = async (url, init) => {
   if (response.status === 401 && token && token === session?.token) keep(null);
   return response;
 };
-
-export { ENDPOINT };
