@@ -42,6 +42,7 @@ SECURITY_HEADERS = {
 }
 """Of everything that is served here: a worker goes by the policy that its own script came with."""
 
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _NAME = re.compile(r"[\w-][\w.-]*")
 _ENCODINGS = {"br": ".br", "gzip": ".gz"}
 
@@ -97,12 +98,15 @@ async def _asset(request: Request) -> Response:
 
 
 def explorer_routes(accounts: Callable[[], Awaitable[list[Account]]] | None = None) -> list[Route]:
-    """What the page loads: its files, the examples, and the accounts that a demo lets people sign in as."""
+    """What the page loads: its files, the examples, and the accounts that a demo lets people sign in as.
+
+    Those are told only to a page of this machine: not through a proxy, and not to a site whose name leads here.
+    """
     examples = [{"domain": path.stem, "source": path.read_text("utf-8")} for path in sorted(EXAMPLES.iterdir())]
 
     async def start(request: Request) -> Response:
-        del request
-        offered = {"accounts": await accounts() if accounts else [], "examples": examples}
+        people = await accounts() if accounts and request.url.hostname in _LOCAL else []
+        offered = {"accounts": people, "examples": examples}
         headers = SECURITY_HEADERS | {"Cache-Control": "no-store"}
         return Response(orjson.dumps(offered), headers=headers, media_type="application/json")
 

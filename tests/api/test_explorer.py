@@ -38,7 +38,7 @@ def built() -> Path:
 
 def http_of(gateway: Gateway, settings: Settings, *, demo: bool = False) -> httpx.AsyncClient:
     app = create_app(settings, gateway.database, gateway.tokens, demo=demo)
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 def is_guarded(response: httpx.Response) -> bool:
@@ -115,6 +115,8 @@ async def test_the_people_of_a_demo_are_signed_in_by_their_tokens(database: Data
             ("manager@example.com", "Mary Jackson (partnership manager)"),
             ("admin@example.com", "Margaret Hamilton (admin)"),
         ]
+        for host in ("gateway.example", "localhost.gateway.example", "203.0.113.7"):
+            assert (await http.get("/explorer/start", headers={"Host": host})).json()["accounts"] == []
         for account in accounts:
             data = await gateway.bearing(account["token"]).data("{ viewer { email } }")
             assert data == {"viewer": {"email": account["email"]}}
