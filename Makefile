@@ -7,19 +7,21 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
+GRAPHIQL := gateway/explorer
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 COMPILE := uv pip compile pyproject.toml --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: .venv/installed ## Serve demo data on http://127.0.0.1:8000/graphql; `PORT=9000 make run` elsewhere. Ctrl-C ends it.
+run: NOT_BUILT = echo "The gateway is served all the same." >&2
+run: .venv/installed $(GRAPHIQL)/dist/index.html ## Serve demo data on http://127.0.0.1:8000/graphql; `PORT=9000 make run` elsewhere. Ctrl-C ends it.
 	@exec $(BIN)/siso serve --demo --port $(PORT)
 
 .PHONY: test
-test: lint ## Check everything: lint, then all tests with coverage, on SQLite and PostgreSQL.
+test: lint $(GRAPHIQL)/dist/index.html ## Check everything: lint, then all tests with coverage, on SQLite and PostgreSQL.
 	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
 	@$(BIN)/coverage report --include='repositories/*,resolvers/*' --fail-under=95 --format=total > /dev/null || \
 		{ echo "Coverage of repositories/ and resolvers/ is under 95 %." >&2; exit 1; }
@@ -30,6 +32,9 @@ lint: .venv/installed-dev ## Check style, types and the floors' imports.
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+.PHONY: explorer
+explorer: $(GRAPHIQL)/dist/index.html ## Build GraphiQL (needs Node 18 or newer with npm), as `make run` does if it can.
 
 .PHONY: lock
 lock: ## Choose the newest allowed versions of all dependencies anew (needs uv).
@@ -50,6 +55,18 @@ lock: ## Choose the newest allowed versions of all dependencies anew (needs uv).
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@$(PIP) install --no-deps -e .
 	@touch $@ .venv/installed
+
+# What tests need contains Node. Without a registry in reach npm shall not try for minutes.
+NOT_BUILT = exit 2
+$(GRAPHIQL)/dist/index.html: export PATH := $(CURDIR)/$(BIN):$(PATH)
+$(GRAPHIQL)/dist/index.html: $(GRAPHIQL)/package-lock.json $(GRAPHIQL)/build.mjs $(wildcard $(GRAPHIQL)/src/*)
+	@if ! command -v npm > /dev/null; then \
+		echo "GraphiQL is built by npm, which is missing: apt install nodejs npm, then make explorer" >&2; $(NOT_BUILT); \
+	else \
+		echo "Building GraphiQL (once; some seconds) ..."; \
+		(cd $(GRAPHIQL) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=1000 > /dev/null && \
+			npm run --silent build) || { echo "GraphiQL could not be built; make explorer tries again." >&2; $(NOT_BUILT); }; \
+	fi
 
 .venv/bin/python:
 	@command -v $(PYTHON) > /dev/null || { echo "Python is missing: apt install python3 python3-venv" >&2; exit 2; }

@@ -1,18 +1,28 @@
 """The ASGI application."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from gateway.http import GraphQLEndpoint, JSONResponse
+from gateway.execution.persisted import NOT_KEPT, Memory, PersistedQueries, Redis
+from gateway.execution.pipeline import Pipeline
+from gateway.explorer import explorer_routes, page
+from gateway.explorer.demo import DemoAccounts
+from gateway.http import GraphQLEndpoint, Options
 from gateway.identity import Tokens, accounts
+from gateway.responses import JSONResponse, refused
 from gateway.settings import Settings
+from gateway.traffic import Gate
 from repositories.events import Events
 from repositories.kit.database import Database
 from repositories.kit.errors import GatewayError
@@ -21,21 +31,66 @@ from repositories.kit.viewer import ANONYMOUS
 from resolvers.identity.accounts import Accounts
 from schema import schema
 
+_EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
 
-def create_app(
+
+class _Application:
+    """Sends GraphQL requests straight to their endpoint, past what the other routes need."""
+
+    def __init__(self, graphql: ASGIApp, others: ASGIApp) -> None:
+        self._graphql = graphql
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_graphql = scope["type"] == "http" and scope["path"] == "/graphql"
+        await (self._graphql if is_graphql else self._others)(scope, receive, send)
+
+
+def create_pipeline(settings: Settings) -> Pipeline:
+    """How operations run under these settings."""
+    return Pipeline(schema, max_tokens=settings.max_document_tokens, time_limit=settings.operation_timeout)
+
+
+def create_app(  # noqa: PLR0913 (the parts of the process)
     settings: Settings,
     database: Database,
     tokens: Tokens,
     *,
     fallback: bool = False,
+    demo: bool = False,
     clock: Callable[[], dt.datetime] = now,
-) -> Starlette:
+) -> ASGIApp:
     """The gateway over a connected database.
 
-    ``fallback`` says that SQLite stands in for a PostgreSQL that was out of reach; ``clock`` tells requests the time.
+    ``fallback`` says that SQLite stands in for a PostgreSQL that was out of reach; ``demo`` that whoever opens GraphiQL
+    may sign in as the people of the demo data; ``clock`` tells requests the time.
     """
-    services = {Accounts: accounts(settings, tokens)}
-    graphql = GraphQLEndpoint(schema, database, tokens, graphiql=settings.graphiql, services=services, clock=clock)
+    redis = (
+        Redis(settings.redis_url.get_secret_value(), settings.persisted_query_lifetime) if settings.redis_url else None
+    )
+    stores = (Memory(), redis) if redis else (Memory(),)
+    graphql = GraphQLEndpoint(
+        create_pipeline(settings),
+        database,
+        tokens,
+        gate=Gate(settings.max_operations, settings.queue_timeout),
+        options=Options(
+            max_request_size=settings.max_request_size,
+            max_batch=settings.max_batch,
+            origins=settings.origins(),
+            timed=settings.server_timing == "always",
+        ),
+        page=page if settings.graphiql else None,
+        persisted=PersistedQueries(*stores) if settings.persisted_queries else NOT_KEPT,
+        services={Accounts: accounts(settings, tokens)},
+        clock=clock,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        if redis is not None:
+            await redis.close()
 
     async def health(request: Request) -> Response:
         """Whether the gateway can do its work, for load balancers and people."""
@@ -64,13 +119,31 @@ def create_app(
         del request
         return RedirectResponse("/graphql")
 
-    return Starlette(
+    demo_accounts = DemoAccounts(database, tokens, settings.token_lifetime) if demo else None
+    others = Starlette(
         routes=[
             Route("/", home),
             Route("/health", health),
-            Route("/graphql", graphql),
+            *(explorer_routes(demo_accounts) if settings.graphiql else []),
         ],
-        middleware=[Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)]
-        if settings.trusted_proxies
-        else [],
+        exception_handlers={HTTPException: refused, Exception: refused},
+        lifespan=lifespan,
     )
+    return _within(settings, _Application(graphql, others))
+
+
+def _within(settings: Settings, app: ASGIApp) -> ASGIApp:
+    """The application within what these settings put around it."""
+    if settings.origins():
+        app = CORSMiddleware(
+            app,
+            allow_origins=settings.origins(),
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=_EXPOSED,
+            max_age=7200,
+        )
+    if settings.trusted_proxies:
+        proxied: Any = ProxyHeadersMiddleware
+        app = proxied(app, settings.trusted_proxies)
+    return app

@@ -1,16 +1,20 @@
 """How errors leave the process: known ones with their code, the rest masked with an id that stands in the log."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
 
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.utils.str_converters import to_camel_case
 
-from repositories.kit.errors import GatewayError, RateLimited, Refusal
+from repositories.kit.errors import GatewayError, RateLimited, Refusal, ServiceUnavailable, Unauthenticated
 
 log = logging.getLogger("gateway.errors")
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+"""Of the request that is being answered; what is logged about it says so."""
 
 _OURS = 500
 """From this status on the fault is not the client's, and whoever runs the gateway wants to know why."""
@@ -29,8 +33,10 @@ def _present(error: GraphQLError, known: dict[int, dict[str, Any]]) -> dict[str,
     if isinstance(cause, GatewayError):
         formatted["message"] = cause.message
         if cause.status >= _OURS:
-            log.warning("%s: %r", cause.code, cause.__cause__)
+            log.warning("%s in request %s: %r", cause.code, request_id.get(), cause.__cause__)
         formatted["extensions"] = extensions(cause)
+    elif error.extensions and "code" in error.extensions:
+        return formatted
     elif isinstance(error, GraphQLSyntaxError):
         formatted["extensions"] = {"code": "GRAPHQL_PARSE_FAILED"}
     elif cause is None or isinstance(cause, GraphQLError):
@@ -61,8 +67,41 @@ def extensions(error: GatewayError) -> dict[str, Any]:
 def masked(error: BaseException) -> dict[str, Any]:
     """What a client learns of a mistake of ours: an id. The log has the rest."""
     error_id = str(uuid4())
-    log.error("internal error %s", error_id, exc_info=error)
+    log.error("internal error %s in request %s", error_id, request_id.get(), exc_info=error)
     return {
         "message": f"Something went wrong on our side. If it goes on, report this id: {error_id}",
         "extensions": {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id},
     }
+
+
+class RequestRefused(Exception):
+    """A request that is refused before it is a GraphQL request."""
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = {"message": message, "extensions": {"code": code}}
+        self.headers = dict(headers or {})
+
+    @classmethod
+    def of(cls, error: Exception) -> "RequestRefused":
+        """For an error of ours, or any other, which is masked."""
+        if not isinstance(error, GatewayError):
+            refused = cls(500, "", "")
+            refused.error = masked(error)
+            return refused
+        refused = cls(error.status, error.code, error.message, headers_of(error))
+        refused.error["extensions"] = extensions(error)
+        return refused
+
+
+def headers_of(error: GatewayError) -> dict[str, str]:
+    """What HTTP says besides the status."""
+    match error:
+        case Unauthenticated():
+            return {"WWW-Authenticate": "Bearer"}
+        case RateLimited():
+            return {"Retry-After": str(error.retry_after)}
+        case ServiceUnavailable():
+            return {"Retry-After": "1"}
+    return {}

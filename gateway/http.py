@@ -1,114 +1,198 @@
-"""The GraphQL endpoint: Strawberry's view with our viewer, context, errors and JSON."""
+"""GraphQL over HTTP (https://http-spec.graphql.org), straight on ASGI, for this is where every request passes.
+
+docs/decisions/0012-http.md says what was decided where the specification leaves a choice.
+"""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from starlette.datastructures import Headers
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-from strawberry.asgi import GraphQL
-from strawberry.http import GraphQLHTTPResponse
-from strawberry.schema.base import BaseSchema
-from strawberry.types import ExecutionResult
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import errors
+from gateway.errors import RequestRefused
+from gateway.execution.persisted import NOT_KEPT, PersistedQueries
+from gateway.execution.pipeline import Pipeline, Prepared
+from gateway.execution.refusals import RequestError
 from gateway.identity import Tokens
+from gateway.negotiation import GRAPHQL, JSON, negotiated, prefers_page
+from gateway.requests import (
+    Disconnected,
+    Headers,
+    Parameters,
+    body_of,
+    headers_of,
+    parameters_of_body,
+    parameters_of_query,
+    refuse_forged,
+    refuse_unreadable,
+    request_id_of,
+)
+from gateway.responses import answer
+from gateway.timings import Timings
+from gateway.traffic import Gate, Watch
 from repositories.kit.database import Database
-from repositories.kit.errors import GatewayError, Unauthenticated
 from repositories.kit.repository import now
 from repositories.kit.viewer import ANONYMOUS, Viewer
 from resolvers.kit.context import NO_SERVICES, Client, Context, Services
 from resolvers.reactions import REACTIONS
 
-
-class JSONResponse(Response):
-    """JSON by orjson."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        """The body."""
-        return orjson.dumps(content)
-
-
-def error_response(error: GatewayError) -> Response:
-    """A request that is refused before it is a GraphQL operation, in the shape GraphQL errors have."""
-    body = {"errors": [{"message": error.message, "extensions": errors.extensions(error)}]}
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
-    return JSONResponse(body, status_code=error.status, headers=headers)
-
-
 _LONGEST_ADDRESS = 45
 """Of IPv6 with an IPv4 address in it; a scope beyond it is cut off."""
 
+_PARTIAL = 294
+_WELL_FORMED = 400
+"""The status of a request error in a well-formed request, for which ``application/json`` has 200."""
 
-class GraphQLEndpoint(GraphQL[Context, None]):
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the endpoint behaves; sizes are bytes."""
+
+    max_request_size: int = 1_000_000
+    max_batch: int = 0
+    origins: frozenset[str] = frozenset()
+    timed: bool = False
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request and what its answer will have."""
+
+    scope: Scope
+    receive: Receive
+    given: Headers
+    headers: dict[str, str]
+    timings: Timings | None
+    media_type: str = JSON
+    viewer: Viewer = ANONYMOUS
+
+
+class GraphQLEndpoint:
     """``/graphql``. The request's database connection is given back before the answer is encoded."""
 
     def __init__(  # noqa: PLR0913 (the parts of the process)
         self,
-        schema: BaseSchema,
+        pipeline: Pipeline,
         database: Database,
         tokens: Tokens,
         *,
-        graphiql: bool,
+        gate: Gate,
+        options: Options,
+        page: ASGIApp | None = None,
+        persisted: PersistedQueries = NOT_KEPT,
         services: Services = NO_SERVICES,
         clock: Callable[[], dt.datetime] = now,
     ) -> None:
-        super().__init__(schema, graphql_ide="graphiql" if graphiql else None)
+        self._pipeline = pipeline
         self._database = database
         self._tokens = tokens
+        self._gate = gate
+        self._options = options
+        self._page = page
+        self._persisted = persisted
         self._services = services
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 401 to whatever is wrong with an Authorization header; without one the viewer is anonymous.
-
-        503 if an outside issuer's token cannot be verified for the moment.
-        """
-        try:
-            scope["viewer"] = await self._viewer(Headers(scope=scope))
-        except GatewayError as error:
-            await error_response(error)(scope, receive, send)
+        """Answers one request; whatever goes wrong is answered in JSON."""
+        given = headers_of(scope)
+        if self._page is not None and _is_visit(scope, given):
+            await self._page(scope, receive, send)
             return
-        await super().__call__(scope, receive, send)
-
-    async def _viewer(self, headers: Headers) -> Viewer:
-        given = headers.getlist("authorization")
-        if not given:
-            return ANONYMOUS
-        return await self._tokens.viewer_of_header(given[0] if len(given) == 1 else "")
-
-    async def get_context(self, request: Any, response: Any) -> Context:
-        """What the operation runs with."""
-        del response
-        client = Client(
-            request.client.host[:_LONGEST_ADDRESS] if request.client else None, request.headers.get("user-agent")
-        )
-        viewer = request.scope["viewer"]
-        return Context(self._database, viewer, REACTIONS, self._clock, services=self._services, client=client)
-
-    async def execute_operation(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the operation, then closes its context."""
-        context: Context = kwargs["context"]
+        request_id = request_id_of(given)
+        errors.request_id.set(request_id)
+        timings = Timings() if self._options.timed or b"x-server-timing" in given else None
+        exchange = _Exchange(scope, receive, given, {"X-Request-ID": request_id, "Cache-Control": "no-store"}, timings)
         try:
-            return await super().execute_operation(*args, **kwargs)
-        finally:
-            await context.close()
+            status, body = await self._answered(exchange)
+        except Disconnected:
+            return
+        except Exception as error:  # noqa: BLE001 (the last resort: masked and logged)
+            refused = error if isinstance(error, RequestRefused) else RequestRefused.of(error)
+            status, body = refused.status, orjson.dumps({"errors": [refused.error]})
+            exchange.headers |= refused.headers
+        if timings is not None:
+            timings.mark("encode")
+            exchange.headers["Server-Timing"] = timings.header()
+        await answer(send, status, exchange.media_type, body, exchange.headers)
 
-    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
-        """The answer: errors presented, data as it is."""
-        del request
-        answer: GraphQLHTTPResponse = {"data": result.data}
+    async def _answered(self, exchange: _Exchange) -> tuple[int, bytes]:
+        """The status and the body."""
+        method, given, limit = exchange.scope["method"], exchange.given, self._options.max_request_size
+        if method not in {"GET", "POST"}:
+            message = f"{method} is not for GraphQL: use GET or POST."
+            raise RequestRefused(405, "METHOD_NOT_ALLOWED", message, {"Allow": "GET, POST"})
+        media_type = negotiated(given.get(b"accept"))
+        if media_type is None:
+            message = f"The answer would be `{GRAPHQL}` or `{JSON}`: accept one of them."
+            raise RequestRefused(406, "NOT_ACCEPTABLE", message)
+        exchange.media_type = media_type
+        if method == "GET":
+            refuse_forged(given, self._options.origins)
+        else:
+            refuse_unreadable(given, limit)
+        if b"authorization" in given:
+            exchange.viewer = await self._tokens.viewer_of_header(given[b"authorization"].decode("latin-1"))
+        if method == "GET":
+            return await self._watched(exchange, parameters_of_query(exchange.scope["query_string"], limit))
+        body = await body_of(exchange.receive, limit)
+        return await self._watched(exchange, parameters_of_body(body, self._options.max_batch))
+
+    async def _watched(self, exchange: _Exchange, parameters: Parameters | list[Parameters]) -> tuple[int, bytes]:
+        """Runs what is asked for, one after the other, as long as the client is there and when it is its turn."""
+        if exchange.timings is not None:
+            exchange.timings.mark("receive")
+        with Watch(exchange.receive):
+            if isinstance(parameters, Parameters):
+                status, response = await self._operated(exchange, parameters)
+                return status, orjson.dumps(response)
+            responses = [(await self._operated(exchange, one))[1] for one in parameters]
+            return 200, orjson.dumps(responses)
+
+    async def _operated(self, exchange: _Exchange, parameters: Parameters) -> tuple[int, dict[str, Any]]:
+        """The status and the GraphQL response of one operation."""
+        try:
+            prepared = await self._prepared(exchange, parameters)
+            async with self._gate:
+                context = self._context(exchange)
+                result = await self._pipeline.run(prepared, parameters.variables, context, exchange.timings)
+        except RequestError as error:
+            is_plain = exchange.media_type == JSON and error.status == _WELL_FORMED
+            return 200 if is_plain else error.status, {"errors": errors.present(error.errors)}
+        response: dict[str, Any] = {"data": result.data}
         if result.errors:
-            answer["errors"] = errors.present(result.errors)  # type: ignore[typeddict-item]
+            response["errors"] = errors.present(result.errors)
         if result.extensions:
-            answer["extensions"] = result.extensions
-        return answer
+            response["extensions"] = result.extensions
+        return _PARTIAL if result.errors and exchange.media_type == GRAPHQL else 200, response
 
-    def encode_json(self, data: object) -> bytes:
-        """JSON by orjson."""
-        return orjson.dumps(data)
+    async def _prepared(self, exchange: _Exchange, parameters: Parameters) -> Prepared:
+        text = await self._persisted.text(parameters.query, parameters.extensions)
+        prepared = self._pipeline.prepare(text, parameters.operation_name, exchange.viewer, exchange.timings)
+        if prepared.kind == "subscription":
+            message = "Subscriptions are not answered here."
+            raise RequestRefused(400, "BAD_REQUEST", message)
+        if prepared.kind == "mutation" and exchange.scope["method"] == "GET":
+            message = "A mutation changes something: use POST."
+            raise RequestRefused(405, "METHOD_NOT_ALLOWED", message, {"Allow": "POST"})
+        if parameters.query is not None and parameters.extensions:
+            await self._persisted.keep(parameters.query, parameters.extensions)
+        return prepared
+
+    def _context(self, exchange: _Exchange) -> Context:
+        peer: Sequence[Any] | None = exchange.scope.get("client")
+        agent = exchange.given.get(b"user-agent")
+        client = Client(
+            peer[0][:_LONGEST_ADDRESS] if peer else None, agent.decode("latin-1") if agent is not None else None
+        )
+        viewer, clock = exchange.viewer, self._clock
+        return Context(self._database, viewer, REACTIONS, clock, services=self._services, client=client)
+
+
+def _is_visit(scope: Scope, given: Headers) -> bool:
+    """Whether a person opens the address in a browser, without an operation in it."""
+    is_operation = b"query=" in scope["query_string"] or b"extensions=" in scope["query_string"]
+    return scope["method"] == "GET" and prefers_page(given.get(b"accept")) and not is_operation

@@ -61,6 +61,7 @@ class Gateway:
 
     settings: Settings
     fallback: bool = False
+    demo: bool = False
 
     def __call__(self) -> "ASGIApp":
         """The application; its lifespan connects the database."""
@@ -71,7 +72,8 @@ class Gateway:
         database = open_database(database_options(self.settings))
         outside = outside_accounts(self.settings, database, REACTIONS)
         tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience, outside)
-        return _Connected(create_app(self.settings, database, tokens, fallback=self.fallback), database)
+        app = create_app(self.settings, database, tokens, fallback=self.fallback, demo=self.demo)
+        return _Connected(app, database)
 
 
 def create() -> "ASGIApp":

@@ -44,6 +44,43 @@ class Settings(BaseSettings):
         "info", description="The least severe log lines shown."
     )
     graphiql: bool = Field(default=True, description="Whether a browser that opens the endpoint gets GraphiQL.")
+    max_request_size: int = Field(
+        1_000_000, ge=1000, description="How many bytes the body or the query string of a request may have."
+    )
+    max_document_tokens: int = Field(
+        4000, ge=100, description="How many tokens (names, punctuation, values) the text of an operation may have."
+    )
+    max_batch: int = Field(
+        0, ge=0, le=100, description="How many operations one request may have; 0 takes no batches (lists)."
+    )
+    max_operations: int = Field(
+        100, ge=1, description="How many operations a process runs at once; others wait for their turn."
+    )
+    queue_timeout: float = Field(
+        5.0, gt=0, description="How long an operation waits for its turn before the answer is 503 with `Retry-After`."
+    )
+    operation_timeout: float = Field(
+        30.0, gt=0, description="How long an operation may take in all; then its statements are stopped."
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins of other sites whose pages may use the gateway, such as `https://app.example.com`, "
+        "separated by commas; `*` allows all. Without any, only pages of its own origin may.",
+    )
+    server_timing: Literal["asked", "always"] = Field(
+        "asked",
+        description="Which answers have a `Server-Timing` header: those to requests with `X-Server-Timing`, or all.",
+    )
+    persisted_queries: bool = Field(
+        default=True, description="Whether clients may send the hash of a document instead of its text (APQ)."
+    )
+    persisted_query_lifetime: int = Field(
+        24 * 3600, ge=1, description="How long Redis keeps a persisted query that nobody asks for."
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="`redis://host`, where all processes keep persisted queries; without it, each has its own.",
+    )
 
     database_url: SecretStr | None = Field(
         None, description="`postgresql://user:password@host/database`; without it, the embedded SQLite file is used."
@@ -181,6 +218,23 @@ class Settings(BaseSettings):
             raise ValueError(message) from error
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _is_origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#\s@]+", origin):
+                message = "must be origins such as https://app.example.com, separated by commas, without a path"
+                raise ValueError(message)
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+            message = "must look like redis://host:6379/0"
+            raise ValueError(message)
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _is_networks(cls, value: str) -> str:
@@ -214,6 +268,10 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value
 
+    def origins(self) -> frozenset[str]:
+        """The sites whose pages may use the gateway."""
+        return frozenset(_listed(self.cors_origins))
+
     def owner_url(self) -> str | None:
         """The login for migrations, None for SQLite."""
         url = self.owner_database_url or self.service_database_url or self.database_url
@@ -233,6 +291,10 @@ class Settings(BaseSettings):
             encryption_keys=parse_keys(self.encryption_keys.get_secret_value()) if self.encryption_keys else {},
             index_key=parse_key(self.index_key.get_secret_value()) if self.index_key else b"",
         )
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def parse_keys(text: str) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ import errno
 import logging.config
 import socket
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from gateway.cli.console import CommandError, note, say
@@ -31,9 +32,9 @@ def serve(given: Mapping[str, Any], *, demo: bool) -> None:
     signing_key(settings)
     database_options(settings)
     listener = _bound(settings)
-    gateway, token = _prepared(settings, demo=demo)
+    address, port = listener.getsockname()[:2]
+    gateway, token = _prepared(settings, demo=demo, reachable=not ip_address(address).is_loopback)
     settings = gateway.settings
-    port = listener.getsockname()[1]
     _listen(listener, settings)
 
     def ready() -> None:
@@ -47,10 +48,13 @@ def serve(given: Mapping[str, Any], *, demo: bool) -> None:
     say("siso-gateway has stopped.")
 
 
-def _prepared(settings: Settings, *, demo: bool) -> tuple[Gateway, str | None]:
-    """The gateway on a database that is fit to serve, and a token if it is the demo's."""
+def _prepared(settings: Settings, *, demo: bool, reachable: bool) -> tuple[Gateway, str | None]:
+    """The gateway on a database that is fit to serve, and a token if it is the demo's.
+
+    GraphiQL offers the demo's people only if other machines cannot reach it, for one of them is an administrator.
+    """
     if demo and settings.database_url is None:
-        return Gateway(settings), _demo_token(settings)
+        return Gateway(settings, demo=not reachable), _demo_token(settings)
     if demo:
         say(f"{place(settings)} is configured: --demo does not touch it. Demo data: `siso seed --demo`.")
     try:

@@ -1,1 +1,4 @@
-"""How operations run: parse → validate → limit → plan → run, each in its own module."""
+"""How an operation runs: parse → validate → limit → plan → run, each step in its own module.
+
+Knows nothing of HTTP: the endpoint, sockets, tests and the command line use the same :class:`Pipeline`.
+"""

@@ -142,12 +142,14 @@ class Snapshot(Read):
         self._turn = asyncio.Lock()
         self._is_open = False
         self._is_closed = False
+        self._running: asyncio.Task[Any] | None = None
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
         """The records of one statement, when its turn comes."""
         async with self._turn:
             if self._is_closed:
                 raise ServiceUnavailable("The request ended before this could be read.")
+            self._running = asyncio.current_task()
             try:
                 if not self._is_open:
                     self._is_open = True
@@ -157,11 +159,15 @@ class Snapshot(Read):
                 self._is_open = False
                 await self.end()
                 raise
+            finally:
+                self._running = None
 
     async def close(self) -> None:
-        """Gives the connection back, after the statement that is running."""
+        """Gives the connection back. A statement that is still running is stopped, for nobody waits for its rows."""
+        self._is_closed = True
+        if self._running is not None:
+            self._running.cancel()
         async with self._turn:
-            self._is_closed = True
             if self._is_open:
                 self._is_open = False
                 await self.end()

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import httpx
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from gateway.app import create_app
 from gateway.identity import Outside, Tokens
@@ -151,7 +151,7 @@ async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[D
 
 
 @asynccontextmanager
-async def served(app: Starlette) -> AsyncIterator[str]:
+async def served(app: ASGIApp) -> AsyncIterator[str]:
     """The application on a free port; the socket listens before the server runs, so nobody has to wait for it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

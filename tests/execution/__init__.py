@@ -1,1 +1,1 @@
-"""How operations are run."""
+"""The pipeline without HTTP: what is prepared, kept and refused, and how operations run."""

@@ -1,0 +1,114 @@
+"""The pipeline: parse → validate → limit → plan → run.
+
+    prepared = pipeline.prepare(text, operation_name, viewer)
+    result = await pipeline.run(prepared, variables, context)
+
+Both raise :class:`RequestError` for what is refused without any data.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from graphql import ExecutionResult, Executor, GraphQLError, OperationDefinitionNode
+from strawberry import Schema
+from strawberry.execution import optimized_is_awaitable
+
+from gateway.execution.documents import Document, Documents
+from gateway.execution.refusals import RequestError, shortened
+from gateway.timings import Timings
+from repositories.kit.errors import Timeout
+from repositories.kit.viewer import Viewer
+from resolvers.kit.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An operation of a valid document."""
+
+    document: Document
+    operation: OperationDefinitionNode
+    name: str | None
+
+    @property
+    def kind(self) -> str:
+        """query, mutation or subscription."""
+        return self.operation.operation.value
+
+
+Limits = Callable[[Prepared, Mapping[str, Any], Viewer], None]
+"""Raises RequestError for an operation that asks for too much."""
+
+
+def unlimited(prepared: Prepared, variables: Mapping[str, Any], viewer: Viewer) -> None:
+    """No limits."""
+
+
+def always_suggesting(viewer: Viewer) -> bool:
+    """Everybody is told which names come near to an unknown one."""
+    return False
+
+
+class Pipeline:
+    """Runs operations on a schema.
+
+    ``executor`` runs them (graphql-core's extension point), ``limits`` sees every operation with its variables before
+    it runs, ``hides_suggestions`` tells who is not told the names of the schema, and ``time_limit`` is in seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 (the steps, one by one)
+        self,
+        schema: Schema,
+        *,
+        executor: type[Executor[Any]] | None = None,
+        limits: Limits = unlimited,
+        hides_suggestions: Callable[[Viewer], bool] = always_suggesting,
+        max_tokens: int = 4000,
+        time_limit: float | None = None,
+    ) -> None:
+        self.schema = schema._schema  # noqa: SLF001 (Strawberry has no public way to what it made)
+        self.documents = Documents(self.schema, max_tokens=max_tokens)
+        self._executor: Any = executor or schema.execution_context_class
+        self._limits = limits
+        self._hides_suggestions = hides_suggestions
+        self._time_limit = time_limit
+
+    def prepare(
+        self, text: str, operation_name: str | None, viewer: Viewer, timings: Timings | None = None
+    ) -> Prepared:
+        """The operation of that name in a document."""
+        document = self.documents.get(text, hide_suggestions=self._hides_suggestions(viewer), timings=timings)
+        operation = document.operation(operation_name)
+        return Prepared(document, operation, operation_name)
+
+    async def run(
+        self, prepared: Prepared, variables: Mapping[str, Any], context: Context, timings: Timings | None = None
+    ) -> ExecutionResult:
+        """The result of a query or a mutation. When its time is up, or nobody waits any more, its statements stop."""
+        self._limits(prepared, variables, context.viewer)
+        executor = self._executor.build(
+            self.schema,
+            prepared.document.ast,
+            context_value=context,
+            raw_variable_values=variables,
+            operation_name=prepared.name,
+            is_awaitable=optimized_is_awaitable,
+            hide_suggestions=self._hides_suggestions(context.viewer),
+        )
+        if isinstance(executor, list):
+            raise RequestError([shortened(error) for error in executor])
+        if timings is not None:
+            timings.mark("plan")
+        try:
+            async with asyncio.timeout(self._time_limit):
+                result = executor.execute_operation()
+                if not isinstance(result, ExecutionResult):
+                    result = await cast("Awaitable[ExecutionResult]", result)
+        except TimeoutError as error:
+            raise RequestError([GraphQLError("", original_error=Timeout())], Timeout.status) from error
+        finally:
+            await context.close()
+            if timings is not None:
+                timings.mark("run")
+        return result

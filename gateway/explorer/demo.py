@@ -1,0 +1,47 @@
+"""The people of the demo data, for whoever opens the page of a demo."""
+
+from gateway.explorer import Account
+from gateway.identity import Tokens
+from repositories.demo.people import people
+from repositories.identity import Users, roles_of
+from repositories.kit.database import Database
+from repositories.kit.filters import Op, Where
+from repositories.kit.viewer import SERVICE, Role
+from repositories.tables.identity import UserStatus
+
+_PLAIN = 2
+"""How many plain users are offered; the staff comes after them."""
+
+
+class DemoAccounts:
+    """Issues their tokens. They are told by their ids, so that nobody else's account is ever offered."""
+
+    def __init__(self, database: Database, tokens: Tokens, lifetime: int) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._lifetime = lifetime
+        self._ids = [person["id"] for person in people(_PLAIN)]
+
+    async def __call__(self) -> list[Account]:
+        """Those who are still there and active, in the demo's order."""
+        snapshot = self._database.snapshot(SERVICE)
+        try:
+            found = await Users(snapshot).find(Where("id", Op.IN, self._ids), limit=len(self._ids))
+            active = {user.id: user for user in found if user.status is UserStatus.ACTIVE}
+            roles = {key: await roles_of(snapshot, user) for key, user in active.items()}
+        finally:
+            await snapshot.close()
+        return [
+            Account(
+                email=active[key].email,
+                name=_shown(f"{active[key].first_name} {active[key].last_name}", roles[key]),
+                token=self._tokens.issue(active[key], roles[key], self._lifetime),
+            )
+            for key in self._ids
+            if key in active
+        ]
+
+
+def _shown(name: str, roles: frozenset[Role]) -> str:
+    special = ", ".join(role.value.replace("_", " ") for role in sorted(roles - {Role.USER}))
+    return f"{name} ({special})" if special else name

@@ -1,0 +1,163 @@
+"""GraphiQL as browsers get it: the page, its files, the examples, and the people of a demo."""
+
+import gzip
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from graphql import OperationDefinitionNode, parse, print_ast
+
+from gateway import explorer
+from gateway.app import create_app
+from gateway.settings import Settings
+from repositories.demo.load import load_demo
+from repositories.identity import Users
+from repositories.kit.database import Database
+from repositories.kit.viewer import SERVICE
+from repositories.tables.identity import User, UserStatus
+from tests.api.client import ROOT, Gateway
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+POLICY = (
+    "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
+    "style-src 'self' 'unsafe-inline'; font-src data:; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+NO_DOMAINS = {"__init__", "events", "node"}
+
+
+@pytest.fixture
+def built() -> Path:
+    """The build, which the tests do not make by themselves."""
+    if not (explorer.DIST / "index.html").exists():
+        pytest.fail("GraphiQL is not built: run `make explorer`.")
+    return explorer.DIST
+
+
+def http_of(gateway: Gateway, settings: Settings, *, demo: bool = False) -> httpx.AsyncClient:
+    app = create_app(settings, gateway.database, gateway.tokens, demo=demo)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
+
+
+def is_guarded(response: httpx.Response) -> bool:
+    headers = response.headers
+    return (headers["content-security-policy"], headers["x-content-type-options"]) == (POLICY, "nosniff")
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_a_browser_gets_the_page_and_its_files(gateway: Gateway, built: Path) -> None:
+    """Every file is there under the name that the page knows it by, compressed as the browser wants it, for ever."""
+    page = await gateway.http.get("/graphql", headers=BROWSER)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert is_guarded(page)
+    assert "<title>siso-gateway</title>" in page.text
+    names = re.findall(r'(?:href|src)="explorer/([^"]+)"', page.text)
+    assert [name.rpartition(".")[2] for name in names] == ["css", "js"]
+    for name in names:
+        plain = await gateway.http.get(f"/explorer/{name}", headers={"Accept-Encoding": "identity"})
+        assert plain.content == (built / name).read_bytes()
+        assert "content-encoding" not in plain.headers
+        assert plain.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert is_guarded(plain)
+        small = await gateway.http.get(f"/explorer/{name}", headers={"Accept-Encoding": "gzip"})
+        assert small.content == plain.content
+        assert (small.headers["content-encoding"], small.headers["vary"]) == ("gzip", "Accept-Encoding")
+        assert small.headers["content-type"] == plain.headers["content-type"]
+        assert gzip.decompress((built / f"{name}.gz").read_bytes()) == plain.content
+        smaller = await gateway.http.head(f"/explorer/{name}", headers={"Accept-Encoding": "gzip, deflate, br"})
+        assert smaller.headers["content-encoding"] == "br"
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_nothing_else_is_served(gateway: Gateway) -> None:
+    for name in ("missing.js", "%2e%2e", "%2e%2e%2f__init__.py", "..%5c__init__.py", ".hidden", "%00", "a/b", ""):
+        answer = await gateway.http.get(f"/explorer/{name}")
+        assert answer.status_code == 404, name
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_without_the_build_the_page_says_how_to_get_it(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explorer, "DIST", tmp_path)
+    page = await gateway.http.get("/graphql", headers=BROWSER)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert is_guarded(page) is True
+    assert "make explorer" in page.text
+    assert await gateway.client().data("{ __typename }") == {"__typename": "Query"}
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_it_can_be_turned_off(gateway: Gateway) -> None:
+    async with http_of(gateway, Settings(graphiql=False), demo=True) as http:
+        assert (await http.get("/explorer/start")).status_code == 404
+        assert "<title>" not in (await http.get("/graphql", headers=BROWSER)).text
+
+
+async def test_only_a_demo_offers_its_people(gateway: Gateway, ada: User) -> None:
+    """Told by their ids: an account of the same address is somebody's own. Whoever may not sign in is left out."""
+    assert (await gateway.http.get("/explorer/start")).json()["accounts"] == []
+    async with http_of(gateway, Settings(), demo=True) as http:
+        assert (await http.get("/explorer/start")).json()["accounts"] == []
+
+
+async def test_the_people_of_a_demo_are_signed_in_by_their_tokens(database: Database, gateway: Gateway) -> None:
+    await load_demo(database, users=3, tasks=0)
+    async with http_of(gateway, Settings(), demo=True) as http:
+        answer = await http.get("/explorer/start")
+        assert answer.headers["cache-control"] == "no-store"
+        accounts = answer.json()["accounts"]
+        assert [(account["email"], account["name"]) for account in accounts] == [
+            ("ada@example.com", "Ada Byron"),
+            ("grace@example.com", "Grace Hopper"),
+            ("manager@example.com", "Mary Jackson (partnership manager)"),
+            ("admin@example.com", "Margaret Hamilton (admin)"),
+        ]
+        for host in ("gateway.example", "localhost.gateway.example", "203.0.113.7"):
+            assert (await http.get("/explorer/start", headers={"Host": host})).json()["accounts"] == []
+        for account in accounts:
+            data = await gateway.bearing(account["token"]).data("{ viewer { email } }")
+            assert data == {"viewer": {"email": account["email"]}}
+        assert await gateway.bearing(accounts[-1]["token"]).data("{ roles { name } }")
+        async with database.transaction(SERVICE) as write:
+            grace = await Users(write).of_email("grace@example.com")
+            assert grace is not None
+            await Users(write).change(grace, status=UserStatus.SUSPENDED)
+        offered = (await http.get("/explorer/start")).json()["accounts"]
+        assert [account["email"].partition("@")[0] for account in offered] == ["ada", "manager", "admin"]
+
+
+def test_every_domain_has_examples() -> None:
+    domains = {path.stem for path in (ROOT / "schema").glob("*.py")} - NO_DOMAINS
+    assert {path.stem for path in explorer.EXAMPLES.iterdir()} == domains, "gateway/explorer/examples/DOMAIN.graphql"
+
+
+async def test_the_examples_run_on_the_demo_data(database: Database, gateway: Gateway) -> None:
+    """As its admin. Each finds something, so that the page never greets people with empty lists."""
+    await load_demo(database, users=2, tasks=40)
+    async with http_of(gateway, Settings(), demo=True) as http:
+        start = (await http.get("/explorer/start")).json()
+    admin = gateway.bearing(start["accounts"][-1]["token"])
+    for example in start["examples"]:
+        operations = parse(example["source"]).definitions
+        assert 2 <= len(operations) <= 5, example["domain"]
+        for operation in operations:
+            assert isinstance(operation, OperationDefinitionNode)
+            assert operation.name is not None
+            data = await admin.data(print_ast(operation))
+            assert list(_empty(data)) == [], (example["domain"], operation.name.value)
+
+
+def _empty(data: Any, path: str = "") -> Any:
+    """The paths of root fields that are null, lists without anything, and user errors."""
+    for name, value in data.items():
+        here = f"{path}.{name}"
+        if name == "userErrors":
+            if value:
+                yield here, value
+        elif value in (None, []) and (not path or isinstance(value, list)):
+            yield here, value
+        elif isinstance(value, dict):
+            yield from _empty(value, here)

@@ -1,0 +1,103 @@
+// What a person does with GraphiQL: node explorer.mjs ADDRESS CHROMIUM; answers what was seen as JSON.
+import { chromium } from "playwright-core";
+
+const [address, executablePath] = process.argv.slice(2);
+const browser = await chromium.launch({ executablePath, chromiumSandbox: process.getuid() !== 0 });
+const context = await browser.newContext({ viewport: { width: 1400, height: 900 } });
+const page = await context.newPage();
+page.setDefaultTimeout(60_000);
+
+const said = [];
+const requests = [];
+const operations = [];
+page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
+page.on("pageerror", (error) => said.push(`error: ${error.message}`));
+page.on("websocket", (socket) => requests.push(socket.url()));
+page.on("request", (request) => {
+  requests.push(request.url());
+  if (request.method() === "POST") operations.push(/(query|mutation) (\w+)/.exec(request.postDataJSON().query)[2]);
+});
+
+const isRunOf = (name) => (response) =>
+  response.request().method() === "POST" && response.request().postDataJSON().query.includes(` ${name}`);
+const tab = (name) => page.locator("[role=tab][aria-selected=true]", { hasText: name });
+const tabs = () => page.locator("[role=tab] > :first-child").allTextContents();
+const run = async (name) => {
+  const answered = page.waitForResponse(isRunOf(name));
+  await page.getByRole("button", { name: /Execute query/ }).click();
+  const response = await answered;
+  return { sent: await response.request().allHeaders(), ...(await response.json()) };
+};
+const runExample = async (domain, name) => {
+  await page.getByLabel("Examples").selectOption(`${domain}/${name}`);
+  await tab(name).waitFor();
+  return run(name);
+};
+const who = async () => (await runExample("identity", "WhoAmI")).data.viewer?.email ?? null;
+const colours = async () => ({
+  page: await page.locator(".graphiql-container").evaluate((element) => getComputedStyle(element).backgroundColor),
+  editors: await page.locator(".graphiql-query-editor .monaco-editor.vs-dark").count(),
+});
+const token = () => page.evaluate(() => JSON.parse(sessionStorage.getItem("siso-gateway:session"))?.token ?? null);
+
+const read = page.waitForResponse(isRunOf("IntrospectionQuery"));
+await page.goto(`${address}/graphql`);
+await read;
+const seen = { title: await page.title(), anonymous: await who() };
+
+// somebody of the demo
+await page.getByLabel("Sign in as").selectOption("admin@example.com");
+seen.tasks = (await runExample("life_lock", "OpenTasks")).data.tasks;
+await page.locator(".graphiql-response").getByText(seen.tasks.nodes[0].title).first().waitFor();
+seen.demo = await who();
+await page.getByRole("button", { name: "Sign out" }).click();
+await page.getByRole("button", { name: "Sign in" }).waitFor();
+seen.left = await token();
+
+// somebody with a password
+seen.made = (await runExample("identity", "SignUp")).data.signUp;
+await page.getByRole("button", { name: "Sign in" }).click();
+const dialog = page.getByRole("dialog");
+const signIn = async (password) => {
+  await dialog.getByLabel("E-mail").fill("new@example.com");
+  await dialog.getByLabel("Password").fill(password);
+  await dialog.getByRole("button", { name: "Sign in" }).click();
+};
+await signIn("not the password");
+const alert = dialog.getByRole("alert").filter({ hasText: /./ });
+await alert.waitFor();
+seen.refusal = await alert.textContent();
+await signIn("correct horse battery staple");
+await page.getByText("New Person").waitFor();
+seen.password = await who();
+
+// the headers editor and the panes
+await page.getByRole("button", { name: "Headers" }).click();
+await page.locator(".graphiql-editor-tool .graphiql-editor:not(.hidden) .monaco-editor").click();
+await page.keyboard.insertText('{"X-Request-ID": "from-the-editor"}');
+seen.header = (await run("WhoAmI")).sent["x-request-id"];
+await page.getByRole("button", { name: "Show Documentation Explorer" }).click();
+seen.docs = await page.locator(".graphiql-plugin").getByRole("link", { name: "Query", exact: true }).textContent();
+await page.getByRole("button", { name: "Show GraphiQL Explorer" }).click();
+await page.locator(".graphiql-plugin").getByText("lifeLockDashboard").first().click();
+seen.explorer = await page.locator(".graphiql-plugin").getByText("overdueTasks").first().textContent();
+
+// what stays
+seen.workers = page.workers().map((worker) => new URL(worker.url()).origin);
+await page.waitForFunction(() => localStorage.getItem("graphiql:tabState").includes("lifeLockDashboard"));
+seen.kept = await page.evaluate(() => JSON.stringify({ ...localStorage }));
+seen.tabs = await tabs();
+seen.light = await colours();
+await page.emulateMedia({ colorScheme: "dark" });
+await page.reload();
+await page.getByText("New Person").waitFor();
+await tab("WhoAmI").waitFor();
+seen.tabsAgain = await tabs();
+seen.dark = await colours();
+const ended = page.waitForResponse(isRunOf("SignOut"));
+await page.getByRole("button", { name: "Sign out" }).click();
+seen.ended = await (await ended).json();
+seen.end = await who();
+await browser.close();
+
+console.log(JSON.stringify({ ...seen, said, operations, hosts: [...new Set(requests.map((url) => new URL(url).origin))] }));

@@ -1,0 +1,57 @@
+"""GraphiQL in a real Chromium, on the demo as `make run` serves it."""
+
+import shutil
+
+import pytest
+
+from gateway import explorer
+from tests import node
+from tests.cli.siso import Siso
+
+SHORT_LIVED = {"GATEWAY_ACCESS_TOKEN_LIFETIME": "20"}
+CHROMIUM = ("chromium", "chromium-headless-shell", "google-chrome")
+
+
+def _chromium() -> str:
+    for name in CHROMIUM:
+        if path := shutil.which(name):
+            return path
+    pytest.fail("Chromium is missing: apt install chromium")
+
+
+async def test_a_person_works_with_it(unmigrated: Siso) -> None:
+    """Without a word on the console and without a request to anybody else.
+
+    Access tokens end sooner than the page likes, so it renews them before each operation of who has a password.
+    """
+    chromium = _chromium()
+    if not (explorer.DIST / "index.html").exists():
+        pytest.fail("GraphiQL is not built: run `make explorer`.")
+    folder = node.installed(node.ROOT / "tests" / "browser")
+    with unmigrated.serving("--demo", **SHORT_LIVED) as served:
+        seen = await node.run(folder, "explorer.mjs", served.url, chromium)
+    assert (seen["said"], seen["hosts"]) == ([], [served.url])
+    assert set(seen["workers"]) == {served.url}
+    assert seen["title"] == "siso-gateway"
+    people = [seen[when] for when in ("anonymous", "demo", "password", "end")]
+    assert people == [None, "admin@example.com", "new@example.com", None]
+    assert seen["left"] is None
+    assert seen["tasks"]["totalCount"] > len(seen["tasks"]["nodes"]) == 10
+    assert seen["made"]["userErrors"] == []
+    assert seen["refusal"] == "The e-mail address or the password is wrong."
+    assert seen["operations"].count("Refresh") > 1
+    assert seen["ended"] == {"data": {"signOut": {"userErrors": []}}}
+    assert seen["header"] == "from-the-editor"
+    assert (seen["docs"], seen["explorer"]) == ("Query", "overdueTasks")
+    assert seen["tabsAgain"] == seen["tabs"] == ["Welcome", "WhoAmI", "OpenTasks", "WhoAmI", "SignUp", "WhoAmI"]
+    assert "eyJ" not in seen["kept"]
+    assert (seen["light"]["editors"], seen["dark"]["editors"]) == (0, 1)
+    assert seen["light"]["page"] != seen["dark"]["page"]
+
+
+def test_a_demo_that_others_can_reach_offers_nobody(unmigrated: Siso) -> None:
+    """For one of its people is an administrator."""
+    for host, offered in (("0.0.0.0", 0), ("127.0.0.1", 4)):  # noqa: S104 (which is the point)
+        with unmigrated.serving("--demo", "--host", host) as served:
+            start = served.get("/explorer/start", Host="localhost")
+            assert (len(start["accounts"]), len(start["examples"]) > 0) == (offered, True)
