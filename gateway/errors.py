@@ -9,7 +9,14 @@ from uuid import uuid4
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.utils.str_converters import to_camel_case
 
-from repositories.kit.errors import GatewayError, RateLimited, Refusal, ServiceUnavailable, Unauthenticated
+from repositories.kit.errors import (
+    GatewayError,
+    QueryTooComplex,
+    RateLimited,
+    Refusal,
+    ServiceUnavailable,
+    Unauthenticated,
+)
 
 log = logging.getLogger("gateway.errors")
 
@@ -61,6 +68,8 @@ def extensions(error: GatewayError) -> dict[str, Any]:
         made["field"] = [to_camel_case(str(step)) for step in error.path]
     if isinstance(error, RateLimited):
         made["retryAfter"] = error.retry_after
+    if isinstance(error, QueryTooComplex):
+        made |= {"requested": error.requested, "limit": error.limit}
     return made
 
 
