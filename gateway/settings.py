@@ -187,8 +187,8 @@ class Settings(BaseSettings):
     max_tokens: int = Field(4000, ge=1, description="How many tokens the text of an operation may have.")
     introspection: Literal["always", "signed_in", "never"] | None = Field(
         None,
-        description="Who may ask what the contract is: `always` everybody, `signed_in` who is signed in, `never` nobody; "
-        "errors suggest names of it to the same. By default `always` on SQLite and `signed_in` on PostgreSQL.",
+        description="Who may ask what the contract is: `always` everybody, `signed_in` who is, `never` nobody; errors "
+        " suggest names of it to the same. By default `always` on SQLite and `signed_in` on PostgreSQL.",
     )
 
     encryption_keys: SecretStr | None = Field(
