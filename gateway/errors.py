@@ -9,6 +9,7 @@ from uuid import uuid4
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.utils.str_converters import to_camel_case
 
+from gateway.execution.budget import BudgetSpent
 from repositories.kit.errors import (
     GatewayError,
     QueryTooComplex,
@@ -104,11 +105,13 @@ class RequestRefused(Exception):
         return refused
 
 
-def headers_of(error: GatewayError) -> dict[str, str]:
+def headers_of(error: Exception | None) -> dict[str, str]:
     """What HTTP says besides the status."""
     match error:
         case Unauthenticated():
             return {"WWW-Authenticate": "Bearer"}
+        case BudgetSpent():
+            return {"Retry-After": str(error.retry_after), **error.spent.headers}
         case RateLimited():
             return {"Retry-After": str(error.retry_after)}
         case ServiceUnavailable():

@@ -184,7 +184,6 @@ class Settings(BaseSettings):
     max_directives: int = Field(
         100, ge=0, description="How many directives an operation may have, fragments spelled out."
     )
-    max_tokens: int = Field(4000, ge=1, description="How many tokens the text of an operation may have.")
     introspection: Literal["always", "signed_in", "never"] | None = Field(
         None,
         description="Who may ask what the contract is: `always` everybody, `signed_in` who is, `never` nobody; errors "

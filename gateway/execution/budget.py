@@ -24,6 +24,8 @@ log = logging.getLogger("gateway.budget")
 
 _MEMORY = "async+memory://"
 _WINDOW = 60
+_PAUSE = 10
+"""Seconds without asking a store that was gone, so that operations do not wait for it one after the other."""
 _MOST_KEPT = 100_000
 """Of whom a process keeps count; beyond it the minute begins anew for all, so that nobody can fill the memory."""
 
@@ -37,12 +39,12 @@ class Spent:
     reset: int
 
     @property
-    def headers(self) -> tuple[tuple[str, str], ...]:
+    def headers(self) -> dict[str, str]:
         """For the answer, whether the operation was run or not."""
-        return (
-            ("RateLimit-Policy", f'"cost";q={self.limit};w={_WINDOW};qu="cost"'),
-            ("RateLimit", f'"cost";r={self.remaining};t={self.reset}'),
-        )
+        return {
+            "RateLimit-Policy": f'"cost";q={self.limit};w={_WINDOW};qu="cost"',
+            "RateLimit": f'"cost";r={self.remaining};t={self.reset}',
+        }
 
 
 class BudgetSpent(RateLimited):
@@ -81,7 +83,7 @@ class Budget:
         self._here = Minutes()
         self._shared = counter(store) if store != _MEMORY else None
         self._item = RateLimitItemPerMinute(limit, namespace="cost")
-        self._is_reached = True
+        self._paused_until = 0.0
 
     async def spend(self, viewer: Viewer, address: str | None, cost: int) -> Spent:
         """Takes the cost of an operation from its viewer's budget, or BudgetSpent."""
@@ -95,13 +97,13 @@ class Budget:
     async def _add(self, shared: FixedWindowRateLimiter, key: str, cost: int) -> tuple[int, float]:
         """As the process counts, in the shared store, which knows viewers by a hash only."""
         name = self._item.key_for(hashlib.sha256(key.encode()).hexdigest())
+        if time.monotonic() < self._paused_until:
+            return self._here.add(key, cost)
         try:
             total = await shared.storage.incr(name, _WINDOW, cost)
             end = await shared.storage.get_expiry(name)
         except StorageError as error:
-            if self._is_reached:
-                log.warning("the store of rate limits cannot be reached: %s", type(error.storage_error).__name__)
-            self._is_reached = False
+            log.warning("the store of rate limits cannot be reached: %s", type(error.storage_error).__name__)
+            self._paused_until = time.monotonic() + _PAUSE
             return self._here.add(key, cost)
-        self._is_reached = True
         return total, end - time.time()

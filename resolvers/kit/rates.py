@@ -3,8 +3,14 @@
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.storage import storage_from_string
 
+_REDIS: dict[str, float | str | bool] = {
+    "implementation": "redispy",
+    "socket_timeout": 1,
+    "socket_connect_timeout": 1,
+}
+
 
 def counter(store: str) -> FixedWindowRateLimiter:
     """Counts in a store, by its address; what goes wrong with the store is raised as the library's StorageError."""
-    client = {"implementation": "redispy"} if store.startswith(("async+redis:", "async+rediss:")) else {}
-    return FixedWindowRateLimiter(storage_from_string(store, wrap_exceptions=True, **client))
+    options = _REDIS if store.startswith("async+redis") else {}
+    return FixedWindowRateLimiter(storage_from_string(store, wrap_exceptions=True, **options))

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from gateway.errors import present
 from gateway.execution.cost import MOST
-from gateway.execution.limits import Introspection, Limits, Measure, check, check_introspection, measure
+from gateway.execution.limits import Introspection, Limits, check, check_introspection
+from gateway.execution.measure import Measure, measure
 from gateway.settings import Settings
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import ANONYMOUS, Viewer
