@@ -14,6 +14,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from gateway.execution.budget import Budget
+from gateway.execution.gauge import Gauge
+from gateway.execution.limits import Limits
 from gateway.execution.persisted import NOT_KEPT, Memory, PersistedQueries, Redis
 from gateway.execution.pipeline import Pipeline
 from gateway.explorer import explorer_routes, page
@@ -31,7 +34,7 @@ from repositories.kit.viewer import ANONYMOUS
 from resolvers.identity.accounts import Accounts
 from schema import schema
 
-_EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
+_EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy")
 
 
 class _Application:
@@ -46,9 +49,21 @@ class _Application:
         await (self._graphql if is_graphql else self._others)(scope, receive, send)
 
 
-def create_pipeline(settings: Settings) -> Pipeline:
+def create_gauge(settings: Settings) -> Gauge:
+    """What operations may ask for under these settings."""
+    budget = Budget(settings.rate_limit_store, settings.cost_per_minute) if settings.cost_per_minute else None
+    return Gauge(schema._schema, Limits.of(settings), budget)  # noqa: SLF001 (there is no public way to it)
+
+
+def create_pipeline(settings: Settings, gauge: Gauge) -> Pipeline:
     """How operations run under these settings."""
-    return Pipeline(schema, max_tokens=settings.max_document_tokens, time_limit=settings.operation_timeout)
+    return Pipeline(
+        schema,
+        limits=gauge.cost,
+        hides_suggestions=gauge.hides_suggestions,
+        max_tokens=settings.max_document_tokens,
+        time_limit=settings.operation_timeout,
+    )
 
 
 def create_app(  # noqa: PLR0913 (the parts of the process)
@@ -69,10 +84,12 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         Redis(settings.redis_url.get_secret_value(), settings.persisted_query_lifetime) if settings.redis_url else None
     )
     stores = (Memory(), redis) if redis else (Memory(),)
+    gauge = create_gauge(settings)
     graphql = GraphQLEndpoint(
-        create_pipeline(settings),
+        create_pipeline(settings, gauge),
         database,
         tokens,
+        gauge=gauge,
         gate=Gate(settings.max_operations, settings.queue_timeout),
         options=Options(
             max_request_size=settings.max_request_size,

@@ -9,7 +9,15 @@ from uuid import uuid4
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.utils.str_converters import to_camel_case
 
-from repositories.kit.errors import GatewayError, RateLimited, Refusal, ServiceUnavailable, Unauthenticated
+from gateway.execution.budget import BudgetSpent
+from repositories.kit.errors import (
+    GatewayError,
+    QueryTooComplex,
+    RateLimited,
+    Refusal,
+    ServiceUnavailable,
+    Unauthenticated,
+)
 
 log = logging.getLogger("gateway.errors")
 
@@ -61,6 +69,8 @@ def extensions(error: GatewayError) -> dict[str, Any]:
         made["field"] = [to_camel_case(str(step)) for step in error.path]
     if isinstance(error, RateLimited):
         made["retryAfter"] = error.retry_after
+    if isinstance(error, QueryTooComplex):
+        made |= {"requested": error.requested, "limit": error.limit}
     return made
 
 
@@ -95,11 +105,13 @@ class RequestRefused(Exception):
         return refused
 
 
-def headers_of(error: GatewayError) -> dict[str, str]:
+def headers_of(error: Exception | None) -> dict[str, str]:
     """What HTTP says besides the status."""
     match error:
         case Unauthenticated():
             return {"WWW-Authenticate": "Bearer"}
+        case BudgetSpent():
+            return {"Retry-After": str(error.retry_after), **error.spent.headers}
         case RateLimited():
             return {"Retry-After": str(error.retry_after)}
         case ServiceUnavailable():

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import errors
 from gateway.errors import RequestRefused
+from gateway.execution.gauge import Bill, Gauge
 from gateway.execution.persisted import NOT_KEPT, PersistedQueries
 from gateway.execution.pipeline import Pipeline, Prepared
 from gateway.execution.refusals import RequestError
@@ -79,6 +80,7 @@ class GraphQLEndpoint:
         database: Database,
         tokens: Tokens,
         *,
+        gauge: Gauge,
         gate: Gate,
         options: Options,
         page: ASGIApp | None = None,
@@ -89,6 +91,7 @@ class GraphQLEndpoint:
         self._pipeline = pipeline
         self._database = database
         self._tokens = tokens
+        self._gauge = gauge
         self._gate = gate
         self._options = options
         self._page = page
@@ -156,10 +159,12 @@ class GraphQLEndpoint:
         """The status and the GraphQL response of one operation."""
         try:
             prepared = await self._prepared(exchange, parameters)
+            bill = await self._billed(exchange, parameters, prepared)
             async with self._gate:
                 context = self._context(exchange)
                 result = await self._pipeline.run(prepared, parameters.variables, context, exchange.timings)
         except RequestError as error:
+            exchange.headers |= errors.headers_of(error.errors[0].original_error)
             is_plain = exchange.media_type == JSON and error.status == _WELL_FORMED
             return 200 if is_plain else error.status, {"errors": errors.present(error.errors)}
         response: dict[str, Any] = {"data": result.data}
@@ -167,6 +172,8 @@ class GraphQLEndpoint:
             response["errors"] = errors.present(result.errors)
         if result.extensions:
             response["extensions"] = result.extensions
+        if bill is not None and _asks_for_cost(parameters):
+            response.setdefault("extensions", {})["cost"] = bill.report()
         return _PARTIAL if result.errors and exchange.media_type == GRAPHQL else 200, response
 
     async def _prepared(self, exchange: _Exchange, parameters: Parameters) -> Prepared:
@@ -182,14 +189,29 @@ class GraphQLEndpoint:
             await self._persisted.keep(parameters.query, parameters.extensions)
         return prepared
 
+    async def _billed(self, exchange: _Exchange, parameters: Parameters, prepared: Prepared) -> Bill | None:
+        """What the operation costs, if that is counted or asked for."""
+        if not (self._gauge.has_budgets or _asks_for_cost(parameters)):
+            return None
+        bill = await self._gauge.bill(prepared, parameters.variables, exchange.viewer, _address(exchange))
+        if bill.spent is not None:
+            exchange.headers |= bill.spent.headers
+        return bill
+
     def _context(self, exchange: _Exchange) -> Context:
-        peer: Sequence[Any] | None = exchange.scope.get("client")
         agent = exchange.given.get(b"user-agent")
-        client = Client(
-            peer[0][:_LONGEST_ADDRESS] if peer else None, agent.decode("latin-1") if agent is not None else None
-        )
+        client = Client(_address(exchange), agent.decode("latin-1") if agent is not None else None)
         viewer, clock = exchange.viewer, self._clock
         return Context(self._database, viewer, REACTIONS, clock, services=self._services, client=client)
+
+
+def _address(exchange: _Exchange) -> str | None:
+    peer: Sequence[Any] | None = exchange.scope.get("client")
+    return peer[0][:_LONGEST_ADDRESS] if peer else None
+
+
+def _asks_for_cost(parameters: Parameters) -> bool:
+    return parameters.extensions.get("cost") is True
 
 
 def _is_visit(scope: Scope, given: Headers) -> bool:

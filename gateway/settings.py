@@ -164,6 +164,31 @@ class Settings(BaseSettings):
     refreshes_per_address: str = Field(
         "1000 per hour", description="How often sessions may be refreshed from one address."
     )
+    cost_per_minute: int = Field(
+        1_000_000,
+        ge=0,
+        description="What one viewer's operations may cost in a minute together, and those of anonymous callers from "
+        "one address; 0 for no limit.",
+    )
+
+    max_cost: int = Field(
+        50_000,
+        ge=1,
+        description="What one operation may cost: about how many objects it asks for, by the page sizes it names, and "
+        "more for what `@cost` in the contract says.",
+    )
+    max_depth: int = Field(15, ge=1, le=100, description="How deep the fields of an operation may be nested.")
+    max_fields: int = Field(2000, ge=1, description="How many fields an operation may select, fragments spelled out.")
+    max_root_fields: int = Field(50, ge=1, description="How many fields an operation may have at its root.")
+    max_aliases: int = Field(100, ge=0, description="How many aliases an operation may have, fragments spelled out.")
+    max_directives: int = Field(
+        100, ge=0, description="How many directives an operation may have, fragments spelled out."
+    )
+    introspection: Literal["always", "signed_in", "never"] | None = Field(
+        None,
+        description="Who may ask what the contract is: `always` everybody, `signed_in` who is, `never` nobody; errors "
+        " suggest names of it to the same. By default `always` on SQLite and `signed_in` on PostgreSQL.",
+    )
 
     encryption_keys: SecretStr | None = Field(
         None,
@@ -271,6 +296,10 @@ class Settings(BaseSettings):
     def origins(self) -> frozenset[str]:
         """The sites whose pages may use the gateway."""
         return frozenset(_listed(self.cors_origins))
+
+    def introspection_for(self) -> Literal["always", "signed_in", "never"]:
+        """Who may ask what the contract is."""
+        return self.introspection or ("signed_in" if self.database_url else "always")
 
     def owner_url(self) -> str | None:
         """The login for migrations, None for SQLite."""

@@ -12,6 +12,7 @@ from resolvers.gamification import commands, queries
 from schema.identity import User
 from schema.kit.choices import choices
 from schema.kit.connections import ConnectionView, connection
+from schema.kit.costs import AGGREGATE
 from schema.kit.fields import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, query, view
 from schema.kit.filters import (
     BooleanFilter,
@@ -283,6 +284,7 @@ class GamificationQueries:
         queries.leaderboard,
         "Who earned most: names and points, nothing else.",
         requires=_READ,
+        weight=AGGREGATE,
         period=Argument(rows.LeaderboardPeriod, "Since when points count."),
         first=FIRST,
     )

@@ -14,6 +14,7 @@ from schema.events import DomainEvent
 from schema.identity import User
 from schema.kit.choices import choices
 from schema.kit.connections import ConnectionView, connection, pages
+from schema.kit.costs import REFRESH
 from schema.kit.fields import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, key, query, view
 from schema.kit.filters import (
     ChoiceFilter,
@@ -265,6 +266,7 @@ class LifeLockQueries:
         queries.analytics,
         "The viewer's days on which something happened, oldest first.",
         requires=Permission.TASK_READ,
+        size=queries.MAX_DAYS,
         since=Argument(dt.date, "The first day.", name="from"),
         until=Argument(dt.date, "The last day, at most 366 days in all.", name="to"),
     )
@@ -275,6 +277,7 @@ class LifeLockQueries:
         queries.trends,
         "The viewer's days up to today, without gaps, oldest first, in the viewer's own time zone.",
         requires=Permission.TASK_READ,
+        size=queries.MAX_DAYS,
         period=Argument(queries.TrendPeriod, "How far back."),
     )
     user_dashboard_stats: ConnectionView[UserDashboardStats] | None = connection(
@@ -313,4 +316,5 @@ class LifeLockMutations:
         queries.refresh_statistics,
         "Counts `userDashboardStats` anew. For admins.",
         requires=Permission.STATISTICS_REFRESH,
+        weight=REFRESH,
     )

@@ -54,5 +54,6 @@ class NodeQueries:
     nodes: list[Node | None] | None = query(
         _nodes,
         "The objects of ids, in their order; null for one that cannot be found, with an error that names its place.",
+        size="ids",
         ids=Argument(list[strawberry.ID], f"The global ids, at most {_MOST}."),
     )

@@ -37,7 +37,7 @@ class Prepared:
         return self.operation.operation.value
 
 
-Limits = Callable[[Prepared, Mapping[str, Any], Viewer], None]
+Limits = Callable[[Prepared, Mapping[str, Any], Viewer], object]
 """Raises RequestError for an operation that asks for too much."""
 
 

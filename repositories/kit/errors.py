@@ -162,21 +162,26 @@ class Forbidden(Denial):
 
 
 class RateLimited(GatewayError):
-    """Too many requests in a period; ``retry_after`` is how many seconds it lasts."""
+    """Too much of something in a period; ``retry_after`` is how many seconds it lasts."""
 
     code = "RATE_LIMITED"
     status = 429
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"This was tried too often. Try again in {retry_after} seconds.")
+    def __init__(self, retry_after: int, what: str = "This was tried too often.") -> None:
+        super().__init__(f"{what} Try again in {retry_after} seconds.")
         self.retry_after = retry_after
 
 
 class QueryTooComplex(GatewayError):
-    """An operation that asks for more than the limits allow."""
+    """An operation that asks for more of something, ``requested``, than ``limit`` allows."""
 
     code = "QUERY_TOO_COMPLEX"
     status = 400
+
+    def __init__(self, message: str, requested: int, limit: int) -> None:
+        super().__init__(message)
+        self.requested = requested
+        self.limit = limit
 
 
 class Timeout(GatewayError):

@@ -17,12 +17,11 @@ from uuid import UUID
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from limits import RateLimitItem, parse
-from limits.aio.strategies import FixedWindowRateLimiter
-from limits.storage import storage_from_string
 
 from repositories.kit.errors import RateLimited
 from repositories.kit.viewer import Role
 from repositories.tables.identity import User
+from resolvers.kit.rates import counter
 
 ARGON2ID = PasswordHasher()
 """RFC 9106, second recommendation: 64 MiB, three passes."""
@@ -84,7 +83,7 @@ class Attempts:
     """
 
     def __init__(self, store: str, rates: Mapping[Attempt, str]) -> None:
-        self._limiter = FixedWindowRateLimiter(storage_from_string(store))
+        self._limiter = counter(store)
         self._rates = {what: parse(rate) for what, rate in rates.items()}
 
     async def count(self, what: Attempt, whose: str | None) -> None:

@@ -10,6 +10,7 @@ from repositories.kit.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, PageRequest
 from repositories.kit.viewer import Permission
 from resolvers.kit import connections
 from resolvers.kit.edges import PagesEdge
+from schema.kit.costs import AGGREGATE, FREE, PAGED, cost
 from schema.kit.fields import Argument, resolver
 from schema.kit.filters import to_filter, to_order
 
@@ -21,7 +22,7 @@ class _Edge(NamedTuple):
     node: Any
 
 
-@strawberry.type(description="Where a page stands in its list.")
+@strawberry.type(description="Where a page stands in its list.", directives=[FREE])
 class PageInfo:
     """Relay's PageInfo, answered from a page."""
 
@@ -41,7 +42,7 @@ class PageInfo:
     )
 
 
-@strawberry.type(name="Edge", description="A row and its place in the list.")
+@strawberry.type(name="Edge", description="A row and its place in the list.", directives=[FREE])
 class EdgeView(Generic[T]):
     """Relay's Edge."""
 
@@ -71,7 +72,9 @@ class ConnectionView(Generic[T]):
         resolver=lambda root: root, description="Where this page stands in the list."
     )
     total_count: int = strawberry.field(
-        resolver=_total, description="How many rows the whole list has. Counted only when asked for."
+        resolver=_total,
+        description="How many rows the whole list has. Counted only when asked for.",
+        directives=[cost(AGGREGATE)],
     )
 
 
@@ -123,7 +126,7 @@ def connection(
         return await answer(context, request, **(_selection(given) if filter is not None else {}))
 
     made = resolver(listed, _list_arguments(filter, order), requires=requires)
-    return strawberry.field(resolver=made, description=description)
+    return strawberry.field(resolver=made, description=description, directives=[PAGED])
 
 
 def pages(followed: PagesEdge[Any], description: str, *, filter: Any, order: Any) -> Any:  # noqa: A002
@@ -136,4 +139,4 @@ def pages(followed: PagesEdge[Any], description: str, *, filter: Any, order: Any
         return await followed.load_many(context, roots, _request(given), **_selection(given))
 
     made = resolver(listed, _list_arguments(filter, order), many=listed_many)
-    return strawberry.field(resolver=made, description=description)
+    return strawberry.field(resolver=made, description=description, directives=[PAGED])

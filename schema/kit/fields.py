@@ -26,6 +26,7 @@ from resolvers.kit.context import Context
 from resolvers.kit.edges import Edge
 from resolvers.kit.ids import global_id, parse_global_id
 from resolvers.kit.sealed import opened
+from schema.kit.costs import AGGREGATE, costs
 
 T = TypeVar("T", bound=type)
 Info = strawberry.Info[Context, None]
@@ -205,10 +206,14 @@ def sealed(column: Any, description: str) -> Any:
     return strawberry.field(resolver=resolver(opened(column), {}), description=description)
 
 
-def computed(method: Callable[..., Awaitable[Any]], description: str, **arguments: Argument) -> Any:
-    """What a method of the object answers."""
+def computed(
+    method: Callable[..., Awaitable[Any]], description: str, *, size: int | None = None, **arguments: Argument
+) -> Any:
+    """What a method of the object answers: a tile of a dashboard; ``size`` is how long its list is about."""
     return strawberry.field(
-        resolver=resolver(lambda _, root, **given: method(root, **given), arguments), description=description
+        resolver=resolver(lambda _, root, **given: method(root, **given), arguments),
+        description=description,
+        directives=costs(arguments, size=size, weight=AGGREGATE),
     )
 
 
@@ -217,10 +222,17 @@ def query(
     description: str,
     *,
     requires: Permission | None = None,
+    size: int | str | None = None,
+    weight: int = 0,
     **arguments: Argument,
 ) -> Any:
-    """A root field: what ``answer(context, **arguments)`` finds."""
+    """A root field: what ``answer(context, **arguments)`` finds.
+
+    ``size`` is how long its list is about, or the name of the argument that says it if that is not ``first``;
+    ``weight`` is what a call costs beyond the objects.
+    """
     return strawberry.field(
         resolver=resolver(lambda context, _, **given: answer(context, **given), arguments, requires=requires),
         description=description,
+        directives=costs(arguments, size=size, weight=weight),
     )

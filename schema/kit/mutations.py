@@ -28,6 +28,7 @@ from resolvers.kit.commands import Command
 from resolvers.kit.context import Context
 from resolvers.kit.ids import GlobalKey
 from schema.kit.choices import choices
+from schema.kit.costs import MUTATION, cost, list_size, sliced
 from schema.kit.fields import Argument, Node, resolver
 
 
@@ -118,7 +119,8 @@ def mutation(
         async with context.unit_of_work() as work:
             return await handler(work, command)
 
-    return _published(handler, run, _of_row(returns, many=many), requires)
+    results = _of_row(returns, many=many)
+    return _published(handler, run, results, requires)
 
 
 def operation(
@@ -150,11 +152,14 @@ def _published(
         except Refusal as refusal:
             return Payload(None, user_errors(refusal))
 
-    arguments = {"input": Argument(publish(get_type_hints(handler)["command"]), "What is to be done.")}
+    command = get_type_hints(handler)["command"]
+    arguments = {"input": Argument(publish(command), "What is to be done.")}
+    batches = [name for name in results if name in command.model_fields and get_origin(results[name].type) is list]
     return strawberry.field(
         resolver=resolver(execute, arguments, requires=requires),
         graphql_type=_payload(handler.__name__, results),
         description=inspect.cleandoc(handler.__doc__ or ""),
+        directives=[cost(MUTATION), *(sliced(f"input.{name}", name) for name in batches)],
     )
 
 
@@ -176,7 +181,9 @@ def _payload(handler: str, results: Mapping[str, Result]) -> type:
             resolver=_reading(result.read), description=f"{result.description}; null if there are `userErrors`."
         )
     namespace["__annotations__"]["user_errors"] = list[UserError]
-    namespace["user_errors"] = strawberry.field(description="What the person has to put right; empty if all went well.")
+    namespace["user_errors"] = strawberry.field(
+        description="What the person has to put right; empty if all went well.", directives=[list_size(1)]
+    )
     spelled = "".join(part.capitalize() for part in handler.split("_"))
     return strawberry.type(
         type(f"{spelled}Payload", (), namespace), description=f"The answer of `{to_camel_case(handler)}`."

@@ -1,0 +1,174 @@
+"""Limits, costs and budgets as clients meet them, over real sockets."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from graphql import get_introspection_query
+
+from gateway.settings import Settings
+from repositories.kit.database import Database
+from repositories.tables.identity import User
+from tests.api.client import Gateway, served
+
+PAGE = "query($n: Int!) { tasks(first: $n) { nodes { title category { name } } } }"
+GRAPHQL = "application/graphql-response+json"
+
+
+class Caller:
+    """Sends operations to a gateway with settings of its own."""
+
+    def __init__(self, http: httpx.AsyncClient, token: str | None) -> None:
+        self.http = http
+        self.headers = {"Accept": GRAPHQL} | ({"Authorization": f"Bearer {token}"} if token else {})
+
+    async def ask(self, query: str, **parameters: Any) -> httpx.Response:
+        """The response, whatever it is."""
+        return await self.http.post("/graphql", json={"query": query, **parameters}, headers=self.headers)
+
+
+@asynccontextmanager
+async def calling(database: Database, user: User | None = None, **given: Any) -> AsyncIterator[Caller]:
+    """A caller of a gateway with these settings."""
+    gateway = Gateway(database, settings=Settings(**given))
+    async with served(gateway.app) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
+        yield Caller(http, gateway.token(user) if user else None)
+    await gateway.http.aclose()
+
+
+async def test_the_cost_is_told_to_who_asks(database: Database, ada: User) -> None:
+    async with calling(database, ada) as caller:
+        plain = await caller.ask(PAGE, variables={"n": 20})
+        asked = await caller.ask(PAGE, variables={"n": 20}, extensions={"cost": True})
+    assert plain.json() == {"data": {"tasks": {"nodes": []}}}
+    told = asked.json()["extensions"]["cost"]
+    assert 0 < told["budget"].pop("reset") <= 60
+    assert told == {
+        "requested": 1 + 20 * 2,
+        "limit": 50_000,
+        "budget": {"limit": 1_000_000, "remaining": 1_000_000 - 2 * 41},
+    }
+
+
+async def test_what_is_too_dear_is_refused_before_it_runs(database: Database, ada: User) -> None:
+    async with calling(database, ada, max_cost=100) as caller:
+        assert (await caller.ask(PAGE, variables={"n": 49})).status_code == 200
+        refused = await caller.ask(PAGE, variables={"n": 50})
+    assert (refused.status_code, refused.json()) == (
+        400,
+        {
+            "errors": [
+                {
+                    "message": "This operation costs 101; the limit is 100. "
+                    "Ask for smaller pages, or for less in them.",
+                    "locations": [{"line": 1, "column": 19}],
+                    "extensions": {"code": "QUERY_TOO_COMPLEX", "requested": 101, "limit": 100},
+                }
+            ]
+        },
+    )
+
+
+async def test_a_budget_counts_down_until_it_is_spent(database: Database, ada: User, bob: User) -> None:
+    async with calling(database, ada, cost_per_minute=100) as caller:
+        first = await caller.ask(PAGE, variables={"n": 30})
+        second = await caller.ask(PAGE, variables={"n": 30})
+        third = await caller.ask("{ viewer { id } }")
+    assert [each.status_code for each in (first, second, third)] == [200, 429, 429]
+    assert {each.headers["RateLimit-Policy"] for each in (first, second)} == {'"cost";q=100;w=60;qu="cost"'}
+    assert [each.headers["RateLimit"].split(";t=")[0] for each in (first, second)] == ['"cost";r=39', '"cost";r=0']
+    seconds = int(second.headers["Retry-After"])
+    assert 0 < seconds <= 60
+    assert second.json() == {
+        "errors": [
+            {
+                "message": "Your operations may cost 100 a minute, and that is used up. "
+                f"Try again in {seconds} seconds.",
+                "extensions": {"code": "RATE_LIMITED", "retryAfter": seconds},
+            }
+        ]
+    }
+
+
+async def test_whoever_is_anonymous_shares_the_budget_of_the_address(database: Database, ada: User) -> None:
+    gateway = Gateway(database, settings=Settings(cost_per_minute=2))
+    body = {"query": "{ viewer { id } }"}
+    answers = []
+    for address in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"):
+        async with gateway.http_from(address) as http:
+            answers.append(await http.post("/graphql", json=body))
+    async with gateway.http_from("10.0.0.1") as http:
+        headers = {"Authorization": f"Bearer {gateway.token(ada)}"}
+        answers.append(await http.post("/graphql", json=body, headers=headers))
+    await gateway.http.aclose()
+    assert [each.status_code for each in answers] == [200, 200, 429, 200, 200]
+
+
+async def test_each_operation_of_a_batch_is_billed(database: Database, ada: User) -> None:
+    async with calling(database, ada, cost_per_minute=100, max_batch=3) as caller:
+        batch = [{"query": PAGE, "variables": {"n": 30}}, {"query": PAGE, "variables": {"n": 30}}]
+        answer = await caller.http.post("/graphql", json=batch, headers=caller.headers)
+    first, second = answer.json()
+    assert first == {"data": {"tasks": {"nodes": []}}}
+    assert [each["extensions"]["code"] for each in second["errors"]] == ["RATE_LIMITED"]
+
+
+async def test_without_a_budget_nothing_is_said_of_one(database: Database, ada: User) -> None:
+    async with calling(database, ada, cost_per_minute=0) as caller:
+        answer = await caller.ask(PAGE, variables={"n": 1}, extensions={"cost": True})
+    assert not [name for name in answer.headers if name.startswith("ratelimit")]
+    assert answer.json()["extensions"] == {"cost": {"requested": 3, "limit": 50_000, "budget": None}}
+
+
+CLOSED = {
+    "signed_in": ("UNAUTHENTICATED", "Introspection is for those who are signed in: send an Authorization header."),
+    "never": ("FORBIDDEN", "Introspection is switched off here."),
+}
+
+
+@pytest.mark.parametrize(("setting", "is_open"), [("always", True), ("signed_in", False), ("never", False)])
+async def test_introspection_and_suggestions_for_who_is_anonymous(
+    database: Database, setting: str, *, is_open: bool
+) -> None:
+    async with calling(database, introspection=setting) as caller:
+        schema = await caller.ask(get_introspection_query())
+        hidden = await caller.ask("{ ...F } fragment F on Query { x: __schema { queryType { name } } }")
+        near = await caller.ask("{ taks { nodes { id } } }")
+        value = await caller.ask(
+            "query($o: [TaskOrder!]) { tasks(order: $o) { nodes { id } } }", variables={"o": [{"field": "TITEL"}]}
+        )
+    messages = [each.json()["errors"][0]["message"] for each in (near, value)]
+    if is_open:
+        assert schema.json()["data"]["__schema"]["queryType"]["name"] == "Query"
+        assert hidden.json() == {"data": {"x": {"queryType": {"name": "Query"}}}}
+        assert all("Did you mean" in message for message in messages)
+    else:
+        code, message = CLOSED[setting]
+        for answer in (schema, hidden):
+            assert answer.status_code == {"UNAUTHENTICATED": 401, "FORBIDDEN": 403}[code]
+            [error] = answer.json()["errors"]
+            assert (error["message"], error["extensions"]) == (message, {"code": code})
+        assert messages[0] == "Cannot query field 'taks' on type 'Query'."
+        assert not any("Did you mean" in message for message in messages)
+
+
+async def test_who_is_signed_in_may_introspect_unless_nobody_may(database: Database, ada: User) -> None:
+    for setting, status in (("signed_in", 200), ("never", 403)):
+        async with calling(database, ada, introspection=setting) as caller:
+            assert (await caller.ask(get_introspection_query())).status_code == status
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ tasks(first: 3, filter: {status: {eq: PENDING}}) { totalCount nodes { id title category { name } } } }",
+        "{ lifeLockDashboard { totalTasks completedTasks overdueTasks weeklyProgress { date completed created } } }",
+        "{ tasks(first: 500) { nodes { id title category { id name } user { id email } } } }",
+        "{ categories(first: 20) { nodes { name tasks(first: 20) { totalCount nodes { title } } } } }",
+        get_introspection_query(),
+    ],
+)
+async def test_what_frontends_ask_is_within_the_limits(gateway: Gateway, ada: User, query: str) -> None:
+    assert (await gateway.client(ada).ask(query)).errors == []

@@ -1,0 +1,132 @@
+"""The budget of a minute: whose it is, what is left of it, and what happens when it is spent."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from gateway.errors import headers_of
+from gateway.execution.budget import Budget, BudgetSpent
+from repositories.kit.repository import new_id
+from repositories.kit.viewer import ANONYMOUS, Viewer
+from tests.stores import redis_server
+
+MEMORY = "async+memory://"
+ADA, BOB = Viewer(new_id()), Viewer(new_id())
+
+
+@pytest.fixture(scope="module")
+def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Redis for these tests."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as socket:
+        yield socket
+
+
+@pytest_asyncio.fixture
+async def shared(redis_socket: Path) -> AsyncIterator[Callable[[int], Budget]]:
+    """Budgets of several processes that share a Redis."""
+    made: list[Any] = []
+
+    def make(limit: int) -> Budget:
+        budget = Budget(f"async+redis+unix://{redis_socket}", limit)
+        made.append(budget._shared)
+        return budget
+
+    yield make
+    for limiter in made:
+        client = limiter.storage.bridge.storage
+        await client.flushdb()
+        await client.aclose()
+
+
+async def spent(budget: Budget, viewer: Viewer, cost: int, address: str | None = None) -> int:
+    """What remains; the minute has just begun."""
+    left = await budget.spend(viewer, address, cost)
+    assert 0 < left.reset <= 60
+    return left.remaining
+
+
+async def test_a_viewer_has_a_budget_and_an_address_has_one_for_all_who_are_anonymous() -> None:
+    budget = Budget(MEMORY, 100)
+    assert await spent(budget, ADA, 30, "10.0.0.1") == 70
+    assert await spent(budget, ADA, 30, "10.0.0.2") == 40
+    assert await spent(budget, BOB, 1) == 99
+    assert await spent(budget, ANONYMOUS, 10, "10.0.0.1") == 90
+    assert await spent(budget, ANONYMOUS, 10, "10.0.0.1") == 80
+    assert await spent(budget, ANONYMOUS, 10, "10.0.0.2") == 90
+    assert await spent(budget, ADA, 40) == 0
+
+
+async def test_what_goes_beyond_is_refused_and_says_for_how_long() -> None:
+    budget = Budget(MEMORY, 1000)
+    await budget.spend(ADA, None, 900)
+    with pytest.raises(BudgetSpent) as caught:
+        await budget.spend(ADA, None, 101)
+    error = caught.value
+    assert (error.code, error.status) == ("RATE_LIMITED", 429)
+    assert error.message == (
+        f"Your operations may cost 1,000 a minute, and that is used up. Try again in {error.retry_after} seconds."
+    )
+    assert headers_of(error) == {
+        "Retry-After": str(error.retry_after),
+        "RateLimit-Policy": '"cost";q=1000;w=60;qu="cost"',
+        "RateLimit": f'"cost";r=0;t={error.retry_after}',
+    }
+    with pytest.raises(BudgetSpent):
+        await budget.spend(ADA, None, 1)
+
+
+async def test_a_minute_later_it_is_full_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = 1000.0
+    monkeypatch.setattr("gateway.execution.budget.time.monotonic", lambda: moment)
+    budget = Budget(MEMORY, 10)
+    await budget.spend(ADA, None, 10)
+    moment = 1059.5
+    with pytest.raises(BudgetSpent, match=r"Try again in 1 seconds\.$"):
+        await budget.spend(ADA, None, 1)
+    moment = 1060.0
+    assert await spent(budget, ADA, 1) == 9
+
+
+async def test_nobody_can_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.execution.budget._MOST_KEPT", 3)
+    budget = Budget(MEMORY, 10)
+    for number in range(7):
+        await budget.spend(ANONYMOUS, f"10.0.0.{number}", 1)
+    assert len(budget._here._counts) == 1
+
+
+async def test_processes_share_a_store(shared: Callable[[int], Budget]) -> None:
+    one, other = shared(100), shared(100)
+    assert await spent(one, ADA, 30) == 70
+    assert await spent(other, ADA, 30) == 40
+    assert await spent(other, BOB, 1) == 99
+    with pytest.raises(BudgetSpent):
+        await one.spend(ADA, None, 41)
+
+
+async def test_a_store_knows_viewers_by_a_hash_only(shared: Callable[[int], Budget]) -> None:
+    budget: Any = shared(100)
+    await budget.spend(ADA, None, 1)
+    await budget.spend(ANONYMOUS, "10.0.0.1", 1)
+    kept = [key.decode() for key in await budget._shared.storage.bridge.storage.keys("*")]
+    assert len(kept) == 2
+    assert not any(str(ADA.id) in key or "10.0.0.1" in key for key in kept)
+
+
+async def test_without_its_store_each_process_counts_for_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And says so once, for it does not ask again at once."""
+    budget = Budget(f"async+redis+unix://{tmp_path / 'gone.socket'}", 100)
+    with caplog.at_level(logging.WARNING, "gateway.budget"):
+        assert await spent(budget, ADA, 30) == 70
+        assert await spent(budget, ADA, 30) == 40
+        with pytest.raises(BudgetSpent):
+            await budget.spend(ADA, None, 41)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the store of rate limits cannot be reached: ConnectionError"
+    ]

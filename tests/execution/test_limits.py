@@ -1,0 +1,289 @@
+"""What operations ask for: counted as if everything were spelled out, without spelling it out."""
+
+from typing import Any
+
+import pytest
+from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, get_introspection_query, parse, validate
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from gateway.errors import present
+from gateway.execution.cost import MOST
+from gateway.execution.limits import Introspection, Limits, check, check_introspection
+from gateway.execution.measure import Measure, measure
+from gateway.settings import Settings
+from repositories.kit.repository import new_id
+from repositories.kit.viewer import ANONYMOUS, Viewer
+from tests.execution.documents import GRAPH, documents
+from tests.execution.naive import Counts, expand
+
+DEFAULT = Limits.of(Settings())
+SOMEBODY = Viewer(new_id())
+
+
+def operation_of(document: DocumentNode) -> OperationDefinitionNode:
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    return operation
+
+
+def measured(text: str) -> Measure:
+    document = parse(text)
+    assert validate(GRAPH, document) == []
+    return measure(GRAPH, document, operation_of(document))
+
+
+def cost(text: str, **variables: Any) -> int:
+    return check(measured(text), variables, DEFAULT)
+
+
+def refusal(text: str, **variables: Any) -> dict[str, Any]:
+    """How it is refused, as clients see it."""
+    with pytest.raises(GraphQLError) as caught:
+        check(measured(text), variables, DEFAULT)
+    return present([caught.value])[0]
+
+
+TASKS = "{ tasks%s { nodes { title category { name } } } }"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{ viewer { email firstName } }", 1),
+        ("{ __typename }", 0),
+        (TASKS % "", 1 + 50 * 2),
+        (TASKS % "(first: 3)", 1 + 3 * 2),
+        (TASKS % "(last: 4)", 1 + 4 * 2),
+        (TASKS % "(first: null)", 1 + 50 * 2),
+        (TASKS % "(first: -5)", 1),
+        (TASKS % "(first: 3, last: 4)", 1 + 4 * 2),
+        ("{ tasks(first: 3) { edges { cursor node { title } } pageInfo { endCursor } } }", 1 + 3),
+        ("{ tasks(first: 3) { totalCount } }", 1 + 5),
+        ('{ dueTasks(until: "2030-01-01T00:00:00Z") { title } }', 50),
+        ('{ dueTasks(until: "2030-01-01T00:00:00Z", first: 7) { category { name } } }', 7 * 2),
+        ('{ nodes(ids: ["a", "b", "c"]) { id } }', 3),
+        ("{ productivityTrends(period: WEEK) { score } }", 366),
+        ("{ lifeLockDashboard { totalTasks weeklyProgress { date } } }", 1 + 5 + 5 + 10),
+        ("{ viewer { roles { name } } }", 1 + 10),
+        ('mutation { createTask(input: {title: "x"}) { task { id } userErrors { message } } }', 10 + 1 + 1 + 1),
+        ('mutation { createTasks(input: {tasks: [{title: "x"}, {title: "y"}]}) { tasks { id } } }', 10 + 1 + 2),
+        ("mutation { refreshUserDashboardStats { refreshedAt } }", 100 + 1),
+        (
+            "{ categories(first: 2) { nodes { tasks(first: 3) { nodes { title user { email } } totalCount } } } }",
+            1 + 2 * (1 + 1 + 3 * 2 + 5),
+        ),
+    ],
+)
+def test_what_operations_cost(text: str, expected: int) -> None:
+    assert cost(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "size"),
+    [
+        ({}, 20),
+        ({"n": 7}, 7),
+        ({"n": 7.0}, 7),
+        ({"n": None}, 50),
+        ({"n": 0}, 0),
+        ({"n": -3}, 0),
+        ({"n": "7"}, 1),
+        ({"n": True}, 50),
+        ({"n": {}}, 50),
+        ({"n": float("inf")}, 50),
+    ],
+)
+def test_sizes_come_from_variables(variables: dict[str, Any], size: int) -> None:
+    """Also those that are refused later, when they are read as the type they should have."""
+    text = "query($n: Int = 20) { tasks(first: $n) { nodes { title category { name } } } }"
+    assert cost(text, **variables) == 1 + size * 2
+
+
+@pytest.mark.parametrize(
+    ("head", "given", "variables"),
+    [
+        ("($x: CreateTasksInput!)", "$x", {"x": {"tasks": [{}, {}, {}]}}),
+        ("($x: [CreateTaskInput!]!)", "{tasks: $x}", {"x": [{}, {}, {}]}),
+        ('($x: CreateTasksInput! = {tasks: [{title: "a"}, {title: "b"}, {title: "c"}]})', "$x", {}),
+    ],
+)
+def test_batches_cost_what_their_input_holds(head: str, given: str, variables: dict[str, Any]) -> None:
+    text = f"mutation{head} {{ createTasks(input: {given}) {{ tasks {{ id }} }} }}"
+    assert cost(text, **variables) == 10 + 1 + 3
+
+
+@given(documents(), st.fixed_dictionaries({}, optional={"a": st.none() | st.integers(-1, 40), "b": st.integers(0, 9)}))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_counts_are_those_of_everything_spelled_out(text: str, variables: dict[str, Any]) -> None:
+    document = parse(text)
+    found = measure(GRAPH, document, operation_of(document))
+    limits = Limits(MOST, MOST, MOST, MOST, MOST, MOST)
+    total = found.total
+    assert expand(document, variables) == Counts(
+        check(found, variables, limits), total.depth, total.fields, total.root_fields, total.aliases, total.directives
+    )
+
+
+def _doubling(levels: int, kind: str, last: str, around: str = "%s") -> str:
+    made = [f"fragment F{n} on {kind} {{ {around % f'...F{n + 1} ...F{n + 1}'} }}" for n in range(levels)]
+    return " ".join([*made, f"fragment F{levels} on {kind} {{ {last} }}"])
+
+
+def test_fragments_that_double_are_measured_once_each() -> None:
+    """2³⁰ fields in a few lines; each fragment is a step, so the work is that of 31."""
+    found = measured(
+        "query($n: Int) { tasks { nodes { ...F0 } } } "
+        + _doubling(30, "Task", "category { tasks(first: $n) { nodes { id } } }")
+    )
+    assert len(found.program.steps) <= 4 * 31
+    assert (found.total.fields, found.total.depth) == (MOST, 6)
+    assert refusal("{ ...F0 } " + _doubling(30, "Query", "viewer { id }")) == {
+        "message": "This operation has 1,073,741,824 fields at its root; the limit is 50. Ask in several operations.",
+        "locations": [{"line": 1, "column": 1207}],
+        "extensions": {"code": "QUERY_TOO_COMPLEX", "requested": 2**30, "limit": 50},
+    }
+
+
+def test_numbers_stop_at_the_greatest_of_graphql() -> None:
+    around = "category { tasks(first: 500) { nodes { %s } } }"
+    found = measured("{ tasks { nodes { ...F0 } } } " + _doubling(30, "Task", "id", around))
+    assert found.total.plain == MOST
+
+
+def test_too_dear_an_operation_is_refused_with_both_numbers_and_its_place() -> None:
+    inner = "nodes { category { tasks(first: 500) { nodes { category { tasks(first: $n) { nodes { id } } } } } } }"
+    assert refusal(f"query($n: Int) {{ viewer {{ id }} tasks(first: 500) {{ {inner} }} }}", n=500) == {
+        "message": "This operation costs 125,751,502; the limit is 50,000. Ask for smaller pages, or for less in them.",
+        "locations": [{"line": 1, "column": 32}],
+        "extensions": {"code": "QUERY_TOO_COMPLEX", "requested": 125_751_502, "limit": 50_000},
+    }
+    assert refusal("{ tasks(first: 99999999) { nodes { id } } }")["extensions"]["requested"] == 100_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "{ " + " ".join(f"a{n}: viewer {{ id }}" for n in range(51)) + " }",
+            "This operation has 51 fields at its root; the limit is 50. Ask in several operations.",
+        ),
+        (
+            "{ viewer { " + "...F " * 40 + "} } fragment F on User { " + "id " * 50 + "}",
+            "This operation selects 2,001 fields; the limit is 2,000. Select fewer, or ask in several operations.",
+        ),
+        (
+            "{ tasks(first: 1) { nodes { "
+            + "category { tasks(first: 1) { nodes { " * 5
+            + "id"
+            + " } } }" * 5
+            + " } } }",
+            "This operation is 18 levels deep; the limit is 15. Ask for what is deeper in an operation of its own.",
+        ),
+        (
+            "{ viewer { " + " ".join(f"a{n}: id" for n in range(101)) + " } }",
+            "This operation has 101 aliases; the limit is 100. Ask in several operations.",
+        ),
+        (
+            "{ viewer { " + " ".join("id @include(if: true)" for _ in range(101)) + " } }",
+            "This operation has 101 directives; the limit is 100. Leave out what is not needed.",
+        ),
+    ],
+    ids=["root fields", "fields", "depth", "aliases", "directives"],
+)
+def test_other_limits(text: str, message: str) -> None:
+    assert refusal(text)["message"] == message
+
+
+def test_at_the_limit_is_allowed() -> None:
+    assert cost("{ " + " ".join(f"a{n}: __typename" for n in range(50)) + " }") == 0
+    assert cost("{ tasks(first: 49999) { nodes { id } } }") == 50_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ viewer { " + "... { " * 160 + "id" + " }" * 160 + " } }",
+        "{ ...F0 } "
+        + " ".join(f"fragment F{n} on Query {{ ...F{n + 1} }}" for n in range(500))
+        + " fragment F500 on Query { viewer { id } }",
+        "{ ...F } fragment F on Query { ...F viewer { id } }",
+    ],
+    ids=["inline fragments", "fragments", "a cycle"],
+)
+def test_nesting_beyond_reason_is_refused_while_measuring(text: str) -> None:
+    """Even of what validation would have refused before."""
+    document = parse(text)
+    with pytest.raises(GraphQLError, match=r"^This operation is nested more than 150 levels deep\."):
+        measure(GRAPH, document, operation_of(document))
+
+
+INTROSPECTIONS = [
+    get_introspection_query(),
+    "{ __schema { queryType { name } } }",
+    '{ viewer { id } x: __type(name: "Task") { name } }',
+    "{ ... on Query { ...F } } fragment F on Query { ...G } fragment G on Query { y: __schema { types { name } } }",
+]
+
+
+@pytest.mark.parametrize("text", INTROSPECTIONS, ids=["standard", "schema", "alias", "fragments"])
+def test_introspection_is_for_whom_the_setting_says(text: str) -> None:
+    found = measured(text)
+    cases = {
+        Introspection.ALWAYS: (None, None),
+        Introspection.SIGNED_IN: ("UNAUTHENTICATED", None),
+        Introspection.NEVER: ("FORBIDDEN", "FORBIDDEN"),
+    }
+    for setting, expected in cases.items():
+        limits = Limits.of(Settings(introspection=setting.value))
+        for viewer, code in zip((ANONYMOUS, SOMEBODY), expected, strict=True):
+            if code is None:
+                check_introspection(found, viewer, limits)
+            else:
+                with pytest.raises(GraphQLError) as caught:
+                    check_introspection(found, viewer, limits)
+                assert present([caught.value])[0]["extensions"] == {"code": code}
+
+
+def test_a_typename_is_no_introspection() -> None:
+    found = measured("{ __typename viewer { __typename } }")
+    check_introspection(found, ANONYMOUS, Limits.of(Settings(introspection="never")))
+
+
+def test_introspection_is_open_on_sqlite_and_for_who_is_signed_in_on_postgresql() -> None:
+    production = Settings(database_url=SecretStr("postgresql://gateway:secret@db/siso"))
+    assert Limits.of(Settings()).introspection is Introspection.ALWAYS
+    assert Limits.of(production).introspection is Introspection.SIGNED_IN
+    assert Limits.of(production.model_copy(update={"introspection": "never"})).introspection is Introspection.NEVER
+
+
+@pytest.mark.parametrize("text", INTROSPECTIONS)
+def test_introspection_has_a_fixed_cost(text: str) -> None:
+    assert cost(text) in {101, 102}
+
+
+def test_the_fullest_standard_introspection_is_allowed_and_no_more_than_twice_as_much() -> None:
+    full = get_introspection_query(
+        specified_by_url=True,
+        directive_is_repeatable=True,
+        schema_description=True,
+        input_value_deprecation=True,
+        one_of=True,
+    )
+    assert cost(full) == 101
+    query = full[: full.index("fragment FullType")]
+    fragments = full[full.index("fragment FullType") :]
+    body = query[query.index("{") + 1 : query.rindex("}")]
+    three = "{" + "".join(body.replace("__schema", f"a{n}: __schema", 1) for n in range(3)) + "}" + fragments
+    assert refusal(three)["message"].startswith("This operation asks for ")
+
+
+def test_introspection_does_not_nest_lists_of_types() -> None:
+    """graphql-core's own rule stops it at three levels; what is short of them is counted."""
+    bomb = "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }"
+    assert [error.message for error in validate(GRAPH, parse(bomb))] == ["Maximum introspection depth exceeded"]
+    aliased = " ".join(
+        f"a{n}: fields {{ type {{ fields {{ type {{ name kind description }} }} }} }}" for n in range(12)
+    )
+    assert refusal(f"{{ __schema {{ types {{ {aliased} }} }} }}")["extensions"]["code"] == "QUERY_TOO_COMPLEX"
