@@ -123,13 +123,17 @@ class Connection:
         return True
 
     async def fetch(self, text: str, arguments: Sequence[Any] = ()) -> Sequence[Any]:
-        """The records of one statement."""
+        """The records of one statement.
+
+        If the tables have changed since it was prepared and nothing else was done in the transaction, it is run again.
+        """
         if not self._pipelines:
             if self._begin:
                 begin, self._begin, self._is_open = self._begin, "", True
                 await self._asyncpg.execute(begin)
             records: Sequence[Any] = await self._asyncpg.fetch(text, *arguments)
             return records
+        fresh = [] if self._later else self._opening[-2:]
         if self._opening or self._later:
             self._send()
         try:
@@ -137,7 +141,11 @@ class Connection:
             records = await statement.fetch(*arguments)
         except asyncpg.InvalidCachedStatementError:
             self._prepared = OrderedDict((known, self._prepared[known]) for known in _NAMES)
-            raise
+            if not fresh:
+                raise
+            await self.roll_back()
+            self._opening = fresh
+            records = await self.fetch(text, arguments)
         except Exception:
             if self._answers.commands:  # asyncpg refused the arguments and has sent nothing
                 self._sync()
