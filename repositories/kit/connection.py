@@ -20,7 +20,7 @@ from typing import Any
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from repositories.kit.pipeline import SYNC, Answers, command, simple_query, text_form
+from repositories.kit.pipeline import SYNC, Line, Loop, command, simple_query, text_form
 from repositories.kit.policy import claims
 from repositories.kit.types import to_json
 from repositories.kit.viewer import Viewer
@@ -40,6 +40,8 @@ _NAMES = {
 _AHEAD = {text: command(_NAMES[text]) for text in (READ, WRITE, ROLLBACK)}
 _END = simple_query(ROLLBACK)
 _KEPT = 1000
+_PATIENCE = 5.0
+"""Seconds after which a connection whose statement was cancelled, and is not stopped, is given up."""
 
 TIME_SETTINGS = {"timezone": "UTC", "datestyle": "ISO, MDY"}
 """What makes PostgreSQL write moments as :meth:`datetime.fromisoformat` reads them."""
@@ -62,40 +64,38 @@ def _quoted(text: str) -> str:
 class Connection:
     """Used by one transaction at a time, and by one statement at a time within it."""
 
-    def __init__(self, connection: Any, *, pipelines: bool) -> None:
+    def __init__(self, connection: Any, line: Line, *, pipelines: bool) -> None:
         self._asyncpg = connection
+        self._line = line
         self._pipelines = pipelines
-        self._transport = connection._transport  # noqa: SLF001 (asyncpg has no pipelining)
-        self._answers = Answers(self._transport.get_protocol())
-        self._transport.set_protocol(self._answers)
         self._prepared: OrderedDict[str, PreparedStatement[Any]] = OrderedDict()
         self._opening: list[bytes] = []
-        self._later: list[bytes] = []
         self._begin = ""
-        self._is_open = False
 
     @classmethod
     async def open(cls, url: str, *, pipelines: bool, within: float, settings: dict[str, str]) -> "Connection":
         """A new connection, ``within`` so many seconds."""
+        loop: Any = Loop()
+        cached = 100 if pipelines else 0
         opened = await asyncpg.connect(
-            url, timeout=within, statement_cache_size=100 if pipelines else 0, server_settings=settings
+            url, loop=loop, timeout=within, statement_cache_size=cached, server_settings=settings
         )
-        made = cls(opened, pipelines=pipelines)
+        made = cls(opened, loop.line, pipelines=pipelines)
         try:
             if pipelines:
-                await opened.set_type_codec(  # four times as fast as the driver's own, which adds up seconds
-                    "timestamptz",
-                    schema="pg_catalog",
-                    encoder=dt.datetime.isoformat,
-                    decoder=dt.datetime.fromisoformat,
-                )
-                for text, name in _NAMES.items():
-                    made._prepared[text] = await opened.prepare(text, name=name)
-                made._sync()  # asyncpg leaves that out, and BEGIN would find a transaction that has begun to read
+                await made._prepare_all()
         except BaseException:
             made.terminate()
             raise
         return made
+
+    async def _prepare_all(self) -> None:
+        await self._asyncpg.set_type_codec(  # four times as fast as the driver's own, which adds up seconds
+            "timestamptz", schema="pg_catalog", encoder=dt.datetime.isoformat, decoder=dt.datetime.fromisoformat
+        )
+        for text, name in _NAMES.items():
+            self._prepared[text] = await self._asyncpg.prepare(text, name=name)
+        self._line.write_aside(SYNC)  # asyncpg leaves that out, and BEGIN would be in a transaction that has read
 
     def begin(self, kind: str, viewer: Viewer, milliseconds: int) -> None:
         """Opens a transaction for the viewer, with the next statement; one that is still open ends before.
@@ -104,12 +104,11 @@ class Connection:
         """
         if self._pipelines:
             self._opening = [_AHEAD[kind], _introduction(viewer)]
-            if self._is_open:
-                self._opening.insert(0, _AHEAD[ROLLBACK])
+            self._line.ahead = [_AHEAD[ROLLBACK], *self._opening] if self._line.has_sent else [*self._opening]
             return
         role, text = _claims(viewer)
         self._begin = (
-            f"{'ROLLBACK; ' if self._is_open else ''}{kind}; SELECT set_config('role', '{role}', true),"
+            f"{'ROLLBACK; ' if self._line.has_sent else ''}{kind}; SELECT set_config('role', '{role}', true),"
             f" set_config('request.jwt.claims', {_quoted(text)}, true),"
             f" set_config('statement_timeout', '{milliseconds}', true)"
         )
@@ -119,7 +118,7 @@ class Connection:
         statement = self._prepared.get(text)
         if statement is None:
             return False
-        self._later.append(command(statement.get_name(), [text_form(argument) for argument in arguments]))
+        self._line.ahead.append(command(statement.get_name(), [text_form(argument) for argument in arguments]))
         return True
 
     async def fetch(self, text: str, arguments: Sequence[Any] = ()) -> Sequence[Any]:
@@ -128,40 +127,37 @@ class Connection:
         If the tables have changed since it was prepared and nothing else was done in the transaction, it is run again.
         """
         if not self._pipelines:
-            if self._begin:
-                begin, self._begin, self._is_open = self._begin, "", True
-                await self._asyncpg.execute(begin)
-            records: Sequence[Any] = await self._asyncpg.fetch(text, *arguments)
-            return records
-        fresh = [] if self._later else self._opening[-2:]
-        if self._opening or self._later:
-            self._send()
+            return await self._fetch_unprepared(text, arguments)
+        is_first = self._line.ahead[-2:] == self._opening
         try:
             statement = self._prepared.get(text) or await self._prepare(text)
-            records = await statement.fetch(*arguments)
+            records: Sequence[Any] = await statement.fetch(*arguments)
         except asyncpg.InvalidCachedStatementError:
             self._prepared = OrderedDict((known, self._prepared[known]) for known in _NAMES)
-            if not fresh:
+            if not is_first:
                 raise
             await self.roll_back()
-            self._opening = fresh
+            self._line.ahead = [*self._opening]
             records = await self.fetch(text, arguments)
-        except Exception:
-            if self._answers.commands:  # asyncpg refused the arguments and has sent nothing
-                self._sync()
-            raise
+        return records
+
+    async def _fetch_unprepared(self, text: str, arguments: Sequence[Any]) -> Sequence[Any]:
+        if self._begin:
+            begin, self._begin, self._line.has_sent = self._begin, "", True
+            await self._asyncpg.execute(begin)
+        records: Sequence[Any] = await self._asyncpg.fetch(text, *arguments)
         return records
 
     async def commit(self) -> None:
-        """Ends a transaction that writes. One in which nothing was sent has nothing to end."""
-        if not self._is_open and not self._later:
+        """Ends a transaction that writes; one that has done nothing is forgotten."""
+        if not self._line.has_sent and self._line.ahead == self._opening:
             return
-        if not self._pipelines:
-            status = await self._asyncpg.execute(COMMIT)
-        else:
+        if self._pipelines:
             await self.fetch(COMMIT)
             status = self._prepared[COMMIT].get_statusmsg()
-        self._is_open = False
+        else:
+            status = await self._asyncpg.execute(COMMIT)
+        self._line.has_sent = False
         if status != COMMIT:
             message = "the transaction had failed before"
             raise asyncpg.InFailedSQLTransactionError(message)
@@ -169,41 +165,31 @@ class Connection:
     def rest(self) -> None:
         """Called when nobody needs the connection: ends a transaction that read, without waiting for the answer."""
         self._forget()
-        if self._is_open and not self.is_closed():
-            self._sync(_END)
-        self._is_open = False
+        if self._line.has_sent and not self.is_closed():
+            self._line.write_aside(_END)
+        self._line.has_sent = False
 
     async def roll_back(self) -> None:
         """Ends a transaction in which something failed; if that fails too, the connection is closed."""
         self._forget()
-        if not self._is_open:
+        if not self._line.has_sent:
             return
         try:
-            await self._asyncpg.execute("ROLLBACK")
-            self._is_open = False
+            await self._asyncpg.execute(ROLLBACK, timeout=_PATIENCE)
+            self._line.has_sent = False
         except BaseException:
             self.terminate()
             raise
 
     def _forget(self) -> None:
-        self._opening, self._later, self._begin = [], [], ""
+        """What was to be sent, and was not."""
+        self._line.ahead, self._begin = [], ""
 
     async def _prepare(self, text: str) -> "PreparedStatement[Any]":
         statement = self._prepared[text] = await self._asyncpg.prepare(text)
         if len(self._prepared) > _KEPT + len(_NAMES):
             del self._prepared[next(known for known in self._prepared if known not in _NAMES)]
         return statement
-
-    def _sync(self, message: bytes = SYNC) -> None:
-        self._transport.write(message)
-        self._answers.expect_sync()
-
-    def _send(self) -> None:
-        ahead = self._opening + self._later
-        self._opening, self._later = [], []
-        self._answers.commands += len(ahead)
-        self._transport.write(b"".join(ahead))
-        self._is_open = True
 
     def is_closed(self) -> bool:
         """Whether the connection is lost."""

@@ -1,16 +1,16 @@
 """Commands sent to PostgreSQL ahead of a statement, in its round trip.
 
 asyncpg waits for the answer to everything it sends. What nobody needs the answer of (BEGIN, the viewer's role and
-claims, a statement whose rows are of no interest) is therefore written here as messages of the protocol, right before
-those of asyncpg, and the answers to it are taken out before asyncpg sees the rest. There is no Sync between them: as
-the protocol has it, the server skips everything after an error, and asyncpg is given the error as its statement's own.
+claims, a statement whose rows are of no interest) is therefore written as messages of the protocol right before those
+of asyncpg, and the answers to it are taken out before asyncpg sees the rest. There is no Sync between them: as the
+protocol has it, the server skips everything after an error, and asyncpg is given the error as its statement's own.
 
 https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
 """
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -55,30 +55,57 @@ def text_form(value: Any) -> bytes | None:
     raise TypeError(message)
 
 
-class Answers(asyncio.Protocol):
-    """Between the socket and asyncpg: takes out the answers to what was sent past it."""
+class Line(asyncio.Protocol):
+    """One connection's socket, shared with asyncpg: its transport towards asyncpg, its protocol towards the loop."""
 
-    def __init__(self, asyncpg_protocol: asyncio.Protocol) -> None:
-        self._to = asyncpg_protocol
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._transport: Any = None
         self._beginning = b""
         self._syncs = 0
-        self.commands = 0
-        """How many commands are still to be answered before asyncpg's statement is."""
+        self._commands = 0
+        self.ahead: list[bytes] = []
+        """The commands that go with the next message of asyncpg's."""
+        self.has_sent = False
+        """Whether something was sent ahead; whoever asks may take it back."""
 
-    def expect_sync(self) -> None:
-        """Everything up to one more ReadyForQuery is not asyncpg's, whatever it says."""
-        self.commands = 0
+    def write(self, data: Any) -> None:
+        """Sends a message of asyncpg's, and what is to go ahead of it."""
+        if self.ahead:
+            self._commands += len(self.ahead)
+            data, self.ahead, self.has_sent = b"".join((*self.ahead, data)), [], True
+        self._transport.write(data)
+
+    def write_aside(self, message: bytes) -> None:
+        """Sends what ends with a Sync, or is a simple query; nobody hears the answer."""
         self._syncs += 1
+        self._transport.write(message)
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Once the connection is encrypted, asyncpg goes on with another protocol."""
+        self._protocol = protocol
+
+    async def start_tls(self, loop: asyncio.AbstractEventLoop, context: Any, **options: Any) -> None:
+        """Encrypts the connection."""
+        self._transport = await loop.start_tls(self._transport, self, context, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def connection_made(self, transport: Any) -> None:
+        """The socket is connected."""
+        self._transport = transport
+        self._protocol.connection_made(self)
 
     def data_received(self, data: bytes) -> None:
         """Messages, the last one maybe cut off."""
-        if not self.commands and not self._syncs:
-            self._to.data_received(data)
+        if not self._commands and not self._syncs:
+            self._protocol.data_received(data)
             return
         if self._beginning:
             data = self._beginning + data
         start, size = 0, len(data)
-        while self.commands or self._syncs:
+        while self._commands or self._syncs:
             end = start + 1 + int.from_bytes(data[start + 1 : start + _HEADER]) if start + _HEADER <= size else size + 1
             if end > size:
                 self._beginning = data[start:]
@@ -86,32 +113,59 @@ class Answers(asyncio.Protocol):
             if not self._takes(data[start]):
                 break
             if data[start] in _ASYNCHRONOUS:
-                self._to.data_received(data[start:end])
+                self._protocol.data_received(data[start:end])
             start = end
         self._beginning = b""
         if start < size:
-            self._to.data_received(data[start:])
+            self._protocol.data_received(data[start:])
 
     def _takes(self, kind: int) -> bool:
         """Counts an answer; False for the error that asyncpg is to see."""
         if self._syncs:
             self._syncs -= kind == _READY
         elif kind == _COMMAND_COMPLETE:
-            self.commands -= 1
+            self._commands -= 1
         elif kind == _ERROR:
-            self.commands = 0
+            self._commands = 0
             return False
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody answers any more."""
-        self.commands = self._syncs = 0
-        self._to.connection_lost(exc)
+        self._commands = self._syncs = 0
+        self._protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """The server reads too slowly."""
-        self._to.pause_writing()
+        self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """It has caught up."""
-        self._to.resume_writing()
+        self._protocol.resume_writing()
+
+
+class Loop:
+    """The event loop as asyncpg is given it: what it connects is a :class:`Line`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.line: Line
+        """The last one."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def create_connection(self, factory: Callable[[], Any], *args: Any, **options: Any) -> tuple[Line, Any]:
+        """Over TCP."""
+        _, self.line = await self._loop.create_connection(lambda: Line(factory()), *args, **options)
+        return self.line, self.line._protocol  # noqa: SLF001 (the two are one)
+
+    async def create_unix_connection(self, factory: Callable[[], Any], *args: Any, **options: Any) -> tuple[Line, Any]:
+        """Over a socket of this machine."""
+        _, self.line = await self._loop.create_unix_connection(lambda: Line(factory()), *args, **options)
+        return self.line, self.line._protocol  # noqa: SLF001 (the two are one)
+
+    async def start_tls(self, line: Line, _protocol: Any, context: Any, **options: Any) -> Line:
+        """Over TCP, encrypted."""
+        await line.start_tls(self._loop, context, **options)
+        return line

@@ -14,7 +14,7 @@ from repositories.events import Events
 from repositories.identity import Users
 from repositories.kit.database import Database, DatabaseOptions, Write
 from repositories.kit.errors import Conflict, DatabaseFault, GatewayError
-from repositories.kit.pipeline import Answers, command, text_form
+from repositories.kit.pipeline import SYNC, Line, command, text_form
 from repositories.kit.repository import new_id
 from repositories.kit.statements import MadeBy, Statement, scalar
 from repositories.kit.unit_of_work import open_unit
@@ -40,6 +40,18 @@ class Reader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Keeps it."""
         self.got += data
+
+
+class Sent(asyncio.Transport):
+    """What the server would be sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = b""
+
+    def write(self, data: Any) -> None:
+        """Keeps it."""
+        self.sent += data
 
 
 def _message(kind: str, body: bytes = b"") -> bytes:
@@ -74,13 +86,16 @@ def _cuts(data: bytes) -> Iterator[list[bytes]]:
 )
 def test_answers_are_taken_out_wherever_the_data_is_cut(syncs: int, commands: int, data: bytes, seen: bytes) -> None:
     for parts in _cuts(data):
-        reader = Reader()
-        answers = Answers(reader)
+        reader, sent = Reader(), Sent()
+        line = Line(reader)
+        line.connection_made(sent)
         for _ in range(syncs):
-            answers.expect_sync()
-        answers.commands = commands
+            line.write_aside(SYNC)
+        line.ahead = [b"ahead "] * commands
+        line.write(memoryview(b"statement"))
         for part in parts:
-            answers.data_received(part)
+            line.data_received(part)
+        assert sent.sent == SYNC * syncs + b"ahead " * commands + b"statement"
         assert reader.got == seen, parts
 
 
