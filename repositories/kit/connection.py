@@ -40,7 +40,7 @@ _NAMES = {
 _AHEAD = {text: command(_NAMES[text]) for text in (READ, WRITE, ROLLBACK)}
 _END = simple_query(ROLLBACK)
 _KEPT = 1000
-_PATIENCE = 5.0
+_PATIENCE = 2.0
 """Seconds after which a connection whose statement was cancelled, and is not stopped, is given up."""
 
 TIME_SETTINGS = {"timezone": "UTC", "datestyle": "ISO, MDY"}
