@@ -1,7 +1,7 @@
 """The event store: what happened, in the order in which it was written."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -53,16 +53,18 @@ class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
 
     async def append(self, events: Sequence[Event], *, actor: UUID | None, at: dt.datetime) -> None:
         """Stores events in their order, one statement for every 100. Work of the service is booked on the owner."""
-        await self._store([as_row(event, actor=actor or event.owner_id, at=at) for event in events], ADD_BATCH)
+        rows = [as_row(event, actor=actor or event.owner_id, at=at) for event in events]
+        for part in self._parts(rows, ADD_BATCH):
+            await self.connection.later(_append_rows, rows=part)
 
     async def load(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Stores events of the past, for bulk loads; one statement for every 1000."""
-        await self._store(rows, LOAD_BATCH)
+        for part in self._parts(rows, LOAD_BATCH):
+            await self.connection.rows(_append_rows, rows=part)
 
-    async def _store(self, rows: Sequence[Mapping[str, Any]], size: int) -> None:
+    def _parts(self, rows: Sequence[Mapping[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
         for start in range(0, len(rows), size):
-            parameter = records_parameter(self.connection.engine, _APPENDED, rows[start : start + size])
-            await self.connection.rows(_append_rows, rows=parameter)
+            yield records_parameter(self.connection.engine, _APPENDED, rows[start : start + size])
 
     async def export(
         self, since: dt.datetime | None, until: dt.datetime | None, types: Sequence[str] = ()

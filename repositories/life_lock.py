@@ -371,7 +371,7 @@ class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, what="day"):
         """
         await Users(self.connection).hold([user])
         parameter = _days_parameter(self.connection.engine, days)
-        await self.connection.rows(_recompute, user=user, days=parameter, now=now())
+        await self.connection.later(_recompute, user=user, days=parameter, now=now())
 
     async def between(self, user: UUID, since: dt.date, until: dt.date) -> list[TaskAnalytics]:
         """The stored days of a person, oldest first."""

@@ -68,7 +68,7 @@ class Read(ABC):
         records = await self.fetch(compiled, compiled.bind(values))
         if compiled.checked and not all(record[-1] for record in records):
             raise Forbidden
-        return [compiled.make(record) for record in records]
+        return compiled.make(records)
 
     async def row(self, statement: Statement[R], /, **values: Any) -> R | None:
         """The only row, or None."""
@@ -78,6 +78,13 @@ class Read(ABC):
     async def one(self, statement: Statement[R], /, **values: Any) -> R:
         """The row of a statement that always has one, such as a count."""
         return (await self.rows(statement, **values))[0]
+
+    async def later(self, statement: Statement[Any], /, **values: Any) -> None:
+        """Runs a statement whose rows nobody needs, at the latest before the next one or the commit.
+
+        That may save a round trip, and then its error is raised there.
+        """
+        await self.rows(statement, **values)
 
 
 class Write(Read):
@@ -107,9 +114,9 @@ class Write(Read):
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """What fails inside is undone, what came before stays."""
-        self._depth += 1
-        name, had_failed = f"s{self._depth}", self._has_failed
+        name, had_failed = f"s{self._depth + 1}", self._has_failed
         await self.command(f"SAVEPOINT {name}")
+        self._depth += 1
         try:
             yield
         except BaseException as error:

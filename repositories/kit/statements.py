@@ -8,7 +8,7 @@ depend on how many keys there are: a list is one parameter (:func:`any_of`), man
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
@@ -82,14 +82,14 @@ def scalar(kind: type[R]) -> RowType[R]:
 
 
 class Compiled(NamedTuple):
-    """A statement for one engine: ``bind`` makes the driver's arguments, ``make`` turns a record into a row.
+    """A statement for one engine: ``bind`` makes the driver's arguments, ``make`` turns records into rows.
 
     ``checked`` says that the record's last value tells whether the new row satisfies its write policy (SQLite).
     """
 
     text: str
     bind: Callable[[Mapping[str, Any]], list[Any]]
-    make: Callable[[Values], Any]
+    make: Callable[[Sequence[Values]], list[Any]]
     checked: bool
 
 
@@ -149,17 +149,19 @@ def _binder(compiled: SQLCompiler, dialect: Dialect) -> Callable[[Mapping[str, A
     return bind
 
 
-def _maker(row: RowType[R], columns: Sequence[sa.types.TypeEngine[Any]], dialect: Dialect) -> Callable[[Values], R]:
-    """A function from a record to a row, with a conversion only where the driver does not convert itself."""
+def _maker(
+    row: RowType[R], columns: Sequence[sa.types.TypeEngine[Any]], dialect: Dialect
+) -> Callable[[Sequence[Values]], list[R]]:
+    """A function from records to rows, with a conversion only where the driver does not convert itself."""
+    make = partial(tuple.__new__, row) if isinstance(row, type) and issubclass(row, tuple) else row._make
     converters = [_converter(kind, dialect) for kind in columns]
-    if not any(converters):
-        return row._make
     names = {f"c{index}": convert for index, convert in enumerate(converters) if convert}
     values = ", ".join(
         f"c{index}(r[{index}])" if convert else f"r[{index}]" for index, convert in enumerate(converters)
     )
-    make: Callable[[Values], R] = eval(f"lambda r: make(({values},))", {"make": row._make, **names})  # noqa: S307 (our own text)
-    return make
+    text = f"lambda records: [make({f'({values},)' if names else 'r'}) for r in records]"
+    made: Callable[[Sequence[Values]], list[R]] = eval(text, {"make": make, **names})  # noqa: S307 (our own text)
+    return made
 
 
 def _converter(kind: sa.types.TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

@@ -36,12 +36,13 @@ class Relay:
         from_server, to_server = await asyncio.open_unix_connection(self.socket)
         self._writers |= {writer, to_server}
         for source, target in ((reader, to_server), (from_server, writer)):
-            task = asyncio.ensure_future(_pump(source, target))
+            task = asyncio.ensure_future(pump(source, target))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """Carries bytes one way until there are no more."""
     try:
         while data := await source.read(65536):
             target.write(data)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from repositories.kit.database import Database, DatabaseOptions, Snapshot, open_database
-from repositories.kit.viewer import SERVICE, Viewer
+from repositories.kit.viewer import ANONYMOUS, SERVICE, Viewer
 
 T = TypeVar("T")
 
@@ -52,10 +52,20 @@ async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[D
         await opened.close()
 
 
+@asynccontextmanager
+async def pooled(database: Database, viewer: Viewer = ANONYMOUS) -> AsyncIterator[Any]:
+    """One of the pool's connections to PostgreSQL, as the driver has it."""
+    pool = database.pool_for(viewer)  # type: ignore[attr-defined]
+    connection = await pool.acquire()
+    try:
+        yield connection._asyncpg
+    finally:
+        pool.release(connection)
+
+
 async def until_blocked(database: Database, count: int) -> None:
     """Waits until ``count`` transactions wait for a lock."""
-    pool = database._pool  # type: ignore[attr-defined]
-    async with pool.acquire() as connection:
+    async with pooled(database) as connection:
         text = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
         while await connection.fetchval(text) < count:  # noqa: ASYNC110 (the server tells nobody)
             await asyncio.sleep(0.005)

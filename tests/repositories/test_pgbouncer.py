@@ -1,7 +1,5 @@
 """Behind a pooler in transaction mode nothing may outlive a transaction on the server's session."""
 
-from typing import Any
-
 import pytest
 
 from repositories.kit.database import DatabaseOptions
@@ -9,7 +7,7 @@ from repositories.kit.unit_of_work import open_unit
 from repositories.kit.viewer import ANONYMOUS, SERVICE
 from repositories.life_lock import Tasks
 from tests.factories import make_tasks, make_user, viewer_of
-from tests.repositories.support import connected, reading
+from tests.repositories.support import connected, pooled, reading
 
 _CHANGED = (
     "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'client') "
@@ -35,8 +33,7 @@ async def test_nothing_is_left_on_the_session(postgres_only: DatabaseOptions, *,
                 async with open_unit(database, viewer_of(ada), ()) as work, work.savepoint():
                     raise LookupError
         for viewer in (ANONYMOUS, SERVICE):
-            pool: Any = await database.pool_for(viewer)  # type: ignore[attr-defined]
-            async with pool.acquire() as connection:
+            async with pooled(database, viewer) as connection:
                 prepared = await connection.fetchval(
                     "SELECT count(*) FROM pg_prepared_statements WHERE statement NOT LIKE '%pg_prepared_statements%'"
                 )
@@ -51,5 +48,11 @@ async def test_nothing_is_left_on_the_session(postgres_only: DatabaseOptions, *,
                 assert prepared == 0
                 assert settings == []
             else:
-                assert settings == [("application_name", "siso-gateway"), ("jit", "off")]
+                assert settings == [
+                    ("DateStyle", "ISO, MDY"),
+                    ("TimeZone", "UTC"),
+                    ("application_name", "siso-gateway"),
+                    ("jit", "off"),
+                    ("statement_timeout", "15000"),
+                ]
                 assert prepared > 0 or viewer is SERVICE

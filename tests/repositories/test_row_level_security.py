@@ -19,7 +19,7 @@ from repositories.life_lock import DashboardStats
 from repositories.tables.identity import UserRole, UserStatus
 from tests.databases import Server, database_of
 from tests.factories import make_task, make_user, viewer_of
-from tests.repositories.support import connected, reading
+from tests.repositories.support import connected, pooled, reading
 
 TABLES = sorted(
     (f"{declared.table.schema}.{declared.table.name}", declared)
@@ -167,8 +167,7 @@ async def test_nothing_is_carried_over_on_a_pooled_connection(
     async with reading(postgres, ANONYMOUS) as snapshot:
         assert await snapshot.rows(pid) == first
         assert await _who(snapshot) == ("anon", None, "[]")
-    pool = await postgres.pool_for(ANONYMOUS)  # type: ignore[attr-defined]
-    async with pool.acquire() as connection:
+    async with pooled(postgres) as connection:
         assert await connection.fetchval("SELECT pg_backend_pid()") == first[0]
         assert tuple(await connection.fetchrow(_SETTINGS)) == ("gateway", "none", None)
         assert await connection.fetchval("SELECT count(*) FROM life_lock.tasks") == 0

@@ -1,0 +1,88 @@
+"""Encrypted connections to PostgreSQL, through a relay that speaks TLS: the wheel's server does not."""
+
+import asyncio
+import datetime as dt
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import sqlalchemy as sa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from repositories.kit.database import DatabaseOptions
+from repositories.kit.statements import Statement, scalar
+from repositories.life_lock import Tasks
+from tests.api.outages import pump
+from tests.factories import make_user, viewer_of
+from tests.repositories.support import connected, reading
+
+_SLEEP: Statement[int] = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(600)) s"), scalar(int))
+
+
+def _certificate(folder: Path) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
+    path = folder / "server.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+@asynccontextmanager
+async def _encrypted(options: DatabaseOptions, context: ssl.SSLContext) -> AsyncIterator[DatabaseOptions]:
+    """Options that reach the database of ``options`` through TLS."""
+    assert options.url is not None
+    parts = urlsplit(options.url)
+    pumps: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)  # the request for TLS
+        writer.write(b"S")
+        await writer.start_tls(context)
+        from_server, to_server = await asyncio.open_unix_connection(f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432")
+        for source, target in ((reader, to_server), (from_server, writer)):
+            pumps.add(asyncio.ensure_future(pump(source, target)))
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield replace(options, url=f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}?sslmode=require")
+    finally:
+        server.close()
+        await asyncio.gather(*pumps)
+
+
+@pytest.mark.parametrize("pgbouncer", [True, False])
+async def test_over_tls(postgres_only: DatabaseOptions, tmp_path: Path, *, pgbouncer: bool) -> None:
+    """Everything goes as without: what is sent ahead, writes, and the cancellation of a statement."""
+    async with (
+        _encrypted(postgres_only, _certificate(tmp_path)) as options,
+        connected(options, pgbouncer=pgbouncer) as database,
+    ):
+        ada = await make_user(database)
+        for count in range(3):
+            async with database.transaction(viewer_of(ada)) as write:
+                await Tasks(write).add(user_id=ada.id, title="Encrypted")
+            async with reading(database, viewer_of(ada)) as snapshot:
+                assert await Tasks(snapshot).count() == count + 1
+        async with reading(database, viewer_of(ada)) as snapshot:
+            running = asyncio.ensure_future(snapshot.rows(_SLEEP))
+            await asyncio.wait([running], timeout=0.05)
+            running.cancel()
+            await asyncio.wait([running])
+            assert running.cancelled()
+            assert await Tasks(snapshot).count() == 3
