@@ -1,4 +1,7 @@
-"""Turns the rig's variables into the gateway's and signs each request for its user. The rig runs it: no dependencies."""
+"""Turns the rig's variables into the gateway's and signs each request for its user.
+
+The rig runs it, so it needs no library.
+"""
 
 import base64
 import hashlib
@@ -10,9 +13,7 @@ SECRET = b"the-benchmark-signs-its-tokens-with-this"
 _END_OF_2099 = 4102444799
 
 
-def request(
-    workload: str, variables: dict[str, Any], ids: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, str]]:
+def request(workload: str, variables: dict[str, Any], ids: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Variables and headers of one request."""
     return _variables(workload, variables, ids), {"Authorization": f"Bearer {_token(ids['user'])}"}
 
