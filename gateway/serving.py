@@ -3,6 +3,7 @@
 Each process opens its own database connections when its event loop runs, and gives them back after its last request.
 """
 
+import datetime as dt
 import logging
 import signal
 import socket
@@ -19,6 +20,7 @@ from gateway.keys import database_options
 from gateway.settings import Settings, load_settings
 from repositories.kit.database import Database, open_database
 from repositories.kit.errors import GatewayError
+from repositories.kit.repository import now
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,6 +64,7 @@ class Gateway:
     settings: Settings
     fallback: bool = False
     demo: bool = False
+    clock: Callable[[], dt.datetime] = now
 
     def __call__(self) -> "ASGIApp":
         """The application; its lifespan connects the database."""
@@ -72,7 +75,9 @@ class Gateway:
         database = open_database(database_options(self.settings))
         outside = outside_accounts(self.settings, database, REACTIONS)
         tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience, outside)
-        app = create_app(self.settings, database, tokens, fallback=self.fallback, demo=self.demo)
+        app = create_app(
+            self.settings, database, tokens, fallback=self.fallback, demo=self.demo, clock=self.clock
+        )
         return _Connected(app, database)
 
 
