@@ -13,16 +13,10 @@ from repositories.kit.errors import ValidationError
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import PageRequest
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import (
-    Analytics,
-    Categories,
-    CategoryTotals,
-    DashboardStats,
-    DayProgress,
-    DayScore,
-    Tasks,
-    TaskTally,
-)
+from repositories.life_lock.analytics import Analytics, DayScore
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.statistics import DashboardStats
+from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from resolvers.kit.connections import Connection, listing

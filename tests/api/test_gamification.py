@@ -10,7 +10,8 @@ from repositories.kit.database import Database
 from repositories.kit.repository import new_id
 from repositories.kit.unit_of_work import Reaction, open_unit
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import TaskCompleted, Tasks
+from repositories.life_lock.events import TaskCompleted
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.gamification import PointReason, RedemptionStatus
 from repositories.tables.identity import User
 from resolvers.gamification import reactions

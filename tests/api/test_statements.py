@@ -10,7 +10,7 @@ from repositories.kit.database import Database
 from repositories.kit.repository import now
 from repositories.kit.table import metadata
 from repositories.kit.viewer import SERVICE, Role
-from repositories.life_lock import DashboardStats
+from repositories.life_lock.statistics import DashboardStats
 from repositories.tables.identity import User
 from schema import schema
 from schema.kit.fields import VIEWS
