@@ -20,7 +20,7 @@ from repositories.life_lock.events import (
 )
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import Category, Task, TaskStatus
-from resolvers.kit.commands import given, refuse, taken_id_at
+from resolvers.kit.commands import changes, given, refuse, seen, taken_id_at
 from resolvers.life_lock.inputs import (
     ChangeTask,
     CompleteTask,
@@ -116,7 +116,7 @@ def _wanted_category(row: Task | None, command: UpdateTask) -> UUID | None:
 def _changes(work: UnitOfWork, row: Task, command: UpdateTask) -> dict[str, Any]:
     """The columns that really get another value."""
     wanted = given(command, "title", "description", "status", "priority_level", "category_id", "due_date")
-    values = {name: value for name, value in wanted.items() if value != getattr(row, name)}
+    values = changes(work, row, wanted)
     if "status" in values:
         values["completed_at"] = work.now if values["status"] is TaskStatus.COMPLETED else None
     return values
@@ -174,9 +174,7 @@ async def _own(work: UnitOfWork, command: ChangeTask) -> Task:
 def _checked(work: UnitOfWork, task: Task, version: int | None) -> Task:
     if task.user_id != work.viewer_id:
         raise NotFound.of("task")
-    if version is not None and version != task.version:
-        raise StaleVersion(task)
-    return task
+    return seen(task, version)
 
 
 async def _missing_categories(
@@ -222,9 +220,7 @@ async def create_category(work: UnitOfWork, command: CreateCategory) -> Category
 async def update_category(work: UnitOfWork, command: UpdateCategory) -> Category:
     """Changes a category."""
     category = await _own_category(work, command.id)
-    values = {
-        name: value for name, value in given(command, "name", "color").items() if value != getattr(category, name)
-    }
+    values = changes(work, category, given(command, "name", "color"))
     if not values:
         return category
     changed = await work.repository(Categories).change(category, **values)

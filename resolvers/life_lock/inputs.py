@@ -7,16 +7,16 @@ from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
 from repositories.tables.life_lock import TaskStatus
-from resolvers.kit.commands import Command, Moment, Storable, Version
+from resolvers.kit.commands import Command, Moment, Storable, Version, Visible, shaped
 from resolvers.kit.ids import GlobalKey
 
 TaskKey = Annotated[UUID, GlobalKey("Task")]
 CategoryKey = Annotated[UUID, GlobalKey("Category")]
-Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), Storable]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), Visible]
 Description = Annotated[str, StringConstraints(max_length=10_000), Storable]
 Priority = Annotated[int, Field(ge=1, le=5)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable]
-Color = Annotated[str, StringConstraints(pattern="^#[0-9a-fA-F]{6}$")]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Visible]
+Color = Annotated[str, shaped("#[0-9a-fA-F]{6}", "A colour is # and six hexadecimal digits, such as #3B82F6")]
 
 MAX_BATCH = 500
 

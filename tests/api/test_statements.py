@@ -447,7 +447,7 @@ async def test_account_mutations_are_exactly_these_statements(
     _, seen = await run(client, "signOut", "sessions { id }", everywhere=False)
     assert seen == ["SELECT sessions", "UPDATE sessions", "INSERT domain_events"]
     user = (await client.data("{ viewer { id } }"))["viewer"]["id"]
-    changed = ["SELECT users", "SELECT users", "SELECT users", "UPDATE users"]
+    changed = ["SELECT users", "SELECT users", "UPDATE users", "SELECT users"]
     for mutation, changes, expected in (
         ("changeUserRole", {"role": "ADMIN"}, [*changed, "INSERT domain_events"]),
         ("suspendUser", {}, [*changed, "UPDATE sessions", "INSERT domain_events"]),

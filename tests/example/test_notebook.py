@@ -5,7 +5,7 @@ from typing import Any
 from repositories.kit.database import Database
 from repositories.kit.repository import new_id
 from repositories.tables.identity import User
-from tests.api.client import user_error
+from tests.api.client import TAKEN_ID
 from tests.api.reading import told
 from tests.example.conftest import Ask
 
@@ -28,8 +28,7 @@ async def test_a_note_is_its_authors(ask: Ask, statements: list[str], ada: User,
 async def test_what_is_refused_leaves_nothing(ask: Ask, database: Database, ada: User, bob: User) -> None:
     key = new_id()
     await ask(ada, WRITE, input={"text": "First", "databaseId": str(key)})
-    taken = user_error("CONFLICT", "There is already one like this.", "databaseId")
     assert await ask(bob, WRITE, input={"text": "Second", "databaseId": str(key)}) == {
-        "writeNote": {"note": None, "userErrors": [taken]}
+        "writeNote": {"note": None, "userErrors": [TAKEN_ID]}
     }
     assert await told(database) == [("NoteWritten", "note", key, ada.id, {"owner_id": str(ada.id)})]
