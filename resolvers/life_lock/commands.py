@@ -98,13 +98,13 @@ async def _update(
     wanted = [_wanted_category(rows.get(command.id), command) for command in commands]
     refusals += await _missing_categories(work, wanted, [(*place, "category_id") for place in places])
     refuse(refusals)
-    changes = [(rows[command.id], _changes(work, rows[command.id], command)) for command in commands]
-    effective = [(row, values) for row, values in changes if values]
+    pairs = [(rows[command.id], _changes(work, rows[command.id], command)) for command in commands]
+    effective = [(row, values) for row, values in pairs if values]
     changed = await work.repository(Tasks).change_many(effective) if effective else []
     done = {row.id: row for row in changed}
     for row, values in effective:
         _record_updated(work, row, done[row.id], values)
-    return [done.get(row.id, row) for row, _ in changes]
+    return [done.get(row.id, row) for row, _ in pairs]
 
 
 def _wanted_category(row: Task | None, command: UpdateTask) -> UUID | None:
