@@ -10,7 +10,7 @@ from schema.kit.mutations import mutation
 from tests.example import commands, queries, tables
 
 
-@view(tables.Note)
+@view(tables.Note, node=queries.note)
 class Note(Node):
     """Something written down."""
 

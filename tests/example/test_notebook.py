@@ -5,12 +5,12 @@ from typing import Any
 from repositories.kit.database import Database
 from repositories.kit.repository import new_id
 from repositories.tables.identity import User
-from tests.api.client import TAKEN_ID
+from tests.api.client import TAKEN_ID, gid
 from tests.api.reading import told
 from tests.example.conftest import Ask
 
 WRITE = """mutation($input: WriteNoteInput!) {
-    writeNote(input: $input) { note { text } userErrors { code message field current { id } } }
+    writeNote(input: $input) { note { id text } userErrors { code message field current { id } } }
 }"""
 
 
@@ -27,7 +27,8 @@ async def test_a_note_is_its_authors(ask: Ask, statements: list[str], ada: User,
 
 async def test_what_is_refused_leaves_nothing(ask: Ask, database: Database, ada: User, bob: User) -> None:
     key = new_id()
-    await ask(ada, WRITE, input={"text": "First", "databaseId": str(key)})
+    written = (await ask(ada, WRITE, input={"text": "First", "databaseId": str(key)}))["writeNote"]
+    assert written == {"note": {"id": gid("Note", key), "text": "First"}, "userErrors": []}
     assert await ask(bob, WRITE, input={"text": "Second", "databaseId": str(key)}) == {
         "writeNote": {"note": None, "userErrors": [TAKEN_ID]}
     }
