@@ -255,7 +255,11 @@ async def test_filters_and_orders_have_limits(gateway: Gateway, ada: User) -> No
             "A pattern must not end with a single backslash; write two for one.",
             "title.like",
         ),
-        ({"title": {"startsWith": "x" * 2001}}, "A text to search for may have at most 1000 characters.", None),
+        (
+            {"title": {"startsWith": "x" * 2001}},
+            "A text to search for may have at most 1000 characters.",
+            "title.startsWith",
+        ),
         ({"not": {"title": {"eq": "\0"}}}, "A text contains a character that cannot be stored.", "not.title.eq"),
         ({"search": "a \ud800"}, "A text contains a character that cannot be stored.", "search"),
         (
