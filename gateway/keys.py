@@ -16,7 +16,7 @@ from repositories.kit.encryption import KEY_BYTES
 def kept(path: Path, make: Callable[[], str]) -> str:
     """What the file holds, for its owner alone. Whoever comes first makes it; nobody ever sees half of it."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         number, draft = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(number, "w", encoding="ascii") as file:
@@ -27,6 +27,10 @@ def kept(path: Path, make: Callable[[], str]) -> str:
         finally:
             Path(draft).unlink()
     return path.read_text(encoding="ascii").strip()
+
+
+ENCRYPTION_KEYS, INDEX_KEY = "encryption_keys", "index_key"
+"""The files' names."""
 
 
 def database_options(settings: Settings) -> DatabaseOptions:
@@ -43,8 +47,8 @@ def database_options(settings: Settings) -> DatabaseOptions:
         return options
     folder = settings.database_path.parent
     try:
-        keys = options.encryption_keys or parse_keys(kept(folder / "encryption_keys", lambda: f"first:{new_key()}"))
-        index_key = options.index_key or parse_key(kept(folder / "index_key", new_key))
+        keys = options.encryption_keys or parse_keys(kept(folder / ENCRYPTION_KEYS, lambda: f"first:{new_key()}"))
+        index_key = options.index_key or parse_key(kept(folder / INDEX_KEY, new_key))
     except ValueError as error:
         raise SettingsError(f"encryption_keys or index_key in {folder}: {error}.") from None
     return replace(options, encryption_keys=keys, index_key=index_key)

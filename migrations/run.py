@@ -41,9 +41,13 @@ def revisions() -> list[tuple[str, str]]:
 
 
 def on_database(url: str | None, sqlite_path: Path, work: Callable[[sa.Connection], Any]) -> Any:
-    """Runs ``work`` on a connection to PostgreSQL at ``url`` or, without one, to the SQLite file (made if missing)."""
+    """Runs ``work`` on a connection to PostgreSQL at ``url`` or, without one, to the SQLite file.
+
+    If that is missing, it is made for its owner alone; SQLite gives the files beside it the same permissions.
+    """
     if url is None:
-        sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+        sqlite_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sqlite_path.touch(mode=0o600)
         engine = sa.create_engine(f"sqlite:///{sqlite_path}", poolclass=sa.NullPool)
         with engine.connect() as connection:
             return work(connection)

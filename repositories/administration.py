@@ -1,7 +1,8 @@
 """Roles and their grants, settings, and what there is to say about all users."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from repositories.kit import types
 from repositories.kit.batch import batch
 from repositories.kit.database import Read
+from repositories.kit.errors import Conflict, Path
 from repositories.kit.events import Event
 from repositories.kit.filters import Direction, Order
 from repositories.kit.repository import Repository
@@ -66,9 +68,9 @@ def _has(wanted: Role) -> sa.ColumnElement[bool]:
 
 _may_administer = (_has(Role.ADMIN), _users.c.status == UserStatus.ACTIVE, _users.c.deleted_at.is_(None))
 _lock_admins: Statement[UUID] = Statement(
-    sa.select(_users.c.id).where(*_may_administer).order_by(_users.c.id).with_for_update(), scalar(UUID)
+    sa.select(_users.c.id).where(*_may_administer).order_by(_users.c.id).with_for_update(key_share=True), scalar(UUID)
 )
-_admins: Statement[UUID] = Statement(sa.select(_users.c.id).where(*_may_administer), scalar(UUID))
+_is_there_an_admin: Statement[bool] = Statement(sa.select(sa.exists().where(*_may_administer)), scalar(bool))
 _names: Statement[str] = Statement(
     sa.select(_roles.c.name).join(_grants, _grants.c.role_id == _roles.c.id).where(_grants.c.user_id == _user),
     scalar(str),
@@ -117,13 +119,17 @@ class RoleGrants(Repository[RoleGrant], table=RoleGrant, what="grant"):
         """The grant of a role to a user, kept from others until the transaction ends."""
         return await self.connection.row(_grant, user=user, role=role)
 
-    async def admins(self) -> set[UUID]:
-        """Everybody who can administer now; nobody else can change that until the transaction ends.
+    @asynccontextmanager
+    async def keeping_an_admin(self, *, path: Path = ()) -> AsyncIterator[None]:
+        """Refuses what leaves nobody who can administer, where somebody could before.
 
-        Two statements: what others did while this one waited for its locks is seen by the second.
+        Those who can are kept from others until the transaction ends, and counted afterwards in a statement of its own,
+        which sees what others did while this one waited. Only admins and the service see them all.
         """
-        await self.connection.rows(_lock_admins)
-        return set(await self.connection.rows(_admins))
+        before = await self.connection.rows(_lock_admins)
+        yield
+        if before and not await self.connection.one(_is_there_an_admin):
+            raise Conflict("This is the last administrator; make somebody else one first.", path=path)
 
 
 # settings
@@ -208,3 +214,13 @@ class UserOverview:
     async def active(self, since: dt.datetime) -> int:
         """How many users did something since then, by the events."""
         return await self.connection.one(_active, since=since)
+
+
+_revision: Statement[str] = Statement(
+    sa.select(sa.column("version_num")).select_from(sa.table("alembic_version", schema="public")), scalar(str)
+)
+
+
+async def stored_revision(connection: Read) -> str:
+    """The migration that the database is at."""
+    return await connection.one(_revision)

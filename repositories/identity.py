@@ -186,10 +186,14 @@ class Sessions(Repository[Session], table=Session, what="session"):
     default_order = (Order("last_seen_at", Direction.DESC),)
 
     @staticmethod
-    def alive_of(user: UUID, at: dt.datetime) -> Filter:
+    def alive(at: dt.datetime) -> Filter:
+        """Sessions that have not ended."""
+        return Every((Where("revoked_at", Op.IS_NULL, value=True), Where("expires_at", Op.GT, at)))
+
+    @classmethod
+    def alive_of(cls, user: UUID, at: dt.datetime) -> Filter:
         """A user's sessions that have not ended."""
-        alive = (Where("user_id", Op.EQ, user), Where("revoked_at", Op.IS_NULL, value=True))
-        return Every((*alive, Where("expires_at", Op.GT, at)))
+        return Every((Where("user_id", Op.EQ, user), cls.alive(at)))
 
     async def revoke_all(self, user: UUID, at: dt.datetime, *, but: UUID | None = None) -> list[Session]:
         """Ends a user's sessions, ``but`` one, and says which they were."""

@@ -12,6 +12,7 @@ from repositories.tables import administration as rows
 from repositories.tables import events
 from repositories.tables.identity import UserStatus
 from resolvers.administration import commands, queries
+from resolvers.administration.health import Health, health
 from schema.events import DomainEvent
 from schema.identity import User
 from schema.kit.choices import choices
@@ -113,6 +114,20 @@ class UsersOverview:
     )
 
 
+@strawberry.type(description="How the gateway is, as the process that answers sees it. What is not asked for is free.")
+class SystemHealth:
+    """What is counted is one statement each."""
+
+    engine: str = computed(Health.engine, "The database: postgresql or sqlite.")
+    connections: int = computed(Health.connections, "How many database connections this process has open for requests.")
+    connections_in_use: int = computed(Health.connections_in_use, "How many of them are in use at this moment.")
+    revision: str = computed(Health.revision, "The migration that the database is at.")
+    users: int = computed(Health.users, "How many accounts there are, deleted ones left out.")
+    sessions: int = computed(Health.sessions, "How many sessions have not ended.")
+    events: int = computed(Health.events, "How many events are recorded.")
+    uptime_seconds: int = computed(Health.uptime_seconds, "For how many seconds this process has been running.")
+
+
 _READ, _WRITE = Permission.ADMINISTRATION_READ, Permission.ADMINISTRATION_WRITE
 
 
@@ -130,6 +145,7 @@ class AdministrationQueries:
     system_settings: ConnectionView[SystemSetting] | None = connection(
         queries.settings, "The settings by key.", requires=_READ
     )
+    system_health: SystemHealth | None = query(health, "How the gateway is.", requires=_READ)
     users_overview: UsersOverview | None = query(
         queries.overview,
         "All users at a glance.",

@@ -301,6 +301,7 @@ class GamificationMutations:
     """Root fields."""
 
     redeem_reward = mutation(commands.redeem_reward, returns=RewardRedemption, requires=Permission.REWARD_REDEEM)
+    fulfill_redemption = mutation(commands.fulfill_redemption, returns=RewardRedemption, requires=_MANAGE)
     refund_redemption = mutation(commands.refund_redemption, returns=RewardRedemption, requires=_MANAGE)
     create_achievement = mutation(commands.create_achievement, returns=Achievement, requires=_MANAGE)
     update_achievement = mutation(commands.update_achievement, returns=Achievement, requires=_MANAGE)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import strawberry
 
-from repositories import life_lock as data
 from repositories.kit.viewer import Permission
+from repositories.life_lock import analytics, tasks
 from repositories.tables import life_lock as rows
 from resolvers.life_lock import commands, queries
 from schema.events import DomainEvent
@@ -150,7 +150,7 @@ class TaskAnalytics:
     productivity_score: Decimal = column("100 × completed / max(created + overdue carried in, 1), at most 100.")
 
 
-@view(data.DayProgress)
+@view(tasks.DayProgress)
 class DayProgress:
     """What happened on one day."""
 
@@ -159,7 +159,7 @@ class DayProgress:
     created: int = column("How many tasks were made on it.")
 
 
-@view(data.DayScore)
+@view(analytics.DayScore)
 class DayScore:
     """One day of a trend."""
 
@@ -170,7 +170,7 @@ class DayScore:
     moving_average: Decimal = column("The mean score of the seven days that end with it.")
 
 
-@view(data.CategoryTotals)
+@view(tasks.CategoryTotals)
 class CategoryTotals:
     """The tasks of one category."""
 

@@ -15,7 +15,9 @@ from repositories.kit.database import Database
 from repositories.kit.filters import Op, Where
 from repositories.kit.repository import new_id, now
 from repositories.kit.viewer import SERVICE, Role, Viewer
-from repositories.life_lock import Categories, TaskCompleted, Tasks
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.events import TaskCompleted
+from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
 from repositories.tables.administration import RoleGrant
 from repositories.tables.client_management import Client, Contact

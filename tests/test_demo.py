@@ -14,7 +14,10 @@ from repositories.demo.tasks import CATEGORIES, plan_of
 from repositories.identity import Users
 from repositories.kit.database import Database
 from repositories.kit.viewer import SERVICE, Role
-from repositories.life_lock import Analytics, Categories, DashboardStats, Tasks
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.statistics import DashboardStats
+from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals, commission_of
 from repositories.tables.client_management import Contact
 from repositories.tables.life_lock import CLOSED, TaskStatus

@@ -17,7 +17,7 @@ from repositories.identity import Users
 from repositories.kit.calendar import date_of, days, time_zone
 from repositories.kit.database import Database
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import Tasks
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.gamification import LeaderboardPeriod, PointReason
 from tests.repositories.support import reading
 

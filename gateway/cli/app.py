@@ -32,6 +32,8 @@ app.add_typer(keys, name="keys")
 app.add_typer(docs, name="docs")
 events = typer.Typer(no_args_is_help=True, help="What happened. Example: siso events export")
 app.add_typer(events, name="events")
+sessions = typer.Typer(no_args_is_help=True, help="Who is signed in. Example: siso sessions clean")
+app.add_typer(sessions, name="sessions")
 
 
 @app.callback()
@@ -230,6 +232,19 @@ def keys_rotate() -> None:
     from gateway.cli.keys import rotate
 
     rotate()
+
+
+@sessions.command("clean")
+def sessions_clean() -> None:
+    """Delete sessions that have come to their end.
+
+    Those that were revoked are kept until then, so that their tokens are known for what they are. Run it once a day.
+
+    Example: siso sessions clean
+    """
+    from gateway.cli.sessions import clean
+
+    clean()
 
 
 @docs.command("settings")

@@ -1,16 +1,19 @@
 """`siso doctor`: one line for each thing that can be wrong, with how to mend it."""
 
 import asyncio
+import os
+import stat
 from collections.abc import Iterator
 from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
 
 import typer
 
 from gateway.cli.console import CommandError, redacted, say
 from gateway.cli.ready import place, refuse_unmigrated, why
-from gateway.identity import signing_key
-from gateway.keys import database_options
+from gateway.identity import JWT_SECRET, signing_key
+from gateway.keys import ENCRYPTION_KEYS, INDEX_KEY, database_options
 from gateway.settings import Settings, SettingsError, load_settings
 from repositories import inspection
 from repositories.kit.errors import ServiceUnavailable
@@ -54,16 +57,30 @@ def _findings() -> Iterator[Finding]:
     yield from _database(settings)
 
 
+def _unmade(settings: Settings, *names: str) -> Finding | None:
+    """Of secrets that a gateway on SQLite makes for itself: that it did not yet. Looking must not make them."""
+    folder = settings.database_path.parent
+    missing = [name for name in names if not (folder / name).exists()] if settings.database_url is None else []
+    if not missing:
+        return None
+    return Finding(Verdict.OK, "secrets", f"the first start makes {' and '.join(missing)} in {folder}")
+
+
 def _secret(settings: Settings) -> Finding:
+    if settings.jwt_secret is None and (unmade := _unmade(settings, JWT_SECRET)):
+        return unmade._replace(what="token secret")
     try:
         signing_key(settings)
     except (SettingsError, OSError) as error:
         return Finding(Verdict.WRONG, "token secret", str(error))
-    source = "GATEWAY_JWT_SECRET" if settings.jwt_secret else f"{settings.database_path.parent / 'jwt_secret'}"
+    source = "GATEWAY_JWT_SECRET" if settings.jwt_secret else f"{settings.database_path.parent / JWT_SECRET}"
     return Finding(Verdict.OK, "token secret", f"from {source}")
 
 
 def _keys(settings: Settings) -> Finding:
+    given = {ENCRYPTION_KEYS: settings.encryption_keys, INDEX_KEY: settings.index_key}
+    if unmade := _unmade(settings, *(name for name, value in given.items() if value is None)):
+        return unmade._replace(what="keys")
     try:
         options = database_options(settings)
     except (SettingsError, OSError) as error:
@@ -73,6 +90,16 @@ def _keys(settings: Settings) -> Finding:
         return Finding(Verdict.WRONG, "keys", f"encrypted columns cannot be used without. {mend}")
     current, *older = options.encryption_keys
     return Finding(Verdict.OK, "keys", f"{current} encrypts" + (f"; {', '.join(older)} may decrypt" if older else ""))
+
+
+def _readers(path: Path) -> Iterator[Finding]:
+    """Whether others on this machine may read the database file; Windows knows no such permissions."""
+    if os.name == "posix" and path.exists():
+        others = path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        if others:
+            yield Finding(Verdict.WARNING, "file", f"others on this machine may read it. Mend: chmod 600 {path}")
+        else:
+            yield Finding(Verdict.OK, "file", "for its owner alone")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -87,6 +114,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     yield Finding(Verdict.OK, "database", place(settings))
     yield _migrations(found)
     if url is None:
+        yield from _readers(settings.database_path)
         yield Finding(Verdict.OK, "roles", "SQLite has none; the policies are part of every statement")
         return
     yield from _login("login", url, timeout, service=False)

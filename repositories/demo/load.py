@@ -21,7 +21,10 @@ from repositories.kit.database import Database, Write
 from repositories.kit.filters import Op, Where
 from repositories.kit.repository import LOAD_BATCH, now
 from repositories.kit.viewer import SERVICE, Role
-from repositories.life_lock import Analytics, Categories, DashboardStats, Tasks
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.statistics import DashboardStats
+from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
 
 TASKS_PER_USER = 300

@@ -15,7 +15,7 @@ from repositories.gamification.events import AchievementUnlocked, RewardRedeemed
 from repositories.gamification.points import points_for_task
 from repositories.kit.calendar import date_of
 from repositories.kit.events import Event
-from repositories.life_lock import TaskCompleted
+from repositories.life_lock.events import TaskCompleted
 from repositories.tables.gamification import Achievement, PointReason, RedemptionStatus
 
 _COFFEE, _LUNCH = (UUID(f"019b76da-a800-7000-8000-00000000010{number}") for number in (1, 2))

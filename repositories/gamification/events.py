@@ -47,6 +47,13 @@ class RewardRedeemed(Event, aggregate="reward_redemption"):
 
 
 @dataclass(frozen=True, slots=True)
+class RedemptionFulfilled(Event, aggregate="reward_redemption"):
+    """A person has got a reward."""
+
+    reward_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class RedemptionRefunded(Event, aggregate="reward_redemption"):
     """A person got the points for a reward back."""
 

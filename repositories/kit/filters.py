@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from repositories.kit import types
 from repositories.kit.errors import ValidationError
 from repositories.kit.statements import any_of, fold, folded
 
@@ -148,6 +149,18 @@ def parameters(given: Filter) -> dict[str, Any]:
         raise ValidationError(message, path=("filter",))
     values = [_bounded(value) for value in _values(given)]
     return {f"f{index}": value for index, value in enumerate(values)}
+
+
+def check(table: sa.Table, given: Where | Search) -> None:
+    """Refuses a value that cannot be looked for, as running the filter would; for who knows its place in the input."""
+    parameters(given)
+    if isinstance(given, Search):
+        types.to_json(given.text)
+        return
+    types.to_json(given.value)
+    kind = table.c[given.column].type
+    if isinstance(kind, types.Fixed) and given.op is not Op.IS_NULL:
+        kind.checked(given.value)
 
 
 def _bounded(value: Any) -> Any:

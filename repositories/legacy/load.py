@@ -20,7 +20,10 @@ from repositories.kit.statements import MadeBy, Statement, any_of
 from repositories.kit.viewer import SERVICE
 from repositories.legacy.rows import Candidate, Refused, candidate
 from repositories.legacy.source import LegacyRow, Source
-from repositories.life_lock import Analytics, Categories, DashboardStats, Tasks
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.statistics import DashboardStats
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task
 

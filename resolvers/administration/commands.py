@@ -1,9 +1,11 @@
 """What administrators can do."""
 
+import json
+from contextlib import nullcontext
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, StringConstraints
 from strawberry import Maybe
 from strawberry.scalars import JSON
 
@@ -17,13 +19,13 @@ from repositories.administration import (
     stored_value,
 )
 from repositories.identity import Users
-from repositories.kit.errors import Conflict, NotFound, Refusal, StaleVersion
+from repositories.kit.errors import Conflict, NotFound, Refusal
 from repositories.kit.errors import ValidationError as Unstorable
 from repositories.kit.types import to_json
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.kit.viewer import Role
 from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
-from resolvers.kit.commands import Command, Storable, given, refuse
+from resolvers.kit.commands import Command, Storable, UserKey, Version, given, refuse, seen, shaped
 from resolvers.kit.ids import GlobalKey
 
 _MOST = 10_000
@@ -31,18 +33,29 @@ _MOST = 10_000
 
 def _fits(value: object) -> object:
     try:
-        size = len(to_json(value))
+        text = to_json(value)
     except Unstorable as error:
         raise ValueError(error.message.rstrip(".")) from None
-    if size > _MOST:
+    except TypeError:
+        text = ""
+    if not text or json.loads(text) != value:
+        message = "This value cannot be stored as it is: a number has too many digits, or lists are nested too deep"
+        raise ValueError(message)
+    if len(text) > _MOST:
         message = f"A value has at most {_MOST:,} characters of JSON"
         raise ValueError(message)
     return value
 
 
-UserKey = Annotated[UUID, GlobalKey("User")]
 RoleKey = Annotated[UUID, GlobalKey("Role")]
-SettingName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_.]{0,99}$")]
+SettingName = Annotated[
+    str,
+    shaped(
+        "[a-z][a-z0-9_.]{0,99}",
+        "A key starts with a lower-case letter, then come lower-case letters, digits, dots and underscores, "
+        "at most 100 characters in all",
+    ),
+]
 Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000), Storable]
 
 
@@ -75,7 +88,7 @@ class SetSystemSetting(Command):
     """What it is for, at most 1,000 characters."""
     is_secret: Maybe[bool]
     """Whether its value can never be read back; false by default. If it was secret, the old value is lost."""
-    version: Annotated[int, Field(ge=1)] | None = None
+    version: Version | None = None
     """The version that was seen, if the setting is there already; if it has another by now, nothing is changed."""
 
 
@@ -99,6 +112,7 @@ async def grant_role(work: UnitOfWork, command: GrantRole) -> RoleGrant:
     """Gives a user a role; one who has it already keeps it as it was granted."""
     role = await _named(work, command.user_id, command.role_id)
     grants = work.repository(RoleGrants)
+    await work.repository(Users).hold([command.user_id])
     known = await grants.find_grant(command.user_id, role.id)
     if known is not None:
         return known
@@ -111,15 +125,12 @@ async def revoke_role(work: UnitOfWork, command: RevokeRole) -> RoleGrant:
     """Takes a granted role away. There is always somebody left who can administer."""
     role = await _named(work, command.user_id, command.role_id)
     grants = work.repository(RoleGrants)
-    is_admin = role.name == Role.ADMIN.value
-    if is_admin and await grants.admins() <= {command.user_id}:
-        message = "This is the last administrator; make somebody else one first."
-        raise Conflict(message, path=("user_id",))
-    known = await grants.find_grant(command.user_id, role.id)
-    if known is None:
-        message = "This role was not granted to this user."
-        raise Conflict(message, path=("role_id",))
-    await grants.purge(known.id)
+    async with grants.keeping_an_admin(path=("user_id",)) if role.name == Role.ADMIN.value else nullcontext():
+        known = await grants.find_grant(command.user_id, role.id)
+        if known is None:
+            message = "This role was not granted to this user."
+            raise Conflict(message, path=("role_id",))
+        await grants.purge(known.id)
     work.record(RoleRevoked(known.user_id, known.user_id, role.name))
     return known
 
@@ -146,9 +157,7 @@ async def set_system_setting(work: UnitOfWork, command: SetSystemSetting) -> Sys
     if command.version is None:
         message = f"This setting is there already, at version {row.version}; give the version that was seen."
         raise Conflict(message, path=("version",))
-    if command.version != row.version:
-        raise StaleVersion(row)
-    return await _change(work, row, command, values)
+    return await _change(work, seen(row, command.version), command, values)
 
 
 async def _change(

@@ -17,7 +17,7 @@ from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserStatus
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
-from resolvers.kit.edges import Edge, found, load, one, pages
+from resolvers.kit.edges import Edge, get, one, pages
 
 roles_of_user: Edge[list[KnownRole]] = Edge(Roles.of_users, User.id, list)
 grants_of_role = pages(RoleGrants, column=RoleGrant.role_id, key=KnownRole.id)
@@ -31,17 +31,17 @@ _WEEK = dt.timedelta(days=7)
 
 async def role(context: Context, id: UUID) -> KnownRole:  # noqa: A002 (the contract's word)
     """A role, or NotFound for viewers who are no admins."""
-    return found(await load(context, Roles.by_id, id, lambda: None), "role")
+    return await get(context, Roles, id)
 
 
 async def grant(context: Context, id: UUID) -> RoleGrant:  # noqa: A002 (the contract's word)
     """A grant, or NotFound for viewers who are no admins."""
-    return found(await load(context, RoleGrants.by_id, id, lambda: None), "grant")
+    return await get(context, RoleGrants, id)
 
 
 async def setting(context: Context, id: UUID) -> SystemSetting:  # noqa: A002 (the contract's word)
     """A setting, or NotFound for viewers who are no admins."""
-    return found(await load(context, SystemSettings.by_id, id, lambda: None), "setting")
+    return await get(context, SystemSettings, id)
 
 
 async def roles(context: Context) -> list[KnownRole]:

@@ -4,7 +4,7 @@ Whoever changes which contacts a client has locks the client first, then the con
 each other, and a client that is being deleted gets no new contact.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +20,7 @@ from repositories.client_management import (
     ContactUpdated,
     PrimaryContactSet,
 )
-from repositories.kit.encryption import Unreadable
-from repositories.kit.errors import Conflict, NotFound, Refusal, StaleVersion, ValidationError
+from repositories.kit.errors import Conflict, NotFound, Refusal, ValidationError
 from repositories.kit.repository import normalised
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.tables.client_management import Client, Contact
@@ -36,7 +35,7 @@ from resolvers.client_management.inputs import (
     UpdateClient,
     UpdateContact,
 )
-from resolvers.kit.commands import given, refuse, taken_id_at
+from resolvers.kit.commands import changes, given, refuse, seen, taken_id_at
 
 _TAKEN = "You already have a contact with this e-mail address."
 
@@ -94,7 +93,8 @@ async def _add_contacts(work: UnitOfWork, client: Client, contacts: Sequence[New
     if not contacts:
         return []
     try:
-        made = await work.repository(Contacts).add_many([_new_contact(work, client, item) for item in contacts])
+        with taken_id_at("contacts"):
+            made = await work.repository(Contacts).add_many([_new_contact(work, client, item) for item in contacts])
     except Conflict as error:
         error.path = ("contacts",)
         raise
@@ -111,9 +111,9 @@ def _new_contact(work: UnitOfWork, client: Client, command: NewContact) -> dict[
 
 async def update_client(work: UnitOfWork, command: UpdateClient) -> Client:
     """Changes a client, if it still has the version that was seen."""
-    client = _seen(await work.repository(Clients).locked(command.id), command.version)
+    client = seen(await work.repository(Clients).locked(command.id), command.version)
     wanted = given(command, "company_name", "status", "industry", "website", "annual_revenue", "employee_count")
-    values = {name: value for name, value in wanted.items() if value != getattr(client, name)}
+    values = changes(work, client, wanted)
     if not values:
         return client
     changed = await work.repository(Clients).change(client, **values)
@@ -123,7 +123,7 @@ async def update_client(work: UnitOfWork, command: UpdateClient) -> Client:
 
 async def delete_client(work: UnitOfWork, command: DeleteClient) -> Client:
     """Puts a client away with its contacts; it can be restored."""
-    client = _seen(await work.repository(Clients).locked(command.id), command.version)
+    client = seen(await work.repository(Clients).locked(command.id), command.version)
     await work.repository(Contacts).remove_all(client.id, work.now)
     deleted = await work.repository(Clients).change(client, deleted_at=work.now)
     work.record(ClientDeleted(deleted.id, deleted.created_by))
@@ -132,7 +132,7 @@ async def delete_client(work: UnitOfWork, command: DeleteClient) -> Client:
 
 async def restore_client(work: UnitOfWork, command: RestoreClient) -> Client:
     """Brings a deleted client back, with the contacts it had."""
-    client = _seen(await work.repository(Clients).deleted(command.id), command.version)
+    client = seen(await work.repository(Clients).deleted(command.id), command.version)
     assert client.deleted_at is not None  # noqa: S101 (only deleted ones are found)
     try:
         await work.repository(Contacts).restore_all(client.id, client.deleted_at)
@@ -146,7 +146,7 @@ async def restore_client(work: UnitOfWork, command: RestoreClient) -> Client:
 
 async def set_primary_contact(work: UnitOfWork, command: SetPrimaryContact) -> Client:
     """Makes one of a client's contacts its primary one, instead of another if there is one."""
-    client = _seen(await work.repository(Clients).locked(command.id), command.version)
+    client = seen(await work.repository(Clients).locked(command.id), command.version)
     contact = (await work.repository(Contacts).locked_many([command.contact_id])).get(command.contact_id)
     if contact is None or contact.client_id != client.id:
         raise NotFound.of("contact", path=("contact_id",))
@@ -161,13 +161,6 @@ async def _set_primary(work: UnitOfWork, client: Client, contact: UUID | None) -
     changed = await work.repository(Clients).change(client, primary_contact_id=contact)
     work.record(PrimaryContactSet(client.id, client.created_by, contact))
     return changed
-
-
-def _seen(client: Client, version: int | None) -> Client:
-    """The client, if it is of the version that was seen."""
-    if version is not None and version != client.version:
-        raise StaleVersion(client)
-    return client
 
 
 # contacts
@@ -194,24 +187,12 @@ async def update_contact(work: UnitOfWork, command: UpdateContact) -> Contact:
     """Changes a contact."""
     contact = await work.repository(Contacts).locked(command.id)
     wanted = given(command, "first_name", "last_name", "email", "phone", "position")
-    values = _changes(work, contact, wanted)
+    values = changes(work, contact, wanted)
     if not values:
         return contact
     changed = await work.repository(Contacts).change(contact, **values)
     work.record(ContactUpdated(changed.id, changed.user_id, changed.client_id, tuple(sorted(values))))
     return changed
-
-
-def _changes(work: UnitOfWork, contact: Contact, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that really get another value; one whose present value cannot be read does."""
-    present = {name: getattr(contact, name) for name in wanted}
-    for column in (Contact.email, Contact.phone):
-        if present.get(column.name) is not None:
-            try:
-                present[column.name] = work.connection.cipher.open(column, contact.id, present[column.name])
-            except Unreadable:
-                present[column.name] = object()
-    return {name: value for name, value in wanted.items() if value != present[name]}
 
 
 async def remove_contact(work: UnitOfWork, command: RemoveContact) -> Contact:

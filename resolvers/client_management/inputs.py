@@ -8,13 +8,13 @@ from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
 from repositories.tables.client_management import ClientStatus
-from resolvers.kit.commands import Command, Email, Phone, Storable, Version, WebAddress
+from resolvers.kit.commands import Command, Email, Phone, Version, Visible, WebAddress
 from resolvers.kit.ids import GlobalKey
 
 ClientKey = Annotated[UUID, GlobalKey("Client")]
 ContactKey = Annotated[UUID, GlobalKey("Contact")]
-CompanyName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), Storable]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable]
+CompanyName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), Visible]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Visible]
 Revenue = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=2)]
 Count = Annotated[int, Field(ge=0)]
 

@@ -11,7 +11,7 @@ from repositories.kit.page import PageRequest
 from repositories.tables.client_management import Client, Contact
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
-from resolvers.kit.edges import found, load, one, pages
+from resolvers.kit.edges import get, one, pages
 
 client_of_contact = one(Clients.by_id, key=Contact.client_id)
 contacts_of_client = pages(Contacts, column=Contact.client_id, key=Client.id)
@@ -21,12 +21,12 @@ primary_contact_of_client = one(Contacts.by_id, key=Client.primary_contact_id)
 
 async def client(context: Context, id: UUID) -> Client:  # noqa: A002 (the contract's word)
     """A client the viewer may see, or NotFound."""
-    return found(await load(context, Clients.by_id, id, lambda: None), "client")
+    return await get(context, Clients, id)
 
 
 async def contact(context: Context, id: UUID) -> Contact:  # noqa: A002 (the contract's word)
     """A contact the viewer may see, or NotFound."""
-    return found(await load(context, Contacts.by_id, id, lambda: None), "contact")
+    return await get(context, Contacts, id)
 
 
 async def clients(

@@ -10,6 +10,7 @@ from repositories.gamification.achievements import Achievements
 from repositories.gamification.events import (
     AchievementCreated,
     AchievementUpdated,
+    RedemptionFulfilled,
     RedemptionRefunded,
     RewardCreated,
     RewardRedeemed,
@@ -18,7 +19,7 @@ from repositories.gamification.events import (
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
-from repositories.kit.errors import Conflict, NotFound, StaleVersion
+from repositories.kit.errors import Conflict, NotFound
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.tables.gamification import (
     MAX_COUNT,
@@ -29,15 +30,15 @@ from repositories.tables.gamification import (
     Reward,
     RewardRedemption,
 )
-from resolvers.kit.commands import Command, Storable, Version, given, taken_id_at
+from resolvers.kit.commands import Command, Storable, Version, Visible, changes, given, seen, shaped, taken_id_at
 from resolvers.kit.ids import GlobalKey
 
 AchievementKey = Annotated[UUID, GlobalKey("Achievement")]
 RewardKey = Annotated[UUID, GlobalKey("Reward")]
 RedemptionKey = Annotated[UUID, GlobalKey("RewardRedemption")]
-Code = Annotated[str, StringConstraints(pattern="^[a-z0-9_]{1,50}$")]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable]
-Praise = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Storable]
+Code = Annotated[str, shaped("[a-z0-9_]{1,50}", "A code has 1 to 50 lower-case letters, digits and underscores")]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Visible]
+Praise = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Visible]
 Description = Annotated[str, StringConstraints(max_length=2000), Storable]
 AchievementPoints = Annotated[int, Field(ge=1, le=100_000)]
 Cost = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -149,6 +150,13 @@ class RedeemReward(Command):
     """A UUID for the redemption, so that a request that is sent again redeems nothing twice."""
 
 
+class FulfillRedemption(Command):
+    """The redemption whose reward was handed over."""
+
+    id: RedemptionKey
+    """The redemption."""
+
+
 class RefundRedemption(Command):
     """The redemption to take back."""
 
@@ -172,13 +180,11 @@ async def create_achievement(work: UnitOfWork, command: CreateAchievement) -> Ac
 
 async def update_achievement(work: UnitOfWork, command: UpdateAchievement) -> Achievement:
     """Changes an achievement, if it still has the version that was seen. For admins."""
-    row = await work.repository(Achievements).locked(command.id)
-    if row.version != command.version:
-        raise StaleVersion(row)
+    row = seen(await work.repository(Achievements).locked(command.id), command.version)
     wanted = dict(given(command, "name", "description", "points", "criteria", "is_active"))
     if "criteria" in wanted:
         wanted["criteria"] = wanted["criteria"].stored()
-    values = {name: value for name, value in wanted.items() if value != getattr(row, name)}
+    values = changes(work, row, wanted)
     if not values:
         return row
     changed = await work.repository(Achievements).change(row, **values)
@@ -200,11 +206,9 @@ async def create_reward(work: UnitOfWork, command: CreateReward) -> Reward:
 
 async def update_reward(work: UnitOfWork, command: UpdateReward) -> Reward:
     """Changes a reward, if it still has the version that was seen. For admins."""
-    row = await work.repository(Rewards).locked(command.id)
-    if row.version != command.version:
-        raise StaleVersion(row)
+    row = seen(await work.repository(Rewards).locked(command.id), command.version)
     wanted = given(command, "name", "description", "cost", "stock", "is_active")
-    values = {name: value for name, value in wanted.items() if value != getattr(row, name)}
+    values = changes(work, row, wanted)
     if not values:
         return row
     changed = await work.repository(Rewards).change(row, **values)
@@ -237,6 +241,18 @@ async def redeem_reward(work: UnitOfWork, command: RedeemReward) -> RewardRedemp
         )
     work.record(RewardRedeemed(redemption.id, redemption.user_id, reward.id, reward.cost))
     return redemption
+
+
+async def fulfill_redemption(work: UnitOfWork, command: FulfillRedemption) -> RewardRedemption:
+    """Notes that the person has got the reward; a redemption that is fulfilled already stays as it is. For admins."""
+    redemption = await work.repository(Redemptions).locked(command.id)
+    if redemption.status is RedemptionStatus.FULFILLED:
+        return redemption
+    if redemption.status is RedemptionStatus.REFUNDED:
+        raise Conflict("This redemption was refunded; there is nothing to hand over.", path=("id",))
+    fulfilled = await work.repository(Redemptions).change(redemption, status=RedemptionStatus.FULFILLED)
+    work.record(RedemptionFulfilled(fulfilled.id, fulfilled.user_id, fulfilled.reward_id))
+    return fulfilled
 
 
 async def refund_redemption(work: UnitOfWork, command: RefundRedemption) -> RewardRedemption:

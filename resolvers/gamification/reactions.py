@@ -17,7 +17,7 @@ from repositories.kit.calendar import date_of, days
 from repositories.kit.events import Event
 from repositories.kit.repository import new_id
 from repositories.kit.unit_of_work import UnitOfWork
-from repositories.life_lock import TaskCompleted, TaskReopened
+from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.tables.gamification import MAX_STREAK, PointReason
 from resolvers.kit.zones import time_zones
 

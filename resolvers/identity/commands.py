@@ -18,9 +18,9 @@ from repositories.identity import (
     Users,
     default_preferences,
 )
-from repositories.kit.encryption import Unreadable
-from repositories.kit.errors import Conflict, NotFound, StaleVersion, ValidationError
+from repositories.kit.errors import Conflict, NotFound, ValidationError
 from repositories.kit.unit_of_work import UnitOfWork
+from repositories.kit.viewer import SERVICE
 from repositories.tables.identity import Session, Theme, User, UserPreferences, UserStatus, Weekday
 from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.identity.inputs import (
@@ -31,11 +31,9 @@ from resolvers.identity.inputs import (
     NewPassword,
     SessionKey,
     TimeZone,
-    Version,
     is_email,
 )
-from resolvers.identity.users import keep_an_admin
-from resolvers.kit.commands import Command, Phone, WebAddress, given
+from resolvers.kit.commands import Command, Phone, Version, WebAddress, changes, given, seen
 from resolvers.kit.context import Context
 
 
@@ -171,11 +169,10 @@ async def change_password(context: Context, command: ChangePassword) -> User:
 async def deactivate_account(context: Context, command: DeactivateAccount) -> User:
     """Closes the viewer's account and ends all of its sessions. The last administrator has to stay."""
     user = await _viewer_with(context, command.password, "password")
-    async with context.unit_of_work() as work:
-        admins = await work.repository(RoleGrants).admins()
-        account = await _unchanged(work, user)
-        keep_an_admin(admins, account)
-        changed = await work.repository(Users).change(account, status=UserStatus.DEACTIVATED)
+    async with context.unit_of_work(SERVICE) as work:  # who else administers is nothing that everybody may see
+        async with work.repository(RoleGrants).keeping_an_admin():
+            account = await _unchanged(work, user)
+            changed = await work.repository(Users).change(account, status=UserStatus.DEACTIVATED)
         work.record(UserDeactivated(user.id, user.id))
         ended = await work.repository(Sessions).revoke_all(user.id, work.now)
         await revoked(work, ended, "deactivated")
@@ -206,14 +203,9 @@ async def _unchanged(work: UnitOfWork, seen: User) -> User:
 
 async def update_profile(work: UnitOfWork, command: UpdateProfile) -> User:
     """Changes the viewer's account, if it still has the version that was seen."""
-    user = await work.repository(Users).locked(work.viewer_id)
-    if user.version != command.version:
-        raise StaleVersion(user)
-    wanted = given(command, "first_name", "last_name", "avatar_url", "time_zone", "locale")
-    values = {name: value for name, value in wanted.items() if value != getattr(user, name)}
-    phone = given(command, "phone")
-    if phone and phone["phone"] != _phone(work, user):
-        values |= phone
+    user = seen(await work.repository(Users).locked(work.viewer_id), command.version)
+    wanted = given(command, "first_name", "last_name", "phone", "avatar_url", "time_zone", "locale")
+    values = changes(work, user, wanted)
     if not values:
         return user
     changed = await work.repository(Users).change(user, **values)
@@ -221,26 +213,16 @@ async def update_profile(work: UnitOfWork, command: UpdateProfile) -> User:
     return changed
 
 
-def _phone(work: UnitOfWork, user: User) -> str | None:
-    """The number as it is; one that cannot be opened is no number, so that it can be replaced and removed."""
-    try:
-        return work.connection.cipher.open(User.phone, user.id, user.phone) if user.phone else None
-    except Unreadable:
-        return ""
-
-
 async def update_preferences(work: UnitOfWork, command: UpdatePreferences) -> UserPreferences:
     """Changes the viewer's preferences, if they still have the version that was seen."""
     preferences = work.repository(Preferences)
     user = await work.repository(Users).locked(work.viewer_id)
     stored = (await preferences.by_id([user.id])).get(user.id)
-    row = stored or default_preferences(user)
-    if row.version != command.version:
-        raise StaleVersion(row)
+    row = seen(stored or default_preferences(user), command.version)
     wanted = dict(given(command, "theme", "language", "notifications", "week_starts_on"))
     if "notifications" in wanted:
         wanted["notifications"] = row.notifications | dict(given(wanted["notifications"], *NOTIFICATIONS))
-    values = {name: value for name, value in wanted.items() if value != getattr(row, name)}
+    values = changes(work, row, wanted)
     if not values:
         return row
     work.record(PreferencesUpdated(user.id, user.id, tuple(sorted(values))))

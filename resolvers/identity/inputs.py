@@ -3,16 +3,14 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, StringConstraints, ValidationInfo
 
 from repositories.kit.calendar import time_zone
 from repositories.kit.errors import ValidationError
-from resolvers.kit.commands import Email, Line, Storable
+from resolvers.kit.commands import Email, Line, Storable, Visible, shaped
 from resolvers.kit.ids import GlobalKey
 
-UserKey = Annotated[UUID, GlobalKey("User")]
 SessionKey = Annotated[UUID, GlobalKey("Session")]
-Version = Annotated[int, Field(ge=1)]
 
 SAME_AS_EMAIL = "The password must not be the e-mail address"
 
@@ -38,11 +36,17 @@ def not_the_email(password: str, info: ValidationInfo) -> str:
 
 Address = Annotated[Email, AfterValidator(str.lower)]
 """An e-mail address as accounts have it."""
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=50), Storable]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=50), Visible]
 NewPassword = Annotated[str, StringConstraints(min_length=10, max_length=128), Storable]
 GivenPassword = Annotated[str, StringConstraints(max_length=128), Storable]
 """One to compare with; how long it must be was decided when it was set."""
 GivenEmail = Annotated[Line, StringConstraints(to_lower=True, max_length=255)]
 """One to look for; whether it is one does not matter."""
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
-Locale = Annotated[str, StringConstraints(pattern="^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$")]
+Locale = Annotated[
+    str,
+    shaped(
+        "[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?",
+        "A locale is a language, and a region if it matters, such as en or de-AT",
+    ),
+]

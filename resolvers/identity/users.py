@@ -1,7 +1,5 @@
 """What administrators do with accounts. There is always one of them left who can sign in."""
 
-from uuid import UUID
-
 from repositories.administration import RoleGrants
 from repositories.identity import (
     SessionRevoked,
@@ -11,11 +9,10 @@ from repositories.identity import (
     Users,
     UserSuspended,
 )
-from repositories.kit.errors import Conflict, StaleVersion
+from repositories.kit.errors import Conflict
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.tables.identity import User, UserRole, UserStatus
-from resolvers.identity.inputs import UserKey, Version
-from resolvers.kit.commands import Command
+from resolvers.kit.commands import Command, UserKey, Version, seen
 
 
 class AdministerUser(Command):
@@ -44,26 +41,24 @@ class ReinstateUser(AdministerUser):
 
 async def change_user_role(work: UnitOfWork, command: ChangeUserRole) -> User:
     """Makes a user an administrator or an ordinary user. The last administrator stays one. For administrators."""
-    admins = await work.repository(RoleGrants).admins()
-    user = await _administered(work, command)
-    if user.role is command.role:
-        return user
-    keep_an_admin(admins, user)
-    changed = await work.repository(Users).change(user, role=command.role)
+    async with work.repository(RoleGrants).keeping_an_admin(path=("id",)):
+        user = await _administered(work, command)
+        if user.role is command.role:
+            return user
+        changed = await work.repository(Users).change(user, role=command.role)
     work.record(UserRoleChanged(user.id, user.id, command.role))
     return changed
 
 
 async def suspend_user(work: UnitOfWork, command: SuspendUser) -> User:
     """Locks a user out and ends all of the user's sessions. The last administrator stays. For administrators."""
-    admins = await work.repository(RoleGrants).admins()
-    user = await _administered(work, command)
-    if user.status is UserStatus.SUSPENDED:
-        return user
-    if user.status is UserStatus.DEACTIVATED:
-        raise Conflict("The owner of this account has closed it already.", path=("id",))
-    keep_an_admin(admins, user)
-    changed = await work.repository(Users).change(user, status=UserStatus.SUSPENDED)
+    async with work.repository(RoleGrants).keeping_an_admin(path=("id",)):
+        user = await _administered(work, command)
+        if user.status is UserStatus.SUSPENDED:
+            return user
+        if user.status is UserStatus.DEACTIVATED:
+            raise Conflict("The owner of this account has closed it already.", path=("id",))
+        changed = await work.repository(Users).change(user, status=UserStatus.SUSPENDED)
     work.record(UserSuspended(user.id, user.id))
     for session in await work.repository(Sessions).revoke_all(user.id, work.now):
         work.record(SessionRevoked(session.id, user.id, "suspended"))
@@ -82,13 +77,4 @@ async def reinstate_user(work: UnitOfWork, command: ReinstateUser) -> User:
 
 async def _administered(work: UnitOfWork, command: AdministerUser) -> User:
     """The user, locked, of the version that was seen."""
-    user = await work.repository(Users).locked(command.id)
-    if command.version is not None and command.version != user.version:
-        raise StaleVersion(user)
-    return user
-
-
-def keep_an_admin(admins: set[UUID], user: User) -> None:
-    """Refuses what would leave nobody to administer."""
-    if admins == {user.id}:
-        raise Conflict("This is the last administrator; make somebody else one first.", path=("id",))
+    return seen(await work.repository(Users).locked(command.id), command.version)

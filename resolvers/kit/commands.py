@@ -10,7 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import (
@@ -26,7 +27,14 @@ from pydantic import (
 from pydantic import ValidationError as InvalidValue
 from strawberry import Some
 
-from repositories.kit.errors import Conflict, Refusal, Refusals
+from repositories.kit.encryption import Unreadable
+from repositories.kit.errors import Conflict, Refusal, Refusals, StaleVersion
+from repositories.kit.repository import row_version
+from repositories.kit.table import Table
+from repositories.kit.unit_of_work import UnitOfWork
+from resolvers.kit.ids import GlobalKey
+
+R = TypeVar("R", bound=Table)
 
 
 class Command(BaseModel):
@@ -42,6 +50,31 @@ def _storable(text: str) -> str:
     return text
 
 
+_UNSEEN = {"Cc", "Cf", "Cs", "Me", "Mn", "Zl", "Zp", "Zs"}
+"""Categories of characters that show nothing by themselves: controls, formats, accents, spaces."""
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols that show nothing: Hangul's fillers and the empty Braille pattern."""
+
+
+def _visible(text: str) -> str:
+    if text and all(unicodedata.category(character) in _UNSEEN or character in _BLANK for character in text):
+        message = "This shows nothing; write something that can be seen"
+        raise ValueError(message)
+    return text
+
+
+def shaped(pattern: str, message: str) -> AfterValidator:
+    """For a text that has to match all of a pattern, with what to tell a person, who reads no patterns."""
+    wanted = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not wanted.fullmatch(text):
+            raise ValueError(message)
+        return text
+
+    return AfterValidator(check)
+
+
 def _in_range(moment: dt.datetime) -> dt.datetime:
     if not dt.datetime(1900, 1, 1, tzinfo=dt.UTC) <= moment < dt.datetime(2200, 1, 1, tzinfo=dt.UTC):
         message = "A date must be between the years 1900 and 2200"
@@ -52,8 +85,14 @@ def _in_range(moment: dt.datetime) -> dt.datetime:
 Storable = AfterValidator(_storable)
 """What every text column can hold, on either engine."""
 
+Visible = AfterValidator(lambda text: _visible(_storable(text)))
+"""The same, if something of it can be seen: for names and titles."""
+
 Line = Annotated[str, StringConstraints(strip_whitespace=True), Storable]
 """A text without white space around it."""
+
+UserKey = Annotated[UUID, GlobalKey("User")]
+"""The id of a user."""
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
 """A moment with its offset, between 1900 and 2200, in UTC."""
@@ -106,13 +145,15 @@ WebAddress = Annotated[str, StringConstraints(strip_whitespace=True, max_length=
 
 @contextmanager
 def taken_id_at(place: str) -> Iterator[None]:
-    """Names the place in the input of an id that is taken; which of a batch it was, the database does not tell."""
+    """Says that an id is taken, and at which place in the input; which one of a batch, the database does not tell."""
     try:
         yield
     except Conflict as error:
-        if error.path == ("id",):
-            error.path = (place,)
-        raise
+        if error.path != ("id",):
+            raise
+        message = "This databaseId is taken; make another, or leave it out."
+        several = "One of the databaseIds is taken; make others, or leave them out."
+        raise Conflict(message if place == "database_id" else several, path=(place,)) from error
 
 
 def refuse(refusals: Sequence[Refusal]) -> None:
@@ -121,6 +162,29 @@ def refuse(refusals: Sequence[Refusal]) -> None:
         raise refusals[0] if len(refusals) == 1 else Refusals(refusals)
 
 
+def seen(row: R, version: int | None) -> R:
+    """The row, unless the client saw another version of it than there is by now; None for clients that do not tell."""
+    if version is not None and version != row_version(row):
+        raise StaleVersion(row)
+    return row
+
+
 def given(command: Command, *names: str) -> Mapping[str, Any]:
     """What the client gave for the ``Maybe`` fields ``names``; null stays, what was left out is not there."""
     return {name: value.value for name in names if isinstance(value := getattr(command, name), Some)}
+
+
+def changes(work: UnitOfWork, row: Table, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values wanted that the row does not have yet; encrypted ones are compared in plain sight."""
+    return {name: value for name, value in wanted.items() if value != _plain(work, row, name)}
+
+
+def _plain(work: UnitOfWork, row: Table, name: str) -> Any:
+    """A value as the person knows it; one that cannot be decrypted equals nothing, so that it can be replaced."""
+    value, column = getattr(row, name), getattr(type(row), name)
+    if value is None or not column.info["sealed"]:
+        return value
+    try:
+        return work.connection.cipher.open(column, row.id, value)
+    except Unreadable:
+        return ...

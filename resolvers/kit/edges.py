@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 import aiodataloader
 
@@ -87,11 +88,16 @@ def _outcome(future: asyncio.Future[Any]) -> Any:
     raise error
 
 
-def found(value: V | None, what: str) -> V:
-    """The value, or NotFound if there is none that the viewer may see."""
-    if value is None:
-        raise NotFound.of(what)
-    return value
+def _none() -> None:
+    """What is there for a key without a row."""
+
+
+async def get(context: Context, repository: type[Repository[R]], key: UUID) -> R:
+    """The row of an id, through the request's loader, or NotFound if there is none that the viewer may see."""
+    row: R | None = await load(context, repository.by_id, key, _none)
+    if row is None:
+        raise NotFound.of(repository.what)
+    return row
 
 
 async def _answer(
@@ -103,7 +109,7 @@ async def _answer(
 
 def one(batch: Batch[Any, V], *, key: Any) -> Edge[V | None]:
     """The edge to at most one row, None if there is none or the viewer may not see it."""
-    return Edge(batch, key, lambda: None)
+    return Edge(batch, key, _none)
 
 
 class PagesEdge(Generic[R]):

@@ -1,16 +1,13 @@
 """What can be done with tasks and categories."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
-
-from pydantic import Field, StringConstraints
-from strawberry import Maybe
 
 from repositories.kit.errors import NotFound, Refusal, StaleVersion, ValidationError
 from repositories.kit.unit_of_work import UnitOfWork
-from repositories.life_lock import (
-    Categories,
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.events import (
     CategoryCreated,
     CategoryDeleted,
     CategoryUpdated,
@@ -19,129 +16,25 @@ from repositories.life_lock import (
     TaskDeleted,
     TaskReopened,
     TaskRestored,
-    Tasks,
     TaskUpdated,
 )
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import Category, Task, TaskStatus
-from resolvers.kit.commands import Command, Moment, Storable, Version, given, refuse, taken_id_at
-from resolvers.kit.ids import GlobalKey
-
-TaskKey = Annotated[UUID, GlobalKey("Task")]
-CategoryKey = Annotated[UUID, GlobalKey("Category")]
-Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), Storable]
-Description = Annotated[str, StringConstraints(max_length=10_000), Storable]
-Priority = Annotated[int, Field(ge=1, le=5)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable]
-Color = Annotated[str, StringConstraints(pattern="^#[0-9a-fA-F]{6}$")]
-
-MAX_BATCH = 500
-
-
-class CreateTask(Command):
-    """A new task."""
-
-    title: Title
-    """What is to be done, 1 to 255 characters."""
-    description: Description | None = None
-    """Details, at most 10,000 characters."""
-    priority_level: Priority = 3
-    """How urgent it is, from 1 to 5; 5 is most urgent."""
-    category_id: CategoryKey | None = None
-    """The category it belongs to, one of the viewer's own."""
-    due_date: Moment | None = None
-    """When it should be done."""
-    database_id: UUID | None = None
-    """A UUID for the new task, for clients that make ids themselves; by default the gateway makes one."""
-
-
-class UpdateTask(Command):
-    """Changes of a task; what is left out stays as it is."""
-
-    id: TaskKey
-    """The task."""
-    version: Version
-    """The version that was seen; if the task has another by now, nothing is changed."""
-    title: Maybe[Title]
-    """What is to be done, 1 to 255 characters."""
-    description: Maybe[Description | None]
-    """Details, at most 10,000 characters; null removes them."""
-    status: Maybe[TaskStatus]
-    """Where the task stands. COMPLETED sets `completedAt`, every other status clears it."""
-    priority_level: Maybe[Priority]
-    """How urgent it is, from 1 to 5; 5 is most urgent."""
-    category_id: Maybe[CategoryKey | None]
-    """The category it belongs to, one of the viewer's own; null takes it out of its category."""
-    due_date: Maybe[Moment | None]
-    """When it should be done; null removes the date."""
-
-
-class ChangeTask(Command):
-    """A task whose state is to be changed."""
-
-    id: TaskKey
-    """The task."""
-    version: Version | None = None
-    """The version that was seen; if given and the task has another by now, nothing is changed."""
-
-
-class CompleteTask(ChangeTask):
-    """The task that is done."""
-
-
-class ReopenTask(ChangeTask):
-    """The completed or cancelled task that is to be open again."""
-
-
-class DeleteTask(ChangeTask):
-    """The task to put away."""
-
-
-class RestoreTask(ChangeTask):
-    """The deleted task to bring back."""
-
-
-class CreateTasks(Command):
-    """New tasks, all or none."""
-
-    tasks: Annotated[list[CreateTask], Field(min_length=1, max_length=MAX_BATCH)]
-    """The tasks, 1 to 500; they are made in this order."""
-
-
-class UpdateTasks(Command):
-    """Changes of several tasks, all or none."""
-
-    tasks: Annotated[list[UpdateTask], Field(min_length=1, max_length=MAX_BATCH)]
-    """The changes, 1 to 500, each of another task."""
-
-
-class CreateCategory(Command):
-    """A new category."""
-
-    name: Name
-    """Its name, 1 to 100 characters, unique among the viewer's categories."""
-    color: Color = "#3B82F6"
-    """Its colour, #RRGGBB."""
-    database_id: UUID | None = None
-    """A UUID for the new category, for clients that make ids themselves; by default the gateway makes one."""
-
-
-class UpdateCategory(Command):
-    """Changes of a category; what is left out stays as it is."""
-
-    id: CategoryKey
-    """The category."""
-    name: Maybe[Name]
-    """Its name, 1 to 100 characters, unique among the viewer's categories."""
-    color: Maybe[Color]
-    """Its colour, #RRGGBB."""
-
-
-class DeleteCategory(Command):
-    """The category to delete; its tasks live on without a category."""
-
-    id: CategoryKey
-    """The category."""
-
+from resolvers.kit.commands import changes, given, refuse, seen, taken_id_at
+from resolvers.life_lock.inputs import (
+    ChangeTask,
+    CompleteTask,
+    CreateCategory,
+    CreateTask,
+    CreateTasks,
+    DeleteCategory,
+    DeleteTask,
+    ReopenTask,
+    RestoreTask,
+    UpdateCategory,
+    UpdateTask,
+    UpdateTasks,
+)
 
 # tasks
 
@@ -205,13 +98,13 @@ async def _update(
     wanted = [_wanted_category(rows.get(command.id), command) for command in commands]
     refusals += await _missing_categories(work, wanted, [(*place, "category_id") for place in places])
     refuse(refusals)
-    changes = [(rows[command.id], _changes(work, rows[command.id], command)) for command in commands]
-    effective = [(row, values) for row, values in changes if values]
+    pairs = [(rows[command.id], _changes(work, rows[command.id], command)) for command in commands]
+    effective = [(row, values) for row, values in pairs if values]
     changed = await work.repository(Tasks).change_many(effective) if effective else []
     done = {row.id: row for row in changed}
     for row, values in effective:
         _record_updated(work, row, done[row.id], values)
-    return [done.get(row.id, row) for row, _ in changes]
+    return [done.get(row.id, row) for row, _ in pairs]
 
 
 def _wanted_category(row: Task | None, command: UpdateTask) -> UUID | None:
@@ -223,7 +116,7 @@ def _wanted_category(row: Task | None, command: UpdateTask) -> UUID | None:
 def _changes(work: UnitOfWork, row: Task, command: UpdateTask) -> dict[str, Any]:
     """The columns that really get another value."""
     wanted = given(command, "title", "description", "status", "priority_level", "category_id", "due_date")
-    values = {name: value for name, value in wanted.items() if value != getattr(row, name)}
+    values = changes(work, row, wanted)
     if "status" in values:
         values["completed_at"] = work.now if values["status"] is TaskStatus.COMPLETED else None
     return values
@@ -281,9 +174,7 @@ async def _own(work: UnitOfWork, command: ChangeTask) -> Task:
 def _checked(work: UnitOfWork, task: Task, version: int | None) -> Task:
     if task.user_id != work.viewer_id:
         raise NotFound.of("task")
-    if version is not None and version != task.version:
-        raise StaleVersion(task)
-    return task
+    return seen(task, version)
 
 
 async def _missing_categories(
@@ -329,9 +220,7 @@ async def create_category(work: UnitOfWork, command: CreateCategory) -> Category
 async def update_category(work: UnitOfWork, command: UpdateCategory) -> Category:
     """Changes a category."""
     category = await _own_category(work, command.id)
-    values = {
-        name: value for name, value in given(command, "name", "color").items() if value != getattr(category, name)
-    }
+    values = changes(work, category, given(command, "name", "color"))
     if not values:
         return category
     changed = await work.repository(Categories).change(category, **values)

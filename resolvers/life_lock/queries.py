@@ -13,21 +13,15 @@ from repositories.kit.errors import ValidationError
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import PageRequest
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import (
-    Analytics,
-    Categories,
-    CategoryTotals,
-    DashboardStats,
-    DayProgress,
-    DayScore,
-    Tasks,
-    TaskTally,
-)
+from repositories.life_lock.analytics import Analytics, DayScore
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.statistics import DashboardStats
+from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
-from resolvers.kit.edges import found, load, one, pages
+from resolvers.kit.edges import get, one, pages
 
 category_of_task = one(Categories.by_id, key=Task.category_id)
 owner_of_task = one(Users.by_id, key=Task.user_id)
@@ -40,12 +34,12 @@ PRIORITY_NAMES = ("lowest", "low", "medium", "high", "urgent")
 
 async def task(context: Context, id: UUID) -> Task:  # noqa: A002 (the contract's word)
     """A task the viewer may see, or NotFound."""
-    return found(await load(context, Tasks.by_id, id, lambda: None), "task")
+    return await get(context, Tasks, id)
 
 
 async def category(context: Context, id: UUID) -> Category:  # noqa: A002 (the contract's word)
     """A category the viewer may see, or NotFound."""
-    return found(await load(context, Categories.by_id, id, lambda: None), "category")
+    return await get(context, Categories, id)
 
 
 async def tasks(

@@ -7,8 +7,8 @@ from uuid import UUID
 from repositories.kit.calendar import date_of, day
 from repositories.kit.events import Event
 from repositories.kit.unit_of_work import UnitOfWork
-from repositories.life_lock import (
-    Analytics,
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.events import (
     TaskCompleted,
     TaskCreated,
     TaskDeleted,

@@ -14,8 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, f
 from strawberry import Maybe
 
 from repositories.identity import Users
-from repositories.kit.encryption import Unreadable
-from repositories.kit.errors import Conflict, NotFound, Refusal, StaleVersion, ValidationError
+from repositories.kit.errors import Conflict, NotFound, Refusal, ValidationError
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.partnership import (
     PARTNER_TRANSITIONS,
@@ -31,7 +30,20 @@ from repositories.partnership import (
     commission_of,
 )
 from repositories.tables.partnership import Partner, PartnerKind, PartnerStatus, Referral, ReferralStatus
-from resolvers.kit.commands import Command, Email, Storable, WebAddress, given, refuse, taken_id_at
+from resolvers.kit.commands import (
+    Command,
+    Email,
+    Storable,
+    UserKey,
+    Version,
+    Visible,
+    WebAddress,
+    changes,
+    given,
+    refuse,
+    seen,
+    taken_id_at,
+)
 from resolvers.kit.ids import GlobalKey
 
 
@@ -44,13 +56,11 @@ def _in_range(date: dt.date) -> dt.date:
 
 PartnerKey = Annotated[UUID, GlobalKey("Partner")]
 ReferralKey = Annotated[UUID, GlobalKey("Referral")]
-UserKey = Annotated[UUID, GlobalKey("User")]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), Storable]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), Visible]
 Notes = Annotated[str, StringConstraints(max_length=10_000), Storable]
 Rate = Annotated[Decimal, Field(ge=0, le=1, decimal_places=4)]
 Money = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=2)]
 Date = Annotated[dt.date, AfterValidator(_in_range)]
-Version = Annotated[int, Field(ge=1)]
 
 _ENDS_BEFORE = "A partnership must not end before it starts"
 _CHANGEABLE = (
@@ -210,8 +220,8 @@ async def create_partner(work: UnitOfWork, command: CreatePartner) -> Partner:
 
 async def update_partner(work: UnitOfWork, command: UpdatePartner) -> Partner:
     """Changes a partner, if it still has the version that was seen."""
-    row = _current(await work.repository(Partners).locked(command.id), command.version)
-    values = {name: value for name, value in given(command, *_CHANGEABLE).items() if value != _plain(work, row, name)}
+    row = seen(await work.repository(Partners).locked(command.id), command.version)
+    values = changes(work, row, given(command, *_CHANGEABLE))
     refusals = list(_wrong_dates(row, values))
     if "manager_id" in values:
         refusals += await _missing_manager(work, values["manager_id"])
@@ -221,17 +231,6 @@ async def update_partner(work: UnitOfWork, command: UpdatePartner) -> Partner:
     changed = await work.repository(Partners).change(row, **values)
     work.record(PartnerUpdated(changed.id, changed.manager_id, tuple(sorted(values))))
     return changed
-
-
-def _plain(work: UnitOfWork, row: Partner, name: str) -> Any:
-    """A value as the person knows it; an address that cannot be opened equals nothing, so that it can be replaced."""
-    value = getattr(row, name)
-    if name != "contact_email" or value is None:
-        return value
-    try:
-        return work.connection.cipher.open(Partner.contact_email, row.id, value)
-    except Unreadable:
-        return ...
 
 
 def _wrong_dates(row: Partner, values: Mapping[str, Any]) -> Sequence[Refusal]:
@@ -251,7 +250,7 @@ async def _missing_manager(work: UnitOfWork, manager: UUID) -> Sequence[Refusal]
 
 async def change_partner_status(work: UnitOfWork, command: ChangePartnerStatus) -> Partner:
     """Moves a partnership on to another status; one that stands there already stays as it is."""
-    row = _current(await work.repository(Partners).locked(command.id), command.version)
+    row = seen(await work.repository(Partners).locked(command.id), command.version)
     if row.status is command.status:
         return row
     _check_transition(PARTNER_TRANSITIONS, row.status, command.status)
@@ -280,7 +279,7 @@ async def submit_referral(work: UnitOfWork, command: SubmitReferral) -> Referral
 
 async def qualify_referral(work: UnitOfWork, command: QualifyReferral) -> Referral:
     """Marks a referral as worth pursuing; one that is qualified already stays as it is."""
-    row = _current(await work.repository(Referrals).locked(command.id), command.version)
+    row = seen(await work.repository(Referrals).locked(command.id), command.version)
     if row.status is ReferralStatus.QUALIFIED:
         return row
     _check_transition(REFERRAL_TRANSITIONS, row.status, ReferralStatus.QUALIFIED)
@@ -292,7 +291,7 @@ async def qualify_referral(work: UnitOfWork, command: QualifyReferral) -> Referr
 
 async def close_referral(work: UnitOfWork, command: CloseReferral) -> Referral:
     """Closes a referral. One that was won earns its partner a commission: value × rate, rounded half up to cents."""
-    row = _current(await work.repository(Referrals).locked(command.id), command.version)
+    row = seen(await work.repository(Referrals).locked(command.id), command.version)
     status = ReferralStatus(command.outcome)
     _check_transition(REFERRAL_TRANSITIONS, row.status, status, path=("outcome",))
     partner = await work.repository(Partners).get(row.partner_id)
@@ -306,14 +305,7 @@ async def close_referral(work: UnitOfWork, command: CloseReferral) -> Referral:
     return changed
 
 
-Row = TypeVar("Row", Partner, Referral)
 Status = TypeVar("Status", PartnerStatus, ReferralStatus)
-
-
-def _current(row: Row, version: int | None) -> Row:
-    if version is not None and version != row.version:
-        raise StaleVersion(row)
-    return row
 
 
 def _check_transition(

@@ -12,7 +12,7 @@ from repositories.partnership import Partners, Referrals, ReferralTally, Standin
 from repositories.tables.partnership import Partner, Referral, ReferralStatus
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
-from resolvers.kit.edges import found, load, one, pages
+from resolvers.kit.edges import get, one, pages
 
 manager_of_partner = one(Users.by_id, key=Partner.manager_id)
 partner_of_referral = one(Partners.by_id, key=Referral.partner_id)
@@ -21,12 +21,12 @@ referrals_of_partner = pages(Referrals, column=Referral.partner_id, key=Partner.
 
 async def partner(context: Context, id: UUID) -> Partner:  # noqa: A002 (the contract's word)
     """A partner the viewer may see, or NotFound."""
-    return found(await load(context, Partners.by_id, id, lambda: None), "partner")
+    return await get(context, Partners, id)
 
 
 async def referral(context: Context, id: UUID) -> Referral:  # noqa: A002 (the contract's word)
     """A referral the viewer may see, or NotFound."""
-    return found(await load(context, Referrals.by_id, id, lambda: None), "referral")
+    return await get(context, Referrals, id)
 
 
 async def partners(

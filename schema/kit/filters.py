@@ -9,10 +9,11 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import strawberry
+from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
-from repositories.kit.errors import ValidationError
-from repositories.kit.filters import Direction, Every, Filter, Not, Nulls, Op, Order, Search, Some, Where
+from repositories.kit.errors import Path, ValidationError
+from repositories.kit.filters import Direction, Every, Filter, Not, Nulls, Op, Order, Search, Some, Where, check
 from repositories.kit.table import Table
 from resolvers.kit.ids import parse_global_id
 from schema.kit.choices import choices
@@ -156,59 +157,74 @@ def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[
 _DEEPEST = 8
 
 
-def to_filter(given: Any, depth: int = 0) -> Filter | None:
-    """A filter input as the data floor understands it."""
+def to_filter(given: Any, place: Path = ("filter",), depth: int = 0) -> Filter | None:
+    """A filter input as the data floor understands it; a refusal names the place in it."""
     if given is None:
         return None
     if depth > _DEEPEST:
         message = f"A filter may be nested {_DEEPEST} levels deep."
         raise ValidationError(message, path=("filter",))
-    return Every(tuple(_parts(given, depth)))
+    return Every(tuple(_parts(given, place, depth)))
 
 
-def _parts(given: Any, depth: int) -> Iterator[Filter]:
+def _given(given: Any, place: Path) -> Iterator[tuple[StrawberryField, Any, Path]]:
+    """The fields of an input that were given, each with its value and place."""
     for field in type(given).__strawberry_definition__.fields:
         value = getattr(given, field.python_name)
-        if value is None or value is strawberry.UNSET:
-            continue
+        if value is not None and value is not strawberry.UNSET:
+            yield field, value, (*place, field.graphql_name or to_camel_case(field.python_name))
+
+
+def _parts(given: Any, place: Path, depth: int) -> Iterator[Filter]:
+    table = type(given).filtered.__table__
+    for field, value, at in _given(given, place):
         match field.python_name:
             case "and_":
-                yield Every(tuple(_nested(value, depth)))
+                yield Every(tuple(_nested(value, at, depth)))
             case "or_":
-                yield Some(tuple(_nested(value, depth)))
+                yield Some(tuple(_nested(value, at, depth)))
             case "not_":
-                yield Not(Every(tuple(_parts(value, depth + 1))))
+                yield Not(Every(tuple(_parts(value, at, depth + 1))))
             case "search":
-                yield Search(type(given).searched, value)
+                yield _checked(table, Search(type(given).searched, value), at)
             case name:
-                yield from _conditions(name, value, field.metadata.get("key"))
+                for compared, wanted, there in _given(value, at):
+                    made = _condition(name, compared.python_name, wanted, field.metadata.get("key"), there)
+                    yield _checked(table, made, there)
 
 
-def _nested(values: Sequence[Any], depth: int) -> Iterator[Filter]:
-    for value in values:
-        made = to_filter(value, depth + 1)
+def _nested(values: Sequence[Any], place: Path, depth: int) -> Iterator[Filter]:
+    for index, value in enumerate(values):
+        made = to_filter(value, (*place, index), depth + 1)
         if made is not None:
             yield made
 
 
-def _conditions(column: str, given: Any, key: str | None) -> Iterator[Filter]:
-    for field in type(given).__strawberry_definition__.fields:
-        value = getattr(given, field.python_name)
-        if value is None or value is strawberry.UNSET:
-            continue
-        if key is not None and not isinstance(value, bool):
-            value = tuple(_key(key, item) for item in value) if isinstance(value, list) else _key(key, value)
-        yield Where(column, Op(field.python_name.strip("_")), tuple(value) if isinstance(value, list) else value)
+def _condition(column: str, op: str, value: Any, key: str | None, place: Path) -> Where:
+    if isinstance(value, list):
+        value = tuple(_key(key, item, (*place, index)) if key else item for index, item in enumerate(value))
+    elif key is not None and not isinstance(value, bool):
+        value = _key(key, value, place)
+    return Where(column, Op(op.strip("_")), value)
 
 
-def _key(type_name: str, text: str) -> UUID:
+def _checked(table: Any, made: Where | Search, place: Path) -> Filter:
+    try:
+        check(table, made)
+    except ValidationError as error:
+        error.path = place
+        raise
+    return made
+
+
+def _key(type_name: str, text: str, place: Path) -> UUID:
     try:
         found, value = parse_global_id(text)
     except ValueError as error:
-        raise ValidationError(str(error), path=("filter",)) from None
+        raise ValidationError(str(error), path=place) from None
     if found != type_name:
         message = f"A filter names an id of {found} where one of {type_name} belongs."
-        raise ValidationError(message, path=("filter",))
+        raise ValidationError(message, path=place)
     return value
 
 

@@ -30,6 +30,7 @@ from resolvers.kit.ids import GlobalKey
 from schema.kit.choices import choices
 from schema.kit.costs import MUTATION, cost, list_size, sliced
 from schema.kit.fields import Argument, Node, resolver
+from schema.kit.messages import for_people
 
 
 class UserErrorCode(StrEnum):
@@ -95,15 +96,11 @@ def user_errors(refusal: Refusal) -> list[UserError]:
     ]
 
 
-_OF_NULL = frozenset({"string_type", "int_type", "bool_type", "enum", "model_type"})
-"""What Pydantic makes of null; no other value of a wrong type gets past GraphQL."""
-
-
 def _input_errors(error: InputValidationError) -> list[UserError]:
     return [
         UserError(
             code=UserErrorCode.VALIDATION_ERROR,
-            message="This must not be null." if detail.type in _OF_NULL else detail.message.rstrip(".") + ".",
+            message=for_people(detail.type, detail.message),
             field=detail.location[1:],
         )
         for detail in error.errors

@@ -99,6 +99,10 @@ def user_error(code: str, message: str, *path: str) -> dict[str, Any]:
     return {"code": code, "message": message, "field": list(path), "current": None}
 
 
+TAKEN_ID = user_error("CONFLICT", "This databaseId is taken; make another, or leave it out.", "databaseId")
+"""The refusal of a row whose id there is already."""
+
+
 class Gateway:
     """The application over a database, and clients of it."""
 

@@ -10,7 +10,9 @@ from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.kit.database import Database
 from repositories.kit.filters import Order
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import Analytics, Categories, Tasks
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Task
 

@@ -102,14 +102,14 @@ async def test_an_address_is_taken_whatever_its_case(gateway: Gateway) -> None:
 
 
 async def test_everything_that_is_wrong_with_a_new_account_is_told(gateway: Gateway) -> None:
-    short = "String should have at least 10 characters."
-    long = "String should have at most 128 characters."
-    name = "String should have at least 2 characters."
-    pattern = "String should match pattern '^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$'."
+    short = "This must have at least 10 characters."
+    long = "This must have at most 128 characters."
+    name = "This must have at least 2 characters."
+    pattern = "A locale is a language, and a region if it matters, such as en or de-AT."
     same = "The password must not be the e-mail address."
     cases: list[tuple[dict[str, Any], dict[str, str]]] = [
         ({"email": "nobody"}, {"email": "This is not an e-mail address."}),
-        ({"email": "x" * 250 + "@example.com"}, {"email": "String should have at most 254 characters."}),
+        ({"email": "x" * 250 + "@example.com"}, {"email": "This must have at most 254 characters."}),
         ({"email": "a\0@example.com"}, {"email": "Text must not contain NUL or half of a surrogate pair."}),
         ({"password": "123456789"}, {"password": short}),
         ({"password": "x" * 129}, {"password": long}),
@@ -122,7 +122,7 @@ async def test_everything_that_is_wrong_with_a_new_account_is_told(gateway: Gate
             {"firstName": " A ", "lastName": "x" * 51, "locale": "German", "timeZone": "Mars/Olympus"},
             {
                 "firstName": name,
-                "lastName": "String should have at most 50 characters.",
+                "lastName": "This must have at most 50 characters.",
                 "locale": pattern,
                 "timeZone": "This is not a time zone; use an IANA name such as Europe/Berlin.",
             },

@@ -5,12 +5,14 @@ import datetime as dt
 import json
 from typing import Any
 
+from migrations import files
 from repositories.administration import RoleGrants, SystemSettings, granted_roles
 from repositories.kit.database import Database
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import SERVICE, Role
 from repositories.tables.identity import User, UserRole, UserStatus
 from tests.api.client import Client, Gateway, gid, user_error
+from tests.api.people import make_member, signed_in
 from tests.api.reading import events, told
 from tests.factories import make_task, make_user
 
@@ -186,13 +188,21 @@ async def test_wrong_settings_are_refused(gateway: Gateway, admin: User) -> None
     client = gateway.client(admin)
     payload = await client.do("setSystemSetting", SETTING, key="Mail", value="x" * 10_000, description="x" * 1001)
     assert {tuple(error["field"]): error["message"] for error in payload["userErrors"]} == {
-        ("key",): "String should match pattern '^[a-z][a-z0-9_.]{0,99}$'.",
+        ("key",): "A key starts with a lower-case letter, then come lower-case letters, digits, dots and underscores, "
+        "at most 100 characters in all.",
         ("value",): "A value has at most 10,000 characters of JSON.",
-        ("description",): "String should have at most 1000 characters.",
+        ("description",): "This must have at most 1,000 characters.",
     }
     payload = await client.do("setSystemSetting", SETTING, key="mail", value={"a": "\0"})
     message = "A text contains a character that cannot be stored."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
+    message = "This value cannot be stored as it is: a number has too many digits, or lists are nested too deep."
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    for value in (10**30, deep):
+        payload = await client.do("setSystemSetting", SETTING, key="mail", value=value)
+        assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
     assert await _stored(gateway.database) == [[], [], []]
 
 
@@ -316,3 +326,39 @@ async def test_others_administer_nothing(gateway: Gateway, ada: User, bob: User,
             answer = await other.ask(document, input=values)
             assert (answer.codes, answer.data) == (["FORBIDDEN"], None), mutation
     assert await _stored(gateway.database) == before
+
+
+async def test_a_role_that_is_granted_by_several_at_once_is_granted_once(gateway: Gateway, ada: User) -> None:
+    """Everybody is told of the one grant."""
+    admins = [await make_user(gateway.database, role=UserRole.ADMIN) for _ in range(6)]
+    clients = [gateway.client(admin) for admin in admins]
+    given = {"userId": gid("User", ada), "roleId": (await _roles(clients[0]))["partnership_manager"]}
+    payloads = await asyncio.gather(*(client.do("grantRole", GRANT, **given) for client in clients))
+    assert [payload["userErrors"] for payload in payloads] == [[]] * 6
+    (grant,) = {payload["roleGrant"]["id"] for payload in payloads}
+    ((stored,), _, recorded) = await _stored(gateway.database)
+    assert grant == gid("RoleGrant", stored)
+    assert [event.event_type for event in recorded] == ["RoleGranted"]
+
+
+async def test_the_health_of_the_system(gateway: Gateway, ada: User, admin: User) -> None:
+    """For admins alone; each number that is counted is one statement."""
+    await make_user(gateway.database, deleted_at=AT)
+    await make_member(gateway.database, "grace@example.com")
+    client, _ = await signed_in(gateway, "grace@example.com")
+    await client.do("signOut", "sessions { id }", everywhere=True)
+    await signed_in(gateway, "grace@example.com")
+    document = """{ systemHealth { engine connections connectionsInUse revision users sessions events
+        uptimeSeconds } }"""
+    assert (await gateway.client(ada).ask(document)).codes == ["FORBIDDEN"]
+    health = (await gateway.client(admin).data(document))["systemHealth"]
+    assert health.pop("uptimeSeconds") >= 0
+    assert health.pop("connections") >= 1
+    assert health.pop("connectionsInUse") in {0, 1}
+    assert health == {
+        "engine": gateway.database.engine.value,
+        "revision": files.newest(),
+        "users": 3,
+        "sessions": 1,
+        "events": 3,
+    }

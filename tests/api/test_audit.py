@@ -51,6 +51,7 @@ STORY: dict[str, Callable[[Ids], dict[str, Any]]] = {
     "createReward": lambda _: {"name": "Cup", "cost": 5},
     "updateReward": lambda ids: {"id": ids["reward"], "version": 1, "name": "Mug"},
     "redeemReward": lambda ids: {"rewardId": ids["reward"]},
+    "fulfillRedemption": lambda ids: {"id": ids["rewardRedemption"]},
     "refundRedemption": lambda ids: {"id": ids["rewardRedemption"]},
     "createAchievement": lambda _: {
         "code": "new",

@@ -113,13 +113,13 @@ async def test_everything_wrong_with_a_new_client_is_told_at_once(gateway: Gatew
     assert payload["userErrors"] == [
         user_error("VALIDATION_ERROR", message, *path.split("."))
         for path, message in (
-            ("companyName", "String should have at least 1 character."),
-            ("industry", "String should have at most 100 characters."),
+            ("companyName", "This must not be empty."),
+            ("industry", "This must have at most 100 characters."),
             ("website", "This is not a web address; it starts with http:// or https://."),
-            ("annualRevenue", "Input should be greater than or equal to 0."),
-            ("employeeCount", "Input should be greater than or equal to 0."),
+            ("annualRevenue", "This must be 0 or more."),
+            ("employeeCount", "This must be 0 or more."),
             ("contacts.0.phone", number),
-            ("contacts.1.lastName", "String should have at least 1 character."),
+            ("contacts.1.lastName", "This must not be empty."),
             ("contacts.1.position", "Text must not contain NUL or half of a surrogate pair."),
         )
     ]
@@ -283,14 +283,15 @@ async def test_a_taken_id_is_told(gateway: Gateway, ada: User) -> None:
     row = await make_client(gateway.database, ada)
     contact = await make_contact(gateway.database, row)
     client = gateway.client(ada)
-    taken = "There is already one like this."
+    taken = "This databaseId is taken; make another, or leave it out."
     for mutation, given, path in (
         ("createClient", {"companyName": "x", "databaseId": str(row.id)}, "databaseId"),
         ("createClient", {"companyName": "x", "contacts": [{**JOAN, "databaseId": str(contact.id)}]}, "contacts"),
         ("addContact", {"clientId": gid("Client", row), **JOAN, "databaseId": str(contact.id)}, "databaseId"),
     ):
         payload = await client.do(mutation, "__typename", **given)
-        assert payload["userErrors"] == [user_error("CONFLICT", taken, path)]
+        told = taken if path == "databaseId" else "One of the databaseIds is taken; make others, or leave them out."
+        assert payload["userErrors"] == [user_error("CONFLICT", told, path)]
     twins = [{**person, "databaseId": str(contact.id)} for person in (JOAN, MAX)]
     payload = await client.do("createClient", "__typename", companyName="x", contacts=twins)
     message = "This one is in the list twice."

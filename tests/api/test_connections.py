@@ -247,18 +247,52 @@ async def test_filters_and_orders_have_limits(gateway: Gateway, ada: User) -> No
     assert await _refused(client, order=keys) == ("VALIDATION_ERROR", "A list may be sorted by 5 keys.", ["order"])
 
 
+@pytest.mark.parametrize(
+    ("given", "message", "place"),
+    [
+        (
+            {"title": {"like": "x\\"}},
+            "A pattern must not end with a single backslash; write two for one.",
+            "title.like",
+        ),
+        (
+            {"title": {"startsWith": "x" * 2001}},
+            "A text to search for may have at most 1000 characters.",
+            "title.startsWith",
+        ),
+        ({"not": {"title": {"eq": "\0"}}}, "A text contains a character that cannot be stored.", "not.title.eq"),
+        ({"search": "a \ud800"}, "A text contains a character that cannot be stored.", "search"),
+        (
+            {"and": [{"priorityLevel": {"notIn": [1] * 1001}}]},
+            "A list in a filter may have at most 1000 values; this one has 1001.",
+            "and.0.priorityLevel.notIn",
+        ),
+    ],
+)
+async def test_a_refused_condition_is_named(gateway: Gateway, ada: User, given: Any, message: str, place: str) -> None:
+    where = ["filter", *place.split(".")]
+    assert await _refused(gateway.client(ada), filter=given) == ("VALIDATION_ERROR", message, where)
+
+
+async def test_a_number_that_a_column_cannot_hold_is_named(gateway: Gateway, ada: User) -> None:
+    document = "query($filter: ClientFilter) { clients(filter: $filter) { totalCount } }"
+    answer = await gateway.client(ada).ask(document, filter={"annualRevenue": {"gte": "0.001"}})
+    (error,) = answer.errors
+    assert error["message"] == "A number here has at most 13 digits before the point and 2 after it."
+    assert error["extensions"] == {"code": "VALIDATION_ERROR", "field": ["filter", "annualRevenue", "gte"]}
+
+
 async def test_ids_of_another_type_are_refused_where_they_cannot_be_meant(gateway: Gateway, ada: User) -> None:
     category = await make_category(gateway.database, ada)
     task = await make_task(gateway.database, ada)
     client = gateway.client(ada)
     message = "A filter names an id of Category where one of Task belongs."
-    assert await _refused(client, filter={"id": {"eq": gid("Category", category)}}) == (
-        "VALIDATION_ERROR",
-        message,
-        ["filter"],
-    )
+    given: dict[str, Any] = {"id": {"eq": gid("Category", category)}}
+    assert await _refused(client, filter=given) == ("VALIDATION_ERROR", message, ["filter", "id", "eq"])
     message = "This is not an id; take one from the `id` field of an object."
-    assert await _refused(client, filter={"id": {"in": ["x"]}}) == ("VALIDATION_ERROR", message, ["filter"])
+    given = {"or": [{"title": {"eq": "x"}}, {"not": {"id": {"in": [gid("Task", task), "x"]}}}]}
+    place = ["filter", "or", "1", "not", "id", "in", "1"]
+    assert await _refused(client, filter=given) == ("VALIDATION_ERROR", message, place)
     for document, what in (
         ("query($id: ID!) { task(id: $id) { id } }", "task"),
         ("query($id: ID!) { taskEvents(id: $id) { id } }", "task"),

@@ -251,8 +251,8 @@ def test_connections_are_relays() -> None:
 def _required(field: StrawberryField) -> Permission | None:
     """The permission that a field's resolver checks."""
     assert field.base_resolver is not None
-    wrapped: Any = field.base_resolver.wrapped_func
-    found = inspect.getclosurevars(wrapped).nonlocals["requires"]
+    resolve: Any = field.base_resolver.wrapped_func
+    found = resolve.resolution.requires
     assert found is None or isinstance(found, Permission)
     return found
 

@@ -15,7 +15,9 @@ from gateway import errors
 from repositories.kit.database import DatabaseOptions
 from repositories.kit.errors import Timeout
 from repositories.kit.statements import Engine, MadeBy, Statement
-from repositories.life_lock import Analytics, Categories, Tasks
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from resolvers.life_lock import queries
 from schema import life_lock

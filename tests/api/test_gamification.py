@@ -10,14 +10,15 @@ from repositories.kit.database import Database
 from repositories.kit.repository import new_id
 from repositories.kit.unit_of_work import Reaction, open_unit
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import TaskCompleted, Tasks
-from repositories.tables.gamification import PointReason, RedemptionStatus
+from repositories.life_lock.events import TaskCompleted
+from repositories.life_lock.tasks import Tasks
+from repositories.tables.gamification import PointReason
 from repositories.tables.identity import User
 from resolvers.gamification import reactions
 from resolvers.reactions import REACTIONS
-from tests.api.client import Client, Gateway, gid, user_error
+from tests.api.client import TAKEN_ID, Client, Gateway, gid, user_error
 from tests.api.reading import every_reward, told
-from tests.factories import make_achievement, make_points, make_redemption, make_reward, make_task, make_user, viewer_of
+from tests.factories import make_achievement, make_points, make_reward, make_task, make_user, viewer_of
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
 FIRST_TASK = 10
@@ -251,7 +252,7 @@ async def test_redeeming(gateway: Gateway, ada: User) -> None:
     data = {"owner_id": str(ada.id), "reward_id": str(reward.id), "cost": 30}
     assert (await told(gateway.database))[-1] == ("RewardRedeemed", "reward_redemption", key, ada.id, data)
     again = await _redeem(client, reward, databaseId=str(key))
-    assert again["userErrors"] == [user_error("CONFLICT", "There is already one like this.", "databaseId")]
+    assert again["userErrors"] == [TAKEN_ID]
     assert sorted(await _points(client)) == [(-30, "REWARD_REDEEMED"), (75, "TASK_COMPLETED")]
     shown = await client.data("{ rewards { nodes { stock version } } rewardRedemptions { totalCount } }")
     assert shown == {"rewards": {"nodes": [{"stock": 1, "version": 2}]}, "rewardRedemptions": {"totalCount": 1}}
@@ -363,9 +364,20 @@ async def test_unlimited_stock_stays_unlimited(gateway: Gateway, ada: User, admi
     assert payload["rewardRedemption"] == {"reward": {"stock": None, "version": 1}}
 
 
-async def test_what_is_fulfilled_can_be_refunded(gateway: Gateway, ada: User, admin: User) -> None:
-    reward = await make_reward(gateway.database)
-    fulfilled = await make_redemption(gateway.database, ada, reward, status=RedemptionStatus.FULFILLED)
-    key = gid("RewardRedemption", fulfilled)
-    payload = await gateway.client(admin).do("refundRedemption", "rewardRedemption { status }", id=key)
-    assert payload == {"rewardRedemption": {"status": "REFUNDED"}, "userErrors": []}
+async def test_a_redemption_is_fulfilled_and_can_still_be_refunded(gateway: Gateway, ada: User, admin: User) -> None:
+    """Handed over once, however many admins are at it; what was refunded is handed over no more."""
+    reward = await make_reward(gateway.database, cost=30, stock=1)
+    await make_points(gateway.database, ada, 30)
+    key = (await _redeem(gateway.client(ada), reward))["rewardRedemption"]["id"]
+    office, selection = gateway.client(admin), "rewardRedemption { status reward { stock } }"
+    payloads = await asyncio.gather(*(office.do("fulfillRedemption", selection, id=key) for _ in range(5)))
+    fulfilled = {"rewardRedemption": {"status": "FULFILLED", "reward": {"stock": 0}}, "userErrors": []}
+    assert payloads == [fulfilled] * 5
+    names = [event[0] for event in await told(gateway.database)]
+    assert names == ["TaskCompleted", "RewardRedeemed", "RedemptionFulfilled"]
+    assert (await gateway.client(ada).data("{ pointBalance }"))["pointBalance"] == 0
+    payload = await office.do("refundRedemption", selection, id=key)
+    assert payload["rewardRedemption"] == {"status": "REFUNDED", "reward": {"stock": 1}}
+    payload = await office.do("fulfillRedemption", selection, id=key)
+    message = "This redemption was refunded; there is nothing to hand over."
+    assert payload["userErrors"] == [user_error("CONFLICT", message, "id")]

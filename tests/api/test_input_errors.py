@@ -11,25 +11,28 @@ from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.reading import everything
 from tests.factories import make_category, make_task
 
-_SHORT = "String should have at least 1 character."
+_SHORT = "This must not be empty."
 _NOT_STORABLE = "Text must not contain NUL or half of a surrogate pair."
 _NOT_AN_ID = "This is not an id; take one from the `id` field of an object."
 _DATE = "A date must be between the years 1900 and 2200."
-_COLOR = "String should match pattern '^#[0-9a-fA-F]{6}$'."
+_COLOR = "A colour is # and six hexadecimal digits, such as #3B82F6."
 _NULL = (None, "This must not be null.")
+
+_UNSEEN = "This shows nothing; write something that can be seen."
 
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "title": [
         ("", _SHORT),
         (" \t ", _SHORT),
-        ("x" * 256, "String should have at most 255 characters."),
+        ("x" * 256, "This must have at most 255 characters."),
         ("a\0b", _NOT_STORABLE),
+        *((text, _UNSEEN) for text in ("\u200b\ufeff", "\x07", "\u2066\u2069", "\u3164", "\u0301")),
     ],
-    "description": [("x" * 10_001, "String should have at most 10000 characters."), ("\0", _NOT_STORABLE)],
+    "description": [("x" * 10_001, "This must have at most 10,000 characters."), ("\0", _NOT_STORABLE)],
     "priorityLevel": [
-        (0, "Input should be greater than or equal to 1."),
-        (-(2**31), "Input should be greater than or equal to 1."),
-        (6, "Input should be less than or equal to 5."),
+        (0, "This must be 1 or more."),
+        (-(2**31), "This must be 1 or more."),
+        (6, "This must be 5 or less."),
     ],
     "categoryId": [
         ("", _NOT_AN_ID),
@@ -41,11 +44,11 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "name": [
         ("", _SHORT),
         (" ", _SHORT),
-        ("x" * 101, "String should have at most 100 characters."),
+        ("x" * 101, "This must have at most 100 characters."),
         ("\0", _NOT_STORABLE),
     ],
     "color": [("red", _COLOR), ("#12345", _COLOR), ("#12345g", _COLOR), ("#123456\n", _COLOR)],
-    "version": [(0, "Input should be greater than or equal to 1.")],
+    "version": [(0, "This must be 1 or more.")],
     "id": [("nonsense", _NOT_AN_ID), (gid("User", new_id()), "This is not the id of a Task.")],
 }
 RIGHT: dict[str, Any] = {
@@ -129,8 +132,8 @@ async def test_a_batch_has_one_to_five_hundred_tasks(gateway: Gateway, ada: User
         ("updateTasks", {"id": gid("Task", new_id()), "version": 1}),
     ):
         for count, message in (
-            (0, "List should have at least 1 item after validation, not 0."),
-            (501, "List should have at most 500 items after validation, not 501."),
+            (0, "This list must not be empty."),
+            (501, "This list must have at most 500 items."),
         ):
             payload = await client.do(mutation, "tasks { id }", tasks=[item] * count)
             assert payload == {"tasks": None, "userErrors": [user_error("VALIDATION_ERROR", message, "tasks")]}

@@ -91,7 +91,7 @@ async def test_a_partner_is_created(gateway: Gateway, client: Client, manager: U
         ("PartnerCreated", "partner", key, manager.id, {"owner_id": owner, "kind": "reseller"})
     ]
     again = await client.do("createPartner", PARTNER, name="x", kind="REFERRAL", commissionRate=0, databaseId=str(key))
-    taken = user_error("CONFLICT", "There is already one like this.", "databaseId")
+    taken = user_error("CONFLICT", "This databaseId is taken; make another, or leave it out.", "databaseId")
     assert again == {"partner": None, "userErrors": [taken]}
 
 
@@ -132,16 +132,16 @@ async def test_whatever_is_wrong_is_told_at_once(gateway: Gateway, client: Clien
         notes="x" * 10_001,
     )
     assert {tuple(error["field"]): error["message"] for error in payload["userErrors"]} == {
-        ("name",): "String should have at least 1 character.",
+        ("name",): "This must not be empty.",
         ("contactEmail",): "This is not an e-mail address.",
         ("website",): "This is not a web address; it starts with http:// or https://.",
-        ("commissionRate",): "Input should be less than or equal to 1.",
+        ("commissionRate",): "This must be 1 or less.",
         ("endedOn",): "A partnership must not end before it starts.",
-        ("notes",): "String should have at most 10000 characters.",
+        ("notes",): "This must have at most 10,000 characters.",
     }
     for rate, message in (
-        ("-0.1", "Input should be greater than or equal to 0."),
-        ("0.00001", "Decimal input should have no more than 4 decimal places."),
+        ("-0.1", "This must be 0 or more."),
+        ("0.00001", "This must have at most 4 digits after the point."),
     ):
         payload = await client.do("createPartner", PARTNER, name="x", kind="REFERRAL", commissionRate=rate)
         assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "commissionRate")]
@@ -313,7 +313,7 @@ async def test_what_cannot_be_is_refused(gateway: Gateway, client: Client, manag
         (
             "closeReferral",
             {"id": key, "outcome": "WON", "value": "0.001"},
-            user_error("VALIDATION_ERROR", "Decimal input should have no more than 2 decimal places.", "value"),
+            user_error("VALIDATION_ERROR", "This must have at most 2 digits after the point.", "value"),
         ),
         (
             "closeReferral",

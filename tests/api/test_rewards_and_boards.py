@@ -9,7 +9,7 @@ import pytest
 from repositories.kit.repository import new_id, now
 from repositories.tables.gamification import PointReason
 from repositories.tables.identity import User
-from tests.api.client import Gateway, gid, user_error
+from tests.api.client import TAKEN_ID, Gateway, gid, user_error
 from tests.api.reading import every_reward, told
 from tests.api.test_statements import said
 from tests.factories import make_achievement, make_points, make_redemption, make_reward, make_user
@@ -104,9 +104,9 @@ async def test_stale_missing_and_taken(gateway: Gateway, admin: User) -> None:
     payload = await client.do(
         "createAchievement", "achievement { id }", code="other", databaseId=str(achievement.id), **given
     )
-    assert payload["userErrors"] == [user_error("CONFLICT", "There is already one like this.", "databaseId")]
+    assert payload["userErrors"] == [TAKEN_ID]
     payload = await client.do("createReward", "reward { id }", name="x", cost=1, databaseId=str(reward.id))
-    assert payload["userErrors"] == [user_error("CONFLICT", "There is already one like this.", "databaseId")]
+    assert payload["userErrors"] == [TAKEN_ID]
     assert await every_reward(gateway.database) == before
 
 
@@ -177,6 +177,7 @@ _FOR_ADMINS = {
     "createReward": {"name": "x", "cost": 1},
     "updateReward": {"version": 1, "stock": 100},
     "refundRedemption": {},
+    "fulfillRedemption": {},
 }
 
 
@@ -188,7 +189,8 @@ async def test_administration_is_for_admins(
     reward, achievement = await make_reward(gateway.database), await make_achievement(gateway.database)
     redemption = await make_redemption(gateway.database, bob, reward)
     before = await every_reward(gateway.database)
-    kind = mutation.removeprefix("create").removeprefix("update").replace("refundRedemption", "RewardRedemption")
+    is_of_redemption = mutation.endswith("Redemption")
+    kind = "RewardRedemption" if is_of_redemption else mutation.removeprefix("create").removeprefix("update")
     row = {"Reward": reward, "Achievement": achievement, "RewardRedemption": redemption}[kind]
     for key in (row.id, new_id()):
         made = given if mutation.startswith("create") else {"id": gid(kind, key)} | given

@@ -6,7 +6,8 @@ import pytest
 
 from repositories.identity import Users
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import Categories, Tasks
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid, user_error
 from tests.api.reading import told

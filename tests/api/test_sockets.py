@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from repositories.kit.database import DatabaseOptions
 from repositories.kit.statements import MadeBy, Statement
-from repositories.life_lock import Tasks
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from tests.api.client import Client, Gateway, connected, gid, served
 from tests.api.reading import told

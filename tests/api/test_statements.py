@@ -10,7 +10,7 @@ from repositories.kit.database import Database
 from repositories.kit.repository import now
 from repositories.kit.table import metadata
 from repositories.kit.viewer import SERVICE, Role
-from repositories.life_lock import DashboardStats
+from repositories.life_lock.statistics import DashboardStats
 from repositories.tables.identity import User
 from schema import schema
 from schema.kit.fields import VIEWS
@@ -447,7 +447,7 @@ async def test_account_mutations_are_exactly_these_statements(
     _, seen = await run(client, "signOut", "sessions { id }", everywhere=False)
     assert seen == ["SELECT sessions", "UPDATE sessions", "INSERT domain_events"]
     user = (await client.data("{ viewer { id } }"))["viewer"]["id"]
-    changed = ["SELECT users", "SELECT users", "SELECT users", "UPDATE users"]
+    changed = ["SELECT users", "SELECT users", "UPDATE users", "SELECT users"]
     for mutation, changes, expected in (
         ("changeUserRole", {"role": "ADMIN"}, [*changed, "INSERT domain_events"]),
         ("suspendUser", {}, [*changed, "UPDATE sessions", "INSERT domain_events"]),

@@ -7,7 +7,7 @@ import pytest
 
 from repositories.tables.identity import User
 from repositories.tables.life_lock import TaskStatus
-from tests.api.client import Client, Gateway, gid, user_error
+from tests.api.client import TAKEN_ID, Client, Gateway, gid, user_error
 from tests.api.reading import everything, stored_task, told
 from tests.factories import make_category, make_task
 
@@ -93,10 +93,10 @@ async def test_an_id_that_is_taken_is_a_conflict(gateway: Gateway, at_noon: Clie
         before = await everything(gateway.database)
         given = {"title": "x", "databaseId": str(task.id)}
         payload = await at_noon.do("createTask", TASK, **given)
-        taken = "There is already one like this."
-        assert payload == {"task": None, "userErrors": [user_error("CONFLICT", taken, "databaseId")]}
+        assert payload == {"task": None, "userErrors": [TAKEN_ID]}
         payload = await at_noon.do("createTasks", "tasks { id }", tasks=[{"title": "y"}, given])
-        assert payload == {"tasks": None, "userErrors": [user_error("CONFLICT", taken, "tasks")]}
+        one_of_them = "One of the databaseIds is taken; make others, or leave them out."
+        assert payload == {"tasks": None, "userErrors": [user_error("CONFLICT", one_of_them, "tasks")]}
         assert await everything(gateway.database) == before
 
 

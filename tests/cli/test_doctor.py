@@ -18,6 +18,27 @@ def test_all_is_well(siso: Siso) -> None:
     assert {"settings", "token secret", "database", "migrations"} < set(found)
 
 
+def test_looking_makes_nothing(unmigrated: Siso) -> None:
+    """Neither secrets nor keys nor the folder for them; they are said to come."""
+    found = findings(unmigrated, code=1)
+    assert found["token secret"] == ("ok", "the first start makes jwt_secret in var")
+    assert found["keys"] == ("ok", "the first start makes encryption_keys and index_key in var")
+    assert list(unmigrated.folder.iterdir()) == []
+
+
+def test_what_a_gateway_makes_is_its_owners(unmigrated: Siso) -> None:
+    """The folder, the database with what SQLite puts beside it, the secrets; a file that others may read is told."""
+    unmigrated.result("migrate", "up")
+    unmigrated.result("seed", "--demo", "--users", "1", "--tasks", "1")
+    folder = unmigrated.folder / "var"
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert findings(unmigrated, code=0)["file"] == ("ok", "for its owner alone")
+    (folder / "siso.sqlite3").chmod(0o644)
+    verdict, text = findings(unmigrated, code=0)["file"]
+    assert (verdict, "chmod 600" in text) == ("warning", True)
+
+
 def test_sqlite_that_is_not_migrated(unmigrated: Siso) -> None:
     verdict, text = findings(unmigrated, code=1)["migrations"]
     assert (verdict, "siso migrate up" in text) == ("wrong", True)

@@ -11,7 +11,7 @@ from repositories import events as module
 from repositories.events import Events
 from repositories.kit.database import Database, DatabaseOptions
 from repositories.kit.unit_of_work import open_unit
-from repositories.life_lock import CategoryCreated, TaskReopened
+from repositories.life_lock.events import CategoryCreated, TaskReopened
 from tests.cli.siso import Siso
 from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import connected, reading

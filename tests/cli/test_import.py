@@ -16,7 +16,9 @@ import pytest
 
 from repositories.kit.database import Database, DatabaseOptions, open_database
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import Analytics, Categories, Tasks
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task, TaskStatus
 from tests.cli.siso import Siso

@@ -15,7 +15,7 @@ from repositories.kit.errors import Refusal, ValidationError
 from repositories.kit.repository import new_id
 from repositories.kit.unit_of_work import open_unit
 from repositories.kit.viewer import SERVICE, Role
-from repositories.life_lock import TaskReopened
+from repositories.life_lock.events import TaskReopened
 from repositories.tables.identity import UserRole, UserStatus
 from tests.factories import make_grant, make_user, viewer_of
 from tests.repositories.support import Lab, examples, reading

@@ -14,7 +14,8 @@ from repositories.kit.repository import new_id
 from repositories.kit.statements import MadeBy, Statement
 from repositories.kit.unit_of_work import open_unit
 from repositories.kit.viewer import SERVICE, Viewer
-from repositories.life_lock import TaskReopened, Tasks
+from repositories.life_lock.events import TaskReopened
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from tests.factories import make_task, make_tasks, make_user, viewer_of
 from tests.repositories.support import connected, reading

@@ -19,7 +19,9 @@ from repositories.kit.page import Page, PageRequest
 from repositories.kit.repository import Repository
 from repositories.kit.unit_of_work import open_unit
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import Analytics, TaskReopened, Tasks
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.events import TaskReopened
+from repositories.life_lock.tasks import Tasks
 from tests.factories import make_tasks, make_user
 from tests.repositories.support import Lab, examples, reading
 

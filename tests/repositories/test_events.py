@@ -14,7 +14,7 @@ from repositories.kit.filters import Order
 from repositories.kit.statements import MadeBy, Statement
 from repositories.kit.unit_of_work import open_unit
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
-from repositories.life_lock import CategoryCreated, TaskReopened
+from repositories.life_lock.events import CategoryCreated, TaskReopened
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from tests.databases import Server, database_of

@@ -18,7 +18,8 @@ from repositories.kit.page import PageRequest
 from repositories.kit.repository import Repository, new_id
 from repositories.kit.table import Table
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import Analytics, Tasks
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import Task
 from tests.factories import make_task, make_user, viewer_of
 from tests.repositories import models

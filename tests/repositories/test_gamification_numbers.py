@@ -15,7 +15,7 @@ from repositories.gamification.points import Points
 from repositories.kit.calendar import date_of, days
 from repositories.kit.repository import new_id, now
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import TaskCompleted, TaskReopened
+from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.tables.gamification import EARNED, LeaderboardPeriod, PointEntry, PointReason
 from repositories.tables.identity import User
 from tests.factories import make_achievement, make_user, viewer_of

@@ -14,16 +14,10 @@ from repositories.kit.database import Database, Read
 from repositories.kit.filters import Op, Where
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role
-from repositories.life_lock import (
-    Analytics,
-    Categories,
-    CategoryTotals,
-    DashboardStats,
-    DayProgress,
-    DayScore,
-    Tasks,
-    TaskTally,
-)
+from repositories.life_lock.analytics import Analytics, DayScore
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.statistics import DashboardStats
+from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskStatus
 from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of

@@ -23,7 +23,8 @@ from repositories.kit.repository import new_id
 from repositories.kit.statements import MadeBy, Statement
 from repositories.kit.unit_of_work import open_unit
 from repositories.kit.viewer import ANONYMOUS, SERVICE
-from repositories.life_lock import Categories, Tasks
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.tasks import Tasks
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import connected, reading

@@ -14,7 +14,7 @@ from repositories.kit.filters import Filter, Op, Order, Where
 from repositories.kit.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, Page, PageRequest
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import Tasks
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import Task
 from tests.factories import make_category, make_tasks, make_user, viewer_of
 from tests.repositories import models

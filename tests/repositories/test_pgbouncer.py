@@ -5,7 +5,7 @@ import pytest
 from repositories.kit.database import DatabaseOptions
 from repositories.kit.unit_of_work import open_unit
 from repositories.kit.viewer import ANONYMOUS, SERVICE
-from repositories.life_lock import Tasks
+from repositories.life_lock.tasks import Tasks
 from tests.factories import make_tasks, make_user, viewer_of
 from tests.repositories.support import connected, pooled, reading
 

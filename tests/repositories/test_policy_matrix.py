@@ -25,7 +25,11 @@ from repositories.kit.repository import new_id
 from repositories.kit.statements import Statement, scalar
 from repositories.kit.table import Table, metadata
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
-from repositories.life_lock import Analytics, Categories, DashboardStats, TaskReopened, Tasks
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.events import TaskReopened
+from repositories.life_lock.statistics import DashboardStats
+from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
 from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
 from repositories.tables.client_management import Client, Contact

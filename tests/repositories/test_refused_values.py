@@ -14,7 +14,9 @@ from repositories.kit.errors import Conflict, GatewayError, Refusal, ValidationE
 from repositories.kit.repository import new_id, now
 from repositories.kit.unit_of_work import open_unit
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import Analytics, Categories, Tasks
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskStatus
 from tests.factories import make_category, make_task, make_user, viewer_of

@@ -14,7 +14,8 @@ from repositories.kit.errors import Conflict, Forbidden, NotFound, Refusals, Sta
 from repositories.kit.filters import Op, Order, Where
 from repositories.kit.repository import ADD_BATCH, CHANGE_BATCH, new_id, now
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import Categories, Tasks
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task, TaskStatus
 from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of

@@ -15,7 +15,7 @@ from repositories.kit.policy import policies, row_level_security
 from repositories.kit.repository import new_id
 from repositories.kit.statements import MadeBy, Statement
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
-from repositories.life_lock import DashboardStats
+from repositories.life_lock.statistics import DashboardStats
 from repositories.tables.identity import UserRole, UserStatus
 from tests.databases import Server, database_of
 from tests.factories import make_task, make_user, viewer_of

@@ -14,7 +14,9 @@ from repositories.kit.filters import Order
 from repositories.kit.repository import new_id, now
 from repositories.kit.unit_of_work import Reaction, UnitOfWork, open_unit
 from repositories.kit.viewer import SERVICE
-from repositories.life_lock import Categories, CategoryCreated, TaskCreated, TaskReopened, Tasks
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.events import CategoryCreated, TaskCreated, TaskReopened
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task

@@ -7,7 +7,7 @@ import pytest
 from repositories.kit.database import Database, DatabaseOptions
 from repositories.kit.errors import Conflict, StaleVersion, Timeout
 from repositories.kit.unit_of_work import open_unit
-from repositories.life_lock import Tasks
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import Task
 from tests.factories import make_task, make_tasks, make_user, viewer_of
 from tests.repositories.support import connected, reading, until_blocked

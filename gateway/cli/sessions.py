@@ -1,0 +1,20 @@
+"""`siso sessions`."""
+
+import asyncio
+
+from gateway.cli.console import say
+from gateway.cli.ready import migrated_database
+from gateway.settings import load_settings
+from repositories.identity import Sessions
+from repositories.kit.viewer import SERVICE
+
+
+def clean() -> None:
+    """Deletes what has come to its end and says how many there were."""
+    settings = load_settings()
+
+    async def run() -> int:
+        async with migrated_database(settings) as database, database.transaction(SERVICE) as write:
+            return await Sessions(write).purge_expired()
+
+    say(f"Deleted {asyncio.run(run())} sessions that had come to their end.")

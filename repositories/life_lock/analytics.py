@@ -1,0 +1,163 @@
+"""A person's days, and how productive they were."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from typing import NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from repositories.identity import Users
+from repositories.kit import types
+from repositories.kit.calendar import LocalDay
+from repositories.kit.filters import Order
+from repositories.kit.repository import Repository, now
+from repositories.kit.statements import Engine, Statement, records, scalar
+from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
+from repositories.tables.life_lock import Category, Task, TaskAnalytics, TaskStatus
+
+_tasks = Task.__table__
+_categories = Category.__table__
+_analytics = TaskAnalytics.__table__
+
+_FULL_SCORE = 10_000
+
+
+def _recompute_of(engine: Engine) -> sa.Executable:
+    """Score of a day = 100 × completed / max(created + overdue carried in, 1), at most 100, rounded half up to cents.
+
+    Carried in is what was open and overdue at the day's start. Computed in whole hundredths, exact on both engines.
+    """
+    day = records(engine, "days", DAY_COLUMNS)
+    carried_in = (
+        sa.select(sa.func.count())
+        .select_from(_tasks)
+        .where(
+            *OWN,
+            _tasks.c.due_date < day.c.starts,
+            _tasks.c.created_at < day.c.starts,
+            _tasks.c.status != TaskStatus.CANCELLED,
+            sa.or_(_tasks.c.completed_at.is_(None), _tasks.c.completed_at >= day.c.starts),
+        )
+        .correlate(day)
+        .scalar_subquery()
+    )
+    counted = sa.select(
+        day.c.id,
+        day.c.date,
+        within(_tasks.c.completed_at, day).label("completed"),
+        within(_tasks.c.created_at, day).label("created"),
+        carried_in.label("carried_in"),
+    ).subquery("counted")
+    load = counted.c.created + counted.c.carried_in
+    load = sa.case((load < 1, 1), else_=load)
+    hundredths = (20000 * counted.c.completed + load) // (2 * load)
+    hundredths = sa.case((hundredths > _FULL_SCORE, _FULL_SCORE), else_=hundredths)
+    score = hundredths * sa.literal_column("0.01") if engine.is_postgresql else hundredths
+    insert = postgresql_insert(_analytics) if engine.is_postgresql else sqlite_insert(_analytics)
+    names = [
+        "id",
+        "user_id",
+        "date",
+        "tasks_completed",
+        "tasks_created",
+        "productivity_score",
+        "created_at",
+        "updated_at",
+    ]
+    values = sa.select(
+        counted.c.id,
+        sa.cast(USER, types.Id()) if engine.is_postgresql else USER,
+        counted.c.date,
+        counted.c.completed,
+        counted.c.created,
+        score,
+        sa.cast(NOW, types.Timestamp()) if engine.is_postgresql else NOW,
+        sa.cast(NOW, types.Timestamp()) if engine.is_postgresql else NOW,
+    ).where(sa.true())
+    statement = insert.from_select(names, values)
+    kept = {name: statement.excluded[name] for name in names if name not in {"id", "created_at"}}
+    return statement.on_conflict_do_update(index_elements=["user_id", "date"], set_=kept).returning(_analytics.c.date)
+
+
+_recompute: Statement[dt.date] = Statement(_recompute_of, scalar(dt.date))
+
+_between: Statement[TaskAnalytics] = Statement(
+    sa.select(*_analytics.c)
+    .where(
+        _analytics.c.user_id == USER,
+        _analytics.c.date >= sa.bindparam("since", type_=types.Day()),
+        _analytics.c.date <= sa.bindparam("until", type_=types.Day()),
+    )
+    .order_by(_analytics.c.date),
+    TaskAnalytics,
+)
+
+_score_sum: Statement[Decimal | None] = Statement(
+    sa.select(sa.func.sum(_analytics.c.productivity_score, type_=types.Fixed(9, 2))).where(
+        _analytics.c.user_id == USER,
+        _analytics.c.date >= sa.bindparam("since", type_=types.Day()),
+        _analytics.c.date <= sa.bindparam("until", type_=types.Day()),
+    ),
+    scalar(Decimal),
+)
+
+HUNDREDTH = Decimal("0.01")
+
+
+def mean(scores: Decimal, count: int) -> Decimal:
+    """The mean of ``count`` scores, rounded half up to hundredths."""
+    return (scores / count).quantize(HUNDREDTH, ROUND_HALF_UP)
+
+
+class DayScore(NamedTuple):
+    """One day of a series; ``moving_average`` is the mean score of the seven days that end with it."""
+
+    date: dt.date
+    completed: int
+    created: int
+    score: Decimal
+    moving_average: Decimal
+
+
+class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, what="day"):
+    """A person's days. A day without a row is one of zeros: without a completed task the score is 0 in any case."""
+
+    default_order = (Order("date"),)
+
+    async def recompute(self, user: UUID, days: Sequence[LocalDay]) -> None:
+        """Counts the days anew from the tasks that are not deleted: two statements.
+
+        The person is held first: of two recounts at once the second counts what the first has committed.
+        """
+        await Users(self.connection).hold([user])
+        parameter = days_parameter(self.connection.engine, days)
+        await self.connection.later(_recompute, user=user, days=parameter, now=now())
+
+    async def between(self, user: UUID, since: dt.date, until: dt.date) -> list[TaskAnalytics]:
+        """The stored days of a person, oldest first."""
+        return await self.connection.rows(_between, user=user, since=since, until=until)
+
+    async def mean_score(self, user: UUID, last: dt.date, days: int) -> Decimal:
+        """The mean score of the ``days`` days that end with ``last``."""
+        since = last - dt.timedelta(days=days - 1)
+        scores = await self.connection.one(_score_sum, user=user, since=since, until=last)
+        return mean(scores or Decimal(0), days)
+
+    async def series(self, user: UUID, last: dt.date, days: int) -> list[DayScore]:
+        """The days that end with ``last``, without gaps, oldest first."""
+        window = 7
+        first = last - dt.timedelta(days=days + window - 2)
+        stored: Mapping[dt.date, TaskAnalytics] = {row.date: row for row in await self.between(user, first, last)}
+        dates = [first + dt.timedelta(days=index) for index in range(days + window - 1)]
+        scores = [stored[date].productivity_score if date in stored else Decimal("0.00") for date in dates]
+        made = []
+        for index in range(window - 1, len(dates)):
+            row = stored.get(dates[index])
+            average = mean(sum(scores[index - window + 1 : index + 1], Decimal(0)), window)
+            completed, created = (row.tasks_completed, row.tasks_created) if row else (0, 0)
+            made.append(DayScore(dates[index], completed, created, scores[index], average))
+        return made

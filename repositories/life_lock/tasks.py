@@ -1,0 +1,148 @@
+"""Things to be done, counted and listed."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit import types
+from repositories.kit.calendar import LocalDay
+from repositories.kit.filters import Direction, Every, Op, Order, Where
+from repositories.kit.repository import Repository, now
+from repositories.kit.statements import Engine, MadeBy, Statement, records, scalar
+from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
+from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskStatus
+
+_tasks = Task.__table__
+_categories = Category.__table__
+_analytics = TaskAnalytics.__table__
+
+OPEN = Where("status", Op.NOT_IN, CLOSED)
+BY_DUE_DATE = (Order("due_date"),)
+
+
+class TaskTally(NamedTuple):
+    """How many tasks a person has; ``today`` counts all that are due today, ``overdue`` open ones only."""
+
+    total: int
+    completed: int
+    overdue: int
+    today: int
+
+
+class DayProgress(NamedTuple):
+    """What happened on one day."""
+
+    date: dt.date
+    completed: int
+    created: int
+
+
+class CategoryTotals(NamedTuple):
+    """The tasks of one category; None stands for tasks without one."""
+
+    category: Category | None
+    total: int
+    completed: int
+
+
+def _category_totals(values: Sequence[Any]) -> CategoryTotals:
+    *category, total, completed = values
+    return CategoryTotals(Category._make(category) if category[0] is not None else None, total, completed)
+
+
+_is_open = _tasks.c.status.not_in([sa.literal_column(f"'{status.value}'") for status in CLOSED])
+_is_completed = _tasks.c.status == TaskStatus.COMPLETED
+
+
+def _counted(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.count().filter(*conditions)
+
+
+_tally: Statement[TaskTally] = Statement(
+    sa.select(
+        sa.func.count(),
+        _counted(_is_completed),
+        _counted(_is_open, _tasks.c.due_date < NOW),
+        _counted(
+            _tasks.c.due_date >= sa.bindparam("day_start", type_=types.Timestamp()),
+            _tasks.c.due_date < sa.bindparam("day_end", type_=types.Timestamp()),
+        ),
+    )
+    .select_from(_tasks)
+    .where(*OWN),
+    MadeBy(TaskTally._make),
+)
+
+
+def _progress_of(engine: Engine) -> sa.Executable:
+    day = records(engine, "days", DAY_COLUMNS)
+    completed, created = within(_tasks.c.completed_at, day), within(_tasks.c.created_at, day)
+    return sa.select(day.c.date, completed, created).order_by(day.c.date)
+
+
+_progress: Statement[DayProgress] = Statement(_progress_of, MadeBy(DayProgress._make))
+
+
+def _breakdown_of() -> sa.Executable:
+    counted = (
+        sa.select(_tasks.c.category_id, sa.func.count().label("total"), _counted(_is_completed).label("completed"))
+        .where(*OWN)
+        .group_by(_tasks.c.category_id)
+        .subquery("counted")
+    )
+    own = sa.select(*_categories.c).where(_categories.c.user_id == USER).subquery("own")
+    return (
+        sa.select(*own.c, sa.func.coalesce(counted.c.total, 0), sa.func.coalesce(counted.c.completed, 0))
+        .select_from(own.outerjoin(counted, own.c.id == counted.c.category_id, full=True))
+        .order_by(own.c.name.is_(None), own.c.name, own.c.id)
+    )
+
+
+_breakdown: Statement[CategoryTotals] = Statement(_breakdown_of(), MadeBy(_category_totals))
+
+_uncategorise: Statement[UUID] = Statement(
+    sa.update(_tasks)
+    .where(_tasks.c.category_id == sa.bindparam("category", type_=types.Id()))
+    .values(category_id=None, version=_tasks.c.version + 1, updated_at=NOW)
+    .returning(_tasks.c.id),
+    scalar(UUID),
+)
+
+
+class Tasks(Repository[Task], table=Task):
+    """Things to be done."""
+
+    default_order = (Order("priority_level", Direction.DESC), Order("due_date"))
+    searched = ("title", "description")
+
+    async def due(self, until: dt.datetime, *, user: UUID, limit: int) -> list[Task]:
+        """A person's open tasks that are due until then, the most pressing first, overdue ones included."""
+        return await self.find(
+            Every((Where("user_id", Op.EQ, user), OPEN, Where("due_date", Op.LTE, until))), BY_DUE_DATE, limit=limit
+        )
+
+    async def upcoming(self, after: dt.datetime, *, user: UUID, limit: int) -> list[Task]:
+        """A person's open tasks that are due from then on, the next first."""
+        return await self.find(
+            Every((Where("user_id", Op.EQ, user), OPEN, Where("due_date", Op.GTE, after))), BY_DUE_DATE, limit=limit
+        )
+
+    async def tally(self, user: UUID, at: dt.datetime, today: LocalDay) -> TaskTally:
+        """A person's four counters, in one pass over the tasks."""
+        return await self.connection.one(_tally, user=user, now=at, day_start=today.start, day_end=today.end)
+
+    async def progress(self, user: UUID, days: Sequence[LocalDay]) -> list[DayProgress]:
+        """What a person created and completed on each of the days, oldest first."""
+        parameter = days_parameter(self.connection.engine, days)
+        return await self.connection.rows(_progress, user=user, days=parameter)
+
+    async def breakdown(self, user: UUID) -> list[CategoryTotals]:
+        """A person's tasks by category, by name, empty categories included; tasks without a category come last."""
+        return await self.connection.rows(_breakdown, user=user)
+
+    async def uncategorise(self, category: UUID) -> list[UUID]:
+        """Takes the category off all its tasks, deleted ones included, and says which they were."""
+        return await self.connection.rows(_uncategorise, category=category, now=now())

@@ -1,0 +1,39 @@
+"""What is wrong with an input, for a person to read: Pydantic finds it, in words for programmers."""
+
+import re
+
+_NULL = "This must not be null."
+_MESSAGES = {
+    "string_type": _NULL,
+    "int_type": _NULL,
+    "bool_type": _NULL,
+    "enum": _NULL,
+    "model_type": _NULL,
+    "string_too_short": "This must have at least {0} characters.",
+    "string_too_long": "This must have at most {0} characters.",
+    "string_unicode": "Text must not contain NUL or half of a surrogate pair.",
+    "greater_than_equal": "This must be {0} or more.",
+    "less_than_equal": "This must be {0} or less.",
+    "decimal_max_digits": "This must have at most {0} digits.",
+    "decimal_max_places": "This must have at most {0} digits after the point.",
+    "decimal_whole_digits": "This must have at most {0} digits before the point.",
+    "too_short": "This list must have at least {0} items.",
+    "too_long": "This list must have at most {0} items.",
+}
+"""By Pydantic's name of what is wrong; {0} is the number it names first.
+
+A value of a wrong type can only be null, for no other gets past GraphQL.
+"""
+_ONE = {
+    "This must have at least 1 characters.": "This must not be empty.",
+    "This list must have at least 1 items.": "This list must not be empty.",
+}
+
+
+def for_people(kind: str, message: str) -> str:
+    """What to tell a person of a problem of that kind; a message of our own stays as it is."""
+    template = _MESSAGES.get(kind)
+    if template is None:
+        return message.rstrip(".") + "."
+    told = template.format(*(f"{int(number):,}" for number in re.findall(r"-?\d+", message)))
+    return _ONE.get(told, told)

@@ -1,0 +1,44 @@
+"""`siso sessions clean`: what has come to its end goes, what has not stays, revoked or not."""
+
+import asyncio
+import datetime as dt
+
+from repositories.identity import Sessions
+from repositories.kit.database import DatabaseOptions
+from repositories.kit.repository import now
+from repositories.kit.viewer import SERVICE
+from tests.cli.siso import Siso
+from tests.factories import make_user
+from tests.repositories.support import connected, reading
+
+_HOUR = dt.timedelta(hours=1)
+
+
+def test_sessions_are_cleaned(siso: Siso, options: DatabaseOptions) -> None:
+    at = now()
+
+    async def make() -> None:
+        async with connected(options) as database:
+            user = await make_user(database)
+            rows = [
+                {"user_id": user.id, "refresh_token_hash": str(index) * 64, "last_seen_at": at, **values}
+                for index, values in enumerate(
+                    (
+                        {"expires_at": at - _HOUR},
+                        {"expires_at": at - _HOUR, "revoked_at": at},
+                        {"expires_at": at + _HOUR, "revoked_at": at},
+                        {"expires_at": at + _HOUR},
+                    )
+                )
+            ]
+            async with database.transaction(SERVICE) as write:
+                await Sessions(write).add_many(rows)
+
+    async def left() -> set[str]:
+        async with connected(options) as database, reading(database) as snapshot:
+            return {session.refresh_token_hash[0] for session in await Sessions(snapshot).find(limit=10)}
+
+    asyncio.run(make())
+    assert siso.result("sessions", "clean") == "Deleted 2 sessions that had come to their end."
+    assert asyncio.run(left()) == {"2", "3"}
+    assert siso.result("sessions", "clean") == "Deleted 0 sessions that had come to their end."

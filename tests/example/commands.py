@@ -1,0 +1,28 @@
+"""What can be done with notes."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import StringConstraints
+
+from repositories.kit.unit_of_work import UnitOfWork
+from resolvers.kit.commands import Command, Storable, taken_id_at
+from tests.example.data import Notes, NoteWritten
+from tests.example.tables import Note
+
+
+class WriteNote(Command):
+    """A new note."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=10_000), Storable]
+    """What it says, 1 to 10,000 characters."""
+    database_id: UUID | None = None
+    """A UUID for the new note, for clients that make ids themselves; by default the gateway makes one."""
+
+
+async def write_note(work: UnitOfWork, command: WriteNote) -> Note:
+    """Writes a note of the viewer's."""
+    with taken_id_at("database_id"):
+        note = await work.repository(Notes).add(id=command.database_id, user_id=work.viewer_id, text=command.text)
+    work.record(NoteWritten(note.id, note.user_id))
+    return note

@@ -1,0 +1,19 @@
+"""Notes, and what happens to them."""
+
+from dataclasses import dataclass
+
+from repositories.kit.events import Event
+from repositories.kit.filters import Direction, Order
+from repositories.kit.repository import Repository
+from tests.example.tables import Note
+
+
+@dataclass(frozen=True, slots=True)
+class NoteWritten(Event, aggregate="note"):
+    """A note was written."""
+
+
+class Notes(Repository[Note], table=Note):
+    """Things written down."""
+
+    default_order = (Order("updated_at", Direction.DESC),)

@@ -1,0 +1,36 @@
+"""Notes."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from migrations import helpers
+from repositories.tables import Id, Timestamp
+
+
+def upgrade() -> None:
+    """Applies the change."""
+    helpers.create_schema("notebook")
+    op.create_table(
+        "notes",
+        helpers.id_column(),
+        sa.Column("user_id", Id(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False, server_default=sa.text("1")),
+        sa.Column("deleted_at", Timestamp()),
+        *helpers.timestamps(),
+        sa.PrimaryKeyConstraint("id", name="pk_notes"),
+        sa.ForeignKeyConstraint(["user_id"], [helpers.ref("identity.users.id")], name="fk_notes_user_id"),
+        sa.CheckConstraint("length(text) BETWEEN 1 AND 10000", name=op.f("ck_notes_text_length")),
+        schema=helpers.schema("notebook"),
+    )
+    op.create_index(
+        "ix_notes_user_id_updated_at", "notes", ["user_id", "updated_at"], schema=helpers.schema("notebook")
+    )
+    own = helpers.owned_by("user_id")
+    helpers.row_level_security("notebook.notes", read=f"{own} OR {helpers.IS_ADMIN}", write=own)
+
+
+def downgrade() -> None:
+    """Undoes it."""
+    op.drop_table("notes", schema=helpers.schema("notebook"))
+    helpers.drop_schema("notebook")

@@ -1,0 +1,22 @@
+"""Things written down."""
+
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit.policy import owner, policy, role
+from repositories.kit.table import Column, SoftDeleted, Table, Versioned, column
+from repositories.kit.viewer import Role
+
+
+class Note(Versioned, SoftDeleted, Table, schema="notebook", name="notes"):
+    """Something written down."""
+
+    __slots__ = ()
+    user_id: Column[UUID] = column(references="identity.users.id")
+    text: Column[str] = column(length=(1, 10_000))
+
+    __table_args__ = (sa.Index("ix_notes_user_id_updated_at", "user_id", "updated_at"),)
+
+
+policy(Note, read=owner(Note.user_id) | role(Role.ADMIN), write=owner(Note.user_id))
