@@ -172,7 +172,7 @@ class Settings(BaseSettings):
     )
 
     max_cost: int = Field(
-        50_000,
+        100_000,
         ge=1,
         description="What one operation may cost: about how many objects it asks for, by the page sizes it names, and "
         "more for what `@cost` in the contract says.",

@@ -47,7 +47,7 @@ async def test_the_cost_is_told_to_who_asks(database: Database, ada: User) -> No
     assert 0 < told["budget"].pop("reset") <= 60
     assert told == {
         "requested": 1 + 20 * 2,
-        "limit": 50_000,
+        "limit": 100_000,
         "budget": {"limit": 1_000_000, "remaining": 1_000_000 - 2 * 41},
     }
 
@@ -119,7 +119,7 @@ async def test_without_a_budget_nothing_is_said_of_one(database: Database, ada: 
     async with calling(database, ada, cost_per_minute=0) as caller:
         answer = await caller.ask(PAGE, variables={"n": 1}, extensions={"cost": True})
     assert not [name for name in answer.headers if name.startswith("ratelimit")]
-    assert answer.json()["extensions"] == {"cost": {"requested": 3, "limit": 50_000, "budget": None}}
+    assert answer.json()["extensions"] == {"cost": {"requested": 3, "limit": 100_000, "budget": None}}
 
 
 CLOSED = {
