@@ -75,9 +75,7 @@ class Gateway:
         database = open_database(database_options(self.settings))
         outside = outside_accounts(self.settings, database, REACTIONS)
         tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience, outside)
-        app = create_app(
-            self.settings, database, tokens, fallback=self.fallback, demo=self.demo, clock=self.clock
-        )
+        app = create_app(self.settings, database, tokens, fallback=self.fallback, demo=self.demo, clock=self.clock)
         return _Connected(app, database)
 
 

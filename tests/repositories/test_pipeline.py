@@ -20,9 +20,12 @@ from repositories.kit.repository import new_id
 from repositories.kit.statements import MadeBy, Statement, scalar
 from repositories.kit.unit_of_work import open_unit
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Viewer
-from repositories.life_lock import Categories, TaskReopened, Tasks
+from repositories.life_lock.categories import Categories
+from repositories.life_lock.events import TaskReopened
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
-from resolvers.life_lock.commands import CreateTask, create_task
+from resolvers.life_lock.commands import create_task
+from resolvers.life_lock.inputs import CreateTask
 from resolvers.reactions import REACTIONS
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user, viewer_of

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from repositories.kit.database import DatabaseOptions
 from repositories.kit.statements import Statement, scalar
-from repositories.life_lock import Tasks
+from repositories.life_lock.tasks import Tasks
 from tests.api.outages import pump
 from tests.factories import make_user, viewer_of
 from tests.repositories.support import connected, reading
