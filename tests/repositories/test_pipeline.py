@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,9 @@ from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
+from resolvers.life_lock.commands import create_task
+from resolvers.life_lock.inputs import CreateTask
+from resolvers.reactions import REACTIONS
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import connected, pooled, reading
@@ -311,3 +315,30 @@ async def test_lost_while_nobody_uses_it(postgres_only: DatabaseOptions, server:
             await asyncio.sleep(0)
         async with reading(database, viewer) as snapshot:
             assert await snapshot.one(_PID) != pid
+
+
+async def test_how_often_the_server_is_waited_for(
+    postgres_only: DatabaseOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row by its id: once. A new task with its event and the recount of its day: twice, the commit included."""
+    sent: list[int] = []
+    write = Line.write
+
+    def counted(line: Line, data: Any) -> None:
+        sent.append(len(line.ahead))
+        write(line, data)
+
+    monkeypatch.setattr(Line, "write", counted)
+    async with connected(postgres_only, pool_size=1) as database:
+        ada = await make_user(database)
+        viewer = replace(viewer_of(ada), time_zone="UTC")
+        for _ in range(2):
+            sent.clear()
+            async with open_unit(database, viewer, REACTIONS) as work:
+                task = await create_task(work, CreateTask(title="New"))
+        assert sent == [2, 3]
+        for _ in range(2):
+            sent.clear()
+            async with reading(database, viewer) as snapshot:
+                assert await Tasks(snapshot).get(task.id) == task
+        assert sent == [2]
