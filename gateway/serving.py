@@ -3,6 +3,8 @@
 Each process opens its own database connections when its event loop runs, and gives them back after its last request.
 """
 
+import datetime as dt
+import gc
 import logging
 import signal
 import socket
@@ -19,6 +21,7 @@ from gateway.keys import database_options
 from gateway.settings import Settings, load_settings
 from repositories.kit.database import Database, open_database
 from repositories.kit.errors import GatewayError
+from repositories.kit.repository import now
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,13 +49,19 @@ class _Connected:
             await send({"type": "lifespan.startup.failed", "message": error.message})
             return
 
-        async def close_before(message: "Message") -> None:
-            """After its last message the server waits for nobody any more, so everything must be closed by then."""
-            if message["type"] != "lifespan.startup.complete":
+        async def accompany(message: "Message") -> None:
+            """After its last message the server waits for nobody any more, so everything must be closed by then.
+
+            What is loaded when it starts lives as long as the process: garbage collections pass it over from there on.
+            """
+            if message["type"] == "lifespan.startup.complete":
+                gc.collect()
+                gc.freeze()
+            else:
                 await self.database.close()
             await send(message)
 
-        await self.app(scope, receive, close_before)
+        await self.app(scope, receive, accompany)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Gateway:
     settings: Settings
     fallback: bool = False
     demo: bool = False
+    clock: Callable[[], dt.datetime] = now
 
     def __call__(self) -> "ASGIApp":
         """The application; its lifespan connects the database."""
@@ -72,7 +82,7 @@ class Gateway:
         database = open_database(database_options(self.settings))
         outside = outside_accounts(self.settings, database, REACTIONS)
         tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience, outside)
-        app = create_app(self.settings, database, tokens, fallback=self.fallback, demo=self.demo)
+        app = create_app(self.settings, database, tokens, fallback=self.fallback, demo=self.demo, clock=self.clock)
         return _Connected(app, database)
 
 

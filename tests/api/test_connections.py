@@ -110,10 +110,7 @@ async def test_a_page_is_fifty_rows_by_default(gateway: Gateway, ada: User) -> N
 
 
 _WRONG_PAGES: list[tuple[dict[str, Any], str, str]] = [
-    *[
-        ({"first": size}, f"`first` must be between 1 and 500, not {size}.", "first")
-        for size in (0, -1, 501, 5000)
-    ],
+    *[({"first": size}, f"`first` must be between 1 and 500, not {size}.", "first") for size in (0, -1, 501, 5000)],
     *[({"last": size}, f"`last` must be between 1 and 500, not {size}.", "last") for size in (0, 501)],
     ({"first": 1, "last": 1}, "Give `first` or `last`, not both.", "last"),
     ({"after": "a", "before": "b"}, "Give `after` or `before`, not both.", "before"),

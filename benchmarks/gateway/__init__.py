@@ -1,0 +1,1 @@
+"""The gateway as a contestant in the benchmark rig, which reads peer.json."""
