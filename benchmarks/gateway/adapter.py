@@ -1,4 +1,7 @@
-"""Turns the rig's variables into the gateway's and signs each request for its user. The rig runs it: no dependencies."""
+"""Turns the rig's variables into the gateway's and signs each request for its user.
+
+The rig runs it, so it needs no library.
+"""
 
 import base64
 import hashlib
