@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import httpx
 import jwt
 
 from gateway.settings import Settings
@@ -66,6 +65,8 @@ class Keys:
         return is_wanted and now - self._tried_at >= pause
 
     async def _fetch(self) -> None:
+        import httpx  # noqa: PLC0415 (5 MB that a gateway without an outside issuer does without)
+
         is_first = self._known is None
         try:
             async with httpx.AsyncClient(timeout=_TIMEOUT) as http:

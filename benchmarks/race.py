@@ -1,0 +1,155 @@
+"""The gateway beside other servers over HTTP: `make race`, or `python -m benchmarks.race --help`.
+
+Checks that the gateway answers what the others answer, lets the rig time them all by turns, and writes the table into
+docs/performance.md.
+"""
+
+import argparse
+import datetime as dt
+import json
+import platform
+import random
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rig import DEFAULT, GATEWAY, load_rig, prepare
+
+PAGE = Path("docs/performance.md")
+OURS = "gateway"
+USERS = 20
+
+
+def main(arguments: list[str]) -> None:
+    """The whole race."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.race", description=__doc__)
+    parser.add_argument("--rig", type=Path, default=DEFAULT, help="where the rig is (default: %(default)s)")
+    parser.add_argument("--peers", default="p1,p1f,p2,p2r", help="the others (default: %(default)s)")
+    parser.add_argument("--workloads", default="W1,W2,W3,W4,W5,W6")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--only-verify", action="store_true", help="compare the answers and stop")
+    given = parser.parse_args(arguments)
+    rig, peers, workloads = load_rig(given.rig), given.peers.split(","), given.workloads.split(",")
+    prepare(rig, peers)
+    verify(rig, peers[0], workloads)
+    if given.only_verify:
+        return
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        rig.time_all([GATEWAY, *peers], workloads, given.rounds, given.seconds, pinned=True, out=file.name)
+        results = json.loads(Path(file.name).read_text(encoding="utf-8"))
+    command = shlex.join(["python", "-m", "benchmarks.race", *arguments])
+    text = "\n".join([*_circumstances(rig, command), "", *_titles(rig, peers), "", *table(results)])
+    replace_part(PAGE, "race", text)
+    print(f"Written into {PAGE}.")
+
+
+def verify(rig: Any, reference: str, workloads: Iterable[str]) -> None:
+    """Ends the program unless the gateway answers what ``reference`` answers.
+
+    Enumerated values are compared in lower case. The dashboards differ on purpose in two things, which are left out:
+    the gateway's counts tasks without a category too, and counts all tasks due today, the others' only open ones.
+    """
+    servers: list[Any] = []
+    try:
+        servers += [rig.Peer(GATEWAY).start(4101), rig.Peer(reference).start(4102)]
+        for workload in workloads:
+            for ids in random.Random(7).sample(rig.sample_ids(), 3 if workload == "W6" else USERS):  # noqa: S311 (not a secret)
+                variables = rig.make_variables(workload, ids)
+                ours, theirs = (rig.plain(server.ask(workload, variables, ids)[0]) for server in servers)
+                difference = rig.first_difference(_comparable(theirs), _comparable(ours))
+                if difference:
+                    raise SystemExit(
+                        f"The gateway and {reference} do not agree on {workload} {variables}: {difference}"
+                    )
+    finally:
+        for server in servers:
+            server.stop()
+            server.undo()
+        rig.undo_writes()
+    print(f"The gateway gives the same answers as {reference}.", flush=True)
+
+
+def _comparable(answer: Any) -> Any:
+    match answer:
+        case {"dashboard": {"totals": totals, **rest}}:
+            return {"dashboard": {**rest, **_without(totals, "dueToday")}}
+        case {"dashboard": {"byCategory": categories, **rest}}:
+            known = [{**_without(line, "category"), **line["category"]} for line in categories if line["category"]]
+            return {"dashboard": {**_without(rest, "dueToday"), "byCategory": known}}
+        case {"createTask": task}:
+            return {"createTask": _without(_lowered(task), "id")}
+    return _lowered(answer)
+
+
+def _without(values: Mapping[Any, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
+
+
+def _lowered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: part.lower() if key == "status" else _lowered(part) for key, part in value.items()}
+    return [_lowered(part) for part in value] if isinstance(value, list) else value
+
+
+def _circumstances(rig: Any, command: str) -> list[str]:
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    version = _output("git", "describe", "--always", "--dirty")
+    python = _output(f"{rig.PYENV}-gateway/bin/python", "--version")
+    return [
+        f"- {dt.datetime.now(dt.UTC):%Y-%m-%d}, {model[1] if model else platform.machine()}, {platform.release()}",
+        f"- PostgreSQL {rig.psql('SHOW server_version').strip()}, {python}, Node {_output(str(rig.NODE), '--version')}",
+        f"- the gateway at {version}",
+        f"- `{command}`",
+    ]
+
+
+def _titles(rig: Any, peers: Iterable[str]) -> list[str]:
+    return [f"- **{name}**: {rig.Peer(name).title}" for name in peers]
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def table(results: list[dict[str, Any]]) -> list[str]:
+    """Medians over the rounds; the ratio is that of requests in the same round."""
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for result in sorted(results, key=lambda result: int(result["round"])):
+        runs.setdefault(result["workload"], {}).setdefault(result["peer"], []).append(result)
+    return [
+        "| | server | req/s | p50 ms | p99 ms | peak MB | µs CPU/request | gateway is |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+        *(_line(workload, peer, servers) for workload, servers in runs.items() for peer in servers),
+    ]
+
+
+def _line(workload: str, peer: str, servers: dict[str, list[dict[str, Any]]]) -> str:
+    def median(name: str) -> float:
+        return statistics.median(float(run[name]) for run in servers[peer])
+
+    cpu = statistics.median(run["cpu"] * 1e4 / run["rps"] for run in servers[peer])
+    pairs = zip(servers[OURS], servers[peer], strict=True)
+    ratio = "" if peer == OURS else f"{statistics.median(ours['rps'] / theirs['rps'] for ours, theirs in pairs):.2f} ×"
+    return (
+        f"| {workload} | {peer} | {median('rps'):.0f} | {median('p50'):.1f} | {median('p99'):.1f} | {median('mb'):.0f} "
+        f"| {cpu:.0f} | {ratio} |"
+    )
+
+
+def replace_part(page: Path, name: str, text: str) -> None:
+    """Puts ``text`` between the page's markers of that name."""
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, found, rest = page.read_text(encoding="utf-8").partition(start)
+    assert found, f"{page} has no {start}"
+    page.write_text(f"{before}{start}\n\n{text}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
