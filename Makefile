@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 PORT ?= 8000
+RIG ?= ../shared/bench
 BIN := .venv/bin
 GRAPHIQL := gateway/explorer
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
@@ -35,6 +36,15 @@ lint: .venv/installed-dev ## Check style, types and the floors' imports.
 
 .PHONY: explorer
 explorer: $(GRAPHIQL)/dist/index.html ## Build GraphiQL (needs Node 18 or newer with npm), as `make run` does if it can.
+
+.PHONY: bench
+bench: .venv/installed-dev ## Time the executor beside graphql-core's, in process; docs/performance.md tells of the rest.
+	@$(BIN)/python -m benchmarks.executors
+	@echo "Over HTTP, beside other servers: make race RIG=$(RIG)"
+
+.PHONY: race
+race: .venv/installed-dev ## Time the gateway beside other servers over HTTP; RIG= says where the benchmark rig is.
+	@$(BIN)/python -m benchmarks.race --rig $(RIG)
 
 .PHONY: lock
 lock: ## Choose the newest allowed versions of all dependencies anew (needs uv).

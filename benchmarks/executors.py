@@ -4,6 +4,7 @@ Each operation is parsed and validated once. Both executors then run it by turns
 it depends far less on the machine than the times do.
 """
 
+import argparse
 import asyncio
 import gc
 import inspect
@@ -22,6 +23,7 @@ from graphql.execution import Executor, execute
 from strawberry.schema._graphql_core import BaseGraphQLExecutionContext
 
 from benchmarks.memory import remembered
+from benchmarks.page import PAGE, circumstances, replace_part
 from resolvers.kit.context import Context
 from schema import schema
 
@@ -159,12 +161,26 @@ async def _ask(text: str, context: Callable[[], Context]) -> None:
     assert not result.errors, result.errors
 
 
-async def report(ours: type[Executor[Any]], theirs: type[Executor[Any]] = BaseGraphQLExecutionContext) -> None:
-    """Prints a table of all cases."""
-    print("| operation | graphql-core, ms | gateway, ms | ratio |\n|---|---:|---:|---:|")
+async def table(ours: type[Executor[Any]], theirs: type[Executor[Any]] = BaseGraphQLExecutionContext) -> str:
+    """The table of all cases; each line is printed when it is known."""
+    lines = ["| operation | graphql-core, ms | gateway, ms | ratio |", "|---|---:|---:|---:|"]
+    print("\n".join(lines))
     for case in await _cases():
         mine, core = await compare(case, ours, theirs)
-        print(f"| {case.name} | {core * 1000:.2f} | {mine * 1000:.2f} | {core / mine:.1f} × |", flush=True)
+        lines.append(f"| {case.name} | {core * 1000:.2f} | {mine * 1000:.2f} | {core / mine:.1f} × |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> None:
+    """Compares and prints, and writes if asked to."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.executors", description=__doc__)
+    parser.add_argument("--executor", default="gateway.execution.executor:CompiledExecutor", help="module:class")
+    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE}")
+    given = parser.parse_args(arguments)
+    text = asyncio.run(table(named(given.executor)))
+    if given.write:
+        replace_part(PAGE, "executors", f"{circumstances()}\n\n{text}")
 
 
 def named(path: str) -> type[Executor[Any]]:
@@ -175,4 +191,4 @@ def named(path: str) -> type[Executor[Any]]:
 
 
 if __name__ == "__main__":
-    asyncio.run(report(named(sys.argv[1] if sys.argv[1:] else "gateway.execution.executor:CompiledExecutor")))
+    main(sys.argv[1:])

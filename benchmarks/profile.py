@@ -1,7 +1,7 @@
 """Where the time of a request goes: `python -m benchmarks.profile W1 W4`.
 
 The rig's load runs against the gateway while py-spy samples it. A sample belongs to the stage of the innermost frame
-that has one, so that a C function counts for the Python code that called it. Only time on the processor is counted.
+that has one; a C function counts for the Python code that called it. Only time on the processor is counted.
 """
 
 import argparse
@@ -14,21 +14,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.race import PAGE, replace_part
+from benchmarks.page import PAGE, circumstances, replace_part
 from benchmarks.rig import DEFAULT, GATEWAY, load_rig
 
 STAGES = {
-    "parse": r"graphql/language/",
+    "parse": r"graphql/language/(?!visitor)",
     "validate": r"graphql/(validation|utilities)/",
     "limit": r"gateway/execution/(limits|cost|budget)\.py",
     "plan": r"gateway/execution/plan\w*\.py|graphql/execution/(collect_fields|values|get_variable_signature)\.py",
-    "execute": r"gateway/execution/|graphql/|strawberry/(schema|types|utils)/|<generated",
+    "execute": r"gateway/execution/|graphql/(execution|type|pyutils|error)/|strawberry/(schema|types|utils|execution)/",
     "resolve": r"(resolvers|schema)/|aiodataloader|strawberry/",
     "encrypt": r"encryption\.py|cryptography/",
     "SQL": r"(repositories|sqlalchemy)/",
-    "PostgreSQL's driver": r"asyncpg/|pgproto",
+    "PostgreSQL's driver": r"asyncpg/",
     "token": r"gateway/(identity|issuers)\.py|/jwt/",
-    "encode": r"orjson|encode_json",
+    "encode": r"encode_json|JSONResponse|render",
     "HTTP": r"gateway/|uvicorn/|httptools|h11/|starlette/",
     "event loop": r"uvloop|asyncio/|concurrent/",
 }
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
         for function, share in _functions(stacks).most_common(given.functions):
             print(f"{name} {share:5.1%} {function}")
     if given.write:
-        replace_part(PAGE, "profile", text)
+        replace_part(PAGE, "profile", f"{circumstances()}\n\n{text}")
 
 
 Stacks = list[tuple[list[str], int]]
@@ -73,7 +73,7 @@ def _profile(rig: Any, server: Any, workload: str, seconds: int) -> Stacks:
     with tempfile.NamedTemporaryFile(suffix=".raw") as raw:
         pid, rate = str(server.proc.pid), str(_SAMPLES_A_SECOND)
         record = [f"{rig.PYENV}/bin/py-spy", "record", "--pid", pid, "--rate", rate, "--duration", str(seconds)]
-        options = ["--native", "--format", "raw", "--output", raw.name]
+        options = ["--format", "raw", "--output", raw.name]
         with subprocess.Popen([*record, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as spy:
             rig.load(server, path, seconds + 1)
             assert spy.wait() == 0, "py-spy could not read the process; it needs the right to trace it"

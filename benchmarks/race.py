@@ -5,23 +5,19 @@ docs/performance.md.
 """
 
 import argparse
-import datetime as dt
 import json
-import platform
 import random
-import re
 import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import PAGE, circumstances, output, replace_part
 from benchmarks.rig import DEFAULT, GATEWAY, load_rig, prepare
 
-PAGE = Path("docs/performance.md")
 OURS = "gateway"
 USERS = 20
 
@@ -45,9 +41,8 @@ def main(arguments: list[str]) -> None:
         rig.time_all([GATEWAY, *peers], workloads, given.rounds, given.seconds, pinned=True, out=file.name)
         results = json.loads(Path(file.name).read_text(encoding="utf-8"))
     command = shlex.join(["python", "-m", "benchmarks.race", *arguments])
-    text = "\n".join([*_circumstances(rig, command), "", *_titles(rig, peers), "", *table(results)])
-    replace_part(PAGE, "race", text)
-    print(f"Written into {PAGE}.")
+    head = [circumstances(), _versions(rig, command)]
+    replace_part(PAGE, "race", "\n".join([*head, "", *_titles(rig, peers), "", *table(results)]))
 
 
 def verify(rig: Any, reference: str, workloads: Iterable[str]) -> None:
@@ -98,24 +93,13 @@ def _lowered(value: Any) -> Any:
     return [_lowered(part) for part in value] if isinstance(value, list) else value
 
 
-def _circumstances(rig: Any, command: str) -> list[str]:
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    version = _output("git", "describe", "--always", "--dirty")
-    python = _output(f"{rig.PYENV}-gateway/bin/python", "--version")
-    return [
-        f"- {dt.datetime.now(dt.UTC):%Y-%m-%d}, {model[1] if model else platform.machine()}, {platform.release()}",
-        f"- PostgreSQL {rig.psql('SHOW server_version').strip()}, {python}, Node {_output(str(rig.NODE), '--version')}",
-        f"- the gateway at {version}",
-        f"- `{command}`",
-    ]
+def _versions(rig: Any, command: str) -> str:
+    python, node = output(f"{rig.PYENV}-gateway/bin/python", "--version"), output(str(rig.NODE), "--version")
+    return f"PostgreSQL {rig.psql('SHOW server_version').strip()}, {python}, Node {node}. `{command}`"
 
 
 def _titles(rig: Any, peers: Iterable[str]) -> list[str]:
     return [f"- **{name}**: {rig.Peer(name).title}" for name in peers]
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def table(results: list[dict[str, Any]]) -> list[str]:
@@ -141,14 +125,6 @@ def _line(workload: str, peer: str, servers: dict[str, list[dict[str, Any]]]) ->
         f"| {workload} | {peer} | {median('rps'):.0f} | {median('p50'):.1f} | {median('p99'):.1f} | {median('mb'):.0f} "
         f"| {cpu:.0f} | {ratio} |"
     )
-
-
-def replace_part(page: Path, name: str, text: str) -> None:
-    """Puts ``text`` between the page's markers of that name."""
-    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, found, rest = page.read_text(encoding="utf-8").partition(start)
-    assert found, f"{page} has no {start}"
-    page.write_text(f"{before}{start}\n\n{text}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
