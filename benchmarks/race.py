@@ -58,7 +58,7 @@ def verify(rig: Any, reference: str, workloads: Iterable[str]) -> None:
             for ids in random.Random(7).sample(rig.sample_ids(), 3 if workload == "W6" else USERS):  # noqa: S311 (not a secret)
                 variables = rig.make_variables(workload, ids)
                 ours, theirs = (rig.plain(server.ask(workload, variables, ids)[0]) for server in servers)
-                difference = rig.first_difference(_comparable(theirs), _comparable(ours))
+                difference = rig.first_difference(comparable(theirs), comparable(ours))
                 if difference:
                     raise SystemExit(
                         f"The gateway and {reference} do not agree on {workload} {variables}: {difference}"
@@ -71,7 +71,8 @@ def verify(rig: Any, reference: str, workloads: Iterable[str]) -> None:
     print(f"The gateway gives the same answers as {reference}.", flush=True)
 
 
-def _comparable(answer: Any) -> Any:
+def comparable(answer: Any) -> Any:
+    """What must be the same in two servers' answers."""
     match answer:
         case {"dashboard": {"totals": totals, **rest}}:
             return {"dashboard": {**rest, **_without(totals, "dueToday")}}

@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 import pytest
 from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
 
 from gateway.settings import Settings
 from repositories.identity import Users
@@ -14,7 +15,7 @@ from repositories.kit.database import Database
 from repositories.kit.repository import now
 from repositories.kit.viewer import SERVICE
 from repositories.tables.identity import User, UserStatus
-from resolvers.identity.accounts import ARGON2ID
+from resolvers.identity.accounts import ARGON2ID, Passwords
 from tests.api.client import AUDIENCE, SECRET, Gateway, user_error
 from tests.api.people import CHEAP, PASSWORD, TOKENS, make_member, sessions, sign_in, signed_in
 from tests.api.reading import told
@@ -188,6 +189,12 @@ async def test_nobody_learns_why_they_do_not_get_in(gateway: Gateway, verificati
             assert verifications == ["$argon2id$v=19$m=65536,t=3,p=4"], email
     assert await sessions(database) == []
     assert await told(database) == []
+
+
+def test_an_account_that_does_not_exist_costs_a_whole_verification() -> None:
+    """A text that is no hash would be refused before anything is computed, with another error."""
+    with pytest.raises(VerifyMismatchError):
+        ARGON2ID.verify(Passwords()._nobody, PASSWORD)
 
 
 async def test_a_hash_of_old_parameters_is_renewed(gateway: Gateway) -> None:

@@ -1,0 +1,108 @@
+"""What the benchmarks rest on: operations that are valid, tokens that are good, answers that are remembered."""
+
+import re
+import runpy
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from graphql import parse, validate
+from strawberry.schema._graphql_core import BaseGraphQLExecutionContext
+
+from benchmarks import race
+from benchmarks.executors import OPERATIONS, Case, answer
+from benchmarks.memory import remembered
+from benchmarks.page import replace_part
+from benchmarks.rig import GATEWAY
+from gateway.identity import Tokens
+from repositories.kit.statements import Statement
+from repositories.kit.viewer import Role
+from resolvers.kit.context import Context
+from resolvers.kit.ids import global_id
+from schema import schema
+
+FOLDER = Path(GATEWAY)
+KEY = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+IDS = {"user": str(KEY), "tasks": [str(KEY)], "category": str(KEY)}
+
+
+def test_every_operation_of_the_race_is_valid() -> None:
+    text = (FOLDER / "documents.graphql").read_text(encoding="utf-8")
+    operations = re.split(r"^(?=(?:query|mutation) W\d)", text, flags=re.MULTILINE)[1:]
+
+    assert [validate(schema._schema, parse(operation)) for operation in operations] == [[]] * 6
+
+
+async def test_a_request_of_the_race_is_signed_for_its_user_and_speaks_of_global_ids() -> None:
+    adapter = runpy.run_path(str(FOLDER / "adapter.py"))
+
+    variables, headers = adapter["request"]("W6", {"input": {"userId": str(KEY), "categoryId": str(KEY)}}, IDS)
+
+    viewer = await Tokens(adapter["SECRET"].decode(), "siso-gateway").viewer_of_header(headers["Authorization"])
+    assert (viewer.id, viewer.roles, viewer.time_zone) == (KEY, frozenset({Role.USER}), "UTC")
+    assert variables == {"input": {"categoryId": global_id("Category", KEY)}}
+
+
+async def test_what_was_asked_once_is_answered_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = OPERATIONS["50 tasks with their category"]
+    answers = []
+
+    async def ask(context: Context) -> None:
+        answers.append(await answer(Case.of("", text, lambda: context), BaseGraphQLExecutionContext))
+
+    (context,) = await remembered([lambda made: ask(made())])
+    monkeypatch.delattr(Statement, "compiled")  # without it nothing reaches a database
+    await ask(context())
+
+    first, second = answers
+    assert first.errors is None
+    assert first.data is not None
+    assert len(first.data["tasks"]["nodes"]) == 50
+    assert second == first
+
+
+def test_dashboards_are_compared_without_what_they_differ_in_on_purpose() -> None:
+    theirs = {
+        "dashboard": {
+            "totals": {"total": 3, "completed": 1, "overdue": 1, "dueToday": 1},
+            "byCategory": [{"id": "a", "name": "A", "color": "#000000", "total": 2, "completed": 1}],
+            "upcoming": [],
+        }
+    }
+    ours = {
+        "dashboard": {
+            "total": 3,
+            "completed": 1,
+            "overdue": 1,
+            "dueToday": 2,
+            "byCategory": [
+                {"category": {"id": "a", "name": "A", "color": "#000000"}, "total": 2, "completed": 1},
+                {"category": None, "total": 1, "completed": 0},
+            ],
+            "upcoming": [],
+        }
+    }
+
+    assert race.comparable(ours) == race.comparable(theirs)
+
+
+def test_the_table_pairs_the_runs_of_a_round() -> None:
+    runs = [
+        {"workload": "W4", "peer": peer, "round": number, "rps": rps, "p50": 1.0, "p99": 2.0, "mb": 90.0, "cpu": 50.0}
+        for peer, number, rps in [("gateway", 0, 100.0), ("p1", 1, 100.0), ("p1", 0, 50.0), ("gateway", 1, 300.0)]
+    ]
+
+    assert race.table(runs)[2:] == [
+        "| W4 | gateway | 200 | 1.0 | 2.0 | 90 | 3333 |  |",
+        "| W4 | p1 | 75 | 1.0 | 2.0 | 90 | 7500 | 2.50 × |",
+    ]
+
+
+def test_a_table_replaces_the_one_before_it_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- race -->\nold\n<!-- end of race -->\nafter\n", encoding="utf-8")
+
+    replace_part(page, "race", "new")
+
+    text = "before\n<!-- race -->\n\nnew\n\n<!-- end of race -->\nafter\n"
+    assert page.read_text(encoding="utf-8") == text
