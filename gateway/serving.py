@@ -4,6 +4,7 @@ Each process opens its own database connections when its event loop runs, and gi
 """
 
 import datetime as dt
+import gc
 import logging
 import signal
 import socket
@@ -48,13 +49,19 @@ class _Connected:
             await send({"type": "lifespan.startup.failed", "message": error.message})
             return
 
-        async def close_before(message: "Message") -> None:
-            """After its last message the server waits for nobody any more, so everything must be closed by then."""
-            if message["type"] != "lifespan.startup.complete":
+        async def accompany(message: "Message") -> None:
+            """After its last message the server waits for nobody any more, so everything must be closed by then.
+
+            What is loaded when it starts lives as long as the process: garbage collections pass it over from there on.
+            """
+            if message["type"] == "lifespan.startup.complete":
+                gc.collect()
+                gc.freeze()
+            else:
                 await self.database.close()
             await send(message)
 
-        await self.app(scope, receive, close_before)
+        await self.app(scope, receive, accompany)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,29 @@
+"""The application around its first and its last request."""
+
+import asyncio
+import gc
+from pathlib import Path
+from typing import Any
+
+from gateway.serving import Gateway
+from gateway.settings import Settings
+from tests.databases import copy_sqlite
+
+
+async def test_what_is_loaded_at_the_start_is_passed_over_by_garbage_collections(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    app = Gateway(Settings(database_path=copy_sqlite(sqlite_template, tmp_path)))()
+    received: asyncio.Queue[Any] = asyncio.Queue()
+    sent: asyncio.Queue[Any] = asyncio.Queue()
+    for kind in ("startup", "shutdown"):
+        received.put_nowait({"type": f"lifespan.{kind}"})
+    before = gc.get_freeze_count()
+
+    try:
+        await app({"type": "lifespan"}, received.get, sent.put)
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
+
+    assert [sent.get_nowait()["type"] for _ in range(2)] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
