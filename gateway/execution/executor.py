@@ -16,11 +16,12 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
-from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo, get_argument_values
+from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo, OperationType, get_argument_values
 from graphql.execution import Executor
 from graphql.execution.collect_fields import DeferUsage, GroupedFieldSet
 from graphql.execution.executor import CollectedErrors, to_nodes
 from graphql.pyutils import Path, is_awaitable
+from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.arguments import convert_arguments
 
@@ -29,6 +30,9 @@ from gateway.execution.plan import Field, Plan, Planner, Selection
 from schema.kit.fields import Resolution
 
 Job = Coroutine[Any, Any, None]
+
+_PREDICATES = (is_awaitable, optimized_is_awaitable)
+"""graphql-core's and Strawberry's; with another one, values may be awaited of which nothing is known here."""
 
 _ABSENT: Any = object()
 """Stands for the dict of an object that graphql-core completes, or that is null."""
@@ -174,7 +178,7 @@ class CompiledExecutor(Executor[Any]):
         if (
             self.middleware_manager is not None
             or self.abort_signal is not None
-            or self.is_awaitable is not is_awaitable
+            or self.is_awaitable not in _PREDICATES
             or not self.error_propagation
         ):
             return None
@@ -544,6 +548,19 @@ class NativeExecutor(CompiledExecutor):
     """For answers that orjson writes: moments stay what they are in the data."""
 
     native = True
+
+    def execute_operation(self, serially: bool | None = None) -> Any:  # noqa: FBT001 (graphql-core's signature)
+        """The result; what graphql-core does before it comes to the plan is in the plan."""
+        kind = self.operation.operation
+        root_type = self.schema.get_root_type(kind)
+        plan = self.plan(root_type) if root_type is not None else None
+        if plan is None:
+            return super().execute_operation(serially)
+        data = self.run_plan(plan, self.root_value, serially=kind is OperationType.MUTATION)
+        return self._response(data) if self.is_awaitable(data) else self.build_response(data)
+
+    async def _response(self, data: Awaitable[Any]) -> Any:
+        return self.build_response(await data)
 
 
 def _built(selection: Selection, objects: list[Any]) -> tuple[list[Any], bool]:

@@ -16,6 +16,7 @@ from strawberry import Schema
 from strawberry.execution import optimized_is_awaitable
 
 from gateway.execution.documents import Document, Documents
+from gateway.execution.executor import NativeExecutor
 from gateway.execution.refusals import RequestError, shortened
 from gateway.timings import Timings
 from repositories.kit.errors import Timeout
@@ -61,7 +62,7 @@ class Pipeline:
         self,
         schema: Schema,
         *,
-        executor: type[Executor[Any]] | None = None,
+        executor: type[Executor[Any]] = NativeExecutor,
         limits: Limits = unlimited,
         hides_suggestions: Callable[[Viewer], bool] = always_suggesting,
         max_tokens: int = 4000,
@@ -69,7 +70,7 @@ class Pipeline:
     ) -> None:
         self.schema = schema._schema  # noqa: SLF001 (Strawberry has no public way to what it made)
         self.documents = Documents(self.schema, max_tokens=max_tokens)
-        self._executor: Any = executor or schema.execution_context_class
+        self._executor: Any = executor
         self._limits = limits
         self._hides_suggestions = hides_suggestions
         self._time_limit = time_limit
