@@ -16,14 +16,12 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
-from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo, OperationType, get_argument_values
+from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo, OperationType
 from graphql.execution import Executor
 from graphql.execution.collect_fields import DeferUsage, GroupedFieldSet
 from graphql.execution.executor import CollectedErrors, to_nodes
 from graphql.pyutils import Path, is_awaitable
 from strawberry.execution import optimized_is_awaitable
-from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.arguments import convert_arguments
 
 from gateway.execution.leaves import PLAIN, Odd, is_plain
 from gateway.execution.plan import Field, Plan, Planner, Selection
@@ -186,6 +184,7 @@ class CompiledExecutor(Executor[Any]):
         planner = self.planners.get(name)
         if planner is None or planner.schema is not self.schema:
             planner = self.planners[name] = Planner(self.schema, native=self.native)
+        self.converters = planner.converters
         return planner.plan(self.operation, self.fragments, self.variable_values, root_type)
 
     def execute_collected_root_fields(
@@ -334,24 +333,26 @@ class CompiledExecutor(Executor[Any]):
         return self.build_resolve_info(field.definition, to_nodes(field.details), frame.selection.type, path)
 
     def _arguments(self, field: Field) -> dict[str, Any]:
-        if field.static is not None:
-            return dict(field.static)
-        node = field.details[0].node
-        return get_argument_values(field.definition, node, self.variable_values, None, self.hide_suggestions)
+        return field.arguments.values(self.variable_values, hide_suggestions=self.hide_suggestions)
 
     def _prepared(self, frame: Frame, field: Field, resolution: Resolution) -> dict[str, Any]:
-        """The arguments as the resolution takes them; without variables they are the same for every request."""
-        if field.prepared is not None:
-            return field.prepared
-        given = self._arguments(field)
-        if given and field.published is not None:
-            converter: GraphQLCoreConverter = self.schema._strawberry_schema.schema_converter  # type: ignore[attr-defined]  # noqa: SLF001 (Strawberry's link to itself)
-            info = converter.config.info_class(self._info(frame, field, frame.path(0, field)), field.published)
-            registry, config = converter.scalar_registry, converter.config
-            given = resolution.converted(convert_arguments(given, field.published.arguments, registry, config, info))
-        if field.static is not None:
-            field.prepared = given
-        return given
+        """The arguments as the resolution takes them."""
+        published, converters = field.published, self.converters
+        if published is None or converters is None or not published.arguments:
+            return {}
+
+        def info() -> Any:
+            raw = self._info(frame, field, frame.path(0, field))
+            return converters.config.info_class(raw, published)
+
+        return field.arguments.prepared(
+            converters,
+            published.arguments,
+            resolution.converted,
+            info,
+            self.variable_values,
+            hide_suggestions=self.hide_suggestions,
+        )
 
     def _complete(
         self, frame: Frame, field: Field, numbers: Sequence[int], outcomes: Sequence[Any], jobs: list[Job]

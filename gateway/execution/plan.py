@@ -20,7 +20,6 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     VariableNode,
-    get_argument_values,
     get_named_type,
     get_nullable_type,
     is_abstract_type,
@@ -35,10 +34,12 @@ from graphql.execution.collect_fields import (
     collect_subfields,
 )
 from graphql.execution.values import VariableValues
-from graphql.language import Node, Visitor, visit
+from graphql.language import Visitor, visit
 from strawberry.types.field import StrawberryField
 
+from gateway.execution.arguments import Arguments, Converters
 from gateway.execution.leaves import PLAIN, Coercer, Odd, coercer, expression, is_plain
+from repositories.kit.table import Column
 from schema.kit.fields import Resolution
 
 Getter = Callable[[Any], Any]
@@ -50,6 +51,7 @@ class Field:
     __slots__ = (
         "_planning",
         "_selections",
+        "arguments",
         "coerce",
         "definition",
         "details",
@@ -63,10 +65,8 @@ class Field:
         "item_type",
         "key",
         "named",
-        "prepared",
         "published",
         "resolution",
-        "static",
         "type",
     )
 
@@ -92,8 +92,7 @@ class Field:
         self.coerce: Coercer | None = coercer(self.type) if is_leaf_type(self.named) else None
         self._planning = planning
         self._selections: dict[GraphQLObjectType, Selection] = {}
-        self.static: dict[str, Any] | None = None
-        self.prepared: dict[str, Any] | None = None
+        self.arguments = Arguments(definition, details)
 
     def selection(self, kind: GraphQLObjectType) -> "Selection":
         """What is selected of a value of that type; planned when there is the first such value.
@@ -161,6 +160,7 @@ class Selection:
         self.kinds.add(kind)
 
     def _generated(self, *, native: bool) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:
+        row = getattr(self.type.is_type_of, "row", None)
         names: dict[str, Any] = {"kinds": self.kinds, "check": self._check, "plain": PLAIN}
         reads, entries = [], []
         for field in self.fields:
@@ -168,7 +168,7 @@ class Selection:
             if field.definition.resolve is not None and field.details[0].node.name.value == "__typename":
                 entry = repr(self.type.name)
             elif field.coerce is not None and field.getter is not None:
-                reads.append(f"v{field.index} = {_read(field, names)}")
+                reads.append(f"v{field.index} = {_read(field, names, row)}")
                 entry = expression(field.type, f"v{field.index}", field.index, names, native=native)
             else:
                 self.rest.append(field)
@@ -189,9 +189,10 @@ class Selection:
         return made
 
 
-def _read(field: Field, names: dict[str, Any]) -> str:
+def _read(field: Field, names: dict[str, Any], row: type | None) -> str:
     if isinstance(field.getter, str):
-        return f"o.{field.getter}"
+        column = inspect.getattr_static(row, field.getter, None)
+        return f"o[{column.index}]" if isinstance(column, Column) else f"o.{field.getter}"
     names[f"g{field.index}"] = field.getter
     return f"g{field.index}(o)"
 
@@ -231,6 +232,7 @@ class Planner:
     def __init__(self, schema: GraphQLSchema, *, native: bool = False, size: int = 500) -> None:
         self.schema = schema
         self.native = native
+        self.converters = Converters(schema) if hasattr(schema, "_strawberry_schema") else None
         self._size = size
         self._kept: dict[int, tuple[OperationDefinitionNode, tuple[str, ...], dict[Any, Plan | None]]] = {}
 
@@ -286,21 +288,6 @@ def deciding_variables(operation: OperationDefinitionNode, fragments: Mapping[st
     return tuple(flags.names)
 
 
-class _Variables(Visitor):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found = False
-
-    def enter_variable(self, *_: Any) -> None:
-        self.found = True
-
-
-def _has_variables(node: Node) -> bool:
-    visitor = _Variables()
-    visit(node, visitor)
-    return visitor.found
-
-
 class _Planning:
     """One plan in the making."""
 
@@ -334,11 +321,7 @@ class _Planning:
 
     def field(self, key: str, index: int, definition: GraphQLField, details: FieldDetailsList) -> Field:
         """A field of a selection set."""
-        field = Field(key, index, definition, details, self)
-        node = details[0].node
-        if not any(_has_variables(argument) for argument in node.arguments or ()):
-            field.static = get_argument_values(definition, node, self.variables) if definition.args else {}
-        return field
+        return Field(key, index, definition, details, self)
 
     def below(self, details: FieldDetailsList, kind: GraphQLObjectType) -> Selection:
         """What is selected of the values of a field that are of that type."""
