@@ -187,7 +187,7 @@ class Settings(BaseSettings):
     introspection: Literal["always", "signed_in", "never"] | None = Field(
         None,
         description="Who may ask what the contract is: `always` everybody, `signed_in` who is, `never` nobody; errors "
-        " suggest names of it to the same. By default `always` on SQLite and `signed_in` on PostgreSQL.",
+        "suggest names of it to the same. By default `always` on SQLite and `signed_in` on PostgreSQL.",
     )
 
     encryption_keys: SecretStr | None = Field(
