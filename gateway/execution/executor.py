@@ -13,7 +13,7 @@ for other objects of the frame wait for it too. When it makes all data null, eve
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo, OperationType
@@ -212,7 +212,7 @@ class CompiledExecutor(Executor[Any]):
         for group in groups:
             jobs = self._descend(root, group)
             if self.failures.is_all_null:
-                _close(jobs)
+                self._abandon(jobs)
                 break
             if jobs:
                 return self._run_on(plan, root, jobs, groups)
@@ -300,6 +300,8 @@ class CompiledExecutor(Executor[Any]):
 
     async def _answer(self, frame: Frame, field: Field, numbers: list[int], resolution: Resolution) -> None:
         """Answers a field whose resolution is spelled out for all objects at once."""
+        if self.failures.is_all_null:
+            return
         sources = [frame.objects[number] for number in numbers]
         context = self.context_value
         try:
@@ -513,10 +515,15 @@ class CompiledExecutor(Executor[Any]):
         if self.failures.is_all_null:
             raise _AllNull
 
+    def _abandon(self, jobs: list[Job]) -> None:
+        """Leaves jobs to themselves, as graphql-core does: what was started comes to its end, unseen."""
+        if jobs:
+            self.settle_in_background(jobs)  # type: ignore[arg-type]
+
     async def _all(self, jobs: list[Job]) -> None:
         """Runs jobs at the same time, a single one without a task of its own; none if all data is null already."""
         if self.failures.is_all_null:
-            _close(jobs)
+            self._abandon(jobs)
             raise _AllNull
         if len(jobs) == 1:
             await jobs[0]
@@ -577,8 +584,3 @@ def _one(selection: Selection, value: Any) -> Any:
         return selection.build((value,))[0]
     except Exception:  # noqa: BLE001 (as above)
         return _ABSENT
-
-
-def _close(jobs: Iterable[Job]) -> None:
-    for job in jobs:
-        job.close()
