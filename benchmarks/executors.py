@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import aiodataloader
+import orjson
 import strawberry
 from graphql import DocumentNode, ExecutionResult, GraphQLSchema, parse, validate
 from graphql.execution import Executor, execute
@@ -84,7 +85,7 @@ async def _seconds(case: Case, executor: type[Executor[Any]], times: int) -> flo
 async def compare(case: Case, ours: type[Executor[Any]], theirs: type[Executor[Any]]) -> tuple[float, float]:
     """The medians of both over alternating rounds, in seconds; both must give the same answer."""
     first, second = await answer(case, ours), await answer(case, theirs)
-    if second.errors or (first.data, first.errors) != (second.data, second.errors):
+    if second.errors or (orjson.dumps(first.data), first.errors) != (orjson.dumps(second.data), second.errors):
         raise SystemExit(f"{case.name}: the answers differ or have errors: {first.errors} {second.errors}")
     taken: dict[type[Executor[Any]], list[float]] = {ours: [], theirs: []}
     times = {executor: max(1, int(_LEAST_SECONDS / await _seconds(case, executor, 3))) for executor in taken}
@@ -175,7 +176,7 @@ async def table(ours: type[Executor[Any]], theirs: type[Executor[Any]] = BaseGra
 def main(arguments: list[str]) -> None:
     """Compares and prints, and writes if asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.executors", description=__doc__)
-    parser.add_argument("--executor", default="gateway.execution.executor:CompiledExecutor", help="module:class")
+    parser.add_argument("--executor", default="gateway.execution.executor:NativeExecutor", help="module:class")
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE}")
     given = parser.parse_args(arguments)
     text = asyncio.run(table(named(given.executor)))

@@ -40,7 +40,7 @@ from strawberry.types.field import StrawberryField
 from gateway.execution.arguments import Arguments, Converters
 from gateway.execution.leaves import PLAIN, Coercer, Odd, coercer, expression, is_plain
 from repositories.kit.table import Column
-from schema.kit.fields import Resolution
+from schema.kit.fields import COLUMN, Resolution
 
 Getter = Callable[[Any], Any]
 
@@ -190,6 +190,14 @@ class Selection:
 
 
 def _read(field: Field, names: dict[str, Any], row: type | None) -> str:
+    derived = field.published.metadata.get(COLUMN) if field.published is not None else None
+    if derived is not None and row is not None:
+        name, made_of = derived
+        index = inspect.getattr_static(row, name).index
+        if made_of is None:
+            return f"o[{index}]"
+        names[f"g{field.index}"] = made_of(row)
+        return f"g{field.index}(o[{index}])"
     if isinstance(field.getter, str):
         column = inspect.getattr_static(row, field.getter, None)
         return f"o[{column.index}]" if isinstance(column, Column) else f"o.{field.getter}"

@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 def global_id(type_name: str, key: UUID) -> str:
     """The global id of a row that clients see as ``type_name``."""
-    return base64.b64encode(f"{type_name}:{key}".encode()).decode()
+    return binascii.b2a_base64(f"{type_name}:{key}".encode(), newline=False).decode()
 
 
 def parse_global_id(text: str) -> tuple[str, UUID]:

@@ -12,7 +12,7 @@ something **computed** by a method of the object, or a **query** at the root.
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -76,9 +76,17 @@ def _global_id(root: Any) -> strawberry.ID:
     return strawberry.ID(global_id(_type_name(root.__class__), root.id))
 
 
+def _global_ids(row: type) -> Callable[[UUID], str]:
+    return partial(global_id, _type_name(row))
+
+
 def _resolve_node_type(value: Any, info: GraphQLResolveInfo[Context], _type: Any) -> str:
     del info
     return _type_name(value.__class__)
+
+
+COLUMN = "column"
+"""In a field's metadata: its column, and what makes, of a row's class, the function from the column to the value."""
 
 
 @strawberry.interface(description="Anything that has an id and can be asked for by it.")
@@ -86,10 +94,14 @@ class Node:
     """Relay's Node."""
 
     id: strawberry.ID = strawberry.field(
-        resolver=_global_id, description="The global id: opaque, unique over all types, and the same for ever."
+        resolver=_global_id,
+        description="The global id: opaque, unique over all types, and the same for ever.",
+        metadata={COLUMN: ("id", _global_ids)},
     )
     database_id: UUID = strawberry.field(
-        resolver=lambda root: root.id, description="The bare UUID, unique within its type."
+        resolver=lambda root: root.id,
+        description="The bare UUID, unique within its type.",
+        metadata={COLUMN: ("id", None)},
     )
 
     resolve_type = staticmethod(_resolve_node_type)
