@@ -397,7 +397,8 @@ class CompiledExecutor(Executor[Any]):
     ) -> None:
         """Makes the dicts of all objects and puts them into place."""
         selection = field.selection(field.named)
-        made, is_whole = _built(selection, objects)
+        build = _built if selection.rest or field.is_list else _built_once
+        made, is_whole = build(selection, objects)
         child = Frame(selection, objects, made, frame, field, spans)
         shown = made if is_whole else [None if value is _ABSENT else value for value in made]
         start, key, owners = 0, field.key, frame.made
@@ -577,6 +578,16 @@ def _built(selection: Selection, objects: list[Any]) -> tuple[list[Any], bool]:
         return selection.build(objects), True
     except Exception:  # noqa: BLE001 (graphql-core meets it again and says what it is)
         return [_one(selection, value) for value in objects], False
+
+
+def _built_once(selection: Selection, objects: list[Any]) -> tuple[list[Any], bool]:
+    """The same for objects that many may share, such as the category of tasks, and that have nothing but leaves."""
+    distinct = {id(value): value for value in objects}
+    if len(distinct) == len(objects):
+        return _built(selection, objects)
+    made, is_whole = _built(selection, list(distinct.values()))
+    shared = dict(zip(distinct, made, strict=True))
+    return [shared[id(value)] for value in objects], is_whole
 
 
 def _one(selection: Selection, value: Any) -> Any:
