@@ -29,7 +29,8 @@ _FULL_SCORE = 10_000
 def _recompute_of(engine: Engine) -> sa.Executable:
     """Score of a day = 100 × completed / max(created + overdue carried in, 1), at most 100, rounded half up to cents.
 
-    Carried in is what was open and overdue at the day's start. Computed in whole hundredths, exact on both engines.
+    Carried in is what was open and overdue at the day's start. Computed in whole hundredths, exact on both engines. The
+    counts are materialized: the score names them several times, and a planner that inlines them counts each time.
     """
     day = records(engine, "days", DAY_COLUMNS)
     carried_in = (
@@ -45,13 +46,14 @@ def _recompute_of(engine: Engine) -> sa.Executable:
         .correlate(day)
         .scalar_subquery()
     )
-    counted = sa.select(
+    counts = sa.select(
         day.c.id,
         day.c.date,
         within(_tasks.c.completed_at, day).label("completed"),
         within(_tasks.c.created_at, day).label("created"),
         carried_in.label("carried_in"),
-    ).subquery("counted")
+    )
+    counted = counts.cte("counted").prefix_with("MATERIALIZED")
     load = counted.c.created + counted.c.carried_in
     load = sa.case((load < 1, 1), else_=load)
     hundredths = (20000 * counted.c.completed + load) // (2 * load)
