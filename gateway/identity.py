@@ -9,7 +9,6 @@ nothing tells an attacker which part was right.
 
 import datetime as dt
 import secrets
-import time
 from collections import OrderedDict
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -100,7 +99,7 @@ class Tokens:
     async def viewer(self, token: str) -> Viewer:
         """The viewer whom a token names, or Unauthenticated."""
         known = self._verified.get(token)
-        if known is not None and known[0] > time.time():
+        if known is not None and known[0] > dt.datetime.now(dt.UTC).timestamp():
             return known[1]
         try:
             outside = self._outside if self._outside is not None and self._outside.has_issued(token) else None
