@@ -36,7 +36,7 @@ class Document:
         self.ast = ast
         self.operations = [node for node in ast.definitions if isinstance(node, OperationDefinitionNode)]
         self.cost: Any = None
-        self.plans: dict[Any, Any] = {}
+        self.plans: dict[int, Any] = {}
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of that name, or the only one; never a guess."""

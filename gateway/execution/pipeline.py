@@ -13,10 +13,10 @@ from typing import Any, cast
 
 from graphql import ExecutionResult, Executor, GraphQLError, OperationDefinitionNode
 from strawberry import Schema
-from strawberry.execution import optimized_is_awaitable
 
 from gateway.execution.documents import Document, Documents
 from gateway.execution.executor import NativeExecutor
+from gateway.execution.operation import Operation
 from gateway.execution.refusals import RequestError, shortened
 from gateway.timings import Timings
 from repositories.kit.errors import Timeout
@@ -83,19 +83,20 @@ class Pipeline:
         operation = document.operation(operation_name)
         return Prepared(document, operation, operation_name)
 
+    def _operation(self, prepared: Prepared) -> Operation:
+        kept = prepared.document.plans
+        known: Operation | None = kept.get(id(prepared.operation))
+        if known is None:
+            known = kept[id(prepared.operation)] = Operation(self.schema, prepared.document, prepared.operation)
+        return known
+
     async def run(
         self, prepared: Prepared, variables: Mapping[str, Any], context: Context, timings: Timings | None = None
     ) -> ExecutionResult:
         """The result of a query or a mutation. When its time is up, or nobody waits any more, its statements stop."""
         self._limits(prepared, variables, context.viewer)
-        executor = self._executor.build(
-            self.schema,
-            prepared.document.ast,
-            context_value=context,
-            raw_variable_values=variables,
-            operation_name=prepared.name,
-            is_awaitable=optimized_is_awaitable,
-            hide_suggestions=self._hides_suggestions(context.viewer),
+        executor = self._operation(prepared).executor(
+            self._executor, variables, context, hide_suggestions=self._hides_suggestions(context.viewer)
         )
         if isinstance(executor, list):
             raise RequestError([shortened(error) for error in executor])
