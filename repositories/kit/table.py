@@ -17,7 +17,8 @@ import inspect
 import types as python_types
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, Self, TypeVar, Union, get_args, get_origin, overload
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Union, get_args, get_origin, overload
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -50,29 +51,38 @@ _TYPES: dict[Any, TypeEngine[Any]] = {
 }
 
 
-class Column(Generic[T]):
-    """A column on the class, its value on a row."""
+class Column(property, Generic[T]):
+    """A column on the class, its value on a row: a property of an itemgetter, so that reading it runs no Python."""
 
-    def __init__(self, build: Callable[[str, Any], sa.Column[Any]]) -> None:
+    def __init__(self, build: Callable[[str, Any], sa.Column[Any]], index: int = -1) -> None:
+        super().__init__(itemgetter(index))
         self._build = build
-        self.index = -1
+        self.index = index
         self.sql: sa.Column[T]
 
-    def bind(self, name: str, annotation: Any) -> "Column[T]":
+    def bind(self, name: str, annotation: Any, index: int) -> "Column[T]":
         """This declaration as the column ``name`` of one table; mixins share declarations, tables do not."""
-        bound: Column[T] = Column(self._build)
+        bound: Column[T] = Column(self._build, index)
         bound.sql = self._build(name, annotation)
         return bound
 
-    @overload
-    def __get__(self, row: None, owner: Any) -> sa.Column[T]: ...
-    @overload
-    def __get__(self, row: "Table", owner: Any) -> T: ...
-    def __get__(self, row: "Table | None", owner: Any) -> sa.Column[T] | T:
-        if row is None:
-            return self.sql
-        value: T = row[self.index]
-        return value
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]
+        def __get__(self, row: None, owner: Any) -> sa.Column[T]: ...
+        @overload
+        def __get__(self, row: "Table", owner: Any) -> T: ...
+        def __get__(self, row: Any, owner: Any) -> Any: ...
+
+
+class _TableType(type):
+    """Shows the columns of a class as what statements are built with."""
+
+    if not TYPE_CHECKING:
+
+        def __getattribute__(cls, name: str) -> Any:
+            found = super().__getattribute__(name)
+            return found.sql if isinstance(found, Column) else found
 
 
 def _sql_type(annotation: Any) -> TypeEngine[Any]:
@@ -168,20 +178,20 @@ def _checks(
 
 def _declared_columns(cls: type, *, timestamps: bool, is_view: bool) -> dict[str, Column[Any]]:
     """The columns of a table in order: id, its own, then those of its mixins and of :class:`Table`; a view's own."""
-    found: dict[str, Column[Any]] = {} if is_view else {"id": Table.__dict__["id"].bind("id", UUID)}
+    found: dict[str, Column[Any]] = {} if is_view else {"id": Table.__dict__["id"].bind("id", UUID, 0)}
     for base in cls.__mro__:
         for field, annotation in inspect.get_annotations(base).items():
             declaration = base.__dict__.get(field)
             if base is Table and (is_view or not timestamps):
                 continue
             if isinstance(declaration, Column) and field not in found:
-                found[field] = declaration.bind(field, get_args(annotation)[0])
+                found[field] = declaration.bind(field, get_args(annotation)[0], len(found))
     if not is_view:
         found["id"].sql.primary_key = True
     return found
 
 
-class Table(tuple[Any, ...]):
+class Table(tuple[Any, ...], metaclass=_TableType):
     """Base of all rows. Every table has ``id``, ``created_at`` and ``updated_at``, given by the application.
 
     ``timestamps=False`` leaves the latter two out, for rows that never change; ``is_view`` is for rows that are
@@ -204,8 +214,7 @@ class Table(tuple[Any, ...]):
             return
         declared = _declared_columns(cls, timestamps=timestamps, is_view=is_view)
         cls.__fields__ = tuple(declared)
-        for position, (field, bound) in enumerate(declared.items()):
-            bound.index = position
+        for field, bound in declared.items():
             setattr(cls, field, bound)
         columns = [bound.sql for bound in declared.values()]
         cls.__table__ = sa.Table(

@@ -25,7 +25,7 @@ from repositories.kit.viewer import Permission
 from resolvers.kit.context import Context
 from resolvers.kit.edges import Edge
 from resolvers.kit.ids import global_id, parse_global_id
-from resolvers.kit.sealed import opened
+from resolvers.kit.sealed import Sealed
 from schema.kit.costs import AGGREGATE, costs
 
 T = TypeVar("T", bound=type)
@@ -215,7 +215,8 @@ def derived(answer: Callable[..., Awaitable[Any]], description: str) -> Any:
 
 def sealed(column: Any, description: str) -> Any:
     """What an encrypted column says; nullable, so that a value that cannot be opened takes no other field with it."""
-    return strawberry.field(resolver=resolver(opened(column), {}), description=description)
+    value = Sealed(column)
+    return strawberry.field(resolver=resolver(value.load, {}, many=value.load_many), description=description)
 
 
 def computed(

@@ -1,0 +1,119 @@
+"""Whose rows they are is looked up in an index: nobody's list gets slower because others have rows too."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from repositories.kit import types
+from repositories.kit.filters import EVERYTHING, shape
+from repositories.kit.lists import ByShape, build_count, build_page
+from repositories.kit.policy import claims, policies
+from repositories.kit.statements import Engine, Statement, scope_of
+from repositories.kit.types import to_json
+from repositories.kit.viewer import Role, Viewer
+from repositories.tables.life_lock import Task
+from tests.databases import Server, cloned
+from tests.factories import viewer_of
+
+ROWS, OWNERS = 20_000, 400
+
+OWNER_COLUMNS = {
+    declared.table: condition.left
+    for declared in policies.values()
+    if isinstance(condition := declared.read.condition(frozenset({Role.USER})), sa.BinaryExpression)
+    and isinstance(condition.left, sa.Column)
+}
+"""Of the tables whose policy names an owner."""
+
+_WITHOUT_CONSTRAINTS = """
+    DO $$ DECLARE command text; BEGIN
+        FOR command IN SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
+            FROM pg_constraint WHERE contype IN ('c', 'f') AND conrelid > 0 AND conparentid = 0
+                AND connamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+        LOOP EXECUTE command; END LOOP;
+    END $$
+"""
+
+_VALUES = {
+    types.Id: "md5('other' || g)::uuid",
+    types.Timestamp: "now() + g * interval '1 second'",
+    types.Day: "current_date + g",
+    types.Flag: "false",
+    types.Json: "'{}'",
+    types.Choice: "'any'",
+    sa.Text: "'text ' || g",
+    sa.Integer: "g",
+    types.Fixed: "1",
+}
+
+
+def _is_unique(column: sa.Column[Any]) -> bool:
+    keys = [constraint for constraint in column.table.constraints if isinstance(constraint, sa.UniqueConstraint)]
+    return column.primary_key or any(list(key.columns) == [column] for key in keys)
+
+
+def _filled(owner: sa.Column[Any]) -> str:
+    """Rows of many owners; what may be null is."""
+    table = owner.table
+    people = ROWS if _is_unique(owner) else OWNERS
+    wanted = [made for made in table.columns if made is owner or not (made.nullable or made.identity)]
+    values = [f"md5('owner' || g % {people})::uuid" if made is owner else _VALUES[type(made.type)] for made in wanted]
+    return (
+        f"INSERT INTO {table.fullname} ({', '.join(made.name for made in wanted)})"
+        f" SELECT {', '.join(values)} FROM generate_series(1, {ROWS}) AS g"
+    )
+
+
+@pytest.fixture(scope="module")
+def crowded(server: Server, postgres_template: str) -> Iterator[str]:
+    """The URL of a database in which many people have rows."""
+    with cloned(server, postgres_template) as name:
+        server.sql(
+            _WITHOUT_CONSTRAINTS,
+            "SET session_replication_role = replica",
+            *(_filled(owner) for owner in OWNER_COLUMNS.values()),
+            "ANALYZE",
+            database=name,
+        )
+        yield server.login("gateway", name)
+
+
+async def _plan(url: str, viewer: Viewer, statement: Statement[Any]) -> str:
+    """How PostgreSQL goes about a statement of the viewer's."""
+    compiled = statement.compiled(scope_of(Engine.POSTGRESQL, viewer))
+    arguments = compiled.bind({"viewer_id": viewer.id, "limit": 51, "offset": 0})
+    connection = await asyncpg.connect(url)
+    try:
+        introduction = "SELECT set_config('role', $1, false), set_config('request.jwt.claims', $2, false)"
+        await connection.execute(introduction, viewer.database_role, to_json(claims(viewer)))
+        lines = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {compiled.text}", *arguments)
+    finally:
+        await connection.close()
+    return "\n".join(line[0] for line in lines)
+
+
+@pytest.mark.parametrize("table", OWNER_COLUMNS, ids=lambda table: table.fullname)
+async def test_an_owners_list_and_count_use_an_index(crowded: str, table: sa.Table) -> None:
+    """Of each table with an owner; what the index finds is the viewer's, so that no row is read in vain."""
+    owner, everything = OWNER_COLUMNS[table], ByShape(shape(EVERYTHING), EVERYTHING)
+    row = table.info["row"]
+    person = UUID(hashlib.md5(b"owner7", usedforsecurity=False).hexdigest())
+    for statement in (
+        build_page(row, None, everything, (), None, backwards=False),
+        build_count(row, everything),
+    ):
+        plan = await _plan(crowded, viewer_of(person), statement)
+        assert f"Index Cond: ({owner.name} = " in plan, plan
+        assert "Rows Removed" not in plan, plan
+
+
+async def test_for_an_admin_there_is_no_condition(crowded: str) -> None:
+    """Who may see everything is not slowed down by looking for owners."""
+    admin = viewer_of(UUID(int=1), Role.ADMIN)
+    plan = await _plan(crowded, admin, build_count(Task, ByShape(shape(EVERYTHING), EVERYTHING)))
+    assert "Index Cond: (user_id" not in plan, plan
