@@ -27,6 +27,7 @@ from graphql import (
 )
 from graphql.error import GraphQLError
 from graphql.execution.collect_fields import (
+    FieldDetails,
     FieldDetailsList,
     FragmentDetails,
     GroupedFieldSet,
@@ -296,6 +297,12 @@ def deciding_variables(operation: OperationDefinitionNode, fragments: Mapping[st
     return tuple(flags.names)
 
 
+def _is_beyond(detail: FieldDetails) -> bool:
+    """Whether something is asked of a field that plans do not know: incremental delivery, variables of fragments."""
+    is_streamed = any(directive.name.value == "stream" for directive in detail.node.directives or ())
+    return is_streamed or detail.defer_usage is not None or detail.fragment_variable_values is not None
+
+
 class _Planning:
     """One plan in the making."""
 
@@ -322,7 +329,7 @@ class _Planning:
         fields: list[Field] = []
         for key, details in grouped.items():
             definition = self.schema.get_field(kind, details[0].node.name.value)
-            if definition is None or any(detail.defer_usage or detail.fragment_variable_values for detail in details):
+            if definition is None or any(_is_beyond(detail) for detail in details):
                 raise _Unplanned
             fields.append(self.field(key, len(fields), definition, details))
         return Selection(kind, grouped, fields, native=self.native)
