@@ -9,6 +9,7 @@ are run in the same unit of work (resolvers/reactions.py).
 """
 
 import dataclasses
+from functools import cache
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -42,6 +43,9 @@ class Event:
 
     def data(self) -> dict[str, Any]:
         """What is stored as ``event_data``: every field but the two ids, which have columns of their own."""
-        values = dataclasses.asdict(self)
-        del values["aggregate_id"], values["id"]
-        return values
+        return {name: getattr(self, name) for name in _stored(type(self))}
+
+
+@cache
+def _stored(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind) if field.name not in {"aggregate_id", "id"})

@@ -9,13 +9,14 @@ written then. A handler that takes ``(context, command)`` instead opens its own 
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import strawberry
 import strawberry.pydantic
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from strawberry import Maybe
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.pydantic import InputValidationError
@@ -30,6 +31,7 @@ from resolvers.kit.ids import GlobalKey
 from schema.kit.choices import choices
 from schema.kit.costs import MUTATION, cost, list_size, sliced
 from schema.kit.fields import Argument, Node, resolver
+from schema.kit.inputs import Read, reader
 from schema.kit.messages import for_people
 
 
@@ -207,8 +209,15 @@ def publish(command: type[Command]) -> type[Command]:
         if _has_key(annotation):
             field.type_annotation = StrawberryAnnotation(_with_ids(annotation), namespace={})
     build = definition.from_input
+    readers: list[Read | None] = []
 
     def build_or_tell(model: type[BaseModel], value: Any, context: Any) -> Any:
+        if not readers:
+            readers.append(reader(model, context))
+        read = readers[0]
+        if read is not None:
+            with suppress(ValidationError):
+                return model.model_validate(read(value), by_alias=False, by_name=True)
         try:
             return build(model, value, context)
         except InputValidationError as error:
