@@ -120,7 +120,7 @@ class Field:
 
 def _getter(published: StrawberryField | None) -> Getter | str | None:
     """How the value is read from the object, if that needs nothing else: a function, or the name of an attribute."""
-    if published is None or published.extensions:
+    if published is None or published.extensions or published.is_subscription:  # whose resolver makes the stream
         return None
     resolver = published.base_resolver
     if resolver is None:

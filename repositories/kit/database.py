@@ -163,7 +163,7 @@ class Snapshot(Read):
                     await self.begin()
                 return await self.run(compiled.text, arguments)
             except BaseException:
-                self._is_open = False
+                self._is_open, self._running = False, None
                 await self.end()
                 raise
             finally:

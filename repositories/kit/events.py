@@ -43,7 +43,8 @@ class Event:
 
     def data(self) -> dict[str, Any]:
         """What is stored as ``event_data``: every field but the two ids, which have columns of their own."""
-        return {name: getattr(self, name) for name in _stored(type(self))}
+        kind: Any = type(self)
+        return {name: getattr(self, name) for name in _stored(kind)}
 
 
 @cache

@@ -51,10 +51,16 @@ def mapped(error: Exception) -> GatewayError | None:
 
 
 async def _stop(connection: aiosqlite.Connection, running: "asyncio.Future[Any]") -> None:
-    """Interrupts a statement until it ends: it may still be waiting for its thread, where an interrupt goes unheard."""
+    """Interrupts a statement until it ends: it may still be waiting for its thread, where an interrupt goes unheard.
+
+    Who is cancelled again meanwhile waits all the same, for the connection is given back afterwards.
+    """
     while not running.done():
-        await connection.interrupt()
-        await asyncio.wait([running], timeout=0.01)
+        try:
+            await connection.interrupt()
+            await asyncio.wait([running], timeout=0.01)
+        except asyncio.CancelledError:
+            continue
     if not running.cancelled():
         running.exception()
 
@@ -155,7 +161,7 @@ class SqliteDatabase(Database):
             async with asyncio.timeout(self.options.statement_timeout):
                 return list(await asyncio.shield(running))
         except (TimeoutError, asyncio.CancelledError) as stopped:
-            await asyncio.shield(_stop(connection, running))
+            await _stop(connection, running)
             if isinstance(stopped, TimeoutError):
                 raise Timeout from stopped
             raise

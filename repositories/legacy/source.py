@@ -91,8 +91,10 @@ async def open_source(where: str) -> AsyncIterator[Source]:
 @asynccontextmanager
 async def _in_file(path: Path) -> AsyncIterator[Source]:
     """Text that is not UTF-8 is read with its bytes escaped, to be refused row by row."""
+    address = f"{Path.absolute(path).as_uri()}?mode=ro"
     try:
-        connection = await aiosqlite.connect(f"{Path.absolute(path).as_uri()}?mode=ro", uri=True)
+        sqlite3.connect(address, uri=True).close()  # where this fails, aiosqlite would leave a thread behind
+        connection = await aiosqlite.connect(address, uri=True)
     except sqlite3.Error as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
     connection.text_factory = lambda data: data.decode(errors="surrogateescape")

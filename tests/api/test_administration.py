@@ -11,7 +11,7 @@ from repositories.kit.database import Database
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import SERVICE, Role
 from repositories.tables.identity import User, UserRole, UserStatus
-from tests.api.client import Client, Gateway, gid, user_error
+from tests.api.client import USER_ERRORS, Client, Gateway, gid, user_error
 from tests.api.people import make_member, signed_in
 from tests.api.reading import events, told
 from tests.factories import make_task, make_user
@@ -197,12 +197,12 @@ async def test_wrong_settings_are_refused(gateway: Gateway, admin: User) -> None
     message = "A text contains a character that cannot be stored."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
     message = "This value cannot be stored as it is: a number has too many digits, or lists are nested too deep."
-    deep: Any = 1
-    for _ in range(300):
-        deep = [deep]
-    for value in (10**30, deep):
-        payload = await client.do("setSystemSetting", SETTING, key="mail", value=value)
-        assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
+    document = f'mutation {{ setSystemSetting(input: {{key: "mail", value: %s}}) {{ {SETTING} {USER_ERRORS} }} }}'
+    payload = (await client.data(document % 10**30))["setSystemSetting"]
+    assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
+    deep = json.loads("[" * 65 + "]" * 65)
+    refused = await client.ask("mutation($input: SetSystemSettingInput!) {a: __typename}", input={"value": deep})
+    assert (refused.status, refused.errors[0]["message"]) == (400, "The body is nested more than 64 deep.")
     assert await _stored(gateway.database) == [[], [], []]
 
 

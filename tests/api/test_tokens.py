@@ -19,7 +19,7 @@ from tests.api.test_identity import token
 
 
 class _Clock(dt.datetime):
-    """The time that the tokens' module reads."""
+    """The time that tokens are made and read by."""
 
     current: dt.datetime
 
@@ -41,7 +41,7 @@ async def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.
     tokens = Tokens(SECRET, AUDIENCE)
     start = dt.datetime.now(dt.UTC).replace(microsecond=0)
     _Clock.current = start
-    monkeypatch.setattr(identity, "dt", SimpleNamespace(datetime=_Clock, UTC=dt.UTC))
+    monkeypatch.setattr(identity, "time", SimpleNamespace(time=lambda: _Clock.now().timestamp()))
     monkeypatch.setattr(jwt.api_jwt, "datetime", _Clock)
     monkeypatch.setattr(jwt, "decode", counting)
     text = token(exp=int(start.timestamp()) + 60)

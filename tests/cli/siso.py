@@ -80,7 +80,7 @@ class Siso:
             except BaseException:
                 process.kill()
                 raise
-        assert "Traceback" not in out + err
+        assert "Traceback" not in out + err, out + err
         return Ended(process.returncode, out, err)
 
     def refusal(self, *arguments: str, **settings: str) -> str:

@@ -25,6 +25,7 @@ COMMANDS += [
     "docs settings",
     "events export",
     "keys rotate",
+    "sessions clean",
 ]
 
 

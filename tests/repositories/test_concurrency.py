@@ -155,15 +155,23 @@ async def test_a_snapshot_opens_nothing_until_it_is_used(database: Database, sta
     assert statements == []
 
 
-async def test_closing_waits_for_the_statement_that_runs(database: Database) -> None:
-    """What was asked before the end of the request is answered."""
-    ada = await make_user(database)
-    snapshot = database.snapshot(viewer_of(ada))
-    running = asyncio.ensure_future(Tasks(snapshot).count())
-    await asyncio.sleep(0)
-    await snapshot.close()
-    assert await running == 0
-    assert database.pool_state().used == 0
+async def test_closing_stops_the_statement_that_runs(database: Database) -> None:
+    """Nobody waits for its rows; also while it is being stopped already, and however far it has come."""
+    viewer = viewer_of(await make_user(database))
+    for is_cancelled in (False, True):
+        for turns in range(1, 10):
+            snapshot = database.snapshot(viewer)
+            running = asyncio.ensure_future(Tasks(snapshot).count())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if is_cancelled:
+                running.cancel()
+                await asyncio.sleep(0)
+            await snapshot.close()
+            (outcome,) = await asyncio.gather(running, return_exceptions=True)
+            assert isinstance(outcome, asyncio.CancelledError) or (turns > 1 and outcome == 0)
+            assert database.pool_state().used == 0
+            await _read(database, viewer, 0)
 
 
 async def test_a_snapshot_sees_one_state(database: Database) -> None:

@@ -1,0 +1,275 @@
+"""What the executor does that random operations do not reach: roots, order, cancelling, and when it stands aside."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from graphql import (
+    AbortController,
+    DocumentNode,
+    GraphQLSchema,
+    build_schema,
+    execute_sync,
+    get_introspection_query,
+    parse,
+)
+from graphql.execution import AbortedGraphQLExecutionError, Executor
+
+from gateway.execution.executor import CompiledExecutor, NativeExecutor
+from gateway.execution.plan import Plan, Planner
+from schema import schema as contract
+from tests.execution.both import Fresh, both, events_of_both, graph, run
+from tests.execution.shapes import SCHEMA, Log
+
+
+def planned(planner: Planner, document: DocumentNode, variables: dict[str, Any] | None = None) -> Plan | None:
+    """The plan of the only operation of a document."""
+    query: Any = graph(SCHEMA).query_type
+    built: Any = CompiledExecutor.build(graph(SCHEMA), document, None, None, variables)
+    return planner.plan(built.operation, built.fragments, built.variable_values, query)
+
+
+async def test_objects_of_several_types() -> None:
+    data, errors = await both(
+        SCHEMA,
+        """{ shapes { __typename name size ... on Circle { radius } ... on Square { side inner { name } } }
+        pairs { ... on Square { name side inner { n: name inner { side } } } ... on Circle { size } } }""",
+    )
+    assert data["pairs"] == [[{"size": "SMALL"}, None], None, [], [None, {"size": None}]]
+    assert errors == [("in b has none", ["pairs", 3, 0, "inner", "inner"])]
+    data, errors = await both(SCHEMA, "{ shapes { kind: __typename size ... on Square { inner { side } } } }")
+    assert data == {
+        "shapes": [
+            {"kind": "Circle", "size": "SMALL"},
+            None,
+            {"kind": "Square", "size": "LARGE", "inner": {"side": 4}},
+            {"kind": "Circle", "size": None},
+        ]
+    }
+    assert errors == []
+
+
+async def test_lists_of_lists_and_enums() -> None:
+    text = "{ __typename numbers sizes pairs { ... on Circle { radius } ... on Square { size } } plain broken }"
+    assert await both(SCHEMA, text) == (
+        {
+            "__typename": "Query",
+            "numbers": [[[1, 2], None, []], []],
+            "sizes": ["LARGE", "SMALL"],
+            "pairs": [[{"radius": 1.5}, None], None, [], [{"size": "LARGE"}, {"radius": 0.0}]],
+            "plain": "plain",
+            "broken": None,
+        },
+        [("'key'", ["broken"])],
+    )
+
+
+async def test_what_hangs_is_cancelled_when_all_data_is_null() -> None:
+    """Otherwise nobody would ever be answered."""
+    logs = []
+
+    def log() -> Log:
+        logs.append(Log())
+        return logs[-1]
+
+    for text in ("{ hanging failing }", "{ failing hanging square { inner { name } } }"):
+        data, errors = await both(SCHEMA, text, context_value=Fresh(log))
+        assert (data, errors) == (None, [("no number", ["failing"])])
+    assert [sorted(each.told) for each in logs] == [["cancelled", "failing", "hanging"]] * 4
+
+
+async def test_who_hangs_up_cancels_what_runs() -> None:
+    for executor in (CompiledExecutor, NativeExecutor):
+        log = Log()
+        running = asyncio.ensure_future(run(SCHEMA, "{ hanging square { name } }", executor, context_value=log))
+        await log.begun.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert log.told == ["hanging", "cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("selected", "told", "data"),
+    [
+        (
+            "first second third sixth",
+            ["first begins", "second begins", "third waits", "third begins", "sixth begins"],
+            {"first": "first", "second": None, "third": "third", "sixth": "sixth"},
+        ),
+        ("first fourth sixth", ["first begins", "fourth begins"], None),
+        ("third fourth sixth", ["third waits", "third begins", "fourth begins"], None),
+        ("third fifth second third2: third", ["third waits", "third begins", "fifth waits", "fifth begins"], None),
+        ("a: sixth b: sixth", ["sixth begins", "sixth begins"], {"a": "sixth", "b": "sixth"}),
+    ],
+)
+async def test_mutations_are_run_one_after_another(selected: str, told: list[str], data: Any) -> None:
+    """And none after one whose failure makes all data null."""
+    logs = []
+
+    def log() -> Log:
+        logs.append(Log())
+        return logs[-1]
+
+    found, errors = await both(SCHEMA, f"mutation {{ {selected} }}", context_value=Fresh(log))
+    assert found == data
+    assert len(errors) == ("second" in selected.split() or data is None)
+    assert [each.told for each in logs] == [told, told]
+
+
+async def test_events_of_a_subscription() -> None:
+    """Each is an operation of its own, with its own errors."""
+    assert await events_of_both(SCHEMA, "subscription($n: Int!) { c: count(to: $n) }", variable_values={"n": 3}) == [
+        ({"c": 0}, []),
+        (None, ["Int cannot represent non-integer value: 'none'"]),
+        ({"c": 2}, []),
+    ]
+    assert await events_of_both(SCHEMA, "subscription { squares { name inner { name side } } }") == [
+        ({"squares": {"name": "1", "inner": {"name": "in 1", "side": 2}}}, []),
+        ({"squares": {"name": "2", "inner": {"name": "in 2", "side": 3}}}, []),
+        (None, ["4 has none"]),
+    ]
+    assert await events_of_both(SCHEMA, "subscription { maybe { name ... on Square { side } } }") == [
+        ({"maybe": {"name": "a"}}, []),
+        ({"maybe": None}, []),
+        ({"maybe": {"name": "b", "side": 3}}, []),
+        ({"maybe": {"name": "c"}}, []),
+    ]
+
+
+FLAGS = "abcdef"
+
+
+async def test_plans_are_kept_for_each_choice_of_skip_and_include() -> None:
+    """And no more of them than so many."""
+    text = f"query({', '.join(f'${name}: Boolean = false' for name in FLAGS)}) {{"
+    text += "plain @skip(if: $a) square @include(if: $b) { name ...F side @skip(if: $b) @include(if: $c) }"
+    text += "".join(f" {name}: __typename @include(if: ${name})" for name in FLAGS)
+    text += "} fragment F on Square { other: name @include(if: $c) ... @skip(if: $d) { side } }"
+    document, planner = parse(text), Planner(graph(SCHEMA))
+    for chosen in range(2 ** len(FLAGS)):
+        variables = {name: bool(chosen >> place & 1) for place, name in enumerate(FLAGS)}
+        data, errors = await both(SCHEMA, text, variable_values=variables)
+        assert errors == []
+        assert ("plain" in data, "square" in data) == (not variables["a"], variables["b"])
+        plan = planned(planner, document, variables)
+        assert plan is not None
+        assert plan is planned(planner, document, variables)
+        assert list(plan.root.by_key) == list(data)
+    (kept,) = planner._kept.values()
+    assert kept[1] == tuple(FLAGS)
+    assert len(kept[2]) == 32
+
+
+async def test_the_oldest_plans_go() -> None:
+    planner = Planner(graph(SCHEMA), size=2)
+    documents = [parse(text) for text in ("{ plain }", "{ sizes }", "{ numbers }")]
+    first, second, third = (planned(planner, document) for document in documents)
+    assert planned(planner, documents[2]) is third
+    assert planned(planner, documents[1]) is second
+    assert planned(planner, documents[0]) is not first
+
+
+async def test_a_value_of_a_flag_that_is_none_is_graphql_cores_to_refuse() -> None:
+    text = "query($a: Boolean) { plain @include(if: $a) }"
+    data, errors = await both(SCHEMA, text, variable_values={"a": None})
+    assert data is None
+    assert [path for _, path in errors] == [None]
+
+
+async def test_middleware_is_run_by_graphql_core() -> None:
+    called: list[str] = []
+
+    def middleware(following: Any, root: Any, info: Any, **arguments: Any) -> Any:
+        called.append(info.field_name)
+        return following(root, info, **arguments)
+
+    data, _ = await both(SCHEMA, "{ plain square { name } }", middleware=[middleware])
+    assert data == {"plain": "plain", "square": {"name": "s"}}
+    assert called == ["plain", "square", "name"] * 2
+
+
+async def test_an_operation_that_can_be_aborted_is_run_by_graphql_core() -> None:
+    for executor in (Executor, CompiledExecutor, NativeExecutor):
+        control, log = AbortController(), Log()
+        running = asyncio.ensure_future(
+            run(SCHEMA, "{ hanging plain }", executor, context_value=log, abort_signal=control.signal)
+        )
+        await log.begun.wait()
+        control.abort()
+        with pytest.raises(AbortedGraphQLExecutionError):
+            await running
+        log.never.set()
+
+
+async def test_what_may_be_awaited_can_be_told_in_another_way() -> None:
+    """Then it is graphql-core that runs the operation."""
+    seen: list[Any] = []
+
+    def is_awaitable(value: Any) -> Any:
+        seen.append(value)
+        return hasattr(value, "__await__")
+
+    data, _ = await both(SCHEMA, "{ plain }", is_awaitable=is_awaitable)
+    assert data == {"plain": "plain"}
+    assert "plain" in seen
+
+
+def test_without_an_event_loop() -> None:
+    """What need not be awaited is answered at once, its errors too; what must be is refused by graphql-core."""
+    text = "{ broken plain shapes { name } b: broken }"
+    results = [execute_sync(graph(SCHEMA), parse(text), executor_class=each) for each in (Executor, CompiledExecutor)]
+    assert results[0] == results[1]
+    assert results[1].errors is not None
+    assert [error.path for error in results[1].errors] == [["broken"], ["b"]]
+
+
+BY_NAME = build_schema("""
+    interface Named { name: String }
+    type Person implements Named { name: String, friends: [Named!], loud: String! @deprecated }
+    type Dog implements Named { name: String }
+    type Query { people(named: [String!] = ["a"], count: Int!): [Person], any: Named, total: Int }
+""")
+
+
+def _people(_: Any, named: list[str], count: int) -> Any:
+    friends = [{"__typename": "Dog", "name": "d"}, {"__typename": "Person", "name": "p"}]
+    return [{"name": name * count, "friends": friends, "loud": None if name == "quiet" else "!"} for name in named]
+
+
+async def test_a_schema_of_which_nothing_is_known() -> None:
+    """Made from SDL, on dicts and functions, by graphql-core's default resolvers."""
+    text = """query($c: Int!, $n: [String!]) { total people(count: $c, named: $n) {
+        name friends { __typename name ... on Person { loud } } } any { name } }"""
+    root = {"total": lambda _: 1 / 0, "people": _people, "any": {"__typename": "Person", "name": "n"}}
+    data, errors = await both(BY_NAME, text, root_value=root, variable_values={"c": 2})
+    assert data == {"total": None, "people": [{"name": "aa", "friends": None}], "any": {"name": "n"}}
+    assert [path for _, path in errors] == [["total"], ["people", 0, "friends", 1, "loud"]]
+    text = '{ people(count: 1, named: ["x", "quiet"]) { name loud } unknown { of } any { nor } }'
+    data, errors = await both(BY_NAME, text, root_value=root)
+    assert data == {"people": [{"name": "x", "loud": "!"}, None], "any": {}}
+    data, errors = await both(BY_NAME, "query($n: Int) { people(count: $n) { name } total }", root_value={"total": 5})
+    assert data == {"people": None, "total": 5}
+    assert [message for message, _ in errors] == [
+        "Argument 'count' has invalid value: Expected variable '$n' provided to type 'Int!' to provide a runtime value."
+    ]
+
+
+async def test_an_operation_for_which_there_is_no_root() -> None:
+    text = "mutation { anything }"
+    for executor in (CompiledExecutor, NativeExecutor):
+        result = await run(GraphQLSchema(graph(SCHEMA).query_type), text, executor)
+        assert result.data is None
+        assert [error.message for error in result.errors or ()] == [
+            "Schema is not configured to execute mutation operation."
+        ]
+
+
+async def test_introspection_is_the_same() -> None:
+    data, errors = await both(contract, get_introspection_query(specified_by_url=True, input_value_deprecation=True))
+    assert errors == []
+    assert len(data["__schema"]["types"]) > 100
+    data, errors = await both(
+        contract, '{ a: __type(name: "Task") { fields { name } } b: __type(name: "None") { name } }'
+    )
+    assert (errors, data["b"]) == ([], None)
