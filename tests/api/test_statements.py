@@ -40,6 +40,7 @@ def said(statements: list[str]) -> list[str]:
     """The statements as verb and table, without the transaction's own."""
     found = []
     for text in statements:
+        text = text[text.index("INSERT INTO") :] if text.startswith("WITH ") else text  # noqa: PLW2901 (its main part)
         verb = text.split(None, 1)[0]
         if verb not in {"BEGIN", "COMMIT"}:
             table = _SAID.search(text)
