@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import jwt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from repositories.identity import Users
@@ -60,22 +60,22 @@ class Person:
     async def update(self, picked: list[int], status: str | None, offset: int | None) -> None:
         """With updateTask for one, updateTasks for several."""
         items = [self.days.alive[index] for index in sorted({pick % len(self.days.alive) for pick in picked})]
-        changes, moments = [], []
+        changes: list[dict[str, Any]] = []
+        moments: list[dt.datetime | None] = []
         for item in items:
             change: dict[str, Any] = {"id": global_id(item), "version": item.version, "dueDate": None}
             due = self._due(offset)
-            before = (item.status, item.due)
+            before, completed = (item.status, item.due), item.completed
             if status is not None:
                 change["status"] = status
-                moments.append(item.completed)
                 item.set_status(status, self.now)
             change["dueDate"] = due and due.isoformat()
             item.due = due
             if (item.status, item.due) != before:
                 item.version += 1
-                moments += [self.now, item.completed if before[0] != item.status else None]
-            elif status is not None:
-                moments.pop()
+                moments.append(self.now)
+                if item.status != before[0]:
+                    moments += [completed, item.completed]
             changes.append(change)
         if len(changes) == 1:
             await self._do("updateTask", "task { id }", **changes[0])
@@ -143,8 +143,16 @@ _steps = st.lists(
 )
 ZONES = ["UTC", "America/New_York", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Kathmandu"]
 
+_MOVED_AFTERWARDS = [
+    (440, ("create", [None])),
+    (0, ("completeTask", 0)),
+    (1090, ("update", [0], "COMPLETED", None)),
+]
+"""The due date of a task that was completed on an earlier day is moved, which recounts today only."""
+
 
 @given(steps=_steps, zone=st.sampled_from(ZONES))
+@example(steps=_MOVED_AFTERWARDS, zone="UTC")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_days_are_what_plain_python_makes_of_the_commands(gateway: Gateway, steps: Any, zone: str) -> None:
     """Any commands, minutes to a day apart, over a change of clocks in New York."""

@@ -1,0 +1,297 @@
+"""Arguments reach a resolver the same by both executors, spelled out in the document or in variables."""
+
+import datetime as dt
+import json
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any
+
+import pytest
+import strawberry
+import strawberry.pydantic
+from pydantic import BaseModel, Field
+from strawberry import Maybe
+from strawberry.schema.config import StrawberryConfig
+
+from schema.kit.fields import Argument, resolver
+from tests.execution.both import both
+
+
+@strawberry.enum
+class Kind(Enum):
+    """Values that are no names."""
+
+    ONE = 1
+    MANY = (2, 3)
+
+
+@strawberry.input(one_of=True)
+class Wanted:
+    """One of two."""
+
+    name: Maybe[str]
+    kind: Maybe[Kind]
+
+
+@strawberry.input
+class Leaf:
+    """With all sorts of fields."""
+
+    kind: Kind
+    amount: Decimal | None = None
+    day: dt.date | None = None
+    tags: list[list[str] | None] = strawberry.field(default_factory=lambda: [["a"]])
+    changed: Maybe[int | None] = None
+    title: Maybe[str] = None
+
+
+@strawberry.input
+class Tree:
+    """Which has itself below."""
+
+    leaf: Leaf | None
+    trees: "list[Annotated[Tree, strawberry.lazy('tests.execution.test_inputs')] | None] | None" = None
+    odd_name: int = 5
+    wanted: Wanted | None = strawberry.UNSET
+
+
+class Model(BaseModel):
+    """Builds itself, and has something new each time."""
+
+    count: int = Field(gt=0)
+    names: list[str] = Field(default_factory=list)
+
+
+_PERHAPS: Any = Maybe  # which type checkers want in annotations only
+PublishedModel: Any = strawberry.pydantic.input(Model)
+
+
+@strawberry.input
+class Holder:
+    """Has what builds itself below."""
+
+    models: list[PublishedModel]
+
+
+async def _answer(_: Any, root: Any, **given: Any) -> str:
+    return "; ".join(f"{name}={value!r}" for name, value in sorted(given.items()))
+
+
+def _converted(text: str) -> str:
+    if text == "bad":
+        message = "this is bad"
+        raise ValueError(message)
+    return text.upper()
+
+
+def _field(**kinds: Any) -> Any:
+    made = {name: Argument(kind, name, strawberry.UNSET) for name, kind in kinds.items()}
+    return strawberry.field(resolver=resolver(_answer, made), graphql_type=str)
+
+
+async def _many(_: Any, roots: list[Any], **given: Any) -> list[Any]:
+    return [await _answer(_, root, **given) for root in roots]
+
+
+@strawberry.type
+class Item:
+    """One of several, which are answered at once."""
+
+    told: str = strawberry.field(
+        resolver=resolver(_answer, {"tree": Argument(Tree | None, "A tree.", None)}, many=_many), graphql_type=str
+    )
+
+
+@strawberry.type
+class Query:
+    """A field for each sort of argument, which tells what it got."""
+
+    leaf: str = _field(leaf=Leaf)
+    tree: str = _field(tree=Tree, trees=list[Tree | None] | None)
+    model: str = _field(model=PublishedModel)
+    holder: str = _field(holder=Holder | None)
+    wanted: str = _field(wanted=Wanted)
+    kinds: str = _field(kinds=list[list[Kind] | None])
+    maybe: str = _field(some=_PERHAPS[int], nothing=_PERHAPS[str | None])
+    scalars: str = strawberry.field(
+        resolver=resolver(
+            _answer,
+            {
+                "text": Argument(str, "Made upper case.", "x", convert=_converted),
+                "moment": Argument(dt.datetime | None, "A moment.", None, name="at"),
+                "identity": Argument(strawberry.ID, "An id.", "1"),
+                "number": Argument(float, "A number.", 1.5),
+            },
+        ),
+        graphql_type=str,
+    )
+
+    @strawberry.field
+    def known(self, info: strawberry.Info, leaf: Leaf | None = None, kind: Kind = Kind.MANY) -> str:
+        """A resolver of which nothing is known."""
+        return f"{info.field_name} {leaf} {kind}"
+
+    @strawberry.field
+    def items(self) -> list[Item]:
+        """Several."""
+        return [Item(), Item(), Item()]
+
+
+SCHEMA = strawberry.Schema(query=Query, config=StrawberryConfig(), types=[Tree])
+
+
+def _literal(value: Any) -> str:
+    """GraphQL's spelling of a JSON value; what is all upper case is a name."""
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{name}: {_literal(entry)}" for name, entry in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(_literal, value)) + "]"
+        case str() if value in Kind.__members__:
+            return value
+    return json.dumps(value)
+
+
+LEAF = {"kind": "MANY", "amount": "1.50", "day": "2026-02-03", "tags": [["x", "y"], None, []], "changed": None}
+
+
+@pytest.mark.parametrize(
+    ("field", "argument", "kind", "value", "told"),
+    [
+        (
+            "leaf",
+            "leaf",
+            "Leaf!",
+            LEAF,
+            (
+                "leaf=Leaf(kind=<Kind.MANY: (2, 3)>, amount=Decimal('1.50'), day=datetime.date(2026, 2, 3),"
+                " tags=[['x', 'y'], None, []], changed=Some(None), title=None)"
+            ),
+        ),
+        (
+            "leaf",
+            "leaf",
+            "Leaf!",
+            {"kind": "ONE", "title": "t", "changed": 3},
+            "leaf=Leaf(kind=<Kind.ONE: 1>, amount=None, day=None, tags=[['a']], changed=Some(3), title=Some('t'))",
+        ),
+        (
+            "tree",
+            "tree",
+            "Tree!",
+            {"leaf": None, "oddName": 7, "trees": [None, {"leaf": {"kind": "ONE"}, "wanted": {"kind": "ONE"}}]},
+            (
+                "tree=Tree(leaf=None, trees=[None, Tree(leaf=Leaf(kind=<Kind.ONE: 1>, amount=None, day=None,"
+                " tags=[['a']], changed=None, title=None), trees=None, odd_name=5,"
+                " wanted=Wanted(name=None, kind=Some(<Kind.ONE: 1>)))], odd_name=7, wanted=UNSET)"
+            ),
+        ),
+        ("wanted", "wanted", "Wanted!", {"name": "n"}, "wanted=Wanted(name=Some('n'), kind=None)"),
+        (
+            "kinds",
+            "kinds",
+            "[[Kind!]]!",
+            [["ONE"], ["MANY", "ONE"]],
+            "kinds=[[<Kind.ONE: 1>], [<Kind.MANY: (2, 3)>, <Kind.ONE: 1>]]",
+        ),
+        ("kinds", "kinds", "[[Kind!]!]!", "ONE", "kinds=[[<Kind.ONE: 1>]]"),
+        ("maybe", "nothing", "String", None, "nothing=Some(None)"),
+        ("maybe", "some", "Int", 4, "some=Some(4)"),
+        ("model", "model", "Model!", {"count": 1}, "model=Model(count=1, names=[])"),
+        (
+            "holder",
+            "holder",
+            "Holder",
+            {"models": [{"count": 3, "names": ["a"]}]},
+            "holder=Holder(models=[Model(count=3, names=['a'])])",
+        ),
+        ("holder", "holder", "Holder", None, "holder=None"),
+        ("scalars", "text", "String!", "a", "identity='1'; moment=None; number=1.5; text='A'"),
+        (
+            "scalars",
+            "at",
+            "DateTime",
+            "2026-01-02T03:04:05Z",
+            ("identity='1'; moment=datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=tzutc()); number=1.5; text='X'"),
+        ),
+        ("scalars", "identity", "ID!", 12, "identity='12'; moment=None; number=1.5; text='X'"),
+        ("scalars", "number", "Float!", 2, "identity='1'; moment=None; number=2.0; text='X'"),
+        ("known", "kind", "Kind!", "ONE", "known None Kind.ONE"),
+        (
+            "known",
+            "leaf",
+            "Leaf",
+            {"kind": "ONE", "tags": []},
+            "known Leaf(kind=<Kind.ONE: 1>, amount=None, day=None, tags=[], changed=None, title=None) Kind.MANY",
+        ),
+    ],
+)
+async def test_a_value_is_the_same_wherever_it_stands(
+    field: str, argument: str, kind: str, value: Any, told: str
+) -> None:
+    spelled = await both(SCHEMA, f"{{ {field}({argument}: {_literal(value)}) }}")
+    assert spelled == ({field: told}, [])
+    text = f"query($given: {kind}) {{ {field}({argument}: $given) }}"
+    assert await both(SCHEMA, text, variable_values={"given": value}) == spelled
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "errors"),
+    [
+        ("query($n: Float) { scalars(number: $n) }", {"n": None}, ["scalars"]),
+        ("query($t: String) { scalars(text: $t) }", {"t": None}, ["scalars"]),
+        ("query($t: String!) { scalars(text: $t) }", {"t": "bad"}, ["scalars"]),
+        ('{ scalars(text: "bad") }', {}, ["scalars"]),
+        ('{ scalars(at: "never") }', {}, ["scalars"]),
+        ("query($n: String) { wanted(wanted: {name: $n}) }", {}, ["wanted"]),
+        ("query($n: String) { wanted(wanted: {name: $n}) }", {"n": None}, ["wanted"]),
+        ("query($n: String!) { wanted(wanted: {name: $n}) }", {"n": "x"}, []),
+        ("{ wanted(wanted: {name: null}) }", {}, ["wanted"]),
+        ("{ maybe(some: null) }", {}, ["maybe"]),
+        ("query($n: Int) { maybe(some: $n) }", {"n": None}, ["maybe"]),
+        ("query($n: Int) { maybe(some: $n) }", {}, []),
+        ("query($k: Kind) { leaf(leaf: {kind: $k}) }", {}, ["leaf"]),
+        ("query($k: Kind!, $n: Int = 4) { leaf(leaf: {kind: $k, changed: $n}) }", {"k": "ONE"}, []),
+        ("query($c: Int!) { model(model: {count: $c}) a: model(model: {count: 2}) }", {"c": -1}, ["model"]),
+        ("query($c: Int!) { holder(holder: {models: [{count: 1}, {count: $c}]}) }", {"c": 0}, ["holder"]),
+        ("query($k: [[Kind!]]!) { kinds(kinds: $k) known(kind: null) }", {"k": [None]}, ["known"]),
+        ("query($d: Date) { known(leaf: {kind: ONE, day: $d}) }", {"d": "2026-02-30"}, [None]),
+    ],
+)
+async def test_what_is_wrong_is_told_the_same(text: str, variables: dict[str, Any], errors: list[str | None]) -> None:
+    """Also where validation would have refused it, which is not done here."""
+    _, found = await both(SCHEMA, text, variable_values=variables)
+    assert [path and path[0] for _, path in found] == errors
+
+
+async def test_many_objects_share_their_arguments() -> None:
+    """What is in the document is converted once, and what is in the variables once for all of them."""
+    tree = "tree=Tree(leaf=None, trees=None, odd_name={}, wanted=UNSET)"
+    text = "query($n: Int!) { items { told a: told(tree: {leaf: null}) b: told(tree: {leaf: null, oddName: $n}) } }"
+    (items, errors) = await both(SCHEMA, text, variable_values={"n": 9})
+    assert items == {"items": [{"told": "tree=None", "a": tree.format(5), "b": tree.format(9)}] * 3}
+    assert errors == []
+    _, errors = await both(SCHEMA, "query($n: Int) { items { told(tree: {leaf: null, oddName: $n}) } }")
+    assert errors == []
+    text = "query($n: Int) { items { told(tree: {leaf: null, oddName: $n}) } }"
+    _, errors = await both(SCHEMA, text, variable_values={"n": None})
+    assert [path for _, path in errors] == [["items", 0, "told"]]
+
+
+async def test_a_list_is_never_the_same_list_twice() -> None:
+    """Who changes what a default made, or a model with something new, changes it for nobody else."""
+    seen: list[Any] = []
+
+    async def keep(_: Any, root: Any, **given: Any) -> str:
+        seen.append(given)
+        return "kept"
+
+    made = resolver(
+        keep, {"names": Argument(list[str], "Names.", strawberry.UNSET), "model": Argument(PublishedModel, "A model.")}
+    )
+    query = type("Query", (), {"__annotations__": {"kept": str}, "kept": strawberry.field(resolver=made)})
+    schema = strawberry.Schema(query=strawberry.type(query))
+    for _ in range(2):
+        await both(schema, '{ kept(names: ["a"], model: {count: 1}) }')
+    assert all(given == seen[0] for given in seen)
+    assert len({id(given["model"]) for given in seen}) == len(seen) == 4
