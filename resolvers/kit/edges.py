@@ -13,8 +13,6 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-import aiodataloader
-
 from repositories.kit.batch import Batch
 from repositories.kit.errors import NotFound
 from repositories.kit.filters import EVERYTHING, Filter, Order
@@ -23,6 +21,7 @@ from repositories.kit.repository import Repository
 from repositories.kit.table import Table
 from resolvers.kit.connections import Connection
 from resolvers.kit.context import Context, shielded
+from resolvers.kit.loader import Loader
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -52,12 +51,12 @@ class Edge(Generic[V]):
 
 def _loader(
     context: Context, batch: Batch[K, V], missing: Callable[[], V], arguments: Mapping[str, Any]
-) -> aiodataloader.DataLoader[K, V]:
+) -> Loader[K, V]:
     name = (batch.repository, batch.method, tuple(sorted(arguments.items())))
-    loader: aiodataloader.DataLoader[K, V] | None = context.loaders.get(name)
+    loader: Loader[K, V] | None = context.loaders.get(name)
     if loader is None:
         answer = partial(_answer, context, batch, missing, arguments)
-        loader = context.loaders[name] = aiodataloader.DataLoader(answer, loop=asyncio.get_running_loop())
+        loader = context.loaders[name] = Loader(answer, loop=asyncio.get_running_loop())
     return loader
 
 
