@@ -19,150 +19,20 @@ from typing import Any
 from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo, OperationType
 from graphql.execution import Executor
 from graphql.execution.collect_fields import DeferUsage, GroupedFieldSet
-from graphql.execution.executor import CollectedErrors, to_nodes
+from graphql.execution.executor import to_nodes
 from graphql.pyutils import Path, is_awaitable
 from strawberry.execution import optimized_is_awaitable
 
+from gateway.execution.failures import AllNull, Failed, Failures
+from gateway.execution.frames import ABSENT, Frame, built, built_once
 from gateway.execution.leaves import PLAIN, Odd, is_plain
-from gateway.execution.plan import Field, Plan, Planner, Selection
+from gateway.execution.plan import Field, Plan, Planner
 from schema.kit.fields import Resolution
 
 Job = Coroutine[Any, Any, None]
 
 _PREDICATES = (is_awaitable, optimized_is_awaitable)
 """graphql-core's and Strawberry's; with another one, values may be awaited of which nothing is known here."""
-
-_ABSENT: Any = object()
-"""Stands for the dict of an object that graphql-core completes, or that is null."""
-
-
-class Failed(Exception):
-    """An outcome: what a resolver raised."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
-class _AllNull(Exception):
-    """Ends what is still running."""
-
-
-class Failures(CollectedErrors):
-    """The errors of an operation, put into graphql-core's order at the end.
-
-    What arrives in one turn of the event loop is of one moment, and its errors come in the order of their places.
-    """
-
-    __slots__ = ("_found", "_is_current", "_loop", "_moment", "at", "is_all_null")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_all_null = False
-        """Whether an error made the whole data null, so that nothing more needs to be done."""
-        self.at: int | None = None
-        """The moment that errors are of, if not the present one."""
-        self._moment = 0
-        self._is_current = False
-        try:
-            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:
-            self._loop = None
-        self._found: list[tuple[int, GraphQLError, Path | None]] = []
-
-    def add(self, error: GraphQLError, path: Path | None) -> None:
-        """Notes an error, and the place that is null because of it (None for all data)."""
-        self.is_all_null = self.is_all_null or path is None
-        self._found.append((self.now() if self.at is None else self.at, error, path))
-
-    def now(self) -> int:
-        """The moment: the same for all of one turn of the loop."""
-        if not self._is_current and self._loop is not None:
-            self._is_current = True
-            self._moment += 1
-            self._loop.call_soon(self._pass)
-        return self._moment
-
-    def _pass(self) -> None:
-        self._is_current = False
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether all went well."""
-        return not self._found
-
-    def settle(self, data: dict[str, Any] | None, plan: Plan) -> dict[str, Any] | None:
-        """Puts the errors in order, drops those of places that were null already, and makes all these places null."""
-        found = self._found
-        if len(found) > 1:
-            found.sort(key=lambda failure: (failure[0], plan.place(failure[1].path or ())))
-        for _, error, path in found:
-            if self.has_nulled_position(path):
-                continue
-            super().add(error, path)
-            data = None if path is None or data is None else _nulled(data, path.as_list())
-        self._found = []
-        return data
-
-
-def _nulled(data: dict[str, Any], path: list[str | int]) -> dict[str, Any]:
-    container: Any = data
-    for key in path[:-1]:
-        container = container[key]
-        if container is None:
-            return data
-    container[path[-1]] = None
-    return data
-
-
-class Frame:
-    """The objects at one place of a plan, and what is made of them; ``_ABSENT`` where graphql-core makes it.
-
-    ``spans`` says to whom they belong: the number of the parent, and how many objects it has in a list (None for the
-    one object of a field that is no list).
-    """
-
-    __slots__ = ("_origin", "field", "made", "objects", "parent", "selection", "spans")
-
-    def __init__(  # noqa: PLR0913, PLR0917 (its parts)
-        self,
-        selection: Selection,
-        objects: Sequence[Any],
-        made: list[Any],
-        parent: "Frame | None" = None,
-        field: Field | None = None,
-        spans: Sequence[tuple[int, int | None]] = (),
-        origin: list[tuple[int, int | None]] | None = None,
-    ) -> None:
-        self.selection = selection
-        self.objects = objects
-        self.made = made
-        self.parent = parent
-        self.field = field
-        self.spans = spans
-        self._origin = origin
-
-    def origin(self, index: int) -> tuple[int, int | None]:
-        """The number of the parent of an object, and its place in the parent's list."""
-        if self._origin is None:
-            self._origin = [
-                (number, position)
-                for number, count in self.spans
-                for position in ((None,) if count is None else range(count))
-            ]
-        return self._origin[index]
-
-    def object_path(self, index: int) -> Path | None:
-        """The path of an object; None for the root."""
-        if self.parent is None or self.field is None:
-            return None
-        number, position = self.origin(index)
-        path = self.parent.path(number, self.field)
-        return path if position is None else Path(path, position, None)
-
-    def path(self, index: int, field: Field) -> Path:
-        """The path of a field of an object."""
-        return Path(self.object_path(index), field.key, self.selection.type.name)
 
 
 class CompiledExecutor(Executor[Any]):
@@ -223,7 +93,7 @@ class CompiledExecutor(Executor[Any]):
             await self._all(jobs)
             for group in groups:
                 await self._all(self._descend(root, group))
-        except _AllNull:
+        except AllNull:
             pass
         return self._settled(plan, root)
 
@@ -258,7 +128,7 @@ class CompiledExecutor(Executor[Any]):
 
     def _start(self, frame: Frame, field: Field, jobs: list[Job]) -> None:
         """Resolves a field of all objects of a frame."""
-        numbers = [number for number, made in enumerate(frame.made) if made is not _ABSENT]
+        numbers = [number for number, made in enumerate(frame.made) if made is not ABSENT]
         if not numbers:
             return
         getter = field.getter
@@ -362,7 +232,10 @@ class CompiledExecutor(Executor[Any]):
         """Completes the values of a field, one for each of the objects that are named by number."""
         if field.coerce is not None or field.is_deep:
             for number, outcome in zip(numbers, outcomes, strict=True):
-                self._complete_leaf(frame, field, number, outcome, jobs)
+                if outcome.__class__ is field.as_it_is:
+                    frame.made[number][field.key] = outcome
+                else:
+                    self._complete_leaf(frame, field, number, outcome, jobs)
             return
         made, key = frame.made, field.key
         objects: list[Any] = []
@@ -397,10 +270,10 @@ class CompiledExecutor(Executor[Any]):
     ) -> None:
         """Makes the dicts of all objects and puts them into place."""
         selection = field.selection(field.named)
-        build = _built if selection.rest or field.is_list else _built_once
+        build = built if selection.rest or field.is_list else built_once
         made, is_whole = build(selection, objects)
         child = Frame(selection, objects, made, frame, field, spans)
-        shown = made if is_whole else [None if value is _ABSENT else value for value in made]
+        shown = made if is_whole else [None if value is ABSENT else value for value in made]
         start, key, owners = 0, field.key, frame.made
         for number, count in spans:
             if count is None:
@@ -430,10 +303,10 @@ class CompiledExecutor(Executor[Any]):
         for kind, indexes in groups.items():
             selection = field.selection(kind)
             chosen = [objects[index] for index in indexes]
-            made, is_whole = _built(selection, chosen)
+            made, is_whole = built(selection, chosen)
             origin = [every.origin(index) for index in indexes]
             for (number, position), value in zip(origin, made, strict=True):
-                shown = None if value is _ABSENT else value
+                shown = None if value is ABSENT else value
                 if position is None:
                     frame.made[number][field.key] = shown
                 else:
@@ -452,7 +325,7 @@ class CompiledExecutor(Executor[Any]):
     def _finish(self, child: Frame, jobs: list[Job], *, is_whole: bool) -> None:
         if not is_whole:
             for index, value in enumerate(child.made):
-                if value is _ABSENT:
+                if value is ABSENT:
                     self._odd_object(child, index, jobs)
         for field in child.selection.rest:
             self._start(child, field, jobs)
@@ -514,7 +387,7 @@ class CompiledExecutor(Executor[Any]):
         except Exception as error:  # noqa: BLE001 (an error of the field)
             self._refuse(frame, field, number, error)
         if self.failures.is_all_null:
-            raise _AllNull
+            raise AllNull
 
     def _abandon(self, jobs: list[Job]) -> None:
         """Leaves jobs to themselves, as graphql-core does: what was started comes to its end, unseen."""
@@ -525,7 +398,7 @@ class CompiledExecutor(Executor[Any]):
         """Runs jobs at the same time, a single one without a task of its own; none if all data is null already."""
         if self.failures.is_all_null:
             self._abandon(jobs)
-            raise _AllNull
+            raise AllNull
         if len(jobs) == 1:
             await jobs[0]
         elif jobs:
@@ -570,28 +443,3 @@ class NativeExecutor(CompiledExecutor):
 
     async def _response(self, data: Awaitable[Any]) -> Any:
         return self.build_response(await data)
-
-
-def _built(selection: Selection, objects: list[Any]) -> tuple[list[Any], bool]:
-    """The dicts of objects, ``_ABSENT`` for odd ones, and whether there is none of these."""
-    try:
-        return selection.build(objects), True
-    except Exception:  # noqa: BLE001 (graphql-core meets it again and says what it is)
-        return [_one(selection, value) for value in objects], False
-
-
-def _built_once(selection: Selection, objects: list[Any]) -> tuple[list[Any], bool]:
-    """The same for objects that many may share, such as the category of tasks, and that have nothing but leaves."""
-    distinct = {id(value): value for value in objects}
-    if len(distinct) == len(objects):
-        return _built(selection, objects)
-    made, is_whole = _built(selection, list(distinct.values()))
-    shared = dict(zip(distinct, made, strict=True))
-    return [shared[id(value)] for value in objects], is_whole
-
-
-def _one(selection: Selection, value: Any) -> Any:
-    try:
-        return selection.build((value,))[0]
-    except Exception:  # noqa: BLE001 (as above)
-        return _ABSENT

@@ -96,7 +96,7 @@ def _leaf(kind: GraphQLLeafType) -> Coercer:
         if value.__class__ not in PLAIN and not is_plain(value.__class__) and _is_odd(value):
             raise Odd
         made = coerce(value)
-        if made is None or made is Undefined or is_awaitable(made):
+        if made is None or made is Undefined or (made.__class__ not in PLAIN and is_awaitable(made)):
             raise Odd
         return made
 
@@ -105,6 +105,11 @@ def _leaf(kind: GraphQLLeafType) -> Coercer:
 
 def _is_odd(value: Any) -> bool:
     return isinstance(value, Exception) or is_awaitable(value)
+
+
+def as_it_is(kind: GraphQLOutputType) -> type | None:
+    """The class whose instances are values of a leaf type without any change, if there is one."""
+    return {GraphQLString: str, GraphQLID: str, GraphQLBoolean: bool}.get(get_nullable_type(kind))  # type: ignore[arg-type]
 
 
 _INT = "{v} if {v}.__class__ is int and -2147483648 <= {v} <= 2147483647{null} else {x}({v})"

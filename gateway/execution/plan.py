@@ -39,7 +39,7 @@ from graphql.language import Visitor, visit
 from strawberry.types.field import StrawberryField
 
 from gateway.execution.arguments import Arguments, Converters
-from gateway.execution.leaves import PLAIN, Coercer, Odd, coercer, expression, is_plain
+from gateway.execution.leaves import PLAIN, Coercer, Odd, as_it_is, coercer, expression, is_plain
 from repositories.kit.table import Column
 from schema.kit.fields import COLUMN, Resolution
 
@@ -53,6 +53,7 @@ class Field:
         "_planning",
         "_selections",
         "arguments",
+        "as_it_is",
         "coerce",
         "definition",
         "details",
@@ -93,6 +94,7 @@ class Field:
         self.coerce: Coercer | None = coercer(self.type) if is_leaf_type(self.named) else None
         self._planning = planning
         self._selections: dict[GraphQLObjectType, Selection] = {}
+        self.as_it_is = as_it_is(self.type)
         self.arguments = Arguments(definition, details)
 
     def selection(self, kind: GraphQLObjectType) -> "Selection":
