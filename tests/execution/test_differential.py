@@ -50,6 +50,13 @@ def same(ours: ExecutionResult, theirs: ExecutionResult, *, in_order: bool) -> b
         for place, count in Counter(nulled(result.data, error) for error in result.errors or ()).items()
         if count > 1
     }
+    if not in_order:
+        shared |= {
+            place
+            for result in (ours, theirs)
+            for error in result.errors or ()
+            if (place := nulled(result.data, error)) != tuple(error.path or ())
+        }
 
     def told(result: ExecutionResult) -> tuple[str, list[Any], list[Any], set[Any]]:
         places = [nulled(result.data, error) for error in result.errors or ()]
@@ -70,7 +77,7 @@ async def compared(text: str, number: int, *, wildness: int, may_be_late: bool) 
 
     An error that makes more null than its own field gets there in some turns of the loop. Whether another error below
     the same place comes before, and which of them stands first, is a race in graphql-core; so of several only the place
-    is compared, and of one not the order. Values that are late come in an order that depends on such turns too.
+    is compared, and of one not the order. Where something is awaited, which of several is told is such a race as well.
     """
     Shown.wildness, Shown.may_be_late = wildness, may_be_late
     theirs = await run(GRAPH, text, Executor, root_value=CatRow(number))
