@@ -41,7 +41,7 @@ async def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.
     tokens = Tokens(SECRET, AUDIENCE)
     start = dt.datetime.now(dt.UTC).replace(microsecond=0)
     _Clock.current = start
-    monkeypatch.setattr(identity, "time", SimpleNamespace(time=lambda: _Clock.now().timestamp()))
+    monkeypatch.setattr(identity, "dt", SimpleNamespace(datetime=_Clock, UTC=dt.UTC))
     monkeypatch.setattr(jwt.api_jwt, "datetime", _Clock)
     monkeypatch.setattr(jwt, "decode", counting)
     text = token(exp=int(start.timestamp()) + 60)
