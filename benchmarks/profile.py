@@ -23,7 +23,7 @@ STAGES = {
     "limit": r"gateway/execution/(limits|cost|budget)\.py",
     "plan": r"gateway/execution/plan\w*\.py|graphql/execution/(collect_fields|values|get_variable_signature)\.py",
     "execute": r"gateway/execution/|graphql/(execution|type|pyutils|error)/|strawberry/(schema|types|utils|execution)/",
-    "resolve": r"(resolvers|schema)/|aiodataloader|strawberry/",
+    "resolve": r"(resolvers|schema)/|strawberry/",
     "encrypt": r"encryption\.py|cryptography/",
     "SQL": r"(repositories|sqlalchemy)/",
     "PostgreSQL's driver": r"asyncpg/",

@@ -10,6 +10,7 @@ the batch, through a dataloader that belongs to the request.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -33,55 +34,53 @@ class Edge(Generic[V]):
 
     def __init__(self, batch: Batch[Any, V], key: Any, missing: Callable[[], V]) -> None:
         self.batch = batch
-        self.key: str = key.name
+        self.key = attrgetter(key.name)
         self.missing = missing
 
     async def load(self, context: Context, row: Table, **arguments: Any) -> V:
         """The value for one row; rows that ask in the same moment share a statement."""
-        key = getattr(row, self.key)
+        key = self.key(row)
         if key is None:
             return self.missing()
         return await load(context, self.batch, key, self.missing, **arguments)
 
     async def load_many(self, context: Context, rows: Sequence[Table], **arguments: Any) -> list[V | Exception]:
         """The values for all rows of a level, or the errors in their place."""
-        keys = [getattr(row, self.key) for row in rows]
-        return await load_many(context, self.batch, keys, self.missing, **arguments)
+        return await load_many(context, self.batch, [*map(self.key, rows)], self.missing, **arguments)
 
 
-def _loader(
-    context: Context, batch: Batch[K, V], missing: Callable[[], V], arguments: Mapping[str, Any]
-) -> Loader[K, V]:
+def _loader(context: Context, batch: Batch[K, V], arguments: Mapping[str, Any]) -> Loader[K, V]:
     name = (batch.repository, batch.method, tuple(sorted(arguments.items())))
     loader: Loader[K, V] | None = context.loaders.get(name)
     if loader is None:
-        answer = partial(_answer, context, batch, missing, arguments)
-        loader = context.loaders[name] = Loader(answer, loop=asyncio.get_running_loop())
+        loader = context.loaders[name] = Loader(lambda keys: batch(context.snapshot, keys, **arguments))
     return loader
 
 
 async def load(context: Context, batch: Batch[K, V], key: K, missing: Callable[[], V], **arguments: Any) -> V:
     """The value of ``key``, through the request's loader for ``batch`` and ``arguments``."""
-    return await shielded(_loader(context, batch, missing, arguments).load(key))
+    values = await shielded(_loader(context, batch, arguments).ask(key))
+    return values[key] if key in values else missing()
 
 
 async def load_many(
     context: Context, batch: Batch[K, V], keys: Sequence[K | None], missing: Callable[[], V], **arguments: Any
 ) -> list[V | Exception]:
     """The values of ``keys``, or the errors in their place, through the same loader; None has no value."""
-    loader = _loader(context, batch, missing, arguments)
-    futures = {key: loader.load(key) for key in dict.fromkeys(keys) if key is not None}
-    for future in futures.values():
-        if not future.done():
-            await asyncio.wait((future,))
-    values = {key: _outcome(future) for key, future in futures.items()}
+    loader = _loader(context, batch, arguments)
+    asked = {key: loader.ask(key) for key in dict.fromkeys(keys) if key is not None}
+    for task in set(asked.values()):
+        if not task.done():
+            await asyncio.wait((task,))
+    values = {key: _value(task, key, missing) for key, task in asked.items()}
     return [missing() if key is None else values[key] for key in keys]
 
 
-def _outcome(future: asyncio.Future[Any]) -> Any:
-    error = future.exception()
+def _value(task: asyncio.Task[Mapping[K, V]], key: K, missing: Callable[[], V]) -> V | Exception:
+    error = task.exception()
     if error is None:
-        return future.result()
+        values = task.result()
+        return values[key] if key in values else missing()
     if isinstance(error, Exception):
         return error
     raise error
@@ -99,13 +98,6 @@ async def get(context: Context, repository: type[Repository[R]], key: UUID) -> R
     return row
 
 
-async def _answer(
-    context: Context, batch: Batch[K, V], missing: Callable[[], V], arguments: Mapping[str, Any], keys: list[K]
-) -> list[V]:
-    values = await batch(context.snapshot, keys, **arguments)
-    return [values[key] if key in values else missing() for key in keys]
-
-
 def one(batch: Batch[Any, V], *, key: Any) -> Edge[V | None]:
     """The edge to at most one row, None if there is none or the viewer may not see it."""
     return Edge(batch, key, _none)
@@ -117,7 +109,7 @@ class PagesEdge(Generic[R]):
     def __init__(self, repository: type[Repository[R]], column: Any, key: Any) -> None:
         self._pages: Batch[Any, Page[R]] = Batch(repository, partial(_pages_of, column=column.name))
         self._counts: Batch[Any, int] = Batch(repository, partial(_counts_of, column=column.name))
-        self.key: str = key.name
+        self.key = attrgetter(key.name)
 
     async def load(
         self,
@@ -128,7 +120,7 @@ class PagesEdge(Generic[R]):
         order: tuple[Order, ...] = (),
     ) -> Connection[R]:
         """One page of the row's connection."""
-        key = getattr(row, self.key)
+        key = self.key(row)
         page = await load(context, self._pages, key, _no_page, request=request, given=given, order=order)
         return self._connection(context, key, page, given)
 
@@ -141,7 +133,7 @@ class PagesEdge(Generic[R]):
         order: tuple[Order, ...] = (),
     ) -> list[Connection[R] | Exception]:
         """The pages of all rows of a level, or the errors in their place."""
-        keys = [getattr(row, self.key) for row in rows]
+        keys = [*map(self.key, rows)]
         found = await load_many(context, self._pages, keys, _no_page, request=request, given=given, order=order)
         return [
             page if isinstance(page, Exception) else self._connection(context, key, page, given)
