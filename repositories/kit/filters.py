@@ -5,7 +5,7 @@
 Two filters of the same shape share one SQL text, whatever their values.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -143,6 +143,8 @@ def shape(given: Filter) -> Any:
 
 def parameters(given: Filter) -> dict[str, Any]:
     """The values under the names that :func:`condition` gives them: f0, f1, ... in reading order."""
+    if given is EVERYTHING:
+        return {}
     size = _size(given)
     if size > MAX_CONDITIONS:
         message = f"A filter may have at most {MAX_CONDITIONS} conditions; this one has {size}."
@@ -176,27 +178,29 @@ def _bounded(value: Any) -> Any:
 def _size(given: Filter) -> int:
     """How many conditions there are; a part that says nothing counts too."""
     match given:
-        case Every(parts) | Some(parts) if parts:
-            return sum(map(_size, parts))
+        case Where():
+            return 1
+        case Every(parts) | Some(parts):
+            return sum(map(_size, parts)) if parts else 1
         case Not(part):
             return _size(part)
         case Search():
             return max(1, len(given.words()))
-    return 1
+
+
+_PATTERNS: Mapping[Op, Callable[[str], str]] = {
+    Op.CONTAINS: lambda text: f"%{_escaped(text)}%",
+    Op.PREFIX: lambda text: f"{_escaped(text)}%",
+    Op.LIKE: _pattern,
+}
 
 
 def _values(given: Filter) -> Iterator[Any]:
     match given:
-        case Where(_, Op.IS_NULL, _):
-            return
-        case Where(_, Op.CONTAINS, value):
-            yield f"%{_escaped(value)}%"
-        case Where(_, Op.PREFIX, value):
-            yield f"{_escaped(value)}%"
-        case Where(_, Op.LIKE, value):
-            yield _pattern(value)
-        case Where(_, _, value):
-            yield value
+        case Where(_, op, value):
+            if op is not Op.IS_NULL:
+                pattern = _PATTERNS.get(op)
+                yield pattern(value) if pattern else value
         case Every(parts) | Some(parts):
             for part in parts:
                 yield from _values(part)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from repositories.kit import filters
 from repositories.kit.filters import Filter, Order
-from repositories.kit.page import Ordering, Page, PageRequest
+from repositories.kit.page import Page, PageRequest, ordering
 from repositories.kit.row_statements import alive
 from repositories.kit.statements import MadeBy, Statement, any_of, scalar
 from repositories.kit.table import Table
@@ -42,7 +42,8 @@ class Walk(Generic[R]):
         self.table = table
         self.request = request
         self.given = given
-        self.ordering = Ordering(table.__table__, order)
+        self.ordering = ordering(table.__table__, order)
+        self.cursor = self.ordering.cursor(given)
         self.nulls: tuple[bool, ...] | None = None
         self.values = filters.parameters(given) | {"limit": request.size + 1, "offset": request.offset}
         cursor = request.before if request.backwards else request.after
@@ -66,7 +67,7 @@ class Walk(Generic[R]):
         if request.backwards:
             rows.reverse()
             more, beyond = beyond, more
-        return Page(rows, more, beyond, self.ordering.cursor(self.given))
+        return Page(rows, more, beyond, self.cursor)
 
 
 @lru_cache(maxsize=1024)
@@ -81,11 +82,11 @@ def build_page(  # noqa: PLR0913 (the parts of one query)
 ) -> Statement[Any]:
     """One page or, with ``partition``, one for each of the ``keys`` in that column."""
     table = owner.__table__
-    ordering = Ordering(table, order)
+    total = ordering(table, order)
     conditions = [alive(table), filters.condition(table, given.value)]
     if nulls is not None:
-        conditions.append(ordering.beyond(nulls, backwards=backwards))
-    sorting = filters.order_by(table, ordering.keys, backwards=backwards)
+        conditions.append(total.beyond(nulls, backwards=backwards))
+    sorting = filters.order_by(table, total.keys, backwards=backwards)
     limit, offset = sa.bindparam("limit", type_=sa.Integer()), sa.bindparam("offset", type_=sa.Integer())
     if partition is None:
         return Statement(sa.select(*table.c).where(*conditions).order_by(*sorting).limit(limit).offset(offset), owner)

@@ -11,8 +11,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
 import orjson
 import sqlalchemy as sa
@@ -99,10 +99,13 @@ class Ordering:
         return hashlib.blake2s(bound.encode(), digest_size=6).hexdigest()
 
     def cursor(self, given: Filter) -> Callable[[Any], str]:
-        """The function that names a row's place."""
-        fingerprint = self.fingerprint(given)
+        """The function that names a row's place. Its fingerprint is made when the first place is named."""
+        fingerprint: str | None = None
 
         def name(row: Any) -> str:
+            nonlocal fingerprint
+            if fingerprint is None:
+                fingerprint = self.fingerprint(given)
             values = [row[index] for index in self._indexes]
             return base64.urlsafe_b64encode(to_json([fingerprint, *values]).encode()).decode().rstrip("=")
 
@@ -155,6 +158,12 @@ class Ordering:
         return sa.or_(after, column.is_(None)) if column.nullable and not nulls_first else after
 
 
+@lru_cache(maxsize=1024)
+def ordering(table: sa.Table, keys: tuple[Order, ...]) -> Ordering:
+    """The one ordering of a table by these keys."""
+    return Ordering(table, keys)
+
+
 def _parse(column: sa.Column[Any], value: Any) -> Any:  # noqa: C901 (one case for each type)
     """A sort value from its JSON form, of exactly the column's type and within what the database can compare with."""
     kind = column.type
@@ -162,7 +171,7 @@ def _parse(column: sa.Column[Any], value: Any) -> Any:  # noqa: C901 (one case f
         return None
     match kind:
         case types.Id():
-            return UUID(value)
+            return types.as_uuid(value)
         case types.Timestamp() if dt.datetime.fromisoformat(value).utcoffset() == dt.timedelta():
             return dt.datetime.fromisoformat(value)
         case types.Day():

@@ -32,6 +32,7 @@ from repositories.kit.page import Page, PageRequest
 from repositories.kit.row_statements import RowStatements, update, update_many
 from repositories.kit.statements import records_parameter
 from repositories.kit.table import Table
+from repositories.kit.types import as_uuid
 
 R = TypeVar("R", bound=Table)
 K = TypeVar("K")
@@ -45,7 +46,7 @@ LOAD_BATCH = 1000
 
 def new_id() -> UUID:
     """A UUIDv7: unique, and sorting by the time it was made."""
-    return UUID(bytes=uuid_utils.uuid7().bytes)
+    return as_uuid(uuid_utils.uuid7().bytes)
 
 
 def now() -> dt.datetime:

@@ -1,6 +1,5 @@
 """Global ids: ``base64("Task:<uuid>")``, opaque to clients, unique over all types, the same for the life of a row."""
 
-import base64
 import binascii
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,8 @@ from uuid import UUID
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from repositories.kit.types import as_uuid
 
 
 def global_id(type_name: str, key: UUID) -> str:
@@ -18,8 +19,8 @@ def global_id(type_name: str, key: UUID) -> str:
 def parse_global_id(text: str) -> tuple[str, UUID]:
     """Type name and key of a global id; ValueError if it is none."""
     try:
-        type_name, _, key = base64.b64decode(text, validate=True).decode().partition(":")
-        return type_name, UUID(key)
+        type_name, _, key = binascii.a2b_base64(text, strict_mode=True).decode().partition(":")
+        return type_name, as_uuid(key)
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         message = "This is not an id; take one from the `id` field of an object."
         raise ValueError(message) from error
