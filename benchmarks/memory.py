@@ -11,6 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import UUID
+
+from asyncpg.pgproto import pgproto
 
 from migrations import run
 from repositories.demo.load import load_demo
@@ -24,6 +27,15 @@ from resolvers.reactions import REACTIONS
 DAY = dt.date(2026, 6, 15)
 _NOON = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
 _KEY = b"benchmarks encrypt with this key"
+
+
+def _as_driven(row: Any) -> Any:
+    """A row with the UUIDs that PostgreSQL's driver makes, which spell themselves faster than Python's."""
+    if not isinstance(row, tuple):
+        return row
+    make: Any = type(row)
+    return make._make(pgproto.UUID(value.bytes) if type(value) is UUID else value for value in row)
+
 
 Tape = dict[Statement[Any], list[Any]]
 
@@ -43,7 +55,7 @@ class _Taped(Read):
     async def rows(self, statement: Statement[Any], /, **values: Any) -> list[Any]:
         """The rows of the first time."""
         if self.behind is not None:
-            self.tape[statement] = await self.behind.rows(statement, **values)
+            self.tape[statement] = [_as_driven(row) for row in await self.behind.rows(statement, **values)]
         return list(self.tape[statement])
 
 
