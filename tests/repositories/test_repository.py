@@ -359,4 +359,4 @@ def test_ids_sort_by_time() -> None:
     """UUIDv7: unique, and later ones are larger."""
     ids = [new_id() for _ in range(1000)]
     assert ids == sorted(set(ids))
-    assert {(type(key), key.version, key.variant) for key in ids} == {(UUID, 7, "specified in RFC 4122")}
+    assert {(isinstance(key, UUID), key.version, key.variant) for key in ids} == {(True, 7, "specified in RFC 4122")}
