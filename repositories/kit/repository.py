@@ -262,9 +262,7 @@ class Repository(Generic[R]):
         return NotFound.of(self.what) if current is None else StaleVersion(current)
 
     def _complete(self, values: Mapping[str, Any], at: dt.datetime) -> dict[str, Any]:
-        complete: dict[str, Any] = {made.name: made.info.get("default") for made in self.table.__table__.columns}
-        complete |= {"id": None, "created_at": at, "updated_at": at}
-        complete |= values
+        complete = {**self._statements.defaults, "id": None, "created_at": at, "updated_at": at, **values}
         if complete["id"] is None:
             complete["id"] = new_id()
         return self._sealed(complete["id"], complete)

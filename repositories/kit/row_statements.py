@@ -17,6 +17,7 @@ class RowStatements:
 
     def __init__(self, owner: type[Table]) -> None:
         table = owner.__table__
+        self.defaults: dict[str, Any] = {made.name: made.info.get("default") for made in table.columns}
         self.sealed = [made for made in table.columns if made.info["sealed"]]
         living = alive(table)
         key = table.c.id == sa.bindparam("id", type_=table.c.id.type)

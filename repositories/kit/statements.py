@@ -8,7 +8,7 @@ depend on how many keys there are: a list is one parameter (:func:`any_of`), man
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
@@ -241,13 +241,20 @@ def records_parameter(
     engine: Engine, columns: Sequence[sa.Column[Any]], rows: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The value for :func:`records`: each row's values in the form that the engine stores."""
+    converters = _parameter_converters(engine, tuple(columns))
+    return [
+        {name: convert(row[name]) if convert else row[name] for name, convert in converters.items()} for row in rows
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _parameter_converters(
+    engine: Engine, columns: tuple[sa.Column[Any], ...]
+) -> Mapping[str, Callable[[Any], Any] | None]:
     dialect = _scope(engine, None).dialect
-    converters = {
+    return {
         str(made.name): made.type.bind_processor(dialect)
         if not engine.is_postgresql and isinstance(made.type, types.Converted) and not isinstance(made.type, types.Json)
         else None
         for made in columns
     }
-    return [
-        {name: convert(row[name]) if convert else row[name] for name, convert in converters.items()} for row in rows
-    ]
