@@ -64,16 +64,31 @@ async def watching(server: Server, options: DatabaseOptions) -> AsyncIterator[An
         await connection.close()
 
 
-async def _hang_up(address: str, token: str, document: str, until: Any) -> None:
-    """Sends an operation, waits until its statement runs, and leaves."""
+async def _asking(address: str, token: str, document: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Sends an operation over a connection of its own."""
     where = urlsplit(address)
     body = json.dumps({"query": document})
-    _, writer = await asyncio.open_connection(where.hostname, where.port)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
     writer.write(
-        f"POST /graphql HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {token}\r\n"
+        f"POST /graphql HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     )
     await writer.drain()
+    return reader, writer
+
+
+async def _answered(address: str, token: str, document: str) -> tuple[bytes, Any]:
+    """The first line of the answer, and its body."""
+    reader, writer = await _asking(address, token, document)
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    return head.split(b"\r\n")[0], json.loads(body)
+
+
+async def _hang_up(address: str, token: str, document: str, until: Any) -> None:
+    """Sends an operation, waits until its statement runs, and leaves."""
+    _, writer = await _asking(address, token, document)
     await until(1)
     writer.transport.abort()
     await until(0)
@@ -125,14 +140,10 @@ async def test_a_thousand_connections_share_ten(postgres_only: DatabaseOptions) 
     async with connected(postgres_only, pool_size=10, **patience) as database:
         gateway = Gateway(database, settings=Settings(queue_timeout=120, operation_timeout=120))
         ada = await _with_a_task(database)
-        limits = httpx.Limits(max_connections=1000)
-        async with (
-            served(gateway.app) as address,
-            httpx.AsyncClient(base_url=address, limits=limits, timeout=120) as http,
-        ):
-            client = Client(http, gateway.token(ada))
-            answers = await asyncio.gather(*(client.data("{ tasks { totalCount } }") for _ in range(1000)))
-            assert answers == [{"tasks": {"totalCount": 1}}] * 1000
+        async with served(gateway.app) as address:
+            asking = (_answered(address, gateway.token(ada), "{ tasks { totalCount } }") for _ in range(1000))
+            answers = await asyncio.gather(*asking)
+            assert answers == [(b"HTTP/1.1 200 OK", {"data": {"tasks": {"totalCount": 1}}})] * 1000
         assert (database.pool_state().used, database.pool_state().size <= 10) == (0, True)
 
 
