@@ -38,6 +38,10 @@ EXECUTORS: tuple[type[Executor[Any]], ...] = (Executor, CompiledExecutor, Native
 ADMIN = Viewer(list(people(2))[-1]["id"], frozenset(Role), time_zone="Europe/Berlin")
 ADA = Viewer(next(iter(people(2)))["id"], frozenset({Role.USER}))
 LIMITS = Limits.of(Settings())
+pytestmark = [  # graphql-core leaves coroutines behind that it had not begun when it cancels the siblings of an error
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine:pytest.PytestUnraisableExceptionWarning"),
+]
 THOROUGH = settings(
     max_examples=150,
     deadline=None,
