@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from repositories.demo.load import load_demo
 from repositories.demo.people import people
 from repositories.kit.database import Database, DatabaseOptions, open_database
 from repositories.kit.viewer import Role, Viewer
+from resolvers.administration import health
 from resolvers.kit.context import Context
 from resolvers.reactions import REACTIONS
 from tests.api.client import gid
@@ -65,8 +67,11 @@ def demo(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest_asyncio.fixture
-async def copies(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[Database]]:
-    """The demo data once for each executor."""
+async def copies(
+    demo: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[list[Database]]:
+    """The demo data once for each executor; the process does not grow older."""
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: health._STARTED + 60))
     made = []
     for _ in EXECUTORS:
         path = copy_sqlite(demo, tmp_path_factory.mktemp("copy"))
