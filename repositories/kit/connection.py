@@ -23,13 +23,18 @@ from asyncpg.prepared_stmt import PreparedStatement
 from repositories.kit.pipeline import SYNC, Line, Loop, command, simple_query, text_form
 from repositories.kit.policy import claims
 from repositories.kit.types import to_json
-from repositories.kit.viewer import Viewer
+from repositories.kit.viewer import Role, Viewer
 
 READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
-VIEWER = "SELECT set_config('role', $1, true), set_config('request.jwt.claims', $2, true)"
+_OF_PEOPLE = frozenset({Role.USER})
+
+VIEWER = (
+    "SELECT set_config('role', $1, true), set_config('request.jwt.claims', $2, true),"
+    " set_config('plan_cache_mode', $3, true)"
+)
 _NAMES = {
     READ: "siso_read",
     WRITE: "siso_write",
@@ -48,13 +53,22 @@ TIME_SETTINGS = {"timezone": "UTC", "datestyle": "ISO, MDY"}
 
 
 @lru_cache(maxsize=10_000)
+def _plans(viewer: Viewer) -> str:
+    """Whether a statement is planned once or for each of its values.
+
+    People see little more than their own rows, which an index finds whatever the values are, and planning takes longer
+    than reading them. Who sees everybody's rows may ask for the first few of very many, for which values count.
+    """
+    return "force_generic_plan" if viewer.roles <= _OF_PEOPLE and not viewer.is_service else "auto"
+
+
 def _claims(viewer: Viewer) -> tuple[str, str]:
     return viewer.database_role, to_json(claims(viewer))
 
 
 @lru_cache(maxsize=10_000)
 def _introduction(viewer: Viewer) -> bytes:
-    return command(_NAMES[VIEWER], [value.encode() for value in _claims(viewer)])
+    return command(_NAMES[VIEWER], [value.encode() for value in (*_claims(viewer), _plans(viewer))])
 
 
 def _quoted(text: str) -> str:
