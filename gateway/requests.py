@@ -1,5 +1,6 @@
 """What comes in over HTTP, until it is a GraphQL request: headers, origin, body, parameters. Bounded at every step."""
 
+import itertools
 import re
 import secrets
 from dataclasses import dataclass
@@ -47,10 +48,15 @@ def headers_of(scope: Scope) -> Headers:
     return headers
 
 
+_PROCESS = secrets.token_hex(4)
+_numbers = itertools.count()
+"""The ids of requests begin with their process' and count on, which costs less than asking for chance each time."""
+
+
 def request_id_of(headers: Headers) -> str:
     """The id that the client gave the request, if it is one that can be logged, else a new one."""
     given = headers.get(b"x-request-id")
-    return given.decode() if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given.decode() if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_numbers):08x}"
 
 
 def refuse_forged(headers: Headers, origins: frozenset[str]) -> None:

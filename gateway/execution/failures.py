@@ -31,7 +31,8 @@ class Failures(CollectedErrors):
     __slots__ = ("_found", "_is_current", "_loop", "_moment", "at", "is_all_null")
 
     def __init__(self) -> None:
-        super().__init__()
+        self._error_positions = set()
+        self._errors = []
         self.is_all_null = False
         """Whether an error made the whole data null, so that nothing more needs to be done."""
         self.at: int | None = None

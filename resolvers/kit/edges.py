@@ -52,11 +52,11 @@ class Edge(Generic[V]):
 def _loader(
     context: Context, batch: Batch[K, V], missing: Callable[[], V], arguments: Mapping[str, Any]
 ) -> Loader[K, V]:
-    name = (batch.repository, batch.method, tuple(sorted(arguments.items())))
+    name = (batch.repository, batch.method, tuple(sorted(arguments.items())) if arguments else ())
     loader: Loader[K, V] | None = context.loaders.get(name)
     if loader is None:
         answer = partial(_answer, context, batch, missing, arguments)
-        loader = context.loaders[name] = Loader(answer, loop=asyncio.get_running_loop())
+        loader = context.loaders[name] = Loader(answer)
     return loader
 
 

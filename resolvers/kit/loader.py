@@ -1,7 +1,8 @@
 """The dataloader of a request: aiodataloader's, with one task for a batch where it takes three turns and two tasks."""
 
 import asyncio
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import aiodataloader
 
@@ -9,8 +10,20 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+def _same(key: Any) -> Any:
+    return key
+
+
 class Loader(aiodataloader.DataLoader[K, V]):
     """All keys that are asked for in the same moment are answered by one batch."""
+
+    def __init__(self, answer: Callable[[list[K]], Coroutine[Any, Any, list[V]]]) -> None:
+        """Sets what the library's own sets, without looking at what is known here."""
+        self.loop = asyncio.get_running_loop()
+        self.batch_load_fn = answer
+        self.get_cache_key = _same
+        self._cache = {}
+        self._queue = []
 
     def do_resolve_reject(self, key: K, future: asyncio.Future[V]) -> None:
         """Puts a key into the next batch; the library calls this for a key that is not known."""
