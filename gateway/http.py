@@ -162,7 +162,7 @@ class GraphQLEndpoint:
             bill = await self._billed(exchange, parameters, prepared)
             async with self._gate:
                 context = self._context(exchange)
-                result = await self._pipeline.run(prepared, parameters.variables, context, exchange.timings)
+                result = await self._pipeline.run(prepared, context, exchange.timings)
         except RequestError as error:
             exchange.headers |= errors.headers_of(error.errors[0].original_error)
             is_plain = exchange.media_type == JSON and error.status == _WELL_FORMED
@@ -178,7 +178,9 @@ class GraphQLEndpoint:
 
     async def _prepared(self, exchange: _Exchange, parameters: Parameters) -> Prepared:
         text = await self._persisted.text(parameters.query, parameters.extensions)
-        prepared = self._pipeline.prepare(text, parameters.operation_name, exchange.viewer, exchange.timings)
+        prepared = self._pipeline.prepare(
+            text, parameters.operation_name, exchange.viewer, parameters.variables, exchange.timings
+        )
         if prepared.kind == "subscription":
             message = "Subscriptions are not answered here."
             raise RequestRefused(400, "BAD_REQUEST", message)
@@ -193,7 +195,7 @@ class GraphQLEndpoint:
         """What the operation costs, if that is counted or asked for."""
         if not (self._gauge.has_budgets or _asks_for_cost(parameters)):
             return None
-        bill = await self._gauge.bill(prepared, parameters.variables, exchange.viewer, _address(exchange))
+        bill = await self._gauge.bill(prepared.cost, exchange.viewer, _address(exchange))
         if bill.spent is not None:
             exchange.headers |= bill.spent.headers
         return bill

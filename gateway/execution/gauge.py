@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import GraphQLError, GraphQLSchema
+from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode
 
 from gateway.execution.budget import Budget, Spent
+from gateway.execution.documents import Document
 from gateway.execution.limits import Limits, check, check_introspection
 from gateway.execution.measure import Measure, measure
-from gateway.execution.pipeline import Prepared
 from gateway.execution.refusals import RequestError
 from repositories.kit.errors import GatewayError
 from repositories.kit.viewer import Viewer
@@ -42,18 +42,19 @@ class Gauge:
         """Whether errors must not name what the viewer may not ask for."""
         return not self._limits.may_introspect(viewer)
 
-    def cost(self, prepared: Prepared, variables: Mapping[str, Any], viewer: Viewer) -> int:
+    def cost(
+        self, document: Document, operation: OperationDefinitionNode, variables: Mapping[str, Any], viewer: Viewer
+    ) -> int:
         """What an operation costs, or RequestError if it asks for too much or for what the viewer may not know."""
         try:
-            measured = self._measured(prepared)
+            measured = self._measured(document, operation)
             check_introspection(measured, viewer, self._limits)
             return check(measured, variables, self._limits)
         except GraphQLError as error:
             raise _request_error(error) from None
 
-    async def bill(self, prepared: Prepared, variables: Mapping[str, Any], viewer: Viewer, address: str | None) -> Bill:
+    async def bill(self, cost: int, viewer: Viewer, address: str | None) -> Bill:
         """Takes what an operation costs from its viewer's budget, or RequestError if there is not enough left."""
-        cost = self.cost(prepared, variables, viewer)
         try:
             spent = await self._budget.spend(viewer, address, cost) if self._budget else None
         except GatewayError as error:
@@ -65,13 +66,13 @@ class Gauge:
         """Whether anything is counted from one operation to the next."""
         return self._budget is not None
 
-    def _measured(self, prepared: Prepared) -> Measure:
-        document, key = prepared.document, id(prepared.operation)
+    def _measured(self, document: Document, operation: OperationDefinitionNode) -> Measure:
+        key = id(operation)
         if document.cost is None:
             document.cost = {}
         measured: Measure | None = document.cost.get(key)
         if measured is None:
-            measured = document.cost[key] = measure(self._schema, document.ast, prepared.operation)
+            measured = document.cost[key] = measure(self._schema, document.ast, operation)
         return measured
 
 

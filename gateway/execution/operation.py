@@ -37,7 +37,6 @@ class Operation:
 
     def __init__(self, schema: GraphQLSchema, document: Document, node: OperationDefinitionNode) -> None:
         self._schema = schema
-        self._document = document
         self._node = node
         self._definitions = {
             fragment.name.value: fragment

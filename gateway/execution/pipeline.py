@@ -1,7 +1,7 @@
 """The pipeline: parse → validate → limit → plan → run.
 
-    prepared = pipeline.prepare(text, operation_name, viewer)
-    result = await pipeline.run(prepared, variables, context)
+    prepared = pipeline.prepare(text, operation_name, viewer, variables)   # parse → validate → limit
+    result = await pipeline.run(prepared, context)                         # plan → run
 
 Both raise :class:`RequestError` for what is refused without any data.
 """
@@ -9,6 +9,7 @@ Both raise :class:`RequestError` for what is refused without any data.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 from graphql import ExecutionResult, Executor, GraphQLError, OperationDefinitionNode
@@ -26,11 +27,12 @@ from resolvers.kit.context import Context
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An operation of a valid document."""
+    """An operation of a valid document with its variables, within the limits; ``cost`` is what was counted for it."""
 
     document: Document
     operation: OperationDefinitionNode
-    name: str | None
+    variables: Mapping[str, Any]
+    cost: int
 
     @property
     def kind(self) -> str:
@@ -38,12 +40,17 @@ class Prepared:
         return self.operation.operation.value
 
 
-Limits = Callable[[Prepared, Mapping[str, Any], Viewer], object]
-"""Raises RequestError for an operation that asks for too much."""
+Limits = Callable[[Document, OperationDefinitionNode, Mapping[str, Any], Viewer], int]
+"""What an operation costs, or RequestError if it asks for too much."""
+
+NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
 
-def unlimited(prepared: Prepared, variables: Mapping[str, Any], viewer: Viewer) -> None:
-    """No limits."""
+def unlimited(
+    document: Document, operation: OperationDefinitionNode, variables: Mapping[str, Any], viewer: Viewer
+) -> int:
+    """No limits, and nothing is counted."""
+    return 0
 
 
 def always_suggesting(viewer: Viewer) -> bool:
@@ -76,12 +83,17 @@ class Pipeline:
         self._time_limit = time_limit
 
     def prepare(
-        self, text: str, operation_name: str | None, viewer: Viewer, timings: Timings | None = None
+        self,
+        text: str,
+        operation_name: str | None,
+        viewer: Viewer,
+        variables: Mapping[str, Any] = NO_VARIABLES,
+        timings: Timings | None = None,
     ) -> Prepared:
-        """The operation of that name in a document."""
+        """The operation of that name in a document, if its viewer may ask for so much."""
         document = self.documents.get(text, hide_suggestions=self._hides_suggestions(viewer), timings=timings)
         operation = document.operation(operation_name)
-        return Prepared(document, operation, operation_name)
+        return Prepared(document, operation, variables, self._limits(document, operation, variables, viewer))
 
     def _operation(self, prepared: Prepared) -> Operation:
         kept = prepared.document.plans
@@ -90,13 +102,10 @@ class Pipeline:
             known = kept[id(prepared.operation)] = Operation(self.schema, prepared.document, prepared.operation)
         return known
 
-    async def run(
-        self, prepared: Prepared, variables: Mapping[str, Any], context: Context, timings: Timings | None = None
-    ) -> ExecutionResult:
+    async def run(self, prepared: Prepared, context: Context, timings: Timings | None = None) -> ExecutionResult:
         """The result of a query or a mutation. When its time is up, or nobody waits any more, its statements stop."""
-        self._limits(prepared, variables, context.viewer)
         executor = self._operation(prepared).executor(
-            self._executor, variables, context, hide_suggestions=self._hides_suggestions(context.viewer)
+            self._executor, prepared.variables, context, hide_suggestions=self._hides_suggestions(context.viewer)
         )
         if isinstance(executor, list):
             raise RequestError([shortened(error) for error in executor])

@@ -39,7 +39,7 @@ from graphql.language import Visitor, visit
 from strawberry.types.field import StrawberryField
 
 from gateway.execution.arguments import Arguments, Converters
-from gateway.execution.leaves import PLAIN, Coercer, Odd, as_it_is, coercer, expression, is_plain
+from gateway.execution.leaves import Coercer, Odd, as_it_is, coercer, expression, is_plain
 from repositories.kit.table import Column
 from schema.kit.fields import COLUMN, Resolution
 
@@ -138,13 +138,10 @@ def _getter(published: StrawberryField | None) -> Getter | str | None:
 class Selection:
     """A selection set on one object type, and the function that makes its dicts."""
 
-    __slots__ = ("build", "by_key", "fields", "grouped", "is_static", "kinds", "rest", "type")
+    __slots__ = ("build", "by_key", "fields", "is_static", "kinds", "rest", "type")
 
-    def __init__(
-        self, kind: GraphQLObjectType, grouped: GroupedFieldSet, fields: Sequence[Field], *, native: bool
-    ) -> None:
+    def __init__(self, kind: GraphQLObjectType, fields: Sequence[Field], *, native: bool) -> None:
         self.type = kind
-        self.grouped = grouped
         self.fields = fields
         self.by_key = {field.key: field for field in fields}
         accepted: type | None = getattr(kind.is_type_of, "row", None)
@@ -164,7 +161,7 @@ class Selection:
 
     def _generated(self, *, native: bool) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:
         row = getattr(self.type.is_type_of, "row", None)
-        names: dict[str, Any] = {"kinds": self.kinds, "check": self._check, "plain": PLAIN}
+        names: dict[str, Any] = {"kinds": self.kinds, "check": self._check}
         reads, entries = [], []
         for field in self.fields:
             entry = "None"
@@ -334,7 +331,7 @@ class _Planning:
             if definition is None or any(_is_beyond(detail) for detail in details):
                 raise _Unplanned
             fields.append(self.field(key, len(fields), definition, details))
-        return Selection(kind, grouped, fields, native=self.native)
+        return Selection(kind, fields, native=self.native)
 
     def field(self, key: str, index: int, definition: GraphQLField, details: FieldDetailsList) -> Field:
         """A field of a selection set."""

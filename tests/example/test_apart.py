@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from repositories.kit.constraints import refusal_of
 from repositories.tables import metadata
@@ -33,3 +34,5 @@ def test_it_is_no_domain_of_the_gateway() -> None:
 def test_its_migration_can_be_undone_and_redone(migrate: Migrate) -> None:
     for step in (migration.upgrade, migration.downgrade, migration.upgrade):
         migrate(step)
+    with pytest.raises(DBAPIError, match="exist"):
+        migrate(migration.upgrade)

@@ -73,8 +73,8 @@ def test_the_operation_is_chosen_by_its_name(pipeline: Pipeline) -> None:
 
 async def test_what_runs_has_data_and_what_does_not_is_refused(pipeline: Pipeline, database: Database) -> None:
     async def run(text: str, **variables: Any) -> Any:
-        prepared = pipeline.prepare(text, None, ANONYMOUS)
-        result = await pipeline.run(prepared, variables, Context(database, ANONYMOUS, ()))
+        prepared = pipeline.prepare(text, None, ANONYMOUS, variables)
+        result = await pipeline.run(prepared, Context(database, ANONYMOUS, ()))
         return result.data
 
     assert await run("query($type: String!) { __type(name: $type) { name } }", type="Task") == {
