@@ -12,16 +12,19 @@ Both begin by telling the database who the viewer is, so that its policies apply
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from repositories.kit.encryption import Cipher
 from repositories.kit.errors import Forbidden, ServiceUnavailable
 from repositories.kit.statements import Compiled, Engine, Statement, scope_of
 from repositories.kit.viewer import Viewer
+
+if TYPE_CHECKING:
+    from repositories.kit.events import Event
 
 R = TypeVar("R")
 
@@ -206,11 +209,14 @@ class Database(ABC):
     engine: Engine
     listeners: list[Callable[[str], None]]
     """Called with the text of every statement, for counting and tracing."""
+    committed: "list[Callable[[Sequence[Event]], Awaitable[None]]]"
+    """Called with the events of a unit of work once it is committed, before its caller goes on. They must not raise."""
 
     def __init__(self, options: DatabaseOptions) -> None:
         self.options = options
         self.cipher = Cipher(options.encryption_keys, options.index_key)
         self.listeners = []
+        self.committed = []
 
     @abstractmethod
     async def connect(self) -> None:

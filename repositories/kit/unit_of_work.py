@@ -92,3 +92,6 @@ async def open_unit(
         work = UnitOfWork(connection, viewer, at or now())
         yield work
         await work.finish(reactions)
+    if work.events:
+        for committed in database.committed:
+            await committed(work.events)
