@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from gateway.announcements import announcements
 from gateway.execution.budget import Budget
 from gateway.execution.gauge import Gauge
 from gateway.execution.limits import Limits
@@ -32,6 +33,7 @@ from repositories.kit.errors import GatewayError
 from repositories.kit.repository import new_id, now
 from repositories.kit.viewer import ANONYMOUS
 from resolvers.identity.accounts import Accounts
+from resolvers.kit.feed import Feed, FeedOptions
 from schema import schema
 
 _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy")
@@ -66,6 +68,20 @@ def create_pipeline(settings: Settings, gauge: Gauge) -> Pipeline:
     )
 
 
+_UNANNOUNCED = 0.25
+"""Seconds between two looks at the store where nobody announces events."""
+
+
+def feed_options(settings: Settings, *, announced: bool) -> FeedOptions:
+    """How events are followed under these settings."""
+    return FeedOptions(
+        poll=1.0 if announced else _UNANNOUNCED,
+        waiting=settings.subscription_queue,
+        replay=settings.subscription_replay,
+        interval=settings.live_interval,
+    )
+
+
 def create_app(  # noqa: PLR0913 (the parts of the process)
     settings: Settings,
     database: Database,
@@ -85,6 +101,8 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     )
     stores = (Memory(), redis) if redis else (Memory(),)
     gauge = create_gauge(settings)
+    line = announcements(settings, database)
+    feed = Feed(database, line, feed_options(settings, announced=line is not None))
     graphql = GraphQLEndpoint(
         create_pipeline(settings, gauge),
         database,
@@ -99,13 +117,14 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         ),
         page=page if settings.graphiql else None,
         persisted=PersistedQueries(*stores) if settings.persisted_queries else NOT_KEPT,
-        services={Accounts: accounts(settings, tokens)},
+        services={Accounts: accounts(settings, tokens), Feed: feed},
         clock=clock,
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+        async with feed.running():
+            yield
         if redis is not None:
             await redis.close()
 

@@ -79,7 +79,17 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="`redis://host`, where all processes keep persisted queries; without it, each has its own.",
+        description="`redis://host`, where all processes keep persisted queries and tell each other of new events; "
+        "without it, each keeps its own, and PostgreSQL tells them.",
+    )
+    subscription_queue: int = Field(
+        1000, ge=1, description="How many events wait for a subscriber that is busy, before it is cut off."
+    )
+    subscription_replay: int = Field(
+        10_000, ge=1, description="How many events are looked through for a subscriber that comes back."
+    )
+    live_interval: float = Field(
+        1.0, ge=0, description="How long after an answer a live query waits at least before the next."
     )
 
     database_url: SecretStr | None = Field(
@@ -317,6 +327,7 @@ class Settings(BaseSettings):
             connect_timeout=self.database_connect_timeout,
             statement_timeout=self.database_statement_timeout,
             pgbouncer=self.database_pgbouncer,
+            announces=self.redis_url is None,
             encryption_keys=parse_keys(self.encryption_keys.get_secret_value()) if self.encryption_keys else {},
             index_key=parse_key(self.index_key.get_secret_value()) if self.index_key else b"",
         )

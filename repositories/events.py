@@ -2,15 +2,15 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from repositories.kit.events import Event
-from repositories.kit.filters import Direction, Every, Op, Order, Where
+from repositories.kit.filters import Direction, Every, Filter, Op, Order, Where
 from repositories.kit.repository import ADD_BATCH, LOAD_BATCH, Repository
-from repositories.kit.statements import Engine, Statement, records, records_parameter, scalar
+from repositories.kit.statements import Engine, MadeBy, Statement, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 
 _TABLE = DomainEvent.__table__
@@ -32,6 +32,31 @@ def _append(engine: Engine) -> sa.Executable:
 
 
 _append_rows: Statement[int] = Statement(_append, scalar(int))
+
+
+class Horizon(NamedTuple):
+    """How far the events can be read: no event up to ``settled`` is still to come; ``drawn`` is the highest number."""
+
+    settled: int
+    drawn: int
+
+
+def _horizon_of(engine: Engine) -> sa.Executable:
+    """On PostgreSQL a transaction marks what it may still commit by a lock (migration 0008); SQLite has one writer."""
+    if engine.is_postgresql:
+        return sa.text("SELECT horizon, drawn FROM public.domain_events_horizon()")
+    highest: sa.ColumnElement[int] = sa.func.coalesce(sa.func.max(_TABLE.c.sequence), 0)
+    return sa.select(highest, highest)
+
+
+_horizon: Statement[Horizon] = Statement(_horizon_of, MadeBy(Horizon._make))
+
+CHANNEL = "siso_events"
+"""Where PostgreSQL announces that events were committed; the payload says by which process."""
+
+_announce: Statement[Any] = Statement(
+    sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("origin", type_=sa.Text()))), scalar(str)
+)
 
 
 def as_row(event: Event, *, actor: UUID, at: dt.datetime) -> dict[str, Any]:
@@ -87,6 +112,25 @@ class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
             if len(found) < LOAD_BATCH:
                 return
             last = found[-1].sequence
+
+    async def horizon(self) -> Horizon:
+        """How far the events can be read.
+
+        What is read up to there must be read by a snapshot that was opened later: of a transaction that ended in
+        between, this one knows nothing.
+        """
+        return await self.connection.one(_horizon)
+
+    async def between(
+        self, after: int, until: int, given: Sequence[Filter] = (), *, limit: int = LOAD_BATCH
+    ) -> list[DomainEvent]:
+        """The events after one sequence number and up to another, in their order."""
+        conditions = (Where("sequence", Op.GT, after), Where("sequence", Op.LTE, until), *given)
+        return await self.find(Every(conditions), [Order("sequence")], limit=limit)
+
+    async def announce(self, origin: str) -> None:
+        """Tells all processes, once this transaction is committed, that there are new events; PostgreSQL only."""
+        await self.connection.later(_announce, origin=origin)
 
     async def of_aggregate(self, aggregate_id: UUID, *, limit: int) -> list[DomainEvent]:
         """An aggregate's history, oldest first."""

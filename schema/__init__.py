@@ -11,10 +11,11 @@ from strawberry.types import ExecutionContext
 
 from schema.administration import AdministrationMutations, AdministrationQueries
 from schema.client_management import ClientMutations, ClientQueries
+from schema.events import EventSubscriptions
 from schema.gamification import GamificationMutations, GamificationQueries
 from schema.identity import IdentityMutations, IdentityQueries
 from schema.kit.scalars import SCALARS
-from schema.life_lock import LifeLockMutations, LifeLockQueries
+from schema.life_lock import LifeLockMutations, LifeLockQueries, LifeLockSubscriptions
 from schema.node import NodeQueries
 from schema.partnership import PartnershipMutations, PartnershipQueries
 
@@ -46,6 +47,14 @@ class Mutation(
     """The root of mutations."""
 
 
+@strawberry.type(
+    description="Everything that can be followed. Each answer is read when something happens, as the viewer may see it "
+    "then. Over WebSocket (graphql-transport-ws) or server-sent events (graphql-sse, distinct connections)."
+)
+class Subscription(LifeLockSubscriptions, EventSubscriptions):
+    """The root of subscriptions."""
+
+
 class _Schema(strawberry.Schema):
     """Strawberry's, except that errors are logged where they are presented (gateway/errors.py)."""
 
@@ -53,4 +62,4 @@ class _Schema(strawberry.Schema):
         """Nothing."""
 
 
-schema = _Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
+schema = _Schema(query=Query, mutation=Mutation, subscription=Subscription, config=StrawberryConfig(scalar_map=SCALARS))

@@ -3,10 +3,14 @@
 import datetime as dt
 from uuid import UUID
 
+import strawberry
 from strawberry.scalars import JSON
 
+from repositories.kit.viewer import Permission
 from repositories.tables import events as rows
-from schema.kit.fields import column, view
+from resolvers.events import subscriptions
+from schema.kit.fields import Argument, column, view
+from schema.kit.subscriptions import subscription
 
 
 @view(rows.DomainEvent)
@@ -21,3 +25,25 @@ class DomainEvent:
     user_id: UUID | None = column("The `databaseId` of the user who did it.")
     timestamp: dt.datetime = column("When it happened.")
     version: int = column("The version of the format of `eventData`.")
+
+
+_TYPES = Argument(list[str] | None, "Only events of these types, such as TaskCompleted.", strawberry.UNSET)
+
+
+@strawberry.type
+class EventSubscriptions:
+    """Root fields."""
+
+    my_events: DomainEvent = subscription(
+        subscriptions.my_events,
+        "What the viewer does, here or on another device, as it happens.",
+        requires=Permission.EVENT_READ,
+        types=_TYPES,
+    )
+    domain_events: DomainEvent = subscription(
+        subscriptions.domain_events,
+        "What anybody does, as it happens. For admins.",
+        requires=Permission.ADMINISTRATION_READ,
+        types=_TYPES,
+        aggregate_types=Argument(list[str] | None, "Only what happens to these, such as task.", strawberry.UNSET),
+    )

@@ -3,19 +3,21 @@
 import datetime as dt
 from decimal import Decimal
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
 from repositories.kit.viewer import Permission
 from repositories.life_lock import analytics, tasks
+from repositories.tables import events as event_rows
 from repositories.tables import life_lock as rows
-from resolvers.life_lock import commands, queries
+from resolvers.life_lock import commands, queries, subscriptions
 from schema.events import DomainEvent
 from schema.identity import User
 from schema.kit.choices import choices
 from schema.kit.connections import ConnectionView, connection, pages
 from schema.kit.costs import REFRESH
-from schema.kit.fields import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, key, query, view
+from schema.kit.fields import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, key, keys, query, view
 from schema.kit.filters import (
     ChoiceFilter,
     DateTimeFilter,
@@ -27,6 +29,7 @@ from schema.kit.filters import (
     where,
 )
 from schema.kit.mutations import mutation
+from schema.kit.subscriptions import subscription
 
 choices(
     rows.TaskStatus,
@@ -317,4 +320,35 @@ class LifeLockMutations:
         "Counts `userDashboardStats` anew. For admins.",
         requires=Permission.STATISTICS_REFRESH,
         weight=REFRESH,
+    )
+
+
+@view(event_rows.DomainEvent)
+class TaskChange:
+    """Something that happened to a task."""
+
+    id: UUID = column("The event's id; whoever was interrupted goes on after it.")
+    event_type: str = column("What happened, such as TaskCompleted.")
+    aggregate_id: UUID = column("The `databaseId` of the task.", name="taskDatabaseId")
+    timestamp: dt.datetime = column("When it happened.")
+    task: Task | None = edge(subscriptions.task_of_event, "The task as it is now; null once it is deleted.")
+
+
+@strawberry.type
+class LifeLockSubscriptions:
+    """Root fields."""
+
+    task_changed: TaskChange = subscription(
+        subscriptions.task_changed,
+        "What happens to the tasks of these ids that the viewer may see; without ids, to all of the viewer's own.",
+        requires=Permission.TASK_READ,
+        ids=keys("Task", "The tasks' ids, at most 100."),
+    )
+    life_lock_dashboard: LifeLockDashboard = subscription(
+        subscriptions.live_dashboard,
+        "The viewer's tasks at a glance: at once, and anew whenever one of the viewer's tasks or categories changes, "
+        "but not more often than the gateway's interval (one second if nothing else was set). What time alone changes, "
+        "such as a task that becomes overdue, comes with the next answer.",
+        requires=Permission.TASK_READ,
+        time_zone=TIME_ZONE,
     )

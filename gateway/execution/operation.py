@@ -51,7 +51,7 @@ class Operation:
             self._signatures.append(signature)
 
     def executor(
-        self, kind: Any, variables: Mapping[str, Any], context: Any, *, hide_suggestions: bool
+        self, kind: Any, variables: Mapping[str, Any], context: Any, root_value: Any = None, *, hide_suggestions: bool
     ) -> Executor[Any] | list[GraphQLError]:
         """What executes the operation, or what is wrong with the variables."""
         values = self._values(variables)
@@ -65,7 +65,7 @@ class Operation:
             self._schema,
             self._definitions,
             self._fragments,
-            None,
+            root_value,
             context,
             self._node,
             values,

@@ -102,13 +102,27 @@ class Pipeline:
             known = kept[id(prepared.operation)] = Operation(self.schema, prepared.document, prepared.operation)
         return known
 
-    async def run(self, prepared: Prepared, context: Context, timings: Timings | None = None) -> ExecutionResult:
-        """The result of a query or a mutation. When its time is up, or nobody waits any more, its statements stop."""
+    def executor(self, prepared: Prepared, context: Context, root_value: Any = None) -> Executor[Any]:
+        """What executes an operation, or RequestError if its variables are not what it declares."""
         executor = self._operation(prepared).executor(
-            self._executor, prepared.variables, context, hide_suggestions=self._hides_suggestions(context.viewer)
+            self._executor,
+            prepared.variables,
+            context,
+            root_value,
+            hide_suggestions=self._hides_suggestions(context.viewer),
         )
         if isinstance(executor, list):
             raise RequestError([shortened(error) for error in executor])
+        return executor
+
+    async def run(
+        self, prepared: Prepared, context: Context, timings: Timings | None = None, *, root_value: Any = None
+    ) -> ExecutionResult:
+        """The result of a query, a mutation, or of one event of a subscription, which is then ``root_value``.
+
+        When its time is up, or nobody waits any more, its statements stop.
+        """
+        executor = self.executor(prepared, context, root_value)
         if timings is not None:
             timings.mark("plan")
         try:

@@ -113,8 +113,9 @@ class Field:
         return tuple(self._selections.values())
 
     def _resolution(self) -> Resolution | None:
-        resolver = self.published.base_resolver if self.published else None
-        if resolver is None or self.published is None or self.published.extensions:
+        published = self.published
+        resolver = published.base_resolver if published else None
+        if resolver is None or published is None or published.extensions or published.is_subscription:
             return None
         found: Resolution | None = getattr(resolver.wrapped_func, "resolution", None)
         return found

@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from repositories.kit.encryption import Cipher
 from repositories.kit.errors import Forbidden, ServiceUnavailable
@@ -35,8 +36,8 @@ class DatabaseOptions:
 
     ``url`` is ``postgresql://…``, or None for the SQLite file at ``sqlite_path``. ``service_url`` is the login for
     service work, by default the same. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot keep between
-    transactions. ``encryption_keys`` and ``index_key`` are those of kit/encryption.py; without them encrypted columns
-    cannot be used.
+    transactions. ``announces`` says that PostgreSQL tells all processes of new events, by NOTIFY. ``encryption_keys``
+    and ``index_key`` are those of kit/encryption.py; without them encrypted columns cannot be used.
     """
 
     url: str | None = None
@@ -47,6 +48,7 @@ class DatabaseOptions:
     connect_timeout: float = 5.0
     statement_timeout: float = 15.0
     pgbouncer: bool = False
+    announces: bool = True
     encryption_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     index_key: bytes = field(default=b"", repr=False)
 
@@ -217,6 +219,13 @@ class Database(ABC):
         self.cipher = Cipher(options.encryption_keys, options.index_key)
         self.listeners = []
         self.committed = []
+        self.origin = uuid4().hex
+        """The name of this process in announcements of events."""
+
+    @property
+    def announces(self) -> bool:
+        """Whether transactions announce their events to other processes themselves."""
+        return self.options.announces and self.engine.is_postgresql
 
     @abstractmethod
     async def connect(self) -> None:

@@ -13,6 +13,8 @@
     │   └── Forbidden          FORBIDDEN            403
     ├── RateLimited            RATE_LIMITED         429
     ├── QueryTooComplex        QUERY_TOO_COMPLEX    400
+    ├── TooSlow                TOO_SLOW             429   a subscriber that does not take what it subscribed to
+    ├── CannotResume           CANNOT_RESUME        410   a place in the events from which nobody can go on
     ├── Timeout                TIMEOUT              504
     └── ServiceUnavailable     SERVICE_UNAVAILABLE  503
 
@@ -182,6 +184,26 @@ class QueryTooComplex(GatewayError):
         super().__init__(message)
         self.requested = requested
         self.limit = limit
+
+
+class TooSlow(GatewayError):
+    """A subscriber that left more events waiting than are kept for it."""
+
+    code = "TOO_SLOW"
+    status = 429
+
+    def __init__(self, size: int) -> None:
+        super().__init__(
+            f"More than {size} events are waiting to be read, so this subscription was ended. "
+            "Read faster or ask for less; go on from the last event that arrived."
+        )
+
+
+class CannotResume(GatewayError):
+    """A last event id that nobody knows, or after which too much has happened."""
+
+    code = "CANNOT_RESUME"
+    status = 410
 
 
 class Timeout(GatewayError):

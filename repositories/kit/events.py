@@ -9,6 +9,7 @@ are run in the same unit of work (resolvers/reactions.py).
 """
 
 import dataclasses
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar
 from uuid import UUID
@@ -50,3 +51,10 @@ class Event:
 @cache
 def _stored(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind) if field.name not in {"aggregate_id", "id"})
+
+
+def every_type(kind: type[Event] = Event) -> Iterator[type[Event]]:
+    """All types of events there are."""
+    for made in kind.__subclasses__():
+        yield made
+        yield from every_type(made)

@@ -106,6 +106,10 @@ class Repository(Generic[R]):
         found = await self.connection.rows(self._statements.by_ids, ids=list(keys))
         return {row.id: cast("R", row) for row in found}
 
+    async def visible(self, keys: Sequence[UUID]) -> set[UUID]:
+        """Those of the ids whose rows the viewer may see, softly deleted ones included."""
+        return set(await self.connection.rows(self._statements.visible, ids=list(keys)))
+
     async def exists(self, key: UUID) -> bool:
         """Whether there is such a row for the viewer."""
         return await self.connection.one(self._statements.exists, id=key)

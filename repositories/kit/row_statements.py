@@ -24,6 +24,7 @@ class RowStatements:
         rows = sa.select(*table.c)
         self.by_id = Statement(rows.where(key, living), owner)
         self.by_ids = Statement(rows.where(any_of(table.c.id, "ids"), living), owner)
+        self.visible = Statement(sa.select(table.c.id).where(any_of(table.c.id, "ids")), scalar(UUID))
         self.locked = Statement(rows.where(key, living).with_for_update(), owner)
         self.locked_many = Statement(
             rows.where(any_of(table.c.id, "ids"), living).order_by(table.c.id).with_for_update(), owner

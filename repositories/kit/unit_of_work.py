@@ -92,6 +92,8 @@ async def open_unit(
         work = UnitOfWork(connection, viewer, at or now())
         yield work
         await work.finish(reactions)
+        if work.events and database.announces:
+            await Events(connection).announce(database.origin)
     if work.events:
         for committed in database.committed:
             await committed(work.events)

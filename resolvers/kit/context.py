@@ -67,10 +67,13 @@ class Context:
         *,
         services: Services = NO_SERVICES,
         client: Client = SOMEWHERE,
+        after: str | None = None,
     ) -> None:
         self.database = database
         self.viewer = viewer
         self.client = client
+        self.after = after
+        """Of a subscription that was interrupted: the id of the last event that arrived."""
         self._services = services
         self.now = at()
         self._clock = at

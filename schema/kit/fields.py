@@ -143,6 +143,21 @@ def key(type_name: str, description: str) -> Argument:
     return Argument(strawberry.ID, description, convert=lambda text: key_of(type_name, text))
 
 
+_MOST_KEYS = 100
+
+
+def keys(type_name: str, description: str) -> Argument:
+    """Global ids, which reach the resolver as UUIDs; may be left out."""
+
+    def convert(texts: list[str] | None) -> list[UUID] | None:
+        if texts is not None and not 1 <= len(texts) <= _MOST_KEYS:
+            message = f"Give 1 to {_MOST_KEYS} ids, or leave `ids` out."
+            raise ValidationError(message, path=("ids",))
+        return None if texts is None else [key_of(type_name, text) for text in texts]
+
+    return Argument(list[strawberry.ID] | None, description, strawberry.UNSET, convert)
+
+
 def key_of(type_name: str, text: str) -> UUID:
     """The key in a global id of that type. An id of another type is refused, for it can never be found here."""
     try:

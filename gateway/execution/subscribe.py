@@ -1,0 +1,74 @@
+"""Subscriptions: a stream of results, each run as an operation of its own on a context of its own.
+
+    async with subscription(pipeline, prepared, new_context) as deliveries:
+        async for delivery in deliveries: ...
+
+The source (resolvers/kit/subscriptions.py) says when there is something to answer; what it answers is read at that
+moment, under the viewer's policies. Between two deliveries nothing is held but memory.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import ExecutionResult, GraphQLError, create_source_event_stream
+
+from gateway.execution.pipeline import Pipeline, Prepared
+from gateway.execution.refusals import RequestError
+from repositories.kit.errors import GatewayError
+from resolvers.kit.context import Context
+from resolvers.kit.subscriptions import Occasion
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One result; after an interruption a client goes on after the last ``id`` that it got, if there is one."""
+
+    result: ExecutionResult
+    id: str | None = None
+
+
+@asynccontextmanager
+async def subscription(
+    pipeline: Pipeline, prepared: Prepared, new_context: Callable[[], Context]
+) -> AsyncIterator[AsyncIterator[Delivery]]:
+    """The deliveries of a subscription, or RequestError if there will be none.
+
+    A source that fails ends the stream with RequestError too. At the end of the block the source is closed.
+    """
+    source = await _source(pipeline, prepared, new_context())
+    async with aclosing(source), aclosing(_deliveries(pipeline, prepared, new_context, source)) as deliveries:
+        yield deliveries
+
+
+async def _source(pipeline: Pipeline, prepared: Prepared, context: Context) -> AsyncGenerator[Occasion, None]:
+    stream: Any = create_source_event_stream(pipeline.executor(prepared, context))
+    if not hasattr(stream, "__aiter__"):
+        stream = await stream
+    if isinstance(stream, ExecutionResult):
+        raise _refused(stream.errors or [])
+    await context.close()
+    found: AsyncGenerator[Occasion, None] = stream
+    return found
+
+
+async def _deliveries(
+    pipeline: Pipeline, prepared: Prepared, new_context: Callable[[], Context], source: AsyncGenerator[Occasion, None]
+) -> AsyncGenerator[Delivery, None]:
+    try:
+        async for occasion in source:
+            context = new_context()
+            try:
+                value = await occasion.value(context)
+                result = await pipeline.run(prepared, context, root_value=value)
+            finally:
+                await context.close()
+            yield Delivery(result, occasion.id)
+    except GatewayError as error:
+        raise _refused([GraphQLError(error.message, original_error=error)]) from error
+
+
+def _refused(errors: list[GraphQLError]) -> RequestError:
+    cause = errors[0].original_error
+    return RequestError(errors, cause.status if isinstance(cause, GatewayError) else 500)

@@ -1,0 +1,1 @@
+"""What happened: the events as they are followed."""

@@ -1,0 +1,53 @@
+"""Events as they happen."""
+
+import difflib
+from collections.abc import AsyncIterator, Sequence
+
+from repositories.kit.errors import ValidationError
+from repositories.kit.events import every_type
+from repositories.tables.events import DomainEvent
+from resolvers.kit.context import Context
+from resolvers.kit.feed import EVERYTHING, done_by
+from resolvers.kit.subscriptions import Occasion, follow
+
+
+def _known(names: Sequence[str] | None, known: set[str], argument: str) -> Sequence[str] | None:
+    """The names, if there is such a thing for each; who misspells one would wait for ever."""
+    for name in names or ():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            message = f"There is no `{name}`.{f' Did you mean `{near[0]}`?' if near else ''}"
+            raise ValidationError(message, path=(argument,))
+    return names
+
+
+def _known_types(names: Sequence[str] | None) -> Sequence[str] | None:
+    return _known(names, {kind.__name__ for kind in every_type()}, "types")
+
+
+def _known_aggregates(names: Sequence[str] | None) -> Sequence[str] | None:
+    return _known(names, {kind.aggregate for kind in every_type() if kind.aggregate}, "aggregate_types")
+
+
+async def my_events(context: Context, types: Sequence[str] | None = None) -> AsyncIterator[Occasion]:
+    """What the viewer does, here or on another device."""
+    wanted = _known_types(types)
+    async for event in follow(
+        context, [done_by(context.viewer_id)], lambda event: wanted is None or event.event_type in wanted
+    ):
+        yield Occasion.of(event)
+
+
+async def domain_events(
+    context: Context, types: Sequence[str] | None = None, aggregate_types: Sequence[str] | None = None
+) -> AsyncIterator[Occasion]:
+    """What anybody does."""
+    kinds, aggregates = _known_types(types), _known_aggregates(aggregate_types)
+
+    def wants(event: DomainEvent) -> bool:
+        return (kinds is None or event.event_type in kinds) and (
+            aggregates is None or event.aggregate_type in aggregates
+        )
+
+    async for event in follow(context, [EVERYTHING], wants):
+        yield Occasion.of(event)

@@ -1,0 +1,132 @@
+"""What subscriptions are made of: occasions, each answered on a context of its own, under the viewer's policies.
+
+A source is an async generator of occasions. It holds no database connection while it waits.
+
+    async def task_changed(context: Context) -> AsyncIterator[Occasion]:
+        async for event in follow(context, [owned_by(context.viewer_id)], wants, visible):
+            yield Occasion.of(event)
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+from uuid import UUID
+
+from repositories.events import Events
+from repositories.kit.database import Snapshot
+from repositories.kit.errors import CannotResume
+from repositories.tables.events import DomainEvent
+from resolvers.kit.context import Context
+from resolvers.kit.feed import Feed, Subscriber, topics_of
+
+Wants = Callable[[DomainEvent], bool]
+Visible = Callable[[Snapshot, Sequence[UUID]], Awaitable[Collection[UUID]]]
+"""Which of the aggregates, or events, of these ids the snapshot's viewer may see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """A reason to answer: ``value(context)`` is the root field's value, ``id`` that from which one can go on later."""
+
+    value: Callable[[Context], Awaitable[Any]]
+    id: str | None = None
+
+    @classmethod
+    def of(cls, event: DomainEvent) -> Self:
+        """An event that is itself the value."""
+
+        async def value(_: Context) -> DomainEvent:
+            return event
+
+        return cls(value, str(event.id))
+
+
+async def visible_events(snapshot: Snapshot, events: Sequence[DomainEvent]) -> list[DomainEvent]:
+    """Those of the events that the snapshot's viewer may see."""
+    found = await Events.by_id(snapshot, [event.id for event in events])
+    return [event for event in events if event.id in found]
+
+
+Authorise = Callable[[Snapshot, Sequence[DomainEvent]], Awaitable[list[DomainEvent]]]
+
+
+async def follow(
+    context: Context, topics: Collection[str], wants: Wants, authorise: Authorise = visible_events
+) -> AsyncIterator[DomainEvent]:
+    """The events of some topics that the viewer wants and, by the database's policies at that moment, may see.
+
+    After ``context.after``, the last event that the subscriber saw, those come first that happened since. TooSlow ends
+    it for who does not take them, CannotResume is raised if it cannot go on from there.
+    """
+    feed = context.service(Feed)
+    async with feed.subscriber(topics, wants, size=feed.options.waiting) as subscriber:
+        if context.after is not None:
+            async for batch in _missed(context.after, feed, subscriber, frozenset(topics), wants):
+                for event in await _allowed(context, batch, authorise):
+                    yield event
+        while True:
+            for event in await _allowed(context, await subscriber.take(), authorise):
+                yield event
+
+
+async def live(
+    context: Context, topics: Collection[str], wants: Wants, value: Callable[[Context], Awaitable[Any]]
+) -> AsyncIterator[Occasion]:
+    """At once, and again whenever an event of some topics happens, but no more than once in an interval."""
+    feed = context.service(Feed)
+    async with feed.subscriber(topics, wants, size=None) as subscriber:
+        while True:
+            yield Occasion(value)
+            await asyncio.sleep(feed.options.interval)
+            await subscriber.take()
+
+
+async def _missed(
+    after: str, feed: Feed, subscriber: Subscriber, topics: frozenset[str], wants: Wants
+) -> AsyncIterator[list[DomainEvent]]:
+    """What happened since an event, up to where the subscriber begins."""
+    last = await _position(feed, after)
+    until, subscriber.since = subscriber.since, max(subscriber.since, last)
+    seen = 0
+    while last < until:
+        async with feed.reading() as events:
+            batch = await events.between(last, until, limit=min(feed.options.replay - seen, 500))
+        if not batch:
+            return
+        yield [event for event in batch if not topics.isdisjoint(topics_of(event)) and wants(event)]
+        last, seen = batch[-1].sequence, seen + len(batch)
+        if seen >= feed.options.replay and last < until:
+            raise CannotResume(
+                f"More than {feed.options.replay} events have happened since, so not all of them can be sent. "
+                "Start anew without the id, and read the current state."
+            )
+
+
+async def _position(feed: Feed, after: str) -> int:
+    try:
+        key = UUID(after)
+    except ValueError:
+        key = None
+    async with feed.reading() as events:
+        found = None if key is None else (await Events.by_id(events.connection, [key])).get(key)
+    if found is None:
+        raise CannotResume("This event is not known here. Start anew without the id, and read the current state.")
+    return found.sequence
+
+
+async def _allowed(context: Context, events: Sequence[DomainEvent], authorise: Authorise) -> list[DomainEvent]:
+    if not events:
+        return []
+    async with _looking(context) as snapshot:
+        return await authorise(snapshot, events)
+
+
+@asynccontextmanager
+async def _looking(context: Context) -> AsyncIterator[Snapshot]:
+    snapshot = context.database.snapshot(context.viewer)
+    try:
+        yield snapshot
+    finally:
+        await snapshot.close()

@@ -1,0 +1,38 @@
+"""Subscriptions: root fields that are answered again and again.
+
+    task_changed: TaskChange = subscription(subscriptions.task_changed, "Whenever …", requires=Permission.TASK_READ)
+
+The source gets the context and the arguments, and yields occasions (resolvers/kit/subscriptions.py).
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import strawberry
+
+from repositories.kit.viewer import Permission
+from resolvers.kit.context import Context
+from resolvers.kit.subscriptions import Occasion
+from schema.kit.costs import costs
+from schema.kit.fields import Argument, resolver
+
+
+def subscription(
+    source: Callable[..., AsyncIterator[Occasion]],
+    description: str,
+    *,
+    requires: Permission | None = None,
+    weight: int = 0,
+    **arguments: Argument,
+) -> Any:
+    """A root field of Subscription; ``weight`` is what each answer costs beyond its objects."""
+
+    async def begin(context: Context, _: Any, **given: Any) -> AsyncIterator[Occasion]:
+        return source(context, **given)
+
+    return strawberry.field(
+        resolver=resolver(begin, arguments, requires=requires),
+        description=description,
+        directives=costs(arguments, size=None, weight=weight),
+        is_subscription=True,
+    )
