@@ -119,6 +119,8 @@ class Feed:
     ) -> None:
         self.listeners: list[Listener] = []
         self.options = options
+        self.is_listening = asyncio.Event()
+        """Set while announcements of other processes are heard; otherwise the store is only looked at."""
         self._database = database
         self._announcements = announcements
         self._position: int | None = None
@@ -228,8 +230,10 @@ class Feed:
         while True:
             with suppress(GatewayError):
                 async for origin in announcements.heard():
+                    self.is_listening.set()
                     if origin != self._database.origin:
                         self._wake.set()
+            self.is_listening.clear()
             await asyncio.sleep(_RETRY)
 
     async def _tell(self, announcements: Announcements) -> None:
