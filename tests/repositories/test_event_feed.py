@@ -193,7 +193,8 @@ async def _record(database: Database, viewer: Viewer, owner: User, *, fails: boo
 async def test_a_unit_that_is_rolled_back_announces_nothing(database: Database) -> None:
     """Neither to this process nor, on PostgreSQL, to others; the event of the next one is announced."""
     user = await make_user(database)
-    follower, told = Follower(database), []
+    follower = Follower(database)
+    told: list[Any] = []
 
     async def hear(events: Sequence[Any]) -> None:
         told.extend(event.id for event in events)
@@ -214,7 +215,7 @@ async def test_postgresql_tells_other_processes_after_the_commit(
     postgres_only: DatabaseOptions,
     commits: bool,  # noqa: FBT001 (a parameter of pytest's)
 ) -> None:
-    """A second process hears of a commit by NOTIFY alone: it looks by itself only once an hour. Of a rollback, never."""
+    """A second process hears of a commit by NOTIFY: it looks by itself only once an hour. Of a rollback, never."""
     from gateway.announcements import announcements  # noqa: PLC0415 (the process' own choice of the line)
     from gateway.settings import Settings  # noqa: PLC0415 (as above)
     from resolvers.kit.feed import FeedOptions  # noqa: PLC0415 (as above)
