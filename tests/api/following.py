@@ -40,7 +40,7 @@ class Following:
 
         async with subscription(self.pipeline, prepared, new_context) as deliveries:
             first = asyncio.ensure_future(anext(deliveries))
-            while not self.feed.subscribers and not first.done():
+            while not self.feed.subscribers and not first.done():  # noqa: ASYNC110 (the feed has no hook for it)
                 await asyncio.sleep(0)
             rest = _from(first, deliveries)
             try:
