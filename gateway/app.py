@@ -24,6 +24,7 @@ from gateway.explorer import explorer_routes, page
 from gateway.explorer.demo import DemoAccounts
 from gateway.http import GraphQLEndpoint, Options
 from gateway.identity import Tokens, accounts
+from gateway.operations import Operations
 from gateway.responses import JSONResponse, refused
 from gateway.settings import Settings
 from gateway.traffic import Gate
@@ -103,23 +104,22 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     gauge = create_gauge(settings)
     line = announcements(settings, database)
     feed = Feed(database, line, feed_options(settings, announced=line is not None))
-    graphql = GraphQLEndpoint(
+    operations = Operations(
         create_pipeline(settings, gauge),
         database,
-        tokens,
-        gauge=gauge,
-        gate=Gate(settings.max_operations, settings.queue_timeout),
-        options=Options(
-            max_request_size=settings.max_request_size,
-            max_batch=settings.max_batch,
-            origins=settings.origins(),
-            timed=settings.server_timing == "always",
-        ),
-        page=page if settings.graphiql else None,
-        persisted=PersistedQueries(*stores) if settings.persisted_queries else NOT_KEPT,
-        services={Accounts: accounts(settings, tokens), Feed: feed},
-        clock=clock,
+        gauge,
+        Gate(settings.max_operations, settings.queue_timeout),
+        PersistedQueries(*stores) if settings.persisted_queries else NOT_KEPT,
+        {Accounts: accounts(settings, tokens), Feed: feed},
+        clock,
     )
+    options = Options(
+        max_request_size=settings.max_request_size,
+        max_batch=settings.max_batch,
+        origins=settings.origins(),
+        timed=settings.server_timing == "always",
+    )
+    graphql = GraphQLEndpoint(operations, tokens, options, page if settings.graphiql else None)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
