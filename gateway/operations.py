@@ -11,16 +11,15 @@ from starlette.types import Scope
 from gateway import errors
 from gateway.errors import RequestRefused
 from gateway.execution.gauge import Bill, Gauge
-from gateway.execution.persisted import NOT_KEPT, PersistedQueries
+from gateway.execution.persisted import PersistedQueries
 from gateway.execution.pipeline import Pipeline, Prepared
 from gateway.execution.refusals import RequestError
 from gateway.requests import Headers, Parameters
 from gateway.timings import Timings
 from gateway.traffic import Gate
 from repositories.kit.database import Database
-from repositories.kit.repository import now
 from repositories.kit.viewer import Viewer
-from resolvers.kit.context import NO_SERVICES, Client, Context, Services
+from resolvers.kit.context import Client, Context, Services
 from resolvers.reactions import REACTIONS
 
 _LONGEST_ADDRESS = 45
@@ -35,9 +34,9 @@ class Operations:
     database: Database
     gauge: Gauge
     gate: Gate
-    persisted: PersistedQueries = NOT_KEPT
-    services: Services = NO_SERVICES
-    clock: Callable[[], dt.datetime] = now
+    persisted: PersistedQueries
+    services: Services
+    clock: Callable[[], dt.datetime]
 
     async def prepared(self, parameters: Parameters, viewer: Viewer, timings: Timings | None = None) -> Prepared:
         """The operation that is asked for, or RequestError if it is none that its viewer may ask for."""
