@@ -111,7 +111,7 @@ class GraphQLEndpoint:
         else:
             refuse_unreadable(given, limit)
         if b"authorization" in given:
-            exchange.viewer = await self._tokens.viewer_of_header(given[b"authorization"].decode("latin-1"))
+            _, exchange.viewer = await self._tokens.of_header(given[b"authorization"].decode("latin-1"))
         if method == "GET":
             return await self._watched(exchange, parameters_of_query(exchange.scope["query_string"], limit))
         body = await body_of(exchange.receive, limit)

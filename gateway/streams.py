@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,9 @@ from gateway.requests import Parameters
 from repositories.kit.viewer import Viewer
 from resolvers.identity.presence import presence
 from resolvers.kit.context import Client
+
+Ended = Callable[[], Awaitable[str]]
+"""Waits until the viewer has to go, and says why."""
 
 
 class Places:
@@ -59,6 +62,26 @@ class Streams:
         self.operations = operations
         self.places = Places(most, "subscriptions", "End one that you no longer need, or ask for several ids in one.")
 
+    async def answers(
+        self, parameters: Parameters, viewer: Viewer, client: Client, after: Any = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """What an operation of any kind is answered with: of queries and mutations, one response.
+
+        RequestError is why there is none, or no other; RequestRefused that too much is going on.
+        """
+        operations = self.operations
+        prepared = await operations.prepared(parameters, viewer)
+        await operations.keep(parameters)
+        if prepared.kind == "subscription":
+            async with aclosing(self.responses(prepared, parameters, viewer, client, after)) as responses:
+                async for response in responses:
+                    yield response
+            return
+        bill = await operations.billed(parameters, prepared.cost, viewer, client)
+        async with operations.gate:
+            result = await operations.pipeline.run(prepared, operations.context(viewer, client))
+        yield presented(result, bill if asks_for_cost(parameters) else None)
+
     async def responses(
         self, prepared: Prepared, parameters: Parameters, viewer: Viewer, client: Client, after: Any = None
     ) -> AsyncGenerator[dict[str, Any], None]:
@@ -90,9 +113,7 @@ class Streams:
                     yield response
 
     @asynccontextmanager
-    async def stay(
-        self, viewer: Viewer, client: Client, until: float | None
-    ) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    async def stay(self, viewer: Viewer, client: Client, until: float | None) -> AsyncIterator[Ended]:
         """What is yielded waits until the viewer has to go, and says why.
 
         That is when the token ends (``until``, seconds since 1970) or its session is ended; Unauthenticated is raised
