@@ -1,7 +1,7 @@
 """The ASGI application."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,9 +24,12 @@ from gateway.explorer import explorer_routes, page
 from gateway.explorer.demo import DemoAccounts
 from gateway.http import GraphQLEndpoint, Options
 from gateway.identity import Tokens, accounts
+from gateway.operations import Operations
 from gateway.responses import JSONResponse, refused
 from gateway.settings import Settings
+from gateway.streams import Streams
 from gateway.traffic import Gate
+from gateway.websocket import SocketOptions, WebSocketEndpoint
 from repositories.events import Events
 from repositories.kit.database import Database
 from repositories.kit.errors import GatewayError
@@ -42,13 +45,13 @@ _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After", "RateLimit", "RateLi
 class _Application:
     """Sends GraphQL requests straight to their endpoint, past what the other routes need."""
 
-    def __init__(self, graphql: ASGIApp, others: ASGIApp) -> None:
-        self._graphql = graphql
+    def __init__(self, endpoints: Mapping[str, ASGIApp], others: ASGIApp) -> None:
+        self._endpoints = endpoints
         self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_graphql = scope["type"] == "http" and scope["path"] == "/graphql"
-        await (self._graphql if is_graphql else self._others)(scope, receive, send)
+        is_graphql = scope["type"] in self._endpoints and scope["path"] == "/graphql"
+        await (self._endpoints[scope["type"]] if is_graphql else self._others)(scope, receive, send)
 
 
 def create_gauge(settings: Settings) -> Gauge:
@@ -82,6 +85,16 @@ def feed_options(settings: Settings, *, announced: bool) -> FeedOptions:
     )
 
 
+def socket_options(settings: Settings) -> SocketOptions:
+    """How WebSockets behave under these settings."""
+    return SocketOptions(
+        origins=settings.origins(),
+        init_timeout=settings.socket_init_timeout,
+        max_sockets=settings.max_sockets,
+        max_operations=settings.max_socket_operations,
+    )
+
+
 def create_app(  # noqa: PLR0913 (the parts of the process)
     settings: Settings,
     database: Database,
@@ -103,23 +116,23 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     gauge = create_gauge(settings)
     line = announcements(settings, database)
     feed = Feed(database, line, feed_options(settings, announced=line is not None))
-    graphql = GraphQLEndpoint(
+    operations = Operations(
         create_pipeline(settings, gauge),
         database,
-        tokens,
-        gauge=gauge,
-        gate=Gate(settings.max_operations, settings.queue_timeout),
-        options=Options(
-            max_request_size=settings.max_request_size,
-            max_batch=settings.max_batch,
-            origins=settings.origins(),
-            timed=settings.server_timing == "always",
-        ),
-        page=page if settings.graphiql else None,
-        persisted=PersistedQueries(*stores) if settings.persisted_queries else NOT_KEPT,
-        services={Accounts: accounts(settings, tokens), Feed: feed},
-        clock=clock,
+        gauge,
+        Gate(settings.max_operations, settings.queue_timeout),
+        PersistedQueries(*stores) if settings.persisted_queries else NOT_KEPT,
+        {Accounts: accounts(settings, tokens), Feed: feed},
+        clock,
     )
+    options = Options(
+        max_request_size=settings.max_request_size,
+        max_batch=settings.max_batch,
+        origins=settings.origins(),
+        timed=settings.server_timing == "always",
+    )
+    graphql = GraphQLEndpoint(operations, tokens, options, page if settings.graphiql else None)
+    sockets = WebSocketEndpoint(Streams(operations, settings.max_subscriptions), tokens, socket_options(settings))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -165,7 +178,7 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         exception_handlers={HTTPException: refused, Exception: refused},
         lifespan=lifespan,
     )
-    return _within(settings, _Application(graphql, others))
+    return _within(settings, _Application({"http": graphql, "websocket": sockets}, others))
 
 
 def _within(settings: Settings, app: ASGIApp) -> ASGIApp:

@@ -3,8 +3,6 @@
 docs/decisions/0012-http.md says what was decided where the specification leaves a choice.
 """
 
-import datetime as dt
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +11,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import errors
 from gateway.errors import RequestRefused
-from gateway.execution.gauge import Bill, Gauge
-from gateway.execution.persisted import NOT_KEPT, PersistedQueries
-from gateway.execution.pipeline import Pipeline, Prepared
+from gateway.execution.pipeline import Prepared
 from gateway.execution.refusals import RequestError
 from gateway.identity import Tokens
 from gateway.negotiation import GRAPHQL, JSON, negotiated, prefers_page
+from gateway.operations import Operations, asks_for_cost, client_of, presented
 from gateway.requests import (
     Disconnected,
     Headers,
@@ -33,15 +30,8 @@ from gateway.requests import (
 )
 from gateway.responses import answer
 from gateway.timings import Timings
-from gateway.traffic import Gate, Watch
-from repositories.kit.database import Database
-from repositories.kit.repository import now
+from gateway.traffic import Watch
 from repositories.kit.viewer import ANONYMOUS, Viewer
-from resolvers.kit.context import NO_SERVICES, Client, Context, Services
-from resolvers.reactions import REACTIONS
-
-_LONGEST_ADDRESS = 45
-"""Of IPv6 with an IPv4 address in it; a scope beyond it is cut off."""
 
 _PARTIAL = 294
 _WELL_FORMED = 400
@@ -74,30 +64,13 @@ class _Exchange:
 class GraphQLEndpoint:
     """``/graphql``. The request's database connection is given back before the answer is encoded."""
 
-    def __init__(  # noqa: PLR0913 (the parts of the process)
-        self,
-        pipeline: Pipeline,
-        database: Database,
-        tokens: Tokens,
-        *,
-        gauge: Gauge,
-        gate: Gate,
-        options: Options,
-        page: ASGIApp | None = None,
-        persisted: PersistedQueries = NOT_KEPT,
-        services: Services = NO_SERVICES,
-        clock: Callable[[], dt.datetime] = now,
+    def __init__(
+        self, operations: Operations, tokens: Tokens, options: Options = Options(), page: ASGIApp | None = None
     ) -> None:
-        self._pipeline = pipeline
-        self._database = database
+        self._operations = operations
         self._tokens = tokens
-        self._gauge = gauge
-        self._gate = gate
         self._options = options
         self._page = page
-        self._persisted = persisted
-        self._services = services
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever goes wrong is answered in JSON."""
@@ -138,7 +111,7 @@ class GraphQLEndpoint:
         else:
             refuse_unreadable(given, limit)
         if b"authorization" in given:
-            exchange.viewer = await self._tokens.viewer_of_header(given[b"authorization"].decode("latin-1"))
+            _, exchange.viewer = await self._tokens.of_header(given[b"authorization"].decode("latin-1"))
         if method == "GET":
             return await self._watched(exchange, parameters_of_query(exchange.scope["query_string"], limit))
         body = await body_of(exchange.receive, limit)
@@ -157,63 +130,32 @@ class GraphQLEndpoint:
 
     async def _operated(self, exchange: _Exchange, parameters: Parameters) -> tuple[int, dict[str, Any]]:
         """The status and the GraphQL response of one operation."""
+        operations, client = self._operations, client_of(exchange.scope, exchange.given)
         try:
             prepared = await self._prepared(exchange, parameters)
-            bill = await self._billed(exchange, parameters, prepared)
-            async with self._gate:
-                context = self._context(exchange)
-                result = await self._pipeline.run(prepared, context, exchange.timings)
+            bill = await operations.billed(parameters, prepared.cost, exchange.viewer, client)
+            if bill is not None and bill.spent is not None:
+                exchange.headers |= bill.spent.headers
+            async with operations.gate:
+                context = operations.context(exchange.viewer, client)
+                result = await operations.pipeline.run(prepared, context, exchange.timings)
         except RequestError as error:
             exchange.headers |= errors.headers_of(error.errors[0].original_error)
             is_plain = exchange.media_type == JSON and error.status == _WELL_FORMED
             return 200 if is_plain else error.status, {"errors": errors.present(error.errors)}
-        response: dict[str, Any] = {"data": result.data}
-        if result.errors:
-            response["errors"] = errors.present(result.errors)
-        if result.extensions:
-            response["extensions"] = result.extensions
-        if bill is not None and _asks_for_cost(parameters):
-            response.setdefault("extensions", {})["cost"] = bill.report()
+        response = presented(result, bill if asks_for_cost(parameters) else None)
         return _PARTIAL if result.errors and exchange.media_type == GRAPHQL else 200, response
 
     async def _prepared(self, exchange: _Exchange, parameters: Parameters) -> Prepared:
-        text = await self._persisted.text(parameters.query, parameters.extensions)
-        prepared = self._pipeline.prepare(
-            text, parameters.operation_name, exchange.viewer, parameters.variables, exchange.timings
-        )
+        prepared = await self._operations.prepared(parameters, exchange.viewer, exchange.timings)
         if prepared.kind == "subscription":
             message = "Subscriptions are not answered here."
             raise RequestRefused(400, "BAD_REQUEST", message)
         if prepared.kind == "mutation" and exchange.scope["method"] == "GET":
             message = "A mutation changes something: use POST."
             raise RequestRefused(405, "METHOD_NOT_ALLOWED", message, {"Allow": "POST"})
-        if parameters.query is not None and parameters.extensions:
-            await self._persisted.keep(parameters.query, parameters.extensions)
+        await self._operations.keep(parameters)
         return prepared
-
-    async def _billed(self, exchange: _Exchange, parameters: Parameters, prepared: Prepared) -> Bill | None:
-        """What the operation costs, if that is counted or asked for."""
-        if not (self._gauge.has_budgets or _asks_for_cost(parameters)):
-            return None
-        bill = await self._gauge.bill(prepared.cost, exchange.viewer, _address(exchange))
-        if bill.spent is not None:
-            exchange.headers |= bill.spent.headers
-        return bill
-
-    def _context(self, exchange: _Exchange) -> Context:
-        agent = exchange.given.get(b"user-agent")
-        client = Client(_address(exchange), agent.decode("latin-1") if agent is not None else None)
-        viewer, clock = exchange.viewer, self._clock
-        return Context(self._database, viewer, REACTIONS, clock, services=self._services, client=client)
-
-
-def _address(exchange: _Exchange) -> str | None:
-    peer: Sequence[Any] | None = exchange.scope.get("client")
-    return peer[0][:_LONGEST_ADDRESS] if peer else None
-
-
-def _asks_for_cost(parameters: Parameters) -> bool:
-    return parameters.extensions.get("cost") is True
 
 
 def _is_visit(scope: Scope, given: Headers) -> bool:

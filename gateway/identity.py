@@ -98,9 +98,16 @@ class Tokens:
 
     async def viewer(self, token: str) -> Viewer:
         """The viewer whom a token names, or Unauthenticated."""
+        return (await self.verified(token))[1]
+
+    async def verified(self, token: str) -> tuple[float, Viewer]:
+        """Until when a token counts, in seconds since 1970, and the viewer whom it names, or Unauthenticated.
+
+        An outside issuer's token has to be looked at anew after that, for it may last longer.
+        """
         known = self._verified.get(token)
         if known is not None and known[0] > dt.datetime.now(dt.UTC).timestamp():
-            return known[1]
+            return known
         try:
             outside = self._outside if self._outside is not None and self._outside.has_issued(token) else None
             verified = await outside.viewer(token) if outside else self._own(token)
@@ -110,7 +117,7 @@ class Tokens:
         self._verified[token] = verified
         if len(self._verified) > _REMEMBERED:
             self._verified.popitem(last=False)
-        return verified[1]
+        return verified
 
     def _own(self, token: str) -> tuple[float, Viewer]:
         claims: dict[str, Any] = jwt.decode(
@@ -129,10 +136,10 @@ class Tokens:
         )
         return float(claims["exp"]), viewer
 
-    async def viewer_of_header(self, header: str) -> Viewer:
-        """The viewer whom an Authorization header names, or Unauthenticated."""
+    async def of_header(self, header: str) -> tuple[float, Viewer]:
+        """What :meth:`verified` tells of the token in an Authorization header."""
         scheme, _, token = header.partition(" ")
-        return await self.viewer(token.strip() if scheme.lower() == "bearer" else "")
+        return await self.verified(token.strip() if scheme.lower() == "bearer" else "")
 
 
 def accounts(settings: Settings, tokens: Tokens) -> Accounts:

@@ -5,7 +5,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 from starlette.types import Receive, Scope
@@ -74,6 +74,15 @@ def refuse_forged(headers: Headers, origins: frozenset[str]) -> None:
         raise RequestRefused(403, "FORBIDDEN", message)
 
 
+def is_own(headers: Headers, origins: frozenset[str]) -> bool:
+    """Whether no other site's page has made a browser connect, unless it is one of ``origins``."""
+    origin = headers.get(b"origin")
+    if origin is None or headers.get(b"sec-fetch-site") == b"same-origin":
+        return True
+    text = origin.decode("latin-1")
+    return text in origins or "*" in origins or urlsplit(text).netloc.encode("latin-1") == headers.get(b"host")
+
+
 def refuse_unreadable(headers: Headers, limit: int) -> None:
     """Refuses a body by its headers, before it is read."""
     if not is_json(headers.get(b"content-type", b"")):
@@ -112,13 +121,13 @@ def _too_large(limit: int) -> RequestRefused:
 
 def parameters_of_body(body: bytes, most: int) -> list[Parameters] | Parameters:
     """The parameters of a POST; a list of them for a batch of up to ``most``."""
-    given = _loaded(body, "The body")
+    given = loaded(body, "The body")
     if not isinstance(given, list):
-        return _checked(given)
+        return checked(given)
     if not 1 <= len(given) <= most:
         message = f"A batch must have 1 to {most} operations." if most else "Batches are not taken: send one operation."
         raise _bad(message)
-    return [_checked(one) for one in given]
+    return [checked(one) for one in given]
 
 
 def parameters_of_query(query: bytes, limit: int) -> Parameters:
@@ -138,17 +147,18 @@ def parameters_of_query(query: bytes, limit: int) -> Parameters:
         raise _bad(message)
     for name in ("variables", "extensions"):
         text = given.get(name)
-        given[name] = _loaded(text.encode(), f"`{name}`") if text else None
-    return _checked(given)
+        given[name] = loaded(text.encode(), f"`{name}`") if text else None
+    return checked(given)
 
 
-def _loaded(text: bytes, what: str) -> Any:
+def loaded(text: bytes | str, what: str) -> Any:
+    """The value of a JSON text, refused if it is none or nested too deeply."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         message = f"{what} is not JSON: {error}."
         raise _bad(message) from None
-    if _is_deep(text):
+    if _is_deep(text if isinstance(text, bytes) else text.encode()):
         message = f"{what} is nested more than {_DEEPEST} deep."
         raise _bad(message)
     return value
@@ -166,7 +176,8 @@ def _is_deep(text: bytes) -> bool:
     return True
 
 
-def _checked(given: Any) -> Parameters:
+def checked(given: Any) -> Parameters:
+    """The parameters in a JSON value, refused if one is not what it must be."""
     if not isinstance(given, dict):
         message = 'The body must be a JSON object such as {"query": "{ viewer { id } }"}.'
         raise _bad(message)

@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -19,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from gateway.identity import Tokens, signing_key
 from gateway.keys import database_options
 from gateway.settings import Settings, load_settings
+from gateway.sockets import SocketProtocol
 from repositories.kit.database import Database, open_database
 from repositories.kit.errors import GatewayError
 from repositories.kit.repository import now
@@ -113,6 +115,7 @@ def serve(gateway: Gateway, listener: socket.socket, ready: Callable[[], None]) 
         lifespan="on",
         loop="auto",  # uvloop, except on Windows
         http="httptools",
+        **websocket_options(settings),
         workers=settings.workers,
         timeout_graceful_shutdown=settings.shutdown_timeout,
         timeout_keep_alive=_KEEP_ALIVE,
@@ -128,6 +131,17 @@ def serve(gateway: Gateway, listener: socket.socket, ready: Callable[[], None]) 
         supervisor.run()
         return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
     return _serve_alone(_Server(config, ready), listener)
+
+
+def websocket_options(settings: Settings) -> dict[str, Any]:
+    """How uvicorn carries WebSockets. Nothing is compressed, which would cost each of them a window of memory."""
+    return {
+        "ws": partial(SocketProtocol, patience=settings.socket_send_timeout),
+        "ws_max_size": settings.max_request_size,
+        "ws_ping_interval": settings.socket_ping_interval,
+        "ws_ping_timeout": settings.socket_ping_interval,
+        "ws_per_message_deflate": False,
+    }
 
 
 def _serve_alone(server: uvicorn.Server, listener: socket.socket) -> bool:

@@ -92,6 +92,26 @@ class Settings(BaseSettings):
         1.0, ge=0, description="How long after an answer a live query waits at least before the next."
     )
 
+    max_subscriptions: int = Field(
+        200,
+        ge=1,
+        description="How many subscriptions a viewer, or anonymous callers of one address together, may have in a "
+        "process.",
+    )
+    max_sockets: int = Field(100, ge=1, description="How many WebSockets, counted in the same way.")
+    max_socket_operations: int = Field(
+        50, ge=1, description="How many operations, subscriptions among them, one WebSocket may have open at once."
+    )
+    socket_init_timeout: float = Field(
+        3.0, gt=0, description="How long a new WebSocket may take until it sends `connection_init`."
+    )
+    socket_send_timeout: float = Field(
+        10.0, gt=0, description="How long a WebSocket client may leave unread what it is sent, before it is cut off."
+    )
+    socket_ping_interval: float = Field(
+        20.0, ge=0, description="How often a WebSocket is pinged, and how long its pong may take; 0 for no pings."
+    )
+
     database_url: SecretStr | None = Field(
         None, description="`postgresql://user:password@host/database`; without it, the embedded SQLite file is used."
     )

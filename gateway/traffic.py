@@ -1,6 +1,8 @@
 """How many operations run at once, and what happens to those nobody waits for any more."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +34,12 @@ class Gate:
     async def __aexit__(self, *_: object) -> None:
         """Lets the next one in."""
         self._turns.release()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """For what nobody sits and waits for: waits for its turn as long as it takes."""
+        async with self._turns:
+            yield
 
 
 _QUICK = 0.05

@@ -8,7 +8,7 @@ moment, under the viewer's policies. Between two deliveries nothing is held but 
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,16 +29,20 @@ class Delivery:
     id: str | None = None
 
 
+Turn = Callable[[], AbstractAsyncContextManager[None]]
+"""What each delivery is made within: it may have to wait, or be refused with RequestError."""
+
+
 @asynccontextmanager
 async def subscription(
-    pipeline: Pipeline, prepared: Prepared, new_context: Callable[[], Context]
+    pipeline: Pipeline, prepared: Prepared, new_context: Callable[[], Context], turn: Turn = nullcontext
 ) -> AsyncIterator[AsyncIterator[Delivery]]:
     """The deliveries of a subscription, or RequestError if there will be none.
 
     A source that fails ends the stream with RequestError too. At the end of the block the source is closed.
     """
     source = await _source(pipeline, prepared, new_context())
-    async with aclosing(source), aclosing(_deliveries(pipeline, prepared, new_context, source)) as deliveries:
+    async with aclosing(source), aclosing(_deliveries(pipeline, prepared, new_context, source, turn)) as deliveries:
         yield deliveries
 
 
@@ -54,16 +58,21 @@ async def _source(pipeline: Pipeline, prepared: Prepared, context: Context) -> A
 
 
 async def _deliveries(
-    pipeline: Pipeline, prepared: Prepared, new_context: Callable[[], Context], source: AsyncGenerator[Occasion, None]
+    pipeline: Pipeline,
+    prepared: Prepared,
+    new_context: Callable[[], Context],
+    source: AsyncGenerator[Occasion, None],
+    turn: Turn,
 ) -> AsyncGenerator[Delivery, None]:
     try:
         async for occasion in source:
-            context = new_context()
-            try:
-                value = await occasion.value(context)
-                result = await pipeline.run(prepared, context, root_value=value)
-            finally:
-                await context.close()
+            async with turn():
+                context = new_context()
+                try:
+                    value = await occasion.value(context)
+                    result = await pipeline.run(prepared, context, root_value=value)
+                finally:
+                    await context.close()
             yield Delivery(result, occasion.id)
     except GatewayError as error:
         raise _refused([GraphQLError(error.message, original_error=error)]) from error

@@ -155,14 +155,16 @@ async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[D
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
-    """The application on a free port; the socket listens before the server runs, so nobody has to wait for it."""
+async def served(app: ASGIApp, **options: Any) -> AsyncIterator[str]:
+    """The application on a free port; the socket listens before the server runs, so nobody has to wait for it.
+
+    It has no lifespan and no WebSockets, unless uvicorn's ``options`` say so.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(256)
-        config = uvicorn.Config(
-            app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=10, timeout_keep_alive=75
-        )
+        fixed = {"log_config": None, "timeout_graceful_shutdown": 10, "timeout_keep_alive": 75}
+        config = uvicorn.Config(app, **{"lifespan": "off", "ws": "none", **fixed, **options})
         server = uvicorn.Server(config)
         running = asyncio.ensure_future(server.serve(sockets=[listener]))
         try:

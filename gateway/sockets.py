@@ -1,0 +1,80 @@
+"""uvicorn's WebSockets, except that nobody is waited for who does not read: ASGI has no word for that.
+
+uvicorn closes a connection when all that was written to it has been read, which may be never.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+log = logging.getLogger("gateway.sockets")
+
+_MOMENT = 1.0
+"""Seconds for who was cut off to read why, and for the last frames at the end of the process."""
+_TRY_AGAIN_LATER = 1013
+"""After 1011, which uvicorn sends, clients such as graphql-ws never come back."""
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """One connection. ``patience`` is how many seconds it may be full of what its client does not read."""
+
+    def __init__(self, *arguments: Any, patience: float, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._patience = patience
+        self._full: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """So much is waiting to be read that whoever sends more has to wait."""
+        super().pause_writing()
+        self._full = self.loop.call_later(self._patience, self._give_up)
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        self._forget()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def keepalive_timeout(self) -> None:
+        """No pong came in time."""
+        if not self.close_sent and not self.transport.is_closing():
+            self._cut_off("Pings were not answered in time.")
+
+    def shutdown(self) -> None:
+        """The process ends."""
+        super().shutdown()
+        self.loop.call_later(_MOMENT, self.transport.abort)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """The application is done with it; what is left is a handshake."""
+        super().on_task_complete(task)
+        if not self.disconnected:
+            self.loop.call_later(self.close_timeout + _MOMENT, self.transport.abort)
+
+    def _forget(self) -> None:
+        if self._full is not None:
+            self._full.cancel()
+            self._full = None
+
+    def _give_up(self) -> None:
+        log.warning("A WebSocket client read nothing for %g seconds and was cut off.", self._patience)
+        if self.close_sent or self.transport.is_closing():
+            self.transport.abort()
+        else:
+            self._cut_off("You have not read for too long. Connect anew, and go on from the last event that arrived.")
+
+    def _cut_off(self, reason: str) -> None:
+        """Ends it for the application at once; who reads on within a moment learns why."""
+        self.stop_keepalive()
+        self.conn.fail(_TRY_AGAIN_LATER, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.close()
+        self.loop.call_later(_MOMENT, self.transport.abort)
+        self.close_sent = self.disconnected = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": _TRY_AGAIN_LATER, "reason": reason})
+        self.writable.set()

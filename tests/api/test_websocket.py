@@ -1,0 +1,368 @@
+"""graphql-transport-ws, message by message.
+
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
+"""
+
+import asyncio
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from gateway.settings import Settings
+from repositories.tables.identity import User
+from tests.api.client import Gateway, gid
+from tests.api.people import PASSWORD, make_member, refresh, signed_in
+from tests.api.sockets import MY_EVENTS, PROTOCOL, Peer, sockets
+
+ON_SQLITE = pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+INIT = {"type": "connection_init"}
+QUERY = {"query": "{ __typename }"}
+
+MALFORMED: list[tuple[str | bytes, str]] = [
+    (b"{}", "Messages are text, not binary."),
+    ("", "The message is not JSON: Input is a zero-length, empty document: line 1 column 1 (char 0)."),
+    ("{", "The message is not JSON: unexpected end of data: line 1 column 2 (char 1)."),
+    ("[" * 65 + "]" * 65, "The message is nested more than 64 deep."),
+    ("[]", "A message is a JSON object with a `type`."),
+    ("{}", "A message is a JSON object with a `type`."),
+    ('{"type": 1}', "A message is a JSON object with a `type`."),
+    ('{"type": "start"}', 'There is no message of type "start" for a client.'),
+    ('{"type": "next", "id": "1"}', 'There is no message of type "next" for a client.'),
+    ('{"type": "connection_ack"}', 'There is no message of type "connection_ack" for a client.'),
+    ('{"type": "connection_init", "payload": 1}', "`payload` of `connection_init` must be an object."),
+    ('{"type": "ping", "payload": []}', "`payload` of `ping` must be an object."),
+    ('{"type": "pong", "payload": "x"}', "`payload` of `pong` must be an object."),
+    ('{"type": "complete"}', "`id` of `complete` must be a string, and not an empty one."),
+    ('{"type": "subscribe", "id": ""}', "`id` of `subscribe` must be a string, and not an empty one."),
+    ('{"type": "subscribe", "id": 1}', "`id` of `subscribe` must be a string, and not an empty one."),
+    ('{"type": "subscribe", "id": "1", "payload": 1}', "`payload` of `subscribe` must be an object."),
+]
+MALFORMED_PAYLOADS: list[tuple[Any, str]] = [
+    (None, 'The body must be a JSON object such as {"query": "{ viewer { id } }"}.'),
+    ({}, "`query` is missing: the text of the operation."),
+    ({"query": 1}, "`query` must be a string."),
+    ({**QUERY, "operationName": 1}, "`operationName` must be a string."),
+    ({**QUERY, "variables": []}, "`variables` must be an object."),
+    ({**QUERY, "extensions": "x"}, "`extensions` must be an object."),
+]
+
+
+@ON_SQLITE
+async def test_a_malformed_message_closes_the_socket_with_4400(gateway: Gateway) -> None:
+    async with sockets(gateway) as site:
+        for message, reason in MALFORMED:
+            async with site.peer() as peer:
+                await peer.connection.send(message)
+                assert await peer.closed() == (4400, reason), message
+        for payload, reason in MALFORMED_PAYLOADS:
+            async with site.begun() as peer:
+                await peer.say("subscribe", id="1", payload=payload)
+                assert await peer.closed() == (4400, f"`payload` of `subscribe`: {reason}"), payload
+
+
+@ON_SQLITE
+async def test_the_codes_of_the_protocol(gateway: Gateway) -> None:
+    async with sockets(gateway) as site:
+        async with site.peer() as peer:
+            await peer.subscribe("1", "{ __typename }")
+            assert await peer.closed() == (4401, "Unauthorized")
+        async with site.begun() as peer:
+            await peer.say("connection_init")
+            assert await peer.closed() == (4429, "Too many initialisation requests")
+        async with site.peer() as peer:
+            await asyncio.gather(peer.say("connection_init"), peer.say("connection_init"))
+            assert await peer.closed() == (4429, "Too many initialisation requests")
+        for subprotocols in (None, ["graphql-ws"], ["soap", "graphql-ws"]):
+            async with site.peer(subprotocols=subprotocols) as peer:
+                assert peer.connection.subprotocol is None
+                assert await peer.closed() == (4406, "Subprotocol not acceptable")
+        async with site.peer(subprotocols=["graphql-ws", PROTOCOL]) as peer:
+            assert peer.connection.subprotocol == PROTOCOL
+            await peer.begin()
+        async with site.peer() as peer:
+            await peer.connection.send(" " * 1_000_001)
+            assert (await peer.closed())[0] == 1009
+
+
+@ON_SQLITE
+async def test_one_id_has_one_subscriber_at_a_time(gateway: Gateway, ada: User) -> None:
+    async with sockets(gateway) as site:
+        for key in ("one", "é" * 100):
+            async with site.begun(gateway.token(ada)) as peer:
+                await peer.subscribe(key, MY_EVENTS)
+                await peer.subscribe(key, "{ __typename }")
+                reason = f"Subscriber for {key} already exists".encode()[:123].decode(errors="ignore")
+                assert await peer.closed() == (4409, reason)
+        async with site.begun(gateway.token(ada)) as peer:
+            for _ in range(3):
+                await peer.subscribe("again", MY_EVENTS)
+                await peer.say("complete", id="again")
+            await peer.settled()
+            await site.is_followed_by(1)  # the one that watches the session
+
+
+@ON_SQLITE
+async def test_a_connection_has_to_be_initialised_in_time(gateway: Gateway) -> None:
+    hasty = Gateway(gateway.database, settings=Settings(socket_init_timeout=0.05))
+    async with sockets(hasty) as site:
+        async with site.peer() as peer:
+            await peer.say("ping")
+            assert await peer.hear() == {"type": "pong"}
+            assert await peer.closed() == (4408, "Connection initialisation timeout")
+        async with site.begun() as peer:
+            await asyncio.sleep(0.1)
+            await peer.settled()
+
+
+@ON_SQLITE
+async def test_pings_are_answered_and_pongs_are_not(gateway: Gateway) -> None:
+    async with sockets(gateway) as site, site.peer() as peer:
+        await peer.say("pong")
+        await peer.say("complete", id="unknown")
+        await peer.say("ping")
+        assert await peer.hear() == {"type": "pong"}
+        await peer.begin()
+        await peer.say("pong", payload={"a": 1})
+        await peer.say("complete", id="unknown")
+        await peer.say("ping", payload=None)
+        assert await peer.hear() == {"type": "pong"}
+        await peer.say("ping", payload={"at": [1, {"b": "é"}]})
+        assert await peer.hear() == {"type": "pong", "payload": {"at": [1, {"b": "é"}]}}
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("allowed", "origin", "headers", "status"),
+    [
+        ("", "own", {}, 101),
+        ("", "https://evil.example", {}, 403),
+        ("", "null", {}, 403),
+        ("", "https://behind.example", {"Sec-Fetch-Site": "same-origin"}, 101),
+        ("https://app.example.com", "https://app.example.com", {"Sec-Fetch-Site": "cross-site"}, 101),
+        ("https://app.example.com", "https://app.example.com.evil.example", {}, 403),
+        ("*", "https://any.example", {}, 101),
+    ],
+)
+async def test_pages_of_other_sites_cannot_connect(
+    gateway: Gateway, allowed: str, origin: str, headers: dict[str, str], status: int
+) -> None:
+    there = Gateway(gateway.database, settings=Settings(cors_origins=allowed))
+    async with sockets(there) as site:
+        given: Any = {"origin": site.http if origin == "own" else origin, "additional_headers": headers}
+        if status == 101:
+            async with site.peer(**given) as peer:
+                await peer.begin()
+                return
+        with pytest.raises(InvalidStatus) as refused:
+            async with site.peer(**given):
+                pass
+    response = refused.value.response
+    assert (response.status_code, json.loads(response.body)) == (
+        403,
+        {
+            "errors": [
+                {
+                    "message": "Pages of this site may not connect; see GATEWAY_CORS_ORIGINS.",
+                    "extensions": {"code": "FORBIDDEN"},
+                }
+            ]
+        },
+    )
+
+
+WHO = "{ viewer { email } }"
+UNAUTHENTICATED = [
+    {
+        "message": "Sign in first: send an Authorization header with a bearer token.",
+        "locations": [{"line": 1, "column": 16}],
+        "path": ["myEvents"],
+        "extensions": {"code": "UNAUTHENTICATED"},
+    }
+]
+
+
+@ON_SQLITE
+async def test_a_token_comes_in_the_params_or_in_the_header(gateway: Gateway, ada: User, bob: User) -> None:
+    adas, bobs = (f"Bearer {gateway.token(user)}" for user in (ada, bob))
+    cases: list[tuple[dict[str, str], Any, str | None]] = [
+        ({}, {"Authorization": adas}, "ada@example.com"),
+        ({}, {"authorization": adas}, "ada@example.com"),
+        ({"Authorization": adas}, None, "ada@example.com"),
+        ({"Authorization": adas}, {"Authorization": None}, "ada@example.com"),
+        ({"Authorization": adas}, {"Authorization": bobs}, "bob@example.com"),
+        ({}, {"token": adas}, None),
+    ]
+    async with sockets(gateway) as site:
+        for headers, payload, email in cases:
+            async with site.peer(additional_headers=headers) as peer:
+                await peer.say("connection_init", payload=payload)
+                assert await peer.hear() == {"type": "connection_ack"}
+                assert (await peer.ask(WHO))["data"] == {"viewer": {"email": email} if email else None}
+
+
+@ON_SQLITE
+async def test_a_wrong_token_is_forbidden(gateway: Gateway, ada: User) -> None:
+    reason = "Forbidden: The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
+    late = gateway.tokens.issue(ada, frozenset(), -1)
+    async with sockets(gateway) as site:
+        for given in ("", "Bearer", "Bearer nonsense", 7, f"Basic {gateway.token(ada)}", f"Bearer {late}"):
+            async with site.peer() as peer:
+                await peer.say("connection_init", payload={"Authorization": given})
+                assert await peer.closed() == (4403, reason)
+        async with site.peer(additional_headers={"Authorization": "Bearer nonsense"}) as peer:
+            await peer.say("connection_init")
+            assert await peer.closed() == (4403, reason)
+
+
+@ON_SQLITE
+async def test_what_is_not_allowed_is_an_error_and_the_socket_stays(gateway: Gateway, ada: User) -> None:
+    async with sockets(gateway) as site:
+        async with site.begun() as peer:
+            assert await peer.ask(MY_EVENTS) == UNAUTHENTICATED
+            assert await peer.ask(WHO) == {"data": {"viewer": None}}
+        async with site.begun(gateway.token(ada)) as peer:
+            refused = await peer.ask("subscription { domainEvents { id } }")
+            assert [error["extensions"] for error in refused] == [{"code": "FORBIDDEN"}]
+            unknown = await peer.ask('subscription { myEvents(types: ["TaskComplete"]) { id } }')
+            assert [error["message"] for error in unknown] == [
+                "There is no `TaskComplete`. Did you mean `TaskCompleted`?"
+            ]
+            codes = {
+                "": "GRAPHQL_PARSE_FAILED",
+                "{": "GRAPHQL_PARSE_FAILED",
+                "{ nonsense }": "GRAPHQL_VALIDATION_FAILED",
+                "query($id: ID!) { node(id: $id) { id } }": "GRAPHQL_VALIDATION_FAILED",
+                "subscription { a: myEvents { id } b: myEvents { id } }": "GRAPHQL_VALIDATION_FAILED",
+            }
+            for text, code in codes.items():
+                assert [error["extensions"]["code"] for error in await peer.ask(text)] == [code], text
+            assert await peer.ask(WHO) == {"data": {"viewer": {"email": "ada@example.com"}}}
+
+
+async def test_queries_and_mutations_are_answered_once(gateway: Gateway, ada: User) -> None:
+    """With their errors beside their data, their cost for who asks for it, and by the hash of their text."""
+    create = "mutation($title: String!) { createTask(input: {title: $title}) { task { title } } }"
+    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+        made = await peer.ask(create, variables={"title": "From a socket"})
+        assert made == {"data": {"createTask": {"task": {"title": "From a socket"}}}}
+        both = await peer.ask('{ tasks { nodes { title } } node(id: "nonsense") { id } }')
+        assert both["data"] == {"tasks": {"nodes": [{"title": "From a socket"}]}, "node": None}
+        assert [error["extensions"]["code"] for error in both["errors"]] == ["VALIDATION_ERROR"]
+        costly = await peer.ask(WHO, extensions={"cost": True})
+        assert costly["extensions"]["cost"]["limit"] == 100_000
+        document = "query A { viewer { email } } query B { viewer { firstName } }"
+        key = {"persistedQuery": {"version": 1, "sha256Hash": hashlib.sha256(document.encode()).hexdigest()}}
+        lost = await peer.ask("", extensions=key)
+        assert [error["extensions"]["code"] for error in lost] == ["PERSISTED_QUERY_NOT_FOUND"]
+        for text in (document, ""):
+            found = await peer.ask(text, extensions=key, operationName="B")
+            assert found == {"data": {"viewer": {"firstName": "Ada"}}}
+
+
+async def test_a_subscription_delivers_until_it_is_completed(gateway: Gateway, ada: User, bob: User) -> None:
+    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+        await peer.subscribe("events", MY_EVENTS)
+        await peer.subscribe("tasks", "subscription { taskChanged { type task { title } } }")
+        await site.is_followed_by(3)
+        await gateway.client(bob).do("createTask", "task { id }", title="Bob's")
+        await gateway.client(ada).do("createTask", "task { id }", title="Ada's")
+        told = {}
+        for _ in range(2):
+            message = await peer.hear()
+            told[message.pop("id")] = message
+        assert {key: (message["type"], message["payload"]["data"]) for key, message in told.items()} == {
+            "events": ("next", {"myEvents": {"eventType": "TaskCreated"}}),
+            "tasks": ("next", {"taskChanged": {"type": "CREATED", "task": {"title": "Ada's"}}}),
+        }
+        ids = {message["payload"]["extensions"]["id"] for message in told.values()}
+        assert len(ids) == 1
+        await peer.say("complete", id="events")
+        await site.is_followed_by(2)
+        await gateway.client(ada).do("createTask", "task { id }", title="Another")
+        assert (await peer.hear())["id"] == "tasks"
+        await peer.settled()
+
+
+async def test_who_goes_on_after_an_event_misses_nothing(gateway: Gateway, ada: User) -> None:
+    token, client = gateway.token(ada), gateway.client(ada)
+    created = "subscription { taskChanged { task { title } } }"
+
+    async def heard(peer: Peer) -> tuple[str, str]:
+        payload = (await peer.hear())["payload"]
+        return payload["data"]["taskChanged"]["task"]["title"], payload["extensions"]["id"]
+
+    async with sockets(gateway) as site:
+        async with site.begun(token) as peer:
+            await peer.subscribe("1", created)
+            await site.is_followed_by(2)
+            await client.do("createTask", "task { id }", title="First")
+            title, last = await heard(peer)
+            assert title == "First"
+        for title in ("Second", "Third"):
+            await client.do("createTask", "task { id }", title=title)
+        async with site.begun(token) as peer:
+            await peer.subscribe("1", created, extensions={"lastEventId": last})
+            assert [(await heard(peer))[0] for _ in range(2)] == ["Second", "Third"]
+            await client.do("createTask", "task { id }", title="Fourth")
+            assert (await heard(peer))[0] == "Fourth"
+            for unknown in ("nonsense", "01890000-0000-7000-8000-000000000000"):
+                refused = await peer.ask(created, extensions={"lastEventId": unknown})
+                assert refused == [
+                    {
+                        "message": "This event is not known here. "
+                        "Start anew without the id, and read the current state.",
+                        "extensions": {"code": "CANNOT_RESUME"},
+                    }
+                ]
+            (refused,) = await peer.ask(created, extensions={"lastEventId": 7})
+            assert refused["extensions"] == {"code": "BAD_REQUEST"}
+
+
+# how long it lasts
+
+
+@ON_SQLITE
+async def test_the_socket_ends_with_its_token(gateway: Gateway, ada: User) -> None:
+    async with sockets(gateway) as site, site.begun(gateway.tokens.issue(ada, frozenset(), 1)) as peer:
+        await peer.subscribe("1", MY_EVENTS)
+        assert await peer.closed() == (4403, "Forbidden: The token has expired: connect anew with a current one.")
+
+
+ENDED = (4403, "Forbidden: The session has ended: sign in again.")
+
+
+async def test_the_socket_ends_with_its_session(gateway: Gateway, admin: User) -> None:
+    """However the session ends; sockets of the same person's other sessions go on, unless those end too."""
+    ada = await make_member(gateway.database)
+    async with sockets(gateway) as site:
+        for how in ("sign out", "revoke", "reuse", "password"):
+            other, others = await signed_in(gateway)
+            client, tokens = await signed_in(gateway)
+            async with site.begun(tokens["accessToken"]) as peer, site.begun(others["accessToken"]) as bystander:
+                await peer.subscribe("1", MY_EVENTS)
+                if how == "sign out":
+                    await client.do("signOut", "sessions { id }")
+                elif how == "revoke":
+                    mine = await other.data("{ mySessions(first: 50) { nodes { id isCurrent userId: id } } }")
+                    current = await client.data("{ mySessions(first: 50) { nodes { id isCurrent } } }")
+                    (key,) = [node["id"] for node in current["mySessions"]["nodes"] if node["isCurrent"]]
+                    assert key in {node["id"] for node in mine["mySessions"]["nodes"]}
+                    await other.do("revokeSession", "session { id }", id=key)
+                elif how == "reuse":
+                    await refresh(gateway.client(), tokens["refreshToken"])
+                    await refresh(gateway.client(), tokens["refreshToken"])
+                else:
+                    changed = {"currentPassword": PASSWORD, "newPassword": f"{PASSWORD}!"}
+                    await other.do("changePassword", "user { id }", **changed)
+                assert await peer.closed() == ENDED, how
+                await bystander.settled()
+            async with site.peer() as peer:
+                await peer.say("connection_init", payload={"Authorization": f"Bearer {tokens['accessToken']}"})
+                assert await peer.closed() == (4403, "Forbidden: This session has ended. Sign in again.")
+        async with site.begun(gateway.token(ada)) as without_session, site.begun(gateway.token(admin)) as bystander:
+            await gateway.client(admin).do("suspendUser", "user { id }", id=gid("User", ada))
+            assert await without_session.closed() == ENDED
+            await bystander.settled()
