@@ -9,6 +9,7 @@ import strawberry
 from repositories.kit.viewer import Permission
 from repositories.life_lock import analytics, tasks
 from repositories.tables import life_lock as rows
+from resolvers.kit.days import MAX_DAYS
 from resolvers.life_lock import commands, queries
 from schema.events import DomainEvent
 from schema.identity import User
@@ -266,7 +267,7 @@ class LifeLockQueries:
         queries.analytics,
         "The viewer's days on which something happened, oldest first.",
         requires=Permission.TASK_READ,
-        size=queries.MAX_DAYS,
+        size=MAX_DAYS,
         since=Argument(dt.date, "The first day.", name="from"),
         until=Argument(dt.date, "The last day, at most 366 days in all.", name="to"),
     )
@@ -277,7 +278,7 @@ class LifeLockQueries:
         queries.trends,
         "The viewer's days up to today, without gaps, oldest first, in the viewer's own time zone.",
         requires=Permission.TASK_READ,
-        size=queries.MAX_DAYS,
+        size=MAX_DAYS,
         period=Argument(queries.TrendPeriod, "How far back."),
     )
     user_dashboard_stats: ConnectionView[UserDashboardStats] | None = connection(

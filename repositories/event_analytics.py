@@ -1,0 +1,220 @@
+"""What the events tell: completed tasks, active users, use of features, rates.
+
+Series are asked for by their bounds, n + 1 moments for n intervals: each reaches from its bound to the next, which is
+no longer part of it. Databases are given the moments (repositories/kit/calendar.py), never a time zone.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from repositories.kit import types
+from repositories.kit.database import Read
+from repositories.kit.statements import Engine, MadeBy, Statement, folded, records, records_parameter
+from repositories.life_lock.events import TaskCompleted, TaskReopened
+from repositories.tables.events import DomainEvent
+
+T = TypeVar("T")
+
+_events = DomainEvent.__table__
+_count = sa.func.count()
+
+_INTERVAL_COLUMNS: list[sa.Column[Any]] = [
+    sa.Column("place", sa.Integer()),
+    sa.Column("starts", types.Timestamp()),
+    sa.Column("ends", types.Timestamp()),
+]
+
+
+def _intervals(engine: Engine) -> sa.FromClause:
+    return records(engine, "intervals", _INTERVAL_COLUMNS)
+
+
+def _within(interval: sa.FromClause) -> sa.FromClause:
+    """Each event with the interval it happened in."""
+    happened = sa.and_(_events.c.timestamp >= interval.c.starts, _events.c.timestamp < interval.c.ends)
+    return _events.join(interval, happened)
+
+
+class Completions(NamedTuple):
+    """What a person completed, how much of it on or before its due date, and how much was taken back."""
+
+    completed: int = 0
+    on_time: int = 0
+    reopened: int = 0
+
+
+def _told(engine: Engine, name: str) -> sa.ColumnElement[Any]:
+    """A moment among an event's data. Events have them as ISO 8601 in UTC, which as text is in the order of time."""
+    text = _events.c.event_data.op("->>", return_type=sa.Text(), precedence=15)(sa.literal_column(f"'{name}'"))
+    return sa.cast(text, types.Timestamp()) if engine.is_postgresql else text
+
+
+def _completions_of(engine: Engine) -> sa.Executable:
+    """``completed_at`` of TaskReopened is empty for tasks that had been cancelled."""
+    interval, completed_at = _intervals(engine), _told(engine, "completed_at")
+    is_completed = _events.c.event_type == TaskCompleted.__name__
+    is_reopened = _events.c.event_type == TaskReopened.__name__
+    return (
+        sa.select(
+            interval.c.place,
+            _count.filter(is_completed),
+            _count.filter(is_completed, _told(engine, "due_date") >= completed_at),
+            _count.filter(is_reopened, completed_at.is_not(None)),
+        )
+        .select_from(_within(interval))
+        .where(_events.c.user_id == sa.bindparam("user", type_=types.Id()), sa.or_(is_completed, is_reopened))
+        .group_by(interval.c.place)
+    )
+
+
+_completions: Statement[tuple[int, Completions]] = Statement(
+    _completions_of, MadeBy(lambda values: (values[0], Completions._make(values[1:])))
+)
+
+
+class ActiveUsers(NamedTuple):
+    """How many users did something on a day, in the 7 days that end with it, and in the 30."""
+
+    daily: int
+    weekly: int
+    monthly: int
+
+
+_WINDOWS = (1, 7, 30)
+"""In days, as :class:`ActiveUsers` has them."""
+
+DAYS_BEFORE = _WINDOWS[-1] - 1
+"""How many days before the first of a series count for it."""
+
+
+def _number(value: int) -> sa.ColumnElement[int]:
+    return sa.literal_column(str(value), sa.Integer())
+
+
+def _active_users_of(engine: Engine) -> sa.Executable:
+    """How many more users than the day before are counted, by window.
+
+    A user who did something is counted from that day on, until the window has passed or the user does something again,
+    from when on that counts: nobody is counted twice, and no day is compared with all the others.
+    """
+    interval = _intervals(engine)
+    active = (
+        sa.select(interval.c.place, _events.c.user_id)
+        .select_from(_within(interval))
+        .where(_events.c.user_id.is_not(None))
+        .distinct()
+        .subquery("active")
+    )
+    place = active.c.place
+    following = sa.func.lead(place, 1, place + _WINDOWS[-1]).over(partition_by=active.c.user_id, order_by=place)
+    stays = sa.select(place, following.label("following")).cte("stays")
+    ended = []
+    for length in _WINDOWS:
+        passed = stays.c.place + length
+        last = sa.case((stays.c.following < passed, stays.c.following), else_=passed)
+        ended.append(sa.select(last, *(_number(-int(window == length)) for window in _WINDOWS)))
+    begun = sa.select(stays.c.place, *(_number(1).label(f"of_{window}") for window in _WINDOWS))
+    change = sa.union_all(begun, *ended).subquery("change")
+    at, *changes = change.c
+    return sa.select(at, *(sa.func.sum(each) for each in changes)).group_by(at)
+
+
+_active_users: Statement[tuple[int, ActiveUsers]] = Statement(
+    _active_users_of, MadeBy(lambda values: (values[0], ActiveUsers._make(values[1:])))
+)
+
+
+def _more(before: ActiveUsers, change: ActiveUsers) -> ActiveUsers:
+    return ActiveUsers(*map(sum, zip(before, change, strict=True)))
+
+
+class FeatureUse(NamedTuple):
+    """How often something happened, how many users did it, and when it happened last."""
+
+    event_type: str
+    aggregate_type: str
+    events: int
+    users: int
+    last_used: dt.datetime
+
+
+_feature_use: Statement[FeatureUse] = Statement(
+    sa.select(
+        _events.c.event_type,
+        _events.c.aggregate_type,
+        _count,
+        sa.func.count(_events.c.user_id.distinct()),
+        sa.func.max(_events.c.timestamp),
+    )
+    .where(
+        _events.c.timestamp >= sa.bindparam("since", type_=types.Timestamp()),
+        _events.c.timestamp < sa.bindparam("until", type_=types.Timestamp()),
+    )
+    .group_by(_events.c.event_type, _events.c.aggregate_type)
+    .order_by(_count.desc(), folded(_events.c.event_type), folded(_events.c.aggregate_type))
+    .limit(sa.bindparam("limit", type_=sa.Integer())),
+    MadeBy(FeatureUse._make),
+)
+
+
+def _rates_of(*conditions: sa.ColumnElement[bool]) -> Statement[tuple[int, int]]:
+    def build(engine: Engine) -> sa.Executable:
+        interval = _intervals(engine)
+        counted = sa.select(interval.c.place, _count).select_from(_within(interval)).where(*conditions)
+        return counted.group_by(interval.c.place)
+
+    return Statement(build, MadeBy(tuple))
+
+
+_rates = _rates_of()
+_rates_of_aggregates = _rates_of(_events.c.aggregate_type == sa.bindparam("aggregate_type", type_=sa.Text()))
+
+
+class EventAnalytics:
+    """Numbers over the events that the viewer may see, one statement each."""
+
+    def __init__(self, connection: Read) -> None:
+        self.connection = connection
+
+    async def completions(self, user: UUID, bounds: Sequence[dt.datetime]) -> list[Completions]:
+        """What a person completed in each interval, by the events: whatever became of the tasks afterwards."""
+        parameter = self._parameter(bounds)
+        found = await self.connection.rows(_completions, user=user, intervals=parameter)
+        return _without_gaps(found, len(parameter), Completions())
+
+    async def active_users(self, bounds: Sequence[dt.datetime]) -> list[ActiveUsers]:
+        """Who was active on each day but the first 29, which only count for the others.
+
+        Active is whose events there are: the actor, for work of the service the owner; deleted accounts too.
+        """
+        parameter = self._parameter(bounds)
+        found = await self.connection.rows(_active_users, intervals=parameter)
+        nobody = ActiveUsers(0, 0, 0)
+        return list(accumulate(_without_gaps(found, len(parameter), nobody), _more))[DAYS_BEFORE:]
+
+    async def feature_use(self, since: dt.datetime, until: dt.datetime, *, limit: int) -> list[FeatureUse]:
+        """What happened from ``since`` on and before ``until``, by type of event, the most frequent first."""
+        return await self.connection.rows(_feature_use, since=since, until=until, limit=limit)
+
+    async def rates(self, bounds: Sequence[dt.datetime], aggregate_type: str | None = None) -> list[int]:
+        """How many events there are in each interval, of one type of aggregate or all."""
+        parameter = self._parameter(bounds)
+        statement = _rates if aggregate_type is None else _rates_of_aggregates
+        found = await self.connection.rows(statement, intervals=parameter, aggregate_type=aggregate_type)
+        return _without_gaps(found, len(parameter), 0)
+
+    def _parameter(self, bounds: Sequence[dt.datetime]) -> list[dict[str, Any]]:
+        rows = (
+            {"place": place, "starts": starts, "ends": ends} for place, (starts, ends) in enumerate(pairwise(bounds))
+        )
+        return records_parameter(self.connection.engine, _INTERVAL_COLUMNS, rows)
+
+
+def _without_gaps(found: Iterable[tuple[int, T]], length: int, nothing: T) -> list[T]:
+    known = dict(found)
+    return [known.get(place, nothing) for place in range(length)]
