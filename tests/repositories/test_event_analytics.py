@@ -1,7 +1,9 @@
 """What the events tell is what plain Python counts, in any time zone and across changes of clocks."""
 
 import datetime as dt
+import operator
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -113,7 +115,7 @@ def _tasks(draw: st.DrawFn) -> tuple[str, dt.datetime, list[dict[str, Any]]]:
     rows = []
     for _ in range(draw(st.integers(0, 12))):
         done = draw(moments(at, 4))
-        due = draw(st.none() | nudges.map(lambda nudge, done=done: done + nudge) | moments(at, 4))
+        due = draw(st.none() | nudges.map(partial(operator.add, done)) | moments(at, 4))
         kind = draw(st.sampled_from(["completed", "completed", "reopened", "uncancelled"]))
         rows.append(task_event(done, draw(st.sampled_from(PEOPLE[:2])), due, kind))
     return zone, at, rows
@@ -175,10 +177,10 @@ async def _counts(database: Database, zone: str, at: dt.datetime, rows: list[dic
         assert await analytics.feature_use(bounds[0], bounds[-1], limit=99) == uses
         assert await analytics.feature_use(bounds[0], bounds[-1], limit=1) == uses[:1]
         for marks in (bounds, hours):
-            for kind in (None, "task", "nothing"):
-                counted = [each.timestamp for each in found if kind in {None, each.aggregate_type}]
+            for aggregate in (None, "task", "nothing"):
+                counted = [each.timestamp for each in found if aggregate in {None, each.aggregate_type}]
                 wanted = [sum(starts <= moment < ends for moment in counted) for starts, ends in pairwise(marks)]
-                assert await analytics.rates(marks, kind) == wanted
+                assert await analytics.rates(marks, aggregate) == wanted
 
 
 @examples(40)
