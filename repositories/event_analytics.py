@@ -143,23 +143,29 @@ class FeatureUse(NamedTuple):
     last_used: dt.datetime
 
 
-_feature_use: Statement[FeatureUse] = Statement(
-    sa.select(
-        _events.c.event_type,
-        _events.c.aggregate_type,
-        _count,
-        sa.func.count(_events.c.user_id.distinct()),
-        sa.func.max(_events.c.timestamp),
+def _feature_use_of() -> sa.Executable:
+    """Grouped by user first: counting distinct users of all events would sort them all."""
+    kind = (_events.c.event_type, _events.c.aggregate_type)
+    by_user = (
+        sa.select(*kind, _events.c.user_id, _count.label("events"), sa.func.max(_events.c.timestamp).label("last_used"))
+        .where(
+            _events.c.timestamp >= sa.bindparam("since", type_=types.Timestamp()),
+            _events.c.timestamp < sa.bindparam("until", type_=types.Timestamp()),
+        )
+        .group_by(*kind, _events.c.user_id)
+        .subquery("by_user")
     )
-    .where(
-        _events.c.timestamp >= sa.bindparam("since", type_=types.Timestamp()),
-        _events.c.timestamp < sa.bindparam("until", type_=types.Timestamp()),
+    event_type, aggregate_type, user, events, last_used = by_user.c
+    total = sa.cast(sa.func.sum(events), sa.BigInteger())
+    return (
+        sa.select(event_type, aggregate_type, total, sa.func.count(user), sa.func.max(last_used))
+        .group_by(event_type, aggregate_type)
+        .order_by(total.desc(), folded(event_type), folded(aggregate_type))
+        .limit(sa.bindparam("limit", type_=sa.Integer()))
     )
-    .group_by(_events.c.event_type, _events.c.aggregate_type)
-    .order_by(_count.desc(), folded(_events.c.event_type), folded(_events.c.aggregate_type))
-    .limit(sa.bindparam("limit", type_=sa.Integer())),
-    MadeBy(FeatureUse._make),
-)
+
+
+_feature_use: Statement[FeatureUse] = Statement(_feature_use_of(), MadeBy(FeatureUse._make))
 
 
 def _rates_of(*conditions: sa.ColumnElement[bool]) -> Statement[int]:

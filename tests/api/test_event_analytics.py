@@ -117,7 +117,9 @@ def test_intervals_follow_each_other(interval: TrendInterval, since: dt.date, le
 
 async def test_active_users(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
     """A user whose account is deleted later was active all the same."""
-    await record(gateway.database, ada, "2026-06-01T00:00Z", "2026-06-01T23:00Z", "2026-06-03T12:00Z")
+    await record(
+        gateway.database, ada, "2026-06-01T00:00Z", "2026-06-01T23:00Z", "2026-06-03T12:00Z", "2026-06-10T12:00Z"
+    )
     await record(gateway.database, bob, "2026-05-03T00:00Z", "2026-05-28T12:00Z")
     async with gateway.database.transaction(SERVICE) as write:
         await Users(write).purge(bob.id)
@@ -129,6 +131,8 @@ async def test_active_users(gateway: Gateway, ada: User, bob: User, admin: User)
         ("2026-06-03", 1, 2, 2, "50.00"),
         ("2026-06-04", 0, 1, 2, "0.00"),
     ]
+    later = await client.data(ACTIVE, **{"from": "2026-06-10", "to": "2026-06-10"})
+    assert [tuple(day.values()) for day in later["dailyActiveUsers"]] == [("2026-06-10", 1, 1, 2, "50.00")]
     west = await client.data(ACTIVE, **{"from": "2026-05-31", "to": "2026-06-01", "zone": "America/St_Johns"})
     assert [tuple(day.values()) for day in west["dailyActiveUsers"]] == [
         ("2026-05-31", 1, 2, 2, "50.00"),
