@@ -9,7 +9,6 @@ from uuid import UUID
 from repositories.events import Events
 from repositories.identity import Users
 from repositories.kit.calendar import LocalDay, date_of, days
-from repositories.kit.errors import ValidationError
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import PageRequest
 from repositories.kit.viewer import SERVICE
@@ -21,6 +20,7 @@ from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
+from resolvers.kit.days import check_days
 from resolvers.kit.edges import get, one, pages
 
 category_of_task = one(Categories.by_id, key=Task.category_id)
@@ -28,7 +28,6 @@ owner_of_task = one(Users.by_id, key=Task.user_id)
 owner_of_statistics = one(Users.by_id, key=UserDashboardStats.user_id)
 tasks_of_category = pages(Tasks, column=Task.category_id, key=Category.id)
 
-MAX_DAYS = 366
 PRIORITY_NAMES = ("lowest", "low", "medium", "high", "urgent")
 
 
@@ -69,12 +68,7 @@ async def due_tasks(context: Context, until: dt.datetime, first: int) -> list[Ta
 
 async def analytics(context: Context, since: dt.date, until: dt.date) -> list[TaskAnalytics]:
     """The viewer's days on which something happened."""
-    if since > until:
-        message = "`from` must not be after `to`."
-        raise ValidationError(message, path=("from",))
-    if (until - since).days >= MAX_DAYS:
-        message = f"At most {MAX_DAYS} days can be asked for at once."
-        raise ValidationError(message, path=("from",))
+    check_days(since, until)
     return await Analytics(context.snapshot).between(context.viewer_id, since, until)
 
 

@@ -25,7 +25,7 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; font-src data:; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-NO_DOMAINS = {"__init__", "events", "node"}
+NO_DOMAINS = {"__init__", "node"}
 
 
 @pytest.fixture

@@ -271,6 +271,8 @@ _ROOT_FIELDS = {
     "taskEvents(id: $task) { eventType }": ["SELECT tasks", "SELECT domain_events"],
     'taskAnalytics(from: "2026-01-01", to: "2026-02-01") { date }': ["SELECT task_analytics"],
     "productivityTrends(period: YEAR) { movingAverage }": ["SELECT task_analytics"],
+    "completionTrends { completed }": ["SELECT domain_events"],
+    'completionTrends(interval: MONTH, from: "2026-01-01", to: "2026-12-31") { onTime }': ["SELECT domain_events"],
     "viewer { email }": ["SELECT users"],
     "viewer { email preferences { theme } }": ["SELECT users", "SELECT user_preferences"],
     "mySessions { nodes { isCurrent } }": ["SELECT sessions"],
@@ -300,6 +302,18 @@ async def test_every_root_field_has_its_statements(gateway: Gateway, ada: User, 
         statements.clear()
         await gateway.client(ada).data(f"query{f'({declared})' if declared else ''} {{ {fields} }}", **given)
         assert said(statements) == expected, fields
+
+
+async def test_numbers_of_events_are_one_statement_each(gateway: Gateway, admin: User, statements: list[str]) -> None:
+    for fields in (
+        "dailyActiveUsers { date daily weekly monthly stickiness }",
+        "featureUse { eventType users }",
+        "eventRates { startsAt endsAt events }",
+        'eventRates(interval: DAY, aggregateType: "task") { events }',
+    ):
+        statements.clear()
+        await gateway.client(admin).data(f"{{ {fields} }}")
+        assert len([text for text in statements if not text.startswith("BEGIN")]) == 1, fields
 
 
 _POINTS_OF_TASKS = ["SELECT users", "SELECT domain_events", "INSERT point_entries"]
