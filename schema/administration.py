@@ -125,6 +125,9 @@ class SystemHealth:
     users: int = computed(Health.users, "How many accounts there are, deleted ones left out.")
     sessions: int = computed(Health.sessions, "How many sessions have not ended.")
     events: int = computed(Health.events, "How many events are recorded.")
+    followers: int = computed(
+        Health.followers, "How many follow the events: open subscriptions, and sockets until their session ends."
+    )
     uptime_seconds: int = computed(Health.uptime_seconds, "For how many seconds this process has been running.")
 
 
