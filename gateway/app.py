@@ -23,7 +23,9 @@ from gateway.explorer import explorer_routes, page
 from gateway.explorer.demo import DemoAccounts
 from gateway.http import GraphQLEndpoint, Options
 from gateway.identity import Tokens, accounts
+from gateway.jobs import Runner, declared_jobs
 from gateway.responses import JSONResponse, refused
+from gateway.scheduler import scheduled
 from gateway.settings import Settings
 from gateway.traffic import Gate
 from repositories.events import Events
@@ -105,7 +107,12 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+        if settings.jobs == "on":
+            jobs = declared_jobs(settings).values()
+            async with scheduled(Runner(database, clock), jobs, settings.shutdown_timeout):
+                yield
+        else:
+            yield
         if redis is not None:
             await redis.close()
 
