@@ -36,7 +36,7 @@ _UNREACHABLE = (
     asyncpg.InternalClientError,  # a statement after the server said good-bye and before the socket is closed
 )
 
-_LOCK = "SELECT pg_try_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', '0', true)"
+_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 
 
 def _lock_number(name: str) -> int:
@@ -151,12 +151,13 @@ class PostgresDatabase(Database):
     async def exclusively(self, name: str) -> AsyncIterator[bool]:
         """An advisory lock of a transaction, which holds behind PgBouncer too, on a connection beside the pools.
 
-        The transaction is idle meanwhile, without a snapshot that would keep the server from cleaning up.
+        The transaction is idle meanwhile.
         """
         connection = await self._open(self._service_url)
         try:
             self.begin(connection, WRITE, SERVICE)
-            ((is_ours, _),) = await self.talk(connection.fetch, _LOCK, [_lock_number(name)])
+            ((is_ours,),) = await self.talk(connection.fetch, _LOCK, [_lock_number(name)])
+            await self.talk(connection.idle)
             yield is_ours
             await self.talk(connection.commit)
         finally:
