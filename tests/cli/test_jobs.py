@@ -83,7 +83,7 @@ def test_an_unknown_job(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
         f"siso: There is no job rol-day. Did you mean roll-days? There are: {', '.join(NAMES)}."
     )
     assert on_sqlite.refusal("jobs", "run", "x") == f"siso: There is no job x. There are: {', '.join(NAMES)}."
-    assert "NAME" in on_sqlite.refusal("jobs", "run")
+    assert "Missing argument" in on_sqlite.refusal("jobs", "run")
     assert _rows(sqlite_only) == []
 
 
