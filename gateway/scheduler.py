@@ -22,6 +22,9 @@ from resolvers.kit.jobs import Job
 
 log = logging.getLogger("gateway.jobs")
 
+PAUSE = 0.5
+"""Seconds."""
+
 
 class _Tasks(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
     """Runs jobs in tasks that can be waited for; APScheduler's own executor can only cancel them."""
@@ -79,10 +82,7 @@ async def _end(running: "set[asyncio.Task[None]]", patience: float) -> None:
 async def run_if_due(runner: Runner, job: Job) -> None:
     """Runs the job if no process has yet, and says in the log how it went."""
     try:
-        run = await runner.run(job, only_if_due=True)
-    except AlreadyRunning as other:
-        if other.run is not None and is_due(job, other.run, runner.clock()):
-            log.warning("job %s is left out: it has been running since %s", job.name, other.run.started_at)
+        run = await _run(runner, job)
     except JobFailed as failed:
         log.error(  # noqa: TRY400 (what is of interest is the cause)
             "job %s failed (error %s)", job.name, failed.error_id, exc_info=failed.__cause__
@@ -97,6 +97,23 @@ async def run_if_due(runner: Runner, job: Job) -> None:
     else:
         if run is not None:
             log.info("job %s %s", job.name, summary(run))
+
+
+async def _run(runner: Runner, job: Job) -> JobRun | None:
+    """The run, None if there is none to do.
+
+    Who has the lock and has not written down that a run has begun is about to, or is just done with the last one:
+    which of both, shows soon.
+    """
+    while True:
+        try:
+            return await runner.run(job, only_if_due=True)
+        except AlreadyRunning as other:
+            if other.run is not None:
+                if is_due(job, other.run, runner.clock()):
+                    log.warning("job %s is left out: it has been running since %s", job.name, other.run.started_at)
+                return None
+        await asyncio.sleep(PAUSE)
 
 
 def summary(run: JobRun) -> str:

@@ -18,7 +18,7 @@ from repositories.kit.database import Database, DatabaseOptions
 from repositories.kit.errors import Refusal, ServiceUnavailable
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import SERVICE
-from repositories.tables.administration import JobOutcome
+from repositories.tables.administration import JobOutcome, JobRun
 from resolvers.kit.jobs import Job, Occasion
 from tests.jobs.running import counting, rows_of, runner_of, runs_of
 from tests.repositories.support import connected
@@ -118,14 +118,19 @@ async def test_many_processes_run_a_moment_once(options: DatabaseOptions, *, pgb
     began: list[Occasion] = []
     clock = Clock(TEN)
     async with AsyncExitStack() as stack:
-        databases = [await stack.enter_async_context(connected(options, pgbouncer=pgbouncer)) for _ in range(6)]
+        databases = [
+            await stack.enter_async_context(connected(options, pgbouncer=pgbouncer, connect_timeout=60))
+            for _ in range(6)
+        ]
         runners = [runner_of(each, clock) for each in databases]
         for moment in range(1, 4):
             ran = await asyncio.gather(
                 *(runner.run(counting("one", 1, began), only_if_due=True) for runner in runners), return_exceptions=True
             )
-            assert len(began) == moment
-            assert all(run is None or isinstance(run, AlreadyRunning) for run in ran if not isinstance(run, tuple))
+            assert len(began) == moment, ran
+            others = [run for run in ran if not isinstance(run, JobRun)]
+            assert len(others) == 5
+            assert all(run is None or isinstance(run, AlreadyRunning) for run in others), ran
             clock.at += HOUR
     assert len({occasion.at for occasion in began}) == 3
 
@@ -226,6 +231,26 @@ async def test_a_run_that_takes_longer_than_until_the_next_is_told(
         await runner.run(Job("long", "0 * * * *", "Runs.", run))
     assert seen == [f"job long is left out: it has been running since {TEN}"]
     assert await runs_of(database) == [("long", JobOutcome.SUCCEEDED, 1)]
+
+
+async def test_a_moment_is_not_lost_to_whoever_is_just_done(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is still taken when the moment comes, and nothing is running any more."""
+    monkeypatch.setattr(scheduler, "PAUSE", 0.001)
+    clock = Clock(TEN - MICROSECOND)
+    runner = runner_of(database, clock)
+    await runner.run(counting("a", 1))
+    clock.at = TEN
+    tried = asyncio.Event()
+    began: list[Occasion] = []
+    async with database.exclusively("a"):
+        database.listeners.append(lambda text: tried.set() if "job_runs" in text else None)
+        waiting = asyncio.ensure_future(run_if_due(runner, counting("a", 2, began)))
+        await tried.wait()
+        assert began == []
+    await waiting
+    assert [occasion.at for occasion in began] == [TEN]
 
 
 async def test_a_database_out_of_reach_is_told(
