@@ -15,6 +15,7 @@ from apscheduler.triggers.cron import CronTrigger
 from gateway.settings import Settings
 from repositories.job_runs import JobRuns
 from repositories.kit.database import Database
+from repositories.kit.errors import GatewayError
 from repositories.kit.repository import now
 from repositories.kit.viewer import SERVICE
 from repositories.tables.administration import JobOutcome, JobRun
@@ -88,9 +89,11 @@ class Runner:
                 raise
             except Exception as error:
                 failed = JobFailed(uuid4())
-                await self._end(
-                    begun.run, outcome=JobOutcome.FAILED, finished_at=self.clock(), error_id=failed.error_id
-                )
+                ended = {"finished_at": self.clock(), "error_id": failed.error_id}
+                try:
+                    await self._end(begun.run, outcome=JobOutcome.FAILED, **ended)
+                except GatewayError as unwritten:
+                    error.add_note(f"This could not be written down: {unwritten.code}")
                 raise failed from error
             return await self._end(
                 begun.run, outcome=JobOutcome.SUCCEEDED, finished_at=self.clock(), processed=processed

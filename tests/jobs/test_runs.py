@@ -14,7 +14,7 @@ from gateway.jobs import AlreadyRunning, JobFailed, Runner, declared_jobs, next_
 from gateway.scheduler import run_if_due, scheduled
 from gateway.settings import Settings
 from repositories.job_runs import JobRuns
-from repositories.kit.database import Database, DatabaseOptions
+from repositories.kit.database import Database, DatabaseOptions, open_database
 from repositories.kit.errors import Refusal, ServiceUnavailable
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import SERVICE
@@ -110,6 +110,25 @@ async def test_a_failing_job(database: Database, caplog: pytest.LogCaptureFixtur
     with pytest.raises(JobFailed) as caught:
         await runner.run(job)
     assert caught.value.error_id == (await rows_of(database))[0].error_id
+
+
+async def test_a_failure_that_cannot_be_written_down_is_told(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With what failed first; the run looks as if its process had died."""
+    runner = runner_of(database)
+
+    async def fail(occasion: Occasion) -> int:
+        runner.database = open_database(DatabaseOptions(url="postgresql://nobody@127.0.0.1:1/nothing"))
+        raise LookupError
+
+    await run_if_due(runner, Job("sad", "0 * * * *", "Fails.", fail))
+    (record,) = caplog.records
+    assert record.message.startswith("job sad failed (error ")
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], LookupError)
+    assert record.exc_info[1].__notes__ == ["This could not be written down: SERVICE_UNAVAILABLE"]
+    assert await runs_of(database) == [("sad", JobOutcome.RUNNING, None)]
 
 
 @pytest.mark.parametrize("pgbouncer", [False, True])
