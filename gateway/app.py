@@ -24,8 +24,10 @@ from gateway.explorer import explorer_routes, page
 from gateway.explorer.demo import DemoAccounts
 from gateway.http import GraphQLEndpoint, Options
 from gateway.identity import Tokens, accounts
+from gateway.jobs import Runner, declared_jobs
 from gateway.operations import Operations
 from gateway.responses import JSONResponse, refused
+from gateway.scheduler import scheduled
 from gateway.settings import Settings
 from gateway.streams import Streams
 from gateway.traffic import Gate
@@ -136,7 +138,8 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with feed.running():
+        jobs = declared_jobs(settings).values() if settings.jobs == "on" else ()
+        async with feed.running(), scheduled(Runner(database, clock), jobs, settings.shutdown_timeout):
             yield
         if redis is not None:
             await redis.close()
