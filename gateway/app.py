@@ -32,6 +32,8 @@ from repositories.kit.errors import GatewayError
 from repositories.kit.repository import new_id, now
 from repositories.kit.viewer import ANONYMOUS
 from resolvers.identity.accounts import Accounts
+from resolvers.kit import cache_store
+from resolvers.kit.cache import Cache
 from schema import schema
 
 _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy")
@@ -66,6 +68,19 @@ def create_pipeline(settings: Settings, gauge: Gauge) -> Pipeline:
     )
 
 
+def create_cache(settings: Settings, tokens: Tokens) -> Cache | None:
+    """What is kept of what was computed, under these settings."""
+    kind, entries = settings.cache_kind(), settings.cache_entries
+    if kind == "off":
+        return None
+    secret = tokens.derived_key("cache")
+    if kind == "redis" and settings.redis_url is not None:
+        store = cache_store.redis(settings.redis_url.get_secret_value(), secret)
+    else:
+        store = cache_store.memory(entries)
+    return Cache(store, secret, lifetime=settings.cache_lifetime, entries=entries)
+
+
 def create_app(  # noqa: PLR0913 (the parts of the process)
     settings: Settings,
     database: Database,
@@ -85,6 +100,11 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     )
     stores = (Memory(), redis) if redis else (Memory(),)
     gauge = create_gauge(settings)
+    cache = create_cache(settings, tokens)
+    services: dict[type[Any], Any] = {Accounts: accounts(settings, tokens)}
+    if cache is not None:
+        services[Cache] = cache
+        database.committed.append(cache.committed)
     graphql = GraphQLEndpoint(
         create_pipeline(settings, gauge),
         database,
@@ -99,15 +119,16 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         ),
         page=page if settings.graphiql else None,
         persisted=PersistedQueries(*stores) if settings.persisted_queries else NOT_KEPT,
-        services={Accounts: accounts(settings, tokens)},
+        services=services,
         clock=clock,
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        if redis is not None:
-            await redis.close()
+        for store in (redis, cache):
+            if store is not None:
+                await store.close()
 
     async def health(request: Request) -> Response:
         """Whether the gateway can do its work, for load balancers and people."""

@@ -13,6 +13,7 @@ from repositories.tables import events
 from repositories.tables.identity import UserStatus
 from resolvers.administration import commands, queries
 from resolvers.administration.health import Health, health
+from resolvers.kit import cache
 from schema.events import DomainEvent
 from schema.identity import User
 from schema.kit.choices import choices
@@ -114,6 +115,17 @@ class UsersOverview:
     )
 
 
+@view(cache.CacheHealth)
+class CacheHealth:
+    """What the cache of computed values has done in this process since it began."""
+
+    backend: str = column("Where values are kept: memory, which is this process's own, or redis, which all share.")
+    hits: int = column("How often a value was found that is right.")
+    misses: int = column("How often none was found.")
+    stale: int = column("How often one was found that is out of date.")
+    errors: int = column("How often Redis did not answer, or not in time.")
+
+
 @strawberry.type(description="How the gateway is, as the process that answers sees it. What is not asked for is free.")
 class SystemHealth:
     """What is counted is one statement each."""
@@ -125,6 +137,7 @@ class SystemHealth:
     users: int = computed(Health.users, "How many accounts there are, deleted ones left out.")
     sessions: int = computed(Health.sessions, "How many sessions have not ended.")
     events: int = computed(Health.events, "How many events are recorded.")
+    cache: CacheHealth | None = computed(Health.cache, "How the cache does; null if nothing is cached.")
     uptime_seconds: int = computed(Health.uptime_seconds, "For how many seconds this process has been running.")
 
 

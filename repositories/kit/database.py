@@ -11,6 +11,7 @@ Both begin by telling the database who the viewer is, so that its policies apply
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -144,13 +145,14 @@ class Snapshot(Read):
     """The reads of one request. Opens itself at the first statement; :meth:`close` ends it for good.
 
     A statement that fails ends the database's transaction; the next one opens another, so that one failing field does
-    not take the others with it.
+    not take the others with it. ``opened_at`` is a moment of ``time.monotonic``, before the one that the transaction
+    shows; None while no connection is held.
     """
 
     def __init__(self, database: "Database", viewer: Viewer) -> None:
         super().__init__(database, viewer)
         self._turn = asyncio.Lock()
-        self._is_open = False
+        self.opened_at: float | None = None
         self._is_closed = False
         self._running: asyncio.Task[Any] | None = None
 
@@ -161,12 +163,12 @@ class Snapshot(Read):
                 raise ServiceUnavailable("The request ended before this could be read.")
             self._running = asyncio.current_task()
             try:
-                if not self._is_open:
-                    self._is_open = True
+                if self.opened_at is None:
+                    self.opened_at = time.monotonic()
                     await self.begin()
                 return await self.run(compiled.text, arguments)
             except BaseException:
-                self._is_open, self._running = False, None
+                self.opened_at, self._running = None, None
                 await self.end()
                 raise
             finally:
@@ -178,8 +180,8 @@ class Snapshot(Read):
         if self._running is not None:
             self._running.cancel()
         async with self._turn:
-            if self._is_open:
-                self._is_open = False
+            if self.opened_at is not None:
+                self.opened_at = None
                 await self.end()
 
     @abstractmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from repositories.administration import stored_revision
 from repositories.events import Events
 from repositories.identity import Sessions, Users
+from resolvers.kit.cache import Cache, CacheHealth
 from resolvers.kit.context import Context
 
 _STARTED = time.monotonic()
@@ -44,6 +45,11 @@ class Health:
     async def events(self) -> int:
         """All events."""
         return await Events(self.context.snapshot).count()
+
+    async def cache(self) -> CacheHealth | None:
+        """How the cache does, None without one."""
+        found = self.context.find(Cache)
+        return None if found is None else found.health()
 
     async def uptime_seconds(self) -> int:
         """Since this process began."""

@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from repositories.identity import Users
+from repositories.identity import ProfileUpdated, Users
 from repositories.kit.calendar import LocalDay, date_of, day, time_zone
 from repositories.kit.database import Database, Snapshot
 from repositories.kit.errors import Forbidden, ServiceUnavailable, Unauthenticated
 from repositories.kit.repository import now
 from repositories.kit.unit_of_work import Reaction, UnitOfWork, open_unit
 from repositories.kit.viewer import Permission, Viewer
+from resolvers.kit.cached import cached
 
 T = TypeVar("T")
 
@@ -102,6 +103,16 @@ class Context:
             snapshot, self._snapshot = self._snapshot, None
             await snapshot.close()
 
+    @property
+    def opened_at(self) -> float | None:
+        """When the snapshot was opened, as ``time.monotonic`` counts; None while the request holds no connection."""
+        return None if self._snapshot is None else self._snapshot.opened_at
+
+    def find(self, kind: type[T]) -> T | None:
+        """What the process lends, or None where it does not."""
+        found: T | None = self._services.get(kind)
+        return found
+
     def service(self, kind: type[T]) -> T:
         """What the process lends, such as ``context.service(Accounts)``."""
         found: T = self._services[kind]
@@ -144,13 +155,14 @@ class Context:
 
     async def time_zone(self, wanted: str | None = None) -> ZoneInfo:
         """The zone asked for, else the viewer's: from the token, or from the account if the token does not tell."""
-        name = wanted or self.viewer.time_zone
-        if name is None:
-            users = Users(self.snapshot)
-            name = (await self.once("time zone", lambda: users.get(self.viewer_id))).time_zone
-        return time_zone(name)
+        return time_zone(wanted or self.viewer.time_zone or await _own_time_zone(self))
 
     async def today(self, wanted: str | None = None) -> tuple[LocalDay, ZoneInfo]:
         """The viewer's day, and the zone it is in."""
         zone = await self.time_zone(wanted)
         return day(date_of(self.now, zone), zone), zone
+
+
+@cached(own=(ProfileUpdated,))
+async def _own_time_zone(context: Context) -> str:
+    return (await Users(context.snapshot).get(context.viewer_id)).time_zone
