@@ -79,14 +79,15 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="`redis://host`, where all processes keep persisted queries and what they compute; without it, each "
-        "has its own.",
+        description="`redis://host`, where all processes keep persisted queries and what they cache; without it, "
+        "each has its own.",
     )
     cache: Literal["auto", "memory", "redis", "off"] = Field(
         "auto",
         validate_default=True,
-        description="Where dashboards and reference data are kept until they change: in the `memory` of each process, or "
-        "in `redis` for all of them. `auto` takes Redis if there is a `redis_url`, else memory if there is one worker.",
+        description="Where dashboards and reference data are kept until they change: in the `memory` of each process, "
+        "or in `redis` for all of them. `auto` takes Redis if there is a `redis_url`, else memory for one worker, else "
+        "none.",
     )
     cache_lifetime: float = Field(
         60.0, gt=0, description="How long a cached value is used at most; what changes it ends it at once."

@@ -14,10 +14,10 @@ import datetime as dt
 import hashlib
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -64,15 +64,14 @@ def tags_of_row(row: DomainEvent) -> tuple[str, str]:
     return tag(row.aggregate_type), tag(row.aggregate_type, UUID(row.event_data["owner_id"]))
 
 
-@dataclass(slots=True)
-class CacheHealth:
+class CacheHealth(NamedTuple):
     """How often a value was asked for in this process since it began, by what was found, and how often Redis failed."""
 
     backend: str
-    hits: int = 0
-    misses: int = 0
-    stale: int = 0
-    errors: int = 0
+    hits: int
+    misses: int
+    stale: int
+    errors: int
 
 
 class Question(NamedTuple):
@@ -111,8 +110,16 @@ class _Flight(NamedTuple):
     result: asyncio.Future[bytes]
 
 
-class _Answer(NamedTuple):
-    value: Any
+_HIT, _MISS, _STALE = "hit", "miss", "stale"
+
+
+class _Reading(NamedTuple):
+    outcome: str
+    value: Any = None
+
+    @property
+    def is_right(self) -> bool:
+        return self.outcome == _HIT
 
 
 class Cache:
@@ -124,7 +131,7 @@ class Cache:
 
     def __init__(self, store: "Store", secret: bytes, *, lifetime: float, entries: int) -> None:
         self.store = store
-        self._counts = CacheHealth(store.name)
+        self._counts = Counter[str]()
         self._secret = secret
         self._lifetime = lifetime
         self._entries = entries
@@ -134,7 +141,8 @@ class Cache:
 
     def health(self) -> CacheHealth:
         """What was counted so far."""
-        return replace(self._counts, errors=self.store.failures)
+        hits, misses, stale = (self._counts[outcome] for outcome in (_HIT, _MISS, _STALE))
+        return CacheHealth(self.store.name, hits, misses, stale, self.store.failures)
 
     async def close(self) -> None:
         """Gives the connections back."""
@@ -166,13 +174,14 @@ class Cache:
         found: _Found | None = await asyncio.shield(self._loader(context).load(question))
         if found is None:
             return await compute()
-        known = self._read(kind, found, context.now, self._counts)
-        while known is None and (flight := self._flights.get(found.place)):
+        known = _read(kind, found, context.now)
+        self._counts[known.outcome] += 1
+        while not known.is_right and (flight := self._flights.get(found.place)):
             kept = await _landed(flight, context)
-            known = self._read(kind, found._replace(kept=kept), context.now) if kept else None
-            if known is None and kept != _ABANDONED:
+            known = _read(kind, found._replace(kept=kept), context.now)
+            if not known.is_right and kept != _ABANDONED:
                 return await compute()
-        if known is not None:
+        if known.is_right:
             return known.value  # type: ignore[no-any-return]
         if not self._were_seen(question, found, context.opened_at):
             return await compute()
@@ -190,11 +199,11 @@ class Cache:
         flight = self._flights[found.place] = _Flight(context, asyncio.get_running_loop().create_future())
         try:
             async with self._turn(kind, question, found, context) as known:
-                value: T = known.value if known is not None else await compute()
+                value: T = known.value if known.is_right else await compute()
                 until = kind.until(value) if kind.until is not None else None
                 kept = written([found.versions, context.now if until is not None else None, until, value])
                 flight.result.set_result(kept)
-                if known is None:
+                if not known.is_right:
                     await self.store.put({found.name: kept}, self._lifetime)
         except Exception:
             if not flight.result.done():
@@ -209,43 +218,26 @@ class Cache:
     @asynccontextmanager
     async def _turn(
         self, kind: Kind[Any], question: Question, found: _Found, context: "Context"
-    ) -> "AsyncIterator[_Answer | None]":
-        """Holds the lock of a shared value; the value if somebody else computed it meanwhile.
+    ) -> "AsyncIterator[_Reading]":
+        """Holds the lock of a shared value, or finds what somebody else computed meanwhile.
 
         Whoever has waited too long goes on without the lock, as does who holds a database connection.
         """
         lock, holder, end = f"{found.name}:lock", secrets.token_hex(8), time.monotonic() + _LONGEST_WAIT
-        known, is_mine = None, False
-        while self.store.is_shared and context.opened_at is None and known is None and time.monotonic() < end:
+        known, is_mine = _Reading(_MISS), False
+        while self.store.is_shared and context.opened_at is None and not known.is_right and time.monotonic() < end:
             is_mine = await self.store.lock(lock, holder, _LOCK_LIFETIME) is not False
             if is_mine:
                 break
             await asyncio.sleep(_STEP)
             (again,) = await self._look_up([question])
-            known = self._read(kind, again, context.now) if again is not None else None
+            if again is not None:
+                known = _read(kind, again, context.now)
         try:
             yield known
         finally:
             if is_mine:
                 await self.store.unlock(lock, holder)
-
-    def _read(
-        self, kind: Kind[Any], found: _Found, now: dt.datetime, counts: CacheHealth | None = None
-    ) -> _Answer | None:
-        """The value, if something is kept that is right at this moment; what was written by nobody is not."""
-        counts = counts or CacheHealth("")
-        try:
-            versions, since, until, body = orjson.loads(found.kept or b"")
-            is_right = versions == found.versions and (until is None or _moment(since) <= now <= _moment(until))
-            value = kind.read(body) if is_right else None
-        except (ValueError, TypeError, KeyError, ArithmeticError):
-            counts.misses += 1
-            return None
-        if not is_right:
-            counts.stale += 1
-            return None
-        counts.hits += 1
-        return _Answer(value)
 
     # versions
 
@@ -311,6 +303,17 @@ class Cache:
 
 def _version() -> str:
     return secrets.token_hex(16)
+
+
+def _read(kind: Kind[Any], found: _Found, now: dt.datetime) -> _Reading:
+    """The value, if something is kept that is right at this moment. What cannot be read counts as nothing."""
+    try:
+        versions, since, until, body = orjson.loads(found.kept or b"")
+        if versions != found.versions or (until is not None and not _moment(since) <= now <= _moment(until)):
+            return _Reading(_STALE)
+        return _Reading(_HIT, kind.read(body))
+    except (ValueError, TypeError, KeyError, ArithmeticError):
+        return _Reading(_MISS)
 
 
 def _moment(text: str) -> dt.datetime:

@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from functools import cache, wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_type_hints
 from zoneinfo import ZoneInfo
 
 from repositories.kit.events import Event
@@ -74,13 +74,13 @@ def cached(
 
 
 @cache
-def _names(kind: Hashable) -> tuple[str, ...]:
+def _names(kind: Any) -> tuple[str, ...]:
     fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
     return tuple(field.name for field in fields if field.name != "context")
 
 
 def _fields(subject: Any) -> tuple[Any, ...]:
-    return tuple(getattr(subject, name) for name in _names(type(subject)))
+    return tuple(getattr(subject, name) for name in _names(cast("Hashable", type(subject))))
 
 
 def _plain(value: Any) -> Any:
