@@ -146,13 +146,14 @@ class Snapshot(Read):
 
     A statement that fails ends the database's transaction; the next one opens another, so that one failing field does
     not take the others with it. ``opened_at`` is a moment of ``time.monotonic``, before the one that the transaction
-    shows; None while no connection is held.
+    shows; None while there is none.
     """
 
     def __init__(self, database: "Database", viewer: Viewer) -> None:
         super().__init__(database, viewer)
         self._turn = asyncio.Lock()
         self.opened_at: float | None = None
+        self.holds_connection = False
         self._is_closed = False
         self._running: asyncio.Task[Any] | None = None
 
@@ -166,9 +167,10 @@ class Snapshot(Read):
                 if self.opened_at is None:
                     self.opened_at = time.monotonic()
                     await self.begin()
+                    self.holds_connection = True
                 return await self.run(compiled.text, arguments)
             except BaseException:
-                self.opened_at, self._running = None, None
+                self.opened_at, self.holds_connection, self._running = None, False, None
                 await self.end()
                 raise
             finally:
@@ -181,7 +183,7 @@ class Snapshot(Read):
             self._running.cancel()
         async with self._turn:
             if self.opened_at is not None:
-                self.opened_at = None
+                self.opened_at, self.holds_connection = None, False
                 await self.end()
 
     @abstractmethod

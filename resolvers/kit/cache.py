@@ -43,6 +43,8 @@ _LOCK_LIFETIME = 5.0
 _LONGEST_WAIT = 2.0
 """Seconds that one process waits for another one's computation."""
 _STEP = 0.02
+_EARLIEST = dt.timedelta(seconds=1)
+"""How long before the moment it was computed for a value may be shown: requests overtake one another."""
 _ABANDONED = b"abandoned"
 """What a flight brings if its request ended: another one takes its place."""
 _FAILED = b"failed"
@@ -200,13 +202,13 @@ class Cache:
         try:
             async with self._turn(kind, question, found, context) as known:
                 value: T = known.value if known.is_right else await compute()
-                until = kind.until(value) if kind.until is not None else None
-                kept = written([found.versions, context.now if until is not None else None, until, value])
+                since, until = (None, None) if kind.until is None else (context.now, kind.until(value))
+                kept = written([found.versions, since, until, value])
                 flight.result.set_result(kept)
                 if not known.is_right:
                     await self.store.put({found.name: kept}, self._lifetime)
         except Exception:
-            if not flight.result.done():
+            if not flight.result.done() and not context.is_closed:
                 flight.result.set_result(_FAILED)
             raise
         else:
@@ -224,19 +226,18 @@ class Cache:
         Whoever has waited too long goes on without the lock, as does who holds a database connection.
         """
         lock, holder, end = f"{found.name}:lock", secrets.token_hex(8), time.monotonic() + _LONGEST_WAIT
-        known, is_mine = _Reading(_MISS), False
-        while self.store.is_shared and context.opened_at is None and not known.is_right and time.monotonic() < end:
-            is_mine = await self.store.lock(lock, holder, _LOCK_LIFETIME) is not False
-            if is_mine:
-                break
-            await asyncio.sleep(_STEP)
-            (again,) = await self._look_up([question])
-            if again is not None:
-                known = _read(kind, again, context.now)
+        known, has_lock, may_wait = _Reading(_MISS), False, True
         try:
+            while may_wait and not has_lock and not known.is_right:
+                may_wait = self.store.is_shared and not context.holds_connection and time.monotonic() < end
+                has_lock = may_wait and (await self.store.lock(lock, holder, _LOCK_LIFETIME)) is not False
+                (again,) = await self._look_up([question])
+                known = _Reading(_MISS) if again is None else _read(kind, again, context.now)
+                if may_wait and not has_lock and not known.is_right:
+                    await asyncio.sleep(_STEP)
             yield known
         finally:
-            if is_mine:
+            if has_lock:
                 await self.store.unlock(lock, holder)
 
     # versions
@@ -309,7 +310,9 @@ def _read(kind: Kind[Any], found: _Found, now: dt.datetime) -> _Reading:
     """The value, if something is kept that is right at this moment. What cannot be read counts as nothing."""
     try:
         versions, since, until, body = orjson.loads(found.kept or b"")
-        if versions != found.versions or (until is not None and not _moment(since) <= now <= _moment(until)):
+        is_early = since is not None and now < _moment(since) - _EARLIEST
+        is_late = until is not None and now > _moment(until)
+        if versions != found.versions or is_early or is_late:
             return _Reading(_STALE)
         return _Reading(_HIT, kind.read(body))
     except (ValueError, TypeError, KeyError, ArithmeticError):
@@ -323,11 +326,11 @@ def _moment(text: str) -> dt.datetime:
 async def _landed(flight: _Flight, context: "Context") -> bytes:
     """What the flight brought, or why it brought nothing.
 
-    Whoever holds a database connection does not wait for a flight that still has to get one, so that a pool never waits
-    for itself.
+    Whoever holds a database connection does not wait for a request that has none yet, so that a pool never waits for
+    itself.
     """
     while not flight.result.done():
-        if context.opened_at is not None and flight.context.opened_at is None:
+        if context.holds_connection and not flight.context.holds_connection:
             return _FAILED
         await asyncio.wait((flight.result,), timeout=_STEP)
     return _ABANDONED if flight.result.cancelled() else flight.result.result()

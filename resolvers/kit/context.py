@@ -77,14 +77,14 @@ class Context:
         self._clock = at
         self._reactions = reactions
         self._snapshot: Snapshot | None = None
-        self._is_closed = False
+        self.is_closed = False
         self.loaders: dict[Hashable, Any] = {}
         self._once: dict[Hashable, asyncio.Future[Any]] = {}
 
     @property
     def snapshot(self) -> Snapshot:
         """The request's view of the database; opened by its first statement."""
-        if self._is_closed:
+        if self.is_closed:
             raise ServiceUnavailable("The request ended before this could be read.")
         if self._snapshot is None:
             self._snapshot = self.database.snapshot(self.viewer)
@@ -92,7 +92,7 @@ class Context:
 
     async def close(self) -> None:
         """Gives the connection back. Called before the answer is encoded."""
-        self._is_closed = True
+        self.is_closed = True
         await self.forget()
 
     async def forget(self) -> None:
@@ -105,8 +105,13 @@ class Context:
 
     @property
     def opened_at(self) -> float | None:
-        """When the snapshot was opened, as ``time.monotonic`` counts; None while the request holds no connection."""
+        """When the snapshot was opened, as ``time.monotonic`` counts; None if it is not."""
         return None if self._snapshot is None else self._snapshot.opened_at
+
+    @property
+    def holds_connection(self) -> bool:
+        """Whether the request has a database connection at this moment."""
+        return self._snapshot is not None and self._snapshot.holds_connection
 
     def find(self, kind: type[T]) -> T | None:
         """What the process lends, or None where it does not."""

@@ -36,7 +36,7 @@ def written(value: Any) -> bytes:
 def _written(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal | UUID):  # orjson knows UUID itself, not the subclass that a driver makes
         return str(value)
     raise TypeError
 

@@ -1,21 +1,25 @@
 """Dashboards are kept until something they show has changed, and never a moment longer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import datetime as dt
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
 from gateway.settings import Settings
-from repositories.kit.database import Database
-from repositories.kit.viewer import Role
+from repositories.kit.database import Database, DatabaseOptions
+from repositories.kit.errors import ServiceUnavailable
+from repositories.kit.repository import now
+from repositories.life_lock.tasks import Tasks, TaskTally
 from repositories.tables.identity import User
-from tests.api.client import Client, Gateway, gid
-from tests.factories import make_partner, make_referral, make_task, make_tasks, make_user
+from tests.api.client import SECRET, Client, Gateway, connected
+from tests.factories import make_tasks
 from tests.stores import redis_process
 
 HEALTH = "{ systemHealth { cache { backend hits misses stale errors } } }"
@@ -47,14 +51,23 @@ def caching(request: pytest.FixtureRequest) -> Settings:
     return Settings(cache="memory") if request.param == "memory" else in_redis(request.getfixturevalue("redis"))
 
 
+@asynccontextmanager
+async def opened(database: Database, settings: Settings, **more: Any) -> AsyncIterator[Gateway]:
+    """A gateway, which gives everything back at the end."""
+    made = Gateway(database, settings=settings, **more)
+    try:
+        yield made
+    finally:
+        await made.cache.close()
+        await made.http.aclose()
+    assert database.pool_state().used == 0
+
+
 @pytest_asyncio.fixture
 async def cached(database: Database, caching: Settings) -> AsyncIterator[Gateway]:
     """A gateway with each kind of cache over each engine."""
-    made = Gateway(database, settings=caching)
-    yield made
-    await made.cache.close()
-    await made.http.aclose()
-    assert database.pool_state().used == 0
+    async with opened(database, caching) as made:
+        yield made
 
 
 async def total(client: Client) -> int:
@@ -82,3 +95,208 @@ async def test_a_change_is_shown_at_once(cached: Gateway, ada: User, bob: User) 
     await client.do("createTask", "task { id }", title="x")
     assert (await total(client), await total(other)) == (1, 0)
     assert (cached.cache.health().hits, cached.cache.health().stale) == (1, 1)
+
+
+async def test_reading_is_one_round_trip(database: Database, redis: str, ada: User) -> None:
+    """However many tiles are asked for, and however many tags they depend on."""
+    gateway = Gateway(database, settings=in_redis(redis))
+    client = gateway.client(ada)
+    await client.data(LIFE_LOCK)
+    asked: list[int] = []
+    look = gateway.cache.store.get
+
+    async def get(names: Sequence[str]) -> list[bytes | None] | None:
+        asked.append(len(names))
+        return await look(names)
+
+    gateway.cache.store.get = get  # type: ignore[method-assign]
+    await client.data(LIFE_LOCK)
+    assert asked == [5 + 3]
+    await gateway.cache.close()
+
+
+class Held:
+    """A method of a repository whose calls wait, once they have their result, until they may go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, repository: type, method: str) -> None:
+        self.computed, self.go = asyncio.Event(), asyncio.Event()
+        self.calls = 0
+        plain = getattr(repository, method)
+
+        async def held(*arguments: Any) -> Any:
+            self.calls += 1
+            value = await plain(*arguments)
+            self.computed.set()
+            await self.go.wait()
+            return value
+
+        monkeypatch.setattr(repository, method, held)
+
+
+async def test_what_began_before_a_commit_is_not_kept_after_it(
+    cached: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The computation ends, and is stored, after the commit has invalidated what it depends on."""
+    client, held = cached.client(ada), Held(monkeypatch, Tasks, "tally")
+    reading = asyncio.ensure_future(total(client))
+    await held.computed.wait()
+    await client.do("createTask", "task { id }", title="x")
+    later = asyncio.ensure_future(total(client))
+    held.go.set()
+    assert (await reading, await later, await total(client)) == (0, 1, 1)
+    assert held.calls == 2
+
+
+async def test_a_snapshot_older_than_the_versions_is_not_kept(
+    cached: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list opens the request's snapshot, then somebody commits, and only then the versions are read."""
+    client, look = cached.client(ada), cached.cache.store.get
+    asked, go, opened = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def get(names: Sequence[str]) -> list[bytes | None] | None:
+        asked.set()
+        await go.wait()
+        return await look(names)
+
+    def listen(text: str) -> None:
+        if "SELECT" in text and "tasks" in text:
+            opened.set()
+
+    cached.database.listeners.append(listen)
+    monkeypatch.setattr(cached.cache.store, "get", get)
+    reading = asyncio.ensure_future(client.data("{ tasks { nodes { id } } lifeLockDashboard { totalTasks } }"))
+    await asked.wait()
+    await opened.wait()
+    await client.do("createTask", "task { id }", title="x")
+    go.set()
+    assert await reading == {"tasks": {"nodes": []}, "lifeLockDashboard": {"totalTasks": 0}}
+    assert [await total(client) for _ in range(2)] == [1, 1]
+
+
+async def test_a_page_with_a_list_fills_the_cache_too(cached: Gateway, ada: User) -> None:
+    """Once the versions were seen before its snapshot was opened."""
+    client = cached.client(ada)
+    for _ in range(3):
+        await client.data("{ tasks { nodes { id } } lifeLockDashboard { totalTasks } }")
+    assert cached.cache.health().hits == 1
+
+
+async def test_a_hundred_misses_are_one_computation(cached: Gateway, ada: User, statements: list[str]) -> None:
+    await make_tasks(cached.database, ada, 3)
+    client = cached.client(ada)
+    statements.clear()
+    assert await asyncio.gather(*(total(client) for _ in range(100))) == [3] * 100
+    assert [text.split(None, 1)[0] for text in statements] == ["BEGIN", "SELECT"]
+
+
+async def test_two_processes_compute_once(options: DatabaseOptions, redis: str, ada: User) -> None:
+    async with connected(options) as one, connected(options) as other:
+        gateways = [Gateway(database, settings=in_redis(redis)) for database in (one, other)]
+        seen: list[str] = []
+        for gateway in gateways:
+            gateway.database.listeners.append(seen.append)
+        asking = [total(gateway.client(ada)) for gateway in gateways for _ in range(50)]
+        assert await asyncio.gather(*asking) == [0] * 100
+        assert [text.split(None, 1)[0] for text in seen] == ["BEGIN", "SELECT"]
+        for gateway in gateways:
+            await gateway.cache.close()
+
+
+async def test_one_that_is_cancelled_takes_nobody_with_it(
+    cached: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, begun, go, calls = Tasks.tally, asyncio.Event(), asyncio.Event(), []
+
+    async def slow(*arguments: Any) -> TaskTally:
+        calls.append(arguments)
+        begun.set()
+        await go.wait()
+        return await plain(*arguments)
+
+    monkeypatch.setattr(Tasks, "tally", slow)
+    client = cached.client(ada)
+    leading = asyncio.ensure_future(total(client))
+    await begun.wait()
+    waiting = [asyncio.ensure_future(total(client)) for _ in range(10)]
+    while cached.cache.health().misses < 11:
+        await asyncio.sleep(0)
+    leading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leading
+    go.set()
+    assert await asyncio.gather(*waiting) == [0] * 10
+    assert len(calls) == 2
+
+
+async def test_one_that_fails_fails_alone(cached: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, begun, go = Tasks.tally, asyncio.Event(), asyncio.Event()
+
+    async def broken(*arguments: Any) -> TaskTally:
+        if not begun.is_set():
+            begun.set()
+            await go.wait()
+            raise ServiceUnavailable
+        return await plain(*arguments)
+
+    monkeypatch.setattr(Tasks, "tally", broken)
+    client = cached.client(ada)
+    leading = asyncio.ensure_future(client.ask(TOTAL))
+    await begun.wait()
+    waiting = [asyncio.ensure_future(total(client)) for _ in range(10)]
+    while cached.cache.health().misses < 11:
+        await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.gather(*waiting) == [0] * 10
+    assert (await leading).codes == ["SERVICE_UNAVAILABLE"]
+
+
+async def test_a_pool_never_waits_for_itself(options: DatabaseOptions, caching: Settings, ada: User) -> None:
+    """Requests that hold the last connections ask for what one without a connection computes."""
+    async with connected(options, pool_size=2, pool_timeout=5) as database:
+        gateway = Gateway(database, settings=caching)
+        client = gateway.client(ada)
+        mixed = "query($n: Int!) { tasks(first: $n) { nodes { id } } lifeLockDashboard { totalTasks } }"
+        alone = "query($n: Int!) { lifeLockDashboard { totalTasks upcomingDeadlines(first: $n) { id } } }"
+        for index in range(5):
+            await client.do("createTask", "task { id }", title="x")
+            answers = await asyncio.gather(
+                *(client.ask(document, n=number + 1) for number in range(20) for document in (alone, mixed))
+            )
+            assert [answer.errors for answer in answers] == [[]] * 40
+            assert {answer.data["lifeLockDashboard"]["totalTasks"] for answer in answers} == {index + 1}
+        await gateway.cache.close()
+
+
+async def test_a_value_ends_when_the_clock_changes_it(database: Database, caching: Settings, ada: User) -> None:
+    """A task is overdue, and no deadline any more, from the moment after it was due."""
+    moment = [now()]
+    gateway = Gateway(database, settings=caching, clock=lambda: moment[0])
+    client, due = gateway.client(ada), moment[0] + dt.timedelta(hours=1)
+    await client.do("createTask", "task { id }", title="x", dueDate=due.isoformat())
+    document = "{ lifeLockDashboard { overdueTasks upcomingDeadlines(first: 1) { title } } }"
+
+    async def shown() -> tuple[int, int]:
+        found = (await client.data(document))["lifeLockDashboard"]
+        return found["overdueTasks"], len(found["upcomingDeadlines"])
+
+    assert await shown() == (0, 1)
+    moment[0] = due
+    assert await shown() == (0, 1)
+    assert gateway.cache.health().hits == 2
+    moment[0] = due + dt.timedelta(microseconds=1)
+    assert [await shown() for _ in range(2)] == [(1, 0)] * 2
+    assert gateway.cache.health().hits == 4
+    moment[0] = due
+    moment[0] -= dt.timedelta(hours=1)
+    assert await shown() == (0, 1)
+    await gateway.cache.close()
+
+
+async def test_an_account_s_time_zone_does_not_keep_dashboards_from_being_cached(cached: Gateway, ada: User) -> None:
+    """A token that does not tell the zone takes a look at the account, which opens the snapshot once."""
+    claims = jwt.decode(cached.token(ada), options={"verify_signature": False})
+    client = cached.bearing(jwt.encode({key: claims[key] for key in claims if key != "zoneinfo"}, SECRET))
+    for _ in range(3):
+        assert await total(client) == 0
+    assert cached.cache.health().hits == 3
