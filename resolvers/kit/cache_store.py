@@ -27,9 +27,11 @@ T = TypeVar("T")
 
 log = logging.getLogger("gateway.cache")
 
-PATIENCE = 0.5
-"""Seconds after which a Redis that does not answer counts as gone."""
-PAUSE = 1.0
+PATIENCE = 1.0
+"""Seconds after which a Redis that does not answer counts as gone, whatever the reason."""
+_SOCKET = 0.3
+"""Seconds for one step, so that the client gives up, and tidies up, before it is cut short."""
+PAUSE = 2.0
 """Seconds until a Redis that was gone is tried again."""
 _FAILURES = (CacheError, RedisError, OSError)
 
@@ -59,6 +61,7 @@ class _Redis(Redis):
     async def close(self) -> None:
         """Closes the connections by the client's own way of today, which cashews does not know."""
         if self.is_init:
+            self._sha.clear()  # scripts go on using the connections they were registered with
             client: Any = self._client
             await client.connection_pool.disconnect()
 
@@ -176,8 +179,8 @@ def redis(url: str, secret: bytes, *, pause: float = PAUSE) -> Store:
         serializer=serializer,
         client_name="siso-cache",
         retry=Retry(NoBackoff(), 0),
-        socket_timeout=PATIENCE,
-        socket_connect_timeout=PATIENCE,
+        socket_timeout=_SOCKET,
+        socket_connect_timeout=_SOCKET,
         max_connections=32,
     )
     return Store(backend, "redis", is_shared=True, pause=pause)

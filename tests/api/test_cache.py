@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,19 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError, load_settings
+from repositories.events import Events
 from repositories.kit.database import Database, DatabaseOptions
 from repositories.kit.errors import ServiceUnavailable
-from repositories.kit.repository import now
+from repositories.kit.repository import new_id, now
 from repositories.life_lock.tasks import Tasks, TaskTally
 from repositories.tables.identity import User
+from repositories.tables.life_lock import Task
+from resolvers.kit.cache import tags_of_row
+from resolvers.kit.connections import Connection
+from resolvers.kit.values import reader
 from tests.api.client import SECRET, Client, Gateway, connected
-from tests.factories import make_tasks
+from tests.factories import make_tasks, viewer_of
 from tests.stores import redis_process
 
 HEALTH = "{ systemHealth { cache { backend hits misses stale errors } } }"
@@ -219,7 +224,7 @@ async def test_one_that_is_cancelled_takes_nobody_with_it(
     leading = asyncio.ensure_future(total(client))
     await begun.wait()
     waiting = [asyncio.ensure_future(total(client)) for _ in range(10)]
-    while cached.cache.health().misses < 11:
+    while cached.cache.health().misses < 11:  # noqa: ASYNC110 (nobody tells)
         await asyncio.sleep(0)
     leading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -244,7 +249,7 @@ async def test_one_that_fails_fails_alone(cached: Gateway, ada: User, monkeypatc
     leading = asyncio.ensure_future(client.ask(TOTAL))
     await begun.wait()
     waiting = [asyncio.ensure_future(total(client)) for _ in range(10)]
-    while cached.cache.health().misses < 11:
+    while cached.cache.health().misses < 11:  # noqa: ASYNC110 (nobody tells)
         await asyncio.sleep(0)
     go.set()
     assert await asyncio.gather(*waiting) == [0] * 10
@@ -300,3 +305,59 @@ async def test_an_account_s_time_zone_does_not_keep_dashboards_from_being_cached
     for _ in range(3):
         assert await total(client) == 0
     assert cached.cache.health().hits == 3
+
+
+async def test_stored_events_invalidate_what_fresh_ones_do(cached: Gateway, ada: User, admin: User) -> None:
+    """Of another process, which has nothing but the table of events."""
+    client, elsewhere = cached.client(ada), Gateway(cached.database)
+    assert await total(client) == 0
+    told, cached.database.committed[:] = cached.database.committed[:], []
+    await elsewhere.client(ada).do("createTask", "task { id }", title="x")
+    cached.database.committed[:] = told
+    assert await total(client) == 0
+    snapshot = cached.database.snapshot(viewer_of(ada))
+    (row,) = await Events(snapshot).of_user(ada.id, limit=5)
+    await snapshot.close()
+    assert tags_of_row(row) == ("task", f"task:{ada.id}")
+    await cached.cache.invalidate(tags_of_row(row))
+    assert await total(client) == 1
+    await elsewhere.http.aclose()
+
+
+async def test_the_memory_of_a_process_is_bounded(database: Database, ada: User) -> None:
+    async with opened(database, Settings(cache="memory", cache_entries=100)) as gateway:
+        client = gateway.client(ada)
+        document = "query($n: Int!) { lifeLockDashboard { upcomingDeadlines(first: $n) { id } } }"
+        for number in range(1, 200):
+            await client.data(document, n=number)
+        assert len(gateway.cache.store._backend.store) == 100  # type: ignore[attr-defined]
+        await gateway.cache.invalidate(f"task:{new_id()}" for _ in range(200))
+        assert len(gateway.cache._seen) == 100
+        await client.data(document, n=199)
+        assert gateway.cache.health()[1:] == (0, 200, 0, 0)
+
+
+def test_what_is_no_data_cannot_be_declared() -> None:
+    for kind in (Connection[Task], Callable[[], int], list[Any], object):
+        with pytest.raises(TypeError):
+            reader(kind)
+
+
+def test_redis_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_CACHE", "redis")
+    with pytest.raises(SettingsError, match=r"^GATEWAY_CACHE: `redis` needs GATEWAY_REDIS_URL\. See docs/settings\.md"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({}, "memory"),
+        ({"workers": 2}, "off"),
+        ({"workers": 2, "redis_url": SecretStr("redis://host")}, "redis"),
+        ({"workers": 2, "cache": "memory"}, "memory"),
+        ({"redis_url": SecretStr("redis://host"), "cache": "off"}, "off"),
+    ],
+)
+def test_where_values_are_kept(given: dict[str, Any], kind: str) -> None:
+    assert Settings(**given).cache_kind() == kind

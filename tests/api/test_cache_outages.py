@@ -108,20 +108,24 @@ async def test_what_redis_was_not_told_is_stale_when_it_is_back(
 ) -> None:
     socket = tmp_path / "redis"
     with redis_process(socket) as server:
-        async with connected(options) as one, connected(options) as other:
-            async with caching(one, socket) as first, caching(other, socket) as second:
-                client = first.client(ada)
-                assert [await total(client), await total(client), await total(second.client(ada))] == [0, 0, 0]
-                os.kill(server.pid, signal.SIGSTOP)
-                await client.do("createTask", "task { id }", title="x")
-                assert first.cache.health().errors == 1
-                os.kill(server.pid, signal.SIGCONT)
-                shown, hits = set(), first.cache.health().hits
-                while first.cache.health().hits == hits:
-                    shown.add(await total(client))
-                    await asyncio.sleep(0.01)
-                assert shown == {1}
-                assert await total(second.client(ada)) == 1
+        async with (
+            connected(options) as one,
+            connected(options) as other,
+            caching(one, socket) as first,
+            caching(other, socket) as second,
+        ):
+            client = first.client(ada)
+            assert [await total(client), await total(client), await total(second.client(ada))] == [0, 0, 0]
+            os.kill(server.pid, signal.SIGSTOP)
+            await client.do("createTask", "task { id }", title="x")
+            assert first.cache.health().errors == 1
+            os.kill(server.pid, signal.SIGCONT)
+            shown, hits = set(), first.cache.health().hits
+            while first.cache.health().hits == hits:
+                shown.add(await total(client))
+                await asyncio.sleep(0.01)
+            assert shown == {1}
+            assert await total(second.client(ada)) == 1
 
 
 async def test_a_gateway_starts_without_redis(database: Database, tmp_path: Path, ada: User) -> None:
@@ -155,7 +159,7 @@ async def test_what_nobody_signed_is_not_there(database: Database, tmp_path: Pat
     """Neither pickles nor numbers nor garbage, nor the value of another name: each is computed anew."""
     socket, trap = tmp_path / "redis", tmp_path / "trap"
     with redis_process(socket):
-        redis = Redis(unix_socket_path=str(socket))
+        redis: Any = Redis(unix_socket_path=str(socket))
         async with caching(database, socket) as gateway:
             client = gateway.client(ada)
             await gateway.client(bob).do("createTask", "task { id }", title="x")
@@ -187,7 +191,7 @@ async def test_what_nobody_signed_is_not_there(database: Database, tmp_path: Pat
 async def test_names_tell_nothing_about_people(database: Database, tmp_path: Path, ada: User) -> None:
     socket = tmp_path / "redis"
     with redis_process(socket):
-        redis = Redis(unix_socket_path=str(socket))
+        redis: Any = Redis(unix_socket_path=str(socket))
         async with caching(database, socket) as gateway:
             client = gateway.client(ada)
             await client.do("createTask", "task { id }", title="x")

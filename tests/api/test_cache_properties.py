@@ -18,7 +18,7 @@ from repositories.kit.viewer import Role
 from repositories.tables.identity import User, UserRole
 from tests.api.client import Client, Gateway, connected, gid
 from tests.databases import ENGINES, KEYS, cloned, copy_sqlite, postgres_options
-from tests.factories import make_points, make_user
+from tests.factories import make_client, make_points, make_tasks, make_user
 from tests.repositories.support import Lab, examples
 from tests.stores import redis_process
 
@@ -156,16 +156,16 @@ class World:
     async def compare(self, gateways: list[Gateway], first: int, zone: str | None) -> None:
         """Every dashboard of the user and of the admin, by each of the gateways and by the one without a cache."""
         managing = (Role.PARTNERSHIP_MANAGER,)
-        for person, roles, document, given in (
+        for person, roles, document, values in (
             (self.user, (), DASHBOARDS, {"first": first, "zone": zone}),
             (self.admin, managing, DASHBOARDS, {"first": first, "zone": zone}),
             (self.user, managing, FOR_MANAGERS, {"first": first}),
             (self.admin, (), FOR_MANAGERS, {"first": first}),
             (self.admin, (), FOR_ADMINS, {"zone": zone}),
         ):
-            wanted = await self.shop.plain.client(person, *roles).data(document, **given)
+            wanted = await self.shop.plain.client(person, *roles).data(document, **values)
             for gateway in gateways:
-                assert await gateway.client(person, *roles).data(document, **given) == wanted
+                assert await gateway.client(person, *roles).data(document, **values) == wanted
 
 
 _NOTHING = object()
@@ -269,3 +269,35 @@ def test_cached_dashboards_are_those_that_are_computed(
 ) -> None:
     """After any sequence of commands, each by one of two processes; in memory there is one."""
     shop.run(_play(shop, steps, first, zone, kind))
+
+
+async def _ask(shop: Shop, asked: list[tuple[int, bool, int, int]], kind: str) -> None:
+    shop.moment = now()
+    database = shop.plain.database
+    people = [
+        await make_user(database),
+        await make_user(database),
+        await make_user(database, role=UserRole.ADMIN),
+    ]
+    gateways = shop.shared if kind == "redis" else [shop.alone]
+    for count, person in enumerate(people, start=1):
+        await make_tasks(database, person, count, due_date=shop.moment + dt.timedelta(hours=count))
+        await make_client(database, person, annual_revenue=count)
+        await make_points(database, person, count)
+    for gateway in gateways:
+        await gateway.cache.invalidate(["user", "task"])  # the factories record no events
+    for index, (pick, manages, document, first) in enumerate(asked):
+        roles = (Role.PARTNERSHIP_MANAGER,) if manages else ()
+        text, names = [(DASHBOARDS, {"first": first}), (FOR_MANAGERS, {"first": first}), (FOR_ADMINS, {})][document]
+        wanted = await shop.plain.client(people[pick], *roles).ask(text, **names)
+        found = await gateways[index % len(gateways)].client(people[pick], *roles).ask(text, **names)
+        assert (found.status, found.data, found.codes) == (wanted.status, wanted.data, wanted.codes)
+        assert bool(wanted.codes) is (document == 1 and not manages and pick < 2) or (document == 2 and pick < 2)
+
+
+@pytest.mark.parametrize("kind", ["redis", "memory"])
+@examples(25)
+@given(asked=st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 2), st.integers(1, 3)), max_size=20))
+def test_nobody_sees_what_another_may(shop: Shop, kind: str, asked: list[tuple[int, bool, int, int]]) -> None:
+    """Whoever asked before, with whatever roles and arguments: the answer is the one that is computed for the viewer."""
+    shop.run(_ask(shop, asked, kind))
