@@ -299,5 +299,5 @@ async def _ask(shop: Shop, asked: list[tuple[int, bool, int, int]], kind: str) -
 @examples(25)
 @given(asked=st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 2), st.integers(1, 3)), max_size=20))
 def test_nobody_sees_what_another_may(shop: Shop, kind: str, asked: list[tuple[int, bool, int, int]]) -> None:
-    """Whoever asked before, with whatever roles and arguments: the answer is the one that is computed for the viewer."""
+    """Whoever asked before, with whatever roles and arguments: the answer is what is computed for the viewer."""
     shop.run(_ask(shop, asked, kind))
