@@ -361,3 +361,16 @@ def test_redis_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_where_values_are_kept(given: dict[str, Any], kind: str) -> None:
     assert Settings(**given).cache_kind() == kind
+
+
+async def test_a_deleted_category_is_gone_from_the_deadlines(cached: Gateway, ada: User) -> None:
+    """Its tasks are changed without an event of their own."""
+    client, due = cached.client(ada), (now() + dt.timedelta(hours=1)).isoformat()
+    made = await client.do("createCategory", "category { id }", name="x")
+    await client.do("createTask", "task { id }", title="x", dueDate=due, categoryId=made["category"]["id"])
+    document = "{ lifeLockDashboard { upcomingDeadlines { version category { name } } } }"
+    shown = (await client.data(document))["lifeLockDashboard"]["upcomingDeadlines"]
+    assert shown == [{"version": 1, "category": {"name": "x"}}]
+    await client.do("deleteCategory", "category { id }", id=made["category"]["id"])
+    shown = (await client.data(document))["lifeLockDashboard"]["upcomingDeadlines"]
+    assert shown == [{"version": 2, "category": None}]
