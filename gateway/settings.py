@@ -79,8 +79,8 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="`redis://host`, where all processes keep persisted queries and tell each other of new events; "
-        "without it, each keeps its own, and PostgreSQL tells them.",
+        description="`redis://host`, where all processes keep persisted queries and what they cache, and tell each "
+        "other of new events; without it, each keeps its own, and PostgreSQL tells them.",
     )
     subscription_queue: int = Field(
         1000, ge=1, description="How many events wait for a subscriber that is busy, before it is cut off."
@@ -118,6 +118,19 @@ class Settings(BaseSettings):
     )
     analytics_retention_days: int = Field(
         730, ge=400, description="How many days task analytics are kept; the trend of a year needs 400."
+    )
+    cache: Literal["auto", "memory", "redis", "off"] = Field(
+        "auto",
+        validate_default=True,
+        description="Where dashboards and reference data are kept until they change: in the `memory` of each process, "
+        "or in `redis` for all of them. `auto` takes Redis if there is a `redis_url`, else memory for one worker, else "
+        "none.",
+    )
+    cache_lifetime: float = Field(
+        60.0, gt=0, description="How long a cached value is used at most; what changes it ends it at once."
+    )
+    cache_entries: int = Field(
+        10_000, ge=100, description="How many values and versions the cache has in a process's memory at most."
     )
 
     database_url: SecretStr | None = Field(
@@ -298,6 +311,14 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value
 
+    @field_validator("cache")
+    @classmethod
+    def _has_redis(cls, value: str, info: ValidationInfo) -> str:
+        if value == "redis" and not info.data.get("redis_url"):
+            message = "`redis` needs GATEWAY_REDIS_URL"
+            raise ValueError(message)
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _is_networks(cls, value: str) -> str:
@@ -334,6 +355,14 @@ class Settings(BaseSettings):
     def origins(self) -> frozenset[str]:
         """The sites whose pages may use the gateway."""
         return frozenset(_listed(self.cors_origins))
+
+    def cache_kind(self) -> Literal["memory", "redis", "off"]:
+        """Where values are cached; several processes with a memory of their own would not hear of each other."""
+        if self.cache != "auto":
+            return self.cache
+        if self.redis_url is not None:
+            return "redis"
+        return "memory" if self.workers == 1 else "off"
 
     def introspection_for(self) -> Literal["always", "signed_in", "never"]:
         """Who may ask what the contract is."""

@@ -11,6 +11,7 @@ Both begin by telling the database who the viewer is, so that its policies apply
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -146,13 +147,15 @@ class Snapshot(Read):
     """The reads of one request. Opens itself at the first statement; :meth:`close` ends it for good.
 
     A statement that fails ends the database's transaction; the next one opens another, so that one failing field does
-    not take the others with it.
+    not take the others with it. ``opened_at`` is a moment of ``time.monotonic``, before the one that the transaction
+    shows; None while there is none.
     """
 
     def __init__(self, database: "Database", viewer: Viewer) -> None:
         super().__init__(database, viewer)
         self._turn = asyncio.Lock()
-        self._is_open = False
+        self.opened_at: float | None = None
+        self.holds_connection = False
         self._is_closed = False
         self._running: asyncio.Task[Any] | None = None
 
@@ -163,12 +166,13 @@ class Snapshot(Read):
                 raise ServiceUnavailable("The request ended before this could be read.")
             self._running = asyncio.current_task()
             try:
-                if not self._is_open:
-                    self._is_open = True
+                if self.opened_at is None:
+                    self.opened_at = time.monotonic()
                     await self.begin()
+                    self.holds_connection = True
                 return await self.run(compiled.text, arguments)
             except BaseException:
-                self._is_open, self._running = False, None
+                self.opened_at, self.holds_connection, self._running = None, False, None
                 await self.end()
                 raise
             finally:
@@ -180,8 +184,8 @@ class Snapshot(Read):
         if self._running is not None:
             self._running.cancel()
         async with self._turn:
-            if self._is_open:
-                self._is_open = False
+            if self.opened_at is not None:
+                self.opened_at, self.holds_connection = None, False
                 await self.end()
 
     @abstractmethod
