@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from graphql import ExecutionResult
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import errors
+from gateway.consistency import HEADER, position_after, since_of
 from gateway.errors import RequestRefused
 from gateway.execution.gauge import Bill, Gauge
 from gateway.execution.persisted import NOT_KEPT, PersistedQueries
@@ -69,6 +71,8 @@ class _Exchange:
     timings: Timings | None
     media_type: str = JSON
     viewer: Viewer = ANONYMOUS
+    since: int = 0
+    """The position that queries have to show."""
 
 
 class GraphQLEndpoint:
@@ -137,6 +141,7 @@ class GraphQLEndpoint:
             refuse_forged(given, self._options.origins)
         else:
             refuse_unreadable(given, limit)
+        exchange.since = since_of(given)
         if b"authorization" in given:
             exchange.viewer = await self._tokens.viewer_of_header(given[b"authorization"].decode("latin-1"))
         if method == "GET":
@@ -161,8 +166,7 @@ class GraphQLEndpoint:
             prepared = await self._prepared(exchange, parameters)
             bill = await self._billed(exchange, parameters, prepared)
             async with self._gate:
-                context = self._context(exchange)
-                result = await self._pipeline.run(prepared, context, exchange.timings)
+                result = await self._run(exchange, prepared)
         except RequestError as error:
             exchange.headers |= errors.headers_of(error.errors[0].original_error)
             is_plain = exchange.media_type == JSON and error.status == _WELL_FORMED
@@ -174,6 +178,8 @@ class GraphQLEndpoint:
             response["extensions"] = result.extensions
         if bill is not None and _asks_for_cost(parameters):
             response.setdefault("extensions", {})["cost"] = bill.report()
+        if parameters.extensions.get("consistencyToken") is True and HEADER in exchange.headers:
+            response.setdefault("extensions", {})["consistencyToken"] = exchange.headers[HEADER]
         return _PARTIAL if result.errors and exchange.media_type == GRAPHQL else 200, response
 
     async def _prepared(self, exchange: _Exchange, parameters: Parameters) -> Prepared:
@@ -200,11 +206,22 @@ class GraphQLEndpoint:
             exchange.headers |= bill.spent.headers
         return bill
 
-    def _context(self, exchange: _Exchange) -> Context:
+    async def _run(self, exchange: _Exchange, prepared: Prepared) -> ExecutionResult:
+        """The result. A query whose replica failed between two statements is run anew, without it."""
+        is_mutation = prepared.kind == "mutation"
+        context = self._context(exchange, None if is_mutation else exchange.since)
+        result = await self._pipeline.run(prepared, context, exchange.timings)
+        if context.is_lost:
+            result = await self._pipeline.run(prepared, self._context(exchange, None), exchange.timings)
+        if is_mutation:
+            exchange.since = await position_after(self._database, exchange.headers) or exchange.since
+        return result
+
+    def _context(self, exchange: _Exchange, since: int | None) -> Context:
         agent = exchange.given.get(b"user-agent")
         client = Client(_address(exchange), agent.decode("latin-1") if agent is not None else None)
         viewer, clock = exchange.viewer, self._clock
-        return Context(self._database, viewer, REACTIONS, clock, services=self._services, client=client)
+        return Context(self._database, viewer, REACTIONS, clock, services=self._services, client=client, since=since)
 
 
 def _address(exchange: _Exchange) -> str | None:

@@ -56,7 +56,11 @@ def _seen(future: asyncio.Future[Any]) -> None:
 
 
 class Context:
-    """One request. ``now`` is one moment for all of its fields."""
+    """One request. ``now`` is one moment for all of its fields.
+
+    What it reads is current, or with ``since`` a state that has all there was at that position (Database.snapshot).
+    ``is_lost`` says that such a state could not be read to its end: all of it has to be read anew.
+    """
 
     def __init__(  # noqa: PLR0913 (the parts of a request)
         self,
@@ -67,8 +71,11 @@ class Context:
         *,
         services: Services = NO_SERVICES,
         client: Client = SOMEWHERE,
+        since: int | None = None,
     ) -> None:
         self.database = database
+        self.is_lost = False
+        self._since = since
         self.viewer = viewer
         self.client = client
         self._services = services
@@ -86,7 +93,7 @@ class Context:
         if self._is_closed:
             raise ServiceUnavailable("The request ended before this could be read.")
         if self._snapshot is None:
-            self._snapshot = self.database.snapshot(self.viewer)
+            self._snapshot = self.database.snapshot(self.viewer, self._since)
         return self._snapshot
 
     async def close(self) -> None:
@@ -101,6 +108,7 @@ class Context:
         if self._snapshot is not None:
             snapshot, self._snapshot = self._snapshot, None
             await snapshot.close()
+            self.is_lost = self.is_lost or snapshot.is_lost
 
     def service(self, kind: type[T]) -> T:
         """What the process lends, such as ``context.service(Accounts)``."""
