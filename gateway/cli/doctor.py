@@ -168,7 +168,7 @@ def _replica(url: str, read_url: str, timeout: float) -> Iterator[Finding]:
         yield Finding(Verdict.WARNING, "replica", f"it is none, it takes writes. {mend}")
     else:
         yield Finding(Verdict.OK, "replica", f"it answers, {found.bytes_behind} bytes behind")
-    yield from _login("replica login", read_url, timeout, service=False)
+    yield from _login("read login", read_url, timeout, service=False)
 
 
 def _policies(url: str, timeout: float) -> Finding:

@@ -35,9 +35,9 @@ class DatabaseOptions:
 
     ``url`` is ``postgresql://…``, or None for the SQLite file at ``sqlite_path``. ``service_url`` is the login for
     service work, by default the same. ``read_url`` is a streaming replica, and ``read_wait`` how long a read waits for
-    it to have replayed what the client has written. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot keep between
-    transactions. ``encryption_keys`` and ``index_key`` are those of kit/encryption.py; without them encrypted columns
-    cannot be used.
+    it to have replayed what the client has written. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot
+    keep between transactions. ``encryption_keys`` and ``index_key`` are those of kit/encryption.py; without them
+    encrypted columns cannot be used.
     """
 
     url: str | None = None
@@ -242,7 +242,7 @@ class Database(ABC):
         """
 
     async def position(self) -> int | None:
-        """Where the database is now: what was committed so far, reads show ``since`` then. None without a replica."""
+        """Where the database is now: a snapshot ``since`` then shows all that is committed. None without a replica."""
         return None
 
     async def replica_answers(self) -> bool | None:

@@ -1,7 +1,8 @@
 """PostgreSQL below the seam: asyncpg, with text and arguments that are ready.
 
-Viewers' snapshots may be answered by a replica (kit/replica.py), all else by the primary. A transaction begins with the viewer's role and claims, which row-level security reads, local to it (kit/connection.py);
-nothing of a viewer is set on the session, so connections need no reset and PgBouncer's transaction mode works.
+Viewers' snapshots may be answered by a replica (kit/replica.py), all else is by the primary. A transaction begins with
+the viewer's role and claims, which row-level security reads, local to it (kit/connection.py); nothing of a viewer is
+set on the session, so connections need no reset and PgBouncer's transaction mode works.
 """
 
 import re
