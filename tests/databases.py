@@ -82,7 +82,7 @@ class Standby(Server):
         """From now on it shows what it has replayed so far, which is all that is there now."""
         await self.catch_up()
         await self.ask("SELECT pg_wal_replay_pause()")
-        while await self.ask("SELECT pg_get_wal_replay_pause_state()") != "paused":
+        while await self.ask("SELECT pg_get_wal_replay_pause_state()") != "paused":  # noqa: ASYNC110 (the server tells nobody)
             await asyncio.sleep(0.005)
 
     async def resume(self) -> None:
@@ -93,7 +93,7 @@ class Standby(Server):
         """Waits until it has replayed all that is there now; a message pushes out what the primary still holds back."""
         position = await asked(self._primary, "SELECT pg_current_wal_insert_lsn()")
         await asked(self._primary, "SELECT pg_logical_emit_message(false, 'tests', 'push', true)")
-        while await self.ask("SELECT pg_last_wal_replay_lsn()") < position:
+        while await self.ask("SELECT pg_last_wal_replay_lsn()") < position:  # noqa: ASYNC110 (the server tells nobody)
             await asyncio.sleep(0.005)
 
 
@@ -131,7 +131,8 @@ def standby_of(server: Server) -> Iterator[Standby]:
         shutil.chown(folder, running.system_user)
     source = f"{server.url}&application_name=standby"
     run_as(running, "pg_basebackup", "-d", source, "-D", str(folder), "-R", "-C", "-S", slot, "--checkpoint=fast")
-    (folder / ".handle_pids.json").unlink(missing_ok=True)
+    for of_primary in (".handle_pids.json", ".s.PGSQL.5432.lock", "log"):
+        (folder / of_primary).unlink()
     running.start()
     standby = Standby(running, server)
     try:
