@@ -37,7 +37,9 @@ async def position_after(database: Database, headers: dict[str, str]) -> int:
     try:
         position = await database.position()
     except GatewayError as error:
-        log.warning("request %s is answered without a consistency token: %r", request_id.get(), error.__cause__)
+        log.warning(
+            "request %s is answered without a consistency token: %r", request_id.get(), error.__cause__ or error
+        )
         return 0
     if position is None:
         return 0
