@@ -155,8 +155,9 @@ async def test_pages_of_other_sites_may_use_it(replicated_gateway: Gateway, stan
 async def test_a_malformed_token(gateway: Gateway, ada: User, token: str) -> None:
     """With or without a replica, so that the mistake is seen early; a mutation that brings it is not carried out."""
     body = json.dumps({"query": CREATE, "variables": {"t": "x"}})
-    headers = {**Person(gateway, ada).headers, HEADER: token.encode("latin-1")}
-    response = await gateway.http.post("/graphql", content=body, headers=headers)
+    headers = [*Person(gateway, ada).headers.items(), (HEADER, token)]
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    response = await gateway.http.post("/graphql", content=body, headers=encoded)
     message = "`X-Consistency-Token` must be what a mutation was answered with; send that, or leave the header out."
     error = {"message": message, "extensions": {"code": "BAD_REQUEST"}}
     assert (response.status_code, response.json()) == (400, {"errors": [error]})
