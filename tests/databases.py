@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import psutil
 
 from migrations import run
 from repositories.kit.database import DatabaseOptions
@@ -69,6 +70,19 @@ class Standby(Server):
     def start(self) -> None:
         """Starts it again, on the same socket; it replays what it has missed."""
         self._running.ensure_postgres_running()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """In the block it answers nothing, and does not go away."""
+        server = psutil.Process(self._running.get_pid())
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def command(self, name: str, *arguments: str) -> None:
         """Runs a program of PostgreSQL as the user that the server runs as."""

@@ -72,14 +72,10 @@ class PostgresDatabase(Database):
         self._pool: Pool[Connection] | None = None
         self._service_pool: Pool[Connection] | None = None
         self._milliseconds = int(options.statement_timeout * 1000)
-        self.replica = self._make_replica(options.read_url) if options.read_url else None
+        self.replica = Replica(self._connector(options.read_url), self.talk, options) if options.read_url else None
 
     def _make_pool(self, url: str, size: int) -> Pool[Connection]:
         return Pool(self._connector(url), size, self.options.pool_timeout)
-
-    def _make_replica(self, url: str) -> Replica:
-        size, timeout, patience = self.options.pool_size, self.options.pool_timeout, self.options.read_wait
-        return Replica(self._connector(url), self.talk, size=size, timeout=timeout, patience=patience)
 
     def _connector(self, url: str) -> Callable[[], Awaitable[Connection]]:
         options = self.options
@@ -137,7 +133,7 @@ class PostgresDatabase(Database):
         return await self._written() if self.replica is not None else None
 
     async def _written(self) -> int:
-        return await position(self.pool_for(ANONYMOUS), self.talk)
+        return await position(self.pool_for(ANONYMOUS), self.talk, self.options.connect_timeout)
 
     async def replica_answers(self) -> bool | None:
         """Asks the replica, unless it is known to be out."""

@@ -155,6 +155,8 @@ async def test_old_positions_cost_nothing(
     position = await database.position()
     await standby.catch_up()
     assert await answered(database, _ON_REPLICA, viewer_of(ada), position) is True
+    assert replica._watching is not None
+    replica._watching.cancel()
     ask, asked_for = replica.ask, []
 
     async def counted() -> None:
@@ -289,6 +291,31 @@ async def test_what_it_had_replayed_is_asked_again_after_a_restart(
     await asyncio.to_thread(standby.stop)
     assert await titles(database, ada, position) == ["New"]
     assert database.replica._replayed == 0
+
+
+async def test_a_replica_that_hangs(replicated: DatabaseOptions, standby: Standby) -> None:
+    """It takes everything and answers nothing: who waits for it is answered by the primary, and nobody waits again."""
+    async with connected(replicated, connect_timeout=0.5) as database:
+        ada = await make_user(database)
+        await standby.catch_up()
+        assert await answered(database, _ON_REPLICA, viewer_of(ada)) is True
+        with standby.hanging():
+            asking = [asyncio.ensure_future(answered(database, _ON_REPLICA, viewer_of(ada))) for _ in range(3)]
+            assert await asyncio.gather(*asking) == [False] * 3
+            assert await database.replica_answers() is False
+        await _until_used_again(database, ada)
+
+
+async def test_closing_beside_a_replica_that_hangs(replicated: DatabaseOptions, standby: Standby) -> None:
+    """It is not waited for either."""
+    async with connected(replicated, connect_timeout=0.5) as database:
+        ada = await make_user(database)
+        await standby.catch_up()
+        assert await answered(database, _ON_REPLICA, viewer_of(ada)) is True
+        with standby.hanging():
+            await database.close()
+            with pytest.raises(ServiceUnavailable):
+                await answered(database, _ON_REPLICA, viewer_of(ada))
 
 
 async def test_a_start_without_the_replica(replicated: DatabaseOptions, standby: Standby) -> None:
