@@ -287,6 +287,7 @@ async def test_what_it_had_replayed_is_asked_again_after_a_restart(
     assert replica is not None
     assert replica._watching is not None
     replica._watching.cancel()
+    assert await answered(database, _ON_REPLICA, viewer_of(ada)) is True
     replica._replayed = seen = replica._replayed + (1 << 40)
     assert await answered(database, _ON_REPLICA, viewer_of(ada), seen) is True
     await asyncio.to_thread(standby.stop)
