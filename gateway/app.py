@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from gateway.announcements import announcements
+from gateway.consistency import HEADER
 from gateway.execution.budget import Budget
 from gateway.execution.gauge import Gauge
 from gateway.execution.limits import Limits
@@ -43,7 +44,7 @@ from resolvers.kit.cache import Cache
 from resolvers.kit.feed import Feed, FeedOptions
 from schema import schema
 
-_EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy")
+_EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy", HEADER)
 
 
 class _Application:
@@ -170,16 +171,16 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     async def health(request: Request) -> Response:
         """Whether the gateway can do its work, for load balancers and people."""
         del request
-        state = database.pool_state()
-        body = {
-            "status": "degraded" if fallback else "ok",
-            "database": {
-                "engine": database.engine.value,
-                "fallback": fallback,
-                "connections": state.size,
-                "in_use": state.used,
-            },
+        state, replica = database.pool_state(), await database.replica_answers()
+        about: dict[str, Any] = {
+            "engine": database.engine.value,
+            "fallback": fallback,
+            "connections": state.size,
+            "in_use": state.used,
         }
+        if replica is not None:
+            about["replica"] = "ok" if replica else "unavailable"
+        body = {"status": "degraded" if fallback or replica is False else "ok", "database": about}
         snapshot = database.snapshot(ANONYMOUS)
         try:
             await Events(snapshot).exists(new_id())

@@ -144,6 +144,17 @@ class Settings(BaseSettings):
         description="The login that owns the tables, for `siso migrate`; by default `service_database_url`, "
         "then `database_url`.",
     )
+    database_read_url: SecretStr | None = Field(
+        None,
+        description="A streaming replica of `database_url`, one server, for the queries of viewers; without it, "
+        "`database_url` answers them.",
+    )
+    database_read_wait: float = Field(
+        0.1,
+        ge=0,
+        description="How long a query that brings a consistency token waits for the replica to catch up, before "
+        "`database_url` answers it.",
+    )
     database_path: Path = Field(Path("var/siso.sqlite3"), description="The embedded SQLite file.")
     database_fallback: Literal["none", "sqlite"] = Field(
         "none", description="With `sqlite`, the gateway starts on the SQLite file when PostgreSQL cannot be reached."
@@ -268,7 +279,7 @@ class Settings(BaseSettings):
             parse_key(value.get_secret_value())
         return value
 
-    @field_validator("database_url", "service_database_url", "owner_database_url")
+    @field_validator("database_url", "service_database_url", "owner_database_url", "database_read_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -280,6 +291,14 @@ class Settings(BaseSettings):
             if parts.scheme not in {"postgresql", "postgres", "postgresql+asyncpg"} or not parts.path.strip("/"):
                 message = "must look like postgresql://user:password@host:5432/database"
                 raise ValueError(message)
+        return value
+
+    @field_validator("database_read_url")
+    @classmethod
+    def _has_primary(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and info.data.get("database_url") is None:
+            message = "goes together with GATEWAY_DATABASE_URL"
+            raise ValueError(message)
         return value
 
     @field_validator(
@@ -378,6 +397,8 @@ class Settings(BaseSettings):
         return DatabaseOptions(
             url=self.database_url.get_secret_value() if self.database_url else None,
             service_url=self.service_database_url.get_secret_value() if self.service_database_url else None,
+            read_url=self.database_read_url.get_secret_value() if self.database_read_url else None,
+            read_wait=self.database_read_wait,
             sqlite_path=self.database_path,
             pool_size=self.database_pool_size,
             pool_timeout=self.database_pool_timeout,

@@ -57,7 +57,11 @@ def _seen(future: asyncio.Future[Any]) -> None:
 
 
 class Context:
-    """One request. ``now`` is one moment for all of its fields."""
+    """One request. ``now`` is one moment for all of its fields.
+
+    What it reads is current, or with ``since`` a state that has all there was at that position (Database.snapshot).
+    ``is_lost`` says that such a state could not be read to its end: all of it has to be read anew.
+    """
 
     def __init__(  # noqa: PLR0913 (the parts of a request)
         self,
@@ -69,8 +73,11 @@ class Context:
         services: Services = NO_SERVICES,
         client: Client = SOMEWHERE,
         after: str | None = None,
+        since: int | None = None,
     ) -> None:
         self.database = database
+        self.is_lost = False
+        self._since = since
         self.viewer = viewer
         self.client = client
         self.after = after
@@ -90,7 +97,7 @@ class Context:
         if self.is_closed:
             raise ServiceUnavailable("The request ended before this could be read.")
         if self._snapshot is None:
-            self._snapshot = self.database.snapshot(self.viewer)
+            self._snapshot = self.database.snapshot(self.viewer, self._since)
         return self._snapshot
 
     async def close(self) -> None:
@@ -105,11 +112,21 @@ class Context:
         if self._snapshot is not None:
             snapshot, self._snapshot = self._snapshot, None
             await snapshot.close()
+            self.is_lost = self.is_lost or snapshot.is_lost
 
     @property
     def opened_at(self) -> float | None:
         """When the snapshot was opened, as ``time.monotonic`` counts; None if it is not."""
         return None if self._snapshot is None else self._snapshot.opened_at
+
+    def is_current(self) -> bool:
+        """Whether what is read is the current state; if nothing was read yet, it is from here on, also with a replica.
+
+        For what is kept for others, who must not be shown an older one.
+        """
+        if self._snapshot is None:
+            self._since = None
+        return self._since is None or not self.database.has_replica
 
     @property
     def holds_connection(self) -> bool:
