@@ -29,11 +29,20 @@ _FULL_SCORE = 10_000
 def _recompute_of(engine: Engine) -> sa.Executable:
     """Score of a day = 100 × completed / max(created + overdue carried in, 1), at most 100, rounded half up to cents.
 
-    Carried in is what was open and overdue at the day's start. Computed in whole hundredths, exact on both engines. The
-    counts are materialized: the score names them several times, and a planner that inlines them counts each time.
+    Carried in is what was open and overdue at the day's start. It is the longest count by far, and left out where the
+    score is 0 whatever it is. Computed in whole hundredths, exact on both engines. The counts are materialized: the
+    score names them several times, and a planner that inlines them counts each time.
     """
     day = records(engine, "days", DAY_COLUMNS)
-    carried_in = (
+    done = sa.select(
+        day.c.id,
+        day.c.date,
+        day.c.starts,
+        within(_tasks.c.completed_at, day).label("completed"),
+        within(_tasks.c.created_at, day).label("created"),
+    )
+    day = done.cte("done").prefix_with("MATERIALIZED")
+    overdue = (
         sa.select(sa.func.count())
         .select_from(_tasks)
         .where(
@@ -46,13 +55,8 @@ def _recompute_of(engine: Engine) -> sa.Executable:
         .correlate(day)
         .scalar_subquery()
     )
-    counts = sa.select(
-        day.c.id,
-        day.c.date,
-        within(_tasks.c.completed_at, day).label("completed"),
-        within(_tasks.c.created_at, day).label("created"),
-        carried_in.label("carried_in"),
-    )
+    carried_in = sa.case((day.c.completed == 0, 0), else_=overdue)
+    counts = sa.select(day.c.id, day.c.date, day.c.completed, day.c.created, carried_in.label("carried_in"))
     counted = counts.cte("counted").prefix_with("MATERIALIZED")
     load = counted.c.created + counted.c.carried_in
     load = sa.case((load < 1, 1), else_=load)
