@@ -40,8 +40,8 @@ from resolvers.life_lock.inputs import (
 
 
 async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
-    """Makes a task of the viewer's. Whether the category is theirs too is told by the reference of both, at no cost."""
-    try:
+    """Makes a task of the viewer's."""
+    try:  # the reference names owner and category together, so the database tells whether the category is theirs
         with taken_id_at("database_id"):
             task = await work.repository(Tasks).add(**_new_task(work, command))
     except Dangling as error:
