@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from gateway.serving import http_protocol
+from gateway.settings import Settings
 from repositories.tables.identity import User
 from resolvers.kit.feed import Feed
 from tests.api.client import Gateway, served
 from tests.api.sockets import feeds
 
+CHANGES = "subscription { taskChanged { eventType task { title } } }"
 COMPLETE = b"event: complete\ndata:\n\n"
 BEGINNING = b"retry: 1000\n\n"
 
@@ -31,10 +35,25 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def create(gateway: Gateway, user: User, *titles: str) -> None:
+    """Makes tasks, as a client does it."""
+    for title in titles:
+        await gateway.client(user).do("createTask", "task { id }", title=title)
+
+
+def created(title: str) -> Any:
+    """What :data:`CHANGES` tells of a new task."""
+    return {"taskChanged": {"eventType": "TaskCreated", "task": {"title": title}}}
+
+
 @asynccontextmanager
 async def running(gateway: Gateway, **options: Any) -> AsyncIterator[str]:
-    """The gateway on a socket, with its feed. At the end no subscriber, connection or task is left that was not before."""
-    async with served(gateway.app, lifespan="on", **options) as address:
+    """The gateway on a socket, with its feed.
+
+    At the end no subscriber, connection or task is left that was not there before.
+    """
+    given = {"lifespan": "on", "http": http_protocol(Settings()), **options}
+    async with served(gateway.app, **given) as address:
         async with httpx.AsyncClient(base_url=address) as http:
             assert (await http.get("/health")).status_code == 200
         feed, before = feed_of(gateway), asyncio.all_tasks()
@@ -106,10 +125,13 @@ async def asked(  # noqa: PLR0913 (the parts of a request)
     *,
     method: str = "POST",
     extensions: Any = None,
-    buffer: int | None = None,
+    takes_little: bool = False,
     **headers: str,
 ) -> AsyncIterator[EventStream]:
-    """Asks for an event stream over a connection of its own, which is left at the end of the block."""
+    """Asks for an event stream over a connection of its own, which is left at the end of the block.
+
+    Who ``takes_little`` has small buffers, so that the gateway soon has to wait until something is read.
+    """
     where = urlsplit(address)
     given = {"query": document} | ({"extensions": extensions} if extensions else {})
     target, body = "/graphql", json.dumps(given)
@@ -120,8 +142,12 @@ async def asked(  # noqa: PLR0913 (the parts of a request)
     named |= {"Content-Length": str(len(body))} | ({"Authorization": f"Bearer {token}"} if token else {})
     named |= {name.replace("_", "-"): value for name, value in headers.items()}
     lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
-    limit: dict[str, Any] = {"limit": buffer} if buffer else {}
-    reader, writer = await asyncio.open_connection(where.hostname, where.port, **limit)
+    made = socket.socket()
+    made.settimeout(0)
+    if takes_little:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await asyncio.get_running_loop().sock_connect(made, (where.hostname, where.port))
+    reader, writer = await asyncio.open_connection(sock=made)
     try:
         writer.write(f"{method} {target} HTTP/1.1\r\n{lines}\r\n{body}".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")

@@ -1,77 +1,68 @@
 """Server-sent events on a real socket, byte by byte: graphql-sse's distinct connections."""
 
-import asyncio
-import datetime as dt
 import json
-import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
-import httpx
 import pytest
 
-from gateway.app import create_app
-from gateway.connections import HTTPProtocol
 from gateway.settings import Settings
 from repositories.kit.database import Database
 from repositories.kit.repository import new_id
 from repositories.tables.identity import User
-from resolvers.kit import subscriptions
 from tests.api.client import Gateway
-from tests.api.events import BEGINNING, COMPLETE, asked, codes, event_of, feed_of, running, subscribed, until
-from tests.api.people import make_member, sign_in
+from tests.api.events import (
+    BEGINNING,
+    CHANGES,
+    COMPLETE,
+    asked,
+    codes,
+    create,
+    created,
+    event_of,
+    feed_of,
+    running,
+    subscribed,
+    until,
+)
 from tests.api.reading import everything
-from tests.factories import make_task
 
-CHANGES = "subscription { taskChanged { eventType task { title } } }"
 CREATE = 'mutation { createTask(input: {title: "Over SSE"}) { task { title } } }'
-
-
-async def create(gateway: Gateway, user: User, *titles: str) -> None:
-    """Makes tasks, as a client does it."""
-    for title in titles:
-        await gateway.client(user).do("createTask", "task { id }", title=title)
-
-
-def created(title: str) -> Any:
-    return {"taskChanged": {"eventType": "TaskCreated", "task": {"title": title}}}
 
 
 async def test_a_subscription_is_a_stream_of_events(gateway: Gateway, ada: User, bob: User) -> None:
     """To the byte. It is told of what its viewer may see, and ends with its client."""
-    async with running(gateway) as address:
-        async with subscribed(gateway, address, CHANGES, ada, X_Request_ID="mine") as stream:
-            await create(gateway, bob, "Not hers")
-            await create(gateway, ada, "First", "Second")
-            chunks = [await stream.chunk(), await stream.chunk()]
-            ids = [event_of(chunk)[0] for chunk in chunks]
-            assert chunks == [
-                f'event: next\nid: {key}\ndata: {{"data":{{"taskChanged":{{"eventType":"TaskCreated","task":'
-                f'{{"title":"{title}"}}}}}},"extensions":{{"id":"{key}"}}}}\n\n'.encode()
-                for key, title in zip(ids, ("First", "Second"), strict=True)
-            ]
-            assert len(set(ids)) == 2
-            stream.headers.pop("date")
-            stream.headers.pop("server")
-            assert stream.headers == {
-                "content-type": "text/event-stream; charset=utf-8",
-                "cache-control": "no-store",
-                "x-accel-buffering": "no",
-                "x-request-id": "mine",
-                "transfer-encoding": "chunked",
-            }
+    async with (
+        running(gateway) as address,
+        subscribed(gateway, address, CHANGES, ada, X_Request_ID="mine") as stream,
+    ):
+        await create(gateway, bob, "Not hers")
+        await create(gateway, ada, "First", "Second")
+        chunks = [await stream.chunk(), await stream.chunk()]
+        ids = [event_of(chunk)[0] for chunk in chunks]
+        assert chunks == [
+            f'event: next\nid: {key}\ndata: {{"data":{{"taskChanged":{{"eventType":"TaskCreated","task":'
+            f'{{"title":"{title}"}}}}}},"extensions":{{"id":"{key}"}}}}\n\n'.encode()
+            for key, title in zip(ids, ("First", "Second"), strict=True)
+        ]
+        assert len(set(ids)) == 2
+        stream.headers.pop("date")
+        stream.headers.pop("server")
+        assert stream.headers == {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-store",
+            "x-accel-buffering": "no",
+            "x-request-id": "mine",
+            "transfer-encoding": "chunked",
+        }
 
 
 async def test_a_live_query_answers_at_once_and_anew(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(live_interval=0))
     document = "subscription { lifeLockDashboard { totalTasks } }"
-    async with running(gateway) as address:
-        async with subscribed(gateway, address, document, ada) as stream:
-            assert await stream.next() == (None, {"data": {"lifeLockDashboard": {"totalTasks": 0}}})
-            await create(gateway, ada, "New")
-            assert await stream.next() == (None, {"data": {"lifeLockDashboard": {"totalTasks": 1}}})
+    async with running(gateway) as address, subscribed(gateway, address, document, ada) as stream:
+        assert await stream.next() == (None, {"data": {"lifeLockDashboard": {"totalTasks": 0}}})
+        await create(gateway, ada, "New")
+        assert await stream.next() == (None, {"data": {"lifeLockDashboard": {"totalTasks": 1}}})
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
@@ -119,10 +110,10 @@ async def test_what_cannot_be_run_is_told_in_the_stream(gateway: Gateway, docume
 async def test_who_may_not_subscribe_is_told_in_the_stream(
     gateway: Gateway, ada: User, document: str, code: str, *, is_signed_in: bool
 ) -> None:
-    async with running(gateway) as address:
-        async with asked(address, document, gateway.token(ada) if is_signed_in else None) as stream:
-            assert await stream.chunk() == BEGINNING
-            assert codes(await stream.rest()) == [code]
+    token = gateway.token(ada) if is_signed_in else None
+    async with running(gateway) as address, asked(address, document, token) as stream:
+        assert await stream.chunk() == BEGINNING
+        assert codes(await stream.rest()) == [code]
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
@@ -143,16 +134,15 @@ async def test_who_may_not_subscribe_is_told_in_the_stream(
     ],
 )
 async def test_what_is_no_request_for_events_is_refused_in_json(
-    gateway: Gateway, given: dict[str, str], status: int, code: str
+    gateway: Gateway, given: dict[str, Any], status: int, code: str
 ) -> None:
-    async with running(gateway) as address:
-        async with asked(address, **{"document": CHANGES, **given}) as stream:
-            assert (stream.status, stream.headers["content-type"]) == (status, "application/json; charset=utf-8")
-            (error,) = json.loads(await stream.body())["errors"]
-            assert error["extensions"] == {"code": code}
-            if code == "BAD_REQUEST" and "Accept" in given:
-                assert "text/event-stream" in error["message"]
-                assert "graphql-transport-ws" in error["message"]
+    async with running(gateway) as address, asked(address, **{"document": CHANGES, **given}) as stream:
+        assert (stream.status, stream.headers["content-type"]) == (status, "application/json; charset=utf-8")
+        (error,) = json.loads(await stream.body())["errors"]
+        assert error["extensions"] == {"code": code}
+        if code == "BAD_REQUEST" and "Accept" in given:
+            assert "text/event-stream" in error["message"]
+            assert "graphql-transport-ws" in error["message"]
     assert await everything(gateway.database) == [[], [], [], []]
 
 
@@ -224,13 +214,14 @@ async def test_who_cannot_go_on_is_told_to_start_anew(database: Database, ada: U
     async with running(gateway) as address:
         async with subscribed(gateway, address, CHANGES, ada) as stream:
             await create(gateway, ada, "First", "Second", "Third", "Fourth")
-            first, _ = await stream.next()
-        for given, code in (
+            first = (await stream.next())[0] or ""
+        refused: tuple[tuple[dict[str, Any], str], ...] = (
             ({"Last_Event_ID": str(new_id())}, "CANNOT_RESUME"),
             ({"Last_Event_ID": "nonsense"}, "CANNOT_RESUME"),
             ({"extensions": {"lastEventId": "nonsense"}}, "CANNOT_RESUME"),
             ({"extensions": {"lastEventId": 1}}, "BAD_REQUEST"),
-        ):
+        )
+        for given, code in refused:
             async with asked(address, CHANGES, token, **given) as stream:
                 assert await stream.chunk() == BEGINNING
                 body = await stream.rest()
@@ -248,7 +239,7 @@ async def test_a_page_of_a_site_that_may_reads_the_stream(database: Database, ad
     """As EventSource asks: a GET without a preflight."""
     site = "https://app.example"
     gateway = Gateway(database, settings=Settings(cors_origins=site))
-    given = {"method": "GET", "Origin": site, "Sec_Fetch_Site": "cross-site"}
+    given: dict[str, Any] = {"method": "GET", "Origin": site, "Sec_Fetch_Site": "cross-site"}
     async with running(gateway) as address:
         feed = feed_of(gateway)
         async with asked(address, CHANGES, gateway.token(ada), **given) as stream:
