@@ -13,6 +13,7 @@ from repositories.tables.identity import User
 from schema import schema
 from tests import node
 from tests.api.client import ROOT, Gateway, served
+from tests.api.sockets import sockets
 from tests.factories import make_category, make_tasks
 
 
@@ -46,6 +47,29 @@ async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: 
     assert found["total"] == 46
     assert found["stranger"] == {"status": 401, "codes": ["UNAUTHENTICATED"]}
     assert found["missing"] == ["VALIDATION_ERROR"]
+
+
+async def test_graphql_ws_subscribes_and_goes_on_after_an_interruption(
+    gateway: Gateway, ada: User, node_clients: Path
+) -> None:
+    async with sockets(gateway) as site:
+        found = await node.run(node_clients, "graphql-ws.mjs", site.http, gateway.token(ada))
+    made, titles = found.pop("made"), found.pop("titles")
+    assert made[0] == "Before"
+    assert titles == made[-len(titles) :]
+    assert titles[-3:] == ["Second", "Third", "Fourth"]
+    assert found == {
+        "viewer": {"email": "ada@example.com"},
+        "forbidden": ["FORBIDDEN"],
+        "anonymous": ["UNAUTHENTICATED"],
+        "invalid": ["GRAPHQL_VALIDATION_FAILED"],
+        "stranger": {
+            "code": 4403,
+            "reason": "Forbidden: The Authorization header is not valid. "
+            "Send `Bearer` and a current token, or no header at all.",
+        },
+        "connections": [False, True],
+    }
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
