@@ -25,8 +25,10 @@ from gateway.explorer import explorer_routes, page
 from gateway.explorer.demo import DemoAccounts
 from gateway.http import GraphQLEndpoint, Options
 from gateway.identity import Tokens, accounts
+from gateway.jobs import Runner, declared_jobs
 from gateway.operations import Operations
 from gateway.responses import JSONResponse, refused
+from gateway.scheduler import scheduled
 from gateway.settings import Settings
 from gateway.sse import EventStreams
 from gateway.streams import Streams
@@ -142,7 +144,8 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        async with feed.running():
+        jobs = declared_jobs(settings).values() if settings.jobs == "on" else ()
+        async with feed.running(), scheduled(Runner(database, clock), jobs, settings.shutdown_timeout):
             yield {STOP: event_streams.stopping.set}
         if redis is not None:
             await redis.close()

@@ -172,6 +172,6 @@ def logging_config(level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {"alembic": {"level": "WARNING"}},
+        "loggers": {"alembic": {"level": "WARNING"}, "apscheduler": {"level": "WARNING"}},
         "root": {"level": logging.getLevelName(level.upper()), "handlers": ["stderr"]},
     }

@@ -119,6 +119,14 @@ class Settings(BaseSettings):
         20.0, ge=0, description="How often a WebSocket is pinged, and how long its pong may take; 0 for no pings."
     )
 
+    jobs: Literal["on", "off"] = Field(
+        "on",
+        description="Whether this process runs jobs when it is time (`siso jobs list`); of several processes one does.",
+    )
+    analytics_retention_days: int = Field(
+        730, ge=400, description="How many days task analytics are kept; the trend of a year needs 400."
+    )
+
     database_url: SecretStr | None = Field(
         None, description="`postgresql://user:password@host/database`; without it, the embedded SQLite file is used."
     )

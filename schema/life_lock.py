@@ -268,7 +268,7 @@ class LifeLockQueries:
     )
     task_analytics: list[TaskAnalytics] | None = query(
         queries.analytics,
-        "The viewer's days on which something happened, oldest first.",
+        "The viewer's days on which something happened, or was overdue when they began, oldest first.",
         requires=Permission.TASK_READ,
         size=MAX_DAYS,
         since=Argument(dt.date, "The first day.", name="from"),

@@ -244,6 +244,13 @@ class Database(ABC):
         """A transaction that commits at the end of the block and rolls back on any error."""
 
     @abstractmethod
+    def exclusively(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Whether ``name`` is ours for the block, and nobody else's in any process that uses this database.
+
+        Nobody waits: who comes second is told False. It ends with the process, however that ends.
+        """
+
+    @abstractmethod
     def pool_state(self) -> PoolState:
         """For health and for tests that look for leaks."""
 

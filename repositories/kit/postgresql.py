@@ -4,6 +4,7 @@ A transaction begins with the viewer's role and claims, which row-level security
 nothing of a viewer is set on the session, so connections need no reset and PgBouncer's transaction mode works.
 """
 
+import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from repositories.kit.errors import (
 )
 from repositories.kit.pool import Pool
 from repositories.kit.statements import Compiled, Engine, Statement
-from repositories.kit.viewer import Viewer
+from repositories.kit.viewer import SERVICE, Viewer
 
 _UNREACHABLE = (
     OSError,
@@ -34,6 +35,13 @@ _UNREACHABLE = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # a statement after the server said good-bye and before the socket is closed
 )
+
+_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
+
+
+def _lock_number(name: str) -> int:
+    """Advisory locks have numbers: one that is the same in every process, and nobody else's by accident."""
+    return int.from_bytes(hashlib.sha256(f"siso-gateway {name}".encode()).digest()[:8], signed=True)
 
 
 def mapped(error: Exception) -> GatewayError | None:
@@ -71,23 +79,22 @@ class PostgresDatabase(Database):
         self._service_pool: Pool[Connection] | None = None
         self._milliseconds = int(options.statement_timeout * 1000)
 
-    def _make_pool(self, url: str, size: int) -> Pool[Connection]:
+    async def _open(self, url: str) -> Connection:
         options = self.options
         settings = {"application_name": "siso-gateway", "jit": "off", "statement_timeout": str(self._milliseconds)}
         settings |= TIME_SETTINGS
+        try:
+            return await Connection.open(
+                re.sub(r"^postgresql\+asyncpg:", "postgresql:", url),
+                pipelines=not options.pgbouncer,
+                within=options.connect_timeout,
+                settings={} if options.pgbouncer else settings,
+            )
+        except (asyncpg.PostgresError, *_UNREACHABLE) as error:
+            raise ServiceUnavailable from error
 
-        async def connect() -> Connection:
-            try:
-                return await Connection.open(
-                    re.sub(r"^postgresql\+asyncpg:", "postgresql:", url),
-                    pipelines=not options.pgbouncer,
-                    within=options.connect_timeout,
-                    settings={} if options.pgbouncer else settings,
-                )
-            except (asyncpg.PostgresError, *_UNREACHABLE) as error:
-                raise ServiceUnavailable from error
-
-        return Pool(connect, size, options.pool_timeout)
+    def _make_pool(self, url: str, size: int) -> Pool[Connection]:
+        return Pool(lambda: self._open(url), size, self.options.pool_timeout)
 
     async def connect(self) -> None:
         """Opens the viewers' pool, with a first connection."""
@@ -109,10 +116,14 @@ class PostgresDatabase(Database):
                 raise ServiceUnavailable
             return self._pool
         if self._service_pool is None:
-            url = self.options.service_url or self.options.url
-            assert url is not None  # noqa: S101
-            self._service_pool = self._make_pool(url, 2)
+            self._service_pool = self._make_pool(self._service_url, 2)
         return self._service_pool
+
+    @property
+    def _service_url(self) -> str:
+        url = self.options.service_url or self.options.url
+        assert url is not None  # noqa: S101 (open_database decides by it)
+        return url
 
     def snapshot(self, viewer: Viewer) -> Snapshot:
         """A REPEATABLE READ, READ ONLY transaction."""
@@ -135,6 +146,23 @@ class PostgresDatabase(Database):
                 raise
         finally:
             pool.release(connection)
+
+    @asynccontextmanager
+    async def exclusively(self, name: str) -> AsyncIterator[bool]:
+        """An advisory lock of a transaction, which holds behind PgBouncer too, on a connection beside the pools.
+
+        The transaction is idle meanwhile.
+        """
+        connection = await self._open(self._service_url)
+        try:
+            self.begin(connection, WRITE, SERVICE)
+            ((is_ours,),) = await self.talk(connection.fetch, _LOCK, [_lock_number(name)])
+            await self.talk(connection.idle)
+            yield is_ours
+            await self.talk(connection.commit)
+        finally:
+            await _roll_back(connection)
+            await connection.close()
 
     def begin(self, connection: Connection, kind: str, viewer: Viewer) -> None:
         """Opens a transaction with the viewer's role and claims."""

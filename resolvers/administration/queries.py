@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from repositories.kit.calendar import day
 from repositories.kit.filters import EVERYTHING, Direction, Filter, Order
 from repositories.kit.page import PageRequest
 from repositories.kit.viewer import Role
+from repositories.life_lock.analytics import mean
+from repositories.life_lock.statistics import DashboardStats, TaskTotals
 from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserStatus
@@ -76,6 +79,38 @@ class RoleTotal(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class TasksOverview:
+    """The tasks of all users, as they were when they were last counted."""
+
+    context: Context
+
+    async def _totals(self) -> TaskTotals:
+        """One statement for all of them."""
+        return await self.context.once(("tasks",), DashboardStats(self.context.snapshot).totals)
+
+    async def total(self) -> int:
+        """All."""
+        return (await self._totals()).total
+
+    async def completed(self) -> int:
+        """Completed ones."""
+        return (await self._totals()).completed
+
+    async def overdue(self) -> int:
+        """Open ones that were due."""
+        return (await self._totals()).overdue
+
+    async def mean_completion_rate(self) -> Decimal | None:
+        """Over the users who have tasks; None if nobody has."""
+        totals = await self._totals()
+        return mean(totals.rates, totals.owners) if totals.owners else None
+
+    async def refreshed_at(self) -> dt.datetime | None:
+        """When they were counted, None if never."""
+        return await DashboardStats(self.context.snapshot).refreshed_at(self.context.now)
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """All users at a glance; every tile is computed when it is asked for."""
 
@@ -109,6 +144,10 @@ class Overview:
     async def active_last_seven_days(self) -> int:
         """Who did something, by the events."""
         return await UserOverview(self.context.snapshot).active(self.context.now - _WEEK)
+
+    async def tasks(self) -> TasksOverview:
+        """The tasks of all of them."""
+        return TasksOverview(self.context)
 
 
 async def overview(context: Context, time_zone: str | None = None) -> Overview:

@@ -8,14 +8,17 @@ from uuid import UUID
 
 from repositories.events import Events
 from repositories.identity import Users
+from repositories.job_runs import JobRuns
 from repositories.kit.calendar import LocalDay, date_of, days
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import PageRequest
+from repositories.kit.repository import now
 from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics, DayScore
 from repositories.life_lock.categories import Categories
-from repositories.life_lock.statistics import DashboardStats
+from repositories.life_lock.statistics import REFRESH_JOB, DashboardStats
 from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
+from repositories.tables.administration import JobOutcome
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from resolvers.kit.connections import Connection, listing
@@ -67,7 +70,7 @@ async def due_tasks(context: Context, until: dt.datetime, first: int) -> list[Ta
 
 
 async def analytics(context: Context, since: dt.date, until: dt.date) -> list[TaskAnalytics]:
-    """The viewer's days on which something happened."""
+    """The viewer's days on which something happened, or was overdue when they began."""
     check_days(since, until)
     return await Analytics(context.snapshot).between(context.viewer_id, since, until)
 
@@ -92,10 +95,19 @@ class Refreshed:
 
 
 async def refresh_statistics(context: Context) -> Refreshed:
-    """Counts every user's totals anew, as the service: no viewer owns what is about everybody."""
+    """Counts every user's totals anew, as the service: no viewer owns what is about everybody.
+
+    Written down as a run of the job, which it waits for in the database if that is refreshing.
+    """
     await context.forget()
     async with context.database.transaction(SERVICE) as write:
-        await DashboardStats(write).refresh()
+        await JobRuns(write).add(
+            job=REFRESH_JOB,
+            started_at=context.now,
+            processed=await DashboardStats(write).refresh(),
+            finished_at=now(),
+            outcome=JobOutcome.SUCCEEDED,
+        )
     return Refreshed(context.now)
 
 

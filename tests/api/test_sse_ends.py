@@ -182,6 +182,23 @@ async def test_who_does_not_read_is_cut_off_and_others_are_not_slowed(
     assert said == ["A client read nothing of its answer for 0.5 seconds and was cut off."]
 
 
+async def test_who_falls_behind_is_told_so_and_can_go_on(database: Database, ada: User) -> None:
+    """More events wait than are kept for it. What it got, and what comes after that, is everything, once."""
+    gateway, titles = Gateway(database, settings=Settings(subscription_queue=5)), [f"{count}" for count in range(60)]
+    async with running(gateway) as address:
+        async with subscribed(gateway, address, LARGE_CHANGES, ada, takes_little=True) as stream:
+            for title in titles:
+                await gateway.client(ada).do("createTask", "task { id }", title=title, description=LARGE)
+            *chunks, end = [chunk async for chunk in stream]
+        assert codes(end) == ["TOO_SLOW"]
+        got = [event_of(chunk) for chunk in chunks]
+        assert 0 < len(got) < 60
+        given = {"Last_Event_ID": got[-1][0] or ""}
+        async with subscribed(gateway, address, LARGE_CHANGES, ada, **given) as stream:
+            got += [await stream.next() for _ in range(60 - len(got))]
+    assert [response["data"]["taskChanged"]["task"]["title"] for _, response in got] == titles
+
+
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
 async def test_who_reads_slowly_gets_everything(gateway: Gateway, ada: User) -> None:
     """It takes longer than the gateway's patience, but something is taken all the time."""
