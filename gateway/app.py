@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from gateway.announcements import announcements
+from gateway.connections import STOP
 from gateway.consistency import HEADER
 from gateway.execution.budget import Budget
 from gateway.execution.gauge import Gauge
@@ -30,6 +31,7 @@ from gateway.operations import Operations
 from gateway.responses import JSONResponse, refused
 from gateway.scheduler import scheduled
 from gateway.settings import Settings
+from gateway.sse import EventStreams
 from gateway.streams import Streams
 from gateway.traffic import Gate
 from gateway.websocket import SocketOptions, WebSocketEndpoint
@@ -156,14 +158,18 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         origins=settings.origins(),
         timed=settings.server_timing == "always",
     )
-    graphql = GraphQLEndpoint(operations, tokens, options, page if settings.graphiql else None)
-    sockets = WebSocketEndpoint(Streams(operations, settings.max_subscriptions), tokens, socket_options(settings))
+    streams = Streams(operations, settings.max_subscriptions)
+    event_streams = EventStreams(settings.event_stream_heartbeat)
+    graphql = GraphQLEndpoint(
+        streams, tokens, event_streams=event_streams, options=options, page=page if settings.graphiql else None
+    )
+    sockets = WebSocketEndpoint(streams, tokens, socket_options(settings))
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         jobs = declared_jobs(settings).values() if settings.jobs == "on" else ()
         async with feed.running(), scheduled(Runner(database, clock), jobs, settings.shutdown_timeout):
-            yield
+            yield {STOP: event_streams.stopping.set}
         for store in (redis, cache):
             if store is not None:
                 await store.close()

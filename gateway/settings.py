@@ -106,7 +106,14 @@ class Settings(BaseSettings):
         3.0, gt=0, description="How long a new WebSocket may take until it sends `connection_init`."
     )
     socket_send_timeout: float = Field(
-        10.0, gt=0, description="How long a WebSocket client may leave unread what it is sent, before it is cut off."
+        10.0,
+        gt=0,
+        description="How long a client may leave unread what it is sent, over WebSocket or HTTP, before it is cut off.",
+    )
+    event_stream_heartbeat: float = Field(
+        15.0,
+        gt=0,
+        description="How often an event stream sends at least a comment, so that no proxy closes it for being silent.",
     )
     socket_ping_interval: float = Field(
         20.0, ge=0, description="How often a WebSocket is pinged, and how long its pong may take; 0 for no pings."

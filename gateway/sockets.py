@@ -24,6 +24,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **named)
         self._patience = patience
         self._full: asyncio.TimerHandle | None = None
+        self._is_lost = False
 
     def pause_writing(self) -> None:
         """So much is waiting to be read that whoever sends more has to wait."""
@@ -38,6 +39,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         self._forget()
+        self._is_lost = True
         super().connection_lost(exc)
 
     def keepalive_timeout(self) -> None:
@@ -48,23 +50,28 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """The process ends."""
         super().shutdown()
-        self.loop.call_later(_MOMENT, self.transport.abort)
+        self.loop.call_later(_MOMENT, self._abort)
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The application is done with it; what is left is a handshake."""
         super().on_task_complete(task)
-        if not self.disconnected:
-            self.loop.call_later(self.close_timeout + _MOMENT, self.transport.abort)
+        if not self._is_lost:
+            self.loop.call_later(self.close_timeout + _MOMENT, self._abort)
 
     def _forget(self) -> None:
         if self._full is not None:
             self._full.cancel()
             self._full = None
 
+    def _abort(self) -> None:
+        """Whatever was not read by now is thrown away."""
+        if not self._is_lost:
+            self.transport.abort()
+
     def _give_up(self) -> None:
         log.warning("A WebSocket client read nothing for %g seconds and was cut off.", self._patience)
         if self.close_sent or self.transport.is_closing():
-            self.transport.abort()
+            self._abort()
         else:
             self._cut_off("You have not read for too long. Connect anew, and go on from the last event that arrived.")
 
@@ -74,7 +81,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.conn.fail(_TRY_AGAIN_LATER, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.close()
-        self.loop.call_later(_MOMENT, self.transport.abort)
+        self.loop.call_later(_MOMENT, self._abort)
         self.close_sent = self.disconnected = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": _TRY_AGAIN_LATER, "reason": reason})
         self.writable.set()

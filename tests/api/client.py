@@ -169,13 +169,14 @@ async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[D
 
 
 @asynccontextmanager
-async def served(app: ASGIApp, **options: Any) -> AsyncIterator[str]:
-    """The application on a free port; the socket listens before the server runs, so nobody has to wait for it.
+async def served(app: ASGIApp, *, port: int = 0, **options: Any) -> AsyncIterator[str]:
+    """The application on a port, any free one if none is named; it listens before it runs, so nobody has to wait.
 
     It has no lifespan and no WebSockets, unless uvicorn's ``options`` say so.
     """
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
         listener.listen(256)
         fixed = {"log_config": None, "timeout_graceful_shutdown": 10, "timeout_keep_alive": 75}
         config = uvicorn.Config(app, **{"lifespan": "off", "ws": "none", **fixed, **options})

@@ -104,12 +104,17 @@ def feeds(database: Database) -> list[Feed]:
 
 
 @asynccontextmanager
-async def sockets(gateway: Gateway, settings: Settings | None = None, **options: Any) -> AsyncIterator[Site]:
+async def sockets(gateway: Gateway, settings: Settings | None = None) -> AsyncIterator[Site]:
     """The gateway with WebSockets and its feed. At the end nobody follows any more, and no task is left."""
     before = asyncio.all_tasks()
-    given = {"lifespan": "on", **websocket_options(settings or Settings()), **options}
-    async with served(gateway.app, **given) as address:
-        site = Site(address, gateway.database)
+    async with site_of(gateway, settings) as site:
         yield site
         await site.is_followed_by(0)
     assert {task for task in asyncio.all_tasks() - before if not task.done()} == set()
+
+
+@asynccontextmanager
+async def site_of(gateway: Gateway, settings: Settings | None = None) -> AsyncIterator[Site]:
+    """The same, for who is still connected when it ends."""
+    async with served(gateway.app, lifespan="on", **websocket_options(settings or Settings())) as address:
+        yield Site(address, gateway.database)

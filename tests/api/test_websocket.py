@@ -265,7 +265,7 @@ async def test_queries_and_mutations_are_answered_once(gateway: Gateway, ada: Us
 async def test_a_subscription_delivers_until_it_is_completed(gateway: Gateway, ada: User, bob: User) -> None:
     async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
         await peer.subscribe("events", MY_EVENTS)
-        await peer.subscribe("tasks", "subscription { taskChanged { type task { title } } }")
+        await peer.subscribe("tasks", "subscription { taskChanged { eventType task { title } } }")
         await site.is_followed_by(3)
         await gateway.client(bob).do("createTask", "task { id }", title="Bob's")
         await gateway.client(ada).do("createTask", "task { id }", title="Ada's")
@@ -275,7 +275,7 @@ async def test_a_subscription_delivers_until_it_is_completed(gateway: Gateway, a
             told[message.pop("id")] = message
         assert {key: (message["type"], message["payload"]["data"]) for key, message in told.items()} == {
             "events": ("next", {"myEvents": {"eventType": "TaskCreated"}}),
-            "tasks": ("next", {"taskChanged": {"type": "CREATED", "task": {"title": "Ada's"}}}),
+            "tasks": ("next", {"taskChanged": {"eventType": "TaskCreated", "task": {"title": "Ada's"}}}),
         }
         ids = {message["payload"]["extensions"]["id"] for message in told.values()}
         assert len(ids) == 1

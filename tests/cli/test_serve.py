@@ -1,5 +1,6 @@
 """`siso serve`: what stops it from starting, and how it ends."""
 
+import itertools
 import signal
 import socket
 import sqlite3
@@ -9,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -54,6 +56,24 @@ def test_a_request_in_flight_is_answered(on_sqlite: Siso, number: signal.Signals
         ended = _end(served)
     assert answers == [{"createTask": {"task": {"title": "In flight"}, "userErrors": []}}]
     assert ended == (0, False)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_event_stream_does_not_hold_the_process(on_sqlite: Siso, workers: str) -> None:
+    """It ends as it should, long before the time is up, and its client may come back."""
+    on_sqlite.result("seed", "--demo", "--users", "1", "--tasks", "1")
+    headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {on_sqlite.result('token', 'ada@example.com')}"}
+    document = {"query": "subscription { lifeLockDashboard { totalTasks } }"}
+    with (
+        on_sqlite.serving("--workers", workers, GATEWAY_SHUTDOWN_TIMEOUT="600") as served,
+        httpx.stream("POST", f"{served.url}/graphql", json=document, headers=headers, timeout=30) as answer,
+    ):
+        lines = answer.iter_lines()
+        told = list(itertools.islice(lines, 5))
+        assert told == ["retry: 1000", "", "event: next", 'data: {"data":{"lifeLockDashboard":{"totalTasks":1}}}', ""]
+        served.process.send_signal(signal.SIGTERM)
+        assert list(lines) == []
+        assert _end(served) == (0, False)
 
 
 def _end(served: Served) -> tuple[int, bool]:

@@ -1,0 +1,353 @@
+"""How many sockets and subscriptions there may be, what becomes of those who do not read, and that nothing is left."""
+
+import asyncio
+import gc
+import logging
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+
+from gateway.settings import Settings
+from repositories.life_lock.tasks import Tasks
+from repositories.tables.identity import User
+from tests.api.client import Gateway
+from tests.api.sockets import MY_EVENTS, Peer, site_of, sockets
+from tests.factories import make_tasks
+
+ON_SQLITE = pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+CREATED = {"data": {"myEvents": {"eventType": "TaskCreated"}}}
+
+
+def limited(message: str) -> list[dict[str, Any]]:
+    return [{"message": message, "extensions": {"code": "RATE_LIMITED"}}]
+
+
+@ON_SQLITE
+async def test_a_socket_has_so_many_operations_open(gateway: Gateway, ada: User) -> None:
+    there = Gateway(gateway.database, settings=Settings(max_socket_operations=2))
+    full = limited("This WebSocket has 2 operations open, which is as many as there may be: complete one.")
+    async with sockets(there) as site, site.begun(there.token(ada)) as peer:
+        for key in ("1", "2"):
+            await peer.subscribe(key, MY_EVENTS)
+        assert await peer.ask("{ __typename }") == full
+        await peer.say("complete", id="2")
+        await peer.settled()
+
+
+@ON_SQLITE
+async def test_a_viewer_has_so_many_subscriptions_over_all_sockets(gateway: Gateway, ada: User, bob: User) -> None:
+    there = Gateway(gateway.database, settings=Settings(max_subscriptions=2))
+    full = limited(
+        "You have 2 subscriptions open already, which is as many as there may be. "
+        "End one that you no longer need, or ask for several ids in one."
+    )
+    async with (
+        sockets(there) as site,
+        site.begun(there.token(ada)) as one,
+        site.begun(there.token(ada)) as two,
+        site.begun(there.token(bob)) as other,
+    ):
+        for peer in (one, two):
+            await peer.subscribe("1", MY_EVENTS)
+        await site.is_followed_by(3 + 2)
+        assert await two.ask(MY_EVENTS) == full
+        await two.settled()
+        await other.subscribe("1", MY_EVENTS)
+        await site.is_followed_by(3 + 3)
+        await one.say("complete", id="1")
+        await site.is_followed_by(3 + 2)
+        await two.subscribe("2", MY_EVENTS)
+        await site.is_followed_by(3 + 3)
+
+
+@ON_SQLITE
+async def test_a_viewer_has_so_many_sockets(gateway: Gateway, ada: User) -> None:
+    there = Gateway(gateway.database, settings=Settings(max_sockets=2))
+    full = (
+        4403,
+        "Forbidden: You have 2 WebSockets open already, which is as many as there may be. Close one first.",
+    )
+    async with sockets(there) as site:
+        for token in (there.token(ada), None):
+            async with site.begun(token):
+                async with site.begun(token), site.peer() as third:
+                    payload = {"Authorization": f"Bearer {token}"} if token else None
+                    await third.say("connection_init", payload=payload)
+                    assert await third.closed() == full
+                async with site.begun(token) as instead:
+                    await instead.settled()
+
+
+@ON_SQLITE
+async def test_every_delivery_is_paid_for(gateway: Gateway, ada: User) -> None:
+    """As beginning is; who has nothing left is told so, and the subscription ends."""
+    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+        await peer.subscribe("1", MY_EVENTS, extensions={"cost": True})
+        await site.is_followed_by(2)
+        await gateway.client(ada).do("createTask", "task { id }", title="x")
+        cost = (await peer.hear())["payload"]["extensions"]["cost"]["requested"]
+    there = Gateway(gateway.database, settings=Settings(cost_per_minute=2 * cost))
+    async with sockets(there) as site, site.begun(there.token(ada)) as peer:
+        await peer.subscribe("1", MY_EVENTS)
+        await site.is_followed_by(2)
+        for _ in range(2):
+            await gateway.client(ada).do("createTask", "task { id }", title="x")
+        first, second = await peer.hear(), await peer.hear()
+        assert (first["type"], first["payload"]["data"]) == ("next", CREATED["data"])
+        assert (second["type"], second["payload"][0]["extensions"]["code"]) == ("error", "RATE_LIMITED")
+        assert 1 <= second["payload"][0]["extensions"]["retryAfter"] <= 60
+        await site.is_followed_by(1)
+
+
+async def test_who_leaves_events_waiting_is_told_and_the_socket_stays(
+    gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a delivery takes its time, more happens than may wait; the other subscriber sees it all."""
+    there = Gateway(gateway.database, settings=Settings(subscription_queue=2, max_operations=1))
+    async with sockets(there) as site, site.begun(there.token(ada)) as slow, site.begun(there.token(ada)) as other:
+        await slow.subscribe("1", "subscription { taskChanged { task { title } } }")
+        await other.subscribe("1", MY_EVENTS)
+        await site.is_followed_by(4)
+        visible, reached, go_on = Tasks.visible, asyncio.Event(), asyncio.Event()
+
+        async def after_a_while(self: Any, *arguments: Any) -> Any:
+            reached.set()
+            await go_on.wait()
+            return await visible(self, *arguments)
+
+        monkeypatch.setattr(Tasks, "visible", after_a_while)
+        for number in range(4):
+            await gateway.client(ada).do("createTask", "task { id }", title=f"{number}")
+            assert (await other.hear())["payload"]["data"] == CREATED["data"]
+            await reached.wait()
+        go_on.set()
+        told = [await slow.hear() for _ in range(2)]
+        assert [(message["id"], message["type"]) for message in told] == [("1", "next"), ("1", "error")]
+        assert told[0]["payload"]["data"] == {"taskChanged": {"task": {"title": "0"}}}
+        assert [error["extensions"]["code"] for error in told[1]["payload"]] == ["TOO_SLOW"]
+        await slow.settled()
+        await site.is_followed_by(3)
+
+
+@ON_SQLITE
+async def test_who_does_not_read_the_socket_is_cut_off_and_nobody_else_is_slowed(
+    gateway: Gateway, ada: User, bob: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it reads on, and learns why, or never again."""
+    await make_tasks(gateway.database, ada, 20, description="x" * 5000)
+    much = "{ tasks(first: 20) { " + " ".join(f"a{number}: nodes {{ description }}" for number in range(80)) + " } }"
+    caplog.set_level(logging.WARNING)
+    token, settings = gateway.token(ada), Settings(socket_send_timeout=0.5)
+    for reads_on in (True, False):
+        caplog.clear()
+        async with sockets(gateway, settings) as site, site.begun(gateway.token(bob)) as other:
+            await other.subscribe("1", MY_EVENTS)
+            await site.is_followed_by(2)
+            async with site.peer(max_queue=1, max_size=None, close_timeout=0.1) as deaf:
+                await deaf.begin(token)
+                await deaf.subscribe("events", MY_EVENTS)
+                await site.is_followed_by(4)
+                for number in range(4):
+                    await deaf.subscribe(f"much {number}", much)
+                while not caplog.records:
+                    await gateway.client(bob).do("createTask", "task { id }", title="Meanwhile")
+                    assert (await other.hear())["payload"]["data"] == CREATED["data"]
+                await site.is_followed_by(2)
+                if reads_on:
+                    assert await deaf.closed() == (
+                        1013,
+                        "You have not read for too long. Connect anew, and go on from the last event that arrived.",
+                    )
+            await other.settled()
+        assert [(record.name, record.getMessage()) for record in caplog.records] == [
+            ("gateway.sockets", "A WebSocket client read nothing for 0.5 seconds and was cut off.")
+        ]
+
+
+@ON_SQLITE
+async def test_who_does_not_answer_pings_is_cut_off(gateway: Gateway, ada: User) -> None:
+    """It is a client that stopped reading although there is little to read."""
+    settings = Settings(socket_ping_interval=0.2)
+    async with sockets(gateway, settings) as site, site.begun(gateway.token(ada)) as other:
+        async with site.peer(max_queue=1) as deaf:
+            await deaf.begin(gateway.token(ada))
+            for _ in range(5):
+                await deaf.say("ping")
+            await site.is_followed_by(2)
+            await site.is_followed_by(1)
+            assert await deaf.closed() == (1013, "Pings were not answered in time.")
+        await other.settled()
+
+
+@ON_SQLITE
+async def test_the_process_takes_leave_of_its_sockets(
+    gateway: Gateway, ada: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of those who do not read too: nobody holds it up."""
+    caplog.set_level(logging.WARNING)
+    async with AsyncExitStack() as stack:
+        async with site_of(gateway) as site:
+            peer = await stack.enter_async_context(site.begun(gateway.token(ada)))
+            await peer.subscribe("1", MY_EVENTS)
+            fresh = await stack.enter_async_context(site.peer())
+            deaf = await stack.enter_async_context(site.peer(max_queue=1, close_timeout=0.1))
+            for _ in range(1000):
+                await deaf.say("ping", payload={"x": "x" * 10_000})
+                if deaf.connection.transport.get_write_buffer_size():
+                    break
+            await site.is_followed_by(2)
+        assert site.feed.subscribers == 0
+        assert [await one.closed() for one in (peer, fresh)] == [(1012, ""), (1012, "")]
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine:pytest.PytestUnraisableExceptionWarning")
+async def test_sockets_that_hang_up_leave_nothing(gateway: Gateway, ada: User) -> None:
+    """In the middle of whatever they asked for."""
+    await make_tasks(gateway.database, ada, 5)
+    async with sockets(gateway) as site:
+        for _ in range(10):
+            async with site.peer() as peer:
+                await peer.begin(gateway.token(ada))
+                await peer.subscribe("1", MY_EVENTS)
+                await peer.subscribe("2", "subscription { lifeLockDashboard { totalTasks } }")
+                for number in range(5):
+                    await peer.subscribe(f"q{number}", "{ tasks { totalCount nodes { title category { name } } } }")
+                await peer.hear()
+                peer.connection.transport.abort()
+        await site.is_followed_by(0)
+        async with site.begun(gateway.token(ada)) as peer:
+            assert await peer.ask("{ tasks { totalCount } }") == {"data": {"tasks": {"totalCount": 5}}}
+    assert gateway.database.pool_state().used == 0
+    gc.collect()
+
+
+@ON_SQLITE
+async def test_what_breaks_is_masked(
+    gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a query, in a delivery, and in what a subscription listens to; the log has the id of the operation."""
+
+    async def broken(*_: Any, **__: Any) -> Any:
+        message = "a secret"
+        raise RuntimeError(message)
+
+    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+        await peer.subscribe("1", "subscription { taskChanged { task { title } } }")
+        await site.is_followed_by(2)
+        monkeypatch.setattr(Tasks, "page", broken)
+        monkeypatch.setattr(Tasks, "visible", broken)
+        (error,) = (await peer.ask("{ tasks { totalCount nodes { title } } }"))["errors"]
+        await gateway.client(ada).do("createTask", "task { id }", title="x")
+        (last,) = (await peer.hear())["payload"]
+        for told in (error, last):
+            assert told["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+            assert told["message"].endswith(told["extensions"]["errorId"])
+        assert peer.connection.response is not None
+        request_id = peer.connection.response.headers["X-Request-ID"]
+        assert [record.getMessage() for record in caplog.records if record.name == "gateway.errors"] == [
+            f"internal error {error['extensions']['errorId']} in request {request_id}/2",
+            f"internal error {last['extensions']['errorId']} in request {request_id}/1",
+        ]
+        await peer.settled()
+
+
+Step = tuple[str, str | None, str | None]
+"""A message: its type, id and document."""
+INIT: Step = ("connection_init", None, None)
+_KEY = st.sampled_from(["a", "b"])
+_DOCUMENTS = ["{ __typename }", MY_EVENTS, "{ nonsense }", "subscription { domainEvents { id } }"]
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("subscribe"), _KEY, st.sampled_from(_DOCUMENTS)),
+        st.tuples(st.just("complete"), _KEY, st.none()),
+        st.tuples(st.sampled_from(["ping", "pong"]), st.none(), st.none()),
+        st.just(INIT),
+        st.tuples(st.just("nonsense"), st.none(), st.none()),
+    ),
+    max_size=12,
+)
+
+
+@given(begins=st.sampled_from([[INIT], []]), steps=_STEPS)
+@examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@ON_SQLITE
+async def test_any_messages_are_answered_as_the_protocol_allows(
+    gateway: Gateway, ada: User, begins: list[Step], steps: list[Step]
+) -> None:
+    """Only what was asked for is answered, in a legal order, and the socket is closed for what it must be only."""
+    steps = [*begins, *steps]
+    async with sockets(gateway) as site, site.peer() as peer:
+        may_close, must_close = _closes(steps)
+        for kind, key, document in steps:
+            if kind == "subscribe":
+                await peer.subscribe(str(key), str(document))
+            elif kind == "connection_init":
+                await peer.say(kind, payload={"Authorization": f"Bearer {gateway.token(ada)}"})
+            else:
+                await peer.say(kind, **({"id": key} if key else {}))
+        await peer.say("ping", payload={"end": True})
+        heard, code = await _heard(peer)
+        assert code in may_close
+        assert code == must_close or must_close is None
+    _check(steps, heard)
+
+
+def _closes(steps: list[Step]) -> tuple[set[int | None], int | None]:
+    """The codes with which the socket may be closed, and that with which it must be.
+
+    An id that has been used may be free again, if its operation has ended by itself.
+    """
+    may: set[int | None] = set()
+    is_ready, taken = False, dict[str, str]()
+    for kind, key, document in steps:
+        if kind == "connection_init":
+            if is_ready:
+                return {*may, 4429}, None if may else 4429
+            is_ready = True
+        elif kind == "nonsense":
+            return {*may, 4400}, None if may else 4400
+        elif kind == "subscribe":
+            if not is_ready:
+                return {*may, 4401}, None if may else 4401
+            if taken.get(str(key)) == MY_EVENTS:
+                return {*may, 4409}, None if may else 4409
+            if str(key) in taken:
+                may.add(4409)
+            taken[str(key)] = str(document)
+        elif kind == "complete":
+            taken.pop(str(key), None)
+    return {*may, None}, None
+
+
+async def _heard(peer: Peer) -> tuple[list[Any], int | None]:
+    """All messages up to the answer to the last one, or up to the end; and the code of the end."""
+    heard: list[Any] = []
+    try:
+        while not heard or heard[-1].get("payload") != {"end": True}:
+            heard.append(await peer.hear())
+    except ConnectionClosed:
+        return heard, peer.connection.close_code
+    return heard, None
+
+
+def _check(steps: list[Step], heard: list[Any]) -> None:
+    begins = [kind for kind, *_ in steps].count("connection_init")
+    assert [message["type"] for message in heard].count("connection_ack") <= min(begins, 1)
+    assert [message["type"] for message in heard].count("pong") <= [kind for kind, *_ in steps].count("ping") + 1
+    asked = [key for kind, key, _ in steps if kind == "subscribe"]
+    for key in ("a", "b"):
+        told = [message for message in heard if message.get("id") == key]
+        lasts = [message for message in told if message["type"] in {"complete", "error"}]
+        assert len(lasts) <= asked.count(key)
+        results = [message["payload"] for message in told if message["type"] == "next"]
+        assert results == [{"data": {"__typename": "Query"}}] * len(results)
+        assert {message["type"] for message in told} <= {"next", "error", "complete"}
+    for message in heard:
+        assert set(message) <= {"id", "type", "payload"}
