@@ -41,7 +41,6 @@ from repositories.kit.errors import GatewayError
 from repositories.kit.repository import new_id, now
 from repositories.kit.viewer import ANONYMOUS
 from resolvers.identity.accounts import Accounts
-from resolvers.kit import cache_store
 from resolvers.kit.cache import Cache
 from resolvers.kit.feed import Feed, FeedOptions
 from schema import schema
@@ -107,6 +106,8 @@ def create_cache(settings: Settings, tokens: Tokens) -> Cache | None:
     kind, entries = settings.cache_kind(), settings.cache_entries
     if kind == "off":
         return None
+    from resolvers.kit import cache_store  # noqa: PLC0415 (loaded only where values are kept: it takes 14 MB)
+
     secret = tokens.derived_key("cache")
     if kind == "redis" and settings.redis_url is not None:
         store = cache_store.redis(settings.redis_url.get_secret_value(), secret)

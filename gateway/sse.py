@@ -36,16 +36,8 @@ def last_event_id(given: Headers, parameters: Parameters) -> Any:
 def next_event(response: dict[str, Any]) -> bytes:
     """One GraphQL response, under the id that a client names to go on after it, if there is one."""
     key = response.get("extensions", {}).get("id")
-    data = orjson.dumps(response)
-    return (
-        b"event: next\ndata: %b\n\n" % data
-        if key is None
-        else b"event: next\nid: %b\ndata: %b\n\n"
-        % (
-            key.encode(),
-            data,
-        )
-    )
+    name = b"" if key is None else b"id: %b\n" % key.encode()
+    return b"event: next\n%bdata: %b\n\n" % (name, orjson.dumps(response))
 
 
 def whole(response: dict[str, Any]) -> bytes:

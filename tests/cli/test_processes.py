@@ -214,6 +214,39 @@ async def test_the_workers_of_one_gateway_tell_each_other(
                     pass
 
 
+@pytest.mark.parametrize("kind", ["redis", "memory"])
+async def test_a_write_through_one_is_seen_through_the_other(
+    on_postgresql: Siso, postgres_only: DatabaseOptions, tmp_path: Path, kind: str
+) -> None:
+    """A dashboard that a gateway keeps is stale once another has changed what it shows.
+
+    With Redis that is so before the mutation is answered, in memory as soon as the other one is heard.
+    """
+    settings = {"GATEWAY_CACHE": kind, "GATEWAY_CACHE_LIFETIME": "3600"}
+    asked, health = "{ lifeLockDashboard { totalTasks } }", "{ systemHealth { cache { backend hits stale } } }"
+    with ExitStack() as stack:
+        if kind == "redis":
+            settings["GATEWAY_REDIS_URL"] = f"unix://{stack.enter_context(redis_server(tmp_path))}"
+        served = stack.enter_context(_gateways(on_postgresql, 2, **settings))
+        async with _people(postgres_only, 1) as [ada, admin]:
+            for count in range(1, 11):
+                for gateway in (*served, *served):
+                    assert await ada.ask(gateway, asked) == {"lifeLockDashboard": {"totalTasks": count - 1}}
+                await ada.create(served[count % 2], ["Something"])
+                other = served[(count + 1) % 2]
+                wanted = {"lifeLockDashboard": {"totalTasks": count}}
+                if kind == "redis":
+                    assert await ada.ask(other, asked) == wanted
+                async with asyncio.timeout(30):
+                    while await ada.ask(other, asked) != wanted:
+                        pass
+            for gateway in served:
+                cache = (await admin.ask(gateway, health))["systemHealth"]["cache"]
+                assert cache["backend"] == kind
+                assert cache["hits"] >= 10
+                assert cache["stale"] >= 5
+
+
 async def test_memory_returns_when_subscribers_leave(on_postgresql: Siso, postgres_only: DatabaseOptions) -> None:
     """Rounds of 100 subscribers who hear 100 events each: later rounds take no more than the first ones."""
     with on_postgresql.serving() as served:
