@@ -10,7 +10,7 @@ from repositories.kit.viewer import Permission
 from repositories.tables import events as rows
 from resolvers.events import subscriptions
 from schema.kit.fields import Argument, column, view
-from schema.kit.subscriptions import subscription
+from schema.kit.subscriptions import GOES_ON, subscription
 
 
 @view(rows.DomainEvent)
@@ -36,13 +36,13 @@ class EventSubscriptions:
 
     my_events: DomainEvent = subscription(
         subscriptions.my_events,
-        "What the viewer does, here or on another device, as it happens.",
+        "What the viewer does, here or on another device, as it happens." + GOES_ON,
         requires=Permission.EVENT_READ,
         types=_TYPES,
     )
     domain_events: DomainEvent = subscription(
         subscriptions.domain_events,
-        "What anybody does, as it happens. For admins.",
+        "What anybody does, as it happens. For admins." + GOES_ON,
         requires=Permission.ADMINISTRATION_READ,
         types=_TYPES,
         aggregate_types=Argument(list[str] | None, "Only what happens to these, such as task.", strawberry.UNSET),
