@@ -7,7 +7,7 @@ its resolvers, loaders and units of work run as ever, on a seam that answers fro
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -102,7 +102,7 @@ class MemoryDatabase(Database):
     async def close(self) -> None:
         """Nothing of its own is open."""
 
-    def snapshot(self, viewer: Viewer) -> Snapshot:
+    def snapshot(self, viewer: Viewer, since: int | None = None) -> Snapshot:
         """A snapshot that remembers."""
         return _TapedSnapshot(self, viewer, self._source.snapshot(viewer) if self._source else None)
 
@@ -114,6 +114,10 @@ class MemoryDatabase(Database):
             return
         async with self._source.transaction(viewer) as behind:
             yield _TapedWrite(self, viewer, behind)
+
+    def exclusively(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Not here."""
+        raise NotImplementedError
 
     def pool_state(self) -> PoolState:
         """Nothing is open."""

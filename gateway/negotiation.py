@@ -5,6 +5,7 @@ from functools import lru_cache
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
+EVENTS = "text/event-stream"
 HTML = "text/html"
 
 _UTF8 = {"utf-8", "utf8"}
@@ -12,20 +13,29 @@ _UTF8 = {"utf-8", "utf8"}
 
 @lru_cache(maxsize=256)
 def negotiated(accept: bytes | None) -> str | None:
-    """The media type of a GraphQL response to a request with this Accept header; None if it takes neither.
+    """The media type of a GraphQL response to a request with this Accept header; None if it takes none there is.
 
     The one with the greater weight; if they are equal the one that is named, if both are the newer one, and JSON for
-    ``*/*``, which clients send that know nothing better.
+    ``*/*``, which clients send that know nothing better. An event stream only for who would rather have it.
     """
     if not accept:
         return JSON
     ranges = list(_ranges(accept))
     json, graphql = _weight(ranges, JSON), _weight(ranges, GRAPHQL)
+    if takes_events(accept) and _weight(ranges, EVENTS)[0] > max(json[0], graphql[0]):
+        return EVENTS
     if json[0] == graphql[0] == 0:
         return None
     if graphql == json:
         return GRAPHQL if graphql[1] == _NAMED else JSON
     return GRAPHQL if graphql > json else JSON
+
+
+@lru_cache(maxsize=256)
+def takes_events(accept: bytes | None) -> bool:
+    """Whether an event stream is named among what is accepted, as clients do that can read one."""
+    weight, precision = _weight(list(_ranges(accept or b"")), EVENTS)
+    return precision == _NAMED and weight > 0
 
 
 @lru_cache(maxsize=256)

@@ -24,13 +24,18 @@ class JSONResponse(Response):
 
 async def answer(send: Send, status: int, media_type: str, body: bytes, headers: Mapping[str, str]) -> None:
     """Sends a whole response."""
-    encoded = [
+    lines = header_lines(media_type, headers)
+    lines.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": body})
+
+
+def header_lines(media_type: str, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """The headers of a response as ASGI has them."""
+    return [
         (b"content-type", f"{media_type}; charset=utf-8".encode()),
-        (b"content-length", str(len(body)).encode()),
         *((name.lower().encode(), value.encode()) for name, value in headers.items()),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
 
 
 def refusal(error: RequestRefused) -> JSONResponse:

@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from gateway.connections import HTTPProtocol
 from gateway.identity import Tokens, signing_key
 from gateway.keys import database_options
 from gateway.settings import Settings, load_settings
@@ -114,7 +115,7 @@ def serve(gateway: Gateway, listener: socket.socket, ready: Callable[[], None]) 
         factory=True,
         lifespan="on",
         loop="auto",  # uvloop, except on Windows
-        http="httptools",
+        http=http_protocol(settings),
         **websocket_options(settings),
         workers=settings.workers,
         timeout_graceful_shutdown=settings.shutdown_timeout,
@@ -131,6 +132,11 @@ def serve(gateway: Gateway, listener: socket.socket, ready: Callable[[], None]) 
         supervisor.run()
         return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
     return _serve_alone(_Server(config, ready), listener)
+
+
+def http_protocol(settings: Settings) -> Any:
+    """How uvicorn carries HTTP."""
+    return partial(HTTPProtocol, patience=settings.socket_send_timeout)
 
 
 def websocket_options(settings: Settings) -> dict[str, Any]:
@@ -166,6 +172,6 @@ def logging_config(level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {"alembic": {"level": "WARNING"}},
+        "loggers": {"alembic": {"level": "WARNING"}, "apscheduler": {"level": "WARNING"}},
         "root": {"level": logging.getLevelName(level.upper()), "handlers": ["stderr"]},
     }

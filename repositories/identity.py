@@ -13,7 +13,7 @@ from repositories.kit import types
 from repositories.kit.database import Read
 from repositories.kit.events import Event
 from repositories.kit.filters import Direction, Every, Filter, Op, Order, Where
-from repositories.kit.repository import Repository, now
+from repositories.kit.repository import Repository
 from repositories.kit.statements import Statement, any_of, scalar
 from repositories.kit.viewer import Role
 from repositories.tables.identity import Session, Theme, User, UserPreferences, UserRole, UserStatus, Weekday
@@ -101,6 +101,10 @@ class UserReinstated(Event, aggregate="user"):
 
 _count: Statement[int] = Statement(sa.select(sa.func.count()).select_from(_users), scalar(int))
 
+_time_zones: Statement[str] = Statement(
+    sa.select(_users.c.time_zone).where(_users.c.deleted_at.is_(None)).distinct(), scalar(str)
+)
+
 _signed_in: Statement[User] = Statement(
     sa.update(_users)
     .where(
@@ -144,6 +148,10 @@ class Users(Repository[User], table=User, what="user"):
     async def of_email(self, email: str) -> User | None:
         """The account of an e-mail address, whatever its case."""
         return await self.first(Where("email", Op.EQ, email.strip().lower()))
+
+    async def time_zones(self) -> list[str]:
+        """The zones that people live in."""
+        return await self.connection.rows(_time_zones)
 
     async def are_there_any(self) -> bool:
         """Whether anybody has an account, deleted ones included."""
@@ -199,9 +207,9 @@ class Sessions(Repository[Session], table=Session, what="session"):
         """Ends a user's sessions, ``but`` one, and says which they were."""
         return await self.connection.rows(_revoke, user=user, now=at, kept=but)
 
-    async def purge_expired(self) -> int:
-        """Deletes the sessions that have come to their end, revoked or not; says how many."""
-        return len(await self.connection.rows(_purge_expired, now=now()))
+    async def purge_expired(self, at: dt.datetime) -> int:
+        """Deletes the sessions that have come to their end by then, revoked or not; says how many."""
+        return len(await self.connection.rows(_purge_expired, now=at))
 
 
 # preferences

@@ -11,7 +11,7 @@ from strawberry.types import ExecutionContext
 
 from schema.administration import AdministrationMutations, AdministrationQueries
 from schema.client_management import ClientMutations, ClientQueries
-from schema.events import EventSubscriptions
+from schema.events import EventQueries, EventSubscriptions
 from schema.gamification import GamificationMutations, GamificationQueries
 from schema.identity import IdentityMutations, IdentityQueries
 from schema.kit.scalars import SCALARS
@@ -29,6 +29,7 @@ class Query(
     PartnershipQueries,
     GamificationQueries,
     AdministrationQueries,
+    EventQueries,
 ):
     """The root of queries."""
 

@@ -1,6 +1,7 @@
 """What administrators see: roles, settings, the audit log, all users at a glance."""
 
 import datetime as dt
+from decimal import Decimal
 from typing import Annotated
 
 import strawberry
@@ -13,6 +14,7 @@ from repositories.tables import events
 from repositories.tables.identity import UserStatus
 from resolvers.administration import commands, queries
 from resolvers.administration.health import Health, health
+from resolvers.kit import cache
 from schema.events import DomainEvent
 from schema.identity import User
 from schema.kit.choices import choices
@@ -98,6 +100,28 @@ class UserRoleTotal:
 
 
 @strawberry.type(
+    description="The tasks of all users, deleted ones left out, as of `refreshedAt`: counted every hour, and by "
+    "`refreshUserDashboardStats`. The totals are one statement."
+)
+class TasksOverview:
+    """Tiles."""
+
+    total: int = computed(queries.TasksOverview.total, "How many tasks there are.")
+    completed: int = computed(queries.TasksOverview.completed, "How many of them are completed.")
+    overdue: int = computed(
+        queries.TasksOverview.overdue, "How many of them were due, and neither completed nor cancelled."
+    )
+    mean_completion_rate: Decimal | None = computed(
+        queries.TasksOverview.mean_completion_rate,
+        "The mean of the users' completion rates, 0.00 to 100.00, over those who have tasks; null if nobody has.",
+    )
+    refreshed_at: dt.datetime | None = computed(
+        queries.TasksOverview.refreshed_at,
+        "What was done before this moment is counted, on SQLite all there is; null if it was never refreshed.",
+    )
+
+
+@strawberry.type(
     description="All users at a glance, deleted ones left out. Each tile is one statement; one not asked for is free."
 )
 class UsersOverview:
@@ -112,6 +136,18 @@ class UsersOverview:
     active_last_seven_days: int = computed(
         queries.Overview.active_last_seven_days, "Who did something in the last 7 × 24 hours, by the events."
     )
+    tasks: TasksOverview = computed(queries.Overview.tasks, "Their tasks.")
+
+
+@view(cache.CacheHealth)
+class CacheHealth:
+    """What the cache of computed values has done in this process since it began."""
+
+    backend: str = column("Where values are kept: memory, which is this process's own, or redis, which all share.")
+    hits: int = column("How often a value was found that is right.")
+    misses: int = column("How often none was found.")
+    stale: int = column("How often one was found that is out of date.")
+    errors: int = column("How often Redis did not answer, or not in time.")
 
 
 @strawberry.type(description="How the gateway is, as the process that answers sees it. What is not asked for is free.")
@@ -125,6 +161,10 @@ class SystemHealth:
     users: int = computed(Health.users, "How many accounts there are, deleted ones left out.")
     sessions: int = computed(Health.sessions, "How many sessions have not ended.")
     events: int = computed(Health.events, "How many events are recorded.")
+    followers: int = computed(
+        Health.followers, "How many follow the events: open subscriptions, and sockets until their session ends."
+    )
+    cache: CacheHealth | None = computed(Health.cache, "How the cache does; null if nothing is cached.")
     uptime_seconds: int = computed(Health.uptime_seconds, "For how many seconds this process has been running.")
 
 

@@ -1,16 +1,36 @@
-"""What clients see of events."""
+"""What clients see of events, and of what they tell."""
 
 import datetime as dt
+from decimal import Decimal
 from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
 
+from repositories import event_analytics
 from repositories.kit.viewer import Permission
 from repositories.tables import events as rows
+from resolvers.events import queries as events
 from resolvers.events import subscriptions
-from schema.kit.fields import Argument, column, view
+from resolvers.kit.days import MAX_DAYS
+from schema.kit.choices import choices
+from schema.kit.costs import AGGREGATE
+from schema.kit.fields import FIRST, TIME_ZONE, Argument, column, query, view
 from schema.kit.subscriptions import GOES_ON, subscription
+
+choices(
+    events.TrendInterval,
+    "How long the intervals of a trend are.",
+    DAY="From midnight to midnight.",
+    WEEK="From Monday to Sunday.",
+    MONTH="From the first of a month to its last day.",
+)
+choices(
+    events.RateInterval,
+    "How long the intervals of a rate are.",
+    HOUR="60 minutes, counted from midnight; the last one of a day that has no whole number of hours is shorter.",
+    DAY="From midnight to midnight; 23 or 25 hours where the clocks change.",
+)
 
 
 @view(rows.DomainEvent)
@@ -25,6 +45,118 @@ class DomainEvent:
     user_id: UUID | None = column("The `databaseId` of the user who did it.")
     timestamp: dt.datetime = column("When it happened.")
     version: int = column("The version of the format of `eventData`.")
+
+
+@view(events.CompletionTrend)
+class CompletionTrend:
+    """What the viewer completed in one day, week or month."""
+
+    date: dt.date = column("The first day of the interval.")
+    completed: int = column("How often a task was completed; one that was reopened and completed again counts twice.")
+    on_time: int = column("How often that was on or before the due date that the task had then.")
+    reopened: int = column("How often the completion of a task was taken back.")
+    moving_average: Decimal = column(
+        "The mean of `completed` over the 7 days, 4 weeks or 3 months that end with the interval."
+    )
+
+
+@view(events.DailyActiveUsers)
+class DailyActiveUsers:
+    """How many users were active up to the end of a day. Active is who did something that is recorded as an event."""
+
+    date: dt.date = column("The day.")
+    daily: int = column("How many were active on it.")
+    weekly: int = column("How many were active on at least one of the 7 days that end with it.")
+    monthly: int = column("How many were active on at least one of the 30 days that end with it.")
+    stickiness: Decimal = column("100 × daily / monthly, 0 if nobody was active.")
+
+
+@view(event_analytics.FeatureUse)
+class FeatureUse:
+    """How much use is made of what a type of event is recorded for."""
+
+    event_type: str = column("What happened, such as TaskCompleted.")
+    aggregate_type: str = column("What it happened to, such as task.")
+    events: int = column("How often it happened.")
+    users: int = column("How many users did it.")
+    last_used: dt.datetime = column("When it happened last.")
+
+
+@view(events.EventRate)
+class EventRate:
+    """How many events were recorded within an interval."""
+
+    starts_at: dt.datetime = column("The moment that the interval starts with.")
+    ends_at: dt.datetime = column("The moment that it ends before.")
+    events: int = column("How many events there are in it.")
+
+
+_SINCE = Argument(dt.date | None, "The first day; by default 29 days before the last.", strawberry.UNSET, name="from")
+_UNTIL = Argument(
+    dt.date | None, "The last day; by default today. At most 366 days in all.", strawberry.UNSET, name="to"
+)
+_HOURS = 745
+"""In 31 days, one of which has 25."""
+
+
+@strawberry.type
+class EventQueries:
+    """Root fields."""
+
+    completion_trends: list[CompletionTrend] | None = query(
+        events.completion_trends,
+        "What the viewer completed, by the events of the time, without gaps, oldest first. What was deleted or "
+        "reopened later still counts, where `productivityTrends` counts the tasks as they are now. Weeks and months "
+        "that the first and the last day are in are counted whole.",
+        requires=Permission.EVENT_READ,
+        size=MAX_DAYS,
+        weight=AGGREGATE,
+        since=_SINCE,
+        until=_UNTIL,
+        interval=Argument(events.TrendInterval, "How long the intervals are.", events.TrendInterval.DAY),
+        time_zone=TIME_ZONE,
+    )
+    daily_active_users: list[DailyActiveUsers] | None = query(
+        events.daily_active_users,
+        "How many users were active, by day, without gaps, oldest first. What the gateway did on somebody's behalf "
+        "counts as that user's, and users whose accounts were deleted since count too. For admins.",
+        requires=Permission.ADMINISTRATION_READ,
+        size=MAX_DAYS,
+        weight=AGGREGATE,
+        since=_SINCE,
+        until=_UNTIL,
+        time_zone=TIME_ZONE,
+    )
+    feature_use: list[FeatureUse] | None = query(
+        events.feature_use,
+        "What was done how often, by type of event, the most frequent first. What never happened in these days is left "
+        "out. For admins.",
+        requires=Permission.ADMINISTRATION_READ,
+        weight=AGGREGATE,
+        since=_SINCE,
+        until=_UNTIL,
+        first=FIRST,
+        time_zone=TIME_ZONE,
+    )
+    event_rates: list[EventRate] | None = query(
+        events.event_rates,
+        "How many events were recorded by hour or day, without gaps, oldest first. For admins.",
+        requires=Permission.ADMINISTRATION_READ,
+        size=_HOURS,
+        weight=AGGREGATE,
+        since=_SINCE,
+        until=Argument(
+            dt.date | None,
+            "The last day; by default today. At most 31 days in all by hour, 366 by day.",
+            strawberry.UNSET,
+            name="to",
+        ),
+        interval=Argument(events.RateInterval, "How long the intervals are.", events.RateInterval.HOUR),
+        aggregate_type=Argument(
+            str | None, "Of what alone events are counted, such as task; by default of everything.", strawberry.UNSET
+        ),
+        time_zone=TIME_ZONE,
+    )
 
 
 _TYPES = Argument(list[str] | None, "Only events of these types, such as TaskCompleted.", strawberry.UNSET)

@@ -11,6 +11,7 @@ from repositories.kit.viewer import Permission
 from repositories.life_lock import analytics, tasks
 from repositories.tables import events as event_rows
 from repositories.tables import life_lock as rows
+from resolvers.kit.days import MAX_DAYS
 from resolvers.life_lock import commands, queries, subscriptions
 from schema.events import DomainEvent
 from schema.identity import User
@@ -267,9 +268,9 @@ class LifeLockQueries:
     )
     task_analytics: list[TaskAnalytics] | None = query(
         queries.analytics,
-        "The viewer's days on which something happened, oldest first.",
+        "The viewer's days on which something happened, or was overdue when they began, oldest first.",
         requires=Permission.TASK_READ,
-        size=queries.MAX_DAYS,
+        size=MAX_DAYS,
         since=Argument(dt.date, "The first day.", name="from"),
         until=Argument(dt.date, "The last day, at most 366 days in all.", name="to"),
     )
@@ -280,7 +281,7 @@ class LifeLockQueries:
         queries.trends,
         "The viewer's days up to today, without gaps, oldest first, in the viewer's own time zone.",
         requires=Permission.TASK_READ,
-        size=queries.MAX_DAYS,
+        size=MAX_DAYS,
         period=Argument(queries.TrendPeriod, "How far back."),
     )
     user_dashboard_stats: ConnectionView[UserDashboardStats] | None = connection(

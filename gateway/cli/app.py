@@ -35,6 +35,9 @@ app.add_typer(events, name="events")
 sessions = typer.Typer(no_args_is_help=True, help="Who is signed in. Example: siso sessions clean")
 app.add_typer(sessions, name="sessions")
 
+jobs = typer.Typer(no_args_is_help=True, help="What is done when it is time. Example: siso jobs list")
+app.add_typer(jobs, name="jobs")
+
 
 @app.callback()
 def common(debug: Annotated[bool, typer.Option("--debug", help="Show details of unexpected errors.")] = False) -> None:  # noqa: FBT002 (a flag)
@@ -245,6 +248,33 @@ def sessions_clean() -> None:
     from gateway.cli.sessions import clean
 
     clean()
+
+
+@jobs.command("list")
+def jobs_list() -> None:
+    """Say what runs when, and how the last run went.
+
+    Times and schedules (minute, hour, day, month, day of week) are in UTC. A process that serves runs the jobs, unless
+    GATEWAY_JOBS=off. A run was abandoned if its process ended before it did.
+
+    Example: siso jobs list
+    """
+    from gateway.cli.jobs import show
+
+    show()
+
+
+@jobs.command("run")
+def jobs_run(name: Annotated[str, typer.Argument(help="Which; `siso jobs list` knows them.")]) -> None:
+    """Run a job now.
+
+    It may be run at any time and again. Only one process runs it at a time: a second one is refused.
+
+    Example: siso jobs run roll-days
+    """
+    from gateway.cli.jobs import run
+
+    run(name)
 
 
 @docs.command("settings")

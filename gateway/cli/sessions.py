@@ -6,6 +6,7 @@ from gateway.cli.console import say
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
 from repositories.identity import Sessions
+from repositories.kit.repository import now
 from repositories.kit.viewer import SERVICE
 
 
@@ -15,6 +16,6 @@ def clean() -> None:
 
     async def run() -> int:
         async with migrated_database(settings) as database, database.transaction(SERVICE) as write:
-            return await Sessions(write).purge_expired()
+            return await Sessions(write).purge_expired(now())
 
     say(f"Deleted {asyncio.run(run())} sessions that had come to their end.")

@@ -33,12 +33,14 @@ def _zones() -> frozenset[str]:
     return frozenset(available_timezones() - {"Factory", "localtime"})
 
 
+def midnight(date: dt.date, zone: ZoneInfo) -> dt.datetime:
+    """The moment at which the day of that date starts in the zone."""
+    return dt.datetime.combine(date, dt.time(), zone).astimezone(dt.UTC)
+
+
 def day(date: dt.date, zone: ZoneInfo) -> LocalDay:
     """The day of that date in the zone."""
-    midnight = dt.time()
-    start = dt.datetime.combine(date, midnight, zone)
-    end = dt.datetime.combine(date + dt.timedelta(days=1), midnight, zone)
-    return LocalDay(date, start.astimezone(dt.UTC), end.astimezone(dt.UTC))
+    return LocalDay(date, midnight(date, zone), midnight(date + dt.timedelta(days=1), zone))
 
 
 def date_of(moment: dt.datetime, zone: ZoneInfo) -> dt.date:

@@ -162,6 +162,13 @@ class Connection:
         records: Sequence[Any] = await self._asyncpg.fetch(text, *arguments)
         return records
 
+    async def idle(self) -> None:
+        """For a transaction that stays open without doing anything: the server shall neither end it nor mind it.
+
+        A simple query ends the last statement, whose snapshot would keep the server from cleaning up its tables.
+        """
+        await self._asyncpg.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+
     async def commit(self) -> None:
         """Ends a transaction that writes; one that has done nothing is forgotten."""
         if not self._line.has_sent and self._line.ahead == self._opening:

@@ -105,7 +105,7 @@ class SqliteDatabase(Database):
         self._all.clear()
         self._idle.clear()
 
-    def snapshot(self, viewer: Viewer) -> Snapshot:
+    def snapshot(self, viewer: Viewer, since: int | None = None) -> Snapshot:
         """A deferred transaction on a reading connection."""
         return _SqliteSnapshot(self, viewer)
 
@@ -132,6 +132,24 @@ class SqliteDatabase(Database):
                 raise
         finally:
             self._writing.release()
+
+    @asynccontextmanager
+    async def exclusively(self, name: str) -> AsyncIterator[bool]:
+        """An exclusive transaction on an empty file of that name beside the database.
+
+        So it is SQLite's own lock between processes, on every system, and goes with the process that has it.
+        """
+        path = self.options.sqlite_path.with_name(f"{self.options.sqlite_path.name}-{name}.lock")
+        connection = await aiosqlite.connect(path, isolation_level=None, timeout=0)
+        try:
+            try:
+                await connection.execute_fetchall("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+            yield connection.in_transaction
+        finally:
+            await asyncio.shield(connection.close())
 
     async def acquire(self) -> aiosqlite.Connection:
         """A reading connection, or ServiceUnavailable when none comes free in time."""

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,29 +15,71 @@ from repositories.kit import types
 from repositories.kit.calendar import LocalDay
 from repositories.kit.filters import Order
 from repositories.kit.repository import Repository, now
-from repositories.kit.statements import Engine, Statement, records, scalar
-from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
+from repositories.kit.statements import Engine, MadeBy, Statement, any_of, records, scalar
+from repositories.life_lock.days import (
+    DAY_COLUMNS,
+    DAY_OF_COLUMNS,
+    NOW,
+    OWN,
+    USER,
+    days_of_parameter,
+    days_parameter,
+    tasks_of,
+    within,
+)
+from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, TaskStatus
 
 _tasks = Task.__table__
 _categories = Category.__table__
 _analytics = TaskAnalytics.__table__
+_users = User.__table__
 
 _FULL_SCORE = 10_000
 
 
 def _recompute_of(engine: Engine) -> sa.Executable:
-    """Score of a day = 100 × completed / max(created + overdue carried in, 1), at most 100, rounded half up to cents.
-
-    Carried in is what was open and overdue at the day's start. Computed in whole hundredths, exact on both engines. The
-    counts are materialized: the score names them several times, and a planner that inlines them counts each time.
-    """
+    """Days of the one who is ``USER``; what was carried in is counted only where a score depends on it."""
     day = records(engine, "days", DAY_COLUMNS)
-    carried_in = (
+    owner = sa.cast(USER, types.Id()) if engine.is_postgresql else USER
+    return _upsert(engine, _counted(day, owner, OWN, carried_into_quiet_days=False))
+
+
+def _roll_of(engine: Engine) -> sa.Executable:
+    """Days of many. One on which there is nothing to count gets no row, and keeps the one it has, with zeros."""
+    day = records(engine, "days", DAY_OF_COLUMNS)
+    counted = _counted(day, day.c.user_id, tasks_of(day.c.user_id), carried_into_quiet_days=True)
+    known = sa.exists().where(_analytics.c.user_id == counted.c.user_id, _analytics.c.date == counted.c.date)
+    is_quiet = counted.c.completed + counted.c.created + counted.c.carried_in == 0
+    return _upsert(engine, counted, sa.or_(sa.not_(is_quiet), known))
+
+
+def _counted(
+    days: sa.FromClause,
+    owner: sa.ColumnElement[Any],
+    own: Sequence[sa.ColumnElement[bool]],
+    *,
+    carried_into_quiet_days: bool,
+) -> sa.CTE:
+    """What a score is made of; carried in is what was open and overdue at the day's start.
+
+    That is the longest count by far. Where nothing was completed the score is 0 whatever it is. Materialized: the score
+    names the counts several times, and a planner that inlines them counts each time.
+    """
+    done = sa.select(
+        days.c.id,
+        owner.label("user_id"),
+        days.c.date,
+        days.c.starts,
+        within(_tasks.c.completed_at, days, own).label("completed"),
+        within(_tasks.c.created_at, days, own).label("created"),
+    )
+    day = done.cte("done").prefix_with("MATERIALIZED")
+    overdue = (
         sa.select(sa.func.count())
         .select_from(_tasks)
         .where(
-            *OWN,
+            *(tasks_of(day.c.user_id) if carried_into_quiet_days else own),
             _tasks.c.due_date < day.c.starts,
             _tasks.c.created_at < day.c.starts,
             _tasks.c.status != TaskStatus.CANCELLED,
@@ -46,14 +88,18 @@ def _recompute_of(engine: Engine) -> sa.Executable:
         .correlate(day)
         .scalar_subquery()
     )
+    carried_in = overdue if carried_into_quiet_days else sa.case((day.c.completed == 0, 0), else_=overdue)
     counts = sa.select(
-        day.c.id,
-        day.c.date,
-        within(_tasks.c.completed_at, day).label("completed"),
-        within(_tasks.c.created_at, day).label("created"),
-        carried_in.label("carried_in"),
+        day.c.id, day.c.user_id, day.c.date, day.c.completed, day.c.created, carried_in.label("carried_in")
     )
-    counted = counts.cte("counted").prefix_with("MATERIALIZED")
+    return counts.cte("counted").prefix_with("MATERIALIZED")
+
+
+def _upsert(engine: Engine, counted: sa.CTE, wanted: sa.ColumnElement[bool] | None = None) -> sa.Executable:
+    """Score of a day = 100 × completed / max(created + overdue carried in, 1), at most 100, rounded half up to cents.
+
+    Computed in whole hundredths, exact on both engines.
+    """
     load = counted.c.created + counted.c.carried_in
     load = sa.case((load < 1, 1), else_=load)
     hundredths = (20000 * counted.c.completed + load) // (2 * load)
@@ -72,20 +118,47 @@ def _recompute_of(engine: Engine) -> sa.Executable:
     ]
     values = sa.select(
         counted.c.id,
-        sa.cast(USER, types.Id()) if engine.is_postgresql else USER,
+        counted.c.user_id,
         counted.c.date,
         counted.c.completed,
         counted.c.created,
         score,
         sa.cast(NOW, types.Timestamp()) if engine.is_postgresql else NOW,
         sa.cast(NOW, types.Timestamp()) if engine.is_postgresql else NOW,
-    ).where(sa.true())
+    ).where(sa.true() if wanted is None else wanted)
     statement = insert.from_select(names, values)
     kept = {name: statement.excluded[name] for name in names if name not in {"id", "created_at"}}
     return statement.on_conflict_do_update(index_elements=["user_id", "date"], set_=kept).returning(_analytics.c.date)
 
 
 _recompute: Statement[dt.date] = Statement(_recompute_of, scalar(dt.date))
+_roll: Statement[dt.date] = Statement(_roll_of, scalar(dt.date))
+
+_with_tasks: Statement[tuple[UUID, str]] = Statement(
+    sa.select(_users.c.id, _users.c.time_zone)
+    .where(
+        any_of(_users.c.time_zone, "zones"),
+        _users.c.deleted_at.is_(None),
+        _users.c.id > sa.bindparam("after", type_=types.Id()),
+        sa.exists().where(*tasks_of(_users.c.id)),
+    )
+    .order_by(_users.c.id)
+    .limit(sa.bindparam("limit", type_=sa.Integer())),
+    MadeBy(tuple),
+)
+
+_purge: Statement[UUID] = Statement(
+    sa.delete(_analytics)
+    .where(
+        _analytics.c.id.in_(
+            sa.select(_analytics.c.id)
+            .where(_analytics.c.date < sa.bindparam("before", type_=types.Day()))
+            .limit(sa.bindparam("limit", type_=sa.Integer()))
+        )
+    )
+    .returning(_analytics.c.id),
+    scalar(UUID),
+)
 
 _between: Statement[TaskAnalytics] = Statement(
     sa.select(*_analytics.c)
@@ -138,6 +211,23 @@ class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, what="day"):
         await Users(self.connection).hold([user])
         parameter = days_parameter(self.connection.engine, days)
         await self.connection.later(_recompute, user=user, days=parameter, now=now())
+
+    async def roll(self, days: Sequence[tuple[UUID, LocalDay]]) -> int:
+        """Counts days of many people anew; says how many of them have a row. Two statements, as :meth:`recompute`.
+
+        A day without one stays without if nothing happened on it and nothing overdue was carried into it.
+        """
+        await Users(self.connection).hold(user for user, _ in days)
+        parameter = days_of_parameter(self.connection.engine, days)
+        return len(await self.connection.rows(_roll, days=parameter, now=now()))
+
+    async def people(self, zones: Sequence[str], after: UUID, limit: int) -> list[tuple[UUID, str]]:
+        """Who lives in these time zones, with the zone, and has tasks; by id, those ``after`` one."""
+        return await self.connection.rows(_with_tasks, zones=list(zones), after=after, limit=limit)
+
+    async def purge_before(self, before: dt.date, limit: int) -> int:
+        """Deletes at most ``limit`` days from before then; says how many."""
+        return len(await self.connection.rows(_purge, before=before, limit=limit))
 
     async def between(self, user: UUID, since: dt.date, until: dt.date) -> list[TaskAnalytics]:
         """The stored days of a person, oldest first."""

@@ -1,7 +1,8 @@
 """A person's tasks, and the days they are counted by."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -15,8 +16,14 @@ _tasks = Task.__table__
 
 USER = sa.bindparam("user", type_=types.Id())
 NOW = sa.bindparam("now", type_=types.Timestamp())
-OWN = (_tasks.c.user_id == USER, _tasks.c.deleted_at.is_(None))
-"""The tasks that a person has."""
+
+
+def tasks_of(owner: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[bool], ...]:
+    """The tasks that a person has."""
+    return (_tasks.c.user_id == owner, _tasks.c.deleted_at.is_(None))
+
+
+OWN = tasks_of(USER)
 
 DAY_COLUMNS: list[sa.Column[Any]] = [
     sa.Column("id", types.Id()),
@@ -26,19 +33,32 @@ DAY_COLUMNS: list[sa.Column[Any]] = [
 ]
 """A day as a row, of which a statement gets any number in one parameter."""
 
+DAY_OF_COLUMNS: list[sa.Column[Any]] = [sa.Column("user_id", types.Id()), *DAY_COLUMNS]
+"""The same with whose day it is."""
+
 
 def days_parameter(engine: Engine, days: Sequence[LocalDay]) -> list[dict[str, Any]]:
     """The value of that parameter."""
-    rows = ({"id": new_id(), "date": day.date, "starts": day.start, "ends": day.end} for day in days)
-    return records_parameter(engine, DAY_COLUMNS, rows)
+    return records_parameter(engine, DAY_COLUMNS, map(_row, days))
 
 
-def within(moment: sa.ColumnElement[Any], day: sa.FromClause) -> sa.ScalarSelect[int]:
+def days_of_parameter(engine: Engine, days: Iterable[tuple[UUID, LocalDay]]) -> list[dict[str, Any]]:
+    """The value of the parameter that says whose days they are."""
+    return records_parameter(engine, DAY_OF_COLUMNS, ({"user_id": user} | _row(day) for user, day in days))
+
+
+def _row(day: LocalDay) -> dict[str, Any]:
+    return {"id": new_id(), "date": day.date, "starts": day.start, "ends": day.end}
+
+
+def within(
+    moment: sa.ColumnElement[Any], day: sa.FromClause, own: Sequence[sa.ColumnElement[bool]] = OWN
+) -> sa.ScalarSelect[int]:
     """How many of a person's tasks have a moment within the day."""
     return (
         sa.select(sa.func.count())
         .select_from(_tasks)
-        .where(*OWN, moment >= day.c.starts, moment < day.c.ends)
+        .where(*own, moment >= day.c.starts, moment < day.c.ends)
         .correlate(day)
         .scalar_subquery()
     )

@@ -1,6 +1,7 @@
-"""What users may besides being users, and how the system is set up."""
+"""What users may besides being users, how the system is set up, and what it does by itself."""
 
 import datetime as dt
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +49,35 @@ class SystemSetting(Versioned, Table, schema="administration", name="system_sett
     __table_args__ = (sa.CheckConstraint("is_secret OR secret IS NULL", name="secret_of_secret"),)
 
 
+class JobOutcome(StrEnum):
+    """What became of a run. ABANDONED is one whose process ended before it did."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+class JobRun(Table, schema="administration", name="job_runs"):
+    """One run of a job: ``processed`` says how many things it did, ``error_id`` where in the log its failure stands."""
+
+    __slots__ = ()
+    job: Column[str] = column(length=(1, 100))
+    started_at: Column[dt.datetime] = column()
+    finished_at: Column[dt.datetime | None] = column(
+        check="(outcome IN ('succeeded', 'failed')) = (finished_at IS NOT NULL)"
+    )
+    outcome: Column[JobOutcome] = column(default=JobOutcome.RUNNING)
+    processed: Column[int | None] = column(check="(outcome = 'succeeded') = (processed IS NOT NULL)")
+    error_id: Column[UUID | None] = column(check="(outcome = 'failed') = (error_id IS NOT NULL)")
+
+    __table_args__ = (
+        sa.Index("ix_job_runs_job_started_at", "job", "started_at"),
+        sa.Index("ix_job_runs_started_at", "started_at"),
+    )
+
+
+policy(JobRun, read=role(Role.ADMIN))
 policy(KnownRole, read=role(Role.ADMIN))
 policy(RoleGrant, read=role(Role.ADMIN), write=role(Role.ADMIN))
 policy(SystemSetting, read=role(Role.ADMIN), write=role(Role.ADMIN))

@@ -2,19 +2,23 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
 from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
 from repositories.events import Events
-from repositories.identity import Users
+from repositories.identity import ProfileUpdated, Users
 from repositories.kit.calendar import day
 from repositories.kit.filters import EVERYTHING, Direction, Filter, Order
 from repositories.kit.page import PageRequest
 from repositories.kit.viewer import Role
+from repositories.life_lock.analytics import mean
+from repositories.life_lock.statistics import DashboardStats, TaskTotals
 from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserStatus
+from resolvers.kit.cached import cached
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
 from resolvers.kit.edges import Edge, get, one, pages
@@ -44,6 +48,7 @@ async def setting(context: Context, id: UUID) -> SystemSetting:  # noqa: A002 (t
     return await get(context, SystemSettings, id)
 
 
+@cached(shared=True)
 async def roles(context: Context) -> list[KnownRole]:
     """Every role that can be granted, by name."""
     return await Roles(context.snapshot).find(limit=len(Role))
@@ -76,6 +81,38 @@ class RoleTotal(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class TasksOverview:
+    """The tasks of all users, as they were when they were last counted."""
+
+    context: Context
+
+    async def _totals(self) -> TaskTotals:
+        """One statement for all of them."""
+        return await self.context.once(("tasks",), DashboardStats(self.context.snapshot).totals)
+
+    async def total(self) -> int:
+        """All."""
+        return (await self._totals()).total
+
+    async def completed(self) -> int:
+        """Completed ones."""
+        return (await self._totals()).completed
+
+    async def overdue(self) -> int:
+        """Open ones that were due."""
+        return (await self._totals()).overdue
+
+    async def mean_completion_rate(self) -> Decimal | None:
+        """Over the users who have tasks; None if nobody has."""
+        totals = await self._totals()
+        return mean(totals.rates, totals.owners) if totals.owners else None
+
+    async def refreshed_at(self) -> dt.datetime | None:
+        """When they were counted, None if never."""
+        return await DashboardStats(self.context.snapshot).refreshed_at(self.context.now)
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """All users at a glance; every tile is computed when it is asked for."""
 
@@ -83,16 +120,17 @@ class Overview:
     week: dt.datetime
     month: dt.datetime
 
+    @cached(everybodys=(ProfileUpdated,), shared=True)
     async def tally(self) -> UserTally:
         """What is counted in one pass over the users, one statement for all of it."""
-        users = UserOverview(self.context.snapshot)
-        return await self.context.once(("users", self.week), lambda: users.tally(self.week, self.month))
+        return await UserOverview(self.context.snapshot).tally(self.week, self.month)
 
     async def by_status(self) -> list[StatusTotal]:
         """Every status, also those that nobody has."""
         tally = await self.tally()
         return [StatusTotal(status, getattr(tally, status.value)) for status in UserStatus]
 
+    @cached(everybodys=(ProfileUpdated,), shared=True)
     async def by_role(self) -> list[RoleTotal]:
         """Every role, also those that nobody has."""
         counted = await UserOverview(self.context.snapshot).by_role()
@@ -109,6 +147,10 @@ class Overview:
     async def active_last_seven_days(self) -> int:
         """Who did something, by the events."""
         return await UserOverview(self.context.snapshot).active(self.context.now - _WEEK)
+
+    async def tasks(self) -> TasksOverview:
+        """The tasks of all of them."""
+        return TasksOverview(self.context)
 
 
 async def overview(context: Context, time_zone: str | None = None) -> Overview:

@@ -30,6 +30,8 @@ Listener = Callable[[Sequence[DomainEvent]], Awaitable[None]]
 
 EVERYTHING = "*"
 _BATCH = 500
+_MOST_OWN = 10_000
+"""How many events of this process are remembered; of those that are not, its listeners hear twice."""
 _UNSETTLED = 0.02
 """Seconds until the feed looks again when a transaction is still open that has drawn a number."""
 _RETRY = 1.0
@@ -119,6 +121,8 @@ class Feed:
     ) -> None:
         self.listeners: list[Listener] = []
         self.options = options
+        self.is_listening = asyncio.Event()
+        """Set while announcements of other processes are heard; otherwise the store is only looked at."""
         self._database = database
         self._announcements = announcements
         self._position: int | None = None
@@ -132,9 +136,11 @@ class Feed:
         database.committed.append(self.committed)
 
     async def committed(self, events: Sequence[Event]) -> None:
-        """This process has committed events; its listeners are told of them elsewhere, before this is called."""
+        """This process has committed events; its listeners were told of them before this is called."""
         if self._is_running:
             self._own.update(event.id for event in events)
+            if len(self._own) > _MOST_OWN:
+                self._own.clear()
         self._untold.set()
         if self._topics:
             self._wake.set()
@@ -228,8 +234,10 @@ class Feed:
         while True:
             with suppress(GatewayError):
                 async for origin in announcements.heard():
+                    self.is_listening.set()
                     if origin != self._database.origin:
                         self._wake.set()
+            self.is_listening.clear()
             await asyncio.sleep(_RETRY)
 
     async def _tell(self, announcements: Announcements) -> None:

@@ -8,19 +8,24 @@ from uuid import UUID
 
 from repositories.events import Events
 from repositories.identity import Users
+from repositories.job_runs import JobRuns
 from repositories.kit.calendar import LocalDay, date_of, days
-from repositories.kit.errors import ValidationError
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import PageRequest
+from repositories.kit.repository import now
 from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics, DayScore
 from repositories.life_lock.categories import Categories
-from repositories.life_lock.statistics import DashboardStats
+from repositories.life_lock.events import CategoryUpdated, TaskUpdated
+from repositories.life_lock.statistics import REFRESH_JOB, DashboardStats
 from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
+from repositories.tables.administration import JobOutcome
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
+from resolvers.kit.cached import cached
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
+from resolvers.kit.days import check_days
 from resolvers.kit.edges import get, one, pages
 
 category_of_task = one(Categories.by_id, key=Task.category_id)
@@ -28,7 +33,6 @@ owner_of_task = one(Users.by_id, key=Task.user_id)
 owner_of_statistics = one(Users.by_id, key=UserDashboardStats.user_id)
 tasks_of_category = pages(Tasks, column=Task.category_id, key=Category.id)
 
-MAX_DAYS = 366
 PRIORITY_NAMES = ("lowest", "low", "medium", "high", "urgent")
 
 
@@ -68,13 +72,8 @@ async def due_tasks(context: Context, until: dt.datetime, first: int) -> list[Ta
 
 
 async def analytics(context: Context, since: dt.date, until: dt.date) -> list[TaskAnalytics]:
-    """The viewer's days on which something happened."""
-    if since > until:
-        message = "`from` must not be after `to`."
-        raise ValidationError(message, path=("from",))
-    if (until - since).days >= MAX_DAYS:
-        message = f"At most {MAX_DAYS} days can be asked for at once."
-        raise ValidationError(message, path=("from",))
+    """The viewer's days on which something happened, or was overdue when they began."""
+    check_days(since, until)
     return await Analytics(context.snapshot).between(context.viewer_id, since, until)
 
 
@@ -98,11 +97,28 @@ class Refreshed:
 
 
 async def refresh_statistics(context: Context) -> Refreshed:
-    """Counts every user's totals anew, as the service: no viewer owns what is about everybody."""
+    """Counts every user's totals anew, as the service: no viewer owns what is about everybody.
+
+    Written down as a run of the job, which it waits for in the database if that is refreshing.
+    """
     await context.forget()
     async with context.database.transaction(SERVICE) as write:
-        await DashboardStats(write).refresh()
+        await JobRuns(write).add(
+            job=REFRESH_JOB,
+            started_at=context.now,
+            processed=await DashboardStats(write).refresh(),
+            finished_at=now(),
+            outcome=JobOutcome.SUCCEEDED,
+        )
     return Refreshed(context.now)
+
+
+def _next_due(tally: TaskTally) -> dt.datetime | None:
+    return tally.next_due
+
+
+def _first_due(tasks: list[Task]) -> dt.datetime | None:
+    return tasks[0].due_date if tasks else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +130,10 @@ class Dashboard:
     today: LocalDay
     week: tuple[LocalDay, ...]
 
+    @cached(own=(TaskUpdated,), until=_next_due)
     async def tally(self) -> TaskTally:
         """The four counters, one statement for all of them."""
-        snapshot = self.context.snapshot
-        return await self.context.once(
-            ("tally", self.user, self.today),
-            lambda: Tasks(snapshot).tally(self.user, self.context.now, self.today),
-        )
+        return await Tasks(self.context.snapshot).tally(self.user, self.context.now, self.today)
 
     async def total_tasks(self) -> int:
         """All."""
@@ -138,18 +151,22 @@ class Dashboard:
         """Those due today."""
         return (await self.tally()).today
 
+    @cached(own=(TaskUpdated,))
     async def productivity_score(self) -> Decimal:
         """The mean score of the last seven days."""
         return await Analytics(self.context.snapshot).mean_score(self.user, self.today.date, len(self.week))
 
+    @cached(own=(TaskUpdated,))
     async def weekly_progress(self) -> list[DayProgress]:
         """The last seven days without gaps."""
         return await Tasks(self.context.snapshot).progress(self.user, self.week)
 
+    @cached(own=(TaskUpdated, CategoryUpdated))
     async def category_breakdown(self) -> list[CategoryTotals]:
         """Tasks by category."""
         return await Tasks(self.context.snapshot).breakdown(self.user)
 
+    @cached(own=(TaskUpdated, CategoryUpdated), until=_first_due)
     async def upcoming_deadlines(self, first: int) -> list[Task]:
         """The next open tasks that are due."""
         limit = checked_size(first)

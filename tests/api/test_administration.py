@@ -5,12 +5,17 @@ import datetime as dt
 import json
 from typing import Any
 
+from gateway.jobs import Runner, declared_jobs
+from gateway.settings import Settings
 from migrations import files
 from repositories.administration import RoleGrants, SystemSettings, granted_roles
+from repositories.job_runs import JobRuns
 from repositories.kit.database import Database
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import SERVICE, Role
+from repositories.life_lock.statistics import REFRESH_JOB
 from repositories.tables.identity import User, UserRole, UserStatus
+from repositories.tables.life_lock import TaskStatus
 from tests.api.client import USER_ERRORS, Client, Gateway, gid, user_error
 from tests.api.people import make_member, signed_in
 from tests.api.reading import events, told
@@ -289,6 +294,72 @@ async def test_the_overview(gateway: Gateway, ada: User, admin: User, statements
         statements.clear()
         await client.data(f"{{ usersOverview {{ {fields} }} }}")
         assert len([text for text in statements if not text.startswith("BEGIN")]) == count, fields
+
+
+TASKS = "{ usersOverview { tasks { total completed overdue meanCompletionRate refreshedAt } } }"
+
+
+async def test_the_tasks_of_all_users_are_those_of_the_last_refresh(
+    gateway: Gateway, ada: User, bob: User, admin: User, statements: list[str]
+) -> None:
+    """By the job or by an administrator; SQLite's are always those of now, and so is their moment."""
+    database = gateway.database
+    refreshes = database.engine.is_postgresql
+    hour = dt.timedelta(hours=1)
+
+    async def shown(at: dt.datetime) -> tuple[Any, ...]:
+        data = await gateway.at(at).client(admin).data(TASKS)
+        return tuple(data["usersOverview"]["tasks"].values())
+
+    assert await shown(AT) == (0, 0, 0, None, None if refreshes else NOON)
+    done = {"status": TaskStatus.COMPLETED, "completed_at": AT}
+    for user, values in (
+        (ada, done),
+        (ada, {"due_date": AT}),
+        (ada, {"status": TaskStatus.CANCELLED, "due_date": AT}),
+        (ada, {"deleted_at": AT}),
+        (bob, done),
+    ):
+        await make_task(database, user, **values)
+    live = (4, 2, 1, "66.67")
+    assert await shown(AT) == ((0, 0, 0, None, None) if refreshes else (*live, NOON))
+    job = declared_jobs(Settings())[REFRESH_JOB]
+    run = await Runner(database, lambda: AT + hour).run(job)
+    assert run is not None
+    assert run.processed == 3
+    assert await shown(AT + 2 * hour) == (
+        *live,
+        "2026-06-17T13:00:00+00:00" if refreshes else "2026-06-17T14:00:00+00:00",
+    )
+    await make_task(database, bob)
+    more = (5, 2, 1, "41.67")
+    seen = await shown(AT + 2 * hour)
+    assert seen == ((*live, "2026-06-17T13:00:00+00:00") if refreshes else (*more, "2026-06-17T14:00:00+00:00"))
+    await gateway.at(AT + 3 * hour).client(admin).data("mutation { refreshUserDashboardStats { refreshedAt } }")
+    assert await shown(AT + 3 * hour) == (*more, "2026-06-17T15:00:00+00:00")
+    snapshot = database.snapshot(SERVICE)
+    runs = await JobRuns(snapshot).find(limit=9)
+    await snapshot.close()
+    assert [(each.job, each.outcome, each.processed) for each in runs] == [(REFRESH_JOB, "succeeded", 3)] * 2
+    for fields, count in {
+        "total completed overdue meanCompletionRate": 1,
+        "refreshedAt": int(refreshes),
+        "__typename": 0,
+    }.items():
+        statements.clear()
+        await gateway.client(admin).data(f"{{ usersOverview {{ tasks {{ {fields} }} }} }}")
+        assert len([text for text in statements if not text.startswith("BEGIN")]) == count, fields
+
+
+async def test_others_neither_refresh_nor_see_runs(gateway: Gateway, ada: User) -> None:
+    """What is refused writes nothing down."""
+    for client in (gateway.client(), gateway.client(ada)):
+        answer = await client.ask("mutation { refreshUserDashboardStats { refreshedAt } }")
+        assert answer.data is None
+        assert (await client.ask(TASKS)).data == {"usersOverview": None}
+    snapshot = gateway.database.snapshot(SERVICE)
+    assert await JobRuns(snapshot).find(limit=9) == []
+    await snapshot.close()
 
 
 async def test_others_administer_nothing(gateway: Gateway, ada: User, bob: User, admin: User) -> None:

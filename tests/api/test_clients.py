@@ -1,5 +1,6 @@
 """Real clients on a real socket: urql in Node, as frontends use it, and gql in Python."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from gql.transport.exceptions import TransportQueryError, TransportServerError
 from gql.transport.httpx import HTTPXAsyncTransport
 from graphql import GraphQLError, print_schema
 
+from gateway.serving import http_protocol
+from gateway.settings import Settings
 from repositories.tables.identity import User
 from schema import schema
 from tests import node
 from tests.api.client import ROOT, Gateway, served
+from tests.api.events import create, feed_of, running, until
 from tests.api.sockets import sockets
 from tests.factories import make_category, make_tasks
 
@@ -70,6 +74,42 @@ async def test_graphql_ws_subscribes_and_goes_on_after_an_interruption(
         },
         "connections": [False, True],
     }
+
+
+async def test_graphql_sse_asks_for_anything(gateway: Gateway, ada: User, node_clients: Path) -> None:
+    """In the mode of distinct connections; the other one is refused."""
+    async with running(gateway) as address:
+        found = await node.run(node_clients, "graphql-sse.mjs", address, gateway.token(ada))
+    assert found == {
+        "viewer": [{"data": {"viewer": {"email": "ada@example.com"}}}],
+        "created": [{"data": {"createTask": {"task": {"title": "Over SSE"}}}}],
+        "anonymous": [["UNAUTHENTICATED"]],
+        "forbidden": [["FORBIDDEN"]],
+        "invalid": [["GRAPHQL_VALIDATION_FAILED"]],
+        "unparsable": [["GRAPHQL_PARSE_FAILED"]],
+        "stranger": ["NetworkError", 401],
+        "single": ["NetworkError", 405],
+    }
+
+
+async def test_graphql_sse_follows_a_gateway_that_is_restarted(gateway: Gateway, ada: User, node_clients: Path) -> None:
+    """Nothing is missed and nothing comes twice, and cancelling leaves nothing behind."""
+    feed, http = feed_of(gateway), http_protocol(Settings())
+    async with served(gateway.app, lifespan="on", http=http) as address:
+        following = asyncio.ensure_future(
+            node.run(node_clients, "graphql-sse.mjs", address, gateway.token(ada), "again")
+        )
+        await until(lambda: feed.subscribers == 2)
+        await create(gateway, ada, "First")
+        count = "{ tasks { totalCount } }"
+        while (await gateway.client(ada).data(count))["tasks"]["totalCount"] < 2:  # noqa: ASYNC110 (the client is elsewhere)
+            await asyncio.sleep(0.01)
+    await create(gateway, ada, "Third")
+    again = Gateway(gateway.database)
+    async with running(again, port=int(address.rpartition(":")[2])):
+        await until(lambda: feed_of(again).subscribers == 2)
+        await create(again, ada, "Last")
+        assert await following == {"titles": ["First", "Second", "Third", "Last"], "connections": [False, True]}
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)

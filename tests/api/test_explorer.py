@@ -2,12 +2,13 @@
 
 import gzip
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from graphql import OperationDefinitionNode, parse, print_ast
+from graphql import OperationDefinitionNode, OperationType, parse, print_ast
 
 from gateway import explorer
 from gateway.app import create_app
@@ -17,7 +18,9 @@ from repositories.identity import Users
 from repositories.kit.database import Database
 from repositories.kit.viewer import SERVICE
 from repositories.tables.identity import User, UserStatus
+from schema import schema
 from tests.api.client import ROOT, Gateway
+from tests.api.events import create, running, subscribed
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 POLICY = (
@@ -25,7 +28,7 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; font-src data:; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-NO_DOMAINS = {"__init__", "events", "node"}
+NO_DOMAINS = {"__init__", "node"}
 
 
 @pytest.fixture
@@ -141,13 +144,38 @@ async def test_the_examples_run_on_the_demo_data(database: Database, gateway: Ga
         start = (await http.get("/explorer/start")).json()
     admin = gateway.bearing(start["accounts"][-1]["token"])
     for example in start["examples"]:
-        operations = parse(example["source"]).definitions
-        assert 2 <= len(operations) <= 5, example["domain"]
-        for operation in operations:
-            assert isinstance(operation, OperationDefinitionNode)
-            assert operation.name is not None
-            data = await admin.data(print_ast(operation))
-            assert list(_empty(data)) == [], (example["domain"], operation.name.value)
+        assert 2 <= len(parse(example["source"]).definitions) <= 6, example["domain"]
+        for name, text in _operations(example["source"], *SINGLE):
+            assert list(_empty(await admin.data(text))) == [], (example["domain"], name)
+
+
+async def test_the_subscriptions_among_the_examples_are_answered(gateway: Gateway, admin: User) -> None:
+    """When the admin makes a task. There is one of every field."""
+    sources = [path.read_text("utf-8") for path in explorer.EXAMPLES.iterdir()]
+    texts = [text for source in sources for _, text in _operations(source, OperationType.SUBSCRIPTION)]
+    answered = set()
+    async with running(gateway) as address:
+        for text in texts:
+            async with subscribed(gateway, address, text, admin) as stream:
+                await create(gateway, admin, "Seen")
+                response = (await stream.next())[1]
+                assert "errors" not in response, response
+                assert list(_empty(response["data"])) == [], text
+                answered |= set(response["data"])
+    assert schema._schema.subscription_type is not None
+    assert answered == set(schema._schema.subscription_type.fields)
+
+
+SINGLE = (OperationType.QUERY, OperationType.MUTATION)
+
+
+def _operations(source: str, *types: OperationType) -> Iterator[tuple[str, str]]:
+    """The names and texts of the operations of these types."""
+    for operation in parse(source).definitions:
+        assert isinstance(operation, OperationDefinitionNode)
+        assert operation.name is not None
+        if operation.operation in types:
+            yield operation.name.value, print_ast(operation)
 
 
 def _empty(data: Any, path: str = "") -> Any:

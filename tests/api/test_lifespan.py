@@ -21,7 +21,7 @@ async def test_what_is_loaded_at_the_start_is_passed_over_by_garbage_collections
     before = gc.get_freeze_count()
 
     try:
-        await app({"type": "lifespan"}, received.get, sent.put)
+        await app({"type": "lifespan", "state": {}}, received.get, sent.put)
         assert gc.get_freeze_count() > before
     finally:
         gc.unfreeze()

@@ -275,9 +275,9 @@ async def test_expired_sessions_are_purged(database: Database) -> None:
             if index > 1:
                 kept.append(key)
     async with database.transaction(SERVICE) as write:
-        assert await Sessions(write).purge_expired() == 4
+        assert await Sessions(write).purge_expired(now()) == 4
     async with database.transaction(SERVICE) as write:
-        assert await Sessions(write).purge_expired() == 0
+        assert await Sessions(write).purge_expired(now()) == 0
     assert {session.id for session in await sessions(database)} == set(kept)
     async with reading(database) as snapshot:
         assert await Sessions(snapshot).count(Sessions.alive_of(user.id, now())) == 2

@@ -15,7 +15,7 @@ page.on("pageerror", (error) => said.push(`error: ${error.message}`));
 page.on("websocket", (socket) => requests.push(socket.url()));
 page.on("request", (request) => {
   requests.push(request.url());
-  if (request.method() === "POST") operations.push(/(query|mutation) (\w+)/.exec(request.postDataJSON().query)[2]);
+  if (request.method() === "POST") operations.push(/(query|mutation|subscription) (\w+)/.exec(request.postDataJSON().query)[2]);
 });
 
 const isRunOf = (name) => (response) =>
@@ -39,6 +39,18 @@ const colours = async () => ({
   editors: await page.locator(".graphiql-query-editor .monaco-editor.vs-dark").count(),
 });
 const token = () => page.evaluate(() => JSON.parse(sessionStorage.getItem("siso-gateway:session"))?.token ?? null);
+
+/** A subscription tells of what happens once it has begun, which no page knows: tasks are made until one is shown. */
+const createUntilSeen = async () => {
+  const shown = page.locator(".graphiql-response").getByText("Made elsewhere").first();
+  const input = { query: 'mutation { createTask(input: { title: "Made elsewhere" }) { task { id } } }' };
+  const headers = { Authorization: `Bearer ${await token()}` };
+  while (!(await shown.isVisible())) {
+    await context.request.post(`${address}/graphql`, { data: input, headers });
+    await page.waitForTimeout(100);
+  }
+  return page.locator(".graphiql-response").textContent();
+};
 
 const read = page.waitForResponse(isRunOf("IntrospectionQuery"));
 await page.goto(`${address}/graphql`);
@@ -69,6 +81,16 @@ await alert.waitFor();
 seen.refusal = await alert.textContent();
 await signIn("correct horse battery staple");
 await page.getByText("New Person").waitFor();
+
+// a subscription runs until it is stopped: what is done elsewhere comes to the page
+await page.getByLabel("Examples").selectOption("life_lock/TaskChanges");
+await tab("TaskChanges").waitFor();
+const subscribed = page.waitForResponse(isRunOf("TaskChanges"));
+await page.getByRole("button", { name: /Execute query/ }).click();
+seen.stream = await (await subscribed).headerValue("content-type");
+seen.delivered = await createUntilSeen();
+await page.getByRole("button", { name: /Stop/ }).click();
+await page.getByRole("button", { name: /Execute query/ }).waitFor();
 seen.password = await who();
 
 // the headers editor and the panes

@@ -8,6 +8,8 @@ from repositories.kit.database import DatabaseOptions
 from tests.cli.siso import Siso
 from tests.databases import KEY_SETTINGS, Server, database_of
 
+TOKEN_SECRET = "a secret of the tests that is long enough"  # noqa: S105 (signs nothing but tests' tokens)
+
 
 @pytest.fixture
 def unmigrated(tmp_path: Path) -> Siso:
@@ -45,7 +47,7 @@ def of(options: DatabaseOptions, folder: Path, server: Server | None) -> Siso:
             "GATEWAY_DATABASE_URL": options.url,
             "GATEWAY_SERVICE_DATABASE_URL": options.service_url,
             "GATEWAY_OWNER_DATABASE_URL": server.login("owner", database_of(options)),
-            "GATEWAY_JWT_SECRET": "a secret of the tests that is long enough",
+            "GATEWAY_JWT_SECRET": TOKEN_SECRET,
             **KEY_SETTINGS,
         },
     )

@@ -26,6 +26,8 @@ COMMANDS += [
     "events export",
     "keys rotate",
     "sessions clean",
+    "jobs list",
+    "jobs run",
 ]
 
 

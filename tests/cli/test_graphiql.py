@@ -1,5 +1,6 @@
 """GraphiQL in a real Chromium, on the demo as `make run` serves it."""
 
+import json
 import shutil
 
 import pytest
@@ -43,7 +44,11 @@ async def test_a_person_works_with_it(unmigrated: Siso) -> None:
     assert seen["ended"] == {"data": {"signOut": {"userErrors": []}}}
     assert seen["header"] == "from-the-editor"
     assert (seen["docs"], seen["explorer"]) == ("Query", "overdueTasks")
-    assert seen["tabsAgain"] == seen["tabs"] == ["Welcome", "WhoAmI", "OpenTasks", "WhoAmI", "SignUp", "WhoAmI"]
+    assert seen["stream"] == "text/event-stream; charset=utf-8"
+    delivered = json.loads(seen["delivered"].replace("\xa0", " "))["data"]["taskChanged"]
+    assert (delivered["eventType"], delivered["task"]["title"]) == ("TaskCreated", "Made elsewhere")
+    tabs = ["Welcome", "WhoAmI", "OpenTasks", "WhoAmI", "SignUp", "TaskChanges", "WhoAmI"]
+    assert seen["tabsAgain"] == seen["tabs"] == tabs
     assert "eyJ" not in seen["kept"]
     assert (seen["light"]["editors"], seen["dark"]["editors"]) == (0, 1)
     assert seen["light"]["page"] != seen["dark"]["page"]

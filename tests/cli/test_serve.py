@@ -1,5 +1,6 @@
 """`siso serve`: what stops it from starting, and how it ends."""
 
+import itertools
 import signal
 import socket
 import sqlite3
@@ -9,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -54,6 +56,24 @@ def test_a_request_in_flight_is_answered(on_sqlite: Siso, number: signal.Signals
         ended = _end(served)
     assert answers == [{"createTask": {"task": {"title": "In flight"}, "userErrors": []}}]
     assert ended == (0, False)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_event_stream_does_not_hold_the_process(on_sqlite: Siso, workers: str) -> None:
+    """It ends as it should, long before the time is up, and its client may come back."""
+    on_sqlite.result("seed", "--demo", "--users", "1", "--tasks", "1")
+    headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {on_sqlite.result('token', 'ada@example.com')}"}
+    document = {"query": "subscription { lifeLockDashboard { totalTasks } }"}
+    with (
+        on_sqlite.serving("--workers", workers, GATEWAY_SHUTDOWN_TIMEOUT="600") as served,
+        httpx.stream("POST", f"{served.url}/graphql", json=document, headers=headers, timeout=30) as answer,
+    ):
+        lines = answer.iter_lines()
+        told = list(itertools.islice(lines, 5))
+        assert told == ["retry: 1000", "", "event: next", 'data: {"data":{"lifeLockDashboard":{"totalTasks":1}}}', ""]
+        served.process.send_signal(signal.SIGTERM)
+        assert list(lines) == []
+        assert _end(served) == (0, False)
 
 
 def _end(served: Served) -> tuple[int, bool]:
@@ -115,6 +135,36 @@ def test_a_malformed_url(on_sqlite: Siso, url: str) -> None:
     refusal = on_sqlite.refusal("serve", GATEWAY_DATABASE_URL=url)
     assert "GATEWAY_DATABASE_URL: must look like postgresql://" in refusal
     assert "geheim" not in refusal
+
+
+@pytest.mark.parametrize("url", ["mysql://a:geheim@b/c", "postgresql://a:geheim@b"])
+def test_a_malformed_url_of_the_replica(on_postgresql: Siso, url: str) -> None:
+    refusal = on_postgresql.refusal("serve", GATEWAY_DATABASE_READ_URL=url)
+    assert "GATEWAY_DATABASE_READ_URL: must look like postgresql://" in refusal
+    assert "geheim" not in refusal
+
+
+def test_a_replica_of_nothing(on_sqlite: Siso) -> None:
+    refusal = on_sqlite.refusal("serve", GATEWAY_DATABASE_READ_URL="postgresql://a:geheim@b/c")
+    assert "GATEWAY_DATABASE_READ_URL: goes together with GATEWAY_DATABASE_URL" in refusal
+    assert "geheim" not in refusal
+
+
+def test_a_replica(on_postgresql: Siso) -> None:
+    """It is asked at the start, and by health; one that is out of reach keeps the gateway from nothing but speed."""
+    url = on_postgresql.settings["GATEWAY_DATABASE_URL"]
+    with on_postgresql.serving(GATEWAY_DATABASE_READ_URL=url) as served:
+        health = served.get("/health")
+        served.stop()
+    assert (health["status"], health["database"]["replica"]) == ("ok", "ok")
+    unreachable = "postgresql://gateway:geheim@127.0.0.1:1/nothing"
+    with on_postgresql.serving(GATEWAY_DATABASE_READ_URL=unreachable) as served:
+        health = served.get("/health")
+        assert served.ask("{ __typename }") == {"__typename": "Query"}
+        ended = served.stop()
+    assert (health["status"], health["database"]["replica"]) == ("degraded", "unavailable")
+    assert ended.err.count("The read replica is out") == 1
+    assert "geheim" not in ended.err
 
 
 def test_postgresql_out_of_reach(unmigrated: Siso) -> None:

@@ -18,6 +18,7 @@ from repositories.gamification.achievements import Achievements, UserAchievement
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Preferences, Sessions, Users
+from repositories.job_runs import JobRuns
 from repositories.kit.database import Database, Write
 from repositories.kit.errors import Forbidden
 from repositories.kit.policy import policies
@@ -31,7 +32,7 @@ from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
-from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
+from repositories.tables.administration import JobRun, KnownRole, RoleGrant, SystemSetting
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import (
@@ -95,6 +96,14 @@ _OF_ADMINS = """
     service    other   done    done    done       done    done
 """
 
+_READ_BY_ADMINS = """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     unseen  unseen  forbidden  unseen  unseen
+    admin      other   done    unseen  forbidden  unseen  unseen
+    service    other   done    done    done       done    done
+"""
+
 _PUBLISHED = """
     viewer     row     select  lock    insert     update  delete
     anonymous  other   unseen  unseen  forbidden  unseen  unseen
@@ -106,13 +115,8 @@ _PUBLISHED = """
 ANSWERS = {
     RoleGrant: _OF_ADMINS,
     SystemSetting: _OF_ADMINS,
-    KnownRole: """
-    viewer     row     select  lock    insert     update  delete
-    anonymous  other   unseen  unseen  forbidden  unseen  unseen
-    user       own     unseen  unseen  forbidden  unseen  unseen
-    admin      other   done    unseen  forbidden  unseen  unseen
-    service    other   done    done    done       done    done
-""",
+    KnownRole: _READ_BY_ADMINS,
+    JobRun: _READ_BY_ADMINS,
     Achievement: _PUBLISHED,
     Reward: _PUBLISHED,
     UserAchievement: _ADMINISTERED,
@@ -286,6 +290,11 @@ async def _insert_setting(write: Write, key: UUID, owner: UUID) -> None:
     await SystemSettings(write).add(id=key, key=key.hex, description="Before")
 
 
+async def _insert_run(write: Write, key: UUID, owner: UUID) -> None:
+    del owner
+    await JobRuns(write).add(id=key, job="Before", started_at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
+
+
 async def _prepare_nothing(write: Write, key: UUID, owner: UUID) -> None:
     del write, owner
 
@@ -356,6 +365,7 @@ SUBJECTS: dict[type[Table], Subject] = {
         prepare=_prepare_role,
     ),
     SystemSetting: Subject(_insert_setting, "id", "description", "Before", "Changed"),
+    JobRun: Subject(_insert_run, "id", "job", "Before", "Changed"),
     User: Subject(_insert_user, "id", "first_name", "Ada", "Changed"),
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),

@@ -1,17 +1,16 @@
 import "./workers.js";
 import { explorerPlugin } from "@graphiql/plugin-explorer";
-import { createGraphiQLFetcher } from "@graphiql/toolkit";
 import { GraphiQL } from "graphiql";
 import { useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { Account } from "./account.jsx";
 import { Examples } from "./examples.jsx";
-import { ENDPOINT, signedFetch, start } from "./session.js";
+import { fetcher } from "./fetcher.js";
+import { start } from "./session.js";
 import "graphiql/style.css";
 import "@graphiql/plugin-explorer/style.css";
 import "./style.css";
 
-const fetcher = createGraphiQLFetcher({ url: ENDPOINT, fetch: signedFetch, enableIncrementalDelivery: false });
 const plugins = [explorerPlugin()]; // without the history, which would keep headers, and so tokens, for ever
 const WELCOME = `# Choose an example above, or write an operation and press the button to run it.
 

@@ -1,0 +1,15 @@
+"""What keeps the administration's tables small."""
+
+import datetime as dt
+
+from repositories.job_runs import JobRuns
+from repositories.kit.viewer import SERVICE
+from resolvers.kit.jobs import Occasion
+
+KEPT = dt.timedelta(days=90)
+
+
+async def clean_job_runs(occasion: Occasion) -> int:
+    """Deletes what is known of old runs; says of how many."""
+    async with occasion.database.transaction(SERVICE) as write:
+        return await JobRuns(write).purge_before(occasion.at - KEPT)

@@ -1,0 +1,11 @@
+"""What keeps sessions from piling up."""
+
+from repositories.identity import Sessions
+from repositories.kit.viewer import SERVICE
+from resolvers.kit.jobs import Occasion
+
+
+async def clean_sessions(occasion: Occasion) -> int:
+    """Deletes sessions that have come to their end, revoked or not; says how many."""
+    async with occasion.database.transaction(SERVICE) as write:
+        return await Sessions(write).purge_expired(occasion.at)

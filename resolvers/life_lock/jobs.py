@@ -1,0 +1,88 @@
+"""What is done about days and statistics when it is time, without anybody asking."""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from uuid import UUID
+
+from repositories.identity import Users
+from repositories.kit.calendar import LocalDay, date_of, days, time_zone
+from repositories.kit.database import Database
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock.analytics import Analytics
+from repositories.life_lock.statistics import DashboardStats
+from resolvers.kit.jobs import Occasion
+
+CATCH_UP = dt.timedelta(days=7)
+"""How far back days are rolled after the gateway was down: as far as a score looks."""
+
+PEOPLE_AT_ONCE = 100
+DAYS_AT_ONCE = 10_000
+
+
+async def refresh_statistics(occasion: Occasion) -> int:
+    """Counts every user's totals anew; says of how many users."""
+    async with occasion.database.transaction(SERVICE) as write:
+        return await DashboardStats(write).refresh(has_time=True)
+
+
+async def roll_days(occasion: Occasion) -> int:
+    """Counts yesterday and today anew for everybody whose day has begun since the last roll; says how many days.
+
+    If it was not run for longer, then every day since, a week at most; if it never was, as if it had been a day ago.
+    """
+    zones = await _begun(occasion)
+    counted = 0
+    async for people in _people(occasion.database, list(zones)):
+        async with occasion.database.transaction(SERVICE) as write:
+            counted += await Analytics(write).roll([(user, day) for user, zone in people for day in zones[zone]])
+        occasion.progress(counted)
+    return counted
+
+
+async def _begun(occasion: Occasion) -> Mapping[str, tuple[LocalDay, ...]]:
+    """The zones in which days have begun since the last roll, with these days and the one before."""
+    at = occasion.at
+    since = max(occasion.since or at - dt.timedelta(days=1), at - CATCH_UP)
+    snapshot = occasion.database.snapshot(SERVICE)
+    try:
+        names = await Users(snapshot).time_zones()
+    finally:
+        await snapshot.close()
+    return {name: found for name in names if (found := _days_begun(name, since, at))}
+
+
+def _days_begun(name: str, since: dt.datetime, at: dt.datetime) -> tuple[LocalDay, ...]:
+    zone = time_zone(name)
+    first, last = date_of(since, zone), date_of(at, zone)
+    return days(last, (last - first).days + 1, zone) if first < last else ()
+
+
+async def _people(database: Database, zones: list[str]) -> AsyncIterator[list[tuple[UUID, str]]]:
+    """Who lives in these zones and has tasks, so many at once that a transaction does not take long."""
+    after = UUID(int=0)
+    while zones:
+        snapshot = database.snapshot(SERVICE)
+        try:
+            found = await Analytics(snapshot).people(zones, after, PEOPLE_AT_ONCE)
+        finally:
+            await snapshot.close()
+        if not found:
+            return
+        yield found
+        after = found[-1][0]
+
+
+def retain_analytics(kept: dt.timedelta) -> Callable[[Occasion], Awaitable[int]]:
+    """Deletes days that are older than that, by the date in UTC; says how many."""
+
+    async def run(occasion: Occasion) -> int:
+        before, deleted = (occasion.at - kept).astimezone(dt.UTC).date(), 0
+        while True:
+            async with occasion.database.transaction(SERVICE) as write:
+                count = await Analytics(write).purge_before(before, DAYS_AT_ONCE)
+            deleted += count
+            occasion.progress(deleted)
+            if count < DAYS_AT_ONCE:
+                return deleted
+
+    return run

@@ -1,0 +1,172 @@
+"""Server-sent events byte by byte, as an EventSource reads them, and the feed behind them."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from gateway.serving import http_protocol
+from gateway.settings import Settings
+from repositories.tables.identity import User
+from resolvers.kit.feed import Feed
+from tests.api.client import Gateway, served
+from tests.api.sockets import feeds
+
+CHANGES = "subscription { taskChanged { eventType task { title } } }"
+COMPLETE = b"event: complete\ndata:\n\n"
+BEGINNING = b"retry: 1000\n\n"
+
+
+def feed_of(gateway: Gateway) -> Feed:
+    """The feed of its application."""
+    return feeds(gateway.database)[-1]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for what nobody announces."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 (nobody does)
+            await asyncio.sleep(0.005)
+
+
+async def create(gateway: Gateway, user: User, *titles: str) -> None:
+    """Makes tasks, as a client does it."""
+    for title in titles:
+        await gateway.client(user).do("createTask", "task { id }", title=title)
+
+
+def created(title: str) -> Any:
+    """What :data:`CHANGES` tells of a new task."""
+    return {"taskChanged": {"eventType": "TaskCreated", "task": {"title": title}}}
+
+
+@asynccontextmanager
+async def running(gateway: Gateway, **options: Any) -> AsyncIterator[str]:
+    """The gateway on a socket, with its feed.
+
+    At the end no subscriber, connection or task is left that was not there before.
+    """
+    given = {"lifespan": "on", "http": http_protocol(Settings()), **options}
+    async with served(gateway.app, **given) as address:
+        async with httpx.AsyncClient(base_url=address) as http:
+            assert (await http.get("/health")).status_code == 200
+        feed, before = feed_of(gateway), asyncio.all_tasks()
+        yield address
+        await until(lambda: (feed.subscribers, gateway.database.pool_state().used) == (0, 0))
+        await until(lambda: asyncio.all_tasks() <= before)
+
+
+@dataclass
+class EventStream:
+    """An answer that comes in chunks, each of which is what the gateway sent at once."""
+
+    status: int
+    headers: dict[str, str]
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def chunk(self) -> bytes:
+        """What comes next; nothing at the end that was sent. IncompleteReadError if the connection is cut off."""
+        size = int(await self.reader.readuntil(b"\r\n"), 16)
+        data = await self.reader.readexactly(size)
+        await self.reader.readexactly(2)
+        return data
+
+    async def rest(self) -> bytes:
+        """Everything up to the end."""
+        return b"".join([chunk async for chunk in self])
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while chunk := await self.chunk():
+            yield chunk
+
+    async def next(self) -> tuple[str | None, Any]:
+        """The id and the response of the event that comes next."""
+        return event_of(await self.chunk())
+
+    async def body(self) -> Any:
+        """Of an answer that has a length."""
+        return await self.reader.readexactly(int(self.headers["content-length"]))
+
+    def leave(self) -> None:
+        """At once, without a word."""
+        self.writer.transport.abort()
+
+
+def event_of(chunk: bytes) -> tuple[str | None, Any]:
+    """The id and the response of a `next` event; an AssertionError for anything else."""
+    first, *lines, empty, nothing = chunk.decode().split("\n")
+    assert (first, empty, nothing) == ("event: next", "", "")
+    key = lines.pop(0).removeprefix("id: ") if len(lines) == 2 else None
+    (data,) = lines
+    assert data.startswith("data: ")
+    return key, json.loads(data.removeprefix("data: "))
+
+
+def codes(body: bytes) -> list[str]:
+    """The codes of the errors of a stream that has nothing else."""
+    assert body.endswith(COMPLETE)
+    _, response = event_of(body.removesuffix(COMPLETE))
+    assert list(response) == ["errors"]
+    return [error["extensions"]["code"] for error in response["errors"]]
+
+
+@asynccontextmanager
+async def asked(  # noqa: PLR0913 (the parts of a request)
+    address: str,
+    document: str,
+    token: str | None = None,
+    *,
+    method: str = "POST",
+    extensions: Any = None,
+    takes_little: bool = False,
+    **headers: str,
+) -> AsyncIterator[EventStream]:
+    """Asks for an event stream over a connection of its own, which is left at the end of the block.
+
+    Who ``takes_little`` has small buffers, so that the gateway soon has to wait until something is read.
+    """
+    where = urlsplit(address)
+    given = {"query": document} | ({"extensions": extensions} if extensions else {})
+    target, body = "/graphql", json.dumps(given)
+    if method == "GET":
+        target, body = f"/graphql?query={quote(document)}", ""
+        target += f"&extensions={quote(json.dumps(extensions))}" if extensions else ""
+    named = {"Host": where.netloc, "Accept": "text/event-stream", "Content-Type": "application/json"}
+    named |= {"Content-Length": str(len(body))} | ({"Authorization": f"Bearer {token}"} if token else {})
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    made = socket.socket()
+    made.settimeout(0)
+    if takes_little:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await asyncio.get_running_loop().sock_connect(made, (where.hostname, where.port))
+    reader, writer = await asyncio.open_connection(sock=made)
+    try:
+        writer.write(f"{method} {target} HTTP/1.1\r\n{lines}\r\n{body}".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        pairs = (line.partition(": ") for line in head[1:] if line)
+        yield EventStream(int(head[0].split()[1]), {name.lower(): text for name, _, text in pairs}, reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def subscribed(
+    gateway: Gateway, address: str, document: str, who: User | str | None, **given: Any
+) -> AsyncIterator[EventStream]:
+    """A subscription that has begun, and so misses nothing; at the end of the block it is over."""
+    feed = feed_of(gateway)
+    before = feed.subscribers
+    token = gateway.token(who) if isinstance(who, User) else who
+    async with asked(address, document, token, **given) as stream:
+        assert (stream.status, await stream.chunk()) == (200, BEGINNING)
+        await until(lambda: feed.subscribers > before + bool(token))
+        yield stream
+    await until(lambda: feed.subscribers <= before)

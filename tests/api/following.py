@@ -1,0 +1,63 @@
+"""Subscribing below the transports, which have tests of their own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gateway.app import create_gauge, create_pipeline
+from gateway.execution.subscribe import Delivery, subscription
+from gateway.settings import Settings
+from repositories.kit.database import Database
+from repositories.kit.repository import now
+from repositories.kit.viewer import ANONYMOUS, Role
+from repositories.tables.identity import User, UserRole
+from resolvers.kit.context import Context
+from resolvers.kit.feed import Feed, FeedOptions
+from resolvers.reactions import REACTIONS
+from tests.factories import viewer_of
+
+
+class Following:
+    """A process' feed, and subscriptions that follow it."""
+
+    def __init__(self, database: Database, options: FeedOptions | None = None) -> None:
+        self.database = database
+        self.feed = Feed(database, None, options or FeedOptions(poll=0.01, interval=0))
+        self.pipeline = create_pipeline(Settings(), create_gauge(Settings()))
+
+    @asynccontextmanager
+    async def subscribed(
+        self, user: User | None, document: str, *, after: str | None = None, **variables: Any
+    ) -> AsyncIterator[AsyncIterator[Delivery]]:
+        """The deliveries of a subscription, which has begun: what is committed from here on arrives."""
+        roles = [Role.ADMIN] if user is not None and user.role is UserRole.ADMIN else []
+        viewer = viewer_of(user, *roles) if user is not None else ANONYMOUS
+        prepared = self.pipeline.prepare(document, None, viewer, variables)
+
+        def new_context() -> Context:
+            return Context(self.database, viewer, REACTIONS, now, services={Feed: self.feed}, after=after)
+
+        async with subscription(self.pipeline, prepared, new_context) as deliveries:
+            first = asyncio.ensure_future(anext(deliveries))
+            while not self.feed.subscribers and not first.done():  # noqa: ASYNC110 (the feed has no hook for it)
+                await asyncio.sleep(0)
+            rest = _from(first, deliveries)
+            try:
+                yield rest
+            finally:
+                await rest.aclose()
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+
+
+async def _from(first: "asyncio.Future[Delivery]", rest: AsyncIterator[Delivery]) -> Any:
+    yield await first
+    async for delivery in rest:
+        yield delivery
+
+
+async def take(deliveries: AsyncIterator[Delivery], count: int) -> list[Any]:
+    """The data of so many deliveries; they are given up rather than waited for for ever."""
+    async with asyncio.timeout(60):
+        return [(await anext(deliveries)).result.data for _ in range(count)]

@@ -1,0 +1,250 @@
+"""Server-sent events on a real socket, byte by byte: graphql-sse's distinct connections."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.settings import Settings
+from repositories.kit.database import Database
+from repositories.kit.repository import new_id
+from repositories.tables.identity import User
+from tests.api.client import Gateway
+from tests.api.events import (
+    BEGINNING,
+    CHANGES,
+    COMPLETE,
+    asked,
+    codes,
+    create,
+    created,
+    event_of,
+    feed_of,
+    running,
+    subscribed,
+    until,
+)
+from tests.api.reading import everything
+
+CREATE = 'mutation { createTask(input: {title: "Over SSE"}) { task { title } } }'
+
+
+async def test_a_subscription_is_a_stream_of_events(gateway: Gateway, ada: User, bob: User) -> None:
+    """To the byte. It is told of what its viewer may see, and ends with its client."""
+    async with (
+        running(gateway) as address,
+        subscribed(gateway, address, CHANGES, ada, X_Request_ID="mine") as stream,
+    ):
+        await create(gateway, bob, "Not hers")
+        await create(gateway, ada, "First", "Second")
+        chunks = [await stream.chunk(), await stream.chunk()]
+        ids = [event_of(chunk)[0] for chunk in chunks]
+        assert chunks == [
+            f'event: next\nid: {key}\ndata: {{"data":{{"taskChanged":{{"eventType":"TaskCreated","task":'
+            f'{{"title":"{title}"}}}}}},"extensions":{{"id":"{key}"}}}}\n\n'.encode()
+            for key, title in zip(ids, ("First", "Second"), strict=True)
+        ]
+        assert len(set(ids)) == 2
+        stream.headers.pop("date")
+        stream.headers.pop("server")
+        assert stream.headers == {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-store",
+            "x-accel-buffering": "no",
+            "x-request-id": "mine",
+            "transfer-encoding": "chunked",
+        }
+
+
+async def test_a_live_query_answers_at_once_and_anew(database: Database, ada: User) -> None:
+    gateway = Gateway(database, settings=Settings(live_interval=0))
+    document = "subscription { lifeLockDashboard { totalTasks } }"
+    async with running(gateway) as address, subscribed(gateway, address, document, ada) as stream:
+        assert await stream.next() == (None, {"data": {"lifeLockDashboard": {"totalTasks": 0}}})
+        await create(gateway, ada, "New")
+        assert await stream.next() == (None, {"data": {"lifeLockDashboard": {"totalTasks": 1}}})
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("document", "response"),
+    [
+        ("{ viewer { email } }", {"data": {"viewer": {"email": "ada@example.com"}}}),
+        (CREATE, {"data": {"createTask": {"task": {"title": "Over SSE"}}}}),
+    ],
+)
+async def test_a_query_or_a_mutation_is_one_event(gateway: Gateway, ada: User, document: str, response: Any) -> None:
+    async with running(gateway) as address, asked(address, document, gateway.token(ada)) as stream:
+        assert (stream.status, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        data = json.dumps(response, separators=(",", ":")).encode()
+        assert await stream.body() == b"event: next\ndata: " + data + b"\n\n" + COMPLETE
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        ("subscription {", "GRAPHQL_PARSE_FAILED"),
+        ("subscription { nonsense }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription($x: Int!) { taskChanged(ids: [$x]) { eventType } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ nonsense }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ tasks(first: 500) { nodes { category { tasks(first: 500) { nodes { id } } } } } }", "QUERY_TOO_COMPLEX"),
+    ],
+)
+async def test_what_cannot_be_run_is_told_in_the_stream(gateway: Gateway, document: str, code: str) -> None:
+    """As the protocol wants it: a client that gets a 400 fails the connection, and knows nothing of the reason."""
+    async with running(gateway) as address, asked(address, document) as stream:
+        assert (stream.status, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert codes(await stream.body()) == [code]
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("document", "is_signed_in", "code"),
+    [
+        (CHANGES, False, "UNAUTHENTICATED"),
+        ("subscription { domainEvents { id } }", True, "FORBIDDEN"),
+        ('subscription { myEvents(types: ["Nonsense"]) { id } }', True, "VALIDATION_ERROR"),
+    ],
+)
+async def test_who_may_not_subscribe_is_told_in_the_stream(
+    gateway: Gateway, ada: User, document: str, code: str, *, is_signed_in: bool
+) -> None:
+    token = gateway.token(ada) if is_signed_in else None
+    async with running(gateway) as address, asked(address, document, token) as stream:
+        assert await stream.chunk() == BEGINNING
+        assert codes(await stream.rest()) == [code]
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("given", "status", "code"),
+    [
+        ({"token": "nonsense"}, 401, "UNAUTHENTICATED"),
+        ({"Content_Type": "text/plain"}, 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ({"document": ""}, 400, "BAD_REQUEST"),
+        ({"method": "PUT"}, 405, "METHOD_NOT_ALLOWED"),
+        ({"method": "DELETE"}, 405, "METHOD_NOT_ALLOWED"),
+        ({"method": "GET", "document": CREATE}, 405, "METHOD_NOT_ALLOWED"),
+        ({"method": "GET", "Sec_Fetch_Site": "cross-site", "Origin": "https://evil.example"}, 403, "FORBIDDEN"),
+        ({"Accept": "application/json"}, 400, "BAD_REQUEST"),
+        ({"Accept": "*/*"}, 400, "BAD_REQUEST"),
+        ({"Accept": "text/event-stream;q=0, */*"}, 400, "BAD_REQUEST"),
+        ({"Accept": "text/*"}, 406, "NOT_ACCEPTABLE"),
+    ],
+)
+async def test_what_is_no_request_for_events_is_refused_in_json(
+    gateway: Gateway, given: dict[str, Any], status: int, code: str
+) -> None:
+    async with running(gateway) as address, asked(address, **{"document": CHANGES, **given}) as stream:
+        assert (stream.status, stream.headers["content-type"]) == (status, "application/json; charset=utf-8")
+        (error,) = json.loads(await stream.body())["errors"]
+        assert error["extensions"] == {"code": code}
+        if code == "BAD_REQUEST" and "Accept" in given:
+            assert "text/event-stream" in error["message"]
+            assert "graphql-transport-ws" in error["message"]
+    assert await everything(gateway.database) == [[], [], [], []]
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("accept", "of_query"),
+    [
+        ("text/event-stream", "text/event-stream"),
+        ("text/event-stream, multipart/mixed", "text/event-stream"),
+        ("application/json;q=0.5, text/event-stream", "text/event-stream"),
+        ("application/json, text/event-stream", "application/json"),
+        ("application/graphql-response+json, application/json, text/event-stream", "application/graphql-response+json"),
+        ("*/*, text/event-stream", "application/json"),
+        ("*/*, text/event-stream;q=0.1", "application/json"),
+    ],
+)
+async def test_who_takes_events_among_other_things_gets_them_for_subscriptions(
+    gateway: Gateway, ada: User, accept: str, of_query: str
+) -> None:
+    """For queries they come first only if they are preferred."""
+    async with running(gateway) as address:
+        async with asked(address, "{ __typename }", Accept=accept) as answer:
+            assert (answer.status, answer.headers["content-type"]) == (200, f"{of_query}; charset=utf-8")
+        async with subscribed(gateway, address, CHANGES, ada, Accept=accept) as stream:
+            assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_a_batch_has_no_stream(database: Database, ada: User) -> None:
+    gateway = Gateway(database, settings=Settings(max_batch=2))
+    headers = gateway.client(ada).headers
+    for accept, documents in (
+        ("text/event-stream", ["{ __typename }"]),
+        ("application/json, text/event-stream", [CHANGES]),
+    ):
+        batch = [{"query": document} for document in documents]
+        answer = await gateway.http.post("/graphql", json=batch, headers=headers | {"Accept": accept})
+        assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (400, {"code": "BAD_REQUEST"})
+
+
+async def test_who_comes_back_misses_nothing_and_gets_nothing_twice(gateway: Gateway, ada: User) -> None:
+    """By the header, as browsers do it, or in the request, as over WebSocket; the header is the newer one."""
+    async with running(gateway) as address:
+        async with subscribed(gateway, address, CHANGES, ada) as stream:
+            await create(gateway, ada, "First", "Second")
+            (first, _), (second, _) = await stream.next(), await stream.next()
+        assert first is not None
+        assert second is not None
+        await create(gateway, ada, "Third")
+        for given, titles in (
+            ({"Last_Event_ID": first}, ("Second", "Third")),
+            ({"Last_Event_ID": second}, ("Third",)),
+            ({"extensions": {"lastEventId": first}}, ("Second", "Third")),
+            ({"extensions": {"lastEventId": first}, "Last_Event_ID": second}, ("Third",)),
+            ({"method": "GET", "Last_Event_ID": first}, ("Second", "Third")),
+            ({"method": "GET", "extensions": {"lastEventId": second}}, ("Third",)),
+        ):
+            async with subscribed(gateway, address, CHANGES, ada, **given) as stream:
+                got = [(await stream.next())[1]["data"] for _ in titles]
+                assert got == [created(title) for title in titles], given
+        async with subscribed(gateway, address, CHANGES, ada, Last_Event_ID=second) as stream:
+            await create(gateway, ada, "Fourth")
+            assert [(await stream.next())[1]["data"] for _ in range(2)] == [created("Third"), created("Fourth")]
+
+
+async def test_who_cannot_go_on_is_told_to_start_anew(database: Database, ada: User) -> None:
+    gateway = Gateway(database, settings=Settings(subscription_replay=2))
+    token = gateway.token(ada)
+    async with running(gateway) as address:
+        async with subscribed(gateway, address, CHANGES, ada) as stream:
+            await create(gateway, ada, "First", "Second", "Third", "Fourth")
+            first = (await stream.next())[0] or ""
+        refused: tuple[tuple[dict[str, Any], str], ...] = (
+            ({"Last_Event_ID": str(new_id())}, "CANNOT_RESUME"),
+            ({"Last_Event_ID": "nonsense"}, "CANNOT_RESUME"),
+            ({"extensions": {"lastEventId": "nonsense"}}, "CANNOT_RESUME"),
+            ({"extensions": {"lastEventId": 1}}, "BAD_REQUEST"),
+        )
+        for given, code in refused:
+            async with asked(address, CHANGES, token, **given) as stream:
+                assert await stream.chunk() == BEGINNING
+                body = await stream.rest()
+                assert codes(body) == [code]
+                assert code == "BAD_REQUEST" or b"Start anew without the id" in body
+        async with asked(address, CHANGES, token, Last_Event_ID=first) as stream:
+            assert await stream.chunk() == BEGINNING
+            got = [(await stream.next())[1]["data"] for _ in range(2)]
+            assert got == [created("Second"), created("Third")]
+            assert codes(await stream.rest()) == ["CANNOT_RESUME"]
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_a_page_of_a_site_that_may_reads_the_stream(database: Database, ada: User) -> None:
+    """As EventSource asks: a GET without a preflight."""
+    site = "https://app.example"
+    gateway = Gateway(database, settings=Settings(cors_origins=site))
+    given: dict[str, Any] = {"method": "GET", "Origin": site, "Sec_Fetch_Site": "cross-site"}
+    async with running(gateway) as address:
+        feed = feed_of(gateway)
+        async with asked(address, CHANGES, gateway.token(ada), **given) as stream:
+            assert (stream.status, stream.headers["access-control-allow-origin"]) == (200, site)
+            assert await stream.chunk() == BEGINNING
+            await until(lambda: feed.subscribers == 2)
+            await create(gateway, ada, "Seen elsewhere")
+            assert (await stream.next())[1]["data"] == created("Seen elsewhere")

@@ -1,0 +1,215 @@
+"""How event streams end: with their client, the session or the process; and what becomes of who does not read."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from gateway.serving import http_protocol
+from gateway.settings import Settings
+from repositories.kit.database import Database
+from repositories.tables.identity import User
+from resolvers.life_lock import subscriptions
+from tests.api.client import Gateway, served
+from tests.api.events import (
+    BEGINNING,
+    CHANGES,
+    asked,
+    codes,
+    create,
+    created,
+    event_of,
+    feed_of,
+    running,
+    subscribed,
+    until,
+)
+from tests.api.people import make_member, signed_in
+from tests.factories import make_tasks
+
+LARGE = "x" * 4000
+SLOWLY = 65536
+FIELDS = " ".join(f"f{number}: description" for number in range(50))
+LARGE_CHANGES = f"subscription {{ taskChanged {{ task {{ title {FIELDS} }} }} }}"
+"""Each answer has 200 kB."""
+
+
+async def test_a_client_that_leaves_ends_its_subscription(gateway: Gateway, ada: User) -> None:
+    """At once, although nothing happens that could be sent to it; others go on."""
+    feed = feed_of(gateway)
+    async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as other:
+        before = feed.subscribers
+        for _ in range(3):
+            async with subscribed(gateway, address, CHANGES, ada) as stream:
+                assert feed.subscribers == before + 2
+                stream.leave()
+                await until(lambda: feed.subscribers == before)
+        await create(gateway, ada, "After")
+        assert (await other.next())[1]["data"] == created("After")
+
+
+async def test_a_client_that_leaves_while_it_is_answered_is_not_waited_for(
+    gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its subscription is over before the answer could be made."""
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: Any) -> Any:
+        begun.set()
+        await may_end.wait()
+        return {}
+
+    monkeypatch.setattr(subscriptions.task_of_event.batch, "method", slow)
+    async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as stream:
+        await create(gateway, ada, "Never told")
+        await begun.wait()
+        stream.leave()
+        await until(lambda: feed_of(gateway).subscribers == 0)
+        may_end.set()
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_a_stream_that_has_nothing_to_say_is_kept_alive(database: Database, ada: User) -> None:
+    gateway = Gateway(database, settings=Settings(event_stream_heartbeat=0.02))
+    async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as stream:
+        assert [await stream.chunk() for _ in range(3)] == [b":\n\n"] * 3
+        await create(gateway, ada, "Among comments")
+        while (chunk := await stream.chunk()) == b":\n\n":
+            pass
+        assert event_of(chunk)[1]["data"] == created("Among comments")
+
+
+async def test_the_stream_ends_with_the_session(gateway: Gateway) -> None:
+    """Told in words; the stream of another session of the same person goes on."""
+    user = await make_member(gateway.database)
+    async with running(gateway) as address:
+        (one, tokens), (_, others) = await signed_in(gateway), await signed_in(gateway)
+        async with (
+            subscribed(gateway, address, CHANGES, tokens["accessToken"]) as stream,
+            subscribed(gateway, address, CHANGES, others["accessToken"]) as other,
+        ):
+            await one.do("signOut", "sessions { id }")
+            body = await stream.rest()
+            assert codes(body) == ["UNAUTHENTICATED"]
+            assert b"The session has ended: sign in again." in body
+            await create(gateway, user, "For the other")
+            assert (await other.next())[1]["data"] == created("For the other")
+        async with asked(address, CHANGES, tokens["accessToken"]) as stream:
+            assert (stream.status, stream.headers["content-type"]) == (401, "application/json; charset=utf-8")
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_the_stream_ends_with_the_token(gateway: Gateway, ada: User) -> None:
+    token = gateway.tokens.issue(ada, frozenset(), 2)
+    async with running(gateway) as address, asked(address, CHANGES, token) as stream:
+        assert await stream.chunk() == BEGINNING
+        body = await stream.rest()
+        assert codes(body) == ["UNAUTHENTICATED"]
+        assert b"The token has expired: connect anew with a current one." in body
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_there_are_so_many_subscriptions_for_each_viewer(database: Database, ada: User, bob: User) -> None:
+    gateway = Gateway(database, settings=Settings(max_subscriptions=2))
+    async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada):
+        async with subscribed(gateway, address, CHANGES, ada):
+            async with asked(address, CHANGES, gateway.token(ada)) as stream:
+                assert await stream.chunk() == BEGINNING
+                assert codes(await stream.rest()) == ["RATE_LIMITED"]
+            async with subscribed(gateway, address, CHANGES, bob) as stream:
+                await create(gateway, bob, "Bob's")
+                assert (await stream.next())[1]["data"] == created("Bob's")
+        async with subscribed(gateway, address, CHANGES, ada) as stream:
+            await create(gateway, ada, "Again")
+            assert (await stream.next())[1]["data"] == created("Again")
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_a_mistake_of_ours_ends_the_stream_masked(
+    gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> Any:
+        message = "secret particulars"
+        raise LookupError(message)
+
+    monkeypatch.setattr(subscriptions, "_visible_tasks", broken)
+    async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as stream:
+        await create(gateway, ada, "Never told")
+        body = await stream.rest()
+    assert codes(body) == ["INTERNAL_SERVER_ERROR"]
+    assert b"secret" not in body
+    assert [(record.name, record.levelname) for record in caplog.records] == [("gateway.errors", "ERROR")]
+
+
+async def test_a_process_that_stops_sends_its_clients_away_and_they_come_back(gateway: Gateway, ada: User) -> None:
+    """The answer ends as it should but without `complete`, so that clients know that there is more to come."""
+    async with AsyncExitStack() as server:
+        serving = served(gateway.app, lifespan="on", http=http_protocol(Settings()))
+        address = await server.enter_async_context(serving)
+        async with subscribed(gateway, address, CHANGES, ada) as stream:
+            await create(gateway, ada, "Before")
+            last, response = await stream.next()
+            assert response["data"] == created("Before")
+            stopped = asyncio.ensure_future(server.pop_all().aclose())
+            assert await stream.rest() == b""
+            assert await stream.reader.read() == b""
+            await stopped
+    await create(gateway, ada, "Meanwhile")
+    again = Gateway(gateway.database)
+    async with running(again) as address, subscribed(again, address, CHANGES, ada, Last_Event_ID=last or "") as stream:
+        assert (await stream.next())[1]["data"] == created("Meanwhile")
+
+
+async def test_who_does_not_read_is_cut_off_and_others_are_not_slowed(
+    gateway: Gateway, ada: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once everything on the way is full. It is said once."""
+    http = http_protocol(Settings(socket_send_timeout=0.5))
+    feed, count = feed_of(gateway), 0
+    async with (
+        running(gateway, http=http) as address,
+        subscribed(gateway, address, CHANGES, ada) as other,
+        subscribed(gateway, address, LARGE_CHANGES, ada, takes_little=True),
+    ):
+        while feed.subscribers > 2:
+            count += 1
+            await gateway.client(ada).do("createTask", "task { id }", title=f"Large {count}", description=LARGE)
+            assert (await other.next())[1]["data"] == created(f"Large {count}")
+            assert count < 500
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["A client read nothing of its answer for 0.5 seconds and was cut off."]
+
+
+async def test_who_falls_behind_is_told_so_and_can_go_on(database: Database, ada: User) -> None:
+    """More events wait than are kept for it. What it got, and what comes after that, is everything, once."""
+    gateway, titles = Gateway(database, settings=Settings(subscription_queue=5)), [f"{count}" for count in range(60)]
+    async with running(gateway) as address:
+        async with subscribed(gateway, address, LARGE_CHANGES, ada, takes_little=True) as stream:
+            for title in titles:
+                await gateway.client(ada).do("createTask", "task { id }", title=title, description=LARGE)
+            *chunks, end = [chunk async for chunk in stream]
+        assert codes(end) == ["TOO_SLOW"]
+        got = [event_of(chunk) for chunk in chunks]
+        assert 0 < len(got) < 60
+        given = {"Last_Event_ID": got[-1][0] or ""}
+        async with subscribed(gateway, address, LARGE_CHANGES, ada, **given) as stream:
+            got += [await stream.next() for _ in range(60 - len(got))]
+    assert [response["data"]["taskChanged"]["task"]["title"] for _, response in got] == titles
+
+
+@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+async def test_who_reads_slowly_gets_everything(gateway: Gateway, ada: User) -> None:
+    """It takes longer than the gateway's patience, but something is taken all the time."""
+    await make_tasks(gateway.database, ada, 50, description=LARGE)
+    document = f"{{ tasks {{ nodes {{ {FIELDS} }} }} }}"
+    async with (
+        running(gateway, http=http_protocol(Settings(socket_send_timeout=1))) as address,
+        asked(address, document, gateway.token(ada), takes_little=True) as answer,
+    ):
+        began, got = time.monotonic(), 0
+        while got < int(answer.headers["content-length"]):
+            got += len(await answer.reader.read(SLOWLY))
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began > 1.5

@@ -1,0 +1,312 @@
+"""What subscriptions deliver, to whom, and how often; over which transport does not matter here."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from gateway.announcements import RedisAnnouncements
+from gateway.execution.refusals import RequestError
+from repositories.events import Events, as_row
+from repositories.kit.database import Database, DatabaseOptions
+from repositories.kit.errors import CannotResume, Forbidden, TooSlow, Unauthenticated, ValidationError
+from repositories.kit.repository import new_id, now
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock.events import CategoryCreated
+from repositories.tables.identity import User
+from resolvers.kit.feed import Feed, FeedOptions
+from tests.api.client import Gateway, connected, gid
+from tests.api.following import Following, take
+from tests.api.test_statements import said
+from tests.factories import make_task, make_tasks
+from tests.stores import redis_server
+
+_CHANGES = "subscription($ids: [ID!]) { taskChanged(ids: $ids) { eventType taskDatabaseId task { title } } }"
+_DASHBOARD = "subscription { lifeLockDashboard { totalTasks completedTasks } }"
+
+
+@pytest_asyncio.fixture
+async def following(database: Database) -> Any:
+    """A process that follows the events; at the end nobody is left in it and no connection is in use."""
+    made = Following(database)
+    async with made.feed.running():
+        yield made
+        assert made.feed.subscribers == 0
+    assert database.pool_state().used == 0
+
+
+async def _create(gateway: Gateway, user: User, title: str = "Something") -> Any:
+    return (await gateway.client(user).do("createTask", "task { id databaseId version }", title=title))["task"]
+
+
+def _cause(refused: pytest.ExceptionInfo[RequestError]) -> Any:
+    return refused.value.errors[0].original_error
+
+
+async def test_a_task_is_followed_through_its_life(gateway: Gateway, following: Following, ada: User) -> None:
+    """Each change once, in order, with the task as it was when it was delivered; deleted, it is null."""
+    client = gateway.client(ada)
+    async with following.subscribed(ada, _CHANGES) as deliveries:
+        seen = []
+        task = await _create(gateway, ada, "First")
+        seen += await take(deliveries, 1)
+        task = (
+            await client.do("updateTask", "task { id databaseId version }", id=task["id"], version=1, title="Second")
+        )["task"]
+        seen += await take(deliveries, 1)
+        task = (await client.do("completeTask", "task { id databaseId version }", id=task["id"]))["task"]
+        seen += await take(deliveries, 1)
+        await client.do("deleteTask", "task { id }", id=task["id"], version=task["version"])
+        seen += await take(deliveries, 1)
+        await client.do("restoreTask", "task { id }", id=task["id"], version=task["version"] + 1)
+        seen += await take(deliveries, 1)
+    assert [
+        (change["taskChanged"]["eventType"], change["taskChanged"]["task"] and change["taskChanged"]["task"]["title"])
+        for change in seen
+    ] == [
+        ("TaskCreated", "First"),
+        ("TaskUpdated", "Second"),
+        ("TaskCompleted", "Second"),
+        ("TaskDeleted", None),
+        ("TaskRestored", "Second"),
+    ]
+    assert {change["taskChanged"]["taskDatabaseId"] for change in seen} == {task["databaseId"]}
+
+
+async def test_nobody_is_told_of_anothers_tasks(
+    gateway: Gateway, following: Following, ada: User, bob: User, admin: User
+) -> None:
+    """Not even who names their ids; an admin, who may read them, is told."""
+    [mine, theirs] = [await make_task(gateway.database, user) for user in (ada, bob)]
+    ids = [gid("Task", mine), gid("Task", theirs)]
+    admins = Following(gateway.database)
+    async with (
+        following.subscribed(ada, _CHANGES, ids=ids) as to_ada,
+        admins.feed.running(),
+        admins.subscribed(admin, _CHANGES, ids=ids) as to_admin,
+    ):
+        await gateway.client(bob).do("completeTask", "task { id }", id=ids[1])
+        await gateway.client(ada).do("completeTask", "task { id }", id=ids[0])
+        [seen] = await take(to_ada, 1)
+        everything = await take(to_admin, 2)
+    assert seen["taskChanged"]["taskDatabaseId"] == str(mine.id)
+    assert [change["taskChanged"]["taskDatabaseId"] for change in everything] == [str(theirs.id), str(mine.id)]
+
+
+async def test_only_what_is_asked_for(gateway: Gateway, following: Following, ada: User) -> None:
+    """By the ids of tasks, and by the types of events."""
+    [one, other] = await make_tasks(gateway.database, ada, 2)
+    events = 'subscription { myEvents(types: ["TaskReopened"]) { eventType aggregateId } }'
+    another = Following(gateway.database)
+    async with (
+        following.subscribed(ada, _CHANGES, ids=[gid("Task", other)]) as changes,
+        another.feed.running(),
+        another.subscribed(ada, events) as reopened,
+    ):
+        for task in (one, other):
+            await gateway.client(ada).do("completeTask", "task { id }", id=gid("Task", task))
+        await gateway.client(ada).do("reopenTask", "task { id }", id=gid("Task", one))
+        [change] = await take(changes, 1)
+        [event] = await take(reopened, 1)
+    assert change["taskChanged"]["taskDatabaseId"] == str(other.id)
+    assert event == {"myEvents": {"eventType": "TaskReopened", "aggregateId": str(one.id)}}
+
+
+async def test_my_events_are_what_i_did_and_domain_events_what_anybody_did(
+    gateway: Gateway, following: Following, ada: User, bob: User, admin: User
+) -> None:
+    document = 'subscription { domainEvents(aggregateTypes: ["category"]) { eventType userId } }'
+    admins = Following(gateway.database)
+    async with (
+        following.subscribed(ada, "subscription { myEvents { eventType userId } }") as mine,
+        admins.feed.running(),
+        admins.subscribed(admin, document) as everything,
+    ):
+        for user in (bob, ada):
+            await gateway.client(user).do("createCategory", "category { id }", name="Home", color="#000000")
+        await _create(gateway, ada)
+        seen, both = await take(mine, 2), await take(everything, 2)
+    assert [(one["myEvents"]["eventType"], one["myEvents"]["userId"]) for one in seen] == [
+        ("CategoryCreated", str(ada.id)),
+        ("TaskCreated", str(ada.id)),
+    ]
+    assert [one["domainEvents"]["userId"] for one in both] == [str(bob.id), str(ada.id)]
+
+
+@pytest.mark.parametrize(
+    ("document", "signed_in", "cause"),
+    [
+        (_CHANGES, False, Unauthenticated),
+        (_DASHBOARD, False, Unauthenticated),
+        ("subscription { myEvents { id } }", False, Unauthenticated),
+        ("subscription { domainEvents { id } }", True, Forbidden),
+        ("subscription { taskChanged(ids: []) { id } }", True, ValidationError),
+        ('subscription { myEvents(types: ["TaskComplete"]) { id } }', True, ValidationError),
+        ('subscription { taskChanged(ids: ["nonsense"]) { id } }', True, ValidationError),
+    ],
+)
+async def test_who_may_not_or_asks_wrongly_is_refused(
+    following: Following, ada: User, document: str, cause: type[Exception], *, signed_in: bool
+) -> None:
+    with pytest.raises(RequestError) as refused:
+        async with following.subscribed(ada if signed_in else None, document) as deliveries:
+            await anext(deliveries)
+    assert isinstance(_cause(refused), cause)
+    if "TaskComplete" in document:
+        assert refused.value.errors[0].message == "There is no `TaskComplete`. Did you mean `TaskCompleted`?"
+
+
+async def test_a_dashboard_is_answered_at_once_and_after_every_change(
+    gateway: Gateway, following: Following, ada: User, bob: User
+) -> None:
+    """What another person does is no reason to answer anew."""
+    async with following.subscribed(ada, _DASHBOARD) as deliveries:
+        assert await take(deliveries, 1) == [{"lifeLockDashboard": {"totalTasks": 0, "completedTasks": 0}}]
+        await _create(gateway, bob)
+        task = await _create(gateway, ada)
+        assert await take(deliveries, 1) == [{"lifeLockDashboard": {"totalTasks": 1, "completedTasks": 0}}]
+        await gateway.client(ada).do("completeTask", "task { id }", id=task["id"])
+        assert await take(deliveries, 1) == [{"lifeLockDashboard": {"totalTasks": 1, "completedTasks": 1}}]
+
+
+async def test_many_changes_in_an_interval_are_one_answer(gateway: Gateway, ada: User) -> None:
+    """The interval begins with an answer; what happens in it is told together at its end."""
+    following = Following(gateway.database, FeedOptions(poll=0.01, interval=0.4))
+    async with following.feed.running(), following.subscribed(ada, _DASHBOARD) as deliveries:
+        await take(deliveries, 1)
+        for index in range(5):
+            await _create(gateway, ada, f"Task {index}")
+        assert await take(deliveries, 1) == [{"lifeLockDashboard": {"totalTasks": 5, "completedTasks": 0}}]
+        nothing = asyncio.ensure_future(anext(deliveries))
+        await following.feed.catch_up()
+        done, _ = await asyncio.wait([nothing], timeout=0.8)
+        assert not done
+        nothing.cancel()
+        await asyncio.gather(nothing, return_exceptions=True)
+
+
+async def test_going_on_after_an_interruption(gateway: Gateway, following: Following, ada: User) -> None:
+    """From the last event that arrived: what was missed comes first, then what happens, nothing twice."""
+    document = "subscription { taskChanged { id eventType } }"
+    async with following.subscribed(ada, document) as deliveries:
+        await _create(gateway, ada)
+        last = (await anext(deliveries)).id
+    tasks = [await _create(gateway, ada) for _ in range(3)]
+    async with following.subscribed(ada, document, after=last) as deliveries:
+        await gateway.client(ada).do("completeTask", "task { id }", id=tasks[0]["id"])
+        seen = await take(deliveries, 4)
+    assert [one["taskChanged"]["eventType"] for one in seen] == ["TaskCreated"] * 3 + ["TaskCompleted"]
+    async with following.subscribed(ada, document, after=seen[-1]["taskChanged"]["id"]) as deliveries:
+        await _create(gateway, ada)
+        assert [one["taskChanged"]["eventType"] for one in await take(deliveries, 1)] == ["TaskCreated"]
+
+
+async def test_who_comes_back_sees_only_what_is_theirs(
+    gateway: Gateway, following: Following, ada: User, bob: User
+) -> None:
+    """The id of another's event tells where to begin, and shows nothing of what happened before or after it."""
+    await _create(gateway, bob)
+    async with following.feed.reading() as events:
+        [event] = await events.of_user(bob.id, limit=1)
+    await _create(gateway, bob)
+    mine = await _create(gateway, ada)
+    async with following.subscribed(ada, _CHANGES, after=str(event.id)) as deliveries:
+        [seen] = await take(deliveries, 1)
+    assert seen["taskChanged"]["taskDatabaseId"] == mine["databaseId"]
+
+
+@pytest.mark.parametrize("after", ["nonsense", "01890000-0000-7000-8000-000000000000"])
+async def test_an_unknown_place_is_refused(following: Following, ada: User, after: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        async with following.subscribed(ada, _CHANGES, after=after) as deliveries:
+            await anext(deliveries)
+    assert isinstance(_cause(refused), CannotResume)
+    assert "Start anew" in refused.value.errors[0].message
+
+
+async def test_too_much_has_happened_since(gateway: Gateway, ada: User) -> None:
+    """As many events as are looked through are delivered; with one more, nobody is told that this is all."""
+    following = Following(gateway.database, FeedOptions(poll=0.01, replay=3))
+    await _create(gateway, ada)
+    async with following.feed.reading() as events:
+        [first] = await events.of_user(ada.id, limit=1)
+    for _ in range(3):
+        await _create(gateway, ada)
+    async with following.subscribed(ada, _CHANGES, after=str(first.id)) as deliveries:
+        assert len(await take(deliveries, 3)) == 3
+    await _create(gateway, ada)
+    with pytest.raises(RequestError) as refused:
+        async with following.subscribed(ada, _CHANGES, after=str(first.id)) as deliveries:
+            await take(deliveries, 4)
+    assert isinstance(_cause(refused), CannotResume)
+
+
+async def test_who_does_not_read_is_cut_off_and_others_are_not(gateway: Gateway, ada: User) -> None:
+    """More events wait than are kept: that subscriber is told; one who reads gets all of them."""
+    following = Following(gateway.database, FeedOptions(poll=0.01, waiting=4))
+    document = "subscription { taskChanged { eventType } }"
+    async with (
+        following.feed.running(),
+        following.subscribed(ada, document) as slow,
+        following.subscribed(ada, document) as quick,
+    ):
+        for _ in range(2):
+            await _create(gateway, ada)
+            assert len(await take(quick, 1)) == 1
+        for _ in range(2):
+            tasks = [{"title": f"Task {index}"} for index in range(3)]
+            await gateway.client(ada).do("createTasks", "tasks { id }", tasks=tasks)
+            assert len(await take(quick, 3)) == 3
+        with pytest.raises(RequestError) as refused:
+            await take(slow, 8)
+    assert isinstance(_cause(refused), TooSlow)
+    assert "go on from the last event" in refused.value.errors[0].message
+
+
+async def test_a_delivery_takes_so_many_statements(
+    gateway: Gateway, following: Following, ada: User, statements: list[str]
+) -> None:
+    """However many events wait: one to see which may be seen, then what each answer asks for."""
+    async with following.subscribed(ada, "subscription { taskChanged { task { category { name } } } }") as deliveries:
+        await _create(gateway, ada)
+        await take(deliveries, 1)
+        statements.clear()
+        await gateway.client(ada).do("createTasks", "tasks { id }", tasks=[{"title": "One"}, {"title": "Two"}])
+        while not _waiting(following):  # noqa: ASYNC110 (the feed has no hook for it)
+            await asyncio.sleep(0)
+        statements.clear()
+        await take(deliveries, 2)
+        seen = [text for text in said([text for text in statements if "horizon" not in text]) if "events" not in text]
+    assert seen == ["SELECT tasks", "SELECT tasks", "SELECT tasks"]
+
+
+def _waiting(following: Following) -> bool:
+    return any(one._waiting for followers in following.feed._topics.values() for one in followers)
+
+
+async def test_processes_tell_each_other_through_redis(
+    gateway: Gateway, options: DatabaseOptions, ada: User, tmp_path: Path
+) -> None:
+    """A process that looks by itself only once an hour hears of another's commit."""
+    with redis_server(tmp_path) as socket:
+        async with connected(options) as there:
+            following = Following(there)
+            following.feed = Feed(there, RedisAnnouncements(f"unix://{socket}"), FeedOptions(poll=3600))
+            teller = Feed(gateway.database, RedisAnnouncements(f"unix://{socket}"))
+            running = teller.running(), following.feed.running()
+            async with running[0], running[1], following.subscribed(ada, _CHANGES) as deliveries:
+                await following.feed.is_listening.wait()
+                await _create(gateway, ada)
+                assert len(await take(deliveries, 1)) == 1
+
+
+async def test_events_that_were_missed_while_nobody_announced_them(
+    gateway: Gateway, following: Following, ada: User
+) -> None:
+    """Bulk work and other programs announce nothing; the feed looks by itself."""
+    async with following.subscribed(ada, "subscription { myEvents { eventType } }") as deliveries:
+        async with gateway.database.transaction(SERVICE) as write:
+            await Events(write).load([as_row(CategoryCreated(new_id(), ada.id), actor=ada.id, at=now())])
+        assert await take(deliveries, 1) == [{"myEvents": {"eventType": "CategoryCreated"}}]

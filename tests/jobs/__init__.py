@@ -1,0 +1,1 @@
+"""What the gateway does by itself: the lock, runs, the scheduler, and what each job does."""

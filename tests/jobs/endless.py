@@ -1,0 +1,45 @@
+"""A process that runs a job which never ends: `python -m tests.jobs.endless NAME URL SERVICE_URL PATH PGBOUNCER`."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.jobs import Runner
+from repositories.kit.database import DatabaseOptions, open_database
+from resolvers.kit.jobs import Job, Occasion
+
+
+async def _wait(occasion: Occasion) -> int:
+    print("begun", flush=True)  # noqa: T201 (which tells the test)
+    await asyncio.Event().wait()
+    return 0
+
+
+async def _main(name: str, url: str, service_url: str, path: str, pgbouncer: str) -> None:
+    options = DatabaseOptions(
+        url=url or None, service_url=service_url or None, sqlite_path=Path(path), pgbouncer=pgbouncer == "True"
+    )
+    database = open_database(options)
+    await database.connect()
+    await Runner(database).run(Job(name, "* * * * *", "Waits.", _wait))
+
+
+@contextmanager
+def endless(name: str, options: DatabaseOptions) -> Iterator["subprocess.Popen[str]"]:
+    """That process, from when its run has begun; killed at the latest with the block."""
+    arguments = (name, options.url or "", options.service_url or "", str(options.sqlite_path), str(options.pgbouncer))
+    command = [sys.executable, "-m", "tests.jobs.endless", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            yield process
+        finally:
+            process.kill()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""Jobs for tests, and what is written down of them."""
+
+import datetime as dt
+from collections.abc import Callable
+
+from gateway.jobs import Runner
+from repositories.job_runs import JobRuns
+from repositories.kit.database import Database
+from repositories.kit.repository import now
+from repositories.tables.administration import JobOutcome, JobRun
+from resolvers.kit.jobs import Job, Occasion
+from tests.repositories.support import reading
+
+
+def runner_of(database: Database, clock: Callable[[], dt.datetime] = now) -> Runner:
+    """A runner with a clock of the test's."""
+    return Runner(database, clock)
+
+
+def counting(name: str, processed: int = 0, began: list[Occasion] | None = None, when: str = "0 * * * *") -> Job:
+    """A job that does nothing but to say how much it did; it adds its occasions to a list."""
+
+    async def run(occasion: Occasion) -> int:
+        if began is not None:
+            began.append(occasion)
+        return processed
+
+    return Job(name, when, "Counts.", run)
+
+
+async def rows_of(database: Database) -> list[JobRun]:
+    """All runs, the latest first."""
+    async with reading(database) as snapshot:
+        return await JobRuns(snapshot).find(limit=100)
+
+
+async def runs_of(database: Database) -> list[tuple[str, JobOutcome, int | None]]:
+    """The same without moments and ids."""
+    return [(run.job, run.outcome, run.processed) for run in await rows_of(database)]

@@ -1,0 +1,73 @@
+"""What is deleted when it is old: to the day, and to the moment."""
+
+import datetime as dt
+
+import pytest
+
+from gateway.jobs import declared_jobs
+from gateway.settings import Settings
+from repositories.identity import Sessions
+from repositories.job_runs import JobRuns
+from repositories.kit.database import Database
+from repositories.kit.viewer import SERVICE
+from repositories.life_lock.analytics import Analytics
+from resolvers.kit.jobs import Occasion
+from resolvers.life_lock import jobs as life_lock
+from tests.factories import make_user
+from tests.repositories.support import reading
+
+AT = dt.datetime(2026, 6, 15, 3, 40, tzinfo=dt.UTC)
+DAY = dt.timedelta(days=1)
+MICROSECOND = dt.timedelta(microseconds=1)
+
+
+async def _run(database: Database, name: str, at: dt.datetime = AT, retention: int = 730) -> int:
+    return await declared_jobs(Settings(analytics_retention_days=retention))[name].run(Occasion(database, at))
+
+
+async def _dates(database: Database) -> list[str]:
+    async with reading(database) as snapshot:
+        return [str(row.date) for row in await Analytics(snapshot).find(limit=99)]
+
+
+async def test_analytics_are_kept_for_so_many_days(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two years, or what is set; of every user, in batches."""
+    monkeypatch.setattr(life_lock, "DAYS_AT_ONCE", 3)
+    dates = ("2024-01-01", "2024-06-13", "2024-06-14", "2024-06-15", "2024-06-16", "2025-05-10", "2025-05-11")
+    for _ in range(2):
+        user = await make_user(database)
+        async with database.transaction(SERVICE) as write:
+            await Analytics(write).add_many([{"user_id": user.id, "date": dt.date.fromisoformat(day)} for day in dates])
+    assert await _run(database, "retain-analytics") == 6
+    assert await _dates(database) == sorted([*dates[3:]] * 2)
+    assert await _run(database, "retain-analytics", AT.replace(hour=23, minute=59)) == 0
+    assert await _run(database, "retain-analytics", AT + DAY) == 2
+    assert await _run(database, "retain-analytics", AT, 400) == 4
+    assert await _dates(database) == ["2025-05-11"] * 2
+
+
+async def test_runs_are_kept_for_ninety_days(database: Database) -> None:
+    limit = AT - 90 * DAY
+    async with database.transaction(SERVICE) as write:
+        await JobRuns(write).add_many(
+            [{"job": name, "started_at": at} for name, at in (("a", limit - MICROSECOND), ("b", limit), ("c", AT))]
+        )
+    assert await _run(database, "clean-job-runs") == 1
+    async with reading(database) as snapshot:
+        assert [run.job for run in await JobRuns(snapshot).find(limit=9)] == ["c", "b"]
+
+
+async def test_sessions_are_kept_until_they_end(database: Database) -> None:
+    """Revoked ones too; the moment at which one ends is its end."""
+    user = await make_user(database)
+    ends = {"0": AT - MICROSECOND, "1": AT, "2": AT + MICROSECOND, "3": AT + DAY}
+    rows = [
+        {"user_id": user.id, "refresh_token_hash": name * 64, "last_seen_at": AT, "expires_at": end, "revoked_at": at}
+        for (name, end), at in zip(ends.items(), (None, AT, AT, None), strict=True)
+    ]
+    async with database.transaction(SERVICE) as write:
+        await Sessions(write).add_many(rows)
+    assert await _run(database, "clean-sessions") == 2
+    async with reading(database) as snapshot:
+        assert {row.refresh_token_hash[0] for row in await Sessions(snapshot).find(limit=9)} == {"2", "3"}
+    assert await _run(database, "clean-sessions") == 0
