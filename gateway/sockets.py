@@ -18,7 +18,7 @@ _TRY_AGAIN_LATER = 1013
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """One connection. ``patience`` is how many seconds it may be full of what its client does not read."""
+    """One connection. ``patience`` is how many seconds its client may take nothing of what is waiting for it."""
 
     def __init__(self, *arguments: Any, patience: float, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -29,7 +29,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def pause_writing(self) -> None:
         """So much is waiting to be read that whoever sends more has to wait."""
         super().pause_writing()
-        self._full = self.loop.call_later(self._patience, self._give_up)
+        self._look_after(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """The client reads."""
@@ -68,7 +68,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if not self._is_lost:
             self.transport.abort()
 
-    def _give_up(self) -> None:
+    def _look_after(self, waiting: int) -> None:
+        self._full = self.loop.call_later(self._patience, self._look, waiting)
+
+    def _look(self, waited: int) -> None:
+        """Slow is who takes something at least; a large message may take long."""
+        waiting = self.transport.get_write_buffer_size()
+        if waiting < waited:
+            self._look_after(waiting)
+            return
         log.warning("A WebSocket client read nothing for %g seconds and was cut off.", self._patience)
         if self.close_sent or self.transport.is_closing():
             self._abort()

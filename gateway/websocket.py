@@ -121,6 +121,7 @@ class _Socket:
         self._send = send
         self._viewer = ANONYMOUS
         self._is_ready = False
+        self._turn = asyncio.Lock()
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._count = 0
 
@@ -151,8 +152,11 @@ class _Socket:
         return message["text"]
 
     async def _say(self, **message: Any) -> None:
+        """One after the other, so that no more than one message is added to what a client has not read."""
+        text = orjson.dumps(message).decode()
         try:
-            await self._send({"type": "websocket.send", "text": orjson.dumps(message).decode()})
+            async with self._turn:
+                await self._send({"type": "websocket.send", "text": text})
         except OSError:
             raise Disconnected from None
 

@@ -16,7 +16,7 @@ from resolvers.kit.days import MAX_DAYS
 from schema.kit.choices import choices
 from schema.kit.costs import AGGREGATE
 from schema.kit.fields import FIRST, TIME_ZONE, Argument, column, query, view
-from schema.kit.subscriptions import subscription
+from schema.kit.subscriptions import GOES_ON, subscription
 
 choices(
     events.TrendInterval,
@@ -168,13 +168,13 @@ class EventSubscriptions:
 
     my_events: DomainEvent = subscription(
         subscriptions.my_events,
-        "What the viewer does, here or on another device, as it happens.",
+        "What the viewer does, here or on another device, as it happens." + GOES_ON,
         requires=Permission.EVENT_READ,
         types=_TYPES,
     )
     domain_events: DomainEvent = subscription(
         subscriptions.domain_events,
-        "What anybody does, as it happens. For admins.",
+        "What anybody does, as it happens. For admins." + GOES_ON,
         requires=Permission.ADMINISTRATION_READ,
         types=_TYPES,
         aggregate_types=Argument(list[str] | None, "Only what happens to these, such as task.", strawberry.UNSET),

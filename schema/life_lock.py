@@ -30,7 +30,7 @@ from schema.kit.filters import (
     where,
 )
 from schema.kit.mutations import mutation
-from schema.kit.subscriptions import subscription
+from schema.kit.subscriptions import GOES_ON, subscription
 
 choices(
     rows.TaskStatus,
@@ -341,7 +341,8 @@ class LifeLockSubscriptions:
 
     task_changed: TaskChange = subscription(
         subscriptions.task_changed,
-        "What happens to the tasks of these ids that the viewer may see; without ids, to all of the viewer's own.",
+        "What happens to the tasks of these ids that the viewer may see; without ids, to all of the viewer's own."
+        + GOES_ON,
         requires=Permission.TASK_READ,
         ids=keys("Task", "The tasks' ids, at most 100."),
     )

@@ -16,6 +16,12 @@ from resolvers.kit.subscriptions import Occasion
 from schema.kit.costs import costs
 from schema.kit.fields import Argument, resolver
 
+GOES_ON = (
+    " Each answer has an id in `extensions.id`; after an interruption, subscribe with that of the last one as "
+    "`extensions: {lastEventId}` to get first what has happened since."
+)
+"""For descriptions of subscriptions whose occasions have ids."""
+
 
 def subscription(
     source: Callable[..., AsyncIterator[Occasion]],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
 from gateway.settings import Settings
+from gateway.sockets import SocketProtocol
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from tests.api.client import Gateway
@@ -21,6 +22,14 @@ from tests.factories import make_tasks
 
 ON_SQLITE = pytest.mark.parametrize("options", ["sqlite"], indirect=True)
 CREATED = {"data": {"myEvents": {"eventType": "TaskCreated"}}}
+MUCH = "{ tasks(first: 50) { " + " ".join(f"a{number}: nodes {{ description }}" for number in range(80)) + " } }"
+"""20 MB, if descriptions have 5,000 characters: more than lies between two sockets."""
+
+
+async def ask_for_much(deaf: Peer) -> None:
+    """A client whose queue has one place reads one whole message, and then no more."""
+    for number in range(4):
+        await deaf.subscribe(f"much {number}", MUCH)
 
 
 def limited(message: str) -> list[dict[str, Any]]:
@@ -139,8 +148,7 @@ async def test_who_does_not_read_the_socket_is_cut_off_and_nobody_else_is_slowed
     gateway: Gateway, ada: User, bob: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whether it reads on, and learns why, or never again."""
-    await make_tasks(gateway.database, ada, 20, description="x" * 5000)
-    much = "{ tasks(first: 20) { " + " ".join(f"a{number}: nodes {{ description }}" for number in range(80)) + " } }"
+    await make_tasks(gateway.database, ada, 50, description="x" * 5000)
     caplog.set_level(logging.WARNING)
     token, settings = gateway.token(ada), Settings(socket_send_timeout=0.5)
     for reads_on in (True, False):
@@ -152,8 +160,7 @@ async def test_who_does_not_read_the_socket_is_cut_off_and_nobody_else_is_slowed
                 await deaf.begin(token)
                 await deaf.subscribe("events", MY_EVENTS)
                 await site.is_followed_by(4)
-                for number in range(4):
-                    await deaf.subscribe(f"much {number}", much)
+                await ask_for_much(deaf)
                 while not caplog.records:
                     await gateway.client(bob).do("createTask", "task { id }", title="Meanwhile")
                     assert (await other.hear())["payload"]["data"] == CREATED["data"]
@@ -186,21 +193,29 @@ async def test_who_does_not_answer_pings_is_cut_off(gateway: Gateway, ada: User)
 
 @ON_SQLITE
 async def test_the_process_takes_leave_of_its_sockets(
-    gateway: Gateway, ada: User, caplog: pytest.LogCaptureFixture
+    gateway: Gateway, ada: User, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of those who do not read too: nobody holds it up."""
+    await make_tasks(gateway.database, ada, 50, description="x" * 5000)
     caplog.set_level(logging.WARNING)
+    is_full, pause = asyncio.Semaphore(0), SocketProtocol.pause_writing
+
+    def pause_writing(self: SocketProtocol) -> None:
+        is_full.release()
+        pause(self)
+
+    monkeypatch.setattr(SocketProtocol, "pause_writing", pause_writing)
     async with AsyncExitStack() as stack:
         async with site_of(gateway) as site:
             peer = await stack.enter_async_context(site.begun(gateway.token(ada)))
             await peer.subscribe("1", MY_EVENTS)
             fresh = await stack.enter_async_context(site.peer())
-            deaf = await stack.enter_async_context(site.peer(max_queue=1, close_timeout=0.1))
-            for _ in range(1000):
-                await deaf.say("ping", payload={"x": "x" * 10_000})
-                if deaf.connection.transport.get_write_buffer_size():
-                    break
-            await site.is_followed_by(2)
+            deaf = await stack.enter_async_context(site.peer(max_queue=1, max_size=None, close_timeout=0.1))
+            await deaf.begin(gateway.token(ada))
+            await ask_for_much(deaf)
+            for _ in range(2):
+                await is_full.acquire()
+            await site.is_followed_by(3)
         assert site.feed.subscribers == 0
         assert [await one.closed() for one in (peer, fresh)] == [(1012, ""), (1012, "")]
     assert [record.getMessage() for record in caplog.records] == []
