@@ -102,7 +102,7 @@ class MemoryDatabase(Database):
     async def close(self) -> None:
         """Nothing of its own is open."""
 
-    def snapshot(self, viewer: Viewer) -> Snapshot:
+    def snapshot(self, viewer: Viewer, since: int | None = None) -> Snapshot:
         """A snapshot that remembers."""
         return _TapedSnapshot(self, viewer, self._source.snapshot(viewer) if self._source else None)
 

@@ -16,6 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from gateway.announcements import announcements
 from gateway.connections import STOP
+from gateway.consistency import HEADER
 from gateway.execution.budget import Budget
 from gateway.execution.gauge import Gauge
 from gateway.execution.limits import Limits
@@ -40,10 +41,12 @@ from repositories.kit.errors import GatewayError
 from repositories.kit.repository import new_id, now
 from repositories.kit.viewer import ANONYMOUS
 from resolvers.identity.accounts import Accounts
+from resolvers.kit import cache_store
+from resolvers.kit.cache import Cache
 from resolvers.kit.feed import Feed, FeedOptions
 from schema import schema
 
-_EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy")
+_EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy", HEADER)
 
 
 class _Application:
@@ -99,6 +102,19 @@ def socket_options(settings: Settings) -> SocketOptions:
     )
 
 
+def create_cache(settings: Settings, tokens: Tokens) -> Cache | None:
+    """What is kept of what was computed, under these settings."""
+    kind, entries = settings.cache_kind(), settings.cache_entries
+    if kind == "off":
+        return None
+    secret = tokens.derived_key("cache")
+    if kind == "redis" and settings.redis_url is not None:
+        store = cache_store.redis(settings.redis_url.get_secret_value(), secret)
+    else:
+        store = cache_store.memory(entries)
+    return Cache(store, secret, lifetime=settings.cache_lifetime, entries=entries)
+
+
 def create_app(  # noqa: PLR0913 (the parts of the process)
     settings: Settings,
     database: Database,
@@ -118,15 +134,22 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     )
     stores = (Memory(), redis) if redis else (Memory(),)
     gauge = create_gauge(settings)
+    cache = create_cache(settings, tokens)
+    if cache is not None:
+        database.committed.append(cache.committed)
     line = announcements(settings, database)
     feed = Feed(database, line, feed_options(settings, announced=line is not None))
+    services: dict[type[Any], Any] = {Accounts: accounts(settings, tokens), Feed: feed}
+    if cache is not None:
+        services[Cache] = cache
+        feed.listeners.append(cache.happened)
     operations = Operations(
         create_pipeline(settings, gauge),
         database,
         gauge,
         Gate(settings.max_operations, settings.queue_timeout),
         PersistedQueries(*stores) if settings.persisted_queries else NOT_KEPT,
-        {Accounts: accounts(settings, tokens), Feed: feed},
+        services,
         clock,
     )
     options = Options(
@@ -147,22 +170,23 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         jobs = declared_jobs(settings).values() if settings.jobs == "on" else ()
         async with feed.running(), scheduled(Runner(database, clock), jobs, settings.shutdown_timeout):
             yield {STOP: event_streams.stopping.set}
-        if redis is not None:
-            await redis.close()
+        for store in (redis, cache):
+            if store is not None:
+                await store.close()
 
     async def health(request: Request) -> Response:
         """Whether the gateway can do its work, for load balancers and people."""
         del request
-        state = database.pool_state()
-        body = {
-            "status": "degraded" if fallback else "ok",
-            "database": {
-                "engine": database.engine.value,
-                "fallback": fallback,
-                "connections": state.size,
-                "in_use": state.used,
-            },
+        state, replica = database.pool_state(), await database.replica_answers()
+        about: dict[str, Any] = {
+            "engine": database.engine.value,
+            "fallback": fallback,
+            "connections": state.size,
+            "in_use": state.used,
         }
+        if replica is not None:
+            about["replica"] = "ok" if replica else "unavailable"
+        body = {"status": "degraded" if fallback or replica is False else "ok", "database": about}
         snapshot = database.snapshot(ANONYMOUS)
         try:
             await Events(snapshot).exists(new_id())

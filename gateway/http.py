@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from graphql import ExecutionResult
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import errors
+from gateway.consistency import HEADER, position_after, since_of
 from gateway.errors import RequestRefused
 from gateway.execution.pipeline import Prepared
 from gateway.execution.refusals import RequestError
@@ -35,6 +37,7 @@ from gateway.streams import Streams
 from gateway.timings import Timings
 from gateway.traffic import Watch
 from repositories.kit.viewer import ANONYMOUS, Viewer
+from resolvers.kit.context import Client
 
 _PARTIAL = 294
 _WELL_FORMED = 400
@@ -63,6 +66,8 @@ class _Exchange:
     timings: Timings | None
     media_type: str = JSON
     viewer: Viewer = ANONYMOUS
+    since: int = 0
+    """The position that queries have to show."""
     until: float | None = None
     """When the viewer's token ends, in seconds since 1970."""
     is_batch: bool = False
@@ -135,6 +140,7 @@ class GraphQLEndpoint:
             refuse_forged(given, self._options.origins)
         else:
             refuse_unreadable(given, limit)
+        exchange.since = since_of(given)
         if b"authorization" in given:
             header = given[b"authorization"].decode("latin-1")
             exchange.until, exchange.viewer = await self._tokens.of_header(header)
@@ -178,14 +184,15 @@ class GraphQLEndpoint:
             if bill is not None and bill.spent is not None:
                 exchange.headers |= bill.spent.headers
             async with operations.gate:
-                context = operations.context(exchange.viewer, client)
-                result = await operations.pipeline.run(prepared, context, exchange.timings)
+                result = await self._run(exchange, prepared, client)
         except RequestError as error:
             exchange.headers |= errors.headers_of(error.errors[0].original_error)
             is_plain = exchange.media_type == JSON and error.status == _WELL_FORMED
             is_told_inside = is_plain or exchange.media_type == EVENTS
             return 200 if is_told_inside else error.status, {"errors": errors.present(error.errors)}
         response = presented(result, bill if asks_for_cost(parameters) else None)
+        if parameters.extensions.get("consistencyToken") is True and HEADER in exchange.headers:
+            response.setdefault("extensions", {})["consistencyToken"] = exchange.headers[HEADER]
         return _PARTIAL if result.errors and exchange.media_type == GRAPHQL else 200, response
 
     async def _prepared(self, exchange: _Exchange, parameters: Parameters) -> Prepared:
@@ -201,6 +208,18 @@ class GraphQLEndpoint:
             raise RequestRefused(405, "METHOD_NOT_ALLOWED", message, {"Allow": "POST"})
         await self._operations.keep(parameters)
         return prepared
+
+    async def _run(self, exchange: _Exchange, prepared: Prepared, client: Client) -> ExecutionResult:
+        """The result. A query whose replica failed between two statements is run anew, without it."""
+        operations, is_mutation = self._operations, prepared.kind == "mutation"
+        context = operations.context(exchange.viewer, client, since=None if is_mutation else exchange.since)
+        result = await operations.pipeline.run(prepared, context, exchange.timings)
+        if context.is_lost:
+            context = operations.context(exchange.viewer, client)
+            result = await operations.pipeline.run(prepared, context, exchange.timings)
+        if is_mutation:
+            exchange.since = await position_after(operations.database, exchange.headers) or exchange.since
+        return result
 
 
 def _is_visit(scope: Scope, given: Headers) -> bool:

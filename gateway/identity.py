@@ -8,6 +8,7 @@ nothing tells an attacker which part was right.
 """
 
 import datetime as dt
+import hmac
 import secrets
 from collections import OrderedDict
 from typing import Any, Protocol
@@ -63,6 +64,10 @@ class Tokens:
         self._refresh_audience = f"{audience}/refresh"
         self._outside = outside
         self._verified: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
+
+    def derived_key(self, purpose: str) -> bytes:
+        """32 bytes of a secret for another purpose, the same in every process of a deployment."""
+        return hmac.digest(self._key.encode(), f"siso:{purpose}".encode(), "sha256")
 
     def issue(self, user: User, roles: frozenset[Role], lifetime: int, session: UUID | None = None) -> str:
         """A token for a user, valid for ``lifetime`` seconds; ``zoneinfo`` is OpenID Connect's time zone claim."""

@@ -54,9 +54,18 @@ class Operations:
             return None
         return await self.gauge.bill(cost, viewer, client.address)
 
-    def context(self, viewer: Viewer, client: Client, after: str | None = None) -> Context:
+    def context(self, viewer: Viewer, client: Client, after: str | None = None, since: int | None = None) -> Context:
         """A new one, for one operation or one delivery of a subscription."""
-        return Context(self.database, viewer, REACTIONS, self.clock, services=self.services, client=client, after=after)
+        return Context(
+            self.database,
+            viewer,
+            REACTIONS,
+            self.clock,
+            services=self.services,
+            client=client,
+            after=after,
+            since=since,
+        )
 
 
 def client_of(scope: Scope, given: Headers) -> Client:

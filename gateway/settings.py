@@ -79,8 +79,8 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="`redis://host`, where all processes keep persisted queries and tell each other of new events; "
-        "without it, each keeps its own, and PostgreSQL tells them.",
+        description="`redis://host`, where all processes keep persisted queries and what they cache, and tell each "
+        "other of new events; without it, each keeps its own, and PostgreSQL tells them.",
     )
     subscription_queue: int = Field(
         1000, ge=1, description="How many events wait for a subscriber that is busy, before it is cut off."
@@ -126,6 +126,19 @@ class Settings(BaseSettings):
     analytics_retention_days: int = Field(
         730, ge=400, description="How many days task analytics are kept; the trend of a year needs 400."
     )
+    cache: Literal["auto", "memory", "redis", "off"] = Field(
+        "auto",
+        validate_default=True,
+        description="Where dashboards and reference data are kept until they change: in the `memory` of each process, "
+        "or in `redis` for all of them. `auto` takes Redis if there is a `redis_url`, else memory for one worker, else "
+        "none.",
+    )
+    cache_lifetime: float = Field(
+        60.0, gt=0, description="How long a cached value is used at most; what changes it ends it at once."
+    )
+    cache_entries: int = Field(
+        10_000, ge=100, description="How many values and versions the cache has in a process's memory at most."
+    )
 
     database_url: SecretStr | None = Field(
         None, description="`postgresql://user:password@host/database`; without it, the embedded SQLite file is used."
@@ -137,6 +150,17 @@ class Settings(BaseSettings):
         None,
         description="The login that owns the tables, for `siso migrate`; by default `service_database_url`, "
         "then `database_url`.",
+    )
+    database_read_url: SecretStr | None = Field(
+        None,
+        description="A streaming replica of `database_url`, one server, for the queries of viewers; without it, "
+        "`database_url` answers them.",
+    )
+    database_read_wait: float = Field(
+        0.1,
+        ge=0,
+        description="How long a query that brings a consistency token waits for the replica to catch up, before "
+        "`database_url` answers it.",
     )
     database_path: Path = Field(Path("var/siso.sqlite3"), description="The embedded SQLite file.")
     database_fallback: Literal["none", "sqlite"] = Field(
@@ -262,7 +286,7 @@ class Settings(BaseSettings):
             parse_key(value.get_secret_value())
         return value
 
-    @field_validator("database_url", "service_database_url", "owner_database_url")
+    @field_validator("database_url", "service_database_url", "owner_database_url", "database_read_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -274,6 +298,14 @@ class Settings(BaseSettings):
             if parts.scheme not in {"postgresql", "postgres", "postgresql+asyncpg"} or not parts.path.strip("/"):
                 message = "must look like postgresql://user:password@host:5432/database"
                 raise ValueError(message)
+        return value
+
+    @field_validator("database_read_url")
+    @classmethod
+    def _has_primary(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and info.data.get("database_url") is None:
+            message = "goes together with GATEWAY_DATABASE_URL"
+            raise ValueError(message)
         return value
 
     @field_validator(
@@ -302,6 +334,14 @@ class Settings(BaseSettings):
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
             message = "must look like redis://host:6379/0"
+            raise ValueError(message)
+        return value
+
+    @field_validator("cache")
+    @classmethod
+    def _has_redis(cls, value: str, info: ValidationInfo) -> str:
+        if value == "redis" and not info.data.get("redis_url"):
+            message = "`redis` needs GATEWAY_REDIS_URL"
             raise ValueError(message)
         return value
 
@@ -342,6 +382,14 @@ class Settings(BaseSettings):
         """The sites whose pages may use the gateway."""
         return frozenset(_listed(self.cors_origins))
 
+    def cache_kind(self) -> Literal["memory", "redis", "off"]:
+        """Where values are cached; several processes with a memory of their own would not hear of each other."""
+        if self.cache != "auto":
+            return self.cache
+        if self.redis_url is not None:
+            return "redis"
+        return "memory" if self.workers == 1 else "off"
+
     def introspection_for(self) -> Literal["always", "signed_in", "never"]:
         """Who may ask what the contract is."""
         return self.introspection or ("signed_in" if self.database_url else "always")
@@ -356,6 +404,8 @@ class Settings(BaseSettings):
         return DatabaseOptions(
             url=self.database_url.get_secret_value() if self.database_url else None,
             service_url=self.service_database_url.get_secret_value() if self.service_database_url else None,
+            read_url=self.database_read_url.get_secret_value() if self.database_read_url else None,
+            read_wait=self.database_read_wait,
             sqlite_path=self.database_path,
             pool_size=self.database_pool_size,
             pool_timeout=self.database_pool_timeout,

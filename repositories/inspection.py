@@ -76,6 +76,28 @@ async def _may_become(connection: Any, role: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """A replica beside its primary: whether it is one, of the same server, and how many bytes it has not replayed."""
+
+    is_replica: bool
+    is_of_primary: bool
+    bytes_behind: int
+
+
+async def standby(url: str, read_url: str, *, timeout: float) -> Standby:  # noqa: ASYNC109 (asyncpg's own)
+    """The server at ``read_url`` as a replica of that at ``url``."""
+    async with _connection(url, timeout) as primary, _connection(read_url, timeout) as replica:
+        written = await primary.fetchval("SELECT pg_current_wal_insert_lsn()")
+        replayed = await replica.fetchval("SELECT pg_last_wal_replay_lsn()")
+        systems = [
+            await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
+            for connection in (primary, replica)
+        ]
+        is_replica = await replica.fetchval("SELECT pg_is_in_recovery()")
+        return Standby(is_replica, systems[0] == systems[1], max(written - (replayed or 0), 0))
+
+
 async def unguarded_tables(url: str, *, timeout: float) -> list[str]:  # noqa: ASYNC109 (asyncpg's own)
     """The tables on which row-level security is not both on and forced."""
     async with _connection(url, timeout) as connection:

@@ -14,6 +14,7 @@ from repositories.tables import events
 from repositories.tables.identity import UserStatus
 from resolvers.administration import commands, queries
 from resolvers.administration.health import Health, health
+from resolvers.kit import cache
 from schema.events import DomainEvent
 from schema.identity import User
 from schema.kit.choices import choices
@@ -138,6 +139,17 @@ class UsersOverview:
     tasks: TasksOverview = computed(queries.Overview.tasks, "Their tasks.")
 
 
+@view(cache.CacheHealth)
+class CacheHealth:
+    """What the cache of computed values has done in this process since it began."""
+
+    backend: str = column("Where values are kept: memory, which is this process's own, or redis, which all share.")
+    hits: int = column("How often a value was found that is right.")
+    misses: int = column("How often none was found.")
+    stale: int = column("How often one was found that is out of date.")
+    errors: int = column("How often Redis did not answer, or not in time.")
+
+
 @strawberry.type(description="How the gateway is, as the process that answers sees it. What is not asked for is free.")
 class SystemHealth:
     """What is counted is one statement each."""
@@ -152,6 +164,7 @@ class SystemHealth:
     followers: int = computed(
         Health.followers, "How many follow the events: open subscriptions, and sockets until their session ends."
     )
+    cache: CacheHealth | None = computed(Health.cache, "How the cache does; null if nothing is cached.")
     uptime_seconds: int = computed(Health.uptime_seconds, "For how many seconds this process has been running.")
 
 

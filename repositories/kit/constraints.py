@@ -10,7 +10,7 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from repositories.kit.errors import Conflict, Refusal, ValidationError
+from repositories.kit.errors import Conflict, Dangling, Refusal, ValidationError
 from repositories.kit.table import metadata
 
 
@@ -47,7 +47,7 @@ def refusal_of(constraint: str | None) -> Refusal:
     if name.startswith(("uq_", "pk_")) or "." in name:
         is_key = re.fullmatch(r"pk_\w+|(?:\w+\.\w+, )?\w+\.id", name)  # (owner, id) on SQLite, which looks there first
         return Conflict("There is already one like this.", path=("id",) if is_key else ())
-    return Conflict("This refers to something that does not exist, or something else still refers to it.")
+    return Dangling()
 
 
 def _checked_field(name: str) -> tuple[str, ...]:

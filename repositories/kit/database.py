@@ -11,6 +11,7 @@ Both begin by telling the database who the viewer is, so that its policies apply
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -35,18 +36,21 @@ class DatabaseOptions:
     """Where the database is and how it is used; times are seconds.
 
     ``url`` is ``postgresql://…``, or None for the SQLite file at ``sqlite_path``. ``service_url`` is the login for
-    service work, by default the same. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot keep between
-    transactions. ``announces`` says that PostgreSQL tells all processes of new events, by NOTIFY. ``encryption_keys``
-    and ``index_key`` are those of kit/encryption.py; without them encrypted columns cannot be used.
+    service work, by default the same. ``read_url`` is a streaming replica, and ``read_wait`` how long a read waits for
+    it to have replayed what the client has written. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot
+    keep between transactions. ``announces`` says that PostgreSQL tells all processes of new events, by NOTIFY.
+    ``encryption_keys`` and ``index_key`` are those of kit/encryption.py; without them encrypted columns cannot be used.
     """
 
     url: str | None = None
     service_url: str | None = None
+    read_url: str | None = None
     sqlite_path: Path = Path("var/siso.sqlite3")
     pool_size: int = 10
     pool_timeout: float = 10.0
     connect_timeout: float = 5.0
     statement_timeout: float = 15.0
+    read_wait: float = 0.1
     pgbouncer: bool = False
     announces: bool = True
     encryption_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -146,13 +150,19 @@ class Snapshot(Read):
     """The reads of one request. Opens itself at the first statement; :meth:`close` ends it for good.
 
     A statement that fails ends the database's transaction; the next one opens another, so that one failing field does
-    not take the others with it.
+    not take the others with it. ``opened_at`` is a moment of ``time.monotonic``, before the one that the transaction
+    shows; None while there is none.
+
+    ``is_lost`` says that what was read cannot be read on, because its replica has failed. From then on every statement
+    is refused: all of it has to be read anew, in another snapshot.
     """
 
     def __init__(self, database: "Database", viewer: Viewer) -> None:
         super().__init__(database, viewer)
+        self.is_lost = False
         self._turn = asyncio.Lock()
-        self._is_open = False
+        self.opened_at: float | None = None
+        self.holds_connection = False
         self._is_closed = False
         self._running: asyncio.Task[Any] | None = None
 
@@ -163,12 +173,13 @@ class Snapshot(Read):
                 raise ServiceUnavailable("The request ended before this could be read.")
             self._running = asyncio.current_task()
             try:
-                if not self._is_open:
-                    self._is_open = True
+                if self.opened_at is None:
+                    self.opened_at = time.monotonic()
                     await self.begin()
+                    self.holds_connection = True
                 return await self.run(compiled.text, arguments)
             except BaseException:
-                self._is_open, self._running = False, None
+                self.opened_at, self.holds_connection, self._running = None, False, None
                 await self.end()
                 raise
             finally:
@@ -180,8 +191,8 @@ class Snapshot(Read):
         if self._running is not None:
             self._running.cancel()
         async with self._turn:
-            if self._is_open:
-                self._is_open = False
+            if self.opened_at is not None:
+                self.opened_at, self.holds_connection = None, False
                 await self.end()
 
     @abstractmethod
@@ -223,6 +234,11 @@ class Database(ABC):
         """The name of this process in announcements of events."""
 
     @property
+    def has_replica(self) -> bool:
+        """Whether a snapshot may show another state than the current one."""
+        return self.options.read_url is not None
+
+    @property
     def announces(self) -> bool:
         """Whether transactions announce their events to other processes themselves."""
         return self.options.announces and self.engine.is_postgresql
@@ -236,8 +252,20 @@ class Database(ABC):
         """Closes all connections, after those in use are given back."""
 
     @abstractmethod
-    def snapshot(self, viewer: Viewer) -> Snapshot:
-        """A snapshot for one request; nothing is opened yet."""
+    def snapshot(self, viewer: Viewer, since: int | None = None) -> Snapshot:
+        """A snapshot for one request; nothing is opened yet.
+
+        It shows what is current, or with ``since`` a state that has all there was at that position
+        (kit/position.py), which a replica may answer.
+        """
+
+    async def position(self) -> int | None:
+        """Where the database is now: a snapshot ``since`` then shows all that is committed. None without a replica."""
+        return None
+
+    async def replica_answers(self) -> bool | None:
+        """Whether the replica can be reached, None without one."""
+        return None
 
     @abstractmethod
     def transaction(self, viewer: Viewer) -> AbstractAsyncContextManager[Write]:

@@ -16,7 +16,7 @@ import base64
 import binascii
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -44,11 +44,11 @@ class MissingKeys(Exception):
         super().__init__("an encrypted column is used, but no keys are configured for it")
 
 
-class _Place(NamedTuple):
-    """A column under one key: what seals and opens its values, and what its rows' ids are authenticated with."""
+class _Sealing(NamedTuple):
+    """What a column's values are sealed and opened with, by their header, and what its rows' ids are bound to."""
 
-    aead: AESGCM
-    bound_to: str
+    keys: Mapping[str, AESGCM]
+    place: str
 
 
 class Cipher:
@@ -61,31 +61,37 @@ class Cipher:
         self._keys = dict(keys)
         self._index_key = index_key
         self.current = next(iter(keys), "")
-        self.header = f"{_FORMAT}.{self.current}."
-        self._place = cache(self._find_place)
+        self.header = _header(self.current)
+        self._sealing = cache(self._find_sealing)
         self._indexing = cache(self._find_index_key)
 
     def seal(self, column: Any, row_id: UUID, text: str) -> str:
         """The ciphertext to store in ``column`` of the row."""
         if not self.current:
             raise MissingKeys
-        place, nonce = self._place(column, self.current), os.urandom(_NONCE_BYTES)
-        sealed = nonce + place.aead.encrypt(nonce, text.encode(), (place.bound_to + str(row_id)).encode())
+        (keys, place), nonce = self._sealing(column), os.urandom(_NONCE_BYTES)
+        sealed = nonce + keys[self.header].encrypt(nonce, text.encode(), (place + str(row_id)).encode())
         return self.header + base64.urlsafe_b64encode(sealed).decode()
 
     def open(self, column: Any, row_id: UUID, sealed: str) -> str:
         """The value that was sealed for this very place, or Unreadable."""
-        try:
-            version, key_id, body = sealed.split(".")
-            if version != _FORMAT:
-                raise KeyError(version)  # noqa: TRY301 (one way out of here)
-            place = self._place(column, key_id)
-            raw = binascii.a2b_base64(body.replace("-", "+").replace("_", "/"), strict_mode=True)
-            bound_to = (place.bound_to + str(row_id)).encode()
-            return place.aead.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], bound_to).decode()
-        except (InvalidTag, KeyError, ValueError) as error:
-            message = f"{_name(column)} of row {row_id} cannot be decrypted ({type(error).__name__})"
-            raise Unreadable(message) from None
+        return self.opener(column)(row_id, sealed)
+
+    def opener(self, column: Any) -> Callable[[UUID, str], str]:
+        """:meth:`open` for many values of one column."""
+        keys, place = self._sealing(column)
+
+        def opened(row_id: UUID, sealed: str) -> str:
+            end = sealed.rfind(".") + 1
+            try:
+                aead = keys[sealed[:end]]
+                raw = binascii.a2b_base64(sealed[end:].replace("-", "+").replace("_", "/"), strict_mode=True)
+                return aead.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], (place + str(row_id)).encode()).decode()
+            except (InvalidTag, KeyError, ValueError) as error:
+                message = f"{_name(column)} of row {row_id} cannot be decrypted ({type(error).__name__})"
+                raise Unreadable(message) from None
+
+        return opened
 
     def is_current(self, sealed: str) -> bool:
         """Whether a ciphertext was sealed with the key that seals now; if not, it is due for rotation."""
@@ -95,14 +101,19 @@ class Cipher:
         """64 hexadecimal digits, equal for equal values of one column."""
         return hmac.digest(self._indexing(column), text.encode(), "sha256").hex()
 
-    def _find_place(self, column: Any, key_id: str) -> _Place:
+    def _find_sealing(self, column: Any) -> _Sealing:
         name = _name(column)
-        return _Place(AESGCM(_derive(self._keys[key_id], "encrypt", name)), f"{name}:")
+        keys = {_header(key_id): AESGCM(_derive(key, "encrypt", name)) for key_id, key in self._keys.items()}
+        return _Sealing(keys, f"{name}:")
 
     def _find_index_key(self, column: Any) -> bytes:
         if not self._index_key:
             raise MissingKeys
         return _derive(self._index_key, "index", _name(column))
+
+
+def _header(key_id: str) -> str:
+    return f"{_FORMAT}.{key_id}."
 
 
 def _derive(key: bytes, purpose: str, name: str) -> bytes:

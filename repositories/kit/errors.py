@@ -5,6 +5,7 @@
     │   ├── ValidationError    VALIDATION_ERROR     400
     │   ├── NotFound           NOT_FOUND            404   also for rows the viewer may not see
     │   ├── Conflict           CONFLICT             409
+    │   │   └── Dangling       CONFLICT             409   a reference to no row, or to this one
     │   ├── StaleVersion       STALE_VERSION        409   carries the current row
     │   ├── SessionEnded       SESSION_ENDED        401   the person has to sign in again
     │   └── Refusals           several of the above at once
@@ -90,6 +91,13 @@ class Conflict(Refusal):
 
     code = "CONFLICT"
     status = 409
+
+
+class Dangling(Conflict):
+    """A reference to a row that does not exist, or the end of one that is still referred to."""
+
+    def __init__(self) -> None:
+        super().__init__("This refers to something that does not exist, or something else still refers to it.")
 
 
 class StaleVersion(Refusal):

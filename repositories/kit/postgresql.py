@@ -1,13 +1,15 @@
 """PostgreSQL below the seam: asyncpg, with text and arguments that are ready.
 
-A transaction begins with the viewer's role and claims, which row-level security reads, local to it (kit/connection.py);
-nothing of a viewer is set on the session, so connections need no reset and PgBouncer's transaction mode works.
+Viewers' snapshots may be answered by a replica (kit/replica.py), all else is by the primary. A transaction begins with
+the viewer's role and claims, which row-level security reads, local to it (kit/connection.py); nothing of a viewer is
+set on the session, so connections need no reset and PgBouncer's transaction mode works.
 """
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -25,8 +27,9 @@ from repositories.kit.errors import (
     ValidationError,
 )
 from repositories.kit.pool import Pool
+from repositories.kit.replica import Replica, position
 from repositories.kit.statements import Compiled, Engine, Statement
-from repositories.kit.viewer import SERVICE, Viewer
+from repositories.kit.viewer import ANONYMOUS, SERVICE, Viewer
 
 _UNREACHABLE = (
     OSError,
@@ -69,7 +72,7 @@ def mapped(error: Exception) -> GatewayError | None:
 
 
 class PostgresDatabase(Database):
-    """A pool for viewers and, with a login of its own, one for the service."""
+    """A pool for viewers, one for the service with a login of its own, and the replica, if there is one."""
 
     engine = Engine.POSTGRESQL
 
@@ -78,6 +81,7 @@ class PostgresDatabase(Database):
         self._pool: Pool[Connection] | None = None
         self._service_pool: Pool[Connection] | None = None
         self._milliseconds = int(options.statement_timeout * 1000)
+        self.replica = Replica(self._connector(options.read_url), self.talk, options) if options.read_url else None
 
     async def _open(self, url: str) -> Connection:
         options = self.options
@@ -93,18 +97,25 @@ class PostgresDatabase(Database):
         except (asyncpg.PostgresError, *_UNREACHABLE) as error:
             raise ServiceUnavailable from error
 
+    def _connector(self, url: str) -> Callable[[], Awaitable[Connection]]:
+        return partial(self._open, url)
+
     def _make_pool(self, url: str, size: int) -> Pool[Connection]:
-        return Pool(lambda: self._open(url), size, self.options.pool_timeout)
+        return Pool(self._connector(url), size, self.options.pool_timeout)
 
     async def connect(self) -> None:
-        """Opens the viewers' pool, with a first connection."""
+        """Opens the viewers' pool, with a first connection; a replica may be out of reach."""
         assert self.options.url is not None  # noqa: S101 (open_database decides by it)
         pool = self._make_pool(self.options.url, self.options.pool_size)
         pool.release(await pool.acquire())
         self._pool = pool
+        if self.replica is not None:
+            await self.replica.start(await self._written())
 
     async def close(self) -> None:
-        """Closes both pools."""
+        """Closes all pools."""
+        if self.replica is not None:
+            await self.replica.close()
         for pool in (self._pool, self._service_pool):
             if pool is not None:
                 await pool.close()
@@ -125,9 +136,24 @@ class PostgresDatabase(Database):
         assert url is not None  # noqa: S101 (open_database decides by it)
         return url
 
-    def snapshot(self, viewer: Viewer) -> Snapshot:
+    def snapshot(self, viewer: Viewer, since: int | None = None) -> Snapshot:
         """A REPEATABLE READ, READ ONLY transaction."""
-        return _PostgresSnapshot(self, viewer)
+        return _PostgresSnapshot(self, viewer, since)
+
+    async def position(self) -> int | None:
+        """Up to where the primary has written."""
+        return await self._written() if self.replica is not None else None
+
+    async def _written(self) -> int:
+        return await position(self.pool_for(ANONYMOUS), self.talk, self.options.connect_timeout)
+
+    async def replica_answers(self) -> bool | None:
+        """Asks the replica, unless it is known to be out."""
+        if self.replica is None:
+            return None
+        if not self.replica.is_out:
+            await self.replica.ask()
+        return not self.replica.is_out
 
     @asynccontextmanager
     async def transaction(self, viewer: Viewer) -> AsyncIterator[Write]:
@@ -196,35 +222,65 @@ async def _roll_back(connection: Connection) -> None:
 
 
 class _PostgresSnapshot(Snapshot):
-    def __init__(self, database: PostgresDatabase, viewer: Viewer) -> None:
+    """Where ``since`` allows it, its first transaction is on the replica, and what follows on the primary.
+
+    A replica that fails the first statement leaves it to the primary; once it has answered, what it has shown is lost
+    with it, and the whole snapshot is.
+    """
+
+    def __init__(self, database: PostgresDatabase, viewer: Viewer, since: int | None) -> None:
         super().__init__(database, viewer)
         self.database = database
+        self._since = since or 0
+        self._replica = None if since is None or viewer.is_service else database.replica
         self._pool = database.pool_for(viewer)
         self._connection: Any = None
+        self._has_answered = False
         self._has_failed = False
 
     async def begin(self) -> None:
-        self._connection = await self._pool.acquire()
+        if self.is_lost:
+            raise ServiceUnavailable
+        if self._replica is not None:
+            self._connection = await self._replica.connection(self._since)
+        if self._connection is None:
+            self._replica = None
+            self._connection = await self._pool.acquire()
         self.database.begin(self._connection, READ, self.viewer)
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
         self.database.said(text)
         try:
             records: Sequence[Any] = await self.database.talk(self._connection.fetch, text, arguments)
+        except (ServiceUnavailable, Conflict) as error:
+            self._has_failed = True
+            if self._replica is None:
+                raise
+            self._replica.leave(error)
+            if self._has_answered:
+                self.is_lost = True
+                raise
         except BaseException:
             self._has_failed = True
             raise
-        return records
+        else:
+            self._has_answered = True
+            return records
+        await self.end()
+        await self.begin()
+        return await self.run(text, arguments)
 
     async def end(self) -> None:
         connection, self._connection = self._connection, None
+        pool = self._replica.pool if self._replica is not None else self._pool
+        self._replica = None
         if connection is not None:
             try:
                 if self._has_failed:
                     self._has_failed = False
                     await _roll_back(connection)
             finally:
-                self._pool.release(connection)
+                pool.release(connection)
 
 
 class _PostgresWrite(Write):

@@ -105,7 +105,7 @@ class SqliteDatabase(Database):
         self._all.clear()
         self._idle.clear()
 
-    def snapshot(self, viewer: Viewer) -> Snapshot:
+    def snapshot(self, viewer: Viewer, since: int | None = None) -> Snapshot:
         """A deferred transaction on a reading connection."""
         return _SqliteSnapshot(self, viewer)
 

@@ -39,31 +39,47 @@ _FULL_SCORE = 10_000
 
 
 def _recompute_of(engine: Engine) -> sa.Executable:
-    """Days of the one who is ``USER``."""
+    """Days of the one who is ``USER``; what was carried in is counted only where a score depends on it."""
     day = records(engine, "days", DAY_COLUMNS)
     owner = sa.cast(USER, types.Id()) if engine.is_postgresql else USER
-    return _upsert(engine, _counted(day, owner, OWN))
+    return _upsert(engine, _counted(day, owner, OWN, carried_into_quiet_days=False))
 
 
 def _roll_of(engine: Engine) -> sa.Executable:
     """Days of many. One on which there is nothing to count gets no row, and keeps the one it has, with zeros."""
     day = records(engine, "days", DAY_OF_COLUMNS)
-    counted = _counted(day, day.c.user_id, tasks_of(day.c.user_id))
+    counted = _counted(day, day.c.user_id, tasks_of(day.c.user_id), carried_into_quiet_days=True)
     known = sa.exists().where(_analytics.c.user_id == counted.c.user_id, _analytics.c.date == counted.c.date)
     is_quiet = counted.c.completed + counted.c.created + counted.c.carried_in == 0
     return _upsert(engine, counted, sa.or_(sa.not_(is_quiet), known))
 
 
-def _counted(day: sa.FromClause, owner: sa.ColumnElement[Any], own: Sequence[sa.ColumnElement[bool]]) -> sa.CTE:
+def _counted(
+    days: sa.FromClause,
+    owner: sa.ColumnElement[Any],
+    own: Sequence[sa.ColumnElement[bool]],
+    *,
+    carried_into_quiet_days: bool,
+) -> sa.CTE:
     """What a score is made of; carried in is what was open and overdue at the day's start.
 
-    Materialized: the score names the counts several times, and a planner that inlines them counts each time.
+    That is the longest count by far. Where nothing was completed the score is 0 whatever it is. Materialized: the score
+    names the counts several times, and a planner that inlines them counts each time.
     """
-    carried_in = (
+    done = sa.select(
+        days.c.id,
+        owner.label("user_id"),
+        days.c.date,
+        days.c.starts,
+        within(_tasks.c.completed_at, days, own).label("completed"),
+        within(_tasks.c.created_at, days, own).label("created"),
+    )
+    day = done.cte("done").prefix_with("MATERIALIZED")
+    overdue = (
         sa.select(sa.func.count())
         .select_from(_tasks)
         .where(
-            *own,
+            *(tasks_of(day.c.user_id) if carried_into_quiet_days else own),
             _tasks.c.due_date < day.c.starts,
             _tasks.c.created_at < day.c.starts,
             _tasks.c.status != TaskStatus.CANCELLED,
@@ -72,13 +88,9 @@ def _counted(day: sa.FromClause, owner: sa.ColumnElement[Any], own: Sequence[sa.
         .correlate(day)
         .scalar_subquery()
     )
+    carried_in = overdue if carried_into_quiet_days else sa.case((day.c.completed == 0, 0), else_=overdue)
     counts = sa.select(
-        day.c.id,
-        owner.label("user_id"),
-        day.c.date,
-        within(_tasks.c.completed_at, day, own).label("completed"),
-        within(_tasks.c.created_at, day, own).label("created"),
-        carried_in.label("carried_in"),
+        day.c.id, day.c.user_id, day.c.date, day.c.completed, day.c.created, carried_in.label("carried_in")
     )
     return counts.cte("counted").prefix_with("MATERIALIZED")
 

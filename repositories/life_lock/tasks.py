@@ -24,12 +24,16 @@ BY_DUE_DATE = (Order("due_date"),)
 
 
 class TaskTally(NamedTuple):
-    """How many tasks a person has; ``today`` counts all that are due today, ``overdue`` open ones only."""
+    """How many tasks a person has; ``today`` counts all that are due today, ``overdue`` open ones only.
+
+    ``next_due`` is when the next open one is due, after which one more is overdue; None if none will be.
+    """
 
     total: int
     completed: int
     overdue: int
     today: int
+    next_due: dt.datetime | None
 
 
 class DayProgress(NamedTuple):
@@ -70,6 +74,7 @@ _tally: Statement[TaskTally] = Statement(
             _tasks.c.due_date >= sa.bindparam("day_start", type_=types.Timestamp()),
             _tasks.c.due_date < sa.bindparam("day_end", type_=types.Timestamp()),
         ),
+        sa.func.min(_tasks.c.due_date).filter(_is_open, _tasks.c.due_date >= NOW),
     )
     .select_from(_tasks)
     .where(*OWN),
@@ -131,7 +136,7 @@ class Tasks(Repository[Task], table=Task):
         )
 
     async def tally(self, user: UUID, at: dt.datetime, today: LocalDay) -> TaskTally:
-        """A person's four counters, in one pass over the tasks."""
+        """A person's four counters and the next due date, in one pass over the tasks."""
         return await self.connection.one(_tally, user=user, now=at, day_start=today.start, day_end=today.end)
 
     async def progress(self, user: UUID, days: Sequence[LocalDay]) -> list[DayProgress]:

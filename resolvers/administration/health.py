@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from repositories.administration import stored_revision
 from repositories.events import Events
 from repositories.identity import Sessions, Users
+from resolvers.kit.cache import Cache, CacheHealth
 from resolvers.kit.context import Context
 from resolvers.kit.feed import Feed
 
@@ -49,6 +50,11 @@ class Health:
     async def followers(self) -> int:
         """Subscriptions that follow the events, and sockets that wait for the end of their session."""
         return self.context.service(Feed).subscribers
+
+    async def cache(self) -> CacheHealth | None:
+        """How the cache does, None without one."""
+        found = self.context.find(Cache)
+        return None if found is None else found.health()
 
     async def uptime_seconds(self) -> int:
         """Since this process began."""

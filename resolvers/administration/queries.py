@@ -8,7 +8,7 @@ from uuid import UUID
 
 from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
 from repositories.events import Events
-from repositories.identity import Users
+from repositories.identity import ProfileUpdated, Users
 from repositories.kit.calendar import day
 from repositories.kit.filters import EVERYTHING, Direction, Filter, Order
 from repositories.kit.page import PageRequest
@@ -18,6 +18,7 @@ from repositories.life_lock.statistics import DashboardStats, TaskTotals
 from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserStatus
+from resolvers.kit.cached import cached
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
 from resolvers.kit.edges import Edge, get, one, pages
@@ -47,6 +48,7 @@ async def setting(context: Context, id: UUID) -> SystemSetting:  # noqa: A002 (t
     return await get(context, SystemSettings, id)
 
 
+@cached(shared=True)
 async def roles(context: Context) -> list[KnownRole]:
     """Every role that can be granted, by name."""
     return await Roles(context.snapshot).find(limit=len(Role))
@@ -118,16 +120,17 @@ class Overview:
     week: dt.datetime
     month: dt.datetime
 
+    @cached(everybodys=(ProfileUpdated,), shared=True)
     async def tally(self) -> UserTally:
         """What is counted in one pass over the users, one statement for all of it."""
-        users = UserOverview(self.context.snapshot)
-        return await self.context.once(("users", self.week), lambda: users.tally(self.week, self.month))
+        return await UserOverview(self.context.snapshot).tally(self.week, self.month)
 
     async def by_status(self) -> list[StatusTotal]:
         """Every status, also those that nobody has."""
         tally = await self.tally()
         return [StatusTotal(status, getattr(tally, status.value)) for status in UserStatus]
 
+    @cached(everybodys=(ProfileUpdated,), shared=True)
     async def by_role(self) -> list[RoleTotal]:
         """Every role, also those that nobody has."""
         counted = await UserOverview(self.context.snapshot).by_role()

@@ -4,11 +4,19 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from repositories.client_management import Clients, Contacts, IndustryTotal, RevenueSummary, StatusTotal
+from repositories.client_management import (
+    Clients,
+    ClientUpdated,
+    Contacts,
+    IndustryTotal,
+    RevenueSummary,
+    StatusTotal,
+)
 from repositories.identity import Users
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import PageRequest
 from repositories.tables.client_management import Client, Contact
+from resolvers.kit.cached import cached
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
 from resolvers.kit.edges import get, one, pages
@@ -49,18 +57,20 @@ class Dashboard:
     context: Context
     user: UUID
 
+    @cached(own=(ClientUpdated,))
     async def by_status(self) -> list[StatusTotal]:
         """Clients by status."""
         return await Clients(self.context.snapshot).by_status(self.user)
 
+    @cached(own=(ClientUpdated,))
     async def by_industry(self) -> list[IndustryTotal]:
         """Clients by industry."""
         return await Clients(self.context.snapshot).by_industry(self.user)
 
+    @cached(own=(ClientUpdated,))
     async def revenue(self) -> RevenueSummary:
         """Total, mean and count, one statement for all of them."""
-        snapshot = self.context.snapshot
-        return await self.context.once(("revenue", self.user), lambda: Clients(snapshot).revenue(self.user))
+        return await Clients(self.context.snapshot).revenue(self.user)
 
     async def total_revenue(self) -> Decimal:
         """The sum."""
@@ -74,6 +84,7 @@ class Dashboard:
         """Those for which it is known."""
         return (await self.revenue()).known
 
+    @cached(own=(ClientUpdated,))
     async def newest(self, first: int) -> list[Client]:
         """The clients that were made last."""
         limit = PageRequest(first=first).size

@@ -6,13 +6,15 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from repositories.gamification.achievements import Achievements, AchievementTally, Progress, UserAchievements
+from repositories.gamification.events import AchievementUnlocked, AchievementUpdated, RewardRedeemed
 from repositories.gamification.leaderboard import Leaderboard, Place
 from repositories.gamification.points import Points, PointTotals
 from repositories.gamification.rewards import Redemptions, Rewards
-from repositories.identity import Users
+from repositories.identity import ProfileUpdated, Users
 from repositories.kit.calendar import LocalDay, days
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import PageRequest
+from repositories.life_lock.events import TaskUpdated
 from repositories.tables.gamification import (
     MAX_STREAK,
     Achievement,
@@ -22,6 +24,7 @@ from repositories.tables.gamification import (
     Reward,
     RewardRedemption,
 )
+from resolvers.kit.cached import cached
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
 from resolvers.kit.edges import load, one
@@ -101,9 +104,9 @@ async def my_achievements(context: Context, time_zone: str | None = None) -> lis
     return await _progress(context, user, today, zone)
 
 
+@cached(own=(TaskUpdated, AchievementUnlocked), everybodys=(AchievementUpdated,))
 async def _progress(context: Context, user: UUID, today: LocalDay, zone: ZoneInfo) -> list[Progress]:
-    snapshot, reach = context.snapshot, days(today.date, MAX_STREAK, zone)
-    return await context.once(("progress", user, today), lambda: Achievements(snapshot).progress({user: reach}))
+    return await Achievements(context.snapshot).progress({user: days(today.date, MAX_STREAK, zone)})
 
 
 def next_of(progress: list[Progress]) -> Progress | None:
@@ -121,15 +124,16 @@ class Dashboard:
     today: LocalDay
     zone: ZoneInfo
 
+    @cached(own=(TaskUpdated, AchievementUnlocked, RewardRedeemed))
     async def totals(self) -> PointTotals:
         """Balance and points of the week, one statement for both."""
-        snapshot, since = self.context.snapshot, days(self.today.date, _WEEK, self.zone)[0].start
-        return await self.context.once(("totals", self.user, since), lambda: Points(snapshot).totals(self.user, since))
+        since = days(self.today.date, _WEEK, self.zone)[0].start
+        return await Points(self.context.snapshot).totals(self.user, since)
 
+    @cached(own=(AchievementUnlocked,), everybodys=(AchievementUpdated,))
     async def tally(self) -> AchievementTally:
         """Both counters of achievements, one statement for both."""
-        snapshot = self.context.snapshot
-        return await self.context.once(("achievements", self.user), lambda: Achievements(snapshot).tally(self.user))
+        return await Achievements(self.context.snapshot).tally(self.user)
 
     async def point_balance(self) -> int:
         """What there is to spend."""
@@ -147,6 +151,7 @@ class Dashboard:
         """Those that there are."""
         return (await self.tally()).total
 
+    @cached(own=(TaskUpdated,))
     async def current_streak(self) -> int:
         """On how many days in a row a task was completed."""
         reach = days(self.today.date, LONGEST_SHOWN, self.zone)
@@ -156,6 +161,7 @@ class Dashboard:
         """What is nearest."""
         return next_of(await _progress(self.context, self.user, self.today, self.zone))
 
+    @cached(everybodys=(TaskUpdated, AchievementUnlocked, ProfileUpdated))
     async def rank(self) -> int | None:
         """The viewer's place on the leaderboard of all time."""
         return await Leaderboard(self.context.snapshot).rank(self.user)

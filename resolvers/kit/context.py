@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from repositories.identity import Users
+from repositories.identity import ProfileUpdated, Users
 from repositories.kit.calendar import LocalDay, date_of, day, time_zone
 from repositories.kit.database import Database, Snapshot
 from repositories.kit.errors import Forbidden, ServiceUnavailable, Unauthenticated
 from repositories.kit.repository import now
 from repositories.kit.unit_of_work import Reaction, UnitOfWork, open_unit
 from repositories.kit.viewer import Permission, Viewer
+from resolvers.kit.cached import cached
 
 T = TypeVar("T")
 
@@ -56,7 +57,11 @@ def _seen(future: asyncio.Future[Any]) -> None:
 
 
 class Context:
-    """One request. ``now`` is one moment for all of its fields."""
+    """One request. ``now`` is one moment for all of its fields.
+
+    What it reads is current, or with ``since`` a state that has all there was at that position (Database.snapshot).
+    ``is_lost`` says that such a state could not be read to its end: all of it has to be read anew.
+    """
 
     def __init__(  # noqa: PLR0913 (the parts of a request)
         self,
@@ -68,8 +73,11 @@ class Context:
         services: Services = NO_SERVICES,
         client: Client = SOMEWHERE,
         after: str | None = None,
+        since: int | None = None,
     ) -> None:
         self.database = database
+        self.is_lost = False
+        self._since = since
         self.viewer = viewer
         self.client = client
         self.after = after
@@ -79,22 +87,22 @@ class Context:
         self._clock = at
         self._reactions = reactions
         self._snapshot: Snapshot | None = None
-        self._is_closed = False
+        self.is_closed = False
         self.loaders: dict[Hashable, Any] = {}
         self._once: dict[Hashable, asyncio.Future[Any]] = {}
 
     @property
     def snapshot(self) -> Snapshot:
         """The request's view of the database; opened by its first statement."""
-        if self._is_closed:
+        if self.is_closed:
             raise ServiceUnavailable("The request ended before this could be read.")
         if self._snapshot is None:
-            self._snapshot = self.database.snapshot(self.viewer)
+            self._snapshot = self.database.snapshot(self.viewer, self._since)
         return self._snapshot
 
     async def close(self) -> None:
         """Gives the connection back. Called before the answer is encoded."""
-        self._is_closed = True
+        self.is_closed = True
         await self.forget()
 
     async def forget(self) -> None:
@@ -104,6 +112,31 @@ class Context:
         if self._snapshot is not None:
             snapshot, self._snapshot = self._snapshot, None
             await snapshot.close()
+            self.is_lost = self.is_lost or snapshot.is_lost
+
+    @property
+    def opened_at(self) -> float | None:
+        """When the snapshot was opened, as ``time.monotonic`` counts; None if it is not."""
+        return None if self._snapshot is None else self._snapshot.opened_at
+
+    def is_current(self) -> bool:
+        """Whether what is read is the current state; if nothing was read yet, it is from here on, also with a replica.
+
+        For what is kept for others, who must not be shown an older one.
+        """
+        if self._snapshot is None:
+            self._since = None
+        return self._since is None or not self.database.has_replica
+
+    @property
+    def holds_connection(self) -> bool:
+        """Whether the request has a database connection at this moment."""
+        return self._snapshot is not None and self._snapshot.holds_connection
+
+    def find(self, kind: type[T]) -> T | None:
+        """What the process lends, or None where it does not."""
+        found: T | None = self._services.get(kind)
+        return found
 
     def service(self, kind: type[T]) -> T:
         """What the process lends, such as ``context.service(Accounts)``."""
@@ -147,13 +180,14 @@ class Context:
 
     async def time_zone(self, wanted: str | None = None) -> ZoneInfo:
         """The zone asked for, else the viewer's: from the token, or from the account if the token does not tell."""
-        name = wanted or self.viewer.time_zone
-        if name is None:
-            users = Users(self.snapshot)
-            name = (await self.once("time zone", lambda: users.get(self.viewer_id))).time_zone
-        return time_zone(name)
+        return time_zone(wanted or self.viewer.time_zone or await _own_time_zone(self))
 
     async def today(self, wanted: str | None = None) -> tuple[LocalDay, ZoneInfo]:
         """The viewer's day, and the zone it is in."""
         zone = await self.time_zone(wanted)
         return day(date_of(self.now, zone), zone), zone
+
+
+@cached(own=(ProfileUpdated,))
+async def _own_time_zone(context: Context) -> str:
+    return (await Users(context.snapshot).get(context.viewer_id)).time_zone

@@ -30,6 +30,8 @@ Listener = Callable[[Sequence[DomainEvent]], Awaitable[None]]
 
 EVERYTHING = "*"
 _BATCH = 500
+_MOST_OWN = 10_000
+"""How many events of this process are remembered; of those that are not, its listeners hear twice."""
 _UNSETTLED = 0.02
 """Seconds until the feed looks again when a transaction is still open that has drawn a number."""
 _RETRY = 1.0
@@ -134,9 +136,11 @@ class Feed:
         database.committed.append(self.committed)
 
     async def committed(self, events: Sequence[Event]) -> None:
-        """This process has committed events; its listeners are told of them elsewhere, before this is called."""
+        """This process has committed events; its listeners were told of them before this is called."""
         if self._is_running:
             self._own.update(event.id for event in events)
+            if len(self._own) > _MOST_OWN:
+                self._own.clear()
         self._untold.set()
         if self._topics:
             self._wake.set()

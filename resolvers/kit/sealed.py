@@ -21,18 +21,16 @@ class Sealed:
 
     async def load(self, context: Context, row: Table) -> str | None:
         """What one row says."""
-        return self._open(context, row)
-
-    async def load_many(self, context: Context, rows: Sequence[Table]) -> list[str | Exception | None]:
-        """What all rows of a level say, or the errors in their place."""
-        return [self._open_or_tell(context, row) for row in rows]
-
-    def _open(self, context: Context, row: Table) -> str | None:
         sealed: str | None = self._of(row)
         return None if sealed is None else context.database.cipher.open(self.column, row.id, sealed)
 
-    def _open_or_tell(self, context: Context, row: Table) -> str | Exception | None:
-        try:
-            return self._open(context, row)
-        except Unreadable as error:
-            return error
+    async def load_many(self, context: Context, rows: Sequence[Table]) -> list[str | Exception | None]:
+        """What all rows of a level say, or the errors in their place."""
+        opened = context.database.cipher.opener(self.column)
+        said: list[str | Exception | None] = []
+        for row, sealed in zip(rows, map(self._of, rows), strict=True):
+            try:
+                said.append(None if sealed is None else opened(row.id, sealed))
+            except Unreadable as error:
+                said.append(error)
+        return said

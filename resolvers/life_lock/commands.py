@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from repositories.kit.errors import NotFound, Refusal, StaleVersion, ValidationError
+from repositories.kit.errors import Dangling, NotFound, Refusal, StaleVersion, ValidationError
 from repositories.kit.unit_of_work import UnitOfWork
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import (
@@ -41,9 +41,13 @@ from resolvers.life_lock.inputs import (
 
 async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
     """Makes a task of the viewer's."""
-    refuse(await _missing_categories(work, [command.category_id], [("category_id",)]))
-    with taken_id_at("database_id"):
-        task = await work.repository(Tasks).add(**_new_task(work, command))
+    try:  # the reference names owner and category together, so the database tells whether the category is theirs
+        with taken_id_at("database_id"):
+            task = await work.repository(Tasks).add(**_new_task(work, command))
+    except Dangling as error:
+        if command.category_id is None:
+            raise
+        raise NotFound.of("category", path=("category_id",)) from error
     _record_created(work, task)
     return task
 

@@ -16,11 +16,13 @@ from repositories.kit.repository import now
 from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics, DayScore
 from repositories.life_lock.categories import Categories
+from repositories.life_lock.events import CategoryUpdated, TaskUpdated
 from repositories.life_lock.statistics import REFRESH_JOB, DashboardStats
 from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
 from repositories.tables.administration import JobOutcome
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
+from resolvers.kit.cached import cached
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
 from resolvers.kit.days import check_days
@@ -111,6 +113,14 @@ async def refresh_statistics(context: Context) -> Refreshed:
     return Refreshed(context.now)
 
 
+def _next_due(tally: TaskTally) -> dt.datetime | None:
+    return tally.next_due
+
+
+def _first_due(tasks: list[Task]) -> dt.datetime | None:
+    return tasks[0].due_date if tasks else None
+
+
 @dataclass(frozen=True, slots=True)
 class Dashboard:
     """Whose dashboard, and on which day; every tile is computed when it is asked for."""
@@ -120,13 +130,10 @@ class Dashboard:
     today: LocalDay
     week: tuple[LocalDay, ...]
 
+    @cached(own=(TaskUpdated,), until=_next_due)
     async def tally(self) -> TaskTally:
         """The four counters, one statement for all of them."""
-        snapshot = self.context.snapshot
-        return await self.context.once(
-            ("tally", self.user, self.today),
-            lambda: Tasks(snapshot).tally(self.user, self.context.now, self.today),
-        )
+        return await Tasks(self.context.snapshot).tally(self.user, self.context.now, self.today)
 
     async def total_tasks(self) -> int:
         """All."""
@@ -144,18 +151,22 @@ class Dashboard:
         """Those due today."""
         return (await self.tally()).today
 
+    @cached(own=(TaskUpdated,))
     async def productivity_score(self) -> Decimal:
         """The mean score of the last seven days."""
         return await Analytics(self.context.snapshot).mean_score(self.user, self.today.date, len(self.week))
 
+    @cached(own=(TaskUpdated,))
     async def weekly_progress(self) -> list[DayProgress]:
         """The last seven days without gaps."""
         return await Tasks(self.context.snapshot).progress(self.user, self.week)
 
+    @cached(own=(TaskUpdated, CategoryUpdated))
     async def category_breakdown(self) -> list[CategoryTotals]:
         """Tasks by category."""
         return await Tasks(self.context.snapshot).breakdown(self.user)
 
+    @cached(own=(TaskUpdated, CategoryUpdated), until=_first_due)
     async def upcoming_deadlines(self, first: int) -> list[Task]:
         """The next open tasks that are due."""
         limit = checked_size(first)

@@ -8,8 +8,16 @@ from uuid import UUID
 from repositories.identity import Users
 from repositories.kit.filters import EVERYTHING, Filter, Order
 from repositories.kit.page import PageRequest
-from repositories.partnership import Partners, Referrals, ReferralTally, Standing
+from repositories.partnership import (
+    Partners,
+    PartnerUpdated,
+    Referrals,
+    ReferralSubmitted,
+    ReferralTally,
+    Standing,
+)
 from repositories.tables.partnership import Partner, Referral, ReferralStatus
+from resolvers.kit.cached import cached
 from resolvers.kit.connections import Connection, listing
 from resolvers.kit.context import Context
 from resolvers.kit.edges import get, one, pages
@@ -49,10 +57,12 @@ class Dashboard:
 
     context: Context
 
+    @cached(everybodys=(ReferralSubmitted,), shared=True)
     async def tally(self) -> ReferralTally:
         """What is counted in one pass over the referrals, one statement for all of it."""
-        return await self.context.once("referral tally", Referrals(self.context.snapshot).tally)
+        return await Referrals(self.context.snapshot).tally()
 
+    @cached(everybodys=(PartnerUpdated,), shared=True)
     async def active_partners(self) -> int:
         """How many partnerships are active."""
         return await Partners(self.context.snapshot).active()
@@ -74,6 +84,7 @@ class Dashboard:
         """How many of 100 referrals were won."""
         return (await self.tally()).conversion_rate
 
+    @cached(everybodys=(PartnerUpdated, ReferralSubmitted), shared=True)
     async def top_partners(self, first: int) -> list[Standing]:
         """Those that brought in most."""
         limit = PageRequest(first=first).size

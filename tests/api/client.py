@@ -22,6 +22,7 @@ from repositories.kit.database import Database, DatabaseOptions, open_database
 from repositories.kit.repository import now
 from repositories.kit.viewer import Role
 from repositories.tables.identity import User, UserRole
+from resolvers.kit.cache import Cache
 from resolvers.kit.ids import global_id
 
 SECRET = "the tests sign their tokens with this"  # noqa: S105 (signs nothing but tests' tokens)
@@ -104,7 +105,10 @@ TAKEN_ID = user_error("CONFLICT", "This databaseId is taken; make another, or le
 
 
 class Gateway:
-    """The application over a database, and clients of it."""
+    """The application over a database, and clients of it.
+
+    Nothing is cached unless the settings say so: tests count statements, and change rows without events.
+    """
 
     def __init__(
         self,
@@ -116,8 +120,18 @@ class Gateway:
     ) -> None:
         self.database = database
         self.tokens = Tokens(SECRET, AUDIENCE, outside)
-        self.app = create_app(settings or Settings(), database, self.tokens, clock=clock)
+        settings = settings or Settings()
+        if "cache" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"cache": "off"})
+        self.app = create_app(settings, database, self.tokens, clock=clock)
+        self._told: Any = database.committed[-1] if database.committed else None
         self.http = self.http_from("127.0.0.1")
+
+    @property
+    def cache(self) -> Cache:
+        """What the application keeps of what it computed; only if its settings say so."""
+        found: Cache = self._told.__self__
+        return found
 
     def http_from(self, address: str) -> httpx.AsyncClient:
         """Requests from an address."""

@@ -69,6 +69,14 @@ class Peer:
         return self.connection.close_code, self.connection.close_reason
 
 
+@asynccontextmanager
+async def connected_to(url: str, token: str) -> AsyncIterator[Peer]:
+    """A new socket to a gateway that serves in a process of its own, initialised."""
+    address = url.replace("http:", "ws:") + "/graphql"
+    async with connect(address, subprotocols=[PROTOCOL], compression=None, ping_interval=None) as connection:  # type: ignore[list-item]
+        yield await Peer(connection).begin(token)
+
+
 class Site:
     """A gateway that takes sockets."""
 

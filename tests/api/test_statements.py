@@ -338,7 +338,7 @@ async def test_mutations_are_exactly_these_statements(gateway: Gateway, ada: Use
     assert seen == ["INSERT tasks", *_EVENTS_OF_A_DAY]
     task = payload["task"]["id"]
     _, seen = await run("createTask", "task { category { name } }", title="x", categoryId=gid("Category", category))
-    assert seen == ["SELECT categories", "INSERT tasks", *_EVENTS_OF_A_DAY, "SELECT categories"]
+    assert seen == ["INSERT tasks", *_EVENTS_OF_A_DAY, "SELECT categories"]
     _, seen = await run("updateTask", "task { title }", id=task, version=1, title="y")
     assert seen == ["SELECT tasks", "UPDATE tasks", *_EVENTS_OF_A_DAY]
     _, seen = await run("updateTask", "task { title }", id=task, version=2, title="y")

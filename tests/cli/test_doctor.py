@@ -1,7 +1,12 @@
 """`siso doctor`: it knows a healthy gateway from an ailing one."""
 
+import asyncio
+import re
+
+import pytest
+
 from tests.cli.siso import Siso
-from tests.databases import Server
+from tests.databases import Server, Standby, postgres_server
 
 
 def findings(siso: Siso, *, code: int, **settings: str) -> dict[str, tuple[str, str]]:
@@ -89,3 +94,48 @@ def test_postgresql_that_is_not_migrated(on_postgresql: Siso) -> None:
     on_postgresql.result("migrate", "down", "base", "--yes")
     found = findings(on_postgresql, code=1)
     assert found["migrations"][0] == "wrong"
+
+
+@pytest.fixture
+def replica_url(on_postgresql: Siso, server: Server, running_standby: Standby) -> str:
+    """The gateway's login on the replica, which has replayed all there is."""
+    asyncio.run(running_standby.catch_up())
+    primary, replica = (url.partition("?")[2] for url in (server.url, running_standby.url))
+    return on_postgresql.settings["GATEWAY_DATABASE_URL"].replace(primary, replica)
+
+
+def test_a_replica_that_lags_or_is_gone(on_postgresql: Siso, running_standby: Standby, replica_url: str) -> None:
+    """It is said how far it is behind; without it the gateway works, so that is a warning."""
+    found = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=replica_url)
+    assert {verdict for verdict, _ in found.values()} == {"ok"}
+    assert found["read login"] == found["login"]
+    asyncio.run(running_standby.pause())
+    on_postgresql.result("seed", "--demo", "--users", "2", "--tasks", "20")
+    verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=replica_url)["replica"]
+    asyncio.run(running_standby.resume())
+    behind = re.fullmatch(r"it answers, (\d+) bytes behind", text)
+    assert verdict == "ok"
+    assert behind is not None
+    assert int(behind[1]) > 1000
+    running_standby.stop()
+    verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=replica_url)["replica"]
+    running_standby.start()
+    assert (verdict, "The primary answers for it" in text) == ("warning", True)
+
+
+def test_what_is_no_replica(on_postgresql: Siso) -> None:
+    """The primary itself would do, another server must not: its positions mean nothing here."""
+    url = on_postgresql.settings["GATEWAY_DATABASE_URL"]
+    verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=url)["replica"]
+    assert (verdict, text[:26]) == ("warning", "it is none, it takes write")
+    with postgres_server() as other:
+        other_url = other.login("gateway", "postgres")
+        verdict, text = findings(on_postgresql, code=1, GATEWAY_DATABASE_READ_URL=other_url)["replica"]
+    assert (verdict, text[:25]) == ("wrong", "it is another database's.")
+
+
+def test_a_superuser_on_the_replica_is_warned_about(on_postgresql: Siso, replica_url: str) -> None:
+    """Row-level security would not bind the queries that go there."""
+    url = replica_url.replace("//gateway:", "//postgres:")
+    verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=url)["read login"]
+    assert (verdict, "is a superuser" in text) == ("warning", True)

@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway.identity import Tokens
@@ -24,7 +23,7 @@ from repositories.kit.database import DatabaseOptions
 from repositories.kit.viewer import Role
 from repositories.tables.identity import UserRole
 from tests.api.client import connected
-from tests.api.sockets import PROTOCOL, Peer
+from tests.api.sockets import Peer, connected_to
 from tests.cli.conftest import TOKEN_SECRET
 from tests.cli.siso import Served, Siso
 from tests.factories import make_user
@@ -53,13 +52,6 @@ def line(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, s
 def _gateways(siso: Siso, count: int, **settings: str) -> Iterator[list[Served]]:
     with ExitStack() as stack:
         yield [stack.enter_context(siso.serving(**settings)) for _ in range(count)]
-
-
-@asynccontextmanager
-async def _socket(url: str, token: str) -> AsyncIterator[Peer]:
-    address = url.replace("http:", "ws:") + "/graphql"
-    async with connect(address, subprotocols=[PROTOCOL], compression=None, ping_interval=None) as connection:  # type: ignore[list-item]
-        yield await Peer(connection).begin(token)
 
 
 class Person:
@@ -131,7 +123,7 @@ async def test_every_subscriber_gets_every_event_it_may_see_once(
             listening: list[tuple[int, Peer]] = []
             for number in range(200):
                 peer = await stack.enter_async_context(
-                    _socket(served[number % 2].url, people[number // 2 % _PEOPLE].token)
+                    connected_to(served[number % 2].url, people[number // 2 % _PEOPLE].token)
                 )
                 await peer.subscribe("changes", _CHANGED)
                 listening.append((number // 2 % _PEOPLE, peer))
@@ -143,7 +135,7 @@ async def test_every_subscriber_gets_every_event_it_may_see_once(
             ]
             strangers = []
             for number in range(10):
-                stranger = await stack.enter_async_context(_socket(served[number % 2].url, people[number].token))
+                stranger = await stack.enter_async_context(connected_to(served[number % 2].url, people[number].token))
                 await stranger.subscribe("changes", _CHANGED, variables={"ids": made[number - 1]})
                 strangers.append(stranger)
             for gateway in served:
@@ -181,7 +173,7 @@ async def test_a_gateway_that_is_killed_loses_nobody_anything(
                 seen: list[Any] = []
                 after: str | None = None
                 for gateway in served:
-                    async with _socket(gateway.url, ada.token) as peer:
+                    async with connected_to(gateway.url, ada.token) as peer:
                         resumed = {"extensions": {"lastEventId": after}} if after else {}
                         await peer.subscribe("changes", _CHANGED, **resumed)
                         try:
@@ -212,7 +204,7 @@ async def test_the_workers_of_one_gateway_tell_each_other(
     """`siso serve --workers 2`: whichever of the two a socket or a request meets."""
     with on_postgresql.serving("--workers", "2", **line) as served:
         async with _people(postgres_only, 1) as [ada, _], AsyncExitStack() as stack:
-            peers = [await stack.enter_async_context(_socket(served.url, ada.token)) for _ in range(8)]
+            peers = [await stack.enter_async_context(connected_to(served.url, ada.token)) for _ in range(8)]
             for peer in peers:
                 await peer.subscribe("dashboard", _DASHBOARD)
                 assert (await peer.hear())["type"] == "next"
@@ -229,7 +221,7 @@ async def test_memory_returns_when_subscribers_leave(on_postgresql: Siso, postgr
             used = []
             for _ in range(6):
                 async with AsyncExitStack() as stack:
-                    peers = [await stack.enter_async_context(_socket(served.url, ada.token)) for _ in range(100)]
+                    peers = [await stack.enter_async_context(connected_to(served.url, ada.token)) for _ in range(100)]
                     for peer in peers:
                         await peer.subscribe("changes", _CHANGED)
                     await admin.sees(served, 200)

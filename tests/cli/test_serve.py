@@ -137,6 +137,36 @@ def test_a_malformed_url(on_sqlite: Siso, url: str) -> None:
     assert "geheim" not in refusal
 
 
+@pytest.mark.parametrize("url", ["mysql://a:geheim@b/c", "postgresql://a:geheim@b"])
+def test_a_malformed_url_of_the_replica(on_postgresql: Siso, url: str) -> None:
+    refusal = on_postgresql.refusal("serve", GATEWAY_DATABASE_READ_URL=url)
+    assert "GATEWAY_DATABASE_READ_URL: must look like postgresql://" in refusal
+    assert "geheim" not in refusal
+
+
+def test_a_replica_of_nothing(on_sqlite: Siso) -> None:
+    refusal = on_sqlite.refusal("serve", GATEWAY_DATABASE_READ_URL="postgresql://a:geheim@b/c")
+    assert "GATEWAY_DATABASE_READ_URL: goes together with GATEWAY_DATABASE_URL" in refusal
+    assert "geheim" not in refusal
+
+
+def test_a_replica(on_postgresql: Siso) -> None:
+    """It is asked at the start, and by health; one that is out of reach keeps the gateway from nothing but speed."""
+    url = on_postgresql.settings["GATEWAY_DATABASE_URL"]
+    with on_postgresql.serving(GATEWAY_DATABASE_READ_URL=url) as served:
+        health = served.get("/health")
+        served.stop()
+    assert (health["status"], health["database"]["replica"]) == ("ok", "ok")
+    unreachable = "postgresql://gateway:geheim@127.0.0.1:1/nothing"
+    with on_postgresql.serving(GATEWAY_DATABASE_READ_URL=unreachable) as served:
+        health = served.get("/health")
+        assert served.ask("{ __typename }") == {"__typename": "Query"}
+        ended = served.stop()
+    assert (health["status"], health["database"]["replica"]) == ("degraded", "unavailable")
+    assert ended.err.count("The read replica is out") == 1
+    assert "geheim" not in ended.err
+
+
 def test_postgresql_out_of_reach(unmigrated: Siso) -> None:
     ended = unmigrated.run("serve", **UNREACHABLE)
     assert ended.code == 2

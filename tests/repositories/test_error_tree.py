@@ -4,7 +4,7 @@ import pytest
 
 from repositories.kit import errors
 from repositories.kit.constraints import refusal_of
-from repositories.kit.errors import Conflict, GatewayError, NotFound, Refusals, StaleVersion, ValidationError
+from repositories.kit.errors import Conflict, Dangling, GatewayError, NotFound, Refusals, StaleVersion, ValidationError
 from repositories.kit.repository import new_id
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Permission, Role, Viewer
 
@@ -12,6 +12,7 @@ CODES = {
     "ValidationError": ("VALIDATION_ERROR", 400),
     "NotFound": ("NOT_FOUND", 404),
     "Conflict": ("CONFLICT", 409),
+    "Dangling": ("CONFLICT", 409),
     "StaleVersion": ("STALE_VERSION", 409),
     "Unauthenticated": ("UNAUTHENTICATED", 401),
     "Forbidden": ("FORBIDDEN", 403),
@@ -49,7 +50,7 @@ def test_a_stale_version_of_something_without_one() -> None:
 def test_constraints_that_nobody_explained(name: str | None) -> None:
     """Told in general words, without the constraint's name."""
     refusal = refusal_of(name)
-    assert (type(refusal), refusal.path) == (Conflict, ())
+    assert (type(refusal), refusal.code, refusal.path) == (Dangling, "CONFLICT", ())
     assert refusal.message == "This refers to something that does not exist, or something else still refers to it."
 
 

@@ -92,6 +92,7 @@ async def _dashboard(database: Database, at: dt.datetime, rows: list[dict[str, A
             completed=sum(task.status is TaskStatus.COMPLETED for task in tasks),
             overdue=sum(task.due_date is not None and task.due_date < at for task in open_tasks),
             today=sum(_in(task.due_date, today) for task in tasks),
+            next_due=min((task.due_date for task in open_tasks if task.due_date and task.due_date >= at), default=None),
         )
         assert await Tasks(snapshot).progress(ada.id, days) == [
             DayProgress(

@@ -10,7 +10,7 @@ import pytest
 from repositories.events import Events
 from repositories.identity import Users
 from repositories.kit.database import Database, Write
-from repositories.kit.errors import Conflict, GatewayError, Refusal, ValidationError
+from repositories.kit.errors import Conflict, Dangling, GatewayError, Refusal, ValidationError
 from repositories.kit.repository import new_id, now
 from repositories.kit.unit_of_work import open_unit
 from repositories.kit.viewer import SERVICE
@@ -110,16 +110,16 @@ VIOLATIONS = [
     Violation("colour", _category(color="#12345G"), ValidationError, OUTSIDE, ("color",)),
     Violation("short colour", _category(color="#123"), ValidationError, OUTSIDE, ("color",)),
     Violation("short name", _user(first_name="A"), ValidationError, OUTSIDE, ("first_name",)),
-    Violation("no such user", _task(user_id=new_id()), Conflict, DANGLING, ()),
-    Violation("no such category", _task(category_id=new_id()), Conflict, DANGLING, ()),
+    Violation("no such user", _task(user_id=new_id()), Dangling, DANGLING, ()),
+    Violation("no such category", _task(category_id=new_id()), Dangling, DANGLING, ()),
     Violation(
         "another's category",
         lambda write, world: _task(category_id=world.category.id, user_id=world.bob.id)(write, world),
-        Conflict,
+        Dangling,
         DANGLING,
         (),
     ),
-    Violation("still in use", lambda write, world: Users(write).purge(world.ada.id), Conflict, DANGLING, ()),
+    Violation("still in use", lambda write, world: Users(write).purge(world.ada.id), Dangling, DANGLING, ()),
 ]
 
 

@@ -1,0 +1,208 @@
+"""What the cache does without its Redis, and with one that somebody else wrote into."""
+
+import asyncio
+import hashlib
+import os
+import pickle
+import re
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cashews.serialize import simple_sign
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from gateway.settings import Settings
+from repositories.kit.database import Database, DatabaseOptions
+from repositories.tables.identity import User
+from tests.api.client import Answer, Client, Gateway, connected
+from tests.stores import redis_process
+
+TOTAL = "{ lifeLockDashboard { totalTasks } }"
+
+
+@asynccontextmanager
+async def caching(database: Database, socket: Path) -> AsyncIterator[Gateway]:
+    """A gateway whose cache is in the Redis at a socket."""
+    made = Gateway(database, settings=Settings(cache="redis", redis_url=SecretStr(f"unix://{socket}")))
+    try:
+        yield made
+    finally:
+        await made.cache.close()
+        await made.http.aclose()
+
+
+async def total(client: Client) -> int:
+    """The number of tasks that the dashboard shows."""
+    shown: int = (await client.data(TOTAL))["lifeLockDashboard"]["totalTasks"]
+    return shown
+
+
+@asynccontextmanager
+async def under_load(client: Client) -> AsyncIterator[list[Answer]]:
+    """Eight people who ask for the dashboard again and again, and the answers they got so far."""
+    answers: list[Answer] = []
+    is_over = asyncio.Event()
+
+    async def ask() -> None:
+        while not is_over.is_set():
+            answers.append(await client.ask(TOTAL))
+
+    people = [asyncio.ensure_future(ask()) for _ in range(8)]
+    try:
+        yield answers
+    finally:
+        is_over.set()
+        await asyncio.gather(*people)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Waits for what others bring about."""
+    while not is_so():  # noqa: ASYNC110 (nobody tells)
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["ends", "hangs"])
+async def test_redis_goes_and_comes_back_under_load(
+    database: Database, tmp_path: Path, ada: User, caplog: pytest.LogCaptureFixture, *, hangs: bool
+) -> None:
+    socket = tmp_path / "redis"
+    async with caching(database, socket) as gateway:
+        health = gateway.cache.health
+        async with under_load(gateway.client(ada)) as answers:
+            with redis_process(socket) as server:
+                await until(lambda: health().hits > 50)
+                if hangs:
+                    os.kill(server.pid, signal.SIGSTOP)
+                else:
+                    server.terminate()
+                    await until(lambda: server.poll() is not None)
+                await until(lambda: health().errors > 0)
+                without = len(answers)
+                await until(lambda: len(answers) > without + 50)
+                if hangs:
+                    hits = health().hits
+                    os.kill(server.pid, signal.SIGCONT)
+                    await until(lambda: health().hits > hits + 50)
+            if not hangs:
+                hits = health().hits
+                with redis_process(socket):
+                    await until(lambda: health().hits > hits + 50)
+    assert {(answer.status, str(answer.body)) for answer in answers} == {
+        (200, "{'data': {'lifeLockDashboard': {'totalTasks': 0}}}")
+    }
+    told = [record.getMessage() for record in caplog.records if record.name == "gateway.cache"]
+    assert [text.split(" (")[0].split(" again")[0] for text in told][:2] == [
+        "Redis cannot be used",
+        "Redis can be used",
+    ]
+    assert sum("cannot" in text for text in told) <= 2  # the last server ends before the load does
+
+
+async def test_what_redis_was_not_told_is_stale_when_it_is_back(
+    options: DatabaseOptions, tmp_path: Path, ada: User
+) -> None:
+    socket = tmp_path / "redis"
+    with redis_process(socket) as server:
+        async with (
+            connected(options) as one,
+            connected(options) as other,
+            caching(one, socket) as first,
+            caching(other, socket) as second,
+        ):
+            client = first.client(ada)
+            assert [await total(client), await total(client), await total(second.client(ada))] == [0, 0, 0]
+            os.kill(server.pid, signal.SIGSTOP)
+            await client.do("createTask", "task { id }", title="x")
+            assert first.cache.health().errors == 1
+            os.kill(server.pid, signal.SIGCONT)
+            shown, hits = set(), first.cache.health().hits
+            while first.cache.health().hits == hits:
+                shown.add(await total(client))
+                await asyncio.sleep(0.01)
+            assert shown == {1}
+            assert await total(second.client(ada)) == 1
+
+
+async def test_a_gateway_starts_without_redis(database: Database, tmp_path: Path, ada: User) -> None:
+    async with caching(database, tmp_path / "redis") as gateway:
+        client = gateway.client(ada)
+        assert await total(client) == 0
+        await client.do("createTask", "task { id }", title="x")
+        assert await total(client) == 1
+        assert gateway.cache.health()[1:] == (0, 0, 0, 1)
+
+
+class Trap:
+    """What makes a file if somebody unpickles it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def forged(key: bytes) -> Iterator[bytes]:
+    """The entry that says 99, under every sum of bytes that a secret could have: cashews' own weakest signature."""
+    body = b"bytes:[[],null,null,[99,99,99,99,null]]"
+    for total_of_secret in range(0, 8161, 1020):
+        digits = f"{int(simple_sign(b'', key + body), 16) + total_of_secret:x}"
+        yield b"sum:" + digits.encode() + b"_" + body
+
+
+async def test_what_nobody_signed_is_not_there(database: Database, tmp_path: Path, ada: User, bob: User) -> None:
+    """Neither pickles nor numbers nor garbage, nor the value of another name: each is computed anew."""
+    socket, trap = tmp_path / "redis", tmp_path / "trap"
+    with redis_process(socket):
+        redis: Any = Redis(unix_socket_path=str(socket))
+        async with caching(database, socket) as gateway:
+            client = gateway.client(ada)
+            await gateway.client(bob).do("createTask", "task { id }", title="x")
+            assert await total(gateway.client(bob)) == 1
+            (of_bob,) = [name for name in await redis.keys() if b"tally" in name]
+            assert await total(client) == 0
+            (name,) = [name for name in await redis.keys() if b"tally" in name and name != of_bob]
+            poisons = [
+                *(b"", b"5", b"garbage", b"md5:0_0", b"\xff" * 40, pickle.dumps(Trap(trap))),
+                *(b"md5:" + hashlib.md5(pickle.dumps(Trap(trap)), usedforsecurity=False).hexdigest().encode() + b"_x",),
+                *forged(name),
+                await redis.get(of_bob),
+                (await redis.get(name))[:-1],
+            ]
+            for poison in poisons:
+                before = gateway.cache.health()
+                await redis.set(name, poison)
+                assert await total(client) == 0
+                assert gateway.cache.health() == before._replace(misses=before.misses + 1)
+                assert await redis.get(name) != poison
+            for tag in [name for name in await redis.keys() if b":tag:" in name]:
+                await redis.set(tag, b"5")
+            assert [await total(client) for _ in range(2)] == [0, 0]
+            assert (gateway.cache.health().stale, gateway.cache.health().errors) == (1, 0)
+        await redis.aclose()
+    assert not trap.exists()
+
+
+async def test_names_tell_nothing_about_people(database: Database, tmp_path: Path, ada: User) -> None:
+    socket = tmp_path / "redis"
+    with redis_process(socket):
+        redis: Any = Redis(unix_socket_path=str(socket))
+        async with caching(database, socket) as gateway:
+            client = gateway.client(ada)
+            await client.do("createTask", "task { id }", title="x")
+            await client.data(
+                "{ lifeLockDashboard { totalTasks upcomingDeadlines { id } } clientDashboard { totalRevenue } "
+                "gamificationDashboard { rank } }"
+            )
+            names = [name.decode() for name in await redis.keys()]
+        await redis.aclose()
+    assert len(names) > 8
+    hashed = re.compile(r"siso:cache:[a-z_.A-Z:]+:[0-9a-f]{40}")
+    plain = {"siso:cache:tag:everything", *(f"siso:cache:tag:{kind}" for kind in ("task", "user", "user_achievement"))}
+    assert [name for name in names if not hashed.fullmatch(name) and name not in plain] == []
+    assert not any(str(ada.id) in name or ada.id.hex in name for name in names)

@@ -1,0 +1,303 @@
+"""Cached dashboards are those that are computed: after any commands, at any moment, for everybody."""
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from gateway.settings import Settings
+from repositories.kit.database import DatabaseOptions
+from repositories.kit.repository import new_id, now
+from repositories.kit.viewer import Role
+from repositories.tables.identity import User, UserRole
+from tests.api.client import Client, Gateway, connected, gid
+from tests.databases import ENGINES, KEYS, cloned, copy_sqlite, postgres_options
+from tests.factories import make_client, make_points, make_tasks, make_user
+from tests.repositories.support import Lab, examples
+from tests.stores import redis_process
+
+DASHBOARDS = """
+query($first: Int!, $zone: String) {
+  lifeLockDashboard(timeZone: $zone) {
+    totalTasks completedTasks overdueTasks todaysTasks productivityScore
+    weeklyProgress { date completed created }
+    categoryBreakdown { category { id name color } total completed }
+    upcomingDeadlines(first: $first) { id title version dueDate category { id name } } }
+  clientDashboard {
+    byStatus { status total } byIndustry { industry total } totalRevenue meanRevenue clientsWithRevenue
+    newest(first: $first) { id companyName version primaryContact { id } } }
+  gamificationDashboard(timeZone: $zone) {
+    pointBalance pointsThisWeek achievementsUnlocked achievementsTotal currentStreak rank
+    nextAchievement { achievement { code points } progress wanted } }
+  myAchievements(timeZone: $zone) { achievement { code } progress wanted unlockedAt }
+}
+"""
+FOR_MANAGERS = """
+query($first: Int!) {
+  partnershipDashboard {
+    activePartners referralsByStatus { status total } wonValue commissionDue conversionRate
+    topPartners(first: $first) { partner { id name version } wonReferrals wonValue commission } }
+}
+"""
+FOR_ADMINS = """
+query($zone: String) {
+  usersOverview(timeZone: $zone) { byStatus { status total } byRole { role total } newThisWeek newThisMonth }
+  roles { name description }
+}
+"""
+
+
+class Shop:
+    """One database of each engine, two gateways that share a Redis, one with its memory and one without a cache.
+
+    Every gateway has connections of its own, as every process has.
+    """
+
+    def __init__(self, options: DatabaseOptions, url: str) -> None:
+        self.lab = Lab(options)
+        self.run = self.lab.run
+        self.moment = now()
+        self._stack = AsyncExitStack()
+        self.run(self._open(options, url))
+
+    async def _open(self, options: DatabaseOptions, url: str) -> None:
+        redis = Settings(cache="redis", redis_url=SecretStr(url), cache_lifetime=3600)
+        memory, nothing = Settings(cache="memory", cache_lifetime=3600), Settings(cache="off")
+        self.shared = [await self._gateway(options, redis) for _ in range(2)]
+        self.alone = await self._gateway(options, memory)
+        self.plain = await self._gateway(options, nothing)
+
+    async def _gateway(self, options: DatabaseOptions, settings: Settings) -> Gateway:
+        database = await self._stack.enter_async_context(connected(options, pool_size=4))
+        made = Gateway(database, settings=settings, clock=lambda: self.moment)
+        self._stack.push_async_callback(made.http.aclose)
+        if settings.cache != "off":
+            self._stack.push_async_callback(made.cache.close)
+        return made
+
+    def close(self) -> None:
+        """Gives everything back."""
+        self.run(self._stack.aclose())
+        self.lab.close()
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop over each engine."""
+    folder = tmp_path_factory.mktemp("shop")
+    with redis_process(folder / "redis"):
+        url = f"unix://{folder / 'redis'}"
+        if request.param == "sqlite":
+            path = copy_sqlite(request.getfixturevalue("sqlite_template"), Path(folder))
+            made = Shop(DatabaseOptions(sqlite_path=path, **KEYS), url)
+            yield made
+            made.close()
+            return
+        server = request.getfixturevalue("server")
+        with cloned(server, request.getfixturevalue("postgres_template")) as name:
+            made = Shop(postgres_options(server, name), url)
+            yield made
+            made.close()
+
+
+class World:
+    """What commands act on: the ids of everything that was made, and who asks."""
+
+    def __init__(self, shop: Shop, user: User, admin: User) -> None:
+        self.shop = shop
+        self.user = user
+        self.admin = admin
+        self.ids: dict[str, list[str]] = {}
+
+    async def change(self, gateway: Gateway, what: str, pick: int, amount: int) -> None:
+        """One command of the user's or the admin's; that it may be refused is part of it."""
+        person = self.admin if what in _ADMINISTRATIVE else self.user
+        client = gateway.client(person, Role.PARTNERSHIP_MANAGER)
+        kind, fields = _COMMANDS[what]
+        given: dict[str, Any] = {}
+        for name, value in fields.items():
+            given[name] = self._value(value, pick, amount)
+            if given[name] is _NOTHING:
+                return
+        if given.get("version") == "current":
+            given["version"] = await self._version(client, kind, given["id"])
+        payload = await client.do(what, f"{kind} {{ id }}", **given)
+        if payload[kind] is not None:
+            self.ids.setdefault(kind, []).append(payload[kind]["id"])
+
+    def _value(self, value: Any, pick: int, amount: int) -> Any:
+        match value:
+            case ("id", kind):
+                known = self.ids.get(kind, [])
+                return known[pick % len(known)] if known else _NOTHING
+            case ("due",):
+                return (self.shop.moment + dt.timedelta(hours=amount - 3)).isoformat() if amount else None
+            case ("one of", *choices):
+                return choices[amount % len(choices)]
+            case ("user",):
+                return gid("User", self.user)
+            case ("name",):
+                return f"n{new_id().hex[-9:]}"
+        return value
+
+    async def _version(self, client: Client, kind: str, key: str) -> int:
+        name = kind[0].upper() + kind[1:]
+        node = (await client.data(f"query($id: ID!) {{ node(id: $id) {{ ... on {name} {{ version }} }} }}", id=key))[
+            "node"
+        ]
+        return node["version"] if node else 1
+
+    async def compare(self, gateways: list[Gateway], first: int, zone: str | None) -> None:
+        """Every dashboard of the user and of the admin, by each of the gateways and by the one without a cache."""
+        managing = (Role.PARTNERSHIP_MANAGER,)
+        for person, roles, document, values in (
+            (self.user, (), DASHBOARDS, {"first": first, "zone": zone}),
+            (self.admin, managing, DASHBOARDS, {"first": first, "zone": zone}),
+            (self.user, managing, FOR_MANAGERS, {"first": first}),
+            (self.admin, (), FOR_MANAGERS, {"first": first}),
+            (self.admin, (), FOR_ADMINS, {"zone": zone}),
+        ):
+            wanted = await self.shop.plain.client(person, *roles).data(document, **values)
+            for gateway in gateways:
+                assert await gateway.client(person, *roles).data(document, **values) == wanted
+
+
+_NOTHING = object()
+_TASK, _CATEGORY, _CLIENT = ("id", "task"), ("id", "category"), ("id", "client")
+_MONEY = ("one of", None, "0.01", "12.50", "999.99")
+_STATUS = ("one of", "LEAD", "ACTIVE", "INACTIVE", "CHURNED")
+_INDUSTRY = ("one of", None, "Tools", "Food")
+_COMMANDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "createTask": ("task", {"title": ("name",), "dueDate": ("due",)}),
+    "updateTask": (
+        "task",
+        {
+            "id": _TASK,
+            "version": "current",
+            "dueDate": ("due",),
+            "categoryId": _CATEGORY,
+            "status": ("one of", "PENDING", "IN_PROGRESS", "COMPLETED", "CANCELLED"),
+        },
+    ),
+    "completeTask": ("task", {"id": _TASK}),
+    "reopenTask": ("task", {"id": _TASK}),
+    "deleteTask": ("task", {"id": _TASK}),
+    "restoreTask": ("task", {"id": _TASK}),
+    "createCategory": ("category", {"name": ("name",)}),
+    "updateCategory": ("category", {"id": _CATEGORY, "name": ("name",)}),
+    "deleteCategory": ("category", {"id": _CATEGORY}),
+    "createClient": (
+        "client",
+        {"companyName": ("name",), "status": _STATUS, "industry": _INDUSTRY, "annualRevenue": _MONEY},
+    ),
+    "updateClient": (
+        "client",
+        {"id": _CLIENT, "version": "current", "status": _STATUS, "industry": _INDUSTRY, "annualRevenue": _MONEY},
+    ),
+    "deleteClient": ("client", {"id": _CLIENT}),
+    "restoreClient": ("client", {"id": _CLIENT}),
+    "addContact": (
+        "contact",
+        {"clientId": _CLIENT, "firstName": "Joan", "lastName": "Clarke", "isPrimary": ("one of", True, False)}
+        | {"email": "joan@example.org"},
+    ),
+    "removeContact": ("contact", {"id": ("id", "contact")}),
+    "createPartner": ("partner", {"name": ("name",), "kind": "REFERRAL", "commissionRate": "0.1"}),
+    "updatePartner": ("partner", {"id": ("id", "partner"), "version": "current", "name": ("name",)}),
+    "changePartnerStatus": ("partner", {"id": ("id", "partner"), "status": ("one of", "ACTIVE", "PAUSED")}),
+    "submitReferral": ("referral", {"partnerId": ("id", "partner"), "clientName": ("name",)}),
+    "closeReferral": ("referral", {"id": ("id", "referral"), "outcome": "WON", "value": ("one of", "1.00", "250.50")}),
+    "createReward": ("reward", {"name": ("name",), "cost": ("one of", 1, 5, 10)}),
+    "redeemReward": ("rewardRedemption", {"rewardId": ("id", "reward")}),
+    "refundRedemption": ("rewardRedemption", {"id": ("id", "rewardRedemption")}),
+    "createAchievement": (
+        "achievement",
+        {"code": ("name",), "name": ("name",), "description": "Be one.", "points": ("one of", 1, 70)}
+        | {"criteria": {"event": "TASK_COMPLETED", "count": 2}},
+    ),
+    "updateAchievement": (
+        "achievement",
+        {"id": ("id", "achievement"), "version": "current", "isActive": ("one of", True, False)},
+    ),
+    "suspendUser": ("user", {"id": ("user",)}),
+    "reinstateUser": ("user", {"id": ("user",)}),
+    "updateProfile": ("user", {"version": 1, "firstName": ("name",)}),
+}
+_ADMINISTRATIVE = {
+    *("createReward", "refundRedemption", "createAchievement", "updateAchievement", "suspendUser", "reinstateUser")
+}
+_steps = st.lists(
+    st.tuples(
+        st.sampled_from(sorted(_COMMANDS)) | st.sampled_from(["createTask", "completeTask", "createCategory", "wait"]),
+        st.integers(0, 5),
+        st.integers(0, 7),
+    ),
+    min_size=1,
+    max_size=10,
+)
+_zones = st.sampled_from([None, "Pacific/Auckland", "America/Los_Angeles"])
+
+
+async def _play(shop: Shop, steps: list[tuple[str, int, int]], first: int, zone: str | None, kind: str) -> None:
+    database = shop.plain.database
+    shop.moment = now()
+    world = World(shop, await make_user(database), await make_user(database, role=UserRole.ADMIN))
+    await make_points(database, world.user, 20)
+    gateways = shop.shared if kind == "redis" else [shop.alone]
+    for gateway in gateways:
+        await gateway.cache.invalidate(["user"])  # the factories record no events
+    await world.compare(gateways, first, zone)
+    for what, pick, amount in steps:
+        if what == "wait":
+            shop.moment += dt.timedelta(minutes=30 * amount, seconds=pick)
+        else:
+            await world.change(gateways[pick % len(gateways)], what, pick, amount)
+        await world.compare(gateways, first, zone)
+
+
+@pytest.mark.parametrize("kind", ["redis", "memory"])
+@examples(25)
+@given(steps=_steps, first=st.integers(1, 3), zone=_zones)
+def test_cached_dashboards_are_those_that_are_computed(
+    shop: Shop, kind: str, steps: list[tuple[str, int, int]], first: int, zone: str | None
+) -> None:
+    """After any sequence of commands, each by one of two processes; in memory there is one."""
+    shop.run(_play(shop, steps, first, zone, kind))
+
+
+async def _ask(shop: Shop, asked: list[tuple[int, bool, int, int]], kind: str) -> None:
+    shop.moment = now()
+    database = shop.plain.database
+    people = [
+        await make_user(database),
+        await make_user(database),
+        await make_user(database, role=UserRole.ADMIN),
+    ]
+    gateways = shop.shared if kind == "redis" else [shop.alone]
+    for count, person in enumerate(people, start=1):
+        await make_tasks(database, person, count, due_date=shop.moment + dt.timedelta(hours=count))
+        await make_client(database, person, annual_revenue=count)
+        await make_points(database, person, count)
+    for gateway in gateways:
+        await gateway.cache.invalidate(["user", "task"])  # the factories record no events
+    for index, (pick, manages, document, first) in enumerate(asked):
+        roles = (Role.PARTNERSHIP_MANAGER,) if manages else ()
+        text, names = [(DASHBOARDS, {"first": first}), (FOR_MANAGERS, {"first": first}), (FOR_ADMINS, {})][document]
+        wanted = await shop.plain.client(people[pick], *roles).ask(text, **names)
+        found = await gateways[index % len(gateways)].client(people[pick], *roles).ask(text, **names)
+        assert (found.status, found.data, found.codes) == (wanted.status, wanted.data, wanted.codes)
+        assert bool(wanted.codes) is (document == 1 and not manages and pick < 2) or (document == 2 and pick < 2)
+
+
+@pytest.mark.parametrize("kind", ["redis", "memory"])
+@examples(25)
+@given(asked=st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 2), st.integers(1, 3)), max_size=20))
+def test_nobody_sees_what_another_may(shop: Shop, kind: str, asked: list[tuple[int, bool, int, int]]) -> None:
+    """Whoever asked before, with whatever roles and arguments: the answer is what is computed for the viewer."""
+    shop.run(_ask(shop, asked, kind))

@@ -1,0 +1,294 @@
+"""Read-your-writes over HTTP, with a real streaming replica: tokens, lag, and a replica that ends under requests."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from gateway.settings import Settings
+from repositories.kit.database import Database, DatabaseOptions
+from repositories.kit.position import position_of
+from repositories.life_lock.categories import Categories
+from repositories.tables.identity import User
+from tests.api.client import Gateway, connected, gid, served
+from tests.databases import Standby
+from tests.factories import make_category, make_task, make_user
+
+HEADER = "X-Consistency-Token"
+TITLES = "{ tasks(order: [{field: TITLE, direction: ASC}]) { nodes { title } } }"
+CREATE = "mutation($t: String!) { createTask(input: {title: $t}) { task { title user { firstName } } } }"
+SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'siso-gateway'"
+END_SESSIONS = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = $1"
+
+
+@pytest_asyncio.fixture
+async def replicated_gateway(replicated: DatabaseOptions) -> AsyncIterator[Gateway]:
+    """The gateway over a database with a replica."""
+    async with connected(replicated) as database:
+        made = Gateway(database, settings=Settings(cors_origins="https://app.example.com", max_batch=3))
+        yield made
+        await made.http.aclose()
+
+
+class Person:
+    """A user whose client sees the headers of answers."""
+
+    def __init__(self, gateway: Gateway, user: User) -> None:
+        self.gateway = gateway
+        self.user = user
+        self.headers = {"Authorization": f"Bearer {gateway.token(user)}", "Content-Type": "application/json"}
+
+    async def post(self, body: Any, token: str | None = None, **headers: str) -> httpx.Response:
+        """The answer to a body."""
+        headers = self.headers | headers | ({HEADER: token} if token is not None else {})
+        return await self.gateway.http.post("/graphql", content=json.dumps(body), headers=headers)
+
+    async def create(self, title: str) -> str:
+        """A new task; the token that came with it."""
+        response = await self.post({"query": CREATE, "variables": {"t": title}})
+        assert response.json() == {"data": {"createTask": {"task": {"title": title, "user": {"firstName": "Ada"}}}}}
+        return response.headers[HEADER]
+
+    async def titles(self, token: str | None = None) -> list[str]:
+        """Those that a query shows, which has no token in its own answer."""
+        response = await self.post({"query": TITLES}, token)
+        assert HEADER not in response.headers
+        return titles_in(response.json())
+
+
+def titles_in(body: Any) -> list[str]:
+    """Of an answer without errors."""
+    assert list(body) == ["data"], body
+    return [node["title"] for node in body["data"]["tasks"]["nodes"]]
+
+
+async def person(gateway: Gateway, standby: Standby) -> Person:
+    """A user whom the replica knows."""
+    user = await make_user(gateway.database)
+    await standby.catch_up()
+    return Person(gateway, user)
+
+
+async def test_a_query_with_the_token_sees_the_mutation(replicated_gateway: Gateway, standby: Standby) -> None:
+    """While the replica is behind: without it the old state, with it the new one; later the replica for the same."""
+    ada = await person(replicated_gateway, standby)
+    await standby.pause()
+    first = await ada.create("1")
+    assert await ada.titles() == []
+    assert await ada.titles(first) == ["1"]
+    second = await ada.create("2")
+    assert position_of(second) > position_of(first)
+    assert await ada.titles(second) == await ada.titles(first) == ["1", "2"]
+    await standby.resume()
+    await standby.catch_up()
+    await standby.pause()
+    await ada.create("3")
+    assert await ada.titles(second) == ["1", "2"]
+
+
+async def test_one_request_sees_its_own_changes(replicated_gateway: Gateway, standby: Standby) -> None:
+    """In later fields of the mutation, and in a later operation of the batch, with the replica behind."""
+    ada = await person(replicated_gateway, standby)
+    await standby.pause()
+    category = await make_category(replicated_gateway.database, ada.user, name="New")
+    within = (
+        'mutation($c: ID!) { one: createTask(input: {title: "one", categoryId: $c}) { task { title } }'
+        ' two: createTask(input: {title: "two", categoryId: $c})'
+        " { task { category { name tasks { nodes { title } } } } } }"
+    )
+    response = await ada.post({"query": within, "variables": {"c": gid("Category", category)}})
+    shown = response.json()["data"]["two"]["task"]["category"]
+    assert (shown["name"], sorted(node["title"] for node in shown["tasks"]["nodes"])) == ("New", ["one", "two"])
+    batch = [{"query": TITLES}, {"query": CREATE, "variables": {"t": "new"}}, {"query": TITLES}]
+    response = await ada.post(batch)
+    before, _, after = response.json()
+    assert (titles_in(before), titles_in(after)) == ([], ["new", "one", "two"])
+    assert await ada.titles(response.headers[HEADER]) == ["new", "one", "two"]
+
+
+async def test_a_refused_mutation_tells_what_it_saw(replicated_gateway: Gateway, standby: Standby) -> None:
+    """Whoever is told that a row was changed in the meantime finds it changed."""
+    ada = await person(replicated_gateway, standby)
+    await ada.create("Old")
+    await standby.catch_up()
+    response = await ada.post({"query": "{ tasks { nodes { id version } } }"})
+    task = response.json()["data"]["tasks"]["nodes"][0]
+    await standby.pause()
+    update = "mutation($i: UpdateTaskInput!) { updateTask(input: $i) { task { title } userErrors { code } } }"
+    codes, tokens = [], []
+    for title in ("New", "Late"):
+        response = await ada.post({"query": update, "variables": {"i": task | {"title": title}}})
+        codes.append([error["code"] for error in response.json()["data"]["updateTask"]["userErrors"]])
+        tokens.append(response.headers[HEADER])
+    assert codes == [[], ["STALE_VERSION"]]
+    assert await ada.titles() == ["Old"]
+    assert await ada.titles(tokens[1]) == ["New"]
+
+
+async def test_the_token_in_the_body(replicated_gateway: Gateway, standby: Standby) -> None:
+    """For clients that cannot read headers, if they ask; a query has none."""
+    ada = await person(replicated_gateway, standby)
+    asked = {"extensions": {"consistencyToken": True}}
+    response = await ada.post({"query": CREATE, "variables": {"t": "x"}} | asked)
+    assert response.json()["extensions"] == {"consistencyToken": response.headers[HEADER]}
+    assert "extensions" not in (await ada.post({"query": TITLES} | asked)).json()
+
+
+async def test_pages_of_other_sites_may_use_it(replicated_gateway: Gateway, standby: Standby) -> None:
+    """The header is exposed and accepted."""
+    ada = await person(replicated_gateway, standby)
+    response = await ada.post({"query": TITLES}, Origin="https://app.example.com")
+    assert HEADER in response.headers["Access-Control-Expose-Headers"].split(", ")
+    wanted = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
+    preflight = await replicated_gateway.http.options(
+        "/graphql", headers=wanted | {"Access-Control-Request-Headers": HEADER}
+    )
+    assert preflight.status_code == 200
+    assert HEADER in preflight.headers["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.parametrize("token", ["", "x", "0/1, 0/2", "16B3748", "0/16B374800", "0/ü"])
+async def test_a_malformed_token(gateway: Gateway, ada: User, token: str) -> None:
+    """With or without a replica, so that the mistake is seen early; a mutation that brings it is not carried out."""
+    body = json.dumps({"query": CREATE, "variables": {"t": "x"}})
+    headers = [*Person(gateway, ada).headers.items(), (HEADER, token)]
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    response = await gateway.http.post("/graphql", content=body, headers=encoded)
+    message = "`X-Consistency-Token` must be what a mutation was answered with; send that, or leave the header out."
+    error = {"message": message, "extensions": {"code": "BAD_REQUEST"}}
+    assert (response.status_code, response.json()) == (400, {"errors": [error]})
+    assert await gateway.client(ada).data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 0}}
+
+
+async def test_without_a_replica(gateway: Gateway, ada: User) -> None:
+    """No token is told, and one from elsewhere changes nothing."""
+    one = Person(gateway, ada)
+    asked = {"extensions": {"consistencyToken": True}}
+    response = await one.post({"query": CREATE, "variables": {"t": "x"}} | asked)
+    assert HEADER not in response.headers
+    assert list(response.json()) == ["data"]
+    assert await one.titles("FFFFFFFF/FFFFFFFF") == ["x"]
+    assert "replica" not in (await gateway.http.get("/health")).json()["database"]
+
+
+async def test_another_ones_rows_are_not_found_on_the_replica(replicated_gateway: Gateway, standby: Standby) -> None:
+    """Row-level security is the replica's too, which is behind, so that it was the one that answered."""
+    database = replicated_gateway.database
+    ada, bob = await make_user(database), await make_user(database)
+    task = await make_task(database, ada, title="Ada's")
+    await standby.pause()
+    await make_task(database, ada, title="Later")
+    document = f'{{ task(id: "{gid("Task", task)}") {{ title }} tasks {{ nodes {{ title }} }} }}'
+    mine = await replicated_gateway.client(ada).data(document)
+    assert mine == {"task": {"title": "Ada's"}, "tasks": {"nodes": [{"title": "Ada's"}]}}
+    other = await replicated_gateway.client(bob).ask(document)
+    assert (other.data, other.codes) == ({"task": None, "tasks": {"nodes": []}}, ["NOT_FOUND"])
+
+
+async def test_a_query_whose_replica_ends_half_way_is_run_anew(
+    replicated_gateway: Gateway, standby: Standby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the primary and all of it: nothing of the answer is from the state that the replica had shown."""
+    database = replicated_gateway.database
+    ada = await make_user(database)
+    await make_category(database, ada, name="Old")
+    await standby.pause()
+    await make_category(database, ada, name="New")
+    page, shown = Categories.page, []
+
+    async def then_end(self: Any, *arguments: Any, **named: Any) -> Any:
+        found = await page(self, *arguments, **named)
+        shown.append(sorted(row.name for row in found.rows))
+        if len(shown) == 1:
+            await standby.ask(END_SESSIONS, "siso-gateway")
+        return found
+
+    monkeypatch.setattr(Categories, "page", then_end)
+    document = "{ categories { nodes { name tasks { totalCount } } totalCount } }"
+    found = (await replicated_gateway.client(ada).data(document))["categories"]
+    assert shown == [["Old"], ["New", "Old"]]
+    assert sorted(node["name"] for node in found["nodes"]) == ["New", "Old"]
+    assert found["totalCount"] == 2
+
+
+async def test_a_replica_that_ends_under_requests(replicated: DatabaseOptions, standby: Standby) -> None:
+    """No request fails, health tells of it, and the replica is used again when it is back."""
+    async with connected(replicated) as database:
+        gateway = Gateway(database)
+        ada = await make_user(database)
+        await make_task(database, ada, title="Here")
+        await standby.catch_up()
+        async with served(gateway.app) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
+            asking = Asking(http, gateway.token(ada))
+            await asking.until(answers=50)
+            assert await standby.ask(SESSIONS) > 0
+            assert await health(http) == ("ok", "ok")
+            await asyncio.to_thread(standby.stop)
+            await asking.until(answers=len(asking.answers) + 50)
+            assert await health(http) == ("degraded", "unavailable")
+            await asyncio.to_thread(standby.start)
+            while await health(http) != ("ok", "ok"):  # noqa: ASYNC110 (it is asked, as load balancers do)
+                await asyncio.sleep(0.01)
+            await asking.until(answers=len(asking.answers) + 50)
+            assert await standby.ask(SESSIONS) > 0
+            await asking.end()
+        assert set(asking.answers) == {(200, '{"data":{"tasks":{"nodes":[{"title":"Here"}]}}}')}
+
+
+async def health(http: httpx.AsyncClient) -> tuple[str, str]:
+    """What it says of all, and of the replica."""
+    response = await http.get("/health")
+    assert response.status_code == 200
+    return response.json()["status"], response.json()["database"]["replica"]
+
+
+class Asking:
+    """Five clients that ask the same thing over and over."""
+
+    def __init__(self, http: httpx.AsyncClient, token: str) -> None:
+        self.answers: list[tuple[int, str]] = []
+        self._http = http
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._is_over = False
+        self._answered = asyncio.Condition()
+        self._clients = [asyncio.ensure_future(self._ask()) for _ in range(5)]
+
+    async def _ask(self) -> None:
+        while not self._is_over:
+            response = await self._http.post("/graphql", json={"query": TITLES}, headers=self._headers)
+            async with self._answered:
+                self.answers.append((response.status_code, response.text))
+                self._answered.notify_all()
+
+    async def until(self, answers: int) -> None:
+        """Waits for so many answers."""
+        async with self._answered:
+            await self._answered.wait_for(lambda: len(self.answers) >= answers)
+
+    async def end(self) -> None:
+        """Waits for those under way."""
+        self._is_over = True
+        await asyncio.gather(*self._clients)
+
+
+async def test_a_mutation_whose_position_cannot_be_told(
+    replicated_gateway: Gateway, standby: Standby, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is done and answered, without a token, and the log says so."""
+    ada = await person(replicated_gateway, standby)
+    database: Database = replicated_gateway.database
+    told = database.position
+
+    async def after_the_end() -> int | None:
+        await database.close()
+        return await told()
+
+    monkeypatch.setattr(database, "position", after_the_end)
+    response = await ada.post({"query": CREATE, "variables": {"t": "Done"}})
+    assert response.json()["data"]["createTask"]["task"]["title"] == "Done"
+    assert HEADER not in response.headers
+    assert "without a consistency token" in caplog.text
