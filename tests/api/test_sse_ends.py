@@ -201,7 +201,7 @@ async def test_who_falls_behind_is_told_so_and_can_go_on(database: Database, ada
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
 async def test_who_reads_slowly_gets_everything(gateway: Gateway, ada: User) -> None:
-    """It takes longer than the gateway's patience, but something is taken all the time."""
+    """It takes longer than the gateway's patience, but something is taken all the time. The connection stays open."""
     await make_tasks(gateway.database, ada, 50, description=LARGE)
     document = f"{{ tasks {{ nodes {{ {FIELDS} }} }} }}"
     async with (
@@ -210,6 +210,11 @@ async def test_who_reads_slowly_gets_everything(gateway: Gateway, ada: User) -> 
     ):
         began, got = time.monotonic(), 0
         while got < int(answer.headers["content-length"]):
-            got += len(await answer.reader.read(SLOWLY))
+            part = await answer.reader.read(SLOWLY)
+            assert part
+            got += len(part)
             await asyncio.sleep(0.01)
         assert time.monotonic() - began > 1.5
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.5):
+                await answer.reader.read(1)
