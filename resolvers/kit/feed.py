@@ -32,7 +32,7 @@ EVERYTHING = "*"
 _BATCH = 500
 _MOST_OWN = 10_000
 """How many events of this process are remembered; of those that are not, its listeners hear twice."""
-_UNSETTLED = 0.02
+_UNSETTLED = 0.1
 """Seconds until the feed looks again when a transaction is still open that has drawn a number."""
 _RETRY = 1.0
 """Seconds after which what is out of reach is tried again."""

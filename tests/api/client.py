@@ -123,15 +123,15 @@ class Gateway:
         settings = settings or Settings()
         if "cache" not in settings.model_fields_set:
             settings = settings.model_copy(update={"cache": "off"})
+        told_before = len(database.committed)
         self.app = create_app(settings, database, self.tokens, clock=clock)
-        self._told: Any = database.committed[-1] if database.committed else None
+        self._told: list[Any] = [listener.__self__ for listener in database.committed[told_before:]]  # type: ignore[attr-defined]
         self.http = self.http_from("127.0.0.1")
 
     @property
     def cache(self) -> Cache:
         """What the application keeps of what it computed; only if its settings say so."""
-        found: Cache = self._told.__self__
-        return found
+        return next(owner for owner in self._told if isinstance(owner, Cache))
 
     def http_from(self, address: str) -> httpx.AsyncClient:
         """Requests from an address."""

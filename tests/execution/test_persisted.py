@@ -131,10 +131,10 @@ async def test_processes_share_a_redis(only: Database, tmp_path: Path) -> None:
             assert await asked(second, extensions=hashed(QUERY)) == (200, FOUND)
         store = Redis(url, 1000)
         key = f"siso:persisted:{digest(QUERY)}"
-        assert await store._client.ttl(key) == 1000
+        assert 900 < await store._client.ttl(key) <= 1000
         await store._client.expire(key, 10)
         assert await store.get(digest(QUERY)) == QUERY
-        assert await store._client.ttl(key) == 1000
+        assert 900 < await store._client.ttl(key) <= 1000
         await store._client.set(key, "{ another }")
         assert await store.get(digest(QUERY)) is None
         await store.close()

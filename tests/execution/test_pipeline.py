@@ -67,7 +67,7 @@ def test_the_operation_is_chosen_by_its_name(pipeline: Pipeline) -> None:
     assert refused(pipeline, "{ viewer { id } }", "A") == (400, ["The document has no operation named 'A'."])
     assert refused(pipeline, "subscription { __typename }") == (
         400,
-        ["The subscription operation is not supported by the schema."],
+        ["Anonymous Subscription must not select an introspection top level field."],
     )
 
 

@@ -336,7 +336,7 @@ async def test_how_often_the_server_is_waited_for(
             sent.clear()
             async with open_unit(database, viewer, REACTIONS) as work:
                 task = await create_task(work, CreateTask(title="New"))
-        assert sent == [2, 3]
+        assert sent == [2, 4]
         for _ in range(2):
             sent.clear()
             async with reading(database, viewer) as snapshot:

@@ -72,6 +72,7 @@ def _owner_url(server: Server, options: DatabaseOptions) -> str:
 def test_there_is_a_table_to_compare() -> None:
     """The comparisons below are about these tables."""
     assert [name for name, _ in TABLES] == [
+        "administration.job_runs",
         "administration.roles",
         "administration.system_settings",
         "administration.user_roles",
