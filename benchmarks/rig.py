@@ -26,6 +26,6 @@ def load_rig(folder: Path) -> Any:
 
 def prepare(rig: Any, peers: list[str]) -> None:
     """Sets up the rig and the other servers, installs the gateway, and lets its database be made anew."""
-    rig.setup(peers)
+    rig.setup([GATEWAY, *peers])
     subprocess.run([f"{GATEWAY}/install"], env=rig.Peer(GATEWAY).env(0), check=True)
     rig.psql("DROP DATABASE IF EXISTS bench_gateway WITH (FORCE)", db="postgres")

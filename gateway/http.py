@@ -3,7 +3,6 @@
 docs/decisions/0012-http.md says what was decided where the specification leaves a choice.
 """
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +32,7 @@ from gateway.requests import (
 )
 from gateway.responses import answer
 from gateway.sse import EventStreams, last_event_id, whole
-from gateway.streams import Streams
+from gateway.streams import Responses, Streams
 from gateway.timings import Timings
 from gateway.traffic import Watch
 from repositories.kit.viewer import ANONYMOUS, Viewer
@@ -73,7 +72,7 @@ class _Exchange:
     is_batch: bool = False
 
 
-_Response = dict[str, Any] | AsyncGenerator[dict[str, Any], None]
+_Response = dict[str, Any] | Responses
 _Answer = tuple[int, bytes] | None
 """The status and the body; None once a stream was sent."""
 

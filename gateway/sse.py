@@ -6,7 +6,7 @@ header ``Last-Event-ID``, nothing is missed in between.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +18,13 @@ from gateway.negotiation import EVENTS
 from gateway.operations import failures
 from gateway.requests import Headers, Parameters
 from gateway.responses import header_lines
-from gateway.streams import Ended
+from gateway.streams import Ended, Responses
 from repositories.kit.errors import Unauthenticated
 
 _COMPLETE = b"event: complete\ndata:\n\n"
 _COMMENT = b":\n\n"
 _BEGINNING = b"retry: 1000\n\n"
-"""After so many milliseconds a browser that was cut off comes back. As the first bytes it also says that it worked."""
+"""After so many milliseconds a browser that was cut off comes back. As the first bytes it also says that it began."""
 
 
 def last_event_id(given: Headers, parameters: Parameters) -> Any:
@@ -60,19 +60,26 @@ class EventStreams:
         self,
         send: Send,
         headers: dict[str, str],
-        responses: AsyncGenerator[dict[str, Any], None],
+        responses: Responses,
         ended: Ended,
     ) -> None:
-        """Sends responses as they come, until there are no more, the viewer has to go, or the process stops."""
-        lines = header_lines(EVENTS, headers | {"X-Accel-Buffering": "no"})
-        await send({"type": "http.response.start", "status": 200, "headers": lines})
+        """Sends responses as they come, until there are no more, the viewer has to go, or the process stops.
 
-        async def write(data: bytes) -> None:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+        Nothing is sent before the operation has begun, so that a client that sees the stream open misses nothing.
+        """
+        begun = False
 
-        await write(_BEGINNING)
+        async def write(data: bytes, *, is_last: bool = False) -> None:
+            nonlocal begun
+            if not begun:
+                begun = True
+                lines = header_lines(EVENTS, headers | {"X-Accel-Buffering": "no"})
+                await send({"type": "http.response.start", "status": 200, "headers": lines})
+                data = _BEGINNING + data
+            await send({"type": "http.response.body", "body": data, "more_body": not is_last})
+
         last = await _first(_delivered(responses, write), _ended(ended), self._stopped(), self._beating(write))
-        await send({"type": "http.response.body", "body": last})
+        await write(last, is_last=True)
 
     async def _stopped(self) -> bytes:
         await self.stopping.wait()
@@ -84,13 +91,11 @@ class EventStreams:
             await write(_COMMENT)
 
 
-async def _delivered(
-    responses: AsyncGenerator[dict[str, Any], None], write: Callable[[bytes], Awaitable[None]]
-) -> bytes:
+async def _delivered(responses: Responses, write: Callable[[bytes], Awaitable[None]]) -> bytes:
     try:
         async with aclosing(responses):
             async for response in responses:
-                await write(next_event(response))
+                await write(b"" if response is None else next_event(response))
     except Exception as error:  # noqa: BLE001 (the status was sent; it is masked and logged)
         return whole({"errors": failures(error)})
     return _COMPLETE

@@ -2,7 +2,7 @@
 
 async with streams.stay(viewer, client, until) as ended:       # Unauthenticated if the session is over already
     async with aclosing(streams.responses(prepared, parameters, viewer, client, after)) as responses:
-        async for response in responses: ...                   # GraphQL responses; RequestError ends them
+        async for response in responses: ...                   # None, then GraphQL responses; RequestError ends them
     reason = await ended()                                     # waits; why the viewer has to go
 """
 
@@ -22,6 +22,9 @@ from gateway.requests import Parameters
 from repositories.kit.viewer import Viewer
 from resolvers.identity.presence import presence
 from resolvers.kit.context import Client
+
+Responses = AsyncGenerator[dict[str, Any] | None, None]
+"""GraphQL responses. The first item is None: it was begun, and nothing is missed from there on."""
 
 Ended = Callable[[], Awaitable[str]]
 """Waits until the viewer has to go, and says why."""
@@ -62,9 +65,7 @@ class Streams:
         self.operations = operations
         self.places = Places(most, "subscriptions", "End one that you no longer need, or ask for several ids in one.")
 
-    async def answers(
-        self, parameters: Parameters, viewer: Viewer, client: Client, after: Any = None
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    async def answers(self, parameters: Parameters, viewer: Viewer, client: Client, after: Any = None) -> Responses:
         """What an operation of any kind is answered with: of queries and mutations, one response.
 
         RequestError is why there is none, or no other; RequestRefused that too much is going on.
@@ -77,6 +78,7 @@ class Streams:
                 async for response in responses:
                     yield response
             return
+        yield None
         bill = await operations.billed(parameters, prepared.cost, viewer, client)
         async with operations.gate:
             result = await operations.pipeline.run(prepared, operations.context(viewer, client))
@@ -84,7 +86,7 @@ class Streams:
 
     async def responses(
         self, prepared: Prepared, parameters: Parameters, viewer: Viewer, client: Client, after: Any = None
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    ) -> Responses:
         """The deliveries of a subscription as GraphQL responses; whoever goes on ``after`` one names its id.
 
         It costs what it asks for when it begins, and so does each delivery. RequestError is why there are no more.
@@ -106,6 +108,7 @@ class Streams:
             async with subscription(
                 operations.pipeline, prepared, lambda: operations.context(viewer, client, after), turn
             ) as deliveries:
+                yield None
                 async for delivery in deliveries:
                     response = presented(delivery.result, shown)
                     if delivery.id is not None:

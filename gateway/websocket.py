@@ -213,10 +213,15 @@ class _Socket:
             message = f"This WebSocket has {most} operations open, which is as many as there may be: complete one."
             await self._say(id=key, type="error", payload=failures(RequestError.of(message, "RATE_LIMITED")))
             return
-        self._operations[key] = self._tasks.create_task(self._operate(key, parameters))
+        has_begun = asyncio.Event()
+        self._operations[key] = self._tasks.create_task(self._operate(key, parameters, has_begun))
+        await has_begun.wait()
 
-    async def _operate(self, key: str, parameters: Parameters) -> None:
-        """Answers one operation. One that its client has completed is cancelled, and says nothing more."""
+    async def _operate(self, key: str, parameters: Parameters, has_begun: asyncio.Event) -> None:
+        """Answers one operation. One that its client has completed is cancelled, and says nothing more.
+
+        The next message is taken once it has begun: who subscribes and then asks, misses nothing in between.
+        """
         self._count += 1
         errors.request_id.set(f"{errors.request_id.get()}/{self._count}")
         after = parameters.extensions.get("lastEventId")
@@ -225,11 +230,15 @@ class _Socket:
         try:
             async with aclosing(answers):
                 async for response in answers:
-                    await self._say(id=key, type="next", payload=response)
+                    has_begun.set()
+                    if response is not None:
+                        await self._say(id=key, type="next", payload=response)
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 (the last resort: masked and logged)
             last = {"type": "error", "payload": failures(error)}
+        finally:
+            has_begun.set()
         if self._operations.get(key) is asyncio.current_task():
             del self._operations[key]
             await self._say(id=key, **last)

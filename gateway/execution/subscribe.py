@@ -7,8 +7,8 @@ The source (resolvers/kit/subscriptions.py) says when there is something to answ
 moment, under the viewer's policies. Between two deliveries nothing is held but memory.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from gateway.execution.pipeline import Pipeline, Prepared
 from gateway.execution.refusals import RequestError
 from repositories.kit.errors import GatewayError
 from resolvers.kit.context import Context
-from resolvers.kit.subscriptions import Occasion
+from resolvers.kit.subscriptions import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +37,34 @@ Turn = Callable[[], AbstractAsyncContextManager[None]]
 async def subscription(
     pipeline: Pipeline, prepared: Prepared, new_context: Callable[[], Context], turn: Turn = nullcontext
 ) -> AsyncIterator[AsyncIterator[Delivery]]:
-    """The deliveries of a subscription, or RequestError if there will be none.
+    """The deliveries of a subscription, or RequestError if there will be none. Within the block none is missed.
 
     A source that fails ends the stream with RequestError too. At the end of the block the source is closed.
     """
     source = await _source(pipeline, prepared, new_context())
     async with aclosing(source), aclosing(_deliveries(pipeline, prepared, new_context, source, turn)) as deliveries:
+        with _told():
+            await anext(source)
         yield deliveries
 
 
-async def _source(pipeline: Pipeline, prepared: Prepared, context: Context) -> AsyncGenerator[Occasion, None]:
+@contextmanager
+def _told() -> Iterator[None]:
+    """What fails in a source is a request error."""
+    try:
+        yield
+    except GatewayError as error:
+        raise _refused([GraphQLError(error.message, original_error=error)]) from error
+
+
+async def _source(pipeline: Pipeline, prepared: Prepared, context: Context) -> Source:
     stream: Any = create_source_event_stream(pipeline.executor(prepared, context))
     if not hasattr(stream, "__aiter__"):
         stream = await stream
     if isinstance(stream, ExecutionResult):
         raise _refused(stream.errors or [])
     await context.close()
-    found: AsyncGenerator[Occasion, None] = stream
+    found: Source = stream
     return found
 
 
@@ -61,11 +72,12 @@ async def _deliveries(
     pipeline: Pipeline,
     prepared: Prepared,
     new_context: Callable[[], Context],
-    source: AsyncGenerator[Occasion, None],
+    source: Source,
     turn: Turn,
 ) -> AsyncGenerator[Delivery, None]:
-    try:
+    with _told():
         async for occasion in source:
+            assert occasion is not None  # noqa: S101 (only the first item is)
             async with turn():
                 context = new_context()
                 try:
@@ -74,8 +86,6 @@ async def _deliveries(
                 finally:
                     await context.close()
             yield Delivery(result, occasion.id)
-    except GatewayError as error:
-        raise _refused([GraphQLError(error.message, original_error=error)]) from error
 
 
 def _refused(errors: list[GraphQLError]) -> RequestError:

@@ -1,14 +1,14 @@
 """Events as they happen."""
 
 import difflib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from repositories.kit.errors import ValidationError
 from repositories.kit.events import every_type
 from repositories.tables.events import DomainEvent
 from resolvers.kit.context import Context
 from resolvers.kit.feed import EVERYTHING, done_by
-from resolvers.kit.subscriptions import Occasion, follow
+from resolvers.kit.subscriptions import Source, follow
 
 
 def _known(names: Sequence[str] | None, known: set[str], argument: str) -> Sequence[str] | None:
@@ -29,18 +29,15 @@ def _known_aggregates(names: Sequence[str] | None) -> Sequence[str] | None:
     return _known(names, {kind.aggregate for kind in every_type() if kind.aggregate}, "aggregate_types")
 
 
-async def my_events(context: Context, types: Sequence[str] | None = None) -> AsyncIterator[Occasion]:
+def my_events(context: Context, types: Sequence[str] | None = None) -> Source:
     """What the viewer does, here or on another device."""
     wanted = _known_types(types)
-    async for event in follow(
-        context, [done_by(context.viewer_id)], lambda event: wanted is None or event.event_type in wanted
-    ):
-        yield Occasion.of(event)
+    return follow(context, [done_by(context.viewer_id)], lambda event: wanted is None or event.event_type in wanted)
 
 
-async def domain_events(
+def domain_events(
     context: Context, types: Sequence[str] | None = None, aggregate_types: Sequence[str] | None = None
-) -> AsyncIterator[Occasion]:
+) -> Source:
     """What anybody does."""
     kinds, aggregates = _known_types(types), _known_aggregates(aggregate_types)
 
@@ -49,5 +46,4 @@ async def domain_events(
             aggregates is None or event.aggregate_type in aggregates
         )
 
-    async for event in follow(context, [EVERYTHING], wants):
-        yield Occasion.of(event)
+    return follow(context, [EVERYTHING], wants)

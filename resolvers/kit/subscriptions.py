@@ -1,14 +1,14 @@
 """What subscriptions are made of: occasions, each answered on a context of its own, under the viewer's policies.
 
-A source is an async generator of occasions. It holds no database connection while it waits.
+A source is an async generator of occasions. The first item is None: from there on nothing is missed. It holds no
+database connection while it waits.
 
-    async def task_changed(context: Context) -> AsyncIterator[Occasion]:
-        async for event in follow(context, [owned_by(context.viewer_id)], wants, visible):
-            yield Occasion.of(event)
+    def task_changed(context: Context) -> Source:
+        return follow(context, [owned_by(context.viewer_id)], wants, visible)
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -43,6 +43,9 @@ class Occasion:
         return cls(value, str(event.id))
 
 
+Source = AsyncGenerator[Occasion | None, None]
+
+
 async def visible_events(snapshot: Snapshot, events: Sequence[DomainEvent]) -> list[DomainEvent]:
     """Those of the events that the snapshot's viewer may see."""
     found = await Events.by_id(snapshot, [event.id for event in events])
@@ -54,7 +57,7 @@ Authorise = Callable[[Snapshot, Sequence[DomainEvent]], Awaitable[list[DomainEve
 
 async def follow(
     context: Context, topics: Collection[str], wants: Wants, authorise: Authorise = visible_events
-) -> AsyncIterator[DomainEvent]:
+) -> Source:
     """The events of some topics that the viewer wants and, by the database's policies at that moment, may see.
 
     After ``context.after``, the last event that the subscriber saw, those come first that happened since. TooSlow ends
@@ -62,21 +65,24 @@ async def follow(
     """
     feed = context.service(Feed)
     async with feed.subscriber(topics, wants, size=feed.options.waiting) as subscriber:
-        if context.after is not None:
-            async for batch in _missed(context.after, feed, subscriber, frozenset(topics), wants):
+        last = None if context.after is None else await _position(feed, context.after)
+        yield None
+        if last is not None:
+            async for batch in _missed(last, feed, subscriber, frozenset(topics), wants):
                 for event in await _allowed(context, batch, authorise):
-                    yield event
+                    yield Occasion.of(event)
         while True:
             for event in await _allowed(context, await subscriber.take(), authorise):
-                yield event
+                yield Occasion.of(event)
 
 
 async def live(
     context: Context, topics: Collection[str], wants: Wants, value: Callable[[Context], Awaitable[Any]]
-) -> AsyncIterator[Occasion]:
+) -> Source:
     """At once, and again whenever an event of some topics happens, but no more than once in an interval."""
     feed = context.service(Feed)
     async with feed.subscriber(topics, wants, size=None) as subscriber:
+        yield None
         while True:
             yield Occasion(value)
             await asyncio.sleep(feed.options.interval)
@@ -84,10 +90,9 @@ async def live(
 
 
 async def _missed(
-    after: str, feed: Feed, subscriber: Subscriber, topics: frozenset[str], wants: Wants
+    last: int, feed: Feed, subscriber: Subscriber, topics: frozenset[str], wants: Wants
 ) -> AsyncIterator[list[DomainEvent]]:
     """What happened since an event, up to where the subscriber begins."""
-    last = await _position(feed, after)
     until, subscriber.since = subscriber.since, max(subscriber.since, last)
     seen = 0
     while last < until:

@@ -1,6 +1,6 @@
 """Tasks and their dashboard as they change."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from repositories.kit.database import Snapshot
@@ -9,7 +9,7 @@ from repositories.tables.events import DomainEvent
 from resolvers.kit.context import Context
 from resolvers.kit.edges import one
 from resolvers.kit.feed import about, owned_by
-from resolvers.kit.subscriptions import Occasion, follow, live
+from resolvers.kit.subscriptions import Source, follow, live
 from resolvers.life_lock.queries import Dashboard, dashboard
 
 task_of_event = one(Tasks.by_id, key=DomainEvent.aggregate_id)
@@ -18,11 +18,10 @@ _TASK = "task"
 _ON_DASHBOARD = frozenset({_TASK, "category"})
 
 
-async def task_changed(context: Context, ids: Sequence[UUID] | None = None) -> AsyncIterator[Occasion]:
+def task_changed(context: Context, ids: Sequence[UUID] | None = None) -> Source:
     """What happens to tasks that the viewer may see: those of the ids, or all of the viewer's own."""
     topics = [owned_by(context.viewer_id)] if ids is None else [about(key) for key in ids]
-    async for event in follow(context, topics, lambda event: event.aggregate_type == _TASK, _visible_tasks):
-        yield Occasion.of(event)
+    return follow(context, topics, lambda event: event.aggregate_type == _TASK, _visible_tasks)
 
 
 async def _visible_tasks(snapshot: Snapshot, events: Sequence[DomainEvent]) -> list[DomainEvent]:
@@ -31,12 +30,11 @@ async def _visible_tasks(snapshot: Snapshot, events: Sequence[DomainEvent]) -> l
     return [event for event in events if event.aggregate_id in visible]
 
 
-async def live_dashboard(context: Context, time_zone: str | None = None) -> AsyncIterator[Occasion]:
+def live_dashboard(context: Context, time_zone: str | None = None) -> Source:
     """The viewer's dashboard, at once and whenever one of the viewer's tasks or categories changes."""
 
     async def value(now: Context) -> Dashboard:
         return await dashboard(now, time_zone)
 
     owner = owned_by(context.viewer_id)
-    async for occasion in live(context, [owner], lambda event: event.aggregate_type in _ON_DASHBOARD, value):
-        yield occasion
+    return live(context, [owner], lambda event: event.aggregate_type in _ON_DASHBOARD, value)

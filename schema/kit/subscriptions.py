@@ -5,14 +5,14 @@
 The source gets the context and the arguments, and yields occasions (resolvers/kit/subscriptions.py).
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import strawberry
 
 from repositories.kit.viewer import Permission
 from resolvers.kit.context import Context
-from resolvers.kit.subscriptions import Occasion
+from resolvers.kit.subscriptions import Source
 from schema.kit.costs import costs
 from schema.kit.fields import Argument, resolver
 
@@ -24,7 +24,7 @@ GOES_ON = (
 
 
 def subscription(
-    source: Callable[..., AsyncIterator[Occasion]],
+    source: Callable[..., Source],
     description: str,
     *,
     requires: Permission | None = None,
@@ -33,7 +33,7 @@ def subscription(
 ) -> Any:
     """A root field of Subscription; ``weight`` is what each answer costs beyond its objects."""
 
-    async def begin(context: Context, _: Any, **given: Any) -> AsyncIterator[Occasion]:
+    async def begin(context: Context, _: Any, **given: Any) -> Source:
         return source(context, **given)
 
     return strawberry.field(

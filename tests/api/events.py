@@ -23,6 +23,12 @@ COMPLETE = b"event: complete\ndata:\n\n"
 BEGINNING = b"retry: 1000\n\n"
 
 
+def refused(body: bytes) -> bytes:
+    """What is in a stream that never began."""
+    assert body.startswith(BEGINNING)
+    return body.removeprefix(BEGINNING)
+
+
 def feed_of(gateway: Gateway) -> Feed:
     """The feed of its application."""
     return feeds(gateway.database)[-1]

@@ -366,3 +366,20 @@ async def test_the_socket_ends_with_its_session(gateway: Gateway, admin: User) -
             await gateway.client(admin).do("suspendUser", "user { id }", id=gid("User", ada))
             assert await without_session.closed() == ENDED
             await bystander.settled()
+
+
+async def test_who_subscribes_and_then_asks_misses_nothing_in_between(gateway: Gateway, ada: User) -> None:
+    """The next message is taken once a subscription follows, so that nobody has to know how long that takes."""
+    create = 'mutation { createCategory(input: {name: "%s", color: "#000000"}) { userErrors { message } } }'
+    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+        for number in range(10):
+            await peer.subscribe(f"events {number}", MY_EVENTS)
+            await peer.subscribe(f"create {number}", create % number)
+            heard = [await peer.hear() for _ in range(3)]
+            assert {(one["id"], one["type"]) for one in heard} == {
+                (f"events {number}", "next"),
+                (f"create {number}", "next"),
+                (f"create {number}", "complete"),
+            }
+            await peer.say("complete", id=f"events {number}")
+            await site.is_followed_by(1)
