@@ -75,6 +75,7 @@ class SqliteDatabase(Database):
         self._idle: list[aiosqlite.Connection] = []
         self._free = asyncio.Semaphore(options.pool_size)
         self._all: list[aiosqlite.Connection] = []
+        self._opening: set[asyncio.Task[aiosqlite.Connection]] = set()
         self._writer: aiosqlite.Connection | None = None
         self._writing = asyncio.Lock()
 
@@ -98,8 +99,24 @@ class SqliteDatabase(Database):
         self._all.append(connection)
         return connection
 
+    async def _open_reader(self) -> aiosqlite.Connection:
+        """A new connection to read with; whoever asked for it and has gone meanwhile leaves it to the next one."""
+        opening = asyncio.create_task(self._open(read_only=True))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._keep)
+            raise
+
+    def _keep(self, opening: "asyncio.Task[aiosqlite.Connection]") -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self._idle.append(opening.result())
+
     async def close(self) -> None:
-        """Closes every connection."""
+        """Closes every connection, also those that are still being opened."""
+        await asyncio.gather(*self._opening, return_exceptions=True)
         for connection in self._all:
             await connection.close()
         self._all.clear()
@@ -159,7 +176,7 @@ class SqliteDatabase(Database):
         except TimeoutError as error:
             raise ServiceUnavailable from error
         try:
-            return self._idle.pop() if self._idle else await self._open(read_only=True)
+            return self._idle.pop() if self._idle else await self._open_reader()
         except BaseException:
             self._free.release()
             raise

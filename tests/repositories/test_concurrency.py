@@ -252,3 +252,27 @@ async def test_a_cancelled_write_is_stopped(options: DatabaseOptions) -> None:
         await _write(database, ada, "Next")
         assert await _titles(database) == ["Next"]
         assert database.pool_state().used == 0
+
+
+async def test_a_reader_that_is_left_while_it_opens_is_the_next_ones(sqlite_only: DatabaseOptions) -> None:
+    """Whoever asked has gone; the connection is not lost, and closing waits for one that is on its way."""
+    async with _without_complaints(), connected(sqlite_only) as database:
+        await _left_opening(database)
+        await asyncio.gather(*database._opening)  # type: ignore[attr-defined]
+        state = database.pool_state()
+        assert (state.size, state.used) == (1, 0)
+        async with reading(database) as snapshot:
+            assert await Tasks(snapshot).count() == 0
+        assert database.pool_state().size == 1
+        database._idle.clear()  # type: ignore[attr-defined]
+        await _left_opening(database)
+
+
+async def _left_opening(database: Any) -> None:
+    """A connection that is being opened, and nobody who asks for it any more."""
+    asking = asyncio.ensure_future(database.acquire())
+    while not database._opening:  # noqa: ASYNC110 (nobody tells)
+        await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
