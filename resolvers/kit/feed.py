@@ -232,11 +232,15 @@ class Feed:
 
     async def _hear(self, announcements: Announcements) -> None:
         while True:
-            with suppress(GatewayError):
+            try:
                 async for origin in announcements.heard():
                     self.is_listening.set()
                     if origin != self._database.origin:
                         self._wake.set()
+            except GatewayError:
+                pass  # whoever is out of reach is listened to again in a moment
+            except Exception:
+                log.exception("Announcements of other processes cannot be heard; they are listened to again.")
             self.is_listening.clear()
             await asyncio.sleep(_RETRY)
 

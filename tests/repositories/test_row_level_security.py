@@ -227,8 +227,8 @@ async def test_nobody_stores_an_event_that_others_cannot_read(postgres_only: Dat
     """People may store events of their own without the gateway, where they are read together with everybody's."""
     assert postgres_only.url is not None
     insert = (
-        "INSERT INTO public.domain_events (id, aggregate_id, aggregate_type, event_type, event_data, user_id, timestamp)"
-        " VALUES ($1, $1, 'task', 'TaskCreated', $2, $3, now())"
+        "INSERT INTO public.domain_events (id, aggregate_id, aggregate_type, event_type, event_data, user_id,"
+        " timestamp) VALUES ($1, $1, 'task', 'TaskCreated', $2, $3, now())"
     )
     async with connected(postgres_only) as database:
         ada = await make_user(database)
