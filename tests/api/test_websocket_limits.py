@@ -192,6 +192,17 @@ async def test_who_does_not_answer_pings_is_cut_off(gateway: Gateway, ada: User)
 
 
 @ON_SQLITE
+async def test_a_message_has_so_many_fragments(gateway: Gateway, ada: User) -> None:
+    """Tiny ones would cost a hundred times what they are; a message in a thousand parts is one as any other."""
+    text = '{"type": "ping"' + " " * 997 + "}"
+    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+        await peer.connection.send([text[:15], *text[15:]])
+        assert await peer.hear() == {"type": "pong"}
+        await peer.connection.send([text[:15], " ", *text[15:]])
+        assert await peer.closed() == (1009, "A message may have 1000 fragments at most.")
+
+
+@ON_SQLITE
 async def test_the_process_takes_leave_of_its_sockets(
     gateway: Gateway, ada: User, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
