@@ -55,6 +55,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         else:
             self._cut_off(f"A message may have {_MOST_FRAGMENTS} fragments at most.", _TOO_LARGE)
 
+    def handle_ping(self) -> None:
+        """A pong, unless so many are waiting to be read already; one for many pings is enough."""
+        if self._full is None:
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
     def keepalive_timeout(self) -> None:
         """No pong came in time."""
         if not self.close_sent and not self.transport.is_closing():
