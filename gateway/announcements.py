@@ -23,7 +23,6 @@ class RedisAnnouncements:
 
         self._client = redis.from_url(
             url,
-            decode_responses=True,
             socket_connect_timeout=_PATIENCE,
             socket_timeout=_PATIENCE,
             health_check_interval=_PING,
@@ -47,7 +46,7 @@ class RedisAnnouncements:
                     if message is not None and message["type"] == "subscribe":
                         yield ""
                     elif message is not None and message["type"] == "message":
-                        yield message["data"]
+                        yield message["data"].decode(errors="replace")  # others may write here too
         except self._failures as error:
             raise ServiceUnavailable from error
 

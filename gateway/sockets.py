@@ -8,11 +8,15 @@ import logging
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 log = logging.getLogger("gateway.sockets")
 
 _MOMENT = 1.0
 """Seconds for who was cut off to read why, and for the last frames at the end of the process."""
+_TOO_LARGE = 1009
+_MOST_FRAGMENTS = 1000
+"""Of a message; each costs the time and memory of a message, however small it is."""
 _TRY_AGAIN_LATER = 1013
 """After 1011, which uvicorn sends, clients such as graphql-ws never come back."""
 
@@ -41,6 +45,22 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._forget()
         self._is_lost = True
         super().connection_lost(exc)
+
+    def handle_cont(self, event: Frame) -> None:
+        """The next part of a message."""
+        if self.close_sent:
+            return
+        if len(self.frames) < _MOST_FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self._cut_off(f"A message may have {_MOST_FRAGMENTS} fragments at most.", _TOO_LARGE)
+
+    def handle_ping(self) -> None:
+        """A pong, unless so many are waiting to be read already; one for many pings is enough."""
+        if self._full is None:
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
 
     def keepalive_timeout(self) -> None:
         """No pong came in time."""
@@ -83,13 +103,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         else:
             self._cut_off("You have not read for too long. Connect anew, and go on from the last event that arrived.")
 
-    def _cut_off(self, reason: str) -> None:
+    def _cut_off(self, reason: str, code: int = _TRY_AGAIN_LATER) -> None:
         """Ends it for the application at once; who reads on within a moment learns why."""
         self.stop_keepalive()
-        self.conn.fail(_TRY_AGAIN_LATER, reason)
+        self.conn.fail(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.close()
         self.loop.call_later(_MOMENT, self._abort)
         self.close_sent = self.disconnected = True
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": _TRY_AGAIN_LATER, "reason": reason})
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.writable.set()

@@ -125,12 +125,12 @@ class Streams:
         if viewer.id is None:
             yield _for_ever
             return
-        async with presence(self.operations.context(viewer, client)) as subscriber:
+        async with presence(self.operations.context(viewer, client)) as is_over:
 
             async def ended() -> str:
                 try:
                     async with asyncio.timeout(None if until is None else until - time.time()):
-                        await subscriber.take()
+                        await is_over()
                 except TimeoutError:
                     return "The token has expired: connect anew with a current one."
                 return "The session has ended: sign in again."

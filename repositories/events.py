@@ -73,6 +73,18 @@ def as_row(event: Event, *, actor: UUID, at: dt.datetime) -> dict[str, Any]:
     }
 
 
+def owner_of(event: DomainEvent) -> UUID | None:
+    """Whose aggregate a stored event is about; None if it does not say.
+
+    The policies let people store events of their own without the gateway, so there may be anything in them.
+    """
+    data: Any = event.event_data
+    try:
+        return UUID(data["owner_id"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
 class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
     """Events are appended and read, never changed."""
 

@@ -15,7 +15,8 @@ from repositories.kit.viewer import Role
 class DomainEvent(Table, schema="public", name="domain_events", timestamps=False):
     """An event as stored: ``user_id`` is the actor, ``version`` that of the format of ``event_data``.
 
-    ``sequence`` numbers all events in the order in which they were written.
+    ``sequence`` numbers all events in the order in which they were written. On PostgreSQL people may store events of
+    their own without the gateway, so it takes only data that every reader of all events can read.
     """
 
     __slots__ = ()
@@ -29,6 +30,11 @@ class DomainEvent(Table, schema="public", name="domain_events", timestamps=False
     sequence: Column[int] = column(BigInteger(), identity=True, unique=True)
 
     __table_args__ = (
+        sa.CheckConstraint(
+            "jsonb_typeof(event_data) = 'object' AND NOT event_data @? '$.**{32}' "
+            """AND NOT event_data @? '$.** ? (@.type() == "number" && (@ > 1e300 || @ < -1e300))'""",
+            name="event_data_shape",
+        ).ddl_if(dialect="postgresql"),
         sa.Index("ix_domain_events_timestamp", "timestamp"),
         sa.Index("ix_domain_events_aggregate_type", "aggregate_type", "timestamp"),
         sa.Index("ix_domain_events_aggregate_id", "aggregate_id", "timestamp"),

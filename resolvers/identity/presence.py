@@ -1,21 +1,21 @@
 """For who stays connected after the token was verified: when the session behind it ends, or its account is closed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 from repositories.identity import SessionRevoked, Sessions, UserDeactivated, Users, UserSuspended
-from repositories.kit.errors import Unauthenticated
+from repositories.kit.errors import GatewayError, Unauthenticated
 from repositories.tables.identity import UserStatus
 from resolvers.kit.context import Context
-from resolvers.kit.feed import Feed, Subscriber, about
+from resolvers.kit.feed import Feed, about
 
 _ENDS = frozenset(kind.__name__ for kind in (SessionRevoked, UserDeactivated, UserSuspended))
 
 
 @asynccontextmanager
-async def presence(context: Context) -> AsyncIterator[Subscriber]:
-    """One who takes nothing until the viewer's session is ended, or the account suspended or deactivated.
+async def presence(context: Context) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """What is yielded waits until the viewer's session is ended, or the account suspended or deactivated.
 
     Unauthenticated if that has happened already.
     """
@@ -23,19 +23,29 @@ async def presence(context: Context) -> AsyncIterator[Subscriber]:
     topics = [about(key) for key in (session, user) if key is not None]
     feed = context.service(Feed)
     async with feed.subscriber(topics, lambda event: event.event_type in _ENDS, size=None) as subscriber:
-        try:
-            await _refuse_ended(context, session, user)
-        finally:
-            await context.close()
-        yield subscriber
+        await _refuse_ended(context, session, user)
+
+        async def ended() -> None:
+            """An event may have been made up, so what has become of the session is looked up."""
+            while True:
+                await subscriber.take()
+                try:
+                    await _refuse_ended(context, session, user)
+                except GatewayError:
+                    return
+
+        yield ended
 
 
 async def _refuse_ended(context: Context, session: UUID | None, user: UUID) -> None:
-    account = (await Users(context.snapshot).by_id([user])).get(user)
-    is_over = account is None or account.status is not UserStatus.ACTIVE
-    if session is not None and not is_over:
-        found = (await Sessions(context.snapshot).by_id([session])).get(session)
-        is_over = found is None or found.revoked_at is not None
+    try:
+        account = (await Users(context.snapshot).by_id([user])).get(user)
+        is_over = account is None or account.status is not UserStatus.ACTIVE
+        if session is not None and not is_over:
+            found = (await Sessions(context.snapshot).by_id([session])).get(session)
+            is_over = found is None or found.revoked_at is not None
+    finally:
+        await context.forget()
     if is_over:
         message = "This session has ended. Sign in again."
         raise Unauthenticated(message)

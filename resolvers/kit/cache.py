@@ -23,6 +23,7 @@ from uuid import UUID
 
 import orjson
 
+from repositories.events import owner_of
 from repositories.kit.events import Event
 from repositories.tables.events import DomainEvent
 from resolvers.kit.loader import Loader
@@ -63,7 +64,7 @@ def tags_of_event(event: Event) -> tuple[str, str]:
 
 def tags_of_row(row: DomainEvent) -> tuple[str, str]:
     """What a stored event invalidates."""
-    return tag(row.aggregate_type), tag(row.aggregate_type, UUID(row.event_data["owner_id"]))
+    return tag(row.aggregate_type), tag(row.aggregate_type, owner_of(row))
 
 
 class CacheHealth(NamedTuple):

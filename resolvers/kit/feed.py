@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from repositories.events import Events
+from repositories.events import Events, owner_of
 from repositories.kit.announcements import Announcements
 from repositories.kit.database import Database
 from repositories.kit.errors import GatewayError, TooSlow
@@ -48,14 +48,14 @@ def done_by(user: UUID | None) -> str:
     return f"actor:{user}"
 
 
-def owned_by(user: UUID | str | None) -> str:
+def owned_by(user: UUID | None) -> str:
     """The topic of what happens to anything that somebody owns."""
     return f"owner:{user}"
 
 
 def topics_of(event: DomainEvent) -> tuple[str, str, str, str]:
     """What an event is about, as subscribers name it."""
-    return EVERYTHING, about(event.aggregate_id), done_by(event.user_id), owned_by(event.event_data.get("owner_id"))
+    return EVERYTHING, about(event.aggregate_id), done_by(event.user_id), owned_by(owner_of(event))
 
 
 class Subscriber:
@@ -232,11 +232,15 @@ class Feed:
 
     async def _hear(self, announcements: Announcements) -> None:
         while True:
-            with suppress(GatewayError):
+            try:
                 async for origin in announcements.heard():
                     self.is_listening.set()
                     if origin != self._database.origin:
                         self._wake.set()
+            except GatewayError:
+                pass  # whoever is out of reach is listened to again in a moment
+            except Exception:
+                log.exception("Announcements of other processes cannot be heard; they are listened to again.")
             self.is_listening.clear()
             await asyncio.sleep(_RETRY)
 

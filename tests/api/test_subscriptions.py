@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from redis import asyncio as redis
 
 from gateway.announcements import RedisAnnouncements
 from gateway.execution.refusals import RequestError
-from repositories.events import Events, as_row
+from repositories.events import CHANNEL, Events, as_row
 from repositories.kit.database import Database, DatabaseOptions
 from repositories.kit.errors import CannotResume, Forbidden, TooSlow, Unauthenticated, ValidationError
 from repositories.kit.repository import new_id, now
@@ -298,6 +299,24 @@ async def test_processes_tell_each_other_through_redis(
             running = teller.running(), following.feed.running()
             async with running[0], running[1], following.subscribed(ada, _CHANGES) as deliveries:
                 await following.feed.is_listening.wait()
+                await _create(gateway, ada)
+                assert len(await take(deliveries, 1)) == 1
+
+
+async def test_what_is_no_announcement_is_passed_over(
+    gateway: Gateway, options: DatabaseOptions, ada: User, tmp_path: Path
+) -> None:
+    """Whoever else writes into that Redis does not make a process deaf."""
+    with redis_server(tmp_path) as socket:
+        url = f"unix://{socket}"
+        async with connected(options) as there, redis.from_url(url) as other:
+            following = Following(there)
+            following.feed = Feed(there, RedisAnnouncements(url), FeedOptions(poll=3600))
+            teller = Feed(gateway.database, RedisAnnouncements(url))
+            running = teller.running(), following.feed.running()
+            async with running[0], running[1], following.subscribed(ada, _CHANGES) as deliveries:
+                await following.feed.is_listening.wait()
+                assert await other.publish(CHANNEL, b"\xff\xfe") == 2
                 await _create(gateway, ada)
                 assert len(await take(deliveries, 1)) == 1
 

@@ -12,10 +12,14 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from gateway.settings import Settings
+from repositories.events import Events, as_row
+from repositories.identity import UserDeactivated, UserSuspended
+from repositories.kit.repository import now
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid
 from tests.api.people import PASSWORD, make_member, refresh, signed_in
 from tests.api.sockets import MY_EVENTS, PROTOCOL, Peer, sockets
+from tests.factories import viewer_of
 
 ON_SQLITE = pytest.mark.parametrize("options", ["sqlite"], indirect=True)
 INIT = {"type": "connection_init"}
@@ -383,3 +387,17 @@ async def test_who_subscribes_and_then_asks_misses_nothing_in_between(gateway: G
             }
             await peer.say("complete", id=f"events {number}")
             await site.is_followed_by(1)
+
+
+async def test_nobody_ends_anothers_socket_by_an_event_that_is_made_up(gateway: Gateway, ada: User, bob: User) -> None:
+    """Policies let people store events of their own without the gateway; what has happened is looked up."""
+    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+        await peer.subscribe("1", "subscription { lifeLockDashboard { totalTasks } }")
+        assert (await peer.hear())["id"] == "1"
+        for kind in (UserSuspended, UserDeactivated, UserSuspended):
+            async with gateway.database.transaction(viewer_of(bob)) as write:
+                await Events(write).load([as_row(kind(ada.id, ada.id), actor=bob.id, at=now())])
+            await site.feed.catch_up()
+        await gateway.client(ada).do("createTask", "task { id }", title="x")
+        assert (await peer.hear())["payload"]["data"] == {"lifeLockDashboard": {"totalTasks": 1}}
+        await peer.settled()

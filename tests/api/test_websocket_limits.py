@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 
 from gateway.settings import Settings
 from gateway.sockets import SocketProtocol
@@ -189,6 +190,45 @@ async def test_who_does_not_answer_pings_is_cut_off(gateway: Gateway, ada: User)
             await site.is_followed_by(1)
             assert await deaf.closed() == (1013, "Pings were not answered in time.")
         await other.settled()
+
+
+@ON_SQLITE
+async def test_a_message_has_so_many_fragments(gateway: Gateway, ada: User) -> None:
+    """Tiny ones would cost a hundred times what they are; a message in a thousand parts is one as any other."""
+    text = '{"type": "ping"' + " " * 997 + "}"
+    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+        await peer.connection.send([text[:15], *text[15:]])
+        assert await peer.hear() == {"type": "pong"}
+        await peer.connection.send([text[:15], " ", *text[15:]])
+        assert await peer.closed() == (1009, "A message may have 1000 fragments at most.")
+
+
+@ON_SQLITE
+async def test_pongs_do_not_pile_up_for_who_does_not_read_them(
+    gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading goes on meanwhile; one pong for many pings is enough."""
+    made: list[SocketProtocol] = []
+    handle, seen = SocketProtocol.handle_ping, [0]
+
+    def handle_ping(self: SocketProtocol) -> None:
+        handle(self)
+        made[:] = [self]
+        seen[0] += 1
+
+    monkeypatch.setattr(SocketProtocol, "handle_ping", handle_ping)
+    count = 200_000
+    ping = Frame(Opcode.PING, b"x" * 125).serialize(mask=True)
+    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as deaf:
+        deaf.connection.transport.pause_reading()
+        for _ in range(200):
+            deaf.connection.transport.write(ping * (count // 200))
+            while deaf.connection.transport.get_write_buffer_size():  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0)
+        while seen[0] < count:  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0)
+        assert made[0].transport.get_write_buffer_size() < 1_000_000
+        deaf.connection.transport.abort()
 
 
 @ON_SQLITE

@@ -20,7 +20,9 @@ from repositories.kit.viewer import SERVICE, Viewer
 from repositories.life_lock.events import CategoryCreated
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
-from resolvers.kit.feed import Feed
+from resolvers.kit.cache import Cache
+from resolvers.kit.cache_store import memory
+from resolvers.kit.feed import Feed, about, owned_by
 from tests.factories import make_user, viewer_of
 from tests.repositories.support import Lab, connected, examples, reading
 
@@ -208,6 +210,26 @@ async def test_a_unit_that_is_rolled_back_announces_nothing(database: Database) 
     event = await _record(database, viewer_of(user), user)
     assert await follower.feed.catch_up()
     assert (follower.ids, told) == ([event], [event])
+
+
+@pytest.mark.parametrize("data", [{}, {"owner_id": None}, {"owner_id": [5]}, {"owner_id": 5}, {"owner_id": "nobody"}])
+async def test_an_event_that_somebody_made_up_holds_nobody_up(database: Database, data: Any) -> None:
+    """Policies let people store events of their own without the gateway. Subscribers and caches get what follows."""
+    user = await make_user(database)
+    follower = Follower(database)
+    cache = Cache(memory(100), b"secret", lifetime=60, entries=100)
+    follower.feed.listeners.append(cache.happened)
+    mine = [about(user.id), owned_by(user.id)]
+    async with follower.feed.subscriber(mine, lambda _: True, size=10) as subscriber:
+        made = as_row(CategoryCreated(user.id, user.id), actor=user.id, at=now()) | {"event_data": data}
+        async with database.transaction(viewer_of(user)) as write:
+            await Events(write).load([made])
+        assert await follower.feed.catch_up()
+        event = await _record(database, viewer_of(user), user)
+        assert await follower.feed.catch_up()
+        assert follower.ids == [made["id"], event]
+        assert [taken.id for taken in await subscriber.take()] == [made["id"], event]
+    await cache.close()
 
 
 @pytest.mark.parametrize("commits", [True, False])

@@ -173,7 +173,9 @@ def _create_declared(connection: sa.Connection) -> None:
             connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {table.schema}"))
             table.to_metadata(made)
         else:
-            table.to_metadata(made, schema=None, referred_schema_fn=lambda *_: sa.BLANK_SCHEMA)  # type: ignore[arg-type]
+            copied = table.to_metadata(made, schema=None, referred_schema_fn=lambda *_: sa.BLANK_SCHEMA)  # type: ignore[arg-type]
+            elsewhere = {one.name for one in table.constraints if one._ddl_if is not None}  # which is not copied
+            copied.constraints -= {one for one in copied.constraints if one.name in elsewhere}
     made.create_all(connection)
     connection.commit()
 

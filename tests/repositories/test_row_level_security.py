@@ -1,5 +1,6 @@
 """What only PostgreSQL can show: policies in its catalog, and who a transaction is."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
+from repositories.events import Events
 from repositories.identity import Users
 from repositories.kit.database import Database, DatabaseOptions, Read, open_database
 from repositories.kit.errors import Forbidden
@@ -215,3 +217,28 @@ async def test_nobody_raises_oneself(postgres_only: DatabaseOptions, changes: di
             assert (await Users(write).change(ada, first_name="Augusta")).first_name == "Augusta"
         async with database.transaction(viewer_of(await make_user(database), Role.ADMIN)) as write:
             await Users(write).change(await Users(write).get(ada.id), **changes)
+
+
+_DEEP = '{"a":' * 32 + "1" + "}" * 32
+
+
+@pytest.mark.parametrize("data", ["[]", "null", '"x"', '{"a": [1e400]}', '{"a": -1e400}', _DEEP])
+async def test_nobody_stores_an_event_that_others_cannot_read(postgres_only: DatabaseOptions, data: str) -> None:
+    """People may store events of their own without the gateway, where they are read together with everybody's."""
+    assert postgres_only.url is not None
+    insert = (
+        "INSERT INTO public.domain_events (id, aggregate_id, aggregate_type, event_type, event_data, user_id,"
+        " timestamp) VALUES ($1, $1, 'task', 'TaskCreated', $2, $3, now())"
+    )
+    async with connected(postgres_only) as database:
+        ada = await make_user(database)
+        connection = await asyncpg.connect(postgres_only.url)
+        claims = json.dumps({"sub": str(ada.id), "role": "authenticated"})
+        await connection.execute("SELECT set_config('role', 'authenticated', false)")
+        await connection.execute("SELECT set_config('request.jwt.claims', $1, false)", claims)
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute(insert, new_id(), data, ada.id)
+        await connection.execute(insert, new_id(), '{"a": [1e300, "1e400"]}', ada.id)
+        await connection.close()
+        async with reading(database) as snapshot:
+            assert [event.event_data for event in await Events(snapshot).find(limit=5)] == [{"a": [1e300, "1e400"]}]

@@ -1,0 +1,26 @@
+"""What people may store as an event's data without the gateway: what every reader of all events can read."""
+
+from alembic import op
+
+from migrations.helpers import is_postgresql
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Applies the change. JSON as deep or as large as jsonb takes it cannot be read, or not be written, elsewhere."""
+    if is_postgresql():
+        op.execute(
+            "ALTER TABLE public.domain_events ADD CONSTRAINT ck_domain_events_event_data_shape CHECK ("
+            "jsonb_typeof(event_data) = 'object' AND NOT event_data @? '$.**{32}' "
+            """AND NOT event_data @? '$.** ? (@.type() == "number" && (@ > 1e300 || @ < -1e300))')"""
+        )
+
+
+def downgrade() -> None:
+    """Undoes it."""
+    if is_postgresql():
+        op.execute("ALTER TABLE public.domain_events DROP CONSTRAINT ck_domain_events_event_data_shape")
