@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     )
     database_read_url: SecretStr | None = Field(
         None,
-        description="A streaming replica of `database_url`, one server, for the queries of viewers; without it, "
+        description="A streaming replica of `database_url`, one server, for viewers' queries over HTTP; without it, "
         "`database_url` answers them.",
     )
     database_read_wait: float = Field(
