@@ -269,8 +269,5 @@ class Feed:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Events]:
         """The store, for one statement: what is read up to a horizon must be younger than it."""
-        snapshot = self._database.snapshot(SERVICE)
-        try:
+        async with self._database.snapshot(SERVICE) as snapshot:
             yield Events(snapshot)
-        finally:
-            await snapshot.close()
