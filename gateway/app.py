@@ -188,13 +188,11 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         if replica is not None:
             about["replica"] = "ok" if replica else "unavailable"
         body = {"status": "degraded" if fallback or replica is False else "ok", "database": about}
-        snapshot = database.snapshot(ANONYMOUS)
         try:
-            await Events(snapshot).exists(new_id())
+            async with database.snapshot(ANONYMOUS) as snapshot:
+                await Events(snapshot).exists(new_id())
         except GatewayError as error:
             return JSONResponse(body | {"status": "unavailable", "reason": error.message}, status_code=503)
-        finally:
-            await snapshot.close()
         return JSONResponse(body)
 
     async def home(request: Request) -> Response:

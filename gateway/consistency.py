@@ -1,12 +1,14 @@
 """Read-your-writes where a replica answers queries (docs/decisions/0017-replicas.md).
 
-The answer to a mutation tells how far the database was; a query that brings that back sees at least so much.
+The answer to a mutation tells how far the database was; a query that brings that back sees at least so much. Over
+WebSocket, and in what a subscription delivers, it is told to who asks for it: those read from the primary themselves,
+but what they show may be asked for over HTTP next.
 """
 
 import logging
 
 from gateway.errors import RequestRefused, request_id
-from gateway.requests import Headers
+from gateway.requests import Headers, Parameters
 from repositories.kit.database import Database
 from repositories.kit.errors import GatewayError
 from repositories.kit.position import position_of, token_of
@@ -29,10 +31,15 @@ def since_of(headers: Headers) -> int:
         raise RequestRefused(400, "BAD_REQUEST", message) from None
 
 
-async def position_after(database: Database, headers: dict[str, str]) -> int:
-    """Where the database is after a mutation, which its answer tells; 0 where no replica makes a difference.
+def asks_for_token(parameters: Parameters) -> bool:
+    """Whether the answer is to have the token in its ``extensions``, for who cannot read headers."""
+    return parameters.extensions.get("consistencyToken") is True
 
-    The mutation is done: that its position cannot be told does not make it fail.
+
+async def token_after(database: Database) -> str | None:
+    """Where the database is after a mutation or an event; None where no replica makes a difference.
+
+    What is done is done: that its position cannot be told does not make it fail.
     """
     try:
         position = await database.position()
@@ -40,8 +47,5 @@ async def position_after(database: Database, headers: dict[str, str]) -> int:
         log.warning(
             "request %s is answered without a consistency token: %r", request_id.get(), error.__cause__ or error
         )
-        return 0
-    if position is None:
-        return 0
-    headers[HEADER] = token_of(position)
-    return position
+        return None
+    return None if position is None else token_of(position)

@@ -11,7 +11,7 @@ from graphql import ExecutionResult
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import errors
-from gateway.consistency import HEADER, position_after, since_of
+from gateway.consistency import HEADER, asks_for_token, since_of, token_after
 from gateway.errors import RequestRefused
 from gateway.execution.pipeline import Prepared
 from gateway.execution.refusals import RequestError
@@ -35,6 +35,7 @@ from gateway.sse import EventStreams, last_event_id, whole
 from gateway.streams import Responses, Streams
 from gateway.timings import Timings
 from gateway.traffic import Watch
+from repositories.kit.position import position_of
 from repositories.kit.viewer import ANONYMOUS, Viewer
 from resolvers.kit.context import Client
 
@@ -190,7 +191,7 @@ class GraphQLEndpoint:
             is_told_inside = is_plain or exchange.media_type == EVENTS
             return 200 if is_told_inside else error.status, {"errors": errors.present(error.errors)}
         response = presented(result, bill if asks_for_cost(parameters) else None)
-        if parameters.extensions.get("consistencyToken") is True and HEADER in exchange.headers:
+        if asks_for_token(parameters) and HEADER in exchange.headers:
             response.setdefault("extensions", {})["consistencyToken"] = exchange.headers[HEADER]
         return _PARTIAL if result.errors and exchange.media_type == GRAPHQL else 200, response
 
@@ -216,8 +217,8 @@ class GraphQLEndpoint:
         if context.is_lost:
             context = operations.context(exchange.viewer, client)
             result = await operations.pipeline.run(prepared, context, exchange.timings)
-        if is_mutation:
-            exchange.since = await position_after(operations.database, exchange.headers) or exchange.since
+        if is_mutation and (token := await token_after(operations.database)) is not None:
+            exchange.headers[HEADER], exchange.since = token, position_of(token)
         return result
 
 

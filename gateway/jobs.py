@@ -100,11 +100,8 @@ class Runner:
             )
 
     async def _running(self, job: Job) -> JobRun | None:
-        snapshot = self.database.snapshot(SERVICE)
-        try:
+        async with self.database.snapshot(SERVICE) as snapshot:
             last = await JobRuns(snapshot).latest(job.name)
-        finally:
-            await snapshot.close()
         return last if last is not None and last.outcome is JobOutcome.RUNNING else None
 
     async def _begin(self, job: Job, *, only_if_due: bool) -> _Begun | None:

@@ -23,7 +23,7 @@ from resolvers.kit.jobs import Job
 log = logging.getLogger("gateway.jobs")
 
 PAUSE = 0.5
-"""Seconds."""
+"""Seconds until it is looked again whether who has a job's lock has written down that a run began."""
 
 
 class _Tasks(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types

@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from limits import parse
+from limits.errors import ConfigurationError
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from repositories.kit.database import DatabaseOptions
 from repositories.kit.encryption import KEY_BYTES
+from resolvers.kit.rates import counter
 
 PREFIX = "GATEWAY_"
 
@@ -32,7 +34,9 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """Every setting with its default. Times are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
@@ -124,7 +128,7 @@ class Settings(BaseSettings):
         description="Whether this process runs jobs when it is time (`siso jobs list`); of several processes one does.",
     )
     analytics_retention_days: int = Field(
-        730, ge=400, description="How many days task analytics are kept; the trend of a year needs 400."
+        730, ge=400, le=100_000, description="How many days task analytics are kept; the trend of a year needs 400."
     )
     cache: Literal["auto", "memory", "redis", "off"] = Field(
         "auto",
@@ -153,7 +157,7 @@ class Settings(BaseSettings):
     )
     database_read_url: SecretStr | None = Field(
         None,
-        description="A streaming replica of `database_url`, one server, for the queries of viewers; without it, "
+        description="A streaming replica of `database_url`, one server, for viewers' queries over HTTP; without it, "
         "`database_url` answers them.",
     )
     database_read_wait: float = Field(
@@ -219,7 +223,7 @@ class Settings(BaseSettings):
     rate_limit_store: str = Field(
         "async+memory://",
         description="Where attempts are counted: in each process, or for all of them in a store that the library "
-        "`limits` knows, such as `async+redis://host`.",
+        "`limits` knows, such as `async+redis://host:6379`.",
     )
     password_attempts_per_account: str = Field(
         "10 per 15 minutes", description="How often a password may be tried for one account, known or not."
@@ -290,11 +294,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            try:
-                parts = urlsplit(value.get_secret_value())
-                _ = parts.port
-            except ValueError:
-                parts = urlsplit("")
+            parts = _parts(value)
             if parts.scheme not in {"postgresql", "postgres", "postgresql+asyncpg"} or not parts.path.strip("/"):
                 message = "must look like postgresql://user:password@host:5432/database"
                 raise ValueError(message)
@@ -320,6 +320,16 @@ class Settings(BaseSettings):
             raise ValueError(message) from error
         return value
 
+    @field_validator("rate_limit_store")
+    @classmethod
+    def _is_store(cls, value: str) -> str:
+        try:
+            counter(value)
+        except (ConfigurationError, AssertionError):  # the latter of stores that are not asynchronous
+            message = "must be a store that the library `limits` can use, such as async+redis://host:6379"
+            raise ValueError(message) from None
+        return value
+
     @field_validator("cors_origins")
     @classmethod
     def _is_origins(cls, value: str) -> str:
@@ -332,9 +342,12 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
-            message = "must look like redis://host:6379/0"
-            raise ValueError(message)
+        if value is not None:
+            parts = _parts(value)
+            is_server = parts.scheme in {"redis", "rediss"} and re.fullmatch(r"(/\d*)?", parts.path)
+            if not is_server and not (parts.scheme == "unix" and parts.path.strip("/")):
+                message = "must look like redis://host:6379/0, or unix:///path/of/the/socket"
+                raise ValueError(message)
         return value
 
     @field_validator("cache")
@@ -416,6 +429,16 @@ class Settings(BaseSettings):
             encryption_keys=parse_keys(self.encryption_keys.get_secret_value()) if self.encryption_keys else {},
             index_key=parse_key(self.index_key.get_secret_value()) if self.index_key else b"",
         )
+
+
+def _parts(url: SecretStr) -> SplitResult:
+    """Those of a URL; none of one whose port is no number."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        _ = parts.port
+    except ValueError:
+        return urlsplit("")
+    return parts
 
 
 def _listed(text: str) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
+from gateway.patience import Patient
+
 log = logging.getLogger("gateway.sockets")
 
 _MOMENT = 1.0
@@ -21,30 +23,25 @@ _TRY_AGAIN_LATER = 1013
 """After 1011, which uvicorn sends, clients such as graphql-ws never come back."""
 
 
-class SocketProtocol(WebSocketsSansIOProtocol):
-    """One connection. ``patience`` is how many seconds its client may take nothing of what is waiting for it."""
+class SocketProtocol(Patient, WebSocketsSansIOProtocol):
+    """One connection."""
 
-    def __init__(self, *arguments: Any, patience: float, **named: Any) -> None:
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._patience = patience
-        self._full: asyncio.TimerHandle | None = None
         self._is_lost = False
-
-    def pause_writing(self) -> None:
-        """So much is waiting to be read that whoever sends more has to wait."""
-        super().pause_writing()
-        self._look_after(self.transport.get_write_buffer_size())
-
-    def resume_writing(self) -> None:
-        """The client reads."""
-        self._forget()
-        super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
-        self._forget()
         self._is_lost = True
         super().connection_lost(exc)
+
+    def give_up(self, patience: float) -> None:
+        """The application is told at once."""
+        log.warning("A WebSocket client read nothing for %g seconds and was cut off.", patience)
+        if self.close_sent or self.transport.is_closing():
+            self._abort()
+        else:
+            self._cut_off("You have not read for too long. Connect anew, and go on from the last event that arrived.")
 
     def handle_cont(self, event: Frame) -> None:
         """The next part of a message."""
@@ -78,30 +75,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if not self._is_lost:
             self.loop.call_later(self.close_timeout + _MOMENT, self._abort)
 
-    def _forget(self) -> None:
-        if self._full is not None:
-            self._full.cancel()
-            self._full = None
-
     def _abort(self) -> None:
         """Whatever was not read by now is thrown away."""
         if not self._is_lost:
             self.transport.abort()
-
-    def _look_after(self, waiting: int) -> None:
-        self._full = self.loop.call_later(self._patience, self._look, waiting)
-
-    def _look(self, waited: int) -> None:
-        """Slow is who takes something at least; a large message may take long."""
-        waiting = self.transport.get_write_buffer_size()
-        if waiting < waited:
-            self._look_after(waiting)
-            return
-        log.warning("A WebSocket client read nothing for %g seconds and was cut off.", self._patience)
-        if self.close_sent or self.transport.is_closing():
-            self._abort()
-        else:
-            self._cut_off("You have not read for too long. Connect anew, and go on from the last event that arrived.")
 
     def _cut_off(self, reason: str, code: int = _TRY_AGAIN_LATER) -> None:
         """Ends it for the application at once; who reads on within a moment learns why."""

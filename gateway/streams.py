@@ -14,6 +14,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID
 
+from gateway.consistency import asks_for_token, token_after
 from gateway.execution.pipeline import Prepared
 from gateway.execution.refusals import RequestError
 from gateway.execution.subscribe import subscription
@@ -82,7 +83,10 @@ class Streams:
         bill = await operations.billed(parameters, prepared.cost, viewer, client)
         async with operations.gate:
             result = await operations.pipeline.run(prepared, operations.context(viewer, client))
-        yield presented(result, bill if asks_for_cost(parameters) else None)
+        response = presented(result, bill if asks_for_cost(parameters) else None)
+        if prepared.kind == "mutation":
+            await self._tell_position(parameters, response)
+        yield response
 
     async def responses(
         self, prepared: Prepared, parameters: Parameters, viewer: Viewer, client: Client, after: Any = None
@@ -113,7 +117,13 @@ class Streams:
                     response = presented(delivery.result, shown)
                     if delivery.id is not None:
                         response.setdefault("extensions", {})["id"] = delivery.id
+                    await self._tell_position(parameters, response)
                     yield response
+
+    async def _tell_position(self, parameters: Parameters, response: dict[str, Any]) -> None:
+        """If it is asked for, so that who asks a replica next sees what this response shows."""
+        if asks_for_token(parameters) and (token := await token_after(self.operations.database)) is not None:
+            response.setdefault("extensions", {})["consistencyToken"] = token
 
     @asynccontextmanager
     async def stay(self, viewer: Viewer, client: Client, until: float | None) -> AsyncIterator[Ended]:

@@ -31,14 +31,23 @@ class Login:
     missing_roles: Sequence[str]
 
 
+class NotGranted(ServiceUnavailable):
+    """The database is migrated, but the login may not yet become what viewers' requests run as."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"As the owner of the tables: GRANT {', '.join(_VIEWERS)} TO {name}")
+
+
 async def stored_revision(url: str | None, path: Path, *, timeout: float) -> str | None:  # noqa: ASYNC109 (asyncpg's own)
-    """The revision that the database is at, None for an empty one; ServiceUnavailable, with its cause, without one."""
+    """The revision of the database, None for an empty one; ServiceUnavailable, with its cause, or NotGranted."""
     if url is None:
         return _stored_in_file(path)
     async with _connection(url, timeout) as connection:
         if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
             return None
         if not await connection.fetchval("SELECT has_table_privilege('public.alembic_version', 'SELECT')"):
+            if not await _may_become(connection, "authenticated"):
+                raise NotGranted(await connection.fetchval("SELECT quote_ident(current_user)"))
             await connection.execute("SET ROLE authenticated")
         revision: str | None = await connection.fetchval("SELECT version_num FROM public.alembic_version")
         return revision

@@ -66,11 +66,8 @@ def _columns() -> Iterator[_Sealed]:
 
 async def due(database: Database) -> int:
     """How many values are not sealed with the current key."""
-    snapshot = database.snapshot(SERVICE)
-    try:
+    async with database.snapshot(SERVICE) as snapshot:
         return sum([await snapshot.one(each.count, header=database.cipher.header) for each in _columns()])
-    finally:
-        await snapshot.close()
 
 
 async def rotate(database: Database, *, done: Callable[[int], None], refuse: Callable[[Unreadable], None]) -> Rotated:

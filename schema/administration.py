@@ -101,7 +101,7 @@ class UserRoleTotal:
 
 @strawberry.type(
     description="The tasks of all users, deleted ones left out, as of `refreshedAt`: counted every hour, and by "
-    "`refreshUserDashboardStats`. The totals are one statement."
+    "`refreshUserDashboardStats`."
 )
 class TasksOverview:
     """Tiles."""
@@ -162,7 +162,9 @@ class SystemHealth:
     sessions: int = computed(Health.sessions, "How many sessions have not ended.")
     events: int = computed(Health.events, "How many events are recorded.")
     followers: int = computed(
-        Health.followers, "How many follow the events: open subscriptions, and sockets until their session ends."
+        Health.followers,
+        "How many follow the events in this process: each subscription, and each WebSocket or event stream of somebody "
+        "who is signed in, which has to learn of the end of the session.",
     )
     cache: CacheHealth | None = computed(Health.cache, "How the cache does; null if nothing is cached.")
     uptime_seconds: int = computed(Health.uptime_seconds, "For how many seconds this process has been running.")

@@ -86,8 +86,8 @@ class FeatureUse:
 class EventRate:
     """How many events were recorded within an interval."""
 
-    starts_at: dt.datetime = column("The moment that the interval starts with.")
-    ends_at: dt.datetime = column("The moment that it ends before.")
+    starts_at: dt.datetime = column("When the interval starts.")
+    ends_at: dt.datetime = column("When it ends; what happens at that very moment is in the next one.")
     events: int = column("How many events there are in it.")
 
 

@@ -332,7 +332,7 @@ class TaskChange:
     event_type: str = column("What happened, such as TaskCompleted.")
     aggregate_id: UUID = column("The `databaseId` of the task.", name="taskDatabaseId")
     timestamp: dt.datetime = column("When it happened.")
-    task: Task | None = edge(subscriptions.task_of_event, "The task as it is now; null once it is deleted.")
+    task: Task | None = edge(subscriptions.task_of_event, "The task as it is now; null if it was deleted since.")
 
 
 @strawberry.type
@@ -344,7 +344,7 @@ class LifeLockSubscriptions:
         "What happens to the tasks of these ids that the viewer may see; without ids, to all of the viewer's own."
         + GOES_ON,
         requires=Permission.TASK_READ,
-        ids=keys("Task", "The tasks' ids, at most 100."),
+        ids=keys("Task", "The tasks' ids, 1 to 100."),
     )
     life_lock_dashboard: LifeLockDashboard = subscription(
         subscriptions.live_dashboard,

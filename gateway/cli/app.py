@@ -172,7 +172,8 @@ def schema_check(
 def doctor() -> None:
     """Say what is wrong and how to mend it.
 
-    Looks at settings, token secret, database, migrations, roles and policies; exit code 1 if something is wrong.
+    Looks at settings, secrets, Redis, database, migrations, roles, the replica and policies; exit code 1 if something
+    is wrong.
 
     Example: siso doctor
     """
@@ -241,7 +242,8 @@ def keys_rotate() -> None:
 def sessions_clean() -> None:
     """Delete sessions that have come to their end.
 
-    Those that were revoked are kept until then, so that their tokens are known for what they are. Run it once a day.
+    Those that were revoked are kept until then, so that their tokens are known for what they are. The job
+    clean-sessions does it daily; where GATEWAY_JOBS=off, let something else.
 
     Example: siso sessions clean
     """

@@ -22,14 +22,10 @@ def export(file: Path | None, since: dt.datetime | None, until: dt.datetime | No
 
     async def run(write: Callable[[bytes], object]) -> int:
         count = 0
-        async with migrated_database(settings) as database:
-            snapshot = database.snapshot(SERVICE)
-            try:
-                async for event in Events(snapshot).export(_utc(since), _utc(until), types):
-                    write(_line(event))
-                    count += 1
-            finally:
-                await snapshot.close()
+        async with migrated_database(settings) as database, database.snapshot(SERVICE) as snapshot:
+            async for event in Events(snapshot).export(_utc(since), _utc(until), types):
+                write(_line(event))
+                count += 1
         return count
 
     with _written(file) as write:

@@ -42,11 +42,8 @@ def show() -> None:
 
 async def _last(database: Database, job: Job) -> JobRun | None:
     """The last run; one that is said to be running while nobody has the lock was abandoned."""
-    snapshot = database.snapshot(SERVICE)
-    try:
+    async with database.snapshot(SERVICE) as snapshot:
         last = await JobRuns(snapshot).latest(job.name)
-    finally:
-        await snapshot.close()
     if last is not None and last.outcome is JobOutcome.RUNNING:
         async with database.exclusively(job.name) as nobody_runs_it:
             return last.replace(outcome=JobOutcome.ABANDONED) if nobody_runs_it else last

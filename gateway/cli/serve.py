@@ -104,10 +104,9 @@ def _demo_token(settings: Settings) -> str | None:
             made = await load_demo(database)
             if made:
                 say(f"Loaded demo data: {made} tasks.")
-            snapshot = database.snapshot(SERVICE)
-            user = await Users(snapshot).of_email(_DEMO_USER)
-            roles = await roles_of(snapshot, user) if user else frozenset()
-            await snapshot.close()
+            async with database.snapshot(SERVICE) as snapshot:
+                user = await Users(snapshot).of_email(_DEMO_USER)
+                roles = await roles_of(snapshot, user) if user else frozenset()
         tokens = Tokens(signing_key(settings), settings.jwt_audience)
         return tokens.issue(user, roles, settings.token_lifetime) if user else None
 

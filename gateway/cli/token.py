@@ -25,9 +25,6 @@ def token(email: str, lifetime: int | None) -> None:
 
 
 async def _user(settings: Settings, email: str) -> tuple[User, frozenset[Role]] | None:
-    async with migrated_database(settings) as database:
-        snapshot = database.snapshot(SERVICE)
+    async with migrated_database(settings) as database, database.snapshot(SERVICE) as snapshot:
         user = await Users(snapshot).of_email(email)
-        roles = await roles_of(snapshot, user) if user else frozenset()
-        await snapshot.close()
-        return (user, roles) if user else None
+        return None if user is None else (user, await roles_of(snapshot, user))

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import uuid4
 
 from repositories.kit.encryption import Cipher
@@ -165,6 +165,13 @@ class Snapshot(Read):
         self.holds_connection = False
         self._is_closed = False
         self._running: asyncio.Task[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        """For who reads something at once: at the end of the block it is closed."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
         """The records of one statement, when its turn comes."""

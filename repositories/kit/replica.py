@@ -63,7 +63,9 @@ class Replica:
         self._question: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._left: float | None = None
+        """When it failed, by the loop's clock; None while it is used."""
         self._replayed = 0
+        """How far it is known to be; 0 where that has to be asked."""
         self._beginning = 0
 
     @property
@@ -160,7 +162,7 @@ class Replica:
             connection.terminate()
 
     def _take_back(self) -> None:
-        """Uses it again, now that it answers and had some time to recover."""
+        """Uses it again, now that it answers and has had some time to recover."""
         if self._left is not None and asyncio.get_running_loop().time() - self._left >= _REST:
             self._left = None
             log.warning("The read replica answers again.")

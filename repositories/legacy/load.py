@@ -91,11 +91,8 @@ async def import_tasks(
 
 
 async def _look(database: Database, rows: Sequence[LegacyRow]) -> _Batch:
-    snapshot = database.snapshot(SERVICE)
-    try:
+    async with database.snapshot(SERVICE) as snapshot:
         return await _sorted_out(snapshot, rows)
-    finally:
-        await snapshot.close()
 
 
 async def _import(database: Database, rows: Sequence[LegacyRow]) -> _Batch:

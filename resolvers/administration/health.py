@@ -48,7 +48,7 @@ class Health:
         return await Events(self.context.snapshot).count()
 
     async def followers(self) -> int:
-        """Subscriptions that follow the events, and sockets that wait for the end of their session."""
+        """Subscriptions, and whatever is open for somebody who is signed in and waits for the end of the session."""
         return self.context.service(Feed).subscribers
 
     async def cache(self) -> CacheHealth | None:

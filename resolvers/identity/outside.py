@@ -49,12 +49,9 @@ def account_key(issuer: str, subject: str) -> UUID:
 
 
 async def _stored(database: Database, key: UUID) -> tuple[User, frozenset[Role]] | None:
-    snapshot = database.snapshot(SERVICE)
-    try:
+    async with database.snapshot(SERVICE) as snapshot:
         user = (await Users(snapshot).by_id([key])).get(key)
         return None if user is None else (user, await roles_of(snapshot, user))
-    finally:
-        await snapshot.close()
 
 
 async def _provision(database: Database, reactions: Sequence[Reaction], key: UUID, claims: Mapping[str, Any]) -> None:

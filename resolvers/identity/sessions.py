@@ -129,11 +129,8 @@ def _wrong() -> ValidationError:
 async def _verified(context: Context, command: SignIn) -> tuple[UUID, str, str]:
     """The account's key, the hash that was right, and the hash to keep, which has today's parameters."""
     passwords = context.service(Accounts).passwords
-    snapshot = context.database.snapshot(SERVICE)
-    try:
+    async with context.database.snapshot(SERVICE) as snapshot:
         user = await Users(snapshot).of_email(command.email)
-    finally:
-        await snapshot.close()
     stored = user.password_hash if user else None
     is_right = await passwords.matches(stored, command.password)
     if not is_right or user is None or stored is None or user.status is not UserStatus.ACTIVE:

@@ -26,6 +26,12 @@ from repositories.tables.events import DomainEvent
 
 log = logging.getLogger("gateway.events")
 
+_READING = "Events cannot be read right now (%r); subscribers wait.", "Events can be read again."
+_HEARING = (
+    "Events of other processes are not announced right now (%r); they are found when the store is looked at.",
+    "Events of other processes are announced again.",
+)
+
 Listener = Callable[[Sequence[DomainEvent]], Awaitable[None]]
 
 EVERYTHING = "*"
@@ -131,7 +137,7 @@ class Feed:
         self._wake = asyncio.Event()
         self._untold = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._is_lost = False
+        self._lost: set[tuple[str, str]] = set()
         self._is_running = False
         database.committed.append(self.committed)
 
@@ -222,23 +228,24 @@ class Feed:
                 if not await self.catch_up():
                     asyncio.get_running_loop().call_later(_UNSETTLED, self._wake.set)
             except GatewayError as error:
-                self._say(error)
+                self._say(_READING, error)
                 await asyncio.sleep(_RETRY)
             except Exception:
                 log.exception("The feed of events could not go on, and tries again.")
                 await asyncio.sleep(_RETRY)
             else:
-                self._say(None)
+                self._say(_READING, None)
 
     async def _hear(self, announcements: Announcements) -> None:
         while True:
             try:
                 async for origin in announcements.heard():
+                    self._say(_HEARING, None)
                     self.is_listening.set()
                     if origin != self._database.origin:
                         self._wake.set()
-            except GatewayError:
-                pass  # whoever is out of reach is listened to again in a moment
+            except GatewayError as error:
+                self._say(_HEARING, error)
             except Exception:
                 log.exception("Announcements of other processes cannot be heard; they are listened to again.")
             self.is_listening.clear()
@@ -248,22 +255,21 @@ class Feed:
         while True:
             await self._untold.wait()
             self._untold.clear()
-            with suppress(GatewayError):
+            with suppress(GatewayError):  # whoever cannot tell cannot hear either, which is said
                 await announcements.tell(self._database.origin)
 
-    def _say(self, error: GatewayError | None) -> None:
-        """Once per outage."""
-        if error is not None and not self._is_lost:
-            log.warning("Events cannot be read right now (%s); subscribers wait.", error.code)
-        elif error is None and self._is_lost:
-            log.warning("Events can be read again.")
-        self._is_lost = error is not None
+    def _say(self, what: tuple[str, str], error: GatewayError | None) -> None:
+        """Once when it is lost, and once when it is back."""
+        lost, back = what
+        if error is not None and what not in self._lost:
+            log.warning(lost, error.__cause__ or error)
+            self._lost.add(what)
+        elif error is None and what in self._lost:
+            log.warning(back)
+            self._lost.remove(what)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Events]:
         """The store, for one statement: what is read up to a horizon must be younger than it."""
-        snapshot = self._database.snapshot(SERVICE)
-        try:
+        async with self._database.snapshot(SERVICE) as snapshot:
             yield Events(snapshot)
-        finally:
-            await snapshot.close()

@@ -28,6 +28,8 @@ class Occasion:
 class Job:
     """``when`` is a crontab line (minute, hour, day of month, month, day of week) in UTC.
 
+    Days of the week are named (``mon``): APScheduler's numbers begin with Monday, cron's with Sunday.
+
     ``run`` works as the service, in transactions of its own, and says how many things it did. It may be stopped at any
     moment and must be safe to repeat.
     """

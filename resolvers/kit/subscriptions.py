@@ -9,7 +9,6 @@ database connection while it waits.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
@@ -22,8 +21,8 @@ from resolvers.kit.context import Context
 from resolvers.kit.feed import Feed, Subscriber, topics_of
 
 Wants = Callable[[DomainEvent], bool]
-Visible = Callable[[Snapshot, Sequence[UUID]], Awaitable[Collection[UUID]]]
-"""Which of the aggregates, or events, of these ids the snapshot's viewer may see."""
+Authorise = Callable[[Snapshot, Sequence[DomainEvent]], Awaitable[list[DomainEvent]]]
+"""Of a batch of events, those that the snapshot's viewer may be told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,6 @@ async def visible_events(snapshot: Snapshot, events: Sequence[DomainEvent]) -> l
     """Those of the events that the snapshot's viewer may see."""
     found = await Events.by_id(snapshot, [event.id for event in events])
     return [event for event in events if event.id in found]
-
-
-Authorise = Callable[[Snapshot, Sequence[DomainEvent]], Awaitable[list[DomainEvent]]]
 
 
 async def follow(
@@ -124,14 +120,5 @@ async def _position(feed: Feed, after: str) -> int:
 async def _allowed(context: Context, events: Sequence[DomainEvent], authorise: Authorise) -> list[DomainEvent]:
     if not events:
         return []
-    async with _looking(context) as snapshot:
+    async with context.database.snapshot(context.viewer) as snapshot:
         return await authorise(snapshot, events)
-
-
-@asynccontextmanager
-async def _looking(context: Context) -> AsyncIterator[Snapshot]:
-    snapshot = context.database.snapshot(context.viewer)
-    try:
-        yield snapshot
-    finally:
-        await snapshot.close()

@@ -43,11 +43,8 @@ async def _begun(occasion: Occasion) -> Mapping[str, tuple[LocalDay, ...]]:
     """The zones in which days have begun since the last roll, with these days and the one before."""
     at = occasion.at
     since = max(occasion.since or at - dt.timedelta(days=1), at - CATCH_UP)
-    snapshot = occasion.database.snapshot(SERVICE)
-    try:
+    async with occasion.database.snapshot(SERVICE) as snapshot:
         names = await Users(snapshot).time_zones()
-    finally:
-        await snapshot.close()
     return {name: found for name in names if (found := _days_begun(name, since, at))}
 
 
@@ -61,11 +58,8 @@ async def _people(database: Database, zones: list[str]) -> AsyncIterator[list[tu
     """Who lives in these zones and has tasks, so many at once that a transaction does not take long."""
     after = UUID(int=0)
     while zones:
-        snapshot = database.snapshot(SERVICE)
-        try:
+        async with database.snapshot(SERVICE) as snapshot:
             found = await Analytics(snapshot).people(zones, after, PEOPLE_AT_ONCE)
-        finally:
-            await snapshot.close()
         if not found:
             return
         yield found

@@ -15,6 +15,7 @@ from repositories.kit.position import position_of
 from repositories.life_lock.categories import Categories
 from repositories.tables.identity import User
 from tests.api.client import Gateway, connected, gid, served
+from tests.api.sockets import sockets
 from tests.databases import Standby
 from tests.factories import make_category, make_task, make_user
 
@@ -88,6 +89,27 @@ async def test_a_query_with_the_token_sees_the_mutation(replicated_gateway: Gate
     await standby.pause()
     await ada.create("3")
     assert await ada.titles(second) == ["1", "2"]
+
+
+async def test_who_is_told_over_a_socket_sees_it_over_http(replicated_gateway: Gateway, standby: Standby) -> None:
+    """With the replica behind, mutations and deliveries have the token, if it was asked for."""
+    ada = await person(replicated_gateway, standby)
+    await standby.pause()
+    asks = {"extensions": {"consistencyToken": True}}
+    changes = "subscription { taskChanged { task { title } } }"
+    async with sockets(replicated_gateway) as site, site.begun(replicated_gateway.token(ada.user)) as peer:
+        made = await peer.ask(CREATE, variables={"t": "1"}, **asks)
+        assert await ada.titles() == []
+        assert await ada.titles(made["extensions"]["consistencyToken"]) == ["1"]
+        await peer.subscribe("changes", changes, **asks)
+        await site.is_followed_by(2)
+        await ada.create("2")
+        told = (await peer.hear())["payload"]
+        assert told["data"] == {"taskChanged": {"task": {"title": "2"}}}
+        assert await ada.titles(told["extensions"]["consistencyToken"]) == ["1", "2"]
+        await peer.say("complete", id="changes")
+        assert list(await peer.ask(CREATE, variables={"t": "3"})) == ["data"]
+        assert list(await peer.ask(TITLES, **asks)) == ["data"]
 
 
 async def test_one_request_sees_its_own_changes(replicated_gateway: Gateway, standby: Standby) -> None:

@@ -1,6 +1,8 @@
 """What subscriptions deliver, to whom, and how often; over which transport does not matter here."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,14 @@ from repositories.kit.repository import new_id, now
 from repositories.kit.viewer import SERVICE
 from repositories.life_lock.events import CategoryCreated
 from repositories.tables.identity import User
+from resolvers.kit import feed
 from resolvers.kit.feed import Feed, FeedOptions
 from tests.api.client import Gateway, connected, gid
 from tests.api.following import Following, take
+from tests.api.test_cache_outages import until
 from tests.api.test_statements import said
 from tests.factories import make_task, make_tasks
-from tests.stores import redis_server
+from tests.stores import redis_process, redis_server
 
 _CHANGES = "subscription($ids: [ID!]) { taskChanged(ids: $ids) { eventType taskDatabaseId task { title } } }"
 _DASHBOARD = "subscription { lifeLockDashboard { totalTasks completedTasks } }"
@@ -319,6 +323,37 @@ async def test_what_is_no_announcement_is_passed_over(
                 assert await other.publish(CHANNEL, b"\xff\xfe") == 2
                 await _create(gateway, ada)
                 assert len(await take(deliveries, 1)) == 1
+
+
+class _Line(RedisAnnouncements):
+    """Counts how often it was listened to."""
+
+    tries = 0
+
+    def heard(self) -> AsyncIterator[str]:
+        """As ever."""
+        self.tries += 1
+        return super().heard()
+
+
+async def test_that_others_cannot_be_heard_is_told_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And once that they can; their events are found all the same, so that nobody would notice otherwise."""
+    monkeypatch.setattr(feed, "_RETRY", 0.01)
+    socket = tmp_path / "redis"
+    line = _Line(f"unix://{socket}")
+    follows = Feed(database, line)
+    with ExitStack() as servers:
+        async with follows.running():
+            await until(lambda: line.tries > 2)
+            servers.enter_context(redis_process(socket))
+            await follows.is_listening.wait()
+    told = [record.getMessage() for record in caplog.records if record.name == "gateway.events"]
+    assert [text.partition(" (")[0] for text in told] == [
+        "Events of other processes are not announced right now",
+        "Events of other processes are announced again.",
+    ]
 
 
 async def test_events_that_were_missed_while_nobody_announced_them(

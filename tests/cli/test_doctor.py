@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.cli.siso import Siso
 from tests.databases import Server, Standby, postgres_server
+from tests.stores import redis_server
 
 
 def findings(siso: Siso, *, code: int, **settings: str) -> dict[str, tuple[str, str]]:
@@ -66,6 +68,32 @@ def test_a_login_that_may_not_become_the_viewers(on_postgresql: Siso) -> None:
     verdict, text = found["login"]
     assert verdict == "wrong"
     assert "GRANT anon, authenticated TO service" in text
+
+
+def test_a_login_that_was_granted_nothing_yet(on_postgresql: Siso, server: Server) -> None:
+    """As it is between the first migration and the grant that follows it."""
+    server.sql("CREATE ROLE newcomer LOGIN")
+    try:
+        url = on_postgresql.settings["GATEWAY_DATABASE_URL"].replace("//gateway:", "//newcomer:")
+        found = findings(on_postgresql, code=1, GATEWAY_DATABASE_URL=url)
+        refusal = on_postgresql.refusal("serve", GATEWAY_DATABASE_URL=url)
+    finally:
+        server.sql("DROP ROLE newcomer")
+    verdict, text = found["login"]
+    assert (verdict, "GRANT anon, authenticated TO newcomer" in text) == ("wrong", True)
+    assert found["database"][0] == found["service login"][0] == "ok"
+    assert "migrations" not in found
+    assert refusal.endswith(
+        " may not become a viewer yet. As the owner of the tables: GRANT anon, authenticated TO newcomer."
+    )
+
+
+def test_redis_that_answers_or_not(siso: Siso, tmp_path: Path) -> None:
+    assert "redis" not in findings(siso, code=0)
+    with redis_server(tmp_path) as socket:
+        assert findings(siso, code=0, GATEWAY_REDIS_URL=f"unix://{socket}")["redis"] == ("ok", "it answers")
+    verdict, text = findings(siso, code=0, GATEWAY_REDIS_URL="redis://:geheim@127.0.0.1:1")["redis"]
+    assert (verdict, "Check GATEWAY_REDIS_URL" in text, "geheim" in text) == ("warning", True, False)
 
 
 def test_a_service_login_that_may_not_become_the_service(on_postgresql: Siso) -> None:

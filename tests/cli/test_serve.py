@@ -144,6 +144,25 @@ def test_a_malformed_url_of_the_replica(on_postgresql: Siso, url: str) -> None:
     assert "geheim" not in refusal
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("REDIS_URL", "redis://:geheim@b:port", "must look like redis://host:6379/0"),
+        ("REDIS_URL", "redis://:geheim@b/first", "must look like redis://host:6379/0"),
+        ("REDIS_URL", "unix://:geheim@", "must look like redis://host:6379/0"),
+        ("RATE_LIMIT_STORE", "async+redis://:geheim@b", "must be a store that the library `limits` can use"),
+        ("RATE_LIMIT_STORE", "memory://", "must be a store that the library `limits` can use"),
+        ("RATE_LIMIT_STORE", "geheim", "must be a store that the library `limits` can use"),
+        ("CACHE_LIFETIME", "inf", "Input should be a finite number"),
+        ("ANALYTICS_RETENTION_DAYS", "9999999", "Input should be less than or equal to 100000"),
+    ],
+)
+def test_a_value_that_would_only_fail_later(on_sqlite: Siso, name: str, value: str, message: str) -> None:
+    refusal = on_sqlite.refusal("serve", **{f"GATEWAY_{name}": value})
+    assert refusal.startswith(f"siso: GATEWAY_{name}: {message}")
+    assert "geheim" not in refusal
+
+
 def test_a_replica_of_nothing(on_sqlite: Siso) -> None:
     refusal = on_sqlite.refusal("serve", GATEWAY_DATABASE_READ_URL="postgresql://a:geheim@b/c")
     assert "GATEWAY_DATABASE_READ_URL: goes together with GATEWAY_DATABASE_URL" in refusal
