@@ -1,4 +1,4 @@
-"""What people may store as an event's data without the gateway: what every reader of all events can read."""
+"""What people may store in an event without the gateway: what every reader of all events can read."""
 
 from alembic import op
 
@@ -11,16 +11,21 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Applies the change. JSON as deep or as large as jsonb takes it cannot be read, or not be written, elsewhere."""
+    """Applies the change. PostgreSQL takes deeper JSON, larger numbers and farther moments than readers can."""
     if is_postgresql():
         op.execute(
             "ALTER TABLE public.domain_events ADD CONSTRAINT ck_domain_events_event_data_shape CHECK ("
             "jsonb_typeof(event_data) = 'object' AND NOT event_data @? '$.**{32}' "
             """AND NOT event_data @? '$.** ? (@.type() == "number" && (@ > 1e300 || @ < -1e300))')"""
         )
+        op.execute(
+            "ALTER TABLE public.domain_events ADD CONSTRAINT ck_domain_events_timestamp_shape CHECK ("
+            "timestamp >= '0001-01-02 00:00:00+00' AND timestamp < '9999-12-31 00:00:00+00')"
+        )
 
 
 def downgrade() -> None:
     """Undoes it."""
     if is_postgresql():
+        op.execute("ALTER TABLE public.domain_events DROP CONSTRAINT ck_domain_events_timestamp_shape")
         op.execute("ALTER TABLE public.domain_events DROP CONSTRAINT ck_domain_events_event_data_shape")

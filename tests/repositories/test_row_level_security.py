@@ -222,13 +222,21 @@ async def test_nobody_raises_oneself(postgres_only: DatabaseOptions, changes: di
 _DEEP = '{"a":' * 32 + "1" + "}" * 32
 
 
-@pytest.mark.parametrize("data", ["[]", "null", '"x"', '{"a": [1e400]}', '{"a": -1e400}', _DEEP])
-async def test_nobody_stores_an_event_that_others_cannot_read(postgres_only: DatabaseOptions, data: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "at"),
+    [
+        *((data, "2026-01-01") for data in ("[]", "null", '"x"', '{"a": [1e400]}', '{"a": -1e400}', _DEEP)),
+        *(("{}", at) for at in ("infinity", "-infinity", "0001-01-01 BC", "10000-01-01")),
+    ],
+)
+async def test_nobody_stores_an_event_that_others_cannot_read(
+    postgres_only: DatabaseOptions, data: str, at: str
+) -> None:
     """People may store events of their own without the gateway, where they are read together with everybody's."""
     assert postgres_only.url is not None
     insert = (
         "INSERT INTO public.domain_events (id, aggregate_id, aggregate_type, event_type, event_data, user_id,"
-        " timestamp) VALUES ($1, $1, 'task', 'TaskCreated', $2, $3, now())"
+        " timestamp) VALUES ($1, $1, 'task', 'TaskCreated', $2, $3, $4::text::timestamptz)"
     )
     async with connected(postgres_only) as database:
         ada = await make_user(database)
@@ -237,8 +245,8 @@ async def test_nobody_stores_an_event_that_others_cannot_read(postgres_only: Dat
         await connection.execute("SELECT set_config('role', 'authenticated', false)")
         await connection.execute("SELECT set_config('request.jwt.claims', $1, false)", claims)
         with pytest.raises(asyncpg.CheckViolationError):
-            await connection.execute(insert, new_id(), data, ada.id)
-        await connection.execute(insert, new_id(), '{"a": [1e300, "1e400"]}', ada.id)
+            await connection.execute(insert, new_id(), data, ada.id, at)
+        await connection.execute(insert, new_id(), '{"a": [1e300, "1e400"]}', ada.id, "9999-12-30")
         await connection.close()
         async with reading(database) as snapshot:
             assert [event.event_data for event in await Events(snapshot).find(limit=5)] == [{"a": [1e300, "1e400"]}]
