@@ -12,6 +12,7 @@ from repositories.life_lock import analytics, tasks
 from repositories.tables import events as event_rows
 from repositories.tables import life_lock as rows
 from resolvers.kit.days import MAX_DAYS
+from resolvers.kit.ids import global_id
 from resolvers.life_lock import commands, queries, subscriptions
 from schema.events import DomainEvent
 from schema.identity import User
@@ -330,6 +331,10 @@ class TaskChange:
 
     id: UUID = column("The event's id; whoever was interrupted goes on after it.")
     event_type: str = column("What happened, such as TaskCompleted.")
+    task_id: strawberry.ID = strawberry.field(
+        resolver=lambda root: strawberry.ID(global_id("Task", root.aggregate_id)),
+        description="The task's id, also once it is deleted and `task` is null.",
+    )
     aggregate_id: UUID = column("The `databaseId` of the task.", name="taskDatabaseId")
     timestamp: dt.datetime = column("When it happened.")
     task: Task | None = edge(subscriptions.task_of_event, "The task as it is now; null if it was deleted since.")

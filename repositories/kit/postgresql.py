@@ -31,6 +31,9 @@ from repositories.kit.replica import Replica, position
 from repositories.kit.statements import Compiled, Engine, Statement
 from repositories.kit.viewer import ANONYMOUS, SERVICE, Viewer
 
+_SERVICE_CONNECTIONS = 8
+"""For the feed, sign-ins and jobs, all of which may run at once; a long job must not keep the others from working."""
+
 _UNREACHABLE = (
     OSError,
     TimeoutError,
@@ -127,7 +130,7 @@ class PostgresDatabase(Database):
                 raise ServiceUnavailable
             return self._pool
         if self._service_pool is None:
-            self._service_pool = self._make_pool(self._service_url, 2)
+            self._service_pool = self._make_pool(self._service_url, _SERVICE_CONNECTIONS)
         return self._service_pool
 
     @property

@@ -201,12 +201,21 @@ class Feed:
                 horizon = await events.horizon()
             if self._position is None:
                 self._position = horizon.settled
+            elif horizon.drawn < self._position:
+                self._begin_anew(horizon.settled)
             while self._position < horizon.settled:
                 async with self.reading() as events:
                     batch = await events.between(self._position, horizon.settled, limit=_BATCH)
                 await self._pass_on(batch)
                 self._position = batch[-1].sequence if len(batch) == _BATCH else horizon.settled
             return horizon.settled >= horizon.drawn
+
+    def _begin_anew(self, position: int) -> None:
+        """After a failover to a database that has not got all events: its next ones have numbers that were used."""
+        log.warning("The database has fewer events than before; the feed goes on with what is new in it.")
+        self._position = position
+        for subscriber in set().union(*self._topics.values()):
+            subscriber.since = position
 
     async def _pass_on(self, batch: Sequence[DomainEvent]) -> None:
         others = [event for event in batch if event.id not in self._own]

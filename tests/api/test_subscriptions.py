@@ -28,7 +28,7 @@ from tests.api.test_statements import said
 from tests.factories import make_task, make_tasks
 from tests.stores import redis_process, redis_server
 
-_CHANGES = "subscription($ids: [ID!]) { taskChanged(ids: $ids) { eventType taskDatabaseId task { title } } }"
+_CHANGES = "subscription($ids: [ID!]) { taskChanged(ids: $ids) { eventType taskId taskDatabaseId task { title } } }"
 _DASHBOARD = "subscription { lifeLockDashboard { totalTasks completedTasks } }"
 
 
@@ -78,6 +78,7 @@ async def test_a_task_is_followed_through_its_life(gateway: Gateway, following: 
         ("TaskRestored", "Second"),
     ]
     assert {change["taskChanged"]["taskDatabaseId"] for change in seen} == {task["databaseId"]}
+    assert {change["taskChanged"]["taskId"] for change in seen} == {task["id"]}
 
 
 async def test_nobody_is_told_of_anothers_tasks(

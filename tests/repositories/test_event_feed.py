@@ -272,3 +272,20 @@ async def test_postgresql_tells_other_processes_after_the_commit(
             event = await _record(here, viewer_of(user), user)
             await arrived.wait()
         assert follower.ids == [event]
+
+
+async def test_a_database_that_has_lost_events_is_followed_on(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a failover the next events have numbers that were seen before, and are new all the same."""
+    user = await make_user(database)
+    follower = Follower(database)
+    await _record(database, viewer_of(user), user)
+    async with follower.feed.subscriber([EVERYTHING], lambda _: True, size=10) as subscriber:
+        follower.feed._position = subscriber.since = 1_000_000
+        assert await follower.feed.catch_up()
+        event = await _record(database, viewer_of(user), user)
+        assert await follower.feed.catch_up()
+        assert [one.id for one in await subscriber.take()] == [event]
+    assert follower.ids == [event]
+    assert [record.levelname for record in caplog.records if record.name == "gateway.events"] == ["WARNING"]
