@@ -22,7 +22,7 @@ from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from resolvers.kit.cache import Cache
 from resolvers.kit.cache_store import memory
-from resolvers.kit.feed import Feed, about, owned_by
+from resolvers.kit.feed import EVERYTHING, Feed, about, owned_by
 from tests.factories import make_user, viewer_of
 from tests.repositories.support import Lab, connected, examples, reading
 
