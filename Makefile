@@ -23,7 +23,7 @@ run: .venv/installed $(GRAPHIQL)/dist/index.html ## Serve demo data on http://12
 
 .PHONY: test
 test: lint $(GRAPHIQL)/dist/index.html ## Check everything: lint, then all tests with coverage, on SQLite and PostgreSQL.
-	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
 	@$(BIN)/coverage report --include='repositories/*,resolvers/*,gateway/execution/*' --fail-under=95 --format=total > /dev/null || \
 		{ echo "Coverage of repositories/, resolvers/ and gateway/execution/ is under 95 %." >&2; exit 1; }
 
