@@ -49,7 +49,8 @@ class Health:
 
     async def followers(self) -> int:
         """Subscriptions, and whatever is open for somebody who is signed in and waits for the end of the session."""
-        return self.context.service(Feed).subscribers
+        feed = self.context.find(Feed)
+        return 0 if feed is None else feed.subscribers
 
     async def cache(self) -> CacheHealth | None:
         """How the cache does, None without one."""
