@@ -53,11 +53,6 @@ class Places:
             if not self._taken[key]:
                 del self._taken[key]
 
-    @property
-    def total(self) -> int:
-        """How many are taken."""
-        return self._taken.total()
-
 
 class Streams:
     """The subscriptions of a process; ``most`` is how many of them a viewer may have."""

@@ -58,12 +58,14 @@ def _told() -> Iterator[None]:
 
 
 async def _source(pipeline: Pipeline, prepared: Prepared, context: Context) -> Source:
-    stream: Any = create_source_event_stream(pipeline.executor(prepared, context))
-    if not hasattr(stream, "__aiter__"):
-        stream = await stream
+    try:
+        stream: Any = create_source_event_stream(pipeline.executor(prepared, context))
+        if not hasattr(stream, "__aiter__"):
+            stream = await stream
+    finally:
+        await context.close()
     if isinstance(stream, ExecutionResult):
         raise _refused(stream.errors or [])
-    await context.close()
     found: Source = stream
     return found
 

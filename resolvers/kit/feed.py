@@ -143,7 +143,7 @@ class Feed:
 
     async def committed(self, events: Sequence[Event]) -> None:
         """This process has committed events; its listeners were told of them before this is called."""
-        if self._is_running:
+        if self._is_running and self.listeners:
             self._own.update(event.id for event in events)
             if len(self._own) > _MOST_OWN:
                 self._own.clear()
@@ -203,6 +203,8 @@ class Feed:
                 self._position = horizon.settled
             elif horizon.drawn < self._position:
                 self._begin_anew(horizon.settled)
+            elif not (self.listeners or self._topics):
+                self._position = horizon.settled
             while self._position < horizon.settled:
                 async with self.reading() as events:
                     batch = await events.between(self._position, horizon.settled, limit=_BATCH)

