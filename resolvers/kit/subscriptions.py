@@ -18,7 +18,7 @@ from repositories.kit.database import Snapshot
 from repositories.kit.errors import CannotResume
 from repositories.tables.events import DomainEvent
 from resolvers.kit.context import Context
-from resolvers.kit.feed import Feed, Subscriber, topics_of
+from resolvers.kit.feed import Feed, topics_of
 
 Wants = Callable[[DomainEvent], bool]
 Authorise = Callable[[Snapshot, Sequence[DomainEvent]], Awaitable[list[DomainEvent]]]
@@ -60,11 +60,13 @@ async def follow(
     it for who does not take them, CannotResume is raised if it cannot go on from there.
     """
     feed = context.service(Feed)
+    last = None if context.after is None else await _position(feed, context.after)
     async with feed.subscriber(topics, wants, size=feed.options.waiting) as subscriber:
-        last = None if context.after is None else await _position(feed, context.after)
+        until = subscriber.since
+        subscriber.since = max(until, last or 0)
         yield None
         if last is not None:
-            async for batch in _missed(last, feed, subscriber, frozenset(topics), wants):
+            async for batch in _missed(last, until, feed, frozenset(topics), wants):
                 for event in await _allowed(context, batch, authorise):
                     yield Occasion.of(event)
         while True:
@@ -86,10 +88,9 @@ async def live(
 
 
 async def _missed(
-    last: int, feed: Feed, subscriber: Subscriber, topics: frozenset[str], wants: Wants
+    last: int, until: int, feed: Feed, topics: frozenset[str], wants: Wants
 ) -> AsyncIterator[list[DomainEvent]]:
     """What happened since an event, up to where the subscriber begins."""
-    until, subscriber.since = subscriber.since, max(subscriber.since, last)
     seen = 0
     while last < until:
         async with feed.reading() as events:
