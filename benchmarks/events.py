@@ -23,10 +23,10 @@ import httpx
 import psutil
 from rich.progress import Progress
 
-from gateway.identity import Tokens
+from gateway.auth.tokens import Tokens
 from gateway.settings import Settings
-from repositories.kit.database import open_database
-from repositories.kit.viewer import Role
+from repositories.core.viewer import Role
+from repositories.engines.factory import open_database
 from tests.api.sockets import Peer, connected_to
 from tests.cli.conftest import TOKEN_SECRET, of
 from tests.cli.siso import Served

@@ -25,7 +25,7 @@ from strawberry.schema._graphql_core import BaseGraphQLExecutionContext
 
 from benchmarks.memory import remembered
 from benchmarks.page import PAGE, circumstances, replace_part
-from resolvers.kit.context import Context
+from resolvers.request.context import Context
 from schema import schema
 
 ROUNDS = 15

@@ -16,13 +16,14 @@ from uuid import UUID
 from asyncpg.pgproto import pgproto
 
 from migrations import run
+from repositories.core.viewer import SERVICE, Role, Viewer
 from repositories.demo.load import load_demo
+from repositories.engines.database import Database, DatabaseOptions, PoolState, Read, Snapshot, Write
+from repositories.engines.factory import open_database
 from repositories.identity import Users
-from repositories.kit.database import Database, DatabaseOptions, PoolState, Read, Snapshot, Write, open_database
-from repositories.kit.statements import Compiled, Statement
-from repositories.kit.viewer import SERVICE, Role, Viewer
-from resolvers.kit.context import Context
+from repositories.sql.statements import Compiled, Statement
 from resolvers.reactions import REACTIONS
+from resolvers.request.context import Context
 
 DAY = dt.date(2026, 6, 15)
 _NOON = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)

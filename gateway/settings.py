@@ -18,9 +18,9 @@ from limits.errors import ConfigurationError
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from repositories.kit.database import DatabaseOptions
-from repositories.kit.encryption import KEY_BYTES
-from resolvers.kit.rates import counter
+from repositories.core.encryption import KEY_BYTES
+from repositories.engines.database import DatabaseOptions
+from resolvers.services.rate_limits import counter
 
 PREFIX = "GATEWAY_"
 

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from repositories.tables import Id, Timestamp
+from migrations.column_types import Id, Timestamp
 
 ROLES = "anon, authenticated, service_role"
 

@@ -9,16 +9,16 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.batch import batch
-from repositories.kit.database import Read
-from repositories.kit.errors import Conflict, Path
-from repositories.kit.events import Event
-from repositories.kit.filters import Direction, Order
-from repositories.kit.repository import Repository
-from repositories.kit.statements import MadeBy, Statement, any_of, scalar
-from repositories.kit.types import to_json
-from repositories.kit.viewer import Role
+from repositories.aggregates.batch import batch
+from repositories.aggregates.repository import Repository
+from repositories.core.errors import Conflict, Path
+from repositories.core.event import Event
+from repositories.core.viewer import Role
+from repositories.engines.database import Read
+from repositories.sql import types
+from repositories.sql.filters import Direction, Order
+from repositories.sql.statements import MadeBy, Statement, any_of, scalar
+from repositories.sql.types import to_json
 from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserRole, UserStatus

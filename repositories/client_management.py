@@ -9,12 +9,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.errors import ValidationError
-from repositories.kit.events import Event
-from repositories.kit.filters import Direction, Op, Order, Where
-from repositories.kit.repository import Repository, normalised, now
-from repositories.kit.statements import MadeBy, Statement, any_of, scalar
+from repositories.aggregates.repository import Repository, normalised
+from repositories.core.clock import now
+from repositories.core.errors import ValidationError
+from repositories.core.event import Event
+from repositories.sql import types
+from repositories.sql.filters import Direction, Op, Order, Where
+from repositories.sql.statements import MadeBy, Statement, any_of, scalar
 from repositories.tables.client_management import Client, ClientStatus, Contact
 
 _clients = Client.__table__

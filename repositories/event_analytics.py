@@ -1,7 +1,7 @@
 """What the events tell: completed tasks, active users, use of features, rates.
 
 Series are asked for by their bounds, n + 1 moments for n intervals: each reaches from its bound to the next, which is
-no longer part of it. Databases are given the moments (repositories/kit/calendar.py), never a time zone.
+no longer part of it. Databases are given the moments (repositories/core/clock.py), never a time zone.
 """
 
 import datetime as dt
@@ -12,10 +12,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.database import Read
-from repositories.kit.statements import Engine, MadeBy, Statement, folded, records, records_parameter, scalar
+from repositories.engines.database import Read
 from repositories.life_lock.events import TaskCompleted, TaskReopened
+from repositories.sql import types
+from repositories.sql.statements import Engine, MadeBy, Statement, folded, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 
 _events = DomainEvent.__table__

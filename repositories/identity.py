@@ -5,17 +5,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
 from repositories.administration import granted_roles
-from repositories.kit import types
-from repositories.kit.database import Read
-from repositories.kit.events import Event
-from repositories.kit.filters import Direction, Every, Filter, Op, Order, Where
-from repositories.kit.repository import Repository
-from repositories.kit.statements import Statement, any_of, scalar
-from repositories.kit.viewer import Role
+from repositories.aggregates.repository import Repository
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.clock import time_zone
+from repositories.core.event import Event
+from repositories.core.viewer import Role
+from repositories.engines.database import Read
+from repositories.sql import types
+from repositories.sql.filters import Direction, Every, Filter, Op, Order, Where
+from repositories.sql.statements import Statement, any_of, scalar
 from repositories.tables.identity import Session, Theme, User, UserPreferences, UserRole, UserStatus, Weekday
 
 _users = User.__table__
@@ -236,3 +239,14 @@ def default_preferences(user: User) -> UserPreferences:
 
 class Preferences(Repository[UserPreferences], table=UserPreferences, what="preferences"):
     """How people like it; their id is the user's."""
+
+
+async def time_zones_of(work: UnitOfWork, user_ids: Iterable[UUID]) -> Mapping[UUID, ZoneInfo]:
+    """The time zone of each user: the viewer's from the token if it names one, the others' in one statement."""
+    wanted, known = set(user_ids), {}
+    viewer = work.viewer
+    if viewer.id in wanted and viewer.time_zone is not None:
+        known[viewer.id] = time_zone(viewer.time_zone)
+    missing = sorted(wanted - set(known))
+    users = await work.repository(Users).by_id(missing) if missing else {}
+    return known | {key: time_zone(user.time_zone) for key, user in users.items()}

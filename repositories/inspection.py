@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncpg
 
-from repositories.kit.errors import ServiceUnavailable
+from repositories.core.errors import ServiceUnavailable
 from repositories.tables import metadata
 
 _VIEWERS = ("anon", "authenticated")

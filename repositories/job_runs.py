@@ -6,10 +6,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.filters import Direction, Every, Op, Order, Where
-from repositories.kit.repository import Repository, now
-from repositories.kit.statements import Statement, scalar
+from repositories.aggregates.repository import Repository
+from repositories.core.clock import now
+from repositories.sql import types
+from repositories.sql.filters import Direction, Every, Op, Order, Where
+from repositories.sql.statements import Statement, scalar
 from repositories.tables.administration import JobOutcome, JobRun
 
 _runs = JobRun.__table__

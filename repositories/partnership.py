@@ -8,11 +8,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.events import Event
-from repositories.kit.filters import Direction, Order
-from repositories.kit.repository import Repository
-from repositories.kit.statements import MadeBy, Statement, folded, scalar
+from repositories.aggregates.repository import Repository
+from repositories.core.event import Event
+from repositories.sql import types
+from repositories.sql.filters import Direction, Order
+from repositories.sql.statements import MadeBy, Statement, folded, scalar
 from repositories.tables.partnership import Partner, PartnerKind, PartnerStatus, Referral, ReferralStatus
 
 _partners = Partner.__table__

@@ -10,11 +10,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.database import Database
-from repositories.kit.encryption import Unreadable
-from repositories.kit.statements import Engine, MadeBy, Statement, records, records_parameter, scalar
-from repositories.kit.viewer import SERVICE
+from repositories.core.encryption import Unreadable
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
+from repositories.sql import types
+from repositories.sql.statements import Engine, MadeBy, Statement, records, records_parameter, scalar
 from repositories.tables import metadata
 
 BATCH = 200

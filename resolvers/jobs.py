@@ -8,8 +8,8 @@ import datetime as dt
 from repositories.life_lock.statistics import REFRESH_JOB
 from resolvers.administration import jobs as administration
 from resolvers.identity import jobs as identity
-from resolvers.kit.jobs import Job
 from resolvers.life_lock import jobs as life_lock
+from resolvers.services.job import Job
 
 
 def jobs_of(analytics_retention: dt.timedelta) -> tuple[Job, ...]:

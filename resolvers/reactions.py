@@ -3,7 +3,7 @@
 Reactions run in the unit of work that recorded the events, before it is committed; if one fails, nothing of it is left.
 """
 
-from repositories.kit.unit_of_work import Reaction
+from repositories.aggregates.unit_of_work import Reaction
 from resolvers.gamification import reactions as gamification
 from resolvers.life_lock import reactions as life_lock
 

@@ -14,10 +14,10 @@ from schema.client_management import ClientMutations, ClientQueries
 from schema.events import EventQueries, EventSubscriptions
 from schema.gamification import GamificationMutations, GamificationQueries
 from schema.identity import IdentityMutations, IdentityQueries
-from schema.kit.scalars import SCALARS
 from schema.life_lock import LifeLockMutations, LifeLockQueries, LifeLockSubscriptions
 from schema.node import NodeQueries
 from schema.partnership import PartnershipMutations, PartnershipQueries
+from schema.types.scalars import SCALARS
 
 
 @strawberry.type(description="Everything that can be read. The fields of one request see one state of the database.")
@@ -57,7 +57,7 @@ class Subscription(LifeLockSubscriptions, EventSubscriptions):
 
 
 class _Schema(strawberry.Schema):
-    """Strawberry's, except that errors are logged where they are presented (gateway/errors.py)."""
+    """Strawberry's, except that errors are logged where they are presented (gateway/transport/errors.py)."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Nothing."""

@@ -7,21 +7,21 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from repositories.kit import viewer
-from repositories.kit.viewer import Permission
+from repositories.core import viewer
+from repositories.core.viewer import Permission
 from repositories.tables import administration as rows
 from repositories.tables import events
 from repositories.tables.identity import UserStatus
 from resolvers.administration import commands, queries
 from resolvers.administration.health import Health, health
-from resolvers.kit import cache
+from resolvers.caching import cache
 from schema.events import DomainEvent
 from schema.identity import User
-from schema.kit.choices import choices
-from schema.kit.connections import ConnectionView, connection, pages
-from schema.kit.fields import Argument, Node, column, computed, edge, query, view
-from schema.kit.filters import DateTimeFilter, IdFilter, TextFilter, UuidFilter, filter_input, where
-from schema.kit.mutations import mutation
+from schema.operations.mutations import mutation
+from schema.types.connections import ConnectionView, connection, pages
+from schema.types.enums import choices
+from schema.types.filter_inputs import DateTimeFilter, IdFilter, TextFilter, UuidFilter, filter_input, where
+from schema.types.view import Argument, Node, column, computed, edge, query, view
 
 choices(
     viewer.Role,

@@ -7,14 +7,14 @@ from typing import Annotated
 import strawberry
 
 from repositories import client_management as data
-from repositories.kit.viewer import Permission
+from repositories.core.viewer import Permission
 from repositories.tables import client_management as rows
 from resolvers.client_management import commands, queries
 from schema.identity import User
-from schema.kit.choices import choices
-from schema.kit.connections import ConnectionView, connection, pages
-from schema.kit.fields import Argument, Node, column, computed, edge, key, query, sealed, view
-from schema.kit.filters import (
+from schema.operations.mutations import mutation
+from schema.types.connections import ConnectionView, connection, pages
+from schema.types.enums import choices
+from schema.types.filter_inputs import (
     BooleanFilter,
     ChoiceFilter,
     DateTimeFilter,
@@ -26,7 +26,7 @@ from schema.kit.filters import (
     order_input,
     where,
 )
-from schema.kit.mutations import mutation
+from schema.types.view import Argument, Node, column, computed, edge, key, query, sealed, view
 
 choices(
     rows.ClientStatus,

@@ -8,15 +8,15 @@ import strawberry
 from strawberry.scalars import JSON
 
 from repositories import event_analytics
-from repositories.kit.viewer import Permission
+from repositories.core.viewer import Permission
 from repositories.tables import events as rows
 from resolvers.events import queries as events
 from resolvers.events import subscriptions
-from resolvers.kit.days import MAX_DAYS
-from schema.kit.choices import choices
-from schema.kit.costs import AGGREGATE
-from schema.kit.fields import FIRST, TIME_ZONE, Argument, column, query, view
-from schema.kit.subscriptions import GOES_ON, subscription
+from resolvers.request.periods import MAX_DAYS
+from schema.operations.subscriptions import GOES_ON, subscription
+from schema.types.costs import AGGREGATE
+from schema.types.enums import choices
+from schema.types.view import FIRST, TIME_ZONE, Argument, column, query, view
 
 choices(
     events.TrendInterval,

@@ -4,17 +4,17 @@ import datetime as dt
 
 import strawberry
 
+from repositories.core.viewer import Permission
 from repositories.gamification import achievements as achievement_data
 from repositories.gamification import leaderboard as leaderboard_data
-from repositories.kit.viewer import Permission
 from repositories.tables import gamification as rows
 from resolvers.gamification import commands, queries
 from schema.identity import User
-from schema.kit.choices import choices
-from schema.kit.connections import ConnectionView, connection
-from schema.kit.costs import AGGREGATE
-from schema.kit.fields import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, query, view
-from schema.kit.filters import (
+from schema.operations.mutations import mutation
+from schema.types.connections import ConnectionView, connection
+from schema.types.costs import AGGREGATE
+from schema.types.enums import choices
+from schema.types.filter_inputs import (
     BooleanFilter,
     ChoiceFilter,
     DateTimeFilter,
@@ -25,7 +25,7 @@ from schema.kit.filters import (
     order_input,
     where,
 )
-from schema.kit.mutations import mutation
+from schema.types.view import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, query, view
 
 choices(rows.CountedEvent, "What achievements can be for.", TASK_COMPLETED="A task was completed.")
 choices(

@@ -1,23 +1,28 @@
 """What clients see of users, their sessions and their preferences."""
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import strawberry
 
+from repositories.core.viewer import Permission
 from repositories.identity import NOTIFICATIONS
-from repositories.kit.viewer import Permission
 from repositories.tables import identity as rows
 from resolvers.administration.queries import roles_of_user
 from resolvers.identity import commands, queries, sessions, users
-from schema.kit.choices import choices
-from schema.kit.connections import ConnectionView, connection
-from schema.kit.fields import Node, column, derived, query, resolver, sealed, view
-from schema.kit.filters import ChoiceFilter, DateTimeFilter, IdFilter, TextFilter, filter_input, order_input, where
-from schema.kit.mutations import Result, mutation, operation
-
-if TYPE_CHECKING:
-    from schema.administration import Role
+from schema.operations.mutations import Result, mutation, operation
+from schema.types.connections import ConnectionView, connection
+from schema.types.enums import choices
+from schema.types.filter_inputs import (
+    ChoiceFilter,
+    DateTimeFilter,
+    IdFilter,
+    TextFilter,
+    filter_input,
+    order_input,
+    where,
+)
+from schema.types.view import Node, column, defined_in, derived, query, resolver, sealed, view
 
 choices(rows.UserRole, "What a user is by default.", USER="An ordinary user.", ADMIN="Sees and administers everything.")
 choices(
@@ -103,7 +108,8 @@ class User(Node):
     locale: str = column("The language and region texts are shown in, such as en or de-AT.")
     last_login: dt.datetime | None = column("When the user last signed in.")
     preferences: UserPreferences = derived(queries.preferences, "How the user likes it.")
-    roles: list[Annotated["Role", strawberry.lazy("schema.administration")]] | None = strawberry.field(
+    roles: Any = strawberry.field(
+        graphql_type=list[defined_in("schema.administration", "Role")] | None,  # type: ignore[misc]
         resolver=resolver(roles_of_user.load, {}, requires=Permission.ADMINISTRATION_READ),
         description="The roles the user was granted besides, by name. For administrators.",
     )

@@ -7,20 +7,21 @@ from uuid import UUID
 
 import strawberry
 
-from repositories.kit.viewer import Permission
+from repositories.core.viewer import Permission
 from repositories.life_lock import analytics, tasks
 from repositories.tables import events as event_rows
 from repositories.tables import life_lock as rows
-from resolvers.kit.days import MAX_DAYS
-from resolvers.kit.ids import global_id
 from resolvers.life_lock import commands, queries, subscriptions
+from resolvers.request.periods import MAX_DAYS
+from resolvers.validation.global_ids import global_id
 from schema.events import DomainEvent
 from schema.identity import User
-from schema.kit.choices import choices
-from schema.kit.connections import ConnectionView, connection, pages
-from schema.kit.costs import REFRESH
-from schema.kit.fields import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, key, keys, query, view
-from schema.kit.filters import (
+from schema.operations.mutations import mutation
+from schema.operations.subscriptions import GOES_ON, subscription
+from schema.types.connections import ConnectionView, connection, pages
+from schema.types.costs import REFRESH
+from schema.types.enums import choices
+from schema.types.filter_inputs import (
     ChoiceFilter,
     DateTimeFilter,
     IdFilter,
@@ -30,8 +31,7 @@ from schema.kit.filters import (
     order_input,
     where,
 )
-from schema.kit.mutations import mutation
-from schema.kit.subscriptions import GOES_ON, subscription
+from schema.types.view import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, key, keys, query, view
 
 choices(
     rows.TaskStatus,

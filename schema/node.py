@@ -4,10 +4,10 @@ from uuid import UUID
 
 import strawberry
 
-from repositories.kit.errors import NotFound, Refusal, ValidationError
-from resolvers.kit.context import Context
-from resolvers.kit.ids import parse_global_id
-from schema.kit.fields import VIEWS, Argument, Fetch, Node, query
+from repositories.core.errors import NotFound, Refusal, ValidationError
+from resolvers.request.context import Context
+from resolvers.validation.global_ids import parse_global_id
+from schema.types.view import VIEWS, Argument, Fetch, Node, query
 
 _MOST = 100
 

@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from migrations import run
-from repositories.kit.database import Database, DatabaseOptions, open_database
+from repositories.engines.database import Database, DatabaseOptions
+from repositories.engines.factory import open_database
 from tests.databases import (
     ENGINES,
     KEYS,

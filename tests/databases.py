@@ -16,7 +16,7 @@ import asyncpg
 import psutil
 
 from migrations import run
-from repositories.kit.database import DatabaseOptions
+from repositories.engines.database import DatabaseOptions
 
 ENGINES = ("sqlite", "postgresql")
 KEYS: dict[str, Any] = {"encryption_keys": {"new": b"n" * 32, "old": b"o" * 32}, "index_key": b"i" * 32}

@@ -5,20 +5,21 @@ from typing import Any
 from uuid import UUID
 
 from repositories.administration import RoleGrants, Roles
+from repositories.aggregates.event_store import Events
 from repositories.client_management import Clients, Contacts
-from repositories.events import Events
+from repositories.core.clock import now
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE, Role, Viewer
+from repositories.engines.database import Database
 from repositories.gamification.achievements import Achievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
-from repositories.kit.database import Database
-from repositories.kit.filters import Op, Where
-from repositories.kit.repository import new_id, now
-from repositories.kit.viewer import SERVICE, Role, Viewer
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskCompleted
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
+from repositories.sql.filters import Op, Where
 from repositories.tables.administration import RoleGrant
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.gamification import Achievement, PointEntry, PointReason, Reward, RewardRedemption

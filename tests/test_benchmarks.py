@@ -14,11 +14,11 @@ from benchmarks.executors import OPERATIONS, Case, answer
 from benchmarks.memory import remembered
 from benchmarks.page import replace_part
 from benchmarks.rig import GATEWAY
-from gateway.identity import Tokens
-from repositories.kit.statements import Statement
-from repositories.kit.viewer import Role
-from resolvers.kit.context import Context
-from resolvers.kit.ids import global_id
+from gateway.auth.tokens import Tokens
+from repositories.core.viewer import Role
+from repositories.sql.statements import Statement
+from resolvers.request.context import Context
+from resolvers.validation.global_ids import global_id
 from schema import schema
 
 FOLDER = Path(GATEWAY)

@@ -4,19 +4,19 @@ import datetime as dt
 
 import pytest
 
+from repositories.aggregates.event_store import Events
+from repositories.core.clock import date_of, days, time_zone
+from repositories.core.viewer import SERVICE
 from repositories.demo.load import load_demo
 from repositories.demo.people import people
 from repositories.demo.points import Earnings, earn
 from repositories.demo.tasks import plan_of
-from repositories.events import Events
+from repositories.engines.database import Database
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.leaderboard import Leaderboard
 from repositories.gamification.points import Points, points_for_task
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
-from repositories.kit.calendar import date_of, days, time_zone
-from repositories.kit.database import Database
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.gamification import LeaderboardPeriod, PointReason
 from tests.repositories.support import reading

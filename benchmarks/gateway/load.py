@@ -10,9 +10,9 @@ from typing import Any
 
 import asyncpg
 
-from gateway.keys import database_options
+from gateway.auth.keys import database_options
 from gateway.settings import load_settings
-from repositories.kit.encryption import Cipher
+from repositories.core.encryption import Cipher
 from repositories.tables.client_management import Contact
 
 _LOGIN = """

@@ -4,7 +4,7 @@ import datetime as dt
 import socket
 import sys
 
-from gateway.serving import Gateway, serve
+from gateway.server.process import Gateway, serve
 from gateway.settings import load_settings
 
 NOW = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)

@@ -4,8 +4,8 @@
 What a person can put right is one line on standard error and exit code 2; never a stack trace.
 """
 
-from gateway.cli.app import app
 from gateway.cli.console import run
+from gateway.cli.main import app
 
 
 def main() -> None:

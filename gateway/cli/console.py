@@ -86,8 +86,8 @@ def _known(error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"A part of the gateway is missing ({error}). Install it anew: `make run` does."
     from gateway.settings import SettingsError
-    from repositories.kit.encryption import MissingKeys
-    from repositories.kit.errors import Forbidden, ServiceUnavailable
+    from repositories.core.encryption import MissingKeys
+    from repositories.core.errors import Forbidden, ServiceUnavailable
 
     if isinstance(error, SettingsError):
         return str(error)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import typer
 
+from gateway.auth.keys import ENCRYPTION_KEYS, INDEX_KEY, database_options
+from gateway.auth.tokens import JWT_SECRET, signing_key
 from gateway.cli.console import CommandError, redacted, say
 from gateway.cli.ready import place, refuse_unmigrated, why
-from gateway.identity import JWT_SECRET, signing_key
-from gateway.keys import ENCRYPTION_KEYS, INDEX_KEY, database_options
 from gateway.settings import Settings, SettingsError, load_settings
 from repositories import inspection
-from repositories.kit.errors import ServiceUnavailable
+from repositories.core.errors import ServiceUnavailable
 
 
 class Verdict(Enum):

@@ -10,9 +10,9 @@ from pathlib import Path
 from gateway.cli.console import CommandError, note
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
-from repositories.events import Events
-from repositories.kit.types import to_json
-from repositories.kit.viewer import SERVICE
+from repositories.aggregates.event_store import Events
+from repositories.core.viewer import SERVICE
+from repositories.sql.types import to_json
 from repositories.tables.events import DomainEvent
 
 

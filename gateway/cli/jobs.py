@@ -8,15 +8,15 @@ from collections.abc import Mapping
 
 from gateway.cli.console import CommandError, progress_bar, say
 from gateway.cli.ready import migrated_database
-from gateway.jobs import AlreadyRunning, JobFailed, Runner, declared_jobs, next_run
-from gateway.scheduler import summary
+from gateway.jobs.runner import AlreadyRunning, JobFailed, Runner, declared_jobs, next_run
+from gateway.jobs.scheduler import summary
 from gateway.settings import load_settings
+from repositories.core.clock import now
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.job_runs import JobRuns
-from repositories.kit.database import Database
-from repositories.kit.repository import now
-from repositories.kit.viewer import SERVICE
 from repositories.tables.administration import JobOutcome, JobRun
-from resolvers.kit.jobs import Job
+from resolvers.services.job import Job
 
 logger = logging.getLogger("gateway.cli")
 

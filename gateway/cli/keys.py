@@ -7,7 +7,7 @@ import typer
 from gateway.cli.console import note, progress_bar, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
-from repositories.kit.encryption import MissingKeys
+from repositories.core.encryption import MissingKeys
 from repositories.rotation import Rotated, due
 from repositories.rotation import rotate as rotate_values
 

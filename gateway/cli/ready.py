@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
+from gateway.auth.keys import database_options
 from gateway.cli.console import CommandError, note
-from gateway.keys import database_options
 from gateway.settings import Settings
 from migrations import files
 from repositories import inspection
-from repositories.kit.database import Database, open_database
-from repositories.kit.errors import ServiceUnavailable
+from repositories.core.errors import ServiceUnavailable
+from repositories.engines.database import Database
+from repositories.engines.factory import open_database
 
 _TRIES = 3
 _FIRST_PAUSE = 0.5

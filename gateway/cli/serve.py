@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from gateway.auth.keys import database_options
+from gateway.auth.tokens import Tokens, signing_key
 from gateway.cli.console import CommandError, note, say
 from gateway.cli.ready import migrated_database, place, refuse_unmigrated, revision
-from gateway.identity import Tokens, signing_key
-from gateway.keys import database_options
-from gateway.serving import Gateway, logging_config
-from gateway.serving import serve as serve_until_stopped
+from gateway.server.process import Gateway, logging_config
+from gateway.server.process import serve as serve_until_stopped
 from gateway.settings import Settings, load_settings
 from migrations import files
+from repositories.core.viewer import SERVICE
 from repositories.demo.load import load_demo
 from repositories.identity import Users, roles_of
-from repositories.kit.viewer import SERVICE
 
 logger = logging.getLogger("gateway")
 

@@ -5,9 +5,9 @@ import asyncio
 from gateway.cli.console import say
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
+from repositories.core.clock import now
+from repositories.core.viewer import SERVICE
 from repositories.identity import Sessions
-from repositories.kit.repository import now
-from repositories.kit.viewer import SERVICE
 
 
 def clean() -> None:

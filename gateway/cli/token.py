@@ -2,12 +2,12 @@
 
 import asyncio
 
+from gateway.auth.tokens import Tokens, signing_key
 from gateway.cli.console import CommandError, say
 from gateway.cli.ready import migrated_database
-from gateway.identity import Tokens, signing_key
 from gateway.settings import Settings, load_settings
+from repositories.core.viewer import SERVICE, Role
 from repositories.identity import Users, roles_of
-from repositories.kit.viewer import SERVICE, Role
 from repositories.tables.identity import User, UserStatus
 
 

@@ -16,11 +16,11 @@ from limits import RateLimitItemPerMinute
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
-from repositories.kit.errors import RateLimited
-from repositories.kit.viewer import Viewer
-from resolvers.kit.rates import counter
+from repositories.core.errors import RateLimited
+from repositories.core.viewer import Viewer
+from resolvers.services.rate_limits import counter
 
-log = logging.getLogger("gateway.budget")
+log = logging.getLogger(__name__)
 
 _MEMORY = "async+memory://"
 _WINDOW = 60

@@ -33,7 +33,7 @@ from graphql import (
 )
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from schema.kit.costs import Cost, ListSize
+from schema.types.costs import Cost, ListSize
 
 MOST = 2**31 - 1
 """Numbers stop here, which is as far as GraphQL's Int goes."""

@@ -17,9 +17,9 @@ from graphql import (
     validate,
 )
 
-from gateway.execution.refusals import RequestError, shortened
-from gateway.execution.size import check_overlaps, check_tokens
-from gateway.timings import Timings
+from gateway.execution.document_size import check_overlaps, check_tokens
+from gateway.execution.request_errors import RequestError, shortened
+from gateway.execution.timings import Timings
 
 _MOST_ERRORS = 5
 _LONGEST_KEPT = 20_000

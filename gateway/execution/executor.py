@@ -27,7 +27,7 @@ from gateway.execution.failures import AllNull, Failed, Failures
 from gateway.execution.frames import ABSENT, Frame, built, built_once
 from gateway.execution.leaves import PLAIN, Odd, is_plain
 from gateway.execution.plan import Field, Plan, Planner
-from schema.kit.fields import Resolution
+from schema.types.view import Resolution
 
 Job = Coroutine[Any, Any, None]
 

@@ -16,8 +16,8 @@ from graphql import (
 from gateway.execution.cost import MOST, Amount, Later, Variables
 from gateway.execution.measure import Measure
 from gateway.settings import Settings
-from repositories.kit.errors import Denial, Forbidden, QueryTooComplex, Unauthenticated
-from repositories.kit.viewer import Viewer
+from repositories.core.errors import Denial, Forbidden, QueryTooComplex, Unauthenticated
+from repositories.core.viewer import Viewer
 
 
 class Introspection(StrEnum):

@@ -36,7 +36,7 @@ from graphql import (
 
 from gateway.execution import cost
 from gateway.execution.cost import MOST, Amount, Program, Size
-from repositories.kit.errors import QueryTooComplex
+from repositories.core.errors import QueryTooComplex
 
 _NESTED = 150
 """How far selections and fragments may be nested within each other: far more than any depth that is allowed."""

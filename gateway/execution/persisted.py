@@ -11,9 +11,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from gateway.execution.refusals import RequestError
+from gateway.execution.request_errors import RequestError
 
-log = logging.getLogger("gateway.persisted")
+log = logging.getLogger(__name__)
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 

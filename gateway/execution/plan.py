@@ -40,8 +40,8 @@ from strawberry.types.field import StrawberryField
 
 from gateway.execution.arguments import Arguments, Converters
 from gateway.execution.leaves import Coercer, Odd, as_it_is, coercer, expression, is_plain
-from repositories.kit.table import Column
-from schema.kit.fields import COLUMN, Resolution
+from repositories.sql.table import Column
+from schema.types.view import COLUMN, Resolution
 
 Getter = Callable[[Any], Any]
 

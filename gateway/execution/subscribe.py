@@ -3,7 +3,7 @@
     async with subscription(pipeline, prepared, new_context) as deliveries:
         async for delivery in deliveries: ...
 
-The source (resolvers/kit/subscriptions.py) says when there is something to answer; what it answers is read at that
+The source (resolvers/streaming/subscription.py) says when there is something to answer; what it answers is read at that
 moment, under the viewer's policies. Between two deliveries nothing is held but memory.
 """
 
@@ -14,11 +14,11 @@ from typing import Any
 
 from graphql import ExecutionResult, GraphQLError, create_source_event_stream
 
-from gateway.execution.pipeline import Pipeline, Prepared
-from gateway.execution.refusals import RequestError
-from repositories.kit.errors import GatewayError
-from resolvers.kit.context import Context
-from resolvers.kit.subscriptions import Source
+from gateway.execution.processor import Pipeline, Prepared
+from gateway.execution.request_errors import RequestError
+from repositories.core.errors import GatewayError
+from resolvers.request.context import Context
+from resolvers.streaming.subscription import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """The people of the demo data, for whoever opens the page of a demo."""
 
+from gateway.auth.tokens import Tokens
 from gateway.explorer import Account
-from gateway.identity import Tokens
+from repositories.core.viewer import SERVICE, Role
 from repositories.demo.people import people
+from repositories.engines.database import Database
 from repositories.identity import Users, roles_of
-from repositories.kit.database import Database
-from repositories.kit.filters import Op, Where
-from repositories.kit.viewer import SERVICE, Role
+from repositories.sql.filters import Op, Where
 from repositories.tables.identity import UserStatus
 
 _PLAIN = 2

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.column_types import Flag, Id, Json, Timestamp
 from migrations.helpers import (
     IS_ADMIN,
     ROLES,
@@ -15,7 +16,6 @@ from migrations.helpers import (
     schema,
     timestamps,
 )
-from repositories.tables import Flag, Id, Json, Timestamp
 
 revision = "0001"
 down_revision = None

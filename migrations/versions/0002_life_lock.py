@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.column_types import Day, Fixed, Id, Timestamp
 from migrations.helpers import (
     IS_ADMIN,
     ROLES,
@@ -16,7 +17,6 @@ from migrations.helpers import (
     schema,
     timestamps,
 )
-from repositories.tables import Day, Fixed, Id, Timestamp
 
 revision = "0002"
 down_revision = "0001"

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.column_types import Fixed, Flag, Id, Timestamp
 from migrations.helpers import (
     IS_ADMIN,
     create_schema,
@@ -15,7 +16,6 @@ from migrations.helpers import (
     schema,
     timestamps,
 )
-from repositories.tables import Fixed, Flag, Id, Timestamp
 
 revision = "0003"
 down_revision = "0002"

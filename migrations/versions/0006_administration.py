@@ -6,6 +6,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.column_types import Flag, Id, Json, Timestamp
 from migrations.helpers import (
     IS_ADMIN,
     create_schema,
@@ -16,7 +17,6 @@ from migrations.helpers import (
     schema,
     timestamps,
 )
-from repositories.tables import Flag, Id, Json, Timestamp
 
 revision = "0006"
 down_revision = "0005"

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.column_types import Id, Json, Timestamp
 from migrations.helpers import (
     IS_ADMIN,
     add_checks,
@@ -15,7 +16,6 @@ from migrations.helpers import (
     schema,
     timestamps,
 )
-from repositories.tables import Id, Json, Timestamp
 
 revision = "0007"
 down_revision = "0006"

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.column_types import Id, Timestamp
 from migrations.helpers import IS_ADMIN, id_column, row_level_security, schema, timestamps
-from repositories.tables import Id, Timestamp
 
 revision = "0009"
 down_revision = "0008"

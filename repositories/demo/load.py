@@ -5,27 +5,28 @@ from collections.abc import Callable
 from uuid import UUID
 
 from repositories.administration import RoleGrants, Roles
+from repositories.aggregates.event_store import Events
+from repositories.aggregates.repository import LOAD_BATCH
 from repositories.client_management import Clients, Contacts
+from repositories.core import clock as calendar
+from repositories.core.clock import now
+from repositories.core.viewer import SERVICE, Role
 from repositories.demo.clients import clients_of
 from repositories.demo.partners import partners_of
 from repositories.demo.people import EPOCH, PLAIN_USERS, STAFF, people
 from repositories.demo.points import Earnings, earn, rewards
 from repositories.demo.tasks import PAST_DAYS, Rows, plan_of
-from repositories.events import Events
+from repositories.engines.database import Database, Write
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
-from repositories.kit import calendar
-from repositories.kit.database import Database, Write
-from repositories.kit.filters import Op, Where
-from repositories.kit.repository import LOAD_BATCH, now
-from repositories.kit.viewer import SERVICE, Role
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
+from repositories.sql.filters import Op, Where
 
 TASKS_PER_USER = 300
 _HISTORY = PAST_DAYS + 15

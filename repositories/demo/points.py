@@ -8,13 +8,13 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from repositories.aggregates.event_store import as_row
+from repositories.core.clock import date_of
+from repositories.core.event import Event
 from repositories.demo.people import EPOCH, demo_id
 from repositories.demo.tasks import Rows
-from repositories.events import as_row
 from repositories.gamification.events import AchievementUnlocked, RewardRedeemed
 from repositories.gamification.points import points_for_task
-from repositories.kit.calendar import date_of
-from repositories.kit.events import Event
 from repositories.life_lock.events import TaskCompleted
 from repositories.tables.gamification import Achievement, PointReason, RedemptionStatus
 

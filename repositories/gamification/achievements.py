@@ -7,11 +7,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.calendar import LocalDay
-from repositories.kit.filters import Direction, Order
-from repositories.kit.repository import Repository
-from repositories.kit.statements import Engine, MadeBy, Statement, any_of, records, records_parameter, scalar
+from repositories.aggregates.repository import Repository
+from repositories.core.clock import LocalDay
+from repositories.sql import types
+from repositories.sql.filters import Direction, Order
+from repositories.sql.statements import Engine, MadeBy, Statement, any_of, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import Achievement, UserAchievement
 from repositories.tables.identity import User

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from repositories.kit.events import Event
+from repositories.core.event import Event
 
 
 @dataclass(frozen=True, slots=True)

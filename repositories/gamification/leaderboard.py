@@ -5,9 +5,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.database import Read
-from repositories.kit.statements import MadeBy, Statement, folded, scalar
+from repositories.engines.database import Read
+from repositories.sql import types
+from repositories.sql.statements import MadeBy, Statement, folded, scalar
 from repositories.tables.gamification import EARNED, LeaderboardPeriod, PointEntry, Standing
 
 _entries = PointEntry.__table__

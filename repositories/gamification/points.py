@@ -7,10 +7,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.filters import Direction, Order
-from repositories.kit.repository import Repository
-from repositories.kit.statements import MadeBy, Statement, any_of
+from repositories.aggregates.repository import Repository
+from repositories.sql import types
+from repositories.sql.filters import Direction, Order
+from repositories.sql.statements import MadeBy, Statement, any_of
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import EARNED, PointEntry
 from repositories.tables.identity import User

@@ -1,7 +1,7 @@
 """Rewards and what was bought of them."""
 
-from repositories.kit.filters import Direction, Order
-from repositories.kit.repository import Repository
+from repositories.aggregates.repository import Repository
+from repositories.sql.filters import Direction, Order
 from repositories.tables.gamification import Reward, RewardRedemption
 
 

@@ -11,19 +11,19 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from repositories.core import clock as calendar
+from repositories.core.errors import ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database, Read, Write
 from repositories.identity import Users
-from repositories.kit import calendar
-from repositories.kit.database import Database, Read, Write
-from repositories.kit.errors import ValidationError
-from repositories.kit.repository import new_id
-from repositories.kit.statements import MadeBy, Statement, any_of
-from repositories.kit.viewer import SERVICE
 from repositories.legacy.rows import Candidate, Refused, candidate
 from repositories.legacy.source import LegacyRow, Source
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.statements import MadeBy, Statement, any_of
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task
 

@@ -10,12 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from repositories.aggregates.repository import Repository
+from repositories.core.clock import LocalDay, now
 from repositories.identity import Users
-from repositories.kit import types
-from repositories.kit.calendar import LocalDay
-from repositories.kit.filters import Order
-from repositories.kit.repository import Repository, now
-from repositories.kit.statements import Engine, MadeBy, Statement, any_of, records, scalar
 from repositories.life_lock.days import (
     DAY_COLUMNS,
     DAY_OF_COLUMNS,
@@ -27,6 +24,9 @@ from repositories.life_lock.days import (
     tasks_of,
     within,
 )
+from repositories.sql import types
+from repositories.sql.filters import Order
+from repositories.sql.statements import Engine, MadeBy, Statement, any_of, records, scalar
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, TaskStatus
 

@@ -1,7 +1,7 @@
 """Headings for tasks."""
 
-from repositories.kit.filters import Order
-from repositories.kit.repository import Repository
+from repositories.aggregates.repository import Repository
+from repositories.sql.filters import Order
 from repositories.tables.life_lock import Category
 
 

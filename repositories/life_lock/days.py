@@ -6,10 +6,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.calendar import LocalDay
-from repositories.kit.repository import new_id
-from repositories.kit.statements import Engine, records_parameter
+from repositories.core.clock import LocalDay
+from repositories.core.ids import new_id
+from repositories.sql import types
+from repositories.sql.statements import Engine, records_parameter
 from repositories.tables.life_lock import Task
 
 _tasks = Task.__table__

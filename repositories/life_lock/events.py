@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 from uuid import UUID
 
-from repositories.kit.events import Event
+from repositories.core.event import Event
 
 
 @dataclass(frozen=True, slots=True)

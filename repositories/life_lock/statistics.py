@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from repositories.aggregates.repository import Repository
 from repositories.job_runs import JobRuns
-from repositories.kit.filters import Direction, Order
-from repositories.kit.repository import Repository
-from repositories.kit.statements import MadeBy, Statement, scalar
-from repositories.kit.types import Fixed
+from repositories.sql.filters import Direction, Order
+from repositories.sql.statements import MadeBy, Statement, scalar
+from repositories.sql.types import Fixed
 from repositories.tables.administration import JobOutcome
 from repositories.tables.life_lock import UserDashboardStats
 

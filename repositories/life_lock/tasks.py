@@ -7,12 +7,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.calendar import LocalDay
-from repositories.kit.filters import Direction, Every, Op, Order, Where
-from repositories.kit.repository import Repository, now
-from repositories.kit.statements import Engine, MadeBy, Statement, records, scalar
+from repositories.aggregates.repository import Repository
+from repositories.core.clock import LocalDay, now
 from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
+from repositories.sql import types
+from repositories.sql.filters import Direction, Every, Op, Order, Where
+from repositories.sql.statements import Engine, MadeBy, Statement, records, scalar
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskStatus
 
 _tasks = Task.__table__

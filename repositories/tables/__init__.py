@@ -1,11 +1,7 @@
-"""Every table, the type of its rows, and who may see them: one module per domain.
+"""Every table, the type of its rows, and who may see them: one module per domain."""
 
-The migrations import from here only, so the column types are at hand here too.
-"""
-
-from repositories.kit.policy import policies, row_level_security
-from repositories.kit.table import metadata
-from repositories.kit.types import Day, Fixed, Flag, Id, Json, Timestamp
+from repositories.sql.policy import policies, row_level_security
+from repositories.sql.table import metadata
 from repositories.tables import (
     administration,
     client_management,
@@ -17,12 +13,6 @@ from repositories.tables import (
 )
 
 __all__ = [
-    "Day",
-    "Fixed",
-    "Flag",
-    "Id",
-    "Json",
-    "Timestamp",
     "administration",
     "client_management",
     "events",

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit.policy import owner, policy, role
-from repositories.kit.table import Column, Table, column
-from repositories.kit.types import BigInteger
-from repositories.kit.viewer import Role
+from repositories.core.viewer import Role
+from repositories.sql.policy import owner, policy, role
+from repositories.sql.table import Column, Table, column
+from repositories.sql.types import BigInteger
 
 
 class DomainEvent(Table, schema="public", name="domain_events", timestamps=False):

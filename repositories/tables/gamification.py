@@ -7,10 +7,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit.constraints import explained
-from repositories.kit.policy import Rule, owner, policy, role, signed_in
-from repositories.kit.table import Column, Table, Versioned, column
-from repositories.kit.viewer import Role
+from repositories.core.viewer import Role
+from repositories.sql.constraints import explained
+from repositories.sql.policy import Rule, owner, policy, role, signed_in
+from repositories.sql.table import Column, Table, Versioned, column
 
 MAX_COUNT = 1_000_000
 MAX_STREAK = 100

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit.constraints import explained
-from repositories.kit.policy import owner, policy, role
-from repositories.kit.table import Column, SoftDeleted, Table, Versioned, column
-from repositories.kit.viewer import Role
+from repositories.core.viewer import Role
+from repositories.sql.constraints import explained
+from repositories.sql.policy import owner, policy, role
+from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 
 
 class UserRole(StrEnum):

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit.constraints import explained
-from repositories.kit.policy import owner, policy, role
-from repositories.kit.table import Column, SoftDeleted, Table, Versioned, column
-from repositories.kit.types import Fixed
-from repositories.kit.viewer import Role
+from repositories.core.viewer import Role
+from repositories.sql.constraints import explained
+from repositories.sql.policy import owner, policy, role
+from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
+from repositories.sql.types import Fixed
 
 
 class TaskStatus(StrEnum):

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit.policy import policy, role
-from repositories.kit.table import Column, SoftDeleted, Table, Versioned, column
-from repositories.kit.types import Fixed
-from repositories.kit.viewer import Role
+from repositories.core.viewer import Role
+from repositories.sql.policy import policy, role
+from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
+from repositories.sql.types import Fixed
 
 
 class PartnerKind(StrEnum):

@@ -18,15 +18,15 @@ from repositories.administration import (
     SystemSettingSet,
     stored_value,
 )
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import Conflict, NotFound, Refusal
+from repositories.core.errors import ValidationError as Unstorable
+from repositories.core.viewer import Role
 from repositories.identity import Users
-from repositories.kit.errors import Conflict, NotFound, Refusal
-from repositories.kit.errors import ValidationError as Unstorable
-from repositories.kit.types import to_json
-from repositories.kit.unit_of_work import UnitOfWork
-from repositories.kit.viewer import Role
+from repositories.sql.types import to_json
 from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
-from resolvers.kit.commands import Command, Storable, UserKey, Version, given, refuse, seen, shaped
-from resolvers.kit.ids import GlobalKey
+from resolvers.validation.command import Command, Storable, UserKey, Version, given, refuse, seen, shaped
+from resolvers.validation.global_ids import GlobalKey
 
 _MOST = 10_000
 

@@ -4,11 +4,11 @@ import time
 from dataclasses import dataclass
 
 from repositories.administration import stored_revision
-from repositories.events import Events
+from repositories.aggregates.event_store import Events
 from repositories.identity import Sessions, Users
-from resolvers.kit.cache import Cache, CacheHealth
-from resolvers.kit.context import Context
-from resolvers.kit.feed import Feed
+from resolvers.caching.cache import Cache, CacheHealth
+from resolvers.request.context import Context
+from resolvers.streaming.feed import Feed
 
 _STARTED = time.monotonic()
 

@@ -2,9 +2,9 @@
 
 import datetime as dt
 
+from repositories.core.viewer import SERVICE
 from repositories.job_runs import JobRuns
-from repositories.kit.viewer import SERVICE
-from resolvers.kit.jobs import Occasion
+from resolvers.services.job import Occasion
 
 KEPT = dt.timedelta(days=90)
 

@@ -7,21 +7,20 @@ from typing import NamedTuple
 from uuid import UUID
 
 from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
-from repositories.events import Events
+from repositories.aggregates.event_store import Events
+from repositories.core.clock import day
+from repositories.core.viewer import Role
 from repositories.identity import ProfileUpdated, Users
-from repositories.kit.calendar import day
-from repositories.kit.filters import EVERYTHING, Direction, Filter, Order
-from repositories.kit.page import PageRequest
-from repositories.kit.viewer import Role
 from repositories.life_lock.analytics import mean
 from repositories.life_lock.statistics import DashboardStats, TaskTotals
+from repositories.sql.filters import EVERYTHING, Direction, Filter, Order
+from repositories.sql.page import PageRequest
 from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserStatus
-from resolvers.kit.cached import cached
-from resolvers.kit.connections import Connection, listing
-from resolvers.kit.context import Context
-from resolvers.kit.edges import Edge, get, one, pages
+from resolvers.caching.cached import cached
+from resolvers.loading.edges import Connection, Edge, get, listing, one, pages
+from resolvers.request.context import Context
 
 roles_of_user: Edge[list[KnownRole]] = Edge(Roles.of_users, User.id, list)
 grants_of_role = pages(RoleGrants, column=RoleGrant.role_id, key=KnownRole.id)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from repositories.aggregates.repository import normalised
+from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.client_management import (
     ClientCreated,
     ClientDeleted,
@@ -20,9 +22,7 @@ from repositories.client_management import (
     ContactUpdated,
     PrimaryContactSet,
 )
-from repositories.kit.errors import Conflict, NotFound, Refusal, ValidationError
-from repositories.kit.repository import normalised
-from repositories.kit.unit_of_work import UnitOfWork
+from repositories.core.errors import Conflict, NotFound, Refusal, ValidationError
 from repositories.tables.client_management import Client, Contact
 from resolvers.client_management.inputs import (
     AddContact,
@@ -35,7 +35,7 @@ from resolvers.client_management.inputs import (
     UpdateClient,
     UpdateContact,
 )
-from resolvers.kit.commands import changes, given, refuse, seen, taken_id_at
+from resolvers.validation.command import changes, given, refuse, seen, taken_id_at
 
 _TAKEN = "You already have a contact with this e-mail address."
 

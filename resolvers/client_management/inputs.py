@@ -8,8 +8,8 @@ from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
 from repositories.tables.client_management import ClientStatus
-from resolvers.kit.commands import Command, Email, Phone, Version, Visible, WebAddress
-from resolvers.kit.ids import GlobalKey
+from resolvers.validation.command import Command, Email, Phone, Version, Visible, WebAddress
+from resolvers.validation.global_ids import GlobalKey
 
 ClientKey = Annotated[UUID, GlobalKey("Client")]
 ContactKey = Annotated[UUID, GlobalKey("Contact")]

@@ -13,13 +13,12 @@ from repositories.client_management import (
     StatusTotal,
 )
 from repositories.identity import Users
-from repositories.kit.filters import EVERYTHING, Filter, Order
-from repositories.kit.page import PageRequest
+from repositories.sql.filters import EVERYTHING, Filter, Order
+from repositories.sql.page import PageRequest
 from repositories.tables.client_management import Client, Contact
-from resolvers.kit.cached import cached
-from resolvers.kit.connections import Connection, listing
-from resolvers.kit.context import Context
-from resolvers.kit.edges import get, one, pages
+from resolvers.caching.cached import cached
+from resolvers.loading.edges import Connection, get, listing, one, pages
+from resolvers.request.context import Context
 
 client_of_contact = one(Clients.by_id, key=Contact.client_id)
 contacts_of_client = pages(Contacts, column=Contact.client_id, key=Client.id)

@@ -6,12 +6,12 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
+from repositories.core.clock import midnight
 from repositories.event_analytics import DAYS_BEFORE, EventAnalytics, FeatureUse
-from repositories.kit.calendar import midnight
-from repositories.kit.page import PageRequest
 from repositories.life_lock.analytics import HUNDREDTH, mean
-from resolvers.kit.context import Context
-from resolvers.kit.days import Period, period
+from repositories.sql.page import PageRequest
+from resolvers.request.context import Context
+from resolvers.request.periods import Period, period
 
 MAX_DAYS_BY_HOUR = 31
 _HOUR, _DAY = dt.timedelta(hours=1), dt.timedelta(days=1)

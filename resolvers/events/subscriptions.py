@@ -3,12 +3,12 @@
 import difflib
 from collections.abc import Sequence
 
-from repositories.kit.errors import ValidationError
-from repositories.kit.events import every_type
+from repositories.core.errors import ValidationError
+from repositories.core.event import every_type
 from repositories.tables.events import DomainEvent
-from resolvers.kit.context import Context
-from resolvers.kit.feed import EVERYTHING, done_by
-from resolvers.kit.subscriptions import Source, follow
+from resolvers.request.context import Context
+from resolvers.streaming.feed import EVERYTHING, done_by
+from resolvers.streaming.subscription import Source, follow
 
 
 def _known(names: Sequence[str] | None, known: set[str], argument: str) -> Sequence[str] | None:

@@ -6,6 +6,8 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, model_validator
 from strawberry import Maybe
 
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import Conflict, NotFound
 from repositories.gamification.achievements import Achievements
 from repositories.gamification.events import (
     AchievementCreated,
@@ -19,8 +21,6 @@ from repositories.gamification.events import (
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
-from repositories.kit.errors import Conflict, NotFound
-from repositories.kit.unit_of_work import UnitOfWork
 from repositories.tables.gamification import (
     MAX_COUNT,
     MAX_STREAK,
@@ -30,8 +30,8 @@ from repositories.tables.gamification import (
     Reward,
     RewardRedemption,
 )
-from resolvers.kit.commands import Command, Storable, Version, Visible, changes, given, seen, shaped, taken_id_at
-from resolvers.kit.ids import GlobalKey
+from resolvers.validation.command import Command, Storable, Version, Visible, changes, given, seen, shaped, taken_id_at
+from resolvers.validation.global_ids import GlobalKey
 
 AchievementKey = Annotated[UUID, GlobalKey("Achievement")]
 RewardKey = Annotated[UUID, GlobalKey("Reward")]

@@ -5,16 +5,16 @@ from fractions import Fraction
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from repositories.core.clock import LocalDay, days
 from repositories.gamification.achievements import Achievements, AchievementTally, Progress, UserAchievements
 from repositories.gamification.events import AchievementUnlocked, AchievementUpdated, RewardRedeemed
 from repositories.gamification.leaderboard import Leaderboard, Place
 from repositories.gamification.points import Points, PointTotals
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import ProfileUpdated, Users
-from repositories.kit.calendar import LocalDay, days
-from repositories.kit.filters import EVERYTHING, Filter, Order
-from repositories.kit.page import PageRequest
 from repositories.life_lock.events import TaskUpdated
+from repositories.sql.filters import EVERYTHING, Filter, Order
+from repositories.sql.page import PageRequest
 from repositories.tables.gamification import (
     MAX_STREAK,
     Achievement,
@@ -24,10 +24,9 @@ from repositories.tables.gamification import (
     Reward,
     RewardRedemption,
 )
-from resolvers.kit.cached import cached
-from resolvers.kit.connections import Connection, listing
-from resolvers.kit.context import Context
-from resolvers.kit.edges import load, one
+from resolvers.caching.cached import cached
+from resolvers.loading.edges import Connection, listing, load, one
+from resolvers.request.context import Context
 
 owner_of_entry = one(Users.by_id, key=PointEntry.user_id)
 owner_of_redemption = one(Users.by_id, key=RewardRedemption.user_id)

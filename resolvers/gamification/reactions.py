@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.clock import date_of, days
+from repositories.core.event import Event
+from repositories.core.ids import new_id
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.events import AchievementUnlocked, RedemptionRefunded, RewardRedeemed
 from repositories.gamification.points import Points, points_for_task
-from repositories.identity import Users
-from repositories.kit.calendar import date_of, days
-from repositories.kit.events import Event
-from repositories.kit.repository import new_id
-from repositories.kit.unit_of_work import UnitOfWork
+from repositories.identity import Users, time_zones_of
 from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.tables.gamification import MAX_STREAK, PointReason
-from resolvers.kit.zones import time_zones
 
 TASK_EVENTS: tuple[type[Event], ...] = (TaskCompleted, TaskReopened)
 BOOKED_EVENTS: tuple[type[Event], ...] = (AchievementUnlocked, RewardRedeemed, RedemptionRefunded)
@@ -85,7 +84,7 @@ async def _book(work: UnitOfWork, entries: Sequence[dict[str, Any]]) -> None:
 
 
 async def _unlock(work: UnitOfWork, people: Sequence[UUID]) -> None:
-    zones = await time_zones(work, people)
+    zones = await time_zones_of(work, people)
     reach = {person: days(date_of(work.now, zone), MAX_STREAK, zone) for person, zone in zones.items()}
     reached = {
         new_id(): progress

@@ -19,10 +19,10 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import ARGON2_VERSION
 from limits import RateLimitItem, parse
 
-from repositories.kit.errors import RateLimited
-from repositories.kit.viewer import Role
+from repositories.core.errors import RateLimited
+from repositories.core.viewer import Role
 from repositories.tables.identity import User
-from resolvers.kit.rates import counter
+from resolvers.services.rate_limits import counter
 
 ARGON2ID = PasswordHasher()
 """RFC 9106, second recommendation: 64 MiB, three passes."""

@@ -6,6 +6,9 @@ from pydantic import Field
 from strawberry import Maybe
 
 from repositories.administration import RoleGrants
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import Conflict, NotFound, ValidationError
+from repositories.core.viewer import SERVICE
 from repositories.identity import (
     NOTIFICATIONS,
     PasswordChanged,
@@ -18,9 +21,6 @@ from repositories.identity import (
     Users,
     default_preferences,
 )
-from repositories.kit.errors import Conflict, NotFound, ValidationError
-from repositories.kit.unit_of_work import UnitOfWork
-from repositories.kit.viewer import SERVICE
 from repositories.tables.identity import Session, Theme, User, UserPreferences, UserStatus, Weekday
 from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.identity.inputs import (
@@ -33,8 +33,8 @@ from resolvers.identity.inputs import (
     TimeZone,
     is_email,
 )
-from resolvers.kit.commands import Command, Phone, Version, WebAddress, changes, given, seen
-from resolvers.kit.context import Context
+from resolvers.request.context import Context
+from resolvers.validation.command import Command, Phone, Version, WebAddress, changes, given, seen
 
 
 class SignOut(Command):

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from pydantic import AfterValidator, StringConstraints, ValidationInfo
 
-from repositories.kit.calendar import time_zone
-from repositories.kit.errors import ValidationError
-from resolvers.kit.commands import Email, Line, Storable, Visible, shaped
-from resolvers.kit.ids import GlobalKey
+from repositories.core.clock import time_zone
+from repositories.core.errors import ValidationError
+from resolvers.validation.command import Email, Line, Storable, Visible, shaped
+from resolvers.validation.global_ids import GlobalKey
 
 SessionKey = Annotated[UUID, GlobalKey("Session")]
 

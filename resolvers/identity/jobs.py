@@ -1,8 +1,8 @@
 """What keeps sessions from piling up."""
 
+from repositories.core.viewer import SERVICE
 from repositories.identity import Sessions
-from repositories.kit.viewer import SERVICE
-from resolvers.kit.jobs import Occasion
+from resolvers.services.job import Occasion
 
 
 async def clean_sessions(occasion: Occasion) -> int:

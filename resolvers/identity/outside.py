@@ -9,11 +9,11 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import TypeAdapter
 
+from repositories.aggregates.unit_of_work import Reaction, open_unit
+from repositories.core.errors import ValidationError
+from repositories.core.viewer import SERVICE, Role
+from repositories.engines.database import Database
 from repositories.identity import UserProvisioned, Users, roles_of
-from repositories.kit.database import Database
-from repositories.kit.errors import ValidationError
-from repositories.kit.unit_of_work import Reaction, open_unit
-from repositories.kit.viewer import SERVICE, Role
 from repositories.tables.identity import User, UserStatus
 from resolvers.identity.inputs import Address
 

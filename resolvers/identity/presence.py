@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from repositories.core.errors import GatewayError, Unauthenticated
 from repositories.identity import SessionRevoked, Sessions, UserDeactivated, Users, UserSuspended
-from repositories.kit.errors import GatewayError, Unauthenticated
 from repositories.tables.identity import UserStatus
-from resolvers.kit.context import Context
-from resolvers.kit.feed import Feed, about
+from resolvers.request.context import Context
+from resolvers.streaming.feed import Feed, about
 
 _ENDS = frozenset(kind.__name__ for kind in (SessionRevoked, UserDeactivated, UserSuspended))
 

@@ -3,13 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from repositories.identity import Preferences, Sessions, Users, default_preferences
-from repositories.kit.filters import EVERYTHING, Direction, Filter, Order
-from repositories.kit.page import PageRequest
+from repositories.identity import Preferences, ProfileUpdated, Sessions, Users, default_preferences
+from repositories.sql.filters import EVERYTHING, Direction, Filter, Order
+from repositories.sql.page import PageRequest
 from repositories.tables.identity import Session, User, UserPreferences
-from resolvers.kit.connections import Connection, listing
-from resolvers.kit.context import Context
-from resolvers.kit.edges import load
+from resolvers.caching.cached import cached
+from resolvers.loading.edges import Connection, listing, load
+from resolvers.request.context import Context
 
 _NEWEST = (Order("created_at", Direction.DESC),)
 
@@ -22,6 +22,12 @@ async def viewer(context: Context) -> User | None:
 async def user(context: Context, key: UUID) -> User | None:
     """A user whom the viewer may see, or None."""
     return await load(context, Users.by_id, key, lambda: None)
+
+
+@cached(own=(ProfileUpdated,))
+async def account_time_zone(context: Context) -> str:
+    """The IANA time zone in the viewer's account."""
+    return (await Users(context.snapshot).get(context.viewer_id)).time_zone
 
 
 async def users(

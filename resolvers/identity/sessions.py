@@ -12,6 +12,10 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import SessionEnded, ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE, Role, Viewer
 from repositories.identity import (
     SessionRefreshed,
     SessionRevoked,
@@ -21,10 +25,6 @@ from repositories.identity import (
     UserSignedUp,
     roles_of,
 )
-from repositories.kit.errors import SessionEnded, ValidationError
-from repositories.kit.repository import new_id
-from repositories.kit.unit_of_work import UnitOfWork
-from repositories.kit.viewer import SERVICE, Role, Viewer
 from repositories.tables.identity import Session, User, UserStatus
 from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.identity.inputs import (
@@ -37,8 +37,8 @@ from resolvers.identity.inputs import (
     TimeZone,
     not_the_email,
 )
-from resolvers.kit.commands import Command, Storable
-from resolvers.kit.context import Context
+from resolvers.request.context import Context
+from resolvers.validation.command import Command, Storable
 
 _LONGEST_AGENT = 500
 

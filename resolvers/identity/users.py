@@ -1,6 +1,8 @@
 """What administrators do with accounts. There is always one of them left who can sign in."""
 
 from repositories.administration import RoleGrants
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import Conflict
 from repositories.identity import (
     SessionRevoked,
     Sessions,
@@ -9,10 +11,8 @@ from repositories.identity import (
     Users,
     UserSuspended,
 )
-from repositories.kit.errors import Conflict
-from repositories.kit.unit_of_work import UnitOfWork
 from repositories.tables.identity import User, UserRole, UserStatus
-from resolvers.kit.commands import Command, UserKey, Version, seen
+from resolvers.validation.command import Command, UserKey, Version, seen
 
 
 class AdministerUser(Command):

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from repositories.kit.errors import Dangling, NotFound, Refusal, StaleVersion, ValidationError
-from repositories.kit.unit_of_work import UnitOfWork
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import Dangling, NotFound, Refusal, StaleVersion, ValidationError
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import (
     CategoryCreated,
@@ -20,7 +20,6 @@ from repositories.life_lock.events import (
 )
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import Category, Task, TaskStatus
-from resolvers.kit.commands import changes, given, refuse, seen, taken_id_at
 from resolvers.life_lock.inputs import (
     ChangeTask,
     CompleteTask,
@@ -35,6 +34,7 @@ from resolvers.life_lock.inputs import (
     UpdateTask,
     UpdateTasks,
 )
+from resolvers.validation.command import changes, given, refuse, seen, taken_id_at
 
 # tasks
 

@@ -7,8 +7,8 @@ from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
 from repositories.tables.life_lock import TaskStatus
-from resolvers.kit.commands import Command, Moment, Storable, Version, Visible, shaped
-from resolvers.kit.ids import GlobalKey
+from resolvers.validation.command import Command, Moment, Storable, Version, Visible, shaped
+from resolvers.validation.global_ids import GlobalKey
 
 TaskKey = Annotated[UUID, GlobalKey("Task")]
 CategoryKey = Annotated[UUID, GlobalKey("Category")]

@@ -4,13 +4,13 @@ import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from uuid import UUID
 
+from repositories.core.clock import LocalDay, date_of, days, time_zone
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.calendar import LocalDay, date_of, days, time_zone
-from repositories.kit.database import Database
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.statistics import DashboardStats
-from resolvers.kit.jobs import Occasion
+from resolvers.services.job import Occasion
 
 CATCH_UP = dt.timedelta(days=7)
 """How far back days are rolled after the gateway was down: as far as a score looks."""

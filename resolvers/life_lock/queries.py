@@ -6,27 +6,25 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from repositories.events import Events
+from repositories.aggregates.event_store import Events
+from repositories.core.clock import LocalDay, date_of, days, now
+from repositories.core.viewer import SERVICE
 from repositories.identity import Users
 from repositories.job_runs import JobRuns
-from repositories.kit.calendar import LocalDay, date_of, days
-from repositories.kit.filters import EVERYTHING, Filter, Order
-from repositories.kit.page import PageRequest
-from repositories.kit.repository import now
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics, DayScore
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import CategoryUpdated, TaskUpdated
 from repositories.life_lock.statistics import REFRESH_JOB, DashboardStats
 from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
+from repositories.sql.filters import EVERYTHING, Filter, Order
+from repositories.sql.page import PageRequest
 from repositories.tables.administration import JobOutcome
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
-from resolvers.kit.cached import cached
-from resolvers.kit.connections import Connection, listing
-from resolvers.kit.context import Context
-from resolvers.kit.days import check_days
-from resolvers.kit.edges import get, one, pages
+from resolvers.caching.cached import cached
+from resolvers.loading.edges import Connection, get, listing, one, pages
+from resolvers.request.context import Context
+from resolvers.request.periods import check_days
 
 category_of_task = one(Categories.by_id, key=Task.category_id)
 owner_of_task = one(Users.by_id, key=Task.user_id)

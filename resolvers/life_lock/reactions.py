@@ -4,9 +4,10 @@ import datetime as dt
 from collections.abc import Iterable
 from uuid import UUID
 
-from repositories.kit.calendar import date_of, day
-from repositories.kit.events import Event
-from repositories.kit.unit_of_work import UnitOfWork
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.clock import date_of, day
+from repositories.core.event import Event
+from repositories.identity import time_zones_of
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.events import (
     TaskCompleted,
@@ -16,13 +17,12 @@ from repositories.life_lock.events import (
     TaskRestored,
     TaskUpdated,
 )
-from resolvers.kit.zones import time_zones
 
 
 async def count_days(work: UnitOfWork, events: list[Event]) -> None:
     """Recounts today and every day that the events touch, each once, in the owner's time zone."""
     touched: dict[UUID, set[dt.date]] = {}
-    zones = await time_zones(work, (event.owner_id for event in events))
+    zones = await time_zones_of(work, (event.owner_id for event in events))
     for event in events:
         zone = zones[event.owner_id]
         dates = touched.setdefault(event.owner_id, set())

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from repositories.kit.database import Snapshot
+from repositories.engines.database import Snapshot
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.events import DomainEvent
-from resolvers.kit.context import Context
-from resolvers.kit.edges import one
-from resolvers.kit.feed import about, owned_by
-from resolvers.kit.subscriptions import Source, follow, live
 from resolvers.life_lock.queries import Dashboard, dashboard
+from resolvers.loading.edges import one
+from resolvers.request.context import Context
+from resolvers.streaming.feed import about, owned_by
+from resolvers.streaming.subscription import Source, follow, live
 
 task_of_event = one(Tasks.by_id, key=DomainEvent.aggregate_id)
 

@@ -13,9 +13,9 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 from strawberry import Maybe
 
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import Conflict, NotFound, Refusal, ValidationError
 from repositories.identity import Users
-from repositories.kit.errors import Conflict, NotFound, Refusal, ValidationError
-from repositories.kit.unit_of_work import UnitOfWork
 from repositories.partnership import (
     PARTNER_TRANSITIONS,
     REFERRAL_TRANSITIONS,
@@ -30,7 +30,7 @@ from repositories.partnership import (
     commission_of,
 )
 from repositories.tables.partnership import Partner, PartnerKind, PartnerStatus, Referral, ReferralStatus
-from resolvers.kit.commands import (
+from resolvers.validation.command import (
     Command,
     Email,
     Storable,
@@ -44,7 +44,7 @@ from resolvers.kit.commands import (
     seen,
     taken_id_at,
 )
-from resolvers.kit.ids import GlobalKey
+from resolvers.validation.global_ids import GlobalKey
 
 
 def _in_range(date: dt.date) -> dt.date:

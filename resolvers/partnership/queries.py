@@ -6,8 +6,6 @@ from typing import NamedTuple
 from uuid import UUID
 
 from repositories.identity import Users
-from repositories.kit.filters import EVERYTHING, Filter, Order
-from repositories.kit.page import PageRequest
 from repositories.partnership import (
     Partners,
     PartnerUpdated,
@@ -16,11 +14,12 @@ from repositories.partnership import (
     ReferralTally,
     Standing,
 )
+from repositories.sql.filters import EVERYTHING, Filter, Order
+from repositories.sql.page import PageRequest
 from repositories.tables.partnership import Partner, Referral, ReferralStatus
-from resolvers.kit.cached import cached
-from resolvers.kit.connections import Connection, listing
-from resolvers.kit.context import Context
-from resolvers.kit.edges import get, one, pages
+from resolvers.caching.cached import cached
+from resolvers.loading.edges import Connection, get, listing, one, pages
+from resolvers.request.context import Context
 
 manager_of_partner = one(Users.by_id, key=Partner.manager_id)
 partner_of_referral = one(Partners.by_id, key=Referral.partner_id)

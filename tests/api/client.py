@@ -15,15 +15,16 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.app import create_app
-from gateway.identity import Outside, Tokens
+from gateway.auth.tokens import Outside, Tokens
+from gateway.server.app import create_app
 from gateway.settings import Settings
-from repositories.kit.database import Database, DatabaseOptions, open_database
-from repositories.kit.repository import now
-from repositories.kit.viewer import Role
+from repositories.core.clock import now
+from repositories.core.viewer import Role
+from repositories.engines.database import Database, DatabaseOptions
+from repositories.engines.factory import open_database
 from repositories.tables.identity import User, UserRole
-from resolvers.kit.cache import Cache
-from resolvers.kit.ids import global_id
+from resolvers.caching.cache import Cache
+from resolvers.validation.global_ids import global_id
 
 SECRET = "the tests sign their tokens with this"  # noqa: S105 (signs nothing but tests' tokens)
 AUDIENCE = "siso-gateway"

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from repositories.kit.database import Database
+from repositories.engines.database import Database
 from repositories.tables.identity import User, UserRole
 from tests.api.client import Gateway
 from tests.factories import make_user

@@ -11,10 +11,10 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from gateway.serving import http_protocol
+from gateway.server.process import http_protocol
 from gateway.settings import Settings
 from repositories.tables.identity import User
-from resolvers.kit.feed import Feed
+from resolvers.streaming.feed import Feed
 from tests.api.client import Gateway, served
 from tests.api.sockets import feeds
 

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.app import create_gauge, create_pipeline
 from gateway.execution.subscribe import Delivery, subscription
+from gateway.server.app import create_gauge, create_pipeline
 from gateway.settings import Settings
-from repositories.kit.database import Database
-from repositories.kit.repository import now
-from repositories.kit.viewer import ANONYMOUS, Role
+from repositories.core.clock import now
+from repositories.core.viewer import ANONYMOUS, Role
+from repositories.engines.database import Database
 from repositories.tables.identity import User, UserRole
-from resolvers.kit.context import Context
-from resolvers.kit.feed import Feed, FeedOptions
 from resolvers.reactions import REACTIONS
+from resolvers.request.context import Context
+from resolvers.streaming.feed import Feed, FeedOptions
 from tests.factories import viewer_of
 
 

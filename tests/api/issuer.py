@@ -10,7 +10,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from repositories.kit.repository import new_id, now
+from repositories.core.clock import now
+from repositories.core.ids import new_id
 
 URL = "https://issuer.example/auth/v1"
 OUTSIDE_AUDIENCE = "authenticated"

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
-from repositories.kit.database import DatabaseOptions
+from repositories.engines.database import DatabaseOptions
 
 
 class Relay:

@@ -4,10 +4,10 @@ from typing import Any
 
 from argon2 import PasswordHasher
 
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Sessions
-from repositories.kit.database import Database
-from repositories.kit.filters import Order
-from repositories.kit.viewer import SERVICE
+from repositories.sql.filters import Order
 from repositories.tables.identity import Session, User
 from tests.api.client import Client, Gateway
 from tests.factories import make_user

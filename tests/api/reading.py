@@ -2,17 +2,17 @@
 
 from typing import Any
 
+from repositories.aggregates.event_store import Events
 from repositories.client_management import Clients, Contacts
-from repositories.events import Events
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
-from repositories.kit.database import Database
-from repositories.kit.filters import Order
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.filters import Order
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Task
 

@@ -9,10 +9,10 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from gateway.serving import websocket_options
+from gateway.server.process import websocket_options
 from gateway.settings import Settings
-from repositories.kit.database import Database
-from resolvers.kit.feed import Feed
+from repositories.engines.database import Database
+from resolvers.streaming.feed import Feed
 from tests.api.client import Gateway, served
 
 PROTOCOL = "graphql-transport-ws"

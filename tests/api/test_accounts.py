@@ -10,10 +10,10 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 
 from gateway.settings import Settings
+from repositories.core.clock import now
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.database import Database
-from repositories.kit.repository import now
-from repositories.kit.viewer import SERVICE
 from repositories.tables.identity import User, UserStatus
 from resolvers.identity.accounts import ARGON2ID, Passwords
 from tests.api.client import AUDIENCE, SECRET, Gateway, user_error

@@ -5,14 +5,14 @@ import datetime as dt
 import json
 from typing import Any
 
-from gateway.jobs import Runner, declared_jobs
+from gateway.jobs.runner import Runner, declared_jobs
 from gateway.settings import Settings
 from migrations import files
 from repositories.administration import RoleGrants, SystemSettings, granted_roles
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE, Role
+from repositories.engines.database import Database
 from repositories.job_runs import JobRuns
-from repositories.kit.database import Database
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE, Role
 from repositories.life_lock.statistics import REFRESH_JOB
 from repositories.tables.identity import User, UserRole, UserStatus
 from repositories.tables.life_lock import TaskStatus

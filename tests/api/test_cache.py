@@ -13,17 +13,19 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from gateway.settings import Settings, SettingsError, load_settings
-from repositories.events import Events
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.errors import ServiceUnavailable
-from repositories.kit.repository import new_id, now
+from repositories.aggregates.event_store import Events
+from repositories.core.clock import now
+from repositories.core.errors import ServiceUnavailable
+from repositories.core.ids import new_id
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.tasks import Tasks, TaskTally
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task
-from resolvers.kit import cache, cache_store
-from resolvers.kit.cache import tags_of_row
-from resolvers.kit.connections import Connection
-from resolvers.kit.values import reader
+from resolvers.caching import cache
+from resolvers.caching import store as cache_store
+from resolvers.caching.cache import tags_of_row
+from resolvers.caching.json_values import reader
+from resolvers.loading.edges import Connection
 from tests.api.client import SECRET, Client, Gateway, connected
 from tests.factories import make_tasks, viewer_of
 from tests.stores import redis_process

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from gateway.settings import Settings
-from repositories.kit.database import Database, DatabaseOptions
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.tables.identity import User
 from tests.api.client import Answer, Client, Gateway, connected
 from tests.stores import redis_process
@@ -95,7 +95,7 @@ async def test_redis_goes_and_comes_back_under_load(
     assert {(answer.status, str(answer.body)) for answer in answers} == {
         (200, "{'data': {'lifeLockDashboard': {'totalTasks': 0}}}")
     }
-    told = [record.getMessage() for record in caplog.records if record.name == "gateway.cache"]
+    told = [record.getMessage() for record in caplog.records if record.name == "resolvers.caching.store"]
     assert [text.split(" (")[0].split(" again")[0] for text in told][:2] == [
         "Redis cannot be used",
         "Redis can be used",

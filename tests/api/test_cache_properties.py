@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from gateway.settings import Settings
-from repositories.kit.database import DatabaseOptions
-from repositories.kit.repository import new_id, now
-from repositories.kit.viewer import Role
+from repositories.core.clock import now
+from repositories.core.ids import new_id
+from repositories.core.viewer import Role
+from repositories.engines.database import DatabaseOptions
 from repositories.tables.identity import User, UserRole
 from tests.api.client import Client, Gateway, connected, gid
 from tests.databases import ENGINES, KEYS, cloned, copy_sqlite, postgres_options

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from repositories.kit.repository import new_id
+from repositories.core.ids import new_id
 from repositories.tables.identity import User
 from tests.api.client import USER_ERRORS, Client, Gateway, gid
 from tests.api.reading import every_client

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from repositories.client_management import Clients, Contacts
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
 from repositories.tables.client_management import Client as ClientRow
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid, user_error

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.errors import ValidationError
-from repositories.kit.statements import Statement, scalar
-from repositories.kit.viewer import SERVICE
+from repositories.core.errors import ValidationError
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database, DatabaseOptions
+from repositories.sql.statements import Statement, scalar
 from repositories.tables.client_management import Contact
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid

@@ -10,7 +10,7 @@ from gql.transport.exceptions import TransportQueryError, TransportServerError
 from gql.transport.httpx import HTTPXAsyncTransport
 from graphql import GraphQLError, print_schema
 
-from gateway.serving import http_protocol
+from gateway.server.process import http_protocol
 from gateway.settings import Settings
 from repositories.tables.identity import User
 from schema import schema

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from repositories.kit.repository import new_id
+from repositories.core.ids import new_id
 from repositories.tables.identity import User
 from repositories.tables.life_lock import TaskStatus
 from tests.api.client import Client, Gateway, gid

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.settings import Settings
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.position import position_of
+from repositories.engines.database import Database, DatabaseOptions
+from repositories.engines.position import position_of
 from repositories.life_lock.categories import Categories
 from repositories.tables.identity import User
 from tests.api.client import Gateway, connected, gid, served

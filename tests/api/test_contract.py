@@ -25,11 +25,11 @@ from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.types.enum import StrawberryEnumDefinition
 from strawberry.types.field import StrawberryField
 
-from repositories.kit.table import Column, Table
-from repositories.kit.viewer import PERMISSIONS, Permission, Role
+from repositories.core.viewer import PERMISSIONS, Permission, Role
+from repositories.sql.table import Column, Table
 from repositories.tables import life_lock as rows
 from schema import schema
-from schema.kit.fields import VIEWS, Node, column
+from schema.types.view import VIEWS, Node, column
 from tests.api.client import ROOT
 
 GRAPH: GraphQLSchema = schema._schema

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.database import Database
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE
 from repositories.tables.identity import User
 from repositories.tables.life_lock import TaskStatus
 from tests.api.client import AUDIENCE, SECRET, Gateway, gid

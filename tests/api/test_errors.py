@@ -11,13 +11,13 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from gateway import errors
-from repositories.kit.database import DatabaseOptions
-from repositories.kit.errors import Timeout
-from repositories.kit.statements import Engine, MadeBy, Statement
+from gateway.transport import errors
+from repositories.core.errors import Timeout
+from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.statements import Engine, MadeBy, Statement
 from repositories.tables.identity import User
 from resolvers.life_lock import queries
 from schema import life_lock
@@ -58,7 +58,7 @@ async def test_a_broken_edge_is_masked_and_logged_once(
     assert answer.data == {"tasks": shown, "viewer": {"firstName": "Ada"}}
     assert [error["path"] for error in answer.errors] == [["tasks", "nodes", index, "category"] for index in range(3)]
     assert len({_masked(error, caplog) for error in answer.errors}) == 1
-    assert len([record for record in caplog.records if record.name == "gateway.errors"]) == 1
+    assert len([record for record in caplog.records if record.name == "gateway.transport.errors"]) == 1
     assert "RuntimeError" in caplog.text
     assert SECRETS not in str(answer.body)
 

@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.events import Events
+from repositories.aggregates.event_store import Events
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE, Role
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.database import Database
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE, Role
 from repositories.tables.identity import User
 from resolvers.events.queries import TrendInterval
 from tests.api.client import Gateway, gid

@@ -11,12 +11,12 @@ import pytest
 from graphql import OperationDefinitionNode, OperationType, parse, print_ast
 
 from gateway import explorer
-from gateway.app import create_app
+from gateway.server.app import create_app
 from gateway.settings import Settings
+from repositories.core.viewer import SERVICE
 from repositories.demo.load import load_demo
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.database import Database
-from repositories.kit.viewer import SERVICE
 from repositories.tables.identity import User, UserStatus
 from schema import schema
 from tests.api.client import ROOT, Gateway

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from repositories.kit.database import Database
-from repositories.kit.repository import new_id
-from repositories.kit.unit_of_work import Reaction, open_unit
-from repositories.kit.viewer import SERVICE
+from repositories.aggregates.unit_of_work import Reaction, open_unit
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.life_lock.events import TaskCompleted
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.gamification import PointReason

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.execution import documents
-from gateway.execution.pipeline import Pipeline
-from repositories.kit.database import DatabaseOptions
+from gateway.execution.processor import Pipeline
+from repositories.engines.database import DatabaseOptions
 from repositories.tables.identity import User
 from tests.api.client import Gateway, connected
 from tests.api.reading import everything

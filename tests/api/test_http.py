@@ -1,6 +1,6 @@
 """The process at its edge: health, the way in for people, and requests that are none."""
 
-from gateway.app import create_app
+from gateway.server.app import create_app
 from gateway.settings import Settings
 from repositories.tables.identity import User
 from tests.api.client import Gateway

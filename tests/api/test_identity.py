@@ -9,12 +9,12 @@ import httpx
 import jwt
 import pytest
 
-from gateway.identity import Tokens
+from gateway.auth.tokens import Tokens
+from repositories.core.errors import Unauthenticated
+from repositories.core.ids import new_id
+from repositories.core.viewer import Role
+from repositories.engines.database import Database
 from repositories.identity import roles_of
-from repositories.kit.database import Database
-from repositories.kit.errors import Unauthenticated
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import Role
 from repositories.tables.identity import User
 from tests.api.client import AUDIENCE, HOUR, SECRET, Gateway
 from tests.api.reading import everything

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from resolvers.kit.ids import global_id, parse_global_id
+from resolvers.validation.global_ids import global_id, parse_global_id
 
 _KEY = "01a1f989-dd92-73ca-b69c-189f7fbfe336"
 

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repositories.kit.repository import new_id
+from repositories.core.ids import new_id
 from repositories.tables.identity import User
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.reading import everything

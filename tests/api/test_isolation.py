@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from graphql import GraphQLEnumType, get_named_type, is_leaf_type, is_required_argument
 
-from repositories.kit.repository import new_id
+from repositories.core.ids import new_id
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task
 from schema import schema

@@ -14,15 +14,16 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
-from gateway.issuers import Issuer, Keys, OutsideAccounts, outside_accounts
+from gateway.auth.issuers import Issuer, Keys, OutsideAccounts, outside_accounts
 from gateway.settings import Settings, SettingsError, load_settings
 from repositories.administration import RoleGrants, Roles
+from repositories.core.clock import now
+from repositories.core.errors import ServiceUnavailable, Unauthenticated
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE, Role, Viewer
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.database import Database
-from repositories.kit.errors import ServiceUnavailable, Unauthenticated
-from repositories.kit.filters import Order
-from repositories.kit.repository import new_id, now
-from repositories.kit.viewer import SERVICE, Role, Viewer
+from repositories.sql.filters import Order
 from repositories.tables.identity import User, UserRole, UserStatus
 from resolvers.identity.outside import account_key
 from resolvers.reactions import REACTIONS

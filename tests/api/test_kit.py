@@ -9,13 +9,13 @@ import pytest
 from graphql import GraphQLError
 from pydantic import TypeAdapter, ValidationError
 
-from repositories.kit.errors import ServiceUnavailable
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import ANONYMOUS
-from resolvers.kit.context import Context
-from resolvers.kit.ids import GlobalKey, global_id, parse_global_id
-from schema.kit.choices import choices
-from schema.kit.scalars import SCALARS
+from repositories.core.errors import ServiceUnavailable
+from repositories.core.ids import new_id
+from repositories.core.viewer import ANONYMOUS
+from resolvers.request.context import Context
+from resolvers.validation.global_ids import GlobalKey, global_id, parse_global_id
+from schema.types.enums import choices
+from schema.types.scalars import SCALARS
 from tests.api.client import Gateway
 
 

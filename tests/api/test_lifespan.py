@@ -5,7 +5,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from gateway.serving import Gateway
+from gateway.server.process import Gateway
 from gateway.settings import Settings
 from tests.databases import copy_sqlite
 

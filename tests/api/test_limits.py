@@ -9,7 +9,7 @@ import pytest
 from graphql import get_introspection_query
 
 from gateway.settings import Settings
-from repositories.kit.database import Database
+from repositories.engines.database import Database
 from repositories.tables.identity import User
 from tests.api.client import Gateway, served
 

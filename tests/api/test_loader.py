@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from repositories.kit.database import Database
-from repositories.kit.errors import ServiceUnavailable
+from repositories.core.errors import ServiceUnavailable
+from repositories.engines.database import Database
 from repositories.life_lock.categories import Categories
 from repositories.tables.life_lock import Task
-from resolvers.kit.context import Context, shielded
-from resolvers.kit.edges import one
-from resolvers.kit.loader import Loader
+from resolvers.loading.edges import one
+from resolvers.loading.loader import Loader
+from resolvers.request.context import Context, shielded
 from tests.factories import make_category, make_task, make_user, viewer_of
 
 

@@ -11,9 +11,9 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from repositories.kit.database import Database
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE, Role
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE, Role
+from repositories.engines.database import Database
 from repositories.partnership import PARTNER_TRANSITIONS, Partners, Referrals
 from repositories.tables.identity import User
 from repositories.tables.partnership import PartnerKind, PartnerStatus, ReferralStatus

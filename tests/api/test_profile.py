@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from gateway.settings import Settings
+from repositories.core.errors import ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Preferences, Users
-from repositories.kit.database import Database
-from repositories.kit.errors import ValidationError
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE
 from repositories.tables.identity import User, UserPreferences, UserRole, UserStatus
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.people import PASSWORD, make_member, refresh, sessions, sign_in, signed_in

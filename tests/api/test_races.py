@@ -2,9 +2,9 @@
 
 import asyncio
 
-from repositories.kit.repository import now
+from repositories.core.clock import now
 from repositories.tables.identity import User
-from resolvers.kit.ids import global_id
+from resolvers.validation.global_ids import global_id
 from tests.api.client import Gateway
 from tests.factories import make_category
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from repositories.kit.repository import new_id, now
+from repositories.core.clock import now
+from repositories.core.ids import new_id
 from repositories.tables.gamification import PointReason
 from repositories.tables.identity import User
 from tests.api.client import TAKEN_ID, Gateway, gid, user_error

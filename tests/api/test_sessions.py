@@ -9,10 +9,11 @@ import jwt
 import pytest
 
 from gateway.settings import Settings
+from repositories.core.clock import now
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Sessions, Users
-from repositories.kit.database import Database
-from repositories.kit.repository import new_id, now
-from repositories.kit.viewer import SERVICE
 from repositories.tables.identity import UserStatus
 from tests.api.client import AUDIENCE, SECRET, Client, Gateway, gid, user_error
 from tests.api.people import PASSWORD, make_member, refresh, sessions, sign_in, signed_in

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from repositories.core.viewer import SERVICE
 from repositories.identity import Users
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User

@@ -10,9 +10,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from repositories.kit.database import DatabaseOptions
-from repositories.kit.statements import MadeBy, Statement
+from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.statements import MadeBy, Statement
 from repositories.tables.identity import User
 from tests.api.client import Client, Gateway, connected, gid, served
 from tests.api.reading import told

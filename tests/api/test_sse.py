@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.settings import Settings
-from repositories.kit.database import Database
-from repositories.kit.repository import new_id
+from repositories.core.ids import new_id
+from repositories.engines.database import Database
 from repositories.tables.identity import User
 from tests.api.client import Gateway
 from tests.api.events import (

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.serving import http_protocol
+from gateway.server.process import http_protocol
 from gateway.settings import Settings
-from repositories.kit.database import Database
+from repositories.engines.database import Database
 from repositories.tables.identity import User
 from resolvers.life_lock import subscriptions
 from tests.api.client import Gateway, served
@@ -140,7 +140,7 @@ async def test_a_mistake_of_ours_ends_the_stream_masked(
         body = await stream.rest()
     assert codes(body) == ["INTERNAL_SERVER_ERROR"]
     assert b"secret" not in body
-    assert [(record.name, record.levelname) for record in caplog.records] == [("gateway.errors", "ERROR")]
+    assert [(record.name, record.levelname) for record in caplog.records] == [("gateway.transport.errors", "ERROR")]
 
 
 async def test_a_process_that_stops_sends_its_clients_away_and_they_come_back(gateway: Gateway, ada: User) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType, get_named_type
 
-from repositories.kit.database import Database
-from repositories.kit.repository import now
-from repositories.kit.table import metadata
-from repositories.kit.viewer import SERVICE, Role
+from repositories.core.clock import now
+from repositories.core.viewer import SERVICE, Role
+from repositories.engines.database import Database
 from repositories.life_lock.statistics import DashboardStats
+from repositories.sql.table import metadata
 from repositories.tables.identity import User
 from schema import schema
-from schema.kit.fields import VIEWS
+from schema.types.view import VIEWS
 from tests.api.client import Client, Gateway, gid
 from tests.api.people import PASSWORD, TOKENS
 from tests.factories import (

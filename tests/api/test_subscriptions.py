@@ -10,17 +10,18 @@ import pytest
 import pytest_asyncio
 from redis import asyncio as redis
 
-from gateway.announcements import RedisAnnouncements
-from gateway.execution.refusals import RequestError
-from repositories.events import CHANNEL, Events, as_row
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.errors import CannotResume, Forbidden, TooSlow, Unauthenticated, ValidationError
-from repositories.kit.repository import new_id, now
-from repositories.kit.viewer import SERVICE
+from gateway.execution.request_errors import RequestError
+from gateway.server.announcements import RedisAnnouncements
+from repositories.aggregates.event_store import CHANNEL, Events, as_row
+from repositories.core.clock import now
+from repositories.core.errors import CannotResume, Forbidden, TooSlow, Unauthenticated, ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated
 from repositories.tables.identity import User
-from resolvers.kit import feed
-from resolvers.kit.feed import Feed, FeedOptions
+from resolvers.streaming import feed
+from resolvers.streaming.feed import Feed, FeedOptions
 from tests.api.client import Gateway, connected, gid
 from tests.api.following import Following, take
 from tests.api.test_cache_outages import until
@@ -350,7 +351,7 @@ async def test_that_others_cannot_be_heard_is_told_once(
             await until(lambda: line.tries > 2)
             servers.enter_context(redis_process(socket))
             await follows.is_listening.wait()
-    told = [record.getMessage() for record in caplog.records if record.name == "gateway.events"]
+    told = [record.getMessage() for record in caplog.records if record.name == "resolvers.streaming.feed"]
     assert [text.partition(" (")[0] for text in told] == [
         "Events of other processes are not announced right now",
         "Events of other processes are announced again.",

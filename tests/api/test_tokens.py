@@ -10,10 +10,10 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from gateway import identity
-from gateway.identity import Tokens, signing_key
+from gateway.auth import tokens as identity
+from gateway.auth.tokens import Tokens, signing_key
 from gateway.settings import Settings, SettingsError
-from repositories.kit.errors import Unauthenticated
+from repositories.core.errors import Unauthenticated
 from tests.api.client import AUDIENCE, SECRET
 from tests.api.test_identity import token
 

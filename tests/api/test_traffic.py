@@ -13,11 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.settings import Settings
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.errors import Timeout
-from repositories.kit.statements import MadeBy, Statement
+from repositories.core.errors import Timeout
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.statements import MadeBy, Statement
 from resolvers.life_lock import queries
 from tests.api.client import Client, Gateway, connected, served
 from tests.databases import Server, database_of

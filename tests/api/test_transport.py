@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.settings import Settings
-from repositories.kit.database import Database, DatabaseOptions
+from repositories.engines.database import Database, DatabaseOptions
 from tests.api.client import Gateway, connected
 from tests.api.reading import everything
 from tests.factories import make_user

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from repositories.core.ids import new_id
+from repositories.core.viewer import Role
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.database import Database
-from repositories.kit.filters import Op, Where
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import Role
+from repositories.sql.filters import Op, Where
 from repositories.tables.identity import User, UserRole, UserStatus
 from tests.api.client import Gateway, gid, user_error
 from tests.api.people import make_member, refresh, sessions, sign_in, signed_in

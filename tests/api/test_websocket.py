@@ -12,9 +12,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from gateway.settings import Settings
-from repositories.events import Events, as_row
+from repositories.aggregates.event_store import Events, as_row
+from repositories.core.clock import now
 from repositories.identity import UserDeactivated, UserSuspended
-from repositories.kit.repository import now
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid
 from tests.api.people import PASSWORD, make_member, refresh, signed_in

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
+from gateway.server.websocket_protocol import SocketProtocol
 from gateway.settings import Settings
-from gateway.sockets import SocketProtocol
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from tests.api.client import Gateway
@@ -173,7 +173,7 @@ async def test_who_does_not_read_the_socket_is_cut_off_and_nobody_else_is_slowed
                     )
             await other.settled()
         assert [(record.name, record.getMessage()) for record in caplog.records] == [
-            ("gateway.sockets", "A WebSocket client read nothing for 0.5 seconds and was cut off.")
+            ("gateway.server.websocket_protocol", "A WebSocket client read nothing for 0.5 seconds and was cut off.")
         ]
 
 
@@ -306,7 +306,7 @@ async def test_what_breaks_is_masked(
             assert told["message"].endswith(told["extensions"]["errorId"])
         assert peer.connection.response is not None
         request_id = peer.connection.response.headers["X-Request-ID"]
-        assert [record.getMessage() for record in caplog.records if record.name == "gateway.errors"] == [
+        assert [record.getMessage() for record in caplog.records if record.name == "gateway.transport.errors"] == [
             f"internal error {error['extensions']['errorId']} in request {request_id}/2",
             f"internal error {last['extensions']['errorId']} in request {request_id}/1",
         ]

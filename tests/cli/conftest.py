@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from repositories.kit.database import DatabaseOptions
+from repositories.engines.database import DatabaseOptions
 from tests.cli.siso import Siso
 from tests.databases import KEY_SETTINGS, Server, database_of
 

@@ -8,9 +8,9 @@ import jwt
 import pytest
 import typer.main
 
-from gateway.cli.app import app
 from gateway.cli.console import redacted
 from gateway.cli.docs import settings_page
+from gateway.cli.main import app
 from migrations import files, run
 from tests.cli.siso import Siso
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from repositories import events as module
-from repositories.events import Events
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.unit_of_work import open_unit
+from repositories.aggregates import event_store as module
+from repositories.aggregates.event_store import Events
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated, TaskReopened
 from tests.cli.siso import Siso
 from tests.factories import make_category, make_task, make_user, viewer_of

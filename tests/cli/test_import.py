@@ -14,8 +14,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from repositories.kit.database import Database, DatabaseOptions, open_database
-from repositories.kit.viewer import SERVICE
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database, DatabaseOptions
+from repositories.engines.factory import open_database
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks

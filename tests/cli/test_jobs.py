@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.jobs import declared_jobs, next_run
+from gateway.jobs.runner import declared_jobs, next_run
 from gateway.settings import Settings
+from repositories.core.clock import now
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import DatabaseOptions
 from repositories.job_runs import JobRuns
-from repositories.kit.database import DatabaseOptions
-from repositories.kit.repository import now
-from repositories.kit.viewer import SERVICE
 from repositories.tables.administration import JobOutcome, JobRun
 from tests.cli.siso import PATIENCE, Served, Siso
 from tests.factories import make_task, make_user

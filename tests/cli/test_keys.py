@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from gateway.keys import database_options
+from gateway.auth.keys import database_options
 from gateway.settings import Settings, SettingsError
 from repositories.client_management import Contacts
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.viewer import SERVICE
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.rotation import due
 from repositories.tables.client_management import Contact
 from tests.cli.siso import Siso

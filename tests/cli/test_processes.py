@@ -17,10 +17,10 @@ import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from gateway.identity import Tokens
+from gateway.auth.tokens import Tokens
 from gateway.settings import Settings
-from repositories.kit.database import DatabaseOptions
-from repositories.kit.viewer import Role
+from repositories.core.viewer import Role
+from repositories.engines.database import DatabaseOptions
 from repositories.tables.identity import UserRole
 from tests.api.client import connected
 from tests.api.sockets import Peer, connected_to

@@ -3,10 +3,10 @@
 import asyncio
 import datetime as dt
 
+from repositories.core.clock import now
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import DatabaseOptions
 from repositories.identity import Sessions
-from repositories.kit.database import DatabaseOptions
-from repositories.kit.repository import now
-from repositories.kit.viewer import SERVICE
 from tests.cli.siso import Siso
 from tests.factories import make_user
 from tests.repositories.support import connected, reading

@@ -7,10 +7,10 @@ at once, and is there again while its own tests run (conftest.py).
 import importlib
 from typing import Any
 
-import schema.kit.fields
+import schema.types.view
 from repositories.tables import metadata, policies
 
-REGISTRIES: tuple[dict[Any, Any], ...] = (policies, schema.kit.fields.VIEWS)
+REGISTRIES: tuple[dict[Any, Any], ...] = (policies, schema.types.view.VIEWS)
 _others = [set(registry) for registry in REGISTRIES]
 importlib.import_module("tests.example.contract")
 OWN = [

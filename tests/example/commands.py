@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import StringConstraints
 
-from repositories.kit.unit_of_work import UnitOfWork
-from resolvers.kit.commands import Command, Storable, taken_id_at
+from repositories.aggregates.unit_of_work import UnitOfWork
+from resolvers.validation.command import Command, Storable, taken_id_at
 from tests.example.data import Notes, NoteWritten
 from tests.example.tables import Note
 

@@ -11,11 +11,11 @@ from alembic.runtime.migration import MigrationContext
 from strawberry.schema.config import StrawberryConfig
 
 from migrations import run
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.viewer import Role
+from repositories.core.viewer import Role
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.tables.identity import User, UserRole
-from resolvers.kit.context import Context
-from schema.kit.scalars import SCALARS
+from resolvers.request.context import Context
+from schema.types.scalars import SCALARS
 from tests.api.conftest import ada, admin, bob
 from tests.databases import Server, database_of
 from tests.example import OWN, REGISTRIES, migration

@@ -2,11 +2,11 @@
 
 import strawberry
 
-from repositories.kit.viewer import Permission
+from repositories.core.viewer import Permission
 from schema.identity import User
-from schema.kit.connections import ConnectionView, connection
-from schema.kit.fields import Node, column, edge, view
-from schema.kit.mutations import mutation
+from schema.operations.mutations import mutation
+from schema.types.connections import ConnectionView, connection
+from schema.types.view import Node, column, edge, view
 from tests.example import commands, queries, tables
 
 

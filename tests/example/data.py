@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from repositories.kit.events import Event
-from repositories.kit.filters import Direction, Order
-from repositories.kit.repository import Repository
+from repositories.aggregates.repository import Repository
+from repositories.core.event import Event
+from repositories.sql.filters import Direction, Order
 from tests.example.tables import Note
 
 

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from migrations import helpers
-from repositories.tables import Id, Timestamp
+from migrations.column_types import Id, Timestamp
 
 
 def upgrade() -> None:

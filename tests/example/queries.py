@@ -3,10 +3,9 @@
 from uuid import UUID
 
 from repositories.identity import Users
-from repositories.kit.page import PageRequest
-from resolvers.kit.connections import Connection, listing
-from resolvers.kit.context import Context
-from resolvers.kit.edges import get, one
+from repositories.sql.page import PageRequest
+from resolvers.loading.edges import Connection, get, listing, one
+from resolvers.request.context import Context
 from tests.example.data import Notes
 from tests.example.tables import Note
 

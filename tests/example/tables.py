@@ -4,9 +4,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.kit.policy import owner, policy, role
-from repositories.kit.table import Column, SoftDeleted, Table, Versioned, column
-from repositories.kit.viewer import Role
+from repositories.core.viewer import Role
+from repositories.sql.policy import owner, policy, role
+from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 
 
 class Note(Versioned, SoftDeleted, Table, schema="notebook", name="notes"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from repositories.kit.constraints import refusal_of
+from repositories.sql.constraints import refusal_of
 from repositories.tables import metadata
 from tests.api.client import ROOT
 from tests.example import migration

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from repositories.kit.database import Database
-from repositories.kit.repository import new_id
+from repositories.core.ids import new_id
+from repositories.engines.database import Database
 from repositories.tables.identity import User
 from tests.api.client import TAKEN_ID, gid
 from tests.api.reading import told

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.errors import headers_of
 from gateway.execution.budget import Budget, BudgetSpent
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import ANONYMOUS, Viewer
+from gateway.transport.errors import headers_of
+from repositories.core.ids import new_id
+from repositories.core.viewer import ANONYMOUS, Viewer
 from tests.stores import redis_server
 
 MEMORY = "async+memory://"
@@ -122,7 +122,7 @@ async def test_without_its_store_each_process_counts_for_itself(
 ) -> None:
     """And says so once, for it does not ask again at once."""
     budget = Budget(f"async+redis+unix://{tmp_path / 'gone.socket'}", 100)
-    with caplog.at_level(logging.WARNING, "gateway.budget"):
+    with caplog.at_level(logging.WARNING, "gateway.execution.budget"):
         assert await spent(budget, ADA, 30) == 70
         assert await spent(budget, ADA, 30) == 40
         with pytest.raises(BudgetSpent):

@@ -17,19 +17,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import nodes, strategies
 
-from gateway.errors import present
 from gateway.execution.executor import CompiledExecutor, NativeExecutor
 from gateway.execution.limits import Limits, check
 from gateway.execution.measure import measure
 from gateway.explorer import EXAMPLES
 from gateway.settings import Settings
+from gateway.transport.errors import present
+from repositories.core.viewer import Role, Viewer
 from repositories.demo.load import load_demo
 from repositories.demo.people import people
-from repositories.kit.database import Database, DatabaseOptions, open_database
-from repositories.kit.viewer import Role, Viewer
+from repositories.engines.database import Database, DatabaseOptions
+from repositories.engines.factory import open_database
 from resolvers.administration import health
-from resolvers.kit.context import Context
 from resolvers.reactions import REACTIONS
+from resolvers.request.context import Context
 from tests.api.client import gid
 from tests.api.reading import told
 from tests.databases import KEYS, copy_sqlite

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from strawberry import Maybe
 from strawberry.schema.config import StrawberryConfig
 
-from schema.kit.fields import Argument, resolver
+from schema.types.view import Argument, resolver
 from tests.execution.both import both
 
 

@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from gateway.errors import present
 from gateway.execution.cost import MOST
 from gateway.execution.limits import Introspection, Limits, check, check_introspection
 from gateway.execution.measure import Measure, measure
 from gateway.settings import Settings
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import ANONYMOUS, Viewer
+from gateway.transport.errors import present
+from repositories.core.ids import new_id
+from repositories.core.viewer import ANONYMOUS, Viewer
 from tests.execution.documents import GRAPH, documents
 from tests.execution.naive import Counts, expand
 

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message
 
 from gateway.execution import persisted
 from gateway.execution.persisted import Memory, PersistedQueries, Redis, digest
-from gateway.execution.refusals import RequestError
+from gateway.execution.request_errors import RequestError
 from gateway.settings import Settings
-from repositories.kit.database import Database, DatabaseOptions
+from repositories.engines.database import Database, DatabaseOptions
 from tests.api.client import Gateway, connected
 from tests.stores import redis_process
 

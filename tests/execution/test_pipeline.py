@@ -6,11 +6,11 @@ import pytest
 from graphql import get_introspection_query
 
 from gateway.execution import documents
-from gateway.execution.pipeline import Pipeline
-from gateway.execution.refusals import RequestError
-from repositories.kit.database import Database
-from repositories.kit.viewer import ANONYMOUS
-from resolvers.kit.context import Context
+from gateway.execution.processor import Pipeline
+from gateway.execution.request_errors import RequestError
+from repositories.core.viewer import ANONYMOUS
+from repositories.engines.database import Database
+from resolvers.request.context import Context
 from schema import schema
 
 

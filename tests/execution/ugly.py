@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 import strawberry
 from graphql import GraphQLError
 
-from schema.kit.fields import Argument, resolver
+from schema.types.view import Argument, resolver
 
 
 @strawberry.enum

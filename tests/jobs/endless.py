@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.jobs import Runner
-from repositories.kit.database import DatabaseOptions, open_database
-from resolvers.kit.jobs import Job, Occasion
+from gateway.jobs.runner import Runner
+from repositories.engines.database import DatabaseOptions
+from repositories.engines.factory import open_database
+from resolvers.services.job import Job, Occasion
 
 
 async def _wait(occasion: Occasion) -> int:

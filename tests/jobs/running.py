@@ -3,12 +3,12 @@
 import datetime as dt
 from collections.abc import Callable
 
-from gateway.jobs import Runner
+from gateway.jobs.runner import Runner
+from repositories.core.clock import now
+from repositories.engines.database import Database
 from repositories.job_runs import JobRuns
-from repositories.kit.database import Database
-from repositories.kit.repository import now
 from repositories.tables.administration import JobOutcome, JobRun
-from resolvers.kit.jobs import Job, Occasion
+from resolvers.services.job import Job, Occasion
 from tests.repositories.support import reading
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.errors import ServiceUnavailable
+from repositories.core.errors import ServiceUnavailable
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.tables.administration import JobOutcome
 from tests.databases import Server, database_of
 from tests.jobs.endless import endless

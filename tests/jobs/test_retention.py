@@ -4,15 +4,15 @@ import datetime as dt
 
 import pytest
 
-from gateway.jobs import declared_jobs
+from gateway.jobs.runner import declared_jobs
 from gateway.settings import Settings
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Sessions
 from repositories.job_runs import JobRuns
-from repositories.kit.database import Database
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics
-from resolvers.kit.jobs import Occasion
 from resolvers.life_lock import jobs as life_lock
+from resolvers.services.job import Occasion
 from tests.factories import make_user
 from tests.repositories.support import reading
 

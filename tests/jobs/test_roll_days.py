@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.database import Database
-from repositories.kit.filters import Op, Where
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.filters import Op, Where
 from repositories.tables.identity import User
 from repositories.tables.life_lock import TaskStatus
-from resolvers.kit.jobs import Occasion
 from resolvers.life_lock import jobs
+from resolvers.services.job import Occasion
 from tests.api.days import Days, Item
 from tests.factories import make_task, make_user
 from tests.repositories.support import Lab, examples, reading

@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 from apscheduler.triggers.cron import CronTrigger
 
-from gateway import scheduler
-from gateway.jobs import AlreadyRunning, JobFailed, Runner, declared_jobs, next_run
-from gateway.scheduler import run_if_due, scheduled
+from gateway.jobs import scheduler
+from gateway.jobs.runner import AlreadyRunning, JobFailed, Runner, declared_jobs, next_run
+from gateway.jobs.scheduler import run_if_due, scheduled
 from gateway.settings import Settings
+from repositories.core.errors import Refusal, ServiceUnavailable
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database, DatabaseOptions
+from repositories.engines.factory import open_database
 from repositories.job_runs import JobRuns
-from repositories.kit.database import Database, DatabaseOptions, open_database
-from repositories.kit.errors import Refusal, ServiceUnavailable
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE
 from repositories.tables.administration import JobOutcome, JobRun
-from resolvers.kit.jobs import Job, Occasion
+from resolvers.services.job import Job, Occasion
 from tests.jobs.running import counting, rows_of, runner_of, runs_of
 from tests.repositories.support import connected
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from repositories.kit.database import DatabaseOptions
+from repositories.engines.database import DatabaseOptions
 from tests.databases import ENGINES, KEYS, Server, cloned, copy_sqlite, postgres_options
 from tests.repositories.support import Lab
 

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from repositories.kit.filters import Direction, Every, Filter, Not, Nulls, Op, Order, Search, Some, Where
-from repositories.kit.repository import new_id
+from repositories.core.ids import new_id
+from repositories.sql.filters import Direction, Every, Filter, Not, Nulls, Op, Order, Search, Some, Where
 from repositories.tables.life_lock import Task, TaskStatus
 from tests.repositories.support import ALPHABET, fold, texts, titles
 

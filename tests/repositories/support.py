@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from repositories.kit.database import Database, DatabaseOptions, Snapshot, open_database
-from repositories.kit.viewer import ANONYMOUS, SERVICE, Viewer
+from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
+from repositories.engines.database import Database, DatabaseOptions, Snapshot
+from repositories.engines.factory import open_database
 
 T = TypeVar("T")
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
-from repositories.events import Events
+from repositories.aggregates.event_store import Events
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.errors import Refusal, ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE, Role
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.database import Database
-from repositories.kit.errors import Refusal, ValidationError
-from repositories.kit.repository import new_id
-from repositories.kit.unit_of_work import open_unit
-from repositories.kit.viewer import SERVICE, Role
 from repositories.life_lock.events import TaskReopened
 from repositories.tables.identity import UserRole, UserStatus
 from tests.factories import make_grant, make_user, viewer_of

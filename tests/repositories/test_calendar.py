@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.kit import calendar
-from repositories.kit.errors import ValidationError
+from repositories.core import clock as calendar
+from repositories.core.errors import ValidationError
 from tests.repositories.support import examples
 
 HOUR = dt.timedelta(hours=1)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repositories.client_management import Clients
-from repositories.kit.database import Database
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.tables.client_management import ClientStatus
 from tests.factories import make_user, viewer_of
 from tests.repositories.support import Lab, examples, reading

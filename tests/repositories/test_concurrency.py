@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.repository import new_id
-from repositories.kit.statements import MadeBy, Statement
-from repositories.kit.unit_of_work import open_unit
-from repositories.kit.viewer import SERVICE, Viewer
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE, Viewer
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.statements import MadeBy, Statement
 from repositories.tables.identity import User
 from tests.factories import make_task, make_tasks, make_user, viewer_of
 from tests.repositories.support import connected, reading

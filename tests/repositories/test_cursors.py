@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.events import Events
+from repositories.aggregates.event_store import Events
+from repositories.aggregates.repository import Repository
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.errors import ValidationError
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.database import Database
-from repositories.kit.errors import ValidationError
-from repositories.kit.filters import EVERYTHING, Direction, Filter, Nulls, Op, Order, Search, Where
-from repositories.kit.page import Page, PageRequest
-from repositories.kit.repository import Repository
-from repositories.kit.unit_of_work import open_unit
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.filters import EVERYTHING, Direction, Filter, Nulls, Op, Order, Search, Where
+from repositories.sql.page import Page, PageRequest
 from tests.factories import make_tasks, make_user
 from tests.repositories.support import Lab, examples, reading
 

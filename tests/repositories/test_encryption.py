@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from repositories.kit.encryption import Cipher, Unreadable
+from repositories.core.encryption import Cipher, Unreadable
 from repositories.tables.client_management import Contact
 from tests.databases import KEYS
 

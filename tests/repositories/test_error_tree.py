@@ -2,11 +2,11 @@
 
 import pytest
 
-from repositories.kit import errors
-from repositories.kit.constraints import refusal_of
-from repositories.kit.errors import Conflict, Dangling, GatewayError, NotFound, Refusals, StaleVersion, ValidationError
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import ANONYMOUS, SERVICE, Permission, Role, Viewer
+from repositories.core import errors
+from repositories.core.errors import Conflict, Dangling, GatewayError, NotFound, Refusals, StaleVersion, ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import ANONYMOUS, SERVICE, Permission, Role, Viewer
+from repositories.sql.constraints import refusal_of
 
 CODES = {
     "ValidationError": ("VALIDATION_ERROR", 400),

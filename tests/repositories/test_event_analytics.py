@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repositories.aggregates.event_store import Events, as_row
+from repositories.core import clock as calendar
+from repositories.core.ids import new_id
+from repositories.core.viewer import ANONYMOUS, SERVICE, Role, Viewer
+from repositories.engines.database import Database
 from repositories.event_analytics import DAYS_BEFORE, ActiveUsers, Completions, EventAnalytics, FeatureUse
-from repositories.events import Events, as_row
-from repositories.kit import calendar
-from repositories.kit.database import Database
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
 from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.tables.events import DomainEvent
 from tests.factories import viewer_of

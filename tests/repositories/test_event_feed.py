@@ -10,19 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.events import Events, as_row
-from repositories.kit.database import Database, DatabaseOptions, Write
-from repositories.kit.errors import Forbidden
-from repositories.kit.repository import new_id, now
-from repositories.kit.statements import Engine
-from repositories.kit.unit_of_work import open_unit
-from repositories.kit.viewer import SERVICE, Viewer
+from repositories.aggregates.event_store import Events, as_row
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.clock import now
+from repositories.core.errors import Forbidden
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE, Viewer
+from repositories.engines.database import Database, DatabaseOptions, Write
 from repositories.life_lock.events import CategoryCreated
+from repositories.sql.statements import Engine
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
-from resolvers.kit.cache import Cache
-from resolvers.kit.cache_store import memory
-from resolvers.kit.feed import EVERYTHING, Feed, about, owned_by
+from resolvers.caching.cache import Cache
+from resolvers.caching.store import memory
+from resolvers.streaming.feed import EVERYTHING, Feed, about, owned_by
 from tests.factories import make_user, viewer_of
 from tests.repositories.support import Lab, connected, examples, reading
 
@@ -238,9 +239,9 @@ async def test_postgresql_tells_other_processes_after_the_commit(
     commits: bool,  # noqa: FBT001 (a parameter of pytest's)
 ) -> None:
     """A second process hears of a commit by NOTIFY: it looks by itself only once an hour. Of a rollback, never."""
-    from gateway.announcements import announcements  # noqa: PLC0415 (the process' own choice of the line)
+    from gateway.server.announcements import announcements  # noqa: PLC0415 (the process' own choice of the line)
     from gateway.settings import Settings  # noqa: PLC0415 (as above)
-    from resolvers.kit.feed import FeedOptions  # noqa: PLC0415 (as above)
+    from resolvers.streaming.feed import FeedOptions  # noqa: PLC0415 (as above)
 
     async with connected(postgres_only) as here, connected(postgres_only) as there:
         user = await make_user(here)
@@ -288,4 +289,4 @@ async def test_a_database_that_has_lost_events_is_followed_on(
         assert await follower.feed.catch_up()
         assert [one.id for one in await subscriber.take()] == [event]
     assert follower.ids == [event]
-    assert [record.levelname for record in caplog.records if record.name == "gateway.events"] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if record.name == "resolvers.streaming.feed"] == ["WARNING"]

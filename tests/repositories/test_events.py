@@ -7,14 +7,14 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from repositories.events import Events
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.errors import Forbidden
-from repositories.kit.filters import Order
-from repositories.kit.statements import MadeBy, Statement
-from repositories.kit.unit_of_work import open_unit
-from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
+from repositories.aggregates.event_store import Events
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.errors import Forbidden
+from repositories.core.viewer import ANONYMOUS, SERVICE, Role, Viewer
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated, TaskReopened
+from repositories.sql.filters import Order
+from repositories.sql.statements import MadeBy, Statement
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from tests.databases import Server, database_of

@@ -9,17 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql, sqlite
 
+from repositories.aggregates.repository import Repository
+from repositories.core.errors import ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit import filters as kit
-from repositories.kit.database import Database
-from repositories.kit.errors import ValidationError
-from repositories.kit.filters import Every, Filter, Not, Op, Search, Some, Where
-from repositories.kit.page import PageRequest
-from repositories.kit.repository import Repository, new_id
-from repositories.kit.table import Table
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.tasks import Tasks
+from repositories.sql import filters as kit
+from repositories.sql.filters import Every, Filter, Not, Op, Search, Some, Where
+from repositories.sql.page import PageRequest
+from repositories.sql.table import Table
 from repositories.tables.life_lock import Task
 from tests.factories import make_task, make_user, viewer_of
 from tests.repositories import models

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from repositories.core.clock import now
+from repositories.core.errors import Conflict, Refusal, ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
-from repositories.kit.database import Database
-from repositories.kit.errors import Conflict, Refusal, ValidationError
-from repositories.kit.repository import new_id, now
-from repositories.kit.viewer import SERVICE
 from repositories.tables.gamification import PointReason, RedemptionStatus, Reward
 from tests.factories import make_achievement, make_points, make_reward, make_user, viewer_of
 from tests.repositories.support import reading

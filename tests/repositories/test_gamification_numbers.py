@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.events import Events
+from repositories.aggregates.event_store import Events
+from repositories.core.clock import date_of, days, now
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.leaderboard import Leaderboard
 from repositories.gamification.points import Points
-from repositories.kit.calendar import date_of, days
-from repositories.kit.repository import new_id, now
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.tables.gamification import EARNED, LeaderboardPeriod, PointEntry, PointReason
 from repositories.tables.identity import User

@@ -8,16 +8,16 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.kit import calendar
-from repositories.kit.calendar import LocalDay
-from repositories.kit.database import Database, Read
-from repositories.kit.filters import Op, Where
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import ANONYMOUS, SERVICE, Role
+from repositories.core import clock as calendar
+from repositories.core.clock import LocalDay
+from repositories.core.ids import new_id
+from repositories.core.viewer import ANONYMOUS, SERVICE, Role
+from repositories.engines.database import Database, Read
 from repositories.life_lock.analytics import Analytics, DayScore
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
+from repositories.sql.filters import Op, Where
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskStatus
 from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic.util import CommandError
 
 from migrations import run
-from repositories.kit.table import metadata
+from repositories.sql.table import metadata
 from tests.databases import ENGINES, Server
 
 _CATALOG = """

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from repositories.identity import Users
-from repositories.kit.database import Database, DatabaseOptions, open_database
-from repositories.kit.errors import (
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.errors import (
     Conflict,
     DatabaseFault,
     Forbidden,
@@ -18,13 +17,15 @@ from repositories.kit.errors import (
     ServiceUnavailable,
     Timeout,
 )
-from repositories.kit.postgresql import PostgresDatabase
-from repositories.kit.repository import new_id
-from repositories.kit.statements import MadeBy, Statement
-from repositories.kit.unit_of_work import open_unit
-from repositories.kit.viewer import ANONYMOUS, SERVICE
+from repositories.core.ids import new_id
+from repositories.core.viewer import ANONYMOUS, SERVICE
+from repositories.engines.database import Database, DatabaseOptions
+from repositories.engines.factory import open_database
+from repositories.engines.postgresql import PostgresDatabase
+from repositories.identity import Users
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.statements import MadeBy, Statement
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import connected, reading

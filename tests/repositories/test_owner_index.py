@@ -9,13 +9,13 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from repositories.kit import types
-from repositories.kit.filters import EVERYTHING, shape
-from repositories.kit.lists import ByShape, build_count, build_page
-from repositories.kit.policy import claims, policies
-from repositories.kit.statements import Engine, Statement, scope_of
-from repositories.kit.types import to_json
-from repositories.kit.viewer import Role, Viewer
+from repositories.core.viewer import Role, Viewer
+from repositories.sql import types
+from repositories.sql.filters import EVERYTHING, shape
+from repositories.sql.lists import ByShape, build_count, build_page
+from repositories.sql.policy import claims, policies
+from repositories.sql.statements import Engine, Statement, scope_of
+from repositories.sql.types import to_json
 from repositories.tables.life_lock import Task
 from tests.databases import Server, cloned
 from tests.factories import viewer_of

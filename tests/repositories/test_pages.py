@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.kit.database import Database, Read
-from repositories.kit.errors import ValidationError
-from repositories.kit.filters import Filter, Op, Order, Where
-from repositories.kit.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, Page, PageRequest
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE
+from repositories.core.errors import ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database, Read
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.filters import Filter, Op, Order, Where
+from repositories.sql.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, Page, PageRequest
 from repositories.tables.life_lock import Task
 from tests.factories import make_category, make_tasks, make_user, viewer_of
 from tests.repositories import models

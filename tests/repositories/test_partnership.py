@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.kit.database import Database
-from repositories.kit.encryption import Unreadable
-from repositories.kit.errors import Refusal, ValidationError
-from repositories.kit.repository import new_id
-from repositories.kit.viewer import SERVICE, Role
+from repositories.core.encryption import Unreadable
+from repositories.core.errors import Refusal, ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE, Role
+from repositories.engines.database import Database
 from repositories.partnership import (
     PARTNER_TRANSITIONS,
     REFERRAL_TRANSITIONS,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from repositories.kit.database import DatabaseOptions
-from repositories.kit.unit_of_work import open_unit
-from repositories.kit.viewer import ANONYMOUS, SERVICE
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.viewer import ANONYMOUS, SERVICE
+from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.tasks import Tasks
 from tests.factories import make_tasks, make_user, viewer_of
 from tests.repositories.support import connected, pooled, reading

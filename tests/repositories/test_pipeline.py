@@ -11,18 +11,18 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from repositories.events import Events
+from repositories.aggregates.event_store import Events
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.errors import Conflict, DatabaseFault, GatewayError
+from repositories.core.ids import new_id
+from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
+from repositories.engines.database import Database, DatabaseOptions, Write
+from repositories.engines.pipeline import SYNC, Line, command, text_form
 from repositories.identity import Users
-from repositories.kit.database import Database, DatabaseOptions, Write
-from repositories.kit.errors import Conflict, DatabaseFault, GatewayError
-from repositories.kit.pipeline import SYNC, Line, command, text_form
-from repositories.kit.repository import new_id
-from repositories.kit.statements import MadeBy, Statement, scalar
-from repositories.kit.unit_of_work import open_unit
-from repositories.kit.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.statements import MadeBy, Statement, scalar
 from repositories.tables.identity import User
 from resolvers.life_lock.commands import create_task
 from resolvers.life_lock.inputs import CreateTask

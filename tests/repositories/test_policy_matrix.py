@@ -12,26 +12,26 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from repositories.administration import RoleGrants, Roles, SystemSettings
+from repositories.aggregates.event_store import Events
 from repositories.client_management import Clients, Contacts
-from repositories.events import Events
+from repositories.core.errors import Forbidden
+from repositories.core.ids import new_id
+from repositories.core.viewer import ANONYMOUS, SERVICE, Role, Viewer
+from repositories.engines.database import Database, Write
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Preferences, Sessions, Users
 from repositories.job_runs import JobRuns
-from repositories.kit.database import Database, Write
-from repositories.kit.errors import Forbidden
-from repositories.kit.policy import policies
-from repositories.kit.repository import new_id
-from repositories.kit.statements import Statement, scalar
-from repositories.kit.table import Table, metadata
-from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
+from repositories.sql.policy import policies
+from repositories.sql.statements import Statement, scalar
+from repositories.sql.table import Table, metadata
 from repositories.tables.administration import JobRun, KnownRole, RoleGrant, SystemSetting
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.events import DomainEvent

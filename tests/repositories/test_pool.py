@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from repositories.kit import pool as pools
-from repositories.kit.errors import ServiceUnavailable
-from repositories.kit.pool import Pool
+from repositories.core.errors import ServiceUnavailable
+from repositories.engines import pool as pools
+from repositories.engines.pool import Pool
 
 
 class Line:

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from repositories.events import Events
+from repositories.aggregates.event_store import Events
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.clock import now
+from repositories.core.errors import Conflict, Dangling, GatewayError, Refusal, ValidationError
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database, Write
 from repositories.identity import Users
-from repositories.kit.database import Database, Write
-from repositories.kit.errors import Conflict, Dangling, GatewayError, Refusal, ValidationError
-from repositories.kit.repository import new_id, now
-from repositories.kit.unit_of_work import open_unit
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks

@@ -9,14 +9,14 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.errors import NotFound, ServiceUnavailable
-from repositories.kit.position import position_of, token_of
-from repositories.kit.postgresql import PostgresDatabase
-from repositories.kit.statements import MadeBy, Statement, scalar
-from repositories.kit.unit_of_work import open_unit
-from repositories.kit.viewer import ANONYMOUS, SERVICE, Viewer
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.errors import NotFound, ServiceUnavailable
+from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
+from repositories.engines.database import Database, DatabaseOptions
+from repositories.engines.position import position_of, token_of
+from repositories.engines.postgresql import PostgresDatabase
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.statements import MadeBy, Statement, scalar
 from repositories.tables.identity import User
 from tests.databases import Server, Standby, asked, database_of
 from tests.factories import make_task, make_user, viewer_of

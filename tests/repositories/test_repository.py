@@ -7,15 +7,17 @@ from uuid import UUID
 
 import pytest
 
+from repositories.aggregates.batch import Batch
+from repositories.aggregates.repository import ADD_BATCH, CHANGE_BATCH
+from repositories.core.clock import now
+from repositories.core.errors import Conflict, Forbidden, NotFound, Refusals, StaleVersion
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.kit.batch import Batch
-from repositories.kit.database import Database
-from repositories.kit.errors import Conflict, Forbidden, NotFound, Refusals, StaleVersion
-from repositories.kit.filters import Op, Order, Where
-from repositories.kit.repository import ADD_BATCH, CHANGE_BATCH, new_id, now
-from repositories.kit.viewer import SERVICE
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.filters import Op, Order, Where
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task, TaskStatus
 from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of

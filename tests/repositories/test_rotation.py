@@ -7,12 +7,12 @@ import pytest
 import sqlalchemy as sa
 
 from repositories.client_management import Contacts
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.encryption import Unreadable
-from repositories.kit.filters import Order
-from repositories.kit.statements import Statement, scalar
-from repositories.kit.viewer import SERVICE
+from repositories.core.encryption import Unreadable
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.rotation import BATCH, Rotated, due, rotate
+from repositories.sql.filters import Order
+from repositories.sql.statements import Statement, scalar
 from repositories.tables.client_management import Contact
 from tests.databases import KEYS
 from tests.factories import make_client, make_contact, make_user

@@ -9,15 +9,16 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
-from repositories.events import Events
+from repositories.aggregates.event_store import Events
+from repositories.core.errors import Forbidden
+from repositories.core.ids import new_id
+from repositories.core.viewer import ANONYMOUS, SERVICE, Role, Viewer
+from repositories.engines.database import Database, DatabaseOptions, Read
+from repositories.engines.factory import open_database
 from repositories.identity import Users
-from repositories.kit.database import Database, DatabaseOptions, Read, open_database
-from repositories.kit.errors import Forbidden
-from repositories.kit.policy import policies, row_level_security
-from repositories.kit.repository import new_id
-from repositories.kit.statements import MadeBy, Statement
-from repositories.kit.viewer import ANONYMOUS, SERVICE, Role, Viewer
 from repositories.life_lock.statistics import DashboardStats
+from repositories.sql.policy import policies, row_level_security
+from repositories.sql.statements import MadeBy, Statement
 from repositories.tables.identity import UserRole, UserStatus
 from tests.databases import Server, database_of
 from tests.factories import make_task, make_user, viewer_of

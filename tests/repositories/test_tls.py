@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from repositories.kit.database import DatabaseOptions
-from repositories.kit.statements import Statement, scalar
+from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.statements import Statement, scalar
 from tests.api.outages import pump
 from tests.factories import make_user, viewer_of
 from tests.repositories.support import connected, reading

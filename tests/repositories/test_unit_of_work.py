@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
-from repositories.events import Events
-from repositories.kit.database import Database
-from repositories.kit.errors import Conflict
-from repositories.kit.events import Event
-from repositories.kit.filters import Order
-from repositories.kit.repository import new_id, now
-from repositories.kit.statements import Engine
-from repositories.kit.unit_of_work import Reaction, UnitOfWork, open_unit
-from repositories.kit.viewer import SERVICE
+from repositories.aggregates.event_store import Events
+from repositories.aggregates.unit_of_work import Reaction, UnitOfWork, open_unit
+from repositories.core.clock import now
+from repositories.core.errors import Conflict
+from repositories.core.event import Event
+from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import CategoryCreated, TaskCreated, TaskReopened
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.filters import Order
+from repositories.sql.statements import Engine
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task

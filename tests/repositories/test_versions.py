@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from repositories.kit.database import Database, DatabaseOptions
-from repositories.kit.errors import Conflict, StaleVersion, Timeout
-from repositories.kit.unit_of_work import open_unit
+from repositories.aggregates.unit_of_work import open_unit
+from repositories.core.errors import Conflict, StaleVersion, Timeout
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import Task
 from tests.factories import make_task, make_tasks, make_user, viewer_of

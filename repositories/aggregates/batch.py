@@ -1,0 +1,43 @@
+"""Batch methods: what answers for many keys at once, and what an edge needs to know."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
+
+from repositories.engines.database import Read
+
+K = TypeVar("K")
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Batch(Generic[K, V_co]):
+    """A method that answers for many keys at once, bound to the repository class: what an edge needs to know."""
+
+    def __init__(self, repository: Callable[[Read], Any], method: Callable[..., Awaitable[Mapping[K, V_co]]]) -> None:
+        self.repository = repository
+        self.method = method
+
+    async def __call__(self, connection: Read, keys: Sequence[K], **arguments: Any) -> Mapping[K, V_co]:
+        """The values by key; a key without a value is left out."""
+        return await self.method(self.repository(connection), keys, **arguments)
+
+
+class _BatchMethod(Protocol[K, V_co]):
+    async def __call__(self, keys: Sequence[K], /, **arguments: Any) -> Mapping[K, V_co]: ...
+
+
+class batch(Generic[K, V]):  # noqa: N801 (used as a decorator)
+    """Marks a repository method as a batch; on the class it is a :class:`Batch`, on an instance the method."""
+
+    def __init__(self, method: Callable[..., Awaitable[Mapping[K, V]]]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> Batch[K, V]: ...
+    @overload
+    def __get__(self, instance: object, owner: Any) -> _BatchMethod[K, V]: ...
+    def __get__(self, instance: object | None, owner: Any) -> Batch[K, V] | _BatchMethod[K, V]:
+        if instance is None:
+            return Batch(owner, self._method)
+        return cast("_BatchMethod[K, V]", self._method.__get__(instance, owner))

@@ -1,0 +1,192 @@
+"""Pages by keyset: a cursor is the place of a row in an order, not a number of rows to skip.
+
+A cursor holds the sort values of its row and its id as the tiebreaker, and a fingerprint of the filter and the order it
+was made under; used under another it is refused. Pages therefore stay right while rows come and go. Where a table is
+leafed through by page numbers, ``page`` skips rows instead.
+"""
+
+import base64
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+
+import orjson
+import sqlalchemy as sa
+
+from repositories.core.errors import ValidationError
+from repositories.core.ids import as_uuid
+from repositories.sql import filters, types
+from repositories.sql.filters import Direction, Filter, Nulls, Order
+from repositories.sql.statements import folded
+from repositories.sql.types import to_json
+
+R = TypeVar("R")
+
+DEFAULT_SIZE = 50
+MAX_SIZE = 500
+MAX_PAGE = 10_000
+INT_BITS = 32
+BIGINT_BITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which part of a list is wanted: forwards (first, after), backwards (last, before), or by number (page, first)."""
+
+    first: int | None = None
+    after: str | None = None
+    last: int | None = None
+    before: str | None = None
+    page: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, size in (("first", self.first), ("last", self.last)):
+            if size is not None and not 1 <= size <= MAX_SIZE:
+                raise ValidationError(f"`{name}` must be between 1 and {MAX_SIZE}, not {size}.", path=(name,))
+        if self.first is not None and self.last is not None:
+            raise ValidationError("Give `first` or `last`, not both.", path=("last",))
+        if self.after is not None and self.before is not None:
+            raise ValidationError("Give `after` or `before`, not both.", path=("before",))
+        if (self.last is not None and self.after is not None) or (self.first is not None and self.before is not None):
+            raise ValidationError("`first` goes with `after`, `last` goes with `before`.", path=("before",))
+        if self.page is not None:
+            if not 1 <= self.page <= MAX_PAGE:
+                raise ValidationError(f"`page` must be between 1 and {MAX_PAGE}, not {self.page}.", path=("page",))
+            if self.after is not None or self.before is not None or self.last is not None:
+                raise ValidationError("`page` goes with `first` only.", path=("page",))
+
+    @property
+    def size(self) -> int:
+        """How many rows at most."""
+        return self.first or self.last or DEFAULT_SIZE
+
+    @property
+    def backwards(self) -> bool:
+        """Whether rows are taken from the end of the list."""
+        return self.last is not None or self.before is not None
+
+    @property
+    def offset(self) -> int:
+        """How many rows to skip."""
+        return (self.page - 1) * self.size if self.page else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R]):
+    """Rows in the order asked for, whether there are more on either side, and how to name a row's place."""
+
+    rows: Sequence[R]
+    has_next: bool
+    has_previous: bool
+    cursor: Callable[[R], str]
+
+
+class Ordering:
+    """An order made total by the id, as SQL and as cursors."""
+
+    def __init__(self, table: sa.Table, keys: Sequence[Order]) -> None:
+        named = [key.column for key in keys]
+        self.table = table
+        self.keys = (*keys, *([] if "id" in named else [Order("id")]))
+        self._indexes = [list(table.c.keys()).index(key.column) for key in self.keys]
+
+    def fingerprint(self, given: Filter) -> str:
+        """What a cursor of this order and that filter is bound to."""
+        bound = repr((self.table.name, self.keys, filters.shape(given), sorted(filters.parameters(given).items())))
+        return hashlib.blake2s(bound.encode(), digest_size=6).hexdigest()
+
+    def cursor(self, given: Filter) -> Callable[[Any], str]:
+        """The function that names a row's place. Its fingerprint is made when the first place is named."""
+        fingerprint: str | None = None
+
+        def name(row: Any) -> str:
+            nonlocal fingerprint
+            if fingerprint is None:
+                fingerprint = self.fingerprint(given)
+            values = [row[index] for index in self._indexes]
+            return base64.urlsafe_b64encode(to_json([fingerprint, *values]).encode()).decode().rstrip("=")
+
+        return name
+
+    def place(self, cursor: str, given: Filter, argument: str) -> list[Any]:
+        """The sort values a cursor holds; a broken one, or one of another list, is a ValidationError."""
+        try:
+            fingerprint, *values = orjson.loads(
+                base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            )
+            if fingerprint == self.fingerprint(given) and len(values) == len(self.keys):
+                return [_parse(self.table.c[key.column], value) for key, value in zip(self.keys, values, strict=True)]
+        except (ValueError, TypeError, AttributeError, ArithmeticError):
+            message = "This is not a cursor of this list; take one from `pageInfo` or `edges`."
+            raise ValidationError(message, path=(argument,)) from None
+        message = "This cursor belongs to another filter or order; start again without it."
+        raise ValidationError(message, path=(argument,))
+
+    def beyond(self, nulls: Sequence[bool], *, backwards: bool) -> sa.ColumnElement[bool]:
+        """The rows after a place (before it if ``backwards``); ``nulls`` says which of its values are NULL.
+
+        Parameters k0, k1, ... are the place's values. ``(a, b) > (x, y)`` spelled out, because directions may differ
+        and NULLs have their own place: a > x, or a = x and b > y, and so on.
+        """
+        ways = []
+        for index in range(len(self.keys)):
+            same = [self._equal(i, is_null=nulls[i]) for i in range(index)]
+            ways.append(sa.and_(*same, self._after(index, is_null=nulls[index], backwards=backwards)))
+        return sa.or_(*ways)
+
+    def _column(self, index: int) -> tuple[sa.Column[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+        column = self.table.c[self.keys[index].column]
+        parameter = sa.bindparam(f"k{index}", type_=column.type)
+        key = filters.sort_key(column)
+        return column, key, parameter if key is column else folded(sa.cast(parameter, sa.Text()))
+
+    def _equal(self, index: int, *, is_null: bool) -> sa.ColumnElement[bool]:
+        column, key, parameter = self._column(index)
+        return column.is_(None) if is_null else key == parameter
+
+    def _after(self, index: int, *, is_null: bool, backwards: bool) -> sa.ColumnElement[bool]:
+        key = self.keys[index]
+        column, sort_key, parameter = self._column(index)
+        descending = (key.direction is Direction.DESC) != backwards
+        nulls_first = (key.nulls is Nulls.FIRST) != backwards
+        if is_null:
+            return column.is_not(None) if nulls_first else sa.false()
+        after = sort_key < parameter if descending else sort_key > parameter
+        return sa.or_(after, column.is_(None)) if column.nullable and not nulls_first else after
+
+
+@lru_cache(maxsize=1024)
+def ordering(table: sa.Table, keys: tuple[Order, ...]) -> Ordering:
+    """The one ordering of a table by these keys."""
+    return Ordering(table, keys)
+
+
+def _parse(column: sa.Column[Any], value: Any) -> Any:  # noqa: C901 (one case for each type)
+    """A sort value from its JSON form, of exactly the column's type and within what the database can compare with."""
+    kind = column.type
+    if value is None and column.nullable:
+        return None
+    match kind:
+        case types.Id():
+            return as_uuid(value)
+        case types.Timestamp() if dt.datetime.fromisoformat(value).utcoffset() == dt.timedelta():
+            return dt.datetime.fromisoformat(value)
+        case types.Day():
+            return dt.date.fromisoformat(value)
+        case types.Fixed() if kind.fits(Decimal(value)):
+            return Decimal(value)
+        case types.Choice():
+            return kind.choices(value)
+        case types.Flag() if isinstance(value, bool):
+            return value
+        case sa.BigInteger() if type(value) is int and value.bit_length() < BIGINT_BITS:
+            return value
+        case sa.Integer() if type(value) is int and value.bit_length() < INT_BITS:
+            return value
+        case sa.Text() if isinstance(value, str) and "\0" not in value:
+            return value
+    raise ValueError(kind)

@@ -1,0 +1,1 @@
+"""Results of expensive resolvers, kept until an event changes what they depend on."""

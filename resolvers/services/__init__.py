@@ -1,0 +1,1 @@
+"""What the process provides to resolvers: jobs and rate limits."""

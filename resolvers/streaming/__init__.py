@@ -1,0 +1,1 @@
+"""Committed events in order, delivered to subscriptions and caches."""

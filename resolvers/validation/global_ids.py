@@ -1,0 +1,53 @@
+"""Global ids: ``base64("Task:<uuid>")``, opaque to clients, unique over all types, the same for the life of a row."""
+
+import binascii
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from repositories.core.ids import as_uuid
+
+
+def global_id(type_name: str, key: UUID) -> str:
+    """The global id of a row that clients see as ``type_name``."""
+    return binascii.b2a_base64(f"{type_name}:{key}".encode(), newline=False).decode()
+
+
+def parse_global_id(text: str) -> tuple[str, UUID]:
+    """Type name and key of a global id; ValueError if it is none."""
+    try:
+        type_name, _, key = binascii.a2b_base64(text, strict_mode=True).decode().partition(":")
+        return type_name, as_uuid(key)
+    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
+        message = "This is not an id; take one from the `id` field of an object."
+        raise ValueError(message) from error
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalKey:
+    """Marks a UUID in a command that clients give as the global id of a ``type_name``.
+
+    ``TaskKey = Annotated[UUID, GlobalKey("Task")]``; in the contract it is an ``ID``.
+    """
+
+    type_name: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """A global id of the right type, or a UUID from Python."""
+        return core_schema.no_info_before_validator_function(self._decode, handler(source))
+
+    def _decode(self, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            type_name, key = parse_global_id(value)
+        except ValueError as error:
+            raise PydanticCustomError("global_id", "{reason}", {"reason": str(error)}) from None
+        if type_name != self.type_name:
+            article = "an" if self.type_name[0] in "AEIOU" else "a"
+            text = "This is not the id of {article} {type_name}."
+            raise PydanticCustomError("global_id", text, {"article": article, "type_name": self.type_name})
+        return key

@@ -1,1 +1,0 @@
-"""The plumbing that every domain's part of the contract shares."""

@@ -1,0 +1,1 @@
+"""The building blocks of mutations and subscriptions: payloads, inputs, error messages."""
