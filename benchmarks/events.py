@@ -25,8 +25,8 @@ from rich.progress import Progress
 
 from gateway.auth.tokens import Tokens
 from gateway.settings import Settings
-from repositories.core.viewer import Role
 from repositories.engines.factory import open_database
+from repositories.permissions import RoleName
 from tests.api.sockets import Peer, connected_to
 from tests.cli.conftest import TOKEN_SECRET, of
 from tests.cli.siso import Served
@@ -178,7 +178,7 @@ async def _tokens(options: object) -> list[str]:
     users = [await make_user(database) for _ in range(PEOPLE)]
     await database.close()
     issuer = Tokens(TOKEN_SECRET, Settings().jwt_audience)
-    return [issuer.issue(user, frozenset({Role.USER}), 3600) for user in users]
+    return [issuer.issue(user, frozenset({RoleName.USER}), 3600) for user in users]
 
 
 def main() -> None:

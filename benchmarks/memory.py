@@ -16,11 +16,19 @@ from uuid import UUID
 from asyncpg.pgproto import pgproto
 
 from migrations import run
-from repositories.core.viewer import SERVICE, Role, Viewer
+from repositories.core.viewer import SERVICE, Viewer
 from repositories.demo.load import load_demo
-from repositories.engines.database import Database, DatabaseOptions, PoolState, Read, Snapshot, Write
+from repositories.engines.database import (
+    Database,
+    DatabaseOptions,
+    PoolState,
+    ReadConnection,
+    Snapshot,
+    WriteConnection,
+)
 from repositories.engines.factory import open_database
 from repositories.identity import Users
+from repositories.permissions import RoleName
 from repositories.sql.statements import Compiled, Statement
 from resolvers.reactions import REACTIONS
 from resolvers.request.context import Context
@@ -41,10 +49,10 @@ def _as_driven(row: Any) -> Any:
 Tape = dict[Statement[Any], list[Any]]
 
 
-class _Taped(Read):
+class _Taped(ReadConnection):
     """Answers from a tape, and from the database behind it what is not yet on the tape."""
 
-    def __init__(self, database: "MemoryDatabase", viewer: Viewer, behind: Read | None) -> None:
+    def __init__(self, database: "MemoryDatabase", viewer: Viewer, behind: ReadConnection | None) -> None:
         super().__init__(database, viewer)
         self.tape = database.tape
         self.behind = behind
@@ -79,7 +87,7 @@ class _TapedSnapshot(_Taped, Snapshot):
         """Nothing to give back."""
 
 
-class _TapedWrite(_Taped, Write):
+class _TapedWrite(_Taped, WriteConnection):
     async def command(self, text: str) -> None:
         """Nothing to say it to."""
 
@@ -108,7 +116,7 @@ class MemoryDatabase(Database):
         return _TapedSnapshot(self, viewer, self._source.snapshot(viewer) if self._source else None)
 
     @asynccontextmanager
-    async def transaction(self, viewer: Viewer) -> AsyncIterator[Write]:
+    async def transaction(self, viewer: Viewer) -> AsyncIterator[WriteConnection]:
         """A transaction that remembers."""
         if self._source is None:
             yield _TapedWrite(self, viewer, None)
@@ -143,7 +151,7 @@ async def remembered(asks: Sequence[Ask]) -> list[Callable[[], Context]]:
             user = await Users(snapshot).of_email("ada@example.com")
             await snapshot.close()
             assert user is not None
-            viewer = Viewer(user.id, frozenset({Role.USER}), time_zone="UTC")
+            viewer = Viewer(user.id, frozenset({RoleName.USER}), time_zone="UTC")
             return [await _remembering(source, viewer, ask) for ask in asks]
         finally:
             await source.close()

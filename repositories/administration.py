@@ -13,18 +13,18 @@ from repositories.aggregates.batch import batch
 from repositories.aggregates.repository import Repository
 from repositories.core.errors import Conflict, Path
 from repositories.core.event import Event
-from repositories.core.viewer import Role
-from repositories.engines.database import Read
+from repositories.engines.database import ReadConnection
+from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.filters import Direction, Order
 from repositories.sql.statements import MadeBy, Statement, any_of, scalar
 from repositories.sql.types import to_json
-from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
+from repositories.tables.administration import Role, RoleGrant, SystemSetting
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserRole, UserStatus
 
 _users = User.__table__
-_roles = KnownRole.__table__
+_roles = Role.__table__
 _grants = RoleGrant.__table__
 _settings = SystemSetting.__table__
 _events = DomainEvent.__table__
@@ -60,13 +60,13 @@ _user = sa.bindparam("user", type_=types.Id())
 _granted_to = sa.select(_grants.c.user_id).join(_roles, _roles.c.id == _grants.c.role_id)
 
 
-def _has(wanted: Role) -> sa.ColumnElement[bool]:
+def _has(wanted: RoleName) -> sa.ColumnElement[bool]:
     """Whether a user has a role, by the account or by a grant."""
     granted = _users.c.id.in_(_granted_to.where(_roles.c.name == wanted.value))
-    return sa.or_(_users.c.role == UserRole.ADMIN, granted) if wanted is Role.ADMIN else granted
+    return sa.or_(_users.c.role == UserRole.ADMIN, granted) if wanted is RoleName.ADMIN else granted
 
 
-_may_administer = (_has(Role.ADMIN), _users.c.status == UserStatus.ACTIVE, _users.c.deleted_at.is_(None))
+_may_administer = (_has(RoleName.ADMIN), _users.c.status == UserStatus.ACTIVE, _users.c.deleted_at.is_(None))
 _lock_admins: Statement[UUID] = Statement(
     sa.select(_users.c.id).where(*_may_administer).order_by(_users.c.id).with_for_update(key_share=True), scalar(UUID)
 )
@@ -75,12 +75,12 @@ _names: Statement[str] = Statement(
     sa.select(_roles.c.name).join(_grants, _grants.c.role_id == _roles.c.id).where(_grants.c.user_id == _user),
     scalar(str),
 )
-_of_users: Statement[tuple[UUID, KnownRole]] = Statement(
+_of_users: Statement[tuple[UUID, Role]] = Statement(
     sa.select(_grants.c.user_id, *_roles.c)
     .join(_roles, _roles.c.id == _grants.c.role_id)
     .where(any_of(_grants.c.user_id, "users"))
     .order_by(_roles.c.name),
-    MadeBy(lambda values: (values[0], KnownRole._make(values[1:]))),
+    MadeBy(lambda values: (values[0], Role._make(values[1:]))),
 )
 _grant: Statement[RoleGrant] = Statement(
     sa.select(*_grants.c)
@@ -90,21 +90,21 @@ _grant: Statement[RoleGrant] = Statement(
 )
 
 
-async def granted_roles(connection: Read, user: UUID) -> frozenset[Role]:
+async def granted_roles(connection: ReadConnection, user: UUID) -> frozenset[RoleName]:
     """The roles a user was granted, for the next token; ask as the service. Roles of a newer version do not count."""
     names = await connection.rows(_names, user=user)
-    return frozenset(Role(name) for name in names if name in set(Role))
+    return frozenset(RoleName(name) for name in names if name in set(RoleName))
 
 
-class Roles(Repository[KnownRole], table=KnownRole, what="role"):
+class Roles(Repository[Role], table=Role, what="role"):
     """What can be granted."""
 
     default_order = (Order("name"),)
 
     @batch
-    async def of_users(self, users: Sequence[UUID]) -> Mapping[UUID, list[KnownRole]]:
+    async def of_users(self, users: Sequence[UUID]) -> Mapping[UUID, list[Role]]:
         """The roles that users were granted, by name."""
-        found: dict[UUID, list[KnownRole]] = {user: [] for user in users}
+        found: dict[UUID, list[Role]] = {user: [] for user in users}
         for user, row in await self.connection.rows(_of_users, users=list(users)):
             found[user].append(row)
         return found
@@ -185,12 +185,12 @@ _tally: Statement[UserTally] = Statement(
     .where(_users.c.deleted_at.is_(None)),
     MadeBy(UserTally._make),
 )
-_GRANTABLE = tuple(known for known in Role if known is not Role.USER)
-_by_role: Statement[dict[Role, int]] = Statement(
+_GRANTABLE = tuple(known for known in RoleName if known is not RoleName.USER)
+_by_role: Statement[dict[RoleName, int]] = Statement(
     sa.select(_counted, *(_counted.filter(_has(known)) for known in _GRANTABLE))
     .select_from(_users)
     .where(_users.c.deleted_at.is_(None)),
-    MadeBy(lambda values: dict(zip((Role.USER, *_GRANTABLE), values, strict=True))),
+    MadeBy(lambda values: dict(zip((RoleName.USER, *_GRANTABLE), values, strict=True))),
 )
 _active: Statement[int] = Statement(
     sa.select(sa.func.count(_events.c.user_id.distinct())).where(_events.c.timestamp >= _moment("since")), scalar(int)
@@ -200,14 +200,14 @@ _active: Statement[int] = Statement(
 class UserOverview:
     """Numbers over all users that are not deleted, for admins."""
 
-    def __init__(self, connection: Read) -> None:
+    def __init__(self, connection: ReadConnection) -> None:
         self.connection = connection
 
     async def tally(self, week: dt.datetime, month: dt.datetime) -> UserTally:
         """By status and by age, in one pass over the users."""
         return await self.connection.one(_tally, week=week, month=month)
 
-    async def by_role(self) -> dict[Role, int]:
+    async def by_role(self) -> dict[RoleName, int]:
         """How many users have each role, by the account or by a grant; everybody is a USER."""
         return await self.connection.one(_by_role)
 
@@ -221,6 +221,6 @@ _revision: Statement[str] = Statement(
 )
 
 
-async def stored_revision(connection: Read) -> str:
+async def stored_revision(connection: ReadConnection) -> str:
     """The migration that the database is at."""
     return await connection.one(_revision)

@@ -14,7 +14,7 @@ from repositories.core.clock import now
 from repositories.core.errors import ValidationError
 from repositories.core.event import Event
 from repositories.sql import types
-from repositories.sql.filters import Direction, Op, Order, Where
+from repositories.sql.filters import Compare, Direction, Op, Order
 from repositories.sql.statements import MadeBy, Statement, any_of, scalar
 from repositories.tables.client_management import Client, ClientStatus, Contact
 
@@ -165,7 +165,7 @@ class Clients(Repository[Client], table=Client):
     async def newest(self, user: UUID, *, limit: int) -> list[Client]:
         """A person's clients, the latest first."""
         newest = (Order("created_at", Direction.DESC), Order("id", Direction.DESC))
-        return await self.find(Where("created_by", Op.EQ, user), newest, limit=limit)
+        return await self.find(Compare("created_by", Op.EQ, user), newest, limit=limit)
 
     async def link_primaries(self, keys: Collection[UUID]) -> list[Client]:
         """Makes the primary contacts of new clients known to them; the clients that have one."""
@@ -223,7 +223,7 @@ class Contacts(Repository[Contact], table=Contact):
 
     async def of_email(self, email: str, *, limit: int) -> list[Contact]:
         """Those with an e-mail address."""
-        return await self.find(Where("email_index", Op.EQ, self.index_of(email)), limit=limit)
+        return await self.find(Compare("email_index", Op.EQ, self.index_of(email)), limit=limit)
 
     async def taken(self, user: UUID, emails: Sequence[str]) -> set[str]:
         """Those of the addresses that a contact of this person's clients has; nobody else's count."""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.engines.database import Read
+from repositories.engines.database import ReadConnection
 from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.sql import types
 from repositories.sql.statements import Engine, MadeBy, Statement, folded, records, records_parameter, scalar
@@ -184,7 +184,7 @@ _rates_of_aggregates = _rates_of(_events.c.aggregate_type == sa.bindparam("aggre
 class EventAnalytics:
     """Numbers over the events that the viewer may see, one statement each."""
 
-    def __init__(self, connection: Read) -> None:
+    def __init__(self, connection: ReadConnection) -> None:
         self.connection = connection
 
     async def completions(self, user: UUID, bounds: Sequence[dt.datetime]) -> list[Completions]:

@@ -14,10 +14,10 @@ from repositories.aggregates.repository import Repository
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.clock import time_zone
 from repositories.core.event import Event
-from repositories.core.viewer import Role
-from repositories.engines.database import Read
+from repositories.engines.database import ReadConnection
+from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.filters import Direction, Every, Filter, Op, Order, Where
+from repositories.sql.filters import And, Compare, Direction, Filter, Op, Order
 from repositories.sql.statements import Statement, any_of, scalar
 from repositories.tables.identity import Session, Theme, User, UserPreferences, UserRole, UserStatus, Weekday
 
@@ -124,9 +124,9 @@ _signed_in: Statement[User] = Statement(
 )
 
 
-async def roles_of(connection: Read, user: User) -> frozenset[Role]:
+async def roles_of(connection: ReadConnection, user: User) -> frozenset[RoleName]:
     """The roles a user has, by the account and by grants; ask as the service."""
-    own = frozenset({Role.USER, Role.ADMIN} if user.role is UserRole.ADMIN else {Role.USER})
+    own = frozenset({RoleName.USER, RoleName.ADMIN} if user.role is UserRole.ADMIN else {RoleName.USER})
     return own | await granted_roles(connection, user.id)
 
 
@@ -150,7 +150,7 @@ class Users(Repository[User], table=User, what="user"):
 
     async def of_email(self, email: str) -> User | None:
         """The account of an e-mail address, whatever its case."""
-        return await self.first(Where("email", Op.EQ, email.strip().lower()))
+        return await self.first(Compare("email", Op.EQ, email.strip().lower()))
 
     async def time_zones(self) -> list[str]:
         """The zones that people live in."""
@@ -199,12 +199,12 @@ class Sessions(Repository[Session], table=Session, what="session"):
     @staticmethod
     def alive(at: dt.datetime) -> Filter:
         """Sessions that have not ended."""
-        return Every((Where("revoked_at", Op.IS_NULL, value=True), Where("expires_at", Op.GT, at)))
+        return And((Compare("revoked_at", Op.IS_NULL, value=True), Compare("expires_at", Op.GT, at)))
 
     @classmethod
     def alive_of(cls, user: UUID, at: dt.datetime) -> Filter:
         """A user's sessions that have not ended."""
-        return Every((Where("user_id", Op.EQ, user), cls.alive(at)))
+        return And((Compare("user_id", Op.EQ, user), cls.alive(at)))
 
     async def revoke_all(self, user: UUID, at: dt.datetime, *, but: UUID | None = None) -> list[Session]:
         """Ends a user's sessions, ``but`` one, and says which they were."""

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from repositories.aggregates.repository import Repository
 from repositories.core.clock import now
 from repositories.sql import types
-from repositories.sql.filters import Direction, Every, Op, Order, Where
+from repositories.sql.filters import And, Compare, Direction, Op, Order
 from repositories.sql.statements import Statement, scalar
 from repositories.tables.administration import JobOutcome, JobRun
 
@@ -37,7 +37,7 @@ class JobRuns(Repository[JobRun], table=JobRun, what="run"):
 
     async def latest(self, job: str, outcomes: Sequence[JobOutcome] = tuple(JobOutcome)) -> JobRun | None:
         """The run of a job that began last, of those that came to one of the outcomes."""
-        return await self.first(Every((Where("job", Op.EQ, job), Where("outcome", Op.IN, tuple(outcomes)))))
+        return await self.first(And((Compare("job", Op.EQ, job), Compare("outcome", Op.IN, tuple(outcomes)))))
 
     async def abandon(self, job: str) -> list[UUID]:
         """Marks what is said to be running and cannot be; for whoever holds the job's lock."""

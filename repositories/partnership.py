@@ -95,7 +95,7 @@ def commission_of(value: Decimal, rate: Decimal) -> Decimal:
 # partners
 
 
-class Standing(NamedTuple):
+class PartnerStanding(NamedTuple):
     """What a partner has brought in."""
 
     partner: Partner
@@ -104,9 +104,9 @@ class Standing(NamedTuple):
     commission: Decimal
 
 
-def _standing(values: Sequence[Any]) -> Standing:
+def _standing(values: Sequence[Any]) -> PartnerStanding:
     *partner, won, value, commission = values
-    return Standing(Partner._make(partner), won, value, commission)
+    return PartnerStanding(Partner._make(partner), won, value, commission)
 
 
 _active: Statement[int] = Statement(
@@ -142,7 +142,7 @@ def _top_of() -> sa.Executable:
     )
 
 
-_top: Statement[Standing] = Statement(_top_of(), MadeBy(_standing))
+_top: Statement[PartnerStanding] = Statement(_top_of(), MadeBy(_standing))
 
 
 class Partners(Repository[Partner], table=Partner):
@@ -155,7 +155,7 @@ class Partners(Repository[Partner], table=Partner):
         """How many partnerships are active."""
         return await self.connection.one(_active)
 
-    async def top(self, limit: int) -> list[Standing]:
+    async def top(self, limit: int) -> list[PartnerStanding]:
         """The partners that brought in most, by won value, then by name; those without a won referral are left out."""
         return await self.connection.rows(_top, limit=limit)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.encryption import Unreadable
+from repositories.core.encryption import DecryptionError
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.sql import types
@@ -34,10 +34,10 @@ class Rotated(NamedTuple):
 
 class _Value(NamedTuple):
     id: UUID
-    sealed: str
+    encrypted: str
 
 
-class _Sealed:
+class _EncryptedColumn:
     """The statements for one encrypted column."""
 
     def __init__(self, column: sa.Column[Any]) -> None:
@@ -59,9 +59,9 @@ class _Sealed:
         return found.values({self.column.name: source.c.new}).returning(table.c.id)
 
 
-def _columns() -> Iterator[_Sealed]:
+def _columns() -> Iterator[_EncryptedColumn]:
     for table in metadata.sorted_tables:
-        yield from (_Sealed(made) for made in table.columns if made.info["sealed"])
+        yield from (_EncryptedColumn(made) for made in table.columns if made.info["encrypted"])
 
 
 async def due(database: Database) -> int:
@@ -70,7 +70,9 @@ async def due(database: Database) -> int:
         return sum([await snapshot.one(each.count, header=database.cipher.header) for each in _columns()])
 
 
-async def rotate(database: Database, *, done: Callable[[int], None], refuse: Callable[[Unreadable], None]) -> Rotated:
+async def rotate(
+    database: Database, *, done: Callable[[int], None], refuse: Callable[[DecryptionError], None]
+) -> Rotated:
     """Seals anew what is due. ``done`` is told how many values were looked at, ``refuse`` of those nobody can read."""
     renewed = unreadable = 0
     for each in _columns():
@@ -84,7 +86,7 @@ async def rotate(database: Database, *, done: Callable[[int], None], refuse: Cal
 
 
 async def _rotate_batch(
-    database: Database, each: _Sealed, after: UUID, refuse: Callable[[Unreadable], None]
+    database: Database, each: _EncryptedColumn, after: UUID, refuse: Callable[[DecryptionError], None]
 ) -> tuple[UUID | None, int, int]:
     """Where to go on, if there is more, how many values were sealed anew and how many could not be read."""
     cipher, changes, refused = database.cipher, [], 0
@@ -92,13 +94,13 @@ async def _rotate_batch(
         found = await write.rows(each.batch, after=after, header=cipher.header)
         for value in found:
             try:
-                plain = cipher.open(each.column, value.id, value.sealed)
-            except Unreadable as error:
+                plain = cipher.decrypt(each.column, value.id, value.encrypted)
+            except DecryptionError as error:
                 refused += 1
                 refuse(error)
             else:
-                new = cipher.seal(each.column, value.id, plain)
-                changes.append({"id": value.id, "old": value.sealed, "new": new})
+                new = cipher.encrypt(each.column, value.id, plain)
+                changes.append({"id": value.id, "old": value.encrypted, "new": new})
         rows = records_parameter(write.engine, each.changes, changes)
         fresh = await write.rows(each.replace, rows=rows) if rows else []
     return found[-1].id if len(found) == BATCH else None, len(fresh), refused

@@ -7,8 +7,8 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from repositories.core import viewer
-from repositories.core.viewer import Permission
+from repositories import permissions
+from repositories.permissions import Permission
 from repositories.tables import administration as rows
 from repositories.tables import events
 from repositories.tables.identity import UserStatus
@@ -24,7 +24,7 @@ from schema.types.filter_inputs import DateTimeFilter, IdFilter, TextFilter, Uui
 from schema.types.view import Argument, Node, column, computed, edge, query, view
 
 choices(
-    viewer.Role,
+    permissions.RoleName,
     "What somebody who is signed in may be.",
     name="RoleName",
     USER="Everybody who has an account.",
@@ -34,7 +34,7 @@ choices(
 )
 
 
-@view(rows.KnownRole, node=queries.role)
+@view(rows.Role, node=queries.role)
 class Role(Node):
     """A role that can be granted."""
 
@@ -95,7 +95,7 @@ class UserStatusTotal:
 class UserRoleTotal:
     """How many users have a role."""
 
-    role: viewer.Role = column("The role.")
+    role: permissions.RoleName = column("The role.")
     total: int = column("How many users have it, by the account or by a grant; everybody is a USER.")
 
 

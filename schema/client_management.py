@@ -7,7 +7,7 @@ from typing import Annotated
 import strawberry
 
 from repositories import client_management as data
-from repositories.core.viewer import Permission
+from repositories.permissions import Permission
 from repositories.tables import client_management as rows
 from resolvers.client_management import commands, queries
 from schema.identity import User
@@ -26,7 +26,7 @@ from schema.types.filter_inputs import (
     order_input,
     where,
 )
-from schema.types.view import Argument, Node, column, computed, edge, key, query, sealed, view
+from schema.types.view import Argument, Node, column, computed, edge, encrypted, key, query, view
 
 choices(
     rows.ClientStatus,
@@ -99,11 +99,13 @@ class Contact(Node):
     )
     first_name: str = column("The first name.")
     last_name: str = column("The last name.")
-    email: str | None = sealed(
+    email: str | None = encrypted(
         rows.Contact.email,
         "The e-mail address. It is stored encrypted; null, with an error, only if it cannot be read.",
     )
-    phone: str | None = sealed(rows.Contact.phone, "The phone number in E.164, such as +49301234567; stored encrypted.")
+    phone: str | None = encrypted(
+        rows.Contact.phone, "The phone number in E.164, such as +49301234567; stored encrypted."
+    )
     position: str | None = column("What the person does there.")
     is_primary: bool = column("Whether this is the person to talk to first.")
     created_at: dt.datetime = column("When it was made.")

@@ -8,7 +8,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from repositories import event_analytics
-from repositories.core.viewer import Permission
+from repositories.permissions import Permission
 from repositories.tables import events as rows
 from resolvers.events import queries as events
 from resolvers.events import subscriptions

@@ -4,9 +4,9 @@ import datetime as dt
 
 import strawberry
 
-from repositories.core.viewer import Permission
 from repositories.gamification import achievements as achievement_data
 from repositories.gamification import leaderboard as leaderboard_data
+from repositories.permissions import Permission
 from repositories.tables import gamification as rows
 from resolvers.gamification import commands, queries
 from schema.identity import User

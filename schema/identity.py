@@ -5,12 +5,12 @@ from typing import Any
 
 import strawberry
 
-from repositories.core.viewer import Permission
 from repositories.identity import NOTIFICATIONS
+from repositories.permissions import Permission
 from repositories.tables import identity as rows
 from resolvers.administration.queries import roles_of_user
 from resolvers.identity import commands, queries, sessions, users
-from schema.operations.mutations import Result, mutation, operation
+from schema.operations.mutations import PayloadField, mutation, operation
 from schema.types.connections import ConnectionView, connection
 from schema.types.enums import choices
 from schema.types.filter_inputs import (
@@ -22,7 +22,7 @@ from schema.types.filter_inputs import (
     order_input,
     where,
 )
-from schema.types.view import Node, column, defined_in, derived, query, resolver, sealed, view
+from schema.types.view import Node, column, defined_in, derived, encrypted, query, resolver, view
 
 choices(rows.UserRole, "What a user is by default.", USER="An ordinary user.", ADMIN="Sees and administers everything.")
 choices(
@@ -102,7 +102,7 @@ class User(Node):
     role: rows.UserRole = column("What the user is by default.")
     status: rows.UserStatus = column("Whether the user may sign in.")
     email_verified: bool = column("Whether the e-mail address was confirmed.")
-    phone: str | None = sealed(rows.User.phone, "The phone number in E.164, such as +4930901820.")
+    phone: str | None = encrypted(rows.User.phone, "The phone number in E.164, such as +4930901820.")
     avatar_url: str | None = column("The address of a picture.")
     time_zone: str = column("The IANA time zone the user lives in; it decides what “today” is.")
     locale: str = column("The language and region texts are shown in, such as en or de-AT.")
@@ -151,16 +151,16 @@ class IdentityQueries:
 
 
 _SIGNED_IN = {
-    "access_token": Result(
+    "access_token": PayloadField(
         str, "The bearer token for the Authorization header of requests", lambda signed_in: signed_in.access_token
     ),
-    "refresh_token": Result(
+    "refresh_token": PayloadField(
         str,
         "The token for `refreshSession`, good for one use; keep it secret",
         lambda signed_in: signed_in.refresh_token,
     ),
-    "expires_at": Result(dt.datetime, "When the access token ends", lambda signed_in: signed_in.expires_at),
-    "viewer": Result(User, "Who has signed in", lambda signed_in: signed_in.viewer),
+    "expires_at": PayloadField(dt.datetime, "When the access token ends", lambda signed_in: signed_in.expires_at),
+    "viewer": PayloadField(User, "Who has signed in", lambda signed_in: signed_in.viewer),
 }
 _WRITE = Permission.ACCOUNT_WRITE
 _ADMINISTER = Permission.ADMINISTRATION_WRITE

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import strawberry
 
-from repositories.core.viewer import Permission
 from repositories.life_lock import analytics, tasks
+from repositories.permissions import Permission
 from repositories.tables import events as event_rows
 from repositories.tables import life_lock as rows
 from resolvers.life_lock import commands, queries, subscriptions

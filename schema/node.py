@@ -4,7 +4,7 @@ from uuid import UUID
 
 import strawberry
 
-from repositories.core.errors import NotFound, Refusal, ValidationError
+from repositories.core.errors import InputError, NotFound, ValidationError
 from resolvers.request.context import Context
 from resolvers.validation.global_ids import parse_global_id
 from schema.types.view import VIEWS, Argument, Fetch, Node, query
@@ -41,7 +41,7 @@ async def _nodes(context: Context, ids: list[str]) -> list[object]:
     for each in ids:
         try:
             found.append(await _node(context, each))
-        except Refusal as refusal:
+        except InputError as refusal:
             found.append(refusal)
     return found
 

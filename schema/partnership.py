@@ -7,7 +7,7 @@ from typing import Annotated
 import strawberry
 
 from repositories import partnership as data
-from repositories.core.viewer import Permission
+from repositories.permissions import Permission
 from repositories.tables import partnership as rows
 from resolvers.partnership import commands, queries
 from schema.identity import User
@@ -24,7 +24,7 @@ from schema.types.filter_inputs import (
     order_input,
     where,
 )
-from schema.types.view import Argument, Node, column, computed, edge, key, query, sealed, view
+from schema.types.view import Argument, Node, column, computed, edge, encrypted, key, query, view
 
 choices(
     rows.PartnerKind,
@@ -108,7 +108,7 @@ class Partner(Node):
     name: str = column("Its name.")
     kind: rows.PartnerKind = column("What it does.")
     status: rows.PartnerStatus = column("Where the partnership stands.")
-    contact_email: str | None = sealed(
+    contact_email: str | None = encrypted(
         rows.Partner.contact_email, "Where to write to; stored encrypted. Null with an error if it cannot be decrypted."
     )
     website: str | None = column("Its address on the web.")
@@ -153,7 +153,7 @@ class ReferralStatusTotal:
     total: int = column("How many referrals have it.")
 
 
-@view(data.Standing)
+@view(data.PartnerStanding)
 class PartnerStanding:
     """What a partner has brought in."""
 

@@ -5,11 +5,11 @@ from typing import Any
 from uuid import UUID
 
 from repositories.administration import RoleGrants, Roles
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.client_management import Clients, Contacts
 from repositories.core.clock import now
 from repositories.core.ids import new_id
-from repositories.core.viewer import SERVICE, Role, Viewer
+from repositories.core.viewer import SERVICE, Viewer
 from repositories.engines.database import Database
 from repositories.gamification.achievements import Achievements
 from repositories.gamification.points import Points
@@ -19,7 +19,8 @@ from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskCompleted
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
-from repositories.sql.filters import Op, Where
+from repositories.permissions import RoleName
+from repositories.sql.filters import Compare, Op
 from repositories.tables.administration import RoleGrant
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.gamification import Achievement, PointEntry, PointReason, Reward, RewardRedemption
@@ -36,9 +37,9 @@ async def make_user(database: Database, **values: Any) -> User:
         return await Users(write).add(**values)
 
 
-def viewer_of(user: User | UUID, *roles: Role) -> Viewer:
+def viewer_of(user: User | UUID, *roles: RoleName) -> Viewer:
     """The viewer that a user is when signed in."""
-    return Viewer(user if isinstance(user, UUID) else user.id, frozenset({Role.USER, *roles}))
+    return Viewer(user if isinstance(user, UUID) else user.id, frozenset({RoleName.USER, *roles}))
 
 
 async def make_category(database: Database, user: User, **values: Any) -> Category:
@@ -83,7 +84,7 @@ async def make_points(database: Database, user: User, points: int, **values: Any
     """Points of the user's, from an event that brought them."""
     event = TaskCompleted(new_id(), user.id, now(), None)
     async with database.transaction(SERVICE) as write:
-        await Events(write).append([event], actor=user.id, at=values.get("created_at", event.completed_at))
+        await EventStore(write).append([event], actor=user.id, at=values.get("created_at", event.completed_at))
         given = {"user_id": user.id, "points": points, "reason": PointReason.TASK_COMPLETED}
         return await Points(write).add(**given | {"source_event_id": event.id} | values)
 
@@ -135,8 +136,8 @@ async def make_contacts(database: Database, client: Client, count: int, **values
     return made
 
 
-async def make_grant(database: Database, user: User, role: Role, *, by: User) -> RoleGrant:
+async def make_grant(database: Database, user: User, role: RoleName, *, by: User) -> RoleGrant:
     """A role that one user gave another."""
     async with database.transaction(SERVICE) as write:
-        (found,) = await Roles(write).find(Where("name", Op.EQ, role.value), limit=1)
+        (found,) = await Roles(write).find(Compare("name", Op.EQ, role.value), limit=1)
         return await RoleGrants(write).add(user_id=user.id, role_id=found.id, granted_by=by.id, granted_at=now())

@@ -15,7 +15,7 @@ from benchmarks.memory import remembered
 from benchmarks.page import replace_part
 from benchmarks.rig import GATEWAY
 from gateway.auth.tokens import Tokens
-from repositories.core.viewer import Role
+from repositories.permissions import RoleName
 from repositories.sql.statements import Statement
 from resolvers.request.context import Context
 from resolvers.validation.global_ids import global_id
@@ -39,7 +39,7 @@ async def test_a_request_of_the_race_is_signed_for_its_user_and_speaks_of_global
     variables, headers = adapter["request"]("W6", {"input": {"userId": str(KEY), "categoryId": str(KEY)}}, IDS)
 
     _, viewer = await Tokens(adapter["SECRET"].decode(), "siso-gateway").of_header(headers["Authorization"])
-    assert (viewer.id, viewer.roles, viewer.time_zone) == (KEY, frozenset({Role.USER}), "UTC")
+    assert (viewer.id, viewer.roles, viewer.time_zone) == (KEY, frozenset({RoleName.USER}), "UTC")
     assert variables == {"input": {"categoryId": global_id("Category", KEY)}}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from repositories.administration import granted_roles
 from repositories.client_management import Clients, Contacts
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.demo.clients import CLIENTS_PER_USER, clients_of
 from repositories.demo.load import TASKS_PER_USER, load_demo
 from repositories.demo.people import PLAIN_USERS, STAFF, people
@@ -19,6 +19,7 @@ from repositories.life_lock.categories import Categories
 from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals, commission_of
+from repositories.permissions import RoleName
 from repositories.tables.client_management import Contact
 from repositories.tables.life_lock import CLOSED, TaskStatus
 from repositories.tables.partnership import Partner, PartnerStatus, ReferralStatus
@@ -50,7 +51,7 @@ async def test_everybody_has_categories_tasks_and_days(database: Database) -> No
     assert len(clients) == CLIENTS_PER_USER * len(totals)
     primary = {row.client_id: row.id for row in contacts if row.is_primary}
     assert {row.id: row.primary_contact_id for row in clients} == primary
-    assert all(database.cipher.open(Contact.email, row.id, row.email).endswith(".example") for row in contacts)
+    assert all(database.cipher.decrypt(Contact.email, row.id, row.email).endswith(".example") for row in contacts)
     await snapshot.close()
 
 
@@ -60,7 +61,7 @@ async def test_partners_have_a_manager(database: Database) -> None:
     snapshot = database.snapshot(SERVICE)
     manager = await Users(snapshot).of_email("manager@example.com")
     assert manager is not None
-    assert await granted_roles(snapshot, manager.id) == {Role.PARTNERSHIP_MANAGER}
+    assert await granted_roles(snapshot, manager.id) == {RoleName.PARTNERSHIP_MANAGER}
     partners = {row.id: row for row in await Partners(snapshot).find(limit=100)}
     assert {row.manager_id for row in partners.values()} == {manager.id}
     assert {row.status for row in partners.values()} >= {PartnerStatus.PROSPECT, PartnerStatus.ACTIVE}
@@ -69,7 +70,9 @@ async def test_partners_have_a_manager(database: Database) -> None:
     assert won
     for row in won:
         assert row.commission == commission_of(row.value or Decimal(0), partners[row.partner_id].commission_rate)
-    opened = [database.cipher.open(Partner.contact_email, row.id, row.contact_email or "") for row in partners.values()]
+    opened = [
+        database.cipher.decrypt(Partner.contact_email, row.id, row.contact_email or "") for row in partners.values()
+    ]
     assert all(address.endswith(".example") for address in opened)
     await snapshot.close()
 

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import date_of, days, time_zone
 from repositories.core.viewer import SERVICE
 from repositories.demo.load import load_demo
@@ -30,7 +30,7 @@ async def test_points_and_achievements_are_those_of_the_tasks(database: Database
     async with reading(database, SERVICE) as snapshot:
         tasks = await Tasks(snapshot).find(limit=10_000)
         entries = await Points(snapshot).find(limit=10_000)
-        events = {event.id: event for event in await Events(snapshot).find(limit=10_000)}
+        events = {event.id: event for event in await EventStore(snapshot).find(limit=10_000)}
         users = await Users(snapshot).find(limit=10)
         assert len(users) == 5
         for user in users:

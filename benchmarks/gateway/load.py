@@ -55,8 +55,8 @@ async def _stored(cipher: Cipher, statement: Any, columns: list[str]) -> AsyncIt
         row = dict(record)
         if "email_index" in columns:
             row["email_index"] = cipher.blind_index(Contact.email, row["email"])
-            row["email"] = cipher.seal(Contact.email, row["id"], row["email"])
-            row["phone"] = cipher.seal(Contact.phone, row["id"], row["phone"])
+            row["email"] = cipher.encrypt(Contact.email, row["id"], row["email"])
+            row["phone"] = cipher.encrypt(Contact.phone, row["id"], row["phone"])
         yield tuple(row[name] for name in columns)
 
 

@@ -91,7 +91,7 @@ def _usable(published: Any) -> jwt.PyJWK | None:
     return key if is_public else None
 
 
-class Issuer:
+class JWKSIssuer:
     """Verifies the tokens of one issuer."""
 
     def __init__(self, url: str, audience: str, *, secret: str | None = None, keys: Keys | None = None) -> None:
@@ -133,7 +133,7 @@ class OutsideAccounts:
     What they may do is in our tables, so a verified token is remembered no longer than ours last.
     """
 
-    def __init__(self, issuer: Issuer, database: Database, reactions: Sequence[Reaction], remembered: int) -> None:
+    def __init__(self, issuer: JWKSIssuer, database: Database, reactions: Sequence[Reaction], remembered: int) -> None:
         self._issuer = issuer
         self._database = database
         self._reactions = reactions
@@ -154,5 +154,5 @@ def outside_accounts(settings: Settings, database: Database, reactions: Sequence
         return None
     secret = settings.issuer_secret.get_secret_value() if settings.issuer_secret else None
     keys = Keys(settings.issuer_jwks_url, settings.jwks_interval) if settings.issuer_jwks_url else None
-    issuer = Issuer(settings.issuer_url, settings.issuer_audience, secret=secret, keys=keys)
+    issuer = JWKSIssuer(settings.issuer_url, settings.issuer_audience, secret=secret, keys=keys)
     return OutsideAccounts(issuer, database, reactions, settings.access_token_lifetime)

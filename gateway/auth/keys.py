@@ -13,7 +13,7 @@ from repositories.core.encryption import KEY_BYTES
 from repositories.engines.database import DatabaseOptions
 
 
-def kept(path: Path, make: Callable[[], str]) -> str:
+def read_or_create(path: Path, make: Callable[[], str]) -> str:
     """What the file holds, for its owner alone. Whoever comes first makes it; nobody ever sees half of it."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -47,8 +47,10 @@ def database_options(settings: Settings) -> DatabaseOptions:
         return options
     folder = settings.database_path.parent
     try:
-        keys = options.encryption_keys or parse_keys(kept(folder / ENCRYPTION_KEYS, lambda: f"first:{new_key()}"))
-        index_key = options.index_key or parse_key(kept(folder / INDEX_KEY, new_key))
+        keys = options.encryption_keys or parse_keys(
+            read_or_create(folder / ENCRYPTION_KEYS, lambda: f"first:{new_key()}")
+        )
+        index_key = options.index_key or parse_key(read_or_create(folder / INDEX_KEY, new_key))
     except ValueError as error:
         raise SettingsError(f"encryption_keys or index_key in {folder}: {error}.") from None
     return replace(options, encryption_keys=keys, index_key=index_key)

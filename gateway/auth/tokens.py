@@ -16,11 +16,12 @@ from uuid import UUID, uuid4
 
 import jwt
 
-from gateway.auth.keys import kept
+from gateway.auth.keys import read_or_create
 from gateway.settings import Settings, SettingsError
 from repositories.core.clock import time_zone
 from repositories.core.errors import Unauthenticated, ValidationError
-from repositories.core.viewer import Role, Viewer
+from repositories.core.viewer import Viewer
+from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from resolvers.identity.accounts import Accounts, Attempt, Attempts, Passwords
 
@@ -37,10 +38,10 @@ def signing_key(settings: Settings) -> str:
     if settings.database_url is not None:
         message = "GATEWAY_JWT_SECRET is needed with PostgreSQL; `openssl rand -hex 32` makes one."
         raise SettingsError(message)
-    return kept(settings.database_path.parent / JWT_SECRET, lambda: secrets.token_hex(32))
+    return read_or_create(settings.database_path.parent / JWT_SECRET, lambda: secrets.token_hex(32))
 
 
-class Outside(Protocol):
+class ExternalIssuer(Protocol):
     """An outside issuer, and the accounts of its users."""
 
     def has_issued(self, token: str) -> bool:
@@ -58,7 +59,7 @@ class Tokens:
     A verified token is remembered until it ends, for it costs more to verify than to run a query.
     """
 
-    def __init__(self, key: str, audience: str, outside: Outside | None = None) -> None:
+    def __init__(self, key: str, audience: str, outside: ExternalIssuer | None = None) -> None:
         self._key = key
         self._audience = audience
         self._refresh_audience = f"{audience}/refresh"
@@ -69,7 +70,7 @@ class Tokens:
         """32 bytes of a secret for another purpose, the same in every process of a deployment."""
         return hmac.digest(self._key.encode(), f"siso:{purpose}".encode(), "sha256")
 
-    def issue(self, user: User, roles: frozenset[Role], lifetime: int, session: UUID | None = None) -> str:
+    def issue(self, user: User, roles: frozenset[RoleName], lifetime: int, session: UUID | None = None) -> str:
         """A token for a user, valid for ``lifetime`` seconds; ``zoneinfo`` is OpenID Connect's time zone claim."""
         now = dt.datetime.now(dt.UTC)
         claims = {
@@ -135,7 +136,7 @@ class Tokens:
         roles = claims.get("app_metadata", {}).get("roles", [])
         viewer = Viewer(
             UUID(claims["sub"]),
-            frozenset({Role.USER, *(Role(name) for name in roles)}),
+            frozenset({RoleName.USER, *(RoleName(name) for name in roles)}),
             time_zone=time_zone(claims["zoneinfo"]).key if "zoneinfo" in claims else None,
             session=UUID(claims["sid"]) if "sid" in claims else None,
         )

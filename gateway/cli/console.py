@@ -86,12 +86,12 @@ def _known(error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"A part of the gateway is missing ({error}). Install it anew: `make run` does."
     from gateway.settings import SettingsError
-    from repositories.core.encryption import MissingKeys
+    from repositories.core.encryption import MissingKeysError
     from repositories.core.errors import Forbidden, ServiceUnavailable
 
     if isinstance(error, SettingsError):
         return str(error)
-    if isinstance(error, MissingKeys):
+    if isinstance(error, MissingKeysError):
         return "Encrypted columns need GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY. See docs/settings.md."
     if isinstance(error, Forbidden):
         return "The database login may not do this. `siso doctor` says which role it lacks."

@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.cli.console import CommandError, note
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.viewer import SERVICE
 from repositories.sql.types import to_json
 from repositories.tables.events import DomainEvent
@@ -23,7 +23,7 @@ def export(file: Path | None, since: dt.datetime | None, until: dt.datetime | No
     async def run(write: Callable[[bytes], object]) -> int:
         count = 0
         async with migrated_database(settings) as database, database.snapshot(SERVICE) as snapshot:
-            async for event in Events(snapshot).export(_utc(since), _utc(until), types):
+            async for event in EventStore(snapshot).export(_utc(since), _utc(until), types):
                 write(_line(event))
                 count += 1
         return count

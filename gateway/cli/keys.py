@@ -7,7 +7,7 @@ import typer
 from gateway.cli.console import note, progress_bar, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
-from repositories.core.encryption import MissingKeys
+from repositories.core.encryption import MissingKeysError
 from repositories.rotation import Rotated, due
 from repositories.rotation import rotate as rotate_values
 
@@ -19,7 +19,7 @@ def rotate() -> None:
     async def run() -> tuple[str, Rotated]:
         async with migrated_database(settings) as database:
             if not database.cipher.current:
-                raise MissingKeys
+                raise MissingKeysError
             with progress_bar() as progress:
                 bar = progress.add_task("Encrypting", total=await due(database))
                 result = await rotate_values(

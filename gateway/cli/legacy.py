@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.cli.console import CommandError, progress_bar, redacted, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import Settings, load_settings
-from repositories.legacy.load import Result, import_tasks
+from repositories.legacy.load import ImportResult, import_tasks
 from repositories.legacy.rows import Refused
 from repositories.legacy.source import SourceError, open_source
 
@@ -32,7 +32,9 @@ def import_legacy(source: str, report: Path | None, *, dry_run: bool) -> None:
         say("`--report FILE` lists the refused rows.")
 
 
-async def _imported(settings: Settings, source: str, refuse: Callable[[Refused], None], *, dry_run: bool) -> Result:
+async def _imported(
+    settings: Settings, source: str, refuse: Callable[[Refused], None], *, dry_run: bool
+) -> ImportResult:
     async with migrated_database(settings) as database, open_source(source) as legacy:
         total = await legacy.count()
         with progress_bar() as progress:

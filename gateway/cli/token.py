@@ -6,8 +6,9 @@ from gateway.auth.tokens import Tokens, signing_key
 from gateway.cli.console import CommandError, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import Settings, load_settings
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.identity import Users, roles_of
+from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserStatus
 
 
@@ -24,7 +25,7 @@ def token(email: str, lifetime: int | None) -> None:
     say(tokens.issue(user, roles, settings.token_lifetime if lifetime is None else lifetime))
 
 
-async def _user(settings: Settings, email: str) -> tuple[User, frozenset[Role]] | None:
+async def _user(settings: Settings, email: str) -> tuple[User, frozenset[RoleName]] | None:
     async with migrated_database(settings) as database, database.snapshot(SERVICE) as snapshot:
         user = await Users(snapshot).of_email(email)
         return None if user is None else (user, await roles_of(snapshot, user))

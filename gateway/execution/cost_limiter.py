@@ -16,7 +16,7 @@ from repositories.core.viewer import Viewer
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class Charge:
     """What an operation costs, and what is left of its viewer's budget if there are budgets."""
 
     requested: int
@@ -30,7 +30,7 @@ class Bill:
         return {"requested": self.requested, "limit": self.limit, "budget": told}
 
 
-class Gauge:
+class CostLimiter:
     """What operations cost, and whether they may be run."""
 
     def __init__(self, schema: GraphQLSchema, limits: Limits, budget: Budget | None = None) -> None:
@@ -53,13 +53,13 @@ class Gauge:
         except GraphQLError as error:
             raise _request_error(error) from None
 
-    async def bill(self, cost: int, viewer: Viewer, address: str | None) -> Bill:
+    async def bill(self, cost: int, viewer: Viewer, address: str | None) -> Charge:
         """Takes what an operation costs from its viewer's budget, or RequestError if there is not enough left."""
         try:
             spent = await self._budget.spend(viewer, address, cost) if self._budget else None
         except GatewayError as error:
             raise _request_error(GraphQLError(error.message, original_error=error)) from None
-        return Bill(cost, self._limits.cost, spent)
+        return Charge(cost, self._limits.cost, spent)
 
     @property
     def has_budgets(self) -> bool:

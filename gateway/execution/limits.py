@@ -16,7 +16,7 @@ from graphql import (
 from gateway.execution.cost import MOST, Amount, Later, Variables
 from gateway.execution.measure import Measure
 from gateway.settings import Settings
-from repositories.core.errors import Denial, Forbidden, QueryTooComplex, Unauthenticated
+from repositories.core.errors import AccessDenied, Forbidden, QueryTooComplex, Unauthenticated
 from repositories.core.viewer import Viewer
 
 
@@ -106,7 +106,7 @@ def check_introspection(measured: Measure, viewer: Viewer, limits: Limits) -> No
         raise GraphQLError(error.message, node, original_error=error)
 
 
-def _closed(limits: Limits) -> Denial:
+def _closed(limits: Limits) -> AccessDenied:
     if limits.introspection is Introspection.NEVER:
         return Forbidden("Introspection is switched off here.")
     return Unauthenticated("Introspection is for those who are signed in: send an Authorization header.")

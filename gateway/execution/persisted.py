@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-class Store(Protocol):
+class PersistedQueryStore(Protocol):
     """Texts by their hash."""
 
     async def get(self, key: str) -> str | None:
@@ -30,7 +30,7 @@ class Store(Protocol):
         ...
 
 
-class Memory:
+class MemoryQueryStore:
     """Texts of this process, up to so many characters; the least recently used go."""
 
     def __init__(self, size: int = 2_000_000) -> None:
@@ -58,7 +58,7 @@ _PAUSE = 10.0
 """Seconds without asking a Redis that was gone, so that requests do not wait for it one after the other."""
 
 
-class Redis:
+class RedisQueryStore:
     """Texts of all processes, each for so many seconds. While Redis is gone, nothing is found there."""
 
     def __init__(self, url: str, lifetime: int) -> None:
@@ -113,7 +113,7 @@ def digest(text: str) -> str:
 class PersistedQueries:
     """The protocol over stores, which are asked in their order."""
 
-    def __init__(self, *stores: Store) -> None:
+    def __init__(self, *stores: PersistedQueryStore) -> None:
         self._stores = stores
 
     async def text(self, query: str | None, extensions: Mapping[str, Any]) -> str:

@@ -58,7 +58,7 @@ def always_suggesting(viewer: Viewer) -> bool:
     return False
 
 
-class Pipeline:
+class OperationProcessor:
     """Runs operations on a schema.
 
     ``executor`` runs them (graphql-core's extension point), ``limits`` sees every operation with its variables before

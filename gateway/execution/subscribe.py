@@ -14,7 +14,7 @@ from typing import Any
 
 from graphql import ExecutionResult, GraphQLError, create_source_event_stream
 
-from gateway.execution.processor import Pipeline, Prepared
+from gateway.execution.processor import OperationProcessor, Prepared
 from gateway.execution.request_errors import RequestError
 from repositories.core.errors import GatewayError
 from resolvers.request.context import Context
@@ -22,7 +22,7 @@ from resolvers.streaming.subscription import Source
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class SubscriptionResult:
     """One result; after an interruption a client goes on after the last ``id`` that it got, if there is one."""
 
     result: ExecutionResult
@@ -35,8 +35,8 @@ Turn = Callable[[], AbstractAsyncContextManager[None]]
 
 @asynccontextmanager
 async def subscription(
-    pipeline: Pipeline, prepared: Prepared, new_context: Callable[[], Context], turn: Turn = nullcontext
-) -> AsyncIterator[AsyncIterator[Delivery]]:
+    pipeline: OperationProcessor, prepared: Prepared, new_context: Callable[[], Context], turn: Turn = nullcontext
+) -> AsyncIterator[AsyncIterator[SubscriptionResult]]:
     """The deliveries of a subscription, or RequestError if there will be none. Within the block none is missed.
 
     A source that fails ends the stream with RequestError too. At the end of the block the source is closed.
@@ -57,7 +57,7 @@ def _told() -> Iterator[None]:
         raise _refused([GraphQLError(error.message, original_error=error)]) from error
 
 
-async def _source(pipeline: Pipeline, prepared: Prepared, context: Context) -> Source:
+async def _source(pipeline: OperationProcessor, prepared: Prepared, context: Context) -> Source:
     try:
         stream: Any = create_source_event_stream(pipeline.executor(prepared, context))
         if not hasattr(stream, "__aiter__"):
@@ -71,12 +71,12 @@ async def _source(pipeline: Pipeline, prepared: Prepared, context: Context) -> S
 
 
 async def _deliveries(
-    pipeline: Pipeline,
+    pipeline: OperationProcessor,
     prepared: Prepared,
     new_context: Callable[[], Context],
     source: Source,
     turn: Turn,
-) -> AsyncGenerator[Delivery, None]:
+) -> AsyncGenerator[SubscriptionResult, None]:
     with _told():
         async for occasion in source:
             assert occasion is not None  # noqa: S101 (only the first item is)
@@ -87,7 +87,7 @@ async def _deliveries(
                     result = await pipeline.run(prepared, context, root_value=value)
                 finally:
                     await context.close()
-            yield Delivery(result, occasion.id)
+            yield SubscriptionResult(result, occasion.id)
 
 
 def _refused(errors: list[GraphQLError]) -> RequestError:

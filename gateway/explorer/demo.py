@@ -2,11 +2,12 @@
 
 from gateway.auth.tokens import Tokens
 from gateway.explorer import Account
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.demo.people import people
 from repositories.engines.database import Database
 from repositories.identity import Users, roles_of
-from repositories.sql.filters import Op, Where
+from repositories.permissions import RoleName
+from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import UserStatus
 
 _PLAIN = 2
@@ -26,7 +27,7 @@ class DemoAccounts:
         """Those who are still there and active, in the demo's order."""
         snapshot = self._database.snapshot(SERVICE)
         try:
-            found = await Users(snapshot).find(Where("id", Op.IN, self._ids), limit=len(self._ids))
+            found = await Users(snapshot).find(Compare("id", Op.IN, self._ids), limit=len(self._ids))
             active = {user.id: user for user in found if user.status is UserStatus.ACTIVE}
             roles = {key: await roles_of(snapshot, user) for key, user in active.items()}
         finally:
@@ -42,6 +43,6 @@ class DemoAccounts:
         ]
 
 
-def _shown(name: str, roles: frozenset[Role]) -> str:
-    special = ", ".join(role.value.replace("_", " ") for role in sorted(roles - {Role.USER}))
+def _shown(name: str, roles: frozenset[RoleName]) -> str:
+    special = ", ".join(role.value.replace("_", " ") for role in sorted(roles - {RoleName.USER}))
     return f"{name} ({special})" if special else name

@@ -20,7 +20,7 @@ from repositories.engines.database import Database
 from repositories.job_runs import JobRuns
 from repositories.tables.administration import JobOutcome, JobRun
 from resolvers.jobs import jobs_of
-from resolvers.services.job import Job, Occasion, say_nothing
+from resolvers.services.job import Job, JobContext, say_nothing
 
 
 def declared_jobs(settings: Settings) -> Mapping[str, Job]:
@@ -83,7 +83,7 @@ class Runner:
             if begun is None:
                 return None
             try:
-                processed = await job.run(Occasion(self.database, begun.run.started_at, begun.since, progress))
+                processed = await job.run(JobContext(self.database, begun.run.started_at, begun.since, progress))
             except asyncio.CancelledError:
                 await asyncio.shield(self._end(begun.run, outcome=JobOutcome.ABANDONED))
                 raise

@@ -6,7 +6,7 @@ from typing import Any
 from gateway.settings import Settings
 from repositories.aggregates.event_store import CHANNEL
 from repositories.core.errors import ServiceUnavailable
-from repositories.engines.announcements import Announcements, Notifications
+from repositories.engines.announcements import Announcements, PostgresAnnouncements
 from repositories.engines.database import Database
 
 _PATIENCE = 1.0
@@ -60,5 +60,5 @@ def announcements(settings: Settings, database: Database) -> Announcements | Non
     if settings.redis_url is not None:
         return RedisAnnouncements(settings.redis_url.get_secret_value())
     if database.announces and not database.options.pgbouncer:
-        return Notifications(database.options, CHANNEL)
+        return PostgresAnnouncements(database.options, CHANNEL)
     return None

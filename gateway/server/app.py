@@ -16,10 +16,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from gateway.auth.tokens import Tokens, accounts
 from gateway.execution.budget import Budget
-from gateway.execution.cost_limiter import Gauge
+from gateway.execution.cost_limiter import CostLimiter
 from gateway.execution.limits import Limits
-from gateway.execution.persisted import NOT_KEPT, Memory, PersistedQueries, Redis
-from gateway.execution.processor import Pipeline
+from gateway.execution.persisted import NOT_KEPT, MemoryQueryStore, PersistedQueries, RedisQueryStore
+from gateway.execution.processor import OperationProcessor
 from gateway.explorer import explorer_routes, page
 from gateway.explorer.demo import DemoAccounts
 from gateway.jobs.runner import Runner, declared_jobs
@@ -27,7 +27,7 @@ from gateway.jobs.scheduler import scheduled
 from gateway.server.announcements import announcements
 from gateway.server.http_protocol import STOP
 from gateway.settings import Settings
-from gateway.transport.concurrency import Gate
+from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.consistency import HEADER
 from gateway.transport.http import GraphQLEndpoint, Options
 from gateway.transport.operations import Operations
@@ -35,7 +35,7 @@ from gateway.transport.responses import JSONResponse, refused
 from gateway.transport.sse import EventStreams
 from gateway.transport.subscriptions import Streams
 from gateway.transport.websocket import SocketOptions, WebSocketEndpoint
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import now
 from repositories.core.errors import GatewayError
 from repositories.core.ids import new_id
@@ -63,15 +63,15 @@ class _Application:
         await (self._endpoints[scope["type"]] if is_graphql else self._others)(scope, receive, send)
 
 
-def create_gauge(settings: Settings) -> Gauge:
+def create_cost_limiter(settings: Settings) -> CostLimiter:
     """What operations may ask for under these settings."""
     budget = Budget(settings.rate_limit_store, settings.cost_per_minute) if settings.cost_per_minute else None
-    return Gauge(schema._schema, Limits.of(settings), budget)  # noqa: SLF001 (there is no public way to it)
+    return CostLimiter(schema._schema, Limits.of(settings), budget)  # noqa: SLF001 (there is no public way to it)
 
 
-def create_pipeline(settings: Settings, gauge: Gauge) -> Pipeline:
+def create_processor(settings: Settings, gauge: CostLimiter) -> OperationProcessor:
     """How operations run under these settings."""
-    return Pipeline(
+    return OperationProcessor(
         schema,
         limits=gauge.cost,
         hides_suggestions=gauge.hides_suggestions,
@@ -113,9 +113,9 @@ def create_cache(settings: Settings, tokens: Tokens) -> Cache | None:
 
     secret = tokens.derived_key("cache")
     if kind == "redis" and settings.redis_url is not None:
-        store = cache_store.redis(settings.redis_url.get_secret_value(), secret)
+        store = cache_store.redis_store(settings.redis_url.get_secret_value(), secret)
     else:
-        store = cache_store.memory(entries)
+        store = cache_store.memory_store(entries)
     return Cache(store, secret, lifetime=settings.cache_lifetime, entries=entries)
 
 
@@ -134,10 +134,12 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     may sign in as the people of the demo data; ``clock`` tells requests the time.
     """
     redis = (
-        Redis(settings.redis_url.get_secret_value(), settings.persisted_query_lifetime) if settings.redis_url else None
+        RedisQueryStore(settings.redis_url.get_secret_value(), settings.persisted_query_lifetime)
+        if settings.redis_url
+        else None
     )
-    stores = (Memory(), redis) if redis else (Memory(),)
-    gauge = create_gauge(settings)
+    stores = (MemoryQueryStore(), redis) if redis else (MemoryQueryStore(),)
+    gauge = create_cost_limiter(settings)
     cache = create_cache(settings, tokens)
     if cache is not None:
         database.committed.append(cache.committed)
@@ -152,10 +154,10 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         services[Cache] = cache
         feed.listeners.append(cache.happened)
     operations = Operations(
-        create_pipeline(settings, gauge),
+        create_processor(settings, gauge),
         database,
         gauge,
-        Gate(settings.max_operations, settings.queue_timeout),
+        ConcurrencyLimit(settings.max_operations, settings.queue_timeout),
         PersistedQueries(*stores) if settings.persisted_queries else NOT_KEPT,
         services,
         clock,
@@ -197,7 +199,7 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         body = {"status": "degraded" if fallback or replica is False else "ok", "database": about}
         try:
             async with database.snapshot(ANONYMOUS) as snapshot:
-                await Events(snapshot).exists(new_id())
+                await EventStore(snapshot).exists(new_id())
         except GatewayError as error:
             return JSONResponse(body | {"status": "unavailable", "reason": error.message}, status_code=503)
         return JSONResponse(body)

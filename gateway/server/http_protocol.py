@@ -4,7 +4,7 @@ import logging
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.server.send_timeout import Patient
+from gateway.server.send_timeout import SendTimeout
 
 log = logging.getLogger(__name__)
 
@@ -12,7 +12,7 @@ STOP = "stop"
 """Under this name the application's lifespan hands over what is to be called when the server is told to stop."""
 
 
-class HTTPProtocol(Patient, HttpToolsProtocol):
+class HTTPProtocol(SendTimeout, HttpToolsProtocol):
     """One connection. Sending to who does not read would wait for ever, and closing the connection as long."""
 
     def give_up(self, patience: float) -> None:

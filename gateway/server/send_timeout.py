@@ -5,7 +5,7 @@ from abc import abstractmethod
 from typing import Any
 
 
-class Patient(asyncio.Protocol):
+class SendTimeout(asyncio.Protocol):
     """Comes before a class of uvicorn's. ``patience`` is how many seconds a client may take nothing of what waits."""
 
     transport: asyncio.Transport

@@ -10,7 +10,7 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
-from gateway.server.send_timeout import Patient
+from gateway.server.send_timeout import SendTimeout
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _TRY_AGAIN_LATER = 1013
 """After 1011, which uvicorn sends, clients such as graphql-ws never come back."""
 
 
-class SocketProtocol(Patient, WebSocketsSansIOProtocol):
+class SocketProtocol(SendTimeout, WebSocketsSansIOProtocol):
     """One connection."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

@@ -8,11 +8,11 @@ from typing import Self
 
 from starlette.types import Receive
 
-from gateway.transport.errors import RequestRefused
+from gateway.transport.errors import RequestRejected
 from gateway.transport.requests import Disconnected
 
 
-class Gate:
+class ConcurrencyLimit:
     """Lets so many operations run at once; others wait for their turn as long as they are told to."""
 
     def __init__(self, size: int, patience: float) -> None:
@@ -29,7 +29,7 @@ class Gate:
                 await self._turns.acquire()
         except TimeoutError:
             message = "Too much is going on right now. Try again in a moment."
-            raise RequestRefused(503, "SERVICE_UNAVAILABLE", message, {"Retry-After": "1"}) from None
+            raise RequestRejected(503, "SERVICE_UNAVAILABLE", message, {"Retry-After": "1"}) from None
 
     async def __aexit__(self, *_: object) -> None:
         """Lets the next one in."""
@@ -46,7 +46,7 @@ _QUICK = 0.05
 """Seconds. Most answers are sent before, and need nobody to watch the connection."""
 
 
-class Watch:
+class DisconnectWatcher:
     """Cancels the block when the client hangs up, and then raises Disconnected."""
 
     def __init__(self, receive: Receive) -> None:

@@ -7,7 +7,7 @@ but what they show may be asked for over HTTP next.
 
 import logging
 
-from gateway.transport.errors import RequestRefused, request_id
+from gateway.transport.errors import RequestRejected, request_id
 from gateway.transport.requests import Headers, Parameters
 from repositories.core.errors import GatewayError
 from repositories.engines.database import Database
@@ -28,7 +28,7 @@ def since_of(headers: Headers) -> int:
         return position_of(given.decode("latin-1"))
     except ValueError:
         message = f"`{HEADER}` must be what a mutation was answered with; send that, or leave the header out."
-        raise RequestRefused(400, "BAD_REQUEST", message) from None
+        raise RequestRejected(400, "BAD_REQUEST", message) from None
 
 
 def asks_for_token(parameters: Parameters) -> bool:

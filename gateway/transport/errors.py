@@ -12,9 +12,9 @@ from strawberry.utils.str_converters import to_camel_case
 from gateway.execution.budget import BudgetSpent
 from repositories.core.errors import (
     GatewayError,
+    InputError,
     QueryTooComplex,
     RateLimited,
-    Refusal,
     ServiceUnavailable,
     Unauthenticated,
 )
@@ -65,7 +65,7 @@ def _cause(error: GraphQLError) -> Exception | None:
 def extensions(error: GatewayError) -> dict[str, Any]:
     """``code``, where an argument is to blame its name as ``field``, and how long to wait in seconds."""
     made: dict[str, Any] = {"code": error.code}
-    if isinstance(error, Refusal) and error.path:
+    if isinstance(error, InputError) and error.path:
         made["field"] = [to_camel_case(str(step)) for step in error.path]
     if isinstance(error, RateLimited):
         made["retryAfter"] = error.retry_after
@@ -84,7 +84,7 @@ def masked(error: BaseException) -> dict[str, Any]:
     }
 
 
-class RequestRefused(Exception):
+class RequestRejected(Exception):
     """A request that is refused before it is a GraphQL request."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -94,7 +94,7 @@ class RequestRefused(Exception):
         self.headers = dict(headers or {})
 
     @classmethod
-    def of(cls, error: Exception) -> "RequestRefused":
+    def of(cls, error: Exception) -> "RequestRejected":
         """For an error of ours, or any other, which is masked."""
         if not isinstance(error, GatewayError):
             refused = cls(500, "", "")

@@ -15,9 +15,9 @@ from gateway.execution.processor import Prepared
 from gateway.execution.request_errors import RequestError
 from gateway.execution.timings import Timings
 from gateway.transport import errors
-from gateway.transport.concurrency import Watch
+from gateway.transport.concurrency import DisconnectWatcher
 from gateway.transport.consistency import HEADER, asks_for_token, since_of, token_after
-from gateway.transport.errors import RequestRefused
+from gateway.transport.errors import RequestRejected
 from gateway.transport.negotiation import EVENTS, GRAPHQL, JSON, negotiated, prefers_page, takes_events
 from gateway.transport.operations import asks_for_cost, client_of, presented
 from gateway.transport.requests import (
@@ -37,7 +37,7 @@ from gateway.transport.sse import EventStreams, last_event_id, whole
 from gateway.transport.subscriptions import Responses, Streams
 from repositories.core.viewer import ANONYMOUS, Viewer
 from repositories.engines.position import position_of
-from resolvers.request.context import Client
+from resolvers.request.context import RequestOrigin
 
 _PARTIAL = 294
 _WELL_FORMED = 400
@@ -113,7 +113,7 @@ class GraphQLEndpoint:
         except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 (the last resort: masked and logged)
-            refused = error if isinstance(error, RequestRefused) else RequestRefused.of(error)
+            refused = error if isinstance(error, RequestRejected) else RequestRejected.of(error)
             answered = refused.status, orjson.dumps({"errors": [refused.error]})
             exchange.headers |= refused.headers
             if exchange.media_type == EVENTS:
@@ -130,11 +130,11 @@ class GraphQLEndpoint:
         method, given, limit = exchange.scope["method"], exchange.given, self._options.max_request_size
         if method not in {"GET", "POST"}:
             message = f"{method} is not for GraphQL: use GET or POST; with graphql-sse, distinct connections."
-            raise RequestRefused(405, "METHOD_NOT_ALLOWED", message, {"Allow": "GET, POST"})
+            raise RequestRejected(405, "METHOD_NOT_ALLOWED", message, {"Allow": "GET, POST"})
         media_type = negotiated(given.get(b"accept"))
         if media_type is None:
             message = f"The answer would be `{GRAPHQL}`, `{JSON}` or `{EVENTS}`: accept one of them."
-            raise RequestRefused(406, "NOT_ACCEPTABLE", message)
+            raise RequestRejected(406, "NOT_ACCEPTABLE", message)
         exchange.media_type = media_type
         if method == "GET":
             refuse_forged(given, self._options.origins)
@@ -153,7 +153,7 @@ class GraphQLEndpoint:
         """Runs what is asked for, one after the other, as long as the client is there and when it is its turn."""
         if exchange.timings is not None:
             exchange.timings.mark("receive")
-        with Watch(exchange.receive):
+        with DisconnectWatcher(exchange.receive):
             if isinstance(parameters, list):
                 return await self._batched(exchange, parameters)
             status, response = await self._operated(exchange, parameters)
@@ -168,7 +168,7 @@ class GraphQLEndpoint:
         exchange.is_batch = True
         if exchange.media_type == EVENTS:
             message = "An event stream is of one operation: send no list."
-            raise RequestRefused(400, "BAD_REQUEST", message)
+            raise RequestRejected(400, "BAD_REQUEST", message)
         responses = [(await self._operated(exchange, one))[1] for one in batch]
         return 200, orjson.dumps(responses)
 
@@ -202,14 +202,14 @@ class GraphQLEndpoint:
                 f"A subscription has many answers: send it alone with `Accept: {EVENTS}` (graphql-sse, distinct "
                 "connections), or over WebSocket (graphql-transport-ws)."
             )
-            raise RequestRefused(400, "BAD_REQUEST", message)
+            raise RequestRejected(400, "BAD_REQUEST", message)
         if prepared.kind == "mutation" and exchange.scope["method"] == "GET":
             message = "A mutation changes something: use POST."
-            raise RequestRefused(405, "METHOD_NOT_ALLOWED", message, {"Allow": "POST"})
+            raise RequestRejected(405, "METHOD_NOT_ALLOWED", message, {"Allow": "POST"})
         await self._operations.keep(parameters)
         return prepared
 
-    async def _run(self, exchange: _Exchange, prepared: Prepared, client: Client) -> ExecutionResult:
+    async def _run(self, exchange: _Exchange, prepared: Prepared, client: RequestOrigin) -> ExecutionResult:
         """The result. A query whose replica failed between two statements is run anew, without it."""
         operations, is_mutation = self._operations, prepared.kind == "mutation"
         context = operations.context(exchange.viewer, client, since=None if is_mutation else exchange.since)

@@ -8,19 +8,19 @@ from typing import Any
 from graphql import ExecutionResult
 from starlette.types import Scope
 
-from gateway.execution.cost_limiter import Bill, Gauge
+from gateway.execution.cost_limiter import Charge, CostLimiter
 from gateway.execution.persisted import PersistedQueries
-from gateway.execution.processor import Pipeline, Prepared
+from gateway.execution.processor import OperationProcessor, Prepared
 from gateway.execution.request_errors import RequestError
 from gateway.execution.timings import Timings
 from gateway.transport import errors
-from gateway.transport.concurrency import Gate
-from gateway.transport.errors import RequestRefused
+from gateway.transport.concurrency import ConcurrencyLimit
+from gateway.transport.errors import RequestRejected
 from gateway.transport.requests import Headers, Parameters
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database
 from resolvers.reactions import REACTIONS
-from resolvers.request.context import Client, Context, Services
+from resolvers.request.context import Context, RequestOrigin, Services
 
 _LONGEST_ADDRESS = 45
 """Of IPv6 with an IPv4 address in it; a scope beyond it is cut off."""
@@ -30,10 +30,10 @@ _LONGEST_ADDRESS = 45
 class Operations:
     """What operations need of the process; ``gate`` says how many of them run at once."""
 
-    pipeline: Pipeline
+    pipeline: OperationProcessor
     database: Database
-    gauge: Gauge
-    gate: Gate
+    gauge: CostLimiter
+    gate: ConcurrencyLimit
     persisted: PersistedQueries
     services: Services
     clock: Callable[[], dt.datetime]
@@ -48,13 +48,15 @@ class Operations:
         if parameters.query is not None and parameters.extensions:
             await self.persisted.keep(parameters.query, parameters.extensions)
 
-    async def billed(self, parameters: Parameters, cost: int, viewer: Viewer, client: Client) -> Bill | None:
+    async def billed(self, parameters: Parameters, cost: int, viewer: Viewer, client: RequestOrigin) -> Charge | None:
         """What an operation costs, if that is counted or asked for."""
         if not (self.gauge.has_budgets or asks_for_cost(parameters)):
             return None
         return await self.gauge.bill(cost, viewer, client.address)
 
-    def context(self, viewer: Viewer, client: Client, after: str | None = None, since: int | None = None) -> Context:
+    def context(
+        self, viewer: Viewer, client: RequestOrigin, after: str | None = None, since: int | None = None
+    ) -> Context:
         """A new one, for one operation or one delivery of a subscription."""
         return Context(
             self.database,
@@ -68,11 +70,11 @@ class Operations:
         )
 
 
-def client_of(scope: Scope, given: Headers) -> Client:
+def client_of(scope: Scope, given: Headers) -> RequestOrigin:
     """Where a request comes from."""
     peer, agent = scope.get("client"), given.get(b"user-agent")
     address = peer[0][:_LONGEST_ADDRESS] if peer else None
-    return Client(address, agent.decode("latin-1") if agent is not None else None)
+    return RequestOrigin(address, agent.decode("latin-1") if agent is not None else None)
 
 
 def asks_for_cost(parameters: Parameters) -> bool:
@@ -80,7 +82,7 @@ def asks_for_cost(parameters: Parameters) -> bool:
     return parameters.extensions.get("cost") is True
 
 
-def presented(result: ExecutionResult, bill: Bill | None = None) -> dict[str, Any]:
+def presented(result: ExecutionResult, bill: Charge | None = None) -> dict[str, Any]:
     """A result as clients see it, with what it cost if there is a bill."""
     response: dict[str, Any] = {"data": result.data}
     if result.errors:
@@ -96,5 +98,5 @@ def failures(error: Exception) -> list[dict[str, Any]]:
     """The errors of an operation without any result. What is nobody's mistake but ours is masked."""
     if isinstance(error, RequestError):
         return errors.present(error.errors)
-    refused = error if isinstance(error, RequestRefused) else RequestRefused.of(error)
+    refused = error if isinstance(error, RequestRejected) else RequestRejected.of(error)
     return [refused.error]

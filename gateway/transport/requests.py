@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 from starlette.types import Receive, Scope
 
-from gateway.transport.errors import RequestRefused
+from gateway.transport.errors import RequestRejected
 from gateway.transport.negotiation import is_json
 
 Headers = dict[bytes, bytes]
@@ -71,7 +71,7 @@ def refuse_forged(headers: Headers, origins: frozenset[str]) -> None:
             "This looks like a request that another site made a browser send. Send the header "
             "`GraphQL-Require-Preflight: 1`, or use POST with JSON."
         )
-        raise RequestRefused(403, "FORBIDDEN", message)
+        raise RequestRejected(403, "FORBIDDEN", message)
 
 
 def is_own(headers: Headers, origins: frozenset[str]) -> bool:
@@ -87,10 +87,10 @@ def refuse_unreadable(headers: Headers, limit: int) -> None:
     """Refuses a body by its headers, before it is read."""
     if not is_json(headers.get(b"content-type", b"")):
         message = "The body must be JSON: send `Content-Type: application/json`, in UTF-8."
-        raise RequestRefused(415, "UNSUPPORTED_MEDIA_TYPE", message, {"Accept-Post": "application/json"})
+        raise RequestRejected(415, "UNSUPPORTED_MEDIA_TYPE", message, {"Accept-Post": "application/json"})
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         message = "Compressed bodies are not taken: send it as it is."
-        raise RequestRefused(415, "UNSUPPORTED_MEDIA_TYPE", message, {"Accept-Encoding": "identity"})
+        raise RequestRejected(415, "UNSUPPORTED_MEDIA_TYPE", message, {"Accept-Encoding": "identity"})
     length = headers.get(b"content-length", b"")
     if length.isdigit() and (len(length) > 15 or int(length) > limit):  # noqa: PLR2004 (of digits)
         raise _too_large(limit)
@@ -113,10 +113,10 @@ async def body_of(receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
 
 
-def _too_large(limit: int) -> RequestRefused:
+def _too_large(limit: int) -> RequestRejected:
     """The connection is closed, because the rest of the body is not read."""
     message = f"The request has more than {limit} bytes."
-    return RequestRefused(413, "PAYLOAD_TOO_LARGE", message, {"Connection": "close"})
+    return RequestRejected(413, "PAYLOAD_TOO_LARGE", message, {"Connection": "close"})
 
 
 def parameters_of_body(body: bytes, most: int) -> list[Parameters] | Parameters:
@@ -133,7 +133,7 @@ def parameters_of_body(body: bytes, most: int) -> list[Parameters] | Parameters:
 def parameters_of_query(query: bytes, limit: int) -> Parameters:
     """The parameters of a GET."""
     if len(query) > limit:
-        raise RequestRefused(414, "URI_TOO_LONG", f"The query string has more than {limit} bytes. Use POST.")
+        raise RequestRejected(414, "URI_TOO_LONG", f"The query string has more than {limit} bytes. Use POST.")
     try:
         pairs = parse_qsl(
             query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS
@@ -200,5 +200,5 @@ _KINDS = (
 )
 
 
-def _bad(message: str) -> RequestRefused:
-    return RequestRefused(400, "BAD_REQUEST", message)
+def _bad(message: str) -> RequestRejected:
+    return RequestRejected(400, "BAD_REQUEST", message)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Send
 
-from gateway.transport.errors import RequestRefused
+from gateway.transport.errors import RequestRejected
 
 
 class JSONResponse(Response):
@@ -38,7 +38,7 @@ def header_lines(media_type: str, headers: Mapping[str, str]) -> list[tuple[byte
     ]
 
 
-def refusal(error: RequestRefused) -> JSONResponse:
+def refusal(error: RequestRejected) -> JSONResponse:
     """A refusal by a route that is not GraphQL."""
     return JSONResponse({"errors": [error.error]}, status_code=error.status, headers=error.headers)
 
@@ -46,6 +46,6 @@ def refusal(error: RequestRefused) -> JSONResponse:
 async def refused(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no such path, no such method."""
     if not isinstance(error, HTTPException):
-        return refusal(RequestRefused.of(error))
+        return refusal(RequestRejected.of(error))
     code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "BAD_REQUEST")
-    return refusal(RequestRefused(error.status_code, code, f"{error.detail}.", error.headers))
+    return refusal(RequestRejected(error.status_code, code, f"{error.detail}.", error.headers))

@@ -22,7 +22,7 @@ from gateway.transport.operations import Operations, asks_for_cost, presented
 from gateway.transport.requests import Parameters
 from repositories.core.viewer import Viewer
 from resolvers.identity.presence import presence
-from resolvers.request.context import Client
+from resolvers.request.context import RequestOrigin
 
 Responses = AsyncGenerator[dict[str, Any] | None, None]
 """GraphQL responses. The first item is None: it was begun, and nothing is missed from there on."""
@@ -31,7 +31,7 @@ Ended = Callable[[], Awaitable[str]]
 """Waits until the viewer has to go, and says why."""
 
 
-class Places:
+class PerViewerLimit:
     """How many of something each viewer has in this process; anonymous callers of one address count together."""
 
     def __init__(self, most: int, what: str, way_out: str) -> None:
@@ -59,9 +59,13 @@ class Streams:
 
     def __init__(self, operations: Operations, most: int) -> None:
         self.operations = operations
-        self.places = Places(most, "subscriptions", "End one that you no longer need, or ask for several ids in one.")
+        self.places = PerViewerLimit(
+            most, "subscriptions", "End one that you no longer need, or ask for several ids in one."
+        )
 
-    async def answers(self, parameters: Parameters, viewer: Viewer, client: Client, after: Any = None) -> Responses:
+    async def answers(
+        self, parameters: Parameters, viewer: Viewer, client: RequestOrigin, after: Any = None
+    ) -> Responses:
         """What an operation of any kind is answered with: of queries and mutations, one response.
 
         RequestError is why there is none, or no other; RequestRefused that too much is going on.
@@ -84,7 +88,7 @@ class Streams:
         yield response
 
     async def responses(
-        self, prepared: Prepared, parameters: Parameters, viewer: Viewer, client: Client, after: Any = None
+        self, prepared: Prepared, parameters: Parameters, viewer: Viewer, client: RequestOrigin, after: Any = None
     ) -> Responses:
         """The deliveries of a subscription as GraphQL responses; whoever goes on ``after`` one names its id.
 
@@ -121,7 +125,7 @@ class Streams:
             response.setdefault("extensions", {})["consistencyToken"] = token
 
     @asynccontextmanager
-    async def stay(self, viewer: Viewer, client: Client, until: float | None) -> AsyncIterator[Ended]:
+    async def stay(self, viewer: Viewer, client: RequestOrigin, until: float | None) -> AsyncIterator[Ended]:
         """What is yielded waits until the viewer has to go, and says why.
 
         That is when the token ends (``until``, seconds since 1970) or its session is ended; Unauthenticated is raised

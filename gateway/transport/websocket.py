@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.auth.tokens import Tokens
 from gateway.execution.request_errors import RequestError
 from gateway.transport import errors
-from gateway.transport.errors import RequestRefused
+from gateway.transport.errors import RequestRejected
 from gateway.transport.operations import client_of, failures
 from gateway.transport.requests import (
     Disconnected,
@@ -33,7 +33,7 @@ from gateway.transport.requests import (
     loaded,
     request_id_of,
 )
-from gateway.transport.subscriptions import Ended, Places, Streams
+from gateway.transport.subscriptions import Ended, PerViewerLimit, Streams
 from repositories.core.errors import GatewayError, Unauthenticated
 from repositories.core.viewer import ANONYMOUS
 
@@ -81,7 +81,7 @@ class WebSocketEndpoint:
         self.streams = streams
         self.tokens = tokens
         self.options = options
-        self.places = Places(options.max_sockets, "WebSockets", "Close one first.")
+        self.places = PerViewerLimit(options.max_sockets, "WebSockets", "Close one first.")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One socket, from its handshake to its end."""
@@ -104,7 +104,7 @@ class WebSocketEndpoint:
 
 
 async def _refuse(send: Send) -> None:
-    refused = RequestRefused(403, "FORBIDDEN", "Pages of this site may not connect; see GATEWAY_CORS_ORIGINS.")
+    refused = RequestRejected(403, "FORBIDDEN", "Pages of this site may not connect; see GATEWAY_CORS_ORIGINS.")
     headers = [(b"content-type", b"application/json; charset=utf-8")]
     await send({"type": "websocket.http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": orjson.dumps({"errors": [refused.error]})})
@@ -257,7 +257,7 @@ def _first(group: BaseExceptionGroup[Closed]) -> Closed:
 def _message(text: str) -> Message:
     try:
         message = loaded(text, "The message")
-    except RequestRefused as refused:
+    except RequestRejected as refused:
         raise Closed(_MALFORMED, str(refused)) from None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise Closed(_MALFORMED, "A message is a JSON object with a `type`.")
@@ -284,7 +284,7 @@ def _parameters(payload: Message | None) -> Parameters:
         if payload is not None and payload.get("query") == "" and not payload.get("extensions"):
             payload = {**payload, "query": " "}
         return checked(payload)
-    except RequestRefused as refused:
+    except RequestRejected as refused:
         raise Closed(_MALFORMED, f"`payload` of `subscribe`: {refused}") from None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
-from repositories.engines.database import Read
+from repositories.engines.database import ReadConnection
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -13,11 +13,13 @@ V_co = TypeVar("V_co", covariant=True)
 class Batch(Generic[K, V_co]):
     """A method that answers for many keys at once, bound to the repository class: what an edge needs to know."""
 
-    def __init__(self, repository: Callable[[Read], Any], method: Callable[..., Awaitable[Mapping[K, V_co]]]) -> None:
+    def __init__(
+        self, repository: Callable[[ReadConnection], Any], method: Callable[..., Awaitable[Mapping[K, V_co]]]
+    ) -> None:
         self.repository = repository
         self.method = method
 
-    async def __call__(self, connection: Read, keys: Sequence[K], **arguments: Any) -> Mapping[K, V_co]:
+    async def __call__(self, connection: ReadConnection, keys: Sequence[K], **arguments: Any) -> Mapping[K, V_co]:
         """The values by key; a key without a value is left out."""
         return await self.method(self.repository(connection), keys, **arguments)
 

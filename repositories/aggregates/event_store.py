@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from repositories.aggregates.repository import ADD_BATCH, LOAD_BATCH, Repository
 from repositories.core.event import Event
-from repositories.sql.filters import Direction, Every, Filter, Op, Order, Where
+from repositories.sql.filters import And, Compare, Direction, Filter, Op, Order
 from repositories.sql.statements import Engine, MadeBy, Statement, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 
@@ -85,7 +85,7 @@ def owner_of(event: DomainEvent) -> UUID | None:
         return None
 
 
-class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
+class EventStore(Repository[DomainEvent], table=DomainEvent, what="event"):
     """Events are appended and read, never changed."""
 
     async def append(self, events: Sequence[Event], *, actor: UUID | None, at: dt.datetime) -> None:
@@ -111,13 +111,13 @@ class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
         One statement for every 1000, each from where the last one ended, so that no number of events is too many.
         """
         conditions = [
-            *([Where("timestamp", Op.GTE, since)] if since else []),
-            *([Where("timestamp", Op.LT, until)] if until else []),
-            *([Where("event_type", Op.IN, tuple(types))] if types else []),
+            *([Compare("timestamp", Op.GTE, since)] if since else []),
+            *([Compare("timestamp", Op.LT, until)] if until else []),
+            *([Compare("event_type", Op.IN, tuple(types))] if types else []),
         ]
         last = 0
         while True:
-            beyond = Every((Where("sequence", Op.GT, last), *conditions))
+            beyond = And((Compare("sequence", Op.GT, last), *conditions))
             found = await self.find(beyond, [Order("sequence")], limit=LOAD_BATCH)
             for event in found:
                 yield event
@@ -137,8 +137,8 @@ class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
         self, after: int, until: int, given: Sequence[Filter] = (), *, limit: int = LOAD_BATCH
     ) -> list[DomainEvent]:
         """The events after one sequence number and up to another, in their order."""
-        conditions = (Where("sequence", Op.GT, after), Where("sequence", Op.LTE, until), *given)
-        return await self.find(Every(conditions), [Order("sequence")], limit=limit)
+        conditions = (Compare("sequence", Op.GT, after), Compare("sequence", Op.LTE, until), *given)
+        return await self.find(And(conditions), [Order("sequence")], limit=limit)
 
     async def announce(self, origin: str) -> None:
         """Tells all processes, once this transaction is committed, that there are new events; PostgreSQL only."""
@@ -146,14 +146,14 @@ class Events(Repository[DomainEvent], table=DomainEvent, what="event"):
 
     async def of_aggregate(self, aggregate_id: UUID, *, limit: int) -> list[DomainEvent]:
         """An aggregate's history, oldest first."""
-        return await self.find(Where("aggregate_id", Op.EQ, aggregate_id), [Order("sequence")], limit=limit)
+        return await self.find(Compare("aggregate_id", Op.EQ, aggregate_id), [Order("sequence")], limit=limit)
 
     async def of_type(self, event_type: str, *, limit: int) -> list[DomainEvent]:
         """The latest events of a type, newest first."""
         newest = [Order("timestamp", Direction.DESC), Order("sequence", Direction.DESC)]
-        return await self.find(Where("event_type", Op.EQ, event_type), newest, limit=limit)
+        return await self.find(Compare("event_type", Op.EQ, event_type), newest, limit=limit)
 
     async def of_user(self, user_id: UUID, *, limit: int) -> list[DomainEvent]:
         """What a user did last, newest first."""
         newest = [Order("timestamp", Direction.DESC), Order("sequence", Direction.DESC)]
-        return await self.find(Where("user_id", Op.EQ, user_id), newest, limit=limit)
+        return await self.find(Compare("user_id", Op.EQ, user_id), newest, limit=limit)

@@ -22,12 +22,12 @@ from uuid import UUID
 
 from repositories.aggregates.batch import batch
 from repositories.core.clock import now
-from repositories.core.errors import NotFound, Refusal, Refusals, StaleVersion
+from repositories.core.errors import InputError, InputErrors, NotFound, StaleVersion
 from repositories.core.ids import new_id
-from repositories.engines.database import Read
+from repositories.engines.database import ReadConnection
 from repositories.sql import filters
-from repositories.sql.filters import EVERYTHING, Filter, Order
-from repositories.sql.lists import ByShape, Walk, build_count, build_counts, build_page
+from repositories.sql.filters import NO_FILTER, Filter, Order
+from repositories.sql.lists import KeysetQuery, ShapeKey, build_count, build_counts, build_page
 from repositories.sql.page import Page, PageRequest
 from repositories.sql.row_statements import RowStatements, update, update_many
 from repositories.sql.statements import records_parameter
@@ -60,7 +60,7 @@ class Repository(Generic[R]):
         cls.what = what or table.__name__.lower()
         cls._statements = RowStatements(table)
 
-    def __init__(self, connection: Read) -> None:
+    def __init__(self, connection: ReadConnection) -> None:
         self.connection = connection
 
     # reads
@@ -72,21 +72,21 @@ class Repository(Generic[R]):
             raise NotFound.of(self.what)
         return cast("R", found)
 
-    async def locked(self, key: UUID) -> R:
+    async def lock(self, key: UUID) -> R:
         """The row, kept from others until the transaction ends, or NotFound."""
-        found = await self.connection.row(self._statements.locked, id=key)
+        found = await self.connection.row(self._statements.lock, id=key)
         if found is None:
             raise NotFound.of(self.what)
         return cast("R", found)
 
-    async def locked_many(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
+    async def lock_many(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
         """The rows that there are, kept from others until the transaction ends; locked in the order of their ids."""
-        found = await self.connection.rows(self._statements.locked_many, ids=list(keys))
+        found = await self.connection.rows(self._statements.lock_many, ids=list(keys))
         return {row.id: cast("R", row) for row in found}
 
-    async def kept(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
+    async def lock_for_reference(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
         """The rows that there are, kept from deletion until the transaction ends, so that others may refer to them."""
-        found = await self.connection.rows(self._statements.kept, ids=list(keys))
+        found = await self.connection.rows(self._statements.lock_for_reference, ids=list(keys))
         return {row.id: cast("R", row) for row in found}
 
     @batch
@@ -103,23 +103,23 @@ class Repository(Generic[R]):
         """Whether there is such a row for the viewer."""
         return await self.connection.one(self._statements.exists, id=key)
 
-    async def first(self, given: Filter = EVERYTHING, order: Sequence[Order] | None = None) -> R | None:
+    async def first(self, given: Filter = NO_FILTER, order: Sequence[Order] | None = None) -> R | None:
         """The first row of a list, or None."""
         found = await self.find(given, order, limit=1)
         return found[0] if found else None
 
-    async def find(self, given: Filter = EVERYTHING, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
+    async def find(self, given: Filter = NO_FILTER, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
         """The first ``limit`` rows of a list."""
         values = filters.parameters(given)
-        shaped = ByShape(filters.shape(given), given)
+        shaped = ShapeKey(filters.shape(given), given)
         statement = build_page(self.table, None, shaped, self._order(order), None, backwards=False)
         return await self.connection.rows(statement, limit=limit, offset=0, **values)
 
     async def page(
-        self, request: PageRequest, given: Filter = EVERYTHING, order: Sequence[Order] | None = None
+        self, request: PageRequest, given: Filter = NO_FILTER, order: Sequence[Order] | None = None
     ) -> Page[R]:
         """One page of a list; reads one row more than the page has, to know whether there are others."""
-        walk = Walk(self.table, request, given, self._order(order))
+        walk = KeysetQuery(self.table, request, given, self._order(order))
         return walk.page(await self.connection.rows(walk.statement(), **walk.values))
 
     async def pages_of(
@@ -127,27 +127,27 @@ class Repository(Generic[R]):
         keys: Sequence[UUID],
         column: str,
         request: PageRequest,
-        given: Filter = EVERYTHING,
+        given: Filter = NO_FILTER,
         order: Sequence[Order] | None = None,
     ) -> Mapping[UUID, Page[R]]:
         """For each key, one page of the rows whose ``column`` is that key; all pages in one statement."""
-        walk = Walk(self.table, request, given, self._order(order))
+        walk = KeysetQuery(self.table, request, given, self._order(order))
         found: dict[UUID, list[R]] = {key: [] for key in keys}
         for row in await self.connection.rows(walk.statement(column), keys=list(keys), **walk.values):
             found[getattr(row, column)].append(row)
         return {key: walk.page(rows) for key, rows in found.items()}
 
-    async def counts_of(self, keys: Sequence[UUID], column: str, given: Filter = EVERYTHING) -> Mapping[UUID, int]:
+    async def counts_of(self, keys: Sequence[UUID], column: str, given: Filter = NO_FILTER) -> Mapping[UUID, int]:
         """For each key, how many rows have it in ``column``."""
         values = filters.parameters(given)
-        statement = build_counts(self.table, column, ByShape(filters.shape(given), given))
+        statement = build_counts(self.table, column, ShapeKey(filters.shape(given), given))
         counted = await self.connection.rows(statement, keys=list(keys), **values)
         return dict.fromkeys(keys, 0) | dict(counted)
 
-    async def count(self, given: Filter = EVERYTHING) -> int:
+    async def count(self, given: Filter = NO_FILTER) -> int:
         """How many rows a list has."""
         values = filters.parameters(given)
-        statement = build_count(self.table, ByShape(filters.shape(given), given))
+        statement = build_count(self.table, ShapeKey(filters.shape(given), given))
         return await self.connection.one(statement, **values)
 
     def _order(self, order: Sequence[Order] | None) -> tuple[Order, ...]:
@@ -192,7 +192,7 @@ class Repository(Generic[R]):
         ``expected`` is the version the caller saw, by default that of ``row``; if the row has another by now,
         StaleVersion with the current one (a second statement), or NotFound if it is gone.
         """
-        values = self._sealed(row.id, values)
+        values = self._encrypted(row.id, values)
         changed = await self.connection.row(
             update(self.table, tuple(sorted(values))),
             id=row.id,
@@ -208,7 +208,7 @@ class Repository(Generic[R]):
 
         A row that another transaction changed in between is reported with its index, all of them at once.
         """
-        changes = [(row, self._sealed(row.id, values)) for row, values in changes]
+        changes = [(row, self._encrypted(row.id, values)) for row, values in changes]
         names = tuple(sorted({name for _, values in changes for name in values}))
         columns = [self.table.__table__.c[name] for name in ("id", "version", *names, "updated_at")]
         at = now()
@@ -223,7 +223,7 @@ class Repository(Generic[R]):
                 done[row.id] = cast("R", row)
         missed = [(index, row) for index, (row, _) in enumerate(changes) if row.id not in done]
         if missed:
-            raise Refusals([(await self._missed(row.id)).at(index) for index, row in missed])
+            raise InputErrors([(await self._missed(row.id)).at(index) for index, row in missed])
         return [done[row.id] for row, _ in changes]
 
     async def remove(self, row: R) -> R | None:
@@ -249,7 +249,7 @@ class Repository(Generic[R]):
         if await self.connection.row(self._statements.purge, id=key) is None:
             raise NotFound.of(self.what)
 
-    async def _missed(self, key: UUID) -> Refusal:
+    async def _missed(self, key: UUID) -> InputError:
         """Why a change found no row."""
         current = await self.connection.row(self._statements.by_id, id=key)
         return NotFound.of(self.what) if current is None else StaleVersion(current)
@@ -258,15 +258,15 @@ class Repository(Generic[R]):
         complete = {**self._statements.defaults, "id": None, "created_at": at, "updated_at": at, **values}
         if complete["id"] is None:
             complete["id"] = new_id()
-        return self._sealed(complete["id"], complete)
+        return self._encrypted(complete["id"], complete)
 
-    def _sealed(self, key: UUID, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _encrypted(self, key: UUID, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values as they are stored: encrypted where the column is, with the blind index beside it."""
         stored, cipher = dict(values), self.connection.cipher
-        for column in self._statements.sealed:
+        for column in self._statements.encrypted:
             plain, index = values.get(column.name), f"{column.name}_index"
             if plain is not None:
-                stored[column.name] = cipher.seal(column, key, plain)
+                stored[column.name] = cipher.encrypt(column, key, plain)
             if column.name in values and index in self.table.__fields__:
                 stored[index] = None if plain is None else cipher.blind_index(column, normalised(plain))
         return stored

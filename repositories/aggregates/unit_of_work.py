@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import now
 from repositories.core.event import Event
 from repositories.core.viewer import Viewer
-from repositories.engines.database import Database, Write
+from repositories.engines.database import Database, WriteConnection
 
 Repo = TypeVar("Repo")
 
@@ -35,14 +35,14 @@ class Reaction:
 class UnitOfWork:
     """What a command's handler works with. ``now`` is one moment for all of it."""
 
-    def __init__(self, connection: Write, viewer: Viewer, at: dt.datetime) -> None:
+    def __init__(self, connection: WriteConnection, viewer: Viewer, at: dt.datetime) -> None:
         self.connection = connection
         self.viewer = viewer
         self.now = at
         self.events: list[Event] = []
         self._finished = 0
 
-    def repository(self, kind: Callable[[Write], Repo]) -> Repo:
+    def repository(self, kind: Callable[[WriteConnection], Repo]) -> Repo:
         """The repository on this unit's transaction."""
         return kind(self.connection)
 
@@ -76,7 +76,7 @@ class UnitOfWork:
         """
         while fresh := self.events[self._finished :]:
             self._finished = len(self.events)
-            await Events(self.connection).append(fresh, actor=self.viewer.id, at=self.now)
+            await EventStore(self.connection).append(fresh, actor=self.viewer.id, at=self.now)
             for reaction in reactions:
                 concerned = [event for event in fresh if isinstance(event, reaction.to)]
                 if concerned:
@@ -84,7 +84,7 @@ class UnitOfWork:
 
 
 @asynccontextmanager
-async def open_unit(
+async def open_unit_of_work(
     database: Database, viewer: Viewer, reactions: Sequence[Reaction], at: dt.datetime | None = None
 ) -> AsyncIterator[UnitOfWork]:
     """A unit of work that is committed at the end of the block, or rolled back if anything fails."""
@@ -93,7 +93,7 @@ async def open_unit(
         yield work
         await work.finish(reactions)
         if work.events and database.announces:
-            await Events(connection).announce(database.origin)
+            await EventStore(connection).announce(database.origin)
     if work.events:
         for committed in database.committed:
             await committed(work.events)

@@ -1,7 +1,7 @@
 """Encrypted columns: what is personal and need not be searched in plain sight.
 
-    sealed = cipher.seal(Contact.email, contact_id, "ada@example.com")     # "1.2026a.<base64>"
-    cipher.open(Contact.email, contact_id, sealed)                          # "ada@example.com"
+    ciphertext = cipher.encrypt(Contact.email, contact_id, "ada@example.com")     # "1.2026a.<base64>"
+    cipher.decrypt(Contact.email, contact_id, ciphertext)                          # "ada@example.com"
     cipher.blind_index(Contact.email, "ada@example.com")                    # equal for equal addresses
 
 AES-256-GCM with a random nonce of 96 bits (NIST SP 800-38D). The key is derived per table and column (HKDF-SHA256,
@@ -33,11 +33,11 @@ _FORMAT = "1"
 _NONCE_BYTES = 12
 
 
-class Unreadable(Exception):
-    """A ciphertext that was changed, moved, or sealed with an unknown key. Names its place, not its content."""
+class DecryptionError(Exception):
+    """A ciphertext that was changed, moved, or ciphertext with an unknown key. Names its place, not its content."""
 
 
-class MissingKeys(Exception):
+class MissingKeysError(Exception):
     """An encrypted column is used and there are no keys; the settings give them."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class MissingKeys(Exception):
 
 
 class _Sealing(NamedTuple):
-    """What a column's values are sealed and opened with, by their header, and what its rows' ids are bound to."""
+    """What a column's values are ciphertext and opened with, by their header, and what its rows' ids are bound to."""
 
     keys: Mapping[str, AESGCM]
     place: str
@@ -65,37 +65,37 @@ class Cipher:
         self._sealing = cache(self._find_sealing)
         self._indexing = cache(self._find_index_key)
 
-    def seal(self, column: Any, row_id: UUID, text: str) -> str:
+    def encrypt(self, column: Any, row_id: UUID, text: str) -> str:
         """The ciphertext to store in ``column`` of the row."""
         if not self.current:
-            raise MissingKeys
+            raise MissingKeysError
         (keys, place), nonce = self._sealing(column), os.urandom(_NONCE_BYTES)
-        sealed = nonce + keys[self.header].encrypt(nonce, text.encode(), (place + str(row_id)).encode())
-        return self.header + base64.urlsafe_b64encode(sealed).decode()
+        ciphertext = nonce + keys[self.header].encrypt(nonce, text.encode(), (place + str(row_id)).encode())
+        return self.header + base64.urlsafe_b64encode(ciphertext).decode()
 
-    def open(self, column: Any, row_id: UUID, sealed: str) -> str:
-        """The value that was sealed for this very place, or Unreadable."""
-        return self.opener(column)(row_id, sealed)
+    def decrypt(self, column: Any, row_id: UUID, ciphertext: str) -> str:
+        """The value that was ciphertext for this very place, or Unreadable."""
+        return self.decryptor(column)(row_id, ciphertext)
 
-    def opener(self, column: Any) -> Callable[[UUID, str], str]:
-        """:meth:`open` for many values of one column."""
+    def decryptor(self, column: Any) -> Callable[[UUID, str], str]:
+        """:meth:`decrypt` for many values of one column."""
         keys, place = self._sealing(column)
 
-        def opened(row_id: UUID, sealed: str) -> str:
-            end = sealed.rfind(".") + 1
+        def opened(row_id: UUID, ciphertext: str) -> str:
+            end = ciphertext.rfind(".") + 1
             try:
-                aead = keys[sealed[:end]]
-                raw = binascii.a2b_base64(sealed[end:].replace("-", "+").replace("_", "/"), strict_mode=True)
+                aead = keys[ciphertext[:end]]
+                raw = binascii.a2b_base64(ciphertext[end:].replace("-", "+").replace("_", "/"), strict_mode=True)
                 return aead.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], (place + str(row_id)).encode()).decode()
             except (InvalidTag, KeyError, ValueError) as error:
                 message = f"{_name(column)} of row {row_id} cannot be decrypted ({type(error).__name__})"
-                raise Unreadable(message) from None
+                raise DecryptionError(message) from None
 
         return opened
 
-    def is_current(self, sealed: str) -> bool:
-        """Whether a ciphertext was sealed with the key that seals now; if not, it is due for rotation."""
-        return sealed.startswith(self.header)
+    def is_current(self, ciphertext: str) -> bool:
+        """Whether a ciphertext was ciphertext with the key that seals now; if not, it is due for rotation."""
+        return ciphertext.startswith(self.header)
 
     def blind_index(self, column: Any, text: str) -> str:
         """64 hexadecimal digits, equal for equal values of one column."""
@@ -108,7 +108,7 @@ class Cipher:
 
     def _find_index_key(self, column: Any) -> bytes:
         if not self._index_key:
-            raise MissingKeys
+            raise MissingKeysError
         return _derive(self._index_key, "index", _name(column))
 
 

@@ -40,7 +40,7 @@ class GatewayError(Exception):
         self.message = message
 
 
-class Refusal(GatewayError):
+class InputError(GatewayError):
     """A refusal that names the place in the input it is about.
 
     ``path`` holds Python attribute names and list indexes, e.g. ``("tasks", 2, "category_id")``;
@@ -52,17 +52,17 @@ class Refusal(GatewayError):
         self.path = path
 
     @property
-    def parts(self) -> tuple["Refusal", ...]:
+    def parts(self) -> tuple["InputError", ...]:
         """The single refusals that this one consists of."""
         return (self,)
 
-    def at(self, *prefix: str | int) -> "Refusal":
+    def at(self, *prefix: str | int) -> "InputError":
         """The same refusal, for an input that is nested under ``prefix``."""
         self.path = (*prefix, *self.path)
         return self
 
 
-class ValidationError(Refusal):
+class ValidationError(InputError):
     """An input, argument or cursor that cannot be used."""
 
     code = "VALIDATION_ERROR"
@@ -74,7 +74,7 @@ class ValidationError(Refusal):
         return cls("A text contains a character that cannot be stored.")
 
 
-class NotFound(Refusal):
+class NotFound(InputError):
     """No such row, or one the viewer may not see: the two must look the same."""
 
     code = "NOT_FOUND"
@@ -86,21 +86,21 @@ class NotFound(Refusal):
         return cls(f"There is no such {what}.", path=path)
 
 
-class Conflict(Refusal):
+class Conflict(InputError):
     """A change that contradicts what is there, such as a name that is taken."""
 
     code = "CONFLICT"
     status = 409
 
 
-class Dangling(Conflict):
+class DanglingReference(Conflict):
     """A reference to a row that does not exist, or the end of one that is still referred to."""
 
     def __init__(self) -> None:
         super().__init__("This refers to something that does not exist, or something else still refers to it.")
 
 
-class StaleVersion(Refusal):
+class StaleVersion(InputError):
     """The row was changed by somebody else since it was read; ``current`` is the row as it is now."""
 
     code = "STALE_VERSION"
@@ -115,7 +115,7 @@ class StaleVersion(Refusal):
         self.current = current
 
 
-class SessionEnded(Refusal):
+class SessionEnded(InputError):
     """A refresh token of a session that was signed out, revoked, or not used in time."""
 
     code = "SESSION_ENDED"
@@ -125,33 +125,33 @@ class SessionEnded(Refusal):
         super().__init__("This session has ended. Sign in again.", path=("refresh_token",))
 
 
-class Refusals(Refusal):
+class InputErrors(InputError):
     """Everything that is wrong with a batch, so that a person mends it in one go."""
 
     code = "VALIDATION_ERROR"
     status = 400
 
-    def __init__(self, refusals: Iterable[Refusal]) -> None:
+    def __init__(self, refusals: Iterable[InputError]) -> None:
         super().__init__("Several parts of this request cannot be carried out.")
         self._parts = tuple(part for refusal in refusals for part in refusal.parts)
 
     @property
-    def parts(self) -> tuple[Refusal, ...]:
+    def parts(self) -> tuple[InputError, ...]:
         """The single refusals."""
         return self._parts
 
-    def at(self, *prefix: str | int) -> "Refusals":
+    def at(self, *prefix: str | int) -> "InputErrors":
         """The same refusals, nested under ``prefix``."""
         for part in self._parts:
             part.at(*prefix)
         return self
 
 
-class Denial(GatewayError):
+class AccessDenied(GatewayError):
     """The viewer may not do this at all, whatever the input."""
 
 
-class Unauthenticated(Denial):
+class Unauthenticated(AccessDenied):
     """Nobody is signed in."""
 
     code = "UNAUTHENTICATED"
@@ -161,7 +161,7 @@ class Unauthenticated(Denial):
         super().__init__(message)
 
 
-class Forbidden(Denial):
+class Forbidden(AccessDenied):
     """The viewer is known and lacks the permission."""
 
     code = "FORBIDDEN"

@@ -4,62 +4,10 @@ A :class:`Viewer` is all that the floors below the gateway ever learn of a reque
 role and claims of every transaction (row-level security) and the permissions that root fields require.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from uuid import UUID
 
-
-class Role(StrEnum):
-    """What a signed-in person is; everybody who is signed in is a USER."""
-
-    USER = "user"
-    PARTNERSHIP_MANAGER = "partnership_manager"
-    CONTENT_EDITOR = "content_editor"
-    ADMIN = "admin"
-
-
-class Permission(StrEnum):
-    """What a root field or mutation may require. Rows are guarded separately, by policies."""
-
-    TASK_READ = "task:read"
-    TASK_WRITE = "task:write"
-    STATISTICS_READ = "statistics:read"
-    STATISTICS_REFRESH = "statistics:refresh"
-    EVENT_READ = "event:read"
-    ACCOUNT_READ = "account:read"
-    ACCOUNT_WRITE = "account:write"
-    ADMINISTRATION_READ = "administration:read"
-    ADMINISTRATION_WRITE = "administration:write"
-    PARTNERSHIP_READ = "partnership:read"
-    PARTNERSHIP_WRITE = "partnership:write"
-    GAMIFICATION_READ = "gamification:read"
-    GAMIFICATION_MANAGE = "gamification:manage"
-    REWARD_REDEEM = "reward:redeem"
-    CLIENT_READ = "client:read"
-    CLIENT_WRITE = "client:write"
-
-
-_USER = frozenset(
-    {
-        Permission.TASK_READ,
-        Permission.TASK_WRITE,
-        Permission.EVENT_READ,
-        Permission.ACCOUNT_READ,
-        Permission.ACCOUNT_WRITE,
-        Permission.GAMIFICATION_READ,
-        Permission.REWARD_REDEEM,
-        Permission.CLIENT_READ,
-        Permission.CLIENT_WRITE,
-    }
-)
-
-PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
-    Role.USER: _USER,
-    Role.PARTNERSHIP_MANAGER: _USER | {Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE},
-    Role.CONTENT_EDITOR: _USER,
-    Role.ADMIN: frozenset(Permission),
-}
+from repositories.permissions import PERMISSIONS, Permission, RoleName
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +20,7 @@ class Viewer:
     """
 
     id: UUID | None = None
-    roles: frozenset[Role] = frozenset()
+    roles: frozenset[RoleName] = frozenset()
     is_service: bool = False
     time_zone: str | None = None
     session: UUID | None = None

@@ -5,18 +5,18 @@ from collections.abc import Callable
 from uuid import UUID
 
 from repositories.administration import RoleGrants, Roles
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.aggregates.repository import LOAD_BATCH
 from repositories.client_management import Clients, Contacts
 from repositories.core import clock as calendar
 from repositories.core.clock import now
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.demo.clients import clients_of
 from repositories.demo.partners import partners_of
 from repositories.demo.people import EPOCH, PLAIN_USERS, STAFF, people
 from repositories.demo.points import Earnings, earn, rewards
 from repositories.demo.tasks import PAST_DAYS, Rows, plan_of
-from repositories.engines.database import Database, Write
+from repositories.engines.database import Database, WriteConnection
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
@@ -26,7 +26,8 @@ from repositories.life_lock.categories import Categories
 from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
-from repositories.sql.filters import Op, Where
+from repositories.permissions import RoleName
+from repositories.sql.filters import Compare, Op
 
 TASKS_PER_USER = 300
 _HISTORY = PAST_DAYS + 15
@@ -75,24 +76,24 @@ async def load_demo(
     return len(everybody) * tasks
 
 
-async def _load_partners(write: Write, manager: UUID, admin: UUID, today: dt.date) -> None:
+async def _load_partners(write: WriteConnection, manager: UUID, admin: UUID, today: dt.date) -> None:
     """The manager's role, granted by the admin, and what is to be managed."""
-    (found,) = await Roles(write).find(Where("name", Op.EQ, Role.PARTNERSHIP_MANAGER.value), limit=1)
+    (found,) = await Roles(write).find(Compare("name", Op.EQ, RoleName.PARTNERSHIP_MANAGER.value), limit=1)
     await RoleGrants(write).add(user_id=manager, role_id=found.id, granted_by=admin, granted_at=EPOCH)
     partners, referrals = partners_of(manager, today)
     await Partners(write).add_missing(partners)
     await Referrals(write).add_missing(referrals)
 
 
-async def _load_earnings(write: Write, earned: Earnings) -> None:
+async def _load_earnings(write: WriteConnection, earned: Earnings) -> None:
     """Events come before the entries that name them."""
-    await Events(write).load(earned.events)
+    await EventStore(write).load(earned.events)
     await Points(write).add_missing(earned.entries)
     await UserAchievements(write).add_missing(earned.unlocked)
     await Redemptions(write).add_missing(earned.redemptions)
 
 
-async def _load_clients(write: Write, everybody: Rows, today: dt.date) -> None:
+async def _load_clients(write: WriteConnection, everybody: Rows, today: dt.date) -> None:
     """Clients come before their contacts, and learn afterwards which of them is the primary one."""
     for start in range(0, len(everybody), _PEOPLE_AT_ONCE):
         clients: Rows = []

@@ -30,7 +30,7 @@ class Announcements(Protocol):
         ...
 
 
-class Notifications:
+class PostgresAnnouncements:
     """PostgreSQL's NOTIFY, which the transactions send themselves, heard by a connection of its own."""
 
     def __init__(self, options: DatabaseOptions, channel: str) -> None:

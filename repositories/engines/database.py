@@ -1,4 +1,4 @@
-"""The seam to the database: repositories run statements through :class:`Read` and :class:`Write`, and nothing else.
+"""The seam to the database: repositories run statements through :class:`ReadConnection` and :class:`WriteConnection`, and nothing else.
 
 What is below (kit/postgresql.py, kit/sqlite.py) may be replaced without touching a domain.
 
@@ -55,7 +55,7 @@ class DatabaseOptions:
     index_key: bytes = field(default=b"", repr=False)
 
 
-class Read(ABC):
+class ReadConnection(ABC):
     """A connection to read with. Values are passed by the names of the statement's parameters."""
 
     def __init__(self, database: "Database", viewer: Viewer) -> None:
@@ -94,7 +94,7 @@ class Read(ABC):
         await self.rows(statement, **values)
 
 
-class Write(Read):
+class WriteConnection(ReadConnection):
     """A connection in a transaction that writes.
 
     A statement that fails outside of a savepoint makes the whole transaction fail, also if somebody swallows the error.
@@ -144,7 +144,7 @@ class Write(Read):
     _has_failed = False
 
 
-class Snapshot(Read):
+class Snapshot(ReadConnection):
     """The reads of one request. Opens itself at the first statement; :meth:`close` ends it for good.
 
     A statement that fails ends the database's transaction; the next one opens another, so that one failing field does
@@ -273,7 +273,7 @@ class Database(ABC):
         return None
 
     @abstractmethod
-    def transaction(self, viewer: Viewer) -> AbstractAsyncContextManager[Write]:
+    def transaction(self, viewer: Viewer) -> AbstractAsyncContextManager[WriteConnection]:
         """A transaction that commits at the end of the block and rolls back on any error."""
 
     @abstractmethod
@@ -287,7 +287,7 @@ class Database(ABC):
     def pool_state(self) -> PoolState:
         """For health and for tests that look for leaks."""
 
-    def said(self, text: str) -> None:
+    def notify_listeners(self, text: str) -> None:
         """Tells the listeners of a statement."""
         for listener in self.listeners:
             listener(text)

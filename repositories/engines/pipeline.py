@@ -55,7 +55,7 @@ def text_form(value: Any) -> bytes | None:
     raise TypeError(message)
 
 
-class Line(asyncio.Protocol):
+class PipelinedTransport(asyncio.Protocol):
     """One connection's socket, shared with asyncpg: its transport towards asyncpg, its protocol towards the loop."""
 
     def __init__(self, protocol: Any) -> None:
@@ -144,28 +144,34 @@ class Line(asyncio.Protocol):
         self._protocol.resume_writing()
 
 
-class Loop:
-    """The event loop as asyncpg is given it: what it connects is a :class:`Line`."""
+class PipeliningLoop:
+    """The event loop as asyncpg is given it: what it connects is a :class:`PipelinedTransport`."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.line: Line
+        self.line: PipelinedTransport
         """The last one."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
 
-    async def create_connection(self, factory: Callable[[], Any], *args: Any, **options: Any) -> tuple[Line, Any]:
+    async def create_connection(
+        self, factory: Callable[[], Any], *args: Any, **options: Any
+    ) -> tuple[PipelinedTransport, Any]:
         """Over TCP."""
-        _, self.line = await self._loop.create_connection(lambda: Line(factory()), *args, **options)
+        _, self.line = await self._loop.create_connection(lambda: PipelinedTransport(factory()), *args, **options)
         return self.line, self.line._protocol  # noqa: SLF001 (the two are one)
 
-    async def create_unix_connection(self, factory: Callable[[], Any], *args: Any, **options: Any) -> tuple[Line, Any]:
+    async def create_unix_connection(
+        self, factory: Callable[[], Any], *args: Any, **options: Any
+    ) -> tuple[PipelinedTransport, Any]:
         """Over a socket of this machine."""
-        _, self.line = await self._loop.create_unix_connection(lambda: Line(factory()), *args, **options)
+        _, self.line = await self._loop.create_unix_connection(lambda: PipelinedTransport(factory()), *args, **options)
         return self.line, self.line._protocol  # noqa: SLF001 (the two are one)
 
-    async def start_tls(self, line: Line, _protocol: Any, context: Any, **options: Any) -> Line:
+    async def start_tls(
+        self, line: PipelinedTransport, _protocol: Any, context: Any, **options: Any
+    ) -> PipelinedTransport:
         """Over TCP, encrypted."""
         await line.start_tls(self._loop, context, **options)
         return line

@@ -24,11 +24,11 @@ from repositories.core.errors import (
     ValidationError,
 )
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
-from repositories.engines.database import Database, DatabaseOptions, PoolState, Snapshot, Write
+from repositories.engines.database import Database, DatabaseOptions, PoolState, Snapshot, WriteConnection
 from repositories.engines.pool import Pool
-from repositories.engines.postgresql_connection import COMMIT, READ, TIME_SETTINGS, VIEWER, WRITE, Connection
+from repositories.engines.postgresql_connection import COMMIT, READ, TIME_SETTINGS, VIEWER, WRITE, PostgresConnection
 from repositories.engines.replica import Replica, position
-from repositories.sql.constraints import refusal_of
+from repositories.sql.constraints import error_of_constraint
 from repositories.sql.statements import Compiled, Engine, Statement
 
 _SERVICE_CONNECTIONS = 8
@@ -58,7 +58,7 @@ def mapped(error: Exception) -> GatewayError | None:
         case asyncpg.DataError() if isinstance(error.__cause__, UnicodeError):
             return ValidationError.unstorable()
         case asyncpg.IntegrityConstraintViolationError():
-            return refusal_of(error.constraint_name)
+            return error_of_constraint(error.constraint_name)
         case asyncpg.InsufficientPrivilegeError():
             return Forbidden()
         case asyncpg.QueryCanceledError() | asyncpg.LockNotAvailableError():
@@ -81,17 +81,19 @@ class PostgresDatabase(Database):
 
     def __init__(self, options: DatabaseOptions) -> None:
         super().__init__(options)
-        self._pool: Pool[Connection] | None = None
-        self._service_pool: Pool[Connection] | None = None
+        self._pool: Pool[PostgresConnection] | None = None
+        self._service_pool: Pool[PostgresConnection] | None = None
         self._milliseconds = int(options.statement_timeout * 1000)
-        self.replica = Replica(self._connector(options.read_url), self.talk, options) if options.read_url else None
+        self.replica = (
+            Replica(self._connector(options.read_url), self.call_driver, options) if options.read_url else None
+        )
 
-    async def _open(self, url: str) -> Connection:
+    async def _open(self, url: str) -> PostgresConnection:
         options = self.options
         settings = {"application_name": "siso-gateway", "jit": "off", "statement_timeout": str(self._milliseconds)}
         settings |= TIME_SETTINGS
         try:
-            return await Connection.open(
+            return await PostgresConnection.open(
                 re.sub(r"^postgresql\+asyncpg:", "postgresql:", url),
                 pipelines=not options.pgbouncer,
                 within=options.connect_timeout,
@@ -100,10 +102,10 @@ class PostgresDatabase(Database):
         except (asyncpg.PostgresError, *_UNREACHABLE) as error:
             raise ServiceUnavailable from error
 
-    def _connector(self, url: str) -> Callable[[], Awaitable[Connection]]:
+    def _connector(self, url: str) -> Callable[[], Awaitable[PostgresConnection]]:
         return partial(self._open, url)
 
-    def _make_pool(self, url: str, size: int) -> Pool[Connection]:
+    def _make_pool(self, url: str, size: int) -> Pool[PostgresConnection]:
         return Pool(self._connector(url), size, self.options.pool_timeout)
 
     async def connect(self) -> None:
@@ -123,7 +125,7 @@ class PostgresDatabase(Database):
             if pool is not None:
                 await pool.close()
 
-    def pool_for(self, viewer: Viewer) -> Pool[Connection]:
+    def pool_for(self, viewer: Viewer) -> Pool[PostgresConnection]:
         """The viewers' pool, or for the service its own, which is made when first needed."""
         if not viewer.is_service:
             if self._pool is None:
@@ -148,7 +150,7 @@ class PostgresDatabase(Database):
         return await self._written() if self.replica is not None else None
 
     async def _written(self) -> int:
-        return await position(self.pool_for(ANONYMOUS), self.talk, self.options.connect_timeout)
+        return await position(self.pool_for(ANONYMOUS), self.call_driver, self.options.connect_timeout)
 
     async def replica_answers(self) -> bool | None:
         """Asks the replica, unless it is known to be out."""
@@ -159,7 +161,7 @@ class PostgresDatabase(Database):
         return not self.replica.is_out
 
     @asynccontextmanager
-    async def transaction(self, viewer: Viewer) -> AsyncIterator[Write]:
+    async def transaction(self, viewer: Viewer) -> AsyncIterator[WriteConnection]:
         """A READ COMMITTED transaction; versions and row locks guard against lost updates."""
         pool = self.pool_for(viewer)
         connection = await pool.acquire()
@@ -169,7 +171,7 @@ class PostgresDatabase(Database):
                 write = _PostgresWrite(self, viewer, connection)
                 yield write
                 write.check()
-                await self.talk(connection.commit)
+                await self.call_driver(connection.commit)
             except BaseException:
                 await _roll_back(connection)
                 raise
@@ -185,20 +187,20 @@ class PostgresDatabase(Database):
         connection = await self._open(self._service_url)
         try:
             self.begin(connection, WRITE, SERVICE)
-            ((is_ours,),) = await self.talk(connection.fetch, _LOCK, [_lock_number(name)])
-            await self.talk(connection.idle)
+            ((is_ours,),) = await self.call_driver(connection.fetch, _LOCK, [_lock_number(name)])
+            await self.call_driver(connection.idle)
             yield is_ours
-            await self.talk(connection.commit)
+            await self.call_driver(connection.commit)
         finally:
             await _roll_back(connection)
             await connection.close()
 
-    def begin(self, connection: Connection, kind: str, viewer: Viewer) -> None:
+    def begin(self, connection: PostgresConnection, kind: str, viewer: Viewer) -> None:
         """Opens a transaction with the viewer's role and claims."""
-        self.said(f"{kind}; {VIEWER}")
+        self.notify_listeners(f"{kind}; {VIEWER}")
         connection.begin(kind, viewer, self._milliseconds)
 
-    async def talk(self, call: Callable[..., Any], *arguments: Any) -> Any:
+    async def call_driver(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Calls the driver and maps what it raises, which it does at the call itself once the connection is lost."""
         try:
             return await call(*arguments)
@@ -216,7 +218,7 @@ class PostgresDatabase(Database):
         return PoolState(self._pool.size, self._pool.used) if self._pool else PoolState(0, 0)
 
 
-async def _roll_back(connection: Connection) -> None:
+async def _roll_back(connection: PostgresConnection) -> None:
     """For clean-up on the way out of another error: a lost connection has nothing left to clean."""
     try:
         await connection.roll_back()
@@ -252,9 +254,9 @@ class _PostgresSnapshot(Snapshot):
         self.database.begin(self._connection, READ, self.viewer)
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
-        self.database.said(text)
+        self.database.notify_listeners(text)
         try:
-            records: Sequence[Any] = await self.database.talk(self._connection.fetch, text, arguments)
+            records: Sequence[Any] = await self.database.call_driver(self._connection.fetch, text, arguments)
         except (ServiceUnavailable, Conflict) as error:
             self._has_failed = True
             if self._replica is None:
@@ -286,15 +288,15 @@ class _PostgresSnapshot(Snapshot):
                 pool.release(connection)
 
 
-class _PostgresWrite(Write):
-    def __init__(self, database: PostgresDatabase, viewer: Viewer, connection: Connection) -> None:
+class _PostgresWrite(WriteConnection):
+    def __init__(self, database: PostgresDatabase, viewer: Viewer, connection: PostgresConnection) -> None:
         super().__init__(database, viewer)
         self.database = database
         self._connection = connection
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
-        self.database.said(compiled.text)
-        records: Sequence[Any] = await self.database.talk(self._connection.fetch, compiled.text, arguments)
+        self.database.notify_listeners(compiled.text)
+        records: Sequence[Any] = await self.database.call_driver(self._connection.fetch, compiled.text, arguments)
         return records
 
     async def later(self, statement: Statement[Any], /, **values: Any) -> None:
@@ -303,8 +305,8 @@ class _PostgresWrite(Write):
         if self._depth or not self._connection.later(compiled.text, arguments):
             await self.rows(statement, **values)
         else:
-            self.database.said(compiled.text)
+            self.database.notify_listeners(compiled.text)
 
     async def command(self, text: str) -> None:
-        self.database.said(text)
-        await self.database.talk(self._connection.fetch, text)
+        self.database.notify_listeners(text)
+        await self.database.call_driver(self._connection.fetch, text)

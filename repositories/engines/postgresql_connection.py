@@ -20,8 +20,9 @@ from typing import Any
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from repositories.core.viewer import Role, Viewer
-from repositories.engines.pipeline import SYNC, Line, Loop, command, simple_query, text_form
+from repositories.core.viewer import Viewer
+from repositories.engines.pipeline import SYNC, PipelinedTransport, PipeliningLoop, command, simple_query, text_form
+from repositories.permissions import RoleName
 from repositories.sql.policy import claims
 from repositories.sql.types import to_json
 
@@ -29,7 +30,7 @@ READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
-_OF_PEOPLE = frozenset({Role.USER})
+_OF_PEOPLE = frozenset({RoleName.USER})
 
 VIEWER = (
     "SELECT set_config('role', $1, true), set_config('request.jwt.claims', $2, true),"
@@ -75,10 +76,10 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-class Connection:
+class PostgresConnection:
     """Used by one transaction at a time, and by one statement at a time within it."""
 
-    def __init__(self, connection: Any, line: Line, *, pipelines: bool) -> None:
+    def __init__(self, connection: Any, line: PipelinedTransport, *, pipelines: bool) -> None:
         self._asyncpg = connection
         self._line = line
         self._pipelines = pipelines
@@ -87,9 +88,9 @@ class Connection:
         self._begin = ""
 
     @classmethod
-    async def open(cls, url: str, *, pipelines: bool, within: float, settings: dict[str, str]) -> "Connection":
+    async def open(cls, url: str, *, pipelines: bool, within: float, settings: dict[str, str]) -> "PostgresConnection":
         """A new connection, ``within`` so many seconds."""
-        loop: Any = Loop()
+        loop: Any = PipeliningLoop()
         cached = 100 if pipelines else 0
         opened = await asyncpg.connect(
             url, loop=loop, timeout=within, statement_cache_size=cached, server_settings=settings

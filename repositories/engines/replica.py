@@ -13,7 +13,7 @@ from weakref import WeakSet
 from repositories.core.errors import ServiceUnavailable
 from repositories.engines.database import DatabaseOptions
 from repositories.engines.pool import Pool
-from repositories.engines.postgresql_connection import Connection
+from repositories.engines.postgresql_connection import PostgresConnection
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ Talk = Callable[..., Awaitable[Any]]
 """Calls the driver and maps what it raises."""
 
 
-async def position(pool: Pool[Connection], talk: Talk, within: float) -> int:
+async def position(pool: Pool[PostgresConnection], talk: Talk, within: float) -> int:
     """Up to where the server that a pool reaches has written, or replayed; one that hangs is out of reach."""
     connection = await pool.acquire()
     limit = asyncio.get_running_loop().call_later(within, connection.terminate)
@@ -52,14 +52,16 @@ class Replica:
     one server, for what it has replayed is remembered.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], talk: Talk, options: DatabaseOptions) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[PostgresConnection]], talk: Talk, options: DatabaseOptions
+    ) -> None:
         self._connect = connect
         self._talk = talk
         self._within = options.connect_timeout
         self._patience = options.read_wait
         self.pool = Pool(self._opened, options.pool_size, options.pool_timeout)
         self._asking = Pool(self._opened, 1, options.pool_timeout)
-        self._open: WeakSet[Connection] = WeakSet()
+        self._open: WeakSet[PostgresConnection] = WeakSet()
         self._question: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._left: float | None = None
@@ -90,7 +92,7 @@ class Replica:
         await self._asking.close()
         limit.cancel()
 
-    async def connection(self, since: int) -> Connection | None:
+    async def connection(self, since: int) -> PostgresConnection | None:
         """One of the pool's, to a state that shows ``since``; None when the primary has to answer."""
         if self.is_out or not await self._shows(since):
             return None
@@ -121,7 +123,7 @@ class Replica:
             self._question = asyncio.ensure_future(self._ask())
         await asyncio.shield(self._question)
 
-    async def _opened(self) -> Connection:
+    async def _opened(self) -> PostgresConnection:
         """A new connection. It may lead to a server that has started again and stands further back than before."""
         try:
             opened = await self._connect()

@@ -24,8 +24,8 @@ from repositories.core.errors import (
     ValidationError,
 )
 from repositories.core.viewer import Viewer
-from repositories.engines.database import Database, DatabaseOptions, PoolState, Snapshot, Write
-from repositories.sql.constraints import refusal_of
+from repositories.engines.database import Database, DatabaseOptions, PoolState, Snapshot, WriteConnection
+from repositories.sql.constraints import error_of_constraint
 from repositories.sql.statements import Compiled, Engine, fold
 
 logging.getLogger("aiosqlite").setLevel(logging.INFO)
@@ -39,7 +39,7 @@ def mapped(error: Exception) -> GatewayError | None:
     if isinstance(error, sqlite3.IntegrityError):
         found = _CONSTRAINT.search(str(error))
         if found and found[1] != "NOT NULL":
-            return refusal_of(found[2])
+            return error_of_constraint(found[2])
         if str(error).endswith("is append-only"):
             return Forbidden()
     if isinstance(error, sqlite3.OperationalError):
@@ -127,7 +127,7 @@ class SqliteDatabase(Database):
         return _SqliteSnapshot(self, viewer)
 
     @asynccontextmanager
-    async def transaction(self, viewer: Viewer) -> AsyncIterator[Write]:
+    async def transaction(self, viewer: Viewer) -> AsyncIterator[WriteConnection]:
         """An immediate transaction; writers wait for one another, in order here, by busy_timeout between processes."""
         try:
             async with asyncio.timeout(self.options.pool_timeout):
@@ -186,11 +186,13 @@ class SqliteDatabase(Database):
         self._idle.append(connection)
         self._free.release()
 
-    async def talk(self, connection: aiosqlite.Connection, text: str, arguments: Sequence[Any] = ()) -> Sequence[Any]:
+    async def call_driver(
+        self, connection: aiosqlite.Connection, text: str, arguments: Sequence[Any] = ()
+    ) -> Sequence[Any]:
         """Runs one statement; it is interrupted when its time is up or nobody waits for it any more."""
         if any("\0" in argument for argument in arguments if type(argument) is str):
             raise ValidationError.unstorable()
-        self.said(text)
+        self.notify_listeners(text)
         running = asyncio.ensure_future(connection.execute_fetchall(text, arguments))
         try:
             async with asyncio.timeout(self.options.statement_timeout):
@@ -221,11 +223,11 @@ class _SqliteSnapshot(Snapshot):
 
     async def begin(self) -> None:
         self._connection = await self.database.acquire()
-        await self.database.talk(self._connection, "BEGIN")
+        await self.database.call_driver(self._connection, "BEGIN")
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
         assert self._connection is not None  # noqa: S101 (begin ran)
-        return await self.database.talk(self._connection, text, arguments)
+        return await self.database.call_driver(self._connection, text, arguments)
 
     async def end(self) -> None:
         connection, self._connection = self._connection, None
@@ -237,7 +239,7 @@ class _SqliteSnapshot(Snapshot):
                 self.database.release(connection)
 
 
-class _SqliteWrite(Write):
+class _SqliteWrite(WriteConnection):
     def __init__(self, database: SqliteDatabase, viewer: Viewer, connection: aiosqlite.Connection) -> None:
         super().__init__(database, viewer)
         self.database = database
@@ -246,7 +248,7 @@ class _SqliteWrite(Write):
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
         if not self._connection.in_transaction:
             raise Timeout  # SQLite undoes a transaction whose write is interrupted; nothing may run outside of one
-        return await self.database.talk(self._connection, compiled.text, arguments)
+        return await self.database.call_driver(self._connection, compiled.text, arguments)
 
     async def command(self, text: str) -> None:
-        await self.database.talk(self._connection, text)
+        await self.database.call_driver(self._connection, text)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.engines.database import Read
+from repositories.engines.database import ReadConnection
 from repositories.sql import types
 from repositories.sql.statements import MadeBy, Statement, folded, scalar
 from repositories.tables.gamification import EARNED, LeaderboardPeriod, PointEntry, Standing
@@ -56,7 +56,7 @@ _rank: Statement[int | None] = Statement(
 class Leaderboard:
     """Names and points. Not a repository: its rows have no ids, so that nobody can be told by one."""
 
-    def __init__(self, connection: Read) -> None:
+    def __init__(self, connection: ReadConnection) -> None:
         self.connection = connection
 
     async def places(self, period: LeaderboardPeriod, *, limit: int) -> list[Place]:

@@ -15,7 +15,7 @@ from repositories.core import clock as calendar
 from repositories.core.errors import ValidationError
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
-from repositories.engines.database import Database, Read, Write
+from repositories.engines.database import Database, ReadConnection, WriteConnection
 from repositories.identity import Users
 from repositories.legacy.rows import Candidate, Refused, candidate
 from repositories.legacy.source import LegacyRow, Source
@@ -46,7 +46,7 @@ _named: Statement[tuple[UUID, str, UUID]] = Statement(
 
 
 @dataclass
-class Result:
+class ImportResult:
     """What became of the rows; ``refused`` counts them by reason."""
 
     read: int = 0
@@ -72,9 +72,9 @@ async def import_tasks(
     dry_run: bool = False,
     refuse: Callable[[Refused], None] = lambda _refused: None,
     done: Callable[[int], None] = lambda _rows: None,
-) -> Result:
+) -> ImportResult:
     """Imports what is not there yet. ``refuse`` is told each refused row, ``done`` how many more rows were read."""
-    result = Result()
+    result = ImportResult()
     async for rows in source.batches():
         batch = await (_look(database, rows) if dry_run else _import(database, rows))
         result.read += len(rows)
@@ -106,7 +106,7 @@ async def _import(database: Database, rows: Sequence[LegacyRow]) -> _Batch:
     return batch
 
 
-async def _sorted_out(connection: Read, rows: Sequence[LegacyRow]) -> _Batch:
+async def _sorted_out(connection: ReadConnection, rows: Sequence[LegacyRow]) -> _Batch:
     """Which rows are new, which are there already, and which cannot be imported."""
     checked = [candidate(row) for row in rows]
     fit = [row for row in checked if isinstance(row, Candidate)]
@@ -129,7 +129,7 @@ async def _sorted_out(connection: Read, rows: Sequence[LegacyRow]) -> _Batch:
     return batch
 
 
-async def _ensured_categories(write: Write, rows: Sequence[Candidate]) -> Mapping[_Name, UUID]:
+async def _ensured_categories(write: WriteConnection, rows: Sequence[Candidate]) -> Mapping[_Name, UUID]:
     """The categories that the rows name; one that the user has already keeps its colour."""
     wanted = {(row.user_id, row.category): row for row in rows if row.category}
     found = await _category_ids(write, wanted)
@@ -142,7 +142,7 @@ async def _ensured_categories(write: Write, rows: Sequence[Candidate]) -> Mappin
     return await _category_ids(write, wanted)
 
 
-async def _category_ids(write: Write, wanted: Mapping[_Name, Any]) -> Mapping[_Name, UUID]:
+async def _category_ids(write: WriteConnection, wanted: Mapping[_Name, Any]) -> Mapping[_Name, UUID]:
     users, names = {user for user, _ in wanted}, {name for _, name in wanted}
     found = await write.rows(_named, users=list(users), names=list(names))
     return {(user, name): key for user, name, key in found}
@@ -153,7 +153,7 @@ def _values(row: Candidate, categories: Mapping[_Name, UUID]) -> dict[str, Any]:
     return values | {"completed_at": row.completed_at, "category_id": categories.get((row.user_id, row.category))}
 
 
-async def _recompute(write: Write, batch: _Batch) -> None:
+async def _recompute(write: WriteConnection, batch: _Batch) -> None:
     """The touched days of the touched users, in their time zones."""
     touched: defaultdict[UUID, set[calendar.LocalDay]] = defaultdict(set)
     for row in batch.new:

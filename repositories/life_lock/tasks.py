@@ -11,7 +11,7 @@ from repositories.aggregates.repository import Repository
 from repositories.core.clock import LocalDay, now
 from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
 from repositories.sql import types
-from repositories.sql.filters import Direction, Every, Op, Order, Where
+from repositories.sql.filters import And, Compare, Direction, Op, Order
 from repositories.sql.statements import Engine, MadeBy, Statement, records, scalar
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskStatus
 
@@ -19,7 +19,7 @@ _tasks = Task.__table__
 _categories = Category.__table__
 _analytics = TaskAnalytics.__table__
 
-OPEN = Where("status", Op.NOT_IN, CLOSED)
+OPEN = Compare("status", Op.NOT_IN, CLOSED)
 BY_DUE_DATE = (Order("due_date"),)
 
 
@@ -126,13 +126,13 @@ class Tasks(Repository[Task], table=Task):
     async def due(self, until: dt.datetime, *, user: UUID, limit: int) -> list[Task]:
         """A person's open tasks that are due until then, the most pressing first, overdue ones included."""
         return await self.find(
-            Every((Where("user_id", Op.EQ, user), OPEN, Where("due_date", Op.LTE, until))), BY_DUE_DATE, limit=limit
+            And((Compare("user_id", Op.EQ, user), OPEN, Compare("due_date", Op.LTE, until))), BY_DUE_DATE, limit=limit
         )
 
     async def upcoming(self, after: dt.datetime, *, user: UUID, limit: int) -> list[Task]:
         """A person's open tasks that are due from then on, the next first."""
         return await self.find(
-            Every((Where("user_id", Op.EQ, user), OPEN, Where("due_date", Op.GTE, after))), BY_DUE_DATE, limit=limit
+            And((Compare("user_id", Op.EQ, user), OPEN, Compare("due_date", Op.GTE, after))), BY_DUE_DATE, limit=limit
         )
 
     async def tally(self, user: UUID, at: dt.datetime, today: LocalDay) -> TaskTally:

@@ -10,11 +10,11 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from repositories.core.errors import Conflict, Dangling, Refusal, ValidationError
+from repositories.core.errors import Conflict, DanglingReference, InputError, ValidationError
 from repositories.sql.table import metadata
 
 
-def explained(field: str, message: str) -> dict[str, str]:
+def violation(field: str, message: str) -> dict[str, str]:
     """The ``info`` of a constraint: the field it is about and what to tell the person."""
     return {"field": field, "message": message}
 
@@ -36,7 +36,7 @@ def _explanations() -> dict[str, tuple[str, str]]:
     return found
 
 
-def refusal_of(constraint: str | None) -> Refusal:
+def error_of_constraint(constraint: str | None) -> InputError:
     """What to answer when ``constraint`` is violated: Conflict for uniqueness and references, else ValidationError."""
     name = constraint or ""
     if name in _explanations():
@@ -47,7 +47,7 @@ def refusal_of(constraint: str | None) -> Refusal:
     if name.startswith(("uq_", "pk_")) or "." in name:
         is_key = re.fullmatch(r"pk_\w+|(?:\w+\.\w+, )?\w+\.id", name)  # (owner, id) on SQLite, which looks there first
         return Conflict("There is already one like this.", path=("id",) if is_key else ())
-    return Dangling()
+    return DanglingReference()
 
 
 def _checked_field(name: str) -> tuple[str, ...]:

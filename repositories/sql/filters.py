@@ -44,7 +44,7 @@ class Op(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class Compare:
     """One column compared with one value (a list for IN and NOT_IN, a bool for IS_NULL)."""
 
     column: str
@@ -53,14 +53,14 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
-class Every:
+class And:
     """All parts hold; with no parts everything passes."""
 
     parts: tuple["Filter", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Some:
+class Or:
     """At least one part holds; with no parts nothing passes."""
 
     parts: tuple["Filter", ...]
@@ -85,8 +85,8 @@ class Search:
         return [f"%{_escaped(word)}%" for word in self.text.split()[:10]]
 
 
-Filter = Where | Every | Some | Not | Search
-EVERYTHING = Every()
+Filter = Compare | And | Or | Not | Search
+NO_FILTER = And()
 
 
 class Direction(StrEnum):
@@ -127,13 +127,13 @@ def _pattern(text: str) -> str:
 def shape(given: Filter) -> Any:
     """What decides the SQL text, hashable: structure, columns and operators, without values."""
     match given:
-        case Where(column, Op.IS_NULL, value):
+        case Compare(column, Op.IS_NULL, value):
             return (column, Op.IS_NULL, bool(value))
-        case Where(column, op, _):
+        case Compare(column, op, _):
             return (column, op)
-        case Every(parts):
+        case And(parts):
             return ("and", *map(shape, parts))
-        case Some(parts):
+        case Or(parts):
             return ("or", *map(shape, parts))
         case Not(part):
             return ("not", shape(part))
@@ -143,7 +143,7 @@ def shape(given: Filter) -> Any:
 
 def parameters(given: Filter) -> dict[str, Any]:
     """The values under the names that :func:`condition` gives them: f0, f1, ... in reading order."""
-    if given is EVERYTHING:
+    if given is NO_FILTER:
         return {}
     size = _size(given)
     if size > MAX_CONDITIONS:
@@ -153,7 +153,7 @@ def parameters(given: Filter) -> dict[str, Any]:
     return {f"f{index}": value for index, value in enumerate(values)}
 
 
-def check(table: sa.Table, given: Where | Search) -> None:
+def check(table: sa.Table, given: Compare | Search) -> None:
     """Refuses a value that cannot be looked for, as running the filter would; for who knows its place in the input."""
     parameters(given)
     if isinstance(given, Search):
@@ -178,9 +178,9 @@ def _bounded(value: Any) -> Any:
 def _size(given: Filter) -> int:
     """How many conditions there are; a part that says nothing counts too."""
     match given:
-        case Where():
+        case Compare():
             return 1
-        case Every(parts) | Some(parts):
+        case And(parts) | Or(parts):
             return sum(map(_size, parts)) if parts else 1
         case Not(part):
             return _size(part)
@@ -197,11 +197,11 @@ _PATTERNS: Mapping[Op, Callable[[str], str]] = {
 
 def _values(given: Filter) -> Iterator[Any]:
     match given:
-        case Where(_, op, value):
+        case Compare(_, op, value):
             if op is not Op.IS_NULL:
                 pattern = _PATTERNS.get(op)
                 yield pattern(value) if pattern else value
-        case Every(parts) | Some(parts):
+        case And(parts) | Or(parts):
             for part in parts:
                 yield from _values(part)
         case Not(part):
@@ -217,11 +217,11 @@ def condition(table: sa.Table, given: Filter) -> sa.ColumnElement[bool]:
 
 def _build(table: sa.Table, given: Filter, names: Iterator[str]) -> sa.ColumnElement[bool]:
     match given:
-        case Where(column, op, value):
+        case Compare(column, op, value):
             return _compare(table.c[column], op, value, names)
-        case Every(parts):
+        case And(parts):
             return sa.and_(sa.true(), *(_build(table, part, names) for part in parts))
-        case Some(parts):
+        case Or(parts):
             return sa.or_(sa.false(), *(_build(table, part, names) for part in parts))
         case Not(part):
             return sa.not_(sa.func.coalesce(_build(table, part, names), sa.false()))

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 from repositories.sql import filters
 from repositories.sql.filters import Filter, Order
 from repositories.sql.page import Page, PageRequest, ordering
-from repositories.sql.row_statements import alive
+from repositories.sql.row_statements import not_deleted
 from repositories.sql.statements import MadeBy, Statement, any_of, scalar
 from repositories.sql.table import Table
 
 R = TypeVar("R", bound=Table)
 
 
-class ByShape:
+class ShapeKey:
     """A cache key that carries a value: equal shapes are one entry, the value of the first is used to build."""
 
     __slots__ = ("key", "value")
@@ -26,13 +26,13 @@ class ByShape:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ByShape) and self.key == other.key
+        return isinstance(other, ShapeKey) and self.key == other.key
 
     def __hash__(self) -> int:
         return hash(self.key)
 
 
-class Walk(Generic[R]):
+class KeysetQuery(Generic[R]):
     """A request for a page as a statement, its values, and the page made of the rows found.
 
     One row more than the page has is read, to know whether there are others.
@@ -54,7 +54,7 @@ class Walk(Generic[R]):
 
     def statement(self, partition: str | None = None) -> Statement[R]:
         """One page or, with the name of a column, one for each of its values in ``keys``."""
-        shaped = ByShape(filters.shape(self.given), self.given)
+        shaped = ShapeKey(filters.shape(self.given), self.given)
         return build_page(
             self.table, partition, shaped, self.ordering.keys, self.nulls, backwards=self.request.backwards
         )
@@ -74,7 +74,7 @@ class Walk(Generic[R]):
 def build_page(  # noqa: PLR0913 (the parts of one query)
     owner: type[Table],
     partition: str | None,
-    given: ByShape,
+    given: ShapeKey,
     order: tuple[Order, ...],
     nulls: tuple[bool, ...] | None,
     *,
@@ -83,7 +83,7 @@ def build_page(  # noqa: PLR0913 (the parts of one query)
     """One page or, with ``partition``, one for each of the ``keys`` in that column."""
     table = owner.__table__
     total = ordering(table, order)
-    conditions = [alive(table), filters.condition(table, given.value)]
+    conditions = [not_deleted(table), filters.condition(table, given.value)]
     if nulls is not None:
         conditions.append(total.beyond(nulls, backwards=backwards))
     sorting = filters.order_by(table, total.keys, backwards=backwards)
@@ -99,19 +99,19 @@ def build_page(  # noqa: PLR0913 (the parts of one query)
 
 
 @lru_cache(maxsize=1024)
-def build_count(owner: type[Any], given: ByShape) -> Statement[int]:
+def build_count(owner: type[Any], given: ShapeKey) -> Statement[int]:
     """How many rows a list has."""
     table = owner.__table__
     statement = sa.select(sa.func.count()).select_from(table)
-    return Statement(statement.where(alive(table), filters.condition(table, given.value)), scalar(int))
+    return Statement(statement.where(not_deleted(table), filters.condition(table, given.value)), scalar(int))
 
 
 @lru_cache(maxsize=1024)
-def build_counts(owner: type[Any], column: str, given: ByShape) -> Statement[tuple[UUID, int]]:
+def build_counts(owner: type[Any], column: str, given: ShapeKey) -> Statement[tuple[UUID, int]]:
     """How many rows of a list have each of the ``keys`` in ``column``."""
     table = owner.__table__
     key = table.c[column]
     statement = sa.select(key, sa.func.count()).where(
-        any_of(key, "keys"), alive(table), filters.condition(table, given.value)
+        any_of(key, "keys"), not_deleted(table), filters.condition(table, given.value)
     )
     return Statement(statement.group_by(key), MadeBy(tuple))

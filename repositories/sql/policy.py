@@ -27,11 +27,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from repositories.core.viewer import Role, Viewer
+from repositories.core.viewer import Viewer
+from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.table import Table
 
-Roles = frozenset[Role]
+Roles = frozenset[RoleName]
 Condition = sa.ColumnElement[bool]
 
 
@@ -64,7 +65,7 @@ def owner(column: sa.Column[Any]) -> Rule:
     return Rule(lambda roles: column == (claimed if roles is None else viewer))
 
 
-def role(wanted: Role) -> Rule:
+def role(wanted: RoleName) -> Rule:
     """Every row, for viewers who have the role."""
     claimed = sa.literal_column(f"(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? '{wanted.value}')", sa.Boolean())
 
@@ -83,7 +84,7 @@ def signed_in() -> Rule:
     return Rule(lambda roles: (claimed if roles is None else viewer).is_not(None))
 
 
-NOBODY = Rule(lambda _roles: sa.false())
+SERVICE_ONLY = Rule(lambda _roles: sa.false())
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ policies: dict[Any, Policy] = {}
 """Every table's policy. A table without one fails a test and, on PostgreSQL, shows nothing."""
 
 
-def policy(table: type[Table], *, read: Rule, write: Rule = NOBODY) -> None:
+def policy(table: type[Table], *, read: Rule, write: Rule = SERVICE_ONLY) -> None:
     """Declares who may ``read`` and ``write`` the rows of ``table``; without ``write`` only the service writes it."""
     policies[table.__table__] = Policy(table.__table__, read, write)
 

@@ -18,18 +18,18 @@ class RowStatements:
     def __init__(self, owner: type[Table]) -> None:
         table = owner.__table__
         self.defaults: dict[str, Any] = {made.name: made.info.get("default") for made in table.columns}
-        self.sealed = [made for made in table.columns if made.info["sealed"]]
-        living = alive(table)
+        self.encrypted = [made for made in table.columns if made.info["encrypted"]]
+        living = not_deleted(table)
         key = table.c.id == sa.bindparam("id", type_=table.c.id.type)
         rows = sa.select(*table.c)
         self.by_id = Statement(rows.where(key, living), owner)
         self.by_ids = Statement(rows.where(any_of(table.c.id, "ids"), living), owner)
         self.visible = Statement(sa.select(table.c.id).where(any_of(table.c.id, "ids")), scalar(UUID))
-        self.locked = Statement(rows.where(key, living).with_for_update(), owner)
-        self.locked_many = Statement(
+        self.lock = Statement(rows.where(key, living).with_for_update(), owner)
+        self.lock_many = Statement(
             rows.where(any_of(table.c.id, "ids"), living).order_by(table.c.id).with_for_update(), owner
         )
-        self.kept = Statement(
+        self.lock_for_reference = Statement(
             rows.where(any_of(table.c.id, "ids"), living)
             .order_by(table.c.id)
             .with_for_update(read=True, key_share=True),
@@ -54,7 +54,7 @@ def _given(table: sa.Table) -> list[sa.Column[Any]]:
     return [made for made in table.columns if made.identity is None]
 
 
-def alive(table: sa.Table) -> sa.ColumnElement[bool]:
+def not_deleted(table: sa.Table) -> sa.ColumnElement[bool]:
     """Rows that are not softly deleted."""
     return table.c.deleted_at.is_(None) if "deleted_at" in table.c else sa.true()
 
@@ -109,7 +109,7 @@ def update_many(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
         values["version"] = table.c.version + 1
         return (
             sa.update(table)
-            .where(table.c.id == source.c.id, table.c.version == source.c.version, alive(table))
+            .where(table.c.id == source.c.id, table.c.version == source.c.version, not_deleted(table))
             .values(values)
             .returning(*table.c)
         )

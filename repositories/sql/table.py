@@ -110,7 +110,7 @@ def column(  # noqa: PLR0913 (one keyword for each thing a column can be)
     unique: bool = False,
     index: bool = False,
     identity: bool = False,
-    sealed: bool = False,
+    encrypted: bool = False,
     info: dict[str, str] | None = None,
 ) -> Any:
     """Declares a column; its type and nullability are read from the annotation ``Column[...]``.
@@ -118,7 +118,7 @@ def column(  # noqa: PLR0913 (one keyword for each thing a column can be)
     ``length`` is (least, most) characters, ``range`` (least, most) inclusive with None for open, ``check`` a condition
     in SQL that both engines know, ``default`` a constant that both the repository and the database use, ``info`` what
     the violation of its uniqueness means (kit/constraints.py). An ``identity`` column is numbered by the database. A
-    ``sealed`` one holds ciphertexts (kit/encryption.py): repositories seal what they write into ``email``, and write
+    ``encrypted`` one holds ciphertexts (kit/encryption.py): repositories seal what they write into ``email``, and write
     the blind index of it into ``email_index`` if there is such a column; the database refuses what is not sealed.
     """
 
@@ -135,9 +135,9 @@ def column(  # noqa: PLR0913 (one keyword for each thing a column can be)
             server_default=None if default is None else sa.text(_literal(default)),
             info={
                 "default": default,
-                "sealed": sealed,
+                "encrypted": encrypted,
                 "constraints": [
-                    *_checks(name, kind, length, range, f"substr({name}, 1, 2) = '1.'" if sealed else check),
+                    *_checks(name, kind, length, range, f"substr({name}, 1, 2) = '1.'" if encrypted else check),
                     *([sa.UniqueConstraint(name, info=info or {})] if unique else []),
                 ],
             },

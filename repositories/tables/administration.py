@@ -7,14 +7,14 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.viewer import Role
-from repositories.sql.constraints import explained
+from repositories.permissions import RoleName
+from repositories.sql.constraints import violation
 from repositories.sql.policy import policy, role
 from repositories.sql.table import Column, Table, Versioned, column
 from repositories.sql.types import Json
 
 
-class KnownRole(Table, schema="administration", name="roles"):
+class Role(Table, schema="administration", name="roles"):
     """A role that the code knows; the migrations insert them, nothing else does."""
 
     __slots__ = ()
@@ -39,10 +39,10 @@ class SystemSetting(Versioned, Table, schema="administration", name="system_sett
 
     __slots__ = ()
     key: Column[str] = column(
-        length=(1, 100), unique=True, info=explained("key", "There is already a setting of this key.")
+        length=(1, 100), unique=True, info=violation("key", "There is already a setting of this key.")
     )
     value: Column[Any | None] = column(Json(), check="NOT (is_secret AND value IS NOT NULL)")
-    secret: Column[str | None] = column(sealed=True)
+    secret: Column[str | None] = column(encrypted=True)
     description: Column[str] = column(length=(0, 1000), default="")
     is_secret: Column[bool] = column(default=False)
 
@@ -77,7 +77,7 @@ class JobRun(Table, schema="administration", name="job_runs"):
     )
 
 
-policy(JobRun, read=role(Role.ADMIN))
-policy(KnownRole, read=role(Role.ADMIN))
-policy(RoleGrant, read=role(Role.ADMIN), write=role(Role.ADMIN))
-policy(SystemSetting, read=role(Role.ADMIN), write=role(Role.ADMIN))
+policy(JobRun, read=role(RoleName.ADMIN))
+policy(Role, read=role(RoleName.ADMIN))
+policy(RoleGrant, read=role(RoleName.ADMIN), write=role(RoleName.ADMIN))
+policy(SystemSetting, read=role(RoleName.ADMIN), write=role(RoleName.ADMIN))

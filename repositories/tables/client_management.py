@@ -6,8 +6,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.viewer import Role
-from repositories.sql.constraints import explained
+from repositories.permissions import RoleName
+from repositories.sql.constraints import violation
 from repositories.sql.policy import owner, policy, role
 from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 from repositories.sql.types import Fixed
@@ -71,9 +71,9 @@ class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
     user_id: Column[UUID] = column()
     first_name: Column[str] = column(length=(1, 100))
     last_name: Column[str] = column(length=(1, 100))
-    email: Column[str] = column(sealed=True)
+    email: Column[str] = column(encrypted=True)
     email_index: Column[str] = column(length=(64, 64))
-    phone: Column[str | None] = column(sealed=True)
+    phone: Column[str | None] = column(encrypted=True)
     position: Column[str | None] = column(length=(1, 100))
     is_primary: Column[bool] = column(default=False)
 
@@ -91,7 +91,7 @@ class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
             unique=True,
             postgresql_where=_ALIVE,
             sqlite_where=_ALIVE,
-            info=explained("email", "You already have a contact with this e-mail address."),
+            info=violation("email", "You already have a contact with this e-mail address."),
         ),
         sa.Index(
             "uq_contacts_primary",
@@ -99,7 +99,7 @@ class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
             unique=True,
             postgresql_where=_PRIMARY,
             sqlite_where=_PRIMARY,
-            info=explained("is_primary", "This client has another primary contact."),
+            info=violation("is_primary", "This client has another primary contact."),
         ),
         sa.Index("ix_contacts_email_index", "email_index"),
         sa.Index("ix_contacts_user_id", "user_id", "client_id"),
@@ -108,11 +108,11 @@ class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
 
 policy(
     Client,
-    read=owner(Client.created_by) | role(Role.ADMIN),
-    write=owner(Client.created_by) | role(Role.ADMIN),
+    read=owner(Client.created_by) | role(RoleName.ADMIN),
+    write=owner(Client.created_by) | role(RoleName.ADMIN),
 )
 policy(
     Contact,
-    read=owner(Contact.user_id) | role(Role.ADMIN),
-    write=owner(Contact.user_id) | role(Role.ADMIN),
+    read=owner(Contact.user_id) | role(RoleName.ADMIN),
+    write=owner(Contact.user_id) | role(RoleName.ADMIN),
 )

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.viewer import Role
+from repositories.permissions import RoleName
 from repositories.sql.policy import owner, policy, role
 from repositories.sql.table import Column, Table, column
 from repositories.sql.types import BigInteger
@@ -47,4 +47,4 @@ class DomainEvent(Table, schema="public", name="domain_events", timestamps=False
     )
 
 
-policy(DomainEvent, read=owner(DomainEvent.user_id) | role(Role.ADMIN), write=owner(DomainEvent.user_id))
+policy(DomainEvent, read=owner(DomainEvent.user_id) | role(RoleName.ADMIN), write=owner(DomainEvent.user_id))

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.viewer import Role
-from repositories.sql.constraints import explained
+from repositories.permissions import RoleName
+from repositories.sql.constraints import violation
 from repositories.sql.policy import Rule, owner, policy, role, signed_in
 from repositories.sql.table import Column, Table, Versioned, column
 
@@ -43,7 +43,7 @@ class Achievement(Versioned, Table, schema="gamification", name="achievements"):
         length=(1, 50),
         check="ltrim(code, 'abcdefghijklmnopqrstuvwxyz0123456789_') = ''",
         unique=True,
-        info=explained("code", "There is already an achievement of this code."),
+        info=violation("code", "There is already an achievement of this code."),
     )
     name: Column[str] = column(length=(1, 100))
     description: Column[str] = column(length=(1, 500))
@@ -106,7 +106,7 @@ class Reward(Versioned, Table, schema="gamification", name="rewards"):
 
     __table_args__ = (
         sa.CheckConstraint(
-            "stock >= 0", name="stock_range", info=explained("reward_id", "This reward is sold out; choose another.")
+            "stock >= 0", name="stock_range", info=violation("reward_id", "This reward is sold out; choose another.")
         ),
         sa.Index("ix_rewards_cost", "cost", "id"),
     )
@@ -157,12 +157,12 @@ class Standing(Table, schema="gamification", name="leaderboard", is_view=True):
 
 
 def _owned(user_id: sa.Column[UUID]) -> Rule:
-    return owner(user_id) | role(Role.ADMIN)
+    return owner(user_id) | role(RoleName.ADMIN)
 
 
-policy(Achievement, read=signed_in(), write=role(Role.ADMIN))
+policy(Achievement, read=signed_in(), write=role(RoleName.ADMIN))
 policy(UserAchievement, read=_owned(UserAchievement.user_id), write=_owned(UserAchievement.user_id))
 policy(PointEntry, read=_owned(PointEntry.user_id), write=_owned(PointEntry.user_id))
-policy(Reward, read=signed_in(), write=role(Role.ADMIN))
+policy(Reward, read=signed_in(), write=role(RoleName.ADMIN))
 policy(RewardRedemption, read=_owned(RewardRedemption.user_id), write=_owned(RewardRedemption.user_id))
 policy(Standing, read=signed_in())

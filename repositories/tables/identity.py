@@ -7,8 +7,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.viewer import Role
-from repositories.sql.constraints import explained
+from repositories.permissions import RoleName
+from repositories.sql.constraints import violation
 from repositories.sql.policy import owner, policy, role
 from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 
@@ -53,7 +53,7 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
 
     __slots__ = ()
     email: Column[str] = column(
-        length=(3, 255), unique=True, info=explained("email", "There is already an account with this e-mail address.")
+        length=(3, 255), unique=True, info=violation("email", "There is already an account with this e-mail address.")
     )
     first_name: Column[str] = column(length=(2, 50))
     last_name: Column[str] = column(length=(2, 50))
@@ -61,7 +61,7 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
     role: Column[UserRole] = column(default=UserRole.USER, index=True)
     status: Column[UserStatus] = column(default=UserStatus.ACTIVE, index=True)
     email_verified: Column[bool] = column(default=False)
-    phone: Column[str | None] = column(sealed=True)
+    phone: Column[str | None] = column(encrypted=True)
     avatar_url: Column[str | None] = column(length=(1, 255))
     stripe_customer_id: Column[str | None] = column(unique=True)
     time_zone: Column[str] = column(length=(1, 64), default="UTC")
@@ -102,12 +102,12 @@ class UserPreferences(Versioned, Table, schema="identity", name="user_preference
     __table_args__ = (sa.CheckConstraint("id = user_id", name="id_shape"),)
 
 
-_OWN_OR_ADMIN = owner(Session.user_id) | role(Role.ADMIN)
+_OWN_OR_ADMIN = owner(Session.user_id) | role(RoleName.ADMIN)
 
-policy(User, read=owner(User.id) | role(Role.ADMIN), write=owner(User.id) | role(Role.ADMIN))
+policy(User, read=owner(User.id) | role(RoleName.ADMIN), write=owner(User.id) | role(RoleName.ADMIN))
 policy(Session, read=_OWN_OR_ADMIN, write=_OWN_OR_ADMIN)
 policy(
     UserPreferences,
-    read=owner(UserPreferences.user_id) | role(Role.ADMIN),
+    read=owner(UserPreferences.user_id) | role(RoleName.ADMIN),
     write=owner(UserPreferences.user_id),
 )

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.viewer import Role
-from repositories.sql.constraints import explained
+from repositories.permissions import RoleName
+from repositories.sql.constraints import violation
 from repositories.sql.policy import owner, policy, role
 from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 from repositories.sql.types import Fixed
@@ -38,7 +38,7 @@ class Category(Table, schema="life_lock", name="categories"):
     )
 
     __table_args__ = (
-        sa.UniqueConstraint("user_id", "name", info=explained("name", "You already have a category of this name.")),
+        sa.UniqueConstraint("user_id", "name", info=violation("name", "You already have a category of this name.")),
         sa.UniqueConstraint("user_id", "id", name="uq_categories_owner"),
     )
 
@@ -109,7 +109,7 @@ class UserDashboardStats(Table, schema="life_lock", name="visible_user_dashboard
     last_activity: Column[dt.datetime | None] = column()
 
 
-policy(Category, read=owner(Category.user_id) | role(Role.ADMIN), write=owner(Category.user_id))
-policy(Task, read=owner(Task.user_id) | role(Role.ADMIN), write=owner(Task.user_id))
-policy(TaskAnalytics, read=owner(TaskAnalytics.user_id) | role(Role.ADMIN), write=owner(TaskAnalytics.user_id))
-policy(UserDashboardStats, read=role(Role.ADMIN))
+policy(Category, read=owner(Category.user_id) | role(RoleName.ADMIN), write=owner(Category.user_id))
+policy(Task, read=owner(Task.user_id) | role(RoleName.ADMIN), write=owner(Task.user_id))
+policy(TaskAnalytics, read=owner(TaskAnalytics.user_id) | role(RoleName.ADMIN), write=owner(TaskAnalytics.user_id))
+policy(UserDashboardStats, read=role(RoleName.ADMIN))

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.viewer import Role
+from repositories.permissions import RoleName
 from repositories.sql.policy import policy, role
 from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 from repositories.sql.types import Fixed
@@ -47,7 +47,7 @@ class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partner
     name: Column[str] = column(length=(1, 255))
     kind: Column[PartnerKind] = column(index=True)
     status: Column[PartnerStatus] = column(default=PartnerStatus.PROSPECT, index=True)
-    contact_email: Column[str | None] = column(sealed=True)
+    contact_email: Column[str | None] = column(encrypted=True)
     website: Column[str | None] = column(length=(1, 255))
     commission_rate: Column[Decimal] = column(Fixed(5, 4), range=(0, 1), index=True)
     started_on: Column[dt.date | None] = column(index=True)
@@ -91,6 +91,6 @@ class Referral(Versioned, Table, schema="partnership", name="referrals"):
 for _table in (Partner, Referral):
     policy(
         _table,
-        read=role(Role.ADMIN) | role(Role.PARTNERSHIP_MANAGER),
-        write=role(Role.ADMIN) | role(Role.PARTNERSHIP_MANAGER),
+        read=role(RoleName.ADMIN) | role(RoleName.PARTNERSHIP_MANAGER),
+        write=role(RoleName.ADMIN) | role(RoleName.PARTNERSHIP_MANAGER),
     )

@@ -19,13 +19,22 @@ from repositories.administration import (
     stored_value,
 )
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import Conflict, NotFound, Refusal
+from repositories.core.errors import Conflict, InputError, NotFound
 from repositories.core.errors import ValidationError as Unstorable
-from repositories.core.viewer import Role
 from repositories.identity import Users
+from repositories.permissions import RoleName
 from repositories.sql.types import to_json
-from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
-from resolvers.validation.command import Command, Storable, UserKey, Version, given, refuse, seen, shaped
+from repositories.tables.administration import Role, RoleGrant, SystemSetting
+from resolvers.validation.command import (
+    Command,
+    Storable,
+    UserKey,
+    Version,
+    check_version,
+    provided_fields,
+    raise_all,
+    shaped,
+)
 from resolvers.validation.global_ids import GlobalKey
 
 _MOST = 10_000
@@ -95,15 +104,15 @@ class SetSystemSetting(Command):
 # roles
 
 
-async def _named(work: UnitOfWork, user: UUID, role: UUID) -> KnownRole:
+async def _named(work: UnitOfWork, user: UUID, role: UUID) -> Role:
     """The role, if both it and the user are there."""
-    missing: list[Refusal] = []
+    missing: list[InputError] = []
     if not await work.repository(Users).exists(user):
         missing.append(NotFound.of("user", path=("user_id",)))
     found = (await work.repository(Roles).by_id([role])).get(role)
     if found is None:
         missing.append(NotFound.of("role", path=("role_id",)))
-    refuse(missing)
+    raise_all(missing)
     assert found is not None  # noqa: S101 (refused above)
     return found
 
@@ -125,7 +134,7 @@ async def revoke_role(work: UnitOfWork, command: RevokeRole) -> RoleGrant:
     """Takes a granted role away. There is always somebody left who can administer."""
     role = await _named(work, command.user_id, command.role_id)
     grants = work.repository(RoleGrants)
-    async with grants.keeping_an_admin(path=("user_id",)) if role.name == Role.ADMIN.value else nullcontext():
+    async with grants.keeping_an_admin(path=("user_id",)) if role.name == RoleName.ADMIN.value else nullcontext():
         known = await grants.find_grant(command.user_id, role.id)
         if known is None:
             message = "This role was not granted to this user."
@@ -142,7 +151,7 @@ async def set_system_setting(work: UnitOfWork, command: SetSystemSetting) -> Sys
     """Makes a setting, or changes it if it still has the version that was seen."""
     settings = work.repository(SystemSettings)
     row = await settings.of_key(command.key)
-    values = dict(given(command, "description", "is_secret"))
+    values = dict(provided_fields(command, "description", "is_secret"))
     if row is None:
         if command.version is not None:
             raise NotFound.of("setting", path=("key",))
@@ -150,14 +159,17 @@ async def set_system_setting(work: UnitOfWork, command: SetSystemSetting) -> Sys
         made = await settings.add(key=command.key, **values)
         work.record(
             SystemSettingSet(
-                made.id, work.viewer_id, made.key, ("value", *sorted(given(command, "description", "is_secret")))
+                made.id,
+                work.viewer_id,
+                made.key,
+                ("value", *sorted(provided_fields(command, "description", "is_secret"))),
             )
         )
         return made
     if command.version is None:
         message = f"This setting is there already, at version {row.version}; give the version that was seen."
         raise Conflict(message, path=("version",))
-    return await _change(work, seen(row, command.version), command, values)
+    return await _change(work, check_version(row, command.version), command, values)
 
 
 async def _change(

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from repositories.administration import stored_revision
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.identity import Sessions, Users
 from resolvers.caching.cache import Cache, CacheHealth
 from resolvers.request.context import Context
@@ -45,7 +45,7 @@ class Health:
 
     async def events(self) -> int:
         """All events."""
-        return await Events(self.context.snapshot).count()
+        return await EventStore(self.context.snapshot).count()
 
     async def followers(self) -> int:
         """Subscriptions, and whatever is open for somebody who is signed in and waits for the end of the session."""

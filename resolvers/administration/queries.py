@@ -7,23 +7,23 @@ from typing import NamedTuple
 from uuid import UUID
 
 from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import day
-from repositories.core.viewer import Role
 from repositories.identity import ProfileUpdated, Users
 from repositories.life_lock.analytics import mean
 from repositories.life_lock.statistics import DashboardStats, TaskTotals
-from repositories.sql.filters import EVERYTHING, Direction, Filter, Order
+from repositories.permissions import RoleName
+from repositories.sql.filters import NO_FILTER, Direction, Filter, Order
 from repositories.sql.page import PageRequest
-from repositories.tables.administration import KnownRole, RoleGrant, SystemSetting
+from repositories.tables.administration import Role, RoleGrant, SystemSetting
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserStatus
 from resolvers.caching.cached import cached
 from resolvers.loading.edges import Connection, Edge, get, listing, one, pages
 from resolvers.request.context import Context
 
-roles_of_user: Edge[list[KnownRole]] = Edge(Roles.of_users, User.id, list)
-grants_of_role = pages(RoleGrants, column=RoleGrant.role_id, key=KnownRole.id)
+roles_of_user: Edge[list[Role]] = Edge(Roles.of_users, User.id, list)
+grants_of_role = pages(RoleGrants, column=RoleGrant.role_id, key=Role.id)
 user_of_grant = one(Users.by_id, key=RoleGrant.user_id)
 role_of_grant = one(Roles.by_id, key=RoleGrant.role_id)
 granter_of_grant = one(Users.by_id, key=RoleGrant.granted_by)
@@ -32,7 +32,7 @@ _NEWEST = (Order("sequence", Direction.DESC),)
 _WEEK = dt.timedelta(days=7)
 
 
-async def role(context: Context, id: UUID) -> KnownRole:  # noqa: A002 (the contract's word)
+async def role(context: Context, id: UUID) -> Role:  # noqa: A002 (the contract's word)
     """A role, or NotFound for viewers who are no admins."""
     return await get(context, Roles, id)
 
@@ -48,9 +48,9 @@ async def setting(context: Context, id: UUID) -> SystemSetting:  # noqa: A002 (t
 
 
 @cached(shared=True)
-async def roles(context: Context) -> list[KnownRole]:
+async def roles(context: Context) -> list[Role]:
     """Every role that can be granted, by name."""
-    return await Roles(context.snapshot).find(limit=len(Role))
+    return await Roles(context.snapshot).find(limit=len(RoleName))
 
 
 async def settings(context: Context, request: PageRequest) -> Connection[SystemSetting]:
@@ -59,10 +59,10 @@ async def settings(context: Context, request: PageRequest) -> Connection[SystemS
 
 
 async def audit_log(
-    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[DomainEvent]:
     """What was done, the latest first."""
-    return await listing(context, Events, request, given, order or _NEWEST)
+    return await listing(context, EventStore, request, given, order or _NEWEST)
 
 
 class StatusTotal(NamedTuple):
@@ -75,7 +75,7 @@ class StatusTotal(NamedTuple):
 class RoleTotal(NamedTuple):
     """How many users have a role."""
 
-    role: Role
+    role: RoleName
     total: int
 
 

@@ -32,7 +32,7 @@ from resolvers.loading.loader import Loader
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from resolvers.caching.store import Store
+    from resolvers.caching.store import CacheStore
     from resolvers.request.context import Context
 
 T = TypeVar("T")
@@ -132,7 +132,7 @@ class Cache:
     many versions are remembered to have been seen.
     """
 
-    def __init__(self, store: "Store", secret: bytes, *, lifetime: float, entries: int) -> None:
+    def __init__(self, store: "CacheStore", secret: bytes, *, lifetime: float, entries: int) -> None:
         self.store = store
         self._counts = Counter[str]()
         self._secret = secret

@@ -66,7 +66,7 @@ class _Redis(Redis):
             await client.connection_pool.disconnect()
 
 
-class Store:
+class CacheStore:
     """A cashews backend that may go and come back.
 
     While it is gone every call answers None at once. It is tried again after a moment, by nobody who waits for it.
@@ -161,12 +161,12 @@ async def _done(call: Awaitable[object]) -> bool:
     return True
 
 
-def memory(entries: int) -> Store:
+def memory_store(entries: int) -> CacheStore:
     """This process's memory, for so many values and versions; those that were not used for longest go."""
-    return Store(Memory(size=entries, check_interval=0), "memory", is_shared=False)
+    return CacheStore(Memory(size=entries, check_interval=0), "memory", is_shared=False)
 
 
-def redis(url: str, secret: bytes, *, pause: float = PAUSE) -> Store:
+def redis_store(url: str, secret: bytes, *, pause: float = PAUSE) -> CacheStore:
     """A Redis that all processes share, whose values are signed with ``secret``.
 
     Nothing is sent twice: a version that arrives again, late, would make what is stale look fresh.
@@ -183,4 +183,4 @@ def redis(url: str, secret: bytes, *, pause: float = PAUSE) -> Store:
         socket_connect_timeout=_SOCKET,
         max_connections=32,
     )
-    return Store(backend, "redis", is_shared=True, pause=pause)
+    return CacheStore(backend, "redis", is_shared=True, pause=pause)

@@ -22,7 +22,7 @@ from repositories.client_management import (
     ContactUpdated,
     PrimaryContactSet,
 )
-from repositories.core.errors import Conflict, NotFound, Refusal, ValidationError
+from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
 from repositories.tables.client_management import Client, Contact
 from resolvers.client_management.inputs import (
     AddContact,
@@ -35,7 +35,7 @@ from resolvers.client_management.inputs import (
     UpdateClient,
     UpdateContact,
 )
-from resolvers.validation.command import changes, given, refuse, seen, taken_id_at
+from resolvers.validation.command import changes, check_version, provided_fields, raise_all, taken_id_at
 
 _TAKEN = "You already have a contact with this e-mail address."
 
@@ -44,7 +44,7 @@ _TAKEN = "You already have a contact with this e-mail address."
 
 async def create_client(work: UnitOfWork, command: CreateClient) -> Client:
     """Makes a client of the viewer's with its first contacts, all of it or nothing."""
-    refuse([*_twins(command.contacts), *await _taken(work, work.viewer_id, command.contacts)])
+    raise_all([*_duplicates(command.contacts), *await _taken(work, work.viewer_id, command.contacts)])
     values = command.model_dump(exclude={"contacts", "database_id"})
     with taken_id_at("database_id"):
         client = await work.repository(Clients).add(
@@ -58,10 +58,10 @@ async def create_client(work: UnitOfWork, command: CreateClient) -> Client:
     return client
 
 
-def _twins(contacts: Sequence[NewContact]) -> list[Refusal]:
+def _duplicates(contacts: Sequence[NewContact]) -> list[InputError]:
     """A refusal for every contact with the address or id of one before it, and for every primary one but the first."""
     seen: set[object] = set()
-    refusals: list[Refusal] = []
+    refusals: list[InputError] = []
     for index, contact in enumerate(contacts):
         keys = {
             "email": (Conflict, normalised(contact.email), "This e-mail address is in the list twice."),
@@ -76,7 +76,7 @@ def _twins(contacts: Sequence[NewContact]) -> list[Refusal]:
     return refusals
 
 
-async def _taken(work: UnitOfWork, owner: UUID, contacts: Sequence[NewContact]) -> list[Refusal]:
+async def _taken(work: UnitOfWork, owner: UUID, contacts: Sequence[NewContact]) -> list[InputError]:
     """A refusal for every contact whose address another contact of this owner's has; no statement if there are none."""
     if not contacts:
         return []
@@ -111,8 +111,10 @@ def _new_contact(work: UnitOfWork, client: Client, command: NewContact) -> dict[
 
 async def update_client(work: UnitOfWork, command: UpdateClient) -> Client:
     """Changes a client, if it still has the version that was seen."""
-    client = seen(await work.repository(Clients).locked(command.id), command.version)
-    wanted = given(command, "company_name", "status", "industry", "website", "annual_revenue", "employee_count")
+    client = check_version(await work.repository(Clients).lock(command.id), command.version)
+    wanted = provided_fields(
+        command, "company_name", "status", "industry", "website", "annual_revenue", "employee_count"
+    )
     values = changes(work, client, wanted)
     if not values:
         return client
@@ -123,7 +125,7 @@ async def update_client(work: UnitOfWork, command: UpdateClient) -> Client:
 
 async def delete_client(work: UnitOfWork, command: DeleteClient) -> Client:
     """Puts a client away with its contacts; it can be restored."""
-    client = seen(await work.repository(Clients).locked(command.id), command.version)
+    client = check_version(await work.repository(Clients).lock(command.id), command.version)
     await work.repository(Contacts).remove_all(client.id, work.now)
     deleted = await work.repository(Clients).change(client, deleted_at=work.now)
     work.record(ClientDeleted(deleted.id, deleted.created_by))
@@ -132,7 +134,7 @@ async def delete_client(work: UnitOfWork, command: DeleteClient) -> Client:
 
 async def restore_client(work: UnitOfWork, command: RestoreClient) -> Client:
     """Brings a deleted client back, with the contacts it had."""
-    client = seen(await work.repository(Clients).deleted(command.id), command.version)
+    client = check_version(await work.repository(Clients).deleted(command.id), command.version)
     assert client.deleted_at is not None  # noqa: S101 (only deleted ones are found)
     try:
         await work.repository(Contacts).restore_all(client.id, client.deleted_at)
@@ -146,8 +148,8 @@ async def restore_client(work: UnitOfWork, command: RestoreClient) -> Client:
 
 async def set_primary_contact(work: UnitOfWork, command: SetPrimaryContact) -> Client:
     """Makes one of a client's contacts its primary one, instead of another if there is one."""
-    client = seen(await work.repository(Clients).locked(command.id), command.version)
-    contact = (await work.repository(Contacts).locked_many([command.contact_id])).get(command.contact_id)
+    client = check_version(await work.repository(Clients).lock(command.id), command.version)
+    contact = (await work.repository(Contacts).lock_many([command.contact_id])).get(command.contact_id)
     if contact is None or contact.client_id != client.id:
         raise NotFound.of("contact", path=("contact_id",))
     if client.primary_contact_id == contact.id:
@@ -169,7 +171,7 @@ async def _set_primary(work: UnitOfWork, client: Client, contact: UUID | None) -
 async def add_contact(work: UnitOfWork, command: AddContact) -> Contact:
     """Adds a contact to a client; a primary one takes the place of the one before."""
     try:
-        client = await work.repository(Clients).locked(command.client_id)
+        client = await work.repository(Clients).lock(command.client_id)
     except NotFound as error:
         error.path = ("client_id",)
         raise
@@ -185,8 +187,8 @@ async def add_contact(work: UnitOfWork, command: AddContact) -> Contact:
 
 async def update_contact(work: UnitOfWork, command: UpdateContact) -> Contact:
     """Changes a contact."""
-    contact = await work.repository(Contacts).locked(command.id)
-    wanted = given(command, "first_name", "last_name", "email", "phone", "position")
+    contact = await work.repository(Contacts).lock(command.id)
+    wanted = provided_fields(command, "first_name", "last_name", "email", "phone", "position")
     values = changes(work, contact, wanted)
     if not values:
         return contact
@@ -198,8 +200,8 @@ async def update_contact(work: UnitOfWork, command: UpdateContact) -> Contact:
 async def remove_contact(work: UnitOfWork, command: RemoveContact) -> Contact:
     """Removes a contact; a client whose primary contact it was has none then."""
     contacts = work.repository(Contacts)
-    client = await work.repository(Clients).locked((await contacts.get(command.id)).client_id)
-    contact = await contacts.locked(command.id)
+    client = await work.repository(Clients).lock((await contacts.get(command.id)).client_id)
+    contact = await contacts.lock(command.id)
     removed = await contacts.change(contact, deleted_at=work.now, is_primary=False)
     work.record(ContactRemoved(removed.id, removed.user_id, client.id))
     if client.primary_contact_id == contact.id:

@@ -13,7 +13,7 @@ from repositories.client_management import (
     StatusTotal,
 )
 from repositories.identity import Users
-from repositories.sql.filters import EVERYTHING, Filter, Order
+from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.client_management import Client, Contact
 from resolvers.caching.cached import cached
@@ -37,7 +37,7 @@ async def contact(context: Context, id: UUID) -> Contact:  # noqa: A002 (the con
 
 
 async def clients(
-    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Client]:
     """The clients the viewer may see; by default by name."""
     return await listing(context, Clients, request, given, order)

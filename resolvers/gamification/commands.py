@@ -30,7 +30,17 @@ from repositories.tables.gamification import (
     Reward,
     RewardRedemption,
 )
-from resolvers.validation.command import Command, Storable, Version, Visible, changes, given, seen, shaped, taken_id_at
+from resolvers.validation.command import (
+    Command,
+    Storable,
+    Version,
+    Visible,
+    changes,
+    check_version,
+    provided_fields,
+    shaped,
+    taken_id_at,
+)
 from resolvers.validation.global_ids import GlobalKey
 
 AchievementKey = Annotated[UUID, GlobalKey("Achievement")]
@@ -180,8 +190,8 @@ async def create_achievement(work: UnitOfWork, command: CreateAchievement) -> Ac
 
 async def update_achievement(work: UnitOfWork, command: UpdateAchievement) -> Achievement:
     """Changes an achievement, if it still has the version that was seen. For admins."""
-    row = seen(await work.repository(Achievements).locked(command.id), command.version)
-    wanted = dict(given(command, "name", "description", "points", "criteria", "is_active"))
+    row = check_version(await work.repository(Achievements).lock(command.id), command.version)
+    wanted = dict(provided_fields(command, "name", "description", "points", "criteria", "is_active"))
     if "criteria" in wanted:
         wanted["criteria"] = wanted["criteria"].stored()
     values = changes(work, row, wanted)
@@ -206,8 +216,8 @@ async def create_reward(work: UnitOfWork, command: CreateReward) -> Reward:
 
 async def update_reward(work: UnitOfWork, command: UpdateReward) -> Reward:
     """Changes a reward, if it still has the version that was seen. For admins."""
-    row = seen(await work.repository(Rewards).locked(command.id), command.version)
-    wanted = given(command, "name", "description", "cost", "stock", "is_active")
+    row = check_version(await work.repository(Rewards).lock(command.id), command.version)
+    wanted = provided_fields(command, "name", "description", "cost", "stock", "is_active")
     values = changes(work, row, wanted)
     if not values:
         return row
@@ -245,7 +255,7 @@ async def redeem_reward(work: UnitOfWork, command: RedeemReward) -> RewardRedemp
 
 async def fulfill_redemption(work: UnitOfWork, command: FulfillRedemption) -> RewardRedemption:
     """Notes that the person has got the reward; a redemption that is fulfilled already stays as it is. For admins."""
-    redemption = await work.repository(Redemptions).locked(command.id)
+    redemption = await work.repository(Redemptions).lock(command.id)
     if redemption.status is RedemptionStatus.FULFILLED:
         return redemption
     if redemption.status is RedemptionStatus.REFUNDED:
@@ -257,7 +267,7 @@ async def fulfill_redemption(work: UnitOfWork, command: FulfillRedemption) -> Re
 
 async def refund_redemption(work: UnitOfWork, command: RefundRedemption) -> RewardRedemption:
     """Gives the points for a redemption back to the person, and the reward to the stock. For admins."""
-    redemption = await work.repository(Redemptions).locked(command.id)
+    redemption = await work.repository(Redemptions).lock(command.id)
     if redemption.status is RedemptionStatus.REFUNDED:
         raise Conflict("This redemption was refunded already.", path=("id",))
     refunded = await work.repository(Redemptions).change(redemption, status=RedemptionStatus.REFUNDED)

@@ -13,7 +13,7 @@ from repositories.gamification.points import Points, PointTotals
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import ProfileUpdated, Users
 from repositories.life_lock.events import TaskUpdated
-from repositories.sql.filters import EVERYTHING, Filter, Order
+from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.gamification import (
     MAX_STREAK,
@@ -58,28 +58,28 @@ async def redemption(context: Context, key: UUID) -> RewardRedemption | None:
 
 
 async def achievements(
-    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Achievement]:
     """All achievements; by default the cheapest first."""
     return await listing(context, Achievements, request, given, order)
 
 
 async def point_history(
-    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[PointEntry]:
     """The entries the viewer may see, newest first."""
     return await listing(context, Points, request, given, order)
 
 
 async def rewards(
-    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Reward]:
     """All rewards; by default the cheapest first."""
     return await listing(context, Rewards, request, given, order)
 
 
 async def redemptions(
-    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[RewardRedemption]:
     """The redemptions the viewer may see, newest first."""
     return await listing(context, Redemptions, request, given, order)

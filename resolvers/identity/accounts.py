@@ -20,7 +20,7 @@ from argon2.low_level import ARGON2_VERSION
 from limits import RateLimitItem, parse
 
 from repositories.core.errors import RateLimited
-from repositories.core.viewer import Role
+from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from resolvers.services.rate_limits import counter
 
@@ -104,10 +104,10 @@ class Attempts:
         return self._rates[what], what.value, hashlib.sha256((whose or "").encode()).hexdigest()
 
 
-class Issuer(Protocol):
+class TokenIssuer(Protocol):
     """Who signs tokens."""
 
-    def issue(self, user: User, roles: frozenset[Role], lifetime: int, session: UUID | None = None) -> str:
+    def issue(self, user: User, roles: frozenset[RoleName], lifetime: int, session: UUID | None = None) -> str:
         """An access token."""
         ...
 
@@ -126,6 +126,6 @@ class Accounts:
 
     passwords: Passwords
     attempts: Attempts
-    tokens: Issuer
+    tokens: TokenIssuer
     access_token_lifetime: int
     refresh_token_lifetime: int

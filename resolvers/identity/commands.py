@@ -34,7 +34,7 @@ from resolvers.identity.inputs import (
     is_email,
 )
 from resolvers.request.context import Context
-from resolvers.validation.command import Command, Phone, Version, WebAddress, changes, given, seen
+from resolvers.validation.command import Command, Phone, Version, WebAddress, changes, check_version, provided_fields
 
 
 class SignOut(Command):
@@ -120,13 +120,13 @@ async def sign_out(work: UnitOfWork, command: SignOut) -> list[Session]:
     if command.everywhere:
         return await revoked(work, await work.repository(Sessions).revoke_all(work.viewer_id, work.now), "signed_out")
     key = work.viewer.session
-    session = (await work.repository(Sessions).locked_many([key])).get(key) if key else None
+    session = (await work.repository(Sessions).lock_many([key])).get(key) if key else None
     return [] if session is None else [await _end(work, session, "signed_out")]
 
 
 async def revoke_session(work: UnitOfWork, command: RevokeSession) -> Session:
     """Ends one of the viewer's sessions; one that has ended stays as it is."""
-    session = await work.repository(Sessions).locked(command.id)
+    session = await work.repository(Sessions).lock(command.id)
     if session.user_id != work.viewer_id:
         raise NotFound.of("session")
     return await _end(work, session, "revoked")
@@ -193,18 +193,18 @@ async def _viewer_with(context: Context, password: str | None, field: str) -> Us
     return user
 
 
-async def _unchanged(work: UnitOfWork, seen: User) -> User:
+async def _unchanged(work: UnitOfWork, before: User) -> User:
     """The viewer's account, locked, if it still is the one whose password was looked at."""
-    user = await work.repository(Users).locked(seen.id)
-    if (user.password_hash, user.status) != (seen.password_hash, seen.status):
+    user = await work.repository(Users).lock(before.id)
+    if (user.password_hash, user.status) != (before.password_hash, before.status):
         raise Conflict("Your account was changed at the same moment. Try again.")
     return user
 
 
 async def update_profile(work: UnitOfWork, command: UpdateProfile) -> User:
     """Changes the viewer's account, if it still has the version that was seen."""
-    user = seen(await work.repository(Users).locked(work.viewer_id), command.version)
-    wanted = given(command, "first_name", "last_name", "phone", "avatar_url", "time_zone", "locale")
+    user = check_version(await work.repository(Users).lock(work.viewer_id), command.version)
+    wanted = provided_fields(command, "first_name", "last_name", "phone", "avatar_url", "time_zone", "locale")
     values = changes(work, user, wanted)
     if not values:
         return user
@@ -216,12 +216,12 @@ async def update_profile(work: UnitOfWork, command: UpdateProfile) -> User:
 async def update_preferences(work: UnitOfWork, command: UpdatePreferences) -> UserPreferences:
     """Changes the viewer's preferences, if they still have the version that was seen."""
     preferences = work.repository(Preferences)
-    user = await work.repository(Users).locked(work.viewer_id)
+    user = await work.repository(Users).lock(work.viewer_id)
     stored = (await preferences.by_id([user.id])).get(user.id)
-    row = seen(stored or default_preferences(user), command.version)
-    wanted = dict(given(command, "theme", "language", "notifications", "week_starts_on"))
+    row = check_version(stored or default_preferences(user), command.version)
+    wanted = dict(provided_fields(command, "theme", "language", "notifications", "week_starts_on"))
     if "notifications" in wanted:
-        wanted["notifications"] = row.notifications | dict(given(wanted["notifications"], *NOTIFICATIONS))
+        wanted["notifications"] = row.notifications | dict(provided_fields(wanted["notifications"], *NOTIFICATIONS))
     values = changes(work, row, wanted)
     if not values:
         return row

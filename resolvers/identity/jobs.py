@@ -2,10 +2,10 @@
 
 from repositories.core.viewer import SERVICE
 from repositories.identity import Sessions
-from resolvers.services.job import Occasion
+from resolvers.services.job import JobContext
 
 
-async def clean_sessions(occasion: Occasion) -> int:
+async def clean_sessions(occasion: JobContext) -> int:
     """Deletes sessions that have come to their end, revoked or not; says how many."""
     async with occasion.database.transaction(SERVICE) as write:
         return await Sessions(write).purge_expired(occasion.at)

@@ -9,11 +9,12 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import TypeAdapter
 
-from repositories.aggregates.unit_of_work import Reaction, open_unit
+from repositories.aggregates.unit_of_work import Reaction, open_unit_of_work
 from repositories.core.errors import ValidationError
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import UserProvisioned, Users, roles_of
+from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserStatus
 from resolvers.identity.inputs import Address
 
@@ -23,7 +24,7 @@ _SHORTEST, _LONGEST = 2, 50
 
 async def account_of(
     database: Database, reactions: Sequence[Reaction], issuer: str, claims: Mapping[str, Any]
-) -> tuple[User, frozenset[Role]]:
+) -> tuple[User, frozenset[RoleName]]:
     """The account of a verified subject and its roles; made if it is seen for the first time.
 
     ValidationError if it may not sign in: because it is not active, or because it is, or would have the e-mail address
@@ -48,7 +49,7 @@ def account_key(issuer: str, subject: str) -> UUID:
     return key if key is not None and str(key) == subject.lower() else uuid5(NAMESPACE_URL, f"{issuer}#{subject}")
 
 
-async def _stored(database: Database, key: UUID) -> tuple[User, frozenset[Role]] | None:
+async def _stored(database: Database, key: UUID) -> tuple[User, frozenset[RoleName]] | None:
     async with database.snapshot(SERVICE) as snapshot:
         user = (await Users(snapshot).by_id([key])).get(key)
         return None if user is None else (user, await roles_of(snapshot, user))
@@ -57,7 +58,7 @@ async def _stored(database: Database, key: UUID) -> tuple[User, frozenset[Role]]
 async def _provision(database: Database, reactions: Sequence[Reaction], key: UUID, claims: Mapping[str, Any]) -> None:
     """Makes the account, unless another request has just made it or something of it is somebody else's."""
     values = _person(key, claims)
-    async with open_unit(database, SERVICE, reactions) as work:
+    async with open_unit_of_work(database, SERVICE, reactions) as work:
         if key in await work.repository(Users).add_missing([values]):
             work.record(UserProvisioned(key, key))
 

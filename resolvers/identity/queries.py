@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from repositories.identity import Preferences, ProfileUpdated, Sessions, Users, default_preferences
-from repositories.sql.filters import EVERYTHING, Direction, Filter, Order
+from repositories.sql.filters import NO_FILTER, Direction, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.identity import Session, User, UserPreferences
 from resolvers.caching.cached import cached
@@ -31,7 +31,7 @@ async def account_time_zone(context: Context) -> str:
 
 
 async def users(
-    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[User]:
     """The users the viewer may see; by default the newest first."""
     return await listing(context, Users, request, given, order or _NEWEST)

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import SessionEnded, ValidationError
 from repositories.core.ids import new_id
-from repositories.core.viewer import SERVICE, Role, Viewer
+from repositories.core.viewer import SERVICE, Viewer
 from repositories.identity import (
     SessionRefreshed,
     SessionRevoked,
@@ -25,6 +25,7 @@ from repositories.identity import (
     UserSignedUp,
     roles_of,
 )
+from repositories.permissions import RoleName
 from repositories.tables.identity import Session, User, UserStatus
 from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.identity.inputs import (
@@ -89,7 +90,7 @@ class _Turn(NamedTuple):
     """One step of a session: its user with roles, and its refresh token from now on."""
 
     user: User
-    roles: frozenset[Role]
+    roles: frozenset[RoleName]
     session: UUID
     refresh_token: str
 
@@ -173,7 +174,7 @@ async def _begin(context: Context, work: UnitOfWork, user: User) -> _Turn:
 async def _next(context: Context, work: UnitOfWork, key: UUID, token: str) -> _Turn | None:
     """The session's next step, or None if it has ended, which is kept: the refusal is no reason to undo it."""
     sessions = work.repository(Sessions)
-    session = (await sessions.locked_many([key])).get(key)
+    session = (await sessions.lock_many([key])).get(key)
     if session is None or session.revoked_at is not None or session.expires_at <= work.now:
         return None
     user = (await work.repository(Users).by_id([session.user_id])).get(session.user_id)

@@ -12,7 +12,7 @@ from repositories.identity import (
     UserSuspended,
 )
 from repositories.tables.identity import User, UserRole, UserStatus
-from resolvers.validation.command import Command, UserKey, Version, seen
+from resolvers.validation.command import Command, UserKey, Version, check_version
 
 
 class AdministerUser(Command):
@@ -77,4 +77,4 @@ async def reinstate_user(work: UnitOfWork, command: ReinstateUser) -> User:
 
 async def _administered(work: UnitOfWork, command: AdministerUser) -> User:
     """The user, locked, of the version that was seen."""
-    return seen(await work.repository(Users).locked(command.id), command.version)
+    return check_version(await work.repository(Users).lock(command.id), command.version)

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import Dangling, NotFound, Refusal, StaleVersion, ValidationError
+from repositories.core.errors import DanglingReference, InputError, NotFound, StaleVersion, ValidationError
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import (
     CategoryCreated,
@@ -34,7 +34,7 @@ from resolvers.life_lock.inputs import (
     UpdateTask,
     UpdateTasks,
 )
-from resolvers.validation.command import changes, given, refuse, seen, taken_id_at
+from resolvers.validation.command import changes, check_version, provided_fields, raise_all, taken_id_at
 
 # tasks
 
@@ -44,7 +44,7 @@ async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
     try:  # the reference names owner and category together, so the database tells whether the category is theirs
         with taken_id_at("database_id"):
             task = await work.repository(Tasks).add(**_new_task(work, command))
-    except Dangling as error:
+    except DanglingReference as error:
         if command.category_id is None:
             raise
         raise NotFound.of("category", path=("category_id",)) from error
@@ -56,8 +56,8 @@ async def create_tasks(work: UnitOfWork, command: CreateTasks) -> list[Task]:
     """Makes tasks of the viewer's, all or none."""
     wanted = [item.category_id for item in command.tasks]
     places = [("tasks", index, "category_id") for index in range(len(wanted))]
-    twins = _twins([item.database_id for item in command.tasks], "database_id")
-    refuse([*twins, *await _missing_categories(work, wanted, places)])
+    twins = _duplicates([item.database_id for item in command.tasks], "database_id")
+    raise_all([*twins, *await _missing_categories(work, wanted, places)])
     with taken_id_at("tasks"):
         made = await work.repository(Tasks).add_many([_new_task(work, item) for item in command.tasks])
     for task in made:
@@ -84,15 +84,15 @@ async def update_task(work: UnitOfWork, command: UpdateTask) -> Task:
 
 async def update_tasks(work: UnitOfWork, command: UpdateTasks) -> list[Task]:
     """Changes tasks, all or none; every refusal names the task it is about."""
-    refuse(_twins([item.id for item in command.tasks], "id"))
+    raise_all(_duplicates([item.id for item in command.tasks], "id"))
     return await _update(work, command.tasks, [("tasks", index) for index in range(len(command.tasks))])
 
 
 async def _update(
     work: UnitOfWork, commands: Sequence[UpdateTask], places: Sequence[tuple[str | int, ...]]
 ) -> list[Task]:
-    rows = await work.repository(Tasks).locked_many([command.id for command in commands])
-    refusals: list[Refusal] = []
+    rows = await work.repository(Tasks).lock_many([command.id for command in commands])
+    refusals: list[InputError] = []
     for command, place in zip(commands, places, strict=True):
         row = rows.get(command.id)
         if row is None or row.user_id != work.viewer_id:
@@ -101,7 +101,7 @@ async def _update(
             refusals.append(StaleVersion(row, path=(*place, "version")))
     wanted = [_wanted_category(rows.get(command.id), command) for command in commands]
     refusals += await _missing_categories(work, wanted, [(*place, "category_id") for place in places])
-    refuse(refusals)
+    raise_all(refusals)
     pairs = [(rows[command.id], _changes(work, rows[command.id], command)) for command in commands]
     effective = [(row, values) for row, values in pairs if values]
     changed = await work.repository(Tasks).change_many(effective) if effective else []
@@ -113,13 +113,13 @@ async def _update(
 
 def _wanted_category(row: Task | None, command: UpdateTask) -> UUID | None:
     """The category the task is to be moved to, None if it stays where it is."""
-    wanted: UUID | None = given(command, "category_id").get("category_id")
+    wanted: UUID | None = provided_fields(command, "category_id").get("category_id")
     return None if row is not None and row.category_id == wanted else wanted
 
 
 def _changes(work: UnitOfWork, row: Task, command: UpdateTask) -> dict[str, Any]:
     """The columns that really get another value."""
-    wanted = given(command, "title", "description", "status", "priority_level", "category_id", "due_date")
+    wanted = provided_fields(command, "title", "description", "status", "priority_level", "category_id", "due_date")
     values = changes(work, row, wanted)
     if "status" in values:
         values["completed_at"] = work.now if values["status"] is TaskStatus.COMPLETED else None
@@ -172,23 +172,23 @@ async def restore_task(work: UnitOfWork, command: RestoreTask) -> Task:
 
 async def _own(work: UnitOfWork, command: ChangeTask) -> Task:
     """The viewer's own task, locked, of the version that was seen."""
-    return _checked(work, await work.repository(Tasks).locked(command.id), command.version)
+    return _checked(work, await work.repository(Tasks).lock(command.id), command.version)
 
 
 def _checked(work: UnitOfWork, task: Task, version: int | None) -> Task:
     if task.user_id != work.viewer_id:
         raise NotFound.of("task")
-    return seen(task, version)
+    return check_version(task, version)
 
 
 async def _missing_categories(
     work: UnitOfWork, wanted: Sequence[UUID | None], places: Sequence[tuple[str | int, ...]]
-) -> list[Refusal]:
+) -> list[InputError]:
     """A refusal for every category that is not the viewer's own; no statement if there are none."""
     keys = {key for key in wanted if key is not None}
     if not keys:
         return []
-    known = await work.repository(Categories).kept(sorted(keys))
+    known = await work.repository(Categories).lock_for_reference(sorted(keys))
     return [
         NotFound.of("category", path=place)
         for key, place in zip(wanted, places, strict=True)
@@ -196,10 +196,10 @@ async def _missing_categories(
     ]
 
 
-def _twins(keys: Sequence[UUID | None], field: str) -> list[Refusal]:
+def _duplicates(keys: Sequence[UUID | None], field: str) -> list[InputError]:
     """A refusal for every task whose key stands in the list before it."""
     seen: set[UUID] = set()
-    twins: list[Refusal] = []
+    twins: list[InputError] = []
     for index, key in enumerate(keys):
         if key in seen:
             twins.append(ValidationError("This one is in the list twice.", path=("tasks", index, field)))
@@ -224,7 +224,7 @@ async def create_category(work: UnitOfWork, command: CreateCategory) -> Category
 async def update_category(work: UnitOfWork, command: UpdateCategory) -> Category:
     """Changes a category."""
     category = await _own_category(work, command.id)
-    values = changes(work, category, given(command, "name", "color"))
+    values = changes(work, category, provided_fields(command, "name", "color"))
     if not values:
         return category
     changed = await work.repository(Categories).change(category, **values)
@@ -242,7 +242,7 @@ async def delete_category(work: UnitOfWork, command: DeleteCategory) -> Category
 
 
 async def _own_category(work: UnitOfWork, key: UUID) -> Category:
-    category = await work.repository(Categories).locked(key)
+    category = await work.repository(Categories).lock(key)
     if category.user_id != work.viewer_id:
         raise NotFound.of("category")
     return category

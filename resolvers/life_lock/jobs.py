@@ -10,7 +10,7 @@ from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.statistics import DashboardStats
-from resolvers.services.job import Occasion
+from resolvers.services.job import JobContext
 
 CATCH_UP = dt.timedelta(days=7)
 """How far back days are rolled after the gateway was down: as far as a score looks."""
@@ -19,13 +19,13 @@ PEOPLE_AT_ONCE = 100
 DAYS_AT_ONCE = 10_000
 
 
-async def refresh_statistics(occasion: Occasion) -> int:
+async def refresh_statistics(occasion: JobContext) -> int:
     """Counts every user's totals anew; says of how many users."""
     async with occasion.database.transaction(SERVICE) as write:
         return await DashboardStats(write).refresh(has_time=True)
 
 
-async def roll_days(occasion: Occasion) -> int:
+async def roll_days(occasion: JobContext) -> int:
     """Counts yesterday and today anew for everybody whose day has begun since the last roll; says how many days.
 
     If it was not run for longer, then every day since, a week at most; if it never was, as if it had been a day ago.
@@ -39,7 +39,7 @@ async def roll_days(occasion: Occasion) -> int:
     return counted
 
 
-async def _begun(occasion: Occasion) -> Mapping[str, tuple[LocalDay, ...]]:
+async def _begun(occasion: JobContext) -> Mapping[str, tuple[LocalDay, ...]]:
     """The zones in which days have begun since the last roll, with these days and the one before."""
     at = occasion.at
     since = max(occasion.since or at - dt.timedelta(days=1), at - CATCH_UP)
@@ -66,10 +66,10 @@ async def _people(database: Database, zones: list[str]) -> AsyncIterator[list[tu
         after = found[-1][0]
 
 
-def retain_analytics(kept: dt.timedelta) -> Callable[[Occasion], Awaitable[int]]:
+def retain_analytics(kept: dt.timedelta) -> Callable[[JobContext], Awaitable[int]]:
     """Deletes days that are older than that, by the date in UTC; says how many."""
 
-    async def run(occasion: Occasion) -> int:
+    async def run(occasion: JobContext) -> int:
         before, deleted = (occasion.at - kept).astimezone(dt.UTC).date(), 0
         while True:
             async with occasion.database.transaction(SERVICE) as write:

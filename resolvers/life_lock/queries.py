@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import LocalDay, date_of, days, now
 from repositories.core.viewer import SERVICE
 from repositories.identity import Users
@@ -16,7 +16,7 @@ from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import CategoryUpdated, TaskUpdated
 from repositories.life_lock.statistics import REFRESH_JOB, DashboardStats
 from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
-from repositories.sql.filters import EVERYTHING, Filter, Order
+from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.administration import JobOutcome
 from repositories.tables.events import DomainEvent
@@ -45,14 +45,14 @@ async def category(context: Context, id: UUID) -> Category:  # noqa: A002 (the c
 
 
 async def tasks(
-    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Task]:
     """The tasks the viewer may see; by default the most urgent first, then by due date."""
     return await listing(context, Tasks, request, given, order)
 
 
 async def categories(
-    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Category]:
     """The categories the viewer may see; by default by name."""
     return await listing(context, Categories, request, given, order)
@@ -79,7 +79,7 @@ async def events_of_task(context: Context, id: UUID, first: int) -> list[DomainE
     """A task's history, oldest first; NotFound for a task the viewer may not see."""
     limit = checked_size(first)
     await task(context, id)
-    return await Events(context.snapshot).of_aggregate(id, limit=limit)
+    return await EventStore(context.snapshot).of_aggregate(id, limit=limit)
 
 
 async def statistics(context: Context, request: PageRequest) -> Connection[UserDashboardStats]:

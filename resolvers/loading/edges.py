@@ -17,7 +17,7 @@ from uuid import UUID
 from repositories.aggregates.batch import Batch
 from repositories.aggregates.repository import Repository
 from repositories.core.errors import NotFound
-from repositories.sql.filters import EVERYTHING, Filter, Order
+from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import Page, PageRequest
 from repositories.sql.table import Table
 from resolvers.loading.loader import Loader
@@ -40,7 +40,7 @@ async def listing(
     context: Context,
     repository: type[Repository[R]],
     request: PageRequest,
-    given: Filter = EVERYTHING,
+    given: Filter = NO_FILTER,
     order: tuple[Order, ...] = (),
 ) -> Connection[R]:
     """One page of everything in a repository that the viewer may see and the filter lets through."""
@@ -144,7 +144,7 @@ class PagesEdge(Generic[R]):
         context: Context,
         row: Table,
         request: PageRequest,
-        given: Filter = EVERYTHING,
+        given: Filter = NO_FILTER,
         order: tuple[Order, ...] = (),
     ) -> Connection[R]:
         """One page of the row's connection."""
@@ -157,7 +157,7 @@ class PagesEdge(Generic[R]):
         context: Context,
         rows: Sequence[Table],
         request: PageRequest,
-        given: Filter = EVERYTHING,
+        given: Filter = NO_FILTER,
         order: tuple[Order, ...] = (),
     ) -> list[Connection[R] | Exception]:
         """The pages of all rows of a level, or the errors in their place."""

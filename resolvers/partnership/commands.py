@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, f
 from strawberry import Maybe
 
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import Conflict, NotFound, Refusal, ValidationError
+from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
 from repositories.identity import Users
 from repositories.partnership import (
     PARTNER_TRANSITIONS,
@@ -39,9 +39,9 @@ from resolvers.validation.command import (
     Visible,
     WebAddress,
     changes,
-    given,
-    refuse,
-    seen,
+    check_version,
+    provided_fields,
+    raise_all,
     taken_id_at,
 )
 from resolvers.validation.global_ids import GlobalKey
@@ -210,7 +210,7 @@ class CloseReferral(Command):
 async def create_partner(work: UnitOfWork, command: CreatePartner) -> Partner:
     """Enters a partner."""
     manager = command.manager_id or work.viewer_id
-    refuse(await _missing_manager(work, manager))
+    raise_all(await _missing_manager(work, manager))
     values = command.model_dump(exclude={"database_id"}) | {"id": command.database_id, "manager_id": manager}
     with taken_id_at("database_id"):
         partner = await work.repository(Partners).add(**values)
@@ -220,12 +220,12 @@ async def create_partner(work: UnitOfWork, command: CreatePartner) -> Partner:
 
 async def update_partner(work: UnitOfWork, command: UpdatePartner) -> Partner:
     """Changes a partner, if it still has the version that was seen."""
-    row = seen(await work.repository(Partners).locked(command.id), command.version)
-    values = changes(work, row, given(command, *_CHANGEABLE))
+    row = check_version(await work.repository(Partners).lock(command.id), command.version)
+    values = changes(work, row, provided_fields(command, *_CHANGEABLE))
     refusals = list(_wrong_dates(row, values))
     if "manager_id" in values:
         refusals += await _missing_manager(work, values["manager_id"])
-    refuse(refusals)
+    raise_all(refusals)
     if not values:
         return row
     changed = await work.repository(Partners).change(row, **values)
@@ -233,7 +233,7 @@ async def update_partner(work: UnitOfWork, command: UpdatePartner) -> Partner:
     return changed
 
 
-def _wrong_dates(row: Partner, values: Mapping[str, Any]) -> Sequence[Refusal]:
+def _wrong_dates(row: Partner, values: Mapping[str, Any]) -> Sequence[InputError]:
     starts, ends = (values.get(name, getattr(row, name)) for name in ("started_on", "ended_on"))
     if starts is None or ends is None or starts <= ends:
         return ()
@@ -241,7 +241,7 @@ def _wrong_dates(row: Partner, values: Mapping[str, Any]) -> Sequence[Refusal]:
     return (ValidationError(f"{_ENDS_BEFORE}.", path=(place,)),)
 
 
-async def _missing_manager(work: UnitOfWork, manager: UUID) -> Sequence[Refusal]:
+async def _missing_manager(work: UnitOfWork, manager: UUID) -> Sequence[InputError]:
     """A refusal if it is nobody whom the viewer may see."""
     if manager == work.viewer_id or await work.repository(Users).exists(manager):
         return ()
@@ -250,7 +250,7 @@ async def _missing_manager(work: UnitOfWork, manager: UUID) -> Sequence[Refusal]
 
 async def change_partner_status(work: UnitOfWork, command: ChangePartnerStatus) -> Partner:
     """Moves a partnership on to another status; one that stands there already stays as it is."""
-    row = seen(await work.repository(Partners).locked(command.id), command.version)
+    row = check_version(await work.repository(Partners).lock(command.id), command.version)
     if row.status is command.status:
         return row
     _check_transition(PARTNER_TRANSITIONS, row.status, command.status)
@@ -264,7 +264,7 @@ async def change_partner_status(work: UnitOfWork, command: ChangePartnerStatus) 
 
 async def submit_referral(work: UnitOfWork, command: SubmitReferral) -> Referral:
     """Enters a client that a partner brings."""
-    partner = (await work.repository(Partners).locked_many([command.partner_id])).get(command.partner_id)
+    partner = (await work.repository(Partners).lock_many([command.partner_id])).get(command.partner_id)
     if partner is None:
         raise NotFound.of("partner", path=("partner_id",))
     if partner.status is PartnerStatus.ENDED:
@@ -279,7 +279,7 @@ async def submit_referral(work: UnitOfWork, command: SubmitReferral) -> Referral
 
 async def qualify_referral(work: UnitOfWork, command: QualifyReferral) -> Referral:
     """Marks a referral as worth pursuing; one that is qualified already stays as it is."""
-    row = seen(await work.repository(Referrals).locked(command.id), command.version)
+    row = check_version(await work.repository(Referrals).lock(command.id), command.version)
     if row.status is ReferralStatus.QUALIFIED:
         return row
     _check_transition(REFERRAL_TRANSITIONS, row.status, ReferralStatus.QUALIFIED)
@@ -291,7 +291,7 @@ async def qualify_referral(work: UnitOfWork, command: QualifyReferral) -> Referr
 
 async def close_referral(work: UnitOfWork, command: CloseReferral) -> Referral:
     """Closes a referral. One that was won earns its partner a commission: value × rate, rounded half up to cents."""
-    row = seen(await work.repository(Referrals).locked(command.id), command.version)
+    row = check_version(await work.repository(Referrals).lock(command.id), command.version)
     status = ReferralStatus(command.outcome)
     _check_transition(REFERRAL_TRANSITIONS, row.status, status, path=("outcome",))
     partner = await work.repository(Partners).get(row.partner_id)

@@ -8,13 +8,13 @@ from uuid import UUID
 from repositories.identity import Users
 from repositories.partnership import (
     Partners,
+    PartnerStanding,
     PartnerUpdated,
     Referrals,
     ReferralSubmitted,
     ReferralTally,
-    Standing,
 )
-from repositories.sql.filters import EVERYTHING, Filter, Order
+from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.partnership import Partner, Referral, ReferralStatus
 from resolvers.caching.cached import cached
@@ -37,7 +37,7 @@ async def referral(context: Context, id: UUID) -> Referral:  # noqa: A002 (the c
 
 
 async def partners(
-    context: Context, request: PageRequest, given: Filter = EVERYTHING, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Partner]:
     """The partners; by default by name."""
     return await listing(context, Partners, request, given, order)
@@ -84,7 +84,7 @@ class Dashboard:
         return (await self.tally()).conversion_rate
 
     @cached(everybodys=(PartnerUpdated, ReferralSubmitted), shared=True)
-    async def top_partners(self, first: int) -> list[Standing]:
+    async def top_partners(self, first: int) -> list[PartnerStanding]:
         """Those that brought in most."""
         limit = PageRequest(first=first).size
         return await Partners(self.context.snapshot).top(limit)

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from repositories.aggregates.unit_of_work import Reaction, UnitOfWork, open_unit
+from repositories.aggregates.unit_of_work import Reaction, UnitOfWork, open_unit_of_work
 from repositories.core.clock import LocalDay, date_of, day, now, time_zone
 from repositories.core.errors import Forbidden, ServiceUnavailable, Unauthenticated
-from repositories.core.viewer import Permission, Viewer
+from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, Snapshot
+from repositories.permissions import Permission
 
 T = TypeVar("T")
 
@@ -29,14 +30,14 @@ NO_SERVICES: Services = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class RequestOrigin:
     """Where a request comes from, as far as it tells."""
 
     address: str | None = None
     user_agent: str | None = None
 
 
-SOMEWHERE = Client()
+UNKNOWN_ORIGIN = RequestOrigin()
 
 
 async def shielded(future: asyncio.Future[T]) -> T:
@@ -75,7 +76,7 @@ class Context:
         at: Callable[[], dt.datetime] = now,
         *,
         services: Services = NO_SERVICES,
-        client: Client = SOMEWHERE,
+        client: RequestOrigin = UNKNOWN_ORIGIN,
         after: str | None = None,
         since: int | None = None,
     ) -> None:
@@ -171,7 +172,7 @@ class Context:
         It never holds two connections: the snapshot is given back first.
         """
         await self.forget()
-        async with open_unit(self.database, viewer or self.viewer, self._reactions, self._clock()) as work:
+        async with open_unit_of_work(self.database, viewer or self.viewer, self._reactions, self._clock()) as work:
             yield work
         await self.forget()
 

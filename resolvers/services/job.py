@@ -12,7 +12,7 @@ def say_nothing(done: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class JobContext:
     """A run of a job: when it began, and when the last one did that succeeded, None if there is none.
 
     ``progress`` is to be called with how much is done so far, where it takes long.
@@ -37,4 +37,4 @@ class Job:
     name: str
     when: str
     description: str
-    run: Callable[[Occasion], Awaitable[int]]
+    run: Callable[[JobContext], Awaitable[int]]

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from repositories.aggregates.event_store import Events, owner_of
+from repositories.aggregates.event_store import EventStore, owner_of
 from repositories.core.errors import GatewayError, TooSlow
 from repositories.core.event import Event
 from repositories.core.viewer import SERVICE
@@ -280,7 +280,7 @@ class Feed:
             self._lost.remove(what)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Events]:
+    async def reading(self) -> AsyncIterator[EventStore]:
         """The store, for one statement: what is read up to a horizon must be younger than it."""
         async with self._database.snapshot(SERVICE) as snapshot:
-            yield Events(snapshot)
+            yield EventStore(snapshot)

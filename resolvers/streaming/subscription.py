@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.errors import CannotResume
 from repositories.engines.database import Snapshot
 from repositories.tables.events import DomainEvent
@@ -26,7 +26,7 @@ Authorise = Callable[[Snapshot, Sequence[DomainEvent]], Awaitable[list[DomainEve
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class Delivery:
     """A reason to answer: ``value(context)`` is the root field's value, ``id`` that from which one can go on later."""
 
     value: Callable[[Context], Awaitable[Any]]
@@ -42,12 +42,12 @@ class Occasion:
         return cls(value, str(event.id))
 
 
-Source = AsyncGenerator[Occasion | None, None]
+Source = AsyncGenerator[Delivery | None, None]
 
 
 async def visible_events(snapshot: Snapshot, events: Sequence[DomainEvent]) -> list[DomainEvent]:
     """Those of the events that the snapshot's viewer may see."""
-    found = await Events.by_id(snapshot, [event.id for event in events])
+    found = await EventStore.by_id(snapshot, [event.id for event in events])
     return [event for event in events if event.id in found]
 
 
@@ -68,10 +68,10 @@ async def follow(
         if last is not None:
             async for batch in _missed(last, until, feed, frozenset(topics), wants):
                 for event in await _allowed(context, batch, authorise):
-                    yield Occasion.of(event)
+                    yield Delivery.of(event)
         while True:
             for event in await _allowed(context, await subscriber.take(), authorise):
-                yield Occasion.of(event)
+                yield Delivery.of(event)
 
 
 async def live(
@@ -82,7 +82,7 @@ async def live(
     async with feed.subscriber(topics, wants, size=None) as subscriber:
         yield None
         while True:
-            yield Occasion(value)
+            yield Delivery(value)
             await asyncio.sleep(feed.options.interval)
             await subscriber.take()
 
@@ -112,7 +112,7 @@ async def _position(feed: Feed, after: str) -> int:
     except ValueError:
         key = None
     async with feed.reading() as events:
-        found = None if key is None else (await Events.by_id(events.connection, [key])).get(key)
+        found = None if key is None else (await EventStore.by_id(events.connection, [key])).get(key)
     if found is None:
         raise CannotResume("This event is not known here. Start anew without the id, and read the current state.")
     return found.sequence

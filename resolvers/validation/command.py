@@ -29,8 +29,8 @@ from strawberry import Some
 
 from repositories.aggregates.repository import row_version
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.encryption import Unreadable
-from repositories.core.errors import Conflict, Refusal, Refusals, StaleVersion
+from repositories.core.encryption import DecryptionError
+from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion
 from repositories.sql.table import Table
 from resolvers.validation.global_ids import GlobalKey
 
@@ -156,20 +156,20 @@ def taken_id_at(place: str) -> Iterator[None]:
         raise Conflict(message if place == "database_id" else several, path=(place,)) from error
 
 
-def refuse(refusals: Sequence[Refusal]) -> None:
+def raise_all(refusals: Sequence[InputError]) -> None:
     """Raises all refusals at once, if there are any."""
     if refusals:
-        raise refusals[0] if len(refusals) == 1 else Refusals(refusals)
+        raise refusals[0] if len(refusals) == 1 else InputErrors(refusals)
 
 
-def seen(row: R, version: int | None) -> R:
+def check_version(row: R, version: int | None) -> R:
     """The row, unless the client saw another version of it than there is by now; None for clients that do not tell."""
     if version is not None and version != row_version(row):
         raise StaleVersion(row)
     return row
 
 
-def given(command: Command, *names: str) -> Mapping[str, Any]:
+def provided_fields(command: Command, *names: str) -> Mapping[str, Any]:
     """What the client gave for the ``Maybe`` fields ``names``; null stays, what was left out is not there."""
     return {name: value.value for name in names if isinstance(value := getattr(command, name), Some)}
 
@@ -182,9 +182,9 @@ def changes(work: UnitOfWork, row: Table, wanted: Mapping[str, Any]) -> dict[str
 def _plain(work: UnitOfWork, row: Table, name: str) -> Any:
     """A value as the person knows it; one that cannot be decrypted equals nothing, so that it can be replaced."""
     value, column = getattr(row, name), getattr(type(row), name)
-    if value is None or not column.info["sealed"]:
+    if value is None or not column.info["encrypted"]:
         return value
     try:
-        return work.connection.cipher.open(column, row.id, value)
-    except Unreadable:
+        return work.connection.cipher.decrypt(column, row.id, value)
+    except DecryptionError:
         return ...

@@ -23,8 +23,8 @@ from strawberry.pydantic import InputValidationError
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import Refusal, StaleVersion
-from repositories.core.viewer import Permission
+from repositories.core.errors import InputError, StaleVersion
+from repositories.permissions import Permission
 from resolvers.request.context import Context
 from resolvers.validation.command import Command
 from resolvers.validation.global_ids import GlobalKey
@@ -77,7 +77,7 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class PayloadField:
     """A field of a payload: its type and description, and how it is read from what the handler returned."""
 
     type: Any
@@ -85,7 +85,7 @@ class Result:
     read: Callable[[Any], Any]
 
 
-def user_errors(refusal: Refusal) -> list[UserError]:
+def user_errors(refusal: InputError) -> list[UserError]:
     """A refusal in the contract's words."""
     return [
         UserError(
@@ -125,7 +125,7 @@ def mutation(
 def operation(
     handler: Callable[[Context, Any], Awaitable[Any]],
     *,
-    returns: type | Mapping[str, Result],
+    returns: type | Mapping[str, PayloadField],
     requires: Permission | None,
 ) -> Any:
     """The mutation field of a handler that opens its own unit of work, because it has work to do outside of one.
@@ -140,7 +140,7 @@ def operation(
 def _published(
     handler: Callable[..., Any],
     run: Callable[[Context, Any], Awaitable[Any]],
-    results: Mapping[str, Result],
+    results: Mapping[str, PayloadField],
     requires: Permission | None,
 ) -> Any:
     async def execute(context: Context, _: Any, input: Any) -> Payload:  # noqa: A002 (the contract's word)
@@ -148,7 +148,7 @@ def _published(
             return Payload(None, _input_errors(input))
         try:
             return Payload(await run(context, input), [])
-        except Refusal as refusal:
+        except InputError as refusal:
             return Payload(None, user_errors(refusal))
 
     command = get_type_hints(handler)["command"]
@@ -162,17 +162,17 @@ def _published(
     )
 
 
-def _of_row(returns: type, *, many: bool) -> Mapping[str, Result]:
+def _of_row(returns: type, *, many: bool) -> Mapping[str, PayloadField]:
     """A payload with one field, named after the type of the row."""
     shown = returns.__strawberry_definition__.name  # type: ignore[attr-defined]
     name = shown[0].lower() + shown[1:]
     if not many:
-        return {name: Result(returns, f"The {name}", lambda row: row)}
+        return {name: PayloadField(returns, f"The {name}", lambda row: row)}
     name = name.removesuffix("y") + "ies" if name.endswith("y") else name + "s"
-    return {name: Result(list[returns], "What was done", lambda rows: rows)}  # type: ignore[valid-type]
+    return {name: PayloadField(list[returns], "What was done", lambda rows: rows)}  # type: ignore[valid-type]
 
 
-def _payload(handler: str, results: Mapping[str, Result]) -> type:
+def _payload(handler: str, results: Mapping[str, PayloadField]) -> type:
     namespace: dict[str, Any] = {"__annotations__": {}}
     for name, result in results.items():
         namespace["__annotations__"][name] = result.type | None

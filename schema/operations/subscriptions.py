@@ -10,7 +10,7 @@ from typing import Any
 
 import strawberry
 
-from repositories.core.viewer import Permission
+from repositories.permissions import Permission
 from resolvers.request.context import Context
 from resolvers.streaming.subscription import Source
 from schema.types.costs import costs

@@ -5,8 +5,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import strawberry
 
-from repositories.core.viewer import Permission
-from repositories.sql.filters import EVERYTHING
+from repositories.permissions import Permission
+from repositories.sql.filters import NO_FILTER
 from repositories.sql.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, PageRequest
 from resolvers.loading.edges import Connection, PagesEdge
 from schema.types.costs import AGGREGATE, FREE, PAGED, cost
@@ -107,7 +107,7 @@ def _list_arguments(filtered: Any, ordered: Any) -> dict[str, Argument]:
 
 
 def _selection(given: dict[str, Any]) -> dict[str, Any]:
-    return {"given": given.get("filter") or EVERYTHING, "order": given.get("order") or ()}
+    return {"given": given.get("filter") or NO_FILTER, "order": given.get("order") or ()}
 
 
 def connection(

@@ -13,7 +13,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.core.errors import Path, ValidationError
-from repositories.sql.filters import Direction, Every, Filter, Not, Nulls, Op, Order, Search, Some, Where, check
+from repositories.sql.filters import And, Compare, Direction, Filter, Not, Nulls, Op, Or, Order, Search, check
 from repositories.sql.table import Table
 from resolvers.validation.global_ids import parse_global_id
 from schema.types.enums import choices
@@ -164,7 +164,7 @@ def to_filter(given: Any, place: Path = ("filter",), depth: int = 0) -> Filter |
     if depth > _DEEPEST:
         message = f"A filter may be nested {_DEEPEST} levels deep."
         raise ValidationError(message, path=("filter",))
-    return Every(tuple(_parts(given, place, depth)))
+    return And(tuple(_parts(given, place, depth)))
 
 
 def _given(given: Any, place: Path) -> Iterator[tuple[StrawberryField, Any, Path]]:
@@ -180,11 +180,11 @@ def _parts(given: Any, place: Path, depth: int) -> Iterator[Filter]:
     for field, value, at in _given(given, place):
         match field.python_name:
             case "and_":
-                yield Every(tuple(_nested(value, at, depth)))
+                yield And(tuple(_nested(value, at, depth)))
             case "or_":
-                yield Some(tuple(_nested(value, at, depth)))
+                yield Or(tuple(_nested(value, at, depth)))
             case "not_":
-                yield Not(Every(tuple(_parts(value, at, depth + 1))))
+                yield Not(And(tuple(_parts(value, at, depth + 1))))
             case "search":
                 yield _checked(table, Search(type(given).searched, value), at)
             case name:
@@ -200,15 +200,15 @@ def _nested(values: Sequence[Any], place: Path, depth: int) -> Iterator[Filter]:
             yield made
 
 
-def _condition(column: str, op: str, value: Any, key: str | None, place: Path) -> Where:
+def _condition(column: str, op: str, value: Any, key: str | None, place: Path) -> Compare:
     if isinstance(value, list):
         value = tuple(_key(key, item, (*place, index)) if key else item for index, item in enumerate(value))
     elif key is not None and not isinstance(value, bool):
         value = _key(key, value, place)
-    return Where(column, Op(op.strip("_")), value)
+    return Compare(column, Op(op.strip("_")), value)
 
 
-def _checked(table: Any, made: Where | Search, place: Path) -> Filter:
+def _checked(table: Any, made: Compare | Search, place: Path) -> Filter:
     try:
         check(table, made)
     except ValidationError as error:

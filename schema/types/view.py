@@ -22,9 +22,9 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.lazy_type import LazyType
 
 from repositories.core.errors import NotFound, ValidationError
-from repositories.core.viewer import Permission
+from repositories.permissions import Permission
 from resolvers.loading.edges import Edge
-from resolvers.loading.encrypted import Sealed
+from resolvers.loading.encrypted import EncryptedField
 from resolvers.request.context import Context
 from resolvers.validation.global_ids import global_id, parse_global_id
 from schema.types.costs import AGGREGATE, costs
@@ -234,9 +234,9 @@ def derived(answer: Callable[..., Awaitable[Any]], description: str) -> Any:
     return strawberry.field(resolver=resolver(answer, {}), description=description)
 
 
-def sealed(column: Any, description: str) -> Any:
+def encrypted(column: Any, description: str) -> Any:
     """What an encrypted column says; nullable, so that a value that cannot be opened takes no other field with it."""
-    value = Sealed(column)
+    value = EncryptedField(column)
     return strawberry.field(resolver=resolver(value.load, {}, many=value.load_many), description=description)
 
 

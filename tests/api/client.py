@@ -15,13 +15,13 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.auth.tokens import Outside, Tokens
+from gateway.auth.tokens import ExternalIssuer, Tokens
 from gateway.server.app import create_app
 from gateway.settings import Settings
 from repositories.core.clock import now
-from repositories.core.viewer import Role
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.engines.factory import open_database
+from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
 from resolvers.caching.cache import Cache
 from resolvers.validation.global_ids import global_id
@@ -117,7 +117,7 @@ class Gateway:
         *,
         clock: Callable[[], dt.datetime] = now,
         settings: Settings | None = None,
-        outside: Outside | None = None,
+        outside: ExternalIssuer | None = None,
     ) -> None:
         self.database = database
         self.tokens = Tokens(SECRET, AUDIENCE, outside)
@@ -139,13 +139,13 @@ class Gateway:
         transport = httpx.ASGITransport(self.app, client=(address, 50000))
         return httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
 
-    def client(self, user: User | None = None, *granted: Role) -> Client:
+    def client(self, user: User | None = None, *granted: RoleName) -> Client:
         """A client signed in as ``user``, to whom roles were ``granted``, without a session; or anonymous."""
         return Client(self.http, self.token(user, *granted) if user else None)
 
-    def token(self, user: User, *granted: Role) -> str:
+    def token(self, user: User, *granted: RoleName) -> str:
         """A token as `siso token` issues it."""
-        own = {Role.USER, Role.ADMIN} if user.role is UserRole.ADMIN else {Role.USER}
+        own = {RoleName.USER, RoleName.ADMIN} if user.role is UserRole.ADMIN else {RoleName.USER}
         return self.tokens.issue(user, frozenset({*own, *granted}), HOUR)
 
     def bearing(self, token: str) -> Client:

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.execution.subscribe import Delivery, subscription
-from gateway.server.app import create_gauge, create_pipeline
+from gateway.execution.subscribe import SubscriptionResult, subscription
+from gateway.server.app import create_cost_limiter, create_processor
 from gateway.settings import Settings
 from repositories.core.clock import now
-from repositories.core.viewer import ANONYMOUS, Role
+from repositories.core.viewer import ANONYMOUS
 from repositories.engines.database import Database
+from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
 from resolvers.reactions import REACTIONS
 from resolvers.request.context import Context
@@ -24,14 +25,14 @@ class Following:
     def __init__(self, database: Database, options: FeedOptions | None = None) -> None:
         self.database = database
         self.feed = Feed(database, None, options or FeedOptions(poll=0.01, interval=0))
-        self.pipeline = create_pipeline(Settings(), create_gauge(Settings()))
+        self.pipeline = create_processor(Settings(), create_cost_limiter(Settings()))
 
     @asynccontextmanager
     async def subscribed(
         self, user: User | None, document: str, *, after: str | None = None, **variables: Any
-    ) -> AsyncIterator[AsyncIterator[Delivery]]:
+    ) -> AsyncIterator[AsyncIterator[SubscriptionResult]]:
         """The deliveries of a subscription, which has begun: what is committed from here on arrives."""
-        roles = [Role.ADMIN] if user is not None and user.role is UserRole.ADMIN else []
+        roles = [RoleName.ADMIN] if user is not None and user.role is UserRole.ADMIN else []
         viewer = viewer_of(user, *roles) if user is not None else ANONYMOUS
         prepared = self.pipeline.prepare(document, None, viewer, variables)
 
@@ -51,13 +52,13 @@ class Following:
                 await asyncio.gather(first, return_exceptions=True)
 
 
-async def _from(first: "asyncio.Future[Delivery]", rest: AsyncIterator[Delivery]) -> Any:
+async def _from(first: "asyncio.Future[SubscriptionResult]", rest: AsyncIterator[SubscriptionResult]) -> Any:
     yield await first
     async for delivery in rest:
         yield delivery
 
 
-async def take(deliveries: AsyncIterator[Delivery], count: int) -> list[Any]:
+async def take(deliveries: AsyncIterator[SubscriptionResult], count: int) -> list[Any]:
     """The data of so many deliveries; they are given up rather than waited for for ever."""
     async with asyncio.timeout(60):
         return [(await anext(deliveries)).result.data for _ in range(count)]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.client_management import Clients, Contacts
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
@@ -32,7 +32,7 @@ async def everything(database: Database) -> Any:
         by_id = [Order("id")]
         return [
             await repository(snapshot).find(order=by_id, limit=10_000)
-            for repository in (Tasks, Categories, Analytics, Events)
+            for repository in (Tasks, Categories, Analytics, EventStore)
         ]
     finally:
         await snapshot.close()
@@ -43,7 +43,7 @@ async def every_client(database: Database) -> Any:
     snapshot = database.snapshot(SERVICE)
     try:
         by_id = [Order("id")]
-        return [await kind(snapshot).find(order=by_id, limit=10_000) for kind in (Clients, Contacts, Events)]
+        return [await kind(snapshot).find(order=by_id, limit=10_000) for kind in (Clients, Contacts, EventStore)]
     finally:
         await snapshot.close()
 
@@ -52,7 +52,7 @@ async def every_reward(database: Database) -> Any:
     """Every achievement, entry, reward, redemption and event, as :func:`everything`."""
     snapshot = database.snapshot(SERVICE)
     try:
-        kinds = (Achievements, UserAchievements, Points, Rewards, Redemptions, Events)
+        kinds = (Achievements, UserAchievements, Points, Rewards, Redemptions, EventStore)
         return [await kind(snapshot).find(order=[Order("id")], limit=10_000) for kind in kinds]
     finally:
         await snapshot.close()
@@ -62,7 +62,7 @@ async def events(database: Database) -> list[DomainEvent]:
     """Every event, oldest first."""
     snapshot = database.snapshot(SERVICE)
     try:
-        return await Events(snapshot).find(order=[Order("sequence")], limit=10_000)
+        return await EventStore(snapshot).find(order=[Order("sequence")], limit=10_000)
     finally:
         await snapshot.close()
 

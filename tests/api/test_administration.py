@@ -10,10 +10,11 @@ from gateway.settings import Settings
 from migrations import files
 from repositories.administration import RoleGrants, SystemSettings, granted_roles
 from repositories.core.ids import new_id
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.job_runs import JobRuns
 from repositories.life_lock.statistics import REFRESH_JOB
+from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole, UserStatus
 from repositories.tables.life_lock import TaskStatus
 from tests.api.client import USER_ERRORS, Client, Gateway, gid, user_error
@@ -40,7 +41,7 @@ async def _stored(database: Database) -> Any:
         await snapshot.close()
 
 
-async def _granted(database: Database, user: User) -> frozenset[Role]:
+async def _granted(database: Database, user: User) -> frozenset[RoleName]:
     snapshot = database.snapshot(SERVICE)
     try:
         return await granted_roles(snapshot, user.id)
@@ -62,7 +63,7 @@ async def test_a_granted_role_is_in_the_next_token(gateway: Gateway, ada: User, 
         "grantedAt": NOON,
     }
     assert (await client.do("grantRole", GRANT, **given))["roleGrant"] == grant
-    assert await _granted(gateway.database, ada) == {Role.PARTNERSHIP_MANAGER}
+    assert await _granted(gateway.database, ada) == {RoleName.PARTNERSHIP_MANAGER}
     document = "{ partners { totalCount } }"
     assert (await gateway.client(ada).ask(document)).codes == ["FORBIDDEN"]
     renewed = gateway.client(ada, *await _granted(gateway.database, ada))
@@ -97,7 +98,7 @@ async def test_the_last_admin_stays(gateway: Gateway, ada: User) -> None:
     """Suspended and deleted admins do not count; with another one about, a grant can be revoked."""
     await make_user(gateway.database, role=UserRole.ADMIN, status=UserStatus.SUSPENDED)
     await make_user(gateway.database, role=UserRole.ADMIN, deleted_at=AT)
-    client = gateway.client(ada, Role.ADMIN)
+    client = gateway.client(ada, RoleName.ADMIN)
     role = (await _roles(client))["admin"]
     given = {"userId": gid("User", ada), "roleId": role}
     assert (await client.do("grantRole", GRANT, **given))["userErrors"] == []
@@ -112,7 +113,7 @@ async def test_the_last_admin_stays(gateway: Gateway, ada: User) -> None:
 async def test_admins_cannot_remove_each_other_at_once(gateway: Gateway) -> None:
     """Each revokes the other's role at the same moment; one of them stays."""
     people = [await make_user(gateway.database) for _ in range(4)]
-    clients = [gateway.client(person, Role.ADMIN) for person in people]
+    clients = [gateway.client(person, RoleName.ADMIN) for person in people]
     role = (await _roles(clients[0]))["admin"]
     for person in people:
         await clients[0].do("grantRole", GRANT, userId=gid("User", person), roleId=role)
@@ -123,7 +124,7 @@ async def test_admins_cannot_remove_each_other_at_once(gateway: Gateway) -> None
         )
     )
     assert sorted(len(answer["userErrors"]) for answer in answers) == [0, 0, 0, 1]
-    left = [person for person in people if Role.ADMIN in await _granted(gateway.database, person)]
+    left = [person for person in people if RoleName.ADMIN in await _granted(gateway.database, person)]
     assert len(left) == 1
 
 
@@ -369,7 +370,7 @@ async def test_others_administer_nothing(gateway: Gateway, ada: User, bob: User,
     grant = (await client.do("grantRole", GRANT, userId=gid("User", bob), roleId=role))["roleGrant"]["id"]
     setting = (await client.do("setSystemSetting", SETTING, key="a", value=1))["systemSetting"]["id"]
     before = await _stored(gateway.database)
-    for other in (gateway.client(ada), gateway.client(ada, Role.PARTNERSHIP_MANAGER, Role.CONTENT_EDITOR)):
+    for other in (gateway.client(ada), gateway.client(ada, RoleName.PARTNERSHIP_MANAGER, RoleName.CONTENT_EDITOR)):
         answer = await other.ask(
             "{ roles { id } auditLog { totalCount } systemSettings { totalCount } usersOverview { newThisWeek } }"
         )

@@ -13,7 +13,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from gateway.settings import Settings, SettingsError, load_settings
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import now
 from repositories.core.errors import ServiceUnavailable
 from repositories.core.ids import new_id
@@ -330,7 +330,7 @@ async def test_stored_events_invalidate_what_fresh_ones_do(cached: Gateway, ada:
     cached.database.committed[:] = told
     assert await total(client) == 0
     snapshot = cached.database.snapshot(viewer_of(ada))
-    (row,) = await Events(snapshot).of_user(ada.id, limit=5)
+    (row,) = await EventStore(snapshot).of_user(ada.id, limit=5)
     await snapshot.close()
     assert tags_of_row(row) == ("task", f"task:{ada.id}")
     await cached.cache.invalidate(tags_of_row(row))

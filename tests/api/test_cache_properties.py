@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from gateway.settings import Settings
 from repositories.core.clock import now
 from repositories.core.ids import new_id
-from repositories.core.viewer import Role
 from repositories.engines.database import DatabaseOptions
+from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
 from tests.api.client import Client, Gateway, connected, gid
 from tests.databases import ENGINES, KEYS, cloned, copy_sqlite, postgres_options
@@ -119,7 +119,7 @@ class World:
     async def change(self, gateway: Gateway, what: str, pick: int, amount: int) -> None:
         """One command of the user's or the admin's; that it may be refused is part of it."""
         person = self.admin if what in _ADMINISTRATIVE else self.user
-        client = gateway.client(person, Role.PARTNERSHIP_MANAGER)
+        client = gateway.client(person, RoleName.PARTNERSHIP_MANAGER)
         kind, fields = _COMMANDS[what]
         given: dict[str, Any] = {}
         for name, value in fields.items():
@@ -156,7 +156,7 @@ class World:
 
     async def compare(self, gateways: list[Gateway], first: int, zone: str | None) -> None:
         """Every dashboard of the user and of the admin, by each of the gateways and by the one without a cache."""
-        managing = (Role.PARTNERSHIP_MANAGER,)
+        managing = (RoleName.PARTNERSHIP_MANAGER,)
         for person, roles, document, values in (
             (self.user, (), DASHBOARDS, {"first": first, "zone": zone}),
             (self.admin, managing, DASHBOARDS, {"first": first, "zone": zone}),
@@ -288,7 +288,7 @@ async def _ask(shop: Shop, asked: list[tuple[int, bool, int, int]], kind: str) -
     for gateway in gateways:
         await gateway.cache.invalidate(["user", "task"])  # the factories record no events
     for index, (pick, manages, document, first) in enumerate(asked):
-        roles = (Role.PARTNERSHIP_MANAGER,) if manages else ()
+        roles = (RoleName.PARTNERSHIP_MANAGER,) if manages else ()
         text, names = [(DASHBOARDS, {"first": first}), (FOR_MANAGERS, {"first": first}), (FOR_ADMINS, {})][document]
         wanted = await shop.plain.client(people[pick], *roles).ask(text, **names)
         found = await gateways[index % len(gateways)].client(people[pick], *roles).ask(text, **names)

@@ -98,7 +98,7 @@ async def test_spoiled_ciphertexts_are_refused_and_leave_the_rest(
     await _spoil(database, flipped, email=flipped.email[:-20] + flipped.email[-20:].swapcase())
     await _spoil(database, swapped, email=good.email)
     await _spoil(database, moved, email=moved.phone)
-    other = database.cipher.seal(User.email, foreign.id, "someone@example.org")
+    other = database.cipher.encrypt(User.email, foreign.id, "someone@example.org")
     await _spoil(database, foreign, phone=other)
     caplog.clear()
     answer = await gateway.client(ada).ask(PAGE)

@@ -25,7 +25,7 @@ from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.types.enum import StrawberryEnumDefinition
 from strawberry.types.field import StrawberryField
 
-from repositories.core.viewer import PERMISSIONS, Permission, Role
+from repositories.permissions import PERMISSIONS, Permission, RoleName
 from repositories.sql.table import Column, Table
 from repositories.tables import life_lock as rows
 from schema import schema
@@ -277,9 +277,12 @@ def test_every_root_field_requires_a_permission() -> None:
 
 def test_every_role_has_its_permissions() -> None:
     """Admins have all, and whoever has another role may do what every user may."""
-    assert PERMISSIONS[Role.ADMIN] == set(Permission)
-    assert set(PERMISSIONS) == set(Role)
-    assert all(PERMISSIONS[Role.USER] <= PERMISSIONS[role] for role in Role)
-    assert {Permission.STATISTICS_READ, Permission.STATISTICS_REFRESH}.isdisjoint(PERMISSIONS[Role.USER])
+    assert PERMISSIONS[RoleName.ADMIN] == set(Permission)
+    assert set(PERMISSIONS) == set(RoleName)
+    assert all(PERMISSIONS[RoleName.USER] <= PERMISSIONS[role] for role in RoleName)
+    assert {Permission.STATISTICS_READ, Permission.STATISTICS_REFRESH}.isdisjoint(PERMISSIONS[RoleName.USER])
     partnership = {Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE}
-    assert {role for role in Role if PERMISSIONS[role] & partnership} == {Role.PARTNERSHIP_MANAGER, Role.ADMIN}
+    assert {role for role in RoleName if PERMISSIONS[role] & partnership} == {
+        RoleName.PARTNERSHIP_MANAGER,
+        RoleName.ADMIN,
+    }

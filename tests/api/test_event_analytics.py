@@ -7,11 +7,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.ids import new_id
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import Users
+from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from resolvers.events.queries import TrendInterval
 from tests.api.client import Gateway, gid
@@ -46,7 +47,7 @@ async def record(
         for moment in moments
     ]
     async with database.transaction(SERVICE) as write:
-        await Events(write).load(rows)
+        await EventStore(write).load(rows)
 
 
 async def test_what_was_completed_still_counts_when_it_is_deleted(gateway: Gateway, ada: User, bob: User) -> None:
@@ -288,7 +289,10 @@ async def test_who_may_ask(gateway: Gateway, ada: User, bob: User) -> None:
     before = await events(gateway.database)
     elsewhere = gateway.at(AT)
     for field, document in FOR_ADMINS.items():
-        for client in (elsewhere.client(ada), elsewhere.client(ada, Role.PARTNERSHIP_MANAGER, Role.CONTENT_EDITOR)):
+        for client in (
+            elsewhere.client(ada),
+            elsewhere.client(ada, RoleName.PARTNERSHIP_MANAGER, RoleName.CONTENT_EDITOR),
+        ):
             answer = await client.ask(document)
             assert (answer.data, answer.codes) == ({field: None}, ["FORBIDDEN"])
         answer = await elsewhere.client().ask(document)
@@ -298,7 +302,7 @@ async def test_who_may_ask(gateway: Gateway, ada: User, bob: User) -> None:
     boss = await make_user(gateway.database)
     for client, completed in (
         (elsewhere.client(ada), 0),
-        (elsewhere.client(boss, Role.ADMIN), 0),
+        (elsewhere.client(boss, RoleName.ADMIN), 0),
         (elsewhere.client(bob), 1),
     ):
         days = (await client.data(TRENDS))["completionTrends"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from repositories.aggregates.unit_of_work import Reaction, open_unit
+from repositories.aggregates.unit_of_work import Reaction, open_unit_of_work
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
@@ -176,7 +176,7 @@ async def test_a_reaction_that_fails_undoes_all(gateway: Gateway, ada: User, ste
 
     to = reactions.TASK_EVENTS if step == "tasks" else reactions.BOOKED_EVENTS
     with pytest.raises(LookupError):
-        async with open_unit(gateway.database, viewer_of(ada), (*REACTIONS, Reaction(to, fail)), AT) as work:
+        async with open_unit_of_work(gateway.database, viewer_of(ada), (*REACTIONS, Reaction(to, fail)), AT) as work:
             done = await work.repository(Tasks).change(task, status="completed", completed_at=AT)
             work.record(TaskCompleted(done.id, ada.id, AT, None))
     assert await every_reward(gateway.database) == before
@@ -188,12 +188,12 @@ async def test_an_event_that_is_played_again_pays_nothing(gateway: Gateway, ada:
     """Neither while the task is completed nor after it gave its points back."""
     task = await make_task(gateway.database, ada, due_date=AT)
     event = TaskCompleted(task.id, ada.id, AT, AT)
-    async with open_unit(gateway.database, viewer_of(ada), REACTIONS, AT) as work:
+    async with open_unit_of_work(gateway.database, viewer_of(ada), REACTIONS, AT) as work:
         work.record(event)
     before = await every_reward(gateway.database)
 
     async def play() -> None:
-        async with open_unit(gateway.database, viewer_of(ada), (), AT) as work:
+        async with open_unit_of_work(gateway.database, viewer_of(ada), (), AT) as work:
             await reactions.reward_tasks(work, [event])
             await work.finish(REACTIONS)
 
@@ -211,7 +211,7 @@ async def test_a_batch_of_the_service_pays_everybody(gateway: Gateway, statement
     zones = ("UTC", "Asia/Tokyo", "America/New_York") * 4
     people = [await make_user(gateway.database, time_zone=zone) for zone in zones]
     tasks = [await make_task(gateway.database, person) for person in people for _ in range(10)]
-    async with open_unit(gateway.database, SERVICE, REACTIONS[1:], AT) as work:
+    async with open_unit_of_work(gateway.database, SERVICE, REACTIONS[1:], AT) as work:
         for task in tasks:
             work.record(TaskCompleted(task.id, task.user_id, AT, None))
         statements.clear()

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.execution import documents
-from gateway.execution.processor import Pipeline
+from gateway.execution.processor import OperationProcessor
 from repositories.engines.database import DatabaseOptions
 from repositories.tables.identity import User
 from tests.api.client import Gateway, connected
@@ -130,7 +130,7 @@ async def test_bytes_that_are_no_request(
     attacked: tuple[Gateway, User], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content, status, code = BYTES[name]
-    _taken_away(monkeypatch, (Pipeline, "prepare"))
+    _taken_away(monkeypatch, (OperationProcessor, "prepare"))
     assert await _refused(*attacked, content) == (status, code)
 
 
@@ -139,7 +139,7 @@ async def test_texts_that_are_not_worth_validating(
     attacked: tuple[Gateway, User], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, code = TEXTS[name]
-    _taken_away(monkeypatch, (documents, "validate"), (Pipeline, "run"))
+    _taken_away(monkeypatch, (documents, "validate"), (OperationProcessor, "run"))
     assert await _refused(*attacked, json.dumps({"query": text}).encode()) == (400, code)
 
 
@@ -148,13 +148,13 @@ async def test_documents_that_are_not_run(
     attacked: tuple[Gateway, User], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, code = DOCUMENTS[name]
-    _taken_away(monkeypatch, (Pipeline, "run"))
+    _taken_away(monkeypatch, (OperationProcessor, "run"))
     assert await _refused(*attacked, json.dumps({"query": text}).encode()) == (400, code)
 
 
 async def test_bodies_that_are_not_read(attacked: tuple[Gateway, User], monkeypatch: pytest.MonkeyPatch) -> None:
     """By their headers alone: bombs, forms, and the other encodings of text."""
-    _taken_away(monkeypatch, (Pipeline, "prepare"))
+    _taken_away(monkeypatch, (OperationProcessor, "prepare"))
     operation = b'{"query": "{ viewer { id } }"}'
     bomb = gzip.compress(b" " * 10_000_000)
     for encoding in ("gzip", "GZIP", "br", "deflate", "zstd", "identity, gzip"):

@@ -12,9 +12,9 @@ import pytest
 from gateway.auth.tokens import Tokens
 from repositories.core.errors import Unauthenticated
 from repositories.core.ids import new_id
-from repositories.core.viewer import Role
 from repositories.engines.database import Database
 from repositories.identity import roles_of
+from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from tests.api.client import AUDIENCE, HOUR, SECRET, Gateway
 from tests.api.reading import everything
@@ -191,7 +191,7 @@ async def test_the_zone_is_the_accounts_if_the_token_does_not_tell(gateway: Gate
 
 async def test_an_issued_token_carries_the_roles_of_the_account(database: Database, ada: User, admin: User) -> None:
     tokens = Tokens(SECRET, AUDIENCE)
-    for user, roles in ((ada, frozenset({Role.USER})), (admin, frozenset({Role.USER, Role.ADMIN}))):
+    for user, roles in ((ada, frozenset({RoleName.USER})), (admin, frozenset({RoleName.USER, RoleName.ADMIN}))):
         async with reading(database) as snapshot:
             assert await roles_of(snapshot, user) == roles
         viewer = await tokens.viewer(tokens.issue(user.replace(time_zone="Europe/Vienna"), roles, HOUR))

@@ -14,15 +14,16 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
-from gateway.auth.issuers import Issuer, Keys, OutsideAccounts, outside_accounts
+from gateway.auth.issuers import JWKSIssuer, Keys, OutsideAccounts, outside_accounts
 from gateway.settings import Settings, SettingsError, load_settings
 from repositories.administration import RoleGrants, Roles
 from repositories.core.clock import now
 from repositories.core.errors import ServiceUnavailable, Unauthenticated
 from repositories.core.ids import new_id
-from repositories.core.viewer import SERVICE, Role, Viewer
+from repositories.core.viewer import SERVICE, Viewer
 from repositories.engines.database import Database
 from repositories.identity import Users
+from repositories.permissions import RoleName
 from repositories.sql.filters import Order
 from repositories.tables.identity import User, UserRole, UserStatus
 from resolvers.identity.outside import account_key
@@ -68,7 +69,7 @@ def clock() -> Clock:
 @pytest_asyncio.fixture
 async def outside(database: Database, published: PublishedKeys, clock: Clock) -> AsyncIterator[Gateway]:
     """A gateway that lets the issuer's users in, by its keys and by its secret."""
-    issuer = Issuer(URL, OUTSIDE_AUDIENCE, secret=SHARED, keys=Keys(published.url, 60, clock))
+    issuer = JWKSIssuer(URL, OUTSIDE_AUDIENCE, secret=SHARED, keys=Keys(published.url, 60, clock))
     made = Gateway(database, outside=OutsideAccounts(issuer, database, REACTIONS, 900))
     yield made
     await made.http.aclose()
@@ -214,8 +215,8 @@ async def test_whatever_is_wrong_with_a_token_the_answer_is_the_same(
 
 async def test_without_a_secret_no_token_is_hs256(database: Database, published: PublishedKeys) -> None:
     """And without keys none is anything else."""
-    by_keys = Issuer(URL, OUTSIDE_AUDIENCE, keys=Keys(published.url, 60))
-    by_secret = Issuer(URL, OUTSIDE_AUDIENCE, secret=SHARED)
+    by_keys = JWKSIssuer(URL, OUTSIDE_AUDIENCE, keys=Keys(published.url, 60))
+    by_secret = JWKSIssuer(URL, OUTSIDE_AUDIENCE, secret=SHARED)
     assert (await by_keys.claims(KEY.sign(told())))["iss"] == URL
     assert (await by_secret.claims(jwt.encode(told(), SHARED, "HS256")))["iss"] == URL
     for token in (jwt.encode(told(), SHARED, "HS256"), *_signed_with_the_public_key(told())):
@@ -252,23 +253,23 @@ async def test_roles_are_ours(outside: Gateway, admin: User) -> None:
     user = await make_user(outside.database, time_zone="Europe/Vienna")
     claims = told(sub=str(user.id), app_metadata={"roles": ["admin"]}, zoneinfo="Asia/Tokyo")
     assert await outside.tokens.viewer(KEY.sign(claims)) == Viewer(
-        user.id, frozenset({Role.USER}), time_zone="Europe/Vienna"
+        user.id, frozenset({RoleName.USER}), time_zone="Europe/Vienna"
     )
     async with outside.database.transaction(SERVICE) as write:
         roles = {role.name: role for role in await Roles(write).find(limit=10)}
         role = roles["partnership_manager"]
         await RoleGrants(write).add(user_id=user.id, role_id=role.id, granted_by=admin.id, granted_at=now())
     viewer = await outside.tokens.viewer(KEY.sign(claims | {"jti": "2"}))
-    assert viewer.roles == {Role.USER, Role.PARTNERSHIP_MANAGER}
+    assert viewer.roles == {RoleName.USER, RoleName.PARTNERSHIP_MANAGER}
     viewer = await outside.tokens.viewer(KEY.sign(told(sub=str(admin.id), email=admin.email)))
-    assert viewer.roles == {Role.USER, Role.ADMIN}
+    assert viewer.roles == {RoleName.USER, RoleName.ADMIN}
 
 
 async def test_a_verified_token_is_remembered_no_longer_than_ours_last(
     database: Database, published: PublishedKeys, statements: list[str]
 ) -> None:
     """So that whoever is suspended is out then."""
-    issuer = Issuer(URL, OUTSIDE_AUDIENCE, keys=Keys(published.url, 60))
+    issuer = JWKSIssuer(URL, OUTSIDE_AUDIENCE, keys=Keys(published.url, 60))
     for remembered, refused in ((900, False), (-1, True)):
         gateway = Gateway(database, outside=OutsideAccounts(issuer, database, REACTIONS, remembered))
         claims = told(email=f"{remembered}@example.com")

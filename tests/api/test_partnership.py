@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 
 from repositories.core.ids import new_id
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.partnership import PARTNER_TRANSITIONS, Partners, Referrals
+from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from repositories.tables.partnership import PartnerKind, PartnerStatus, ReferralStatus
 from tests.api.client import Client, Gateway, gid, user_error
@@ -38,7 +39,7 @@ async def manager(database: Database) -> User:
 @pytest.fixture
 def client(gateway: Gateway, manager: User) -> Client:
     """The manager's client, at noon of a certain day."""
-    return gateway.at(AT).client(manager, Role.PARTNERSHIP_MANAGER)
+    return gateway.at(AT).client(manager, RoleName.PARTNERSHIP_MANAGER)
 
 
 async def stored(database: Database) -> Any:
@@ -529,7 +530,7 @@ async def test_others_see_nothing_at_all(gateway: Gateway, manager: User, ada: U
     referral = await make_referral(gateway.database, partner)
     rows = {"Partner": partner.id, "Referral": referral.id}
     before = await stored(gateway.database)
-    for other in (gateway.client(ada), gateway.client(ada, Role.CONTENT_EDITOR)):
+    for other in (gateway.client(ada), gateway.client(ada, RoleName.CONTENT_EDITOR)):
         for fields, type_name in _QUERIES.items():
             declared = "query($id: ID!)" if "$id" in fields else "query"
             answers = []

@@ -7,9 +7,10 @@ import pytest
 from graphql import GraphQLObjectType, get_named_type
 
 from repositories.core.clock import now
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.life_lock.statistics import DashboardStats
+from repositories.permissions import RoleName
 from repositories.sql.table import metadata
 from repositories.tables.identity import User
 from schema import schema
@@ -162,7 +163,7 @@ async def _people(database: Database, admin: User, count: int) -> None:
             client = await make_client(database, person)
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)
-        await make_grant(database, await make_user(database), Role.CONTENT_EDITOR, by=person)
+        await make_grant(database, await make_user(database), RoleName.CONTENT_EDITOR, by=person)
     async with database.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from repositories.core.ids import new_id
-from repositories.core.viewer import Role
 from repositories.engines.database import Database
 from repositories.identity import Users
-from repositories.sql.filters import Op, Where
+from repositories.permissions import RoleName
+from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import User, UserRole, UserStatus
 from tests.api.client import Gateway, gid, user_error
 from tests.api.people import make_member, refresh, sessions, sign_in, signed_in
@@ -175,7 +175,7 @@ async def test_administrators_who_remove_each_other_leave_one(gateway: Gateway, 
     assert sorted(map(len, answers)) == [0, 0, 0, 0, 0, 1]
     assert [error["message"] for (error,) in filter(None, answers)] == [LAST[0]["message"]]
     async with reading(gateway.database) as snapshot:
-        left = await Users(snapshot).find(Where("role", Op.EQ, UserRole.ADMIN), limit=10)
+        left = await Users(snapshot).find(Compare("role", Op.EQ, UserRole.ADMIN), limit=10)
     assert len([user for user in left if user.status is UserStatus.ACTIVE]) == 1
 
 
@@ -183,8 +183,8 @@ async def test_who_administers_is_not_a_matter_of_the_token(gateway: Gateway) ->
     """With tokens from before they had the role: one of two may leave, the last may not, by account or by grant."""
     granted = await make_user(gateway.database)
     appointed = await make_user(gateway.database, role=UserRole.ADMIN)
-    await make_grant(gateway.database, granted, Role.ADMIN, by=appointed)
-    old = gateway.bearing(gateway.tokens.issue(appointed, frozenset({Role.USER}), 3600))
+    await make_grant(gateway.database, granted, RoleName.ADMIN, by=appointed)
+    old = gateway.bearing(gateway.tokens.issue(appointed, frozenset({RoleName.USER}), 3600))
     payload = await old.do("deactivateAccount", "user { status }", password=None)
     assert payload == {"user": {"status": "DEACTIVATED"}, "userErrors": []}
     payload = await gateway.client(granted).do("deactivateAccount", "user { status }", password=None)
@@ -195,8 +195,8 @@ async def test_who_administers_is_not_a_matter_of_the_token(gateway: Gateway) ->
 async def test_who_stays_an_administrator_otherwise_may_be_changed(gateway: Gateway) -> None:
     """The only one, by a grant, is made one by the account too, and then needs the grant no more."""
     only = await make_user(gateway.database)
-    grant = await make_grant(gateway.database, only, Role.ADMIN, by=only)
-    client, key = gateway.client(only, Role.ADMIN), gid("User", only)
+    grant = await make_grant(gateway.database, only, RoleName.ADMIN, by=only)
+    client, key = gateway.client(only, RoleName.ADMIN), gid("User", only)
     for role in ("ADMIN", "USER", "ADMIN"):
         payload = await client.do("changeUserRole", "user { role }", id=key, role=role)
         assert payload == {"user": {"role": role}, "userErrors": []}

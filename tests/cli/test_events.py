@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from repositories.aggregates import event_store as module
-from repositories.aggregates.event_store import Events
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.event_store import EventStore
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated, TaskReopened
 from tests.cli.siso import Siso
@@ -24,11 +24,11 @@ async def _recorded(database: Database, days: int) -> list[Any]:
     ada = await make_user(database)
     task, category = await make_task(database, ada), await make_category(database, ada)
     for day in range(days):
-        async with open_unit(database, viewer_of(ada), (), START + dt.timedelta(days=day)) as work:
+        async with open_unit_of_work(database, viewer_of(ada), (), START + dt.timedelta(days=day)) as work:
             work.record(TaskReopened(task.id, ada.id, None))
             work.record(CategoryCreated(category.id, ada.id))
     async with reading(database) as snapshot:
-        return [event async for event in Events(snapshot).export(None, None)]
+        return [event async for event in EventStore(snapshot).export(None, None)]
 
 
 def _made(options: DatabaseOptions) -> list[Any]:
@@ -90,5 +90,5 @@ async def test_batches_follow_on_from_each_other(
         rows = await _recorded(database, count)
         async with reading(database) as snapshot:
             statements.clear()
-            assert [event async for event in Events(snapshot).export(None, None)] == rows
+            assert [event async for event in EventStore(snapshot).export(None, None)] == rows
             assert len([text for text in statements if not text.startswith("BEGIN")]) == batches

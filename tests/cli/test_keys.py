@@ -139,6 +139,6 @@ async def test_what_the_demo_encrypts_is_readable_by_the_next_start(
         snapshot = database.snapshot(SERVICE)
         rows = await Contacts(snapshot).find(limit=1000)
         await snapshot.close()
-        opened = {row.id: database.cipher.open(Contact.email, row.id, row.email) for row in rows}
+        opened = {row.id: database.cipher.decrypt(Contact.email, row.id, row.email) for row in rows}
     assert len(opened) > 2
     assert opened[contact.id].endswith("@example.org")

@@ -19,8 +19,8 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway.auth.tokens import Tokens
 from gateway.settings import Settings
-from repositories.core.viewer import Role
 from repositories.engines.database import DatabaseOptions
+from repositories.permissions import RoleName
 from repositories.tables.identity import UserRole
 from tests.api.client import connected
 from tests.api.sockets import Peer, connected_to
@@ -93,8 +93,8 @@ async def _people(options: DatabaseOptions, count: int) -> AsyncIterator[list[Pe
     async with connected(options) as database:
         users = [await make_user(database) for _ in range(count)]
         admin = await make_user(database, role=UserRole.ADMIN)
-    tokens = [issuer.issue(user, frozenset({Role.USER}), 3600) for user in users]
-    tokens.append(issuer.issue(admin, frozenset({Role.USER, Role.ADMIN}), 3600))
+    tokens = [issuer.issue(user, frozenset({RoleName.USER}), 3600) for user in users]
+    tokens.append(issuer.issue(admin, frozenset({RoleName.USER, RoleName.ADMIN}), 3600))
     async with httpx.AsyncClient(timeout=60) as http:
         yield [Person(http, token) for token in tokens]
 

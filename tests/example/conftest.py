@@ -11,8 +11,8 @@ from alembic.runtime.migration import MigrationContext
 from strawberry.schema.config import StrawberryConfig
 
 from migrations import run
-from repositories.core.viewer import Role
 from repositories.engines.database import Database, DatabaseOptions
+from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
 from resolvers.request.context import Context
 from schema.types.scalars import SCALARS
@@ -67,7 +67,7 @@ def ask(migrate: Migrate, database: Database) -> Ask:
     migrate(migration.upgrade)
 
     async def ask(user: User, document: str, **variables: Any) -> Any:
-        granted = [Role.ADMIN] if user.role is UserRole.ADMIN else []
+        granted = [RoleName.ADMIN] if user.role is UserRole.ADMIN else []
         context = Context(database, viewer_of(user, *granted), reactions=())
         answer = await _SCHEMA.execute(document, variables, context_value=context)
         await context.close()

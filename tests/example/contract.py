@@ -2,7 +2,7 @@
 
 import strawberry
 
-from repositories.core.viewer import Permission
+from repositories.permissions import Permission
 from schema.identity import User
 from schema.operations.mutations import mutation
 from schema.types.connections import ConnectionView, connection

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.viewer import Role
+from repositories.permissions import RoleName
 from repositories.sql.policy import owner, policy, role
 from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 
@@ -19,4 +19,4 @@ class Note(Versioned, SoftDeleted, Table, schema="notebook", name="notes"):
     __table_args__ = (sa.Index("ix_notes_user_id_updated_at", "user_id", "updated_at"),)
 
 
-policy(Note, read=owner(Note.user_id) | role(Role.ADMIN), write=owner(Note.user_id))
+policy(Note, read=owner(Note.user_id) | role(RoleName.ADMIN), write=owner(Note.user_id))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from repositories.sql.constraints import refusal_of
+from repositories.sql.constraints import error_of_constraint
 from repositories.tables import metadata
 from tests.api.client import ROOT
 from tests.example import migration
@@ -28,7 +28,7 @@ def test_the_page_shows_what_runs(name: str) -> None:
 
 def test_it_is_no_domain_of_the_gateway() -> None:
     assert Note.__table__ not in metadata.tables.values()
-    assert refusal_of("ck_notes_text_length").path == ()
+    assert error_of_constraint("ck_notes_text_length").path == ()
 
 
 def test_its_migration_can_be_undone_and_redone(migrate: Migrate) -> None:

@@ -23,11 +23,12 @@ from gateway.execution.measure import measure
 from gateway.explorer import EXAMPLES
 from gateway.settings import Settings
 from gateway.transport.errors import present
-from repositories.core.viewer import Role, Viewer
+from repositories.core.viewer import Viewer
 from repositories.demo.load import load_demo
 from repositories.demo.people import people
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.engines.factory import open_database
+from repositories.permissions import RoleName
 from resolvers.administration import health
 from resolvers.reactions import REACTIONS
 from resolvers.request.context import Context
@@ -38,8 +39,8 @@ from tests.execution.documents import GRAPH, documents
 
 NOW = dt.datetime(2026, 3, 30, 12, tzinfo=dt.UTC)
 EXECUTORS: tuple[type[Executor[Any]], ...] = (Executor, CompiledExecutor, NativeExecutor)
-ADMIN = Viewer(list(people(2))[-1]["id"], frozenset(Role), time_zone="Europe/Berlin")
-ADA = Viewer(next(iter(people(2)))["id"], frozenset({Role.USER}))
+ADMIN = Viewer(list(people(2))[-1]["id"], frozenset(RoleName), time_zone="Europe/Berlin")
+ADA = Viewer(next(iter(people(2)))["id"], frozenset({RoleName.USER}))
 LIMITS = Limits.of(Settings())
 pytestmark = [  # graphql-core leaves coroutines behind that it had not begun when it cancels the siblings of an error
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Message
 
 from gateway.execution import persisted
-from gateway.execution.persisted import Memory, PersistedQueries, Redis, digest
+from gateway.execution.persisted import MemoryQueryStore, PersistedQueries, RedisQueryStore, digest
 from gateway.execution.request_errors import RequestError
 from gateway.settings import Settings
 from repositories.engines.database import Database, DatabaseOptions
@@ -104,7 +104,7 @@ async def test_what_is_wrong_is_refused_and_not_kept(only: Database) -> None:
 
 
 async def test_the_memory_is_bounded() -> None:
-    memory = Memory(size=10)
+    memory = MemoryQueryStore(size=10)
     for key, text in (("a", "12345"), ("b", "12345"), ("a", "12345"), ("c", "1")):
         await memory.put(key, text)
         await memory.get("a")
@@ -120,7 +120,7 @@ async def test_processes_share_a_redis(only: Database, tmp_path: Path) -> None:
             assert await asked(second, extensions=hashed(QUERY)) == (400, "PERSISTED_QUERY_NOT_FOUND")
             assert await asked(first, query=QUERY, extensions=hashed(QUERY)) == (200, FOUND)
             assert await asked(second, extensions=hashed(QUERY)) == (200, FOUND)
-        store = Redis(url, 1000)
+        store = RedisQueryStore(url, 1000)
         key = f"siso:persisted:{digest(QUERY)}"
         assert 900 < await store._client.ttl(key) <= 1000
         await store._client.expire(key, 10)
@@ -136,8 +136,8 @@ async def test_a_redis_that_goes_and_comes_back(
 ) -> None:
     """Meanwhile the process remembers by itself, nothing breaks, and the log says each of it once."""
     monkeypatch.setattr(persisted, "_PAUSE", 0)
-    store = Redis(f"unix://{tmp_path / 'redis'}", 1000)
-    queries = PersistedQueries(Memory(), store)
+    store = RedisQueryStore(f"unix://{tmp_path / 'redis'}", 1000)
+    queries = PersistedQueries(MemoryQueryStore(), store)
     for _ in range(3):
         with pytest.raises(RequestError, match="PersistedQueryNotFound"):
             await queries.text(None, hashed(QUERY))
@@ -155,7 +155,7 @@ async def test_a_redis_that_goes_and_comes_back(
 
 
 async def test_a_redis_that_is_gone_is_not_asked_by_every_request(tmp_path: Path) -> None:
-    store = Redis(f"unix://{tmp_path / 'redis'}", 1000)
+    store = RedisQueryStore(f"unix://{tmp_path / 'redis'}", 1000)
     assert await store.get(digest(QUERY)) is None
     with running(tmp_path / "redis"):
         assert await store.get(digest(QUERY)) is None

@@ -6,7 +6,7 @@ import pytest
 from graphql import get_introspection_query
 
 from gateway.execution import documents
-from gateway.execution.processor import Pipeline
+from gateway.execution.processor import OperationProcessor
 from gateway.execution.request_errors import RequestError
 from repositories.core.viewer import ANONYMOUS
 from repositories.engines.database import Database
@@ -15,18 +15,18 @@ from schema import schema
 
 
 @pytest.fixture
-def pipeline() -> Pipeline:
+def pipeline() -> OperationProcessor:
     """The pipeline on the real schema."""
-    return Pipeline(schema)
+    return OperationProcessor(schema)
 
 
-def refused(pipeline: Pipeline, text: str, name: str | None = None) -> tuple[int, list[str]]:
+def refused(pipeline: OperationProcessor, text: str, name: str | None = None) -> tuple[int, list[str]]:
     with pytest.raises(RequestError) as caught:
         pipeline.prepare(text, name, ANONYMOUS)
     return caught.value.status, [error.message for error in caught.value.errors]
 
 
-def test_a_document_is_read_once(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_document_is_read_once(pipeline: OperationProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
     first = pipeline.prepare("{ viewer { id } }", None, ANONYMOUS)
     unknown = refused(pipeline, "{ nonsense }")
     monkeypatch.delattr(documents, "parse")
@@ -41,7 +41,7 @@ def test_a_document_is_read_once(pipeline: Pipeline, monkeypatch: pytest.MonkeyP
     )
 
 
-def test_the_least_recently_used_document_goes(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_document_goes(pipeline: OperationProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = (f"{{ viewer {{ id }} }} # {number}" for number in range(3))
     monkeypatch.setattr(documents, "_KEPT", len(one) + len(two))
     kept = {text: pipeline.prepare(text, None, ANONYMOUS).document for text in (one, two)}
@@ -51,13 +51,13 @@ def test_the_least_recently_used_document_goes(pipeline: Pipeline, monkeypatch: 
     assert pipeline.prepare(two, None, ANONYMOUS).document is not kept[two]
 
 
-def test_a_long_document_is_not_kept(pipeline: Pipeline) -> None:
+def test_a_long_document_is_not_kept(pipeline: OperationProcessor) -> None:
     text = "{ viewer { id } }" + " " * 30_000
     kept = pipeline.prepare(text, None, ANONYMOUS).document
     assert pipeline.prepare(text, None, ANONYMOUS).document is not kept
 
 
-def test_the_operation_is_chosen_by_its_name(pipeline: Pipeline) -> None:
+def test_the_operation_is_chosen_by_its_name(pipeline: OperationProcessor) -> None:
     text = "query A { viewer { id } } mutation B { signOut(input: {}) { userErrors { code } } }"
     assert pipeline.prepare(text, "A", ANONYMOUS).kind == "query"
     assert pipeline.prepare(text, "B", ANONYMOUS).kind == "mutation"
@@ -71,7 +71,9 @@ def test_the_operation_is_chosen_by_its_name(pipeline: Pipeline) -> None:
     )
 
 
-async def test_what_runs_has_data_and_what_does_not_is_refused(pipeline: Pipeline, database: Database) -> None:
+async def test_what_runs_has_data_and_what_does_not_is_refused(
+    pipeline: OperationProcessor, database: Database
+) -> None:
     async def run(text: str, **variables: Any) -> Any:
         prepared = pipeline.prepare(text, None, ANONYMOUS, variables)
         result = await pipeline.run(prepared, Context(database, ANONYMOUS, ()))

@@ -10,10 +10,10 @@ from pathlib import Path
 from gateway.jobs.runner import Runner
 from repositories.engines.database import DatabaseOptions
 from repositories.engines.factory import open_database
-from resolvers.services.job import Job, Occasion
+from resolvers.services.job import Job, JobContext
 
 
-async def _wait(occasion: Occasion) -> int:
+async def _wait(occasion: JobContext) -> int:
     print("begun", flush=True)  # noqa: T201 (which tells the test)
     await asyncio.Event().wait()
     return 0

@@ -8,7 +8,7 @@ from repositories.core.clock import now
 from repositories.engines.database import Database
 from repositories.job_runs import JobRuns
 from repositories.tables.administration import JobOutcome, JobRun
-from resolvers.services.job import Job, Occasion
+from resolvers.services.job import Job, JobContext
 from tests.repositories.support import reading
 
 
@@ -17,10 +17,10 @@ def runner_of(database: Database, clock: Callable[[], dt.datetime] = now) -> Run
     return Runner(database, clock)
 
 
-def counting(name: str, processed: int = 0, began: list[Occasion] | None = None, when: str = "0 * * * *") -> Job:
+def counting(name: str, processed: int = 0, began: list[JobContext] | None = None, when: str = "0 * * * *") -> Job:
     """A job that does nothing but to say how much it did; it adds its occasions to a list."""
 
-    async def run(occasion: Occasion) -> int:
+    async def run(occasion: JobContext) -> int:
         if began is not None:
             began.append(occasion)
         return processed

@@ -12,7 +12,7 @@ from repositories.identity import Sessions
 from repositories.job_runs import JobRuns
 from repositories.life_lock.analytics import Analytics
 from resolvers.life_lock import jobs as life_lock
-from resolvers.services.job import Occasion
+from resolvers.services.job import JobContext
 from tests.factories import make_user
 from tests.repositories.support import reading
 
@@ -22,7 +22,7 @@ MICROSECOND = dt.timedelta(microseconds=1)
 
 
 async def _run(database: Database, name: str, at: dt.datetime = AT, retention: int = 730) -> int:
-    return await declared_jobs(Settings(analytics_retention_days=retention))[name].run(Occasion(database, at))
+    return await declared_jobs(Settings(analytics_retention_days=retention))[name].run(JobContext(database, at))
 
 
 async def _dates(database: Database) -> list[str]:

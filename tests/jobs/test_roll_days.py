@@ -15,11 +15,11 @@ from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.filters import Op, Where
+from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import User
 from repositories.tables.life_lock import TaskStatus
 from resolvers.life_lock import jobs
-from resolvers.services.job import Occasion
+from resolvers.services.job import JobContext
 from tests.api.days import Days, Item
 from tests.factories import make_task, make_user
 from tests.repositories.support import Lab, examples, reading
@@ -33,12 +33,12 @@ Counted = tuple[dt.date, int, int, Decimal]
 
 async def _stored(database: Database, user: User) -> list[Counted]:
     async with reading(database) as snapshot:
-        rows = await Analytics(snapshot).find(Where("user_id", Op.EQ, user.id), limit=100)
+        rows = await Analytics(snapshot).find(Compare("user_id", Op.EQ, user.id), limit=100)
     return [(row.date, row.tasks_completed, row.tasks_created, row.productivity_score) for row in rows]
 
 
 async def _roll(database: Database, at: dt.datetime, since: dt.datetime | None) -> int:
-    return await jobs.roll_days(Occasion(database, at, since))
+    return await jobs.roll_days(JobContext(database, at, since))
 
 
 async def _busy(database: Database, zone: str, midnight: dt.datetime) -> User:
@@ -196,7 +196,7 @@ async def test_people_are_counted_in_batches(
     people = [await _busy(database, "UTC", midnight) for _ in range(7)]
     statements.clear()
     done: list[int] = []
-    assert await jobs.roll_days(Occasion(database, midnight, midnight - QUARTER, done.append)) == 14
+    assert await jobs.roll_days(JobContext(database, midnight, midnight - QUARTER, done.append)) == 14
     assert done == [6, 12, 14]
     written = [text for text in statements if "INSERT INTO" in text]
     assert len(written) == 3

@@ -13,14 +13,14 @@ from gateway.jobs import scheduler
 from gateway.jobs.runner import AlreadyRunning, JobFailed, Runner, declared_jobs, next_run
 from gateway.jobs.scheduler import run_if_due, scheduled
 from gateway.settings import Settings
-from repositories.core.errors import Refusal, ServiceUnavailable
+from repositories.core.errors import InputError, ServiceUnavailable
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.engines.factory import open_database
 from repositories.job_runs import JobRuns
 from repositories.tables.administration import JobOutcome, JobRun
-from resolvers.services.job import Job, Occasion
+from resolvers.services.job import Job, JobContext
 from tests.jobs.running import counting, rows_of, runner_of, runs_of
 from tests.repositories.support import connected
 
@@ -42,7 +42,7 @@ class Clock:
 
 async def test_a_moment_is_served_once(database: Database) -> None:
     """The first run is due at once; then each moment of the schedule, however late, and several together as one."""
-    began: list[Occasion] = []
+    began: list[JobContext] = []
     job, clock = counting("hourly", 4, began), Clock(TEN - MICROSECOND)
     runner = runner_of(database, clock)
     for at, is_due in (
@@ -84,7 +84,7 @@ async def test_by_hand_a_job_always_runs(database: Database) -> None:
 async def test_a_failing_job(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     """It has an id in the log and in the table, and no word of what it was; the next moment is served again."""
 
-    async def fail(occasion: Occasion) -> int:
+    async def fail(occasion: JobContext) -> int:
         raise LookupError("ada@example.com")
 
     job, clock = Job("sad", "0 * * * *", "Fails.", fail), Clock(TEN)
@@ -102,7 +102,7 @@ async def test_a_failing_job(database: Database, caplog: pytest.LogCaptureFixtur
     assert isinstance(record.exc_info[1], LookupError)
     assert "ada@example.com" not in repr(tuple(run))
     clock.at += HOUR
-    began: list[Occasion] = []
+    began: list[JobContext] = []
     with caplog.at_level(logging.INFO):
         await run_if_due(runner, counting("sad", 2, began))
     assert caplog.messages[1:] == ["job sad succeeded: 2 processed in 0.00 s"]
@@ -119,7 +119,7 @@ async def test_a_failure_that_cannot_be_written_down_is_told(
     """With what failed first; the run looks as if its process had died."""
     runner = runner_of(database)
 
-    async def fail(occasion: Occasion) -> int:
+    async def fail(occasion: JobContext) -> int:
         runner.database = open_database(DatabaseOptions(url="postgresql://nobody@127.0.0.1:1/nothing"))
         raise LookupError
 
@@ -135,7 +135,7 @@ async def test_a_failure_that_cannot_be_written_down_is_told(
 @pytest.mark.parametrize("pgbouncer", [False, True])
 async def test_many_processes_run_a_moment_once(options: DatabaseOptions, *, pgbouncer: bool) -> None:
     """Each with connections of its own, all at the same moment; then all again at the next."""
-    began: list[Occasion] = []
+    began: list[JobContext] = []
     clock = Clock(TEN)
     async with AsyncExitStack() as stack:
         databases = [
@@ -157,10 +157,10 @@ async def test_many_processes_run_a_moment_once(options: DatabaseOptions, *, pgb
 
 async def test_many_schedulers_run_what_is_due_once(options: DatabaseOptions) -> None:
     """All start at once and find that the job was never run."""
-    began: list[Occasion] = []
+    began: list[JobContext] = []
     ended = asyncio.Event()
 
-    async def run(occasion: Occasion) -> int:
+    async def run(occasion: JobContext) -> int:
         began.append(occasion)
         ended.set()
         return 1
@@ -179,10 +179,10 @@ async def test_many_schedulers_run_what_is_due_once(options: DatabaseOptions) ->
 async def test_the_scheduler_comes_back(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """At each moment of the schedule: here every second, for which the clock of runs is an hour."""
     monkeypatch.setattr(scheduler, "trigger_of", lambda _: CronTrigger(second="*", timezone=dt.UTC))
-    began: list[Occasion] = []
+    began: list[JobContext] = []
     thrice, clock = asyncio.Event(), Clock(TEN)
 
-    async def run(occasion: Occasion) -> int:
+    async def run(occasion: JobContext) -> int:
         began.append(occasion)
         clock.at += HOUR
         if len(began) == 3:
@@ -199,7 +199,7 @@ async def test_the_end_waits_for_a_run(database: Database) -> None:
     """Within its patience."""
     begun = asyncio.Event()
 
-    async def run(occasion: Occasion) -> int:
+    async def run(occasion: JobContext) -> int:
         begun.set()
         for _ in range(100):
             await asyncio.sleep(0)
@@ -214,7 +214,7 @@ async def test_the_end_stops_a_run(database: Database, caplog: pytest.LogCapture
     """That takes longer than its patience; the run is left abandoned and its lock is free."""
     begun = asyncio.Event()
 
-    async def run(occasion: Occasion) -> int:
+    async def run(occasion: JobContext) -> int:
         begun.set()
         await asyncio.Event().wait()
         return 5
@@ -235,7 +235,7 @@ async def test_a_run_that_takes_longer_than_until_the_next_is_told(
     runner = runner_of(database, clock)
     seen: list[str] = []
 
-    async def run(occasion: Occasion) -> int:
+    async def run(occasion: JobContext) -> int:
         for hours in (0, 1):
             clock.at = TEN + HOUR * hours
             await run_if_due(runner, counting("long"))
@@ -263,7 +263,7 @@ async def test_a_moment_is_not_lost_to_whoever_is_just_done(
     await runner.run(counting("a", 1))
     clock.at = TEN
     tried = asyncio.Event()
-    began: list[Occasion] = []
+    began: list[JobContext] = []
     async with database.exclusively("a"):
         database.listeners.append(lambda text: tried.set() if "job_runs" in text else None)
         waiting = asyncio.ensure_future(run_if_due(runner, counting("a", 2, began)))
@@ -298,7 +298,7 @@ _WRONG: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("values", _WRONG)
 async def test_the_database_refuses_what_no_run_can_be(database: Database, values: dict[str, Any]) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(InputError):
         async with database.transaction(SERVICE) as write:
             await JobRuns(write).add(**{"job": "a", "started_at": TEN} | values)
     assert await rows_of(database) == []

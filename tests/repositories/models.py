@@ -10,7 +10,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from repositories.core.ids import new_id
-from repositories.sql.filters import Direction, Every, Filter, Not, Nulls, Op, Order, Search, Some, Where
+from repositories.sql.filters import And, Compare, Direction, Filter, Not, Nulls, Op, Or, Order, Search
 from repositories.tables.life_lock import Task, TaskStatus
 from tests.repositories.support import ALPHABET, fold, texts, titles
 
@@ -78,7 +78,7 @@ _LIKE = st.text(ALPHABET + "%_", max_size=4).filter(lambda text: (len(text) - le
 
 
 @st.composite
-def _comparisons(draw: st.DrawFn) -> Where:
+def _comparisons(draw: st.DrawFn) -> Compare:
     column = draw(st.sampled_from(list(COLUMNS)))
     values = COLUMNS[column]
     patterns = (Op.LIKE, Op.CONTAINS, Op.PREFIX)
@@ -91,7 +91,7 @@ def _comparisons(draw: st.DrawFn) -> Where:
         Op.CONTAINS: texts,
         Op.PREFIX: texts,
     }
-    return Where(column, op, draw(kind.get(op, values)))
+    return Compare(column, op, draw(kind.get(op, values)))
 
 
 comparisons = _comparisons()
@@ -99,8 +99,8 @@ searches = st.builds(Search, st.sampled_from([("title",), ("title", "description
 filters: st.SearchStrategy[Filter] = st.recursive(
     comparisons | searches,
     lambda parts: st.one_of(
-        st.lists(parts, max_size=3).map(lambda made: Every(tuple(made))),
-        st.lists(parts, max_size=3).map(lambda made: Some(tuple(made))),
+        st.lists(parts, max_size=3).map(lambda made: And(tuple(made))),
+        st.lists(parts, max_size=3).map(lambda made: Or(tuple(made))),
         parts.map(Not),
     ),
     max_leaves=6,
@@ -110,12 +110,12 @@ filters: st.SearchStrategy[Filter] = st.recursive(
 def holds(row: Task, given: Filter) -> bool | None:
     """Whether a row passes; None where a NULL leaves it open, as in SQL."""
     match given:
-        case Where(column, op, value):
+        case Compare(column, op, value):
             return compared(getattr(row, column), op, value)
-        case Every(parts):
+        case And(parts):
             found = [holds(row, part) for part in parts]
             return False if False in found else None if None in found else True
-        case Some(parts):
+        case Or(parts):
             found = [holds(row, part) for part in parts]
             return True if True in found else None if None in found else False
         case Not(part):

@@ -8,21 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
-from repositories.aggregates.event_store import Events
-from repositories.aggregates.unit_of_work import open_unit
-from repositories.core.errors import Refusal, ValidationError
+from repositories.aggregates.event_store import EventStore
+from repositories.aggregates.unit_of_work import open_unit_of_work
+from repositories.core.errors import InputError, ValidationError
 from repositories.core.ids import new_id
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.life_lock.events import TaskReopened
+from repositories.permissions import RoleName
 from repositories.tables.identity import UserRole, UserStatus
 from tests.factories import make_grant, make_user, viewer_of
 from tests.repositories.support import Lab, examples, reading
 
 AT = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
 moments = st.integers(-3, 3).map(lambda days: AT + dt.timedelta(days=days, microseconds=days % 2))
-_GRANTABLE = [role for role in Role if role is not Role.USER]
+_GRANTABLE = [role for role in RoleName if role is not RoleName.USER]
 _people = st.fixed_dictionaries(
     {
         "role": st.sampled_from(UserRole),
@@ -44,26 +45,26 @@ async def _check(database: Database, rows: list[dict[str, Any]], week: dt.dateti
         for role in row["granted"]:
             await make_grant(database, user, role, by=admin)
         for moment in row["did"]:
-            async with open_unit(database, viewer_of(user), (), moment) as work:
+            async with open_unit_of_work(database, viewer_of(user), (), moment) as work:
                 work.record(TaskReopened(new_id(), user.id, None))
     async with reading(database) as snapshot:
         everybody = [user for user in await Users(snapshot).find(limit=10_000) if user.deleted_at is None]
         names = {role.id: role.name for role in await Roles(snapshot).find(limit=10)}
         granted = {(grant.user_id, names[grant.role_id]) for grant in await RoleGrants(snapshot).find(limit=10_000)}
-        recorded = await Events(snapshot).find(limit=10_000)
-    async with reading(database, viewer_of(admin, Role.ADMIN)) as snapshot:
+        recorded = await EventStore(snapshot).find(limit=10_000)
+    async with reading(database, viewer_of(admin, RoleName.ADMIN)) as snapshot:
         overview = UserOverview(snapshot)
         by_status = [sum(user.status is status for user in everybody) for status in UserStatus]
         new = [sum(user.created_at >= since for user in everybody) for since in (week, month)]
         assert await overview.tally(week, month) == UserTally._make([*by_status, *new])
         counted = {
             role: sum(
-                (user.id, role.value) in granted or (role is Role.ADMIN and user.role is UserRole.ADMIN)
+                (user.id, role.value) in granted or (role is RoleName.ADMIN and user.role is UserRole.ADMIN)
                 for user in everybody
             )
             for role in _GRANTABLE
         }
-        assert await overview.by_role() == {Role.USER: len(everybody)} | counted
+        assert await overview.by_role() == {RoleName.USER: len(everybody)} | counted
         actors = {event.user_id for event in recorded if event.timestamp >= week}
         assert await overview.active(week) == len(actors)
 
@@ -90,7 +91,7 @@ _WRONG_SETTINGS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
 
 async def test_the_database_holds_what_the_inputs_promise(database: Database) -> None:
     for values, path in _WRONG_SETTINGS:
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(InputError) as caught:
             async with database.transaction(SERVICE) as write:
                 await SystemSettings(write).add(**{"key": "a"} | values)
         assert (type(caught.value), caught.value.path) == (ValidationError, path), values

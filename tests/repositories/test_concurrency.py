@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions
@@ -46,7 +46,7 @@ async def _read(database: Database, viewer: Viewer, count: int) -> None:
 
 
 async def _write(database: Database, user: User, title: str) -> str:
-    async with open_unit(database, viewer_of(user), ()) as work:
+    async with open_unit_of_work(database, viewer_of(user), ()) as work:
         task = await work.repository(Tasks).add(user_id=user.id, title=title)
         async with work.savepoint():
             await work.repository(Tasks).change(task, description="Written")
@@ -196,7 +196,7 @@ async def test_readers_and_a_writer(database: Database) -> None:
     async with (
         reading(database, viewer_of(ada)) as one,
         reading(database, viewer_of(ada)) as two,
-        open_unit(database, viewer_of(ada), ()) as work,
+        open_unit_of_work(database, viewer_of(ada), ()) as work,
     ):
         assert await Tasks(one).count() == 0
         await work.repository(Tasks).add(user_id=ada.id, title="Written")
@@ -234,7 +234,7 @@ async def test_a_cancelled_write_is_stopped(options: DatabaseOptions) -> None:
         ada = await make_user(database)
 
         async def write() -> None:
-            async with open_unit(database, viewer_of(ada), ()) as work:
+            async with open_unit_of_work(database, viewer_of(ada), ()) as work:
                 await work.repository(Tasks).add(user_id=ada.id, title="Lost")
                 started.set()
                 async with work.savepoint():

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.aggregates.repository import Repository
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.errors import ValidationError
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
@@ -20,7 +20,7 @@ from repositories.identity import Users
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.filters import EVERYTHING, Direction, Filter, Nulls, Op, Order, Search, Where
+from repositories.sql.filters import NO_FILTER, Compare, Direction, Filter, Nulls, Op, Order, Search
 from repositories.sql.page import Page, PageRequest
 from tests.factories import make_tasks, make_user
 from tests.repositories.support import Lab, examples, reading
@@ -32,7 +32,7 @@ LISTS: list[tuple[type[Repository[Any]], list[str]]] = [
     (Users, ["email_verified", "last_login", "role", "email"]),
     (Tasks, ["title", "description", "status", "priority_level", "due_date", "category_id"]),
     (Analytics, ["date", "productivity_score", "tasks_created"]),
-    (Events, ["sequence", "timestamp", "user_id"]),
+    (EventStore, ["sequence", "timestamp", "user_id"]),
 ]
 
 
@@ -48,7 +48,7 @@ def _decoded(cursor: str) -> list[Any]:
 async def _world(database: Database) -> None:
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 3)
-    async with open_unit(database, SERVICE, ()) as work:
+    async with open_unit_of_work(database, SERVICE, ()) as work:
         await work.repository(Analytics).add(user_id=ada.id, date=dt.date(2024, 1, 1))
         await work.repository(Analytics).add(user_id=ada.id, date=dt.date(2024, 1, 2))
         for task in tasks:
@@ -69,7 +69,7 @@ def filled(lab: Lab) -> Lab:
 
 async def _page(lab: Lab, repository: type[Repository[Any]], request: PageRequest, order: list[Order]) -> Page[Any]:
     async with reading(lab.database) as snapshot:
-        page: Page[Any] = await repository(snapshot).page(request, EVERYTHING, order)
+        page: Page[Any] = await repository(snapshot).page(request, NO_FILTER, order)
         return page
 
 
@@ -146,18 +146,18 @@ def test_the_wrong_number_of_values(filled: Lab, extra: int) -> None:
     _refused(filled, Tasks, _encoded(*(values[:-1] if extra < 0 else [*values, 1])), [Order("title")], OTHER)
 
 
-WHERE = Where("title", Op.CONTAINS, "Task")
+WHERE = Compare("title", Op.CONTAINS, "Task")
 OTHERS: list[tuple[str, type[Repository[Any]], Filter, list[Order]]] = [
-    ("no filter", Tasks, EVERYTHING, [Order("title")]),
-    ("another value", Tasks, Where("title", Op.CONTAINS, "Tas"), [Order("title")]),
-    ("another operator", Tasks, Where("title", Op.PREFIX, "Task"), [Order("title")]),
+    ("no filter", Tasks, NO_FILTER, [Order("title")]),
+    ("another value", Tasks, Compare("title", Op.CONTAINS, "Tas"), [Order("title")]),
+    ("another operator", Tasks, Compare("title", Op.PREFIX, "Task"), [Order("title")]),
     ("a search", Tasks, Search(("title",), "Task"), [Order("title")]),
     ("another direction", Tasks, WHERE, [Order("title", Direction.DESC)]),
     ("other nulls", Tasks, WHERE, [Order("title", nulls=Nulls.FIRST)]),
     ("another column", Tasks, WHERE, [Order("description")]),
     ("another key more", Tasks, WHERE, [Order("title"), Order("status")]),
     ("the default order", Tasks, WHERE, []),
-    ("another table", Users, EVERYTHING, [Order("email")]),
+    ("another table", Users, NO_FILTER, [Order("email")]),
 ]
 
 

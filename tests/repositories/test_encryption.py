@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from repositories.core.encryption import Cipher, Unreadable
+from repositories.core.encryption import Cipher, DecryptionError
 from repositories.tables.client_management import Contact
 from tests.databases import KEYS
 
@@ -16,7 +16,7 @@ _INDEX = "ea4392622c509f9b8932a9efcaf21d73265f824c1faf3cda8bb724e67a0af4cd"
 
 def test_the_format_stays() -> None:
     """A ciphertext and a blind index as they stand in databases."""
-    assert _CIPHER.open(Contact.email, _ROW, _STORED) == "ada@example.com"
+    assert _CIPHER.decrypt(Contact.email, _ROW, _STORED) == "ada@example.com"
     assert _CIPHER.blind_index(Contact.email, "ada@example.com") == _INDEX
 
 
@@ -41,5 +41,5 @@ def test_the_format_stays() -> None:
 )
 def test_what_was_changed_is_unreadable(changed: str) -> None:
     """The error says where, and nothing of the value."""
-    with pytest.raises(Unreadable, match=f"^contacts.email of row {_ROW} cannot be decrypted \\([A-Za-z]+\\)$"):
-        _CIPHER.open(Contact.email, _ROW, changed)
+    with pytest.raises(DecryptionError, match=f"^contacts.email of row {_ROW} cannot be decrypted \\([A-Za-z]+\\)$"):
+        _CIPHER.decrypt(Contact.email, _ROW, changed)

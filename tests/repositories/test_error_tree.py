@@ -3,10 +3,19 @@
 import pytest
 
 from repositories.core import errors
-from repositories.core.errors import Conflict, Dangling, GatewayError, NotFound, Refusals, StaleVersion, ValidationError
+from repositories.core.errors import (
+    Conflict,
+    DanglingReference,
+    GatewayError,
+    InputErrors,
+    NotFound,
+    StaleVersion,
+    ValidationError,
+)
 from repositories.core.ids import new_id
-from repositories.core.viewer import ANONYMOUS, SERVICE, Permission, Role, Viewer
-from repositories.sql.constraints import refusal_of
+from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
+from repositories.permissions import Permission, RoleName
+from repositories.sql.constraints import error_of_constraint
 
 CODES = {
     "ValidationError": ("VALIDATION_ERROR", 400),
@@ -33,8 +42,8 @@ def test_codes(name: str) -> None:
 
 def test_several_refusals() -> None:
     """They are flattened, keep their order, and move together under the place that holds the batch."""
-    inner = Refusals([NotFound.of("task").at(1), Conflict("Taken.", path=("name",)).at(2)])
-    refusals = Refusals([ValidationError("No.", path=("title",)).at(0), inner]).at("tasks")
+    inner = InputErrors([NotFound.of("task").at(1), Conflict("Taken.", path=("name",)).at(2)])
+    refusals = InputErrors([ValidationError("No.", path=("title",)).at(0), inner]).at("tasks")
     assert [part.path for part in refusals.parts] == [("tasks", 0, "title"), ("tasks", 1, "id"), ("tasks", 2, "name")]
     assert [type(part) for part in refusals.parts] == [ValidationError, NotFound, Conflict]
     single = Conflict("Taken.", path=("name",))
@@ -49,21 +58,21 @@ def test_a_stale_version_of_something_without_one() -> None:
 @pytest.mark.parametrize("name", [None, "", "fk_tasks_category", "something_else"])
 def test_constraints_that_nobody_explained(name: str | None) -> None:
     """Told in general words, without the constraint's name."""
-    refusal = refusal_of(name)
-    assert (type(refusal), refusal.code, refusal.path) == (Dangling, "CONFLICT", ())
+    refusal = error_of_constraint(name)
+    assert (type(refusal), refusal.code, refusal.path) == (DanglingReference, "CONFLICT", ())
     assert refusal.message == "This refers to something that does not exist, or something else still refers to it."
 
 
 def test_a_check_of_an_unknown_field() -> None:
     """A check that follows no convention is a ValidationError of the whole input."""
-    refusal = refusal_of("ck_tasks_unconventional")
+    refusal = error_of_constraint("ck_tasks_unconventional")
     assert (type(refusal), refusal.path) == (ValidationError, ())
 
 
 def test_viewers() -> None:
     """Roles carry permissions; the service may do everything, anonymous callers nothing."""
-    user = Viewer(new_id(), frozenset({Role.USER}))
-    admin = Viewer(new_id(), frozenset({Role.USER, Role.ADMIN}))
+    user = Viewer(new_id(), frozenset({RoleName.USER}))
+    admin = Viewer(new_id(), frozenset({RoleName.USER, RoleName.ADMIN}))
     viewers = (ANONYMOUS, user, admin, SERVICE)
     roles = ["anon", "authenticated", "authenticated", "service_role"]
     assert [viewer.database_role for viewer in viewers] == roles

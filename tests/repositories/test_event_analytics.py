@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.aggregates.event_store import Events, as_row
+from repositories.aggregates.event_store import EventStore, as_row
 from repositories.core import clock as calendar
 from repositories.core.ids import new_id
-from repositories.core.viewer import ANONYMOUS, SERVICE, Role, Viewer
+from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database
 from repositories.event_analytics import DAYS_BEFORE, ActiveUsers, Completions, EventAnalytics, FeatureUse
 from repositories.life_lock.events import TaskCompleted, TaskReopened
+from repositories.permissions import RoleName
 from repositories.tables.events import DomainEvent
 from tests.factories import viewer_of
 from tests.repositories.support import Lab, examples, reading
@@ -31,7 +32,7 @@ CHANGES_OF_CLOCKS = {
     "Pacific/Kiritimati": ("1994-12-31T10:00Z", "2024-01-01T10:00Z"),
 }
 PEOPLE = [UUID(int=number) for number in range(1, 5)]
-ADMIN = viewer_of(UUID(int=99), Role.ADMIN)
+ADMIN = viewer_of(UUID(int=99), RoleName.ADMIN)
 TYPES = [("TaskCompleted", "task"), ("TaskReopened", "task"), ("taskTold", "task"), ("Told", "client"), ("Told", "x")]
 zones = st.sampled_from(sorted(CHANGES_OF_CLOCKS))
 nudges = st.sampled_from([dt.timedelta(), TICK, -TICK, HOUR / 7])
@@ -74,8 +75,8 @@ def event(at: dt.datetime, user: UUID | None, event_type: str = "Told", aggregat
 async def stored(database: Database, rows: Sequence[dict[str, Any]]) -> list[DomainEvent]:
     """All events there are, after these were added; of a shared database also those of other examples."""
     async with database.transaction(SERVICE) as write:
-        await Events(write).load(rows)
-        return [each async for each in Events(write).export(None, None)]
+        await EventStore(write).load(rows)
+        return [each async for each in EventStore(write).export(None, None)]
 
 
 def midnights(first: dt.date, days: int, zone: str) -> list[dt.datetime]:
@@ -217,7 +218,7 @@ async def test_numbers(database: Database, statements: list[str]) -> None:
     bounds = [START + place * DAY for place in range(-DAYS_BEFORE, 50)]
     async with reading(database, ADMIN) as snapshot:
         analytics = EventAnalytics(snapshot)
-        await Events(snapshot).count()
+        await EventStore(snapshot).count()
         statements.clear()
         done = await analytics.completions(ADA, bounds)
         active = await analytics.active_users(bounds)

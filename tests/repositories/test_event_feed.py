@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.aggregates.event_store import Events, as_row
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.event_store import EventStore, as_row
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.clock import now
 from repositories.core.errors import Forbidden
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE, Viewer
-from repositories.engines.database import Database, DatabaseOptions, Write
+from repositories.engines.database import Database, DatabaseOptions, WriteConnection
 from repositories.life_lock.events import CategoryCreated
 from repositories.sql.statements import Engine
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from resolvers.caching.cache import Cache
-from resolvers.caching.store import memory
+from resolvers.caching.store import memory_store
 from resolvers.streaming.feed import EVERYTHING, Feed, about, owned_by
 from tests.factories import make_user, viewer_of
 from tests.repositories.support import Lab, connected, examples, reading
@@ -39,7 +39,7 @@ class Writer:
         self._database = database
         self._user = user
         self._stack = AsyncExitStack()
-        self._connection: Write | None = None
+        self._connection: WriteConnection | None = None
         self.written: list[Any] = []
 
     async def write(self) -> None:
@@ -47,7 +47,7 @@ class Writer:
         if self._connection is None:
             self._connection = await self._stack.enter_async_context(self._database.transaction(viewer_of(self._user)))
         event = CategoryCreated(new_id(), self._user.id)
-        await Events(self._connection).load([as_row(event, actor=self._user.id, at=now())])
+        await EventStore(self._connection).load([as_row(event, actor=self._user.id, at=now())])
         self.written.append(event.id)
 
     async def end(self, *, commits: bool) -> list[Any]:
@@ -156,7 +156,7 @@ async def test_a_transaction_that_writes_no_event_holds_nobody_up(postgres_only:
         follower, fast = Follower(database), Writer(database, user)
         await follower.feed.catch_up()
         async with database.transaction(SERVICE) as idle:
-            await Events(idle).of_type("CategoryCreated", limit=1)
+            await EventStore(idle).of_type("CategoryCreated", limit=1)
             await fast.write()
             committed = await fast.end(commits=True)
             assert await follower.feed.catch_up()
@@ -168,7 +168,7 @@ async def test_only_the_service_reads_how_far_events_are_settled(postgres_only: 
         user = await make_user(database)
         async with reading(database, viewer_of(user)) as snapshot:
             with pytest.raises(Forbidden):
-                await Events(snapshot).horizon()
+                await EventStore(snapshot).horizon()
 
 
 async def test_more_events_than_one_statement_reads(database: Database) -> None:
@@ -178,13 +178,13 @@ async def test_more_events_than_one_statement_reads(database: Database) -> None:
     await follower.feed.catch_up()
     events = [CategoryCreated(new_id(), user.id) for _ in range(1203)]
     async with database.transaction(viewer_of(user)) as write:
-        await Events(write).load([as_row(event, actor=user.id, at=now()) for event in events])
+        await EventStore(write).load([as_row(event, actor=user.id, at=now()) for event in events])
     assert await follower.feed.catch_up()
     assert follower.ids == [event.id for event in events]
 
 
 async def _record(database: Database, viewer: Viewer, owner: User, *, fails: bool = False) -> Any:
-    async with open_unit(database, viewer, (), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)) as work:
+    async with open_unit_of_work(database, viewer, (), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)) as work:
         event = CategoryCreated(new_id(), owner.id)
         work.record(event)
         if fails:
@@ -218,13 +218,13 @@ async def test_an_event_that_somebody_made_up_holds_nobody_up(database: Database
     """Policies let people store events of their own without the gateway. Subscribers and caches get what follows."""
     user = await make_user(database)
     follower = Follower(database)
-    cache = Cache(memory(100), b"secret", lifetime=60, entries=100)
+    cache = Cache(memory_store(100), b"secret", lifetime=60, entries=100)
     follower.feed.listeners.append(cache.happened)
     mine = [about(user.id), owned_by(user.id)]
     async with follower.feed.subscriber(mine, lambda _: True, size=10) as subscriber:
         made = as_row(CategoryCreated(user.id, user.id), actor=user.id, at=now()) | {"event_data": data}
         async with database.transaction(viewer_of(user)) as write:
-            await Events(write).load([made])
+            await EventStore(write).load([made])
         assert await follower.feed.catch_up()
         event = await _record(database, viewer_of(user), user)
         assert await follower.feed.catch_up()

@@ -7,12 +7,13 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from repositories.aggregates.event_store import Events
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.event_store import EventStore
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.errors import Forbidden
-from repositories.core.viewer import ANONYMOUS, SERVICE, Role, Viewer
+from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated, TaskReopened
+from repositories.permissions import RoleName
 from repositories.sql.filters import Order
 from repositories.sql.statements import MadeBy, Statement
 from repositories.tables.events import DomainEvent
@@ -29,16 +30,16 @@ async def _record(database: Database, user: User, count: int, *, hours: int = 0)
     task, category = await make_task(database, user), await make_category(database, user)
     for index in range(count):
         at = START + dt.timedelta(hours=hours + index // 2)
-        async with open_unit(database, viewer_of(user), (), at) as work:
+        async with open_unit_of_work(database, viewer_of(user), (), at) as work:
             work.record(TaskReopened(task.id, user.id, None))
-    async with open_unit(database, viewer_of(user), (), START) as work:
+    async with open_unit_of_work(database, viewer_of(user), (), START) as work:
         work.record(CategoryCreated(category.id, user.id))
     return task, category
 
 
 async def _everything(database: Database) -> list[DomainEvent]:
     async with reading(database) as snapshot:
-        return await Events(snapshot).find(order=[Order("sequence")], limit=100)
+        return await EventStore(snapshot).find(order=[Order("sequence")], limit=100)
 
 
 async def test_of_an_aggregate(database: Database, statements: list[str]) -> None:
@@ -48,7 +49,7 @@ async def test_of_an_aggregate(database: Database, statements: list[str]) -> Non
     await _record(database, bob, 2)
     everything = await _everything(database)
     async with reading(database, viewer_of(ada)) as snapshot:
-        events = Events(snapshot)
+        events = EventStore(snapshot)
         await events.count()
         statements.clear()
         wanted = [event for event in everything if event.aggregate_id == task.id]
@@ -58,9 +59,9 @@ async def test_of_an_aggregate(database: Database, statements: list[str]) -> Non
         assert [event.event_type for event in await events.of_aggregate(category.id, limit=10)] == ["CategoryCreated"]
         assert len(statements) == 3
     async with reading(database, viewer_of(bob)) as snapshot:
-        assert await Events(snapshot).of_aggregate(task.id, limit=10) == []
-    async with reading(database, viewer_of(bob, Role.ADMIN)) as snapshot:
-        assert await Events(snapshot).of_aggregate(task.id, limit=10) == wanted
+        assert await EventStore(snapshot).of_aggregate(task.id, limit=10) == []
+    async with reading(database, viewer_of(bob, RoleName.ADMIN)) as snapshot:
+        assert await EventStore(snapshot).of_aggregate(task.id, limit=10) == wanted
 
 
 async def test_of_a_type_and_of_a_user(database: Database) -> None:
@@ -69,8 +70,8 @@ async def test_of_a_type_and_of_a_user(database: Database) -> None:
     await _record(database, ada, 3, hours=5)
     await _record(database, bob, 3)
     newest = sorted(await _everything(database), key=lambda event: (event.timestamp, event.sequence), reverse=True)
-    async with reading(database, viewer_of(ada, Role.ADMIN)) as snapshot:
-        events = Events(snapshot)
+    async with reading(database, viewer_of(ada, RoleName.ADMIN)) as snapshot:
+        events = EventStore(snapshot)
         reopened = [event for event in newest if event.event_type == "TaskReopened"]
         assert await events.of_type("TaskReopened", limit=100) == reopened
         assert await events.of_type("TaskReopened", limit=2) == reopened[:2]
@@ -81,20 +82,20 @@ async def test_of_a_type_and_of_a_user(database: Database) -> None:
         assert await events.of_user(bob.id, limit=1) == bobs[:1]
     async with reading(database, viewer_of(ada)) as snapshot:
         mine = [event for event in reopened if event.user_id == ada.id]
-        assert await Events(snapshot).of_type("TaskReopened", limit=100) == mine
-        assert await Events(snapshot).of_user(bob.id, limit=100) == []
+        assert await EventStore(snapshot).of_type("TaskReopened", limit=100) == mine
+        assert await EventStore(snapshot).of_user(bob.id, limit=100) == []
     async with reading(database, ANONYMOUS) as snapshot:
-        assert await Events(snapshot).of_type("TaskReopened", limit=100) == []
+        assert await EventStore(snapshot).of_type("TaskReopened", limit=100) == []
 
 
 async def test_nothing_can_be_recorded_in_another_name(database: Database) -> None:
     """Not even by an admin."""
     ada, bob = await make_user(database), await make_user(database)
     task = await make_task(database, ada)
-    for viewer in (viewer_of(bob), viewer_of(bob, Role.ADMIN), ANONYMOUS):
+    for viewer in (viewer_of(bob), viewer_of(bob, RoleName.ADMIN), ANONYMOUS):
         with pytest.raises(Forbidden):
             async with database.transaction(viewer) as write:
-                await Events(write).append([TaskReopened(task.id, ada.id, None)], actor=ada.id, at=START)
+                await EventStore(write).append([TaskReopened(task.id, ada.id, None)], actor=ada.id, at=START)
     assert await _everything(database) == []
 
 

@@ -18,7 +18,7 @@ from repositories.identity import Users
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.tasks import Tasks
 from repositories.sql import filters as kit
-from repositories.sql.filters import Every, Filter, Not, Op, Search, Some, Where
+from repositories.sql.filters import And, Compare, Filter, Not, Op, Or, Search
 from repositories.sql.page import PageRequest
 from repositories.sql.table import Table
 from repositories.tables.life_lock import Task
@@ -81,7 +81,7 @@ def test_every_type_with_every_operator(lab: Lab, repository: type[Repository[An
 
 async def _every_operator(database: Database, repository: type[Repository[Any]], column: str) -> None:
     ada, bob = await make_user(database), await make_user(database)
-    mine: Filter = Where("id" if repository is Users else "user_id", Op.IN, [ada.id, bob.id])
+    mine: Filter = Compare("id" if repository is Users else "user_id", Op.IN, [ada.id, bob.id])
     low, high = VALUES[repository][column]
     rows: list[Table] = []
     async with database.transaction(SERVICE) as write:
@@ -96,16 +96,16 @@ async def _every_operator(database: Database, repository: type[Repository[Any]],
         for op in (Op.EQ, Op.NE, Op.IN, Op.NOT_IN, Op.GT, Op.GTE, Op.LT, Op.LTE, Op.IS_NULL):
             given_value: Any = {Op.IN: [high], Op.NOT_IN: [high], Op.IS_NULL: low is None}.get(op, high)
             wanted = [row for row, value in zip(rows, values, strict=True) if models.compared(value, op, given_value)]
-            found = await repository(write).find(Every((mine, Where(column, op, given_value))), limit=5)
+            found = await repository(write).find(And((mine, Compare(column, op, given_value))), limit=5)
             assert sorted(found) == sorted(wanted), op
 
 
 EDGES: list[tuple[Filter, list[str]]] = [
-    (Every(()), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
-    (Some(()), []),
-    (Not(Every(())), []),
-    (Where("status", Op.IN, []), []),
-    (Where("description", Op.NOT_IN, []), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
+    (And(()), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
+    (Or(()), []),
+    (Not(And(())), []),
+    (Compare("status", Op.IN, []), []),
+    (Compare("description", Op.NOT_IN, []), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
     (Search(("title", "description"), ""), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
     (Search(("title", "description"), " \t\n "), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
     (Search(("title",), "%"), ["50% off_"]),
@@ -119,14 +119,14 @@ EDGES: list[tuple[Filter, list[str]]] = [
     (Search(("title",), "οδοσ"), ["ΟΔΟΣ"]),
     (Search(("title",), "ΔΟΣ"), ["ΟΔΟΣ"]),
     (Search(("title",), "iSTAN"), ["İstanbul"]),
-    (Where("title", Op.CONTAINS, "0% O"), ["50% off_"]),
-    (Where("title", Op.PREFIX, "c:\\T"), ["C:\\temp"]),
-    (Where("title", Op.PREFIX, "%"), []),
-    (Where("title", Op.LIKE, "%off\\_"), ["50% off_"]),
-    (Where("title", Op.LIKE, "%OFF_"), ["50% off_"]),
-    (Where("title", Op.LIKE, "off"), []),
-    (Where("title", Op.EQ, "straße"), []),
-    (Where("title", Op.IN, ["Straße", "straße"]), ["Straße"]),
+    (Compare("title", Op.CONTAINS, "0% O"), ["50% off_"]),
+    (Compare("title", Op.PREFIX, "c:\\T"), ["C:\\temp"]),
+    (Compare("title", Op.PREFIX, "%"), []),
+    (Compare("title", Op.LIKE, "%off\\_"), ["50% off_"]),
+    (Compare("title", Op.LIKE, "%OFF_"), ["50% off_"]),
+    (Compare("title", Op.LIKE, "off"), []),
+    (Compare("title", Op.EQ, "straße"), []),
+    (Compare("title", Op.IN, ["Straße", "straße"]), ["Straße"]),
 ]
 
 
@@ -158,18 +158,18 @@ async def test_a_pattern_that_ends_in_its_escape(database: Database) -> None:
     async with reading(database) as snapshot:
         for pattern in ("\\", "a%\\", "\\\\\\"):
             with pytest.raises(ValidationError) as caught:
-                await Tasks(snapshot).find(Where("title", Op.LIKE, pattern), limit=1)
+                await Tasks(snapshot).find(Compare("title", Op.LIKE, pattern), limit=1)
             assert caught.value.path == ("filter",)
             assert caught.value.message == "A pattern must not end with a single backslash; write two for one."
-        assert await Tasks(snapshot).count(Where("title", Op.LIKE, "\\\\")) == 0
+        assert await Tasks(snapshot).count(Compare("title", Op.LIKE, "\\\\")) == 0
 
 
 def _conditions(count: int, one: Filter) -> Filter:
-    return Every((one,) * count)
+    return And((one,) * count)
 
 
 @pytest.mark.parametrize(
-    "one", [Where("title", Op.EQ, "x"), Where("due_date", Op.IS_NULL, value=True), Search(("title",), "x")]
+    "one", [Compare("title", Op.EQ, "x"), Compare("due_date", Op.IS_NULL, value=True), Search(("title",), "x")]
 )
 @pytest.mark.parametrize("count", [101, 102, 5000])
 async def test_too_many_conditions(database: Database, statements: list[str], one: Filter, count: int) -> None:
@@ -204,16 +204,16 @@ def test_one_shape_is_one_text(given_filter: Filter, data: st.DataObject) -> Non
 
 def _with_other_values(one: Filter, data: st.DataObject) -> Filter:
     match one:
-        case Where(column, Op.IN | Op.NOT_IN as op, _):
-            return Where(column, op, data.draw(st.lists(models.COLUMNS[column], max_size=6)))
-        case Where(column, Op.IS_NULL, _):
+        case Compare(column, Op.IN | Op.NOT_IN as op, _):
+            return Compare(column, op, data.draw(st.lists(models.COLUMNS[column], max_size=6)))
+        case Compare(column, Op.IS_NULL, _):
             return one
-        case Where(column, op, _):
-            return Where(column, op, data.draw(models.COLUMNS[column]))
-        case Every(parts):
-            return Every(tuple(_with_other_values(part, data) for part in parts))
-        case Some(parts):
-            return Some(tuple(_with_other_values(part, data) for part in parts))
+        case Compare(column, op, _):
+            return Compare(column, op, data.draw(models.COLUMNS[column]))
+        case And(parts):
+            return And(tuple(_with_other_values(part, data) for part in parts))
+        case Or(parts):
+            return Or(tuple(_with_other_values(part, data) for part in parts))
         case Not(part):
             return Not(_with_other_values(part, data))
         case Search(columns, text):
@@ -228,8 +228,8 @@ async def test_the_text_sent_does_not_change(database: Database, statements: lis
         statements.clear()
         for count in (0, 1, 300):
             await tasks.by_id([new_id() for _ in range(count)])
-            await tasks.find(Where("title", Op.IN, ["needle"] * count), limit=count + 1)
-            await tasks.count(Every((Where("title", Op.EQ, "needle" * count), Search(("title",), f"needle{count}"))))
+            await tasks.find(Compare("title", Op.IN, ["needle"] * count), limit=count + 1)
+            await tasks.count(And((Compare("title", Op.EQ, "needle" * count), Search(("title",), f"needle{count}"))))
         assert len(statements) == 9
         assert len(set(statements)) == 3
         assert not any("needle" in text for text in statements)

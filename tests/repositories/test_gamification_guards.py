@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from repositories.core.clock import now
-from repositories.core.errors import Conflict, Refusal, ValidationError
+from repositories.core.errors import Conflict, InputError, ValidationError
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
@@ -71,7 +71,7 @@ async def test_achievements_within_range(database: Database, values: dict[str, A
     ],
     ids=repr,
 )
-async def test_rewards_out_of_range(database: Database, values: dict[str, Any], refusal: type[Refusal]) -> None:
+async def test_rewards_out_of_range(database: Database, values: dict[str, Any], refusal: type[InputError]) -> None:
     with pytest.raises(refusal):
         await make_reward(database, **values)
 

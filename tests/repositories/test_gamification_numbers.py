@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import date_of, days, now
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
@@ -47,7 +47,7 @@ async def _book(lab: Lab, user: User, wanted: Sequence[Any], at: dt.datetime) ->
         for event, (points, reason, back) in zip(events, wanted, strict=True)
     ]
     async with lab.database.transaction(SERVICE) as write:
-        await Events(write).append(events, actor=user.id, at=at)
+        await EventStore(write).append(events, actor=user.id, at=at)
         return await Points(write).add_many(rows)
 
 
@@ -126,8 +126,10 @@ def test_progress_and_streaks(  # noqa: PLR0913 (one for each thing that varies)
         async with lab.database.transaction(SERVICE) as write:
             for hours, index, is_mine in done:
                 owner, at = (me if is_mine else other), TODAY - hours * HOUR
-                await Events(write).append([TaskCompleted(tasks[index], owner.id, at, None)], actor=owner.id, at=at)
-                await Events(write).append([TaskReopened(new_id(), owner.id, None)], actor=owner.id, at=at - 24 * HOUR)
+                await EventStore(write).append([TaskCompleted(tasks[index], owner.id, at, None)], actor=owner.id, at=at)
+                await EventStore(write).append(
+                    [TaskReopened(new_id(), owner.id, None)], actor=owner.id, at=at - 24 * HOUR
+                )
             if has:
                 for one in (by_count, asleep):
                     await UserAchievements(write).add(user_id=me.id, achievement_id=one.id, unlocked_at=TODAY)

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from repositories.core import clock as calendar
 from repositories.core.clock import LocalDay
 from repositories.core.ids import new_id
-from repositories.core.viewer import ANONYMOUS, SERVICE, Role
-from repositories.engines.database import Database, Read
+from repositories.core.viewer import ANONYMOUS, SERVICE
+from repositories.engines.database import Database, ReadConnection
 from repositories.life_lock.analytics import Analytics, DayScore
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
-from repositories.sql.filters import Op, Where
+from repositories.permissions import RoleName
+from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskStatus
 from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of
@@ -139,7 +140,7 @@ def _score(tasks: list[Task], day: LocalDay) -> tuple[int, int, Decimal]:
     return completed, created, min(score, Decimal(100)).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
-async def _series(connection: Read, ada: User, tasks: list[Task], days: Sequence[LocalDay]) -> None:
+async def _series(connection: ReadConnection, ada: User, tasks: list[Task], days: Sequence[LocalDay]) -> None:
     scores = [_score(tasks, day) for day in days]
     wanted = []
     for index in range(6, len(days)):
@@ -163,12 +164,12 @@ async def _analytics(database: Database, at: dt.datetime, rows: list[dict[str, A
     async with database.transaction(viewer_of(ada)) as write:
         await Analytics(write).recompute(ada.id, days)
         await _series(write, ada, tasks, days)
-        first = await Analytics(write).find(Where("user_id", Op.EQ, ada.id), limit=100)
+        first = await Analytics(write).find(Compare("user_id", Op.EQ, ada.id), limit=100)
         if tasks:
             await Tasks(write).purge(tasks[0].id)
         await Analytics(write).recompute(ada.id, days)
         await _series(write, ada, tasks[1:], days)
-        again = await Analytics(write).find(Where("user_id", Op.EQ, ada.id), limit=100)
+        again = await Analytics(write).find(Compare("user_id", Op.EQ, ada.id), limit=100)
         assert [(row.id, row.created_at) for row in again] == [(row.id, row.created_at) for row in first]
 
 
@@ -216,7 +217,7 @@ async def _statistics(database: Database, rows: list[dict[str, Any]]) -> None:
     async with database.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
     now = dt.datetime.now(dt.UTC)
-    async with reading(database, viewer_of(empty, Role.ADMIN)) as snapshot:
+    async with reading(database, viewer_of(empty, RoleName.ADMIN)) as snapshot:
         found = await DashboardStats(snapshot).by_id([ada.id, empty.id])
     for user, own in ((ada, tasks), (empty, [])):
         counts = [sum(task.status is status for task in own) for status in TaskStatus]
@@ -248,6 +249,6 @@ async def test_statistics_leave_deleted_users_out(database: Database) -> None:
     bob = await make_user(database, deleted_at=CHANGES_OF_CLOCKS[0])
     async with database.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
-    async with reading(database, viewer_of(ada, Role.ADMIN)) as snapshot:
+    async with reading(database, viewer_of(ada, RoleName.ADMIN)) as snapshot:
         assert [row.id for row in await DashboardStats(snapshot).find(limit=9)] == [ada.id]
         assert await DashboardStats(snapshot).exists(bob.id) is False

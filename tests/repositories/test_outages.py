@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.errors import (
     Conflict,
     DatabaseFault,
@@ -71,7 +71,7 @@ async def test_a_slow_write_is_stopped_and_undone(options: DatabaseOptions) -> N
     async with connected(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
         with pytest.raises(Timeout):
-            async with open_unit(database, SERVICE, ()) as work:
+            async with open_unit_of_work(database, SERVICE, ()) as work:
                 await work.repository(Tasks).add(user_id=ada.id, title="Lost")
                 await work.connection.rows(_slow_change(options))
         task = await make_task(database, ada)
@@ -85,7 +85,7 @@ async def test_nothing_is_written_after_a_swallowed_timeout(options: DatabaseOpt
     async with connected(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
         with pytest.raises((GatewayError, DatabaseFault)):
-            async with open_unit(database, SERVICE, ()) as work:
+            async with open_unit_of_work(database, SERVICE, ()) as work:
                 with pytest.raises(Timeout):
                     await work.connection.rows(_slow_change(options))
                 await work.repository(Tasks).add(user_id=ada.id, title="Lost")
@@ -99,7 +99,7 @@ async def test_a_slow_write_in_a_savepoint_is_told_as_such(options: DatabaseOpti
     async with connected(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
         with pytest.raises(Timeout):
-            async with open_unit(database, SERVICE, ()) as work:
+            async with open_unit_of_work(database, SERVICE, ()) as work:
                 await work.repository(Tasks).add(user_id=ada.id, title="Lost")
                 async with work.savepoint(), work.savepoint():
                     await work.connection.rows(_slow_change(options))
@@ -168,14 +168,14 @@ async def test_a_failure_that_is_swallowed_undoes_only_what_failed(
         else:
             await Categories(write).get(new_id())
 
-    async with open_unit(database, viewer_of(ada), ()) as work:
+    async with open_unit_of_work(database, viewer_of(ada), ()) as work:
         with pytest.raises(failure):
             async with work.savepoint():
                 await fail(work.connection)
         await work.repository(Tasks).add(user_id=ada.id, title="Kept")
     if failure is not NotFound:
         with pytest.raises(RuntimeError, match="savepoint"):
-            async with open_unit(database, viewer_of(ada), ()) as work:
+            async with open_unit_of_work(database, viewer_of(ada), ()) as work:
                 await work.repository(Tasks).add(user_id=ada.id, title="Lost")
                 with pytest.raises(failure):
                     await fail(work.connection)
@@ -200,12 +200,12 @@ async def test_a_lost_connection(postgres_only: DatabaseOptions, server: Server)
             _told(caught.value, ServiceUnavailable, UNREACHABLE)
             assert await Users(snapshot).get(ada.id) == ada
         with pytest.raises(ServiceUnavailable):
-            async with open_unit(database, viewer, ()) as work:
+            async with open_unit_of_work(database, viewer, ()) as work:
                 await work.repository(Tasks).add(user_id=ada.id, title="Lost")
                 await terminate((await work.connection.rows(_PID))[0])
                 await work.repository(Tasks).add(user_id=ada.id, title="Lost, too")
         with pytest.raises(ServiceUnavailable):
-            async with open_unit(database, viewer, ()) as work, work.savepoint():
+            async with open_unit_of_work(database, viewer, ()) as work, work.savepoint():
                 await terminate((await work.connection.rows(_PID))[0])
                 await work.repository(Tasks).count()
         async with reading(database, viewer) as snapshot:

@@ -9,10 +9,11 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from repositories.core.viewer import Role, Viewer
+from repositories.core.viewer import Viewer
+from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.filters import EVERYTHING, shape
-from repositories.sql.lists import ByShape, build_count, build_page
+from repositories.sql.filters import NO_FILTER, shape
+from repositories.sql.lists import ShapeKey, build_count, build_page
 from repositories.sql.policy import claims, policies
 from repositories.sql.statements import Engine, Statement, scope_of
 from repositories.sql.types import to_json
@@ -25,7 +26,7 @@ ROWS, OWNERS = 20_000, 400
 OWNER_COLUMNS = {
     declared.table: condition.left
     for declared in policies.values()
-    if isinstance(condition := declared.read.condition(frozenset({Role.USER})), sa.BinaryExpression)
+    if isinstance(condition := declared.read.condition(frozenset({RoleName.USER})), sa.BinaryExpression)
     and isinstance(condition.left, sa.Column)
 }
 """Of the tables whose policy names an owner."""
@@ -100,7 +101,7 @@ async def _plan(url: str, viewer: Viewer, statement: Statement[Any]) -> str:
 @pytest.mark.parametrize("table", OWNER_COLUMNS, ids=lambda table: table.fullname)
 async def test_an_owners_list_and_count_use_an_index(crowded: str, table: sa.Table) -> None:
     """Of each table with an owner; what the index finds is the viewer's, so that no row is read in vain."""
-    owner, everything = OWNER_COLUMNS[table], ByShape(shape(EVERYTHING), EVERYTHING)
+    owner, everything = OWNER_COLUMNS[table], ShapeKey(shape(NO_FILTER), NO_FILTER)
     row = table.info["row"]
     person = UUID(hashlib.md5(b"owner7", usedforsecurity=False).hexdigest())
     for statement in (
@@ -114,6 +115,6 @@ async def test_an_owners_list_and_count_use_an_index(crowded: str, table: sa.Tab
 
 async def test_for_an_admin_there_is_no_condition(crowded: str) -> None:
     """Who may see everything is not slowed down by looking for owners."""
-    admin = viewer_of(UUID(int=1), Role.ADMIN)
-    plan = await _plan(crowded, admin, build_count(Task, ByShape(shape(EVERYTHING), EVERYTHING)))
+    admin = viewer_of(UUID(int=1), RoleName.ADMIN)
+    plan = await _plan(crowded, admin, build_count(Task, ShapeKey(shape(NO_FILTER), NO_FILTER)))
     assert "Index Cond: (user_id" not in plan, plan

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from repositories.core.errors import ValidationError
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
-from repositories.engines.database import Database, Read
+from repositories.engines.database import Database, ReadConnection
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.filters import Filter, Op, Order, Where
+from repositories.sql.filters import Compare, Filter, Op, Order
 from repositories.sql.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, Page, PageRequest
 from repositories.tables.life_lock import Task
 from tests.factories import make_category, make_tasks, make_user, viewer_of
@@ -77,7 +77,7 @@ async def _walk(database: Database, rows: list[dict[str, Any]], one: Filter, ord
 @examples(70)
 @given(
     rows=st.lists(models.task_values(), max_size=14),
-    one=models.filters | st.just(Where("priority_level", Op.GTE, 1)),
+    one=models.filters | st.just(Compare("priority_level", Op.GTE, 1)),
     order=models.orders,
     size=st.integers(1, 6),
 )
@@ -92,7 +92,7 @@ def test_leafing_gives_the_list(
 @given(rows=st.lists(models.task_values(), min_size=6, max_size=14), order=models.orders, size=st.integers(1, 4))
 def test_leafing_in_any_order(lab: Lab, rows: list[dict[str, Any]], order: list[Order], size: int) -> None:
     """The same with no filter, so that the lists are long and full of equal keys and NULLs."""
-    lab.run(_walk(lab.database, rows, Where("priority_level", Op.GTE, 1), order, size))
+    lab.run(_walk(lab.database, rows, Compare("priority_level", Op.GTE, 1), order, size))
 
 
 async def _walk_many(
@@ -126,7 +126,7 @@ async def _walk_many(
 @examples(30)
 @given(
     rows=st.lists(models.task_values(), max_size=14),
-    one=models.comparisons | st.just(Where("priority_level", Op.GTE, 1)),
+    one=models.comparisons | st.just(Compare("priority_level", Op.GTE, 1)),
     order=models.orders,
     size=st.integers(1, 4),
 )
@@ -161,7 +161,7 @@ async def test_pages_stay_right_while_rows_come_and_go(database: Database) -> No
     tasks = await make_tasks(database, ada, 6)
     order = [Order("title")]
 
-    async def next_titles(connection: Read, cursor: str | None) -> tuple[list[str], str]:
+    async def next_titles(connection: ReadConnection, cursor: str | None) -> tuple[list[str], str]:
         page = await Tasks(connection).page(PageRequest(first=2, after=cursor), order=order)
         return [task.title for task in page.rows], page.cursor(page.rows[-1])
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.core.encryption import Unreadable
-from repositories.core.errors import Refusal, ValidationError
+from repositories.core.encryption import DecryptionError
+from repositories.core.errors import InputError, ValidationError
 from repositories.core.ids import new_id
-from repositories.core.viewer import SERVICE, Role
+from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.partnership import (
     PARTNER_TRANSITIONS,
@@ -22,6 +22,7 @@ from repositories.partnership import (
     ReferralTally,
     commission_of,
 )
+from repositories.permissions import RoleName
 from repositories.tables.partnership import Partner, PartnerStatus, Referral, ReferralStatus
 from tests.factories import make_partner, make_referral, make_user, viewer_of
 from tests.repositories.support import Lab, examples, fold, reading
@@ -77,7 +78,7 @@ async def _check_numbers(database: Database, rows: list[dict[str, Any]], limit: 
                 commission = sum((row.commission or Decimal(0) for row in own), Decimal(0))
                 standings.append((partner, len(own), value, commission))
         standings.sort(key=lambda each: (-each[2], fold(each[0].name), each[0].id.bytes))
-        async with reading(database, viewer_of(new_id(), Role.PARTNERSHIP_MANAGER)) as snapshot:
+        async with reading(database, viewer_of(new_id(), RoleName.PARTNERSHIP_MANAGER)) as snapshot:
             found = await Referrals(snapshot).tally()
             assert found == tally
             exact = Decimal(100 * len(won)) / Decimal(len(referrals) or 1)
@@ -175,7 +176,7 @@ async def test_the_database_holds_what_the_inputs_promise(database: Database) ->
     ):
         insert: Any = make
         for values, field in cases:
-            with pytest.raises(Refusal) as caught:
+            with pytest.raises(InputError) as caught:
                 await insert(database, owner, **values)
             assert (type(caught.value), caught.value.message, caught.value.path) == (ValidationError, OUTSIDE, (field,))
     for rate in (Decimal(0), Decimal(1), Decimal("0.0001")):
@@ -190,15 +191,15 @@ async def test_an_address_is_sealed_for_its_row(database: Database) -> None:
     cipher, column = database.cipher, Partner.contact_email
     assert partner.contact_email is not None
     assert address not in partner.contact_email
-    assert cipher.open(column, partner.id, partner.contact_email) == address
-    with pytest.raises(Unreadable):
-        cipher.open(column, new_id(), partner.contact_email)
+    assert cipher.decrypt(column, partner.id, partner.contact_email) == address
+    with pytest.raises(DecryptionError):
+        cipher.decrypt(column, new_id(), partner.contact_email)
     async with database.transaction(SERVICE) as write:
         changed = await Partners(write).change(partner, contact_email="bob@partner.example")
         (again,) = await Partners(write).change_many([(changed, {"contact_email": address})])
         gone = await Partners(write).change(again, contact_email=None)
     assert changed.contact_email is not None
-    assert cipher.open(column, partner.id, changed.contact_email) == "bob@partner.example"
+    assert cipher.decrypt(column, partner.id, changed.contact_email) == "bob@partner.example"
     assert again.contact_email is not None
-    assert cipher.open(column, partner.id, again.contact_email) == address
+    assert cipher.decrypt(column, partner.id, again.contact_email) == address
     assert gone.contact_email is None

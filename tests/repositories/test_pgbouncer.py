@@ -2,7 +2,7 @@
 
 import pytest
 
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.viewer import ANONYMOUS, SERVICE
 from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.tasks import Tasks
@@ -26,11 +26,11 @@ async def test_nothing_is_left_on_the_session(postgres_only: DatabaseOptions, *,
                 assert await Tasks(snapshot).count() == 3
                 tasks = await Tasks(snapshot).find(limit=9)
                 assert len(await Tasks(snapshot).by_id([task.id for task in tasks])) == 3
-            async with open_unit(database, viewer_of(ada), ()) as work:
+            async with open_unit_of_work(database, viewer_of(ada), ()) as work:
                 await work.repository(Tasks).change_many([(task, {"title": "Changed"}) for task in tasks])
-                await work.repository(Tasks).locked(tasks[0].id)
+                await work.repository(Tasks).lock(tasks[0].id)
             with pytest.raises(LookupError):
-                async with open_unit(database, viewer_of(ada), ()) as work, work.savepoint():
+                async with open_unit_of_work(database, viewer_of(ada), ()) as work, work.savepoint():
                     raise LookupError
         for viewer in (ANONYMOUS, SERVICE):
             async with pooled(database, viewer) as connection:

@@ -11,13 +11,13 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from repositories.aggregates.event_store import Events
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.event_store import EventStore
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.errors import Conflict, DatabaseFault, GatewayError
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
-from repositories.engines.database import Database, DatabaseOptions, Write
-from repositories.engines.pipeline import SYNC, Line, command, text_form
+from repositories.engines.database import Database, DatabaseOptions, WriteConnection
+from repositories.engines.pipeline import SYNC, PipelinedTransport, command, text_form
 from repositories.identity import Users
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskReopened
@@ -93,7 +93,7 @@ def _cuts(data: bytes) -> Iterator[list[bytes]]:
 def test_answers_are_taken_out_wherever_the_data_is_cut(syncs: int, commands: int, data: bytes, seen: bytes) -> None:
     for parts in _cuts(data):
         reader, sent = Reader(), Sent()
-        line = Line(reader)
+        line = PipelinedTransport(reader)
         line.connection_made(sent)
         for _ in range(syncs):
             line.write_aside(SYNC)
@@ -146,7 +146,7 @@ async def test_everybody_sees_their_own_rows(postgres_only: DatabaseOptions) -> 
                 assert await Tasks(snapshot).find(limit=9) == []
 
         async def write(person: User) -> None:
-            async with open_unit(database, viewer_of(person), ()) as work:
+            async with open_unit_of_work(database, viewer_of(person), ()) as work:
                 (task,) = await work.repository(Tasks).find(limit=9)
                 await work.repository(Tasks).change(task, description="Changed")
 
@@ -155,7 +155,7 @@ async def test_everybody_sees_their_own_rows(postgres_only: DatabaseOptions) -> 
                 async with reading(database, viewer_of(person)) as snapshot:
                     await snapshot.rows(_FAULTY)
             with pytest.raises((DatabaseFault, RuntimeError)):
-                async with open_unit(database, viewer_of(person), ()) as work:
+                async with open_unit_of_work(database, viewer_of(person), ()) as work:
                     await work.connection.rows(_FAULTY)
 
         def anything() -> Any:
@@ -225,11 +225,11 @@ async def test_arguments_that_are_refused_leave_the_connection_whole(postgres_on
             assert await snapshot.one(wanted, n=3) == 3
 
 
-async def _breaking(write: Write, ada: User) -> None:
+async def _breaking(write: WriteConnection, ada: User) -> None:
     """Two events of one id, stored later."""
     event = TaskReopened(new_id(), ada.id, None)
-    await Events(write).append([event], actor=ada.id, at=dt.datetime.now(dt.UTC))
-    await Events(write).append([event], actor=ada.id, at=dt.datetime.now(dt.UTC))
+    await EventStore(write).append([event], actor=ada.id, at=dt.datetime.now(dt.UTC))
+    await EventStore(write).append([event], actor=ada.id, at=dt.datetime.now(dt.UTC))
 
 
 @pytest.mark.parametrize("then", ["commit", "a statement", "a savepoint", "another error"])
@@ -250,7 +250,7 @@ async def test_an_error_of_what_is_run_later(database: Database, then: str) -> N
                     raise LookupError
         async with reading(database) as snapshot:
             assert await Tasks(snapshot).count() == 0
-            assert await Events(snapshot).count() == 0
+            assert await EventStore(snapshot).count() == 0
         await make_category(database, ada)
     async with reading(database) as snapshot:
         assert await Categories(snapshot).count() == 3
@@ -262,9 +262,9 @@ async def test_what_is_run_later_is_run(database: Database) -> None:
     for count in range(1, 4):
         async with database.transaction(SERVICE) as write:
             event = TaskReopened(new_id(), ada.id, None)
-            await Events(write).append([event], actor=ada.id, at=dt.datetime.now(dt.UTC))
+            await EventStore(write).append([event], actor=ada.id, at=dt.datetime.now(dt.UTC))
         async with reading(database) as snapshot:
-            assert await Events(snapshot).count() == count
+            assert await EventStore(snapshot).count() == count
     async with database.transaction(SERVICE):
         pass
 
@@ -322,19 +322,19 @@ async def test_how_often_the_server_is_waited_for(
 ) -> None:
     """A row by its id: once. A new task with its event and the recount of its day: twice, the commit included."""
     sent: list[int] = []
-    write = Line.write
+    write = PipelinedTransport.write
 
-    def counted(line: Line, data: Any) -> None:
+    def counted(line: PipelinedTransport, data: Any) -> None:
         sent.append(len(line.ahead))
         write(line, data)
 
-    monkeypatch.setattr(Line, "write", counted)
+    monkeypatch.setattr(PipelinedTransport, "write", counted)
     async with connected(postgres_only, pool_size=1) as database:
         ada = await make_user(database)
         viewer = replace(viewer_of(ada), time_zone="UTC")
         for _ in range(2):
             sent.clear()
-            async with open_unit(database, viewer, REACTIONS) as work:
+            async with open_unit_of_work(database, viewer, REACTIONS) as work:
                 task = await create_task(work, CreateTask(title="New"))
         assert sent == [2, 4]
         for _ in range(2):

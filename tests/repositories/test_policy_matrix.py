@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from repositories.administration import RoleGrants, Roles, SystemSettings
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.client_management import Clients, Contacts
 from repositories.core.errors import Forbidden
 from repositories.core.ids import new_id
-from repositories.core.viewer import ANONYMOUS, SERVICE, Role, Viewer
-from repositories.engines.database import Database, Write
+from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
+from repositories.engines.database import Database, WriteConnection
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
@@ -29,10 +29,11 @@ from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
+from repositories.permissions import RoleName
 from repositories.sql.policy import policies
 from repositories.sql.statements import Statement, scalar
 from repositories.sql.table import Table, metadata
-from repositories.tables.administration import JobRun, KnownRole, RoleGrant, SystemSetting
+from repositories.tables.administration import JobRun, Role, RoleGrant, SystemSetting
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import (
@@ -115,7 +116,7 @@ _PUBLISHED = """
 ANSWERS = {
     RoleGrant: _OF_ADMINS,
     SystemSetting: _OF_ADMINS,
-    KnownRole: _READ_BY_ADMINS,
+    Role: _READ_BY_ADMINS,
     JobRun: _READ_BY_ADMINS,
     Achievement: _PUBLISHED,
     Reward: _PUBLISHED,
@@ -196,28 +197,28 @@ def _viewer(name: str, key: UUID) -> Viewer:
     if name == "user":
         return viewer_of(key)
     if name == "manager":
-        return viewer_of(key, Role.PARTNERSHIP_MANAGER)
-    return {"anonymous": ANONYMOUS, "admin": viewer_of(key, Role.ADMIN), "service": SERVICE}[name]
+        return viewer_of(key, RoleName.PARTNERSHIP_MANAGER)
+    return {"anonymous": ANONYMOUS, "admin": viewer_of(key, RoleName.ADMIN), "service": SERVICE}[name]
 
 
-async def _insert_user(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_user(write: WriteConnection, key: UUID, owner: UUID) -> None:
     del key
     await Users(write).add(id=owner, email=f"{owner.hex}@example.com", first_name="Ada", last_name="Byron")
 
 
-async def _insert_category(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_category(write: WriteConnection, key: UUID, owner: UUID) -> None:
     await Categories(write).add(id=key, user_id=owner, name="Home", color="#00FF00")
 
 
-async def _insert_task(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_task(write: WriteConnection, key: UUID, owner: UUID) -> None:
     await Tasks(write).add(id=key, user_id=owner, title="Water")
 
 
-async def _insert_day(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_day(write: WriteConnection, key: UUID, owner: UUID) -> None:
     await Analytics(write).add(id=key, user_id=owner, date=dt.date(2024, 1, 1), tasks_created=3)
 
 
-async def _insert_session(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_session(write: WriteConnection, key: UUID, owner: UUID) -> None:
     at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
     hashed = hashlib.sha256(key.bytes).hexdigest()
     await Sessions(write).add(
@@ -225,36 +226,36 @@ async def _insert_session(write: Write, key: UUID, owner: UUID) -> None:
     )
 
 
-async def _insert_preferences(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_preferences(write: WriteConnection, key: UUID, owner: UUID) -> None:
     del key
     await Preferences(write).add(id=owner, user_id=owner, language="de", notifications={})
 
 
-async def _insert_event(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_event(write: WriteConnection, key: UUID, owner: UUID) -> None:
     event = TaskReopened(aggregate_id=key, owner_id=owner, completed_at=None)
-    await Events(write).append([event], actor=owner, at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
+    await EventStore(write).append([event], actor=owner, at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
 
 
-async def _insert_partner(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_partner(write: WriteConnection, key: UUID, owner: UUID) -> None:
     await Partners(write).add(
         id=key, name="Acme", kind=PartnerKind.REFERRAL, commission_rate=Decimal("0.1"), manager_id=owner
     )
 
 
-async def _prepare_partner(write: Write, key: UUID, owner: UUID) -> None:
+async def _prepare_partner(write: WriteConnection, key: UUID, owner: UUID) -> None:
     await _insert_partner(write, owner, owner)
 
 
-async def _insert_referral(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_referral(write: WriteConnection, key: UUID, owner: UUID) -> None:
     """Of the partner that has the owner's id."""
     await Referrals(write).add(id=key, partner_id=owner, client_name="Client")
 
 
-async def _insert_client(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_client(write: WriteConnection, key: UUID, owner: UUID) -> None:
     await Clients(write).add(id=key, created_by=owner, company_name="Acme")
 
 
-async def _insert_contact(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_contact(write: WriteConnection, key: UUID, owner: UUID) -> None:
     client = CLIENTS[owner]
     email = f"{key.hex}@example.com"
     values = {"client_id": client, "user_id": owner, "first_name": "Joan", "last_name": "Clarke", "email": email}
@@ -265,72 +266,72 @@ CLIENTS: dict[UUID, UUID] = {}
 """By owner, the client that contacts are added to."""
 
 
-async def _prepare_client(write: Write, key: UUID, owner: UUID) -> None:
+async def _prepare_client(write: WriteConnection, key: UUID, owner: UUID) -> None:
     CLIENTS[owner] = (await Clients(write).add(created_by=owner, company_name="Acme")).id
 
 
-async def _insert_role(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_role(write: WriteConnection, key: UUID, owner: UUID) -> None:
     del owner
     await Roles(write).add(id=key, name=key.hex, description="Before")
 
 
-async def _prepare_role(write: Write, key: UUID, owner: UUID) -> None:
+async def _prepare_role(write: WriteConnection, key: UUID, owner: UUID) -> None:
     del key
     await _insert_role(write, owner, owner)
 
 
-async def _insert_grant(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_grant(write: WriteConnection, key: UUID, owner: UUID) -> None:
     """Of the role that has the owner's id."""
     at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
     await RoleGrants(write).add(id=key, user_id=owner, role_id=owner, granted_by=owner, granted_at=at)
 
 
-async def _insert_setting(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_setting(write: WriteConnection, key: UUID, owner: UUID) -> None:
     del owner
     await SystemSettings(write).add(id=key, key=key.hex, description="Before")
 
 
-async def _insert_run(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_run(write: WriteConnection, key: UUID, owner: UUID) -> None:
     del owner
     await JobRuns(write).add(id=key, job="Before", started_at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
 
 
-async def _prepare_nothing(write: Write, key: UUID, owner: UUID) -> None:
+async def _prepare_nothing(write: WriteConnection, key: UUID, owner: UUID) -> None:
     del write, owner
 
 
-async def _insert_achievement(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_achievement(write: WriteConnection, key: UUID, owner: UUID) -> None:
     criteria = {"event": "TaskCompleted", "count": 999}
     await Achievements(write).add(
         id=key, code=f"hero_{key.hex}", name="Hero", description="Be one.", points=3, criteria=criteria
     )
 
 
-async def _insert_unlocked(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_unlocked(write: WriteConnection, key: UUID, owner: UUID) -> None:
     at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
     await UserAchievements(write).add(id=key, user_id=owner, achievement_id=_FIRST_TASK, unlocked_at=at, created_at=at)
 
 
-async def _record_event(write: Write, key: UUID, owner: UUID) -> None:
+async def _record_event(write: WriteConnection, key: UUID, owner: UUID) -> None:
     event = TaskReopened(key, owner, None, id=key)
-    await Events(write).append([event], actor=owner, at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
+    await EventStore(write).append([event], actor=owner, at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
 
 
-async def _insert_entry(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_entry(write: WriteConnection, key: UUID, owner: UUID) -> None:
     reason = PointReason.TASK_COMPLETED
     await Points(write).add(id=key, user_id=owner, points=10, reason=reason, source_event_id=key)
 
 
-async def _insert_reward(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_reward(write: WriteConnection, key: UUID, owner: UUID) -> None:
     await Rewards(write).add(id=key, name="Tea", cost=10, stock=5)
 
 
-async def _insert_redemption(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_redemption(write: WriteConnection, key: UUID, owner: UUID) -> None:
     at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
     await Redemptions(write).add(id=key, user_id=owner, reward_id=key, cost=10, redeemed_at=at)
 
 
-async def _insert_standing(write: Write, key: UUID, owner: UUID) -> None:
+async def _insert_standing(write: WriteConnection, key: UUID, owner: UUID) -> None:
     await Users(write).change(await Users(write).get(owner), first_name=str(key))
     await _record_event(write, key, owner)
     await _insert_entry(write, key, owner)
@@ -343,19 +344,19 @@ _FIRST_TASK = UUID("019b76da-a800-7000-8000-000000000001")
 class Subject(NamedTuple):
     """How a row of a table is made, known again, and changed; ``prepare`` makes what it refers to."""
 
-    insert: Callable[[Write, UUID, UUID], Awaitable[None]]
+    insert: Callable[[WriteConnection, UUID, UUID], Awaitable[None]]
     key: str
     column: str
     before: Any
     after: Any
-    prepare: Callable[[Write, UUID, UUID], Awaitable[None]] = _prepare_nothing
+    prepare: Callable[[WriteConnection, UUID, UUID], Awaitable[None]] = _prepare_nothing
     known_by: Callable[[UUID], Any] = lambda key: key
 
 
 _AT = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 SUBJECTS: dict[type[Table], Subject] = {
-    KnownRole: Subject(_insert_role, "id", "description", "Before", "Changed"),
+    Role: Subject(_insert_role, "id", "description", "Before", "Changed"),
     RoleGrant: Subject(
         _insert_grant,
         "id",
@@ -511,7 +512,7 @@ async def test_bulk_writes_obey_the_policy_row_by_row(database: Database) -> Non
     everything = Statement(sa.update(table).values(title="Changed").returning(table.c.user_id), scalar(UUID))
     async with database.transaction(viewer_of(me)) as write:
         assert await write.rows(everything) == [me] * 3
-    async with database.transaction(viewer_of(me, Role.ADMIN)) as write:
+    async with database.transaction(viewer_of(me, RoleName.ADMIN)) as write:
         gone = await write.rows(Statement(sa.delete(table).returning(table.c.user_id), scalar(UUID)))
     assert gone == [me] * 3
     async with reading(database) as snapshot:

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from repositories.aggregates.event_store import Events
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.event_store import EventStore
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.clock import now
-from repositories.core.errors import Conflict, Dangling, GatewayError, Refusal, ValidationError
+from repositories.core.errors import Conflict, DanglingReference, GatewayError, InputError, ValidationError
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
-from repositories.engines.database import Database, Write
+from repositories.engines.database import Database, WriteConnection
 from repositories.identity import Users
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
@@ -37,7 +37,7 @@ class World(NamedTuple):
     task: Task
 
 
-Act = Callable[[Write, World], Awaitable[Any]]
+Act = Callable[[WriteConnection, World], Awaitable[Any]]
 
 
 class Violation(NamedTuple):
@@ -45,7 +45,7 @@ class Violation(NamedTuple):
 
     name: str
     act: Act
-    refusal: type[Refusal]
+    refusal: type[InputError]
     message: str
     path: tuple[str, ...]
 
@@ -65,7 +65,7 @@ def _user(**values: Any) -> Act:
     return lambda write, _: Users(write).add(**person | values)
 
 
-async def _same_day(write: Write, world: World) -> None:
+async def _same_day(write: WriteConnection, world: World) -> None:
     await Analytics(write).add(user_id=world.ada.id, date=DAY)
     await Analytics(write).add(user_id=world.ada.id, date=DAY)
 
@@ -111,20 +111,20 @@ VIOLATIONS = [
     Violation("colour", _category(color="#12345G"), ValidationError, OUTSIDE, ("color",)),
     Violation("short colour", _category(color="#123"), ValidationError, OUTSIDE, ("color",)),
     Violation("short name", _user(first_name="A"), ValidationError, OUTSIDE, ("first_name",)),
-    Violation("no such user", _task(user_id=new_id()), Dangling, DANGLING, ()),
-    Violation("no such category", _task(category_id=new_id()), Dangling, DANGLING, ()),
+    Violation("no such user", _task(user_id=new_id()), DanglingReference, DANGLING, ()),
+    Violation("no such category", _task(category_id=new_id()), DanglingReference, DANGLING, ()),
     Violation(
         "another's category",
         lambda write, world: _task(category_id=world.category.id, user_id=world.bob.id)(write, world),
-        Dangling,
+        DanglingReference,
         DANGLING,
         (),
     ),
-    Violation("still in use", lambda write, world: Users(write).purge(world.ada.id), Dangling, DANGLING, ()),
+    Violation("still in use", lambda write, world: Users(write).purge(world.ada.id), DanglingReference, DANGLING, ()),
 ]
 
 
-async def _rename_to_taken(write: Write, world: World) -> None:
+async def _rename_to_taken(write: WriteConnection, world: World) -> None:
     other = await Categories(write).add(user_id=world.ada.id, name="Other", color="#00FF00")
     await Categories(write).change(other, name=world.category.name)
 
@@ -136,7 +136,7 @@ async def _world(database: Database) -> World:
 
 async def _everything(database: Database) -> list[Any]:
     async with reading(database) as snapshot:
-        kinds: tuple[Any, ...] = (Users, Categories, Tasks, Analytics, Events)
+        kinds: tuple[Any, ...] = (Users, Categories, Tasks, Analytics, EventStore)
         return [sorted(await kind(snapshot).find(limit=100)) for kind in kinds]
 
 
@@ -150,7 +150,7 @@ async def test_violations_are_told_alike(database: Database, violation: Violatio
             await violation.act(write, world)
     error = caught.value
     assert type(error) is violation.refusal
-    assert isinstance(error, Refusal)
+    assert isinstance(error, InputError)
     assert (error.message, error.path, str(error)) == (violation.message, violation.path, violation.message)
     assert not re.search(r"(?i)insert|update|select|constraint|[a-z]+_[a-z]+|sqlite|postgres|@", str(error))
     assert await _everything(database) == before
@@ -160,7 +160,7 @@ async def test_violations_are_told_alike(database: Database, violation: Violatio
 async def test_the_rest_of_a_unit_goes_on_after_a_savepoint(database: Database, violation: Violation) -> None:
     """A violation inside a savepoint leaves the transaction usable."""
     world = await _world(database)
-    async with open_unit(database, SERVICE, ()) as work:
+    async with open_unit_of_work(database, SERVICE, ()) as work:
         with pytest.raises(violation.refusal):
             async with work.savepoint():
                 await violation.act(work.connection, world)

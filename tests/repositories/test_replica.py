@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.errors import NotFound, ServiceUnavailable
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions
@@ -335,7 +335,7 @@ async def test_a_refused_unit_leaves_a_position_too(database: PostgresDatabase) 
     """What a person was refused for is there at that position."""
     before = await database.position()
     with pytest.raises(NotFound):
-        async with open_unit(database, ANONYMOUS, ()) as work:
+        async with open_unit_of_work(database, ANONYMOUS, ()) as work:
             await work.repository(Tasks).get((await make_user(database)).id)
     after = await database.position()
     assert before is not None

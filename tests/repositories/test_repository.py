@@ -10,14 +10,14 @@ import pytest
 from repositories.aggregates.batch import Batch
 from repositories.aggregates.repository import ADD_BATCH, CHANGE_BATCH
 from repositories.core.clock import now
-from repositories.core.errors import Conflict, Forbidden, NotFound, Refusals, StaleVersion
+from repositories.core.errors import Conflict, Forbidden, InputErrors, NotFound, StaleVersion
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.filters import Op, Order, Where
+from repositories.sql.filters import Compare, Op, Order
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task, TaskStatus
 from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of
@@ -103,11 +103,11 @@ async def test_locked(database: Database, statements: list[str]) -> None:
     tasks = await make_tasks(database, ada, 3)
     async with database.transaction(viewer_of(ada)) as write:
         statements.clear()
-        assert await Tasks(write).locked(tasks[0].id) == tasks[0]
-        assert dict(await Tasks(write).locked_many([task.id for task in tasks[1:]])) == {t.id: t for t in tasks[1:]}
+        assert await Tasks(write).lock(tasks[0].id) == tasks[0]
+        assert dict(await Tasks(write).lock_many([task.id for task in tasks[1:]])) == {t.id: t for t in tasks[1:]}
         assert len(statements) == 2
         with pytest.raises(NotFound):
-            await Tasks(write).locked(new_id())
+            await Tasks(write).lock(new_id())
 
 
 async def test_exists_first_find_count(database: Database, statements: list[str]) -> None:
@@ -121,11 +121,11 @@ async def test_exists_first_find_count(database: Database, statements: list[str]
         statements.clear()
         assert await repository.exists(deleted.id) is False
         assert await repository.first(order=[Order("title")]) == tasks[0]
-        assert await repository.first(Where("title", Op.EQ, "Task 9")) is None
+        assert await repository.first(Compare("title", Op.EQ, "Task 9")) is None
         assert await repository.find(order=[Order("title")], limit=3) == tasks[:3]
-        assert await repository.find(Where("title", Op.GT, "Task 2"), [Order("title")], limit=9) == tasks[3:]
+        assert await repository.find(Compare("title", Op.GT, "Task 2"), [Order("title")], limit=9) == tasks[3:]
         assert await repository.count() == 5
-        assert await repository.count(Where("title", Op.GT, "Task 2")) == 2
+        assert await repository.count(Compare("title", Op.GT, "Task 2")) == 2
         assert len(statements) == 7
 
 
@@ -185,7 +185,7 @@ async def test_add_missing(database: Database, statements: list[str]) -> None:
         assert await Tasks(write).add_missing([]) == set()
         assert await Tasks(write).get(there.id) == there
         assert await Tasks(write).count() == 1200
-        assert await Tasks(write).count(Where("title", Op.PREFIX, "Task ")) == 1199
+        assert await Tasks(write).count(Compare("title", Op.PREFIX, "Task ")) == 1199
 
 
 async def test_add_missing_for_somebody_else(database: Database) -> None:
@@ -264,7 +264,7 @@ async def test_change_many_with_stale_rows(database: Database) -> None:
         newer = await Tasks(write).change(tasks[70], title="Newer")
         await Tasks(write).remove(tasks[3])
     before = await _all(database)
-    with pytest.raises(Refusals) as caught:
+    with pytest.raises(InputErrors) as caught:
         async with database.transaction(viewer_of(ada)) as write:
             await Tasks(write).change_many([(task, {"title": "Changed"}) for task in tasks])
     missing, stale = caught.value.parts

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from repositories.client_management import Contacts
-from repositories.core.encryption import Unreadable
+from repositories.core.encryption import DecryptionError
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.rotation import BATCH, Rotated, due, rotate
@@ -41,7 +41,7 @@ async def _rows(database: Database) -> list[Contact]:
         return await Contacts(snapshot).find(order=[Order("id")], limit=10_000)
 
 
-def _never(error: Unreadable) -> None:
+def _never(error: DecryptionError) -> None:
     raise error
 
 
@@ -63,7 +63,7 @@ async def test_everything_is_sealed_with_the_current_key(options: DatabaseOption
             assert new == old.replace(email=new.email, phone=new.phone)
             assert new.email != old.email
             assert (new.phone is None) == (old.phone is None)
-        opened = {database.cipher.open(Contact.email, row.id, row.email) for row in after}
+        opened = {database.cipher.decrypt(Contact.email, row.id, row.email) for row in after}
         assert opened == {f"{index}@example.org" for index in range(COUNT)}
 
 
@@ -92,7 +92,7 @@ async def test_what_cannot_be_read_is_told_and_left(options: DatabaseOptions) ->
         swap: Statement[Any] = Statement(move.values(email=first.email).returning(table.c.id), scalar(object))
         async with database.transaction(SERVICE) as write:
             await write.rows(swap, key=second.id)
-        refused: list[Unreadable] = []
+        refused: list[DecryptionError] = []
         assert await rotate(database, done=lambda _: None, refuse=refused.append) == Rotated(3, 1, 0)
         (error,) = refused
         assert str(second.id) in str(error)
@@ -106,7 +106,7 @@ async def test_people_go_on_writing_meanwhile(options: DatabaseOptions) -> None:
 
         async def change(row: Contact, index: int) -> None:
             async with database.transaction(SERVICE) as write:
-                contact = await Contacts(write).locked(row.id)
+                contact = await Contacts(write).lock(row.id)
                 await Contacts(write).change(contact, email=f"new{index}@example.org")
 
         rows = await _rows(database)
@@ -115,7 +115,7 @@ async def test_people_go_on_writing_meanwhile(options: DatabaseOptions) -> None:
             *(change(row, index) for index, row in enumerate(rows)),
         )
         assert await due(database) == 0
-        opened = [database.cipher.open(Contact.email, row.id, row.email) for row in await _rows(database)]
+        opened = [database.cipher.decrypt(Contact.email, row.id, row.email) for row in await _rows(database)]
         assert opened == [f"new{index}@example.org" for index in range(60)]
 
 
@@ -130,7 +130,7 @@ async def test_a_value_that_changes_at_that_moment_is_left_to_who_changes_it(pos
             await until_blocked(database, 1)
         assert await rotating == Rotated(2, 0, 1)
         (now, _) = await _rows(database)
-        assert database.cipher.open(Contact.email, now.id, now.email) == "newer@example.org"
+        assert database.cipher.decrypt(Contact.email, now.id, now.email) == "newer@example.org"
         assert await rotate(database, done=lambda _: None, refuse=_never) == Rotated(1, 0, 0)
 
 

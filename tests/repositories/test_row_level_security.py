@@ -9,14 +9,15 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
-from repositories.aggregates.event_store import Events
+from repositories.aggregates.event_store import EventStore
 from repositories.core.errors import Forbidden
 from repositories.core.ids import new_id
-from repositories.core.viewer import ANONYMOUS, SERVICE, Role, Viewer
-from repositories.engines.database import Database, DatabaseOptions, Read
+from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
+from repositories.engines.database import Database, DatabaseOptions, ReadConnection
 from repositories.engines.factory import open_database
 from repositories.identity import Users
 from repositories.life_lock.statistics import DashboardStats
+from repositories.permissions import RoleName
 from repositories.sql.policy import policies, row_level_security
 from repositories.sql.statements import MadeBy, Statement
 from repositories.tables.identity import UserRole, UserStatus
@@ -30,7 +31,7 @@ TABLES = sorted(
     if not declared.table.info["is_view"]
 )
 
-_MIGRATED_ROWS = {"administration.roles": len(Role) - 1, "gamification.achievements": 4}
+_MIGRATED_ROWS = {"administration.roles": len(RoleName) - 1, "gamification.achievements": 4}
 """Rows that the migrations make; the login that migrates is a member of ``service_role``, so it sees them."""
 
 _WHO: Statement[Any] = Statement(
@@ -39,7 +40,7 @@ _WHO: Statement[Any] = Statement(
 _SETTINGS = "SELECT session_user, current_setting('role'), nullif(current_setting('request.jwt.claims', true), '')"
 
 
-async def _who(connection: Read) -> Any:
+async def _who(connection: ReadConnection) -> Any:
     return (await connection.rows(_WHO))[0]
 
 
@@ -145,7 +146,7 @@ async def test_a_transaction_is_the_viewer(postgres: Database) -> None:
     expected = {
         ANONYMOUS: ("anon", None, "[]"),
         viewer_of(key): ("authenticated", key, '["user"]'),
-        viewer_of(key, Role.ADMIN): ("authenticated", key, '["admin", "user"]'),
+        viewer_of(key, RoleName.ADMIN): ("authenticated", key, '["admin", "user"]'),
         SERVICE: ("service_role", None, "[]"),
     }
     for viewer, answer in expected.items():
@@ -161,7 +162,7 @@ async def test_nothing_is_carried_over_on_a_pooled_connection(
     """One connection, viewer after viewer: neither role nor claims survive a transaction, however it ended."""
     ada = await make_user(postgres)
     await make_task(postgres, ada)
-    admin = viewer_of(ada, Role.ADMIN)
+    admin = viewer_of(ada, RoleName.ADMIN)
     pid: Statement[Any] = Statement(sa.text("SELECT pg_backend_pid()"), MadeBy(lambda values: values[0]))
     async with postgres.transaction(admin) as write:
         first = await write.rows(pid)
@@ -178,7 +179,7 @@ async def test_nothing_is_carried_over_on_a_pooled_connection(
     assert postgres.pool_state().used == 0
 
 
-@pytest.mark.parametrize("viewer", [ANONYMOUS, viewer_of(new_id()), viewer_of(new_id(), Role.ADMIN)])
+@pytest.mark.parametrize("viewer", [ANONYMOUS, viewer_of(new_id()), viewer_of(new_id(), RoleName.ADMIN)])
 async def test_the_materialized_view_is_out_of_reach(postgres: Database, viewer: Viewer) -> None:
     """Statistics carry no policies, so only the view beside them is readable, not even by an admin."""
     await make_user(postgres)
@@ -216,7 +217,7 @@ async def test_nobody_raises_oneself(postgres_only: DatabaseOptions, changes: di
             assert await Users(snapshot).get(ada.id) == ada
         async with database.transaction(viewer_of(ada)) as write:
             assert (await Users(write).change(ada, first_name="Augusta")).first_name == "Augusta"
-        async with database.transaction(viewer_of(await make_user(database), Role.ADMIN)) as write:
+        async with database.transaction(viewer_of(await make_user(database), RoleName.ADMIN)) as write:
             await Users(write).change(await Users(write).get(ada.id), **changes)
 
 
@@ -250,4 +251,4 @@ async def test_nobody_stores_an_event_that_others_cannot_read(
         await connection.execute(insert, new_id(), '{"a": [1e300, "1e400"]}', ada.id, "9999-12-30")
         await connection.close()
         async with reading(database) as snapshot:
-            assert [event.event_data for event in await Events(snapshot).find(limit=5)] == [{"a": [1e300, "1e400"]}]
+            assert [event.event_data for event in await EventStore(snapshot).find(limit=5)] == [{"a": [1e300, "1e400"]}]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from repositories.aggregates.event_store import Events
-from repositories.aggregates.unit_of_work import Reaction, UnitOfWork, open_unit
+from repositories.aggregates.event_store import EventStore
+from repositories.aggregates.unit_of_work import Reaction, UnitOfWork, open_unit_of_work
 from repositories.core.clock import now
 from repositories.core.errors import Conflict
 from repositories.core.event import Event
@@ -33,7 +33,7 @@ async def _titles(database: Database) -> list[str]:
 
 async def _events(database: Database) -> list[DomainEvent]:
     async with reading(database) as snapshot:
-        return await Events(snapshot).find(order=[Order("sequence")], limit=500)
+        return await EventStore(snapshot).find(order=[Order("sequence")], limit=500)
 
 
 async def _create(work: UnitOfWork, user: User, title: str) -> Task:
@@ -47,7 +47,7 @@ async def test_commit(database: Database, statements: list[str]) -> None:
     ada = await make_user(database)
     at = dt.datetime(2024, 2, 29, 12, 0, 0, 1, tzinfo=dt.UTC)
     statements.clear()
-    async with open_unit(database, viewer_of(ada), (), at) as work:
+    async with open_unit_of_work(database, viewer_of(ada), (), at) as work:
         assert (work.now, work.viewer_id) == (at, ada.id)
         task = await _create(work, ada, "First")
         await _create(work, ada, "Second")
@@ -77,7 +77,7 @@ async def test_a_failure_in_the_second_aggregate_leaves_nothing(database: Databa
     ada = await make_user(database)
     taken = await make_category(database, ada)
     with pytest.raises(Conflict):
-        async with open_unit(database, viewer_of(ada), ()) as work:
+        async with open_unit_of_work(database, viewer_of(ada), ()) as work:
             await _create(work, ada, "Lost")
             work.record(CategoryCreated(taken.id, ada.id))
             await work.repository(Categories).add(user_id=ada.id, name=taken.name, color="#000000")
@@ -85,7 +85,7 @@ async def test_a_failure_in_the_second_aggregate_leaves_nothing(database: Databa
     assert await _events(database) == []
     async with reading(database) as snapshot:
         assert await Categories(snapshot).find(limit=5) == [taken]
-    async with open_unit(database, viewer_of(ada), ()) as work:
+    async with open_unit_of_work(database, viewer_of(ada), ()) as work:
         await _create(work, ada, "Kept")
     assert await _titles(database) == ["Kept"]
     assert len(await _events(database)) == 1
@@ -97,7 +97,7 @@ async def test_any_failure_leaves_nothing(database: Database, error: type[BaseEx
     ada = await make_user(database)
     for writes in (False, True):
         with pytest.raises(error):
-            async with open_unit(database, viewer_of(ada), ()) as work:
+            async with open_unit_of_work(database, viewer_of(ada), ()) as work:
                 if writes:
                     await _create(work, ada, "Lost")
                 raise error
@@ -109,7 +109,7 @@ async def test_any_failure_leaves_nothing(database: Database, error: type[BaseEx
 async def test_a_savepoint_undoes_what_is_inside(database: Database) -> None:
     """Rows and events of the failed part only; the error goes on to the caller."""
     ada = await make_user(database)
-    async with open_unit(database, viewer_of(ada), ()) as work:
+    async with open_unit_of_work(database, viewer_of(ada), ()) as work:
         await _create(work, ada, "Before")
         with pytest.raises(LookupError):
             async with work.savepoint():
@@ -125,7 +125,7 @@ async def test_a_savepoint_undoes_what_is_inside(database: Database) -> None:
 async def test_nested_savepoints(database: Database) -> None:
     """An inner failure leaves the outer part; an outer failure takes inner successes with it."""
     ada = await make_user(database)
-    async with open_unit(database, viewer_of(ada), ()) as work:
+    async with open_unit_of_work(database, viewer_of(ada), ()) as work:
         async with work.savepoint():
             await _create(work, ada, "Outer")
             with pytest.raises(LookupError):
@@ -160,7 +160,7 @@ async def test_reactions(database: Database) -> None:
     async def note(work: UnitOfWork, events: list[Any]) -> None:
         seen.append(("note", [event.type for event in events]))
         assert await work.repository(Tasks).count() == 2
-        stored = await work.repository(Events).by_id([event.id for event in events])
+        stored = await work.repository(EventStore).by_id([event.id for event in events])
         assert [stored[event.id].event_type for event in events] == [event.type for event in events]
         for event in events:
             work.record(Noted(new_id(), ada.id, f"after {event.type}"))
@@ -170,7 +170,7 @@ async def test_reactions(database: Database) -> None:
         await work.repository(Tasks).add(user_id=ada.id, title="By a reaction")
 
     reactions = (Reaction((Noted,), write), Reaction((TaskCreated, TaskReopened), note))
-    async with open_unit(database, viewer_of(ada), reactions) as work:
+    async with open_unit_of_work(database, viewer_of(ada), reactions) as work:
         await _create(work, ada, "First")
         work.record(CategoryCreated(new_id(), ada.id))
         second = await _create(work, ada, "Second")
@@ -198,7 +198,7 @@ async def test_a_failing_reaction_undoes_all(database: Database) -> None:
         raise LookupError(len(events))
 
     with pytest.raises(LookupError):
-        async with open_unit(database, viewer_of(ada), [Reaction((TaskCreated,), fail)]) as work:
+        async with open_unit_of_work(database, viewer_of(ada), [Reaction((TaskCreated,), fail)]) as work:
             await _create(work, ada, "Lost")
     assert await _titles(database) == []
     assert await _events(database) == []
@@ -207,7 +207,7 @@ async def test_a_failing_reaction_undoes_all(database: Database) -> None:
 async def test_many_events(database: Database, statements: list[str]) -> None:
     """250 events are three statements, in the order in which they were recorded."""
     ada = await make_user(database)
-    async with open_unit(database, viewer_of(ada), ()) as work:
+    async with open_unit_of_work(database, viewer_of(ada), ()) as work:
         for index in range(250):
             work.record(Noted(new_id(), ada.id, f"Note {index}"))
         statements.clear()
@@ -224,10 +224,10 @@ async def test_the_actor(database: Database) -> None:
     ada = await make_user(database)
     task = await make_task(database, ada)
     for viewer in (viewer_of(ada), SERVICE):
-        async with open_unit(database, viewer, ()) as work:
+        async with open_unit_of_work(database, viewer, ()) as work:
             work.record(TaskReopened(task.id, ada.id, None))
     assert [event.user_id for event in await _events(database)] == [ada.id, ada.id]
-    async with open_unit(database, SERVICE, ()) as work:
+    async with open_unit_of_work(database, SERVICE, ()) as work:
         with pytest.raises(TypeError, match="needs a viewer"):
             work.viewer_id  # noqa: B018 (the property raises)
         assert work.now <= now()

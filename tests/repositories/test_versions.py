@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from repositories.aggregates.unit_of_work import open_unit
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.errors import Conflict, StaleVersion, Timeout
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.tasks import Tasks
@@ -22,7 +22,7 @@ async def test_one_wins(database: Database, writers: int) -> None:
 
     async def write(title: str) -> Task:
         await ready.wait()
-        async with open_unit(database, viewer_of(ada), ()) as work:
+        async with open_unit_of_work(database, viewer_of(ada), ()) as work:
             return await work.repository(Tasks).change(task, title=title)
 
     answers = await asyncio.gather(*(write(f"By {index}") for index in range(writers)), return_exceptions=True)
@@ -63,7 +63,7 @@ async def test_two_transactions_that_overlap(postgres_only: DatabaseOptions) -> 
             second_asks = asyncio.Event()
 
             async def second(task: Task = task, asks: asyncio.Event = second_asks) -> Task:
-                async with open_unit(database, viewer_of(ada), ()) as work:
+                async with open_unit_of_work(database, viewer_of(ada), ()) as work:
                     asks.set()
                     return await work.repository(Tasks).change(task, title="Second")
 
@@ -97,11 +97,11 @@ async def test_locked_makes_others_wait(postgres_only: DatabaseOptions) -> None:
 
         async def raise_priority() -> None:
             async with database.transaction(viewer_of(ada)) as write:
-                current = await Tasks(write).locked(task.id)
+                current = await Tasks(write).lock(task.id)
                 await Tasks(write).change(current, priority_level=current.priority_level + 1)
 
         async with database.transaction(viewer_of(ada)) as write:
-            current = await Tasks(write).locked(task.id)
+            current = await Tasks(write).lock(task.id)
             others = [asyncio.ensure_future(raise_priority()) for _ in range(3)]
             await until_blocked(database, 3)
             assert not any(other.done() for other in others)
@@ -118,10 +118,10 @@ async def test_a_lock_that_takes_too_long(postgres_only: DatabaseOptions) -> Non
         ada = await make_user(database)
         task = await make_task(database, ada)
         async with database.transaction(viewer_of(ada)) as write:
-            await Tasks(write).locked(task.id)
+            await Tasks(write).lock(task.id)
             with pytest.raises(Timeout):
                 async with database.transaction(viewer_of(ada)) as other:
-                    await Tasks(other).locked(task.id)
+                    await Tasks(other).lock(task.id)
 
 
 async def test_a_deadlock(postgres_only: DatabaseOptions) -> None:
@@ -133,9 +133,9 @@ async def test_a_deadlock(postgres_only: DatabaseOptions) -> None:
 
         async def lock(first: Task, second: Task) -> str:
             async with database.transaction(viewer_of(ada)) as write:
-                await Tasks(write).locked(first.id)
+                await Tasks(write).lock(first.id)
                 await both.wait()
-                await Tasks(write).locked(second.id)
+                await Tasks(write).lock(second.id)
                 return "done"
 
         answers = await asyncio.gather(_answer(lock(one, two)), _answer(lock(two, one)))

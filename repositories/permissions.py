@@ -1,0 +1,59 @@
+"""The roles of users and the permissions that each role grants.
+
+The only part of the identity model that names domains, so that the frameworks name none. Imports nothing.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class RoleName(StrEnum):
+    """What a signed-in person is; everybody who is signed in is a USER."""
+
+    USER = "user"
+    PARTNERSHIP_MANAGER = "partnership_manager"
+    CONTENT_EDITOR = "content_editor"
+    ADMIN = "admin"
+
+
+class Permission(StrEnum):
+    """What a root field or mutation may require. Rows are guarded separately, by policies."""
+
+    TASK_READ = "task:read"
+    TASK_WRITE = "task:write"
+    STATISTICS_READ = "statistics:read"
+    STATISTICS_REFRESH = "statistics:refresh"
+    EVENT_READ = "event:read"
+    ACCOUNT_READ = "account:read"
+    ACCOUNT_WRITE = "account:write"
+    ADMINISTRATION_READ = "administration:read"
+    ADMINISTRATION_WRITE = "administration:write"
+    PARTNERSHIP_READ = "partnership:read"
+    PARTNERSHIP_WRITE = "partnership:write"
+    GAMIFICATION_READ = "gamification:read"
+    GAMIFICATION_MANAGE = "gamification:manage"
+    REWARD_REDEEM = "reward:redeem"
+    CLIENT_READ = "client:read"
+    CLIENT_WRITE = "client:write"
+
+
+_USER = frozenset(
+    {
+        Permission.TASK_READ,
+        Permission.TASK_WRITE,
+        Permission.EVENT_READ,
+        Permission.ACCOUNT_READ,
+        Permission.ACCOUNT_WRITE,
+        Permission.GAMIFICATION_READ,
+        Permission.REWARD_REDEEM,
+        Permission.CLIENT_READ,
+        Permission.CLIENT_WRITE,
+    }
+)
+
+PERMISSIONS: Mapping[RoleName, frozenset[Permission]] = {
+    RoleName.USER: _USER,
+    RoleName.PARTNERSHIP_MANAGER: _USER | {Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE},
+    RoleName.CONTENT_EDITOR: _USER,
+    RoleName.ADMIN: frozenset(Permission),
+}
