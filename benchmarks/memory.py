@@ -17,7 +17,7 @@ from asyncpg.pgproto import pgproto
 
 from migrations import run
 from repositories.core.viewer import SERVICE, Viewer
-from repositories.demo.load import load_demo
+from repositories.demo.seed import load_demo
 from repositories.engines.database import (
     Database,
     DatabaseOptions,

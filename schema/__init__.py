@@ -57,7 +57,7 @@ class Subscription(LifeLockSubscriptions, EventSubscriptions):
 
 
 class _Schema(strawberry.Schema):
-    """Strawberry's, except that errors are logged where they are presented (gateway/transport/errors.py)."""
+    """Strawberry's, except that errors are logged where they are presented (gateway/transport/error_responses.py)."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Nothing."""

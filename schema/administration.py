@@ -17,7 +17,7 @@ from resolvers.administration.health import Health, health
 from resolvers.caching import cache
 from schema.events import DomainEvent
 from schema.identity import User
-from schema.operations.mutations import mutation
+from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection, pages
 from schema.types.enums import choices
 from schema.types.filter_inputs import DateTimeFilter, IdFilter, TextFilter, UuidFilter, filter_input, where

@@ -11,7 +11,7 @@ from repositories.permissions import Permission
 from repositories.tables import client_management as rows
 from resolvers.client_management import commands, queries
 from schema.identity import User
-from schema.operations.mutations import mutation
+from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection, pages
 from schema.types.enums import choices
 from schema.types.filter_inputs import (

@@ -13,7 +13,7 @@ from repositories.tables import events as rows
 from resolvers.events import queries as events
 from resolvers.events import subscriptions
 from resolvers.request.periods import MAX_DAYS
-from schema.operations.subscriptions import GOES_ON, subscription
+from schema.operations.subscription import GOES_ON, subscription
 from schema.types.costs import AGGREGATE
 from schema.types.enums import choices
 from schema.types.view import FIRST, TIME_ZONE, Argument, column, query, view

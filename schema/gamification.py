@@ -10,7 +10,7 @@ from repositories.permissions import Permission
 from repositories.tables import gamification as rows
 from resolvers.gamification import commands, queries
 from schema.identity import User
-from schema.operations.mutations import mutation
+from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection
 from schema.types.costs import AGGREGATE
 from schema.types.enums import choices

@@ -10,7 +10,7 @@ from repositories.permissions import Permission
 from repositories.tables import identity as rows
 from resolvers.administration.queries import roles_of_user
 from resolvers.identity import commands, queries, sessions, users
-from schema.operations.mutations import PayloadField, mutation, operation
+from schema.operations.mutation import PayloadField, mutation, operation
 from schema.types.connections import ConnectionView, connection
 from schema.types.enums import choices
 from schema.types.filter_inputs import (

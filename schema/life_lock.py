@@ -16,8 +16,8 @@ from resolvers.request.periods import MAX_DAYS
 from resolvers.validation.global_ids import global_id
 from schema.events import DomainEvent
 from schema.identity import User
-from schema.operations.mutations import mutation
-from schema.operations.subscriptions import GOES_ON, subscription
+from schema.operations.mutation import mutation
+from schema.operations.subscription import GOES_ON, subscription
 from schema.types.connections import ConnectionView, connection, pages
 from schema.types.costs import REFRESH
 from schema.types.enums import choices

@@ -9,8 +9,8 @@ from repositories.administration import granted_roles
 from repositories.client_management import Clients, Contacts
 from repositories.core.viewer import SERVICE
 from repositories.demo.clients import CLIENTS_PER_USER, clients_of
-from repositories.demo.load import TASKS_PER_USER, load_demo
 from repositories.demo.people import PLAIN_USERS, STAFF, people
+from repositories.demo.seed import TASKS_PER_USER, load_demo
 from repositories.demo.tasks import CATEGORIES, plan_of
 from repositories.engines.database import Database
 from repositories.identity import Users

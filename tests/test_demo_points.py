@@ -7,9 +7,9 @@ import pytest
 from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import date_of, days, time_zone
 from repositories.core.viewer import SERVICE
-from repositories.demo.load import load_demo
 from repositories.demo.people import people
 from repositories.demo.points import Earnings, earn
+from repositories.demo.seed import load_demo
 from repositories.demo.tasks import plan_of
 from repositories.engines.database import Database
 from repositories.gamification.achievements import Achievements, UserAchievements

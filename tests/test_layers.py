@@ -1,22 +1,31 @@
-"""What the import contracts cannot say about the floors."""
+"""Rules about the source that import-linter cannot express."""
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ("gateway", "schema", "resolvers", "repositories", "migrations")
+LAYERS = ("gateway", "schema", "resolvers", "repositories", "migrations")
+DOMAINS = ("administration", "client_management", "events", "gamification", "identity", "life_lock", "partnership")
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Every module of the floors, parsed."""
-    for floor in FLOORS:
-        for path in (ROOT / floor).rglob("*.py"):
+    """The path and the syntax tree of every module."""
+    for layer in LAYERS:
+        for path in (ROOT / layer).rglob("*.py"):
             yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
 
 
+def is_of_domain(path: str) -> bool:
+    """Whether the module belongs to a domain or lists what the domains declare, or holds demo data of a domain."""
+    return path in {"resolvers/jobs.py", "resolvers/reactions.py"} or any(
+        part.removesuffix(".py") in {*DOMAINS, "demo"} for part in Path(path).parts
+    )
+
+
 def reads_the_environment(module: ast.Module) -> bool:
-    """Whether it names os.environ or os.getenv, in whatever way it got hold of them."""
+    """Whether the module uses os.environ or os.getenv, however it imports them."""
     names = {"environ", "environb", "getenv", "getenvb"}
     return any(
         (isinstance(node, ast.Attribute) and node.attr in names)
@@ -29,11 +38,37 @@ def test_only_the_settings_read_the_environment() -> None:
     assert [path for path, module in modules() if reads_the_environment(module)] == ["gateway/settings.py"]
 
 
-def test_the_check_sees_every_way_in() -> None:
+def test_the_check_finds_every_way_to_read_the_environment() -> None:
     for source in ("import os\nos.environ['A']", "from os import getenv as g", "import os as o\no.getenv('A')"):
         assert reads_the_environment(ast.parse(source))
     assert not reads_the_environment(ast.parse("import os\nos.getpid()"))
 
 
-def test_every_package_says_what_it_is_for() -> None:
+def test_every_module_has_a_docstring() -> None:
     assert [path for path, module in modules() if not ast.get_docstring(module)] == []
+
+
+def shared_names(paths: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Names that a framework shares with another package. Domains may share names with each other."""
+    return {name: found for name, found in paths.items() if len(found) > 1 and not all(map(is_of_domain, found))}
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """The GraphQL types of schema/ have the names of the rows they show; migrations have frozen copies of the types."""
+    found = defaultdict(set)
+    for path, module in modules():
+        if path.startswith("migrations/") or (path.startswith("schema/") and is_of_domain(path)):
+            continue
+        for node in module.body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name].add(path)
+    assert shared_names(found) == {}
+
+
+def test_no_two_modules_share_a_name() -> None:
+    """The modules of gateway/cli are named after their commands, and migrations after their numbers."""
+    found = defaultdict(set)
+    for path, _ in modules():
+        if not path.startswith(("gateway/cli/", "migrations/")) and not path.endswith("__init__.py"):
+            found[Path(path).stem].add(path)
+    assert shared_names(found) == {}

@@ -10,9 +10,9 @@ from pathlib import Path
 from gateway.cli.console import CommandError, progress_bar, redacted, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import Settings, load_settings
-from repositories.legacy.load import ImportResult, import_tasks
-from repositories.legacy.rows import Refused
-from repositories.legacy.source import SourceError, open_source
+from repositories.legacy.importer import ImportResult, import_tasks
+from repositories.legacy.legacy_rows import Refused
+from repositories.legacy.legacy_source import SourceError, open_source
 
 
 def import_legacy(source: str, report: Path | None, *, dry_run: bool) -> None:

@@ -5,8 +5,8 @@ import asyncio
 from gateway.cli.console import CommandError, progress_bar, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
-from repositories.demo.load import TASKS_PER_USER, load_demo
 from repositories.demo.people import PLAIN_USERS, STAFF
+from repositories.demo.seed import TASKS_PER_USER, load_demo
 
 
 def seed(*, demo: bool, users: int | None, tasks: int | None) -> None:

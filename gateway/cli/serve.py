@@ -17,7 +17,7 @@ from gateway.server.process import serve as serve_until_stopped
 from gateway.settings import Settings, load_settings
 from migrations import files
 from repositories.core.viewer import SERVICE
-from repositories.demo.load import load_demo
+from repositories.demo.seed import load_demo
 from repositories.identity import Users, roles_of
 
 logger = logging.getLogger("gateway")

@@ -3,7 +3,7 @@
     async with subscription(pipeline, prepared, new_context) as deliveries:
         async for delivery in deliveries: ...
 
-The source (resolvers/streaming/subscription.py) says when there is something to answer; what it answers is read at that
+The source (resolvers/streaming/deliveries.py) says when there is something to answer; what it answers is read at that
 moment, under the viewer's policies. Between two deliveries nothing is held but memory.
 """
 
@@ -18,7 +18,7 @@ from gateway.execution.processor import OperationProcessor, Prepared
 from gateway.execution.request_errors import RequestError
 from repositories.core.errors import GatewayError
 from resolvers.request.context import Context
-from resolvers.streaming.subscription import Source
+from resolvers.streaming.deliveries import Source
 
 
 @dataclass(frozen=True, slots=True)

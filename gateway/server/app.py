@@ -24,8 +24,8 @@ from gateway.explorer import explorer_routes, page
 from gateway.explorer.demo import DemoAccounts
 from gateway.jobs.runner import Runner, declared_jobs
 from gateway.jobs.scheduler import scheduled
-from gateway.server.announcements import announcements
 from gateway.server.http_protocol import STOP
+from gateway.server.redis_announcements import announcements
 from gateway.settings import Settings
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.consistency import HEADER
@@ -33,7 +33,7 @@ from gateway.transport.http import GraphQLEndpoint, Options
 from gateway.transport.operations import Operations
 from gateway.transport.responses import JSONResponse, refused
 from gateway.transport.sse import EventStreams
-from gateway.transport.subscriptions import Streams
+from gateway.transport.subscription_responses import Streams
 from gateway.transport.websocket import SocketOptions, WebSocketEndpoint
 from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import now

@@ -8,7 +8,7 @@ from typing import Self
 
 from starlette.types import Receive
 
-from gateway.transport.errors import RequestRejected
+from gateway.transport.error_responses import RequestRejected
 from gateway.transport.requests import Disconnected
 
 

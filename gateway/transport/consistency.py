@@ -7,7 +7,7 @@ but what they show may be asked for over HTTP next.
 
 import logging
 
-from gateway.transport.errors import RequestRejected, request_id
+from gateway.transport.error_responses import RequestRejected, request_id
 from gateway.transport.requests import Headers, Parameters
 from repositories.core.errors import GatewayError
 from repositories.engines.database import Database

@@ -14,10 +14,10 @@ from gateway.auth.tokens import Tokens
 from gateway.execution.processor import Prepared
 from gateway.execution.request_errors import RequestError
 from gateway.execution.timings import Timings
-from gateway.transport import errors
+from gateway.transport import error_responses
 from gateway.transport.concurrency import DisconnectWatcher
 from gateway.transport.consistency import HEADER, asks_for_token, since_of, token_after
-from gateway.transport.errors import RequestRejected
+from gateway.transport.error_responses import RequestRejected
 from gateway.transport.negotiation import EVENTS, GRAPHQL, JSON, negotiated, prefers_page, takes_events
 from gateway.transport.operations import asks_for_cost, client_of, presented
 from gateway.transport.requests import (
@@ -34,7 +34,7 @@ from gateway.transport.requests import (
 )
 from gateway.transport.responses import answer
 from gateway.transport.sse import EventStreams, last_event_id, whole
-from gateway.transport.subscriptions import Responses, Streams
+from gateway.transport.subscription_responses import Responses, Streams
 from repositories.core.viewer import ANONYMOUS, Viewer
 from repositories.engines.position import position_of
 from resolvers.request.context import RequestOrigin
@@ -104,7 +104,7 @@ class GraphQLEndpoint:
             await self._page(scope, receive, send)
             return
         request_id = request_id_of(given)
-        errors.request_id.set(request_id)
+        error_responses.request_id.set(request_id)
         timings = Timings() if self._options.timed or b"x-server-timing" in given else None
         headers = {"X-Request-ID": request_id, "Cache-Control": "no-store"}
         exchange = _Exchange(scope, receive, send, given, headers, timings)
@@ -186,10 +186,10 @@ class GraphQLEndpoint:
             async with operations.gate:
                 result = await self._run(exchange, prepared, client)
         except RequestError as error:
-            exchange.headers |= errors.headers_of(error.errors[0].original_error)
+            exchange.headers |= error_responses.headers_of(error.errors[0].original_error)
             is_plain = exchange.media_type == JSON and error.status == _WELL_FORMED
             is_told_inside = is_plain or exchange.media_type == EVENTS
-            return 200 if is_told_inside else error.status, {"errors": errors.present(error.errors)}
+            return 200 if is_told_inside else error.status, {"errors": error_responses.present(error.errors)}
         response = presented(result, bill if asks_for_cost(parameters) else None)
         if asks_for_token(parameters) and HEADER in exchange.headers:
             response.setdefault("extensions", {})["consistencyToken"] = exchange.headers[HEADER]

@@ -13,9 +13,9 @@ from gateway.execution.persisted import PersistedQueries
 from gateway.execution.processor import OperationProcessor, Prepared
 from gateway.execution.request_errors import RequestError
 from gateway.execution.timings import Timings
-from gateway.transport import errors
+from gateway.transport import error_responses
 from gateway.transport.concurrency import ConcurrencyLimit
-from gateway.transport.errors import RequestRejected
+from gateway.transport.error_responses import RequestRejected
 from gateway.transport.requests import Headers, Parameters
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database
@@ -86,7 +86,7 @@ def presented(result: ExecutionResult, bill: Charge | None = None) -> dict[str, 
     """A result as clients see it, with what it cost if there is a bill."""
     response: dict[str, Any] = {"data": result.data}
     if result.errors:
-        response["errors"] = errors.present(result.errors)
+        response["errors"] = error_responses.present(result.errors)
     if result.extensions:
         response["extensions"] = result.extensions
     if bill is not None:
@@ -97,6 +97,6 @@ def presented(result: ExecutionResult, bill: Charge | None = None) -> dict[str, 
 def failures(error: Exception) -> list[dict[str, Any]]:
     """The errors of an operation without any result. What is nobody's mistake but ours is masked."""
     if isinstance(error, RequestError):
-        return errors.present(error.errors)
+        return error_responses.present(error.errors)
     refused = error if isinstance(error, RequestRejected) else RequestRejected.of(error)
     return [refused.error]

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 from starlette.types import Receive, Scope
 
-from gateway.transport.errors import RequestRejected
+from gateway.transport.error_responses import RequestRejected
 from gateway.transport.negotiation import is_json
 
 Headers = dict[bytes, bytes]

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Send
 
-from gateway.transport.errors import RequestRejected
+from gateway.transport.error_responses import RequestRejected
 
 
 class JSONResponse(Response):

@@ -18,7 +18,7 @@ from gateway.transport.negotiation import EVENTS
 from gateway.transport.operations import failures
 from gateway.transport.requests import Headers, Parameters
 from gateway.transport.responses import header_lines
-from gateway.transport.subscriptions import Ended, Responses
+from gateway.transport.subscription_responses import Ended, Responses
 from repositories.core.errors import Unauthenticated
 
 _COMPLETE = b"event: complete\ndata:\n\n"

@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.auth.tokens import Tokens
 from gateway.execution.request_errors import RequestError
-from gateway.transport import errors
-from gateway.transport.errors import RequestRejected
+from gateway.transport import error_responses
+from gateway.transport.error_responses import RequestRejected
 from gateway.transport.operations import client_of, failures
 from gateway.transport.requests import (
     Disconnected,
@@ -33,7 +33,7 @@ from gateway.transport.requests import (
     loaded,
     request_id_of,
 )
-from gateway.transport.subscriptions import Ended, PerViewerLimit, Streams
+from gateway.transport.subscription_responses import Ended, PerViewerLimit, Streams
 from repositories.core.errors import GatewayError, Unauthenticated
 from repositories.core.viewer import ANONYMOUS
 
@@ -87,7 +87,7 @@ class WebSocketEndpoint:
         """One socket, from its handshake to its end."""
         given = headers_of(scope)
         request_id = request_id_of(given)
-        errors.request_id.set(request_id)
+        error_responses.request_id.set(request_id)
         await receive()
         if not is_own(given, self.options.origins):
             await _refuse(send)
@@ -139,7 +139,7 @@ class _Socket:
             except* Closed as closed:
                 ended = _first(closed)
             except* Exception as failed:  # noqa: BLE001 (the last resort: masked and logged)
-                errors.masked(failed)
+                error_responses.masked(failed)
                 ended = Closed(_BROKEN, "Internal server error")
         return ended
 
@@ -223,7 +223,7 @@ class _Socket:
         The next message is taken once it has begun: who subscribes and then asks, misses nothing in between.
         """
         self._count += 1
-        errors.request_id.set(f"{errors.request_id.get()}/{self._count}")
+        error_responses.request_id.set(f"{error_responses.request_id.get()}/{self._count}")
         after = parameters.extensions.get("lastEventId")
         answers = self._endpoint.streams.answers(parameters, self._viewer, self._client, after)
         last: dict[str, Any] = {"type": "complete"}

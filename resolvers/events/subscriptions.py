@@ -7,8 +7,8 @@ from repositories.core.errors import ValidationError
 from repositories.core.event import every_type
 from repositories.tables.events import DomainEvent
 from resolvers.request.context import Context
+from resolvers.streaming.deliveries import Source, follow
 from resolvers.streaming.feed import EVERYTHING, done_by
-from resolvers.streaming.subscription import Source, follow
 
 
 def _known(names: Sequence[str] | None, known: set[str], argument: str) -> Sequence[str] | None:

@@ -9,8 +9,8 @@ from repositories.tables.events import DomainEvent
 from resolvers.life_lock.queries import Dashboard, dashboard
 from resolvers.loading.edges import one
 from resolvers.request.context import Context
+from resolvers.streaming.deliveries import Source, follow, live
 from resolvers.streaming.feed import about, owned_by
-from resolvers.streaming.subscription import Source, follow, live
 
 task_of_event = one(Tasks.by_id, key=DomainEvent.aggregate_id)
 

@@ -1,6 +1,6 @@
 """Commands: what a person asks to be changed, as validated data.
 
-A command is a Pydantic model; the contract publishes it as an input (schema/operations/mutations.py). Its docstring and those
+A command is a Pydantic model; the contract publishes it as an input (schema/operations/mutation.py). Its docstring and those
 of its fields are what a frontend developer reads. A handler takes ``(work, command)`` and returns the row; it never
 commits.
 """

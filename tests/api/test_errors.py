@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from gateway.transport import errors
+from gateway.transport import error_responses as errors
 from repositories.core.errors import Timeout
 from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.analytics import Analytics
@@ -58,7 +58,7 @@ async def test_a_broken_edge_is_masked_and_logged_once(
     assert answer.data == {"tasks": shown, "viewer": {"firstName": "Ada"}}
     assert [error["path"] for error in answer.errors] == [["tasks", "nodes", index, "category"] for index in range(3)]
     assert len({_masked(error, caplog) for error in answer.errors}) == 1
-    assert len([record for record in caplog.records if record.name == "gateway.transport.errors"]) == 1
+    assert len([record for record in caplog.records if record.name == "gateway.transport.error_responses"]) == 1
     assert "RuntimeError" in caplog.text
     assert SECRETS not in str(answer.body)
 

@@ -14,7 +14,7 @@ from gateway import explorer
 from gateway.server.app import create_app
 from gateway.settings import Settings
 from repositories.core.viewer import SERVICE
-from repositories.demo.load import load_demo
+from repositories.demo.seed import load_demo
 from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.tables.identity import User, UserStatus

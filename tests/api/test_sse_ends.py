@@ -140,7 +140,9 @@ async def test_a_mistake_of_ours_ends_the_stream_masked(
         body = await stream.rest()
     assert codes(body) == ["INTERNAL_SERVER_ERROR"]
     assert b"secret" not in body
-    assert [(record.name, record.levelname) for record in caplog.records] == [("gateway.transport.errors", "ERROR")]
+    assert [(record.name, record.levelname) for record in caplog.records] == [
+        ("gateway.transport.error_responses", "ERROR")
+    ]
 
 
 async def test_a_process_that_stops_sends_its_clients_away_and_they_come_back(gateway: Gateway, ada: User) -> None:

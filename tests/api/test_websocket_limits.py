@@ -306,7 +306,9 @@ async def test_what_breaks_is_masked(
             assert told["message"].endswith(told["extensions"]["errorId"])
         assert peer.connection.response is not None
         request_id = peer.connection.response.headers["X-Request-ID"]
-        assert [record.getMessage() for record in caplog.records if record.name == "gateway.transport.errors"] == [
+        assert [
+            record.getMessage() for record in caplog.records if record.name == "gateway.transport.error_responses"
+        ] == [
             f"internal error {error['extensions']['errorId']} in request {request_id}/2",
             f"internal error {last['extensions']['errorId']} in request {request_id}/1",
         ]

@@ -4,7 +4,7 @@ import strawberry
 
 from repositories.permissions import Permission
 from schema.identity import User
-from schema.operations.mutations import mutation
+from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection
 from schema.types.view import Node, column, edge, view
 from tests.example import commands, queries, tables

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.execution.budget import Budget, BudgetSpent
-from gateway.transport.errors import headers_of
+from gateway.transport.error_responses import headers_of
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, Viewer
 from tests.stores import redis_server

@@ -22,10 +22,10 @@ from gateway.execution.limits import Limits, check
 from gateway.execution.measure import measure
 from gateway.explorer import EXAMPLES
 from gateway.settings import Settings
-from gateway.transport.errors import present
+from gateway.transport.error_responses import present
 from repositories.core.viewer import Viewer
-from repositories.demo.load import load_demo
 from repositories.demo.people import people
+from repositories.demo.seed import load_demo
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.engines.factory import open_database
 from repositories.permissions import RoleName

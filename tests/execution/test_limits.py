@@ -12,7 +12,7 @@ from gateway.execution.cost import MOST
 from gateway.execution.limits import Introspection, Limits, check, check_introspection
 from gateway.execution.measure import Measure, measure
 from gateway.settings import Settings
-from gateway.transport.errors import present
+from gateway.transport.error_responses import present
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, Viewer
 from tests.execution.documents import GRAPH, documents

@@ -239,7 +239,7 @@ async def test_postgresql_tells_other_processes_after_the_commit(
     commits: bool,  # noqa: FBT001 (a parameter of pytest's)
 ) -> None:
     """A second process hears of a commit by NOTIFY: it looks by itself only once an hour. Of a rollback, never."""
-    from gateway.server.announcements import announcements  # noqa: PLC0415 (the process' own choice of the line)
+    from gateway.server.redis_announcements import announcements  # noqa: PLC0415 (the process' own choice of the line)
     from gateway.settings import Settings  # noqa: PLC0415 (as above)
     from resolvers.streaming.feed import FeedOptions  # noqa: PLC0415 (as above)
 

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from repositories.legacy.source import LegacyRow
+from repositories.legacy.legacy_source import LegacyRow
 from repositories.tables.life_lock import TaskStatus
 
 _STATUSES = {

@@ -17,8 +17,8 @@ from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, ReadConnection, WriteConnection
 from repositories.identity import Users
-from repositories.legacy.rows import Candidate, Refused, candidate
-from repositories.legacy.source import LegacyRow, Source
+from repositories.legacy.legacy_rows import Candidate, Refused, candidate
+from repositories.legacy.legacy_source import LegacyRow, Source
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.statistics import DashboardStats

@@ -2,7 +2,7 @@
 
     task_changed: TaskChange = subscription(subscriptions.task_changed, "Whenever …", requires=Permission.TASK_READ)
 
-The source gets the context and the arguments, and yields occasions (resolvers/streaming/subscription.py).
+The source gets the context and the arguments, and yields occasions (resolvers/streaming/deliveries.py).
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import strawberry
 
 from repositories.permissions import Permission
 from resolvers.request.context import Context
-from resolvers.streaming.subscription import Source
+from resolvers.streaming.deliveries import Source
 from schema.types.costs import costs
 from schema.types.view import Argument, resolver
 
