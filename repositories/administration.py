@@ -17,7 +17,7 @@ from repositories.engines.database import ReadConnection
 from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.filters import Direction, Order
-from repositories.sql.statements import MadeBy, Statement, any_of, scalar
+from repositories.sql.statements import RowFactory, Statement, in_list, scalar
 from repositories.sql.types import to_json
 from repositories.tables.administration import Role, RoleGrant, SystemSetting
 from repositories.tables.events import DomainEvent
@@ -78,9 +78,9 @@ _names: Statement[str] = Statement(
 _of_users: Statement[tuple[UUID, Role]] = Statement(
     sa.select(_grants.c.user_id, *_roles.c)
     .join(_roles, _roles.c.id == _grants.c.role_id)
-    .where(any_of(_grants.c.user_id, "users"))
+    .where(in_list(_grants.c.user_id, "users"))
     .order_by(_roles.c.name),
-    MadeBy(lambda values: (values[0], Role._make(values[1:]))),
+    RowFactory(lambda values: (values[0], Role._make(values[1:]))),
 )
 _grant: Statement[RoleGrant] = Statement(
     sa.select(*_grants.c)
@@ -96,7 +96,7 @@ async def granted_roles(connection: ReadConnection, user: UUID) -> frozenset[Rol
     return frozenset(RoleName(name) for name in names if name in set(RoleName))
 
 
-class Roles(Repository[Role], table=Role, what="role"):
+class Roles(Repository[Role], table=Role, noun="role"):
     """What can be granted."""
 
     default_order = (Order("name"),)
@@ -110,7 +110,7 @@ class Roles(Repository[Role], table=Role, what="role"):
         return found
 
 
-class RoleGrants(Repository[RoleGrant], table=RoleGrant, what="grant"):
+class RoleGrants(Repository[RoleGrant], table=RoleGrant, noun="grant"):
     """Who was given what."""
 
     default_order = (Order("granted_at", Direction.DESC),)
@@ -140,7 +140,7 @@ _setting: Statement[SystemSetting] = Statement(
 )
 
 
-class SystemSettings(Repository[SystemSetting], table=SystemSetting, what="setting"):
+class SystemSettings(Repository[SystemSetting], table=SystemSetting, noun="setting"):
     """Values by key; secret ones are written, never read back."""
 
     default_order = (Order("key"),)
@@ -183,14 +183,14 @@ _tally: Statement[UserTally] = Statement(
     )
     .select_from(_users)
     .where(_users.c.deleted_at.is_(None)),
-    MadeBy(UserTally._make),
+    RowFactory(UserTally._make),
 )
 _GRANTABLE = tuple(known for known in RoleName if known is not RoleName.USER)
 _by_role: Statement[dict[RoleName, int]] = Statement(
     sa.select(_counted, *(_counted.filter(_has(known)) for known in _GRANTABLE))
     .select_from(_users)
     .where(_users.c.deleted_at.is_(None)),
-    MadeBy(lambda values: dict(zip((RoleName.USER, *_GRANTABLE), values, strict=True))),
+    RowFactory(lambda values: dict(zip((RoleName.USER, *_GRANTABLE), values, strict=True))),
 )
 _active: Statement[int] = Statement(
     sa.select(sa.func.count(_events.c.user_id.distinct())).where(_events.c.timestamp >= _moment("since")), scalar(int)

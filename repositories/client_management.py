@@ -9,13 +9,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.aggregates.repository import Repository, normalised
+from repositories.aggregates.repository import Repository, normalize_for_index
 from repositories.core.clock import now
 from repositories.core.errors import ValidationError
 from repositories.core.event import Event
 from repositories.sql import types
 from repositories.sql.filters import Compare, Direction, Op, Order
-from repositories.sql.statements import MadeBy, Statement, any_of, scalar
+from repositories.sql.statements import RowFactory, Statement, in_list, scalar
 from repositories.tables.client_management import Client, ClientStatus, Contact
 
 _clients = Client.__table__
@@ -110,12 +110,13 @@ _alive = (_clients.c.created_by == _user, _clients.c.deleted_at.is_(None))
 _HUNDREDTH = Decimal("0.01")
 
 _by_status: Statement[StatusTotal] = Statement(
-    sa.select(_clients.c.status, sa.func.count()).where(*_alive).group_by(_clients.c.status), MadeBy(StatusTotal._make)
+    sa.select(_clients.c.status, sa.func.count()).where(*_alive).group_by(_clients.c.status),
+    RowFactory(StatusTotal._make),
 )
 
 _by_industry: Statement[IndustryTotal] = Statement(
     sa.select(_clients.c.industry, sa.func.count()).where(*_alive).group_by(_clients.c.industry),
-    MadeBy(IndustryTotal._make),
+    RowFactory(IndustryTotal._make),
 )
 
 
@@ -130,12 +131,12 @@ _revenue: Statement[RevenueSummary] = Statement(
     sa.select(
         sa.func.sum(_clients.c.annual_revenue, type_=types.Fixed(20, 2)), sa.func.count(_clients.c.annual_revenue)
     ).where(*_alive),
-    MadeBy(_summary),
+    RowFactory(_summary),
 )
 
 _link_primaries: Statement[Client] = Statement(
     sa.update(_clients)
-    .where(_clients.c.id == _contacts.c.client_id, _contacts.c.is_primary, any_of(_clients.c.id, "clients"))
+    .where(_clients.c.id == _contacts.c.client_id, _contacts.c.is_primary, in_list(_clients.c.id, "clients"))
     .values(primary_contact_id=_contacts.c.id)
     .returning(*_clients.c),
     Client,
@@ -176,7 +177,7 @@ class Clients(Repository[Client], table=Client):
 
 _taken: Statement[str] = Statement(
     sa.select(_contacts.c.email_index).where(
-        _contacts.c.user_id == _user, any_of(_contacts.c.email_index, "indexes"), _contacts.c.deleted_at.is_(None)
+        _contacts.c.user_id == _user, in_list(_contacts.c.email_index, "indexes"), _contacts.c.deleted_at.is_(None)
     ),
     scalar(str),
 )
@@ -217,9 +218,9 @@ class Contacts(Repository[Contact], table=Contact):
     def index_of(self, email: str) -> str:
         """The blind index of an address, the same for every spelling that means the same."""
         try:
-            return self.connection.cipher.blind_index(Contact.email, normalised(email))
+            return self.connection.cipher.blind_index(Contact.email, normalize_for_index(email))
         except UnicodeEncodeError:
-            raise ValidationError.unstorable() from None
+            raise ValidationError.for_unstorable_text() from None
 
     async def of_email(self, email: str, *, limit: int) -> list[Contact]:
         """Those with an e-mail address."""

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from repositories.engines.database import ReadConnection
 from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.sql import types
-from repositories.sql.statements import Engine, MadeBy, Statement, folded, records, records_parameter, scalar
+from repositories.sql.statements import Engine, RowFactory, Statement, folded, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 
 _events = DomainEvent.__table__
@@ -74,7 +74,7 @@ def _completions_of(engine: Engine) -> sa.Executable:
     return sa.select(*counts).select_from(interval).order_by(interval.c.place)
 
 
-_completions: Statement[Completions] = Statement(_completions_of, MadeBy(Completions._make))
+_completions: Statement[Completions] = Statement(_completions_of, RowFactory(Completions._make))
 
 
 class ActiveUsers(NamedTuple):
@@ -125,7 +125,7 @@ def _active_users_of(engine: Engine) -> sa.Executable:
 
 
 _active_users: Statement[tuple[int, ActiveUsers]] = Statement(
-    _active_users_of, MadeBy(lambda values: (values[0], ActiveUsers._make(values[1:])))
+    _active_users_of, RowFactory(lambda values: (values[0], ActiveUsers._make(values[1:])))
 )
 
 
@@ -165,7 +165,7 @@ def _feature_use_of() -> sa.Executable:
     )
 
 
-_feature_use: Statement[FeatureUse] = Statement(_feature_use_of(), MadeBy(FeatureUse._make))
+_feature_use: Statement[FeatureUse] = Statement(_feature_use_of(), RowFactory(FeatureUse._make))
 
 
 def _rates_of(*conditions: sa.ColumnElement[bool]) -> Statement[int]:

@@ -18,7 +18,7 @@ from repositories.engines.database import ReadConnection
 from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.filters import And, Compare, Direction, Filter, Op, Order
-from repositories.sql.statements import Statement, any_of, scalar
+from repositories.sql.statements import Statement, in_list, scalar
 from repositories.tables.identity import Session, Theme, User, UserPreferences, UserRole, UserStatus, Weekday
 
 _users = User.__table__
@@ -131,11 +131,11 @@ async def roles_of(connection: ReadConnection, user: User) -> frozenset[RoleName
 
 
 _hold: Statement[UUID] = Statement(
-    sa.select(User.id).where(any_of(User.id, "users")).order_by(User.id).with_for_update(key_share=True), scalar(UUID)
+    sa.select(User.id).where(in_list(User.id, "users")).order_by(User.id).with_for_update(key_share=True), scalar(UUID)
 )
 
 
-class Users(Repository[User], table=User, what="user"):
+class Users(Repository[User], table=User, noun="user"):
     """People with an account."""
 
     searched = ("email", "first_name", "last_name")
@@ -191,7 +191,7 @@ _purge_expired: Statement[UUID] = Statement(
 )
 
 
-class Sessions(Repository[Session], table=Session, what="session"):
+class Sessions(Repository[Session], table=Session, noun="session"):
     """Sign-ins. A revoked one is kept until it would have ended, so that its tokens are known for what they are."""
 
     default_order = (Order("last_seen_at", Direction.DESC),)
@@ -237,7 +237,7 @@ def default_preferences(user: User) -> UserPreferences:
     return UserPreferences._make(values[name] for name in UserPreferences.__fields__)
 
 
-class Preferences(Repository[UserPreferences], table=UserPreferences, what="preferences"):
+class Preferences(Repository[UserPreferences], table=UserPreferences, noun="preferences"):
     """How people like it; their id is the user's."""
 
 

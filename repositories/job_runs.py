@@ -30,7 +30,7 @@ _purge: Statement[UUID] = Statement(
 )
 
 
-class JobRuns(Repository[JobRun], table=JobRun, what="run"):
+class JobRuns(Repository[JobRun], table=JobRun, noun="run"):
     """Runs of the jobs, the latest first."""
 
     default_order = _NEWEST

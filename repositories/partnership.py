@@ -12,7 +12,7 @@ from repositories.aggregates.repository import Repository
 from repositories.core.event import Event
 from repositories.sql import types
 from repositories.sql.filters import Direction, Order
-from repositories.sql.statements import MadeBy, Statement, folded, scalar
+from repositories.sql.statements import RowFactory, Statement, folded, scalar
 from repositories.tables.partnership import Partner, PartnerKind, PartnerStatus, Referral, ReferralStatus
 
 _partners = Partner.__table__
@@ -142,7 +142,7 @@ def _top_of() -> sa.Executable:
     )
 
 
-_top: Statement[PartnerStanding] = Statement(_top_of(), MadeBy(_standing))
+_top: Statement[PartnerStanding] = Statement(_top_of(), RowFactory(_standing))
 
 
 class Partners(Repository[Partner], table=Partner):
@@ -191,7 +191,7 @@ _tally: Statement[ReferralTally] = Statement(
         _sum(_referrals.c.value).filter(_referrals.c.status == ReferralStatus.WON),
         _sum(_referrals.c.commission),
     ).select_from(_referrals),
-    MadeBy(_tallied),
+    RowFactory(_tallied),
 )
 
 

@@ -14,7 +14,7 @@ from repositories.core.encryption import DecryptionError
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.sql import types
-from repositories.sql.statements import Engine, MadeBy, Statement, records, records_parameter, scalar
+from repositories.sql.statements import Engine, RowFactory, Statement, records, records_parameter, scalar
 from repositories.tables import metadata
 
 BATCH = 200
@@ -45,7 +45,7 @@ class _EncryptedColumn:
         due = (column.is_not(None), sa.func.substr(column, 1, sa.func.length(_header)) != _header)
         self.count: Statement[int] = Statement(sa.select(sa.func.count(column)).where(*due), scalar(int))
         batch = sa.select(key, column).where(*due, key > sa.bindparam("after", type_=types.Id()))
-        self.batch: Statement[_Value] = Statement(batch.order_by(key).limit(BATCH), MadeBy(_Value._make))
+        self.batch: Statement[_Value] = Statement(batch.order_by(key).limit(BATCH), RowFactory(_Value._make))
         self.changes = [
             sa.Column("id", types.Id()),
             sa.Column("old", types.Text()),

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from repositories.aggregates.repository import ADD_BATCH, LOAD_BATCH, Repository
 from repositories.core.event import Event
 from repositories.sql.filters import And, Compare, Direction, Filter, Op, Order
-from repositories.sql.statements import Engine, MadeBy, Statement, records, records_parameter, scalar
+from repositories.sql.statements import Engine, RowFactory, Statement, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 
 _TABLE = DomainEvent.__table__
@@ -34,11 +34,11 @@ def _append(engine: Engine) -> sa.Executable:
 _append_rows: Statement[int] = Statement(_append, scalar(int))
 
 
-class Horizon(NamedTuple):
-    """How far the events can be read: no event up to ``settled`` is still to come; ``drawn`` is the highest number."""
+class EventHorizon(NamedTuple):
+    """How far the events can be read: no event up to ``readable_up_to`` is still to come; ``highest`` is the highest number."""
 
-    settled: int
-    drawn: int
+    readable_up_to: int
+    highest: int
 
 
 def _horizon_of(engine: Engine) -> sa.Executable:
@@ -49,7 +49,7 @@ def _horizon_of(engine: Engine) -> sa.Executable:
     return sa.select(highest, highest)
 
 
-_horizon: Statement[Horizon] = Statement(_horizon_of, MadeBy(Horizon._make))
+_horizon: Statement[EventHorizon] = Statement(_horizon_of, RowFactory(EventHorizon._make))
 
 CHANNEL = "siso_events"
 """Where PostgreSQL announces that events were committed; the payload says by which process."""
@@ -59,7 +59,7 @@ _announce: Statement[Any] = Statement(
 )
 
 
-def as_row(event: Event, *, actor: UUID, at: dt.datetime) -> dict[str, Any]:
+def row_of_event(event: Event, *, actor: UUID, at: dt.datetime) -> dict[str, Any]:
     """An event as it is stored."""
     return {
         "id": event.id,
@@ -73,7 +73,7 @@ def as_row(event: Event, *, actor: UUID, at: dt.datetime) -> dict[str, Any]:
     }
 
 
-def owner_of(event: DomainEvent) -> UUID | None:
+def owner_id_of(event: DomainEvent) -> UUID | None:
     """Whose aggregate a stored event is about; None if it does not say.
 
     The policies let people store events of their own without the gateway, so there may be anything in them.
@@ -85,12 +85,12 @@ def owner_of(event: DomainEvent) -> UUID | None:
         return None
 
 
-class EventStore(Repository[DomainEvent], table=DomainEvent, what="event"):
+class EventStore(Repository[DomainEvent], table=DomainEvent, noun="event"):
     """Events are appended and read, never changed."""
 
     async def append(self, events: Sequence[Event], *, actor: UUID | None, at: dt.datetime) -> None:
         """Stores events in their order, one statement for every 100. Work of the service is booked on the owner."""
-        rows = [as_row(event, actor=actor or event.owner_id, at=at) for event in events]
+        rows = [row_of_event(event, actor=actor or event.owner_id, at=at) for event in events]
         for part in self._parts(rows, ADD_BATCH):
             await self.connection.later(_append_rows, rows=part)
 
@@ -125,7 +125,7 @@ class EventStore(Repository[DomainEvent], table=DomainEvent, what="event"):
                 return
             last = found[-1].sequence
 
-    async def horizon(self) -> Horizon:
+    async def horizon(self) -> EventHorizon:
         """How far the events can be read.
 
         What is read up to there must be read by a snapshot that was opened later: of a transaction that ended in

@@ -47,17 +47,17 @@ class Repository(Generic[R]):
     """Base of all repositories; see the module."""
 
     table: type[R]
-    what: ClassVar[str]
+    noun: ClassVar[str]
     """What a row is called in messages."""
     default_order: ClassVar[tuple[Order, ...]] = ()
     searched: ClassVar[tuple[str, ...]] = ()
     """The columns that a search looks into."""
     _statements: ClassVar["RowStatements"]
 
-    def __init_subclass__(cls, *, table: type[Table], what: str = "") -> None:
+    def __init_subclass__(cls, *, table: type[Table], noun: str = "") -> None:
         super().__init_subclass__()
         cls.table = cast("type[Any]", table)
-        cls.what = what or table.__name__.lower()
+        cls.noun = noun or table.__name__.lower()
         cls._statements = RowStatements(table)
 
     def __init__(self, connection: ReadConnection) -> None:
@@ -69,14 +69,14 @@ class Repository(Generic[R]):
         """The row, or NotFound."""
         found = await self.connection.row(self._statements.by_id, id=key)
         if found is None:
-            raise NotFound.of(self.what)
+            raise NotFound.of(self.noun)
         return cast("R", found)
 
     async def lock(self, key: UUID) -> R:
         """The row, kept from others until the transaction ends, or NotFound."""
         found = await self.connection.row(self._statements.lock, id=key)
         if found is None:
-            raise NotFound.of(self.what)
+            raise NotFound.of(self.noun)
         return cast("R", found)
 
     async def lock_many(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
@@ -95,9 +95,9 @@ class Repository(Generic[R]):
         found = await self.connection.rows(self._statements.by_ids, ids=list(keys))
         return {row.id: cast("R", row) for row in found}
 
-    async def visible(self, keys: Sequence[UUID]) -> set[UUID]:
+    async def visible_ids(self, keys: Sequence[UUID]) -> set[UUID]:
         """Those of the ids whose rows the viewer may see, softly deleted ones included."""
-        return set(await self.connection.rows(self._statements.visible, ids=list(keys)))
+        return set(await self.connection.rows(self._statements.visible_ids, ids=list(keys)))
 
     async def exists(self, key: UUID) -> bool:
         """Whether there is such a row for the viewer."""
@@ -110,8 +110,8 @@ class Repository(Generic[R]):
 
     async def find(self, given: Filter = NO_FILTER, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
         """The first ``limit`` rows of a list."""
-        values = filters.parameters(given)
-        shaped = ShapeKey(filters.shape(given), given)
+        values = filters.parameters_of(given)
+        shaped = ShapeKey(filters.shape_of(given), given)
         statement = build_page(self.table, None, shaped, self._order(order), None, backwards=False)
         return await self.connection.rows(statement, limit=limit, offset=0, **values)
 
@@ -139,15 +139,15 @@ class Repository(Generic[R]):
 
     async def counts_of(self, keys: Sequence[UUID], column: str, given: Filter = NO_FILTER) -> Mapping[UUID, int]:
         """For each key, how many rows have it in ``column``."""
-        values = filters.parameters(given)
-        statement = build_counts(self.table, column, ShapeKey(filters.shape(given), given))
+        values = filters.parameters_of(given)
+        statement = build_counts(self.table, column, ShapeKey(filters.shape_of(given), given))
         counted = await self.connection.rows(statement, keys=list(keys), **values)
         return dict.fromkeys(keys, 0) | dict(counted)
 
     async def count(self, given: Filter = NO_FILTER) -> int:
         """How many rows a list has."""
-        values = filters.parameters(given)
-        statement = build_count(self.table, ShapeKey(filters.shape(given), given))
+        values = filters.parameters_of(given)
+        statement = build_count(self.table, ShapeKey(filters.shape_of(given), given))
         return await self.connection.one(statement, **values)
 
     def _order(self, order: Sequence[Order] | None) -> tuple[Order, ...]:
@@ -223,7 +223,7 @@ class Repository(Generic[R]):
                 done[row.id] = cast("R", row)
         missed = [(index, row) for index, (row, _) in enumerate(changes) if row.id not in done]
         if missed:
-            raise InputErrors([(await self._missed(row.id)).at(index) for index, row in missed])
+            raise InputErrors([(await self._missed(row.id)).prefix_path(index) for index, row in missed])
         return [done[row.id] for row, _ in changes]
 
     async def remove(self, row: R) -> R | None:
@@ -237,22 +237,22 @@ class Repository(Generic[R]):
         """Brings a softly deleted row back."""
         return await self.change(row, deleted_at=None)
 
-    async def deleted(self, key: UUID) -> R:
+    async def lock_deleted(self, key: UUID) -> R:
         """A softly deleted row, kept from others until the transaction ends, or NotFound."""
-        found = await self.connection.row(self._statements.deleted, id=key)
+        found = await self.connection.row(self._statements.lock_deleted, id=key)
         if found is None:
-            raise NotFound.of(self.what)
+            raise NotFound.of(self.noun)
         return cast("R", found)
 
     async def purge(self, key: UUID) -> None:
         """Deletes the row for good, softly deleted or not, or NotFound."""
         if await self.connection.row(self._statements.purge, id=key) is None:
-            raise NotFound.of(self.what)
+            raise NotFound.of(self.noun)
 
     async def _missed(self, key: UUID) -> InputError:
         """Why a change found no row."""
         current = await self.connection.row(self._statements.by_id, id=key)
-        return NotFound.of(self.what) if current is None else StaleVersion(current)
+        return NotFound.of(self.noun) if current is None else StaleVersion(current)
 
     def _complete(self, values: Mapping[str, Any], at: dt.datetime) -> dict[str, Any]:
         complete = {**self._statements.defaults, "id": None, "created_at": at, "updated_at": at, **values}
@@ -268,11 +268,11 @@ class Repository(Generic[R]):
             if plain is not None:
                 stored[column.name] = cipher.encrypt(column, key, plain)
             if column.name in values and index in self.table.__fields__:
-                stored[index] = None if plain is None else cipher.blind_index(column, normalised(plain))
+                stored[index] = None if plain is None else cipher.blind_index(column, normalize_for_index(plain))
         return stored
 
 
-def normalised(text: str) -> str:
+def normalize_for_index(text: str) -> str:
     """What a blind index is made of: two spellings that mean the same are equal."""
     return unicodedata.normalize("NFC", text.strip()).lower()
 

@@ -69,7 +69,7 @@ class UnitOfWork:
             del self.events[recorded:]
             raise
 
-    async def finish(self, reactions: Sequence[Reaction]) -> None:
+    async def store_events_and_react(self, reactions: Sequence[Reaction]) -> None:
         """Stores the events and runs the reactions to them, then the same for the events that those recorded.
 
         Whoever reacts finds the events in the store, so that counting them counts these too.
@@ -91,7 +91,7 @@ async def open_unit_of_work(
     async with database.transaction(viewer) as connection:
         work = UnitOfWork(connection, viewer, at or now())
         yield work
-        await work.finish(reactions)
+        await work.store_events_and_react(reactions)
         if work.events and database.announces:
             await EventStore(connection).announce(database.origin)
     if work.events:

@@ -56,7 +56,7 @@ class InputError(GatewayError):
         """The single refusals that this one consists of."""
         return (self,)
 
-    def at(self, *prefix: str | int) -> "InputError":
+    def prefix_path(self, *prefix: str | int) -> "InputError":
         """The same refusal, for an input that is nested under ``prefix``."""
         self.path = (*prefix, *self.path)
         return self
@@ -69,7 +69,7 @@ class ValidationError(InputError):
     status = 400
 
     @classmethod
-    def unstorable(cls) -> "ValidationError":
+    def for_unstorable_text(cls) -> "ValidationError":
         """For NUL, which PostgreSQL's texts cannot hold, and for halves of surrogate pairs, which UTF-8 cannot."""
         return cls("A text contains a character that cannot be stored.")
 
@@ -81,9 +81,9 @@ class NotFound(InputError):
     status = 404
 
     @classmethod
-    def of(cls, what: str, *, path: Path = ("id",)) -> "NotFound":
-        """The one wording for a missing ``what``, so that absence and secrecy cannot be told apart."""
-        return cls(f"There is no such {what}.", path=path)
+    def of(cls, noun: str, *, path: Path = ("id",)) -> "NotFound":
+        """The one wording for a missing ``noun``, so that absence and secrecy cannot be told apart."""
+        return cls(f"There is no such {noun}.", path=path)
 
 
 class Conflict(InputError):
@@ -140,10 +140,10 @@ class InputErrors(InputError):
         """The single refusals."""
         return self._parts
 
-    def at(self, *prefix: str | int) -> "InputErrors":
+    def prefix_path(self, *prefix: str | int) -> "InputErrors":
         """The same refusals, nested under ``prefix``."""
         for part in self._parts:
-            part.at(*prefix)
+            part.prefix_path(*prefix)
         return self
 
 

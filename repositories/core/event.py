@@ -53,8 +53,8 @@ def _stored(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind) if field.name not in {"aggregate_id", "id"})
 
 
-def every_type(kind: type[Event] = Event) -> Iterator[type[Event]]:
+def all_event_types(kind: type[Event] = Event) -> Iterator[type[Event]]:
     """All types of events there are."""
     for made in kind.__subclasses__():
         yield made
-        yield from every_type(made)
+        yield from all_event_types(made)

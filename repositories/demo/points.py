@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from repositories.aggregates.event_store import as_row
+from repositories.aggregates.event_store import row_of_event
 from repositories.core.clock import date_of
 from repositories.core.event import Event
 from repositories.demo.people import EPOCH, demo_id
@@ -59,7 +59,7 @@ class Earnings:
 
     def add(self, event: Event, reason: PointReason, points: int, at: dt.datetime) -> None:
         """An event and what it brought or cost."""
-        self.events.append(as_row(event, actor=event.owner_id, at=at))
+        self.events.append(row_of_event(event, actor=event.owner_id, at=at))
         self.entries.append(
             {
                 "id": event.id,

@@ -70,7 +70,7 @@ class ReadConnection(ABC):
 
     async def rows(self, statement: Statement[R], /, **values: Any) -> list[R]:
         """All rows."""
-        compiled = statement.compiled(self.scope)
+        compiled = statement.compile_for(self.scope)
         values["viewer_id"] = self.viewer.id
         records = await self.fetch(compiled, compiled.bind(values))
         if compiled.checked and not all(record[-1] for record in records):

@@ -56,7 +56,7 @@ def mapped(error: Exception) -> GatewayError | None:
         case asyncpg.NotNullViolationError():
             return None
         case asyncpg.DataError() if isinstance(error.__cause__, UnicodeError):
-            return ValidationError.unstorable()
+            return ValidationError.for_unstorable_text()
         case asyncpg.IntegrityConstraintViolationError():
             return error_of_constraint(error.constraint_name)
         case asyncpg.InsufficientPrivilegeError():
@@ -66,7 +66,7 @@ def mapped(error: Exception) -> GatewayError | None:
         case asyncpg.SerializationError() | asyncpg.DeadlockDetectedError():
             return Conflict("Somebody else was changing the same thing at the same moment. Try again.")
         case asyncpg.UntranslatableCharacterError() | asyncpg.CharacterNotInRepertoireError():
-            return ValidationError.unstorable()
+            return ValidationError.for_unstorable_text()
         case asyncpg.TooManyConnectionsError() | asyncpg.CannotConnectNowError() | asyncpg.AdminShutdownError():
             return ServiceUnavailable()
         case _ if isinstance(error, _UNREACHABLE):
@@ -300,7 +300,7 @@ class _PostgresWrite(WriteConnection):
         return records
 
     async def later(self, statement: Statement[Any], /, **values: Any) -> None:
-        compiled = statement.compiled(self.scope)
+        compiled = statement.compile_for(self.scope)
         arguments = compiled.bind(values | {"viewer_id": self.viewer.id})
         if self._depth or not self._connection.later(compiled.text, arguments):
             await self.rows(statement, **values)

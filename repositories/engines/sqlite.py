@@ -47,7 +47,7 @@ def mapped(error: Exception) -> GatewayError | None:
             return ServiceUnavailable()
         if "interrupted" in str(error):
             return Timeout()
-    return ValidationError.unstorable() if isinstance(error, UnicodeEncodeError) else None
+    return ValidationError.for_unstorable_text() if isinstance(error, UnicodeEncodeError) else None
 
 
 async def _stop(connection: aiosqlite.Connection, running: "asyncio.Future[Any]") -> None:
@@ -191,7 +191,7 @@ class SqliteDatabase(Database):
     ) -> Sequence[Any]:
         """Runs one statement; it is interrupted when its time is up or nobody waits for it any more."""
         if any("\0" in argument for argument in arguments if type(argument) is str):
-            raise ValidationError.unstorable()
+            raise ValidationError.for_unstorable_text()
         self.notify_listeners(text)
         running = asyncio.ensure_future(connection.execute_fetchall(text, arguments))
         try:

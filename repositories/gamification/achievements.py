@@ -11,7 +11,7 @@ from repositories.aggregates.repository import Repository
 from repositories.core.clock import LocalDay
 from repositories.sql import types
 from repositories.sql.filters import Direction, Order
-from repositories.sql.statements import Engine, MadeBy, Statement, any_of, records, records_parameter, scalar
+from repositories.sql.statements import Engine, RowFactory, Statement, in_list, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import Achievement, UserAchievement
 from repositories.tables.identity import User
@@ -98,12 +98,12 @@ def _progress_of(engine: Engine) -> sa.Executable:
     return (
         sa.select(_users.c.id, _unlocked.c.unlocked_at, count, *_achievements.c)
         .select_from(_users.join(_achievements, sa.true()).outerjoin(_unlocked, mine))
-        .where(any_of(_users.c.id, "users"), sa.or_(_achievements.c.is_active, _unlocked.c.id.is_not(None)))
+        .where(in_list(_users.c.id, "users"), sa.or_(_achievements.c.is_active, _unlocked.c.id.is_not(None)))
         .order_by(_users.c.id, _achievements.c.points, _achievements.c.code)
     )
 
 
-_progress: Statement[Progress] = Statement(_progress_of, MadeBy(_progress_row))
+_progress: Statement[Progress] = Statement(_progress_of, RowFactory(_progress_row))
 
 
 class AchievementTally(NamedTuple):
@@ -121,7 +121,7 @@ _tally: Statement[AchievementTally] = Statement(
         )
     )
     .where(sa.or_(_achievements.c.is_active, _unlocked.c.id.is_not(None))),
-    MadeBy(AchievementTally._make),
+    RowFactory(AchievementTally._make),
 )
 
 
@@ -149,7 +149,7 @@ _streak: Statement[int] = Statement(
 )
 
 
-class UserAchievements(Repository[UserAchievement], table=UserAchievement, what="achievement"):
+class UserAchievements(Repository[UserAchievement], table=UserAchievement, noun="achievement"):
     """Who has what."""
 
     default_order = (Order("unlocked_at", Direction.DESC),)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from repositories.engines.database import ReadConnection
 from repositories.sql import types
-from repositories.sql.statements import MadeBy, Statement, folded, scalar
+from repositories.sql.statements import RowFactory, Statement, folded, scalar
 from repositories.tables.gamification import EARNED, LeaderboardPeriod, PointEntry, Standing
 
 _entries = PointEntry.__table__
@@ -29,7 +29,7 @@ _places: Statement[Place] = Statement(
     .where(_period)
     .order_by(_board.c.points.desc(), folded(_board.c.display_name), _board.c.display_name)
     .limit(sa.bindparam("limit", type_=sa.Integer())),
-    MadeBy(Place._make),
+    RowFactory(Place._make),
 )
 
 _own_points = (

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from repositories.aggregates.repository import Repository
 from repositories.sql import types
 from repositories.sql.filters import Direction, Order
-from repositories.sql.statements import MadeBy, Statement, any_of
+from repositories.sql.statements import RowFactory, Statement, in_list
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import EARNED, PointEntry
 from repositories.tables.identity import User
@@ -39,17 +39,17 @@ _is_earned = _entries.c.reason.in_([sa.literal_column(f"'{reason.value}'") for r
 
 _balances: Statement[tuple[UUID, int]] = Statement(
     sa.select(_entries.c.user_id, sa.func.sum(_entries.c.points))
-    .where(any_of(_entries.c.user_id, "users"))
+    .where(in_list(_entries.c.user_id, "users"))
     .group_by(_entries.c.user_id),
-    MadeBy(tuple),
+    RowFactory(tuple),
 )
 
 _paid: Statement[tuple[UUID, int]] = Statement(
     sa.select(_events.c.aggregate_id, sa.func.sum(_entries.c.points))
     .select_from(_events.join(_entries, _entries.c.source_event_id == _events.c.id))
-    .where(any_of(_events.c.aggregate_id, "aggregates"))
+    .where(in_list(_events.c.aggregate_id, "aggregates"))
     .group_by(_events.c.aggregate_id),
-    MadeBy(tuple),
+    RowFactory(tuple),
 )
 
 _totals: Statement[PointTotals] = Statement(
@@ -57,11 +57,11 @@ _totals: Statement[PointTotals] = Statement(
         _points,
         sa.func.coalesce(sa.func.sum(_entries.c.points).filter(_is_earned, _entries.c.created_at >= _since), 0),
     ).where(_entries.c.user_id == _user),
-    MadeBy(PointTotals._make),
+    RowFactory(PointTotals._make),
 )
 
 
-class Points(Repository[PointEntry], table=PointEntry, what="entry"):
+class Points(Repository[PointEntry], table=PointEntry, noun="entry"):
     """The account book: entries are added, never changed."""
 
     default_order = (Order("created_at", Direction.DESC), Order("id", Direction.DESC))

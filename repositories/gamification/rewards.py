@@ -12,7 +12,7 @@ class Rewards(Repository[Reward], table=Reward):
     searched = ("name", "description")
 
 
-class Redemptions(Repository[RewardRedemption], table=RewardRedemption, what="redemption"):
+class Redemptions(Repository[RewardRedemption], table=RewardRedemption, noun="redemption"):
     """What was bought. A redemption takes one from the stock of its reward, which the database sees to by itself."""
 
     default_order = (Order("redeemed_at", Direction.DESC), Order("id", Direction.DESC))

@@ -23,7 +23,7 @@ from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.statements import MadeBy, Statement, any_of
+from repositories.sql.statements import RowFactory, Statement, in_list
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task
 
@@ -35,13 +35,13 @@ _Pair = tuple[UUID, UUID]
 _Name = tuple[UUID, str]
 
 _owners: Statement[_Pair] = Statement(
-    sa.select(_tasks.c.id, _tasks.c.user_id).where(any_of(_tasks.c.id, "ids")), MadeBy(tuple)
+    sa.select(_tasks.c.id, _tasks.c.user_id).where(in_list(_tasks.c.id, "ids")), RowFactory(tuple)
 )
 _named: Statement[tuple[UUID, str, UUID]] = Statement(
     sa.select(_categories.c.user_id, _categories.c.name, _categories.c.id).where(
-        any_of(_categories.c.user_id, "users"), any_of(_categories.c.name, "names")
+        in_list(_categories.c.user_id, "users"), in_list(_categories.c.name, "names")
     ),
-    MadeBy(tuple),
+    RowFactory(tuple),
 )
 
 

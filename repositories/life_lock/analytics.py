@@ -26,7 +26,7 @@ from repositories.life_lock.days import (
 )
 from repositories.sql import types
 from repositories.sql.filters import Order
-from repositories.sql.statements import Engine, MadeBy, Statement, any_of, records, scalar
+from repositories.sql.statements import Engine, RowFactory, Statement, in_list, records, scalar
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, TaskStatus
 
@@ -137,14 +137,14 @@ _roll: Statement[dt.date] = Statement(_roll_of, scalar(dt.date))
 _with_tasks: Statement[tuple[UUID, str]] = Statement(
     sa.select(_users.c.id, _users.c.time_zone)
     .where(
-        any_of(_users.c.time_zone, "zones"),
+        in_list(_users.c.time_zone, "zones"),
         _users.c.deleted_at.is_(None),
         _users.c.id > sa.bindparam("after", type_=types.Id()),
         sa.exists().where(*tasks_of(_users.c.id)),
     )
     .order_by(_users.c.id)
     .limit(sa.bindparam("limit", type_=sa.Integer())),
-    MadeBy(tuple),
+    RowFactory(tuple),
 )
 
 _purge: Statement[UUID] = Statement(
@@ -198,7 +198,7 @@ class DayScore(NamedTuple):
     moving_average: Decimal
 
 
-class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, what="day"):
+class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, noun="day"):
     """A person's days. A day without a row is one of zeros: without a completed task the score is 0 in any case."""
 
     default_order = (Order("date"),)

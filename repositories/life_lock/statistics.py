@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from repositories.aggregates.repository import Repository
 from repositories.job_runs import JobRuns
 from repositories.sql.filters import Direction, Order
-from repositories.sql.statements import MadeBy, Statement, scalar
+from repositories.sql.statements import RowFactory, Statement, scalar
 from repositories.sql.types import Fixed
 from repositories.tables.administration import JobOutcome
 from repositories.tables.life_lock import UserDashboardStats
@@ -50,11 +50,11 @@ _totals: Statement[TaskTotals] = Statement(
         sa.func.count().filter(_stats.c.total_tasks > 0),
         sa.func.coalesce(sa.func.sum(_stats.c.completion_rate), 0, type_=Fixed(15, 2)),
     ).select_from(_stats),
-    MadeBy(TaskTotals._make),
+    RowFactory(TaskTotals._make),
 )
 
 
-class DashboardStats(Repository[UserDashboardStats], table=UserDashboardStats, what="user"):
+class DashboardStats(Repository[UserDashboardStats], table=UserDashboardStats, noun="user"):
     """Totals over all users, for admins."""
 
     default_order = (Order("last_activity", Direction.DESC),)

@@ -12,7 +12,7 @@ from repositories.core.clock import LocalDay, now
 from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
 from repositories.sql import types
 from repositories.sql.filters import And, Compare, Direction, Op, Order
-from repositories.sql.statements import Engine, MadeBy, Statement, records, scalar
+from repositories.sql.statements import Engine, RowFactory, Statement, records, scalar
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskStatus
 
 _tasks = Task.__table__
@@ -78,7 +78,7 @@ _tally: Statement[TaskTally] = Statement(
     )
     .select_from(_tasks)
     .where(*OWN),
-    MadeBy(TaskTally._make),
+    RowFactory(TaskTally._make),
 )
 
 
@@ -88,7 +88,7 @@ def _progress_of(engine: Engine) -> sa.Executable:
     return sa.select(day.c.date, completed, created).order_by(day.c.date)
 
 
-_progress: Statement[DayProgress] = Statement(_progress_of, MadeBy(DayProgress._make))
+_progress: Statement[DayProgress] = Statement(_progress_of, RowFactory(DayProgress._make))
 
 
 def _breakdown_of() -> sa.Executable:
@@ -106,7 +106,7 @@ def _breakdown_of() -> sa.Executable:
     )
 
 
-_breakdown: Statement[CategoryTotals] = Statement(_breakdown_of(), MadeBy(_category_totals))
+_breakdown: Statement[CategoryTotals] = Statement(_breakdown_of(), RowFactory(_category_totals))
 
 _uncategorise: Statement[UUID] = Statement(
     sa.update(_tasks)

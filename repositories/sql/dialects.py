@@ -112,7 +112,7 @@ class PostgresDialect(PGDialect_asyncpg):
         self.roles = roles
 
 
-def with_policy(sql: sa.Executable, roles: Roles) -> tuple[sa.Executable, bool]:
+def apply_policy(sql: sa.Executable, roles: Roles) -> tuple[sa.Executable, bool]:
     """For SQLite, a write with its policy in WHERE, and whether its last value says that the new row is allowed.
 
     A locking read is the first half of a write: as on PostgreSQL, only rows that may be written are locked.

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from repositories.core.errors import ValidationError
 from repositories.sql import types
-from repositories.sql.statements import any_of, fold, folded
+from repositories.sql.statements import fold, folded, in_list
 
 MAX_CONDITIONS = 100
 """Of one filter; more is refused rather than sent to the database."""
@@ -124,7 +124,7 @@ def _pattern(text: str) -> str:
     return str(fold(text))
 
 
-def shape(given: Filter) -> Any:
+def shape_of(given: Filter) -> Any:
     """What decides the SQL text, hashable: structure, columns and operators, without values."""
     match given:
         case Compare(column, Op.IS_NULL, value):
@@ -132,17 +132,17 @@ def shape(given: Filter) -> Any:
         case Compare(column, op, _):
             return (column, op)
         case And(parts):
-            return ("and", *map(shape, parts))
+            return ("and", *map(shape_of, parts))
         case Or(parts):
-            return ("or", *map(shape, parts))
+            return ("or", *map(shape_of, parts))
         case Not(part):
-            return ("not", shape(part))
+            return ("not", shape_of(part))
         case Search():
             return ("search", given.columns, len(given.words()))
 
 
-def parameters(given: Filter) -> dict[str, Any]:
-    """The values under the names that :func:`condition` gives them: f0, f1, ... in reading order."""
+def parameters_of(given: Filter) -> dict[str, Any]:
+    """The values under the names that :func:`build_condition` gives them: f0, f1, ... in reading order."""
     if given is NO_FILTER:
         return {}
     size = _size(given)
@@ -153,9 +153,9 @@ def parameters(given: Filter) -> dict[str, Any]:
     return {f"f{index}": value for index, value in enumerate(values)}
 
 
-def check(table: sa.Table, given: Compare | Search) -> None:
+def check_value(table: sa.Table, given: Compare | Search) -> None:
     """Refuses a value that cannot be looked for, as running the filter would; for who knows its place in the input."""
-    parameters(given)
+    parameters_of(given)
     if isinstance(given, Search):
         types.to_json(given.text)
         return
@@ -210,8 +210,8 @@ def _values(given: Filter) -> Iterator[Any]:
             yield from given.words()
 
 
-def condition(table: sa.Table, given: Filter) -> sa.ColumnElement[bool]:
-    """The SQL of a filter's shape; its values are parameters (see :func:`parameters`)."""
+def build_condition(table: sa.Table, given: Filter) -> sa.ColumnElement[bool]:
+    """The SQL of a filter's shape; its values are parameters (see :func:`parameters_of`)."""
     return _build(table, given, (f"f{index}" for index in range(MAX_CONDITIONS + 1)))
 
 
@@ -236,7 +236,7 @@ def _compare(column: sa.Column[Any], op: Op, value: Any, names: Iterator[str]) -
         return column.is_(None) if value else column.is_not(None)
     name = next(names)
     if op in {Op.IN, Op.NOT_IN}:
-        found = any_of(column, name)
+        found = in_list(column, name)
         return found if op is Op.IN else sa.not_(found)
     if op in {Op.LIKE, Op.CONTAINS, Op.PREFIX}:
         return folded(column).like(sa.bindparam(name, type_=sa.Text()), escape="\\")

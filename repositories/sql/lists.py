@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from repositories.sql import filters
 from repositories.sql.filters import Filter, Order
 from repositories.sql.page import Page, PageRequest, ordering
-from repositories.sql.row_statements import not_deleted
-from repositories.sql.statements import MadeBy, Statement, any_of, scalar
+from repositories.sql.row_statements import is_not_deleted
+from repositories.sql.statements import RowFactory, Statement, in_list, scalar
 from repositories.sql.table import Table
 
 R = TypeVar("R", bound=Table)
@@ -45,7 +45,7 @@ class KeysetQuery(Generic[R]):
         self.ordering = ordering(table.__table__, order)
         self.cursor = self.ordering.cursor(given)
         self.nulls: tuple[bool, ...] | None = None
-        self.values = filters.parameters(given) | {"limit": request.size + 1, "offset": request.offset}
+        self.values = filters.parameters_of(given) | {"limit": request.size + 1, "offset": request.offset}
         cursor = request.before if request.backwards else request.after
         if cursor is not None:
             place = self.ordering.place(cursor, given, "before" if request.backwards else "after")
@@ -54,7 +54,7 @@ class KeysetQuery(Generic[R]):
 
     def statement(self, partition: str | None = None) -> Statement[R]:
         """One page or, with the name of a column, one for each of its values in ``keys``."""
-        shaped = ShapeKey(filters.shape(self.given), self.given)
+        shaped = ShapeKey(filters.shape_of(self.given), self.given)
         return build_page(
             self.table, partition, shaped, self.ordering.keys, self.nulls, backwards=self.request.backwards
         )
@@ -83,7 +83,7 @@ def build_page(  # noqa: PLR0913 (the parts of one query)
     """One page or, with ``partition``, one for each of the ``keys`` in that column."""
     table = owner.__table__
     total = ordering(table, order)
-    conditions = [not_deleted(table), filters.condition(table, given.value)]
+    conditions = [is_not_deleted(table), filters.build_condition(table, given.value)]
     if nulls is not None:
         conditions.append(total.beyond(nulls, backwards=backwards))
     sorting = filters.order_by(table, total.keys, backwards=backwards)
@@ -91,7 +91,7 @@ def build_page(  # noqa: PLR0913 (the parts of one query)
     if partition is None:
         return Statement(sa.select(*table.c).where(*conditions).order_by(*sorting).limit(limit).offset(offset), owner)
     place = sa.func.row_number().over(partition_by=table.c[partition], order_by=sorting).label("place")
-    ranked = sa.select(*table.c, place).where(any_of(table.c[partition], "keys"), *conditions).subquery("ranked")
+    ranked = sa.select(*table.c, place).where(in_list(table.c[partition], "keys"), *conditions).subquery("ranked")
     rows = sa.select(*(ranked.c[made.name] for made in table.columns))
     return Statement(
         rows.where(ranked.c.place > offset, ranked.c.place <= offset + limit).order_by(ranked.c.place), owner
@@ -103,7 +103,7 @@ def build_count(owner: type[Any], given: ShapeKey) -> Statement[int]:
     """How many rows a list has."""
     table = owner.__table__
     statement = sa.select(sa.func.count()).select_from(table)
-    return Statement(statement.where(not_deleted(table), filters.condition(table, given.value)), scalar(int))
+    return Statement(statement.where(is_not_deleted(table), filters.build_condition(table, given.value)), scalar(int))
 
 
 @lru_cache(maxsize=1024)
@@ -112,6 +112,6 @@ def build_counts(owner: type[Any], column: str, given: ShapeKey) -> Statement[tu
     table = owner.__table__
     key = table.c[column]
     statement = sa.select(key, sa.func.count()).where(
-        any_of(key, "keys"), not_deleted(table), filters.condition(table, given.value)
+        in_list(key, "keys"), is_not_deleted(table), filters.build_condition(table, given.value)
     )
-    return Statement(statement.group_by(key), MadeBy(tuple))
+    return Statement(statement.group_by(key), RowFactory(tuple))

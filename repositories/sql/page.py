@@ -96,7 +96,9 @@ class Ordering:
 
     def fingerprint(self, given: Filter) -> str:
         """What a cursor of this order and that filter is bound to."""
-        bound = repr((self.table.name, self.keys, filters.shape(given), sorted(filters.parameters(given).items())))
+        bound = repr(
+            (self.table.name, self.keys, filters.shape_of(given), sorted(filters.parameters_of(given).items()))
+        )
         return hashlib.blake2s(bound.encode(), digest_size=6).hexdigest()
 
     def cursor(self, given: Filter) -> Callable[[Any], str]:

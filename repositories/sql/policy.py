@@ -47,13 +47,13 @@ class Rule:
     condition: Callable[[Roles | None], Condition]
 
     def __or__(self, other: "Rule") -> "Rule":
-        return Rule(lambda roles: _either(self.condition(roles), other.condition(roles)))
+        return Rule(lambda roles: _build_or(self.condition(roles), other.condition(roles)))
 
     def __and__(self, other: "Rule") -> "Rule":
         return Rule(lambda roles: sa.and_(self.condition(roles), other.condition(roles)))
 
 
-def _either(*conditions: Condition) -> Condition:
+def _build_or(*conditions: Condition) -> Condition:
     """``or``, which is plainly true if one part is, so that nothing is left of the condition."""
     return sa.true() if any(isinstance(part, sa.True_) for part in conditions) else sa.or_(*conditions)
 

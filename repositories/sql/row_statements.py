@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from repositories.sql.statements import Engine, Statement, any_of, records, scalar
+from repositories.sql.statements import Engine, Statement, in_list, records, scalar
 from repositories.sql.table import Table
 
 
@@ -19,18 +19,18 @@ class RowStatements:
         table = owner.__table__
         self.defaults: dict[str, Any] = {made.name: made.info.get("default") for made in table.columns}
         self.encrypted = [made for made in table.columns if made.info["encrypted"]]
-        living = not_deleted(table)
+        living = is_not_deleted(table)
         key = table.c.id == sa.bindparam("id", type_=table.c.id.type)
         rows = sa.select(*table.c)
         self.by_id = Statement(rows.where(key, living), owner)
-        self.by_ids = Statement(rows.where(any_of(table.c.id, "ids"), living), owner)
-        self.visible = Statement(sa.select(table.c.id).where(any_of(table.c.id, "ids")), scalar(UUID))
+        self.by_ids = Statement(rows.where(in_list(table.c.id, "ids"), living), owner)
+        self.visible_ids = Statement(sa.select(table.c.id).where(in_list(table.c.id, "ids")), scalar(UUID))
         self.lock = Statement(rows.where(key, living).with_for_update(), owner)
         self.lock_many = Statement(
-            rows.where(any_of(table.c.id, "ids"), living).order_by(table.c.id).with_for_update(), owner
+            rows.where(in_list(table.c.id, "ids"), living).order_by(table.c.id).with_for_update(), owner
         )
         self.lock_for_reference = Statement(
-            rows.where(any_of(table.c.id, "ids"), living)
+            rows.where(in_list(table.c.id, "ids"), living)
             .order_by(table.c.id)
             .with_for_update(read=True, key_share=True),
             owner,
@@ -46,7 +46,7 @@ class RowStatements:
         self.insert_missing = Statement(lambda engine: _insert_missing(table, engine), scalar(UUID))
         self.purge = Statement(sa.delete(table).where(key).returning(table.c.id), scalar(UUID))
         if "deleted_at" in table.c:
-            self.deleted = Statement(rows.where(key, table.c.deleted_at.is_not(None)).with_for_update(), owner)
+            self.lock_deleted = Statement(rows.where(key, table.c.deleted_at.is_not(None)).with_for_update(), owner)
 
 
 def _given(table: sa.Table) -> list[sa.Column[Any]]:
@@ -54,7 +54,7 @@ def _given(table: sa.Table) -> list[sa.Column[Any]]:
     return [made for made in table.columns if made.identity is None]
 
 
-def not_deleted(table: sa.Table) -> sa.ColumnElement[bool]:
+def is_not_deleted(table: sa.Table) -> sa.ColumnElement[bool]:
     """Rows that are not softly deleted."""
     return table.c.deleted_at.is_(None) if "deleted_at" in table.c else sa.true()
 
@@ -109,7 +109,7 @@ def update_many(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
         values["version"] = table.c.version + 1
         return (
             sa.update(table)
-            .where(table.c.id == source.c.id, table.c.version == source.c.version, not_deleted(table))
+            .where(table.c.id == source.c.id, table.c.version == source.c.version, is_not_deleted(table))
             .values(values)
             .returning(*table.c)
         )

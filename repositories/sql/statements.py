@@ -2,7 +2,7 @@
 
 A :class:`Statement` wraps SQLAlchemy Core: it is written at import (or once per shape, see kit/filters.py), compiled
 once for each engine, and from then on is a text, an order of parameters and a function that makes rows. Texts never
-depend on how many keys there are: a list is one parameter (:func:`any_of`), many rows are one parameter
+depend on how many keys there are: a list is one parameter (:func:`in_list`), many rows are one parameter
 (:func:`records`).
 """
 
@@ -18,7 +18,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from repositories.core.viewer import Viewer
 from repositories.sql import types
-from repositories.sql.dialects import PostgresDialect, SqliteDialect, with_policy
+from repositories.sql.dialects import PostgresDialect, SqliteDialect, apply_policy
 from repositories.sql.policy import Roles
 
 R = TypeVar("R")
@@ -60,19 +60,19 @@ def scope_of(engine: Engine, viewer: Viewer) -> Scope:
 
 
 class RowType(Protocol[RowType_co]):
-    """What makes a row of a tuple of values: a Table, a NamedTuple, :class:`MadeBy` or :func:`scalar`."""
+    """What makes a row of a tuple of values: a Table, a NamedTuple, :class:`RowFactory` or :func:`scalar`."""
 
     def _make(self, values: Any, /) -> RowType_co: ...
 
 
-class MadeBy(Generic[R]):
+class RowFactory(Generic[R]):
     """A row that a function makes of the values."""
 
     def __init__(self, make: Callable[[Sequence[Any]], R]) -> None:
         self._make = make
 
 
-_FIRST: MadeBy[Any] = MadeBy(lambda values: values[0])
+_FIRST: RowFactory[Any] = RowFactory(lambda values: values[0])
 
 
 def scalar(kind: type[R]) -> RowType[R]:
@@ -103,7 +103,7 @@ class Statement(Generic[R]):
         self._row = row
         self._compiled: dict[Scope, Compiled] = {}
 
-    def compiled(self, scope: Scope) -> Compiled:
+    def compile_for(self, scope: Scope) -> Compiled:
         """The statement for ``scope``, compiled at the first call."""
         known = self._compiled.get(scope)
         if known is None:
@@ -114,7 +114,7 @@ class Statement(Generic[R]):
         sql = self._build if isinstance(self._build, sa.Executable) else self._build(scope.engine)
         checked = False
         if scope.engine is Engine.SQLITE and scope.roles is not None:
-            sql, checked = with_policy(sql, scope.roles)
+            sql, checked = apply_policy(sql, scope.roles)
         compiled = cast("SQLCompiler", sql.compile(dialect=scope.dialect))  # type: ignore[attr-defined]
         columns = [entry.type for entry in compiled._result_columns]  # noqa: SLF001 (there is no public way to the types)
         return Compiled(
@@ -192,7 +192,7 @@ def _(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
     return f"{compiler.process(element.item, **kw)} IN (SELECT value FROM json_each({values}))"  # noqa: S608 (no values in it)
 
 
-def any_of(item: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
+def in_list(item: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
     """``item`` is one of a list given as one parameter: ``= ANY($1)``, on SQLite ``json_each``."""
     return _AnyOf(item, sa.bindparam(parameter, type_=types.ListOf(item.type)))
 

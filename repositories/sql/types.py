@@ -255,8 +255,8 @@ def to_json(value: object) -> str:
         text = orjson.dumps(value, default=str).decode()
     except orjson.JSONEncodeError as error:
         if "surrogates" in str(error):
-            raise ValidationError.unstorable() from None
+            raise ValidationError.for_unstorable_text() from None
         raise
     if "\\u0000" in text and _ESCAPED_NUL.search(text):
-        raise ValidationError.unstorable()
+        raise ValidationError.for_unstorable_text()
     return text

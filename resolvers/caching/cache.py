@@ -23,7 +23,7 @@ from uuid import UUID
 
 import orjson
 
-from repositories.aggregates.event_store import owner_of
+from repositories.aggregates.event_store import owner_id_of
 from repositories.core.event import Event
 from repositories.tables.events import DomainEvent
 from resolvers.caching.json_values import Reader, written
@@ -64,7 +64,7 @@ def tags_of_event(event: Event) -> tuple[str, str]:
 
 def tags_of_row(row: DomainEvent) -> tuple[str, str]:
     """What a stored event invalidates."""
-    return tag(row.aggregate_type), tag(row.aggregate_type, owner_of(row))
+    return tag(row.aggregate_type), tag(row.aggregate_type, owner_id_of(row))
 
 
 class CacheHealth(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from repositories.aggregates.repository import normalised
+from repositories.aggregates.repository import normalize_for_index
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.client_management import (
     ClientCreated,
@@ -64,7 +64,7 @@ def _duplicates(contacts: Sequence[NewContact]) -> list[InputError]:
     refusals: list[InputError] = []
     for index, contact in enumerate(contacts):
         keys = {
-            "email": (Conflict, normalised(contact.email), "This e-mail address is in the list twice."),
+            "email": (Conflict, normalize_for_index(contact.email), "This e-mail address is in the list twice."),
             "database_id": (ValidationError, contact.database_id, "This one is in the list twice."),
             "is_primary": (ValidationError, contact.is_primary or None, "Only one contact can be the primary one."),
         }
@@ -134,7 +134,7 @@ async def delete_client(work: UnitOfWork, command: DeleteClient) -> Client:
 
 async def restore_client(work: UnitOfWork, command: RestoreClient) -> Client:
     """Brings a deleted client back, with the contacts it had."""
-    client = check_version(await work.repository(Clients).deleted(command.id), command.version)
+    client = check_version(await work.repository(Clients).lock_deleted(command.id), command.version)
     assert client.deleted_at is not None  # noqa: S101 (only deleted ones are found)
     try:
         await work.repository(Contacts).restore_all(client.id, client.deleted_at)

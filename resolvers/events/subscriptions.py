@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 
 from repositories.core.errors import ValidationError
-from repositories.core.event import every_type
+from repositories.core.event import all_event_types
 from repositories.tables.events import DomainEvent
 from resolvers.request.context import Context
 from resolvers.streaming.deliveries import Source, follow
@@ -22,11 +22,11 @@ def _known(names: Sequence[str] | None, known: set[str], argument: str) -> Seque
 
 
 def _known_types(names: Sequence[str] | None) -> Sequence[str] | None:
-    return _known(names, {kind.__name__ for kind in every_type()}, "types")
+    return _known(names, {kind.__name__ for kind in all_event_types()}, "types")
 
 
 def _known_aggregates(names: Sequence[str] | None) -> Sequence[str] | None:
-    return _known(names, {kind.aggregate for kind in every_type() if kind.aggregate}, "aggregate_types")
+    return _known(names, {kind.aggregate for kind in all_event_types() if kind.aggregate}, "aggregate_types")
 
 
 def my_events(context: Context, types: Sequence[str] | None = None) -> Source:

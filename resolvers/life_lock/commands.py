@@ -164,7 +164,7 @@ async def delete_task(work: UnitOfWork, command: DeleteTask) -> Task:
 
 async def restore_task(work: UnitOfWork, command: RestoreTask) -> Task:
     """Brings a deleted task back."""
-    task = _checked(work, await work.repository(Tasks).deleted(command.id), command.version)
+    task = _checked(work, await work.repository(Tasks).lock_deleted(command.id), command.version)
     restored = await work.repository(Tasks).restore(task)
     work.record(TaskRestored(task.id, task.user_id, task.created_at, task.completed_at))
     return restored

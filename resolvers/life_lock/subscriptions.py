@@ -26,7 +26,7 @@ def task_changed(context: Context, ids: Sequence[UUID] | None = None) -> Source:
 
 async def _visible_tasks(snapshot: Snapshot, events: Sequence[DomainEvent]) -> list[DomainEvent]:
     """A task that was deleted is announced too, to those who may see it."""
-    visible = await Tasks(snapshot).visible([event.aggregate_id for event in events])
+    visible = await Tasks(snapshot).visible_ids([event.aggregate_id for event in events])
     return [event for event in events if event.aggregate_id in visible]
 
 

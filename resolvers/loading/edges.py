@@ -115,7 +115,7 @@ async def get(context: Context, repository: type[Repository[R]], key: UUID) -> R
     """The row of an id, through the request's loader, or NotFound if there is none that the viewer may see."""
     row: R | None = await load(context, repository.by_id, key, _none)
     if row is None:
-        raise NotFound.of(repository.what)
+        raise NotFound.of(repository.noun)
     return row
 
 

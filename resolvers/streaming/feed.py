@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from repositories.aggregates.event_store import EventStore, owner_of
+from repositories.aggregates.event_store import EventStore, owner_id_of
 from repositories.core.errors import GatewayError, TooSlow
 from repositories.core.event import Event
 from repositories.core.viewer import SERVICE
@@ -61,7 +61,7 @@ def owned_by(user: UUID | None) -> str:
 
 def topics_of(event: DomainEvent) -> tuple[str, str, str, str]:
     """What an event is about, as subscribers name it."""
-    return EVERYTHING, about(event.aggregate_id), done_by(event.user_id), owned_by(owner_of(event))
+    return EVERYTHING, about(event.aggregate_id), done_by(event.user_id), owned_by(owner_id_of(event))
 
 
 class Subscriber:
@@ -200,17 +200,17 @@ class Feed:
             async with self.reading() as events:
                 horizon = await events.horizon()
             if self._position is None:
-                self._position = horizon.settled
-            elif horizon.drawn < self._position:
-                self._begin_anew(horizon.settled)
+                self._position = horizon.readable_up_to
+            elif horizon.highest < self._position:
+                self._begin_anew(horizon.readable_up_to)
             elif not (self.listeners or self._topics):
-                self._position = horizon.settled
-            while self._position < horizon.settled:
+                self._position = horizon.readable_up_to
+            while self._position < horizon.readable_up_to:
                 async with self.reading() as events:
-                    batch = await events.between(self._position, horizon.settled, limit=_BATCH)
+                    batch = await events.between(self._position, horizon.readable_up_to, limit=_BATCH)
                 await self._pass_on(batch)
-                self._position = batch[-1].sequence if len(batch) == _BATCH else horizon.settled
-            return horizon.settled >= horizon.drawn
+                self._position = batch[-1].sequence if len(batch) == _BATCH else horizon.readable_up_to
+            return horizon.readable_up_to >= horizon.highest
 
     def _begin_anew(self, position: int) -> None:
         """After a failover to a database that has not got all events: its next ones have numbers that were used."""

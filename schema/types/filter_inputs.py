@@ -13,7 +13,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.core.errors import Path, ValidationError
-from repositories.sql.filters import And, Compare, Direction, Filter, Not, Nulls, Op, Or, Order, Search, check
+from repositories.sql.filters import And, Compare, Direction, Filter, Not, Nulls, Op, Or, Order, Search, check_value
 from repositories.sql.table import Table
 from resolvers.validation.global_ids import parse_global_id
 from schema.types.enums import choices
@@ -210,7 +210,7 @@ def _condition(column: str, op: str, value: Any, key: str | None, place: Path) -
 
 def _checked(table: Any, made: Compare | Search, place: Path) -> Filter:
     try:
-        check(table, made)
+        check_value(table, made)
     except ValidationError as error:
         error.path = place
         raise

@@ -22,7 +22,7 @@ async def stored_task(database: Database, task: Task) -> Task:
     async with database.transaction(SERVICE) as write:
         tasks = Tasks(write)
         found = await tasks.by_id([task.id])
-        return found[task.id] if task.id in found else await tasks.deleted(task.id)
+        return found[task.id] if task.id in found else await tasks.lock_deleted(task.id)
 
 
 async def everything(database: Database) -> Any:

@@ -17,7 +17,7 @@ from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.statements import Engine, MadeBy, Statement
+from repositories.sql.statements import Engine, RowFactory, Statement
 from repositories.tables.identity import User
 from resolvers.life_lock import queries
 from schema import life_lock
@@ -89,7 +89,7 @@ async def test_a_fault_of_the_database_puts_no_values_into_the_log(
         if gateway.database.engine is Engine.POSTGRESQL
         else "SELECT :title, no_such"
     )
-    statement = Statement(sa.text(broken), MadeBy(tuple))
+    statement = Statement(sa.text(broken), RowFactory(tuple))
 
     async def add(self: Any, **values: Any) -> Any:
         return await self.connection.rows(statement, title=values["title"])
@@ -117,7 +117,9 @@ async def test_a_fault_of_the_database_puts_no_values_into_the_log(
 async def test_a_slow_field_times_out_alone(options: DatabaseOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others answer, before it and after it."""
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-    statement = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(60)) s" if options.url else endless), MadeBy(tuple))
+    statement = Statement(
+        sa.text("SELECT 1 FROM (SELECT pg_sleep(60)) s" if options.url else endless), RowFactory(tuple)
+    )
 
     async def slow(self: Any, *_: Any, **__: Any) -> Any:
         return await self.connection.rows(statement)
@@ -242,4 +244,4 @@ def test_an_error_is_logged_with_what_was_raised(caplog: pytest.LogCaptureFixtur
     assert record.getMessage() == f"internal error {shown['extensions']['errorId']} in request -"
     assert record.exc_info is not None
     assert record.exc_info[1] is cause
-    assert Categories.what == "category"
+    assert Categories.noun == "category"

@@ -195,7 +195,7 @@ async def test_an_event_that_is_played_again_pays_nothing(gateway: Gateway, ada:
     async def play() -> None:
         async with open_unit_of_work(gateway.database, viewer_of(ada), (), AT) as work:
             await reactions.reward_tasks(work, [event])
-            await work.finish(REACTIONS)
+            await work.store_events_and_react(REACTIONS)
 
     await play()
     assert await every_reward(gateway.database) == before
@@ -215,7 +215,7 @@ async def test_a_batch_of_the_service_pays_everybody(gateway: Gateway, statement
         for task in tasks:
             work.record(TaskCompleted(task.id, task.user_id, AT, None))
         statements.clear()
-        await work.finish(REACTIONS[1:])
+        await work.store_events_and_react(REACTIONS[1:])
         seen = [text.split(None, 1)[0] for text in statements]
     assert seen == ["INSERT"] * 2 + ["SELECT"] * 2 + ["INSERT"] + ["SELECT"] * 2 + ["INSERT"] * 3
     for person in people:

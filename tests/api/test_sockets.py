@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.statements import MadeBy, Statement
+from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.identity import User
 from tests.api.client import Client, Gateway, connected, gid, served
 from tests.api.reading import told
@@ -68,7 +68,7 @@ async def test_clients_that_hang_up_leak_nothing(
         gateway = Gateway(database)
         ada = await make_user(database)
         running = asyncio.Semaphore(0)
-        slow = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(0.3)) s"), MadeBy(tuple))
+        slow = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(0.3)) s"), RowFactory(tuple))
         page = Tasks.page
 
         async def then_page(self: Any, *arguments: Any, **named: Any) -> Any:

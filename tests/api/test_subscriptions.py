@@ -12,7 +12,7 @@ from redis import asyncio as redis
 
 from gateway.execution.request_errors import RequestError
 from gateway.server.redis_announcements import RedisAnnouncements
-from repositories.aggregates.event_store import CHANNEL, EventStore, as_row
+from repositories.aggregates.event_store import CHANNEL, EventStore, row_of_event
 from repositories.core.clock import now
 from repositories.core.errors import CannotResume, Forbidden, TooSlow, Unauthenticated, ValidationError
 from repositories.core.ids import new_id
@@ -364,5 +364,5 @@ async def test_events_that_were_missed_while_nobody_announced_them(
     """Bulk work and other programs announce nothing; the feed looks by itself."""
     async with following.subscribed(ada, "subscription { myEvents { eventType } }") as deliveries:
         async with gateway.database.transaction(SERVICE) as write:
-            await EventStore(write).load([as_row(CategoryCreated(new_id(), ada.id), actor=ada.id, at=now())])
+            await EventStore(write).load([row_of_event(CategoryCreated(new_id(), ada.id), actor=ada.id, at=now())])
         assert await take(deliveries, 1) == [{"myEvents": {"eventType": "CategoryCreated"}}]

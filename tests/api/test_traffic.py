@@ -17,13 +17,13 @@ from repositories.core.errors import Timeout
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.statements import MadeBy, Statement
+from repositories.sql.statements import RowFactory, Statement
 from resolvers.life_lock import queries
 from tests.api.client import Client, Gateway, connected, served
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user
 
-SLOW: Statement[Any] = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(600)) s"), MadeBy(tuple))
+SLOW: Statement[Any] = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(600)) s"), RowFactory(tuple))
 _SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(600)%' AND {}"
 _OTHERS = "datname = current_database() AND pid <> pg_backend_pid()"
 

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from gateway.settings import Settings
-from repositories.aggregates.event_store import EventStore, as_row
+from repositories.aggregates.event_store import EventStore, row_of_event
 from repositories.core.clock import now
 from repositories.identity import UserDeactivated, UserSuspended
 from repositories.tables.identity import User
@@ -396,7 +396,7 @@ async def test_nobody_ends_anothers_socket_by_an_event_that_is_made_up(gateway: 
         assert (await peer.hear())["id"] == "1"
         for kind in (UserSuspended, UserDeactivated, UserSuspended):
             async with gateway.database.transaction(viewer_of(bob)) as write:
-                await EventStore(write).load([as_row(kind(ada.id, ada.id), actor=bob.id, at=now())])
+                await EventStore(write).load([row_of_event(kind(ada.id, ada.id), actor=bob.id, at=now())])
             await site.feed.catch_up()
         await gateway.client(ada).do("createTask", "task { id }", title="x")
         assert (await peer.hear())["payload"]["data"] == {"lifeLockDashboard": {"totalTasks": 1}}

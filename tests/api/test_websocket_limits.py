@@ -123,14 +123,14 @@ async def test_who_leaves_events_waiting_is_told_and_the_socket_stays(
         await slow.subscribe("1", "subscription { taskChanged { task { title } } }")
         await other.subscribe("1", MY_EVENTS)
         await site.is_followed_by(4)
-        visible, reached, go_on = Tasks.visible, asyncio.Event(), asyncio.Event()
+        visible, reached, go_on = Tasks.visible_ids, asyncio.Event(), asyncio.Event()
 
         async def after_a_while(self: Any, *arguments: Any) -> Any:
             reached.set()
             await go_on.wait()
             return await visible(self, *arguments)
 
-        monkeypatch.setattr(Tasks, "visible", after_a_while)
+        monkeypatch.setattr(Tasks, "visible_ids", after_a_while)
         for number in range(4):
             await gateway.client(ada).do("createTask", "task { id }", title=f"{number}")
             assert (await other.hear())["payload"]["data"] == CREATED["data"]
@@ -297,7 +297,7 @@ async def test_what_breaks_is_masked(
         await peer.subscribe("1", "subscription { taskChanged { task { title } } }")
         await site.is_followed_by(2)
         monkeypatch.setattr(Tasks, "page", broken)
-        monkeypatch.setattr(Tasks, "visible", broken)
+        monkeypatch.setattr(Tasks, "visible_ids", broken)
         (error,) = (await peer.ask("{ tasks { totalCount nodes { title } } }"))["errors"]
         await gateway.client(ada).do("createTask", "task { id }", title="x")
         (last,) = (await peer.hear())["payload"]

@@ -15,13 +15,13 @@ from repositories.core.viewer import SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.statements import MadeBy, Statement
+from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.identity import User
 from tests.factories import make_task, make_tasks, make_user, viewer_of
 from tests.repositories.support import connected, reading
 
 FOREVER: Statement[Any] = Statement(
-    sa.text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"), MadeBy(tuple)
+    sa.text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"), RowFactory(tuple)
 )
 
 
@@ -207,7 +207,9 @@ async def test_readers_and_a_writer(database: Database) -> None:
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 200])
 async def test_a_cancelled_statement_is_stopped(options: DatabaseOptions, turns: int) -> None:
     """A statement that nobody waits for any more does not run on, and its connection is of use to the next."""
-    endless: Statement[Any] = FOREVER if not options.url else Statement(sa.text("SELECT pg_sleep(600)"), MadeBy(tuple))
+    endless: Statement[Any] = (
+        FOREVER if not options.url else Statement(sa.text("SELECT pg_sleep(600)"), RowFactory(tuple))
+    )
     async with connected(options, pool_size=1, statement_timeout=600, pool_timeout=5) as database:
         ada = await make_user(database)
         snapshot = database.snapshot(viewer_of(ada))
@@ -229,7 +231,7 @@ async def test_a_cancelled_write_is_stopped(options: DatabaseOptions) -> None:
     """Its transaction is undone and the next writer, on SQLite the only one at a time, gets its turn."""
     users = "identity.users" if options.url else "users"
     endless = "SELECT 'x' FROM (SELECT pg_sleep(600)) s" if options.url else FOREVER._build
-    slow: Statement[Any] = Statement(sa.text(f"UPDATE {users} SET first_name = ({endless})"), MadeBy(tuple))
+    slow: Statement[Any] = Statement(sa.text(f"UPDATE {users} SET first_name = ({endless})"), RowFactory(tuple))
     async with connected(options, statement_timeout=600, pool_timeout=5) as database:
         ada = await make_user(database)
 

@@ -21,7 +21,7 @@ CODES = {
     "ValidationError": ("VALIDATION_ERROR", 400),
     "NotFound": ("NOT_FOUND", 404),
     "Conflict": ("CONFLICT", 409),
-    "Dangling": ("CONFLICT", 409),
+    "DanglingReference": ("CONFLICT", 409),
     "StaleVersion": ("STALE_VERSION", 409),
     "Unauthenticated": ("UNAUTHENTICATED", 401),
     "Forbidden": ("FORBIDDEN", 403),
@@ -42,8 +42,8 @@ def test_codes(name: str) -> None:
 
 def test_several_refusals() -> None:
     """They are flattened, keep their order, and move together under the place that holds the batch."""
-    inner = InputErrors([NotFound.of("task").at(1), Conflict("Taken.", path=("name",)).at(2)])
-    refusals = InputErrors([ValidationError("No.", path=("title",)).at(0), inner]).at("tasks")
+    inner = InputErrors([NotFound.of("task").prefix_path(1), Conflict("Taken.", path=("name",)).prefix_path(2)])
+    refusals = InputErrors([ValidationError("No.", path=("title",)).prefix_path(0), inner]).prefix_path("tasks")
     assert [part.path for part in refusals.parts] == [("tasks", 0, "title"), ("tasks", 1, "id"), ("tasks", 2, "name")]
     assert [type(part) for part in refusals.parts] == [ValidationError, NotFound, Conflict]
     single = Conflict("Taken.", path=("name",))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.aggregates.event_store import EventStore, as_row
+from repositories.aggregates.event_store import EventStore, row_of_event
 from repositories.core import clock as calendar
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
@@ -55,7 +55,7 @@ def task_event(at: dt.datetime, user: UUID, due: dt.datetime | None, kind: str) 
         "reopened": TaskReopened(key, user, at),
         "uncancelled": TaskReopened(key, user, None),
     }
-    return as_row(events[kind], actor=user, at=at)
+    return row_of_event(events[kind], actor=user, at=at)
 
 
 def event(at: dt.datetime, user: UUID | None, event_type: str = "Told", aggregate: str = "x") -> dict[str, Any]:

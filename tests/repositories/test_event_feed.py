@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.aggregates.event_store import EventStore, as_row
+from repositories.aggregates.event_store import EventStore, row_of_event
 from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.clock import now
 from repositories.core.errors import Forbidden
@@ -47,7 +47,7 @@ class Writer:
         if self._connection is None:
             self._connection = await self._stack.enter_async_context(self._database.transaction(viewer_of(self._user)))
         event = CategoryCreated(new_id(), self._user.id)
-        await EventStore(self._connection).load([as_row(event, actor=self._user.id, at=now())])
+        await EventStore(self._connection).load([row_of_event(event, actor=self._user.id, at=now())])
         self.written.append(event.id)
 
     async def end(self, *, commits: bool) -> list[Any]:
@@ -178,7 +178,7 @@ async def test_more_events_than_one_statement_reads(database: Database) -> None:
     await follower.feed.catch_up()
     events = [CategoryCreated(new_id(), user.id) for _ in range(1203)]
     async with database.transaction(viewer_of(user)) as write:
-        await EventStore(write).load([as_row(event, actor=user.id, at=now()) for event in events])
+        await EventStore(write).load([row_of_event(event, actor=user.id, at=now()) for event in events])
     assert await follower.feed.catch_up()
     assert follower.ids == [event.id for event in events]
 
@@ -188,7 +188,7 @@ async def _record(database: Database, viewer: Viewer, owner: User, *, fails: boo
         event = CategoryCreated(new_id(), owner.id)
         work.record(event)
         if fails:
-            await work.finish(())
+            await work.store_events_and_react(())
             raise Undone
     return event.id
 
@@ -222,7 +222,7 @@ async def test_an_event_that_somebody_made_up_holds_nobody_up(database: Database
     follower.feed.listeners.append(cache.happened)
     mine = [about(user.id), owned_by(user.id)]
     async with follower.feed.subscriber(mine, lambda _: True, size=10) as subscriber:
-        made = as_row(CategoryCreated(user.id, user.id), actor=user.id, at=now()) | {"event_data": data}
+        made = row_of_event(CategoryCreated(user.id, user.id), actor=user.id, at=now()) | {"event_data": data}
         async with database.transaction(viewer_of(user)) as write:
             await EventStore(write).load([made])
         assert await follower.feed.catch_up()

@@ -15,7 +15,7 @@ from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated, TaskReopened
 from repositories.permissions import RoleName
 from repositories.sql.filters import Order
-from repositories.sql.statements import MadeBy, Statement
+from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from tests.databases import Server, database_of
@@ -116,7 +116,7 @@ async def test_what_happened_cannot_be_changed(options: DatabaseOptions, change:
         text = change.format(table="public.domain_events" if options.url else "domain_events")
         with pytest.raises(Forbidden):
             async with database.transaction(viewer) as write:
-                await write.rows(Statement(sa.text(text), MadeBy(tuple)))
+                await write.rows(Statement(sa.text(text), RowFactory(tuple)))
         assert len(before) == 3
         assert await _everything(database) == before
 

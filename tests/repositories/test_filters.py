@@ -195,10 +195,12 @@ async def test_too_many_conditions(database: Database, statements: list[str], on
 def test_one_shape_is_one_text(given_filter: Filter, data: st.DataObject) -> None:
     """Other values make the same shape, statement and text; the length of a list and a NULL are no part of it."""
     other = _with_other_values(given_filter, data)
-    assert kit.shape(other) == kit.shape(given_filter)
-    assert list(kit.parameters(other)) == list(kit.parameters(given_filter))
+    assert kit.shape_of(other) == kit.shape_of(given_filter)
+    assert list(kit.parameters_of(other)) == list(kit.parameters_of(given_filter))
     for dialect in (sqlite.dialect(), postgresql.dialect()):  # type: ignore[no-untyped-call]
-        texts = {str(kit.condition(Task.__table__, one).compile(dialect=dialect)) for one in (given_filter, other)}
+        texts = {
+            str(kit.build_condition(Task.__table__, one).compile(dialect=dialect)) for one in (given_filter, other)
+        }
         assert len(texts) == 1
 
 

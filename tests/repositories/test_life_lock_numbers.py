@@ -207,7 +207,7 @@ async def test_uncategorise(database: Database) -> None:
         found = await Tasks(write).by_id([task.id for task in tasks])
         assert {(task.category_id, task.version) for task in found.values()} == {(None, 2)}
         assert await Tasks(write).get(kept.id) == kept
-        assert (await Tasks(write).deleted(deleted.id)).category_id is None
+        assert (await Tasks(write).lock_deleted(deleted.id)).category_id is None
         await Categories(write).remove(category)
 
 

@@ -25,23 +25,23 @@ from repositories.engines.postgresql import PostgresDatabase
 from repositories.identity import Users
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.statements import MadeBy, Statement
+from repositories.sql.statements import RowFactory, Statement
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import connected, reading
 
 FOREVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-_PID: Statement[Any] = Statement(sa.text("SELECT pg_backend_pid()"), MadeBy(lambda values: values[0]))
+_PID: Statement[Any] = Statement(sa.text("SELECT pg_backend_pid()"), RowFactory(lambda values: values[0]))
 
 
 def _slow(options: DatabaseOptions) -> Statement[Any]:
-    return Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(60)) s" if options.url else FOREVER), MadeBy(tuple))
+    return Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(60)) s" if options.url else FOREVER), RowFactory(tuple))
 
 
 def _slow_change(options: DatabaseOptions) -> Statement[Any]:
     slow = "(SELECT 'Slow' FROM (SELECT pg_sleep(60)) s)" if options.url else f"({FOREVER})"
     users = "identity.users" if options.url else "users"
-    return Statement(sa.text(f"UPDATE {users} SET first_name = {slow}"), MadeBy(tuple))
+    return Statement(sa.text(f"UPDATE {users} SET first_name = {slow}"), RowFactory(tuple))
 
 
 def _told(error: GatewayError, kind: type[GatewayError], message: str) -> None:
@@ -139,7 +139,7 @@ async def test_a_snapshot_survives_a_failed_statement(database: Database) -> Non
     ada = await make_user(database)
     async with reading(database, viewer_of(ada)) as snapshot:
         with pytest.raises(DatabaseFault):
-            await snapshot.rows(Statement(sa.text("SELECT * FROM nowhere"), MadeBy(tuple)))
+            await snapshot.rows(Statement(sa.text("SELECT * FROM nowhere"), RowFactory(tuple)))
         assert await Users(snapshot).get(ada.id) == ada
 
 

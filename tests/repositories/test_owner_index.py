@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from repositories.core.viewer import Viewer
 from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.filters import NO_FILTER, shape
+from repositories.sql.filters import NO_FILTER, shape_of
 from repositories.sql.lists import ShapeKey, build_count, build_page
 from repositories.sql.policy import claims, policies
 from repositories.sql.statements import Engine, Statement, scope_of
@@ -86,7 +86,7 @@ def crowded(server: Server, postgres_template: str) -> Iterator[str]:
 
 async def _plan(url: str, viewer: Viewer, statement: Statement[Any]) -> str:
     """How PostgreSQL goes about a statement of the viewer's."""
-    compiled = statement.compiled(scope_of(Engine.POSTGRESQL, viewer))
+    compiled = statement.compile_for(scope_of(Engine.POSTGRESQL, viewer))
     arguments = compiled.bind({"viewer_id": viewer.id, "limit": 51, "offset": 0})
     connection = await asyncpg.connect(url)
     try:
@@ -101,7 +101,7 @@ async def _plan(url: str, viewer: Viewer, statement: Statement[Any]) -> str:
 @pytest.mark.parametrize("table", OWNER_COLUMNS, ids=lambda table: table.fullname)
 async def test_an_owners_list_and_count_use_an_index(crowded: str, table: sa.Table) -> None:
     """Of each table with an owner; what the index finds is the viewer's, so that no row is read in vain."""
-    owner, everything = OWNER_COLUMNS[table], ShapeKey(shape(NO_FILTER), NO_FILTER)
+    owner, everything = OWNER_COLUMNS[table], ShapeKey(shape_of(NO_FILTER), NO_FILTER)
     row = table.info["row"]
     person = UUID(hashlib.md5(b"owner7", usedforsecurity=False).hexdigest())
     for statement in (
@@ -116,5 +116,5 @@ async def test_an_owners_list_and_count_use_an_index(crowded: str, table: sa.Tab
 async def test_for_an_admin_there_is_no_condition(crowded: str) -> None:
     """Who may see everything is not slowed down by looking for owners."""
     admin = viewer_of(UUID(int=1), RoleName.ADMIN)
-    plan = await _plan(crowded, admin, build_count(Task, ShapeKey(shape(NO_FILTER), NO_FILTER)))
+    plan = await _plan(crowded, admin, build_count(Task, ShapeKey(shape_of(NO_FILTER), NO_FILTER)))
     assert "Index Cond: (user_id" not in plan, plan

@@ -22,7 +22,7 @@ from repositories.identity import Users
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.statements import MadeBy, Statement, scalar
+from repositories.sql.statements import RowFactory, Statement, scalar
 from repositories.tables.identity import User
 from resolvers.life_lock.commands import create_task
 from resolvers.life_lock.inputs import CreateTask
@@ -32,7 +32,7 @@ from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import connected, pooled, reading
 
 _PID: Statement[int] = Statement(sa.text("SELECT pg_backend_pid()"), scalar(int))
-_FAULTY: Statement[Any] = Statement(sa.text("SELECT 1/0"), MadeBy(tuple))
+_FAULTY: Statement[Any] = Statement(sa.text("SELECT 1/0"), RowFactory(tuple))
 _IDLE = """SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"""
 
@@ -284,7 +284,7 @@ async def test_tables_that_change_while_statements_are_prepared(postgres_only: D
     """The first statement of a transaction is simply prepared again."""
     async with connected(postgres_only, pool_size=1) as database:
         ada = await make_user(database)
-        every: Statement[Any] = Statement(sa.text("SELECT * FROM life_lock.tasks"), MadeBy(len))
+        every: Statement[Any] = Statement(sa.text("SELECT * FROM life_lock.tasks"), RowFactory(len))
         await make_task(database, ada)
         viewer = viewer_of(ada)
         async with reading(database, viewer) as snapshot:

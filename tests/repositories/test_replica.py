@@ -16,7 +16,7 @@ from repositories.engines.database import Database, DatabaseOptions
 from repositories.engines.position import position_of, token_of
 from repositories.engines.postgresql import PostgresDatabase
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.statements import MadeBy, Statement, scalar
+from repositories.sql.statements import RowFactory, Statement, scalar
 from repositories.tables.identity import User
 from tests.databases import Server, Standby, asked, database_of
 from tests.factories import make_task, make_user, viewer_of
@@ -28,7 +28,7 @@ _SLOW_ON_REPLICA: Statement[Any] = Statement(
         "SELECT pg_is_in_recovery(), (SELECT count(*) FROM life_lock.tasks),"
         " CASE WHEN pg_is_in_recovery() THEN pg_sleep(60) END"
     ),
-    MadeBy(lambda values: values[:2]),
+    RowFactory(lambda values: values[:2]),
 )
 _SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 _END_SESSIONS = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = $1"
@@ -223,7 +223,7 @@ async def test_a_failed_statement_of_its_own_is_no_outage(database: PostgresData
     snapshot = database.snapshot(viewer_of(ada), 0)
     assert await snapshot.one(_ON_REPLICA) is True
     with pytest.raises(Exception, match="UndefinedTableError"):
-        await snapshot.rows(Statement(sa.text("SELECT * FROM nowhere"), MadeBy(tuple)))
+        await snapshot.rows(Statement(sa.text("SELECT * FROM nowhere"), RowFactory(tuple)))
     assert await snapshot.one(_ON_REPLICA) is False
     assert snapshot.is_lost is False
     await snapshot.close()

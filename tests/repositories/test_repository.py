@@ -288,11 +288,11 @@ async def test_remove_and_restore_softly(database: Database, statements: list[st
         assert removed.deleted_at is not None
         assert await Tasks(write).exists(task.id) is False
         statements.clear()
-        assert await Tasks(write).deleted(task.id) == removed
+        assert await Tasks(write).lock_deleted(task.id) == removed
         restored = await Tasks(write).restore(removed)
         assert len(statements) == 2
         with pytest.raises(NotFound):
-            await Tasks(write).deleted(task.id)
+            await Tasks(write).lock_deleted(task.id)
     assert restored == task.replace(version=3, updated_at=restored.updated_at)
     assert await _all(database) == [restored]
 
@@ -307,7 +307,7 @@ async def test_remove_twice(database: Database) -> None:
         async with database.transaction(viewer_of(ada)) as write:
             await Tasks(write).remove(task)
     async with database.transaction(SERVICE) as write:
-        assert await Tasks(write).deleted(task.id) == removed
+        assert await Tasks(write).lock_deleted(task.id) == removed
 
 
 async def test_remove_for_good(database: Database, statements: list[str]) -> None:
@@ -340,7 +340,7 @@ async def test_purge(database: Database, statements: list[str]) -> None:
             with pytest.raises(NotFound):
                 await Tasks(write).purge(key)
         with pytest.raises(NotFound):
-            await Tasks(write).deleted(gone.id)
+            await Tasks(write).lock_deleted(gone.id)
     assert await _all(database) == [theirs]
 
 

@@ -19,7 +19,7 @@ from repositories.identity import Users
 from repositories.life_lock.statistics import DashboardStats
 from repositories.permissions import RoleName
 from repositories.sql.policy import policies, row_level_security
-from repositories.sql.statements import MadeBy, Statement
+from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.identity import UserRole, UserStatus
 from tests.databases import Server, database_of
 from tests.factories import make_task, make_user, viewer_of
@@ -35,7 +35,7 @@ _MIGRATED_ROWS = {"administration.roles": len(RoleName) - 1, "gamification.achie
 """Rows that the migrations make; the login that migrates is a member of ``service_role``, so it sees them."""
 
 _WHO: Statement[Any] = Statement(
-    sa.text("SELECT current_user, auth.uid(), auth.jwt() -> 'app_metadata' ->> 'roles'"), MadeBy(tuple)
+    sa.text("SELECT current_user, auth.uid(), auth.jwt() -> 'app_metadata' ->> 'roles'"), RowFactory(tuple)
 )
 _SETTINGS = "SELECT session_user, current_setting('role'), nullif(current_setting('request.jwt.claims', true), '')"
 
@@ -163,7 +163,7 @@ async def test_nothing_is_carried_over_on_a_pooled_connection(
     ada = await make_user(postgres)
     await make_task(postgres, ada)
     admin = viewer_of(ada, RoleName.ADMIN)
-    pid: Statement[Any] = Statement(sa.text("SELECT pg_backend_pid()"), MadeBy(lambda values: values[0]))
+    pid: Statement[Any] = Statement(sa.text("SELECT pg_backend_pid()"), RowFactory(lambda values: values[0]))
     async with postgres.transaction(admin) as write:
         first = await write.rows(pid)
     with pytest.raises(LookupError):
@@ -185,7 +185,7 @@ async def test_the_materialized_view_is_out_of_reach(postgres: Database, viewer:
     await make_user(postgres)
     async with postgres.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
-    directly: Statement[Any] = Statement(sa.text("SELECT * FROM life_lock.user_dashboard_stats"), MadeBy(tuple))
+    directly: Statement[Any] = Statement(sa.text("SELECT * FROM life_lock.user_dashboard_stats"), RowFactory(tuple))
     async with reading(postgres, viewer) as snapshot:
         with pytest.raises(Forbidden):
             await snapshot.rows(directly)

@@ -211,7 +211,7 @@ async def test_many_events(database: Database, statements: list[str]) -> None:
         for index in range(250):
             work.record(Noted(new_id(), ada.id, f"Note {index}"))
         statements.clear()
-        await work.finish(())
+        await work.store_events_and_react(())
         work.events.clear()
         assert len(statements) == 3
     stored = await _events(database)
