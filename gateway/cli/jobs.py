@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from gateway.cli.console import CommandError, progress_bar, say
 from gateway.cli.ready import migrated_database
-from gateway.jobs.runner import AlreadyRunning, JobFailed, Runner, declared_jobs, next_run
-from gateway.jobs.scheduler import summary
+from gateway.jobs.runner import JobAlreadyRunning, JobFailed, JobRunner, jobs_by_name, next_run
+from gateway.jobs.scheduler import describe_success
 from gateway.settings import load_settings
 from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
@@ -26,7 +26,7 @@ _HEAD = ("name", "schedule", "last run", "outcome", "next run", "what it does")
 def show() -> None:
     """Prints a line for each job, times in UTC."""
     settings = load_settings()
-    jobs = declared_jobs(settings).values()
+    jobs = jobs_by_name(settings).values()
 
     async def look() -> list[JobRun | None]:
         async with migrated_database(settings) as database:
@@ -71,19 +71,19 @@ def _table(lines: list[tuple[str, ...]]) -> None:
 def run(name: str) -> None:
     """Runs a job and says how it went."""
     settings = load_settings()
-    job = _named(name, declared_jobs(settings))
+    job = _named(name, jobs_by_name(settings))
 
     async def work() -> JobRun:
         async with migrated_database(settings) as database:
             with progress_bar() as bar:
                 task = bar.add_task(job.name, total=None)
-                done = await Runner(database).run(job, progress=lambda count: bar.update(task, completed=count))
+                done = await JobRunner(database).run(job, progress=lambda count: bar.update(task, completed=count))
         assert done is not None  # noqa: S101 (by hand it always runs)
         return done
 
     try:
         done = asyncio.run(work())
-    except AlreadyRunning as other:
+    except JobAlreadyRunning as other:
         since = f" since {_moment(other.run.started_at)} UTC" if other.run else ""
         raise CommandError(
             f"{name} is being run{since}, and only one process may. Try again when it is done."
@@ -92,7 +92,7 @@ def run(name: str) -> None:
         details = "see the log above" if logger.isEnabledFor(logging.DEBUG) else "`siso --debug jobs run` shows details"
         logger.debug("error %s", failed.error_id, exc_info=failed.__cause__)
         raise CommandError(f"{name} failed (error {failed.error_id}); {details}.") from failed
-    say(f"{name} {summary(done)}.")
+    say(f"{name} {describe_success(done)}.")
 
 
 def _named(name: str, jobs: Mapping[str, Job]) -> Job:

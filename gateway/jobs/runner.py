@@ -1,7 +1,8 @@
-"""Runs of jobs: in one process at a time, once for each time that they are due, and written down.
+"""Runs a job in one process at a time, once for each time that it is due, and records every run.
 
-A run is due if none has begun since the job's last moment, however that one ended. So it does not matter how many
-processes find out at the same moment: the first takes the lock and writes that it began, the others find that written.
+A job is due if no run has started since its last scheduled time, whatever the outcome of that run. Any number of
+processes can therefore try at the same moment: the first one takes the lock and records its run, and the others find
+that record.
 """
 
 import asyncio
@@ -23,29 +24,27 @@ from resolvers.jobs import jobs_of
 from resolvers.services.job import Job, JobContext, say_nothing
 
 
-def declared_jobs(settings: Settings) -> Mapping[str, Job]:
-    """The jobs by name."""
+def jobs_by_name(settings: Settings) -> Mapping[str, Job]:
     return {job.name: job for job in jobs_of(dt.timedelta(days=settings.analytics_retention_days))}
 
 
-def trigger_of(job: Job) -> CronTrigger:
-    """When the job is to run, for the scheduler."""
+def cron_trigger(job: Job) -> CronTrigger:
     return CronTrigger.from_crontab(job.when, timezone=dt.UTC)
 
 
 def next_run(job: Job, after: dt.datetime) -> dt.datetime:
-    """The first of the job's moments after another moment, in UTC."""
-    found: dt.datetime = trigger_of(job).get_next_fire_time(None, after + dt.timedelta(microseconds=1))
-    return found
+    """The first scheduled time of the job later than ``after``, in UTC."""
+    scheduled: dt.datetime = cron_trigger(job).get_next_fire_time(None, after + dt.timedelta(microseconds=1))
+    return scheduled
 
 
 def is_due(job: Job, last: JobRun | None, at: dt.datetime) -> bool:
-    """Whether one of the job's moments has come since its last run began."""
+    """Whether a scheduled time of the job has passed since its last run started."""
     return last is None or next_run(job, last.started_at) <= at
 
 
-class AlreadyRunning(Exception):
-    """The job is being run, here or in another process; ``run`` is what is written down of it, if that is by now."""
+class JobAlreadyRunning(Exception):
+    """This or another process holds the job's lock; ``run`` is its record, None if it has not been written yet."""
 
     def __init__(self, run: JobRun | None) -> None:
         super().__init__()
@@ -53,19 +52,21 @@ class AlreadyRunning(Exception):
 
 
 class JobFailed(Exception):
-    """The run came to an error, which is the cause; ``error_id`` is written down with the run."""
+    """The job raised an error, which is the cause of this one; ``error_id`` is recorded with the run."""
 
     def __init__(self, error_id: UUID) -> None:
         super().__init__(str(error_id))
         self.error_id = error_id
 
 
-class _Begun(NamedTuple):
+class _StartedRun(NamedTuple):
+    """``since`` is the time at which the last successful run started."""
+
     run: JobRun
     since: dt.datetime | None
 
 
-class Runner:
+class JobRunner:
     """Runs jobs over a connected database."""
 
     def __init__(self, database: Database, clock: Callable[[], dt.datetime] = now) -> None:
@@ -75,37 +76,46 @@ class Runner:
     async def run(
         self, job: Job, *, only_if_due: bool = False, progress: Callable[[int], None] = say_nothing
     ) -> JobRun | None:
-        """Runs the job and hands back what was written down, None if it is not due; or AlreadyRunning, or JobFailed."""
+        """Runs the job and returns the record of the run, None if the job is not due.
+
+        Raises JobAlreadyRunning if the job's lock is taken, and JobFailed if the job raises an error.
+        """
         async with self.database.exclusively(job.name) as is_ours:
             if not is_ours:
-                raise AlreadyRunning(await self._running(job))
-            begun = await self._begin(job, only_if_due=only_if_due)
-            if begun is None:
-                return None
-            try:
-                processed = await job.run(JobContext(self.database, begun.run.started_at, begun.since, progress))
-            except asyncio.CancelledError:
-                await asyncio.shield(self._end(begun.run, outcome=JobOutcome.ABANDONED))
-                raise
-            except Exception as error:
-                failed = JobFailed(uuid4())
-                ended = {"finished_at": self.clock(), "error_id": failed.error_id}
-                try:
-                    await self._end(begun.run, outcome=JobOutcome.FAILED, **ended)
-                except GatewayError as unwritten:
-                    error.add_note(f"This could not be written down: {unwritten.code}")
-                raise failed from error
-            return await self._end(
-                begun.run, outcome=JobOutcome.SUCCEEDED, finished_at=self.clock(), processed=processed
-            )
+                raise JobAlreadyRunning(await self._find_running(job))
+            started = await self._start(job, only_if_due=only_if_due)
+            return None if started is None else await self._execute(job, started, progress)
 
-    async def _running(self, job: Job) -> JobRun | None:
+    async def _execute(self, job: Job, started: _StartedRun, progress: Callable[[int], None]) -> JobRun:
+        run = started.run
+        try:
+            processed = await job.run(JobContext(self.database, run.started_at, started.since, progress))
+        except asyncio.CancelledError:
+            await asyncio.shield(self._finish(run, outcome=JobOutcome.ABANDONED))
+            raise
+        except Exception as error:
+            failure = JobFailed(uuid4())
+            await self._record_failure(run, failure, error)
+            raise failure from error
+        return await self._finish(run, outcome=JobOutcome.SUCCEEDED, finished_at=self.clock(), processed=processed)
+
+    async def _record_failure(self, run: JobRun, failure: JobFailed, error: Exception) -> None:
+        """Records that the run failed. If that fails too, the job's own error is still the one to report."""
+        try:
+            await self._finish(run, outcome=JobOutcome.FAILED, finished_at=self.clock(), error_id=failure.error_id)
+        except GatewayError as not_recorded:
+            error.add_note(f"The failure could not be recorded: {not_recorded.code}")
+
+    async def _find_running(self, job: Job) -> JobRun | None:
         async with self.database.snapshot(SERVICE) as snapshot:
             last = await JobRuns(snapshot).latest(job.name)
         return last if last is not None and last.outcome is JobOutcome.RUNNING else None
 
-    async def _begin(self, job: Job, *, only_if_due: bool) -> _Begun | None:
-        """Writes down that a run has begun, unless none is due. Who has the lock knows that no other is going on."""
+    async def _start(self, job: Job, *, only_if_due: bool) -> _StartedRun | None:
+        """Records that a run has started, unless the job is not due.
+
+        The caller holds the job's lock, so any run that is still recorded as running has been abandoned.
+        """
         at = self.clock()
         async with self.database.transaction(SERVICE) as write:
             runs = JobRuns(write)
@@ -113,8 +123,9 @@ class Runner:
                 return None
             await runs.abandon(job.name)
             succeeded = await runs.latest(job.name, [JobOutcome.SUCCEEDED])
-            return _Begun(await runs.add(job=job.name, started_at=at), succeeded.started_at if succeeded else None)
+            run = await runs.add(job=job.name, started_at=at)
+            return _StartedRun(run, succeeded.started_at if succeeded else None)
 
-    async def _end(self, run: JobRun, **values: Any) -> JobRun:
+    async def _finish(self, run: JobRun, **values: Any) -> JobRun:
         async with self.database.transaction(SERVICE) as write:
             return await JobRuns(write).change(run, **values)

@@ -1,8 +1,9 @@
-"""When jobs run by themselves: APScheduler, in every process that serves; gateway/jobs.py decides which one does it.
+"""Starts jobs on their schedules with APScheduler, in every process that serves.
 
-A process that starts looks at once for what was due while nobody served. A moment that passes while the process is too
-busy is made up for as soon as it can; several of them are one run. One that comes while the job's last run is still
-going on is left out, with a warning.
+Every process starts every job; gateway/jobs/runner.py decides which process runs it. A process that starts also runs
+the jobs that became due while no process was running. If the process is too busy at a scheduled time, the job starts as
+soon as possible, and several missed times become one run. A scheduled time that comes while the job's previous run has
+not finished is skipped with a warning.
 """
 
 import asyncio
@@ -15,19 +16,19 @@ from typing import Any
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from gateway.jobs.runner import AlreadyRunning, JobFailed, Runner, is_due, trigger_of
+from gateway.jobs.runner import JobAlreadyRunning, JobFailed, JobRunner, cron_trigger, is_due
 from repositories.core.errors import GatewayError
 from repositories.tables.administration import JobRun
 from resolvers.services.job import Job
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gateway.jobs")
 
-PAUSE = 0.5
-"""Seconds until it is looked again whether who has a job's lock has written down that a run began."""
+LOCK_RETRY_INTERVAL = 0.5
+"""Seconds between two attempts to take a job's lock while its holder has no running record."""
 
 
-class _Tasks(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
-    """Runs jobs in tasks that can be waited for; APScheduler's own executor can only cancel them."""
+class _TaskExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
+    """Runs jobs in tasks that the shutdown can wait for; APScheduler's own executor can only cancel them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,27 +37,28 @@ class _Tasks(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
     def _do_submit_job(self, job: Any, run_times: list[dt.datetime]) -> None:
         task = asyncio.get_running_loop().create_task(job.func(*job.args))
         self.running.add(task)
-        task.add_done_callback(lambda ended: self._ended(job.id, ended))
+        task.add_done_callback(lambda done: self._on_done(job.id, done))
 
-    def _ended(self, name: str, task: "asyncio.Task[None]") -> None:
+    def _on_done(self, name: str, task: "asyncio.Task[None]") -> None:
         self.running.discard(task)
         self._run_job_success(name, [])
 
 
 @asynccontextmanager
-async def scheduled(runner: Runner, jobs: Iterable[Job], patience: float) -> AsyncIterator[None]:
-    """Runs the jobs when it is time, until the end of the block.
+async def run_scheduler(runner: JobRunner, jobs: Iterable[Job], shutdown_timeout: float) -> AsyncIterator[None]:
+    """Runs the jobs on their schedules until the end of the block.
 
-    What is still running then may take ``patience`` seconds more, after which it is stopped and left abandoned.
+    A run that has not finished by then gets ``shutdown_timeout`` more seconds. After that it is cancelled and recorded
+    as abandoned.
     """
-    tasks = _Tasks()
+    executor = _TaskExecutor()
     scheduler = AsyncIOScheduler(
-        timezone=dt.UTC, executors={"default": tasks}, job_defaults={"misfire_grace_time": None, "coalesce": True}
+        timezone=dt.UTC, executors={"default": executor}, job_defaults={"misfire_grace_time": None, "coalesce": True}
     )
     for job in jobs:
         scheduler.add_job(
             run_if_due,
-            trigger_of(job),
+            cron_trigger(job),
             (runner, job),
             id=job.name,
             name=job.name,
@@ -67,56 +69,60 @@ async def scheduled(runner: Runner, jobs: Iterable[Job], patience: float) -> Asy
         yield
     finally:
         scheduler.shutdown()
-        await asyncio.sleep(0)  # that is when it happens
-        await _end(tasks.running, patience)
+        await asyncio.sleep(0)  # APScheduler shuts down in a callback of the event loop
+        await _finish(executor.running, shutdown_timeout)
 
 
-async def _end(running: "set[asyncio.Task[None]]", patience: float) -> None:
+async def _finish(running: "set[asyncio.Task[None]]", timeout: float) -> None:  # noqa: ASYNC109 (cancels only those that are late)
     if running:
-        _, late = await asyncio.wait(running, timeout=patience)
+        _, late = await asyncio.wait(running, timeout=timeout)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
 
-async def run_if_due(runner: Runner, job: Job) -> None:
-    """Runs the job if no process has yet, and says in the log how it went."""
+async def run_if_due(runner: JobRunner, job: Job) -> None:
+    """Runs the job unless another process has, and logs the outcome."""
     try:
         run = await _run(runner, job)
-    except JobFailed as failed:
-        log.error(  # noqa: TRY400 (what is of interest is the cause)
-            "job %s failed (error %s)", job.name, failed.error_id, exc_info=failed.__cause__
+    except JobFailed as failure:
+        log.error(  # noqa: TRY400 (the traceback to log is that of the cause)
+            "job %s failed (error %s)", job.name, failure.error_id, exc_info=failure.__cause__
         )
     except GatewayError as error:
         log.warning("job %s could not be run: %s, %r", job.name, error.code, error.__cause__)
     except asyncio.CancelledError:
-        log.warning("job %s was stopped, because the gateway stops", job.name)
+        log.warning("job %s was stopped because the gateway is shutting down", job.name)
         raise
     except Exception:
         log.exception("job %s could not be run", job.name)
     else:
         if run is not None:
-            log.info("job %s %s", job.name, summary(run))
+            log.info("job %s %s", job.name, describe_success(run))
 
 
-async def _run(runner: Runner, job: Job) -> JobRun | None:
-    """The run, None if there is none to do.
+async def _run(runner: JobRunner, job: Job) -> JobRun | None:
+    """The record of the run, None if there is nothing to do.
 
-    Who has the lock and has not written down that a run has begun is about to, or is just done with the last one:
-    which of both, shows soon.
+    A lock holder without a running record is either about to write it or has just finished its run. Retries until one
+    of the two is visible.
     """
     while True:
         try:
             return await runner.run(job, only_if_due=True)
-        except AlreadyRunning as other:
+        except JobAlreadyRunning as other:
             if other.run is not None:
                 if is_due(job, other.run, runner.clock()):
-                    log.warning("job %s is left out: it has been running since %s", job.name, other.run.started_at)
+                    log.warning(
+                        "job %s was skipped: its run that started at %s has not finished",
+                        job.name,
+                        other.run.started_at,
+                    )
                 return None
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(LOCK_RETRY_INTERVAL)
 
 
-def summary(run: JobRun) -> str:
-    """How many things a run that succeeded did, and how long it took."""
-    assert run.finished_at is not None  # noqa: S101 (the database sees to it)
+def describe_success(run: JobRun) -> str:
+    """How many items a successful run processed, and how long it took."""
+    assert run.finished_at is not None  # noqa: S101 (a CHECK constraint of the table)
     return f"succeeded: {run.processed} processed in {(run.finished_at - run.started_at).total_seconds():.2f} s"

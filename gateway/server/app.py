@@ -22,8 +22,8 @@ from gateway.execution.persisted import NOT_KEPT, MemoryQueryStore, PersistedQue
 from gateway.execution.processor import OperationProcessor
 from gateway.explorer import explorer_routes, page
 from gateway.explorer.demo import DemoAccounts
-from gateway.jobs.runner import Runner, declared_jobs
-from gateway.jobs.scheduler import scheduled
+from gateway.jobs.runner import JobRunner, jobs_by_name
+from gateway.jobs.scheduler import run_scheduler
 from gateway.server.http_protocol import STOP
 from gateway.server.redis_announcements import announcements
 from gateway.settings import Settings
@@ -177,8 +177,8 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        jobs = declared_jobs(settings).values() if settings.jobs == "on" else ()
-        async with feed.running(), scheduled(Runner(database, clock), jobs, settings.shutdown_timeout):
+        jobs = jobs_by_name(settings).values() if settings.jobs == "on" else ()
+        async with feed.running(), run_scheduler(JobRunner(database, clock), jobs, settings.shutdown_timeout):
             yield {STOP: event_streams.stopping.set}
         for store in (redis, cache):
             if store is not None:

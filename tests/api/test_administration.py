@@ -5,7 +5,7 @@ import datetime as dt
 import json
 from typing import Any
 
-from gateway.jobs.runner import Runner, declared_jobs
+from gateway.jobs.runner import JobRunner, jobs_by_name
 from gateway.settings import Settings
 from migrations import files
 from repositories.administration import RoleGrants, SystemSettings, granted_roles
@@ -324,8 +324,8 @@ async def test_the_tasks_of_all_users_are_those_of_the_last_refresh(
         await make_task(database, user, **values)
     live = (4, 2, 1, "66.67")
     assert await shown(AT) == ((0, 0, 0, None, None) if refreshes else (*live, NOON))
-    job = declared_jobs(Settings())[REFRESH_JOB]
-    run = await Runner(database, lambda: AT + hour).run(job)
+    job = jobs_by_name(Settings())[REFRESH_JOB]
+    run = await JobRunner(database, lambda: AT + hour).run(job)
     assert run is not None
     assert run.processed == 3
     assert await shown(AT + 2 * hour) == (

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.jobs.runner import declared_jobs, next_run
+from gateway.jobs.runner import jobs_by_name, next_run
 from gateway.settings import Settings
 from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
@@ -22,7 +22,7 @@ from tests.jobs.endless import endless
 from tests.jobs.running import rows_of
 from tests.repositories.support import connected
 
-NAMES = list(declared_jobs(Settings()))
+NAMES = list(jobs_by_name(Settings()))
 DAY = dt.timedelta(days=1)
 
 
@@ -157,7 +157,7 @@ def test_processes_that_serve_run_what_was_never_run_once(siso: Siso, options: D
 def _due_meanwhile(rows: list[JobRun]) -> set[str]:
     """Jobs one of whose moments came while the test ran."""
     first = min(run.started_at for run in rows)
-    return {name for name, job in declared_jobs(Settings()).items() if next_run(job, first) <= now()}
+    return {name for name, job in jobs_by_name(Settings()).items() if next_run(job, first) <= now()}
 
 
 def _ended(served: Served) -> str:

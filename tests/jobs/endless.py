@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.jobs.runner import Runner
+from gateway.jobs.runner import JobRunner
 from repositories.engines.database import DatabaseOptions
 from repositories.engines.factory import open_database
 from resolvers.services.job import Job, JobContext
@@ -25,7 +25,7 @@ async def _main(name: str, url: str, service_url: str, path: str, pgbouncer: str
     )
     database = open_database(options)
     await database.connect()
-    await Runner(database).run(Job(name, "* * * * *", "Waits.", _wait))
+    await JobRunner(database).run(Job(name, "* * * * *", "Waits.", _wait))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Callable
 
-from gateway.jobs.runner import Runner
+from gateway.jobs.runner import JobRunner
 from repositories.core.clock import now
 from repositories.engines.database import Database
 from repositories.job_runs import JobRuns
@@ -12,9 +12,9 @@ from resolvers.services.job import Job, JobContext
 from tests.repositories.support import reading
 
 
-def runner_of(database: Database, clock: Callable[[], dt.datetime] = now) -> Runner:
+def runner_of(database: Database, clock: Callable[[], dt.datetime] = now) -> JobRunner:
     """A runner with a clock of the test's."""
-    return Runner(database, clock)
+    return JobRunner(database, clock)
 
 
 def counting(name: str, processed: int = 0, began: list[JobContext] | None = None, when: str = "0 * * * *") -> Job:

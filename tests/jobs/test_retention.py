@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from gateway.jobs.runner import declared_jobs
+from gateway.jobs.runner import jobs_by_name
 from gateway.settings import Settings
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
@@ -22,7 +22,7 @@ MICROSECOND = dt.timedelta(microseconds=1)
 
 
 async def _run(database: Database, name: str, at: dt.datetime = AT, retention: int = 730) -> int:
-    return await declared_jobs(Settings(analytics_retention_days=retention))[name].run(JobContext(database, at))
+    return await jobs_by_name(Settings(analytics_retention_days=retention))[name].run(JobContext(database, at))
 
 
 async def _dates(database: Database) -> list[str]:

@@ -10,8 +10,8 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 
 from gateway.jobs import scheduler
-from gateway.jobs.runner import AlreadyRunning, JobFailed, Runner, declared_jobs, next_run
-from gateway.jobs.scheduler import run_if_due, scheduled
+from gateway.jobs.runner import JobAlreadyRunning, JobFailed, JobRunner, jobs_by_name, next_run
+from gateway.jobs.scheduler import run_if_due, run_scheduler
 from gateway.settings import Settings
 from repositories.core.errors import InputError, ServiceUnavailable
 from repositories.core.ids import new_id
@@ -128,7 +128,7 @@ async def test_a_failure_that_cannot_be_written_down_is_told(
     assert record.message.startswith("job sad failed (error ")
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], LookupError)
-    assert record.exc_info[1].__notes__ == ["This could not be written down: SERVICE_UNAVAILABLE"]
+    assert record.exc_info[1].__notes__ == ["The failure could not be recorded: SERVICE_UNAVAILABLE"]
     assert await runs_of(database) == [("sad", JobOutcome.RUNNING, None)]
 
 
@@ -150,7 +150,7 @@ async def test_many_processes_run_a_moment_once(options: DatabaseOptions, *, pgb
             assert len(began) == moment, ran
             others = [run for run in ran if not isinstance(run, JobRun)]
             assert len(others) == 5
-            assert all(run is None or isinstance(run, AlreadyRunning) for run in others), ran
+            assert all(run is None or isinstance(run, JobAlreadyRunning) for run in others), ran
             clock.at += HOUR
     assert len({occasion.at for occasion in began}) == 3
 
@@ -169,7 +169,7 @@ async def test_many_schedulers_run_what_is_due_once(options: DatabaseOptions) ->
     async with AsyncExitStack() as stack:
         databases = [await stack.enter_async_context(connected(options)) for _ in range(4)]
         for each in databases:
-            await stack.enter_async_context(scheduled(Runner(each), [job], patience=30))
+            await stack.enter_async_context(run_scheduler(JobRunner(each), [job], shutdown_timeout=30))
         await ended.wait()
     assert len(began) == 1
     async with connected(options) as database:
@@ -178,7 +178,7 @@ async def test_many_schedulers_run_what_is_due_once(options: DatabaseOptions) ->
 
 async def test_the_scheduler_comes_back(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """At each moment of the schedule: here every second, for which the clock of runs is an hour."""
-    monkeypatch.setattr(scheduler, "trigger_of", lambda _: CronTrigger(second="*", timezone=dt.UTC))
+    monkeypatch.setattr(scheduler, "cron_trigger", lambda _: CronTrigger(second="*", timezone=dt.UTC))
     began: list[JobContext] = []
     thrice, clock = asyncio.Event(), Clock(TEN)
 
@@ -189,7 +189,9 @@ async def test_the_scheduler_comes_back(database: Database, monkeypatch: pytest.
             thrice.set()
         return 1
 
-    async with scheduled(runner_of(database, clock), [Job("often", "0 * * * *", "Runs.", run)], patience=30):
+    async with run_scheduler(
+        runner_of(database, clock), [Job("often", "0 * * * *", "Runs.", run)], shutdown_timeout=30
+    ):
         await asyncio.wait_for(thrice.wait(), 30)
     assert [occasion.at for occasion in began] == [TEN, TEN + HOUR, TEN + HOUR * 2]
     assert await runs_of(database) == [("often", JobOutcome.SUCCEEDED, 1)] * 3
@@ -205,7 +207,7 @@ async def test_the_end_waits_for_a_run(database: Database) -> None:
             await asyncio.sleep(0)
         return 5
 
-    async with scheduled(Runner(database), [Job("slow", "0 * * * *", "Runs.", run)], patience=30):
+    async with run_scheduler(JobRunner(database), [Job("slow", "0 * * * *", "Runs.", run)], shutdown_timeout=30):
         await begun.wait()
     assert await runs_of(database) == [("slow", JobOutcome.SUCCEEDED, 5)]
 
@@ -219,10 +221,10 @@ async def test_the_end_stops_a_run(database: Database, caplog: pytest.LogCapture
         await asyncio.Event().wait()
         return 5
 
-    async with scheduled(Runner(database), [Job("endless", "0 * * * *", "Runs.", run)], patience=0.01):
+    async with run_scheduler(JobRunner(database), [Job("endless", "0 * * * *", "Runs.", run)], shutdown_timeout=0.01):
         await begun.wait()
     assert await runs_of(database) == [("endless", JobOutcome.ABANDONED, None)]
-    assert caplog.messages == ["job endless was stopped, because the gateway stops"]
+    assert caplog.messages == ["job endless was stopped because the gateway is shutting down"]
     async with database.exclusively("endless") as is_free:
         assert is_free
 
@@ -241,7 +243,7 @@ async def test_a_run_that_takes_longer_than_until_the_next_is_told(
             await run_if_due(runner, counting("long"))
             seen.extend(caplog.messages)
             caplog.clear()
-            with pytest.raises(AlreadyRunning) as caught:
+            with pytest.raises(JobAlreadyRunning) as caught:
                 await runner.run(counting("long"))
             assert caught.value.run is not None
             assert caught.value.run.started_at == TEN
@@ -249,7 +251,7 @@ async def test_a_run_that_takes_longer_than_until_the_next_is_told(
 
     with caplog.at_level(logging.INFO):
         await runner.run(Job("long", "0 * * * *", "Runs.", run))
-    assert seen == [f"job long is left out: it has been running since {TEN}"]
+    assert seen == [f"job long was skipped: its run that started at {TEN} has not finished"]
     assert await runs_of(database) == [("long", JobOutcome.SUCCEEDED, 1)]
 
 
@@ -257,7 +259,7 @@ async def test_a_moment_is_not_lost_to_whoever_is_just_done(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lock is still taken when the moment comes, and nothing is running any more."""
-    monkeypatch.setattr(scheduler, "PAUSE", 0.001)
+    monkeypatch.setattr(scheduler, "LOCK_RETRY_INTERVAL", 0.001)
     clock = Clock(TEN - MICROSECOND)
     runner = runner_of(database, clock)
     await runner.run(counting("a", 1))
@@ -279,7 +281,7 @@ async def test_a_database_out_of_reach_is_told(
     """And not the end of the scheduler."""
     async with connected(postgres_only) as database:
         database.options = DatabaseOptions(url="postgresql://nobody@127.0.0.1:1/nothing")
-        await run_if_due(Runner(database), counting("a"))
+        await run_if_due(JobRunner(database), counting("a"))
     (message,) = caplog.messages
     assert message.startswith("job a could not be run: SERVICE_UNAVAILABLE, ConnectionRefusedError")
     assert ServiceUnavailable.code in message
@@ -307,7 +309,7 @@ async def test_the_database_refuses_what_no_run_can_be(database: Database, value
 def test_schedules_are_in_utc() -> None:
     """Every job's moments after a Monday's noon."""
     noon = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
-    assert {job.name: next_run(job, noon).isoformat() for job in declared_jobs(Settings()).values()} == {
+    assert {job.name: next_run(job, noon).isoformat() for job in jobs_by_name(Settings()).values()} == {
         "refresh-user-dashboard-stats": "2026-06-15T12:05:00+00:00",
         "roll-days": "2026-06-15T12:15:00+00:00",
         "clean-sessions": "2026-06-16T03:20:00+00:00",
