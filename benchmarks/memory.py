@@ -88,7 +88,7 @@ class _TapedSnapshot(_Taped, Snapshot):
 
 
 class _TapedWrite(_Taped, WriteConnection):
-    async def command(self, text: str) -> None:
+    async def execute_sql(self, text: str) -> None:
         """Nothing to say it to."""
 
 
@@ -124,7 +124,7 @@ class MemoryDatabase(Database):
         async with self._source.transaction(viewer) as behind:
             yield _TapedWrite(self, viewer, behind)
 
-    def exclusively(self, name: str) -> AbstractAsyncContextManager[bool]:
+    def try_lock(self, name: str) -> AbstractAsyncContextManager[bool]:
         """Not here."""
         raise NotImplementedError
 

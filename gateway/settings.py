@@ -425,7 +425,7 @@ class Settings(BaseSettings):
             connect_timeout=self.database_connect_timeout,
             statement_timeout=self.database_statement_timeout,
             pgbouncer=self.database_pgbouncer,
-            announces=self.redis_url is None,
+            announces_events=self.redis_url is None,
             encryption_keys=parse_keys(self.encryption_keys.get_secret_value()) if self.encryption_keys else {},
             index_key=parse_key(self.index_key.get_secret_value()) if self.index_key else b"",
         )

@@ -146,7 +146,7 @@ class Users(Repository[User], table=User, noun="user"):
         Whoever stores a number that is counted from rows holds the person first and counts in a later statement, which
         then sees what the one before has committed. The mode of the lock lets others go on referring to the person.
         """
-        await self.connection.later(_hold, users=sorted(set(users)))
+        await self.connection.execute_later(_hold, users=sorted(set(users)))
 
     async def of_email(self, email: str) -> User | None:
         """The account of an e-mail address, whatever its case."""

@@ -106,5 +106,5 @@ async def database(options: DatabaseOptions) -> AsyncIterator[Database]:
 def statements(database: Database) -> list[str]:
     """Every statement that the database is sent from now on; clear it to start counting."""
     seen: list[str] = []
-    database.listeners.append(seen.append)
+    database.statement_listeners.append(seen.append)
     return seen

@@ -45,7 +45,7 @@ async def _last(database: Database, job: Job) -> JobRun | None:
     async with database.snapshot(SERVICE) as snapshot:
         last = await JobRuns(snapshot).latest(job.name)
     if last is not None and last.outcome is JobOutcome.RUNNING:
-        async with database.exclusively(job.name) as nobody_runs_it:
+        async with database.try_lock(job.name) as nobody_runs_it:
             return last.replace(outcome=JobOutcome.ABANDONED) if nobody_runs_it else last
     return last
 

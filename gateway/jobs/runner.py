@@ -80,7 +80,7 @@ class JobRunner:
 
         Raises JobAlreadyRunning if the job's lock is taken, and JobFailed if the job raises an error.
         """
-        async with self.database.exclusively(job.name) as is_ours:
+        async with self.database.try_lock(job.name) as is_ours:
             if not is_ours:
                 raise JobAlreadyRunning(await self._find_running(job))
             started = await self._start(job, only_if_due=only_if_due)

@@ -25,7 +25,7 @@ from gateway.explorer.demo import DemoAccounts
 from gateway.jobs.runner import JobRunner, jobs_by_name
 from gateway.jobs.scheduler import run_scheduler
 from gateway.server.http_protocol import STOP
-from gateway.server.redis_announcements import announcements
+from gateway.server.redis_announcements import open_announcements
 from gateway.settings import Settings
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.consistency import HEADER
@@ -142,8 +142,8 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     gauge = create_cost_limiter(settings)
     cache = create_cache(settings, tokens)
     if cache is not None:
-        database.committed.append(cache.committed)
-    line = announcements(settings, database)
+        database.commit_listeners.append(cache.committed)
+    line = open_announcements(settings, database)
     feed = Feed(database, line, feed_options(settings, announced=line is not None))
     services: dict[type[Any], Any] = {
         Accounts: accounts(settings, tokens),
@@ -187,7 +187,7 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     async def health(request: Request) -> Response:
         """Whether the gateway can do its work, for load balancers and people."""
         del request
-        state, replica = database.pool_state(), await database.replica_answers()
+        state, replica = database.pool_state(), await database.check_replica()
         about: dict[str, Any] = {
             "engine": database.engine.value,
             "fallback": fallback,

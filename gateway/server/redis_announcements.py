@@ -1,4 +1,4 @@
-"""How processes hear of each other's events: through Redis if there is one, else as the database can."""
+"""Chooses how processes announce events to each other: Redis if it is configured, otherwise PostgreSQL's NOTIFY."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,13 +9,14 @@ from repositories.core.errors import ServiceUnavailable
 from repositories.engines.announcements import Announcements, PostgresAnnouncements
 from repositories.engines.database import Database
 
-_PATIENCE = 1.0
-_PING = 5.0
-"""Seconds after which a line that is silent is tried."""
+_SOCKET_TIMEOUT = 1.0
+"""Seconds until an unanswered connection attempt or command fails."""
+_HEALTH_CHECK_INTERVAL = 5.0
+"""Seconds without a message after which the subscription's connection is checked with a PING."""
 
 
 class RedisAnnouncements:
-    """Redis' pub/sub."""
+    """Redis pub/sub."""
 
     def __init__(self, url: str) -> None:
         from redis import asyncio as redis  # noqa: PLC0415 (loaded only where Redis is used)
@@ -23,42 +24,39 @@ class RedisAnnouncements:
 
         self._client = redis.from_url(
             url,
-            socket_connect_timeout=_PATIENCE,
-            socket_timeout=_PATIENCE,
-            health_check_interval=_PING,
+            socket_connect_timeout=_SOCKET_TIMEOUT,
+            socket_timeout=_SOCKET_TIMEOUT,
+            health_check_interval=_HEALTH_CHECK_INTERVAL,
         )
-        self._failures = (RedisError, OSError)
+        self._connection_errors = (RedisError, OSError)
 
-    async def tell(self, origin: str) -> None:
-        """Publishes it; who does not hear it finds the events a moment later."""
+    async def publish(self, process_id: str) -> None:
         try:
-            await self._client.publish(CHANNEL, origin)
-        except self._failures as error:
+            await self._client.publish(CHANNEL, process_id)
+        except self._connection_errors as error:
             raise ServiceUnavailable from error
 
-    async def heard(self) -> AsyncIterator[str]:
-        """The origins that were published."""
+    async def listen(self) -> AsyncIterator[str]:
         try:
-            async with self._client.pubsub() as line:
-                await line.subscribe(CHANNEL)
+            async with self._client.pubsub() as subscription:
+                await subscription.subscribe(CHANNEL)
                 while True:
-                    message: dict[str, Any] | None = await line.get_message(timeout=_PING)
+                    message: dict[str, Any] | None = await subscription.get_message(timeout=_HEALTH_CHECK_INTERVAL)
                     if message is not None and message["type"] == "subscribe":
                         yield ""
                     elif message is not None and message["type"] == "message":
-                        yield message["data"].decode(errors="replace")  # others may write here too
-        except self._failures as error:
+                        yield message["data"].decode(errors="replace")  # other clients may publish arbitrary bytes
+        except self._connection_errors as error:
             raise ServiceUnavailable from error
 
     async def close(self) -> None:
-        """Gives the connections back."""
         await self._client.aclose()
 
 
-def announcements(settings: Settings, database: Database) -> Announcements | None:
-    """The line between processes under these settings; None if there is none, so that the store is looked at."""
+def open_announcements(settings: Settings, database: Database) -> Announcements | None:
+    """Returns the channel for these settings, or None if there is none, so that processes only poll the event store."""
     if settings.redis_url is not None:
         return RedisAnnouncements(settings.redis_url.get_secret_value())
-    if database.announces and not database.options.pgbouncer:
+    if database.announces_events and not database.options.pgbouncer:
         return PostgresAnnouncements(database.options, CHANNEL)
     return None

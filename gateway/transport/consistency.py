@@ -42,7 +42,7 @@ async def token_after(database: Database) -> str | None:
     What is done is done: that its position cannot be told does not make it fail.
     """
     try:
-        position = await database.position()
+        position = await database.fetch_position()
     except GatewayError as error:
         log.warning(
             "request %s is answered without a consistency token: %r", request_id.get(), error.__cause__ or error

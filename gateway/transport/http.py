@@ -214,7 +214,7 @@ class GraphQLEndpoint:
         operations, is_mutation = self._operations, prepared.kind == "mutation"
         context = operations.context(exchange.viewer, client, since=None if is_mutation else exchange.since)
         result = await operations.pipeline.run(prepared, context, exchange.timings)
-        if context.is_lost:
+        if context.needs_retry:
             context = operations.context(exchange.viewer, client)
             result = await operations.pipeline.run(prepared, context, exchange.timings)
         if is_mutation and (token := await token_after(operations.database)) is not None:

@@ -92,7 +92,7 @@ class EventStore(Repository[DomainEvent], table=DomainEvent, noun="event"):
         """Stores events in their order, one statement for every 100. Work of the service is booked on the owner."""
         rows = [row_of_event(event, actor=actor or event.owner_id, at=at) for event in events]
         for part in self._parts(rows, ADD_BATCH):
-            await self.connection.later(_append_rows, rows=part)
+            await self.connection.execute_later(_append_rows, rows=part)
 
     async def load(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Stores events of the past, for bulk loads; one statement for every 1000."""
@@ -142,7 +142,7 @@ class EventStore(Repository[DomainEvent], table=DomainEvent, noun="event"):
 
     async def announce(self, origin: str) -> None:
         """Tells all processes, once this transaction is committed, that there are new events; PostgreSQL only."""
-        await self.connection.later(_announce, origin=origin)
+        await self.connection.execute_later(_announce, origin=origin)
 
     async def of_aggregate(self, aggregate_id: UUID, *, limit: int) -> list[DomainEvent]:
         """An aggregate's history, oldest first."""

@@ -92,8 +92,8 @@ async def open_unit_of_work(
         work = UnitOfWork(connection, viewer, at or now())
         yield work
         await work.store_events_and_react(reactions)
-        if work.events and database.announces:
-            await EventStore(connection).announce(database.origin)
+        if work.events and database.announces_events:
+            await EventStore(connection).announce(database.process_id)
     if work.events:
-        for committed in database.committed:
+        for committed in database.commit_listeners:
             await committed(work.events)

@@ -1,6 +1,7 @@
-"""Hearing that events were committed, by this process or another; what they are is read from the store.
+"""Announcements between processes that events were committed. The events themselves are read from the event store.
 
-An announcement may be lost, for nobody keeps it: who listens reads the store from where it was (resolvers/streaming/feed.py).
+Announcements can be lost, because they are not stored. Listeners therefore also poll the event store
+(resolvers/streaming/feed.py).
 """
 
 import asyncio
@@ -15,48 +16,49 @@ from repositories.engines.database import DatabaseOptions
 
 
 class Announcements(Protocol):
-    """The line between processes."""
+    """A channel between processes. Each message is the ``Database.process_id`` of the process that committed events."""
 
-    async def tell(self, origin: str) -> None:
-        """Says that the process called ``origin`` has committed events; ServiceUnavailable if nobody can be told."""
+    async def publish(self, process_id: str) -> None:
+        """Announces that the process has committed events. Raises ServiceUnavailable if the channel is unreachable."""
         ...
 
-    def heard(self) -> AsyncIterator[str]:
-        """The origins of announcements. The first item, "", says that it listens; ServiceUnavailable ends it."""
+    def listen(self) -> AsyncIterator[str]:
+        """Yields "" once the subscription is active, then the process id of each announcement.
+
+        Raises ServiceUnavailable if the channel is or becomes unreachable.
+        """
         ...
 
-    async def close(self) -> None:
-        """Gives back what it holds."""
-        ...
+    async def close(self) -> None: ...
 
 
 class PostgresAnnouncements:
-    """PostgreSQL's NOTIFY, which the transactions send themselves, heard by a connection of its own."""
+    """PostgreSQL's NOTIFY, which the transactions send, and LISTEN on a separate connection."""
 
     def __init__(self, options: DatabaseOptions, channel: str) -> None:
         self._url = re.sub(r"^postgresql\+asyncpg:", "postgresql:", options.service_url or options.url or "")
         self._timeout = options.connect_timeout
         self._channel = channel
 
-    async def tell(self, origin: str) -> None:
-        """Nothing: the transaction has told everybody."""
+    async def publish(self, process_id: str) -> None:
+        """Does nothing, because the transaction has already sent the notification (EventStore.announce)."""
 
-    async def heard(self) -> AsyncIterator[str]:
-        """The origins of notifications."""
-        said: asyncio.Queue[str | None] = asyncio.Queue()
+    async def listen(self) -> AsyncIterator[str]:
+        """Yields the payloads of the notifications."""
+        payloads: asyncio.Queue[str | None] = asyncio.Queue()
         settings = {"application_name": "siso-gateway events"}
         try:
             connection: Any = await asyncpg.connect(self._url, timeout=self._timeout, server_settings=settings)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise ServiceUnavailable from error
         try:
-            connection.add_termination_listener(lambda _: said.put_nowait(None))
+            connection.add_termination_listener(lambda _: payloads.put_nowait(None))
             await connection.add_listener(
-                self._channel, lambda _connection, _pid, _channel, text: said.put_nowait(text)
+                self._channel, lambda _connection, _pid, _channel, payload: payloads.put_nowait(payload)
             )
             yield ""
-            while (origin := await said.get()) is not None:
-                yield origin
+            while (payload := await payloads.get()) is not None:
+                yield payload
             raise ServiceUnavailable
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise ServiceUnavailable from error
@@ -64,4 +66,4 @@ class PostgresAnnouncements:
             connection.terminate()
 
     async def close(self) -> None:
-        """Nothing: the connection ends with who listens."""
+        """Does nothing, because :meth:`listen` closes its connection itself."""

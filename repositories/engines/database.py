@@ -1,13 +1,13 @@
-"""The seam to the database: repositories run statements through :class:`ReadConnection` and :class:`WriteConnection`, and nothing else.
+"""The database interface: repositories run all statements through :class:`ReadConnection` and :class:`WriteConnection`.
 
-What is below (kit/postgresql.py, kit/sqlite.py) may be replaced without touching a domain.
+The engines that implement it (postgresql.py, sqlite.py) can be replaced without changing a domain.
 
-- A **snapshot** serves the reads of one request: one connection, taken at the first statement, in one read-only
-  transaction that sees a single state of the database, used by one statement at a time, and given back before the
-  answer is encoded.
+- A **snapshot** serves the reads of one request. It takes one connection at the first statement and reads in one
+  read-only transaction, which shows a single state of the database. It runs one statement at a time. The request
+  returns the connection before it encodes the response.
 - A **transaction** serves one unit of work.
 
-Both begin by telling the database who the viewer is, so that its policies apply to every statement.
+Both begin by setting the viewer's role and claims, so that the database applies its policies to every statement.
 """
 
 import asyncio
@@ -31,13 +31,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class DatabaseOptions:
-    """Where the database is and how it is used; times are seconds.
+    """Where the database is and how the gateway uses it. All times are in seconds.
 
-    ``url`` is ``postgresql://…``, or None for the SQLite file at ``sqlite_path``. ``service_url`` is the login for
-    service work, by default the same. ``read_url`` is a streaming replica, and ``read_wait`` how long a read waits for
-    it to have replayed what the client has written. ``pgbouncer`` avoids whatever a transaction-mode pooler cannot
-    keep between transactions. ``announces`` says that PostgreSQL tells all processes of new events, by NOTIFY.
-    ``encryption_keys`` and ``index_key`` are those of kit/encryption.py; without them encrypted columns cannot be used.
+    - ``url``: ``postgresql://…``, or None for the SQLite file at ``sqlite_path``.
+    - ``service_url``: the login for service work. The default is ``url``.
+    - ``read_url``: a streaming replica.
+    - ``read_wait``: how long a read waits until the replica has replayed the client's last write.
+    - ``pgbouncer``: uses no feature that a pooler in transaction mode does not support, such as prepared statements.
+    - ``announces_events``: PostgreSQL notifies all processes of new events, with NOTIFY.
+    - ``encryption_keys``, ``index_key``: see repositories/core/encryption.py. Encrypted columns need them.
     """
 
     url: str | None = None
@@ -50,13 +52,13 @@ class DatabaseOptions:
     statement_timeout: float = 15.0
     read_wait: float = 0.1
     pgbouncer: bool = False
-    announces: bool = True
+    announces_events: bool = True
     encryption_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     index_key: bytes = field(default=b"", repr=False)
 
 
 class ReadConnection(ABC):
-    """A connection to read with. Values are passed by the names of the statement's parameters."""
+    """A connection for reading. Values are keyword arguments with the names of the statement's parameters."""
 
     def __init__(self, database: "Database", viewer: Viewer) -> None:
         self.engine = database.engine
@@ -66,10 +68,9 @@ class ReadConnection(ABC):
 
     @abstractmethod
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
-        """The records of one statement; driver errors arrive mapped (kit/errors.py)."""
+        """Returns the records of one statement. Raises driver errors as those of repositories/core/errors.py."""
 
     async def rows(self, statement: Statement[R], /, **values: Any) -> list[R]:
-        """All rows."""
         compiled = statement.compile_for(self.scope)
         values["viewer_id"] = self.viewer.id
         records = await self.fetch(compiled, compiled.bind(values))
@@ -78,65 +79,65 @@ class ReadConnection(ABC):
         return compiled.make(records)
 
     async def row(self, statement: Statement[R], /, **values: Any) -> R | None:
-        """The only row, or None."""
-        found = await self.rows(statement, **values)
-        return found[0] if found else None
+        """Returns the first row, or None if there is no row."""
+        rows = await self.rows(statement, **values)
+        return rows[0] if rows else None
 
     async def one(self, statement: Statement[R], /, **values: Any) -> R:
-        """The row of a statement that always has one, such as a count."""
+        """Returns the row of a statement that always returns one row, such as a count."""
         return (await self.rows(statement, **values))[0]
 
-    async def later(self, statement: Statement[Any], /, **values: Any) -> None:
-        """Runs a statement whose rows nobody needs, at the latest before the next one or the commit.
+    async def execute_later(self, statement: Statement[Any], /, **values: Any) -> None:
+        """Executes a statement whose rows are not needed, at the latest before the next statement or the commit.
 
-        That may save a round trip, and then its error is raised there.
+        An engine can send it together with the next statement, which saves a round trip. The next statement or the
+        commit then raises its error.
         """
         await self.rows(statement, **values)
 
 
 class WriteConnection(ReadConnection):
-    """A connection in a transaction that writes.
+    """A connection inside a read-write transaction.
 
-    A statement that fails outside of a savepoint makes the whole transaction fail, also if somebody swallows the error.
+    A statement that fails outside a savepoint makes the whole transaction fail, even if the caller catches the error.
     """
 
     async def rows(self, statement: Statement[R], /, **values: Any) -> list[R]:
-        """All rows."""
         try:
             return await super().rows(statement, **values)
         except BaseException:
             self._has_failed = True
             raise
 
-    def check(self) -> None:
-        """To be called before the commit."""
+    def ensure_committable(self) -> None:
+        """Raises RuntimeError if a statement has failed outside a savepoint. Engines call it before each commit."""
         if self._has_failed:
-            message = "a statement failed outside of a savepoint, so that this transaction cannot be committed"
+            message = "This transaction cannot be committed, because a statement failed outside a savepoint."
             raise RuntimeError(message)
 
     @abstractmethod
-    async def command(self, text: str) -> None:
-        """Runs a statement without parameters or rows, such as SAVEPOINT."""
+    async def execute_sql(self, text: str) -> None:
+        """Executes SQL without parameters and rows, such as SAVEPOINT."""
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """What fails inside is undone, what came before stays."""
+        """Rolls back to the start of the block if an error leaves it, and raises the error again."""
         name, had_failed = f"s{self._depth + 1}", self._has_failed
-        await self.command(f"SAVEPOINT {name}")
+        await self.execute_sql(f"SAVEPOINT {name}")
         self._depth += 1
         try:
             yield
         except BaseException as error:
             try:
-                await self.command(f"ROLLBACK TO SAVEPOINT {name}")
-                await self.command(f"RELEASE SAVEPOINT {name}")
+                await self.execute_sql(f"ROLLBACK TO SAVEPOINT {name}")
+                await self.execute_sql(f"RELEASE SAVEPOINT {name}")
                 self._has_failed = had_failed
-            except Exception:  # noqa: BLE001 (the transaction is gone; why is said by the error that led here)
+            except Exception:  # noqa: BLE001 (the transaction has ended; the first error explains why)
                 self._has_failed = True
                 raise error from None
             raise
         else:
-            await self.command(f"RELEASE SAVEPOINT {name}")
+            await self.execute_sql(f"RELEASE SAVEPOINT {name}")
         finally:
             self._depth -= 1
 
@@ -145,38 +146,37 @@ class WriteConnection(ReadConnection):
 
 
 class Snapshot(ReadConnection):
-    """The reads of one request. Opens itself at the first statement; :meth:`close` ends it for good.
+    """The reads of one request. The first statement opens the transaction, and :meth:`close` ends it for good.
 
-    A statement that fails ends the database's transaction; the next one opens another, so that one failing field does
-    not take the others with it. ``opened_at`` is a moment of ``time.monotonic``, before the one that the transaction
-    shows; None while there is none.
+    A failed statement ends the transaction. The next statement opens another one, so that one failing field does not
+    make the other fields fail.
 
-    ``is_lost`` says that what was read cannot be read on, because its replica has failed. From then on every statement
-    is refused: all of it has to be read anew, in another snapshot.
+    ``opened_at`` is the time (``time.monotonic``) just before the transaction began, or None if none is open.
+    ``needs_retry`` is true if the replica failed after it had answered a statement. All later statements then raise
+    ServiceUnavailable, and the request must run again with another snapshot.
     """
 
     def __init__(self, database: "Database", viewer: Viewer) -> None:
         super().__init__(database, viewer)
-        self.is_lost = False
-        self._turn = asyncio.Lock()
+        self.needs_retry = False
+        self._lock = asyncio.Lock()
         self.opened_at: float | None = None
         self.holds_connection = False
         self._is_closed = False
-        self._running: asyncio.Task[Any] | None = None
+        self._running_task: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> Self:
-        """For who reads something at once: at the end of the block it is closed."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
-        """The records of one statement, when its turn comes."""
-        async with self._turn:
+        """Waits for the statements before it, because the connection runs one statement at a time."""
+        async with self._lock:
             if self._is_closed:
                 raise ServiceUnavailable("The request ended before this could be read.")
-            self._running = asyncio.current_task()
+            self._running_task = asyncio.current_task()
             try:
                 if self.opened_at is None:
                     self.opened_at = time.monotonic()
@@ -184,38 +184,38 @@ class Snapshot(ReadConnection):
                     self.holds_connection = True
                 return await self.run(compiled.text, arguments)
             except BaseException:
-                self.opened_at, self.holds_connection, self._running = None, False, None
+                self.opened_at, self.holds_connection, self._running_task = None, False, None
                 await self.end()
                 raise
             finally:
-                self._running = None
+                self._running_task = None
 
     async def close(self) -> None:
-        """Gives the connection back. A statement that is still running is stopped, for nobody waits for its rows."""
+        """Cancels the running statement, if there is one, and returns the connection to the pool."""
         self._is_closed = True
-        if self._running is not None:
-            self._running.cancel()
-        async with self._turn:
+        if self._running_task is not None:
+            self._running_task.cancel()
+        async with self._lock:
             if self.opened_at is not None:
                 self.opened_at, self.holds_connection = None, False
                 await self.end()
 
     @abstractmethod
     async def begin(self) -> None:
-        """Takes a connection and opens the transaction."""
+        """Takes a connection and begins the transaction."""
 
     @abstractmethod
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
-        """One statement on the open connection."""
+        """Returns the records of one statement on the open connection."""
 
     @abstractmethod
     async def end(self) -> None:
-        """Ends the transaction and gives the connection back, also when the request is being cancelled."""
+        """Ends the transaction and returns the connection. It must also do so while the request is being cancelled."""
 
 
 @dataclass(slots=True)
 class PoolState:
-    """How many connections are open and how many of them are in use."""
+    """``size`` is the number of open connections. ``used`` of them are in use."""
 
     size: int
     used: int
@@ -225,51 +225,54 @@ class Database(ABC):
     """An engine with its connections."""
 
     engine: Engine
-    listeners: list[Callable[[str], None]]
+    statement_listeners: list[Callable[[str], None]]
     """Called with the text of every statement, for counting and tracing."""
-    committed: list[Callable[[Sequence[Event]], Awaitable[None]]]
-    """Called with the events of a unit of work once it is committed, before its caller goes on. They must not raise."""
+    commit_listeners: list[Callable[[Sequence[Event]], Awaitable[None]]]
+    """Called with the events of a committed unit of work, before control returns to its caller. They must not raise."""
 
     def __init__(self, options: DatabaseOptions) -> None:
         self.options = options
         self.cipher = Cipher(options.encryption_keys, options.index_key)
-        self.listeners = []
-        self.committed = []
-        self.origin = uuid4().hex
-        """The name of this process in announcements of events."""
+        self.statement_listeners = []
+        self.commit_listeners = []
+        self.process_id = uuid4().hex
+        """A random id of this process (not the PID), which its event announcements carry."""
 
     @property
     def has_replica(self) -> bool:
-        """Whether a snapshot may show another state than the current one."""
+        """Whether a snapshot can show an older state than the current one."""
         return self.options.read_url is not None
 
     @property
-    def announces(self) -> bool:
-        """Whether transactions announce their events to other processes themselves."""
-        return self.options.announces and self.engine.is_postgresql
+    def announces_events(self) -> bool:
+        """Whether transactions themselves announce their events to other processes."""
+        return self.options.announces_events and self.engine.is_postgresql
 
     @abstractmethod
     async def connect(self) -> None:
-        """Opens the pool; raises ServiceUnavailable if the database cannot be reached."""
+        """Opens the connection pool. Raises ServiceUnavailable if the database cannot be reached."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Closes all connections, after those in use are given back."""
+        """Waits until all connections are returned, then closes them."""
 
     @abstractmethod
     def snapshot(self, viewer: Viewer, since: int | None = None) -> Snapshot:
-        """A snapshot for one request; nothing is opened yet.
+        """Returns a snapshot for one request, which opens nothing yet.
 
-        It shows what is current, or with ``since`` a state that has all there was at that position
-        (kit/position.py), which a replica may answer.
+        It shows the current state. With ``since`` it can be read from a replica that has replayed at least that
+        position (position.py).
         """
 
-    async def position(self) -> int | None:
-        """Where the database is now: a snapshot ``since`` then shows all that is committed. None without a replica."""
+    async def fetch_position(self) -> int | None:
+        """Returns the primary's WAL position, or None without a replica.
+
+        A snapshot ``since`` this position shows everything that is committed now.
+        """
         return None
 
-    async def replica_answers(self) -> bool | None:
-        """Whether the replica can be reached, None without one."""
+    async def check_replica(self) -> bool | None:
+        """Returns whether the replica can be reached, or None without a replica."""
         return None
 
     @abstractmethod
@@ -277,17 +280,17 @@ class Database(ABC):
         """A transaction that commits at the end of the block and rolls back on any error."""
 
     @abstractmethod
-    def exclusively(self, name: str) -> AbstractAsyncContextManager[bool]:
-        """Whether ``name`` is ours for the block, and nobody else's in any process that uses this database.
+    def try_lock(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Tries to take the lock ``name`` for the block, without waiting. Yields whether it was free.
 
-        Nobody waits: who comes second is told False. It ends with the process, however that ends.
+        The lock is exclusive among all processes that use this database. It is released when its process ends, even
+        if the process crashes.
         """
 
     @abstractmethod
     def pool_state(self) -> PoolState:
-        """For health and for tests that look for leaks."""
+        """For health checks, and for tests that look for leaked connections."""
 
-    def notify_listeners(self, text: str) -> None:
-        """Tells the listeners of a statement."""
-        for listener in self.listeners:
+    def notify_statement_listeners(self, text: str) -> None:
+        for listener in self.statement_listeners:
             listener(text)

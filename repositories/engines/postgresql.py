@@ -145,14 +145,14 @@ class PostgresDatabase(Database):
         """A REPEATABLE READ, READ ONLY transaction."""
         return _PostgresSnapshot(self, viewer, since)
 
-    async def position(self) -> int | None:
+    async def fetch_position(self) -> int | None:
         """Up to where the primary has written."""
         return await self._written() if self.replica is not None else None
 
     async def _written(self) -> int:
         return await position(self.pool_for(ANONYMOUS), self.call_driver, self.options.connect_timeout)
 
-    async def replica_answers(self) -> bool | None:
+    async def check_replica(self) -> bool | None:
         """Asks the replica, unless it is known to be out."""
         if self.replica is None:
             return None
@@ -170,7 +170,7 @@ class PostgresDatabase(Database):
                 self.begin(connection, WRITE, viewer)
                 write = _PostgresWrite(self, viewer, connection)
                 yield write
-                write.check()
+                write.ensure_committable()
                 await self.call_driver(connection.commit)
             except BaseException:
                 await _roll_back(connection)
@@ -179,7 +179,7 @@ class PostgresDatabase(Database):
             pool.release(connection)
 
     @asynccontextmanager
-    async def exclusively(self, name: str) -> AsyncIterator[bool]:
+    async def try_lock(self, name: str) -> AsyncIterator[bool]:
         """An advisory lock of a transaction, which holds behind PgBouncer too, on a connection beside the pools.
 
         The transaction is idle meanwhile.
@@ -197,7 +197,7 @@ class PostgresDatabase(Database):
 
     def begin(self, connection: PostgresConnection, kind: str, viewer: Viewer) -> None:
         """Opens a transaction with the viewer's role and claims."""
-        self.notify_listeners(f"{kind}; {VIEWER}")
+        self.notify_statement_listeners(f"{kind}; {VIEWER}")
         connection.begin(kind, viewer, self._milliseconds)
 
     async def call_driver(self, call: Callable[..., Any], *arguments: Any) -> Any:
@@ -244,7 +244,7 @@ class _PostgresSnapshot(Snapshot):
         self._has_failed = False
 
     async def begin(self) -> None:
-        if self.is_lost:
+        if self.needs_retry:
             raise ServiceUnavailable
         if self._replica is not None:
             self._connection = await self._replica.connection(self._since)
@@ -254,7 +254,7 @@ class _PostgresSnapshot(Snapshot):
         self.database.begin(self._connection, READ, self.viewer)
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
-        self.database.notify_listeners(text)
+        self.database.notify_statement_listeners(text)
         try:
             records: Sequence[Any] = await self.database.call_driver(self._connection.fetch, text, arguments)
         except (ServiceUnavailable, Conflict) as error:
@@ -263,7 +263,7 @@ class _PostgresSnapshot(Snapshot):
                 raise
             self._replica.leave(error)
             if self._has_answered:
-                self.is_lost = True
+                self.needs_retry = True
                 raise
         except BaseException:
             self._has_failed = True
@@ -295,18 +295,18 @@ class _PostgresWrite(WriteConnection):
         self._connection = connection
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
-        self.database.notify_listeners(compiled.text)
+        self.database.notify_statement_listeners(compiled.text)
         records: Sequence[Any] = await self.database.call_driver(self._connection.fetch, compiled.text, arguments)
         return records
 
-    async def later(self, statement: Statement[Any], /, **values: Any) -> None:
+    async def execute_later(self, statement: Statement[Any], /, **values: Any) -> None:
         compiled = statement.compile_for(self.scope)
         arguments = compiled.bind(values | {"viewer_id": self.viewer.id})
-        if self._depth or not self._connection.later(compiled.text, arguments):
+        if self._depth or not self._connection.execute_later(compiled.text, arguments):
             await self.rows(statement, **values)
         else:
-            self.database.notify_listeners(compiled.text)
+            self.database.notify_statement_listeners(compiled.text)
 
-    async def command(self, text: str) -> None:
-        self.database.notify_listeners(text)
+    async def execute_sql(self, text: str) -> None:
+        self.database.notify_statement_listeners(text)
         await self.database.call_driver(self._connection.fetch, text)

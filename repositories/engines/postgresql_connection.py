@@ -3,7 +3,7 @@
 | message                      | goes                                                                  |
 |------------------------------|-----------------------------------------------------------------------|
 | BEGIN, role and claims       | ahead of the transaction's first statement                            |
-| what :meth:`later` was given | ahead of the next statement, or of COMMIT                             |
+| what :meth:`execute_later` was given | ahead of the next statement, or of COMMIT                             |
 | COMMIT of a writer           | by itself; its answer is waited for                                   |
 | ROLLBACK of a reader         | after the fact, or ahead of the next BEGIN if somebody waits for that |
 
@@ -128,7 +128,7 @@ class PostgresConnection:
             f" set_config('statement_timeout', '{milliseconds}', true)"
         )
 
-    def later(self, text: str, arguments: Sequence[Any]) -> bool:
+    def execute_later(self, text: str, arguments: Sequence[Any]) -> bool:
         """Runs a statement whose rows nobody needs, with the next one; False if it has to be run by itself."""
         statement = self._prepared.get(text)
         if statement is None:

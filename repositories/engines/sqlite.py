@@ -139,10 +139,10 @@ class SqliteDatabase(Database):
                 raise ServiceUnavailable
             write = _SqliteWrite(self, viewer, self._writer)
             try:
-                await write.command("BEGIN IMMEDIATE")
+                await write.execute_sql("BEGIN IMMEDIATE")
                 yield write
-                write.check()
-                await write.command("COMMIT")
+                write.ensure_committable()
+                await write.execute_sql("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
                     await asyncio.shield(self._writer.execute_fetchall("ROLLBACK"))
@@ -151,7 +151,7 @@ class SqliteDatabase(Database):
             self._writing.release()
 
     @asynccontextmanager
-    async def exclusively(self, name: str) -> AsyncIterator[bool]:
+    async def try_lock(self, name: str) -> AsyncIterator[bool]:
         """An exclusive transaction on an empty file of that name beside the database.
 
         So it is SQLite's own lock between processes, on every system, and goes with the process that has it.
@@ -192,7 +192,7 @@ class SqliteDatabase(Database):
         """Runs one statement; it is interrupted when its time is up or nobody waits for it any more."""
         if any("\0" in argument for argument in arguments if type(argument) is str):
             raise ValidationError.for_unstorable_text()
-        self.notify_listeners(text)
+        self.notify_statement_listeners(text)
         running = asyncio.ensure_future(connection.execute_fetchall(text, arguments))
         try:
             async with asyncio.timeout(self.options.statement_timeout):
@@ -250,5 +250,5 @@ class _SqliteWrite(WriteConnection):
             raise Timeout  # SQLite undoes a transaction whose write is interrupted; nothing may run outside of one
         return await self.database.call_driver(self._connection, compiled.text, arguments)
 
-    async def command(self, text: str) -> None:
+    async def execute_sql(self, text: str) -> None:
         await self.database.call_driver(self._connection, text)

@@ -210,7 +210,7 @@ class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, noun="day"):
         """
         await Users(self.connection).hold([user])
         parameter = days_parameter(self.connection.engine, days)
-        await self.connection.later(_recompute, user=user, days=parameter, now=now())
+        await self.connection.execute_later(_recompute, user=user, days=parameter, now=now())
 
     async def roll(self, days: Sequence[tuple[UUID, LocalDay]]) -> int:
         """Counts days of many people anew; says how many of them have a row. Two statements, as :meth:`recompute`.

@@ -65,7 +65,7 @@ class Context:
     """One request. ``now`` is one moment for all of its fields.
 
     What it reads is current, or with ``since`` a state that has all there was at that position (Database.snapshot).
-    ``is_lost`` says that such a state could not be read to its end: all of it has to be read anew.
+    ``needs_retry`` says that such a state could not be read to its end: all of it has to be read anew.
     """
 
     def __init__(  # noqa: PLR0913 (the parts of a request)
@@ -81,7 +81,7 @@ class Context:
         since: int | None = None,
     ) -> None:
         self.database = database
-        self.is_lost = False
+        self.needs_retry = False
         self._since = since
         self.viewer = viewer
         self.client = client
@@ -117,7 +117,7 @@ class Context:
         if self._snapshot is not None:
             snapshot, self._snapshot = self._snapshot, None
             await snapshot.close()
-            self.is_lost = self.is_lost or snapshot.is_lost
+            self.needs_retry = self.needs_retry or snapshot.needs_retry
 
     @property
     def opened_at(self) -> float | None:

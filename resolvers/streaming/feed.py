@@ -139,7 +139,7 @@ class Feed:
         self._turn = asyncio.Lock()
         self._lost: set[tuple[str, str]] = set()
         self._is_running = False
-        database.committed.append(self.committed)
+        database.commit_listeners.append(self.committed)
 
     async def committed(self, events: Sequence[Event]) -> None:
         """This process has committed events; its listeners were told of them before this is called."""
@@ -250,10 +250,10 @@ class Feed:
     async def _hear(self, announcements: Announcements) -> None:
         while True:
             try:
-                async for origin in announcements.heard():
+                async for origin in announcements.listen():
                     self._say(_HEARING, None)
                     self.is_listening.set()
-                    if origin != self._database.origin:
+                    if origin != self._database.process_id:
                         self._wake.set()
             except GatewayError as error:
                 self._say(_HEARING, error)
@@ -267,7 +267,7 @@ class Feed:
             await self._untold.wait()
             self._untold.clear()
             with suppress(GatewayError):  # whoever cannot tell cannot hear either, which is said
-                await announcements.tell(self._database.origin)
+                await announcements.publish(self._database.process_id)
 
     def _say(self, what: tuple[str, str], error: GatewayError | None) -> None:
         """Once when it is lost, and once when it is back."""

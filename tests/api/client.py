@@ -124,9 +124,9 @@ class Gateway:
         settings = settings or Settings()
         if "cache" not in settings.model_fields_set:
             settings = settings.model_copy(update={"cache": "off"})
-        told_before = len(database.committed)
+        told_before = len(database.commit_listeners)
         self.app = create_app(settings, database, self.tokens, clock=clock)
-        self._told: list[Any] = [listener.__self__ for listener in database.committed[told_before:]]  # type: ignore[attr-defined]
+        self._told: list[Any] = [listener.__self__ for listener in database.commit_listeners[told_before:]]  # type: ignore[attr-defined]
         self.http = self.http_from("127.0.0.1")
 
     @property

@@ -107,7 +107,7 @@ class Site:
 
 def feeds(database: Database) -> list[Feed]:
     """The feeds of the applications over a database."""
-    owners = [getattr(listener, "__self__", None) for listener in database.committed]
+    owners = [getattr(listener, "__self__", None) for listener in database.commit_listeners]
     return [owner for owner in owners if isinstance(owner, Feed)]
 
 

@@ -179,7 +179,7 @@ async def test_a_snapshot_older_than_the_versions_is_not_kept(
         if "SELECT" in text and "tasks" in text:
             opened.set()
 
-    cached.database.listeners.append(listen)
+    cached.database.statement_listeners.append(listen)
     monkeypatch.setattr(cached.cache.store, "get", get)
     reading = asyncio.ensure_future(client.data("{ tasks { nodes { id } } lifeLockDashboard { totalTasks } }"))
     await asked.wait()
@@ -215,7 +215,7 @@ async def test_two_processes_compute_once(options: DatabaseOptions, redis: str, 
         opened(other, settings) as second,
     ):
         for gateway in (first, second):
-            gateway.database.listeners.append(seen.append)
+            gateway.database.statement_listeners.append(seen.append)
         asking = [total(gateway.client(ada)) for gateway in (first, second) for _ in range(50)]
         assert await asyncio.gather(*asking) == [0] * 100
         assert [text.split(None, 1)[0] for text in seen] == ["BEGIN", "SELECT"]
@@ -325,9 +325,9 @@ async def test_stored_events_invalidate_what_fresh_ones_do(cached: Gateway, ada:
     """Of another process, which has nothing but the table of events."""
     client, elsewhere = cached.client(ada), Gateway(cached.database)
     assert await total(client) == 0
-    told, cached.database.committed[:] = cached.database.committed[:], []
+    told, cached.database.commit_listeners[:] = cached.database.commit_listeners[:], []
     await elsewhere.client(ada).do("createTask", "task { id }", title="x")
-    cached.database.committed[:] = told
+    cached.database.commit_listeners[:] = told
     assert await total(client) == 0
     snapshot = cached.database.snapshot(viewer_of(ada))
     (row,) = await EventStore(snapshot).of_user(ada.id, limit=5)

@@ -303,13 +303,13 @@ async def test_a_mutation_whose_position_cannot_be_told(
     """It is done and answered, without a token, and the log says so."""
     ada = await person(replicated_gateway, standby)
     database: Database = replicated_gateway.database
-    told = database.position
+    told = database.fetch_position
 
     async def after_the_end() -> int | None:
         await database.close()
         return await told()
 
-    monkeypatch.setattr(database, "position", after_the_end)
+    monkeypatch.setattr(database, "fetch_position", after_the_end)
     response = await ada.post({"query": CREATE, "variables": {"t": "Done"}})
     assert response.json()["data"]["createTask"]["task"]["title"] == "Done"
     assert HEADER not in response.headers

@@ -486,9 +486,9 @@ async def test_an_address_that_cannot_be_opened_takes_nothing_with_it(
     bare = await make_partner(gateway.database, manager, name="c")
     async with gateway.database.transaction(SERVICE) as write:
         text = f"UPDATE {'partnership.' if gateway.database.options.url else ''}partners SET contact_email = "
-        await write.command(f"{text}'{good.contact_email}' WHERE id = '{moved.id}'")
+        await write.execute_sql(f"{text}'{good.contact_email}' WHERE id = '{moved.id}'")
         flipped = f"{(good.contact_email or '')[:-3]}AA="
-        await write.command(f"{text}'{flipped}' WHERE id = '{bare.id}'")
+        await write.execute_sql(f"{text}'{flipped}' WHERE id = '{bare.id}'")
     with caplog.at_level(logging.ERROR):
         answer = await client.ask("{ partners { nodes { name contactEmail } } }")
     assert answer.data["partners"]["nodes"] == [

@@ -127,7 +127,7 @@ async def test_a_phone_that_cannot_be_opened_takes_nothing_with_it(
     async with gateway.database.transaction(SERVICE) as write:
         moved = (await stored(gateway.database, ada)).phone
         table = "identity.users" if write.engine.is_postgresql else "users"
-        await write.command(f"UPDATE {table} SET phone = '{moved}' WHERE id = '{bob.id}'")
+        await write.execute_sql(f"UPDATE {table} SET phone = '{moved}' WHERE id = '{bob.id}'")
     caplog.set_level(logging.INFO)
     answer = await gateway.client(admin).ask("{ users(order: [{field: EMAIL}]) { nodes { email phone } } }")
     assert answer.data["users"]["nodes"] == [

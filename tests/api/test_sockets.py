@@ -112,14 +112,14 @@ async def test_a_request_that_is_cancelled_gives_its_connection_back(
             if len(statements) >= count:
                 reached.set()
 
-        gateway.database.listeners.append(listen)
+        gateway.database.statement_listeners.append(listen)
         request = asyncio.ensure_future(client.data(MIXED))
         stopped = asyncio.ensure_future(reached.wait())
         await asyncio.wait([request, stopped], return_when=asyncio.FIRST_COMPLETED)
         request.cancel()
         stopped.cancel()
         await asyncio.gather(request, stopped, return_exceptions=True)
-        gateway.database.listeners.remove(listen)
+        gateway.database.statement_listeners.remove(listen)
         assert (await client.data("{ tasks { totalCount } }")) == {"tasks": {"totalCount": 3}}
         assert gateway.database.pool_state().used == 0
     gc.collect()
@@ -155,7 +155,7 @@ async def test_viewers_at_the_same_time_never_share_a_loader(
 async def test_the_server_ends_with_its_work_done(gateway: Gateway, ada: User) -> None:
     """What is in flight when the server is told to stop is still answered."""
     started = asyncio.Event()
-    gateway.database.listeners.append(lambda _: started.set())
+    gateway.database.statement_listeners.append(lambda _: started.set())
     async with httpx.AsyncClient(timeout=60) as http:
         async with served(gateway.app) as address:
             http.base_url = httpx.URL(address)

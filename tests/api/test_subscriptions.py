@@ -332,10 +332,10 @@ class _Line(RedisAnnouncements):
 
     tries = 0
 
-    def heard(self) -> AsyncIterator[str]:
+    def listen(self) -> AsyncIterator[str]:
         """As ever."""
         self.tries += 1
-        return super().heard()
+        return super().listen()
 
 
 async def test_that_others_cannot_be_heard_is_told_once(

@@ -19,7 +19,7 @@ from tests.repositories.support import connected
 async def _until_free(database: Database, name: str) -> None:
     """A server learns of a killed client by its socket, not at once."""
     while True:
-        async with database.exclusively(name) as is_ours:
+        async with database.try_lock(name) as is_ours:
             if is_ours:
                 return
         await asyncio.sleep(0.005)
@@ -28,15 +28,15 @@ async def _until_free(database: Database, name: str) -> None:
 async def test_a_name_is_given_once(options: DatabaseOptions) -> None:
     """To nobody else until the block ends, by an error too; other names are free, and the pools are not touched."""
     async with connected(options, pool_size=1) as database, connected(options) as other:
-        async with database.exclusively("a") as first, database.exclusively("a") as second:
-            async with other.exclusively("a") as third, other.exclusively("b") as fourth:
+        async with database.try_lock("a") as first, database.try_lock("a") as second:
+            async with other.try_lock("a") as third, other.try_lock("b") as fourth:
                 assert (first, second, third, fourth) == (True, False, False, True)
             assert database.pool_state().used == 0
         with pytest.raises(LookupError):
-            async with database.exclusively("a") as again:
+            async with database.try_lock("a") as again:
                 assert again
                 raise LookupError
-        async with other.exclusively("a") as after:
+        async with other.try_lock("a") as after:
             assert after
 
 
@@ -46,7 +46,7 @@ async def test_a_killed_process_leaves_the_lock(options: DatabaseOptions, *, pgb
     options = replace(options, pgbouncer=pgbouncer)
     async with connected(options) as database:
         with endless("hold", options) as process:
-            async with database.exclusively("hold") as is_ours:
+            async with database.try_lock("hold") as is_ours:
                 assert not is_ours
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
@@ -64,13 +64,13 @@ async def test_a_lock_that_was_lost_is_told(postgres_only: DatabaseOptions, serv
     """Somebody else may have begun meanwhile, so nobody shall believe that all was well."""
     async with connected(postgres_only) as database:
         with pytest.raises(ServiceUnavailable):
-            async with database.exclusively("a"):
+            async with database.try_lock("a"):
                 await asyncio.to_thread(
                     server.sql,
                     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
                     f"AND database = (SELECT oid FROM pg_database WHERE datname = '{database_of(postgres_only)}')",
                 )
-        async with database.exclusively("a") as again:
+        async with database.try_lock("a") as again:
             assert again
 
 
@@ -79,7 +79,7 @@ async def test_an_idle_lock_keeps_nothing_from_being_cleaned(postgres_only: Data
     name = database_of(postgres_only)
     await asyncio.to_thread(server.sql, f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '20ms'")
     connection = await asyncpg.connect(server.login("postgres", name))
-    async with connected(postgres_only) as database, database.exclusively("a") as is_ours:
+    async with connected(postgres_only) as database, database.try_lock("a") as is_ours:
         assert is_ours
         await connection.execute("SELECT pg_sleep(0.2)")
         found = await connection.fetch(

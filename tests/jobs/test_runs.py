@@ -225,7 +225,7 @@ async def test_the_end_stops_a_run(database: Database, caplog: pytest.LogCapture
         await begun.wait()
     assert await runs_of(database) == [("endless", JobOutcome.ABANDONED, None)]
     assert caplog.messages == ["job endless was stopped because the gateway is shutting down"]
-    async with database.exclusively("endless") as is_free:
+    async with database.try_lock("endless") as is_free:
         assert is_free
 
 
@@ -266,8 +266,8 @@ async def test_a_moment_is_not_lost_to_whoever_is_just_done(
     clock.at = TEN
     tried = asyncio.Event()
     began: list[JobContext] = []
-    async with database.exclusively("a"):
-        database.listeners.append(lambda text: tried.set() if "job_runs" in text else None)
+    async with database.try_lock("a"):
+        database.statement_listeners.append(lambda text: tried.set() if "job_runs" in text else None)
         waiting = asyncio.ensure_future(run_if_due(runner, counting("a", 2, began)))
         await tried.wait()
         assert began == []

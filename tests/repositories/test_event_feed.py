@@ -202,7 +202,7 @@ async def test_a_unit_that_is_rolled_back_announces_nothing(database: Database) 
     async def hear(events: Sequence[Any]) -> None:
         told.extend(event.id for event in events)
 
-    database.committed.append(hear)
+    database.commit_listeners.append(hear)
     await follower.feed.catch_up()
     with pytest.raises(Undone):
         await _record(database, viewer_of(user), user, fails=True)
@@ -239,15 +239,15 @@ async def test_postgresql_tells_other_processes_after_the_commit(
     commits: bool,  # noqa: FBT001 (a parameter of pytest's)
 ) -> None:
     """A second process hears of a commit by NOTIFY: it looks by itself only once an hour. Of a rollback, never."""
-    from gateway.server.redis_announcements import announcements  # noqa: PLC0415 (the process' own choice of the line)
+    from gateway.server.redis_announcements import open_announcements  # noqa: PLC0415 (the process' own choice of the line)
     from gateway.settings import Settings  # noqa: PLC0415 (as above)
     from resolvers.streaming.feed import FeedOptions  # noqa: PLC0415 (as above)
 
     async with connected(postgres_only) as here, connected(postgres_only) as there:
         user = await make_user(here)
-        line = announcements(Settings(), there)
+        line = open_announcements(Settings(), there)
         assert line is not None
-        heard = line.heard()
+        heard = line.listen()
         assert await anext(heard) == ""
         if commits:
             await _record(here, viewer_of(user), user)
@@ -255,7 +255,7 @@ async def test_postgresql_tells_other_processes_after_the_commit(
             with pytest.raises(Undone):
                 await _record(here, viewer_of(user), user, fails=True)
             await _record(there, viewer_of(user), user)
-        assert await anext(heard) == (here.origin if commits else there.origin)
+        assert await anext(heard) == (here.process_id if commits else there.process_id)
         await heard.aclose()  # type: ignore[attr-defined]
 
         follower = Follower(there)

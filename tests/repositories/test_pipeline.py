@@ -275,7 +275,7 @@ async def test_swallowed_failures_are_not_committed(postgres_only: DatabaseOptio
         with pytest.raises(DatabaseFault, match="InFailedSQLTransactionError"):
             async with database.transaction(ANONYMOUS) as write:
                 with pytest.raises(DatabaseFault):
-                    await write.command("SELECT 1/0")
+                    await write.execute_sql("SELECT 1/0")
         async with reading(database, ANONYMOUS) as snapshot:
             assert await Tasks(snapshot).count() == 0
 

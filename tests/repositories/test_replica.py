@@ -120,7 +120,7 @@ async def test_a_replica_that_is_behind(database: PostgresDatabase, standby: Sta
     await make_task(database, ada, title="Before")
     await standby.pause()
     await make_task(database, ada, title="After")
-    position = await database.position()
+    position = await database.fetch_position()
     assert await titles(database, ada) == ["Before"]
     assert await titles(database, ada, position) == ["After", "Before"]
     assert await answered(database, _ON_REPLICA, viewer_of(ada), position) is False
@@ -136,7 +136,7 @@ async def test_a_read_waits_for_the_replica(replicated: DatabaseOptions, standby
         ada = await make_user(database)
         await standby.pause()
         await make_task(database, ada, title="New")
-        position = await database.position()
+        position = await database.fetch_position()
         waiting = [asyncio.ensure_future(answered(database, _ON_REPLICA, viewer_of(ada), position)) for _ in range(20)]
         assert await titles(database, ada) == []
         assert [task.done() for task in waiting] == [False] * 20
@@ -152,7 +152,7 @@ async def test_old_positions_cost_nothing(
     """Once the replica has been seen to be so far, nobody asks again."""
     replica, ada = database.replica, await make_user(database)
     assert replica is not None
-    position = await database.position()
+    position = await database.fetch_position()
     await standby.catch_up()
     assert await answered(database, _ON_REPLICA, viewer_of(ada), position) is True
     assert replica._watching is not None
@@ -206,12 +206,12 @@ async def test_a_later_statement_does_not_go_on_at_another_state(database: Postg
     await standby.catch_up()
     snapshot = database.snapshot(viewer_of(ada), 0)
     assert await snapshot.one(_ON_REPLICA) is True
-    assert snapshot.is_lost is False
+    assert snapshot.needs_retry is False
     await standby.ask(_END_SESSIONS, "siso-gateway")
     for _ in range(2):
         with pytest.raises(ServiceUnavailable):
             await snapshot.one(_ON_REPLICA)
-        assert snapshot.is_lost is True
+        assert snapshot.needs_retry is True
     await snapshot.close()
     assert await answered(database, _ON_REPLICA, viewer_of(ada)) is False
 
@@ -225,7 +225,7 @@ async def test_a_failed_statement_of_its_own_is_no_outage(database: PostgresData
     with pytest.raises(Exception, match="UndefinedTableError"):
         await snapshot.rows(Statement(sa.text("SELECT * FROM nowhere"), RowFactory(tuple)))
     assert await snapshot.one(_ON_REPLICA) is False
-    assert snapshot.is_lost is False
+    assert snapshot.needs_retry is False
     await snapshot.close()
     assert await answered(database, _ON_REPLICA, viewer_of(ada)) is True
 
@@ -262,18 +262,18 @@ async def test_a_replica_that_ends_and_comes_back(
 ) -> None:
     """While it is away the primary answers everything; the outage is told once, and so is its end."""
     ada = await make_user(database)
-    position = await database.position()
+    position = await database.fetch_position()
     await standby.catch_up()
     assert await answered(database, _ON_REPLICA, viewer_of(ada), position) is True
     await asyncio.to_thread(standby.stop)
     for _ in range(20):
         assert await answered(database, _ON_REPLICA, viewer_of(ada)) is False
         assert await answered(database, _ON_REPLICA, viewer_of(ada), position) is False
-    assert await database.replica_answers() is False
+    assert await database.check_replica() is False
     assert _outages(caplog) == [OUT]
     await asyncio.to_thread(standby.start)
     await _until_used_again(database, ada)
-    assert await database.replica_answers() is True
+    assert await database.check_replica() is True
     assert _outages(caplog) == [OUT, BACK]
     assert [record.levelno for record in caplog.records if "replica" in record.name] == [logging.WARNING] * 2
 
@@ -305,7 +305,7 @@ async def test_a_replica_that_hangs(replicated: DatabaseOptions, standby: Standb
         with standby.hanging():
             asking = [asyncio.ensure_future(answered(database, _ON_REPLICA, viewer_of(ada))) for _ in range(3)]
             assert await asyncio.gather(*asking) == [False] * 3
-            assert await database.replica_answers() is False
+            assert await database.check_replica() is False
         await _until_used_again(database, ada)
 
 
@@ -333,11 +333,11 @@ async def test_a_start_without_the_replica(replicated: DatabaseOptions, standby:
 
 async def test_a_refused_unit_leaves_a_position_too(database: PostgresDatabase) -> None:
     """What a person was refused for is there at that position."""
-    before = await database.position()
+    before = await database.fetch_position()
     with pytest.raises(NotFound):
         async with open_unit_of_work(database, ANONYMOUS, ()) as work:
             await work.repository(Tasks).get((await make_user(database)).id)
-    after = await database.position()
+    after = await database.fetch_position()
     assert before is not None
     assert after is not None
     assert after > before
@@ -348,9 +348,9 @@ async def test_without_a_replica(options: DatabaseOptions) -> None:
     async with connected(options) as database:
         ada = await make_user(database)
         statements: list[str] = []
-        database.listeners.append(statements.append)
-        assert await database.position() is None
-        assert await database.replica_answers() is None
+        database.statement_listeners.append(statements.append)
+        assert await database.fetch_position() is None
+        assert await database.check_replica() is None
         assert statements == []
         assert await titles(database, ada, 1 << 60) == []
 
