@@ -10,7 +10,7 @@ RIG ?= ../shared/bench
 BIN := .venv/bin
 GRAPHIQL := gateway/explorer
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
-COMPILE := uv pip compile pyproject.toml --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+COMPILE := uv pip compile pyproject.toml --universal --upgrade --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 .PHONY: help
 help: ## List the targets.
