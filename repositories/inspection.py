@@ -22,7 +22,7 @@ _SERVICE = ("service_role",)
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoginRights:
     """What a PostgreSQL login may do; ``missing_roles`` are those it needs and cannot become."""
 
     name: str
@@ -31,7 +31,7 @@ class Login:
     missing_roles: Sequence[str]
 
 
-class NotGranted(ServiceUnavailable):
+class MissingGrant(ServiceUnavailable):
     """The database is migrated, but the login may not yet become what viewers' requests run as."""
 
     def __init__(self, name: str) -> None:
@@ -47,7 +47,7 @@ async def stored_revision(url: str | None, path: Path, *, timeout: float) -> str
             return None
         if not await connection.fetchval("SELECT has_table_privilege('public.alembic_version', 'SELECT')"):
             if not await _may_become(connection, "authenticated"):
-                raise NotGranted(await connection.fetchval("SELECT quote_ident(current_user)"))
+                raise MissingGrant(await connection.fetchval("SELECT quote_ident(current_user)"))
             await connection.execute("SET ROLE authenticated")
         revision: str | None = await connection.fetchval("SELECT version_num FROM public.alembic_version")
         return revision
@@ -67,14 +67,14 @@ def _stored_in_file(path: Path) -> str | None:
         raise ServiceUnavailable from error
 
 
-async def login(url: str, *, service: bool, timeout: float) -> Login:  # noqa: ASYNC109 (asyncpg's own)
+async def inspect_login(url: str, *, service: bool, timeout: float) -> LoginRights:  # noqa: ASYNC109 (asyncpg's own)
     """What the login of ``url`` may do, measured by what the viewers' requests or the service's work need."""
     async with _connection(url, timeout) as connection:
         row = await connection.fetchrow(
             "SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
         )
         missing = [role for role in (_SERVICE if service else _VIEWERS) if not await _may_become(connection, role)]
-        return Login(row["rolname"], row["rolsuper"], row["rolbypassrls"], missing)
+        return LoginRights(row["rolname"], row["rolsuper"], row["rolbypassrls"], missing)
 
 
 async def _may_become(connection: Any, role: str) -> bool:
@@ -86,7 +86,7 @@ async def _may_become(connection: Any, role: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Standby:
+class ReplicaState:
     """A replica beside its primary: whether it is one, of the same server, and how many bytes it has not replayed."""
 
     is_replica: bool
@@ -94,7 +94,7 @@ class Standby:
     bytes_behind: int
 
 
-async def standby(url: str, read_url: str, *, timeout: float) -> Standby:  # noqa: ASYNC109 (asyncpg's own)
+async def inspect_replica(url: str, read_url: str, *, timeout: float) -> ReplicaState:  # noqa: ASYNC109 (asyncpg's own)
     """The server at ``read_url`` as a replica of that at ``url``."""
     async with _connection(url, timeout) as primary, _connection(read_url, timeout) as replica:
         written = await primary.fetchval("SELECT pg_current_wal_insert_lsn()")
@@ -104,10 +104,10 @@ async def standby(url: str, read_url: str, *, timeout: float) -> Standby:  # noq
             for connection in (primary, replica)
         ]
         is_replica = await replica.fetchval("SELECT pg_is_in_recovery()")
-        return Standby(is_replica, systems[0] == systems[1], max(written - (replayed or 0), 0))
+        return ReplicaState(is_replica, systems[0] == systems[1], max(written - (replayed or 0), 0))
 
 
-async def unguarded_tables(url: str, *, timeout: float) -> list[str]:  # noqa: ASYNC109 (asyncpg's own)
+async def tables_without_forced_rls(url: str, *, timeout: float) -> list[str]:  # noqa: ASYNC109 (asyncpg's own)
     """The tables on which row-level security is not both on and forced."""
     async with _connection(url, timeout) as connection:
         found = await connection.fetch(

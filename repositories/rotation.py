@@ -24,7 +24,7 @@ _header = sa.bindparam("header", type_=types.Text())
 _FIRST = UUID(int=0)
 
 
-class Rotated(NamedTuple):
+class RotationResult(NamedTuple):
     """What became of the values: sealed anew, not readable with any key, or still due because they were changed."""
 
     renewed: int
@@ -42,9 +42,9 @@ class _EncryptedColumn:
 
     def __init__(self, column: sa.Column[Any]) -> None:
         key, self.column = column.table.c.id, column
-        due = (column.is_not(None), sa.func.substr(column, 1, sa.func.length(_header)) != _header)
-        self.count: Statement[int] = Statement(sa.select(sa.func.count(column)).where(*due), scalar(int))
-        batch = sa.select(key, column).where(*due, key > sa.bindparam("after", type_=types.Id()))
+        count_due = (column.is_not(None), sa.func.substr(column, 1, sa.func.length(_header)) != _header)
+        self.count: Statement[int] = Statement(sa.select(sa.func.count(column)).where(*count_due), scalar(int))
+        batch = sa.select(key, column).where(*count_due, key > sa.bindparam("after", type_=types.Id()))
         self.batch: Statement[_Value] = Statement(batch.order_by(key).limit(BATCH), RowFactory(_Value._make))
         self.changes = [
             sa.Column("id", types.Id()),
@@ -64,7 +64,7 @@ def _columns() -> Iterator[_EncryptedColumn]:
         yield from (_EncryptedColumn(made) for made in table.columns if made.info["encrypted"])
 
 
-async def due(database: Database) -> int:
+async def count_due(database: Database) -> int:
     """How many values are not sealed with the current key."""
     async with database.snapshot(SERVICE) as snapshot:
         return sum([await snapshot.one(each.count, header=database.cipher.header) for each in _columns()])
@@ -72,7 +72,7 @@ async def due(database: Database) -> int:
 
 async def rotate(
     database: Database, *, done: Callable[[int], None], refuse: Callable[[DecryptionError], None]
-) -> Rotated:
+) -> RotationResult:
     """Seals anew what is due. ``done`` is told how many values were looked at, ``refuse`` of those nobody can read."""
     renewed = unreadable = 0
     for each in _columns():
@@ -82,7 +82,7 @@ async def rotate(
             renewed, unreadable = renewed + fresh, unreadable + refused
             if fresh or refused:
                 done(fresh + refused)
-    return Rotated(renewed, unreadable, await due(database) - unreadable)
+    return RotationResult(renewed, unreadable, await count_due(database) - unreadable)
 
 
 async def _rotate_batch(

@@ -19,7 +19,7 @@ from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.gamification import LeaderboardPeriod, PointReason
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 DAY = dt.date(2026, 3, 30)
 START = dt.datetime(2026, 3, 30, tzinfo=dt.UTC)
@@ -27,7 +27,7 @@ START = dt.datetime(2026, 3, 30, tzinfo=dt.UTC)
 
 async def test_points_and_achievements_are_those_of_the_tasks(database: Database) -> None:
     await load_demo(database, users=3, day=DAY)
-    async with reading(database, SERVICE) as snapshot:
+    async with open_snapshot(database, SERVICE) as snapshot:
         tasks = await Tasks(snapshot).find(limit=10_000)
         entries = await Points(snapshot).find(limit=10_000)
         events = {event.id: event for event in await EventStore(snapshot).find(limit=10_000)}

@@ -124,7 +124,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     is_open, found = True, None
     try:
         found = asyncio.run(inspection.stored_revision(url, settings.database_path, timeout=timeout))
-    except inspection.NotGranted:
+    except inspection.MissingGrant:
         is_open = False
     except ServiceUnavailable as error:
         hint = "Check GATEWAY_DATABASE_URL and that it is running." if url else "Check GATEWAY_DATABASE_PATH."
@@ -156,7 +156,7 @@ def _migrations(found: str | None) -> Finding:
 
 def _login(what: str, url: str, timeout: float, *, service: bool) -> Iterator[Finding]:
     try:
-        login = asyncio.run(inspection.login(url, service=service, timeout=timeout))
+        login = asyncio.run(inspection.inspect_login(url, service=service, timeout=timeout))
     except ServiceUnavailable as error:
         yield Finding(Verdict.WRONG, what, f"cannot be used: {why(error)}. Check GATEWAY_SERVICE_DATABASE_URL.")
         return
@@ -176,7 +176,7 @@ def _login(what: str, url: str, timeout: float, *, service: bool) -> Iterator[Fi
 def _replica(url: str, read_url: str, timeout: float) -> Iterator[Finding]:
     """Without it the gateway works, but for the primary's load."""
     try:
-        found = asyncio.run(inspection.standby(url, read_url, timeout=timeout))
+        found = asyncio.run(inspection.inspect_replica(url, read_url, timeout=timeout))
     except ServiceUnavailable as error:
         mend = "The primary answers for it. Check GATEWAY_DATABASE_READ_URL and that it is running"
         yield Finding(Verdict.WARNING, "replica", f"cannot be used: {why(error)}. {mend}")
@@ -193,7 +193,7 @@ def _replica(url: str, read_url: str, timeout: float) -> Iterator[Finding]:
 
 def _policies(url: str, timeout: float) -> Finding:
     try:
-        tables = asyncio.run(inspection.unguarded_tables(url, timeout=timeout))
+        tables = asyncio.run(inspection.tables_without_forced_rls(url, timeout=timeout))
     except ServiceUnavailable as error:
         return Finding(Verdict.WRONG, "policies", why(error))
     if tables:

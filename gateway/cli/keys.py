@@ -8,7 +8,7 @@ from gateway.cli.console import note, progress_bar, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
 from repositories.core.encryption import MissingKeysError
-from repositories.rotation import Rotated, due
+from repositories.rotation import RotationResult, count_due
 from repositories.rotation import rotate as rotate_values
 
 
@@ -16,12 +16,12 @@ def rotate() -> None:
     """Rotates with a progress bar; exit code 1 if something is left that needs an old key."""
     settings = load_settings()
 
-    async def run() -> tuple[str, Rotated]:
+    async def run() -> tuple[str, RotationResult]:
         async with migrated_database(settings) as database:
             if not database.cipher.current:
                 raise MissingKeysError
             with progress_bar() as progress:
-                bar = progress.add_task("Encrypting", total=await due(database))
+                bar = progress.add_task("Encrypting", total=await count_due(database))
                 result = await rotate_values(
                     database,
                     done=lambda count: progress.advance(bar, count),

@@ -37,7 +37,7 @@ async def revision(settings: Settings, url: str | None = None) -> str | None:
             return await inspection.stored_revision(
                 url, settings.database_path, timeout=settings.database_connect_timeout
             )
-        except inspection.NotGranted as error:
+        except inspection.MissingGrant as error:
             raise CommandError(f"The login to {place(settings, url)} may not become a viewer yet. {error}.") from error
         except ServiceUnavailable as error:
             reason = why(error)

@@ -20,7 +20,7 @@ from tests.api.client import AUDIENCE, SECRET, Gateway, user_error
 from tests.api.people import CHEAP, PASSWORD, TOKENS, make_member, sessions, sign_in, signed_in
 from tests.api.reading import told
 from tests.factories import make_user
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 NEW = {"email": " Ada@Example.COM ", "password": PASSWORD, "firstName": "Ada", "lastName": "Byron"}
 WRONG = {
@@ -34,7 +34,7 @@ WRONG = {
 
 async def stored(database: Database, user: User) -> User:
     """The account as it is now."""
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await Users(snapshot).get(user.id)
 
 
@@ -80,7 +80,7 @@ async def test_signing_up_signs_in(gateway: Gateway) -> None:
     assert session.ip == "127.0.0.1"
     assert session.user_agent is not None
     assert session.user_agent.startswith("python-httpx")
-    async with reading(gateway.database) as snapshot:
+    async with open_snapshot(gateway.database) as snapshot:
         user = await Users(snapshot).get(session.user_id)
     assert user.password_hash is not None
     assert user.password_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")

@@ -20,7 +20,7 @@ from repositories.tables.identity import User, UserRole
 from tests.api.client import Client, Gateway, connected, gid
 from tests.databases import ENGINES, KEYS, cloned, copy_sqlite, postgres_options
 from tests.factories import make_client, make_points, make_tasks, make_user
-from tests.repositories.support import Lab, examples
+from tests.repositories.support import SharedDatabase, examples
 from tests.stores import redis_process
 
 DASHBOARDS = """
@@ -61,8 +61,8 @@ class Shop:
     """
 
     def __init__(self, options: DatabaseOptions, url: str) -> None:
-        self.lab = Lab(options)
-        self.run = self.lab.run
+        self.shared_database = SharedDatabase(options)
+        self.run = self.shared_database.run
         self.moment = now()
         self._stack = AsyncExitStack()
         self.run(self._open(options, url))
@@ -85,7 +85,7 @@ class Shop:
     def close(self) -> None:
         """Gives everything back."""
         self.run(self._stack.aclose())
-        self.lab.close()
+        self.shared_database.close()
 
 
 @pytest.fixture(scope="module", params=ENGINES)

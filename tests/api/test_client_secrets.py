@@ -16,7 +16,7 @@ from repositories.tables.identity import User
 from tests.api.client import Gateway, gid
 from tests.api.reading import every_client
 from tests.factories import make_client, make_contacts, make_user
-from tests.repositories.support import connected
+from tests.repositories.support import connect_database
 
 SECRETS = ("very.secret@example.org", "+4930555123456", "other.secret@example.org")
 PAGE = "{ clients { nodes { companyName contacts { nodes { firstName email phone } } } } }"
@@ -136,7 +136,7 @@ async def test_without_keys_nothing_is_stored_in_plain_sight(
     options: DatabaseOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A masked error and a log line that says what is missing; clients without contacts need no keys."""
-    async with connected(options, encryption_keys={}, index_key=b"") as database:
+    async with connect_database(options, encryption_keys={}, index_key=b"") as database:
         ada = await make_user(database)
         gateway = Gateway(database)
         client = gateway.client(ada)

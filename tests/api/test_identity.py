@@ -18,7 +18,7 @@ from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from tests.api.client import AUDIENCE, HOUR, SECRET, Gateway
 from tests.api.reading import everything
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 VIEWER = {"query": "{ viewer { email } }"}
 
@@ -192,7 +192,7 @@ async def test_the_zone_is_the_accounts_if_the_token_does_not_tell(gateway: Gate
 async def test_an_issued_token_carries_the_roles_of_the_account(database: Database, ada: User, admin: User) -> None:
     tokens = Tokens(SECRET, AUDIENCE)
     for user, roles in ((ada, frozenset({RoleName.USER})), (admin, frozenset({RoleName.USER, RoleName.ADMIN}))):
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             assert await roles_of(snapshot, user) == roles
         viewer = await tokens.viewer(tokens.issue(user.replace(time_zone="Europe/Vienna"), roles, HOUR))
         assert (viewer.id, viewer.roles) == (user.id, roles)

@@ -32,7 +32,7 @@ from tests.api.client import Gateway
 from tests.api.issuer import OUTSIDE_AUDIENCE, URL, PublishedKeys, SigningKey, publishing, told
 from tests.api.reading import told as recorded
 from tests.factories import make_user
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 SHARED = "the secret of an outside issuer, long enough"
 VIEWER = {"query": "{ viewer { email } }"}
@@ -83,7 +83,7 @@ async def ask(gateway: Gateway, token: str) -> httpx.Response:
 
 async def users(database: Database) -> list[User]:
     """All accounts, oldest first."""
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await Users(snapshot).find(order=[Order("created_at"), Order("id")], limit=100)
 
 

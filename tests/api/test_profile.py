@@ -17,7 +17,7 @@ from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.people import PASSWORD, make_member, refresh, sessions, sign_in, signed_in
 from tests.api.reading import told
 from tests.factories import make_user
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 PROFILE = "user { firstName lastName phone avatarUrl timeZone locale version }"
 PREFERENCES = "{ theme language notifications { email push digest } weekStartsOn version }"
@@ -26,7 +26,7 @@ STALE = "This was changed in the meantime; it is now at version {}. Look at the 
 
 async def stored(database: Database, user: User) -> User:
     """The account as it is now."""
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await Users(snapshot).get(user.id)
 
 
@@ -219,7 +219,7 @@ async def test_of_two_first_preferences_one_wins(gateway: Gateway, ada: User) ->
     (winner,) = [answer["userPreferences"]["language"] for answer in answers if answer["userPreferences"]]
     codes = [error["code"] for answer in answers for error in answer["userErrors"]]
     assert codes == ["STALE_VERSION"] * 7
-    async with reading(gateway.database) as snapshot:
+    async with open_snapshot(gateway.database) as snapshot:
         (row,) = await Preferences(snapshot).find(limit=10)
     assert isinstance(row, UserPreferences)
     assert (row.language, row.version, row.id) == (winner, 2, ada.id)

@@ -19,7 +19,7 @@ from tests.api.client import AUDIENCE, SECRET, Client, Gateway, gid, user_error
 from tests.api.people import PASSWORD, make_member, refresh, sessions, sign_in, signed_in
 from tests.api.reading import told
 from tests.factories import make_user
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 ENDED = {
     "accessToken": None,
@@ -280,7 +280,7 @@ async def test_expired_sessions_are_purged(database: Database) -> None:
     async with database.transaction(SERVICE) as write:
         assert await Sessions(write).purge_expired(now()) == 0
     assert {session.id for session in await sessions(database)} == set(kept)
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert await Sessions(snapshot).count(Sessions.alive_of(user.id, now())) == 2
 
 

@@ -16,7 +16,7 @@ from tests.api.client import Gateway, gid, user_error
 from tests.api.people import make_member, refresh, sessions, sign_in, signed_in
 from tests.api.reading import told
 from tests.factories import make_grant, make_user
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 LAST = [user_error("CONFLICT", "This is the last administrator; make somebody else one first.", "id")]
 CHANGES: list[tuple[str, dict[str, Any]]] = [
@@ -29,7 +29,7 @@ DAY = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
 
 async def people(database: Database) -> list[User]:
     """All accounts that are not deleted."""
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await Users(snapshot).find(limit=1000)
 
 
@@ -174,7 +174,7 @@ async def test_administrators_who_remove_each_other_leave_one(gateway: Gateway, 
     answers = await asyncio.gather(*(remove(actor, admins[index - 1]) for index, actor in enumerate(admins)))
     assert sorted(map(len, answers)) == [0, 0, 0, 0, 0, 1]
     assert [error["message"] for (error,) in filter(None, answers)] == [LAST[0]["message"]]
-    async with reading(gateway.database) as snapshot:
+    async with open_snapshot(gateway.database) as snapshot:
         left = await Users(snapshot).find(Compare("role", Op.EQ, UserRole.ADMIN), limit=10)
     assert len([user for user in left if user.status is UserStatus.ACTIVE]) == 1
 

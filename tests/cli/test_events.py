@@ -14,7 +14,7 @@ from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated, TaskReopened
 from tests.cli.siso import Siso
 from tests.factories import make_category, make_task, make_user, viewer_of
-from tests.repositories.support import connected, reading
+from tests.repositories.support import connect_database, open_snapshot
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -27,13 +27,13 @@ async def _recorded(database: Database, days: int) -> list[Any]:
         async with open_unit_of_work(database, viewer_of(ada), (), START + dt.timedelta(days=day)) as work:
             work.record(TaskReopened(task.id, ada.id, None))
             work.record(CategoryCreated(category.id, ada.id))
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return [event async for event in EventStore(snapshot).export(None, None)]
 
 
 def _made(options: DatabaseOptions) -> list[Any]:
     async def make() -> list[Any]:
-        async with connected(options) as database:
+        async with connect_database(options) as database:
             return await _recorded(database, 3)
 
     return asyncio.run(make())
@@ -88,7 +88,7 @@ async def test_batches_follow_on_from_each_other(
     monkeypatch.setattr(module, "LOAD_BATCH", 4)
     for count, batches in ((2, 2), (1, 2)):
         rows = await _recorded(database, count)
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             statements.clear()
             assert [event async for event in EventStore(snapshot).export(None, None)] == rows
             assert len([text for text in statements if not text.startswith("BEGIN")]) == batches

@@ -20,7 +20,7 @@ from tests.cli.siso import PATIENCE, Served, Siso
 from tests.factories import make_task, make_user
 from tests.jobs.endless import endless
 from tests.jobs.running import rows_of
-from tests.repositories.support import connected
+from tests.repositories.support import connect_database
 
 NAMES = list(jobs_by_name(Settings()))
 DAY = dt.timedelta(days=1)
@@ -42,7 +42,7 @@ def _listed(siso: Siso) -> dict[str, list[str]]:
 
 def _rows(options: DatabaseOptions) -> list[JobRun]:
     async def read() -> list[JobRun]:
-        async with connected(options) as database:
+        async with connect_database(options) as database:
             return await rows_of(database)
 
     return asyncio.run(read())
@@ -50,7 +50,7 @@ def _rows(options: DatabaseOptions) -> list[JobRun]:
 
 def test_a_job_is_run_by_hand(siso: Siso, options: DatabaseOptions) -> None:
     async def make() -> None:
-        async with connected(options) as database:
+        async with connect_database(options) as database:
             for zone in ("UTC", "Pacific/Kiritimati"):
                 user = await make_user(database, time_zone=zone)
                 await make_task(database, user, created_at=now() - DAY * 3, due_date=now() - DAY * 2)
@@ -182,7 +182,7 @@ def test_what_is_known_of_old_runs_can_be_read(siso: Siso, options: DatabaseOpti
     """The latest run of a job is shown, whichever was written down last."""
 
     async def make() -> None:
-        async with connected(options) as database, database.transaction(SERVICE) as write:
+        async with connect_database(options) as database, database.transaction(SERVICE) as write:
             for days in (1, 3, 2):
                 at = now() - DAY * days
                 values = {"outcome": JobOutcome.SUCCEEDED, "finished_at": at, "processed": days}

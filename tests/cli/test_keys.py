@@ -14,20 +14,20 @@ from gateway.settings import Settings, SettingsError
 from repositories.client_management import Contacts
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
-from repositories.rotation import due
+from repositories.rotation import count_due
 from repositories.tables.client_management import Contact
 from tests.cli.siso import Siso
 from tests.cli.test_doctor import findings
 from tests.databases import KEY_SETTINGS, KEYS
 from tests.factories import make_client, make_contact, make_user
-from tests.repositories.support import connected
+from tests.repositories.support import connect_database
 
 OLD = {"old": KEYS["encryption_keys"]["old"]}
 KEY = base64.b64encode(b"k" * 32).decode()
 
 
 async def _fill(options: DatabaseOptions, count: int) -> None:
-    async with connected(options, encryption_keys=OLD) as database:
+    async with connect_database(options, encryption_keys=OLD) as database:
         client = await make_client(database, await make_user(database))
         fixed = {"client_id": client.id, "user_id": client.created_by, "first_name": "A", "last_name": "B"}
         rows = [{**fixed, "email": f"{index}@example.org", "phone": "+49301234567"} for index in range(count)]
@@ -38,16 +38,16 @@ async def _fill(options: DatabaseOptions, count: int) -> None:
 async def test_a_killed_rotation_is_taken_up_again(siso: Siso, options: DatabaseOptions, database: Database) -> None:
     await _fill(options, 8000)
     process = siso.start("keys", "rotate", **KEY_SETTINGS)
-    while await due(database) == 16_000:
+    while await count_due(database) == 16_000:
         assert process.poll() is None
         await asyncio.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    left = await due(database)
+    left = await count_due(database)
     assert 0 < left < 16_000
     result = await asyncio.to_thread(siso.result, "keys", "rotate", **KEY_SETTINGS)
     assert result == f"Encrypted {left} values with the key new."
-    assert await due(database) == 0
+    assert await count_due(database) == 0
     only_new = KEY_SETTINGS["GATEWAY_ENCRYPTION_KEYS"].partition(",")[0]
     again = await asyncio.to_thread(
         siso.result, "keys", "rotate", **KEY_SETTINGS | {"GATEWAY_ENCRYPTION_KEYS": only_new}
@@ -134,7 +134,7 @@ async def test_what_the_demo_encrypts_is_readable_by_the_next_start(
     """With the keys that the first command made."""
     await asyncio.to_thread(on_sqlite.result, "seed", "--demo", "--users", "1", "--tasks", "0")
     options = database_options(Settings(database_path=sqlite_only.sqlite_path))
-    async with connected(options) as database:
+    async with connect_database(options) as database:
         contact = await make_contact(database, await make_client(database, await make_user(database)))
         snapshot = database.snapshot(SERVICE)
         rows = await Contacts(snapshot).find(limit=1000)

@@ -9,7 +9,7 @@ from repositories.engines.database import DatabaseOptions
 from repositories.identity import Sessions
 from tests.cli.siso import Siso
 from tests.factories import make_user
-from tests.repositories.support import connected, reading
+from tests.repositories.support import connect_database, open_snapshot
 
 _HOUR = dt.timedelta(hours=1)
 
@@ -18,7 +18,7 @@ def test_sessions_are_cleaned(siso: Siso, options: DatabaseOptions) -> None:
     at = now()
 
     async def make() -> None:
-        async with connected(options) as database:
+        async with connect_database(options) as database:
             user = await make_user(database)
             rows = [
                 {"user_id": user.id, "refresh_token_hash": str(index) * 64, "last_seen_at": at, **values}
@@ -35,7 +35,7 @@ def test_sessions_are_cleaned(siso: Siso, options: DatabaseOptions) -> None:
                 await Sessions(write).add_many(rows)
 
     async def left() -> set[str]:
-        async with connected(options) as database, reading(database) as snapshot:
+        async with connect_database(options) as database, open_snapshot(database) as snapshot:
             return {session.refresh_token_hash[0] for session in await Sessions(snapshot).find(limit=10)}
 
     asyncio.run(make())

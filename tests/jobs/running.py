@@ -9,7 +9,7 @@ from repositories.engines.database import Database
 from repositories.job_runs import JobRuns
 from repositories.tables.administration import JobOutcome, JobRun
 from resolvers.services.job import Job, JobContext
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 
 def runner_of(database: Database, clock: Callable[[], dt.datetime] = now) -> JobRunner:
@@ -30,7 +30,7 @@ def counting(name: str, processed: int = 0, began: list[JobContext] | None = Non
 
 async def rows_of(database: Database) -> list[JobRun]:
     """All runs, the latest first."""
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await JobRuns(snapshot).find(limit=100)
 
 

@@ -13,7 +13,7 @@ from repositories.tables.administration import JobOutcome
 from tests.databases import Server, database_of
 from tests.jobs.endless import endless
 from tests.jobs.running import counting, runner_of, runs_of
-from tests.repositories.support import connected
+from tests.repositories.support import connect_database
 
 
 async def _until_free(database: Database, name: str) -> None:
@@ -27,7 +27,7 @@ async def _until_free(database: Database, name: str) -> None:
 
 async def test_a_name_is_given_once(options: DatabaseOptions) -> None:
     """To nobody else until the block ends, by an error too; other names are free, and the pools are not touched."""
-    async with connected(options, pool_size=1) as database, connected(options) as other:
+    async with connect_database(options, pool_size=1) as database, connect_database(options) as other:
         async with database.try_lock("a") as first, database.try_lock("a") as second:
             async with other.try_lock("a") as third, other.try_lock("b") as fourth:
                 assert (first, second, third, fourth) == (True, False, False, True)
@@ -44,7 +44,7 @@ async def test_a_name_is_given_once(options: DatabaseOptions) -> None:
 async def test_a_killed_process_leaves_the_lock(options: DatabaseOptions, *, pgbouncer: bool) -> None:
     """What it ran is said to be abandoned as soon as somebody runs the job again, which nothing stops."""
     options = replace(options, pgbouncer=pgbouncer)
-    async with connected(options) as database:
+    async with connect_database(options) as database:
         with endless("hold", options) as process:
             async with database.try_lock("hold") as is_ours:
                 assert not is_ours
@@ -62,7 +62,7 @@ async def test_a_killed_process_leaves_the_lock(options: DatabaseOptions, *, pgb
 
 async def test_a_lock_that_was_lost_is_told(postgres_only: DatabaseOptions, server: Server) -> None:
     """Somebody else may have begun meanwhile, so nobody shall believe that all was well."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         with pytest.raises(ServiceUnavailable):
             async with database.try_lock("a"):
                 await asyncio.to_thread(
@@ -79,7 +79,7 @@ async def test_an_idle_lock_keeps_nothing_from_being_cleaned(postgres_only: Data
     name = database_of(postgres_only)
     await asyncio.to_thread(server.sql, f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '20ms'")
     connection = await asyncpg.connect(server.login("postgres", name))
-    async with connected(postgres_only) as database, database.try_lock("a") as is_ours:
+    async with connect_database(postgres_only) as database, database.try_lock("a") as is_ours:
         assert is_ours
         await connection.execute("SELECT pg_sleep(0.2)")
         found = await connection.fetch(

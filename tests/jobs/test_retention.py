@@ -14,7 +14,7 @@ from repositories.life_lock.analytics import Analytics
 from resolvers.life_lock import jobs as life_lock
 from resolvers.services.job import JobContext
 from tests.factories import make_user
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 AT = dt.datetime(2026, 6, 15, 3, 40, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -26,7 +26,7 @@ async def _run(database: Database, name: str, at: dt.datetime = AT, retention: i
 
 
 async def _dates(database: Database) -> list[str]:
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return [str(row.date) for row in await Analytics(snapshot).find(limit=99)]
 
 
@@ -53,7 +53,7 @@ async def test_runs_are_kept_for_ninety_days(database: Database) -> None:
             [{"job": name, "started_at": at} for name, at in (("a", limit - MICROSECOND), ("b", limit), ("c", AT))]
         )
     assert await _run(database, "clean-job-runs") == 1
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert [run.job for run in await JobRuns(snapshot).find(limit=9)] == ["c", "b"]
 
 
@@ -68,6 +68,6 @@ async def test_sessions_are_kept_until_they_end(database: Database) -> None:
     async with database.transaction(SERVICE) as write:
         await Sessions(write).add_many(rows)
     assert await _run(database, "clean-sessions") == 2
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert {row.refresh_token_hash[0] for row in await Sessions(snapshot).find(limit=9)} == {"2", "3"}
     assert await _run(database, "clean-sessions") == 0

@@ -22,7 +22,7 @@ from resolvers.life_lock import jobs
 from resolvers.services.job import JobContext
 from tests.api.days import Days, Item
 from tests.factories import make_task, make_user
-from tests.repositories.support import Lab, examples, reading
+from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
 MICROSECOND = dt.timedelta(microseconds=1)
 HOUR = dt.timedelta(hours=1)
@@ -32,7 +32,7 @@ Counted = tuple[dt.date, int, int, Decimal]
 
 
 async def _stored(database: Database, user: User) -> list[Counted]:
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         rows = await Analytics(snapshot).find(Compare("user_id", Op.EQ, user.id), limit=100)
     return [(row.date, row.tasks_completed, row.tasks_created, row.productivity_score) for row in rows]
 
@@ -75,12 +75,12 @@ async def test_a_day_is_rolled_when_it_begins(database: Database, zone: str, mom
     assert await _roll(database, midnight, midnight - MICROSECOND) == 2
     wanted = [(today - DAY, 1, 2, Decimal("33.33")), (today, 0, 0, Decimal("0.00"))]
     assert await _stored(database, user) == wanted
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         before = [(row.id, row.created_at) for row in await Analytics(snapshot).find(limit=9)]
     assert await _roll(database, midnight + QUARTER, midnight) == 0
     assert await _roll(database, midnight, midnight - QUARTER) == 2
     assert await _stored(database, user) == wanted
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert [(row.id, row.created_at) for row in await Analytics(snapshot).find(limit=9)] == before
 
 
@@ -141,10 +141,12 @@ async def _compare(database: Database, zone: str, midnight: dt.datetime, tasks: 
 
 @examples(60)
 @given(tasks=_tasks, place=st.sampled_from(MIDNIGHTS), back=st.integers(0, 5))
-def test_rolled_days_are_what_plain_python_counts(lab: Lab, tasks: list[Any], place: Any, back: int) -> None:
+def test_rolled_days_are_what_plain_python_counts(
+    shared_database: SharedDatabase, tasks: list[Any], place: Any, back: int
+) -> None:
     """Days with something to count, whatever the tasks and however long nothing was rolled; others have no row."""
     zone, moment, _ = place
-    lab.run(_compare(lab.database, zone, dt.datetime.fromisoformat(moment), tasks, back))
+    shared_database.run(_compare(shared_database.database, zone, dt.datetime.fromisoformat(moment), tasks, back))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ async def test_scores_of_the_days_stay_what_they_are(database: Database) -> None
     seen = []
     for since in (midnight, midnight - QUARTER, midnight - 6 * DAY):
         await _roll(database, midnight, since)
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             series = await Analytics(snapshot).series(user.id, dt.date(2026, 6, 15), 3)
         seen.append([(day.completed, day.created, str(day.score), str(day.moving_average)) for day in series])
     nothing = (0, 0, "0.00", "0.00")

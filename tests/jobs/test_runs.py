@@ -22,7 +22,7 @@ from repositories.job_runs import JobRuns
 from repositories.tables.administration import JobOutcome, JobRun
 from resolvers.services.job import Job, JobContext
 from tests.jobs.running import counting, rows_of, runner_of, runs_of
-from tests.repositories.support import connected
+from tests.repositories.support import connect_database
 
 TEN = dt.datetime(2026, 6, 15, 10, tzinfo=dt.UTC)
 MICROSECOND = dt.timedelta(microseconds=1)
@@ -139,7 +139,7 @@ async def test_many_processes_run_a_moment_once(options: DatabaseOptions, *, pgb
     clock = Clock(TEN)
     async with AsyncExitStack() as stack:
         databases = [
-            await stack.enter_async_context(connected(options, pgbouncer=pgbouncer, connect_timeout=60))
+            await stack.enter_async_context(connect_database(options, pgbouncer=pgbouncer, connect_timeout=60))
             for _ in range(6)
         ]
         runners = [runner_of(each, clock) for each in databases]
@@ -167,12 +167,12 @@ async def test_many_schedulers_run_what_is_due_once(options: DatabaseOptions) ->
 
     job = Job("one", "0 0 1 1 *", "Runs.", run)
     async with AsyncExitStack() as stack:
-        databases = [await stack.enter_async_context(connected(options)) for _ in range(4)]
+        databases = [await stack.enter_async_context(connect_database(options)) for _ in range(4)]
         for each in databases:
             await stack.enter_async_context(run_scheduler(JobRunner(each), [job], shutdown_timeout=30))
         await ended.wait()
     assert len(began) == 1
-    async with connected(options) as database:
+    async with connect_database(options) as database:
         assert await runs_of(database) == [("one", JobOutcome.SUCCEEDED, 1)]
 
 
@@ -279,7 +279,7 @@ async def test_a_database_out_of_reach_is_told(
     postgres_only: DatabaseOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And not the end of the scheduler."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         database.options = DatabaseOptions(url="postgresql://nobody@127.0.0.1:1/nothing")
         await run_if_due(JobRunner(database), counting("a"))
     (message,) = caplog.messages

@@ -7,20 +7,24 @@ import pytest
 
 from repositories.engines.database import DatabaseOptions
 from tests.databases import ENGINES, KEYS, Server, cloned, copy_sqlite, postgres_options
-from tests.repositories.support import Lab
+from tests.repositories.support import SharedDatabase
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def shared_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SharedDatabase]:
     """A migrated database of each engine in turn, connected, with a loop of its own."""
     if request.param == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
-        made = Lab(DatabaseOptions(sqlite_path=copy_sqlite(template, tmp_path_factory.mktemp("lab")), **KEYS))
+        made = SharedDatabase(
+            DatabaseOptions(sqlite_path=copy_sqlite(template, tmp_path_factory.mktemp("shared_database")), **KEYS)
+        )
         yield made
         made.close()
         return
     server: Server = request.getfixturevalue("server")
     with cloned(server, request.getfixturevalue("postgres_template")) as name:
-        made = Lab(postgres_options(server, name))
+        made = SharedDatabase(postgres_options(server, name))
         yield made
         made.close()

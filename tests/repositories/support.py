@@ -33,7 +33,7 @@ def fold(text: str) -> str:
 
 
 @asynccontextmanager
-async def reading(database: Database, viewer: Viewer = SERVICE) -> AsyncIterator[Snapshot]:
+async def open_snapshot(database: Database, viewer: Viewer = SERVICE) -> AsyncIterator[Snapshot]:
     """A snapshot that is closed at the end of the block."""
     snapshot = database.snapshot(viewer)
     try:
@@ -43,7 +43,7 @@ async def reading(database: Database, viewer: Viewer = SERVICE) -> AsyncIterator
 
 
 @asynccontextmanager
-async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[Database]:
+async def connect_database(options: DatabaseOptions, **changes: Any) -> AsyncIterator[Database]:
     """A database with some options changed, closed at the end of the block."""
     opened = open_database(replace(options, **changes))
     await opened.connect()
@@ -54,7 +54,7 @@ async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[D
 
 
 @asynccontextmanager
-async def pooled(database: Database, viewer: Viewer = ANONYMOUS) -> AsyncIterator[Any]:
+async def borrow_connection(database: Database, viewer: Viewer = ANONYMOUS) -> AsyncIterator[Any]:
     """One of the pool's connections to PostgreSQL, as the driver has it."""
     pool = database.pool_for(viewer)  # type: ignore[attr-defined]
     connection = await pool.acquire()
@@ -66,13 +66,13 @@ async def pooled(database: Database, viewer: Viewer = ANONYMOUS) -> AsyncIterato
 
 async def until_blocked(database: Database, count: int) -> None:
     """Waits until ``count`` transactions wait for a lock."""
-    async with pooled(database) as connection:
+    async with borrow_connection(database) as connection:
         text = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
         while await connection.fetchval(text) < count:  # noqa: ASYNC110 (the server tells nobody)
             await asyncio.sleep(0.005)
 
 
-class Lab:
+class SharedDatabase:
     """A database and the event loop it lives in, shared by the examples of a property; each brings users of its own."""
 
     def __init__(self, options: DatabaseOptions) -> None:

@@ -19,7 +19,7 @@ from repositories.life_lock.events import TaskReopened
 from repositories.permissions import RoleName
 from repositories.tables.identity import UserRole, UserStatus
 from tests.factories import make_grant, make_user, viewer_of
-from tests.repositories.support import Lab, examples, reading
+from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
 AT = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
 moments = st.integers(-3, 3).map(lambda days: AT + dt.timedelta(days=days, microseconds=days % 2))
@@ -47,12 +47,12 @@ async def _check(database: Database, rows: list[dict[str, Any]], week: dt.dateti
         for moment in row["did"]:
             async with open_unit_of_work(database, viewer_of(user), (), moment) as work:
                 work.record(TaskReopened(new_id(), user.id, None))
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         everybody = [user for user in await Users(snapshot).find(limit=10_000) if user.deleted_at is None]
         names = {role.id: role.name for role in await Roles(snapshot).find(limit=10)}
         granted = {(grant.user_id, names[grant.role_id]) for grant in await RoleGrants(snapshot).find(limit=10_000)}
         recorded = await EventStore(snapshot).find(limit=10_000)
-    async with reading(database, viewer_of(admin, RoleName.ADMIN)) as snapshot:
+    async with open_snapshot(database, viewer_of(admin, RoleName.ADMIN)) as snapshot:
         overview = UserOverview(snapshot)
         by_status = [sum(user.status is status for user in everybody) for status in UserStatus]
         new = [sum(user.created_at >= since for user in everybody) for since in (week, month)]
@@ -69,13 +69,13 @@ async def _check(database: Database, rows: list[dict[str, Any]], week: dt.dateti
         assert await overview.active(week) == len(actors)
 
 
-def test_the_overview_counts_what_python_counts(lab: Lab) -> None:
+def test_the_overview_counts_what_python_counts(shared_database: SharedDatabase) -> None:
     """Every tile, to admins."""
 
     @examples(25)
     @given(st.lists(_people, max_size=4), moments, moments)
     def check(rows: list[dict[str, Any]], week: dt.datetime, month: dt.datetime) -> None:
-        lab.run(_check(lab.database, rows, week, month))
+        shared_database.run(_check(shared_database.database, rows, week, month))
 
     check()
 

@@ -13,7 +13,7 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.tables.client_management import ClientStatus
 from tests.factories import make_user, viewer_of
-from tests.repositories.support import Lab, examples, reading
+from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
 _clients = st.lists(
     st.fixed_dictionaries(
@@ -42,7 +42,7 @@ async def _compare(database: Database, rows: list[dict[str, Any]]) -> None:
                     await Clients(write).remove(row)
     alive = [row for row, wanted in zip(made, rows, strict=True) if not wanted["deleted"]]
     known = [row["annual_revenue"] for row in alive if row["annual_revenue"] is not None]
-    async with reading(database, viewer_of(me)) as snapshot:
+    async with open_snapshot(database, viewer_of(me)) as snapshot:
         clients = Clients(snapshot)
         by_status = Counter(row["status"] for row in alive)
         assert await clients.by_status(me.id) == [(status, by_status[status]) for status in ClientStatus]
@@ -60,6 +60,8 @@ async def _compare(database: Database, rows: list[dict[str, Any]]) -> None:
 
 @given(rows=_clients)
 @examples(25)
-def test_every_number_is_the_one_plain_python_finds(lab: Lab, rows: list[dict[str, Any]]) -> None:
+def test_every_number_is_the_one_plain_python_finds(
+    shared_database: SharedDatabase, rows: list[dict[str, Any]]
+) -> None:
     """Deleted clients and other people's count nowhere."""
-    lab.run(_compare(lab.database, rows))
+    shared_database.run(_compare(shared_database.database, rows))

@@ -18,7 +18,7 @@ from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.identity import User
 from tests.factories import make_task, make_tasks, make_user, viewer_of
-from tests.repositories.support import connected, reading
+from tests.repositories.support import connect_database, open_snapshot
 
 FOREVER: Statement[Any] = Statement(
     sa.text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"), RowFactory(tuple)
@@ -39,7 +39,7 @@ async def _without_complaints() -> AsyncIterator[None]:
 
 
 async def _read(database: Database, viewer: Viewer, count: int) -> None:
-    async with reading(database, viewer) as snapshot:
+    async with open_snapshot(database, viewer) as snapshot:
         tasks = await Tasks(snapshot).find(limit=100)
         assert await Tasks(snapshot).by_id([task.id for task in tasks]) == {task.id: task for task in tasks}
         assert len(tasks) >= count
@@ -55,14 +55,14 @@ async def _write(database: Database, user: User, title: str) -> str:
 
 
 async def _titles(database: Database) -> list[str]:
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return sorted(task.title for task in await Tasks(snapshot).find(limit=500))
 
 
 @pytest.mark.parametrize("pool_size", [10, 1])
 async def test_fifty_at_once(options: DatabaseOptions, pool_size: int) -> None:
     """Fifty snapshots and fifty units share the pool's connections; afterwards all of them are free."""
-    async with connected(options, pool_size=pool_size, pool_timeout=30) as database, _without_complaints():
+    async with connect_database(options, pool_size=pool_size, pool_timeout=30) as database, _without_complaints():
         ada = await make_user(database)
         await make_tasks(database, ada, 5)
         titles = await asyncio.gather(*(_write(database, ada, f"Unit {index:02}") for index in range(50)))
@@ -80,7 +80,7 @@ async def test_fifty_at_once(options: DatabaseOptions, pool_size: int) -> None:
 async def test_a_third_is_cancelled(options: DatabaseOptions, seed: int) -> None:
     """Wherever the cancellation strikes, a unit is there as a whole or not at all, and its connection is free again."""
     chance = random.Random(seed)  # noqa: S311 (points in time, not secrets)
-    async with connected(options, pool_size=10, pool_timeout=30) as database, _without_complaints():
+    async with connect_database(options, pool_size=10, pool_timeout=30) as database, _without_complaints():
         ada = await make_user(database)
         await make_tasks(database, ada, 5)
         running = [asyncio.ensure_future(_write(database, ada, f"Unit {index:02}")) for index in range(50)]
@@ -96,7 +96,7 @@ async def test_a_third_is_cancelled(options: DatabaseOptions, seed: int) -> None
         done = {answer for answer in answers if isinstance(answer, str)}
         assert done <= set(kept) - {f"Task {index}" for index in range(5)}
         assert len(kept) == len(set(kept)) < 55
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             written = [task for task in await Tasks(snapshot).find(limit=500) if task.title.startswith("Unit")]
         assert {task.description for task in written} == {"Written"}
         await asyncio.gather(*(_read(database, viewer_of(ada), 5) for _ in range(20)))
@@ -106,7 +106,7 @@ async def test_a_third_is_cancelled(options: DatabaseOptions, seed: int) -> None
 @pytest.mark.parametrize("steps", range(0, 40, 3))
 async def test_cancelled_at_every_step(options: DatabaseOptions, steps: int) -> None:
     """One unit on the only connection, cancelled after so many turns of the event loop: the next one finds all well."""
-    async with connected(options, pool_size=1, pool_timeout=5) as database, _without_complaints():
+    async with connect_database(options, pool_size=1, pool_timeout=5) as database, _without_complaints():
         ada = await make_user(database)
         for work in (_write(database, ada, "Cancelled"), _read(database, viewer_of(ada), 0)):
             running = asyncio.ensure_future(work)
@@ -125,7 +125,7 @@ async def test_cancelled_while_a_connection_is_opened(options: DatabaseOptions) 
     """Whenever it strikes, the connection that was on its way is not lost to the pool."""
     async with _without_complaints():
         for tenths in range(25):
-            async with connected(options, pool_size=1, pool_timeout=5) as database:
+            async with connect_database(options, pool_size=1, pool_timeout=5) as database:
                 running = asyncio.ensure_future(_read(database, viewer_of(new_id()), 0))
                 asyncio.get_running_loop().call_later(tenths / 10_000, running.cancel)
                 await asyncio.wait([running])
@@ -138,7 +138,7 @@ async def test_one_snapshot_for_many(database: Database, statements: list[str]) 
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 40)
     statements.clear()
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         found = await asyncio.gather(*(Tasks(snapshot).get(task.id) for task in tasks))
         assert database.pool_state().used == 1
     assert found == tasks
@@ -178,14 +178,14 @@ async def test_a_snapshot_sees_one_state(database: Database) -> None:
     """A commit in between is not seen by who has begun to read, and by everybody else."""
     ada = await make_user(database)
     task = await make_task(database, ada, title="Old")
-    async with reading(database, viewer_of(ada)) as early:
+    async with open_snapshot(database, viewer_of(ada)) as early:
         assert await Tasks(early).count() == 1
         async with database.transaction(viewer_of(ada)) as write:
             await Tasks(write).change(task, title="New")
             await Tasks(write).add(user_id=ada.id, title="Added")
         assert (await Tasks(early).get(task.id)).title == "Old"
         assert await Tasks(early).count() == 1
-        async with reading(database, viewer_of(ada)) as late:
+        async with open_snapshot(database, viewer_of(ada)) as late:
             assert (await Tasks(late).get(task.id)).title == "New"
             assert await Tasks(late).count() == 2
 
@@ -194,8 +194,8 @@ async def test_readers_and_a_writer(database: Database) -> None:
     """Two readers in the middle of their snapshots neither stop a writer nor are stopped by one."""
     ada = await make_user(database)
     async with (
-        reading(database, viewer_of(ada)) as one,
-        reading(database, viewer_of(ada)) as two,
+        open_snapshot(database, viewer_of(ada)) as one,
+        open_snapshot(database, viewer_of(ada)) as two,
         open_unit_of_work(database, viewer_of(ada), ()) as work,
     ):
         assert await Tasks(one).count() == 0
@@ -210,7 +210,7 @@ async def test_a_cancelled_statement_is_stopped(options: DatabaseOptions, turns:
     endless: Statement[Any] = (
         FOREVER if not options.url else Statement(sa.text("SELECT pg_sleep(600)"), RowFactory(tuple))
     )
-    async with connected(options, pool_size=1, statement_timeout=600, pool_timeout=5) as database:
+    async with connect_database(options, pool_size=1, statement_timeout=600, pool_timeout=5) as database:
         ada = await make_user(database)
         snapshot = database.snapshot(viewer_of(ada))
         assert await Tasks(snapshot).count() == 0
@@ -232,7 +232,7 @@ async def test_a_cancelled_write_is_stopped(options: DatabaseOptions) -> None:
     users = "identity.users" if options.url else "users"
     endless = "SELECT 'x' FROM (SELECT pg_sleep(600)) s" if options.url else FOREVER._build
     slow: Statement[Any] = Statement(sa.text(f"UPDATE {users} SET first_name = ({endless})"), RowFactory(tuple))
-    async with connected(options, statement_timeout=600, pool_timeout=5) as database:
+    async with connect_database(options, statement_timeout=600, pool_timeout=5) as database:
         ada = await make_user(database)
 
         async def write() -> None:
@@ -258,12 +258,12 @@ async def test_a_cancelled_write_is_stopped(options: DatabaseOptions) -> None:
 
 async def test_a_reader_that_is_left_while_it_opens_is_the_next_ones(sqlite_only: DatabaseOptions) -> None:
     """Whoever asked has gone; the connection is not lost, and closing waits for one that is on its way."""
-    async with _without_complaints(), connected(sqlite_only) as database:
+    async with _without_complaints(), connect_database(sqlite_only) as database:
         await _left_opening(database)
         await asyncio.gather(*database._opening)  # type: ignore[attr-defined]
         state = database.pool_state()
         assert (state.size, state.used) == (1, 0)
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             assert await Tasks(snapshot).count() == 0
         assert database.pool_state().size == 1
         database._idle.clear()  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from repositories.life_lock.tasks import Tasks
 from repositories.sql.filters import NO_FILTER, Compare, Direction, Filter, Nulls, Op, Order, Search
 from repositories.sql.page import Page, PageRequest
 from tests.factories import make_tasks, make_user
-from tests.repositories.support import Lab, examples, reading
+from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
 BROKEN = "This is not a cursor of this list; take one from `pageInfo` or `edges`."
 OTHER = "This cursor belongs to another filter or order; start again without it."
@@ -59,31 +59,39 @@ _filled: set[int] = set()
 
 
 @pytest.fixture
-def filled(lab: Lab) -> Lab:
+def filled(shared_database: SharedDatabase) -> SharedDatabase:
     """The module's database with a few rows in every table."""
-    if id(lab) not in _filled:
-        _filled.add(id(lab))
-        lab.run(_world(lab.database))
-    return lab
+    if id(shared_database) not in _filled:
+        _filled.add(id(shared_database))
+        shared_database.run(_world(shared_database.database))
+    return shared_database
 
 
-async def _page(lab: Lab, repository: type[Repository[Any]], request: PageRequest, order: list[Order]) -> Page[Any]:
-    async with reading(lab.database) as snapshot:
+async def _page(
+    shared_database: SharedDatabase, repository: type[Repository[Any]], request: PageRequest, order: list[Order]
+) -> Page[Any]:
+    async with open_snapshot(shared_database.database) as snapshot:
         page: Page[Any] = await repository(snapshot).page(request, NO_FILTER, order)
         return page
 
 
-def _refused(lab: Lab, repository: type[Repository[Any]], cursor: str, order: list[Order], message: str | None) -> None:
+def _refused(
+    shared_database: SharedDatabase,
+    repository: type[Repository[Any]],
+    cursor: str,
+    order: list[Order],
+    message: str | None,
+) -> None:
     for argument, request in (("after", PageRequest(after=cursor)), ("before", PageRequest(before=cursor))):
         with pytest.raises(ValidationError) as caught:
-            lab.run(_page(lab, repository, request, order))
+            shared_database.run(_page(shared_database, repository, request, order))
         assert caught.value.path == (argument,)
         assert caught.value.message in ({message} if message else {BROKEN, OTHER})
 
 
 @examples(150)
 @given(cursor=st.text(max_size=40) | st.binary(max_size=40).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
-def test_noise(filled: Lab, cursor: str) -> None:
+def test_noise(filled: SharedDatabase, cursor: str) -> None:
     """No text whatsoever does anything but be refused."""
     _refused(filled, Tasks, cursor, [Order("title")], None)
 
@@ -103,18 +111,21 @@ json_values = st.recursive(
 
 
 def _forge(
-    lab: Lab, repository: type[Repository[Any]], order: list[Order], forge: Callable[[list[Any]], list[Any]]
+    shared_database: SharedDatabase,
+    repository: type[Repository[Any]],
+    order: list[Order],
+    forge: Callable[[list[Any]], list[Any]],
 ) -> None:
-    page = lab.run(_page(lab, repository, PageRequest(first=1), order))
+    page = shared_database.run(_page(shared_database, repository, PageRequest(first=1), order))
     fingerprint, *values = _decoded(page.cursor(page.rows[0]))
     forged = forge(values)
     cursor = _encoded(fingerprint, *forged)
     for argument, request in (("after", PageRequest(after=cursor)), ("before", PageRequest(before=cursor))):
         try:
-            lab.run(_page(lab, repository, request, order))
+            shared_database.run(_page(shared_database, repository, request, order))
         except ValidationError as error:
             assert (error.path, error.message) == ((argument,), BROKEN), forged  # noqa: PT017 (it may be a page)
-        assert lab.database.pool_state().used == 0
+        assert shared_database.database.pool_state().used == 0
 
 
 def _first_is(nasty: Any) -> Callable[[list[Any]], list[Any]]:
@@ -122,7 +133,9 @@ def _first_is(nasty: Any) -> Callable[[list[Any]], list[Any]]:
 
 
 @pytest.mark.parametrize(("repository", "column"), [(r, column) for r, columns in LISTS for column in columns])
-def test_values_that_the_database_cannot_use(filled: Lab, repository: type[Repository[Any]], column: str) -> None:
+def test_values_that_the_database_cannot_use(
+    filled: SharedDatabase, repository: type[Repository[Any]], column: str
+) -> None:
     """Too large, not a number, not a moment in UTC, not storable: refused before the database sees them."""
     for nasty in NASTY:
         _forge(filled, repository, [Order(column)], _first_is(nasty))
@@ -130,7 +143,7 @@ def test_values_that_the_database_cannot_use(filled: Lab, repository: type[Repos
 
 @examples(150)
 @given(data=st.data())
-def test_forged_values(filled: Lab, data: st.DataObject) -> None:
+def test_forged_values(filled: SharedDatabase, data: st.DataObject) -> None:
     """The right fingerprint with wrong values: a page of rows or a refusal that names the argument, nothing else."""
     repository, columns = data.draw(st.sampled_from(LISTS))
     column = data.draw(st.sampled_from(columns))
@@ -139,7 +152,7 @@ def test_forged_values(filled: Lab, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("extra", [-1, 1])
-def test_the_wrong_number_of_values(filled: Lab, extra: int) -> None:
+def test_the_wrong_number_of_values(filled: SharedDatabase, extra: int) -> None:
     """A cursor has exactly one value for each key."""
     page = filled.run(_page(filled, Tasks, PageRequest(first=1), [Order("title")]))
     values = _decoded(page.cursor(page.rows[0]))
@@ -168,7 +181,7 @@ async def test_cursors_of_another_list(
     """A cursor goes with its filter and its order; under any other it is refused."""
     del name
     await make_tasks(database, await make_user(database), 2)
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         page = await Tasks(snapshot).page(PageRequest(first=1), WHERE, [Order("title")])
         cursor = page.cursor(page.rows[0])
         assert len((await Tasks(snapshot).page(PageRequest(after=cursor), WHERE, [Order("title")])).rows) == 1
@@ -180,7 +193,7 @@ async def test_cursors_of_another_list(
 async def test_cursors_are_the_same_whenever_they_are_made(database: Database) -> None:
     """Nothing of a process or a moment is in a cursor, so that any worker understands any other's."""
     (task,) = await make_tasks(database, await make_user(database), 1)
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         pages = [await Tasks(snapshot).page(PageRequest(first=1), WHERE, [Order("title")]) for _ in range(2)]
     cursors = {page.cursor(task) for page in pages}
     assert [_decoded(cursor) for cursor in cursors] == [["3a04eef223cb", "Task 0", str(task.id)]]

@@ -22,7 +22,7 @@ from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.permissions import RoleName
 from repositories.tables.events import DomainEvent
 from tests.factories import viewer_of
-from tests.repositories.support import Lab, examples, reading
+from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
 DAY, HOUR, TICK = dt.timedelta(days=1), dt.timedelta(hours=1), dt.timedelta(microseconds=1)
 CHANGES_OF_CLOCKS = {
@@ -103,7 +103,7 @@ async def _completions(database: Database, zone: str, at: dt.datetime, rows: lis
         again = [each for each in found if each.event_type == "TaskReopened" and each.event_data["completed_at"]]
         wanted.append(Completions(len(done), len(in_time), len(again)))
     for viewer in (viewer_of(user), ADMIN, SERVICE):
-        async with reading(database, viewer) as snapshot:
+        async with open_snapshot(database, viewer) as snapshot:
             assert await EventAnalytics(snapshot).completions(user, midnights(first, 7, zone)) == wanted
 
 
@@ -124,9 +124,9 @@ def _tasks(draw: st.DrawFn) -> tuple[str, dt.datetime, list[dict[str, Any]]]:
 
 @examples(60)
 @given(drawn=_tasks())
-def test_completions(lab: Lab, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]) -> None:
+def test_completions(shared_database: SharedDatabase, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]) -> None:
     """By the days of the zone; due dates a microsecond off are told apart, with and without fractions of a second."""
-    lab.run(_completions(lab.database, *drawn))
+    shared_database.run(_completions(shared_database.database, *drawn))
 
 
 @st.composite
@@ -148,16 +148,16 @@ async def _active_users(database: Database, zone: str, at: dt.datetime, rows: li
     for day in (first + place * DAY for place in range(days)):
         ages = [((day - date(each.timestamp, zone)).days, each.user_id) for each in everything if each.user_id]
         wanted.append(ActiveUsers(*(len({user for age, user in ages if 0 <= age < most}) for most in (1, 7, 30))))
-    async with reading(database, ADMIN) as snapshot:
+    async with open_snapshot(database, ADMIN) as snapshot:
         bounds = midnights(first - DAYS_BEFORE * DAY, DAYS_BEFORE + days, zone)
         assert await EventAnalytics(snapshot).active_users(bounds) == wanted
 
 
 @examples(60)
 @given(drawn=_events())
-def test_active_users(lab: Lab, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]) -> None:
+def test_active_users(shared_database: SharedDatabase, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]) -> None:
     """Each user once in a day, a week and a month, however often the user came back; nobody's events have no user."""
-    lab.run(_active_users(lab.database, *drawn))
+    shared_database.run(_active_users(shared_database.database, *drawn))
 
 
 async def _counts(database: Database, zone: str, at: dt.datetime, rows: list[dict[str, Any]]) -> None:
@@ -173,7 +173,7 @@ async def _counts(database: Database, zone: str, at: dt.datetime, rows: list[dic
         users = {each.user_id for each in same} - {None}
         uses.append(FeatureUse(*kind, len(same), len(users), max(each.timestamp for each in same)))
     uses.sort(key=lambda use: (-use.events, use.event_type.lower(), use.aggregate_type))
-    async with reading(database, ADMIN) as snapshot:
+    async with open_snapshot(database, ADMIN) as snapshot:
         analytics = EventAnalytics(snapshot)
         assert await analytics.feature_use(bounds[0], bounds[-1], limit=99) == uses
         assert await analytics.feature_use(bounds[0], bounds[-1], limit=1) == uses[:1]
@@ -186,9 +186,9 @@ async def _counts(database: Database, zone: str, at: dt.datetime, rows: list[dic
 
 @examples(40)
 @given(drawn=_events())
-def test_uses_and_rates(lab: Lab, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]) -> None:
+def test_uses_and_rates(shared_database: SharedDatabase, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]) -> None:
     """Equally frequent types are in the order of their names; every event is in exactly one hour and one day."""
-    lab.run(_counts(lab.database, *drawn))
+    shared_database.run(_counts(shared_database.database, *drawn))
 
 
 START = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
@@ -216,7 +216,7 @@ async def test_numbers(database: Database, statements: list[str]) -> None:
     """One statement each."""
     await _some(database)
     bounds = [START + place * DAY for place in range(-DAYS_BEFORE, 50)]
-    async with reading(database, ADMIN) as snapshot:
+    async with open_snapshot(database, ADMIN) as snapshot:
         analytics = EventAnalytics(snapshot)
         await EventStore(snapshot).count()
         statements.clear()
@@ -258,7 +258,7 @@ async def test_numbers_are_of_what_the_viewer_may_see(database: Database, viewer
     """Whoever asks: the policy of the events binds the counting too."""
     await _some(database)
     bounds = [START + place * DAY for place in range(-DAYS_BEFORE, 11)]
-    async with reading(database, viewer) as snapshot:
+    async with open_snapshot(database, viewer) as snapshot:
         analytics = EventAnalytics(snapshot)
         assert sum(await analytics.rates(bounds)) == seen
         assert sum(use.events for use in await analytics.feature_use(bounds[0], bounds[-1], limit=9)) == seen

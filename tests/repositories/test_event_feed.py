@@ -25,7 +25,7 @@ from resolvers.caching.cache import Cache
 from resolvers.caching.store import memory_store
 from resolvers.streaming.feed import EVERYTHING, Feed, about, owned_by
 from tests.factories import make_user, viewer_of
-from tests.repositories.support import Lab, connected, examples, reading
+from tests.repositories.support import SharedDatabase, connect_database, examples, open_snapshot
 
 
 class Undone(Exception):
@@ -89,11 +89,11 @@ _STEPS = st.lists(
 
 @given(_STEPS)
 @examples(40)
-def test_interleaved_transactions_lose_nothing(lab: Lab, steps: list[tuple[str, int]]) -> None:
+def test_interleaved_transactions_lose_nothing(shared_database: SharedDatabase, steps: list[tuple[str, int]]) -> None:
     """Whatever the order of writes, commits, rollbacks and reads: each committed event once, by its number."""
 
     async def run() -> None:
-        database = lab.database
+        database = shared_database.database
         user = await make_user(database)
         follower = Follower(database)
         await follower.feed.catch_up()
@@ -117,12 +117,12 @@ def test_interleaved_transactions_lose_nothing(lab: Lab, steps: list[tuple[str, 
         numbers = [event.sequence for event in follower.seen]
         assert numbers == sorted(set(numbers))
 
-    lab.run(run())
+    shared_database.run(run())
 
 
 async def test_who_reads_waits_for_the_slower_transaction(postgres_only: DatabaseOptions) -> None:
     """The second of two transactions commits first: its event comes after that of the first, not instead of it."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         user = await make_user(database)
         follower, slow, fast = Follower(database), Writer(database, user), Writer(database, user)
         assert await follower.feed.catch_up()
@@ -137,7 +137,7 @@ async def test_who_reads_waits_for_the_slower_transaction(postgres_only: Databas
 
 
 async def test_a_transaction_that_is_undone_holds_nobody_up(postgres_only: DatabaseOptions) -> None:
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         user = await make_user(database)
         follower, undone, fast = Follower(database), Writer(database, user), Writer(database, user)
         await follower.feed.catch_up()
@@ -151,7 +151,7 @@ async def test_a_transaction_that_is_undone_holds_nobody_up(postgres_only: Datab
 
 async def test_a_transaction_that_writes_no_event_holds_nobody_up(postgres_only: DatabaseOptions) -> None:
     """Only who has drawn a number is waited for: a long transaction elsewhere does not stop the feed."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         user = await make_user(database)
         follower, fast = Follower(database), Writer(database, user)
         await follower.feed.catch_up()
@@ -164,9 +164,9 @@ async def test_a_transaction_that_writes_no_event_holds_nobody_up(postgres_only:
 
 
 async def test_only_the_service_reads_how_far_events_are_settled(postgres_only: DatabaseOptions) -> None:
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         user = await make_user(database)
-        async with reading(database, viewer_of(user)) as snapshot:
+        async with open_snapshot(database, viewer_of(user)) as snapshot:
             with pytest.raises(Forbidden):
                 await EventStore(snapshot).horizon()
 
@@ -243,7 +243,7 @@ async def test_postgresql_tells_other_processes_after_the_commit(
     from gateway.settings import Settings  # noqa: PLC0415 (as above)
     from resolvers.streaming.feed import FeedOptions  # noqa: PLC0415 (as above)
 
-    async with connected(postgres_only) as here, connected(postgres_only) as there:
+    async with connect_database(postgres_only) as here, connect_database(postgres_only) as there:
         user = await make_user(here)
         line = open_announcements(Settings(), there)
         assert line is not None

@@ -20,7 +20,7 @@ from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user, viewer_of
-from tests.repositories.support import connected, reading
+from tests.repositories.support import connect_database, open_snapshot
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
@@ -38,7 +38,7 @@ async def _record(database: Database, user: User, count: int, *, hours: int = 0)
 
 
 async def _everything(database: Database) -> list[DomainEvent]:
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await EventStore(snapshot).find(order=[Order("sequence")], limit=100)
 
 
@@ -48,7 +48,7 @@ async def test_of_an_aggregate(database: Database, statements: list[str]) -> Non
     task, category = await _record(database, ada, 4)
     await _record(database, bob, 2)
     everything = await _everything(database)
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         events = EventStore(snapshot)
         await events.count()
         statements.clear()
@@ -58,9 +58,9 @@ async def test_of_an_aggregate(database: Database, statements: list[str]) -> Non
         assert await events.of_aggregate(task.id, limit=3) == wanted[:3]
         assert [event.event_type for event in await events.of_aggregate(category.id, limit=10)] == ["CategoryCreated"]
         assert len(statements) == 3
-    async with reading(database, viewer_of(bob)) as snapshot:
+    async with open_snapshot(database, viewer_of(bob)) as snapshot:
         assert await EventStore(snapshot).of_aggregate(task.id, limit=10) == []
-    async with reading(database, viewer_of(bob, RoleName.ADMIN)) as snapshot:
+    async with open_snapshot(database, viewer_of(bob, RoleName.ADMIN)) as snapshot:
         assert await EventStore(snapshot).of_aggregate(task.id, limit=10) == wanted
 
 
@@ -70,7 +70,7 @@ async def test_of_a_type_and_of_a_user(database: Database) -> None:
     await _record(database, ada, 3, hours=5)
     await _record(database, bob, 3)
     newest = sorted(await _everything(database), key=lambda event: (event.timestamp, event.sequence), reverse=True)
-    async with reading(database, viewer_of(ada, RoleName.ADMIN)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada, RoleName.ADMIN)) as snapshot:
         events = EventStore(snapshot)
         reopened = [event for event in newest if event.event_type == "TaskReopened"]
         assert await events.of_type("TaskReopened", limit=100) == reopened
@@ -80,11 +80,11 @@ async def test_of_a_type_and_of_a_user(database: Database) -> None:
         assert len(bobs) == 4
         assert await events.of_user(bob.id, limit=100) == bobs
         assert await events.of_user(bob.id, limit=1) == bobs[:1]
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         mine = [event for event in reopened if event.user_id == ada.id]
         assert await EventStore(snapshot).of_type("TaskReopened", limit=100) == mine
         assert await EventStore(snapshot).of_user(bob.id, limit=100) == []
-    async with reading(database, ANONYMOUS) as snapshot:
+    async with open_snapshot(database, ANONYMOUS) as snapshot:
         assert await EventStore(snapshot).of_type("TaskReopened", limit=100) == []
 
 
@@ -108,7 +108,7 @@ async def test_what_happened_cannot_be_changed(options: DatabaseOptions, change:
     """Update, delete and truncate are refused by the database itself, to the owner and to the service."""
     if change.startswith("TRUNCATE") and not options.url:
         change = "DELETE FROM {table} WHERE 1"  # SQLite's truncate
-    async with connected(options) as database:
+    async with connect_database(options) as database:
         ada = await make_user(database)
         await _record(database, ada, 2)
         before = await _everything(database)
@@ -123,7 +123,7 @@ async def test_what_happened_cannot_be_changed(options: DatabaseOptions, change:
 
 async def test_the_tables_owner_cannot_change_them_either(postgres_only: DatabaseOptions, server: Server) -> None:
     """The trigger binds even a superuser, whom row-level security does not."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         await _record(database, await make_user(database), 2)
         connection = await asyncpg.connect(server.login("postgres", database_of(postgres_only)))
         for change in (*CHANGES, "TRUNCATE {table} CASCADE"):

@@ -24,7 +24,7 @@ from repositories.sql.table import Table
 from repositories.tables.life_lock import Task
 from tests.factories import make_task, make_user, viewer_of
 from tests.repositories import models
-from tests.repositories.support import Lab, examples, reading
+from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
 
 async def _found(database: Database, rows: list[dict[str, Any]], given_filters: list[Filter]) -> None:
@@ -32,7 +32,7 @@ async def _found(database: Database, rows: list[dict[str, Any]], given_filters: 
     ada = await make_user(database)
     async with database.transaction(SERVICE) as write:
         tasks = await Tasks(write).add_many([row | {"id": new_id(), "user_id": ada.id} for row in rows])
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         for one in given_filters:
             wanted = [task for task in tasks if models.holds(task, one)]
             assert sorted(await Tasks(snapshot).find(one, limit=500)) == sorted(wanted), one
@@ -42,9 +42,11 @@ async def _found(database: Database, rows: list[dict[str, Any]], given_filters: 
 
 @examples(60)
 @given(rows=st.lists(models.task_values(), max_size=12), wanted=st.lists(models.filters, min_size=1, max_size=4))
-def test_filters_find_what_plain_python_finds(lab: Lab, rows: list[dict[str, Any]], wanted: list[Filter]) -> None:
+def test_filters_find_what_plain_python_finds(
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], wanted: list[Filter]
+) -> None:
     """Comparisons, searches, and, or, not, in any nesting, over values and NULLs."""
-    lab.run(_found(lab.database, rows, wanted))
+    shared_database.run(_found(shared_database.database, rows, wanted))
 
 
 @examples(60)
@@ -52,9 +54,9 @@ def test_filters_find_what_plain_python_finds(lab: Lab, rows: list[dict[str, Any
     rows=st.lists(models.task_values(), min_size=5, max_size=12),
     wanted=st.lists(models.comparisons, min_size=6, max_size=6),
 )
-def test_single_comparisons(lab: Lab, rows: list[dict[str, Any]], wanted: list[Filter]) -> None:
+def test_single_comparisons(shared_database: SharedDatabase, rows: list[dict[str, Any]], wanted: list[Filter]) -> None:
     """One operator on one column at a time, and its negation, which includes what a NULL leaves open."""
-    lab.run(_found(lab.database, rows, [*wanted, *map(Not, wanted)]))
+    shared_database.run(_found(shared_database.database, rows, [*wanted, *map(Not, wanted)]))
 
 
 VALUES: dict[type[Repository[Any]], dict[str, list[Any]]] = {
@@ -74,9 +76,11 @@ KINDS = [(repository, column) for repository, columns in VALUES.items() for colu
 
 
 @pytest.mark.parametrize(("repository", "column"), KINDS, ids=[f"{r.__name__}-{c}" for r, c in KINDS])
-def test_every_type_with_every_operator(lab: Lab, repository: type[Repository[Any]], column: str) -> None:
+def test_every_type_with_every_operator(
+    shared_database: SharedDatabase, repository: type[Repository[Any]], column: str
+) -> None:
     """Flags, days, decimals, integers, ids and choices compare as their Python values do."""
-    lab.run(_every_operator(lab.database, repository, column))
+    shared_database.run(_every_operator(shared_database.database, repository, column))
 
 
 async def _every_operator(database: Database, repository: type[Repository[Any]], column: str) -> None:
@@ -131,31 +135,33 @@ EDGES: list[tuple[Filter, list[str]]] = [
 
 
 @pytest.mark.parametrize(("one", "wanted"), EDGES, ids=[repr(one)[:60] for one, _ in EDGES])
-def test_edges(lab: Lab, one: Filter, wanted: list[str]) -> None:
+def test_edges(shared_database: SharedDatabase, one: Filter, wanted: list[str]) -> None:
     """Empty lists and parts, and characters that mean something to LIKE or have no simple case."""
 
     async def play() -> None:
-        ada = await make_user(lab.database)
+        ada = await make_user(shared_database.database)
         for title in ("50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"):
-            await make_task(lab.database, ada, title=title, description="Sale" if title == "50% off_" else None)
-        async with reading(lab.database, viewer_of(ada)) as snapshot:
+            await make_task(
+                shared_database.database, ada, title=title, description="Sale" if title == "50% off_" else None
+            )
+        async with open_snapshot(shared_database.database, viewer_of(ada)) as snapshot:
             found = await Tasks(snapshot).find(one, [kit.Order("id")], limit=9)
         assert [task.title for task in found] == wanted
 
-    lab.run(play())
+    shared_database.run(play())
 
 
 async def test_a_search_takes_ten_words(database: Database) -> None:
     """What is beyond them is not looked for."""
     await make_task(database, await make_user(database), title="a b c d e f g h i j")
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).count(Search(("title",), "a b c d e f g h i j k")) == 1
         assert await Tasks(snapshot).count(Search(("title",), "a b c d e f g h i k j")) == 0
 
 
 async def test_a_pattern_that_ends_in_its_escape(database: Database) -> None:
     """PostgreSQL cannot use such a pattern; it is the person's to mend, on either engine."""
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         for pattern in ("\\", "a%\\", "\\\\\\"):
             with pytest.raises(ValidationError) as caught:
                 await Tasks(snapshot).find(Compare("title", Op.LIKE, pattern), limit=1)
@@ -224,7 +230,7 @@ def _with_other_values(one: Filter, data: st.DataObject) -> Filter:
 
 async def test_the_text_sent_does_not_change(database: Database, statements: list[str]) -> None:
     """The database is sent one and the same string object's text for one key or many, and no value stands in it."""
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         tasks = Tasks(snapshot)
         await tasks.count()
         statements.clear()

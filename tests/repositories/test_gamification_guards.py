@@ -15,7 +15,7 @@ from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.tables.gamification import PointReason, RedemptionStatus, Reward
 from tests.factories import make_achievement, make_points, make_reward, make_user, viewer_of
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 _ACHIEVEMENT = {"name": "x", "description": "x", "points": 1, "criteria": {"event": "TaskCompleted", "count": 1}}
 _DAYS = {"event": "TaskCompleted", "streak_days": 1}
@@ -106,7 +106,7 @@ async def test_an_achievement_is_unlocked_once(database: Database) -> None:
 
 
 async def _stored(database: Database, reward: Reward) -> Reward:
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await Rewards(snapshot).get(reward.id)
 
 

@@ -19,7 +19,7 @@ from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.tables.gamification import EARNED, LeaderboardPeriod, PointEntry, PointReason
 from repositories.tables.identity import User
 from tests.factories import make_achievement, make_user, viewer_of
-from tests.repositories.support import Lab, examples, reading
+from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
 ZONES = ("UTC", "Pacific/Auckland", "America/New_York")
 HOUR = dt.timedelta(hours=1)
@@ -34,7 +34,9 @@ entries = st.lists(
 completions = st.lists(st.tuples(st.integers(0, 24 * 9), st.integers(0, 3), st.booleans()), max_size=30)
 
 
-async def _book(lab: Lab, user: User, wanted: Sequence[Any], at: dt.datetime) -> list[PointEntry]:
+async def _book(
+    shared_database: SharedDatabase, user: User, wanted: Sequence[Any], at: dt.datetime
+) -> list[PointEntry]:
     events = [TaskCompleted(new_id(), user.id, at, None) for _ in wanted]
     rows = [
         {
@@ -46,7 +48,7 @@ async def _book(lab: Lab, user: User, wanted: Sequence[Any], at: dt.datetime) ->
         }
         for event, (points, reason, back) in zip(events, wanted, strict=True)
     ]
-    async with lab.database.transaction(SERVICE) as write:
+    async with shared_database.database.transaction(SERVICE) as write:
         await EventStore(write).append(events, actor=user.id, at=at)
         return await Points(write).add_many(rows)
 
@@ -57,15 +59,15 @@ def _earned(rows: Sequence[PointEntry], since: dt.datetime | None) -> int:
 
 @examples(40)
 @given(mine=entries, others=st.lists(entries, min_size=1, max_size=3))
-def test_balances_ranks_and_boards(lab: Lab, mine: list[Any], others: list[list[Any]]) -> None:
+def test_balances_ranks_and_boards(shared_database: SharedDatabase, mine: list[Any], others: list[list[Any]]) -> None:
     async def check() -> None:
         at = now() + dt.timedelta(minutes=1)
-        me, *rest = [await make_user(lab.database, first_name=new_id().hex[-12:]) for _ in (mine, *others)]
-        booked = {me.id: await _book(lab, me, mine, at)}
+        me, *rest = [await make_user(shared_database.database, first_name=new_id().hex[-12:]) for _ in (mine, *others)]
+        booked = {me.id: await _book(shared_database, me, mine, at)}
         for person, wanted in zip(rest, others, strict=True):
-            booked[person.id] = await _book(lab, person, wanted, at)
+            booked[person.id] = await _book(shared_database, person, wanted, at)
         own = booked[me.id]
-        async with reading(lab.database, viewer_of(me)) as snapshot:
+        async with open_snapshot(shared_database.database, viewer_of(me)) as snapshot:
             since = at - dt.timedelta(days=6)
             totals = await Points(snapshot).totals(me.id, since)
             assert totals == (sum(row.points for row in own), _earned(own, since))
@@ -90,7 +92,7 @@ def test_balances_ranks_and_boards(lab: Lab, mine: list[Any], others: list[list[
             )
             assert await Leaderboard(snapshot).rank(me.id) == (above + 1 if points > 0 else None)
 
-    lab.run(check())
+    shared_database.run(check())
 
 
 def _streak(dates: set[dt.date], today: dt.date, limit: int) -> int:
@@ -107,7 +109,7 @@ def _streak(dates: set[dt.date], today: dt.date, limit: int) -> int:
     done=completions, zone=st.sampled_from(ZONES), wanted=st.integers(1, 4), has=st.booleans(), limit=st.integers(2, 10)
 )
 def test_progress_and_streaks(  # noqa: PLR0913 (one for each thing that varies)
-    lab: Lab,
+    shared_database: SharedDatabase,
     *,
     done: list[Any],
     zone: str,
@@ -118,12 +120,16 @@ def test_progress_and_streaks(  # noqa: PLR0913 (one for each thing that varies)
     """Of how many different tasks, and on how many days in a row; other events and other people's count for nothing."""
 
     async def check() -> None:
-        me, other = await make_user(lab.database), await make_user(lab.database)
+        me, other = await make_user(shared_database.database), await make_user(shared_database.database)
         tasks, place = [new_id() for _ in range(4)], ZoneInfo(zone)
-        by_count = await make_achievement(lab.database, criteria={"event": "TaskCompleted", "count": wanted})
-        by_streak = await make_achievement(lab.database, criteria={"event": "TaskCompleted", "streak_days": wanted})
-        asleep = await make_achievement(lab.database, is_active=False)
-        async with lab.database.transaction(SERVICE) as write:
+        by_count = await make_achievement(
+            shared_database.database, criteria={"event": "TaskCompleted", "count": wanted}
+        )
+        by_streak = await make_achievement(
+            shared_database.database, criteria={"event": "TaskCompleted", "streak_days": wanted}
+        )
+        asleep = await make_achievement(shared_database.database, is_active=False)
+        async with shared_database.database.transaction(SERVICE) as write:
             for hours, index, is_mine in done:
                 owner, at = (me if is_mine else other), TODAY - hours * HOUR
                 await EventStore(write).append([TaskCompleted(tasks[index], owner.id, at, None)], actor=owner.id, at=at)
@@ -136,7 +142,7 @@ def test_progress_and_streaks(  # noqa: PLR0913 (one for each thing that varies)
         mine = [(TODAY - hours * HOUR, index) for hours, index, is_mine in done if is_mine]
         today, dates = date_of(TODAY, place), {date_of(at, place) for at, _ in mine}
         reach = days(today, limit, place)
-        async with reading(lab.database, viewer_of(me)) as snapshot:
+        async with open_snapshot(shared_database.database, viewer_of(me)) as snapshot:
             streak = _streak(dates, today, limit)
             assert await UserAchievements(snapshot).streak(me.id, "TaskCompleted", reach) == streak
             found = {row.achievement.id: row for row in await Achievements(snapshot).progress({me.id: reach})}
@@ -154,4 +160,4 @@ def test_progress_and_streaks(  # noqa: PLR0913 (one for each thing that varies)
         } == expected
         assert tally == (sum(row.unlocked_at is not None for row in found.values()), len(found))
 
-    lab.run(check())
+    shared_database.run(check())

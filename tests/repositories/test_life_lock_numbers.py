@@ -22,7 +22,7 @@ from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskStatus
 from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of
-from tests.repositories.support import Lab, examples, reading
+from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
 CLOSED = (TaskStatus.COMPLETED, TaskStatus.CANCELLED)
 CHANGES_OF_CLOCKS = (dt.datetime(2024, 3, 31, 1, tzinfo=dt.UTC), dt.datetime(2024, 10, 27, 1, tzinfo=dt.UTC))
@@ -87,7 +87,7 @@ async def _dashboard(database: Database, at: dt.datetime, rows: list[dict[str, A
     days = calendar.days(calendar.date_of(at, zone), 7, zone)
     today = days[-1]
     open_tasks = [task for task in tasks if task.status not in CLOSED]
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         assert await Tasks(snapshot).tally(ada.id, at, today) == TaskTally(
             total=len(tasks),
             completed=sum(task.status is TaskStatus.COMPLETED for task in tasks),
@@ -119,9 +119,11 @@ async def _dashboard(database: Database, at: dt.datetime, rows: list[dict[str, A
 
 @examples(60)
 @given(drawn=_tasks(), zone=zones)
-def test_the_dashboard(lab: Lab, drawn: tuple[dt.datetime, list[dict[str, Any]]], zone: str) -> None:
+def test_the_dashboard(
+    shared_database: SharedDatabase, drawn: tuple[dt.datetime, list[dict[str, Any]]], zone: str
+) -> None:
     """Tally, weekly progress, breakdown and deadlines."""
-    lab.run(_dashboard(lab.database, *drawn, zone))
+    shared_database.run(_dashboard(shared_database.database, *drawn, zone))
 
 
 def _score(tasks: list[Task], day: LocalDay) -> tuple[int, int, Decimal]:
@@ -175,15 +177,15 @@ async def _analytics(database: Database, at: dt.datetime, rows: list[dict[str, A
 
 @examples(60)
 @given(drawn=_tasks(), zone=zones)
-def test_scores(lab: Lab, drawn: tuple[dt.datetime, list[dict[str, Any]]], zone: str) -> None:
+def test_scores(shared_database: SharedDatabase, drawn: tuple[dt.datetime, list[dict[str, Any]]], zone: str) -> None:
     """Recomputed days, series with moving averages, and means; computing again changes what changed and no identity."""
-    lab.run(_analytics(lab.database, *drawn, zone))
+    shared_database.run(_analytics(shared_database.database, *drawn, zone))
 
 
 async def test_days_without_rows_are_zeros(database: Database, statements: list[str]) -> None:
     """A series has no gaps; it is one statement, and so is a mean."""
     ada = await make_user(database)
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         await Analytics(snapshot).count()
         statements.clear()
         series = await Analytics(snapshot).series(ada.id, dt.date(2024, 3, 1), 3)
@@ -217,7 +219,7 @@ async def _statistics(database: Database, rows: list[dict[str, Any]]) -> None:
     async with database.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
     now = dt.datetime.now(dt.UTC)
-    async with reading(database, viewer_of(empty, RoleName.ADMIN)) as snapshot:
+    async with open_snapshot(database, viewer_of(empty, RoleName.ADMIN)) as snapshot:
         found = await DashboardStats(snapshot).by_id([ada.id, empty.id])
     for user, own in ((ada, tasks), (empty, [])):
         counts = [sum(task.status is status for task in own) for status in TaskStatus]
@@ -232,15 +234,15 @@ async def _statistics(database: Database, rows: list[dict[str, Any]]) -> None:
             max((task.updated_at for task in own), default=None),
         )
     for viewer in (viewer_of(ada), ANONYMOUS):
-        async with reading(database, viewer) as snapshot:
+        async with open_snapshot(database, viewer) as snapshot:
             assert await DashboardStats(snapshot).count() == 0
 
 
 @examples(40)
 @given(drawn=_tasks())
-def test_statistics(lab: Lab, drawn: tuple[dt.datetime, list[dict[str, Any]]]) -> None:
+def test_statistics(shared_database: SharedDatabase, drawn: tuple[dt.datetime, list[dict[str, Any]]]) -> None:
     """Totals per user for admins; plain users and strangers see nothing, not even their own."""
-    lab.run(_statistics(lab.database, drawn[1]))
+    shared_database.run(_statistics(shared_database.database, drawn[1]))
 
 
 async def test_statistics_leave_deleted_users_out(database: Database) -> None:
@@ -249,6 +251,6 @@ async def test_statistics_leave_deleted_users_out(database: Database) -> None:
     bob = await make_user(database, deleted_at=CHANGES_OF_CLOCKS[0])
     async with database.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
-    async with reading(database, viewer_of(ada, RoleName.ADMIN)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada, RoleName.ADMIN)) as snapshot:
         assert [row.id for row in await DashboardStats(snapshot).find(limit=9)] == [ada.id]
         assert await DashboardStats(snapshot).exists(bob.id) is False

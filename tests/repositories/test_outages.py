@@ -28,7 +28,7 @@ from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import RowFactory, Statement
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user, viewer_of
-from tests.repositories.support import connected, reading
+from tests.repositories.support import connect_database, open_snapshot
 
 FOREVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 _PID: Statement[Any] = Statement(sa.text("SELECT pg_backend_pid()"), RowFactory(lambda values: values[0]))
@@ -55,9 +55,9 @@ UNREACHABLE = "The database cannot be reached right now. Try again in a moment."
 
 async def test_a_slow_read_is_stopped(options: DatabaseOptions) -> None:
     """Timeout after the statement's limit; the snapshot reads on afterwards, and the pool is whole."""
-    async with connected(options, statement_timeout=0.2) as database:
+    async with connect_database(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
-        async with reading(database, viewer_of(ada)) as snapshot:
+        async with open_snapshot(database, viewer_of(ada)) as snapshot:
             assert await Users(snapshot).get(ada.id) == ada
             with pytest.raises(Timeout) as caught:
                 await snapshot.rows(_slow(options))
@@ -68,35 +68,35 @@ async def test_a_slow_read_is_stopped(options: DatabaseOptions) -> None:
 
 async def test_a_slow_write_is_stopped_and_undone(options: DatabaseOptions) -> None:
     """Timeout in a unit of work leaves nothing of it, and the next unit works."""
-    async with connected(options, statement_timeout=0.2) as database:
+    async with connect_database(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
         with pytest.raises(Timeout):
             async with open_unit_of_work(database, SERVICE, ()) as work:
                 await work.repository(Tasks).add(user_id=ada.id, title="Lost")
                 await work.connection.rows(_slow_change(options))
         task = await make_task(database, ada)
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             assert await Tasks(snapshot).find(limit=5) == [task]
             assert await Users(snapshot).get(ada.id) == ada
 
 
 async def test_nothing_is_written_after_a_swallowed_timeout(options: DatabaseOptions) -> None:
     """SQLite ends the transaction of an interrupted write: what comes next must not run outside of any."""
-    async with connected(options, statement_timeout=0.2) as database:
+    async with connect_database(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
         with pytest.raises((GatewayError, DatabaseFault)):
             async with open_unit_of_work(database, SERVICE, ()) as work:
                 with pytest.raises(Timeout):
                     await work.connection.rows(_slow_change(options))
                 await work.repository(Tasks).add(user_id=ada.id, title="Lost")
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             assert await Tasks(snapshot).count() == 0
             assert await Users(snapshot).get(ada.id) == ada
 
 
 async def test_a_slow_write_in_a_savepoint_is_told_as_such(options: DatabaseOptions) -> None:
     """The clean-up of the savepoint does not hide why it was needed."""
-    async with connected(options, statement_timeout=0.2) as database:
+    async with connect_database(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
         with pytest.raises(Timeout):
             async with open_unit_of_work(database, SERVICE, ()) as work:
@@ -104,18 +104,18 @@ async def test_a_slow_write_in_a_savepoint_is_told_as_such(options: DatabaseOpti
                 async with work.savepoint(), work.savepoint():
                     await work.connection.rows(_slow_change(options))
         task = await make_task(database, ada)
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             assert await Tasks(snapshot).find(limit=5) == [task]
 
 
 async def test_a_full_pool(options: DatabaseOptions) -> None:
     """Who waits longer than the pool's limit is told to try again; when a connection is back, all is well."""
-    async with connected(options, pool_size=2, pool_timeout=0.1) as database:
+    async with connect_database(options, pool_size=2, pool_timeout=0.1) as database:
         ada = await make_user(database)
-        async with reading(database, viewer_of(ada)) as first, reading(database, viewer_of(ada)) as second:
+        async with open_snapshot(database, viewer_of(ada)) as first, open_snapshot(database, viewer_of(ada)) as second:
             assert await Tasks(first).count() == await Tasks(second).count() == 0
             assert database.pool_state().used == 2
-            async with reading(database, viewer_of(ada)) as third:
+            async with open_snapshot(database, viewer_of(ada)) as third:
                 with pytest.raises(ServiceUnavailable) as caught:
                     await Tasks(third).count()
                 _told(caught.value, ServiceUnavailable, UNREACHABLE)
@@ -137,7 +137,7 @@ async def test_a_closed_snapshot_is_not_opened_again(database: Database) -> None
 async def test_a_snapshot_survives_a_failed_statement(database: Database) -> None:
     """One failing read does not take the following ones with it."""
     ada = await make_user(database)
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         with pytest.raises(DatabaseFault):
             await snapshot.rows(Statement(sa.text("SELECT * FROM nowhere"), RowFactory(tuple)))
         assert await Users(snapshot).get(ada.id) == ada
@@ -146,7 +146,7 @@ async def test_a_snapshot_survives_a_failed_statement(database: Database) -> Non
 async def test_a_snapshot_cannot_write(database: Database) -> None:
     """It is read-only for the database too."""
     ada = await make_user(database)
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         with pytest.raises(Exception, match=r"(?i)read.?only"):
             await Tasks(snapshot).add(user_id=ada.id, title="Written")
         assert await Tasks(snapshot).count() == 0
@@ -179,21 +179,21 @@ async def test_a_failure_that_is_swallowed_undoes_only_what_failed(
                 await work.repository(Tasks).add(user_id=ada.id, title="Lost")
                 with pytest.raises(failure):
                     await fail(work.connection)
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert [task.title for task in await Tasks(snapshot).find(limit=5)] == ["Kept"]
         assert await Categories(snapshot).find(limit=5) == [category]
 
 
 async def test_a_lost_connection(postgres_only: DatabaseOptions, server: Server) -> None:
     """ServiceUnavailable for what was under way on it, in a snapshot and in a unit; a new connection is next."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         ada = await make_user(database)
         viewer = viewer_of(ada)
 
         async def terminate(pid: int) -> None:
             await asyncio.to_thread(server.sql, f"SELECT pg_terminate_backend({pid})")
 
-        async with reading(database, viewer) as snapshot:
+        async with open_snapshot(database, viewer) as snapshot:
             await terminate((await snapshot.rows(_PID))[0])
             with pytest.raises(ServiceUnavailable) as caught:
                 await Users(snapshot).get(ada.id)
@@ -208,7 +208,7 @@ async def test_a_lost_connection(postgres_only: DatabaseOptions, server: Server)
             async with open_unit_of_work(database, viewer, ()) as work, work.savepoint():
                 await terminate((await work.connection.rows(_PID))[0])
                 await work.repository(Tasks).count()
-        async with reading(database, viewer) as snapshot:
+        async with open_snapshot(database, viewer) as snapshot:
             assert await Tasks(snapshot).count() == 0
         assert database.pool_state().used == 0
 
@@ -244,11 +244,11 @@ async def test_no_such_database(postgres_only: DatabaseOptions) -> None:
 async def test_a_server_with_too_few_connections(postgres_only: DatabaseOptions, server: Server) -> None:
     """A pool that is larger than what the server grants: who gets none is told so, the others go on."""
     name = database_of(postgres_only)
-    async with connected(postgres_only, pool_size=2) as database:
-        async with reading(database) as service:
+    async with connect_database(postgres_only, pool_size=2) as database:
+        async with open_snapshot(database) as service:
             assert await Tasks(service).count() == 0
         await asyncio.to_thread(server.sql, f"ALTER DATABASE {name} CONNECTION LIMIT 2")
-        async with reading(database, ANONYMOUS) as first, reading(database, ANONYMOUS) as second:
+        async with open_snapshot(database, ANONYMOUS) as first, open_snapshot(database, ANONYMOUS) as second:
             assert await Tasks(first).count() == 0
             with pytest.raises(ServiceUnavailable) as caught:
                 await Tasks(second).count()
@@ -272,25 +272,25 @@ async def test_no_file(tmp_path: Any) -> None:
 
 async def test_a_file_that_another_process_writes(sqlite_only: DatabaseOptions) -> None:
     """A second writer waits as long as for a connection, then is told to try again."""
-    async with connected(sqlite_only, pool_timeout=0.1) as database:
+    async with connect_database(sqlite_only, pool_timeout=0.1) as database:
         ada = await make_user(database)
         other = sqlite3.connect(sqlite_only.sqlite_path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(ServiceUnavailable) as caught:
             await make_task(database, ada)
         _told(caught.value, ServiceUnavailable, UNREACHABLE)
-        async with reading(database, viewer_of(ada)) as snapshot:
+        async with open_snapshot(database, viewer_of(ada)) as snapshot:
             assert await Tasks(snapshot).count() == 0
         other.execute("ROLLBACK")
         other.close()
         task = await make_task(database, ada)
-        async with reading(database, viewer_of(ada)) as snapshot:
+        async with open_snapshot(database, viewer_of(ada)) as snapshot:
             assert await Tasks(snapshot).get(task.id) == task
 
 
 async def test_a_queue_of_writers(sqlite_only: DatabaseOptions) -> None:
     """Inside one process too nobody waits longer than the limit."""
-    async with connected(sqlite_only, pool_timeout=0.05) as database:
+    async with connect_database(sqlite_only, pool_timeout=0.05) as database:
         async with database.transaction(SERVICE):
             with pytest.raises(ServiceUnavailable) as caught:
                 async with database.transaction(SERVICE):

@@ -18,7 +18,7 @@ from repositories.sql.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, Page, PageRe
 from repositories.tables.life_lock import Task
 from tests.factories import make_category, make_tasks, make_user, viewer_of
 from tests.repositories import models
-from tests.repositories.support import Lab, examples, reading
+from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
 Fetch = Callable[[PageRequest], Awaitable[Page[Task]]]
 
@@ -62,7 +62,7 @@ async def _walk(database: Database, rows: list[dict[str, Any]], one: Filter, ord
     async with database.transaction(SERVICE) as write:
         tasks = await Tasks(write).add_many([row | {"id": new_id(), "user_id": ada.id} for row in rows])
     wanted = models.ordered((task for task in tasks if models.holds(task, one)), order or Tasks.default_order)
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         repository = Tasks(snapshot)
 
         async def fetch(request: PageRequest) -> Page[Task]:
@@ -82,17 +82,19 @@ async def _walk(database: Database, rows: list[dict[str, Any]], one: Filter, ord
     size=st.integers(1, 6),
 )
 def test_leafing_gives_the_list(
-    lab: Lab, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
 ) -> None:
     """Forwards, backwards and by number, whatever the filter, the order and the page size: a plain Python sort."""
-    lab.run(_walk(lab.database, rows, one, order, size))
+    shared_database.run(_walk(shared_database.database, rows, one, order, size))
 
 
 @examples(40)
 @given(rows=st.lists(models.task_values(), min_size=6, max_size=14), order=models.orders, size=st.integers(1, 4))
-def test_leafing_in_any_order(lab: Lab, rows: list[dict[str, Any]], order: list[Order], size: int) -> None:
+def test_leafing_in_any_order(
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], order: list[Order], size: int
+) -> None:
     """The same with no filter, so that the lists are long and full of equal keys and NULLs."""
-    lab.run(_walk(lab.database, rows, Compare("priority_level", Op.GTE, 1), order, size))
+    shared_database.run(_walk(shared_database.database, rows, Compare("priority_level", Op.GTE, 1), order, size))
 
 
 async def _walk_many(
@@ -107,7 +109,7 @@ async def _walk_many(
                 for index, row in enumerate(rows)
             ]
         )
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         repository = Tasks(snapshot)
         counts = await repository.counts_of(keys, "category_id", one)
         for key in keys:
@@ -131,10 +133,10 @@ async def _walk_many(
     size=st.integers(1, 4),
 )
 def test_leafing_in_many_lists_at_once(
-    lab: Lab, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
 ) -> None:
     """A page for each of several keys is the page that each would have alone, an empty one included."""
-    lab.run(_walk_many(lab.database, rows, one, order, size))
+    shared_database.run(_walk_many(shared_database.database, rows, one, order, size))
 
 
 async def test_a_page_is_one_statement(database: Database, statements: list[str]) -> None:
@@ -142,7 +144,7 @@ async def test_a_page_is_one_statement(database: Database, statements: list[str]
     ada = await make_user(database)
     category = await make_category(database, ada)
     await make_tasks(database, ada, 510, category_id=category.id)
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         repository = Tasks(snapshot)
         assert await repository.exists(category.id) is False
         statements.clear()
@@ -165,14 +167,14 @@ async def test_pages_stay_right_while_rows_come_and_go(database: Database) -> No
         page = await Tasks(connection).page(PageRequest(first=2, after=cursor), order=order)
         return [task.title for task in page.rows], page.cursor(page.rows[-1])
 
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         titles, cursor = await next_titles(snapshot, None)
     assert titles == ["Task 0", "Task 1"]
     async with database.transaction(SERVICE) as write:
         await Tasks(write).purge(tasks[1].id)
         await Tasks(write).purge(tasks[2].id)
         await Tasks(write).add(user_id=ada.id, title="Task 0.5")
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         titles, _ = await next_titles(snapshot, cursor)
     assert titles == ["Task 3", "Task 4"]
 

@@ -25,7 +25,7 @@ from repositories.partnership import (
 from repositories.permissions import RoleName
 from repositories.tables.partnership import Partner, PartnerStatus, Referral, ReferralStatus
 from tests.factories import make_partner, make_referral, make_user, viewer_of
-from tests.repositories.support import Lab, examples, fold, reading
+from tests.repositories.support import SharedDatabase, examples, fold, open_snapshot
 
 AT = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
 OUTSIDE = "A value is outside what is allowed."
@@ -78,7 +78,7 @@ async def _check_numbers(database: Database, rows: list[dict[str, Any]], limit: 
                 commission = sum((row.commission or Decimal(0) for row in own), Decimal(0))
                 standings.append((partner, len(own), value, commission))
         standings.sort(key=lambda each: (-each[2], fold(each[0].name), each[0].id.bytes))
-        async with reading(database, viewer_of(new_id(), RoleName.PARTNERSHIP_MANAGER)) as snapshot:
+        async with open_snapshot(database, viewer_of(new_id(), RoleName.PARTNERSHIP_MANAGER)) as snapshot:
             found = await Referrals(snapshot).tally()
             assert found == tally
             exact = Decimal(100 * len(won)) / Decimal(len(referrals) or 1)
@@ -86,7 +86,7 @@ async def _check_numbers(database: Database, rows: list[dict[str, Any]], limit: 
             active = [row for row in partners if row.status is PartnerStatus.ACTIVE and row.deleted_at is None]
             assert await Partners(snapshot).active() == len(active)
             assert await Partners(snapshot).top(limit) == standings[:limit]
-        async with reading(database, viewer_of(new_id())) as snapshot:
+        async with open_snapshot(database, viewer_of(new_id())) as snapshot:
             assert await Referrals(snapshot).tally() == ReferralTally(0, 0, 0, 0, Decimal(0), Decimal(0))
             assert await Partners(snapshot).active() == 0
             assert await Partners(snapshot).top(limit) == []
@@ -98,13 +98,13 @@ async def _check_numbers(database: Database, rows: list[dict[str, Any]], limit: 
                 await Partners(write).purge(partner.id)
 
 
-def test_the_dashboard_counts_what_python_counts(lab: Lab) -> None:
+def test_the_dashboard_counts_what_python_counts(shared_database: SharedDatabase) -> None:
     """Every tile, to managers; nothing at all to others."""
 
     @examples(40)
     @given(st.lists(_partners, max_size=5), st.integers(1, 3))
     def check(rows: list[dict[str, Any]], limit: int) -> None:
-        lab.run(_check_numbers(lab.database, rows, limit))
+        shared_database.run(_check_numbers(shared_database.database, rows, limit))
 
     check()
 

@@ -7,7 +7,7 @@ from repositories.core.viewer import ANONYMOUS, SERVICE
 from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.tasks import Tasks
 from tests.factories import make_tasks, make_user, viewer_of
-from tests.repositories.support import connected, pooled, reading
+from tests.repositories.support import borrow_connection, connect_database, open_snapshot
 
 _CHANGED = (
     "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'client') "
@@ -18,11 +18,11 @@ _CHANGED = (
 @pytest.mark.parametrize("pgbouncer", [True, False])
 async def test_nothing_is_left_on_the_session(postgres_only: DatabaseOptions, *, pgbouncer: bool) -> None:
     """No prepared statement, no setting, no role and no lock; without the option statements stay prepared."""
-    async with connected(postgres_only, pgbouncer=pgbouncer, pool_size=1) as database:
+    async with connect_database(postgres_only, pgbouncer=pgbouncer, pool_size=1) as database:
         ada = await make_user(database)
         await make_tasks(database, ada, 3)
         for _ in range(3):
-            async with reading(database, viewer_of(ada)) as snapshot:
+            async with open_snapshot(database, viewer_of(ada)) as snapshot:
                 assert await Tasks(snapshot).count() == 3
                 tasks = await Tasks(snapshot).find(limit=9)
                 assert len(await Tasks(snapshot).by_id([task.id for task in tasks])) == 3
@@ -33,7 +33,7 @@ async def test_nothing_is_left_on_the_session(postgres_only: DatabaseOptions, *,
                 async with open_unit_of_work(database, viewer_of(ada), ()) as work, work.savepoint():
                     raise LookupError
         for viewer in (ANONYMOUS, SERVICE):
-            async with pooled(database, viewer) as connection:
+            async with borrow_connection(database, viewer) as connection:
                 prepared = await connection.fetchval(
                     "SELECT count(*) FROM pg_prepared_statements WHERE statement NOT LIKE '%pg_prepared_statements%'"
                 )

@@ -29,7 +29,7 @@ from resolvers.life_lock.inputs import CreateTask
 from resolvers.reactions import REACTIONS
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user, viewer_of
-from tests.repositories.support import connected, pooled, reading
+from tests.repositories.support import borrow_connection, connect_database, open_snapshot
 
 _PID: Statement[int] = Statement(sa.text("SELECT pg_backend_pid()"), scalar(int))
 _FAULTY: Statement[Any] = Statement(sa.text("SELECT 1/0"), RowFactory(tuple))
@@ -118,7 +118,7 @@ async def test_parameters_arrive_as_they_are(postgres_only: DatabaseOptions) -> 
         "jsonb": '{"a": "C"}',
         "date": None,
     }
-    async with connected(postgres_only) as database, pooled(database) as connection:
+    async with connect_database(postgres_only) as database, borrow_connection(database) as connection:
         for kind, value in values.items():
             read = f"SELECT ${{}}::text::{kind} IS NOT DISTINCT FROM $1::{kind}"
             form = text_form(value)
@@ -131,18 +131,18 @@ async def test_parameters_arrive_as_they_are(postgres_only: DatabaseOptions) -> 
 async def test_everybody_sees_their_own_rows(postgres_only: DatabaseOptions) -> None:
     """Connections go from hand to hand, between people and after every kind of failure."""
     chance = random.Random(0)  # noqa: S311 (what happens next, no secrets)
-    async with connected(postgres_only, pool_size=3, pool_timeout=60) as database:
+    async with connect_database(postgres_only, pool_size=3, pool_timeout=60) as database:
         people = [await make_user(database) for _ in range(6)]
         for person in people:
             await make_task(database, person, title=person.email)
 
         async def read(person: User) -> None:
-            async with reading(database, viewer_of(person)) as snapshot:
+            async with open_snapshot(database, viewer_of(person)) as snapshot:
                 for _ in range(chance.randint(1, 3)):
                     assert [task.title for task in await Tasks(snapshot).find(limit=9)] == [person.email]
 
         async def read_nothing(_: User) -> None:
-            async with reading(database, ANONYMOUS) as snapshot:
+            async with open_snapshot(database, ANONYMOUS) as snapshot:
                 assert await Tasks(snapshot).find(limit=9) == []
 
         async def write(person: User) -> None:
@@ -152,7 +152,7 @@ async def test_everybody_sees_their_own_rows(postgres_only: DatabaseOptions) -> 
 
         async def fail(person: User) -> None:
             with pytest.raises(DatabaseFault):
-                async with reading(database, viewer_of(person)) as snapshot:
+                async with open_snapshot(database, viewer_of(person)) as snapshot:
                     await snapshot.rows(_FAULTY)
             with pytest.raises((DatabaseFault, RuntimeError)):
                 async with open_unit_of_work(database, viewer_of(person), ()) as work:
@@ -179,7 +179,7 @@ def _is_stale(answer: object) -> bool:
 
 async def test_nothing_stays_open(postgres_only: DatabaseOptions) -> None:
     """When all requests have ended, so have their transactions, whoever waited for a connection or not."""
-    async with connected(postgres_only, pool_size=4, pool_timeout=60) as database:
+    async with connect_database(postgres_only, pool_size=4, pool_timeout=60) as database:
         ada = await make_user(database)
 
         async def read(*, cancelled: bool) -> None:
@@ -192,7 +192,7 @@ async def test_nothing_stays_open(postgres_only: DatabaseOptions) -> None:
             await snapshot.close()
 
         await asyncio.gather(*(read(cancelled=index % 3 == 0) for index in range(40)))
-        async with pooled(database, SERVICE) as connection:
+        async with borrow_connection(database, SERVICE) as connection:
             await _until_none(connection, _IDLE)
 
 
@@ -208,12 +208,12 @@ async def _until_none(connection: Any, text: str) -> None:
 async def test_arguments_that_are_refused_leave_the_connection_whole(postgres_only: DatabaseOptions) -> None:
     """The driver refuses them after BEGIN was sent, and before anything else is."""
     wanted: Statement[int] = Statement(sa.select(sa.bindparam("n", type_=sa.Integer())), scalar(int))
-    async with connected(postgres_only, pool_size=1) as database:
+    async with connect_database(postgres_only, pool_size=1) as database:
         ada = await make_user(database)
-        async with reading(database, viewer_of(ada)) as snapshot:
+        async with open_snapshot(database, viewer_of(ada)) as snapshot:
             assert await snapshot.one(wanted, n=1) == 1
         for _ in range(3):
-            async with reading(database, viewer_of(ada)) as snapshot:
+            async with open_snapshot(database, viewer_of(ada)) as snapshot:
                 with pytest.raises(DatabaseFault, match="DataError"):
                     await snapshot.one(wanted, n=1 << 40)
                 assert await snapshot.one(wanted, n=2) == 2
@@ -221,7 +221,7 @@ async def test_arguments_that_are_refused_leave_the_connection_whole(postgres_on
         with pytest.raises(DatabaseFault, match="DataError"):
             async with database.transaction(viewer_of(ada)) as write:
                 await write.one(wanted, n=1 << 40)
-        async with reading(database, viewer_of(ada)) as snapshot:
+        async with open_snapshot(database, viewer_of(ada)) as snapshot:
             assert await snapshot.one(wanted, n=3) == 3
 
 
@@ -248,11 +248,11 @@ async def test_an_error_of_what_is_run_later(database: Database, then: str) -> N
                         await Tasks(write).add(user_id=ada.id, title="Lost, too")
                 if then == "another error":
                     raise LookupError
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             assert await Tasks(snapshot).count() == 0
             assert await EventStore(snapshot).count() == 0
         await make_category(database, ada)
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert await Categories(snapshot).count() == 3
 
 
@@ -263,7 +263,7 @@ async def test_what_is_run_later_is_run(database: Database) -> None:
         async with database.transaction(SERVICE) as write:
             event = TaskReopened(new_id(), ada.id, None)
             await EventStore(write).append([event], actor=ada.id, at=dt.datetime.now(dt.UTC))
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             assert await EventStore(snapshot).count() == count
     async with database.transaction(SERVICE):
         pass
@@ -271,27 +271,27 @@ async def test_what_is_run_later_is_run(database: Database) -> None:
 
 async def test_swallowed_failures_are_not_committed(postgres_only: DatabaseOptions) -> None:
     """A commit that the server turns into a rollback is an error."""
-    async with connected(postgres_only, pool_size=1) as database:
+    async with connect_database(postgres_only, pool_size=1) as database:
         with pytest.raises(DatabaseFault, match="InFailedSQLTransactionError"):
             async with database.transaction(ANONYMOUS) as write:
                 with pytest.raises(DatabaseFault):
                     await write.execute_sql("SELECT 1/0")
-        async with reading(database, ANONYMOUS) as snapshot:
+        async with open_snapshot(database, ANONYMOUS) as snapshot:
             assert await Tasks(snapshot).count() == 0
 
 
 async def test_tables_that_change_while_statements_are_prepared(postgres_only: DatabaseOptions, server: Server) -> None:
     """The first statement of a transaction is simply prepared again."""
-    async with connected(postgres_only, pool_size=1) as database:
+    async with connect_database(postgres_only, pool_size=1) as database:
         ada = await make_user(database)
         every: Statement[Any] = Statement(sa.text("SELECT * FROM life_lock.tasks"), RowFactory(len))
         await make_task(database, ada)
         viewer = viewer_of(ada)
-        async with reading(database, viewer) as snapshot:
+        async with open_snapshot(database, viewer) as snapshot:
             before = await snapshot.one(every)
         name = database_of(postgres_only)
         await asyncio.to_thread(server.sql, "ALTER TABLE life_lock.tasks ADD COLUMN extra int", database=name)
-        async with reading(database, viewer) as snapshot:
+        async with open_snapshot(database, viewer) as snapshot:
             assert await snapshot.one(every) == before + 1
             await asyncio.to_thread(server.sql, "ALTER TABLE identity.users ADD COLUMN extra int", database=name)
             assert await snapshot.one(every) == before + 1
@@ -299,21 +299,21 @@ async def test_tables_that_change_while_statements_are_prepared(postgres_only: D
         async with database.transaction(viewer) as write:
             assert await write.one(every) == before
             await Tasks(write).add(user_id=ada.id, title="Kept")
-        async with reading(database, viewer) as snapshot:
+        async with open_snapshot(database, viewer) as snapshot:
             assert await Tasks(snapshot).count() == 2
 
 
 @pytest.mark.parametrize("viewer", [ANONYMOUS, SERVICE])
 async def test_lost_while_nobody_uses_it(postgres_only: DatabaseOptions, server: Server, viewer: Viewer) -> None:
     """Connections that the server has closed in between are replaced, and nobody is told."""
-    async with connected(postgres_only) as database:
-        async with reading(database, viewer) as snapshot:
+    async with connect_database(postgres_only) as database:
+        async with open_snapshot(database, viewer) as snapshot:
             pid = await snapshot.one(_PID)
         await asyncio.to_thread(server.sql, f"SELECT pg_terminate_backend({pid}, 5000)")
         pool = database.pool_for(viewer)  # type: ignore[attr-defined]
         while not pool._idle[0][0].is_closed():  # noqa: ASYNC110 (the socket tells nobody)
             await asyncio.sleep(0)
-        async with reading(database, viewer) as snapshot:
+        async with open_snapshot(database, viewer) as snapshot:
             assert await snapshot.one(_PID) != pid
 
 
@@ -329,7 +329,7 @@ async def test_how_often_the_server_is_waited_for(
         write(line, data)
 
     monkeypatch.setattr(PipelinedTransport, "write", counted)
-    async with connected(postgres_only, pool_size=1) as database:
+    async with connect_database(postgres_only, pool_size=1) as database:
         ada = await make_user(database)
         viewer = replace(viewer_of(ada), time_zone="UTC")
         for _ in range(2):
@@ -339,6 +339,6 @@ async def test_how_often_the_server_is_waited_for(
         assert sent == [2, 4]
         for _ in range(2):
             sent.clear()
-            async with reading(database, viewer) as snapshot:
+            async with open_snapshot(database, viewer) as snapshot:
                 assert await Tasks(snapshot).get(task.id) == task
         assert sent == [2]

@@ -50,7 +50,7 @@ from repositories.tables.identity import Session, User, UserPreferences
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from repositories.tables.partnership import Partner, PartnerKind, Referral
 from tests.factories import viewer_of
-from tests.repositories.support import Lab, reading
+from tests.repositories.support import SharedDatabase, open_snapshot
 
 OPERATIONS = ("select", "lock", "insert", "update", "delete")
 
@@ -414,7 +414,7 @@ async def _attempt(  # noqa: PLR0913 (a cell, who asks, whose row, and how)
     }
     try:
         if case.operation == "select":
-            async with reading(database, viewer) as snapshot:
+            async with open_snapshot(database, viewer) as snapshot:
                 rows = await snapshot.rows(_prepared(statements["select"], is_bare=is_bare), key=known_by)
             return "done" if rows else "unseen"
         async with database.transaction(viewer) as write:
@@ -433,7 +433,7 @@ async def _values(database: Database, case: Case, key: UUID) -> list[Any]:
     subject = SUBJECTS[case.table]
     column = table.c[subject.key]
     statement = sa.select(table.c[subject.column]).where(column == sa.bindparam("key", type_=column.type)).distinct()
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await snapshot.rows(Statement(statement, scalar(object)), key=subject.known_by(key))
 
 
@@ -466,16 +466,16 @@ async def _play(database: Database, case: Case, *, is_bare: bool = False) -> Non
 
 
 @pytest.mark.parametrize("case", _cases(), ids=_name)
-def test_the_matrix(lab: Lab, case: Case) -> None:
+def test_the_matrix(shared_database: SharedDatabase, case: Case) -> None:
     """The answer is the one written above, and what was not done left the row as it was."""
-    lab.run(_play(lab.database, case))
+    shared_database.run(_play(shared_database.database, case))
 
 
 @pytest.mark.parametrize("case", _cases(), ids=_name)
-@pytest.mark.parametrize("lab", ["postgresql"], indirect=True)
-def test_the_database_gives_the_same_answers_alone(lab: Lab, case: Case) -> None:
+@pytest.mark.parametrize("shared_database", ["postgresql"], indirect=True)
+def test_the_database_gives_the_same_answers_alone(shared_database: SharedDatabase, case: Case) -> None:
     """Row-level security does not lean on the conditions that the seam puts into statements."""
-    lab.run(_play(lab.database, case, is_bare=True))
+    shared_database.run(_play(shared_database.database, case, is_bare=True))
 
 
 def test_the_matrix_covers_every_table_with_a_policy() -> None:
@@ -497,7 +497,7 @@ async def test_a_refused_row_cannot_be_handed_over(database: Database) -> None:
     with pytest.raises(Forbidden):
         async with database.transaction(viewer_of(me)) as write:
             await Tasks(write).change(mine, user_id=someone)
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).get(key) == mine
 
 
@@ -515,6 +515,6 @@ async def test_bulk_writes_obey_the_policy_row_by_row(database: Database) -> Non
     async with database.transaction(viewer_of(me, RoleName.ADMIN)) as write:
         gone = await write.rows(Statement(sa.delete(table).returning(table.c.user_id), scalar(UUID)))
     assert gone == [me] * 3
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         left = await Tasks(snapshot).find(limit=10)
     assert sorted((row.user_id, row.title) for row in left) == [(someone, f"Task {index}") for index in range(3)]

@@ -21,7 +21,7 @@ from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskStatus
 from tests.factories import make_category, make_task, make_user, viewer_of
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 OUTSIDE = "A value is outside what is allowed."
 DANGLING = "This refers to something that does not exist, or something else still refers to it."
@@ -135,7 +135,7 @@ async def _world(database: Database) -> World:
 
 
 async def _everything(database: Database) -> list[Any]:
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         kinds: tuple[Any, ...] = (Users, Categories, Tasks, Analytics, EventStore)
         return [sorted(await kind(snapshot).find(limit=100)) for kind in kinds]
 
@@ -165,7 +165,7 @@ async def test_the_rest_of_a_unit_goes_on_after_a_savepoint(database: Database, 
             async with work.savepoint():
                 await violation.act(work.connection, world)
         added = await work.repository(Tasks).add(user_id=world.bob.id, title="After")
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).get(added.id) == added
         assert await Tasks(snapshot).count() == 2
 
@@ -180,7 +180,7 @@ async def test_texts_that_cannot_be_stored(database: Database, text: str, *, man
             row = {"user_id": ada.id, "title": text}
             await (Tasks(write).add_many([row]) if many else Tasks(write).add(**row))
     assert caught.value.message == "A text contains a character that cannot be stored."
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).count() == 0
 
 
@@ -193,5 +193,5 @@ async def test_our_own_mistakes_are_not_blamed_on_the_person(database: Database)
             async with database.transaction(SERVICE) as write:
                 await Tasks(write).add(**{"user_id": ada.id, "title": "x"} | values)
         assert not isinstance(caught.value, GatewayError), values
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).count() == 0

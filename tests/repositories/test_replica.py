@@ -20,7 +20,7 @@ from repositories.sql.statements import RowFactory, Statement, scalar
 from repositories.tables.identity import User
 from tests.databases import Server, Standby, asked, database_of
 from tests.factories import make_task, make_user, viewer_of
-from tests.repositories.support import connected
+from tests.repositories.support import connect_database
 
 _ON_REPLICA: Statement[bool] = Statement(sa.text("SELECT pg_is_in_recovery()"), scalar(bool))
 _SLOW_ON_REPLICA: Statement[Any] = Statement(
@@ -37,7 +37,7 @@ _END_SESSIONS = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_acti
 @pytest_asyncio.fixture
 async def database(replicated: DatabaseOptions) -> AsyncIterator[PostgresDatabase]:
     """A database with a replica that has all there was at the start."""
-    async with connected(replicated, statement_timeout=60) as opened:
+    async with connect_database(replicated, statement_timeout=60) as opened:
         assert isinstance(opened, PostgresDatabase)
         yield opened
         assert opened.pool_state().used == 0
@@ -97,7 +97,7 @@ async def test_row_level_security_holds_there(
     replicated: DatabaseOptions, standby: Standby, *, pgbouncer: bool
 ) -> None:
     """On one connection, one viewer after the other; the lean protocol and the plain one."""
-    async with connected(replicated, pool_size=1, pgbouncer=pgbouncer) as database:
+    async with connect_database(replicated, pool_size=1, pgbouncer=pgbouncer) as database:
         ada, bob = await make_user(database), await make_user(database)
         tasks = {user.id: await make_task(database, user, title=f"Of {user.email}") for user in (ada, bob)}
         await standby.catch_up()
@@ -132,7 +132,7 @@ async def test_a_replica_that_is_behind(database: PostgresDatabase, standby: Sta
 
 async def test_a_read_waits_for_the_replica(replicated: DatabaseOptions, standby: Standby) -> None:
     """Many at once, of which none holds a connection meanwhile; a read of older things does not wait."""
-    async with connected(replicated, read_wait=60, pool_size=1) as database:
+    async with connect_database(replicated, read_wait=60, pool_size=1) as database:
         ada = await make_user(database)
         await standby.pause()
         await make_task(database, ada, title="New")
@@ -175,9 +175,9 @@ async def test_old_positions_cost_nothing(
 async def test_nothing_older_than_the_process_is_read(replicated: DatabaseOptions, standby: Standby) -> None:
     """A gateway that starts after a migration must not read what was before it, wait or not."""
     await standby.pause()
-    async with connected(replicated) as before:
+    async with connect_database(replicated) as before:
         ada = await make_user(before)
-    async with connected(replicated, read_wait=60) as database:
+    async with connect_database(replicated, read_wait=60) as database:
         assert await answered(database, _ON_REPLICA, viewer_of(ada)) is False
         await standby.resume()
         await standby.catch_up()
@@ -298,7 +298,7 @@ async def test_what_it_had_replayed_is_asked_again_after_a_restart(
 
 async def test_a_replica_that_hangs(replicated: DatabaseOptions, standby: Standby) -> None:
     """It takes everything and answers nothing: who waits for it is answered by the primary, and nobody waits again."""
-    async with connected(replicated, connect_timeout=0.5) as database:
+    async with connect_database(replicated, connect_timeout=0.5) as database:
         ada = await make_user(database)
         await standby.catch_up()
         assert await answered(database, _ON_REPLICA, viewer_of(ada)) is True
@@ -311,7 +311,7 @@ async def test_a_replica_that_hangs(replicated: DatabaseOptions, standby: Standb
 
 async def test_closing_beside_a_replica_that_hangs(replicated: DatabaseOptions, standby: Standby) -> None:
     """It is not waited for either."""
-    async with connected(replicated, connect_timeout=0.5) as database:
+    async with connect_database(replicated, connect_timeout=0.5) as database:
         ada = await make_user(database)
         await standby.catch_up()
         assert await answered(database, _ON_REPLICA, viewer_of(ada)) is True
@@ -324,7 +324,7 @@ async def test_closing_beside_a_replica_that_hangs(replicated: DatabaseOptions, 
 async def test_a_start_without_the_replica(replicated: DatabaseOptions, standby: Standby) -> None:
     """The gateway starts, the primary answers, and the replica is used as soon as it is there."""
     await asyncio.to_thread(standby.stop)
-    async with connected(replicated) as database:
+    async with connect_database(replicated) as database:
         ada = await make_user(database)
         assert await answered(database, _ON_REPLICA, viewer_of(ada)) is False
         await asyncio.to_thread(standby.start)
@@ -345,7 +345,7 @@ async def test_a_refused_unit_leaves_a_position_too(database: PostgresDatabase) 
 
 async def test_without_a_replica(options: DatabaseOptions) -> None:
     """Nothing is asked and nothing is told; whatever position is wanted, the database has it."""
-    async with connected(options) as database:
+    async with connect_database(options) as database:
         ada = await make_user(database)
         statements: list[str] = []
         database.statement_listeners.append(statements.append)

@@ -21,7 +21,7 @@ from repositories.sql.filters import Compare, Op, Order
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task, TaskStatus
 from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 
 def _work(statements: list[str]) -> list[str]:
@@ -30,7 +30,7 @@ def _work(statements: list[str]) -> list[str]:
 
 
 async def _all(database: Database) -> list[Task]:
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await Tasks(snapshot).find(order=[Order("id")], limit=500)
 
 
@@ -45,7 +45,7 @@ async def test_get(database: Database, statements: list[str]) -> None:
     deleted = await make_task(database, ada, deleted_at=now())
     theirs = await make_task(database, bob)
     statements.clear()
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         found = await Tasks(snapshot).get(task.id)
         assert len(_work(statements)) == 1
         assert found == task
@@ -85,7 +85,7 @@ async def test_by_id(database: Database, statements: list[str]) -> None:
     tasks = await make_tasks(database, ada, 3)
     deleted = await make_task(database, ada, deleted_at=now())
     theirs = await make_task(database, bob)
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         keys = [tasks[2].id, new_id(), deleted.id, theirs.id, tasks[0].id, tasks[0].id]
         statements.clear()
         found = await Tasks(snapshot).by_id(keys)
@@ -115,7 +115,7 @@ async def test_exists_first_find_count(database: Database, statements: list[str]
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 5)
     deleted = await make_task(database, ada, title="Task 9", deleted_at=now())
-    async with reading(database, viewer_of(ada)) as snapshot:
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
         repository = Tasks(snapshot)
         assert await repository.exists(tasks[0].id) is True
         statements.clear()
@@ -349,7 +349,7 @@ async def test_users(database: Database) -> None:
     async with database.transaction(SERVICE) as write:
         assert await Users(write).are_there_any() is False
     ada = await make_user(database, email="ada@example.com")
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert await Users(snapshot).of_email("  ADA@Example.com ") == ada
         assert await Users(snapshot).of_email("bob@example.com") is None
         assert await Users(snapshot).are_there_any() is True

@@ -10,13 +10,13 @@ from repositories.client_management import Contacts
 from repositories.core.encryption import DecryptionError
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
-from repositories.rotation import BATCH, Rotated, due, rotate
+from repositories.rotation import BATCH, RotationResult, count_due, rotate
 from repositories.sql.filters import Order
 from repositories.sql.statements import Statement, scalar
 from repositories.tables.client_management import Contact
 from tests.databases import KEYS
 from tests.factories import make_client, make_contact, make_user
-from tests.repositories.support import connected, reading, until_blocked
+from tests.repositories.support import connect_database, open_snapshot, until_blocked
 
 OLD = {"old": KEYS["encryption_keys"]["old"]}
 NEW = {"new": KEYS["encryption_keys"]["new"]}
@@ -25,7 +25,7 @@ COUNT = 2 * BATCH + 10
 
 async def _fill(options: DatabaseOptions, count: int = COUNT) -> None:
     """Contacts as they were when the old key was the current one; every second one has a phone number."""
-    async with connected(options, encryption_keys=OLD) as database:
+    async with connect_database(options, encryption_keys=OLD) as database:
         client = await make_client(database, await make_user(database))
         fixed = {"client_id": client.id, "user_id": client.created_by, "first_name": "Joan", "last_name": "Clarke"}
         rows = [
@@ -37,7 +37,7 @@ async def _fill(options: DatabaseOptions, count: int = COUNT) -> None:
 
 
 async def _rows(database: Database) -> list[Contact]:
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await Contacts(snapshot).find(order=[Order("id")], limit=10_000)
 
 
@@ -48,16 +48,16 @@ def _never(error: DecryptionError) -> None:
 async def test_everything_is_sealed_with_the_current_key(options: DatabaseOptions) -> None:
     """Afterwards the old key is not needed; look-ups, times and everything else are as before."""
     await _fill(options)
-    async with connected(options) as database:
+    async with connect_database(options) as database:
         before = await _rows(database)
         values = COUNT + COUNT // 2
-        assert await due(database) == values
+        assert await count_due(database) == values
         told: list[int] = []
-        assert await rotate(database, done=told.append, refuse=_never) == Rotated(values, 0, 0)
+        assert await rotate(database, done=told.append, refuse=_never) == RotationResult(values, 0, 0)
         assert sum(told) == values
-        assert await due(database) == 0
-        assert await rotate(database, done=told.append, refuse=_never) == Rotated(0, 0, 0)
-    async with connected(options, encryption_keys=NEW) as database:
+        assert await count_due(database) == 0
+        assert await rotate(database, done=told.append, refuse=_never) == RotationResult(0, 0, 0)
+    async with connect_database(options, encryption_keys=NEW) as database:
         after = await _rows(database)
         for old, new in zip(before, after, strict=True):
             assert new == old.replace(email=new.email, phone=new.phone)
@@ -69,23 +69,23 @@ async def test_everything_is_sealed_with_the_current_key(options: DatabaseOption
 
 async def test_what_is_interrupted_goes_on_where_it_was(options: DatabaseOptions) -> None:
     await _fill(options)
-    async with connected(options) as database:
+    async with connect_database(options) as database:
 
         def stop(count: int) -> None:
             if count:
                 raise KeyboardInterrupt(count)
 
-        all_of_them = await due(database)
+        all_of_them = await count_due(database)
         with pytest.raises(KeyboardInterrupt):
             await rotate(database, done=stop, refuse=_never)
-        left = await due(database)
+        left = await count_due(database)
         assert left == all_of_them - BATCH
-        assert await rotate(database, done=lambda _: None, refuse=_never) == Rotated(left, 0, 0)
+        assert await rotate(database, done=lambda _: None, refuse=_never) == RotationResult(left, 0, 0)
 
 
 async def test_what_cannot_be_read_is_told_and_left(options: DatabaseOptions) -> None:
     await _fill(options, 3)
-    async with connected(options) as database:
+    async with connect_database(options) as database:
         first, second, _ = await _rows(database)
         table = Contact.__table__
         move = sa.update(table).where(table.c.id == sa.bindparam("key", type_=table.c.id.type))
@@ -93,7 +93,7 @@ async def test_what_cannot_be_read_is_told_and_left(options: DatabaseOptions) ->
         async with database.transaction(SERVICE) as write:
             await write.rows(swap, key=second.id)
         refused: list[DecryptionError] = []
-        assert await rotate(database, done=lambda _: None, refuse=refused.append) == Rotated(3, 1, 0)
+        assert await rotate(database, done=lambda _: None, refuse=refused.append) == RotationResult(3, 1, 0)
         (error,) = refused
         assert str(second.id) in str(error)
         assert {row.id: row.email for row in await _rows(database)}[second.id] == first.email
@@ -102,7 +102,7 @@ async def test_what_cannot_be_read_is_told_and_left(options: DatabaseOptions) ->
 async def test_people_go_on_writing_meanwhile(options: DatabaseOptions) -> None:
     """Whoever wins, every value is the one that was written last, and sealed with the current key."""
     await _fill(options, 60)
-    async with connected(options) as database:
+    async with connect_database(options) as database:
 
         async def change(row: Contact, index: int) -> None:
             async with database.transaction(SERVICE) as write:
@@ -114,7 +114,7 @@ async def test_people_go_on_writing_meanwhile(options: DatabaseOptions) -> None:
             rotate(database, done=lambda _: None, refuse=_never),
             *(change(row, index) for index, row in enumerate(rows)),
         )
-        assert await due(database) == 0
+        assert await count_due(database) == 0
         opened = [database.cipher.decrypt(Contact.email, row.id, row.email) for row in await _rows(database)]
         assert opened == [f"new{index}@example.org" for index in range(60)]
 
@@ -122,20 +122,23 @@ async def test_people_go_on_writing_meanwhile(options: DatabaseOptions) -> None:
 async def test_a_value_that_changes_at_that_moment_is_left_to_who_changes_it(postgres_only: DatabaseOptions) -> None:
     """The rotation has read the old value and waits for the row; what it finds then is newer, and stays."""
     await _fill(postgres_only, 2)
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         first, _ = await _rows(database)
-        async with connected(postgres_only, encryption_keys=OLD) as elsewhere, elsewhere.transaction(SERVICE) as write:
+        async with (
+            connect_database(postgres_only, encryption_keys=OLD) as elsewhere,
+            elsewhere.transaction(SERVICE) as write,
+        ):
             await Contacts(write).change(first, email="newer@example.org")
             rotating = asyncio.ensure_future(rotate(database, done=lambda _: None, refuse=_never))
             await until_blocked(database, 1)
-        assert await rotating == Rotated(2, 0, 1)
+        assert await rotating == RotationResult(2, 0, 1)
         (now, _) = await _rows(database)
         assert database.cipher.decrypt(Contact.email, now.id, now.email) == "newer@example.org"
-        assert await rotate(database, done=lambda _: None, refuse=_never) == Rotated(1, 0, 0)
+        assert await rotate(database, done=lambda _: None, refuse=_never) == RotationResult(1, 0, 0)
 
 
 async def test_a_database_without_encrypted_values(database: Database) -> None:
     user = await make_user(database)
-    assert await rotate(database, done=lambda _: None, refuse=_never) == Rotated(0, 0, 0)
+    assert await rotate(database, done=lambda _: None, refuse=_never) == RotationResult(0, 0, 0)
     await make_contact(database, await make_client(database, user))
-    assert await rotate(database, done=lambda _: None, refuse=_never) == Rotated(0, 0, 0)
+    assert await rotate(database, done=lambda _: None, refuse=_never) == RotationResult(0, 0, 0)

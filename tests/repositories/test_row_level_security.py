@@ -23,7 +23,7 @@ from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.identity import UserRole, UserStatus
 from tests.databases import Server, database_of
 from tests.factories import make_task, make_user, viewer_of
-from tests.repositories.support import connected, pooled, reading
+from tests.repositories.support import borrow_connection, connect_database, open_snapshot
 
 TABLES = sorted(
     (f"{declared.table.schema}.{declared.table.name}", declared)
@@ -150,7 +150,7 @@ async def test_a_transaction_is_the_viewer(postgres: Database) -> None:
         SERVICE: ("service_role", None, "[]"),
     }
     for viewer, answer in expected.items():
-        async with reading(postgres, viewer) as snapshot:
+        async with open_snapshot(postgres, viewer) as snapshot:
             assert await _who(snapshot) == answer
         async with postgres.transaction(viewer) as write:
             assert await _who(write) == answer
@@ -169,10 +169,10 @@ async def test_nothing_is_carried_over_on_a_pooled_connection(
     with pytest.raises(LookupError):
         async with postgres.transaction(admin) as write:
             raise LookupError
-    async with reading(postgres, ANONYMOUS) as snapshot:
+    async with open_snapshot(postgres, ANONYMOUS) as snapshot:
         assert await snapshot.rows(pid) == first
         assert await _who(snapshot) == ("anon", None, "[]")
-    async with pooled(postgres) as connection:
+    async with borrow_connection(postgres) as connection:
         assert await connection.fetchval("SELECT pg_backend_pid()") == first[0]
         assert tuple(await connection.fetchrow(_SETTINGS)) == ("gateway", "none", None)
         assert await connection.fetchval("SELECT count(*) FROM life_lock.tasks") == 0
@@ -186,13 +186,13 @@ async def test_the_materialized_view_is_out_of_reach(postgres: Database, viewer:
     async with postgres.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
     directly: Statement[Any] = Statement(sa.text("SELECT * FROM life_lock.user_dashboard_stats"), RowFactory(tuple))
-    async with reading(postgres, viewer) as snapshot:
+    async with open_snapshot(postgres, viewer) as snapshot:
         with pytest.raises(Forbidden):
             await snapshot.rows(directly)
     with pytest.raises(Forbidden):
         async with postgres.transaction(viewer) as write:
             await DashboardStats(write).refresh()
-    async with reading(postgres) as snapshot:
+    async with open_snapshot(postgres) as snapshot:
         assert len(await snapshot.rows(directly)) == 1
 
 
@@ -208,12 +208,12 @@ async def test_the_materialized_view_is_out_of_reach(postgres: Database, viewer:
 )
 async def test_nobody_raises_oneself(postgres_only: DatabaseOptions, changes: dict[str, Any]) -> None:
     """The database refuses what no command offers: to change one's own role, address or suspension."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         ada = await make_user(database, status=UserStatus.SUSPENDED)
         with pytest.raises(Forbidden):
             async with database.transaction(viewer_of(ada)) as write:
                 await Users(write).change(ada, **changes)
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             assert await Users(snapshot).get(ada.id) == ada
         async with database.transaction(viewer_of(ada)) as write:
             assert (await Users(write).change(ada, first_name="Augusta")).first_name == "Augusta"
@@ -240,7 +240,7 @@ async def test_nobody_stores_an_event_that_others_cannot_read(
         "INSERT INTO public.domain_events (id, aggregate_id, aggregate_type, event_type, event_data, user_id,"
         " timestamp) VALUES ($1, $1, 'task', 'TaskCreated', $2, $3, $4::text::timestamptz)"
     )
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         ada = await make_user(database)
         connection = await asyncpg.connect(postgres_only.url)
         claims = json.dumps({"sub": str(ada.id), "role": "authenticated"})
@@ -250,5 +250,5 @@ async def test_nobody_stores_an_event_that_others_cannot_read(
             await connection.execute(insert, new_id(), data, ada.id, at)
         await connection.execute(insert, new_id(), '{"a": [1e300, "1e400"]}', ada.id, "9999-12-30")
         await connection.close()
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             assert [event.event_data for event in await EventStore(snapshot).find(limit=5)] == [{"a": [1e300, "1e400"]}]

@@ -21,7 +21,7 @@ from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import Statement, scalar
 from tests.api.outages import pump
 from tests.factories import make_user, viewer_of
-from tests.repositories.support import connected, reading
+from tests.repositories.support import connect_database, open_snapshot
 
 _SLEEP: Statement[int] = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(600)) s"), scalar(int))
 
@@ -71,15 +71,15 @@ async def test_over_tls(postgres_only: DatabaseOptions, tmp_path: Path, *, pgbou
     """Everything goes as without: what is sent ahead, writes, and the cancellation of a statement."""
     async with (
         _encrypted(postgres_only, _certificate(tmp_path)) as options,
-        connected(options, pgbouncer=pgbouncer) as database,
+        connect_database(options, pgbouncer=pgbouncer) as database,
     ):
         ada = await make_user(database)
         for count in range(3):
             async with database.transaction(viewer_of(ada)) as write:
                 await Tasks(write).add(user_id=ada.id, title="Encrypted")
-            async with reading(database, viewer_of(ada)) as snapshot:
+            async with open_snapshot(database, viewer_of(ada)) as snapshot:
                 assert await Tasks(snapshot).count() == count + 1
-        async with reading(database, viewer_of(ada)) as snapshot:
+        async with open_snapshot(database, viewer_of(ada)) as snapshot:
             running = asyncio.ensure_future(snapshot.rows(_SLEEP))
             await asyncio.wait([running], timeout=0.05)
             running.cancel()

@@ -23,16 +23,16 @@ from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task
 from tests.factories import make_category, make_task, make_user, viewer_of
-from tests.repositories.support import reading
+from tests.repositories.support import open_snapshot
 
 
 async def _titles(database: Database) -> list[str]:
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return [task.title for task in await Tasks(snapshot).find(order=[Order("id")], limit=100)]
 
 
 async def _events(database: Database) -> list[DomainEvent]:
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         return await EventStore(snapshot).find(order=[Order("sequence")], limit=500)
 
 
@@ -83,7 +83,7 @@ async def test_a_failure_in_the_second_aggregate_leaves_nothing(database: Databa
             await work.repository(Categories).add(user_id=ada.id, name=taken.name, color="#000000")
     assert await _titles(database) == []
     assert await _events(database) == []
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert await Categories(snapshot).find(limit=5) == [taken]
     async with open_unit_of_work(database, viewer_of(ada), ()) as work:
         await _create(work, ada, "Kept")

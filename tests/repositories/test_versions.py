@@ -10,7 +10,7 @@ from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import Task
 from tests.factories import make_task, make_tasks, make_user, viewer_of
-from tests.repositories.support import connected, reading, until_blocked
+from tests.repositories.support import connect_database, open_snapshot, until_blocked
 
 
 @pytest.mark.parametrize("writers", [2, 8])
@@ -35,7 +35,7 @@ async def test_one_wins(database: Database, writers: int) -> None:
         assert refusal.message == (
             "This was changed in the meantime; it is now at version 2. Look at the current state and try again."
         )
-    async with reading(database) as snapshot:
+    async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).get(task.id) == winner
     assert winner.version == 2
 
@@ -56,7 +56,7 @@ async def test_an_expected_version(database: Database) -> None:
 
 async def test_two_transactions_that_overlap(postgres_only: DatabaseOptions) -> None:
     """The second writer waits for the first one's commit and then finds its version stale; not for its rollback."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         ada = await make_user(database)
         for commits in (True, False):
             task = await make_task(database, ada)
@@ -91,7 +91,7 @@ async def test_two_transactions_that_overlap(postgres_only: DatabaseOptions) -> 
 
 async def test_locked_makes_others_wait(postgres_only: DatabaseOptions) -> None:
     """Who locks a row second sees what the first one left, and adds to it: no update is lost."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         ada = await make_user(database)
         task = await make_task(database, ada, priority_level=1)
 
@@ -107,14 +107,14 @@ async def test_locked_makes_others_wait(postgres_only: DatabaseOptions) -> None:
             assert not any(other.done() for other in others)
             await Tasks(write).change(current, title="Locked")
         await asyncio.gather(*others)
-        async with reading(database) as snapshot:
+        async with open_snapshot(database) as snapshot:
             left = await Tasks(snapshot).get(task.id)
     assert (left.title, left.priority_level, left.version) == ("Locked", 4, 5)
 
 
 async def test_a_lock_that_takes_too_long(postgres_only: DatabaseOptions) -> None:
     """Waiting for a lock counts against the statement's limit."""
-    async with connected(postgres_only, statement_timeout=0.2) as database:
+    async with connect_database(postgres_only, statement_timeout=0.2) as database:
         ada = await make_user(database)
         task = await make_task(database, ada)
         async with database.transaction(viewer_of(ada)) as write:
@@ -126,7 +126,7 @@ async def test_a_lock_that_takes_too_long(postgres_only: DatabaseOptions) -> Non
 
 async def test_a_deadlock(postgres_only: DatabaseOptions) -> None:
     """Two that wait for each other: one is refused and may try again, the other goes on."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         ada = await make_user(database)
         one, two = await make_tasks(database, ada, 2)
         both = asyncio.Barrier(2)
