@@ -217,9 +217,8 @@ class CompiledExecutor(Executor[Any]):
             raw = self._info(frame, field, frame.path(0, field))
             return converters.config.info_class(raw, published)
 
-        return field.arguments.prepared(
-            converters,
-            published.arguments,
+        return field.arguments.convert(
+            converters.arguments(published),
             resolution.converted,
             info,
             self.variable_values,

@@ -38,9 +38,10 @@ from graphql.execution.values import VariableValues
 from graphql.language import Visitor, visit
 from strawberry.types.field import StrawberryField
 
-from gateway.execution.arguments import Arguments, Converters
+from gateway.execution.arguments import Arguments
 from gateway.execution.leaves import Coercer, Odd, as_it_is, coercer, expression, is_plain
 from repositories.sql.table import Column
+from schema.operations.converters import ConverterCompiler
 from schema.types.view import COLUMN, Resolution
 
 Getter = Callable[[Any], Any]
@@ -241,7 +242,7 @@ class Planner:
     def __init__(self, schema: GraphQLSchema, *, native: bool = False, size: int = 500) -> None:
         self.schema = schema
         self.native = native
-        self.converters = Converters(schema) if hasattr(schema, "_strawberry_schema") else None
+        self.converters = ConverterCompiler(schema) if hasattr(schema, "_strawberry_schema") else None
         self._size = size
         self._kept: dict[int, tuple[OperationDefinitionNode, tuple[str, ...], dict[Any, Plan | None]]] = {}
 

@@ -9,14 +9,12 @@ written then. A handler that takes ``(context, command)`` instead opens its own 
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import strawberry
 import strawberry.pydantic
-from pydantic import BaseModel, ValidationError
 from strawberry import Maybe
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.pydantic import InputValidationError
@@ -28,7 +26,7 @@ from repositories.permissions import Permission
 from resolvers.request.context import Context
 from resolvers.validation.command import Command
 from resolvers.validation.global_ids import GlobalKey
-from schema.operations.converters import Read, reader
+from schema.operations.converters import return_validation_errors
 from schema.operations.messages import for_people
 from schema.types.costs import MUTATION, cost, list_size, sliced
 from schema.types.enums import choices
@@ -208,22 +206,7 @@ def publish(command: type[Command]) -> type[Command]:
         annotation = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
         if _has_key(annotation):
             field.type_annotation = StrawberryAnnotation(_with_ids(annotation), namespace={})
-    build = definition.from_input
-    readers: list[Read | None] = []
-
-    def build_or_tell(model: type[BaseModel], value: Any, context: Any) -> Any:
-        if not readers:
-            readers.append(reader(model, context))
-        read = readers[0]
-        if read is not None:
-            with suppress(ValidationError):
-                return model.model_validate(read(value), by_alias=False, by_name=True)
-        try:
-            return build(model, value, context)
-        except InputValidationError as error:
-            return error
-
-    definition.from_input = build_or_tell
+    return_validation_errors(command)
     return made
 
 

@@ -11,6 +11,7 @@ import strawberry
 import strawberry.pydantic
 from pydantic import BaseModel, Field
 from strawberry import Maybe
+from strawberry.relay import GlobalID
 from strawberry.schema.config import StrawberryConfig
 
 from schema.types.view import Argument, resolver
@@ -62,8 +63,26 @@ class Model(BaseModel):
     names: list[str] = Field(default_factory=list)
 
 
+@strawberry.input
+class Point:
+    """A dataclass input inside a model."""
+
+    x: int
+
+
+class Outer(BaseModel):
+    """A model with models, a dataclass input and ``Maybe`` inside."""
+
+    model: Model
+    models: list[list[Model] | None] = Field(default_factory=list)
+    point: Point | None
+    pair: tuple[int, int] = (0, 0)
+    odd_name: Maybe[str | None] = Field(default=None, alias="another")
+
+
 _PERHAPS: Any = Maybe  # which type checkers want in annotations only
 PublishedModel: Any = strawberry.pydantic.input(Model)
+PublishedOuter: Any = strawberry.pydantic.input(Outer)
 
 
 @strawberry.input
@@ -71,6 +90,35 @@ class Holder:
     """Has what builds itself below."""
 
     models: list[PublishedModel]
+
+
+@strawberry.input
+class First:
+    """Has a model in an input that has this one in it again."""
+
+    second: "Annotated[Second, strawberry.lazy('tests.execution.test_inputs')]"
+
+
+@strawberry.input
+class Second:
+    """The other half of the cycle."""
+
+    models: list[PublishedModel]
+    back: First | None = None
+
+
+@strawberry.input
+class Hooked:
+    """Is built by a hook of its own, which reads the location of the value."""
+
+    text: str
+
+
+def _from_input(kind: Any, value: Any, context: Any) -> Any:
+    return kind(text=f"{value['text']} at {context.path} of {context.info.field_name}")
+
+
+Hooked.__strawberry_definition__.from_input = _from_input  # type: ignore[attr-defined]
 
 
 async def _answer(_: Any, root: Any, **given: Any) -> str:
@@ -110,6 +158,10 @@ class Query:
     tree: str = _field(tree=Tree, trees=list[Tree | None] | None)
     model: str = _field(model=PublishedModel)
     holder: str = _field(holder=Holder | None)
+    outer: str = _field(outer=PublishedOuter)
+    first: str = _field(first=First)
+    hooked: str = _field(hooked=list[Hooked | None])
+    ids: str = _field(ids=list[GlobalID | None])
     wanted: str = _field(wanted=Wanted)
     kinds: str = _field(kinds=list[list[Kind] | None])
     maybe: str = _field(some=_PERHAPS[int], nothing=_PERHAPS[str | None])
@@ -206,6 +258,42 @@ LEAF = {"kind": "MANY", "amount": "1.50", "day": "2026-02-03", "tags": [["x", "y
             "holder=Holder(models=[Model(count=3, names=['a'])])",
         ),
         ("holder", "holder", "Holder", None, "holder=None"),
+        (
+            "first",
+            "first",
+            "First!",
+            {"second": {"models": [{"count": 2}], "back": {"second": {"models": []}}}},
+            (
+                "first=First(second=Second(models=[Model(count=2, names=[])],"
+                " back=First(second=Second(models=[], back=None))))"
+            ),
+        ),
+        (
+            "outer",
+            "outer",
+            "Outer!",
+            {"model": {"count": 1}, "models": [None, [{"count": 2, "names": ["a"]}]], "pair": [1, 2], "oddName": None},
+            (
+                "outer=Outer(model=Model(count=1, names=[]), models=[None, [Model(count=2, names=['a'])]],"
+                " point=None, pair=(1, 2), odd_name=Some(None))"
+            ),
+        ),
+        (
+            "outer",
+            "outer",
+            "Outer!",
+            {"model": {"count": 1}, "point": {"x": 4}},
+            "outer=Outer(model=Model(count=1, names=[]), models=[], point=Point(x=4), pair=(0, 0), odd_name=None)",
+        ),
+        (
+            "hooked",
+            "hooked",
+            "[Hooked]!",
+            [None, {"text": "a"}],
+            "hooked=[None, Hooked(text=\"a at ('hooked', 1) of hooked\")]",
+        ),
+        ("ids", "ids", "[ID]!", ["VGFzazox"], "ids=[GlobalID(type_name='Task', node_id='1')]"),
+        ("ids", "ids", "[ID]!", [None], "ids=[None]"),
         ("scalars", "text", "String!", "a", "identity='1'; moment=None; number=1.5; text='A'"),
         (
             "scalars",
@@ -254,6 +342,13 @@ async def test_a_value_is_the_same_wherever_it_stands(
         ("query($k: Kind!, $n: Int = 4) { leaf(leaf: {kind: $k, changed: $n}) }", {"k": "ONE"}, []),
         ("query($c: Int!) { model(model: {count: $c}) a: model(model: {count: 2}) }", {"c": -1}, ["model"]),
         ("query($c: Int!) { holder(holder: {models: [{count: 1}, {count: $c}]}) }", {"c": 0}, ["holder"]),
+        ("query($c: Int!) { outer(outer: {model: {count: 1}, models: [[{count: $c}]]}) }", {"c": 0}, ["outer"]),
+        (
+            "query($t: String) { outer(outer: {model: {count: 1}, leaf: {kind: ONE, title: $t}}) }",
+            {"t": None},
+            ["outer"],
+        ),
+        ('{ ids(ids: ["no id"]) }', {}, ["ids"]),
         ("query($k: [[Kind!]]!) { kinds(kinds: $k) known(kind: null) }", {"k": [None]}, ["known"]),
         ("query($d: Date) { known(leaf: {kind: ONE, day: $d}) }", {"d": "2026-02-30"}, [None]),
     ],
@@ -278,20 +373,25 @@ async def test_many_objects_share_their_arguments() -> None:
     assert [path for _, path in errors] == [["items", 0, "told"]]
 
 
-async def test_a_list_is_never_the_same_list_twice() -> None:
-    """Who changes what a default made, or a model with something new, changes it for nobody else."""
-    seen: list[Any] = []
+async def test_every_call_gets_its_own_models() -> None:
+    """A model may make something new, such as an id, so an argument with a model in it is converted in every call."""
+    calls: list[Any] = []
 
     async def keep(_: Any, root: Any, **given: Any) -> str:
-        seen.append(given)
+        calls.append(given)
         return "kept"
 
-    made = resolver(
-        keep, {"names": Argument(list[str], "Names.", strawberry.UNSET), "model": Argument(PublishedModel, "A model.")}
-    )
-    query = type("Query", (), {"__annotations__": {"kept": str}, "kept": strawberry.field(resolver=made)})
+    arguments = {
+        "names": Argument(list[str], "Names.", strawberry.UNSET),
+        "model": Argument(PublishedModel, "A model."),
+        "second": Argument(Second, "An input with models."),
+    }
+    query = type("Query", (), {"__annotations__": {"kept": str}})
+    query.kept = strawberry.field(resolver=resolver(keep, arguments))  # type: ignore[attr-defined]
     schema = strawberry.Schema(query=strawberry.type(query))
+    second = "{models: [], back: {second: {models: [{count: 2}]}}}"
     for _ in range(2):
-        await both(schema, '{ kept(names: ["a"], model: {count: 1}) }')
-    assert all(given == seen[0] for given in seen)
-    assert len({id(given["model"]) for given in seen}) == len(seen) == 4
+        await both(schema, f'{{ kept(names: ["a"], model: {{count: 1}}, second: {second}) }}')
+    assert all(given == calls[0] for given in calls)
+    assert len({id(given["model"]) for given in calls}) == len(calls) == 4
+    assert len({id(given["second"].back.second.models[0]) for given in calls}) == len(calls)
