@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from repositories.core.encryption import KEY_BYTES
 from repositories.engines.database import DatabaseOptions
-from resolvers.services.rate_limits import counter
+from resolvers.services.rate_limits import rate_limiter
 
 PREFIX = "GATEWAY_"
 
@@ -324,7 +324,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_store(cls, value: str) -> str:
         try:
-            counter(value)
+            rate_limiter(value)
         except (ConfigurationError, AssertionError):  # the latter of stores that are not asynchronous
             message = "must be a store that the library `limits` can use, such as async+redis://host:6379"
             raise ValueError(message) from None

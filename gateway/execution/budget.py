@@ -7,25 +7,18 @@ are the fields of draft-ietf-httpapi-ratelimit-headers-10: quota and window, wha
 """
 
 import hashlib
-import logging
 import math
 import time
 from dataclasses import dataclass
 
 from limits import RateLimitItemPerMinute
-from limits.aio.strategies import FixedWindowRateLimiter
-from limits.errors import StorageError
 
 from repositories.core.errors import RateLimited
 from repositories.core.viewer import Viewer
-from resolvers.services.rate_limits import counter
-
-log = logging.getLogger(__name__)
+from resolvers.services.rate_limits import RateLimitStore
 
 _MEMORY = "async+memory://"
 _WINDOW = 60
-_PAUSE = 10
-"""Seconds without asking a store that was gone, so that operations do not wait for it one after the other."""
 _MOST_KEPT = 100_000
 """Of whom a process keeps count; beyond it the minute begins anew for all, so that nobody can fill the memory."""
 
@@ -73,37 +66,39 @@ class Minutes:
 
 
 class Budget:
-    """Counts in the process or, for all processes together, in a shared store.
+    """Counts in this process or, for all processes together, in a shared store.
 
-    While a shared store is out of reach each process counts for itself: it is a brake, not a lock.
+    While the shared store is unavailable, each process counts alone. A viewer may then spend up to the limit in each
+    process: the budget protects the database from load and is no access control.
     """
 
     def __init__(self, store: str, limit: int) -> None:
         self._limit = limit
         self._here = Minutes()
-        self._shared = counter(store) if store != _MEMORY else None
+        self._shared = RateLimitStore(store, "cost", "each process counts alone") if store != _MEMORY else None
         self._item = RateLimitItemPerMinute(limit, namespace="cost")
-        self._paused_until = 0.0
 
     async def spend(self, viewer: Viewer, address: str | None, cost: int) -> Spent:
-        """Takes the cost of an operation from its viewer's budget, or BudgetSpent."""
+        """Takes the cost of an operation from its viewer's budget, or raises BudgetSpent."""
         key = str(viewer.id or address)
-        total, seconds = await self._add(self._shared, key, cost) if self._shared else self._here.add(key, cost)
+        counted = await self._add_shared(self._shared, key, cost) if self._shared else None
+        total, seconds = counted or self._here.add(key, cost)
         spent = Spent(self._limit, max(self._limit - total, 0), max(1, math.ceil(seconds)))
         if total > self._limit:
             raise BudgetSpent(spent)
         return spent
 
-    async def _add(self, shared: FixedWindowRateLimiter, key: str, cost: int) -> tuple[int, float]:
-        """As the process counts, in the shared store, which knows viewers by a hash only."""
+    async def close(self) -> None:
+        if self._shared is not None:
+            await self._shared.close()
+
+    async def _add_shared(self, shared: RateLimitStore, key: str, cost: int) -> tuple[int, float] | None:
+        """The same as Minutes.add, in the shared store, which sees only a hash of the key. None if unavailable."""
         name = self._item.key_for(hashlib.sha256(key.encode()).hexdigest())
-        if time.monotonic() < self._paused_until:
-            return self._here.add(key, cost)
-        try:
-            total = await shared.storage.incr(name, _WINDOW, cost)
-            end = await shared.storage.get_expiry(name)
-        except StorageError as error:
-            log.warning("the store of rate limits cannot be reached: %s", type(error.storage_error).__name__)
-            self._paused_until = time.monotonic() + _PAUSE
-            return self._here.add(key, cost)
-        return total, end - time.time()
+        storage = shared.limiter.storage
+
+        async def add() -> tuple[int, float]:
+            total = await storage.incr(name, _WINDOW, cost)
+            return total, await storage.get_expiry(name) - time.time()
+
+        return await shared.breaker.call(add)

@@ -61,6 +61,10 @@ class CostLimiter:
             raise _request_error(GraphQLError(error.message, original_error=error)) from None
         return Charge(cost, self._limits.cost, spent)
 
+    async def close(self) -> None:
+        if self._budget is not None:
+            await self._budget.close()
+
     @property
     def has_budgets(self) -> bool:
         """Whether anything is counted from one operation to the next."""

@@ -4,16 +4,14 @@ A document is kept once it has been prepared, so that nobody fills the store wit
 """
 
 import hashlib
-import logging
 import re
-import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.execution.request_errors import RequestError
-
-log = logging.getLogger(__name__)
+from resolvers.services.circuit_breaker import CircuitBreaker
+from resolvers.services.redis_client import redis_client
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -54,51 +52,32 @@ class MemoryQueryStore:
                 self._length -= len(self._texts.popitem(last=False)[1])
 
 
-_PAUSE = 10.0
-"""Seconds without asking a Redis that was gone, so that requests do not wait for it one after the other."""
-
-
 class RedisQueryStore:
-    """Texts of all processes, each for so many seconds. While Redis is gone, nothing is found there."""
+    """Texts of all processes, each for ``lifetime`` seconds. While Redis is unavailable, it contains nothing."""
 
     def __init__(self, url: str, lifetime: int) -> None:
-        from redis import asyncio as redis  # noqa: PLC0415 (loaded only where Redis is used)
-        from redis.exceptions import RedisError  # noqa: PLC0415 (as above)
+        from redis.exceptions import RedisError  # noqa: PLC0415 (loaded only where Redis is used)
 
-        self._client = redis.from_url(url, decode_responses=True, socket_timeout=1, socket_connect_timeout=1)
-        self._failures = (RedisError, OSError)
+        self._client = redis_client(url, decode_responses=True)
         self._lifetime = lifetime
-        self._paused_until = 0.0
-        self._is_lost = False
+        self._breaker = CircuitBreaker(
+            "Redis (persisted queries)",
+            "each process knows only the persisted queries that it has received itself",
+            RedisError,
+            self._client.ping,
+        )
 
     async def get(self, key: str) -> str | None:
-        """The text, if it is known; its time begins anew."""
-        found: str | None = await self._asked(lambda: self._client.getex(_name(key), ex=self._lifetime))
-        return found if found is not None and digest(found) == key else None
+        """The text, if it is known. Extends its lifetime."""
+        text: str | None = await self._breaker.call(lambda: self._client.getex(_name(key), ex=self._lifetime))
+        return text if text is not None and digest(text) == key else None
 
     async def put(self, key: str, text: str) -> None:
-        """Keeps a text."""
-        await self._asked(lambda: self._client.set(_name(key), text, ex=self._lifetime))
+        await self._breaker.call(lambda: self._client.set(_name(key), text, ex=self._lifetime))
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        await self._breaker.close()
         await self._client.aclose()
-
-    async def _asked(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        if time.monotonic() < self._paused_until:
-            return None
-        try:
-            answer = await ask()
-        except self._failures as error:
-            if not self._is_lost:
-                kind = type(error).__name__
-                log.warning("Redis cannot be used (%s): persisted queries are kept in this process meanwhile.", kind)
-            self._is_lost, self._paused_until = True, time.monotonic() + _PAUSE
-            return None
-        if self._is_lost:
-            log.warning("Redis can be used again for persisted queries.")
-            self._is_lost = False
-        return answer
 
 
 def _name(key: str) -> str:

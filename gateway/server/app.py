@@ -145,8 +145,9 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         database.commit_listeners.append(cache.committed)
     line = open_announcements(settings, database)
     feed = Feed(database, line, feed_options(settings, announced=line is not None))
+    identity = accounts(settings, tokens)
     services: dict[type[Any], Any] = {
-        Accounts: accounts(settings, tokens),
+        Accounts: identity,
         AccountTimeZone: AccountTimeZone(account_time_zone),
         Feed: feed,
     }
@@ -180,7 +181,7 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         jobs = jobs_by_name(settings).values() if settings.jobs == "on" else ()
         async with feed.running(), run_scheduler(JobRunner(database, clock), jobs, settings.shutdown_timeout):
             yield {STOP: event_streams.stopping.set}
-        for store in (redis, cache):
+        for store in (redis, cache, gauge, identity.attempts):
             if store is not None:
                 await store.close()
 

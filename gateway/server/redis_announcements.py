@@ -8,9 +8,9 @@ from repositories.aggregates.event_store import CHANNEL
 from repositories.core.errors import ServiceUnavailable
 from repositories.engines.announcements import Announcements, PostgresAnnouncements
 from repositories.engines.database import Database
+from resolvers.services.circuit_breaker import CircuitBreaker
+from resolvers.services.redis_client import redis_client
 
-_SOCKET_TIMEOUT = 1.0
-"""Seconds until an unanswered connection attempt or command fails."""
 _HEALTH_CHECK_INTERVAL = 5.0
 """Seconds without a message after which the subscription's connection is checked with a PING."""
 
@@ -19,22 +19,19 @@ class RedisAnnouncements:
     """Redis pub/sub."""
 
     def __init__(self, url: str) -> None:
-        from redis import asyncio as redis  # noqa: PLC0415 (loaded only where Redis is used)
-        from redis.exceptions import RedisError  # noqa: PLC0415 (as above)
+        from redis.exceptions import RedisError  # noqa: PLC0415 (loaded only where Redis is used)
 
-        self._client = redis.from_url(
-            url,
-            socket_connect_timeout=_SOCKET_TIMEOUT,
-            socket_timeout=_SOCKET_TIMEOUT,
-            health_check_interval=_HEALTH_CHECK_INTERVAL,
-        )
+        self._client = redis_client(url, health_check_interval=_HEALTH_CHECK_INTERVAL)
         self._connection_errors = (RedisError, OSError)
+        self._breaker = CircuitBreaker(
+            "Redis (announcements of events)",
+            "other processes find the events of this process by polling",
+            RedisError,
+            self._client.ping,
+        )
 
     async def publish(self, process_id: str) -> None:
-        try:
-            await self._client.publish(CHANNEL, process_id)
-        except self._connection_errors as error:
-            raise ServiceUnavailable from error
+        await self._breaker.call(lambda: self._client.publish(CHANNEL, process_id))
 
     async def listen(self) -> AsyncIterator[str]:
         try:
@@ -50,6 +47,7 @@ class RedisAnnouncements:
             raise ServiceUnavailable from error
 
     async def close(self) -> None:
+        await self._breaker.close()
         await self._client.aclose()
 
 

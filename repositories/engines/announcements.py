@@ -19,7 +19,7 @@ class Announcements(Protocol):
     """A channel between processes. Each message is the ``Database.process_id`` of the process that committed events."""
 
     async def publish(self, process_id: str) -> None:
-        """Announces that the process has committed events. Raises ServiceUnavailable if the channel is unreachable."""
+        """Announces that the process has committed events. The announcement may be lost."""
         ...
 
     def listen(self) -> AsyncIterator[str]:

@@ -167,7 +167,7 @@ class Cache:
         if await self.store.put({name: made.encode() for name, made in versions.items()}, self._version_lifetime):
             self._see(versions)
         else:
-            self.store.catch_up({self._name_of_tag(_ROOT): _version().encode()})
+            self.store.put_on_recovery({self._name_of_tag(_ROOT): _version().encode()})
 
     # answers
 

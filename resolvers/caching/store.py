@@ -1,17 +1,14 @@
-"""Where cached values are kept: bytes by name, in this process or in Redis, through cashews.
+"""The store of cache entries: bytes by key, in this process or in Redis, through the library cashews.
 
-What is read from Redis is signed by a key that only the gateway has, and is bytes: nothing is unpickled. cashews' own
-signatures are not used, because whoever writes a value there may choose the algorithm, one of which adds up bytes.
+Entries in Redis are signed with a key that only the gateway has, and are never unpickled. cashews' own signatures are
+not used: they let the writer of an entry choose the algorithm, and one of its algorithms adds up bytes.
 """
 
 import asyncio
 import hashlib
 import hmac
-import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, TypeVar
 
 from cashews.backends.interface import Backend
@@ -19,35 +16,27 @@ from cashews.backends.memory import Memory
 from cashews.backends.redis import Redis
 from cashews.exceptions import CacheError, SignIsMissingError
 from cashews.serialize import Serializer, Signer
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from resolvers.services.circuit_breaker import TIMEOUT, CircuitBreaker
+from resolvers.services.redis_client import redis_options
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
-
-PATIENCE = 1.0
-"""Seconds after which a Redis that does not answer counts as gone, whatever the reason."""
-_SOCKET = 0.3
-"""Seconds for one step, so that the client gives up, and tidies up, before it is cut short."""
-PAUSE = 2.0
-"""Seconds until a Redis that was gone is tried again."""
-_FAILURES = (CacheError, RedisError, OSError)
+_FAILURES = (CacheError, RedisError)
 
 
 class Signatures(Signer):
-    """HMAC-SHA256 over the name and the value, in front of the value."""
+    """HMAC-SHA256 over the key and the value, in front of the value."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     def sign(self, key: str, value: bytes) -> bytes:
-        """The signed value."""
         return self._signature(key, value) + value
 
     def check_sign(self, key: str, value: bytes) -> bytes:
-        """The value; one without a valid signature counts as not there."""
+        """The value without its signature. A value without a valid signature counts as missing."""
         size = hashlib.sha256().digest_size
         if not hmac.compare_digest(value[:size], self._signature(key, value[size:])):
             raise SignIsMissingError
@@ -59,118 +48,100 @@ class Signatures(Signer):
 
 class _Redis(Redis):
     async def close(self) -> None:
-        """Closes the connections by the client's own way of today, which cashews does not know."""
+        """Closes the connections. cashews' own method calls one that redis-py has deprecated."""
         if self.is_init:
-            self._sha.clear()  # scripts go on using the connections they were registered with
+            self._sha.clear()  # registered scripts hold on to the connections they were registered with
             client: Any = self._client
             await client.connection_pool.disconnect()
 
 
 class CacheStore:
-    """A cashews backend that may go and come back.
+    """A cashews backend. ``name`` is shown to administrators.
 
-    While it is gone every call answers None at once. It is tried again after a moment, by nobody who waits for it.
+    A store that ``is_shared`` with other processes may be unavailable: then every call returns None at once.
     """
 
-    def __init__(self, backend: Backend, name: str, *, is_shared: bool, pause: float = PAUSE) -> None:
-        """``name`` is for people; a store that ``is_shared`` is one that other processes use too."""
+    def __init__(self, backend: Backend, name: str, *, is_shared: bool) -> None:
         self.name = name
         self.is_shared = is_shared
-        self.failures = 0
-        self._backend = backend
-        self._init: Callable[[], Awaitable[None]] = backend.init
-        self._pause = pause
-        self._retry_at: float | None = None
-        self._returning: asyncio.Task[None] | None = None
-        self._missed: dict[str, bytes] = {}
+        self._backend: Any = backend  # some of cashews' methods have no types
+        self._missed_writes: dict[str, bytes] = {}
+        self._breaker = (
+            CircuitBreaker("Redis (cache)", "nothing is cached", _FAILURES, self._reconnect, self._write_missed)
+            if is_shared
+            else None
+        )
 
-    async def get(self, names: Sequence[str]) -> list[bytes | None] | None:
-        """The values in one round trip; None for each that is not there or that nobody here has signed."""
-        found = await self._ask(lambda: self._backend.get_many(*names))
-        return None if found is None else [value if type(value) is bytes else None for value in found]
+    @property
+    def failures(self) -> int:
+        """The number of calls that failed since the process started."""
+        return self._breaker.failures if self._breaker else 0
+
+    async def get(self, keys: Sequence[str]) -> list[bytes | None] | None:
+        """The values in one round trip; None for each key that is missing or whose value has no valid signature."""
+        values: tuple[Any, ...] | None = await self._call(lambda: self._backend.get_many(*keys))
+        return None if values is None else [value if type(value) is bytes else None for value in values]
 
     async def put(self, values: Mapping[str, bytes], lifetime: float | None) -> bool | None:
-        """Keeps values for so many seconds, all of them at once."""
-        return await self._ask(lambda: _done(self._backend.set_many(values, lifetime)))
+        """Stores values for ``lifetime`` seconds, in one round trip."""
+        return await self._call(lambda: _true(self._backend.set_many(values, lifetime)))
 
-    async def add(self, name: str, value: bytes, lifetime: float | None) -> bool | None:
-        """Keeps a value for so many seconds, unless there is one; whether there was none."""
-        return await self._ask(lambda: self._backend.set(name, value, expire=lifetime, exist=False))
+    async def add(self, key: str, value: bytes, lifetime: float | None) -> bool | None:
+        """Stores a value for ``lifetime`` seconds unless the key exists. Returns whether it was stored."""
+        return await self._call(lambda: self._backend.set(key, value, expire=lifetime, exist=False))
 
-    async def lock(self, name: str, holder: str, lifetime: float) -> bool | None:
-        """Whether the lock is the holder's now, for at most so many seconds."""
-        return await self._ask(lambda: self._backend.set_lock(name, holder, lifetime))
+    async def lock(self, key: str, holder: str, lifetime: float) -> bool | None:
+        """Tries to take the lock for ``lifetime`` seconds. Returns whether ``holder`` has it now."""
+        return await self._call(lambda: self._backend.set_lock(key, holder, lifetime))
 
-    async def unlock(self, name: str, holder: str) -> None:
-        """Gives the lock back, if it is still the holder's."""
-        await self._ask(lambda: _done(self._backend.unlock(name, holder)))
+    async def unlock(self, key: str, holder: str) -> None:
+        """Releases the lock if ``holder`` still has it."""
+        await self._call(lambda: _true(self._backend.unlock(key, holder)))
 
-    def catch_up(self, values: dict[str, bytes]) -> None:
-        """What to keep before anything else is asked again of a store that is gone."""
-        self._missed = self._missed | values
+    def put_on_recovery(self, values: Mapping[str, bytes]) -> None:
+        """Stores values, without a lifetime, before the unavailable store is used again."""
+        self._missed_writes = {**self._missed_writes, **values}
 
     async def close(self) -> None:
-        """Gives the connections back."""
-        if self._returning is not None:
-            self._returning.cancel()
-            await asyncio.wait((self._returning,))
-        with suppress(*_FAILURES):
-            await self._called(self._backend.close)
+        if self._breaker is not None:
+            await self._breaker.close()
+        with suppress(OSError, *_FAILURES):
+            async with asyncio.timeout(TIMEOUT):
+                await self._backend.close()
 
-    async def _ask(self, call: Callable[[], Awaitable[T]]) -> T | None:
-        if self._retry_at is not None:
-            if self._returning is None and time.monotonic() >= self._retry_at:
-                self._returning = asyncio.ensure_future(self._return())
-            return None
-        try:
-            return await self._called(call)
-        except _FAILURES as error:
-            self.failures += 1
-            if self._retry_at is None:
-                log.warning("Redis cannot be used (%s): nothing is cached meanwhile.", type(error).__name__)
-            self._retry_at = time.monotonic() + self._pause
-            return None
-
-    async def _called(self, call: Callable[[], Awaitable[T]]) -> T:
-        async with asyncio.timeout(PATIENCE if self.is_shared else None):
+    async def _call(self, operation: Callable[[], Awaitable[T]]) -> T | None:
+        async def run() -> T:
             if not self._backend.is_init:
-                await self._init()
-            return await call()
+                await self._backend.init()
+            return await operation()
 
-    async def _return(self) -> None:
-        """Tries it again, on new connections."""
-        try:
-            await self._called(self._backend.close)
-            await self._called(self._init)
-            await self._called(self._backend.ping)
-            while missed := self._missed:
-                await self._called(partial(self._backend.set_many, missed))
-                if missed == self._missed:
-                    self._missed = {}
-        except _FAILURES:
-            self._retry_at = time.monotonic() + self._pause
-        else:
-            self._retry_at = None
-            log.warning("Redis can be used again for the cache.")
-        finally:
-            self._returning = None
+        return await (self._breaker.call(run) if self._breaker is not None else run())
+
+    async def _reconnect(self) -> None:
+        await self._backend.close()
+        await self._backend.init()
+        await self._backend.ping()
+
+    async def _write_missed(self) -> None:
+        while missed := self._missed_writes:
+            await self._backend.set_many(missed)
+            if missed is self._missed_writes:
+                self._missed_writes = {}
 
 
-async def _done(call: Awaitable[object]) -> bool:
-    await call
+async def _true(operation: Awaitable[object]) -> bool:
+    """Tells success from the None of an unavailable store."""
+    await operation
     return True
 
 
 def memory_store(entries: int) -> CacheStore:
-    """This process's memory, for so many values and versions; those that were not used for longest go."""
+    """The memory of this process, for at most ``entries`` values and versions. The least recently used are evicted."""
     return CacheStore(Memory(size=entries, check_interval=0), "memory", is_shared=False)
 
 
-def redis_store(url: str, secret: bytes, *, pause: float = PAUSE) -> CacheStore:
-    """A Redis that all processes share, whose values are signed with ``secret``.
-
-    Nothing is sent twice: a version that arrives again, late, would make what is stale look fresh.
-    """
+def redis_store(url: str, secret: bytes) -> CacheStore:
+    """A Redis that all processes share. Values are signed with ``secret``."""
     serializer = Serializer()  # type: ignore[no-untyped-call]
     serializer.set_signer(Signatures(secret))
     backend = _Redis(
@@ -178,9 +149,7 @@ def redis_store(url: str, secret: bytes, *, pause: float = PAUSE) -> CacheStore:
         suppress=False,
         serializer=serializer,
         client_name="siso-cache",
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=_SOCKET,
-        socket_connect_timeout=_SOCKET,
         max_connections=32,
+        **redis_options(),
     )
-    return CacheStore(backend, "redis", is_shared=True, pause=pause)
+    return CacheStore(backend, "redis", is_shared=True)

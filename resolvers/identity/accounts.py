@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from argon2 import PasswordHasher
@@ -19,10 +19,10 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import ARGON2_VERSION
 from limits import RateLimitItem, parse
 
-from repositories.core.errors import RateLimited
+from repositories.core.errors import RateLimited, ServiceUnavailable
 from repositories.permissions import RoleName
 from repositories.tables.identity import User
-from resolvers.services.rate_limits import counter
+from resolvers.services.rate_limits import RateLimitStore
 
 ARGON2ID = PasswordHasher()
 """RFC 9106, second recommendation: 64 MiB, three passes."""
@@ -82,26 +82,41 @@ class Attempt(StrEnum):
 class Attempts:
     """Counts attempts within a period that begins with the first one.
 
-    Whoever is counted is known to the store by a hash only.
+    The store sees only a hash of the account or address. While the store is unavailable, attempts are rejected:
+    otherwise passwords could be tried without a limit.
     """
 
     def __init__(self, store: str, rates: Mapping[Attempt, str]) -> None:
-        self._limiter = counter(store)
-        self._rates = {what: parse(rate) for what, rate in rates.items()}
+        self._store = RateLimitStore(store, "attempts", "signing up, signing in and password checks are rejected")
+        self._rates = {attempt: parse(rate) for attempt, rate in rates.items()}
 
-    async def count(self, what: Attempt, whose: str | None) -> None:
-        """Counts one attempt, or RateLimited. Before anything is looked at, so that attempts at once all count."""
-        key = self._key(what, whose)
-        if not await self._limiter.hit(*key):
-            window = await self._limiter.get_window_stats(*key)
-            raise RateLimited(max(1, math.ceil(window.reset_time - time.time())))
+    async def count(self, attempt: Attempt, subject: str | None) -> None:
+        """Counts one attempt, before it is checked, so that concurrent attempts all count.
 
-    async def forget(self, what: Attempt, whose: str | None) -> None:
-        """Begins to count anew."""
-        await self._limiter.clear(*self._key(what, whose))
+        Raises RateLimited if there were too many, and ServiceUnavailable if the store is unavailable.
+        """
+        wait = await self._store.breaker.call(lambda: self._count(*self._key(attempt, subject)))
+        if wait is None:
+            raise ServiceUnavailable("Attempts cannot be counted right now, so none is allowed. Try again in a moment.")
+        if wait:
+            raise RateLimited(wait)
 
-    def _key(self, what: Attempt, whose: str | None) -> tuple[RateLimitItem, str, str]:
-        return self._rates[what], what.value, hashlib.sha256((whose or "").encode()).hexdigest()
+    async def forget(self, attempt: Attempt, subject: str | None) -> None:
+        """Resets the count to zero, if the store is available."""
+        await self._store.breaker.call(lambda: self._store.limiter.clear(*self._key(attempt, subject)))
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def _count(self, *key: Any) -> int:
+        """The seconds to wait before the next attempt; 0 if this one is allowed."""
+        if await self._store.limiter.hit(*key):
+            return 0
+        window = await self._store.limiter.get_window_stats(*key)
+        return max(1, math.ceil(window.reset_time - time.time()))
+
+    def _key(self, attempt: Attempt, subject: str | None) -> tuple[RateLimitItem, str, str]:
+        return self._rates[attempt], attempt.value, hashlib.sha256((subject or "").encode()).hexdigest()
 
 
 class TokenIssuer(Protocol):

@@ -23,14 +23,9 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.announcements import Announcements
 from repositories.engines.database import Database
 from repositories.tables.events import DomainEvent
+from resolvers.services.circuit_breaker import RETRY_INTERVAL, OutageLog
 
 log = logging.getLogger(__name__)
-
-_READING = "Events cannot be read right now (%r); subscribers wait.", "Events can be read again."
-_HEARING = (
-    "Events of other processes are not announced right now (%r); they are found when the store is looked at.",
-    "Events of other processes are announced again.",
-)
 
 Listener = Callable[[Sequence[DomainEvent]], Awaitable[None]]
 
@@ -40,8 +35,6 @@ _MOST_OWN = 10_000
 """How many events of this process are remembered; of those that are not, its listeners hear twice."""
 _UNSETTLED = 0.1
 """Seconds until the feed looks again when a transaction is still open that has drawn a number."""
-_RETRY = 1.0
-"""Seconds after which what is out of reach is tried again."""
 
 
 def about(aggregate: UUID) -> str:
@@ -137,7 +130,10 @@ class Feed:
         self._wake = asyncio.Event()
         self._untold = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._lost: set[tuple[str, str]] = set()
+        self._reading_outages = OutageLog("The event store", "subscribers wait for their events")
+        self._listening_outages = OutageLog(
+            "The subscription to announcements of events", "events of other processes are found by polling"
+        )
         self._is_running = False
         database.commit_listeners.append(self.committed)
 
@@ -239,45 +235,34 @@ class Feed:
                 if not await self.catch_up():
                     asyncio.get_running_loop().call_later(_UNSETTLED, self._wake.set)
             except GatewayError as error:
-                self._say(_READING, error)
-                await asyncio.sleep(_RETRY)
+                self._reading_outages.record_failure(error.__cause__ or error)
+                await asyncio.sleep(RETRY_INTERVAL)
             except Exception:
                 log.exception("The feed of events could not go on, and tries again.")
-                await asyncio.sleep(_RETRY)
+                await asyncio.sleep(RETRY_INTERVAL)
             else:
-                self._say(_READING, None)
+                self._reading_outages.record_success()
 
     async def _hear(self, announcements: Announcements) -> None:
         while True:
             try:
                 async for origin in announcements.listen():
-                    self._say(_HEARING, None)
+                    self._listening_outages.record_success()
                     self.is_listening.set()
                     if origin != self._database.process_id:
                         self._wake.set()
             except GatewayError as error:
-                self._say(_HEARING, error)
+                self._listening_outages.record_failure(error.__cause__ or error)
             except Exception:
                 log.exception("Announcements of other processes cannot be heard; they are listened to again.")
             self.is_listening.clear()
-            await asyncio.sleep(_RETRY)
+            await asyncio.sleep(RETRY_INTERVAL)
 
     async def _tell(self, announcements: Announcements) -> None:
         while True:
             await self._untold.wait()
             self._untold.clear()
-            with suppress(GatewayError):  # whoever cannot tell cannot hear either, which is said
-                await announcements.publish(self._database.process_id)
-
-    def _say(self, what: tuple[str, str], error: GatewayError | None) -> None:
-        """Once when it is lost, and once when it is back."""
-        lost, back = what
-        if error is not None and what not in self._lost:
-            log.warning(lost, error.__cause__ or error)
-            self._lost.add(what)
-        elif error is None and what in self._lost:
-            log.warning(back)
-            self._lost.remove(what)
+            await announcements.publish(self._database.process_id)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[EventStore]:

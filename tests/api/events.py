@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from repositories.tables.identity import User
 from resolvers.streaming.feed import Feed
 from tests.api.client import Gateway, served
 from tests.api.sockets import feeds
+from tests.waiting import until
 
 CHANGES = "subscription { taskChanged { eventType task { title } } }"
 COMPLETE = b"event: complete\ndata:\n\n"
@@ -32,13 +33,6 @@ def refused(body: bytes) -> bytes:
 def feed_of(gateway: Gateway) -> Feed:
     """The feed of its application."""
     return feeds(gateway.database)[-1]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for what nobody announces."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 (nobody does)
-            await asyncio.sleep(0.005)
 
 
 async def create(gateway: Gateway, user: User, *titles: str) -> None:

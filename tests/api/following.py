@@ -13,8 +13,9 @@ from repositories.core.viewer import ANONYMOUS
 from repositories.engines.database import Database
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
+from resolvers.identity.queries import account_time_zone
 from resolvers.reactions import REACTIONS
-from resolvers.request.context import Context
+from resolvers.request.context import AccountTimeZone, Context
 from resolvers.streaming.feed import Feed, FeedOptions
 from tests.factories import viewer_of
 
@@ -36,8 +37,10 @@ class Following:
         viewer = viewer_of(user, *roles) if user is not None else ANONYMOUS
         prepared = self.pipeline.prepare(document, None, viewer, variables)
 
+        services = {Feed: self.feed, AccountTimeZone: AccountTimeZone(account_time_zone)}
+
         def new_context() -> Context:
-            return Context(self.database, viewer, REACTIONS, now, services={Feed: self.feed}, after=after)
+            return Context(self.database, viewer, REACTIONS, now, services=services, after=after)
 
         async with subscription(self.pipeline, prepared, new_context) as deliveries:
             first = asyncio.ensure_future(anext(deliveries))

@@ -22,10 +22,10 @@ from repositories.life_lock.tasks import Tasks, TaskTally
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task
 from resolvers.caching import cache
-from resolvers.caching import store as cache_store
 from resolvers.caching.cache import tags_of_row
 from resolvers.caching.json_values import reader
 from resolvers.loading.edges import Connection
+from resolvers.services import circuit_breaker, redis_client
 from tests.api.client import SECRET, Client, Gateway, connected
 from tests.factories import make_tasks, viewer_of
 from tests.stores import redis_process
@@ -56,8 +56,9 @@ def in_redis(url: str, **more: Any) -> Settings:
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no outage; those have tests of their own."""
-    for module, name in ((cache_store, "PATIENCE"), (cache_store, "_SOCKET"), (cache, "_LONGEST_WAIT")):
-        monkeypatch.setattr(module, name, 60.0)
+    monkeypatch.setattr(circuit_breaker, "TIMEOUT", 60.0)
+    monkeypatch.setattr(redis_client, "SOCKET_TIMEOUT", 60.0)
+    monkeypatch.setattr(cache, "_LONGEST_WAIT", 60.0)
     monkeypatch.setattr(cache, "_LOCK_LIFETIME", 120.0)
 
 
@@ -121,9 +122,9 @@ async def test_reading_is_one_round_trip(database: Database, redis: str, ada: Us
     asked: list[int] = []
     look = gateway.cache.store.get
 
-    async def get(names: Sequence[str]) -> list[bytes | None] | None:
-        asked.append(len(names))
-        return await look(names)
+    async def get(keys: Sequence[str]) -> list[bytes | None] | None:
+        asked.append(len(keys))
+        return await look(keys)
 
     gateway.cache.store.get = get  # type: ignore[method-assign]
     await client.data(LIFE_LOCK)
@@ -344,7 +345,7 @@ async def test_the_memory_of_a_process_is_bounded(database: Database, ada: User)
         document = "query($n: Int!) { lifeLockDashboard { upcomingDeadlines(first: $n) { id } } }"
         for number in range(1, 200):
             await client.data(document, n=number)
-        assert len(gateway.cache.store._backend.store) == 100  # type: ignore[attr-defined]
+        assert len(gateway.cache.store._backend.store) == 100
         await gateway.cache.invalidate(f"task:{new_id()}" for _ in range(200))
         assert len(gateway.cache._seen) == 100
         await client.data(document, n=199)

@@ -23,9 +23,9 @@ from tests.api.events import (
     refused,
     running,
     subscribed,
-    until,
 )
 from tests.api.reading import everything
+from tests.waiting import until
 
 CREATE = 'mutation { createTask(input: {title: "Over SSE"}) { task { title } } }'
 

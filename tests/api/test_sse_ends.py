@@ -25,10 +25,10 @@ from tests.api.events import (
     refused,
     running,
     subscribed,
-    until,
 )
 from tests.api.people import make_member, signed_in
 from tests.factories import make_tasks
+from tests.waiting import until
 
 LARGE = "x" * 4000
 SLOWLY = 65536

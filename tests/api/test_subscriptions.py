@@ -20,14 +20,15 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated
 from repositories.tables.identity import User
+from resolvers.services import circuit_breaker
 from resolvers.streaming import feed
 from resolvers.streaming.feed import Feed, FeedOptions
 from tests.api.client import Gateway, connected, gid
 from tests.api.following import Following, take
-from tests.api.test_cache_outages import until
 from tests.api.test_statements import said
 from tests.factories import make_task, make_tasks
 from tests.stores import redis_process, redis_server
+from tests.waiting import until
 
 _CHANGES = "subscription($ids: [ID!]) { taskChanged(ids: $ids) { eventType taskId taskDatabaseId task { title } } }"
 _DASHBOARD = "subscription { lifeLockDashboard { totalTasks completedTasks } }"
@@ -327,34 +328,60 @@ async def test_what_is_no_announcement_is_passed_over(
                 assert len(await take(deliveries, 1)) == 1
 
 
-class _Line(RedisAnnouncements):
-    """Counts how often it was listened to."""
+class CountingAnnouncements(RedisAnnouncements):
+    """Counts the attempts to subscribe."""
 
-    tries = 0
+    attempts = 0
 
     def listen(self) -> AsyncIterator[str]:
-        """As ever."""
-        self.tries += 1
+        self.attempts += 1
         return super().listen()
 
 
-async def test_that_others_cannot_be_heard_is_told_once(
+async def test_an_outage_of_announcements_is_logged_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And once that they can; their events are found all the same, so that nobody would notice otherwise."""
-    monkeypatch.setattr(feed, "_RETRY", 0.01)
+    """And once when it is over. Polling hides the outage: without the log, it would go unnoticed."""
+    monkeypatch.setattr(feed, "RETRY_INTERVAL", 0.01)
     socket = tmp_path / "redis"
-    line = _Line(f"unix://{socket}")
-    follows = Feed(database, line)
+    announcements = CountingAnnouncements(f"unix://{socket}")
+    listening = Feed(database, announcements)
     with ExitStack() as servers:
-        async with follows.running():
-            await until(lambda: line.tries > 2)
+        async with listening.running():
+            await until(lambda: announcements.attempts > 2)
             servers.enter_context(redis_process(socket))
-            await follows.is_listening.wait()
-    told = [record.getMessage() for record in caplog.records if record.name == "resolvers.streaming.feed"]
-    assert [text.partition(" (")[0] for text in told] == [
-        "Events of other processes are not announced right now",
-        "Events of other processes are announced again.",
+            await listening.is_listening.wait()
+    assert caplog.messages == [
+        (
+            "The subscription to announcements of events is unavailable (ConnectionError): "
+            "events of other processes are found by polling."
+        ),
+        "The subscription to announcements of events is available again.",
+    ]
+
+
+async def test_announcements_are_published_again_after_an_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(circuit_breaker, "RETRY_INTERVAL", 0.01)
+    socket = tmp_path / "redis"
+    announcements = RedisAnnouncements(f"unix://{socket}")
+    for _ in range(3):
+        await announcements.publish("here")
+    with redis_process(socket):
+        received = announcements.listen()
+        assert await anext(received) == ""
+        await until(lambda: len(caplog.messages) > 1)
+        await announcements.publish("here")
+        assert await anext(received) == "here"
+        await received.aclose()  # type: ignore[attr-defined]
+        await announcements.close()
+    assert caplog.messages == [
+        (
+            "Redis (announcements of events) is unavailable (ConnectionError): "
+            "other processes find the events of this process by polling."
+        ),
+        "Redis (announcements of events) is available again.",
     ]
 
 

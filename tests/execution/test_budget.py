@@ -1,6 +1,5 @@
 """The budget of a minute: whose it is, what is left of it, and what happens when it is spent."""
 
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from gateway.execution.budget import Budget, BudgetSpent
 from gateway.transport.error_responses import headers_of
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, Viewer
-from tests.stores import redis_server
+from resolvers.services import circuit_breaker
+from tests.stores import redis_process, redis_server
+from tests.waiting import until
 
 MEMORY = "async+memory://"
 ADA, BOB = Viewer(new_id()), Viewer(new_id())
@@ -36,10 +37,9 @@ async def shared(redis_socket: Path) -> AsyncIterator[Callable[[int], Budget]]:
         return budget
 
     yield make
-    for limiter in made:
-        client = limiter.storage.bridge.storage
-        await client.flushdb()
-        await client.aclose()
+    for store in made:
+        await store.limiter.storage.bridge.storage.flushdb()
+        await store.close()
 
 
 async def spent(budget: Budget, viewer: Viewer, cost: int, address: str | None = None) -> int:
@@ -112,21 +112,36 @@ async def test_a_store_knows_viewers_by_a_hash_only(shared: Callable[[int], Budg
     budget: Any = shared(100)
     await budget.spend(ADA, None, 1)
     await budget.spend(ANONYMOUS, "10.0.0.1", 1)
-    kept = [key.decode() for key in await budget._shared.storage.bridge.storage.keys("*")]
+    kept = [key.decode() for key in await budget._shared.limiter.storage.bridge.storage.keys("*")]
     assert len(kept) == 2
     assert not any(str(ADA.id) in key or "10.0.0.1" in key for key in kept)
 
 
-async def test_without_its_store_each_process_counts_for_itself(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """And says so once, for it does not ask again at once."""
+async def test_without_its_store_each_process_counts_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says so once."""
     budget = Budget(f"async+redis+unix://{tmp_path / 'gone.socket'}", 100)
-    with caplog.at_level(logging.WARNING, "gateway.execution.budget"):
-        assert await spent(budget, ADA, 30) == 70
-        assert await spent(budget, ADA, 30) == 40
-        with pytest.raises(BudgetSpent):
-            await budget.spend(ADA, None, 41)
-    assert [record.getMessage() for record in caplog.records] == [
-        "the store of rate limits cannot be reached: ConnectionError"
+    assert await spent(budget, ADA, 30) == 70
+    assert await spent(budget, ADA, 30) == 40
+    with pytest.raises(BudgetSpent):
+        await budget.spend(ADA, None, 41)
+    await budget.close()
+    assert caplog.messages == [
+        "The rate limit store (cost) is unavailable (ConnectionError): each process counts alone."
     ]
+
+
+async def test_the_store_is_used_again_after_an_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The shared count begins without the costs that were counted in the process meanwhile."""
+    monkeypatch.setattr(circuit_breaker, "RETRY_INTERVAL", 0.01)
+    socket = tmp_path / "redis"
+    budget = Budget(f"async+redis+unix://{socket}", 100)
+    assert await spent(budget, ADA, 30) == 70
+    with redis_process(socket):
+        await until(lambda: len(caplog.messages) > 1)
+        assert await spent(budget, ADA, 10) == 90
+    assert await spent(budget, ADA, 30) == 40
+    await budget.close()
+    lost = "The rate limit store (cost) is unavailable (ConnectionError): each process counts alone."
+    assert caplog.messages == [lost, "The rate limit store (cost) is available again.", lost]

@@ -12,13 +12,14 @@ import pytest_asyncio
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message
 
-from gateway.execution import persisted
 from gateway.execution.persisted import MemoryQueryStore, PersistedQueries, RedisQueryStore, digest
 from gateway.execution.request_errors import RequestError
 from gateway.settings import Settings
 from repositories.engines.database import Database, DatabaseOptions
+from resolvers.services import circuit_breaker
 from tests.api.client import Gateway, connected
 from tests.stores import redis_process
+from tests.waiting import until
 
 QUERY = "{ __typename }"
 FOUND = {"data": {"__typename": "Query"}}
@@ -131,11 +132,11 @@ async def test_processes_share_a_redis(only: Database, tmp_path: Path) -> None:
         await store.close()
 
 
-async def test_a_redis_that_goes_and_comes_back(
+async def test_redis_stops_and_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Meanwhile the process remembers by itself, nothing breaks, and the log says each of it once."""
-    monkeypatch.setattr(persisted, "_PAUSE", 0)
+    """During the outage the process keeps queries itself, no request fails, and the log says each change once."""
+    monkeypatch.setattr(circuit_breaker, "RETRY_INTERVAL", 0.01)
     store = RedisQueryStore(f"unix://{tmp_path / 'redis'}", 1000)
     queries = PersistedQueries(MemoryQueryStore(), store)
     for _ in range(3):
@@ -144,22 +145,30 @@ async def test_a_redis_that_goes_and_comes_back(
         await queries.keep("{ kept }", hashed("{ kept }"))
         assert await queries.text(None, hashed("{ kept }")) == "{ kept }"
     with running(tmp_path / "redis"):
+        await until(lambda: len(caplog.messages) > 1)
         await queries.keep(QUERY, hashed(QUERY))
         assert await store.get(digest(QUERY)) == QUERY
     for _ in range(3):
         assert await queries.text(None, hashed(QUERY)) == QUERY
         assert await store.get(digest(QUERY)) is None
     await store.close()
-    lost = "Redis cannot be used (ConnectionError): persisted queries are kept in this process meanwhile."
-    assert caplog.messages == [lost, "Redis can be used again for persisted queries.", lost]
+    lost = (
+        "Redis (persisted queries) is unavailable (ConnectionError): "
+        "each process knows only the persisted queries that it has received itself."
+    )
+    assert caplog.messages == [lost, "Redis (persisted queries) is available again.", lost]
 
 
-async def test_a_redis_that_is_gone_is_not_asked_by_every_request(tmp_path: Path) -> None:
+async def test_requests_do_not_call_an_unavailable_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the background task looks whether it is back."""
+    monkeypatch.setattr(circuit_breaker, "RETRY_INTERVAL", 0.5)
     store = RedisQueryStore(f"unix://{tmp_path / 'redis'}", 1000)
     assert await store.get(digest(QUERY)) is None
     with running(tmp_path / "redis"):
+        await store.put(digest(QUERY), QUERY)
         assert await store.get(digest(QUERY)) is None
-        store._paused_until = 0
+        await until(lambda: store._breaker.is_available)
+        assert await store.get(digest(QUERY)) is None
         await store.put(digest(QUERY), QUERY)
         assert await store.get(digest(QUERY)) == QUERY
     await store.close()
