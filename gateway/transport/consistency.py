@@ -11,7 +11,7 @@ from gateway.transport.error_responses import RequestRejected, request_id
 from gateway.transport.requests import Headers, Parameters
 from repositories.core.errors import GatewayError
 from repositories.engines.database import Database
-from repositories.engines.position import position_of, token_of
+from repositories.engines.position import format_position, parse_position
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def since_of(headers: Headers) -> int:
     if given is None:
         return 0
     try:
-        return position_of(given.decode("latin-1"))
+        return parse_position(given.decode("latin-1"))
     except ValueError:
         message = f"`{HEADER}` must be what a mutation was answered with; send that, or leave the header out."
         raise RequestRejected(400, "BAD_REQUEST", message) from None
@@ -48,4 +48,4 @@ async def token_after(database: Database) -> str | None:
             "request %s is answered without a consistency token: %r", request_id.get(), error.__cause__ or error
         )
         return None
-    return None if position is None else token_of(position)
+    return None if position is None else format_position(position)

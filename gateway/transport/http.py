@@ -36,7 +36,7 @@ from gateway.transport.responses import answer
 from gateway.transport.sse import EventStreams, last_event_id, whole
 from gateway.transport.subscription_responses import Responses, Streams
 from repositories.core.viewer import ANONYMOUS, Viewer
-from repositories.engines.position import position_of
+from repositories.engines.position import parse_position
 from resolvers.request.context import RequestOrigin
 
 _PARTIAL = 294
@@ -218,7 +218,7 @@ class GraphQLEndpoint:
             context = operations.context(exchange.viewer, client)
             result = await operations.pipeline.run(prepared, context, exchange.timings)
         if is_mutation and (token := await token_after(operations.database)) is not None:
-            exchange.headers[HEADER], exchange.since = token, position_of(token)
+            exchange.headers[HEADER], exchange.since = token, parse_position(token)
         return result
 
 

@@ -1,10 +1,10 @@
-"""Chooses the engine. It is the only module that knows both of them."""
+"""Chooses the engine. No other module imports both engines."""
 
 from repositories.engines.database import Database, DatabaseOptions
 
 
 def open_database(options: DatabaseOptions) -> Database:
-    """The database that ``options`` describe. Call :meth:`Database.connect` before the first use."""
+    """Returns the database for these options. Call :meth:`Database.connect` before the first use."""
     if options.url:
         from repositories.engines.postgresql import PostgresDatabase  # noqa: PLC0415 (loads only the driver in use)
 

@@ -1,9 +1,10 @@
-"""Commands sent to PostgreSQL ahead of a statement, in its round trip.
+"""Sends commands to PostgreSQL together with the next statement, in one round trip.
 
-asyncpg waits for the answer to everything it sends. What nobody needs the answer of (BEGIN, the viewer's role and
-claims, a statement whose rows are of no interest) is therefore written as messages of the protocol right before those
-of asyncpg, and the answers to it are taken out before asyncpg sees the rest. There is no Sync between them: as the
-protocol has it, the server skips everything after an error, and asyncpg is given the error as its statement's own.
+asyncpg waits for the response to each command. Some responses are not needed: those to BEGIN, to the statement that
+sets the viewer's role and claims, and to statements whose rows are not used. These commands are therefore written as
+protocol messages directly before the messages of asyncpg, and their responses are removed before asyncpg sees the rest.
+There is no Sync message between them, so the server skips everything after an error, and asyncpg receives the error as
+that of its own statement.
 
 https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
 """
@@ -17,29 +18,30 @@ from uuid import UUID
 SYNC = b"S\0\0\0\4"
 
 _COMMAND_COMPLETE = ord("C")
-_ERROR = ord("E")
-_READY = ord("Z")
+_ERROR_RESPONSE = ord("E")
+_READY_FOR_QUERY = ord("Z")
 _ASYNCHRONOUS = b"NSA"
-"""Notices, changes of parameters and notifications, which may arrive between any two answers."""
+"""Notices, parameter changes and notifications. The server can send them between any two responses."""
 
-_HEADER = 5
+_HEADER_SIZE = 5
+"""Bytes of a message's type and length."""
 
 
-def command(statement: str, parameters: Sequence[bytes | None] = ()) -> bytes:
-    """Bind and Execute of a prepared statement, with its parameters in their text form."""
+def encode_bind_and_execute(statement: str, parameters: Sequence[bytes | None] = ()) -> bytes:
+    """Encodes the Bind and Execute messages of a prepared statement. Parameters are in their text format."""
     values = b"".join(b"\xff\xff\xff\xff" if value is None else len(value).to_bytes(4) + value for value in parameters)
     bind = b"\0" + statement.encode() + b"\0\0\0" + len(parameters).to_bytes(2) + values + b"\0\0"
     return b"B" + (len(bind) + 4).to_bytes(4) + bind + b"E\0\0\0\x09\0\0\0\0\0"
 
 
-def simple_query(text: str) -> bytes:
-    """A text without parameters, which the server answers with a ReadyForQuery of its own."""
+def encode_simple_query(text: str) -> bytes:
+    """Encodes a Query message, which the server answers with its own ReadyForQuery."""
     body = text.encode() + b"\0"
     return b"Q" + (len(body) + 4).to_bytes(4) + body
 
 
-def text_form(value: Any) -> bytes | None:
-    """A parameter as text; TypeError for a type that nothing is sent ahead with."""
+def encode_parameter(value: Any) -> bytes | None:
+    """Encodes a parameter in its text format. Raises TypeError for other types than those of pipelined statements."""
     match value:
         case None:
             return None
@@ -51,106 +53,106 @@ def text_form(value: Any) -> bytes | None:
             return value.isoformat().encode()
         case [*items] if all(isinstance(item, UUID) for item in items):
             return ("{" + ",".join(map(str, items)) + "}").encode()
-    message = f"{type(value).__name__} cannot be sent ahead"
+    message = f"A pipelined statement cannot have a parameter of type {type(value).__name__}."
     raise TypeError(message)
 
 
 class PipelinedTransport(asyncio.Protocol):
-    """One connection's socket, shared with asyncpg: its transport towards asyncpg, its protocol towards the loop."""
+    """Sits between the socket of one connection and asyncpg.
+
+    It is asyncpg's transport and the protocol of the socket's transport.
+    """
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
         self._transport: Any = None
-        self._beginning = b""
-        self._syncs = 0
-        self._commands = 0
-        self.ahead: list[bytes] = []
-        """The commands that go with the next message of asyncpg's."""
-        self.has_sent = False
-        """Whether something was sent ahead; whoever asks may take it back."""
+        self._partial_message = b""
+        self._ignored_queries = 0
+        self._ignored_commands = 0
+        self.pending_commands: list[bytes] = []
+        """Commands to send together with the next message of asyncpg."""
+        self.has_sent_commands = False
+        """Whether commands were sent since the connection last reset this flag, so that a transaction may be open."""
 
     def write(self, data: Any) -> None:
-        """Sends a message of asyncpg's, and what is to go ahead of it."""
-        if self.ahead:
-            self._commands += len(self.ahead)
-            data, self.ahead, self.has_sent = b"".join((*self.ahead, data)), [], True
+        """Sends the pending commands and a message of asyncpg."""
+        if self.pending_commands:
+            self._ignored_commands += len(self.pending_commands)
+            data, self.pending_commands = b"".join((*self.pending_commands, data)), []
+            self.has_sent_commands = True
         self._transport.write(data)
 
-    def write_aside(self, message: bytes) -> None:
-        """Sends what ends with a Sync, or is a simple query; nobody hears the answer."""
-        self._syncs += 1
+    def write_ignoring_response(self, message: bytes) -> None:
+        """Sends a Sync or a simple query immediately, and removes the response up to its ReadyForQuery."""
+        self._ignored_queries += 1
         self._transport.write(message)
 
     def set_protocol(self, protocol: Any) -> None:
-        """Once the connection is encrypted, asyncpg goes on with another protocol."""
+        """Asyncpg calls this after TLS is set up, because it then uses another protocol object."""
         self._protocol = protocol
 
     async def start_tls(self, loop: asyncio.AbstractEventLoop, context: Any, **options: Any) -> None:
-        """Encrypts the connection."""
         self._transport = await loop.start_tls(self._transport, self, context, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def connection_made(self, transport: Any) -> None:
-        """The socket is connected."""
         self._transport = transport
         self._protocol.connection_made(self)
 
     def data_received(self, data: bytes) -> None:
-        """Messages, the last one maybe cut off."""
-        if not self._commands and not self._syncs:
+        """Removes the responses to ignored commands. The last message in ``data`` can be incomplete."""
+        if not self._ignored_commands and not self._ignored_queries:
             self._protocol.data_received(data)
             return
-        if self._beginning:
-            data = self._beginning + data
+        if self._partial_message:
+            data = self._partial_message + data
         start, size = 0, len(data)
-        while self._commands or self._syncs:
-            end = start + 1 + int.from_bytes(data[start + 1 : start + _HEADER]) if start + _HEADER <= size else size + 1
+        while self._ignored_commands or self._ignored_queries:
+            has_header = start + _HEADER_SIZE <= size
+            end = start + 1 + int.from_bytes(data[start + 1 : start + _HEADER_SIZE]) if has_header else size + 1
             if end > size:
-                self._beginning = data[start:]
+                self._partial_message = data[start:]
                 return
-            if not self._takes(data[start]):
+            if not self._ignore(data[start]):
                 break
             if data[start] in _ASYNCHRONOUS:
                 self._protocol.data_received(data[start:end])
             start = end
-        self._beginning = b""
+        self._partial_message = b""
         if start < size:
             self._protocol.data_received(data[start:])
 
-    def _takes(self, kind: int) -> bool:
-        """Counts an answer; False for the error that asyncpg is to see."""
-        if self._syncs:
-            self._syncs -= kind == _READY
-        elif kind == _COMMAND_COMPLETE:
-            self._commands -= 1
-        elif kind == _ERROR:
-            self._commands = 0
+    def _ignore(self, message_type: int) -> bool:
+        """Counts a message that is removed. Returns False for the error that asyncpg must receive."""
+        if self._ignored_queries:
+            self._ignored_queries -= message_type == _READY_FOR_QUERY
+        elif message_type == _COMMAND_COMPLETE:
+            self._ignored_commands -= 1
+        elif message_type == _ERROR_RESPONSE:
+            self._ignored_commands = 0
             return False
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody answers any more."""
-        self._commands = self._syncs = 0
+        self._ignored_commands = self._ignored_queries = 0
         self._protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The server reads too slowly."""
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
         self._protocol.resume_writing()
 
 
 class PipeliningLoop:
-    """The event loop as asyncpg is given it: what it connects is a :class:`PipelinedTransport`."""
+    """Wraps the event loop for asyncpg, so that its connections use a :class:`PipelinedTransport`."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.line: PipelinedTransport
-        """The last one."""
+        self.transport: PipelinedTransport
+        """The transport of the last connection."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
@@ -158,20 +160,20 @@ class PipeliningLoop:
     async def create_connection(
         self, factory: Callable[[], Any], *args: Any, **options: Any
     ) -> tuple[PipelinedTransport, Any]:
-        """Over TCP."""
-        _, self.line = await self._loop.create_connection(lambda: PipelinedTransport(factory()), *args, **options)
-        return self.line, self.line._protocol  # noqa: SLF001 (the two are one)
+        """Connects over TCP."""
+        _, self.transport = await self._loop.create_connection(lambda: PipelinedTransport(factory()), *args, **options)
+        return self.transport, self.transport._protocol  # noqa: SLF001 (both classes are in this module)
 
     async def create_unix_connection(
         self, factory: Callable[[], Any], *args: Any, **options: Any
     ) -> tuple[PipelinedTransport, Any]:
-        """Over a socket of this machine."""
-        _, self.line = await self._loop.create_unix_connection(lambda: PipelinedTransport(factory()), *args, **options)
-        return self.line, self.line._protocol  # noqa: SLF001 (the two are one)
+        _, self.transport = await self._loop.create_unix_connection(
+            lambda: PipelinedTransport(factory()), *args, **options
+        )
+        return self.transport, self.transport._protocol  # noqa: SLF001 (as above)
 
     async def start_tls(
-        self, line: PipelinedTransport, _protocol: Any, context: Any, **options: Any
+        self, transport: PipelinedTransport, _protocol: Any, context: Any, **options: Any
     ) -> PipelinedTransport:
-        """Over TCP, encrypted."""
-        await line.start_tls(self._loop, context, **options)
-        return line
+        await transport.start_tls(self._loop, context, **options)
+        return transport

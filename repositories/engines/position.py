@@ -1,24 +1,24 @@
-"""Positions in the order of everything a PostgreSQL server has written (its WAL), and how clients carry them.
+"""Positions in PostgreSQL's write-ahead log (LSNs), and the tokens in which clients carry them.
 
-A state of the database at a position shows everything that was committed before it. Positions of one server and its
-replicas compare; 0 comes before everything.
+A snapshot at a position shows everything that was committed before it. Positions of a server and its replicas can be
+compared. 0 comes before every other position.
 """
 
 import re
 
 _TOKEN = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
-_LOW = 32
+_LOW_BITS = 32
 
 
-def token_of(position: int) -> str:
-    """The position as text, such as ``0/16B3748``; clients bring it back as it is."""
-    return f"{position >> _LOW:X}/{position & 0xFFFFFFFF:X}"
+def format_position(position: int) -> str:
+    """Returns the position in PostgreSQL's own text form, such as ``0/16B3748``."""
+    return f"{position >> _LOW_BITS:X}/{position & 0xFFFFFFFF:X}"
 
 
-def position_of(token: str) -> int:
-    """The position that a token names, or ValueError."""
+def parse_position(token: str) -> int:
+    """Returns the position of a token. Raises ValueError for any other text."""
     if not _TOKEN.fullmatch(token):
-        message = "not a position"
+        message = "not a WAL position"
         raise ValueError(message)
     high, _, low = token.partition("/")
-    return (int(high, 16) << _LOW) + int(low, 16)
+    return (int(high, 16) << _LOW_BITS) + int(low, 16)

@@ -1,8 +1,10 @@
-"""PostgreSQL below the seam: asyncpg, with text and arguments that are ready.
+"""The PostgreSQL engine. It passes the compiled text and its arguments to asyncpg.
 
-Viewers' snapshots may be answered by a replica (kit/replica.py), all else is by the primary. A transaction begins with
-the viewer's role and claims, which row-level security reads, local to it (kit/connection.py); nothing of a viewer is
-set on the session, so connections need no reset and PgBouncer's transaction mode works.
+A replica can serve the snapshots of viewers (replica.py). The primary serves everything else.
+
+Each transaction begins by setting the viewer's role and claims, which row-level security reads, for this transaction
+only (postgresql_connection.py). The session's settings never depend on a viewer, so a returned connection needs no
+reset, and PgBouncer in transaction mode works.
 """
 
 import hashlib
@@ -26,32 +28,39 @@ from repositories.core.errors import (
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions, PoolState, Snapshot, WriteConnection
 from repositories.engines.pool import Pool
-from repositories.engines.postgresql_connection import COMMIT, READ, TIME_SETTINGS, VIEWER, WRITE, PostgresConnection
-from repositories.engines.replica import Replica, position
+from repositories.engines.postgresql_connection import (
+    BEGIN_READ,
+    BEGIN_WRITE,
+    COMMIT,
+    SET_VIEWER,
+    TIME_SETTINGS,
+    PostgresConnection,
+)
+from repositories.engines.replica import Replica, fetch_position
 from repositories.sql.constraints import error_of_constraint
 from repositories.sql.statements import Compiled, Engine, Statement
 
 _SERVICE_CONNECTIONS = 8
-"""For the feed, sign-ins and jobs, all of which may run at once; a long job must not keep the others from working."""
+"""The size of the service pool. The event feed, sign-ins and jobs use it at the same time, and a job can be long."""
 
-_UNREACHABLE = (
+_CONNECTION_ERRORS = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a statement after the server said good-bye and before the socket is closed
+    asyncpg.InternalClientError,  # a statement between the server's shutdown message and the close of the socket
 )
 
-_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
+_TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 
 
-def _lock_number(name: str) -> int:
-    """Advisory locks have numbers: one that is the same in every process, and nobody else's by accident."""
+def _advisory_lock_key(name: str) -> int:
+    """Returns the advisory lock's number: the same in each process, and unlikely to be another application's."""
     return int.from_bytes(hashlib.sha256(f"siso-gateway {name}".encode()).digest()[:8], signed=True)
 
 
-def mapped(error: Exception) -> GatewayError | None:
-    """The driver's error in our tree, or None for what is our own mistake."""
+def map_driver_error(error: Exception) -> GatewayError | None:
+    """Returns the gateway's error for an error of the driver, or None for a bug of the gateway."""
     match error:
         case asyncpg.NotNullViolationError():
             return None
@@ -64,18 +73,18 @@ def mapped(error: Exception) -> GatewayError | None:
         case asyncpg.QueryCanceledError() | asyncpg.LockNotAvailableError():
             return Timeout()
         case asyncpg.SerializationError() | asyncpg.DeadlockDetectedError():
-            return Conflict("Somebody else was changing the same thing at the same moment. Try again.")
+            return Conflict("Another request changed the same data at the same time. Try again.")
         case asyncpg.UntranslatableCharacterError() | asyncpg.CharacterNotInRepertoireError():
             return ValidationError.for_unstorable_text()
         case asyncpg.TooManyConnectionsError() | asyncpg.CannotConnectNowError() | asyncpg.AdminShutdownError():
             return ServiceUnavailable()
-        case _ if isinstance(error, _UNREACHABLE):
+        case _ if isinstance(error, _CONNECTION_ERRORS):
             return ServiceUnavailable()
     return None
 
 
 class PostgresDatabase(Database):
-    """A pool for viewers, one for the service with a login of its own, and the replica, if there is one."""
+    """A connection pool for viewers, one for the service with a separate login, and the replica, if there is one."""
 
     engine = Engine.POSTGRESQL
 
@@ -83,42 +92,42 @@ class PostgresDatabase(Database):
         super().__init__(options)
         self._pool: Pool[PostgresConnection] | None = None
         self._service_pool: Pool[PostgresConnection] | None = None
-        self._milliseconds = int(options.statement_timeout * 1000)
+        self._statement_timeout = int(options.statement_timeout * 1000)
+        """In milliseconds."""
         self.replica = (
             Replica(self._connector(options.read_url), self.call_driver, options) if options.read_url else None
         )
 
     async def _open(self, url: str) -> PostgresConnection:
         options = self.options
-        settings = {"application_name": "siso-gateway", "jit": "off", "statement_timeout": str(self._milliseconds)}
+        settings = {"application_name": "siso-gateway", "jit": "off", "statement_timeout": str(self._statement_timeout)}
         settings |= TIME_SETTINGS
         try:
             return await PostgresConnection.open(
                 re.sub(r"^postgresql\+asyncpg:", "postgresql:", url),
-                pipelines=not options.pgbouncer,
-                within=options.connect_timeout,
+                pipelined=not options.pgbouncer,
+                connect_timeout=options.connect_timeout,
                 settings={} if options.pgbouncer else settings,
             )
-        except (asyncpg.PostgresError, *_UNREACHABLE) as error:
+        except (asyncpg.PostgresError, *_CONNECTION_ERRORS) as error:
             raise ServiceUnavailable from error
 
     def _connector(self, url: str) -> Callable[[], Awaitable[PostgresConnection]]:
         return partial(self._open, url)
 
-    def _make_pool(self, url: str, size: int) -> Pool[PostgresConnection]:
+    def _create_pool(self, url: str, size: int) -> Pool[PostgresConnection]:
         return Pool(self._connector(url), size, self.options.pool_timeout)
 
     async def connect(self) -> None:
-        """Opens the viewers' pool, with a first connection; a replica may be out of reach."""
+        """Opens the viewers' pool with a first connection. It also succeeds if the replica cannot be reached."""
         assert self.options.url is not None  # noqa: S101 (open_database decides by it)
-        pool = self._make_pool(self.options.url, self.options.pool_size)
+        pool = self._create_pool(self.options.url, self.options.pool_size)
         pool.release(await pool.acquire())
         self._pool = pool
         if self.replica is not None:
-            await self.replica.start(await self._written())
+            await self.replica.start(await self._fetch_primary_position())
 
     async def close(self) -> None:
-        """Closes all pools."""
         if self.replica is not None:
             await self.replica.close()
         for pool in (self._pool, self._service_pool):
@@ -126,13 +135,13 @@ class PostgresDatabase(Database):
                 await pool.close()
 
     def pool_for(self, viewer: Viewer) -> Pool[PostgresConnection]:
-        """The viewers' pool, or for the service its own, which is made when first needed."""
+        """Returns the viewers' pool, or the service pool, which is created when it is first needed."""
         if not viewer.is_service:
             if self._pool is None:
                 raise ServiceUnavailable
             return self._pool
         if self._service_pool is None:
-            self._service_pool = self._make_pool(self._service_url, _SERVICE_CONNECTIONS)
+            self._service_pool = self._create_pool(self._service_url, _SERVICE_CONNECTIONS)
         return self._service_pool
 
     @property
@@ -142,32 +151,31 @@ class PostgresDatabase(Database):
         return url
 
     def snapshot(self, viewer: Viewer, since: int | None = None) -> Snapshot:
-        """A REPEATABLE READ, READ ONLY transaction."""
+        """Returns a snapshot that is a REPEATABLE READ, READ ONLY transaction."""
         return _PostgresSnapshot(self, viewer, since)
 
     async def fetch_position(self) -> int | None:
-        """Up to where the primary has written."""
-        return await self._written() if self.replica is not None else None
+        return await self._fetch_primary_position() if self.replica is not None else None
 
-    async def _written(self) -> int:
-        return await position(self.pool_for(ANONYMOUS), self.call_driver, self.options.connect_timeout)
+    async def _fetch_primary_position(self) -> int:
+        return await fetch_position(self.pool_for(ANONYMOUS), self.call_driver, self.options.connect_timeout)
 
     async def check_replica(self) -> bool | None:
-        """Asks the replica, unless it is known to be out."""
+        """Queries the replica, unless it is already known to be unavailable."""
         if self.replica is None:
             return None
-        if not self.replica.is_out:
-            await self.replica.ask()
-        return not self.replica.is_out
+        if not self.replica.is_unavailable:
+            await self.replica.refresh_position()
+        return not self.replica.is_unavailable
 
     @asynccontextmanager
     async def transaction(self, viewer: Viewer) -> AsyncIterator[WriteConnection]:
-        """A READ COMMITTED transaction; versions and row locks guard against lost updates."""
+        """A READ COMMITTED transaction. Versions and row locks prevent lost updates."""
         pool = self.pool_for(viewer)
         connection = await pool.acquire()
         try:
             try:
-                self.begin(connection, WRITE, viewer)
+                self.begin(connection, BEGIN_WRITE, viewer)
                 write = _PostgresWrite(self, viewer, connection)
                 yield write
                 write.ensure_committable()
@@ -180,57 +188,60 @@ class PostgresDatabase(Database):
 
     @asynccontextmanager
     async def try_lock(self, name: str) -> AsyncIterator[bool]:
-        """An advisory lock of a transaction, which holds behind PgBouncer too, on a connection beside the pools.
+        """Takes an advisory lock in a transaction, which works behind PgBouncer too.
 
-        The transaction is idle meanwhile.
+        It uses a connection outside the pools. Its transaction stays open and idle for the block.
         """
         connection = await self._open(self._service_url)
         try:
-            self.begin(connection, WRITE, SERVICE)
-            ((is_ours,),) = await self.call_driver(connection.fetch, _LOCK, [_lock_number(name)])
-            await self.call_driver(connection.idle)
-            yield is_ours
+            self.begin(connection, BEGIN_WRITE, SERVICE)
+            ((is_locked,),) = await self.call_driver(connection.fetch, _TRY_LOCK, [_advisory_lock_key(name)])
+            await self.call_driver(connection.disable_idle_timeout)
+            yield is_locked
             await self.call_driver(connection.commit)
         finally:
             await _roll_back(connection)
             await connection.close()
 
-    def begin(self, connection: PostgresConnection, kind: str, viewer: Viewer) -> None:
-        """Opens a transaction with the viewer's role and claims."""
-        self.notify_statement_listeners(f"{kind}; {VIEWER}")
-        connection.begin(kind, viewer, self._milliseconds)
+    def begin(self, connection: PostgresConnection, begin_text: str, viewer: Viewer) -> None:
+        """Begins a transaction with the viewer's role and claims."""
+        self.notify_statement_listeners(f"{begin_text}; {SET_VIEWER}")
+        connection.begin(begin_text, viewer, self._statement_timeout)
 
     async def call_driver(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls the driver and maps what it raises, which it does at the call itself once the connection is lost."""
+        """Calls the driver and maps its errors.
+
+        It takes a function instead of an awaitable, because asyncpg raises some errors at the call itself.
+        """
         try:
             return await call(*arguments)
         except Exception as error:
-            known = mapped(error)
-            if known is not None:
-                raise known from error
+            gateway_error = map_driver_error(error)
+            if gateway_error is not None:
+                raise gateway_error from error
             if isinstance(error, asyncpg.PostgresError):
                 text = arguments[0] if arguments else COMMIT
                 raise DatabaseFault(f"{type(error).__name__} ({error.sqlstate}) in: {text}") from None
             raise
 
     def pool_state(self) -> PoolState:
-        """Of the viewers' pool."""
+        """Returns the state of the viewers' pool."""
         return PoolState(self._pool.size, self._pool.used) if self._pool else PoolState(0, 0)
 
 
 async def _roll_back(connection: PostgresConnection) -> None:
-    """For clean-up on the way out of another error: a lost connection has nothing left to clean."""
+    """Rolls back after another error. Ignores that the connection is lost, because the transaction is then lost too."""
     try:
-        await connection.roll_back()
-    except (asyncpg.PostgresError, *_UNREACHABLE):
+        await connection.rollback()
+    except (asyncpg.PostgresError, *_CONNECTION_ERRORS):
         return
 
 
 class _PostgresSnapshot(Snapshot):
-    """Where ``since`` allows it, its first transaction is on the replica, and what follows on the primary.
+    """Uses the replica for the first transaction if ``since`` allows it, and the primary for all later ones.
 
-    A replica that fails the first statement leaves it to the primary; once it has answered, what it has shown is lost
-    with it, and the whole snapshot is.
+    If the replica fails at the first statement, the primary executes the statement. If it fails later, the primary
+    cannot continue, because it shows another state. ``needs_retry`` is then set.
     """
 
     def __init__(self, database: PostgresDatabase, viewer: Viewer, since: int | None) -> None:
@@ -240,18 +251,18 @@ class _PostgresSnapshot(Snapshot):
         self._replica = None if since is None or viewer.is_service else database.replica
         self._pool = database.pool_for(viewer)
         self._connection: Any = None
-        self._has_answered = False
+        self._has_returned_rows = False
         self._has_failed = False
 
     async def begin(self) -> None:
         if self.needs_retry:
             raise ServiceUnavailable
         if self._replica is not None:
-            self._connection = await self._replica.connection(self._since)
+            self._connection = await self._replica.acquire(self._since)
         if self._connection is None:
             self._replica = None
             self._connection = await self._pool.acquire()
-        self.database.begin(self._connection, READ, self.viewer)
+        self.database.begin(self._connection, BEGIN_READ, self.viewer)
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
         self.database.notify_statement_listeners(text)
@@ -261,15 +272,15 @@ class _PostgresSnapshot(Snapshot):
             self._has_failed = True
             if self._replica is None:
                 raise
-            self._replica.leave(error)
-            if self._has_answered:
+            self._replica.mark_unavailable(error)
+            if self._has_returned_rows:
                 self.needs_retry = True
                 raise
         except BaseException:
             self._has_failed = True
             raise
         else:
-            self._has_answered = True
+            self._has_returned_rows = True
             return records
         await self.end()
         await self.begin()

@@ -1,14 +1,14 @@
-"""One connection to PostgreSQL: asyncpg's, whose transactions begin and end without a round trip of their own.
+"""A connection to PostgreSQL that wraps asyncpg's. Its transactions begin and end without extra round trips.
 
-| message                      | goes                                                                  |
-|------------------------------|-----------------------------------------------------------------------|
-| BEGIN, role and claims       | ahead of the transaction's first statement                            |
-| what :meth:`execute_later` was given | ahead of the next statement, or of COMMIT                             |
-| COMMIT of a writer           | by itself; its answer is waited for                                   |
-| ROLLBACK of a reader         | after the fact, or ahead of the next BEGIN if somebody waits for that |
+| message                         | is sent                                                                     |
+|---------------------------------|-----------------------------------------------------------------------------|
+| BEGIN, role and claims          | with the first statement of the transaction                                 |
+| that of :meth:`execute_later`   | with the next statement or COMMIT                                           |
+| COMMIT of a writer              | alone, and the connection waits for the response                            |
+| ROLLBACK of a reader            | on return to the pool, or with the next BEGIN if another caller is waiting  |
 
-Role and claims are local to the transaction, so that whoever comes next finds nothing of them. Behind PgBouncer, which
-cannot keep prepared statements between transactions, nothing goes ahead.
+Role and claims are local to the transaction, so the next transaction does not see them. PgBouncer in transaction mode
+does not keep prepared statements between transactions, so pipelining is off with it.
 """
 
 import datetime as dt
@@ -21,207 +21,227 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from repositories.core.viewer import Viewer
-from repositories.engines.pipeline import SYNC, PipelinedTransport, PipeliningLoop, command, simple_query, text_form
+from repositories.engines.pipeline import (
+    SYNC,
+    PipelinedTransport,
+    PipeliningLoop,
+    encode_bind_and_execute,
+    encode_parameter,
+    encode_simple_query,
+)
 from repositories.permissions import RoleName
 from repositories.sql.policy import claims
 from repositories.sql.types import to_json
 
-READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
+BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+BEGIN_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
-_OF_PEOPLE = frozenset({RoleName.USER})
-
-VIEWER = (
+SET_VIEWER = (
     "SELECT set_config('role', $1, true), set_config('request.jwt.claims', $2, true),"
     " set_config('plan_cache_mode', $3, true)"
 )
-_NAMES = {
-    READ: "siso_read",
-    WRITE: "siso_write",
+_STATEMENT_NAMES = {
+    BEGIN_READ: "siso_read",
+    BEGIN_WRITE: "siso_write",
     COMMIT: "siso_commit",
     ROLLBACK: "siso_rollback",
-    VIEWER: "siso_viewer",
+    SET_VIEWER: "siso_viewer",
 }
-_AHEAD = {text: command(_NAMES[text]) for text in (READ, WRITE, ROLLBACK)}
-_END = simple_query(ROLLBACK)
-_KEPT = 1000
-_PATIENCE = 2.0
-"""Seconds after which a connection whose statement was cancelled, and is not stopped, is given up."""
+"""The statements that each connection prepares when it is opened."""
+_ENCODED_COMMANDS = {
+    text: encode_bind_and_execute(_STATEMENT_NAMES[text]) for text in (BEGIN_READ, BEGIN_WRITE, ROLLBACK)
+}
+_ENCODED_ROLLBACK_QUERY = encode_simple_query(ROLLBACK)
+_MAX_PREPARED = 1000
+_ROLLBACK_TIMEOUT = 2.0
+"""Seconds that a rollback may take, for example because a cancelled statement does not stop."""
+_ROLES_WITH_OWN_ROWS = frozenset({RoleName.USER})
+"""The roles that see little more than their own rows."""
 
 TIME_SETTINGS = {"timezone": "UTC", "datestyle": "ISO, MDY"}
-"""What makes PostgreSQL write moments as :meth:`datetime.fromisoformat` reads them."""
+"""The settings with which :meth:`datetime.fromisoformat` can read PostgreSQL's timestamps."""
 
 
 @lru_cache(maxsize=10_000)
-def _plans(viewer: Viewer) -> str:
-    """Whether a statement is planned once or for each of its values.
+def _plan_cache_mode(viewer: Viewer) -> str:
+    """Returns whether PostgreSQL plans a statement once, or again for new parameter values.
 
-    People see little more than their own rows, which an index finds whatever the values are, and planning takes longer
-    than reading them. Who sees everybody's rows may ask for the first few of very many, for which values count.
+    Users read their own rows. An index finds these for any value, and planning takes longer than reading them. Other
+    roles can read the first few of very many rows, and the best plan for this depends on the values.
     """
-    return "force_generic_plan" if viewer.roles <= _OF_PEOPLE and not viewer.is_service else "auto"
+    sees_own_rows = viewer.roles <= _ROLES_WITH_OWN_ROWS and not viewer.is_service
+    return "force_generic_plan" if sees_own_rows else "auto"
 
 
-def _claims(viewer: Viewer) -> tuple[str, str]:
+def _role_and_claims(viewer: Viewer) -> tuple[str, str]:
     return viewer.database_role, to_json(claims(viewer))
 
 
 @lru_cache(maxsize=10_000)
-def _introduction(viewer: Viewer) -> bytes:
-    return command(_NAMES[VIEWER], [value.encode() for value in (*_claims(viewer), _plans(viewer))])
+def _encode_set_viewer(viewer: Viewer) -> bytes:
+    parameters = [value.encode() for value in (*_role_and_claims(viewer), _plan_cache_mode(viewer))]
+    return encode_bind_and_execute(_STATEMENT_NAMES[SET_VIEWER], parameters)
 
 
-def _quoted(text: str) -> str:
+def _quote_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
 class PostgresConnection:
-    """Used by one transaction at a time, and by one statement at a time within it."""
+    """Serves one transaction at a time, and one statement at a time within it."""
 
-    def __init__(self, connection: Any, line: PipelinedTransport, *, pipelines: bool) -> None:
+    def __init__(self, connection: Any, transport: PipelinedTransport, *, pipelined: bool) -> None:
         self._asyncpg = connection
-        self._line = line
-        self._pipelines = pipelines
+        self._transport = transport
+        self._pipelined = pipelined
         self._prepared: OrderedDict[str, PreparedStatement[Any]] = OrderedDict()
-        self._opening: list[bytes] = []
-        self._begin = ""
+        self._begin_commands: list[bytes] = []
+        self._begin_sql = ""
 
     @classmethod
-    async def open(cls, url: str, *, pipelines: bool, within: float, settings: dict[str, str]) -> "PostgresConnection":
-        """A new connection, ``within`` so many seconds."""
+    async def open(
+        cls, url: str, *, pipelined: bool, connect_timeout: float, settings: dict[str, str]
+    ) -> "PostgresConnection":
+        """Opens a connection. ``connect_timeout`` is in seconds."""
         loop: Any = PipeliningLoop()
-        cached = 100 if pipelines else 0
-        opened = await asyncpg.connect(
-            url, loop=loop, timeout=within, statement_cache_size=cached, server_settings=settings
+        cache_size = 100 if pipelined else 0
+        driver_connection = await asyncpg.connect(
+            url, loop=loop, timeout=connect_timeout, statement_cache_size=cache_size, server_settings=settings
         )
-        made = cls(opened, loop.line, pipelines=pipelines)
+        connection = cls(driver_connection, loop.transport, pipelined=pipelined)
         try:
-            if pipelines:
-                await made._prepare_all()
+            if pipelined:
+                await connection._prepare_named_statements()
         except BaseException:
-            made.terminate()
+            connection.terminate()
             raise
-        return made
+        return connection
 
-    async def _prepare_all(self) -> None:
-        await self._asyncpg.set_type_codec(  # four times as fast as the driver's own, which adds up seconds
+    async def _prepare_named_statements(self) -> None:
+        await self._asyncpg.set_type_codec(  # four times as fast as asyncpg's own codec
             "timestamptz", schema="pg_catalog", encoder=dt.datetime.isoformat, decoder=dt.datetime.fromisoformat
         )
-        for text, name in _NAMES.items():
+        for text, name in _STATEMENT_NAMES.items():
             self._prepared[text] = await self._asyncpg.prepare(text, name=name)
-        self._line.write_aside(SYNC)  # asyncpg leaves that out, and BEGIN would be in a transaction that has read
+        # asyncpg sends no Sync after it prepares a statement, so BEGIN would run inside the implicit transaction.
+        self._transport.write_ignoring_response(SYNC)
 
-    def begin(self, kind: str, viewer: Viewer, milliseconds: int) -> None:
-        """Opens a transaction for the viewer, with the next statement; one that is still open ends before.
+    def begin(self, begin_text: str, viewer: Viewer, statement_timeout: int) -> None:
+        """Begins a transaction for the viewer with the next statement, and ends one that is still open.
 
-        ``milliseconds`` is the limit of a statement, where the session cannot have it.
+        ``begin_text`` is BEGIN_READ or BEGIN_WRITE. ``statement_timeout`` is in milliseconds. It is used behind
+        PgBouncer, where it cannot be a setting of the session.
         """
-        if self._pipelines:
-            self._opening = [_AHEAD[kind], _introduction(viewer)]
-            self._line.ahead = [_AHEAD[ROLLBACK], *self._opening] if self._line.has_sent else [*self._opening]
+        is_open = self._transport.has_sent_commands
+        if self._pipelined:
+            commands = self._begin_commands = [_ENCODED_COMMANDS[begin_text], _encode_set_viewer(viewer)]
+            self._transport.pending_commands = [_ENCODED_COMMANDS[ROLLBACK], *commands] if is_open else [*commands]
             return
-        role, text = _claims(viewer)
-        self._begin = (
-            f"{'ROLLBACK; ' if self._line.has_sent else ''}{kind}; SELECT set_config('role', '{role}', true),"
-            f" set_config('request.jwt.claims', {_quoted(text)}, true),"
-            f" set_config('statement_timeout', '{milliseconds}', true)"
+        role, claims_json = _role_and_claims(viewer)
+        self._begin_sql = (
+            f"{'ROLLBACK; ' if is_open else ''}{begin_text}; SELECT set_config('role', '{role}', true),"
+            f" set_config('request.jwt.claims', {_quote_literal(claims_json)}, true),"
+            f" set_config('statement_timeout', '{statement_timeout}', true)"
         )
 
     def execute_later(self, text: str, arguments: Sequence[Any]) -> bool:
-        """Runs a statement whose rows nobody needs, with the next one; False if it has to be run by itself."""
+        """Executes a statement whose rows are not needed together with the next one.
+
+        Returns False if the statement is not prepared yet, so that the caller must execute it separately.
+        """
         statement = self._prepared.get(text)
         if statement is None:
             return False
-        self._line.ahead.append(command(statement.get_name(), [text_form(argument) for argument in arguments]))
+        parameters = [encode_parameter(argument) for argument in arguments]
+        self._transport.pending_commands.append(encode_bind_and_execute(statement.get_name(), parameters))
         return True
 
     async def fetch(self, text: str, arguments: Sequence[Any] = ()) -> Sequence[Any]:
-        """The records of one statement.
+        """Returns the records of one statement.
 
-        If the tables have changed since it was prepared and nothing else was done in the transaction, it is run again.
+        If a table has changed since the statement was prepared, and it is the first one of its transaction, the
+        statement is prepared and executed again.
         """
-        if not self._pipelines:
+        if not self._pipelined:
             return await self._fetch_unprepared(text, arguments)
-        is_first = self._line.ahead[-2:] == self._opening
+        is_first = self._transport.pending_commands[-2:] == self._begin_commands
         try:
             statement = self._prepared.get(text) or await self._prepare(text)
             records: Sequence[Any] = await statement.fetch(*arguments)
         except asyncpg.InvalidCachedStatementError:
-            self._prepared = OrderedDict((known, self._prepared[known]) for known in _NAMES)
+            self._prepared = OrderedDict((named, self._prepared[named]) for named in _STATEMENT_NAMES)
             if not is_first:
                 raise
-            await self.roll_back()
-            self._line.ahead = [*self._opening]
+            await self.rollback()
+            self._transport.pending_commands = [*self._begin_commands]
             records = await self.fetch(text, arguments)
         return records
 
     async def _fetch_unprepared(self, text: str, arguments: Sequence[Any]) -> Sequence[Any]:
-        if self._begin:
-            begin, self._begin, self._line.has_sent = self._begin, "", True
-            await self._asyncpg.execute(begin)
+        if self._begin_sql:
+            begin_sql, self._begin_sql, self._transport.has_sent_commands = self._begin_sql, "", True
+            await self._asyncpg.execute(begin_sql)
         records: Sequence[Any] = await self._asyncpg.fetch(text, *arguments)
         return records
 
-    async def idle(self) -> None:
-        """For a transaction that stays open without doing anything: the server shall neither end it nor mind it.
+    async def disable_idle_timeout(self) -> None:
+        """Keeps the server from ending the open transaction while it is idle.
 
-        A simple query ends the last statement, whose snapshot would keep the server from cleaning up its tables.
+        This is a simple query, which also releases the snapshot of the last statement. An open snapshot would keep
+        VACUUM from removing dead rows.
         """
         await self._asyncpg.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     async def commit(self) -> None:
-        """Ends a transaction that writes; one that has done nothing is forgotten."""
-        if not self._line.has_sent and self._line.ahead == self._opening:
+        """Commits. Sends nothing if the transaction has executed no statement."""
+        transport = self._transport
+        if not transport.has_sent_commands and transport.pending_commands == self._begin_commands:
             return
-        if self._pipelines:
+        if self._pipelined:
             await self.fetch(COMMIT)
             status = self._prepared[COMMIT].get_statusmsg()
         else:
             status = await self._asyncpg.execute(COMMIT)
-        self._line.has_sent = False
-        if status != COMMIT:
-            message = "the transaction had failed before"
+        transport.has_sent_commands = False
+        if status != COMMIT:  # PostgreSQL answers COMMIT with ROLLBACK after an error
+            message = "The transaction was rolled back, because one of its statements had failed."
             raise asyncpg.InFailedSQLTransactionError(message)
 
-    def rest(self) -> None:
-        """Called when nobody needs the connection: ends a transaction that read, without waiting for the answer."""
-        self._forget()
-        if self._line.has_sent and not self.is_closed():
-            self._line.write_aside(_END)
-        self._line.has_sent = False
+    def on_idle(self) -> None:
+        """Ends the transaction of a reader that returns to the pool, without waiting for the response."""
+        self._discard_pending()
+        if self._transport.has_sent_commands and not self.is_closed():
+            self._transport.write_ignoring_response(_ENCODED_ROLLBACK_QUERY)
+        self._transport.has_sent_commands = False
 
-    async def roll_back(self) -> None:
-        """Ends a transaction in which something failed; if that fails too, the connection is closed."""
-        self._forget()
-        if not self._line.has_sent:
+    async def rollback(self) -> None:
+        """Ends a failed transaction. Closes the connection if this fails too."""
+        self._discard_pending()
+        if not self._transport.has_sent_commands:
             return
         try:
-            await self._asyncpg.execute(ROLLBACK, timeout=_PATIENCE)
-            self._line.has_sent = False
+            await self._asyncpg.execute(ROLLBACK, timeout=_ROLLBACK_TIMEOUT)
+            self._transport.has_sent_commands = False
         except BaseException:
             self.terminate()
             raise
 
-    def _forget(self) -> None:
-        """What was to be sent, and was not."""
-        self._line.ahead, self._begin = [], ""
+    def _discard_pending(self) -> None:
+        self._transport.pending_commands, self._begin_sql = [], ""
 
     async def _prepare(self, text: str) -> "PreparedStatement[Any]":
         statement = self._prepared[text] = await self._asyncpg.prepare(text)
-        if len(self._prepared) > _KEPT + len(_NAMES):
-            del self._prepared[next(known for known in self._prepared if known not in _NAMES)]
+        if len(self._prepared) > _MAX_PREPARED + len(_STATEMENT_NAMES):
+            del self._prepared[next(prepared for prepared in self._prepared if prepared not in _STATEMENT_NAMES)]
         return statement
 
     def is_closed(self) -> bool:
-        """Whether the connection is lost."""
-        closed: bool = self._asyncpg.is_closed()
-        return closed
+        is_closed: bool = self._asyncpg.is_closed()
+        return is_closed
 
     def terminate(self) -> None:
-        """Closes it at once."""
         self._asyncpg.terminate()
 
     async def close(self) -> None:
-        """Closes it in good order."""
         await self._asyncpg.close()

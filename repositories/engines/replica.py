@@ -1,7 +1,7 @@
-"""A streaming replica of the primary, which answers reads as far as it has replayed what they have to show.
+"""A streaming replica of the primary. It serves reads for which it has replayed enough of the WAL.
 
-It may fall behind, hang, go away and come back at any time. It is asked once a second how far it is; whenever it cannot
-answer, the primary does, and until it can it is left alone.
+The replica may lag behind, stop responding, disconnect and return at any time. Its position is queried once a second.
+While it is unavailable, the primary serves all reads, and no request waits for the replica.
 """
 
 import asyncio
@@ -17,159 +17,169 @@ from repositories.engines.postgresql_connection import PostgresConnection
 
 log = logging.getLogger(__name__)
 
-_POSITION = (
+_SELECT_POSITION = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END"
     " AS position"
 )
-_REST = 1.0
-"""Seconds between two questions that nobody waits for; so long a replica that has failed is left alone at least."""
-_PAUSE = 0.005
-"""Seconds between two questions while somebody waits."""
+_REFRESH_INTERVAL = 1.0
+"""Seconds between two position queries in the background. A failed replica is not used for at least as long."""
+_POLL_INTERVAL = 0.005
+"""Seconds between two position queries while a read waits for the replica."""
 
-Talk = Callable[..., Awaitable[Any]]
-"""Calls the driver and maps what it raises."""
+CallDriver = Callable[..., Awaitable[Any]]
+"""PostgresDatabase.call_driver, which maps the driver's errors."""
 
 
-async def position(pool: Pool[PostgresConnection], talk: Talk, within: float) -> int:
-    """Up to where the server that a pool reaches has written, or replayed; one that hangs is out of reach."""
+async def fetch_position(pool: Pool[PostgresConnection], call_driver: CallDriver, time_limit: float) -> int:
+    """Returns the WAL position that the server of the pool has written or, if it is a replica, replayed.
+
+    Terminates the connection after ``time_limit`` seconds, which raises ServiceUnavailable.
+    """
     connection = await pool.acquire()
-    limit = asyncio.get_running_loop().call_later(within, connection.terminate)
+    timer = asyncio.get_running_loop().call_later(time_limit, connection.terminate)
     try:
-        found: int = (await talk(connection.fetch, _POSITION))[0]["position"]
+        position: int = (await call_driver(connection.fetch, _SELECT_POSITION))[0]["position"]
     except BaseException:
         connection.terminate()
         raise
     finally:
-        limit.cancel()
+        timer.cancel()
         pool.release(connection)
-    return found
+    return position
 
 
 class Replica:
-    """The replica as one process knows it.
+    """The connections to the replica, and what this process knows of its position and availability.
 
-    ``connect`` opens a connection to it: those of the pool serve snapshots, and one more asks how far it is. It must be
-    one server, for what it has replayed is remembered.
+    ``connect`` opens a connection. It must always reach the same server, because the position is cached. ``pool``
+    serves snapshots. One more connection queries the position.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[PostgresConnection]], talk: Talk, options: DatabaseOptions
+        self, connect: Callable[[], Awaitable[PostgresConnection]], call_driver: CallDriver, options: DatabaseOptions
     ) -> None:
         self._connect = connect
-        self._talk = talk
-        self._within = options.connect_timeout
-        self._patience = options.read_wait
-        self.pool = Pool(self._opened, options.pool_size, options.pool_timeout)
-        self._asking = Pool(self._opened, 1, options.pool_timeout)
-        self._open: WeakSet[PostgresConnection] = WeakSet()
-        self._question: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._left: float | None = None
-        """When it failed, by the loop's clock; None while it is used."""
+        self._call_driver = call_driver
+        self._timeout = options.connect_timeout
+        self._max_wait = options.read_wait
+        self.pool = Pool(self._open_connection, options.pool_size, options.pool_timeout)
+        self._position_pool = Pool(self._open_connection, 1, options.pool_timeout)
+        self._connections: WeakSet[PostgresConnection] = WeakSet()
+        self._current_refresh: asyncio.Task[None] | None = None
+        self._background_refresh: asyncio.Task[None] | None = None
+        self._unavailable_since: float | None = None
+        """The time of the first failure by the event loop's clock, or None while the replica is available."""
         self._replayed = 0
-        """How far it is known to be; 0 where that has to be asked."""
-        self._beginning = 0
+        """The replayed position at the last query, or 0 if it must be queried again."""
+        self._minimum_position = 0
 
     @property
-    def is_out(self) -> bool:
-        """Whether it has failed, and not answered since."""
-        return self._left is not None
+    def is_unavailable(self) -> bool:
+        return self._unavailable_since is not None
 
-    async def start(self, beginning: int) -> None:
-        """Asks for the first time. Nothing older than ``beginning`` is read from it: the schema may have changed."""
-        self._beginning = beginning
-        await self.ask()
-        self._watching = asyncio.ensure_future(self._watch())
+    async def start(self, minimum_position: int) -> None:
+        """Queries the position and starts to do so periodically.
+
+        No read uses the replica before it has reached ``minimum_position``, because the schema may have been older.
+        """
+        self._minimum_position = minimum_position
+        await self.refresh_position()
+        self._background_refresh = asyncio.ensure_future(self._refresh_periodically())
 
     async def close(self) -> None:
-        """Closes its connections, after those in use are given back; one that hangs is not waited for."""
-        for task in (self._watching, self._question):
+        """Waits until all connections are returned, then closes them. Terminates them if this takes too long."""
+        for task in (self._background_refresh, self._current_refresh):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
-        limit = asyncio.get_running_loop().call_later(self._within, self._cut)
+        timer = asyncio.get_running_loop().call_later(self._timeout, self._terminate_connections)
         await self.pool.close()
-        await self._asking.close()
-        limit.cancel()
+        await self._position_pool.close()
+        timer.cancel()
 
-    async def connection(self, since: int) -> PostgresConnection | None:
-        """One of the pool's, to a state that shows ``since``; None when the primary has to answer."""
-        if self.is_out or not await self._shows(since):
+    async def acquire(self, since: int) -> PostgresConnection | None:
+        """Returns a connection of ``pool`` that shows the position ``since``, or None if the primary must be used."""
+        if self.is_unavailable or not await self._wait_until_replayed(since):
             return None
         try:
             connection = await self.pool.acquire()
         except ServiceUnavailable:
-            if self.is_out:
+            if self.is_unavailable:
                 return None
             raise
-        shows = False
+        has_replayed = False
         try:
-            shows = await self._shows(since)
+            has_replayed = await self._wait_until_replayed(since)  # again: the connection may have reset the position
         finally:
-            if not shows:
+            if not has_replayed:
                 self.pool.release(connection)
-        return connection if shows else None
+        return connection if has_replayed else None
 
-    def leave(self, error: Exception) -> None:
-        """After an error of its: the primary answers until it can be reached again."""
+    def mark_unavailable(self, error: Exception) -> None:
+        """Uses only the primary until the replica responds again."""
         self._replayed = 0
-        if self._left is None:
-            log.warning("The read replica is out, the primary answers for it: %r", error.__cause__ or error)
-            self._left = asyncio.get_running_loop().time()
+        if self._unavailable_since is None:
+            log.warning("The read replica is unavailable: %r. The primary serves all reads.", error.__cause__ or error)
+            self._unavailable_since = asyncio.get_running_loop().time()
 
-    async def ask(self) -> None:
-        """Asks how far it is; whoever asks meanwhile shares the answer."""
-        if self._question is None:
-            self._question = asyncio.ensure_future(self._ask())
-        await asyncio.shield(self._question)
+    async def refresh_position(self) -> None:
+        """Queries the position. Concurrent callers share one query."""
+        if self._current_refresh is None:
+            self._current_refresh = asyncio.ensure_future(self._query_position())
+        await asyncio.shield(self._current_refresh)
 
-    async def _opened(self) -> PostgresConnection:
-        """A new connection. It may lead to a server that has started again and stands further back than before."""
+    async def _open_connection(self) -> PostgresConnection:
+        """Opens a connection and forgets the position, because a restarted server can be behind its old position."""
         try:
-            opened = await self._connect()
+            connection = await self._connect()
         except ServiceUnavailable as error:
-            self.leave(error)
+            self.mark_unavailable(error)
             raise
-        self._open.add(opened)
+        self._connections.add(connection)
         self._replayed = 0
-        return opened
+        return connection
 
-    async def _shows(self, since: int) -> bool:
-        """Whether it has replayed so far, after a short wait for what a client has just written."""
+    async def _wait_until_replayed(self, since: int) -> bool:
+        """Waits up to ``read_wait`` seconds until the replica has replayed ``since``. Returns whether it has.
+
+        It does not wait for positions from before the start of this process.
+        """
         clock = asyncio.get_running_loop().time
-        deadline = clock() + (self._patience if since > self._beginning else 0)
-        wanted = max(since, self._beginning)
-        while self._replayed < wanted:
-            await self.ask()
-            if self._replayed < wanted:
-                if self.is_out or clock() >= deadline:
+        deadline = clock() + (self._max_wait if since > self._minimum_position else 0)
+        required = max(since, self._minimum_position)
+        while self._replayed < required:
+            await self.refresh_position()
+            if self._replayed < required:
+                if self.is_unavailable or clock() >= deadline:
                     return False
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_POLL_INTERVAL)
         return True
 
-    async def _ask(self) -> None:
+    async def _query_position(self) -> None:
         try:
-            self._replayed = max(await position(self._asking, self._talk, self._within), self._replayed)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is told, and the primary answers)
-            self.leave(error)
-            self._cut()
+            position = await fetch_position(self._position_pool, self._call_driver, self._timeout)
+            self._replayed = max(position, self._replayed)
+        except Exception as error:  # noqa: BLE001 (any error is logged, and the primary serves the reads)
+            self.mark_unavailable(error)
+            self._terminate_connections()
         else:
-            self._take_back()
+            self._mark_available()
         finally:
-            self._question = None
+            self._current_refresh = None
 
-    def _cut(self) -> None:
-        """Ends all connections to it; whoever waits for an answer on one is told."""
-        for connection in list(self._open):
+    def _terminate_connections(self) -> None:
+        """Terminates all connections, which raises ServiceUnavailable in the statements that run on them."""
+        for connection in list(self._connections):
             connection.terminate()
 
-    def _take_back(self) -> None:
-        """Uses it again, now that it answers and has had some time to recover."""
-        if self._left is not None and asyncio.get_running_loop().time() - self._left >= _REST:
-            self._left = None
-            log.warning("The read replica answers again.")
+    def _mark_available(self) -> None:
+        """Uses the replica again if its failure is at least _REFRESH_INTERVAL ago."""
+        since = self._unavailable_since
+        if since is not None and asyncio.get_running_loop().time() - since >= _REFRESH_INTERVAL:
+            self._unavailable_since = None
+            log.warning("The read replica is available again.")
 
-    async def _watch(self) -> None:
+    async def _refresh_periodically(self) -> None:
         while True:
-            await asyncio.sleep(_REST)
-            await self.ask()
+            await asyncio.sleep(_REFRESH_INTERVAL)
+            await self.refresh_position()

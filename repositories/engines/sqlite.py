@@ -1,7 +1,7 @@
-"""The embedded engine below the seam: one SQLite file, many readers, one writer.
+"""The SQLite engine: one file, many reading connections, one writing connection.
 
-WAL lets readers keep their snapshot while the writer works. SQLite runs in threads of aiosqlite; a statement that takes
-too long, or whose request has gone away, is interrupted.
+WAL mode lets readers keep their snapshot while the writer commits. aiosqlite runs each connection in a thread. A
+statement is interrupted if it exceeds its timeout or if its task is cancelled.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ from repositories.sql.constraints import error_of_constraint
 from repositories.sql.statements import Compiled, Engine, fold
 
 logging.getLogger("aiosqlite").setLevel(logging.INFO)
-"""At DEBUG the driver logs every statement with its values, which belong to people."""
+"""At DEBUG, aiosqlite logs every statement with its values, which can be personal data."""
 
-_CONSTRAINT = re.compile(r"(UNIQUE|CHECK|FOREIGN KEY|NOT NULL) constraint failed(?:: (.+))?")
+_FAILED_CONSTRAINT = re.compile(r"(UNIQUE|CHECK|FOREIGN KEY|NOT NULL) constraint failed(?:: (.+))?")
 
 
-def mapped(error: Exception) -> GatewayError | None:
-    """The driver's error in our tree, or None for what is our own mistake."""
+def map_driver_error(error: Exception) -> GatewayError | None:
+    """Returns the gateway's error for an error of the driver, or None for a bug of the gateway."""
     if isinstance(error, sqlite3.IntegrityError):
-        found = _CONSTRAINT.search(str(error))
-        if found and found[1] != "NOT NULL":
-            return error_of_constraint(found[2])
+        match = _FAILED_CONSTRAINT.search(str(error))
+        if match and match[1] != "NOT NULL":
+            return error_of_constraint(match[2])
         if str(error).endswith("is append-only"):
             return Forbidden()
     if isinstance(error, sqlite3.OperationalError):
@@ -50,45 +50,46 @@ def mapped(error: Exception) -> GatewayError | None:
     return ValidationError.for_unstorable_text() if isinstance(error, UnicodeEncodeError) else None
 
 
-async def _stop(connection: aiosqlite.Connection, running: "asyncio.Future[Any]") -> None:
-    """Interrupts a statement until it ends: it may still be waiting for its thread, where an interrupt goes unheard.
+async def _interrupt(connection: aiosqlite.Connection, statement: "asyncio.Future[Any]") -> None:
+    """Interrupts a statement repeatedly until it ends. An interrupt has no effect before its thread has started it.
 
-    Who is cancelled again meanwhile waits all the same, for the connection is given back afterwards.
+    It waits even if it is cancelled, because the caller returns the connection afterwards.
     """
-    while not running.done():
+    while not statement.done():
         try:
             await connection.interrupt()
-            await asyncio.wait([running], timeout=0.01)
+            await asyncio.wait([statement], timeout=0.01)
         except asyncio.CancelledError:
             continue
-    if not running.cancelled():
-        running.exception()
+    if not statement.cancelled():
+        statement.exception()  # marks the exception as retrieved
 
 
 class SqliteDatabase(Database):
-    """A pool of reading connections and one that writes."""
+    """A pool of reading connections and one writing connection."""
 
     engine = Engine.SQLITE
 
     def __init__(self, options: DatabaseOptions) -> None:
         super().__init__(options)
-        self._idle: list[aiosqlite.Connection] = []
-        self._free = asyncio.Semaphore(options.pool_size)
-        self._all: list[aiosqlite.Connection] = []
-        self._opening: set[asyncio.Task[aiosqlite.Connection]] = set()
+        self._connections: list[aiosqlite.Connection] = []
+        self._idle_readers: list[aiosqlite.Connection] = []
+        self._reader_slots = asyncio.Semaphore(options.pool_size)
+        self._opening_tasks: set[asyncio.Task[aiosqlite.Connection]] = set()
         self._writer: aiosqlite.Connection | None = None
-        self._writing = asyncio.Lock()
+        self._write_lock = asyncio.Lock()
 
     async def connect(self) -> None:
-        """Opens the file, which must exist: an empty database is made by the migrations."""
+        """Opens the file. It must exist, because only the migrations create it."""
         if not Path(self.options.sqlite_path).exists():  # noqa: ASYNC240 (once, at start)
-            raise ServiceUnavailable(f"There is no database file {self.options.sqlite_path}.")
+            message = f"The database file {self.options.sqlite_path} does not exist. `siso migrate up` creates it."
+            raise ServiceUnavailable(message)
         self._writer = await self._open()
 
     async def _open(self, *, read_only: bool = False) -> aiosqlite.Connection:
         connection = await aiosqlite.connect(self.options.sqlite_path, isolation_level=None)
-        busy = int(self.options.pool_timeout * 1000)
-        pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={busy}")
+        busy_timeout = int(self.options.pool_timeout * 1000)
+        pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={busy_timeout}")
         try:
             await connection.create_function("fold", 1, fold, deterministic=True)
             for pragma in (*pragmas, "query_only=ON") if read_only else pragmas:
@@ -96,42 +97,45 @@ class SqliteDatabase(Database):
         except BaseException:
             await asyncio.shield(connection.close())
             raise
-        self._all.append(connection)
+        self._connections.append(connection)
         return connection
 
     async def _open_reader(self) -> aiosqlite.Connection:
-        """A new connection to read with; whoever asked for it and has gone meanwhile leaves it to the next one."""
+        """Opens a reading connection. If the caller is cancelled, the connection becomes idle instead."""
         opening = asyncio.create_task(self._open(read_only=True))
-        self._opening.add(opening)
-        opening.add_done_callback(self._opening.discard)
+        self._opening_tasks.add(opening)
+        opening.add_done_callback(self._opening_tasks.discard)
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(self._keep)
+            opening.add_done_callback(self._add_idle_reader)
             raise
 
-    def _keep(self, opening: "asyncio.Task[aiosqlite.Connection]") -> None:
+    def _add_idle_reader(self, opening: "asyncio.Task[aiosqlite.Connection]") -> None:
         if not opening.cancelled() and opening.exception() is None:
-            self._idle.append(opening.result())
+            self._idle_readers.append(opening.result())
 
     async def close(self) -> None:
-        """Closes every connection, also those that are still being opened."""
-        await asyncio.gather(*self._opening, return_exceptions=True)
-        for connection in self._all:
+        """Closes all connections, including those that are still being opened."""
+        await asyncio.gather(*self._opening_tasks, return_exceptions=True)
+        for connection in self._connections:
             await connection.close()
-        self._all.clear()
-        self._idle.clear()
+        self._connections.clear()
+        self._idle_readers.clear()
 
     def snapshot(self, viewer: Viewer, since: int | None = None) -> Snapshot:
-        """A deferred transaction on a reading connection."""
+        """Returns a snapshot that is a deferred transaction on a reading connection."""
         return _SqliteSnapshot(self, viewer)
 
     @asynccontextmanager
     async def transaction(self, viewer: Viewer) -> AsyncIterator[WriteConnection]:
-        """An immediate transaction; writers wait for one another, in order here, by busy_timeout between processes."""
+        """An immediate transaction.
+
+        Writers of this process take turns. Writers of other processes wait with SQLite's ``busy_timeout``.
+        """
         try:
             async with asyncio.timeout(self.options.pool_timeout):
-                await self._writing.acquire()
+                await self._write_lock.acquire()
         except TimeoutError as error:
             raise ServiceUnavailable from error
         try:
@@ -148,13 +152,13 @@ class SqliteDatabase(Database):
                     await asyncio.shield(self._writer.execute_fetchall("ROLLBACK"))
                 raise
         finally:
-            self._writing.release()
+            self._write_lock.release()
 
     @asynccontextmanager
     async def try_lock(self, name: str) -> AsyncIterator[bool]:
-        """An exclusive transaction on an empty file of that name beside the database.
+        """Begins an exclusive transaction on an empty file ``….lock`` beside the database.
 
-        So it is SQLite's own lock between processes, on every system, and goes with the process that has it.
+        SQLite's own file lock works between processes on every operating system, and is released with its process.
         """
         path = self.options.sqlite_path.with_name(f"{self.options.sqlite_path.name}-{name}.lock")
         connection = await aiosqlite.connect(path, isolation_level=None, timeout=0)
@@ -168,51 +172,50 @@ class SqliteDatabase(Database):
         finally:
             await asyncio.shield(connection.close())
 
-    async def acquire(self) -> aiosqlite.Connection:
-        """A reading connection, or ServiceUnavailable when none comes free in time."""
+    async def acquire_reader(self) -> aiosqlite.Connection:
+        """Returns a reading connection. Raises ServiceUnavailable if none becomes free within the pool timeout."""
         try:
             async with asyncio.timeout(self.options.pool_timeout):
-                await self._free.acquire()
+                await self._reader_slots.acquire()
         except TimeoutError as error:
             raise ServiceUnavailable from error
         try:
-            return self._idle.pop() if self._idle else await self._open_reader()
+            return self._idle_readers.pop() if self._idle_readers else await self._open_reader()
         except BaseException:
-            self._free.release()
+            self._reader_slots.release()
             raise
 
-    def release(self, connection: aiosqlite.Connection) -> None:
-        """Gives a reading connection back."""
-        self._idle.append(connection)
-        self._free.release()
+    def release_reader(self, connection: aiosqlite.Connection) -> None:
+        self._idle_readers.append(connection)
+        self._reader_slots.release()
 
     async def call_driver(
         self, connection: aiosqlite.Connection, text: str, arguments: Sequence[Any] = ()
     ) -> Sequence[Any]:
-        """Runs one statement; it is interrupted when its time is up or nobody waits for it any more."""
+        """Executes one statement. Interrupts it if it exceeds the statement timeout or if the caller is cancelled."""
         if any("\0" in argument for argument in arguments if type(argument) is str):
             raise ValidationError.for_unstorable_text()
         self.notify_statement_listeners(text)
-        running = asyncio.ensure_future(connection.execute_fetchall(text, arguments))
+        statement = asyncio.ensure_future(connection.execute_fetchall(text, arguments))
         try:
             async with asyncio.timeout(self.options.statement_timeout):
-                return list(await asyncio.shield(running))
-        except (TimeoutError, asyncio.CancelledError) as stopped:
-            await _stop(connection, running)
-            if isinstance(stopped, TimeoutError):
-                raise Timeout from stopped
+                return list(await asyncio.shield(statement))
+        except (TimeoutError, asyncio.CancelledError) as error:
+            await _interrupt(connection, statement)
+            if isinstance(error, TimeoutError):
+                raise Timeout from error
             raise
         except (sqlite3.Error, UnicodeEncodeError) as error:
-            known = mapped(error)
-            if known is not None:
-                raise known from error
+            gateway_error = map_driver_error(error)
+            if gateway_error is not None:
+                raise gateway_error from error
             name = getattr(error, "sqlite_errorname", "")
             raise DatabaseFault(f"{type(error).__name__} ({name}) in: {text}") from None
 
     def pool_state(self) -> PoolState:
-        """Of the reading connections."""
-        size = len(self._all) - (self._writer is not None)
-        return PoolState(size, size - len(self._idle))
+        """Returns the state of the reading connections."""
+        size = len(self._connections) - (self._writer is not None)
+        return PoolState(size, size - len(self._idle_readers))
 
 
 class _SqliteSnapshot(Snapshot):
@@ -222,7 +225,7 @@ class _SqliteSnapshot(Snapshot):
         self._connection: aiosqlite.Connection | None = None
 
     async def begin(self) -> None:
-        self._connection = await self.database.acquire()
+        self._connection = await self.database.acquire_reader()
         await self.database.call_driver(self._connection, "BEGIN")
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
@@ -236,7 +239,7 @@ class _SqliteSnapshot(Snapshot):
                 if connection.in_transaction:
                     await asyncio.shield(connection.execute_fetchall("ROLLBACK"))
             finally:
-                self.database.release(connection)
+                self.database.release_reader(connection)
 
 
 class _SqliteWrite(WriteConnection):
@@ -247,7 +250,7 @@ class _SqliteWrite(WriteConnection):
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
         if not self._connection.in_transaction:
-            raise Timeout  # SQLite undoes a transaction whose write is interrupted; nothing may run outside of one
+            raise Timeout  # SQLite rolls back the transaction of an interrupted write; autocommit must not follow
         return await self.database.call_driver(self._connection, compiled.text, arguments)
 
     async def execute_sql(self, text: str) -> None:

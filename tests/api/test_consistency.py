@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from gateway.settings import Settings
 from repositories.engines.database import Database, DatabaseOptions
-from repositories.engines.position import position_of
+from repositories.engines.position import parse_position
 from repositories.life_lock.categories import Categories
 from repositories.tables.identity import User
 from tests.api.client import Gateway, connected, gid, served
@@ -82,7 +82,7 @@ async def test_a_query_with_the_token_sees_the_mutation(replicated_gateway: Gate
     assert await ada.titles() == []
     assert await ada.titles(first) == ["1"]
     second = await ada.create("2")
-    assert position_of(second) > position_of(first)
+    assert parse_position(second) > parse_position(first)
     assert await ada.titles(second) == await ada.titles(first) == ["1", "2"]
     await standby.resume()
     await standby.catch_up()

@@ -182,7 +182,7 @@ def test_a_replica(on_postgresql: Siso) -> None:
         assert served.ask("{ __typename }") == {"__typename": "Query"}
         ended = served.stop()
     assert (health["status"], health["database"]["replica"]) == ("degraded", "unavailable")
-    assert ended.err.count("The read replica is out") == 1
+    assert ended.err.count("The read replica is unavailable") == 1
     assert "geheim" not in ended.err
 
 

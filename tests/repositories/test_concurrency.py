@@ -260,20 +260,20 @@ async def test_a_reader_that_is_left_while_it_opens_is_the_next_ones(sqlite_only
     """Whoever asked has gone; the connection is not lost, and closing waits for one that is on its way."""
     async with _without_complaints(), connect_database(sqlite_only) as database:
         await _left_opening(database)
-        await asyncio.gather(*database._opening)  # type: ignore[attr-defined]
+        await asyncio.gather(*database._opening_tasks)  # type: ignore[attr-defined]
         state = database.pool_state()
         assert (state.size, state.used) == (1, 0)
         async with open_snapshot(database) as snapshot:
             assert await Tasks(snapshot).count() == 0
         assert database.pool_state().size == 1
-        database._idle.clear()  # type: ignore[attr-defined]
+        database._idle_readers.clear()  # type: ignore[attr-defined]
         await _left_opening(database)
 
 
 async def _left_opening(database: Any) -> None:
     """A connection that is being opened, and nobody who asks for it any more."""
-    asking = asyncio.ensure_future(database.acquire())
-    while not database._opening:  # noqa: ASYNC110 (nobody tells)
+    asking = asyncio.ensure_future(database.acquire_reader())
+    while not database._opening_tasks:  # noqa: ASYNC110 (nobody tells)
         await asyncio.sleep(0)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -263,7 +263,7 @@ async def test_no_file(tmp_path: Any) -> None:
     database = open_database(DatabaseOptions(sqlite_path=path))
     with pytest.raises(ServiceUnavailable) as caught:
         await database.connect()
-    _told(caught.value, ServiceUnavailable, f"There is no database file {path}.")
+    _told(caught.value, ServiceUnavailable, f"The database file {path} does not exist. `siso migrate up` creates it.")
     assert not path.exists()
     with pytest.raises(ServiceUnavailable):
         async with database.transaction(SERVICE):

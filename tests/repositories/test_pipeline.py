@@ -17,7 +17,7 @@ from repositories.core.errors import Conflict, DatabaseFault, GatewayError
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions, WriteConnection
-from repositories.engines.pipeline import SYNC, PipelinedTransport, command, text_form
+from repositories.engines.pipeline import SYNC, PipelinedTransport, encode_bind_and_execute, encode_parameter
 from repositories.identity import Users
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskReopened
@@ -96,8 +96,8 @@ def test_answers_are_taken_out_wherever_the_data_is_cut(syncs: int, commands: in
         line = PipelinedTransport(reader)
         line.connection_made(sent)
         for _ in range(syncs):
-            line.write_aside(SYNC)
-        line.ahead = [b"ahead "] * commands
+            line.write_ignoring_response(SYNC)
+        line.pending_commands = [b"ahead "] * commands
         line.write(memoryview(b"statement"))
         for part in parts:
             line.data_received(part)
@@ -121,11 +121,11 @@ async def test_parameters_arrive_as_they_are(postgres_only: DatabaseOptions) -> 
     async with connect_database(postgres_only) as database, borrow_connection(database) as connection:
         for kind, value in values.items():
             read = f"SELECT ${{}}::text::{kind} IS NOT DISTINCT FROM $1::{kind}"
-            form = text_form(value)
+            form = encode_parameter(value)
             assert await connection.fetchval(read.format(2), value, None if form is None else form.decode()), kind
-    with pytest.raises(TypeError, match="object cannot be sent ahead"):
-        text_form(object())
-    assert command("s", [b"", None]).count(b"\xff\xff\xff\xff") == 1
+    with pytest.raises(TypeError, match="parameter of type object"):
+        encode_parameter(object())
+    assert encode_bind_and_execute("s", [b"", None]).count(b"\xff\xff\xff\xff") == 1
 
 
 async def test_everybody_sees_their_own_rows(postgres_only: DatabaseOptions) -> None:
@@ -325,7 +325,7 @@ async def test_how_often_the_server_is_waited_for(
     write = PipelinedTransport.write
 
     def counted(line: PipelinedTransport, data: Any) -> None:
-        sent.append(len(line.ahead))
+        sent.append(len(line.pending_commands))
         write(line, data)
 
     monkeypatch.setattr(PipelinedTransport, "write", counted)

@@ -21,7 +21,7 @@ class Line:
         """Whether it is lost."""
         return self.closed
 
-    def rest(self) -> None:
+    def on_idle(self) -> None:
         """Counts how often nobody needed it."""
         self.rests += 1
 

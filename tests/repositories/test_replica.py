@@ -13,7 +13,7 @@ from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.errors import NotFound, ServiceUnavailable
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions
-from repositories.engines.position import position_of, token_of
+from repositories.engines.position import format_position, parse_position
 from repositories.engines.postgresql import PostgresDatabase
 from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import RowFactory, Statement, scalar
@@ -74,10 +74,10 @@ async def _until_used_again(database: Database, user: User) -> None:
 
 
 def _outages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage().partition(",")[0] for record in caplog.records if "replica" in record.name]
+    return [record.getMessage().partition(":")[0] for record in caplog.records if "replica" in record.name]
 
 
-OUT, BACK = "The read replica is out", "The read replica answers again."
+OUT, BACK = "The read replica is unavailable", "The read replica is available again."
 
 
 async def test_who_is_answered_by_the_replica(database: PostgresDatabase, standby: Standby) -> None:
@@ -155,15 +155,15 @@ async def test_old_positions_cost_nothing(
     position = await database.fetch_position()
     await standby.catch_up()
     assert await answered(database, _ON_REPLICA, viewer_of(ada), position) is True
-    assert replica._watching is not None
-    replica._watching.cancel()
-    ask, asked_for = replica.ask, []
+    assert replica._background_refresh is not None
+    replica._background_refresh.cancel()
+    ask, asked_for = replica.refresh_position, []
 
     async def counted() -> None:
         asked_for.append(position)
         await ask()
 
-    monkeypatch.setattr(replica, "ask", counted)
+    monkeypatch.setattr(replica, "refresh_position", counted)
     for _ in range(5):
         assert await answered(database, _ON_REPLICA, viewer_of(ada), position) is True
     assert asked_for == []
@@ -285,8 +285,8 @@ async def test_what_it_had_replayed_is_asked_again_after_a_restart(
     replica, ada = database.replica, await make_user(database)
     await standby.catch_up()
     assert replica is not None
-    assert replica._watching is not None
-    replica._watching.cancel()
+    assert replica._background_refresh is not None
+    replica._background_refresh.cancel()
     assert await answered(database, _ON_REPLICA, viewer_of(ada)) is True
     replica._replayed = seen = replica._replayed + (1 << 40)
     assert await answered(database, _ON_REPLICA, viewer_of(ada), seen) is True
@@ -357,11 +357,11 @@ async def test_without_a_replica(options: DatabaseOptions) -> None:
 
 @pytest.mark.parametrize(("token", "position"), [("0/0", 0), ("0/16B3748", 0x16B3748), ("A/FF", 0xA000000FF)])
 def test_positions_as_text(token: str, position: int) -> None:
-    assert position_of(token) == position
-    assert token_of(position) == token
+    assert parse_position(token) == position
+    assert format_position(position) == token
 
 
 @pytest.mark.parametrize("token", ["", "0", "0/", "0/16b3748", "0/1, 0/2", "000000000/0", "0/16B3748\n", "-1/0"])
 def test_what_is_no_position(token: str) -> None:
-    with pytest.raises(ValueError, match="not a position"):
-        position_of(token)
+    with pytest.raises(ValueError, match="not a WAL position"):
+        parse_position(token)

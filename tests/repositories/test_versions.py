@@ -141,7 +141,7 @@ async def test_a_deadlock(postgres_only: DatabaseOptions) -> None:
         answers = await asyncio.gather(_answer(lock(one, two)), _answer(lock(two, one)))
         (refused,) = [answer for answer in answers if answer != "done"]
         assert isinstance(refused, Conflict)
-        assert refused.message == "Somebody else was changing the same thing at the same moment. Try again."
+        assert refused.message == "Another request changed the same data at the same time. Try again."
         assert "done" in answers
 
 
