@@ -1,5 +1,5 @@
-"""The process: how requests come in, who is asking, how operations run, what is measured.
+"""The process: transports, authentication, execution of operations, jobs, the command line and the settings.
 
-Lives here: the ASGI application, its transport, identity (token to Viewer), settings, the command line. May import
-every floor below; nothing below may import it. Only :mod:`gateway.settings` reads the environment.
+May import schema/, resolvers/ and repositories/; none of them may import it. Only :mod:`gateway.settings` reads the
+environment.
 """

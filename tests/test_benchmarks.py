@@ -38,7 +38,7 @@ async def test_a_request_of_the_race_is_signed_for_its_user_and_speaks_of_global
 
     variables, headers = adapter["request"]("W6", {"input": {"userId": str(KEY), "categoryId": str(KEY)}}, IDS)
 
-    _, viewer = await Tokens(adapter["SECRET"].decode(), "siso-gateway").of_header(headers["Authorization"])
+    _, viewer = await Tokens(adapter["SECRET"].decode(), "siso-gateway").verify_header(headers["Authorization"])
     assert (viewer.id, viewer.roles, viewer.time_zone) == (KEY, frozenset({RoleName.USER}), "UTC")
     assert variables == {"input": {"categoryId": global_id("Category", KEY)}}
 

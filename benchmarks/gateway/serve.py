@@ -4,7 +4,7 @@ import datetime as dt
 import socket
 import sys
 
-from gateway.server.process import Gateway, serve
+from gateway.server.process import AppFactory, serve
 from gateway.settings import load_settings
 
 NOW = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
@@ -18,7 +18,7 @@ def main(port: int, pool_size: int) -> None:
     """Until it is told to stop."""
     settings = load_settings().model_copy(update={"database_pool_size": pool_size})
     with socket.create_server(("127.0.0.1", port), backlog=2048) as listener:
-        serve(Gateway(settings, clock=_at_that_moment), listener, lambda: None)
+        serve(AppFactory(settings, clock=_at_that_moment), listener, lambda: None)
 
 
 if __name__ == "__main__":

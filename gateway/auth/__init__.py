@@ -1,1 +1,1 @@
-"""From a bearer token to a viewer: own tokens, external issuers, signing and encryption keys."""
+"""Authentication: issues and verifies tokens, verifies tokens of an external issuer, and reads the keys."""

@@ -1,10 +1,10 @@
-"""From a bearer token to a viewer.
+"""Issues bearer tokens, and verifies them to find the viewer.
 
-Tokens are JWTs signed with HS256 by this gateway. A token names its subject (the user's id), its audience and its end,
-and carries the user's roles in ``app_metadata.roles``, as Supabase's do; a role that is taken away is therefore gone
-when the token ends. Refresh tokens have an audience of their own, so that neither passes for the other. Tokens of an
-outside issuer are told by their ``iss`` (gateway/auth/issuers.py). Whatever is wrong with a token, the answer is the same:
-nothing tells an attacker which part was right.
+A token is a JWT that this gateway signs with HS256. Its claims name the user's id (``sub``), the audience and the
+expiry. Like Supabase's tokens it carries the roles in ``app_metadata.roles``, so a role that is taken away ends with
+the token. Refresh tokens have their own audience, so that neither kind is accepted as the other. A token of an external
+issuer is recognised by its ``iss`` claim (gateway/auth/issuers.py). All invalid tokens get the same error message,
+which tells an attacker nothing about the reason.
 """
 
 import datetime as dt
@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 import jwt
 
-from gateway.auth.keys import read_or_create
+from gateway.auth.keys import read_or_create_file
 from gateway.settings import Settings, SettingsError
 from repositories.core.clock import time_zone
 from repositories.core.errors import Unauthenticated, ValidationError
@@ -26,52 +26,49 @@ from repositories.tables.identity import User
 from resolvers.identity.accounts import Accounts, Attempt, Attempts, Passwords
 
 JWT_SECRET = "jwt_secret"  # noqa: S105 (the name of a file)
-"""The file that keeps a secret that nobody gave."""
+"""The file beside the SQLite database that holds the signing key if the settings have none."""
 _ALGORITHM = "HS256"
-_REMEMBERED = 10_000
+_MAX_CACHED_TOKENS = 10_000
 
 
 def signing_key(settings: Settings) -> str:
-    """The secret from the settings; on SQLite, without one, a secret of its own, kept beside the database file."""
+    """The key from the settings. On SQLite, a missing key is generated and stored beside the database file."""
     if settings.jwt_secret is not None:
         return settings.jwt_secret.get_secret_value()
     if settings.database_url is not None:
-        message = "GATEWAY_JWT_SECRET is needed with PostgreSQL; `openssl rand -hex 32` makes one."
+        message = "GATEWAY_JWT_SECRET is needed with PostgreSQL; `openssl rand -hex 32` generates one."
         raise SettingsError(message)
-    return read_or_create(settings.database_path.parent / JWT_SECRET, lambda: secrets.token_hex(32))
+    return read_or_create_file(settings.database_path.parent / JWT_SECRET, lambda: secrets.token_hex(32))
 
 
 class ExternalIssuer(Protocol):
-    """An outside issuer, and the accounts of its users."""
+    """Verifies the tokens of an external issuer and finds the accounts of its users."""
 
     def has_issued(self, token: str) -> bool:
-        """Whether a token says that it is the issuer's."""
+        """Whether the token names the issuer; its signature is not verified yet."""
         ...
 
-    async def viewer(self, token: str) -> tuple[float, Viewer]:
-        """Until when a token may be remembered, and whom it names; what is wrong with it is raised."""
+    async def verify(self, token: str) -> tuple[float, Viewer]:
+        """Until when the token may be cached, in seconds since 1970, and its viewer. Raises an error if invalid."""
         ...
 
 
 class Tokens:
-    """Issues and verifies tokens.
+    """Issues and verifies tokens. Verified tokens are cached until they expire: verifying costs more than a query."""
 
-    A verified token is remembered until it ends, for it costs more to verify than to run a query.
-    """
-
-    def __init__(self, key: str, audience: str, outside: ExternalIssuer | None = None) -> None:
+    def __init__(self, key: str, audience: str, external: ExternalIssuer | None = None) -> None:
         self._key = key
         self._audience = audience
         self._refresh_audience = f"{audience}/refresh"
-        self._outside = outside
-        self._verified: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
+        self._external = external
+        self._cache: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
 
-    def derived_key(self, purpose: str) -> bytes:
-        """32 bytes of a secret for another purpose, the same in every process of a deployment."""
+    def derive_key(self, purpose: str) -> bytes:
+        """A key of 32 bytes for another purpose. All processes of a deployment derive the same key."""
         return hmac.digest(self._key.encode(), f"siso:{purpose}".encode(), "sha256")
 
     def issue(self, user: User, roles: frozenset[RoleName], lifetime: int, session: UUID | None = None) -> str:
-        """A token for a user, valid for ``lifetime`` seconds; ``zoneinfo`` is OpenID Connect's time zone claim."""
+        """A token that is valid for ``lifetime`` seconds. ``zoneinfo`` is the time zone claim of OpenID Connect."""
         now = dt.datetime.now(dt.UTC)
         claims = {
             "sub": str(user.id),
@@ -87,12 +84,12 @@ class Tokens:
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
     def issue_refresh(self, session: UUID, expires_at: dt.datetime) -> str:
-        """A refresh token of a session, different from every other."""
+        """A refresh token. It has a random id, so that no two tokens of a session are equal."""
         claims = {"sid": str(session), "aud": self._refresh_audience, "exp": expires_at, "jti": str(uuid4())}
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
     def session_of(self, refresh_token: str) -> UUID | None:
-        """The session of a refresh token that was issued here; whether it has ended is told by the session."""
+        """The session id in a refresh token of this gateway, else None. The session itself may have ended."""
         options: Any = {"require": ["sid", "aud", "jti"], "strict_aud": True, "verify_exp": False}
         try:
             claims = jwt.decode(
@@ -102,30 +99,31 @@ class Tokens:
         except (jwt.PyJWTError, ValueError):
             return None
 
-    async def viewer(self, token: str) -> Viewer:
-        """The viewer whom a token names, or Unauthenticated."""
-        return (await self.verified(token))[1]
+    async def verify(self, token: str) -> tuple[float, Viewer]:
+        """Until when the token is valid, in seconds since 1970, and its viewer; Unauthenticated if it is invalid.
 
-    async def verified(self, token: str) -> tuple[float, Viewer]:
-        """Until when a token counts, in seconds since 1970, and the viewer whom it names, or Unauthenticated.
-
-        An outside issuer's token has to be looked at anew after that, for it may last longer.
+        The token of an external issuer may expire later; it must be verified again at that time.
         """
-        known = self._verified.get(token)
-        if known is not None and known[0] > dt.datetime.now(dt.UTC).timestamp():
-            return known
+        cached = self._cache.get(token)
+        if cached is not None and cached[0] > dt.datetime.now(dt.UTC).timestamp():
+            return cached
         try:
-            outside = self._outside if self._outside is not None and self._outside.has_issued(token) else None
-            verified = await outside.viewer(token) if outside else self._own(token)
+            external = self._external if self._external is not None and self._external.has_issued(token) else None
+            verified = await external.verify(token) if external else self._verify_own(token)
         except (jwt.PyJWTError, ValueError, AttributeError, TypeError, ValidationError) as error:
             message = "The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
             raise Unauthenticated(message) from error
-        self._verified[token] = verified
-        if len(self._verified) > _REMEMBERED:
-            self._verified.popitem(last=False)
+        self._cache[token] = verified
+        if len(self._cache) > _MAX_CACHED_TOKENS:
+            self._cache.popitem(last=False)
         return verified
 
-    def _own(self, token: str) -> tuple[float, Viewer]:
+    async def verify_header(self, header: str) -> tuple[float, Viewer]:
+        """Like :meth:`verify`, for the value of an Authorization header."""
+        scheme, _, token = header.partition(" ")
+        return await self.verify(token.strip() if scheme.lower() == "bearer" else "")
+
+    def _verify_own(self, token: str) -> tuple[float, Viewer]:
         claims: dict[str, Any] = jwt.decode(
             token,
             self._key,
@@ -142,14 +140,9 @@ class Tokens:
         )
         return float(claims["exp"]), viewer
 
-    async def of_header(self, header: str) -> tuple[float, Viewer]:
-        """What :meth:`verified` tells of the token in an Authorization header."""
-        scheme, _, token = header.partition(" ")
-        return await self.verified(token.strip() if scheme.lower() == "bearer" else "")
 
-
-def accounts(settings: Settings, tokens: Tokens) -> Accounts:
-    """What the identity domain needs of the process."""
+def create_accounts(settings: Settings, tokens: Tokens) -> Accounts:
+    """The service of the identity domain: passwords, tokens and rate limits on sign-in."""
     rates = {
         Attempt.PASSWORD_OF_ACCOUNT: settings.password_attempts_per_account,
         Attempt.SIGN_IN_FROM_ADDRESS: settings.sign_ins_per_address,

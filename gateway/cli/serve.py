@@ -12,7 +12,7 @@ from gateway.auth.keys import database_options
 from gateway.auth.tokens import Tokens, signing_key
 from gateway.cli.console import CommandError, note, say
 from gateway.cli.ready import migrated_database, place, refuse_unmigrated, revision
-from gateway.server.process import Gateway, logging_config
+from gateway.server.process import AppFactory, logging_config
 from gateway.server.process import serve as serve_until_stopped
 from gateway.settings import Settings, load_settings
 from migrations import files
@@ -33,8 +33,8 @@ def serve(given: Mapping[str, Any], *, demo: bool) -> None:
     database_options(settings)
     listener = _bound(settings)
     address, port = listener.getsockname()[:2]
-    gateway, token = _prepared(settings, demo=demo, reachable=not ip_address(address).is_loopback)
-    settings = gateway.settings
+    factory, token = _prepared(settings, demo=demo, reachable=not ip_address(address).is_loopback)
+    settings = factory.settings
     _listen(listener, settings)
 
     def ready() -> None:
@@ -43,18 +43,18 @@ def serve(given: Mapping[str, Any], *, demo: bool) -> None:
         if token:
             say(f'As {_DEMO_USER}, send this header: {{"Authorization": "Bearer {token}"}}')
 
-    if not serve_until_stopped(gateway, listener, ready):
+    if not serve_until_stopped(factory, listener, ready):
         raise CommandError("The gateway could not start; the log says why.")
     say("siso-gateway has stopped.")
 
 
-def _prepared(settings: Settings, *, demo: bool, reachable: bool) -> tuple[Gateway, str | None]:
+def _prepared(settings: Settings, *, demo: bool, reachable: bool) -> tuple[AppFactory, str | None]:
     """The gateway on a database that is fit to serve, and a token if it is the demo's.
 
     GraphiQL offers the demo's people only if other machines cannot reach it, for one of them is an administrator.
     """
     if demo and settings.database_url is None:
-        return Gateway(settings, demo=not reachable), _demo_token(settings)
+        return AppFactory(settings, demo=not reachable), _demo_token(settings)
     if demo:
         say(f"{place(settings)} is configured: --demo does not touch it. Demo data: `siso seed --demo`.")
     try:
@@ -62,9 +62,9 @@ def _prepared(settings: Settings, *, demo: bool, reachable: bool) -> tuple[Gatew
     except CommandError as error:
         if settings.database_url is None or settings.database_fallback != "sqlite":
             raise
-        return Gateway(_fallen_back(settings, error), fallback=True), None
+        return AppFactory(_fallen_back(settings, error), fallback=True), None
     refuse_unmigrated(found)
-    return Gateway(settings), None
+    return AppFactory(settings), None
 
 
 def _fallen_back(settings: Settings, error: CommandError) -> Settings:

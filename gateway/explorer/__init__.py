@@ -1,7 +1,7 @@
-"""GraphiQL: the page that browsers get at the endpoint, with the scripts and styles it needs, from this gateway alone.
+"""Serves GraphiQL: the page that browsers get at the endpoint, and its scripts, styles and example operations.
 
-``npm run build`` makes dist/ from src/; without it the page says how to get it. examples/ holds a file of operations
-per domain, which the page offers as they are.
+The page loads nothing from other hosts. ``npm run build`` builds dist/ from src/; without dist/, the page says how to
+build it. examples/ has one file of operations per domain.
 """
 
 import re
@@ -26,67 +26,67 @@ _POLICY = {
     "script-src": "'self'",
     "worker-src": "'self'",
     "connect-src": "'self'",
-    "style-src": "'self' 'unsafe-inline'",  # the editor makes style elements of its own and knows no nonce
-    "font-src": "data:",  # its fonts and icons stand in the stylesheet
+    "style-src": "'self' 'unsafe-inline'",  # the editor creates style elements and does not support a nonce
+    "font-src": "data:",  # the stylesheet contains the fonts and icons
     "img-src": "'self' data:",
     "base-uri": "'none'",
     "form-action": "'none'",
     "frame-ancestors": "'none'",
 }
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "; ".join(f"{what} {whence}" for what, whence in _POLICY.items()),
+    "Content-Security-Policy": "; ".join(f"{directive} {sources}" for directive, sources in _POLICY.items()),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""Of everything that is served here: a worker goes by the policy that its own script came with."""
+"""Sent with every file, because a worker is bound by the policy that was sent with its own script."""
 
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-_NAME = re.compile(r"[\w-][\w.-]*")
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_FILE_NAME = re.compile(r"[\w-][\w.-]*")
 _ENCODINGS = {"br": ".br", "gzip": ".gz"}
 
-_MISSING = b"""<!doctype html>
+_NOT_BUILT = b"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="color-scheme" content="light dark">
 <title>siso-gateway</title>
 <style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em }</style>
 <h1>siso-gateway</h1>
-<p>The gateway is running. GraphiQL, which would be here, has not been built: it needs Node 18 or newer with npm.</p>
-<pre>apt install nodejs npm   # or as your system has it
+<p>The gateway is running, but GraphiQL has not been built. Building it needs Node 18 or newer with npm:</p>
+<pre>apt install nodejs npm   # or your system's package manager
 make explorer</pre>
-<p>Then load this page again. GraphQL clients need none of this.</p>
+<p>Then reload this page. GraphQL clients do not need GraphiQL.</p>
 """
 
 
 class Account(TypedDict):
-    """Somebody whom a person may sign in as without a password."""
+    """An account that a user of the page may sign in as without a password."""
 
     email: str
     name: str
     token: str
 
 
-async def page(scope: Scope, receive: Receive, send: Send) -> None:
-    """The page, or how to get it."""
+async def serve_page(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serves the page, or instructions to build it."""
     headers = SECURITY_HEADERS | {"Cache-Control": "no-cache", "Vary": "Accept"}
     index = DIST / "index.html"
     response: Response
     if index.is_file():
         response = FileResponse(index, headers=headers, media_type="text/html; charset=utf-8")
     else:
-        response = Response(_MISSING, headers=headers, media_type="text/html")
+        response = Response(_NOT_BUILT, headers=headers, media_type="text/html")
     await response(scope, receive, send)
 
 
-async def _asset(request: Request) -> Response:
-    """A file of the build. Its name changes with its content, so browsers never ask for it again."""
+async def _serve_file(request: Request) -> Response:
+    """Serves a file of the build. Its name contains a hash of its content, so browsers may cache it forever."""
     name = request.path_params["name"]
-    if not _NAME.fullmatch(name) or not (DIST / name).is_file():
+    if not _FILE_NAME.fullmatch(name) or not (DIST / name).is_file():
         raise HTTPException(404)
     headers = SECURITY_HEADERS | {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
-    accepted = {one.partition(";")[0].strip() for one in request.headers.get("accept-encoding", "").split(",")}
+    accepted = {item.partition(";")[0].strip() for item in request.headers.get("accept-encoding", "").split(",")}
     path = DIST / name
     for encoding, suffix in _ENCODINGS.items():
         compressed = DIST / f"{name}{suffix}"
@@ -98,16 +98,17 @@ async def _asset(request: Request) -> Response:
 
 
 def explorer_routes(accounts: Callable[[], Awaitable[list[Account]]] | None = None) -> list[Route]:
-    """What the page loads: its files, the examples, and the accounts that a demo lets people sign in as.
+    """The routes of the page: its files, the example operations, and the accounts of the demo.
 
-    Those are told only to a page of this machine: not through a proxy, and not to a site whose name leads here.
+    The accounts are sent only if the request's host is this machine: not through a proxy, and not to a site whose host
+    name resolves to this machine.
     """
     examples = [{"domain": path.stem, "source": path.read_text("utf-8")} for path in sorted(EXAMPLES.iterdir())]
 
-    async def start(request: Request) -> Response:
-        people = await accounts() if accounts and request.url.hostname in _LOCAL else []
-        offered = {"accounts": people, "examples": examples}
+    async def start_data(request: Request) -> Response:
+        demo_accounts = await accounts() if accounts and request.url.hostname in _LOCAL_HOSTS else []
+        data = {"accounts": demo_accounts, "examples": examples}
         headers = SECURITY_HEADERS | {"Cache-Control": "no-store"}
-        return Response(orjson.dumps(offered), headers=headers, media_type="application/json")
+        return Response(orjson.dumps(data), headers=headers, media_type="application/json")
 
-    return [Route("/explorer/start", start), Route("/explorer/{name}", _asset)]
+    return [Route("/explorer/start", start_data), Route("/explorer/{name}", _serve_file)]

@@ -1,4 +1,4 @@
-"""The people of the demo data, for whoever opens the page of a demo."""
+"""The users of the demo data that a user of GraphiQL may sign in as."""
 
 from gateway.auth.tokens import Tokens
 from gateway.explorer import Account
@@ -10,21 +10,21 @@ from repositories.permissions import RoleName
 from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import UserStatus
 
-_PLAIN = 2
-"""How many plain users are offered; the staff comes after them."""
+_ORDINARY_USERS = 2
+"""How many users without special roles are offered. The users with special roles follow them."""
 
 
 class DemoAccounts:
-    """Issues their tokens. They are told by their ids, so that nobody else's account is ever offered."""
+    """Issues tokens for the demo users. Selects them by id, so that no other account is ever offered."""
 
     def __init__(self, database: Database, tokens: Tokens, lifetime: int) -> None:
         self._database = database
         self._tokens = tokens
         self._lifetime = lifetime
-        self._ids = [person["id"] for person in people(_PLAIN)]
+        self._ids = [person["id"] for person in people(_ORDINARY_USERS)]
 
     async def __call__(self) -> list[Account]:
-        """Those who are still there and active, in the demo's order."""
+        """The active ones, in the order of the demo data."""
         snapshot = self._database.snapshot(SERVICE)
         try:
             found = await Users(snapshot).find(Compare("id", Op.IN, self._ids), limit=len(self._ids))
@@ -35,7 +35,7 @@ class DemoAccounts:
         return [
             Account(
                 email=active[key].email,
-                name=_shown(f"{active[key].first_name} {active[key].last_name}", roles[key]),
+                name=_format_name(f"{active[key].first_name} {active[key].last_name}", roles[key]),
                 token=self._tokens.issue(active[key], roles[key], self._lifetime),
             )
             for key in self._ids
@@ -43,6 +43,6 @@ class DemoAccounts:
         ]
 
 
-def _shown(name: str, roles: frozenset[RoleName]) -> str:
+def _format_name(name: str, roles: frozenset[RoleName]) -> str:
     special = ", ".join(role.value.replace("_", " ") for role in sorted(roles - {RoleName.USER}))
     return f"{name} ({special})" if special else name

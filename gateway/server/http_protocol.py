@@ -1,4 +1,4 @@
-"""uvicorn's HTTP, except that nobody is waited for who does not read, and that answers without an end learn of it."""
+"""uvicorn's HTTP protocol with a send timeout, and with a signal that ends event streams when the server stops."""
 
 import logging
 
@@ -9,22 +9,21 @@ from gateway.server.send_timeout import SendTimeout
 log = logging.getLogger(__name__)
 
 STOP = "stop"
-"""Under this name the application's lifespan hands over what is to be called when the server is told to stop."""
+"""The key in the lifespan state for a function that the protocol calls when the server stops."""
 
 
 class HTTPProtocol(SendTimeout, HttpToolsProtocol):
-    """One connection. Sending to who does not read would wait for ever, and closing the connection as long."""
+    """One connection."""
 
-    def give_up(self, patience: float) -> None:
-        """What is left of the answer is thrown away."""
-        log.warning("A client read nothing of its answer for %g seconds and was cut off.", patience)
+    def on_send_timeout(self, timeout: float) -> None:
+        log.warning("An HTTP client read none of its response for %g seconds. Its connection was closed.", timeout)
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """The server was told to stop: this connection has its last answer, which may have to be ended."""
+        """Finishes the current response. An event stream would never finish, so the application must end it."""
         super().shutdown()
-        self.app_state.get(STOP, _nothing)()
+        self.app_state.get(STOP, _do_nothing)()
 
 
-def _nothing() -> None:
-    """Where nobody wants to know."""
+def _do_nothing() -> None:
+    pass

@@ -1,6 +1,6 @@
-"""The application with its database, and the processes that serve it.
+"""Serves the application with uvicorn, in one process or several.
 
-Each process opens its own database connections when its event loop runs, and gives them back after its last request.
+Each process opens its own database connections when it starts, and closes them after its last request.
 """
 
 import datetime as dt
@@ -32,45 +32,47 @@ if TYPE_CHECKING:
 
 
 _KEEP_ALIVE = 75
-"""Seconds an idle connection stays open: longer than load balancers keep theirs, which never meet a closed one so."""
+"""Seconds that an idle connection stays open. Load balancers usually close theirs after 60 seconds: if the gateway
+closed first, they could send a request on a closed connection."""
 
 
-class _Connected:
-    """Around the application: connected to the database before its start-up, until after its shutdown."""
+class DatabaseLifespan:
+    """Connects the database before the application starts, and closes it after the application has stopped."""
 
     def __init__(self, app: "ASGIApp", database: Database) -> None:
-        self.app = app
-        self.database = database
+        self._app = app
+        self._database = database
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] != "lifespan":
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         try:
-            await self.database.connect()
+            await self._database.connect()
         except GatewayError as error:
             await receive()
             await send({"type": "lifespan.startup.failed", "message": error.message})
             return
 
-        async def accompany(message: "Message") -> None:
-            """After its last message the server waits for nobody any more, so everything must be closed by then.
+        async def send_after_work(message: "Message") -> None:
+            """Does the last work of each phase before uvicorn hears that the phase is complete.
 
-            What is loaded when it starts lives as long as the process: garbage collections pass it over from there on.
+            After startup, the objects loaded so far live as long as the process: garbage collections skip them. After
+            the last message uvicorn waits for nothing, so the database is closed before it.
             """
             if message["type"] == "lifespan.startup.complete":
                 gc.collect()
                 gc.freeze()
             else:
-                await self.database.close()
+                await self._database.close()
             await send(message)
 
-        await self.app(scope, receive, accompany)
+        await self._app(scope, receive, send_after_work)
 
 
 @dataclass(frozen=True)
-class Gateway:
-    """A factory of the application that can be handed to another process."""
+class AppFactory:
+    """Creates the application. The factory can be pickled, so uvicorn can pass it to its worker processes."""
 
     settings: Settings
     fallback: bool = False
@@ -78,41 +80,50 @@ class Gateway:
     clock: Callable[[], dt.datetime] = now
 
     def __call__(self) -> "ASGIApp":
-        """The application; its lifespan connects the database."""
-        from gateway.auth.issuers import outside_accounts  # noqa: PLC0415 (as above)
-        from gateway.server.app import create_app  # noqa: PLC0415 (the supervisor of several workers never needs it)
-        from resolvers.reactions import REACTIONS  # noqa: PLC0415 (as above)
+        # the supervisor of several workers needs none of these imports
+        from gateway.auth.issuers import create_external_accounts  # noqa: PLC0415
+        from gateway.server.app import create_app  # noqa: PLC0415
+        from resolvers.reactions import REACTIONS  # noqa: PLC0415
 
         database = open_database(database_options(self.settings))
-        outside = outside_accounts(self.settings, database, REACTIONS)
-        tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience, outside)
+        external = create_external_accounts(self.settings, database, REACTIONS)
+        tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience, external)
         app = create_app(self.settings, database, tokens, fallback=self.fallback, demo=self.demo, clock=self.clock)
-        return _Connected(app, database)
+        return DatabaseLifespan(app, database)
 
 
 def create() -> "ASGIApp":
-    """For other servers and reloading in development: `uvicorn --factory gateway.server.process:create`."""
-    return Gateway(load_settings())()
+    """For other servers and for reloading in development: `uvicorn --factory gateway.server.process:create`."""
+    return AppFactory(load_settings())()
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready."""
+    """Calls ``on_ready`` when the server accepts requests."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serves, and says so."""
         await super().startup(sockets)
-        self._ready()
+        self._on_ready()
 
 
-def serve(gateway: Gateway, listener: socket.socket, ready: Callable[[], None]) -> bool:
-    """Serves until SIGINT or SIGTERM, then answers the requests in flight. False if it could not start."""
-    settings = gateway.settings
-    config = uvicorn.Config(
-        gateway,
+def serve(factory: AppFactory, listener: socket.socket, on_ready: Callable[[], None]) -> bool:
+    """Serves until SIGINT or SIGTERM, then finishes the requests in flight. False if the application cannot start."""
+    config = _server_config(factory)
+    if factory.settings.workers > 1:
+        supervisor = Multiprocess(config, [listener])
+        on_ready()
+        supervisor.run()
+        return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
+    return _serve_in_this_process(_Server(config, on_ready), listener)
+
+
+def _server_config(factory: AppFactory) -> uvicorn.Config:
+    settings = factory.settings
+    return uvicorn.Config(
+        factory,
         factory=True,
         lifespan="on",
         loop="auto",  # uvloop, except on Windows
@@ -122,28 +133,22 @@ def serve(gateway: Gateway, listener: socket.socket, ready: Callable[[], None]) 
         timeout_graceful_shutdown=settings.shutdown_timeout,
         timeout_keep_alive=_KEEP_ALIVE,
         access_log=False,
-        proxy_headers=False,  # whom to believe is a setting (gateway/server/app.py); uvicorn would believe this machine
+        proxy_headers=False,  # gateway/server/app.py adds the middleware; uvicorn would trust every local process
         server_header=False,
         log_config=logging_config(settings.log_level),
         log_level=None if settings.log_level == "debug" else "warning",
     )
-    if settings.workers > 1:
-        supervisor = Multiprocess(config, [listener])
-        ready()
-        supervisor.run()
-        return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
-    return _serve_alone(_Server(config, ready), listener)
 
 
 def http_protocol(settings: Settings) -> Any:
-    """How uvicorn carries HTTP."""
-    return partial(HTTPProtocol, patience=settings.socket_send_timeout)
+    """The option ``http`` of uvicorn."""
+    return partial(HTTPProtocol, send_timeout=settings.socket_send_timeout)
 
 
 def websocket_options(settings: Settings) -> dict[str, Any]:
-    """How uvicorn carries WebSockets. Nothing is compressed, which would cost each of them a window of memory."""
+    """The options of uvicorn for WebSockets. Compression is off, because each socket would need memory for a window."""
     return {
-        "ws": partial(SocketProtocol, patience=settings.socket_send_timeout),
+        "ws": partial(SocketProtocol, send_timeout=settings.socket_send_timeout),
         "ws_max_size": settings.max_request_size,
         "ws_ping_interval": settings.socket_ping_interval,
         "ws_ping_timeout": settings.socket_ping_interval,
@@ -151,8 +156,8 @@ def websocket_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _serve_alone(server: uvicorn.Server, listener: socket.socket) -> bool:
-    """In this process. Uvicorn raises the signal that stopped it once more at its end, which must not end us."""
+def _serve_in_this_process(server: uvicorn.Server, listener: socket.socket) -> bool:
+    """Handles signals itself, because uvicorn raises the signal again at its end, which would end this process."""
 
     def stop(*_: object) -> None:
         server.should_exit = True
@@ -167,7 +172,7 @@ def _serve_alone(server: uvicorn.Server, listener: socket.socket) -> bool:
 
 
 def logging_config(level: str) -> dict[str, Any]:
-    """Log lines on standard error, for :func:`logging.config.dictConfig`, which every worker applies again."""
+    """The configuration for :func:`logging.config.dictConfig`: log to standard error. Every worker applies it."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

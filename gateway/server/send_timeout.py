@@ -1,4 +1,4 @@
-"""What uvicorn's connections lack: nobody is waited for who does not read, because that may be for ever."""
+"""Disconnects clients that stop reading. Without this, uvicorn could wait for them forever."""
 
 import asyncio
 from abc import abstractmethod
@@ -6,47 +6,50 @@ from typing import Any
 
 
 class SendTimeout(asyncio.Protocol):
-    """Comes before a class of uvicorn's. ``patience`` is how many seconds a client may take nothing of what waits."""
+    """A mixin that comes before a protocol class of uvicorn.
+
+    Calls :meth:`on_send_timeout` if the write buffer is full and the client reads nothing for ``send_timeout`` seconds.
+    """
 
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, *arguments: Any, patience: float, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._patience = patience
-        self._full: asyncio.TimerHandle | None = None
+    def __init__(self, *args: Any, send_timeout: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._send_timeout = send_timeout
+        self._send_timer: asyncio.TimerHandle | None = None
 
     @abstractmethod
-    def give_up(self, patience: float) -> None:
-        """The client has taken nothing for so many seconds."""
+    def on_send_timeout(self, timeout: float) -> None: ...
+
+    @property
+    def is_write_buffer_full(self) -> bool:
+        return self._send_timer is not None
 
     def pause_writing(self) -> None:
-        """So much is waiting to be read that whoever sends more has to wait."""
         super().pause_writing()
-        self._look_after(self.transport.get_write_buffer_size())
+        self._start_timer(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """The client reads."""
-        self._forget()
+        self._cancel_timer()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
-        self._forget()
+        self._cancel_timer()
         super().connection_lost(exc)
 
-    def _look_after(self, waiting: int) -> None:
-        self._full = self.loop.call_later(self._patience, self._look, waiting)
+    def _start_timer(self, buffer_size: int) -> None:
+        self._send_timer = self.loop.call_later(self._send_timeout, self._check_progress, buffer_size)
 
-    def _look(self, waited: int) -> None:
-        """Slow is who takes something at least; what is large may take long."""
-        waiting = self.transport.get_write_buffer_size()
-        if waiting < waited:
-            self._look_after(waiting)
+    def _check_progress(self, last_size: int) -> None:
+        """A client that reads slowly is not disconnected: the timer restarts if the buffer has become smaller."""
+        buffer_size = self.transport.get_write_buffer_size()
+        if buffer_size < last_size:
+            self._start_timer(buffer_size)
         else:
-            self.give_up(self._patience)
+            self.on_send_timeout(self._send_timeout)
 
-    def _forget(self) -> None:
-        if self._full is not None:
-            self._full.cancel()
-            self._full = None
+    def _cancel_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None

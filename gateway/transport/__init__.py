@@ -1,1 +1,1 @@
-"""GraphQL over HTTP, WebSocket and server-sent events: requests, responses, errors, concurrency limits."""
+"""GraphQL over HTTP, WebSocket and server-sent events: requests, responses, errors and concurrency limits."""

@@ -1,4 +1,4 @@
-"""How many operations run at once, and what happens to those nobody waits for any more."""
+"""Limits how many operations run at the same time, and cancels operations whose client has disconnected."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,71 +13,70 @@ from gateway.transport.requests import Disconnected
 
 
 class ConcurrencyLimit:
-    """Lets so many operations run at once; others wait for their turn as long as they are told to."""
+    """At most ``size`` operations run at the same time in this process; the others wait.
 
-    def __init__(self, size: int, patience: float) -> None:
-        self._turns = asyncio.Semaphore(size)
-        self._patience = patience
+    ``async with limit`` waits for at most ``timeout`` seconds and then raises RequestRejected (503, ``Retry-After``).
+    """
+
+    def __init__(self, size: int, timeout: float) -> None:
+        self._semaphore = asyncio.Semaphore(size)
+        self._timeout = timeout
 
     async def __aenter__(self) -> None:
-        """Waits for its turn, or is refused with 503 and Retry-After."""
-        if not self._turns.locked():
-            await self._turns.acquire()
+        if not self._semaphore.locked():
+            await self._semaphore.acquire()
             return
         try:
-            async with asyncio.timeout(self._patience):
-                await self._turns.acquire()
+            async with asyncio.timeout(self._timeout):
+                await self._semaphore.acquire()
         except TimeoutError:
-            message = "Too much is going on right now. Try again in a moment."
+            message = "The gateway is busy. Try again in a moment."
             raise RequestRejected(503, "SERVICE_UNAVAILABLE", message, {"Retry-After": "1"}) from None
 
     async def __aexit__(self, *_: object) -> None:
-        """Lets the next one in."""
-        self._turns.release()
+        self._semaphore.release()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """For what nobody sits and waits for: waits for its turn as long as it takes."""
-        async with self._turns:
+    async def wait_unlimited(self) -> AsyncIterator[None]:
+        """Waits without a timeout. For deliveries of subscriptions: no client waits for a response meanwhile."""
+        async with self._semaphore:
             yield
 
 
-_QUICK = 0.05
-"""Seconds. Most answers are sent before, and need nobody to watch the connection."""
+_WATCH_DELAY = 0.05
+"""Seconds before the connection is watched. Most responses are sent earlier and save the task that watches."""
 
 
 class DisconnectWatcher:
-    """Cancels the block when the client hangs up, and then raises Disconnected."""
+    """Cancels the ``with`` block when the client disconnects, and then raises Disconnected."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._has_left = False
-        self._watching: asyncio.Task[None] | None = None
+        self._is_disconnected = False
+        self._watcher: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
-        """Begins to watch in a moment."""
         loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._timer = loop.call_later(_QUICK, self._begin)
+        self._timer = loop.call_later(_WATCH_DELAY, self._start)
         return self
 
-    def _begin(self) -> None:
-        self._watching = asyncio.ensure_future(self._watch())
+    def _start(self) -> None:
+        self._watcher = asyncio.ensure_future(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         if self._task is not None:
-            self._has_left = True
+            self._is_disconnected = True
             self._task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stops watching."""
         self._timer.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
-        if self._has_left and self._task is not None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._is_disconnected and self._task is not None:
             self._task.uncancel()
             raise Disconnected from None

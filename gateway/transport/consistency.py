@@ -1,8 +1,9 @@
-"""Read-your-writes where a replica answers queries (docs/decisions/0017-replicas.md).
+"""Consistency tokens: with them, a client reads its own writes although a replica answers queries.
 
-The answer to a mutation tells how far the database was; a query that brings that back sees at least so much. Over
-WebSocket, and in what a subscription delivers, it is told to who asks for it: those read from the primary themselves,
-but what they show may be asked for over HTTP next.
+The response to a mutation carries a token with the position of the database after the mutation. A query that sends
+the token back sees at least that state. Operations over WebSocket and deliveries of subscriptions read from the
+primary; their responses carry a token if the operation requests it, because the client may send its next query over
+HTTP. See docs/decisions/0017-replicas.md.
 """
 
 import logging
@@ -16,36 +17,36 @@ from repositories.engines.position import format_position, parse_position
 log = logging.getLogger(__name__)
 
 HEADER = "X-Consistency-Token"
-_GIVEN = HEADER.lower().encode()
+_HEADER_NAME = HEADER.lower().encode()
 
 
-def since_of(headers: Headers) -> int:
-    """The position that a request brings; 0, which every state shows, without one."""
-    given = headers.get(_GIVEN)
-    if given is None:
+def requested_position(headers: Headers) -> int:
+    """The position in the request's token. Without a token it is 0, which every state of the database contains."""
+    token = headers.get(_HEADER_NAME)
+    if token is None:
         return 0
     try:
-        return parse_position(given.decode("latin-1"))
+        return parse_position(token.decode("latin-1"))
     except ValueError:
-        message = f"`{HEADER}` must be what a mutation was answered with; send that, or leave the header out."
+        message = f"`{HEADER}` must be a token from the response to a mutation. Send that token, or omit the header."
         raise RequestRejected(400, "BAD_REQUEST", message) from None
 
 
-def asks_for_token(parameters: Parameters) -> bool:
-    """Whether the answer is to have the token in its ``extensions``, for who cannot read headers."""
+def requests_token(parameters: Parameters) -> bool:
+    """Whether the response must carry the token in its ``extensions``, for clients that cannot read headers."""
     return parameters.extensions.get("consistencyToken") is True
 
 
-async def token_after(database: Database) -> str | None:
-    """Where the database is after a mutation or an event; None where no replica makes a difference.
+async def current_token(database: Database) -> str | None:
+    """The token after a mutation or an event; None without a replica, because then every read is current.
 
-    What is done is done: that its position cannot be told does not make it fail.
+    The mutation is committed, so a failure to read the position is logged and does not fail the operation.
     """
     try:
         position = await database.fetch_position()
     except GatewayError as error:
         log.warning(
-            "request %s is answered without a consistency token: %r", request_id.get(), error.__cause__ or error
+            "Request %s is answered without a consistency token: %r", request_id.get(), error.__cause__ or error
         )
         return None
     return None if position is None else format_position(position)

@@ -1,9 +1,9 @@
-"""How errors leave the process: known ones with their code, the rest masked with an id that stands in the log."""
+"""Errors as clients see them: known errors with their code, all others masked with an id that is also in the log."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from graphql import GraphQLError, GraphQLSyntaxError
@@ -22,27 +22,27 @@ from repositories.core.errors import (
 log = logging.getLogger(__name__)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
-"""Of the request that is being answered; what is logged about it says so."""
+"""The id of the current request, for log messages."""
 
-_OURS = 500
-"""From this status on the fault is not the client's, and whoever runs the gateway wants to know why."""
-
-
-def present(errors: Sequence[GraphQLError]) -> list[dict[str, Any]]:
-    """The errors of an answer as clients see them. What failed many fields at once has one id and is logged once."""
-    known: dict[int, dict[str, Any]] = {}
-    return [_present(error, known) for error in errors]
+_SERVER_ERROR = 500
+"""Errors with this status or a higher one are logged: the operator has to act, not the client."""
 
 
-def _present(error: GraphQLError, known: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def format_graphql_errors(errors: Sequence[GraphQLError]) -> list[dict[str, Any]]:
+    """The ``errors`` of a response. An exception that failed several fields is logged once, under one id."""
+    masked: dict[int, dict[str, Any]] = {}
+    return [_format_graphql_error(error, masked) for error in errors]
+
+
+def _format_graphql_error(error: GraphQLError, masked: dict[int, dict[str, Any]]) -> dict[str, Any]:
     formatted: dict[str, Any] = dict(error.formatted)
     formatted["message"] = error.message.encode("utf-8", "backslashreplace").decode()
     cause = _cause(error)
     if isinstance(cause, GatewayError):
         formatted["message"] = cause.message
-        if cause.status >= _OURS:
+        if cause.status >= _SERVER_ERROR:
             log.warning("%s in request %s: %r", cause.code, request_id.get(), cause.__cause__)
-        formatted["extensions"] = extensions(cause)
+        formatted["extensions"] = error_extensions(cause)
     elif error.extensions and "code" in error.extensions:
         return formatted
     elif isinstance(error, GraphQLSyntaxError):
@@ -50,42 +50,46 @@ def _present(error: GraphQLError, known: dict[int, dict[str, Any]]) -> dict[str,
     elif cause is None or isinstance(cause, GraphQLError):
         formatted["extensions"] = {"code": "GRAPHQL_VALIDATION_FAILED"}
     else:
-        formatted |= known.get(id(cause)) or known.setdefault(id(cause), masked(cause))
+        formatted |= masked.get(id(cause)) or masked.setdefault(id(cause), mask_error(cause))
     return formatted
 
 
 def _cause(error: GraphQLError) -> Exception | None:
-    """What was raised, below the wrapping that GraphQL adds."""
+    """The exception that a resolver raised, without the GraphQL errors that wrap it."""
     cause = error.original_error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
     return cause
 
 
-def extensions(error: GatewayError) -> dict[str, Any]:
-    """``code``, where an argument is to blame its name as ``field``, and how long to wait in seconds."""
-    made: dict[str, Any] = {"code": error.code}
+def error_extensions(error: GatewayError) -> dict[str, Any]:
+    """The ``extensions`` of an error.
+
+    ``code``, and where they apply ``field`` (the path of the argument), ``retryAfter`` (seconds), ``requested`` and
+    ``limit`` (costs).
+    """
+    extensions: dict[str, Any] = {"code": error.code}
     if isinstance(error, InputError) and error.path:
-        made["field"] = [to_camel_case(str(step)) for step in error.path]
+        extensions["field"] = [to_camel_case(str(step)) for step in error.path]
     if isinstance(error, RateLimited):
-        made["retryAfter"] = error.retry_after
+        extensions["retryAfter"] = error.retry_after
     if isinstance(error, QueryTooComplex):
-        made |= {"requested": error.requested, "limit": error.limit}
-    return made
+        extensions |= {"requested": error.requested, "limit": error.limit}
+    return extensions
 
 
-def masked(error: BaseException) -> dict[str, Any]:
-    """What a client learns of a mistake of ours: an id. The log has the rest."""
+def mask_error(error: BaseException) -> dict[str, Any]:
+    """Logs an unexpected exception under a new id. The client learns the id and nothing else."""
     error_id = str(uuid4())
-    log.error("internal error %s in request %s", error_id, request_id.get(), exc_info=error)
+    log.error("Internal error %s in request %s", error_id, request_id.get(), exc_info=error)
     return {
-        "message": f"Something went wrong on our side. If it goes on, report this id: {error_id}",
+        "message": f"An internal error occurred. If it persists, report this id: {error_id}",
         "extensions": {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id},
     }
 
 
 class RequestRejected(Exception):
-    """A request that is refused before it is a GraphQL request."""
+    """A request that is rejected with an HTTP status before its operation runs."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -94,19 +98,19 @@ class RequestRejected(Exception):
         self.headers = dict(headers or {})
 
     @classmethod
-    def of(cls, error: Exception) -> "RequestRejected":
-        """For an error of ours, or any other, which is masked."""
+    def from_exception(cls, error: Exception) -> Self:
+        """With the status and message of a GatewayError. Any other exception is masked and has status 500."""
         if not isinstance(error, GatewayError):
-            refused = cls(500, "", "")
-            refused.error = masked(error)
-            return refused
-        refused = cls(error.status, error.code, error.message, headers_of(error))
-        refused.error["extensions"] = extensions(error)
-        return refused
+            rejected = cls(500, "", "")
+            rejected.error = mask_error(error)
+            return rejected
+        rejected = cls(error.status, error.code, error.message, error_headers(error))
+        rejected.error["extensions"] = error_extensions(error)
+        return rejected
 
 
-def headers_of(error: Exception | None) -> dict[str, str]:
-    """What HTTP says besides the status."""
+def error_headers(error: Exception | None) -> dict[str, str]:
+    """The response headers that belong to an error."""
     match error:
         case Unauthenticated():
             return {"WWW-Authenticate": "Bearer"}

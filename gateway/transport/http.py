@@ -1,6 +1,6 @@
-"""GraphQL over HTTP (https://http-spec.graphql.org), straight on ASGI, for this is where every request passes.
+"""GraphQL over HTTP (https://http-spec.graphql.org). It runs directly on ASGI, because every request passes it.
 
-docs/decisions/0012-http.md says what was decided where the specification leaves a choice.
+docs/decisions/0012-http.md lists the decisions where the specification leaves a choice.
 """
 
 from dataclasses import dataclass
@@ -16,213 +16,239 @@ from gateway.execution.request_errors import RequestError
 from gateway.execution.timings import Timings
 from gateway.transport import error_responses
 from gateway.transport.concurrency import DisconnectWatcher
-from gateway.transport.consistency import HEADER, asks_for_token, since_of, token_after
-from gateway.transport.error_responses import RequestRejected
-from gateway.transport.negotiation import EVENTS, GRAPHQL, JSON, negotiated, prefers_page, takes_events
-from gateway.transport.operations import asks_for_cost, client_of, presented
+from gateway.transport.consistency import HEADER, current_token, requested_position, requests_token
+from gateway.transport.error_responses import RequestRejected, error_headers, format_graphql_errors
+from gateway.transport.negotiation import (
+    EVENTS,
+    GRAPHQL,
+    JSON,
+    accepts_event_stream,
+    negotiate_media_type,
+    prefers_html,
+)
+from gateway.transport.operation_service import format_result, request_origin, requests_cost
 from gateway.transport.requests import (
     Disconnected,
     Headers,
     Parameters,
-    body_of,
-    headers_of,
-    parameters_of_body,
-    parameters_of_query,
-    refuse_forged,
-    refuse_unreadable,
+    check_body_headers,
+    check_cross_site_get,
+    parse_body,
+    parse_query_string,
+    read_body,
+    request_headers,
     request_id_of,
 )
-from gateway.transport.responses import answer
-from gateway.transport.sse import EventStreams, last_event_id, whole
-from gateway.transport.subscription_responses import Responses, Streams
+from gateway.transport.responses import send_response
+from gateway.transport.sse import EventStreams, format_single_response, last_event_id
+from gateway.transport.subscription_service import Responses, SubscriptionService
 from repositories.core.viewer import ANONYMOUS, Viewer
 from repositories.engines.position import parse_position
 from resolvers.request.context import RequestOrigin
 
-_PARTIAL = 294
-_WELL_FORMED = 400
-"""The status of a request error in a well-formed request, for which ``application/json`` has 200."""
+_PARTIAL_SUCCESS = 294
+_BAD_REQUEST = 400
+"""A request error with this status has status 200 in ``application/json``, as the specification demands."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How the endpoint behaves; sizes are bytes."""
+class HTTPOptions:
+    """Options of the endpoint. ``max_request_size`` is in bytes; ``max_batch`` 0 switches batches off."""
 
     max_request_size: int = 1_000_000
     max_batch: int = 0
     origins: frozenset[str] = frozenset()
-    timed: bool = False
+    is_always_timed: bool = False
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """One request and what its answer will have."""
+    """One request, and the parts of its response that are known so far."""
 
     scope: Scope
     receive: Receive
     send: Send
-    given: Headers
-    headers: dict[str, str]
+    request_headers: Headers
+    response_headers: dict[str, str]
     timings: Timings | None
     media_type: str = JSON
     viewer: Viewer = ANONYMOUS
     since: int = 0
-    """The position that queries have to show."""
-    until: float | None = None
-    """When the viewer's token ends, in seconds since 1970."""
+    """The database position that queries must include."""
+    expires_at: float | None = None
+    """When the viewer's token expires, in seconds since 1970."""
     is_batch: bool = False
 
 
-_Response = dict[str, Any] | Responses
-_Answer = tuple[int, bytes] | None
-"""The status and the body; None once a stream was sent."""
+_GraphQLResponse = dict[str, Any] | Responses
+_HTTPResponse = tuple[int, bytes] | None
+"""The status and the body; None if an event stream has been sent."""
 
 
 class GraphQLEndpoint:
-    """``/graphql``. The request's database connection is given back before the answer is encoded."""
+    """The route ``/graphql``. A browser that opens it gets ``page`` if there is one."""
 
     def __init__(
         self,
-        streams: Streams,
+        subscriptions: SubscriptionService,
         tokens: Tokens,
         *,
         event_streams: EventStreams,
-        options: Options = Options(),
+        options: HTTPOptions = HTTPOptions(),
         page: ASGIApp | None = None,
     ) -> None:
-        self._operations = streams.operations
-        self._streams = streams
+        self._operations = subscriptions.operations
+        self._subscriptions = subscriptions
         self._event_streams = event_streams
         self._tokens = tokens
         self._options = options
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request; whatever goes wrong is answered in JSON."""
-        given = headers_of(scope)
-        if self._page is not None and _is_visit(scope, given):
+        headers = request_headers(scope)
+        if self._page is not None and _is_page_visit(scope, headers):
             await self._page(scope, receive, send)
             return
-        request_id = request_id_of(given)
+        request_id = request_id_of(headers)
         error_responses.request_id.set(request_id)
-        timings = Timings() if self._options.timed or b"x-server-timing" in given else None
-        headers = {"X-Request-ID": request_id, "Cache-Control": "no-store"}
-        exchange = _Exchange(scope, receive, send, given, headers, timings)
+        timings = Timings() if self._options.is_always_timed or b"x-server-timing" in headers else None
+        response_headers = {"X-Request-ID": request_id, "Cache-Control": "no-store"}
+        exchange = _Exchange(scope, receive, send, headers, response_headers, timings)
         try:
-            answered = await self._answered(exchange)
+            response = await self._handle(exchange)
         except Disconnected:
             return
-        except Exception as error:  # noqa: BLE001 (the last resort: masked and logged)
-            refused = error if isinstance(error, RequestRejected) else RequestRejected.of(error)
-            answered = refused.status, orjson.dumps({"errors": [refused.error]})
-            exchange.headers |= refused.headers
-            if exchange.media_type == EVENTS:
-                exchange.media_type = JSON
-        if answered is None:
+        except Exception as error:  # noqa: BLE001 (the last resort: unexpected errors are masked and logged)
+            response = _reject(exchange, error)
+        if response is None:
             return
-        status, body = answered
+        status, body = response
         if timings is not None:
             timings.mark("encode")
-            exchange.headers["Server-Timing"] = timings.header()
-        await answer(send, status, exchange.media_type, body, exchange.headers)
+            response_headers["Server-Timing"] = timings.header()
+        await send_response(send, status, exchange.media_type, body, response_headers)
 
-    async def _answered(self, exchange: _Exchange) -> _Answer:
-        method, given, limit = exchange.scope["method"], exchange.given, self._options.max_request_size
+    async def _handle(self, exchange: _Exchange) -> _HTTPResponse:
+        """Checks and executes the request. The token is verified before the body is read."""
+        method, headers, limit = exchange.scope["method"], exchange.request_headers, self._options.max_request_size
         if method not in {"GET", "POST"}:
-            message = f"{method} is not for GraphQL: use GET or POST; with graphql-sse, distinct connections."
+            message = f"Use GET or POST, not {method}. With graphql-sse, use the distinct connections mode."
             raise RequestRejected(405, "METHOD_NOT_ALLOWED", message, {"Allow": "GET, POST"})
-        media_type = negotiated(given.get(b"accept"))
+        media_type = negotiate_media_type(headers.get(b"accept"))
         if media_type is None:
-            message = f"The answer would be `{GRAPHQL}`, `{JSON}` or `{EVENTS}`: accept one of them."
+            message = f"The `Accept` header must allow `{GRAPHQL}`, `{JSON}` or `{EVENTS}`."
             raise RequestRejected(406, "NOT_ACCEPTABLE", message)
         exchange.media_type = media_type
         if method == "GET":
-            refuse_forged(given, self._options.origins)
+            check_cross_site_get(headers, self._options.origins)
         else:
-            refuse_unreadable(given, limit)
-        exchange.since = since_of(given)
-        if b"authorization" in given:
-            header = given[b"authorization"].decode("latin-1")
-            exchange.until, exchange.viewer = await self._tokens.of_header(header)
+            check_body_headers(headers, limit)
+        exchange.since = requested_position(headers)
+        if b"authorization" in headers:
+            header = headers[b"authorization"].decode("latin-1")
+            exchange.expires_at, exchange.viewer = await self._tokens.verify_header(header)
         if method == "GET":
-            return await self._watched(exchange, parameters_of_query(exchange.scope["query_string"], limit))
-        body = await body_of(exchange.receive, limit)
-        return await self._watched(exchange, parameters_of_body(body, self._options.max_batch))
+            return await self._execute_request(exchange, parse_query_string(exchange.scope["query_string"], limit))
+        body = await read_body(exchange.receive, limit)
+        return await self._execute_request(exchange, parse_body(body, self._options.max_batch))
 
-    async def _watched(self, exchange: _Exchange, parameters: Parameters | list[Parameters]) -> _Answer:
-        """Runs what is asked for, one after the other, as long as the client is there and when it is its turn."""
+    async def _execute_request(self, exchange: _Exchange, parameters: Parameters | list[Parameters]) -> _HTTPResponse:
+        """Executes the request; cancels it and raises Disconnected if the client disconnects."""
         if exchange.timings is not None:
             exchange.timings.mark("receive")
         with DisconnectWatcher(exchange.receive):
             if isinstance(parameters, list):
-                return await self._batched(exchange, parameters)
-            status, response = await self._operated(exchange, parameters)
+                return await self._execute_batch(exchange, parameters)
+            status, response = await self._execute(exchange, parameters)
             if isinstance(response, dict):
-                return status, whole(response) if exchange.media_type == EVENTS else orjson.dumps(response)
-            client = client_of(exchange.scope, exchange.given)
-            async with self._streams.stay(exchange.viewer, client, exchange.until) as ended:
-                await self._event_streams.send(exchange.send, exchange.headers, response, ended)
+                is_stream = exchange.media_type == EVENTS
+                return status, format_single_response(response) if is_stream else orjson.dumps(response)
+            await self._send_events(exchange, response)
             return None
 
-    async def _batched(self, exchange: _Exchange, batch: list[Parameters]) -> _Answer:
+    async def _send_events(self, exchange: _Exchange, responses: Responses) -> None:
+        origin = request_origin(exchange.scope, exchange.request_headers)
+        watch = self._subscriptions.watch_session(exchange.viewer, origin, exchange.expires_at)
+        async with watch as session_end:
+            await self._event_streams.send(exchange.send, exchange.response_headers, responses, session_end)
+
+    async def _execute_batch(self, exchange: _Exchange, batch: list[Parameters]) -> _HTTPResponse:
+        """Executes the operations of a batch one after another."""
         exchange.is_batch = True
         if exchange.media_type == EVENTS:
-            message = "An event stream is of one operation: send no list."
+            message = "An event stream carries one operation, not a batch."
             raise RequestRejected(400, "BAD_REQUEST", message)
-        responses = [(await self._operated(exchange, one))[1] for one in batch]
+        responses = [(await self._execute(exchange, parameters))[1] for parameters in batch]
         return 200, orjson.dumps(responses)
 
-    async def _operated(self, exchange: _Exchange, parameters: Parameters) -> tuple[int, _Response]:
-        """The status and the GraphQL response of one operation, or those of a subscription."""
-        operations, client = self._operations, client_of(exchange.scope, exchange.given)
+    async def _execute(self, exchange: _Exchange, parameters: Parameters) -> tuple[int, _GraphQLResponse]:
+        """The status and the response of one operation, or the responses of a subscription."""
+        operations, origin = self._operations, request_origin(exchange.scope, exchange.request_headers)
         try:
-            prepared = await self._prepared(exchange, parameters)
+            prepared = await self._prepare(exchange, parameters)
             if prepared.kind == "subscription":
-                after = last_event_id(exchange.given, parameters)
-                return 200, self._streams.responses(prepared, parameters, exchange.viewer, client, after)
-            bill = await operations.billed(parameters, prepared.cost, exchange.viewer, client)
-            if bill is not None and bill.spent is not None:
-                exchange.headers |= bill.spent.headers
-            async with operations.gate:
-                result = await self._run(exchange, prepared, client)
+                after = last_event_id(exchange.request_headers, parameters)
+                return 200, self._subscriptions.subscribe(prepared, parameters, exchange.viewer, origin, after)
+            charge = await operations.charge(parameters, prepared.cost, exchange.viewer, origin)
+            if charge is not None and charge.spent is not None:
+                exchange.response_headers |= charge.spent.headers
+            async with operations.concurrency_limit:
+                result = await self._run(exchange, prepared, origin)
         except RequestError as error:
-            exchange.headers |= error_responses.headers_of(error.errors[0].original_error)
-            is_plain = exchange.media_type == JSON and error.status == _WELL_FORMED
-            is_told_inside = is_plain or exchange.media_type == EVENTS
-            return 200 if is_told_inside else error.status, {"errors": error_responses.present(error.errors)}
-        response = presented(result, bill if asks_for_cost(parameters) else None)
-        if asks_for_token(parameters) and HEADER in exchange.headers:
-            response.setdefault("extensions", {})["consistencyToken"] = exchange.headers[HEADER]
-        return _PARTIAL if result.errors and exchange.media_type == GRAPHQL else 200, response
+            return _request_error(exchange, error)
+        response = format_result(result, charge if requests_cost(parameters) else None)
+        if requests_token(parameters) and HEADER in exchange.response_headers:
+            response.setdefault("extensions", {})["consistencyToken"] = exchange.response_headers[HEADER]
+        return _PARTIAL_SUCCESS if result.errors and exchange.media_type == GRAPHQL else 200, response
 
-    async def _prepared(self, exchange: _Exchange, parameters: Parameters) -> Prepared:
-        prepared = await self._operations.prepared(parameters, exchange.viewer, exchange.timings)
-        if prepared.kind == "subscription" and (exchange.is_batch or not takes_events(exchange.given.get(b"accept"))):
+    async def _prepare(self, exchange: _Exchange, parameters: Parameters) -> Prepared:
+        """The operation, rejected if this request cannot carry an operation of its kind."""
+        prepared = await self._operations.prepare(parameters, exchange.viewer, exchange.timings)
+        if prepared.kind == "subscription" and (
+            exchange.is_batch or not accepts_event_stream(exchange.request_headers.get(b"accept"))
+        ):
             message = (
-                f"A subscription has many answers: send it alone with `Accept: {EVENTS}` (graphql-sse, distinct "
-                "connections), or over WebSocket (graphql-transport-ws)."
+                f"A subscription has several responses: send it alone with `Accept: {EVENTS}` (graphql-sse, distinct "
+                "connections mode), or over WebSocket (graphql-transport-ws)."
             )
             raise RequestRejected(400, "BAD_REQUEST", message)
         if prepared.kind == "mutation" and exchange.scope["method"] == "GET":
-            message = "A mutation changes something: use POST."
+            message = "A GET request must not carry a mutation: use POST."
             raise RequestRejected(405, "METHOD_NOT_ALLOWED", message, {"Allow": "POST"})
-        await self._operations.keep(parameters)
+        await self._operations.store_persisted_query(parameters)
         return prepared
 
-    async def _run(self, exchange: _Exchange, prepared: Prepared, client: RequestOrigin) -> ExecutionResult:
-        """The result. A query whose replica failed between two statements is run anew, without it."""
+    async def _run(self, exchange: _Exchange, prepared: Prepared, origin: RequestOrigin) -> ExecutionResult:
+        """Runs a query or a mutation. A query whose replica fails between two statements runs again on the primary."""
         operations, is_mutation = self._operations, prepared.kind == "mutation"
-        context = operations.context(exchange.viewer, client, since=None if is_mutation else exchange.since)
-        result = await operations.pipeline.run(prepared, context, exchange.timings)
+        context = operations.create_context(exchange.viewer, origin, since=None if is_mutation else exchange.since)
+        result = await operations.processor.run(prepared, context, exchange.timings)
         if context.needs_retry:
-            context = operations.context(exchange.viewer, client)
-            result = await operations.pipeline.run(prepared, context, exchange.timings)
-        if is_mutation and (token := await token_after(operations.database)) is not None:
-            exchange.headers[HEADER], exchange.since = token, parse_position(token)
+            context = operations.create_context(exchange.viewer, origin)
+            result = await operations.processor.run(prepared, context, exchange.timings)
+        if is_mutation and (token := await current_token(operations.database)) is not None:
+            exchange.response_headers[HEADER], exchange.since = token, parse_position(token)
         return result
 
 
-def _is_visit(scope: Scope, given: Headers) -> bool:
-    """Whether a person opens the address in a browser, without an operation in it."""
+def _reject(exchange: _Exchange, error: Exception) -> tuple[int, bytes]:
+    """The response to a request that is rejected; it is JSON even if an event stream was requested."""
+    rejected = error if isinstance(error, RequestRejected) else RequestRejected.from_exception(error)
+    exchange.response_headers |= rejected.headers
+    if exchange.media_type == EVENTS:
+        exchange.media_type = JSON
+    return rejected.status, orjson.dumps({"errors": [rejected.error]})
+
+
+def _request_error(exchange: _Exchange, error: RequestError) -> tuple[int, _GraphQLResponse]:
+    """The status and the response of an operation that has no data."""
+    exchange.response_headers |= error_headers(error.errors[0].original_error)
+    is_plain_json = exchange.media_type == JSON and error.status == _BAD_REQUEST
+    status = 200 if is_plain_json or exchange.media_type == EVENTS else error.status
+    return status, {"errors": format_graphql_errors(error.errors)}
+
+
+def _is_page_visit(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser opens the address without an operation in the query string."""
     is_operation = b"query=" in scope["query_string"] or b"extensions=" in scope["query_string"]
-    return scope["method"] == "GET" and prefers_page(given.get(b"accept")) and not is_operation
+    return scope["method"] == "GET" and prefers_html(headers.get(b"accept")) and not is_operation

@@ -1,4 +1,4 @@
-"""What comes in over HTTP, until it is a GraphQL request: headers, origin, body, parameters. Bounded at every step."""
+"""Parses and checks an HTTP request up to the GraphQL parameters: headers, origin, body. Every step is bounded."""
 
 import itertools
 import re
@@ -16,20 +16,21 @@ from gateway.transport.negotiation import is_json
 Headers = dict[bytes, bytes]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-_DEEPEST = 64
+_MAX_DEPTH = 64
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_MOST_PARAMETERS = 16
-_PREFLIGHTED = (b"apollo-require-preflight", b"x-apollo-operation-name", b"graphql-require-preflight")
+_MAX_QUERY_PARAMETERS = 16
+_MAX_LENGTH_DIGITS = 15
+_PREFLIGHT_HEADERS = (b"apollo-require-preflight", b"x-apollo-operation-name", b"graphql-require-preflight")
 
 
 class Disconnected(Exception):
-    """The client has gone; nobody waits for an answer."""
+    """The client has disconnected, so no response is sent."""
 
 
 @dataclass(slots=True)
 class Parameters:
-    """A GraphQL-over-HTTP request. A persisted one has no query."""
+    """The parameters of a GraphQL request. ``query`` is None if the request names a persisted query."""
 
     query: str | None
     operation_name: str | None
@@ -37,45 +38,45 @@ class Parameters:
     extensions: dict[str, Any]
 
 
-def headers_of(scope: Scope) -> Headers:
-    """The headers by name; repeated ones are one list, as RFC 9110 has it."""
-    found: list[tuple[bytes, bytes]] = scope["headers"]
-    headers = dict(found)
-    if len(headers) != len(found):
+def request_headers(scope: Scope) -> Headers:
+    """The headers by name. The values of a repeated header are joined with commas (RFC 9110, section 5.3)."""
+    pairs: list[tuple[bytes, bytes]] = scope["headers"]
+    headers = dict(pairs)
+    if len(headers) != len(pairs):
         headers = {}
-        for name, value in found:
+        for name, value in pairs:
             headers[name] = headers[name] + b", " + value if name in headers else value
     return headers
 
 
-_PROCESS = secrets.token_hex(4)
+_PROCESS_ID = secrets.token_hex(4)
 _numbers = itertools.count()
-"""The ids of requests begin with their process' and count on, which costs less than asking for chance each time."""
+"""A new request id is a random prefix of this process and a number: cheaper than a random id for each request."""
 
 
 def request_id_of(headers: Headers) -> str:
-    """The id that the client gave the request, if it is one that can be logged, else a new one."""
-    given = headers.get(b"x-request-id")
-    return given.decode() if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_numbers):08x}"
+    """The client's ``X-Request-ID`` if it is safe to log, else a new id."""
+    value = headers.get(b"x-request-id")
+    return value.decode() if value and _REQUEST_ID.fullmatch(value) else f"{_PROCESS_ID}{next(_numbers):08x}"
 
 
-def refuse_forged(headers: Headers, origins: frozenset[str]) -> None:
-    """Refuses a GET that another site may have made a browser send without asking (docs/decisions/0012-http.md)."""
+def check_cross_site_get(headers: Headers, origins: frozenset[str]) -> None:
+    """Rejects a GET that another site can make a browser send without a preflight (docs/decisions/0012-http.md)."""
     site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
     if site in {b"same-origin", b"none"} or (site is None and origin is None):
         return
     if origin is not None and (origin.decode("latin-1") in origins or "*" in origins):
         return
-    if not any(name in headers for name in _PREFLIGHTED):
+    if not any(name in headers for name in _PREFLIGHT_HEADERS):
         message = (
-            "This looks like a request that another site made a browser send. Send the header "
-            "`GraphQL-Require-Preflight: 1`, or use POST with JSON."
+            "A page of another site seems to have sent this request. Send the header `GraphQL-Require-Preflight: 1`, "
+            "or use POST with JSON."
         )
         raise RequestRejected(403, "FORBIDDEN", message)
 
 
-def is_own(headers: Headers, origins: frozenset[str]) -> bool:
-    """Whether no other site's page has made a browser connect, unless it is one of ``origins``."""
+def is_allowed_origin(headers: Headers, origins: frozenset[str]) -> bool:
+    """Whether a WebSocket may be opened: by a page of this origin or of ``origins``, or by another kind of client."""
     origin = headers.get(b"origin")
     if origin is None or headers.get(b"sec-fetch-site") == b"same-origin":
         return True
@@ -83,21 +84,21 @@ def is_own(headers: Headers, origins: frozenset[str]) -> bool:
     return text in origins or "*" in origins or urlsplit(text).netloc.encode("latin-1") == headers.get(b"host")
 
 
-def refuse_unreadable(headers: Headers, limit: int) -> None:
-    """Refuses a body by its headers, before it is read."""
+def check_body_headers(headers: Headers, limit: int) -> None:
+    """Rejects a body by its headers, before it is read. ``limit`` is the size in bytes."""
     if not is_json(headers.get(b"content-type", b"")):
-        message = "The body must be JSON: send `Content-Type: application/json`, in UTF-8."
+        message = "The body must be JSON in UTF-8: send `Content-Type: application/json`."
         raise RequestRejected(415, "UNSUPPORTED_MEDIA_TYPE", message, {"Accept-Post": "application/json"})
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        message = "Compressed bodies are not taken: send it as it is."
+        message = "Compressed bodies are not supported: send the body without `Content-Encoding`."
         raise RequestRejected(415, "UNSUPPORTED_MEDIA_TYPE", message, {"Accept-Encoding": "identity"})
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and (len(length) > 15 or int(length) > limit):  # noqa: PLR2004 (of digits)
+    if length.isdigit() and (len(length) > _MAX_LENGTH_DIGITS or int(length) > limit):
         raise _too_large(limit)
 
 
-async def body_of(receive: Receive, limit: int) -> bytes:
-    """The whole body, refused as soon as it is larger than ``limit``."""
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body, rejected as soon as it exceeds ``limit`` bytes."""
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -114,85 +115,88 @@ async def body_of(receive: Receive, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> RequestRejected:
-    """The connection is closed, because the rest of the body is not read."""
+    """Closes the connection, because the rest of the body is not read."""
     message = f"The request has more than {limit} bytes."
     return RequestRejected(413, "PAYLOAD_TOO_LARGE", message, {"Connection": "close"})
 
 
-def parameters_of_body(body: bytes, most: int) -> list[Parameters] | Parameters:
-    """The parameters of a POST; a list of them for a batch of up to ``most``."""
-    given = loaded(body, "The body")
-    if not isinstance(given, list):
-        return checked(given)
-    if not 1 <= len(given) <= most:
-        message = f"A batch must have 1 to {most} operations." if most else "Batches are not taken: send one operation."
-        raise _bad(message)
-    return [checked(one) for one in given]
+def parse_body(body: bytes, max_batch: int) -> list[Parameters] | Parameters:
+    """The parameters of a POST; a list of them for a batch of up to ``max_batch`` operations."""
+    value = parse_json(body, "The body")
+    if not isinstance(value, list):
+        return parse_parameters(value)
+    if not max_batch:
+        message = "Batches are switched off: send one operation."
+        raise _bad_request(message)
+    if not 1 <= len(value) <= max_batch:
+        message = f"A batch must have 1 to {max_batch} operations."
+        raise _bad_request(message)
+    return [parse_parameters(item) for item in value]
 
 
-def parameters_of_query(query: bytes, limit: int) -> Parameters:
-    """The parameters of a GET."""
+def parse_query_string(query: bytes, limit: int) -> Parameters:
+    """The parameters of a GET. ``limit`` is the length in bytes."""
     if len(query) > limit:
         raise RequestRejected(414, "URI_TOO_LONG", f"The query string has more than {limit} bytes. Use POST.")
     try:
         pairs = parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS
+            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_QUERY_PARAMETERS
         )
     except ValueError:
-        message = f"The query string must be percent-encoded UTF-8, with at most {_MOST_PARAMETERS} parameters."
-        raise _bad(message) from None
-    given: dict[str, Any] = dict(pairs)
-    if len(given) != len(pairs):
-        message = "A parameter is given twice."
-        raise _bad(message)
+        message = f"The query string must be percent-encoded UTF-8, with at most {_MAX_QUERY_PARAMETERS} parameters."
+        raise _bad_request(message) from None
+    values: dict[str, Any] = dict(pairs)
+    if len(values) != len(pairs):
+        message = "The query string has the same parameter twice."
+        raise _bad_request(message)
     for name in ("variables", "extensions"):
-        text = given.get(name)
-        given[name] = loaded(text.encode(), f"`{name}`") if text else None
-    return checked(given)
+        text = values.get(name)
+        values[name] = parse_json(text.encode(), f"`{name}`") if text else None
+    return parse_parameters(values)
 
 
-def loaded(text: bytes | str, what: str) -> Any:
-    """The value of a JSON text, refused if it is none or nested too deeply."""
+def parse_json(text: bytes | str, name: str) -> Any:
+    """The value of a JSON text, rejected if it is invalid or nested too deeply. Messages call the text ``name``."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        message = f"{what} is not JSON: {error}."
-        raise _bad(message) from None
-    if _is_deep(text if isinstance(text, bytes) else text.encode()):
-        message = f"{what} is nested more than {_DEEPEST} deep."
-        raise _bad(message)
+        message = f"{name} is not JSON: {error}."
+        raise _bad_request(message) from None
+    if _is_too_deep(text if isinstance(text, bytes) else text.encode()):
+        message = f"{name} is nested more than {_MAX_DEPTH} levels deep."
+        raise _bad_request(message)
     return value
 
 
-def _is_deep(text: bytes) -> bool:
-    """Whether valid JSON is nested too deeply: each pass takes its innermost level away."""
-    if text.count(b"{") + text.count(b"[") <= _DEEPEST:
+def _is_too_deep(text: bytes) -> bool:
+    """Whether valid JSON is nested too deeply. Each pass removes the innermost level of brackets."""
+    if text.count(b"{") + text.count(b"[") <= _MAX_DEPTH:
         return False
     brackets = _STRINGS.sub(b"", text).translate(None, _NO_BRACKETS)
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
         if not brackets:
             return False
     return True
 
 
-def checked(given: Any) -> Parameters:
-    """The parameters in a JSON value, refused if one is not what it must be."""
-    if not isinstance(given, dict):
+def parse_parameters(value: Any) -> Parameters:
+    """The parameters in a JSON value, rejected if one has the wrong type."""
+    if not isinstance(value, dict):
         message = 'The body must be a JSON object such as {"query": "{ viewer { id } }"}.'
-        raise _bad(message)
-    for name, kind, spelled in _KINDS:
-        if given.get(name) is not None and not isinstance(given[name], kind):
-            message = f"`{name}` must be {spelled}."
-            raise _bad(message)
-    query, extensions = given.get("query"), given.get("extensions") or {}
+        raise _bad_request(message)
+    for name, kind, kind_name in _PARAMETER_TYPES:
+        if value.get(name) is not None and not isinstance(value[name], kind):
+            message = f"`{name}` must be {kind_name}."
+            raise _bad_request(message)
+    query, extensions = value.get("query"), value.get("extensions") or {}
     if not query and "persistedQuery" not in extensions:
-        message = "`query` is missing: the text of the operation."
-        raise _bad(message)
-    return Parameters(query or None, given.get("operationName") or None, given.get("variables") or {}, extensions)
+        message = "`query` is missing: send the text of the operation."
+        raise _bad_request(message)
+    return Parameters(query or None, value.get("operationName") or None, value.get("variables") or {}, extensions)
 
 
-_KINDS = (
+_PARAMETER_TYPES = (
     ("query", str, "a string"),
     ("operationName", str, "a string"),
     ("variables", dict, "an object"),
@@ -200,5 +204,5 @@ _KINDS = (
 )
 
 
-def _bad(message: str) -> RequestRejected:
+def _bad_request(message: str) -> RequestRejected:
     return RequestRejected(400, "BAD_REQUEST", message)

@@ -1,8 +1,8 @@
-"""GraphQL over server-sent events, graphql-sse's mode of distinct connections: each operation is a stream of its own.
+"""GraphQL over server-sent events in graphql-sse's distinct connections mode: each operation has its own stream.
 
-https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md. A `next` event carries a GraphQL response, `complete`
-says that there will be no more. A stream that ends without it was interrupted, and its client comes back: with the
-header ``Last-Event-ID``, nothing is missed in between.
+https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md. A `next` event carries a GraphQL response; `complete`
+says that there are no more. A stream that ends without `complete` was interrupted: the client reconnects with the
+header ``Last-Event-ID`` and misses nothing.
 """
 
 import asyncio
@@ -15,99 +15,101 @@ import orjson
 from starlette.types import Send
 
 from gateway.transport.negotiation import EVENTS
-from gateway.transport.operations import failures
+from gateway.transport.operation_service import format_errors
 from gateway.transport.requests import Headers, Parameters
-from gateway.transport.responses import header_lines
-from gateway.transport.subscription_responses import Ended, Responses
+from gateway.transport.responses import encode_headers
+from gateway.transport.subscription_service import Responses, SessionEnd
 from repositories.core.errors import Unauthenticated
 
 _COMPLETE = b"event: complete\ndata:\n\n"
 _COMMENT = b":\n\n"
-_BEGINNING = b"retry: 1000\n\n"
-"""After so many milliseconds a browser that was cut off comes back. As the first bytes it also says that it began."""
+_START = b"retry: 1000\n\n"
+"""The first bytes of a stream. A browser reconnects this many milliseconds after an interruption."""
 
 
-def last_event_id(given: Headers, parameters: Parameters) -> Any:
-    """What a client got last before it was cut off; browsers say so by themselves when they come back."""
-    named = given.get(b"last-event-id")
-    return named.decode("latin-1") if named else parameters.extensions.get("lastEventId")
+def last_event_id(headers: Headers, parameters: Parameters) -> Any:
+    """The id of the last event that the client received before an interruption.
+
+    Browsers send it as a header on their own; other clients may send it in ``extensions.lastEventId``.
+    """
+    value = headers.get(b"last-event-id")
+    return value.decode("latin-1") if value else parameters.extensions.get("lastEventId")
 
 
-def next_event(response: dict[str, Any]) -> bytes:
-    """One GraphQL response, under the id that a client names to go on after it, if there is one."""
+def format_next_event(response: dict[str, Any]) -> bytes:
+    """The event of one GraphQL response, with the event's id if the response has one."""
     key = response.get("extensions", {}).get("id")
-    name = b"" if key is None else b"id: %b\n" % key.encode()
-    return b"event: next\n%bdata: %b\n\n" % (name, orjson.dumps(response))
+    id_line = b"" if key is None else b"id: %b\n" % key.encode()
+    return b"event: next\n%bdata: %b\n\n" % (id_line, orjson.dumps(response))
 
 
-def whole(response: dict[str, Any]) -> bytes:
-    """The stream of an operation that has one response."""
-    return next_event(response) + _COMPLETE
+def format_single_response(response: dict[str, Any]) -> bytes:
+    """The whole stream of an operation that has one response."""
+    return format_next_event(response) + _COMPLETE
 
 
 @dataclass(frozen=True, slots=True)
 class EventStreams:
-    """How the event streams of a process behave.
+    """The event streams of a process.
 
-    ``heartbeat`` is after how many seconds something is sent, at the latest, so that nobody on the way closes what
-    looks dead. Once ``stopping`` is set, all streams end as if they were interrupted.
+    A comment is sent after ``heartbeat`` seconds, so that proxies do not close a stream as idle. Setting ``stopping``
+    ends all streams without `complete`, so that their clients reconnect.
     """
 
     heartbeat: float
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def send(
-        self,
-        send: Send,
-        headers: dict[str, str],
-        responses: Responses,
-        ended: Ended,
-    ) -> None:
-        """Sends responses as they come, until there are no more, the viewer has to go, or the process stops.
+    async def send(self, send: Send, headers: dict[str, str], responses: Responses, session_end: SessionEnd) -> None:
+        """Sends responses until there are no more, the viewer's session ends, or the process stops.
 
-        Nothing is sent before the operation has begun, so that a client that sees the stream open misses nothing.
+        Sends nothing before the operation has started, so that a client whose stream is open misses no event.
         """
-        begun = False
+        is_started = False
 
         async def write(data: bytes, *, is_last: bool = False) -> None:
-            nonlocal begun
-            if not begun:
-                begun = True
-                lines = header_lines(EVENTS, headers | {"X-Accel-Buffering": "no"})
-                await send({"type": "http.response.start", "status": 200, "headers": lines})
-                data = _BEGINNING + data
+            nonlocal is_started
+            if not is_started:
+                is_started = True
+                encoded = encode_headers(EVENTS, headers | {"X-Accel-Buffering": "no"})
+                await send({"type": "http.response.start", "status": 200, "headers": encoded})
+                data = _START + data
             await send({"type": "http.response.body", "body": data, "more_body": not is_last})
 
-        last = await _first(_delivered(responses, write), _ended(ended), self._stopped(), self._beating(write))
+        last = await _first_result(
+            _write_responses(responses, write),
+            _wait_for_session_end(session_end),
+            self._wait_for_shutdown(),
+            self._write_heartbeats(write),
+        )
         await write(last, is_last=True)
 
-    async def _stopped(self) -> bytes:
+    async def _wait_for_shutdown(self) -> bytes:
         await self.stopping.wait()
         return b""
 
-    async def _beating(self, write: Callable[[bytes], Awaitable[None]]) -> bytes:
+    async def _write_heartbeats(self, write: Callable[[bytes], Awaitable[None]]) -> bytes:
         while True:
             await asyncio.sleep(self.heartbeat)
             await write(_COMMENT)
 
 
-async def _delivered(responses: Responses, write: Callable[[bytes], Awaitable[None]]) -> bytes:
+async def _write_responses(responses: Responses, write: Callable[[bytes], Awaitable[None]]) -> bytes:
     try:
         async with aclosing(responses):
             async for response in responses:
-                await write(b"" if response is None else next_event(response))
-    except Exception as error:  # noqa: BLE001 (the status was sent; it is masked and logged)
-        return whole({"errors": failures(error)})
+                await write(b"" if response is None else format_next_event(response))
+    except Exception as error:  # noqa: BLE001 (the status is sent already; unexpected errors are masked and logged)
+        return format_single_response({"errors": format_errors(error)})
     return _COMPLETE
 
 
-async def _ended(ended: Ended) -> bytes:
-    return whole({"errors": failures(Unauthenticated(await ended()))})
+async def _wait_for_session_end(session_end: SessionEnd) -> bytes:
+    return format_single_response({"errors": format_errors(Unauthenticated(await session_end()))})
 
 
-async def _first(*ways: Coroutine[Any, Any, bytes]) -> bytes:
-    """What the first one that ends has as the last bytes of the stream; the others are then over."""
-    tasks = [asyncio.ensure_future(way) for way in ways]
+async def _first_result(*coroutines: Coroutine[Any, Any, bytes]) -> bytes:
+    """Runs the coroutines concurrently until one ends, cancels the others, and returns its result."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

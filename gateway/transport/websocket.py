@@ -1,12 +1,12 @@
-"""GraphQL over WebSocket: the protocol graphql-transport-ws, straight on ASGI.
+"""GraphQL over WebSocket: the graphql-transport-ws protocol, directly on ASGI.
 
-https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md; docs/subscriptions.md is for who connects, and
-docs/decisions/0021-websocket.md says what was decided where the protocol leaves a choice.
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. docs/subscriptions.md is the guide for clients;
+docs/decisions/0021-websocket.md lists the decisions where the protocol leaves a choice.
 
-    the socket's task ── reads messages ─┬─ a task for each operation ── writes its responses
-                                         └─ a task that waits until the viewer has to go
+    the socket's task ── reads messages ─┬─ one task for each operation ── writes its responses
+                                         └─ one task that waits until the viewer's session ends
 
-They are one group: whatever ends the socket ends them all.
+The tasks are one task group: an error in one of them ends the socket and cancels the others.
 """
 
 import asyncio
@@ -21,52 +21,52 @@ from starlette.types import Receive, Scope, Send
 from gateway.auth.tokens import Tokens
 from gateway.execution.request_errors import RequestError
 from gateway.transport import error_responses
-from gateway.transport.error_responses import RequestRejected
-from gateway.transport.operations import client_of, failures
+from gateway.transport.error_responses import RequestRejected, mask_error
+from gateway.transport.operation_service import format_errors, request_origin
 from gateway.transport.requests import (
     Disconnected,
     Headers,
     Parameters,
-    checked,
-    headers_of,
-    is_own,
-    loaded,
+    is_allowed_origin,
+    parse_json,
+    parse_parameters,
+    request_headers,
     request_id_of,
 )
-from gateway.transport.subscription_responses import Ended, PerViewerLimit, Streams
+from gateway.transport.subscription_service import PerViewerLimit, SessionEnd, SubscriptionService
 from repositories.core.errors import GatewayError, Unauthenticated
 from repositories.core.viewer import ANONYMOUS
 
 PROTOCOL = "graphql-transport-ws"
 
 _TRY_AGAIN_LATER = 1013
-_MALFORMED = 4400
+_BAD_REQUEST = 4400
 _UNAUTHORIZED = 4401
 _FORBIDDEN = 4403
 _NOT_ACCEPTABLE = 4406
-_TIMEOUT = 4408
-_EXISTS = 4409
-_TOO_MANY = 4429
-_BROKEN = 4500
+_INIT_TIMEOUT = 4408
+_SUBSCRIBER_EXISTS = 4409
+_TOO_MANY_REQUESTS = 4429
+_INTERNAL_SERVER_ERROR = 4500
 
-_LONGEST_REASON = 123
-"""Bytes that a close frame has for it."""
+_MAX_REASON_BYTES = 123
+"""A close frame has room for this many bytes of the reason (RFC 6455, section 5.5)."""
 
 Message = Mapping[str, Any]
 
 
-class Closed(Exception):
-    """The socket has to be closed."""
+class SocketClosed(Exception):
+    """Raised to close the socket with a code and a reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-        self.reason = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
+        self.reason = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
 
 
 @dataclass(frozen=True, slots=True)
 class SocketOptions:
-    """How sockets behave: ``max_sockets`` of a viewer, ``max_operations`` of a socket; times are seconds."""
+    """``max_sockets`` is per viewer, ``max_operations`` per socket, ``init_timeout`` in seconds."""
 
     origins: frozenset[str] = frozenset()
     init_timeout: float = 3.0
@@ -75,223 +75,235 @@ class SocketOptions:
 
 
 class WebSocketEndpoint:
-    """``/graphql`` for WebSockets."""
+    """The route ``/graphql`` for WebSockets."""
 
-    def __init__(self, streams: Streams, tokens: Tokens, options: SocketOptions) -> None:
-        self.streams = streams
+    def __init__(self, subscriptions: SubscriptionService, tokens: Tokens, options: SocketOptions) -> None:
+        self.subscriptions = subscriptions
         self.tokens = tokens
         self.options = options
-        self.places = PerViewerLimit(options.max_sockets, "WebSockets", "Close one first.")
+        self.socket_limit = PerViewerLimit(options.max_sockets, "WebSockets", "Close one of them first.")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One socket, from its handshake to its end."""
-        given = headers_of(scope)
-        request_id = request_id_of(given)
+        """Serves one socket from its handshake to its end."""
+        handshake = request_headers(scope)
+        request_id = request_id_of(handshake)
         error_responses.request_id.set(request_id)
         await receive()
-        if not is_own(given, self.options.origins):
-            await _refuse(send)
+        if not is_allowed_origin(handshake, self.options.origins):
+            await _reject_handshake(send)
             return
-        speaks = PROTOCOL in scope["subprotocols"]
+        is_supported = PROTOCOL in scope["subprotocols"]
+        subprotocol = PROTOCOL if is_supported else None
         headers = [(b"x-request-id", request_id.encode())]
         with suppress(OSError):
-            await send({"type": "websocket.accept", "subprotocol": PROTOCOL if speaks else None, "headers": headers})
-            closed: Closed | None = Closed(_NOT_ACCEPTABLE, "Subprotocol not acceptable")
-            if speaks:
-                closed = await _Socket(self, scope, given, receive, send).run()
+            await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers})
+            closed: SocketClosed | None = SocketClosed(_NOT_ACCEPTABLE, "Subprotocol not acceptable")
+            if is_supported:
+                closed = await _Socket(self, scope, handshake, receive, send).run()
             if closed is not None:
                 await send({"type": "websocket.close", "code": closed.code, "reason": closed.reason})
 
 
-async def _refuse(send: Send) -> None:
-    refused = RequestRejected(403, "FORBIDDEN", "Pages of this site may not connect; see GATEWAY_CORS_ORIGINS.")
+async def _reject_handshake(send: Send) -> None:
+    message = "Pages of this origin may not connect: GATEWAY_CORS_ORIGINS does not list it."
+    rejected = RequestRejected(403, "FORBIDDEN", message)
     headers = [(b"content-type", b"application/json; charset=utf-8")]
-    await send({"type": "websocket.http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": orjson.dumps({"errors": [refused.error]})})
+    await send({"type": "websocket.http.response.start", "status": rejected.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": orjson.dumps({"errors": [rejected.error]})})
 
 
 class _Socket:
-    """A socket that was accepted."""
+    """One accepted socket."""
 
-    def __init__(self, endpoint: WebSocketEndpoint, scope: Scope, given: Headers, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, endpoint: WebSocketEndpoint, scope: Scope, handshake: Headers, receive: Receive, send: Send
+    ) -> None:
         self._endpoint = endpoint
-        self._given = given
-        self._client = client_of(scope, given)
+        self._handshake = handshake
+        self._origin = request_origin(scope, handshake)
         self._receive = receive
         self._send = send
         self._viewer = ANONYMOUS
-        self._is_ready = False
-        self._turn = asyncio.Lock()
+        self._is_initialised = False
+        self._send_lock = asyncio.Lock()
         self._operations: dict[str, asyncio.Task[None]] = {}
-        self._count = 0
+        self._operation_count = 0
 
-    async def run(self) -> Closed | None:
-        """Until it ends; how it is to be closed, if the client has not gone."""
-        ended: Closed | None = None
+    async def run(self) -> SocketClosed | None:
+        """Serves the socket until it ends. Returns how to close it; None if the client has disconnected."""
+        closed: SocketClosed | None = None
         async with AsyncExitStack() as self._stack:
             try:
                 async with asyncio.TaskGroup() as self._tasks:
-                    self._waiting: asyncio.Task[NoReturn] | None = self._tasks.create_task(self._wait_for_init())
+                    self._init_timer: asyncio.Task[NoReturn] | None = self._tasks.create_task(self._limit_init_time())
                     while True:
-                        await self._take(_message(await self._received()))
+                        await self._handle_message(_parse_message(await self._receive_text()))
             except* Disconnected:
                 pass
-            except* Closed as closed:
-                ended = _first(closed)
-            except* Exception as failed:  # noqa: BLE001 (the last resort: masked and logged)
-                error_responses.masked(failed)
-                ended = Closed(_BROKEN, "Internal server error")
-        return ended
+            except* SocketClosed as group:
+                closed = _first_exception(group)
+            except* Exception as group:  # noqa: BLE001 (the last resort: masked and logged)
+                mask_error(group)
+                closed = SocketClosed(_INTERNAL_SERVER_ERROR, "Internal server error")
+        return closed
 
-    async def _received(self) -> Any:
+    async def _receive_text(self) -> Any:
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
             raise Disconnected
         if message.get("text") is None:
-            raise Closed(_MALFORMED, "Messages are text, not binary.")
+            raise SocketClosed(_BAD_REQUEST, "Messages must be text, not binary.")
         return message["text"]
 
-    async def _say(self, **message: Any) -> None:
-        """One after the other, so that no more than one message is added to what a client has not read."""
+    async def _send_message(self, **message: Any) -> None:
+        """Sends one message at a time, so that at most one waits for a client that reads slowly."""
         text = orjson.dumps(message).decode()
         try:
-            async with self._turn:
+            async with self._send_lock:
                 await self._send({"type": "websocket.send", "text": text})
         except OSError:
             raise Disconnected from None
 
-    async def _take(self, message: Message) -> None:
+    async def _handle_message(self, message: Message) -> None:
         match message["type"]:
             case "connection_init":
-                await self._initialise(_object(message, "payload"))
+                await self._initialise(_get_object(message, "payload"))
             case "ping":
-                payload = _object(message, "payload")
-                await (self._say(type="pong") if payload is None else self._say(type="pong", payload=payload))
+                payload = _get_object(message, "payload")
+                fields = {} if payload is None else {"payload": payload}
+                await self._send_message(type="pong", **fields)
             case "pong":
-                _object(message, "payload")
+                _get_object(message, "payload")
             case "subscribe":
-                await self._subscribe(_id(message), _object(message, "payload"))
+                await self._start_operation(_get_id(message), _get_object(message, "payload"))
             case "complete":
-                operation = self._operations.pop(_id(message), None)
+                operation = self._operations.pop(_get_id(message), None)
                 if operation is not None:
                     operation.cancel()
             case kind:
-                raise Closed(_MALFORMED, f"There is no message of type {orjson.dumps(kind).decode()} for a client.")
+                name = orjson.dumps(kind).decode()
+                raise SocketClosed(_BAD_REQUEST, f"Clients must not send messages of type {name}.")
 
-    async def _wait_for_init(self) -> NoReturn:
+    async def _limit_init_time(self) -> NoReturn:
         await asyncio.sleep(self._endpoint.options.init_timeout)
-        raise Closed(_TIMEOUT, "Connection initialisation timeout")
+        raise SocketClosed(_INIT_TIMEOUT, "Connection initialisation timeout")
 
     async def _initialise(self, payload: Message | None) -> None:
-        if self._waiting is None:
-            raise Closed(_TOO_MANY, "Too many initialisation requests")
-        self._waiting.cancel()
-        self._waiting = None
-        endpoint, until = self._endpoint, None
-        authorization = _authorization(payload or {}, self._given)
+        if self._init_timer is None:
+            raise SocketClosed(_TOO_MANY_REQUESTS, "Too many initialisation requests")
+        self._init_timer.cancel()
+        self._init_timer = None
+        endpoint, expires_at = self._endpoint, None
+        authorization = _find_authorization(payload or {}, self._handshake)
         try:
             if authorization is not None:
-                until, self._viewer = await endpoint.tokens.of_header(authorization)
-            self._stack.enter_context(endpoint.places.taken(self._viewer, self._client.address))
-            ended = await self._stack.enter_async_context(endpoint.streams.stay(self._viewer, self._client, until))
+                expires_at, self._viewer = await endpoint.tokens.verify_header(authorization)
+            self._stack.enter_context(endpoint.socket_limit.acquire(self._viewer, self._origin.address))
+            watch = endpoint.subscriptions.watch_session(self._viewer, self._origin, expires_at)
+            session_end = await self._stack.enter_async_context(watch)
         except (Unauthenticated, RequestError) as error:
-            raise Closed(_FORBIDDEN, f"Forbidden: {error}") from None
+            raise SocketClosed(_FORBIDDEN, f"Forbidden: {error}") from None
         except GatewayError as error:
-            raise Closed(_TRY_AGAIN_LATER, error.message) from None
-        self._tasks.create_task(_leave(ended))
-        await self._say(type="connection_ack")
-        self._is_ready = True
+            raise SocketClosed(_TRY_AGAIN_LATER, error.message) from None
+        self._tasks.create_task(_close_at_session_end(session_end))
+        await self._send_message(type="connection_ack")
+        self._is_initialised = True
 
-    async def _subscribe(self, key: str, payload: Message | None) -> None:
-        if not self._is_ready:
-            raise Closed(_UNAUTHORIZED, "Unauthorized")
-        if key in self._operations:
-            raise Closed(_EXISTS, f"Subscriber for {key} already exists")
-        parameters = _parameters(payload)
-        most = self._endpoint.options.max_operations
-        if len(self._operations) >= most:
-            message = f"This WebSocket has {most} operations open, which is as many as there may be: complete one."
-            await self._say(id=key, type="error", payload=failures(RequestError.of(message, "RATE_LIMITED")))
-            return
-        has_begun = asyncio.Event()
-        self._operations[key] = self._tasks.create_task(self._operate(key, parameters, has_begun))
-        await has_begun.wait()
+    async def _start_operation(self, key: str, payload: Message | None) -> None:
+        """Starts an operation. The next message is handled after it has started.
 
-    async def _operate(self, key: str, parameters: Parameters, has_begun: asyncio.Event) -> None:
-        """Answers one operation. One that its client has completed is cancelled, and says nothing more.
-
-        The next message is taken once it has begun: who subscribes and then asks, misses nothing in between.
+        Therefore a client that subscribes and then queries misses no event in between.
         """
-        self._count += 1
-        error_responses.request_id.set(f"{error_responses.request_id.get()}/{self._count}")
+        if not self._is_initialised:
+            raise SocketClosed(_UNAUTHORIZED, "Unauthorized")
+        if key in self._operations:
+            raise SocketClosed(_SUBSCRIBER_EXISTS, f"Subscriber for {key} already exists")
+        parameters = _parse_payload(payload)
+        limit = self._endpoint.options.max_operations
+        if len(self._operations) >= limit:
+            message = f"This WebSocket has {limit} open operations, which is the limit. Complete one of them first."
+            errors = format_errors(RequestError.of(message, "RATE_LIMITED"))
+            await self._send_message(id=key, type="error", payload=errors)
+            return
+        has_started = asyncio.Event()
+        self._operations[key] = self._tasks.create_task(self._execute(key, parameters, has_started))
+        await has_started.wait()
+
+    async def _execute(self, key: str, parameters: Parameters, has_started: asyncio.Event) -> None:
+        """Sends the responses of one operation. If the client completes it, it is cancelled and sends nothing more."""
+        self._operation_count += 1
+        error_responses.request_id.set(f"{error_responses.request_id.get()}/{self._operation_count}")
         after = parameters.extensions.get("lastEventId")
-        answers = self._endpoint.streams.answers(parameters, self._viewer, self._client, after)
+        responses = self._endpoint.subscriptions.execute(parameters, self._viewer, self._origin, after)
         last: dict[str, Any] = {"type": "complete"}
         try:
-            async with aclosing(answers):
-                async for response in answers:
-                    has_begun.set()
+            async with aclosing(responses):
+                async for response in responses:
+                    has_started.set()
                     if response is not None:
-                        await self._say(id=key, type="next", payload=response)
+                        await self._send_message(id=key, type="next", payload=response)
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 (the last resort: masked and logged)
-            last = {"type": "error", "payload": failures(error)}
+            last = {"type": "error", "payload": format_errors(error)}
         finally:
-            has_begun.set()
+            has_started.set()
         if self._operations.get(key) is asyncio.current_task():
             del self._operations[key]
-            await self._say(id=key, **last)
+            await self._send_message(id=key, **last)
 
 
-async def _leave(ended: Ended) -> NoReturn:
-    raise Closed(_FORBIDDEN, f"Forbidden: {await ended()}")
+async def _close_at_session_end(session_end: SessionEnd) -> NoReturn:
+    raise SocketClosed(_FORBIDDEN, f"Forbidden: {await session_end()}")
 
 
-def _first(group: BaseExceptionGroup[Closed]) -> Closed:
-    """Of what ended a socket in the same moment."""
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+def _first_exception(group: BaseExceptionGroup[SocketClosed]) -> SocketClosed:
+    """The first of the exceptions that several tasks raised in the same iteration of the event loop."""
+    first = group.exceptions[0]
+    return _first_exception(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _message(text: str) -> Message:
+def _parse_message(text: str) -> Message:
     try:
-        message = loaded(text, "The message")
-    except RequestRejected as refused:
-        raise Closed(_MALFORMED, str(refused)) from None
+        message = parse_json(text, "The message")
+    except RequestRejected as rejected:
+        raise SocketClosed(_BAD_REQUEST, str(rejected)) from None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise Closed(_MALFORMED, "A message is a JSON object with a `type`.")
+        raise SocketClosed(_BAD_REQUEST, "A message must be a JSON object with a `type`.")
     return message
 
 
-def _object(message: Message, name: str) -> Message | None:
-    given = message.get(name)
-    if given is None or isinstance(given, dict):
-        return given
-    raise Closed(_MALFORMED, f"`{name}` of `{message['type']}` must be an object.")
+def _get_object(message: Message, name: str) -> Message | None:
+    value = message.get(name)
+    if value is None or isinstance(value, dict):
+        return value
+    raise SocketClosed(_BAD_REQUEST, f"`{name}` of `{message['type']}` must be an object.")
 
 
-def _id(message: Message) -> str:
+def _get_id(message: Message) -> str:
     key = message.get("id")
     if isinstance(key, str) and key:
         return key
-    raise Closed(_MALFORMED, f"`id` of `{message['type']}` must be a string, and not an empty one.")
+    raise SocketClosed(_BAD_REQUEST, f"`id` of `{message['type']}` must be a string that is not empty.")
 
 
-def _parameters(payload: Message | None) -> Parameters:
-    """Those of an operation. An empty text is one that cannot be parsed, which is no matter of the protocol."""
+def _parse_payload(payload: Message | None) -> Parameters:
+    """The parameters of an operation.
+
+    An empty query is not an error of the protocol. It becomes a blank, so that parsing the document rejects it.
+    """
     try:
         if payload is not None and payload.get("query") == "" and not payload.get("extensions"):
             payload = {**payload, "query": " "}
-        return checked(payload)
-    except RequestRejected as refused:
-        raise Closed(_MALFORMED, f"`payload` of `subscribe`: {refused}") from None
+        return parse_parameters(payload)
+    except RequestRejected as rejected:
+        raise SocketClosed(_BAD_REQUEST, f"`payload` of `subscribe`: {rejected}") from None
 
 
-def _authorization(params: Message, given: Headers) -> str | None:
-    """What the client says in its connectionParams, else in the header of its handshake."""
+def _find_authorization(payload: Message, handshake: Headers) -> str | None:
+    """The value of ``Authorization`` in the payload of connection_init, else in the headers of the handshake."""
     for name in ("Authorization", "authorization"):
-        if params.get(name) is not None:
-            return str(params[name])
-    header = given.get(b"authorization")
+        if payload.get(name) is not None:
+            return str(payload[name])
+    header = handshake.get(b"authorization")
     return None if header is None else header.decode("latin-1")

@@ -117,10 +117,10 @@ class Gateway:
         *,
         clock: Callable[[], dt.datetime] = now,
         settings: Settings | None = None,
-        outside: ExternalIssuer | None = None,
+        external: ExternalIssuer | None = None,
     ) -> None:
         self.database = database
-        self.tokens = Tokens(SECRET, AUDIENCE, outside)
+        self.tokens = Tokens(SECRET, AUDIENCE, external)
         settings = settings or Settings()
         if "cache" not in settings.model_fields_set:
             settings = settings.model_copy(update={"cache": "off"})

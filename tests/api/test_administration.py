@@ -208,7 +208,7 @@ async def test_wrong_settings_are_refused(gateway: Gateway, admin: User) -> None
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
     deep = json.loads("[" * 65 + "]" * 65)
     refused = await client.ask("mutation($input: SetSystemSettingInput!) {a: __typename}", input={"value": deep})
-    assert (refused.status, refused.errors[0]["message"]) == (400, "The body is nested more than 64 deep.")
+    assert (refused.status, refused.errors[0]["message"]) == (400, "The body is nested more than 64 levels deep.")
     assert await _stored(gateway.database) == [[], [], []]
 
 

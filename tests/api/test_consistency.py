@@ -180,7 +180,9 @@ async def test_a_malformed_token(gateway: Gateway, ada: User, token: str) -> Non
     headers = [*Person(gateway, ada).headers.items(), (HEADER, token)]
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     response = await gateway.http.post("/graphql", content=body, headers=encoded)
-    message = "`X-Consistency-Token` must be what a mutation was answered with; send that, or leave the header out."
+    message = (
+        "`X-Consistency-Token` must be a token from the response to a mutation. Send that token, or omit the header."
+    )
     error = {"message": message, "extensions": {"code": "BAD_REQUEST"}}
     assert (response.status_code, response.json()) == (400, {"errors": [error]})
     assert await gateway.client(ada).data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 0}}

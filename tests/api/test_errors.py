@@ -33,9 +33,9 @@ def _masked(error: dict[str, Any], caplog: pytest.LogCaptureFixture) -> str:
     """Checks an internal error, and hands back its id."""
     error_id = error["extensions"]["errorId"]
     assert str(UUID(error_id)) == error_id
-    assert error["message"] == f"Something went wrong on our side. If it goes on, report this id: {error_id}"
+    assert error["message"] == f"An internal error occurred. If it persists, report this id: {error_id}"
     assert error["extensions"] == {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id}
-    assert f"internal error {error_id}" in caplog.text
+    assert f"Internal error {error_id}" in caplog.text
     return str(error_id)
 
 
@@ -238,10 +238,10 @@ async def test_a_field_that_fails_takes_no_loader_from_others(
 
 def test_an_error_is_logged_with_what_was_raised(caplog: pytest.LogCaptureFixture) -> None:
     cause = ValueError("cause")
-    shown = errors.masked(cause)
+    shown = errors.mask_error(cause)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == f"internal error {shown['extensions']['errorId']} in request -"
+    assert record.getMessage() == f"Internal error {shown['extensions']['errorId']} in request -"
     assert record.exc_info is not None
     assert record.exc_info[1] is cause
     assert Categories.noun == "category"

@@ -194,13 +194,13 @@ async def test_an_issued_token_carries_the_roles_of_the_account(database: Databa
     for user, roles in ((ada, frozenset({RoleName.USER})), (admin, frozenset({RoleName.USER, RoleName.ADMIN}))):
         async with open_snapshot(database) as snapshot:
             assert await roles_of(snapshot, user) == roles
-        viewer = await tokens.viewer(tokens.issue(user.replace(time_zone="Europe/Vienna"), roles, HOUR))
+        _, viewer = await tokens.verify(tokens.issue(user.replace(time_zone="Europe/Vienna"), roles, HOUR))
         assert (viewer.id, viewer.roles) == (user.id, roles)
         assert (viewer.time_zone, viewer.is_service) == ("Europe/Vienna", False)
         with pytest.raises(Unauthenticated):
-            await Tokens(SECRET, "another audience").viewer(tokens.issue(user, roles, HOUR))
+            await Tokens(SECRET, "another audience").verify(tokens.issue(user, roles, HOUR))
         with pytest.raises(Unauthenticated):
-            await tokens.viewer(tokens.issue(user, roles, -1))
+            await tokens.verify(tokens.issue(user, roles, -1))
 
 
 async def test_a_manager_role_in_a_token_is_a_user_too(gateway: Gateway, ada: User) -> None:

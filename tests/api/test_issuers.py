@@ -14,7 +14,7 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
-from gateway.auth.issuers import JWKSIssuer, Keys, OutsideAccounts, outside_accounts
+from gateway.auth.issuers import ExternalAccounts, IssuerKeys, JWKSIssuer, create_external_accounts
 from gateway.settings import Settings, SettingsError, load_settings
 from repositories.administration import RoleGrants, Roles
 from repositories.core.clock import now
@@ -69,8 +69,8 @@ def clock() -> Clock:
 @pytest_asyncio.fixture
 async def outside(database: Database, published: PublishedKeys, clock: Clock) -> AsyncIterator[Gateway]:
     """A gateway that lets the issuer's users in, by its keys and by its secret."""
-    issuer = JWKSIssuer(URL, OUTSIDE_AUDIENCE, secret=SHARED, keys=Keys(published.url, 60, clock))
-    made = Gateway(database, outside=OutsideAccounts(issuer, database, REACTIONS, 900))
+    issuer = JWKSIssuer(URL, OUTSIDE_AUDIENCE, secret=SHARED, keys=IssuerKeys(published.url, 60, clock))
+    made = Gateway(database, external=ExternalAccounts(issuer, database, REACTIONS, 900))
     yield made
     await made.http.aclose()
     assert database.pool_state().used == 0
@@ -215,16 +215,16 @@ async def test_whatever_is_wrong_with_a_token_the_answer_is_the_same(
 
 async def test_without_a_secret_no_token_is_hs256(database: Database, published: PublishedKeys) -> None:
     """And without keys none is anything else."""
-    by_keys = JWKSIssuer(URL, OUTSIDE_AUDIENCE, keys=Keys(published.url, 60))
+    by_keys = JWKSIssuer(URL, OUTSIDE_AUDIENCE, keys=IssuerKeys(published.url, 60))
     by_secret = JWKSIssuer(URL, OUTSIDE_AUDIENCE, secret=SHARED)
-    assert (await by_keys.claims(KEY.sign(told())))["iss"] == URL
-    assert (await by_secret.claims(jwt.encode(told(), SHARED, "HS256")))["iss"] == URL
+    assert (await by_keys.verify(KEY.sign(told())))["iss"] == URL
+    assert (await by_secret.verify(jwt.encode(told(), SHARED, "HS256")))["iss"] == URL
     for token in (jwt.encode(told(), SHARED, "HS256"), *_signed_with_the_public_key(told())):
         with pytest.raises(jwt.InvalidTokenError):
-            await by_keys.claims(token)
+            await by_keys.verify(token)
     for key in (KEY, RSA_KEY):
         with pytest.raises(jwt.InvalidTokenError):
-            await by_secret.claims(key.sign(told()))
+            await by_secret.verify(key.sign(told()))
 
 
 async def test_our_own_tokens_stay_what_they_are(outside: Gateway, published: PublishedKeys) -> None:
@@ -252,16 +252,16 @@ async def test_roles_are_ours(outside: Gateway, admin: User) -> None:
     """Whatever the token says; a granted one counts, and the zone is the account's."""
     user = await make_user(outside.database, time_zone="Europe/Vienna")
     claims = told(sub=str(user.id), app_metadata={"roles": ["admin"]}, zoneinfo="Asia/Tokyo")
-    assert await outside.tokens.viewer(KEY.sign(claims)) == Viewer(
+    assert (await outside.tokens.verify(KEY.sign(claims)))[1] == Viewer(
         user.id, frozenset({RoleName.USER}), time_zone="Europe/Vienna"
     )
     async with outside.database.transaction(SERVICE) as write:
         roles = {role.name: role for role in await Roles(write).find(limit=10)}
         role = roles["partnership_manager"]
         await RoleGrants(write).add(user_id=user.id, role_id=role.id, granted_by=admin.id, granted_at=now())
-    viewer = await outside.tokens.viewer(KEY.sign(claims | {"jti": "2"}))
+    _, viewer = await outside.tokens.verify(KEY.sign(claims | {"jti": "2"}))
     assert viewer.roles == {RoleName.USER, RoleName.PARTNERSHIP_MANAGER}
-    viewer = await outside.tokens.viewer(KEY.sign(told(sub=str(admin.id), email=admin.email)))
+    _, viewer = await outside.tokens.verify(KEY.sign(told(sub=str(admin.id), email=admin.email)))
     assert viewer.roles == {RoleName.USER, RoleName.ADMIN}
 
 
@@ -269,23 +269,23 @@ async def test_a_verified_token_is_remembered_no_longer_than_ours_last(
     database: Database, published: PublishedKeys, statements: list[str]
 ) -> None:
     """So that whoever is suspended is out then."""
-    issuer = JWKSIssuer(URL, OUTSIDE_AUDIENCE, keys=Keys(published.url, 60))
+    issuer = JWKSIssuer(URL, OUTSIDE_AUDIENCE, keys=IssuerKeys(published.url, 60))
     for remembered, refused in ((900, False), (-1, True)):
-        gateway = Gateway(database, outside=OutsideAccounts(issuer, database, REACTIONS, remembered))
+        gateway = Gateway(database, external=ExternalAccounts(issuer, database, REACTIONS, remembered))
         claims = told(email=f"{remembered}@example.com")
         token = KEY.sign(claims)
-        viewer = await gateway.tokens.viewer(token)
+        _, viewer = await gateway.tokens.verify(token)
         statements.clear()
-        assert await gateway.tokens.viewer(token) == viewer
+        assert (await gateway.tokens.verify(token))[1] == viewer
         assert bool(statements) is refused
         async with database.transaction(SERVICE) as write:
             user = await Users(write).get(UUID(claims["sub"]))
             await Users(write).change(user, status=UserStatus.SUSPENDED)
         if refused:
             with pytest.raises(Unauthenticated):
-                await gateway.tokens.viewer(token)
+                await gateway.tokens.verify(token)
         else:
-            assert await gateway.tokens.viewer(token) == viewer
+            assert (await gateway.tokens.verify(token))[1] == viewer
 
 
 # keys
@@ -295,7 +295,7 @@ async def test_a_key_nobody_knows_is_looked_for_once_an_interval(clock: Clock) -
     """However many ask; one that was published meanwhile is found."""
     second, third = SigningKey("second"), SigningKey("third")
     async with publishing(KEY) as issuer:
-        keys = Keys(issuer.url, 60, clock)
+        keys = IssuerKeys(issuer.url, 60, clock)
         assert (await keys.find("first")).key_id == "first"
         issuer.publish(KEY, second)
         assert (await keys.find("second")).key_id == "second"
@@ -318,7 +318,7 @@ async def test_one_fetch_serves_all_who_wait(clock: Clock) -> None:
     """Fifty at once while the issuer takes its time."""
     async with publishing(KEY) as issuer:
         issuer.delay.clear()
-        keys = Keys(issuer.url, 60, clock)
+        keys = IssuerKeys(issuer.url, 60, clock)
         waiting = [asyncio.ensure_future(keys.find("first")) for _ in range(50)]
         while not issuer.asked:  # noqa: ASYNC110 (the issuer is asked over a socket, which tells nobody)
             await asyncio.sleep(0)
@@ -331,7 +331,7 @@ async def test_one_fetch_serves_all_who_wait(clock: Clock) -> None:
 async def test_known_keys_are_good_while_the_issuer_is_down(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """However old they are. It is tried once an interval, and what it withdrew is gone once it is back."""
     async with publishing(KEY, RSA_KEY) as issuer:
-        keys = Keys(issuer.url, 60, clock)
+        keys = IssuerKeys(issuer.url, 60, clock)
         await keys.find("first")
         await issuer.stop()
         clock.now += 10_000
@@ -354,7 +354,7 @@ async def test_known_keys_are_good_while_the_issuer_is_down(clock: Clock, caplog
 @pytest.mark.parametrize("answer", [b"", b"<html>", b"[]", b'{"keys": 5}', b"null", b'{"keyz": []}'])
 async def test_an_answer_that_is_none_leaves_the_keys(clock: Clock, answer: bytes) -> None:
     async with publishing(KEY) as issuer:
-        keys = Keys(issuer.url, 60, clock)
+        keys = IssuerKeys(issuer.url, 60, clock)
         await keys.find("first")
         issuer.answer = answer
         clock.now += 10_000
@@ -371,7 +371,7 @@ async def test_keys_that_cannot_verify_are_left_out(clock: Clock) -> None:
         secret = {"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "secret", "alg": "HS256"}
         issuer.answer["keys"] += [secret, {"kty": "magic", "kid": "magic"}, {}, "text", None, {"kid": "x", "kty": "EC"}]
         issuer.answer["keys"].append({name: value for name, value in RSA_KEY.jwk.items() if name != "alg"})
-        keys = Keys(issuer.url, 60, clock)
+        keys = IssuerKeys(issuer.url, 60, clock)
         assert (await keys.find("first")).algorithm_name == "ES256"
         assert (await keys.find("rsa")).algorithm_name == "RS256"
         for key_id in ("private", "enc", "es512", "secret", "magic", "x", None):
@@ -390,7 +390,7 @@ async def test_without_any_keys_it_is_not_the_clients_fault(
         assert answer.json()["errors"][0]["extensions"] == {"code": "SERVICE_UNAVAILABLE"}
     await published.start()
     with pytest.raises(ServiceUnavailable):
-        await outside.tokens.viewer(KEY.sign(told()))
+        await outside.tokens.verify(KEY.sign(told()))
     clock.now += 5
     assert (await ask(outside, KEY.sign(told()))).status_code == 200
 
@@ -399,11 +399,11 @@ async def test_without_any_keys_it_is_not_the_clients_fault(
 
 
 def test_an_issuer_needs_keys_and_keys_need_an_issuer(monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
-    assert outside_accounts(Settings(), database, REACTIONS) is None
+    assert create_external_accounts(Settings(), database, REACTIONS) is None
     secret = SecretStr(SHARED)
-    assert outside_accounts(Settings(issuer_url=URL, issuer_secret=secret), database, REACTIONS) is not None
+    assert create_external_accounts(Settings(issuer_url=URL, issuer_secret=secret), database, REACTIONS) is not None
     keys = Settings(issuer_url=URL, issuer_jwks_url="https://issuer.example/jwks")
-    assert outside_accounts(keys, database, REACTIONS) is not None
+    assert create_external_accounts(keys, database, REACTIONS) is not None
     for given, message in (
         (
             {"ISSUER_URL": URL},

@@ -5,7 +5,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from gateway.server.process import Gateway
+from gateway.server.process import AppFactory
 from gateway.settings import Settings
 from tests.databases import copy_sqlite
 
@@ -13,7 +13,7 @@ from tests.databases import copy_sqlite
 async def test_what_is_loaded_at_the_start_is_passed_over_by_garbage_collections(
     sqlite_template: Path, tmp_path: Path
 ) -> None:
-    app = Gateway(Settings(database_path=copy_sqlite(sqlite_template, tmp_path)))()
+    app = AppFactory(Settings(database_path=copy_sqlite(sqlite_template, tmp_path)))()
     received: asyncio.Queue[Any] = asyncio.Queue()
     sent: asyncio.Queue[Any] = asyncio.Queue()
     for kind in ("startup", "shutdown"):

@@ -138,7 +138,7 @@ async def test_a_phone_that_cannot_be_opened_takes_nothing_with_it(
     (error,) = answer.errors
     assert error["path"] == ["users", "nodes", 2, "phone"]
     assert error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
-    assert f"internal error {error['extensions']['errorId']}" in caplog.text
+    assert f"Internal error {error['extensions']['errorId']}" in caplog.text
     assert f"users.phone of row {bob.id} cannot be decrypted" in caplog.text
     assert "901820" not in caplog.text
     payload = await gateway.client(bob).do("updateProfile", PROFILE, version=2, phone="+4940901820")

@@ -108,7 +108,7 @@ async def test_the_stream_ends_with_the_token(gateway: Gateway, ada: User) -> No
         assert await stream.chunk() == BEGINNING
         body = await stream.rest()
         assert codes(body) == ["UNAUTHENTICATED"]
-        assert b"The token has expired: connect anew with a current one." in body
+        assert b"The token has expired: connect again with a current token." in body
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
@@ -181,7 +181,7 @@ async def test_who_does_not_read_is_cut_off_and_others_are_not_slowed(
             assert (await other.next())[1]["data"] == created(f"Large {count}")
             assert count < 500
     said = [record.getMessage() for record in caplog.records]
-    assert said == ["A client read nothing of its answer for 0.5 seconds and was cut off."]
+    assert said == ["An HTTP client read none of its response for 0.5 seconds. Its connection was closed."]
 
 
 async def test_who_falls_behind_is_told_so_and_can_go_on(database: Database, ada: User) -> None:

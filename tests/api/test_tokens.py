@@ -45,30 +45,30 @@ async def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.
     monkeypatch.setattr(jwt.api_jwt, "datetime", _Clock)
     monkeypatch.setattr(jwt, "decode", counting)
     text = token(exp=int(start.timestamp()) + 60)
-    first = await tokens.viewer(text)
+    _, first = await tokens.verify(text)
     for second in (0, 30, 59):
         _Clock.current = start + dt.timedelta(seconds=second)
-        assert await tokens.viewer(text) is first
+        assert (await tokens.verify(text))[1] is first
     assert verified == [text]
     for second in (60, 61, 10_000):
         _Clock.current = start + dt.timedelta(seconds=second)
         with pytest.raises(Unauthenticated):
-            await tokens.viewer(text)
+            await tokens.verify(text)
     _Clock.current = start
     with pytest.raises(Unauthenticated):
-        await tokens.viewer(text + "x")
+        await tokens.verify(text + "x")
 
 
 async def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes; refused ones take no place."""
-    monkeypatch.setattr(identity, "_REMEMBERED", 3)
+    monkeypatch.setattr(identity, "_MAX_CACHED_TOKENS", 3)
     tokens = Tokens(SECRET, AUDIENCE)
     made = [token() for _ in range(5)]
     for each in made:
-        await tokens.viewer(each)
+        await tokens.verify(each)
         with pytest.raises(Unauthenticated):
-            await tokens.viewer("nonsense")
-    assert list(tokens._verified) == made[2:]
+            await tokens.verify("nonsense")
+    assert list(tokens._cache) == made[2:]
 
 
 def test_the_secret_is_the_one_that_is_given(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ async def test_who_waits_too_long_for_a_turn_is_told_to_come_back(
         body = {"query": "{ __typename }"}
         refused = await client.http.post("/graphql", json=body, headers=client.headers)
         error = {
-            "message": "Too much is going on right now. Try again in a moment.",
+            "message": "The gateway is busy. Try again in a moment.",
             "extensions": {"code": "SERVICE_UNAVAILABLE"},
         }
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")

@@ -26,27 +26,27 @@ INIT = {"type": "connection_init"}
 QUERY = {"query": "{ __typename }"}
 
 MALFORMED: list[tuple[str | bytes, str]] = [
-    (b"{}", "Messages are text, not binary."),
+    (b"{}", "Messages must be text, not binary."),
     ("", "The message is not JSON: Input is a zero-length, empty document: line 1 column 1 (char 0)."),
     ("{", "The message is not JSON: unexpected end of data: line 1 column 2 (char 1)."),
-    ("[" * 65 + "]" * 65, "The message is nested more than 64 deep."),
-    ("[]", "A message is a JSON object with a `type`."),
-    ("{}", "A message is a JSON object with a `type`."),
-    ('{"type": 1}', "A message is a JSON object with a `type`."),
-    ('{"type": "start"}', 'There is no message of type "start" for a client.'),
-    ('{"type": "next", "id": "1"}', 'There is no message of type "next" for a client.'),
-    ('{"type": "connection_ack"}', 'There is no message of type "connection_ack" for a client.'),
+    ("[" * 65 + "]" * 65, "The message is nested more than 64 levels deep."),
+    ("[]", "A message must be a JSON object with a `type`."),
+    ("{}", "A message must be a JSON object with a `type`."),
+    ('{"type": 1}', "A message must be a JSON object with a `type`."),
+    ('{"type": "start"}', 'Clients must not send messages of type "start".'),
+    ('{"type": "next", "id": "1"}', 'Clients must not send messages of type "next".'),
+    ('{"type": "connection_ack"}', 'Clients must not send messages of type "connection_ack".'),
     ('{"type": "connection_init", "payload": 1}', "`payload` of `connection_init` must be an object."),
     ('{"type": "ping", "payload": []}', "`payload` of `ping` must be an object."),
     ('{"type": "pong", "payload": "x"}', "`payload` of `pong` must be an object."),
-    ('{"type": "complete"}', "`id` of `complete` must be a string, and not an empty one."),
-    ('{"type": "subscribe", "id": ""}', "`id` of `subscribe` must be a string, and not an empty one."),
-    ('{"type": "subscribe", "id": 1}', "`id` of `subscribe` must be a string, and not an empty one."),
+    ('{"type": "complete"}', "`id` of `complete` must be a string that is not empty."),
+    ('{"type": "subscribe", "id": ""}', "`id` of `subscribe` must be a string that is not empty."),
+    ('{"type": "subscribe", "id": 1}', "`id` of `subscribe` must be a string that is not empty."),
     ('{"type": "subscribe", "id": "1", "payload": 1}', "`payload` of `subscribe` must be an object."),
 ]
 MALFORMED_PAYLOADS: list[tuple[Any, str]] = [
     (None, 'The body must be a JSON object such as {"query": "{ viewer { id } }"}.'),
-    ({}, "`query` is missing: the text of the operation."),
+    ({}, "`query` is missing: send the text of the operation."),
     ({"query": 1}, "`query` must be a string."),
     ({**QUERY, "operationName": 1}, "`operationName` must be a string."),
     ({**QUERY, "variables": []}, "`variables` must be an object."),
@@ -169,7 +169,7 @@ async def test_pages_of_other_sites_cannot_connect(
         {
             "errors": [
                 {
-                    "message": "Pages of this site may not connect; see GATEWAY_CORS_ORIGINS.",
+                    "message": "Pages of this origin may not connect: GATEWAY_CORS_ORIGINS does not list it.",
                     "extensions": {"code": "FORBIDDEN"},
                 }
             ]
@@ -332,7 +332,7 @@ async def test_who_goes_on_after_an_event_misses_nothing(gateway: Gateway, ada: 
 async def test_the_socket_ends_with_its_token(gateway: Gateway, ada: User) -> None:
     async with sockets(gateway) as site, site.begun(gateway.tokens.issue(ada, frozenset(), 1)) as peer:
         await peer.subscribe("1", MY_EVENTS)
-        assert await peer.closed() == (4403, "Forbidden: The token has expired: connect anew with a current one.")
+        assert await peer.closed() == (4403, "Forbidden: The token has expired: connect again with a current token.")
 
 
 ENDED = (4403, "Forbidden: The session has ended: sign in again.")

@@ -40,7 +40,7 @@ def limited(message: str) -> list[dict[str, Any]]:
 @ON_SQLITE
 async def test_a_socket_has_so_many_operations_open(gateway: Gateway, ada: User) -> None:
     there = Gateway(gateway.database, settings=Settings(max_socket_operations=2))
-    full = limited("This WebSocket has 2 operations open, which is as many as there may be: complete one.")
+    full = limited("This WebSocket has 2 open operations, which is the limit. Complete one of them first.")
     async with sockets(there) as site, site.begun(there.token(ada)) as peer:
         for key in ("1", "2"):
             await peer.subscribe(key, MY_EVENTS)
@@ -53,8 +53,8 @@ async def test_a_socket_has_so_many_operations_open(gateway: Gateway, ada: User)
 async def test_a_viewer_has_so_many_subscriptions_over_all_sockets(gateway: Gateway, ada: User, bob: User) -> None:
     there = Gateway(gateway.database, settings=Settings(max_subscriptions=2))
     full = limited(
-        "You have 2 subscriptions open already, which is as many as there may be. "
-        "End one that you no longer need, or ask for several ids in one."
+        "You have 2 open subscriptions, which is the limit. "
+        "End one of them, or subscribe to several ids in one subscription."
     )
     async with (
         sockets(there) as site,
@@ -80,7 +80,7 @@ async def test_a_viewer_has_so_many_sockets(gateway: Gateway, ada: User) -> None
     there = Gateway(gateway.database, settings=Settings(max_sockets=2))
     full = (
         4403,
-        "Forbidden: You have 2 WebSockets open already, which is as many as there may be. Close one first.",
+        "Forbidden: You have 2 open WebSockets, which is the limit. Close one of them first.",
     )
     async with sockets(there) as site:
         for token in (there.token(ada), None):
@@ -169,11 +169,14 @@ async def test_who_does_not_read_the_socket_is_cut_off_and_nobody_else_is_slowed
                 if reads_on:
                     assert await deaf.closed() == (
                         1013,
-                        "You have not read for too long. Connect anew, and go on from the last event that arrived.",
+                        "The client read nothing for too long. Reconnect and resume after the last event received.",
                     )
             await other.settled()
         assert [(record.name, record.getMessage()) for record in caplog.records] == [
-            ("gateway.server.websocket_protocol", "A WebSocket client read nothing for 0.5 seconds and was cut off.")
+            (
+                "gateway.server.websocket_protocol",
+                "A WebSocket client read nothing for 0.5 seconds. Its connection was closed.",
+            )
         ]
 
 
@@ -188,7 +191,7 @@ async def test_who_does_not_answer_pings_is_cut_off(gateway: Gateway, ada: User)
                 await deaf.say("ping")
             await site.is_followed_by(2)
             await site.is_followed_by(1)
-            assert await deaf.closed() == (1013, "Pings were not answered in time.")
+            assert await deaf.closed() == (1013, "The client did not answer pings in time.")
         await other.settled()
 
 
@@ -200,7 +203,7 @@ async def test_a_message_has_so_many_fragments(gateway: Gateway, ada: User) -> N
         await peer.connection.send([text[:15], *text[15:]])
         assert await peer.hear() == {"type": "pong"}
         await peer.connection.send([text[:15], " ", *text[15:]])
-        assert await peer.closed() == (1009, "A message may have 1000 fragments at most.")
+        assert await peer.closed() == (1009, "A message must not have more than 1000 fragments.")
 
 
 @ON_SQLITE
@@ -309,8 +312,8 @@ async def test_what_breaks_is_masked(
         assert [
             record.getMessage() for record in caplog.records if record.name == "gateway.transport.error_responses"
         ] == [
-            f"internal error {error['extensions']['errorId']} in request {request_id}/2",
-            f"internal error {last['extensions']['errorId']} in request {request_id}/1",
+            f"Internal error {error['extensions']['errorId']} in request {request_id}/2",
+            f"Internal error {last['extensions']['errorId']} in request {request_id}/1",
         ]
         await peer.settled()
 

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.execution.budget import Budget, BudgetSpent
-from gateway.transport.error_responses import headers_of
+from gateway.transport.error_responses import error_headers
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, Viewer
 from resolvers.services import circuit_breaker
@@ -70,7 +70,7 @@ async def test_what_goes_beyond_is_refused_and_says_for_how_long() -> None:
     assert error.message == (
         f"Your operations may cost 1,000 a minute, and that is used up. Try again in {error.retry_after} seconds."
     )
-    assert headers_of(error) == {
+    assert error_headers(error) == {
         "Retry-After": str(error.retry_after),
         "RateLimit-Policy": '"cost";q=1000;w=60;qu="cost"',
         "RateLimit": f'"cost";r=0;t={error.retry_after}',

@@ -22,7 +22,7 @@ from gateway.execution.limits import Limits, check
 from gateway.execution.measure import measure
 from gateway.explorer import EXAMPLES
 from gateway.settings import Settings
-from gateway.transport.error_responses import present
+from gateway.transport.error_responses import format_graphql_errors
 from repositories.core.viewer import Viewer
 from repositories.demo.people import people
 from repositories.demo.seed import load_demo
@@ -97,7 +97,7 @@ async def answered(
         result = found if isinstance(found, ExecutionResult) else await found
     finally:
         await context.close()
-    errors = present(result.errors or [])
+    errors = format_graphql_errors(result.errors or [])
     assert not [error for error in errors if error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"]
     return orjson.dumps(result.data), errors
 

@@ -12,7 +12,7 @@ from gateway.execution.cost import MOST
 from gateway.execution.limits import Introspection, Limits, check, check_introspection
 from gateway.execution.measure import Measure, measure
 from gateway.settings import Settings
-from gateway.transport.error_responses import present
+from gateway.transport.error_responses import format_graphql_errors
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, Viewer
 from tests.execution.documents import GRAPH, documents
@@ -42,7 +42,7 @@ def refusal(text: str, **variables: Any) -> dict[str, Any]:
     """How it is refused, as clients see it."""
     with pytest.raises(GraphQLError) as caught:
         check(measured(text), variables, DEFAULT)
-    return present([caught.value])[0]
+    return format_graphql_errors([caught.value])[0]
 
 
 TASKS = "{ tasks%s { nodes { title category { name } } } }"
@@ -244,7 +244,7 @@ def test_introspection_is_for_whom_the_setting_says(text: str) -> None:
             else:
                 with pytest.raises(GraphQLError) as caught:
                     check_introspection(found, viewer, limits)
-                assert present([caught.value])[0]["extensions"] == {"code": code}
+                assert format_graphql_errors([caught.value])[0]["extensions"] == {"code": code}
 
 
 def test_a_typename_is_no_introspection() -> None:

@@ -1,0 +1,104 @@
+"""What all transports do with one operation: prepare it, charge its cost, create its context, format its result."""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import ExecutionResult
+from starlette.types import Scope
+
+from gateway.execution.cost_limiter import Charge, CostLimiter
+from gateway.execution.persisted import PersistedQueries
+from gateway.execution.processor import OperationProcessor, Prepared
+from gateway.execution.request_errors import RequestError
+from gateway.execution.timings import Timings
+from gateway.transport.concurrency import ConcurrencyLimit
+from gateway.transport.error_responses import RequestRejected, format_graphql_errors
+from gateway.transport.requests import Headers, Parameters
+from repositories.core.viewer import Viewer
+from repositories.engines.database import Database
+from resolvers.reactions import REACTIONS
+from resolvers.request.context import Context, RequestOrigin, Services
+
+_MAX_ADDRESS_LENGTH = 45
+"""The length of an IPv6 address that contains an IPv4 address; a zone id after it is cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationService:
+    """The parts of the process that operations use."""
+
+    processor: OperationProcessor
+    database: Database
+    cost_limiter: CostLimiter
+    concurrency_limit: ConcurrencyLimit
+    persisted_queries: PersistedQueries
+    services: Services
+    clock: Callable[[], dt.datetime]
+
+    async def prepare(self, parameters: Parameters, viewer: Viewer, timings: Timings | None = None) -> Prepared:
+        """The requested operation, parsed and validated; RequestError if it is invalid or exceeds a limit."""
+        text = await self.persisted_queries.text(parameters.query, parameters.extensions)
+        return self.processor.prepare(text, parameters.operation_name, viewer, parameters.variables, timings)
+
+    async def store_persisted_query(self, parameters: Parameters) -> None:
+        """Stores the text of an operation that was sent with its hash. Call it after the operation was prepared."""
+        if parameters.query is not None and parameters.extensions:
+            await self.persisted_queries.keep(parameters.query, parameters.extensions)
+
+    async def charge(self, parameters: Parameters, cost: int, viewer: Viewer, origin: RequestOrigin) -> Charge | None:
+        """Charges the viewer's budget; RequestError if it is used up.
+
+        None if there are no budgets and the client does not request the cost.
+        """
+        if not (self.cost_limiter.has_budgets or requests_cost(parameters)):
+            return None
+        return await self.cost_limiter.bill(cost, viewer, origin.address)
+
+    def create_context(
+        self, viewer: Viewer, origin: RequestOrigin, after: str | None = None, since: int | None = None
+    ) -> Context:
+        """The context of one operation, or of one delivery of a subscription."""
+        return Context(
+            self.database,
+            viewer,
+            REACTIONS,
+            self.clock,
+            services=self.services,
+            client=origin,
+            after=after,
+            since=since,
+        )
+
+
+def request_origin(scope: Scope, headers: Headers) -> RequestOrigin:
+    """The client's address and user agent."""
+    peer, agent = scope.get("client"), headers.get(b"user-agent")
+    address = peer[0][:_MAX_ADDRESS_LENGTH] if peer else None
+    return RequestOrigin(address, agent.decode("latin-1") if agent is not None else None)
+
+
+def requests_cost(parameters: Parameters) -> bool:
+    """Whether the response must carry the cost of the operation in its ``extensions``."""
+    return parameters.extensions.get("cost") is True
+
+
+def format_result(result: ExecutionResult, charge: Charge | None = None) -> dict[str, Any]:
+    """The GraphQL response of a result, with its cost if a charge is given."""
+    response: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        response["errors"] = format_graphql_errors(result.errors)
+    if result.extensions:
+        response["extensions"] = result.extensions
+    if charge is not None:
+        response.setdefault("extensions", {})["cost"] = charge.report()
+    return response
+
+
+def format_errors(error: Exception) -> list[dict[str, Any]]:
+    """The ``errors`` of an operation that has no result. An unexpected exception is masked."""
+    if isinstance(error, RequestError):
+        return format_graphql_errors(error.errors)
+    rejected = error if isinstance(error, RequestRejected) else RequestRejected.from_exception(error)
+    return [rejected.error]

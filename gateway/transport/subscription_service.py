@@ -1,0 +1,161 @@
+"""What all transports do with a subscription: count it, watch the viewer's session, format what it delivers.
+
+async with subscriptions.watch_session(viewer, origin, expires_at) as session_end:  # Unauthenticated if it has ended
+    async with aclosing(subscriptions.subscribe(prepared, parameters, viewer, origin, after)) as responses:
+        async for response in responses: ...                    # None, then GraphQL responses; may raise RequestError
+    reason = await session_end()
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any
+from uuid import UUID
+
+from gateway.execution.processor import Prepared
+from gateway.execution.request_errors import RequestError
+from gateway.execution.subscribe import subscription
+from gateway.transport.consistency import current_token, requests_token
+from gateway.transport.operation_service import OperationService, format_result, requests_cost
+from gateway.transport.requests import Parameters
+from repositories.core.viewer import Viewer
+from resolvers.identity.presence import presence
+from resolvers.request.context import RequestOrigin
+
+Responses = AsyncGenerator[dict[str, Any] | None, None]
+"""GraphQL responses. The first item is None: the operation has started, and from now on no event is missed."""
+
+SessionEnd = Callable[[], Awaitable[str]]
+"""Waits until the viewer's session or token ends, and returns the reason."""
+
+
+class PerViewerLimit:
+    """Limits a resource per viewer in this process. Anonymous callers are counted by their address.
+
+    The error message contains ``resource`` (a plural) and ``advice`` (a sentence).
+    """
+
+    def __init__(self, limit: int, resource: str, advice: str) -> None:
+        self._limit = limit
+        self._message = f"You have {limit} open {resource}, which is the limit. {advice}"
+        self._counts: Counter[UUID | str | None] = Counter()
+
+    @contextmanager
+    def acquire(self, viewer: Viewer, address: str | None) -> Iterator[None]:
+        """Counts one more while the block runs; RequestError (RATE_LIMITED) if the limit is reached."""
+        key = viewer.id or address
+        if self._counts[key] >= self._limit:
+            raise RequestError.of(self._message, "RATE_LIMITED", 429)
+        self._counts[key] += 1
+        try:
+            yield
+        finally:
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
+
+
+class SubscriptionService:
+    """The subscriptions of a process. Each viewer may have ``max_per_viewer`` of them."""
+
+    def __init__(self, operations: OperationService, max_per_viewer: int) -> None:
+        self.operations = operations
+        self._limit = PerViewerLimit(
+            max_per_viewer, "subscriptions", "End one of them, or subscribe to several ids in one subscription."
+        )
+
+    async def execute(
+        self, parameters: Parameters, viewer: Viewer, origin: RequestOrigin, after: Any = None
+    ) -> Responses:
+        """The responses of an operation of any kind; a query or a mutation has one.
+
+        RequestError if the operation fails without data, RequestRejected if the concurrency limit is reached.
+        """
+        operations = self.operations
+        prepared = await operations.prepare(parameters, viewer)
+        await operations.store_persisted_query(parameters)
+        if prepared.kind == "subscription":
+            async with aclosing(self.subscribe(prepared, parameters, viewer, origin, after)) as responses:
+                async for response in responses:
+                    yield response
+            return
+        yield None
+        charge = await operations.charge(parameters, prepared.cost, viewer, origin)
+        async with operations.concurrency_limit:
+            result = await operations.processor.run(prepared, operations.create_context(viewer, origin))
+        response = format_result(result, charge if requests_cost(parameters) else None)
+        if prepared.kind == "mutation":
+            await self._add_token(parameters, response)
+        yield response
+
+    async def subscribe(
+        self, prepared: Prepared, parameters: Parameters, viewer: Viewer, origin: RequestOrigin, after: Any = None
+    ) -> Responses:
+        """The deliveries of a subscription as GraphQL responses.
+
+        ``after`` is the id of the last event that the client received before an interruption. The subscription and
+        each of its deliveries are charged like a query. RequestError ends the subscription.
+        """
+        if after is not None and not isinstance(after, str):
+            message = "`lastEventId` must be a string: the `extensions.id` of the last response that arrived."
+            raise RequestError.of(message, "BAD_REQUEST")
+        operations = self.operations
+
+        @asynccontextmanager
+        async def charge_delivery() -> AsyncIterator[None]:
+            await operations.charge(parameters, prepared.cost, viewer, origin)
+            async with operations.concurrency_limit.wait_unlimited():
+                yield
+
+        charge = await operations.charge(parameters, prepared.cost, viewer, origin)
+        reported = charge if requests_cost(parameters) else None
+        with self._limit.acquire(viewer, origin.address):
+            async with subscription(
+                operations.processor,
+                prepared,
+                lambda: operations.create_context(viewer, origin, after),
+                charge_delivery,
+            ) as deliveries:
+                yield None
+                async for delivery in deliveries:
+                    response = format_result(delivery.result, reported)
+                    if delivery.id is not None:
+                        response.setdefault("extensions", {})["id"] = delivery.id
+                    await self._add_token(parameters, response)
+                    yield response
+
+    async def _add_token(self, parameters: Parameters, response: dict[str, Any]) -> None:
+        """Adds the consistency token if the operation requests it."""
+        if requests_token(parameters) and (token := await current_token(self.operations.database)) is not None:
+            response.setdefault("extensions", {})["consistencyToken"] = token
+
+    @asynccontextmanager
+    async def watch_session(
+        self, viewer: Viewer, origin: RequestOrigin, expires_at: float | None
+    ) -> AsyncIterator[SessionEnd]:
+        """Yields a function that waits until the token expires or the viewer's session ends.
+
+        ``expires_at`` is in seconds since 1970. Raises Unauthenticated if the session has ended already. For
+        anonymous callers the function waits forever.
+        """
+        if viewer.id is None:
+            yield _wait_forever
+            return
+        async with presence(self.operations.create_context(viewer, origin)) as wait_for_session_end:
+
+            async def session_end() -> str:
+                try:
+                    async with asyncio.timeout(None if expires_at is None else expires_at - time.time()):
+                        await wait_for_session_end()
+                except TimeoutError:
+                    return "The token has expired: connect again with a current token."
+                return "The session has ended: sign in again."
+
+            yield session_end
+
+
+async def _wait_forever() -> str:
+    never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    return await never
