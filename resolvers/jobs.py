@@ -1,6 +1,6 @@
-"""What the gateway does by itself: every job of every domain.
+"""The scheduled jobs of all domains.
 
-Their moments are apart from each other, so that they do not all ask for connections at once.
+Their times differ, so that they do not all need database connections at once.
 """
 
 import datetime as dt
@@ -12,37 +12,37 @@ from resolvers.life_lock import jobs as life_lock
 from resolvers.services.job import Job
 
 
-def jobs_of(analytics_retention: dt.timedelta) -> tuple[Job, ...]:
-    """The jobs, of which one deletes task analytics that are older than that."""
+def create_jobs(analytics_retention: dt.timedelta) -> tuple[Job, ...]:
+    """All jobs. ``analytics_retention`` is the age at which task analytics are deleted."""
     return (
         Job(
             REFRESH_JOB,
             "5 * * * *",
-            "Counts the totals of every user anew, for administrators.",
+            "Recounts the totals of every user, for administrators.",
             life_lock.refresh_statistics,
         ),
         Job(
             "roll-days",
             "*/15 * * * *",
-            "Counts yesterday and today anew for whom a day has begun.",
+            "Recounts yesterday and today for users for whom a new day has begun.",
             life_lock.roll_days,
         ),
         Job(
             "clean-sessions",
             "20 3 * * *",
-            "Deletes sessions that have come to their end.",
+            "Deletes expired sessions.",
             identity.clean_sessions,
         ),
         Job(
             "retain-analytics",
             "40 3 * * *",
-            "Deletes task analytics that are too old to be kept.",
+            "Deletes task analytics older than the retention time.",
             life_lock.retain_analytics(analytics_retention),
         ),
         Job(
             "clean-job-runs",
             "50 3 * * *",
-            "Deletes what is known of runs of jobs after 90 days.",
+            "Deletes records of job runs after 90 days.",
             administration.clean_job_runs,
         ),
     )

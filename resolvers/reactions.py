@@ -1,6 +1,7 @@
-"""What one domain does because of another's events: the only place where domains meet on this floor.
+"""The reactions of domains to the events of other domains, the only place in this layer where domains meet.
 
-Reactions run in the unit of work that recorded the events, before it is committed; if one fails, nothing of it is left.
+A reaction runs in the unit of work that recorded the event, before the commit. If it fails, the unit of work is rolled
+back.
 """
 
 from repositories.aggregates.unit_of_work import Reaction

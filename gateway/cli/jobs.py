@@ -34,7 +34,7 @@ def show() -> None:
 
     at, is_on = now(), settings.jobs == "on"
     lines = [
-        (job.name, job.when, *_told(last), _moment(next_run(job, at)) if is_on else "by hand", job.description)
+        (job.name, job.schedule, *_told(last), _moment(next_run(job, at)) if is_on else "by hand", job.description)
         for job, last in zip(jobs, asyncio.run(look()), strict=True)
     ]
     _table([_HEAD, *lines])

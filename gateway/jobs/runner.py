@@ -20,16 +20,16 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.job_runs import JobRuns
 from repositories.tables.administration import JobOutcome, JobRun
-from resolvers.jobs import jobs_of
-from resolvers.services.job import Job, JobContext, say_nothing
+from resolvers.jobs import create_jobs
+from resolvers.services.job import Job, JobContext, ignore_progress
 
 
 def jobs_by_name(settings: Settings) -> Mapping[str, Job]:
-    return {job.name: job for job in jobs_of(dt.timedelta(days=settings.analytics_retention_days))}
+    return {job.name: job for job in create_jobs(dt.timedelta(days=settings.analytics_retention_days))}
 
 
 def cron_trigger(job: Job) -> CronTrigger:
-    return CronTrigger.from_crontab(job.when, timezone=dt.UTC)
+    return CronTrigger.from_crontab(job.schedule, timezone=dt.UTC)
 
 
 def next_run(job: Job, after: dt.datetime) -> dt.datetime:
@@ -74,7 +74,7 @@ class JobRunner:
         self.clock = clock
 
     async def run(
-        self, job: Job, *, only_if_due: bool = False, progress: Callable[[int], None] = say_nothing
+        self, job: Job, *, only_if_due: bool = False, progress: Callable[[int], None] = ignore_progress
     ) -> JobRun | None:
         """Runs the job and returns the record of the run, None if the job is not due.
 

@@ -66,8 +66,8 @@ class OperationService:
             REACTIONS,
             self.clock,
             services=self.services,
-            client=origin,
-            after=after,
+            origin=origin,
+            resume_after=after,
             since=since,
         )
 

@@ -49,12 +49,12 @@ class Health:
 
     async def followers(self) -> int:
         """Subscriptions, and whatever is open for somebody who is signed in and waits for the end of the session."""
-        feed = self.context.find(Feed)
+        feed = self.context.optional_service(Feed)
         return 0 if feed is None else feed.subscribers
 
     async def cache(self) -> CacheHealth | None:
         """How the cache does, None without one."""
-        found = self.context.find(Cache)
+        found = self.context.optional_service(Cache)
         return None if found is None else found.health()
 
     async def uptime_seconds(self) -> int:

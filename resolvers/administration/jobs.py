@@ -9,7 +9,7 @@ from resolvers.services.job import JobContext
 KEPT = dt.timedelta(days=90)
 
 
-async def clean_job_runs(occasion: JobContext) -> int:
+async def clean_job_runs(context: JobContext) -> int:
     """Deletes what is known of old runs; says of how many."""
-    async with occasion.database.transaction(SERVICE) as write:
-        return await JobRuns(write).purge_before(occasion.at - KEPT)
+    async with context.database.transaction(SERVICE) as write:
+        return await JobRuns(write).purge_before(context.started_at - KEPT)

@@ -87,7 +87,7 @@ class TasksOverview:
 
     async def _totals(self) -> TaskTotals:
         """One statement for all of them."""
-        return await self.context.once(("tasks",), DashboardStats(self.context.snapshot).totals)
+        return await self.context.compute_once(("tasks",), DashboardStats(self.context.snapshot).totals)
 
     async def total(self) -> int:
         """All."""

@@ -190,7 +190,7 @@ class Cache:
                 return await compute()
         if known.is_right:
             return known.value  # type: ignore[no-any-return]
-        if not (context.is_current() and self._were_seen(question, found, context.opened_at)):
+        if not (context.pin_to_primary() and self._were_seen(question, found, context.opened_at)):
             return await compute()
         return await self._lead(context, kind, question, found, compute)
 

@@ -53,7 +53,7 @@ def cached(
         async def answer(subject: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
             context: Any = getattr(subject, "context", subject)
             given = (*map(_plain, (*_fields(subject), *args)), *sorted(kwargs.items()))
-            store: Cache | None = context.find(Cache)
+            store: Cache | None = context.optional_service(Cache)
 
             async def compute() -> T:
                 return await method(subject, *args, **kwargs)
@@ -65,7 +65,7 @@ def cached(
                 asked = written((looks, given, _scope(context.viewer, shared=shared)))
                 return await store.answer(context, kind, Question(name, asked, tags), compute)
 
-            found: T = await context.once((name, given), ask)
+            found: T = await context.compute_once((name, given), ask)
             return found
 
         return answer

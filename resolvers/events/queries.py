@@ -11,7 +11,7 @@ from repositories.event_analytics import DAYS_BEFORE, EventAnalytics, FeatureUse
 from repositories.life_lock.analytics import HUNDREDTH, mean
 from repositories.sql.page import PageRequest
 from resolvers.request.context import Context
-from resolvers.request.periods import Period, period
+from resolvers.request.periods import Period, resolve_period
 
 MAX_DAYS_BY_HOUR = 31
 _HOUR, _DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
@@ -69,7 +69,7 @@ async def completion_trends(
 ) -> list[CompletionTrend]:
     """What the viewer completed in the whole intervals that the days are in, oldest first, without gaps."""
     user, window = context.viewer_id, _AVERAGED[interval]
-    asked = await period(context, since, until, time_zone)
+    asked = await resolve_period(context, since, until, time_zone)
     dates = interval.first_days(asked.since, asked.until, window - 1)
     bounds = [midnight(date, asked.zone) for date in dates]
     found = await EventAnalytics(context.snapshot).completions(user, bounds)
@@ -94,7 +94,7 @@ async def daily_active_users(
     context: Context, since: dt.date | None = None, until: dt.date | None = None, time_zone: str | None = None
 ) -> list[DailyActiveUsers]:
     """Days without gaps, oldest first."""
-    asked = await period(context, since, until, time_zone)
+    asked = await resolve_period(context, since, until, time_zone)
     found = await EventAnalytics(context.snapshot).active_users(_days(asked, before=DAYS_BEFORE))
     made = []
     for index, active in enumerate(found):
@@ -112,7 +112,7 @@ async def feature_use(
 ) -> list[FeatureUse]:
     """Types of events, the most frequent first."""
     limit = PageRequest(first=first).size
-    asked = await period(context, since, until, time_zone)
+    asked = await resolve_period(context, since, until, time_zone)
     starts, ends = midnight(asked.since, asked.zone), midnight(asked.until + _DAY, asked.zone)
     return await EventAnalytics(context.snapshot).feature_use(starts, ends, limit=limit)
 
@@ -147,10 +147,10 @@ async def event_rates(  # noqa: PLR0913 (the contract's arguments)
     where a day is no whole number of hours its last one is shorter.
     """
     if interval is RateInterval.DAY:
-        asked = await period(context, since, until, time_zone)
+        asked = await resolve_period(context, since, until, time_zone)
         bounds = _days(asked)
     else:
-        asked = await period(context, since, until, time_zone, most=MAX_DAYS_BY_HOUR)
+        asked = await resolve_period(context, since, until, time_zone, max_days=MAX_DAYS_BY_HOUR)
         bounds = _hours(asked)
     found = await EventAnalytics(context.snapshot).rates(bounds, aggregate_type)
     return [EventRate(*ends, events) for ends, events in zip(pairwise(bounds), found, strict=True)]

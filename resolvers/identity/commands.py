@@ -182,7 +182,7 @@ async def deactivate_account(context: Context, command: DeactivateAccount) -> Us
 async def _viewer_with(context: Context, password: str | None, field: str) -> User:
     """The viewer's account, if that is its password; attempts count as those of signing in."""
     user = await Users(context.snapshot).get(context.viewer_id)
-    await context.forget()
+    await context.discard_reads()
     if user.password_hash is None and password is None:
         return user
     accounts = context.service(Accounts)

@@ -45,7 +45,7 @@ async def _refuse_ended(context: Context, session: UUID | None, user: UUID) -> N
             found = (await Sessions(context.snapshot).by_id([session])).get(session)
             is_over = found is None or found.revoked_at is not None
     finally:
-        await context.forget()
+        await context.discard_reads()
     if is_over:
         message = "This session has ended. Sign in again."
         raise Unauthenticated(message)

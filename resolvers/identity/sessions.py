@@ -98,7 +98,7 @@ class _Turn(NamedTuple):
 async def sign_up(context: Context, command: SignUp) -> SignedIn:
     """Makes an account and signs in to it."""
     accounts = context.service(Accounts)
-    await accounts.attempts.count(Attempt.SIGN_UP_FROM_ADDRESS, context.client.address)
+    await accounts.attempts.count(Attempt.SIGN_UP_FROM_ADDRESS, context.origin.address)
     values = command.model_dump(exclude={"password"})
     values["password_hash"] = await accounts.passwords.hash(command.password)
     async with context.unit_of_work(SERVICE) as work:
@@ -111,7 +111,7 @@ async def sign_up(context: Context, command: SignUp) -> SignedIn:
 async def sign_in(context: Context, command: SignIn) -> SignedIn:
     """Begins a session. Whether the address or the password was wrong is not told, nor that an account is locked."""
     accounts = context.service(Accounts)
-    await accounts.attempts.count(Attempt.SIGN_IN_FROM_ADDRESS, context.client.address)
+    await accounts.attempts.count(Attempt.SIGN_IN_FROM_ADDRESS, context.origin.address)
     await accounts.attempts.count(Attempt.PASSWORD_OF_ACCOUNT, command.email)
     changes = await _verified(context, command)
     async with context.unit_of_work(SERVICE) as work:
@@ -143,7 +143,7 @@ async def _verified(context: Context, command: SignIn) -> tuple[UUID, str, str]:
 async def refresh_session(context: Context, command: RefreshSession) -> SignedIn:
     """Goes on with a session: new tokens for the current refresh token. An older one ends the session for everybody."""
     accounts = context.service(Accounts)
-    await accounts.attempts.count(Attempt.REFRESH_FROM_ADDRESS, context.client.address)
+    await accounts.attempts.count(Attempt.REFRESH_FROM_ADDRESS, context.origin.address)
     key = accounts.tokens.session_of(command.refresh_token)
     if key is None:
         raise ValidationError("This is not a refresh token of this gateway.", path=("refresh_token",))
@@ -157,7 +157,7 @@ async def refresh_session(context: Context, command: RefreshSession) -> SignedIn
 async def _begin(context: Context, work: UnitOfWork, user: User) -> _Turn:
     """Opens a session."""
     key = new_id()
-    client = context.client
+    client = context.origin
     rotated = _rotated(context, work, key)
     await work.repository(Sessions).add(
         id=key,
@@ -185,7 +185,7 @@ async def _next(context: Context, work: UnitOfWork, key: UUID, token: str) -> _T
         await _revoke(work, session, "not_active")
         return None
     rotated = _rotated(context, work, key)
-    await sessions.change(session, ip=context.client.address, **rotated.values)
+    await sessions.change(session, ip=context.origin.address, **rotated.values)
     work.record(SessionRefreshed(session.id, session.user_id))
     return _Turn(user, await roles_of(work.connection, user), key, rotated.token)
 
@@ -218,5 +218,5 @@ async def _signed_in(context: Context, turn: _Turn) -> SignedIn:
     accounts = context.service(Accounts)
     lifetime = accounts.access_token_lifetime
     token = accounts.tokens.issue(turn.user, turn.roles, lifetime, turn.session)
-    await context.become(Viewer(turn.user.id, turn.roles, time_zone=turn.user.time_zone, session=turn.session))
+    await context.switch_viewer(Viewer(turn.user.id, turn.roles, time_zone=turn.user.time_zone, session=turn.session))
     return SignedIn(token, turn.refresh_token, context.now + dt.timedelta(seconds=lifetime), turn.user)

@@ -19,31 +19,31 @@ PEOPLE_AT_ONCE = 100
 DAYS_AT_ONCE = 10_000
 
 
-async def refresh_statistics(occasion: JobContext) -> int:
+async def refresh_statistics(context: JobContext) -> int:
     """Counts every user's totals anew; says of how many users."""
-    async with occasion.database.transaction(SERVICE) as write:
+    async with context.database.transaction(SERVICE) as write:
         return await DashboardStats(write).refresh(has_time=True)
 
 
-async def roll_days(occasion: JobContext) -> int:
+async def roll_days(context: JobContext) -> int:
     """Counts yesterday and today anew for everybody whose day has begun since the last roll; says how many days.
 
     If it was not run for longer, then every day since, a week at most; if it never was, as if it had been a day ago.
     """
-    zones = await _begun(occasion)
+    zones = await _begun(context)
     counted = 0
-    async for people in _people(occasion.database, list(zones)):
-        async with occasion.database.transaction(SERVICE) as write:
+    async for people in _people(context.database, list(zones)):
+        async with context.database.transaction(SERVICE) as write:
             counted += await Analytics(write).roll([(user, day) for user, zone in people for day in zones[zone]])
-        occasion.progress(counted)
+        context.progress(counted)
     return counted
 
 
-async def _begun(occasion: JobContext) -> Mapping[str, tuple[LocalDay, ...]]:
+async def _begun(context: JobContext) -> Mapping[str, tuple[LocalDay, ...]]:
     """The zones in which days have begun since the last roll, with these days and the one before."""
-    at = occasion.at
-    since = max(occasion.since or at - dt.timedelta(days=1), at - CATCH_UP)
-    async with occasion.database.snapshot(SERVICE) as snapshot:
+    at = context.started_at
+    since = max(context.last_success_at or at - dt.timedelta(days=1), at - CATCH_UP)
+    async with context.database.snapshot(SERVICE) as snapshot:
         names = await Users(snapshot).time_zones()
     return {name: found for name in names if (found := _days_begun(name, since, at))}
 
@@ -69,13 +69,13 @@ async def _people(database: Database, zones: list[str]) -> AsyncIterator[list[tu
 def retain_analytics(kept: dt.timedelta) -> Callable[[JobContext], Awaitable[int]]:
     """Deletes days that are older than that, by the date in UTC; says how many."""
 
-    async def run(occasion: JobContext) -> int:
-        before, deleted = (occasion.at - kept).astimezone(dt.UTC).date(), 0
+    async def run(context: JobContext) -> int:
+        before, deleted = (context.started_at - kept).astimezone(dt.UTC).date(), 0
         while True:
-            async with occasion.database.transaction(SERVICE) as write:
+            async with context.database.transaction(SERVICE) as write:
                 count = await Analytics(write).purge_before(before, DAYS_AT_ONCE)
             deleted += count
-            occasion.progress(deleted)
+            context.progress(deleted)
             if count < DAYS_AT_ONCE:
                 return deleted
 

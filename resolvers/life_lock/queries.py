@@ -99,7 +99,7 @@ async def refresh_statistics(context: Context) -> Refreshed:
 
     Written down as a run of the job, which it waits for in the database if that is refreshing.
     """
-    await context.forget()
+    await context.discard_reads()
     async with context.database.transaction(SERVICE) as write:
         await JobRuns(write).add(
             job=REFRESH_JOB,

@@ -21,7 +21,7 @@ from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import Page, PageRequest
 from repositories.sql.table import Table
 from resolvers.loading.loader import Loader
-from resolvers.request.context import Context, shielded
+from resolvers.request.context import Context, await_shared
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -82,7 +82,7 @@ def _loader(
 
 async def load(context: Context, batch: Batch[K, V], key: K, missing: Callable[[], V], **arguments: Any) -> V:
     """The value of ``key``, through the request's loader for ``batch`` and ``arguments``."""
-    return await shielded(_loader(context, batch, missing, arguments).load(key))
+    return await await_shared(_loader(context, batch, missing, arguments).load(key))
 
 
 async def load_many(

@@ -1,6 +1,6 @@
-"""What one request has: its viewer, its snapshot of the database, its loaders, its moment, what the process lends it.
+"""The context of one request: its viewer, its snapshot of the database, its loaders, its time, and the services.
 
-Made for a request and never shared with another: what was loaded for one viewer must not be seen by the next.
+A context is never shared between requests, because the rows that were loaded for one viewer must not reach another.
 """
 
 import asyncio
@@ -22,16 +22,15 @@ from repositories.permissions import Permission
 
 T = TypeVar("T")
 
-
 Services = Mapping[type[Any], Any]
-"""What resolvers need of the process, by its class."""
+"""What the process provides to resolvers, such as the cache, by class."""
 
 NO_SERVICES: Services = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOrigin:
-    """Where a request comes from, as far as it tells."""
+    """The network address and the user agent of a client, None if unknown."""
 
     address: str | None = None
     user_agent: str | None = None
@@ -40,32 +39,36 @@ class RequestOrigin:
 UNKNOWN_ORIGIN = RequestOrigin()
 
 
-async def shielded(future: asyncio.Future[T]) -> T:
-    """Awaits what is shared with other fields: if one is cancelled because its sibling failed, the others keep it.
+async def await_shared(future: asyncio.Future[T]) -> T:
+    """Awaits a future that several fields share.
 
-    Its error counts as seen even if nobody is left to see it.
+    If one field is cancelled because its sibling failed, the future keeps running for the others. If all of them are
+    cancelled, asyncio does not complain that the future's error was never retrieved.
     """
-    future.add_done_callback(_seen)
+    future.add_done_callback(_retrieve_error)
     return await asyncio.shield(future)
 
 
-def _seen(future: asyncio.Future[Any]) -> None:
+def _retrieve_error(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()
 
 
 @dataclass(frozen=True, slots=True)
 class AccountTimeZone:
-    """The service that looks up the time zone of the viewer's account, for tokens that do not carry it."""
+    """The service that looks up the time zone of the viewer's account, for tokens without one."""
 
-    find: Callable[["Context"], Awaitable[str]]
+    look_up: Callable[["Context"], Awaitable[str]]
 
 
 class Context:
-    """One request. ``now`` is one moment for all of its fields.
+    """One request. All of its fields see the same ``now``.
 
-    What it reads is current, or with ``since`` a state that has all there was at that position (Database.snapshot).
-    ``needs_retry`` says that such a state could not be read to its end: all of it has to be read anew.
+    Reads show the current state. With ``since``, they may show an older state that includes everything up to that
+    position (Database.snapshot). ``needs_retry`` is set if such a state could not be read to the end: then the whole
+    operation has to run again.
+
+    ``resume_after`` is the id of the last event that the client of an interrupted subscription has received.
     """
 
     def __init__(  # noqa: PLR0913 (the parts of a request)
@@ -73,32 +76,31 @@ class Context:
         database: Database,
         viewer: Viewer,
         reactions: Sequence[Reaction],
-        at: Callable[[], dt.datetime] = now,
+        clock: Callable[[], dt.datetime] = now,
         *,
         services: Services = NO_SERVICES,
-        client: RequestOrigin = UNKNOWN_ORIGIN,
-        after: str | None = None,
+        origin: RequestOrigin = UNKNOWN_ORIGIN,
+        resume_after: str | None = None,
         since: int | None = None,
     ) -> None:
         self.database = database
         self.needs_retry = False
         self._since = since
         self.viewer = viewer
-        self.client = client
-        self.after = after
-        """Of a subscription that was interrupted: the id of the last event that arrived."""
+        self.origin = origin
+        self.resume_after = resume_after
         self._services = services
-        self.now = at()
-        self._clock = at
+        self.now = clock()
+        self._clock = clock
         self._reactions = reactions
         self._snapshot: Snapshot | None = None
         self.is_closed = False
         self.loaders: dict[Hashable, Any] = {}
-        self._once: dict[Hashable, asyncio.Future[Any]] = {}
+        self._computed: dict[Hashable, asyncio.Future[Any]] = {}
 
     @property
     def snapshot(self) -> Snapshot:
-        """The request's view of the database; opened by its first statement."""
+        """The request's snapshot of the database. Its first statement opens it."""
         if self.is_closed:
             raise ServiceUnavailable("The request ended before this could be read.")
         if self._snapshot is None:
@@ -106,14 +108,14 @@ class Context:
         return self._snapshot
 
     async def close(self) -> None:
-        """Gives the connection back. Called before the answer is encoded."""
+        """Returns the connection to the pool. Called before the response is encoded."""
         self.is_closed = True
-        await self.forget()
+        await self.discard_reads()
 
-    async def forget(self) -> None:
-        """Forgets everything read so far, so that what is read from now on is current."""
+    async def discard_reads(self) -> None:
+        """Closes the snapshot and clears the loaders, so that later reads show the current state."""
         self.loaders.clear()
-        self._once.clear()
+        self._computed.clear()
         if self._snapshot is not None:
             snapshot, self._snapshot = self._snapshot, None
             await snapshot.close()
@@ -121,13 +123,13 @@ class Context:
 
     @property
     def opened_at(self) -> float | None:
-        """When the snapshot was opened, as ``time.monotonic`` counts; None if it is not."""
+        """When the snapshot was opened, by ``time.monotonic``, or None."""
         return None if self._snapshot is None else self._snapshot.opened_at
 
-    def is_current(self) -> bool:
-        """Whether what is read is the current state; if nothing was read yet, it is from here on, also with a replica.
+    def pin_to_primary(self) -> bool:
+        """Pins the request to the primary if it has not read anything yet.
 
-        For what is kept for others, who must not be shown an older one.
+        Returns whether its reads show the current state, so that their results may be cached for other requests.
         """
         if self._snapshot is None:
             self._since = None
@@ -135,59 +137,58 @@ class Context:
 
     @property
     def holds_connection(self) -> bool:
-        """Whether the request has a database connection at this moment."""
+        """Whether the request holds a database connection at the moment."""
         return self._snapshot is not None and self._snapshot.holds_connection
 
-    def find(self, kind: type[T]) -> T | None:
-        """What the process lends, or None where it does not."""
-        found: T | None = self._services.get(kind)
-        return found
-
     def service(self, kind: type[T]) -> T:
-        """What the process lends, such as ``context.service(Accounts)``."""
-        found: T = self._services[kind]
-        return found
+        """A service of the process, such as ``context.service(Accounts)``."""
+        service: T = self._services[kind]
+        return service
 
-    async def become(self, viewer: Viewer) -> None:
-        """For who has just signed in: from here on, the rest of the answer included, the request is theirs."""
-        await self.forget()
+    def optional_service(self, kind: type[T]) -> T | None:
+        """A service of the process, None if the process does not have it."""
+        return self._services.get(kind)
+
+    async def switch_viewer(self, viewer: Viewer) -> None:
+        """Makes the rest of the request, including the rest of the response, that of a viewer who just signed in."""
+        await self.discard_reads()
         self.viewer = viewer
 
     def authorise(self, permission: Permission) -> None:
-        """Refuses viewers who lack a permission: Unauthenticated if nobody is signed in, else Forbidden."""
+        """Raises Forbidden if the viewer lacks the permission, and Unauthenticated if the viewer is anonymous."""
         if not self.viewer.may(permission):
             raise Forbidden if self.viewer.is_authenticated else Unauthenticated
 
     @property
     def viewer_id(self) -> UUID:
-        """The id of the signed-in viewer, or Unauthenticated."""
+        """The id of the signed-in viewer. Raises Unauthenticated if the viewer is anonymous."""
         if self.viewer.id is None:
             raise Unauthenticated
         return self.viewer.id
 
     @asynccontextmanager
     async def unit_of_work(self, viewer: Viewer | None = None) -> AsyncIterator[UnitOfWork]:
-        """The unit of work of one mutation field, on the viewer's behalf if nobody else's.
+        """The unit of work of one mutation field, on behalf of the request's viewer unless another one is given.
 
-        It never holds two connections: the snapshot is given back first.
+        The snapshot is closed first, so that the request never holds two connections.
         """
-        await self.forget()
+        await self.discard_reads()
         async with open_unit_of_work(self.database, viewer or self.viewer, self._reactions, self._clock()) as work:
             yield work
-        await self.forget()
+        await self.discard_reads()
 
-    async def once(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
-        """The result of ``compute``, run once per request however many fields ask for it."""
-        known: asyncio.Future[T] | None = self._once.get(key)
-        if known is None:
-            known = self._once[key] = asyncio.ensure_future(compute())
-        return await shielded(known)
+    async def compute_once(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
+        """The result of ``compute``, which runs once per request, however many fields need it."""
+        future: asyncio.Future[T] | None = self._computed.get(key)
+        if future is None:
+            future = self._computed[key] = asyncio.ensure_future(compute())
+        return await await_shared(future)
 
-    async def time_zone(self, wanted: str | None = None) -> ZoneInfo:
-        """The zone asked for, else the viewer's: from the token, or from the account if the token does not tell."""
-        return time_zone(wanted or self.viewer.time_zone or await self.service(AccountTimeZone).find(self))
+    async def time_zone(self, requested: str | None = None) -> ZoneInfo:
+        """The requested zone, else the viewer's: from the token, or from the account if the token has none."""
+        return time_zone(requested or self.viewer.time_zone or await self.service(AccountTimeZone).look_up(self))
 
-    async def today(self, wanted: str | None = None) -> tuple[LocalDay, ZoneInfo]:
-        """The viewer's day, and the zone it is in."""
-        zone = await self.time_zone(wanted)
+    async def today(self, requested_zone: str | None = None) -> tuple[LocalDay, ZoneInfo]:
+        """The current day in a zone (see ``time_zone``), and the zone."""
+        zone = await self.time_zone(requested_zone)
         return day(date_of(self.now, zone), zone), zone

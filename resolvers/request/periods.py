@@ -1,4 +1,4 @@
-"""Which days are asked for."""
+"""The period that a query covers: whole days in a time zone."""
 
 import datetime as dt
 from typing import NamedTuple
@@ -8,17 +8,17 @@ from repositories.core.errors import ValidationError
 from resolvers.request.context import Context
 
 MAX_DAYS = 366
-USUAL_DAYS = 30
+DEFAULT_DAYS = 30
 _EARLIEST, _LATEST = dt.date(1970, 1, 1), dt.date(2999, 12, 31)
 
 
-def check_days(since: dt.date, until: dt.date, *, most: int = MAX_DAYS) -> None:
-    """Refuses days in the wrong order, and more than ``most`` of them."""
+def check_days(since: dt.date, until: dt.date, *, max_days: int = MAX_DAYS) -> None:
+    """Raises a ValidationError if the days are in the wrong order, or more than ``max_days``."""
     if since > until:
         message = "`from` must not be after `to`."
         raise ValidationError(message, path=("from",))
-    if (until - since).days >= most:
-        message = f"At most {most} days can be asked for at once."
+    if (until - since).days >= max_days:
+        message = f"At most {max_days} days can be asked for at once."
         raise ValidationError(message, path=("from",))
 
 
@@ -30,16 +30,19 @@ class Period(NamedTuple):
     zone: ZoneInfo
 
 
-async def period(
-    context: Context, since: dt.date | None, until: dt.date | None, time_zone: str | None, *, most: int = MAX_DAYS
+async def resolve_period(
+    context: Context, since: dt.date | None, until: dt.date | None, time_zone: str | None, *, max_days: int = MAX_DAYS
 ) -> Period:
-    """The days that were asked for: by default up to today, and 30 of them."""
+    """The period from the arguments of a query. By default it ends today and has 30 days.
+
+    Raises a ValidationError if a date is out of range, and as ``check_days``.
+    """
     for name, date in (("from", since), ("to", until)):
         if date is not None and not _EARLIEST <= date <= _LATEST:
             message = f"Days can be asked for from {_EARLIEST} to {_LATEST}."
             raise ValidationError(message, path=(name,))
     today, zone = await context.today(time_zone)
     last = until or today.date
-    first = since or last - dt.timedelta(days=USUAL_DAYS - 1)
-    check_days(first, last, most=most)
+    first = since or last - dt.timedelta(days=DEFAULT_DAYS - 1)
+    check_days(first, last, max_days=max_days)
     return Period(first, last, zone)

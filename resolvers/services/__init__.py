@@ -1,1 +1,1 @@
-"""What the process provides to resolvers: jobs and rate limits."""
+"""Services of the process: declarations of jobs, rate limits, and the access to stores that processes share."""

@@ -1,4 +1,4 @@
-"""What the gateway does by itself, when it is time: how a job is declared."""
+"""How a scheduled job is declared."""
 
 import datetime as dt
 from collections.abc import Awaitable, Callable
@@ -7,34 +7,34 @@ from dataclasses import dataclass
 from repositories.engines.database import Database
 
 
-def say_nothing(done: int) -> None:
-    """For runs that nobody watches."""
+def ignore_progress(done: int) -> None:
+    """The default for runs whose progress is not shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """A run of a job: when it began, and when the last one did that succeeded, None if there is none.
+    """One run of a job. ``last_success_at`` is when the last successful run started, None if there was none.
 
-    ``progress`` is to be called with how much is done so far, where it takes long.
+    A long job calls ``progress`` from time to time, with the number of items that it has processed so far.
     """
 
     database: Database
-    at: dt.datetime
-    since: dt.datetime | None = None
-    progress: Callable[[int], None] = say_nothing
+    started_at: dt.datetime
+    last_success_at: dt.datetime | None = None
+    progress: Callable[[int], None] = ignore_progress
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """``when`` is a crontab line (minute, hour, day of month, month, day of week) in UTC.
+    """``schedule`` is a crontab line (minute, hour, day of month, month, day of week) in UTC.
 
-    Days of the week are named (``mon``): APScheduler's numbers begin with Monday, cron's with Sunday.
+    Name days of the week (``mon``): APScheduler counts them from Monday, cron from Sunday.
 
-    ``run`` works as the service, in transactions of its own, and says how many things it did. It may be stopped at any
-    moment and must be safe to repeat.
+    ``run`` works as the service, in transactions of its own, and returns the number of items that it processed. It may
+    be stopped at any moment and must be safe to repeat.
     """
 
     name: str
-    when: str
+    schedule: str
     description: str
     run: Callable[[JobContext], Awaitable[int]]

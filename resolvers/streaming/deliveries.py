@@ -56,11 +56,11 @@ async def follow(
 ) -> Source:
     """The events of some topics that the viewer wants and, by the database's policies at that moment, may see.
 
-    After ``context.after``, the last event that the subscriber saw, those come first that happened since. TooSlow ends
+    After ``context.resume_after``, the last event that the subscriber saw, those come first that happened since. TooSlow ends
     it for who does not take them, CannotResume is raised if it cannot go on from there.
     """
     feed = context.service(Feed)
-    last = None if context.after is None else await _position(feed, context.after)
+    last = None if context.resume_after is None else await _position(feed, context.resume_after)
     async with feed.subscriber(topics, wants, size=feed.options.waiting) as subscriber:
         until = subscriber.since
         subscriber.since = max(until, last or 0)

@@ -40,7 +40,7 @@ class Following:
         services = {Feed: self.feed, AccountTimeZone: AccountTimeZone(account_time_zone)}
 
         def new_context() -> Context:
-            return Context(self.database, viewer, REACTIONS, now, services=services, after=after)
+            return Context(self.database, viewer, REACTIONS, now, services=services, resume_after=after)
 
         async with subscription(self.pipeline, prepared, new_context) as deliveries:
             first = asyncio.ensure_future(anext(deliveries))

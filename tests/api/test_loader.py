@@ -10,7 +10,7 @@ from repositories.life_lock.categories import Categories
 from repositories.tables.life_lock import Task
 from resolvers.loading.edges import one
 from resolvers.loading.loader import Loader
-from resolvers.request.context import Context, shielded
+from resolvers.request.context import Context, await_shared
 from tests.factories import make_category, make_task, make_user, viewer_of
 
 
@@ -68,7 +68,7 @@ async def test_who_leaves_takes_nothing_from_others() -> None:
     """A cancelled field does not cancel the batch that it shares."""
     doubles = Doubles()
     loader: Loader[int, int] = Loader(doubles.answer)
-    leaving, staying = (asyncio.create_task(shielded(loader.load(key))) for key in (1, 2))
+    leaving, staying = (asyncio.create_task(await_shared(loader.load(key))) for key in (1, 2))
     await doubles.was_asked.wait()
     leaving.cancel()
     doubles.go_on.set()
@@ -83,7 +83,7 @@ async def test_the_keys_of_a_failed_batch_can_be_asked_for_again() -> None:
     loader: Loader[int, int] = Loader(doubles.answer)
     for asked in [loader.load(7), loader.load(13)]:
         with pytest.raises(ValueError, match="not this one"):
-            await shielded(asked)
+            await await_shared(asked)
     assert await loader.load(7) == 14
 
 

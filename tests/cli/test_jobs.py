@@ -59,7 +59,7 @@ def test_a_job_is_run_by_hand(siso: Siso, options: DatabaseOptions) -> None:
     before = _listed(siso)
     assert list(before) == NAMES
     assert before["roll-days"][:2] == ["*/15 * * * *", "never"]
-    assert before["roll-days"][-1] == "Counts yesterday and today anew for whom a day has begun."
+    assert before["roll-days"][-1] == "Recounts yesterday and today for users for whom a new day has begun."
     assert siso.result("jobs", "run", "roll-days").startswith("roll-days succeeded: 4 processed in 0.")
     assert siso.result("jobs", "run", "roll-days").startswith("roll-days succeeded: 0 processed in 0.")
     second, first = _rows(options)

@@ -13,7 +13,7 @@ from repositories.engines.factory import open_database
 from resolvers.services.job import Job, JobContext
 
 
-async def _wait(occasion: JobContext) -> int:
+async def _wait(context: JobContext) -> int:
     print("begun", flush=True)  # noqa: T201 (which tells the test)
     await asyncio.Event().wait()
     return 0

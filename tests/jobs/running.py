@@ -20,9 +20,9 @@ def runner_of(database: Database, clock: Callable[[], dt.datetime] = now) -> Job
 def counting(name: str, processed: int = 0, began: list[JobContext] | None = None, when: str = "0 * * * *") -> Job:
     """A job that does nothing but to say how much it did; it adds its occasions to a list."""
 
-    async def run(occasion: JobContext) -> int:
+    async def run(context: JobContext) -> int:
         if began is not None:
-            began.append(occasion)
+            began.append(context)
         return processed
 
     return Job(name, when, "Counts.", run)

@@ -59,14 +59,14 @@ async def test_a_moment_is_served_once(database: Database) -> None:
         clock.at = at
         run = await runner.run(job, only_if_due=True)
         assert (run is not None) is is_due, at
-    assert [(occasion.at, occasion.since) for occasion in began] == [
+    assert [(context.started_at, context.last_success_at) for context in began] == [
         (TEN - MICROSECOND, None),
         (TEN, TEN - MICROSECOND),
         (TEN + HOUR + MICROSECOND, TEN),
         (TEN + HOUR * 9, TEN + HOUR + MICROSECOND),
     ]
     assert [(run.started_at, run.finished_at, run.outcome, run.processed) for run in await rows_of(database)] == [
-        (occasion.at, occasion.at, JobOutcome.SUCCEEDED, 4) for occasion in reversed(began)
+        (context.started_at, context.started_at, JobOutcome.SUCCEEDED, 4) for context in reversed(began)
     ]
 
 
@@ -84,7 +84,7 @@ async def test_by_hand_a_job_always_runs(database: Database) -> None:
 async def test_a_failing_job(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     """It has an id in the log and in the table, and no word of what it was; the next moment is served again."""
 
-    async def fail(occasion: JobContext) -> int:
+    async def fail(context: JobContext) -> int:
         raise LookupError("ada@example.com")
 
     job, clock = Job("sad", "0 * * * *", "Fails.", fail), Clock(TEN)
@@ -106,7 +106,7 @@ async def test_a_failing_job(database: Database, caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.INFO):
         await run_if_due(runner, counting("sad", 2, began))
     assert caplog.messages[1:] == ["job sad succeeded: 2 processed in 0.00 s"]
-    assert [occasion.since for occasion in began] == [before.started_at]
+    assert [context.last_success_at for context in began] == [before.started_at]
     clock.at += HOUR
     with pytest.raises(JobFailed) as caught:
         await runner.run(job)
@@ -119,7 +119,7 @@ async def test_a_failure_that_cannot_be_written_down_is_told(
     """With what failed first; the run looks as if its process had died."""
     runner = runner_of(database)
 
-    async def fail(occasion: JobContext) -> int:
+    async def fail(context: JobContext) -> int:
         runner.database = open_database(DatabaseOptions(url="postgresql://nobody@127.0.0.1:1/nothing"))
         raise LookupError
 
@@ -152,7 +152,7 @@ async def test_many_processes_run_a_moment_once(options: DatabaseOptions, *, pgb
             assert len(others) == 5
             assert all(run is None or isinstance(run, JobAlreadyRunning) for run in others), ran
             clock.at += HOUR
-    assert len({occasion.at for occasion in began}) == 3
+    assert len({context.started_at for context in began}) == 3
 
 
 async def test_many_schedulers_run_what_is_due_once(options: DatabaseOptions) -> None:
@@ -160,8 +160,8 @@ async def test_many_schedulers_run_what_is_due_once(options: DatabaseOptions) ->
     began: list[JobContext] = []
     ended = asyncio.Event()
 
-    async def run(occasion: JobContext) -> int:
-        began.append(occasion)
+    async def run(context: JobContext) -> int:
+        began.append(context)
         ended.set()
         return 1
 
@@ -182,8 +182,8 @@ async def test_the_scheduler_comes_back(database: Database, monkeypatch: pytest.
     began: list[JobContext] = []
     thrice, clock = asyncio.Event(), Clock(TEN)
 
-    async def run(occasion: JobContext) -> int:
-        began.append(occasion)
+    async def run(context: JobContext) -> int:
+        began.append(context)
         clock.at += HOUR
         if len(began) == 3:
             thrice.set()
@@ -193,7 +193,7 @@ async def test_the_scheduler_comes_back(database: Database, monkeypatch: pytest.
         runner_of(database, clock), [Job("often", "0 * * * *", "Runs.", run)], shutdown_timeout=30
     ):
         await asyncio.wait_for(thrice.wait(), 30)
-    assert [occasion.at for occasion in began] == [TEN, TEN + HOUR, TEN + HOUR * 2]
+    assert [context.started_at for context in began] == [TEN, TEN + HOUR, TEN + HOUR * 2]
     assert await runs_of(database) == [("often", JobOutcome.SUCCEEDED, 1)] * 3
 
 
@@ -201,7 +201,7 @@ async def test_the_end_waits_for_a_run(database: Database) -> None:
     """Within its patience."""
     begun = asyncio.Event()
 
-    async def run(occasion: JobContext) -> int:
+    async def run(context: JobContext) -> int:
         begun.set()
         for _ in range(100):
             await asyncio.sleep(0)
@@ -216,7 +216,7 @@ async def test_the_end_stops_a_run(database: Database, caplog: pytest.LogCapture
     """That takes longer than its patience; the run is left abandoned and its lock is free."""
     begun = asyncio.Event()
 
-    async def run(occasion: JobContext) -> int:
+    async def run(context: JobContext) -> int:
         begun.set()
         await asyncio.Event().wait()
         return 5
@@ -237,7 +237,7 @@ async def test_a_run_that_takes_longer_than_until_the_next_is_told(
     runner = runner_of(database, clock)
     seen: list[str] = []
 
-    async def run(occasion: JobContext) -> int:
+    async def run(context: JobContext) -> int:
         for hours in (0, 1):
             clock.at = TEN + HOUR * hours
             await run_if_due(runner, counting("long"))
@@ -272,7 +272,7 @@ async def test_a_moment_is_not_lost_to_whoever_is_just_done(
         await tried.wait()
         assert began == []
     await waiting
-    assert [occasion.at for occasion in began] == [TEN]
+    assert [context.started_at for context in began] == [TEN]
 
 
 async def test_a_database_out_of_reach_is_told(
