@@ -141,7 +141,7 @@ async def remembered(asks: Sequence[Ask]) -> list[Callable[[], Context]]:
     """For each of ``asks`` a maker of contexts on a database that remembers the answers to it, and to nothing else."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "demo.sqlite3"
-        await asyncio.to_thread(run.on_database, None, path, run.upgrade)
+        await asyncio.to_thread(run.call_with_connection, None, path, run.upgrade)
         options = DatabaseOptions(sqlite_path=path, encryption_keys={"demo": _KEY}, index_key=_KEY)
         source = open_database(options)
         await source.connect()

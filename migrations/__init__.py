@@ -1,5 +1,5 @@
-"""The history of the database, for both engines. Alembic; imports :mod:`repositories.tables` only.
+"""The Alembic migrations for both engines. Imports :mod:`repositories.tables` only.
 
-A migration is frozen: it spells out its tables and policies instead of reading today's declarations, and tests compare
-the result with them. Every migration can be undone.
+A migration is frozen: it contains its own tables and policies instead of importing the current declarations. Tests
+compare the migrated database with the declarations. Every migration can be reversed.
 """

@@ -1,7 +1,7 @@
 """The column types of the migrations, as they were when the migrations were written.
 
-Frozen: a revision must create the same schema for ever, so these are copies of the types in repositories/sql/types.py
-and never change with them. A revision that needs another form of a type adds a new class here.
+They are frozen copies of the types in repositories/sql/types.py, because a revision must always create the same schema.
+A revision that needs a different form of a type adds a new class here.
 """
 
 import datetime as dt
@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class _PerEngine(TypeDecorator[Any]):
-    """A type of PostgreSQL, and the type and the form of its values that SQLite stores instead."""
+    """A PostgreSQL type, and the type and value format that SQLite stores instead."""
 
     cache_ok = True
     impl: TypeEngine[Any] | type[TypeEngine[Any]] = sa.Text

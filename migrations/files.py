@@ -1,26 +1,26 @@
-"""The newest revision, read from the migration files alone.
+"""Reads the newest revision from the text of the migration files.
 
-Serving starts with one question: is the database at the newest revision? Loading Alembic to answer it would cost a
-quarter of a second at every start; the files say it themselves in ``revision`` and ``down_revision``.
+`siso serve` compares the database's revision with it at every start. Importing Alembic for this would take a quarter of
+a second.
 """
 
 import re
 from pathlib import Path
 
-_NAMED = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
+_ASSIGNMENT = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
 
 
 def revisions() -> dict[str, str | None]:
-    """Every revision with the one below it."""
-    found = {}
+    """Returns each revision with its predecessor."""
+    predecessors = {}
     for path in (Path(__file__).parent / "versions").glob("*.py"):
-        named = dict(_NAMED.findall(path.read_text(encoding="utf-8")))
-        found[named["revision"]] = named.get("down_revision")
-    return found
+        assignments = dict(_ASSIGNMENT.findall(path.read_text(encoding="utf-8")))
+        predecessors[assignments["revision"]] = assignments.get("down_revision")
+    return predecessors
 
 
-def newest() -> str:
-    """The revision that is below no other."""
-    found = revisions()
-    (head,) = set(found) - set(found.values())
+def newest_revision() -> str:
+    """Returns the only revision that is no other revision's predecessor."""
+    predecessors = revisions()
+    (head,) = set(predecessors) - set(predecessors.values())
     return head

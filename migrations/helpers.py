@@ -1,4 +1,4 @@
-"""What the migrations share: the few places where the engines differ, and row-level security."""
+"""Helpers of the migrations: differences between the engines, and row-level security."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ ROLES = "anon, authenticated, service_role"
 
 
 def has_role(name: str) -> str:
-    """The condition that the viewer has a role."""
+    """Returns a SQL condition: the viewer has the role."""
     return f"(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? '{name}')"
 
 
@@ -21,45 +21,44 @@ IS_SIGNED_IN = "(SELECT auth.uid()) IS NOT NULL"
 
 
 def is_postgresql() -> bool:
-    """Whether this run is on PostgreSQL; else it is on SQLite."""
     return op.get_bind().dialect.name == "postgresql"
 
 
 def schema(name: str) -> str | None:
-    """The schema of a domain; SQLite has none."""
+    """Returns a domain's schema, or None on SQLite, which has no schemas."""
     return name if is_postgresql() else None
 
 
 def ref(path: str) -> str:
-    """``schema.table.column`` as a foreign key's target."""
+    """Returns ``schema.table.column`` as the target of a foreign key, without the schema on SQLite."""
     return path if is_postgresql() else path.split(".", 1)[1]
 
 
 def create_schema(name: str) -> None:
-    """A domain's schema, open to the viewers' roles; what they see there is up to the policies."""
+    """Creates a domain's schema and grants the viewers' roles access to it. The policies decide which rows they see."""
     if is_postgresql():
         op.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
         op.execute(f"GRANT USAGE ON SCHEMA {name} TO {ROLES}")
 
 
 def drop_schema(name: str) -> None:
-    """Undoes :func:`create_schema`; fails if something is left in it."""
+    """Reverses :func:`create_schema`. Fails if the schema is not empty."""
     if is_postgresql():
         op.execute(f"DROP SCHEMA {name}")
 
 
 def id_column() -> sa.Column[Any]:
-    """The key that every table has."""
+    """Returns the ``id`` column that every table has."""
     return sa.Column("id", Id(), nullable=False)
 
 
 def timestamps() -> list[sa.Column[Any]]:
-    """The two moments that every changeable table has."""
+    """Returns the two time columns that every table with changeable rows has."""
     return [sa.Column("created_at", Timestamp(), nullable=False), sa.Column("updated_at", Timestamp(), nullable=False)]
 
 
 def row_level_security(table: str, *, read: str, write: str) -> None:
-    """Enforces a policy on ``schema.table``; SQLite gets it from the seam instead."""
+    """Creates the policies of ``schema.table`` on PostgreSQL. On SQLite the database interface enforces them."""
     if not is_postgresql():
         return
     rules = {
@@ -77,7 +76,7 @@ def row_level_security(table: str, *, read: str, write: str) -> None:
 
 
 def append_only(schema_name: str, table: str) -> None:
-    """Lets the database itself refuse that a row is ever changed or deleted."""
+    """Adds triggers that make the database reject every update and delete of the table's rows."""
     if not is_postgresql():
         for name in ("update", "delete"):
             op.execute(
@@ -97,36 +96,37 @@ def append_only(schema_name: str, table: str) -> None:
 
 
 def owned_by(column: str) -> str:
-    """The condition that the row is the viewer's own."""
+    """Returns a SQL condition: the viewer owns the row."""
     return f"{column} = (SELECT auth.uid())"
 
 
 def add_checks(schema_name: str, table: str, checks: Mapping[str, str]) -> None:
-    """Conditions by name that all rows of a table have to meet from now on."""
+    """Adds CHECK constraints, given by name, to a table."""
     if is_postgresql():
         for name, condition in checks.items():
             op.execute(f"ALTER TABLE {schema_name}.{table} ADD CONSTRAINT {name} CHECK ({condition})")
         return
-    _rewrite(table, lambda text: text.rstrip()[:-1] + _clauses(checks) + text.rstrip()[-1])
+    _rewrite_sqlite_table(table, lambda text: text.rstrip()[:-1] + _check_clauses(checks) + text.rstrip()[-1])
 
 
 def drop_checks(schema_name: str, table: str, checks: Mapping[str, str]) -> None:
-    """Undoes :func:`add_checks`."""
+    """Reverses :func:`add_checks`."""
     if is_postgresql():
         for name in checks:
             op.execute(f"ALTER TABLE {schema_name}.{table} DROP CONSTRAINT {name}")
         return
-    _rewrite(table, lambda text: text.replace(_clauses(checks), ""))
+    _rewrite_sqlite_table(table, lambda text: text.replace(_check_clauses(checks), ""))
 
 
-def _clauses(checks: Mapping[str, str]) -> str:
+def _check_clauses(checks: Mapping[str, str]) -> str:
     return "".join(f", CONSTRAINT {name} CHECK ({condition})" for name, condition in checks.items())
 
 
-def _rewrite(table: str, change: Callable[[str], str]) -> None:
-    """Changes the declaration of a table on SQLite, which knows no ALTER for conditions.
+def _rewrite_sqlite_table(table: str, change: Callable[[str], str]) -> None:
+    """Changes the stored CREATE TABLE text, because SQLite cannot ALTER the constraints of a table.
 
-    This is how https://sqlite.org/lang_altertable.html#otheralter has it for changes that no stored row depends on.
+    SQLite documents this procedure for changes that do not affect the content of the file:
+    https://sqlite.org/lang_altertable.html#otheralter
     """
     bind = op.get_bind()
     version: int = bind.exec_driver_sql("PRAGMA schema_version").scalar_one()

@@ -1,6 +1,6 @@
 """Runs migrations, for the CLI and for tests.
 
-Alembic needs a connection of SQLAlchemy's: the standard library's sqlite3 for the file, asyncpg for PostgreSQL.
+Alembic needs a SQLAlchemy connection: through the standard library's sqlite3 for the file, asyncpg for PostgreSQL.
 """
 
 import asyncio
@@ -27,56 +27,56 @@ def _config(connection: sa.Connection | None = None) -> Config:
     return config
 
 
-def head() -> str:
-    """The revision that this code needs."""
-    found = ScriptDirectory.from_config(_config()).get_current_head()
-    assert found is not None  # noqa: S101 (there are migrations)
-    return found
+def head_revision() -> str:
+    """Returns the newest revision, which this version of the code needs."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None  # noqa: S101 (there are migrations)
+    return head
 
 
 def revisions() -> list[tuple[str, str]]:
-    """All revisions, oldest first, each with what it is about."""
-    walked = ScriptDirectory.from_config(_config()).walk_revisions()
-    return [(script.revision, script.doc) for script in walked][::-1]
+    """Returns all revisions, oldest first, each with its description."""
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [(script.revision, script.doc) for script in scripts][::-1]
 
 
-def on_database(url: str | None, sqlite_path: Path, work: Callable[[sa.Connection], Any]) -> Any:
-    """Runs ``work`` on a connection to PostgreSQL at ``url`` or, without one, to the SQLite file.
+def call_with_connection(url: str | None, sqlite_path: Path, function: Callable[[sa.Connection], Any]) -> Any:
+    """Calls ``function`` with a connection to PostgreSQL at ``url`` or, if it is None, to the SQLite file.
 
-    If that is missing, it is made for its owner alone; SQLite gives the files beside it the same permissions.
+    Creates a missing file with permissions for its owner only. SQLite gives the files beside it the same permissions.
     """
     if url is None:
         sqlite_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         sqlite_path.touch(mode=0o600)
         engine = sa.create_engine(f"sqlite:///{sqlite_path}", poolclass=sa.NullPool)
         with engine.connect() as connection:
-            return work(connection)
-    return asyncio.run(_on_postgresql(url, work))
+            return function(connection)
+    return asyncio.run(_call_on_postgresql(url, function))
 
 
-async def _on_postgresql(url: str, work: Callable[[sa.Connection], Any]) -> Any:
+async def _call_on_postgresql(url: str, function: Callable[[sa.Connection], Any]) -> Any:
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 (only where PostgreSQL is used)
 
     engine = create_async_engine(
         re.sub(r"^postgres(ql)?(\+asyncpg)?:", "postgresql+asyncpg:", url), poolclass=sa.NullPool
     )
     async with engine.connect() as connection:
-        found = await connection.run_sync(work)
+        result = await connection.run_sync(function)
     await engine.dispose()
-    return found
+    return result
 
 
-def current(connection: sa.Connection) -> str | None:
-    """The revision that the database is at, None for an empty one."""
+def current_revision(connection: sa.Connection) -> str | None:
+    """Returns the revision of the database, or None if it is empty."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 class MigrationError(Exception):
-    """A migration that cannot be run; the message is one line without SQL."""
+    """A migration failed. The message is one line without SQL."""
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except CommandError as error:
@@ -87,19 +87,18 @@ def _explained() -> Iterator[None]:
 
 
 def upgrade(connection: sa.Connection, revision: str = "head") -> None:
-    """Migrates up."""
-    with _explained():
+    with _translate_errors():
         command.upgrade(_config(connection), revision)
         connection.commit()
 
 
 def downgrade(connection: sa.Connection, revision: str) -> None:
-    """Migrates down to ``revision``; "base" for an empty database, "-1" for one step."""
-    with _explained():
+    """Migrates down to ``revision``. "base" means an empty database, "-1" the previous revision."""
+    with _translate_errors():
         command.downgrade(_config(connection), revision)
         connection.commit()
 
 
 def check(connection: sa.Connection) -> None:
-    """Raises if the database differs from the declared tables."""
+    """Raises Alembic's CommandError if the database differs from the declared tables."""
     command.check(_config(connection))

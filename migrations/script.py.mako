@@ -12,10 +12,8 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    """Applies the change."""
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    """Undoes it."""
     ${downgrades if downgrades else "pass"}

@@ -43,7 +43,7 @@ def postgres_template(server: Server) -> str:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated file to copy."""
     path = tmp_path_factory.mktemp("sqlite") / "template.sqlite3"
-    run.on_database(None, path, run.upgrade)
+    run.call_with_connection(None, path, run.upgrade)
     return path
 
 

@@ -180,7 +180,7 @@ def create_template(server: Server, name: str = "template_migrated") -> str:
     server.sql(
         f"CREATE DATABASE {name} OWNER owner TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'",
     )
-    run.on_database(server.login("owner", name), Path(), run.upgrade)
+    run.call_with_connection(server.login("owner", name), Path(), run.upgrade)
     server.sql("GRANT anon, authenticated TO gateway", "GRANT service_role TO service")
     return name
 

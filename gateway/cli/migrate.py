@@ -35,7 +35,7 @@ def _change(work: Callable[[Any], None]) -> None:
     settings = load_settings()
     before = _stored(settings)
     try:
-        run.on_database(settings.owner_url(), settings.database_path, work)
+        run.call_with_connection(settings.owner_url(), settings.database_path, work)
     except run.MigrationError as error:
         raise CommandError(f"The migration was not run: {error}.".replace("..", ".")) from error
     after = _stored(settings)

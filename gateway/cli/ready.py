@@ -64,7 +64,7 @@ def why(error: Exception) -> str:
 
 def refuse_unmigrated(found: str | None) -> None:
     """A database that this code cannot work with is refused with what to do."""
-    newest = files.newest()
+    newest = files.newest_revision()
     if found == newest:
         return
     if found is None:

@@ -84,13 +84,13 @@ def _fallen_back(settings: Settings, error: CommandError) -> Settings:
 def _migrate(settings: Settings) -> None:
     """Brings the SQLite file to the newest revision; Alembic is loaded only if something is pending."""
     found = asyncio.run(revision(settings))
-    if found == files.newest():
+    if found == files.newest_revision():
         return
     if found in files.revisions() or found is None:
         from migrations import run
 
-        run.on_database(None, settings.database_path, run.upgrade)
-        note(f"Migrated the {place(settings)} to revision {files.newest()}.")
+        run.call_with_connection(None, settings.database_path, run.upgrade)
+        note(f"Migrated the {place(settings)} to revision {files.newest_revision()}.")
     else:
         refuse_unmigrated(found)
 

@@ -30,7 +30,6 @@ _AUTH = {
 
 
 def upgrade() -> None:
-    """Applies the change."""
     if is_postgresql():
         _create_roles()
     create_schema("identity")
@@ -39,7 +38,7 @@ def upgrade() -> None:
 
 
 def _create_roles() -> None:
-    """The viewers' roles and the functions that policies ask, unless they are there already, as on Supabase."""
+    """Creates the viewers' roles and the functions that policies call, unless they exist, as on Supabase."""
     for role in ROLES.split(", "):
         op.execute(
             f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') "
@@ -137,7 +136,7 @@ def _create_domain_events() -> None:
 
 
 def downgrade() -> None:
-    """Undoes it. The roles stay: they belong to the whole server, other databases may use them."""
+    """Keeps the roles, because they belong to the whole server and other databases may use them."""
     op.drop_table("domain_events", schema=schema("public"))
     if is_postgresql():
         op.execute("DROP FUNCTION public.domain_events_are_append_only()")

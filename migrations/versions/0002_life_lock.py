@@ -1,4 +1,4 @@
-"""Tasks, categories and a person's days."""
+"""Tasks, categories and a user's days."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -35,7 +35,6 @@ _INDEXES = {
 
 
 def upgrade() -> None:
-    """Applies the change."""
     create_schema("life_lock")
     _create_categories()
     _create_tasks()
@@ -124,7 +123,10 @@ def _create_task_analytics() -> None:
 
 
 def _create_statistics() -> None:
-    """Totals per user, materialized on PostgreSQL, where a view beside it lets admins read what has no policies."""
+    """Creates the totals per user, on PostgreSQL as a materialized view.
+
+    A materialized view has no policies, so viewers read it through a second view that returns rows only to admins.
+    """
     counts = ", ".join(
         f"count(t.id) FILTER (WHERE t.status = '{status}') AS {status}_tasks"
         for status in ("pending", "in_progress", "completed", "cancelled")
@@ -161,7 +163,6 @@ def _create_statistics() -> None:
 
 
 def downgrade() -> None:
-    """Undoes it."""
     prefix = "life_lock." if is_postgresql() else ""
     op.execute(f"DROP VIEW {prefix}visible_user_dashboard_stats")
     op.execute(f"DROP {'MATERIALIZED ' if is_postgresql() else ''}VIEW {prefix}user_dashboard_stats")

@@ -39,7 +39,6 @@ _PRIMARY_CONTACT = (
 
 
 def upgrade() -> None:
-    """Applies the change."""
     create_schema("client_management")
     _create_clients()
     _create_contacts()
@@ -49,7 +48,10 @@ def upgrade() -> None:
 
 
 def _create_clients() -> None:
-    """SQLite accepts a reference to a table that is yet to be made, and cannot add one later."""
+    """Creates the clients before the contacts that they refer to.
+
+    SQLite accepts a foreign key to a table that does not exist yet, but cannot add a foreign key later.
+    """
     name, columns, targets = _PRIMARY_CONTACT
     op.create_table(
         "clients",
@@ -144,7 +146,6 @@ def _create_contact_indexes() -> None:
 
 
 def downgrade() -> None:
-    """Undoes it."""
     if is_postgresql():
         op.drop_constraint(_PRIMARY_CONTACT[0], "clients", schema="client_management")
     for table in ("contacts", "clients"):

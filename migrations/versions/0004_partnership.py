@@ -41,7 +41,6 @@ _REFERRAL_INDEXES = {
 
 
 def upgrade() -> None:
-    """Applies the change."""
     create_schema("partnership")
     _create_partners()
     _create_referrals()
@@ -122,7 +121,6 @@ def _create_referrals() -> None:
 
 
 def downgrade() -> None:
-    """Undoes it."""
     for table in ("referrals", "partners"):
         op.drop_table(table, schema=schema("partnership"))
     drop_schema("partnership")

@@ -53,7 +53,6 @@ _DEFAULTS = (
 
 
 def upgrade() -> None:
-    """Applies the change."""
     create_schema("gamification")
     _create_achievements()
     _create_point_entries()
@@ -213,10 +212,10 @@ def _create_rewards() -> None:
 
 
 def _guard_stock() -> None:
-    """A redemption takes one from the stock of its reward and a refund gives it back, whoever writes it, and how.
+    """Creates triggers: a redemption takes one item from the stock of its reward, and a refund returns it.
 
-    People who redeem may not write rewards. On PostgreSQL the function therefore belongs to ``service_role``; it takes
-    no argument and touches nothing but the stock of the row's own reward.
+    Users who redeem a reward may not write rewards. On PostgreSQL the function therefore belongs to ``service_role``.
+    It takes no argument and changes only the reward of the row.
     """
     change = (
         "UPDATE {rewards} SET stock = stock {by} 1, version = version + 1, updated_at = NEW.updated_at "
@@ -248,7 +247,7 @@ def _guard_stock() -> None:
 
 
 def _create_leaderboard() -> None:
-    """Names and points over all users, which no viewer may read from the tables."""
+    """Creates the view with the names and points of all users, which viewers may not read from the tables."""
     periods = {"week": "7 days", "month": "30 days", "all": None}
     is_earned = "p.reason IN ('task_completed', 'task_reopened', 'achievement_unlocked')"
     parts = []
@@ -280,12 +279,11 @@ def _create_leaderboard() -> None:
 
 
 def _named(path: str) -> str:
-    """``schema.table``; SQLite has no schemas."""
+    """Returns ``schema.table``, without the schema on SQLite."""
     return path if is_postgresql() else path.split(".", 1)[1]
 
 
 def downgrade() -> None:
-    """Undoes it."""
     op.drop_index("ix_domain_events_user_id_event_type", "domain_events", schema=schema("public"))
     op.execute(f"DROP VIEW {_named('gamification.leaderboard')}")
     for table in reversed(_TABLES):

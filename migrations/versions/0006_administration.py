@@ -1,4 +1,4 @@
-"""Roles, their grants, settings; indexes for the audit log."""
+"""Roles, grants of roles, settings, and indexes for the audit log."""
 
 import datetime as dt
 from uuid import UUID
@@ -33,7 +33,6 @@ _EVENT_INDEXES = {"timestamp": ["timestamp"], "aggregate_type": ["aggregate_type
 
 
 def upgrade() -> None:
-    """Applies the change."""
     create_schema("administration")
     _create_roles()
     _create_user_roles()
@@ -46,7 +45,7 @@ def upgrade() -> None:
 
 
 def _create_roles() -> None:
-    """With its rows, before row-level security binds the owner as well."""
+    """Creates the table and its rows, before row-level security applies to the owner as well."""
     table = op.create_table(
         "roles",
         id_column(),
@@ -111,7 +110,6 @@ def _create_system_settings() -> None:
 
 
 def downgrade() -> None:
-    """Undoes it."""
     for name in _EVENT_INDEXES:
         op.drop_index(f"ix_domain_events_{name}", "domain_events", schema=schema("public"))
     for table in ("system_settings", "user_roles", "roles"):

@@ -1,4 +1,4 @@
-"""Sessions and preferences; lists of users by role, age and last sign-in."""
+"""Sessions and preferences, and indexes for lists of users."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -35,7 +35,6 @@ _IS_VIEWER = f"current_user IN ('anon', 'authenticated') AND NOT coalesce({IS_AD
 
 
 def upgrade() -> None:
-    """Applies the change."""
     _create_sessions()
     _create_user_preferences()
     own, own_or_admin = owned_by("user_id"), f"{owned_by('user_id')} OR {IS_ADMIN}"
@@ -48,7 +47,10 @@ def upgrade() -> None:
 
 
 def _guard_accounts() -> None:
-    """Row-level security knows rows, not columns: nobody makes oneself an admin, or lifts one's own suspension."""
+    """Creates a trigger that keeps users from making themselves admins and from ending their own suspension.
+
+    Row-level security protects rows, not columns.
+    """
     if not is_postgresql():
         return
     changed = " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in _GUARDED)
@@ -121,7 +123,6 @@ def _create_user_preferences() -> None:
 
 
 def downgrade() -> None:
-    """Undoes it."""
     if is_postgresql():
         op.execute("DROP TRIGGER users_guard ON identity.users")
         op.execute("DROP FUNCTION identity.users_guard()")

@@ -1,6 +1,6 @@
-"""How far the events can be read without stepping over one that is still to come.
+"""The highest event number up to which all events are committed, so that readers skip none.
 
-Decision 0015 says why, and why it is safe.
+Decision 0015 explains why this is needed and why it is safe.
 """
 
 from alembic import op
@@ -19,7 +19,6 @@ _DRAWN = "(SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM public.dom
 
 
 def upgrade() -> None:
-    """Applies the change."""
     if not is_postgresql():
         return
     op.execute(
@@ -44,7 +43,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undoes it."""
     if is_postgresql():
         op.execute("DROP FUNCTION public.domain_events_horizon()")
         op.execute("DROP TRIGGER domain_events_mark ON public.domain_events")

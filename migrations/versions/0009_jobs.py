@@ -13,7 +13,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Applies the change."""
     op.create_table(
         "job_runs",
         id_column(),
@@ -45,5 +44,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undoes it."""
     op.drop_table("job_runs", schema=schema("administration"))

@@ -1,4 +1,4 @@
-"""What people may store in an event without the gateway: what every reader of all events can read."""
+"""Limits for event data that users write directly, so that every event can be read."""
 
 from alembic import op
 
@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Applies the change. PostgreSQL takes deeper JSON, larger numbers and farther moments than readers can."""
+    """Adds limits for the depth of JSON, for numbers and for times, because PostgreSQL accepts more than readers do."""
     if is_postgresql():
         op.execute(
             "ALTER TABLE public.domain_events ADD CONSTRAINT ck_domain_events_event_data_shape CHECK ("
@@ -25,7 +25,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undoes it."""
     if is_postgresql():
         op.execute("ALTER TABLE public.domain_events DROP CONSTRAINT ck_domain_events_timestamp_shape")
         op.execute("ALTER TABLE public.domain_events DROP CONSTRAINT ck_domain_events_event_data_shape")

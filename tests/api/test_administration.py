@@ -429,7 +429,7 @@ async def test_the_health_of_the_system(gateway: Gateway, ada: User, admin: User
     assert health.pop("connectionsInUse") in {0, 1}
     assert health == {
         "engine": gateway.database.engine.value,
-        "revision": files.newest(),
+        "revision": files.newest_revision(),
         "users": 3,
         "sessions": 1,
         "events": 3,

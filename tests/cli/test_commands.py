@@ -33,12 +33,12 @@ COMMANDS += [
 
 def test_migrations_go_up_and_down(siso: Siso) -> None:
     assert "pending" not in siso.result("migrate", "status")
-    assert siso.result("migrate", "up") == f"The database is at revision {files.newest()}, as before."
+    assert siso.result("migrate", "up") == f"The database is at revision {files.newest_revision()}, as before."
     assert siso.result("migrate", "down", "base", "--yes") == "The database is at revision base."
     assert "done" not in siso.result("migrate", "status")
     assert siso.result("migrate", "up", "0001") == "The database is at revision 0001."
     assert siso.result("migrate", "status").splitlines()[0].split()[:2] == ["0001", "done"]
-    assert siso.result("migrate", "up").startswith(f"The database is at revision {files.newest()}")
+    assert siso.result("migrate", "up").startswith(f"The database is at revision {files.newest_revision()}")
     assert siso.result("migrate", "down", "-1", "--yes") != ""
 
 
@@ -60,7 +60,7 @@ def test_a_login_that_may_not_migrate(on_postgresql: Siso) -> None:
 
 
 def test_the_newest_revision_is_alembics() -> None:
-    assert files.newest() == run.head()
+    assert files.newest_revision() == run.head_revision()
     assert set(files.revisions()) == {name for name, _ in run.revisions()}
 
 

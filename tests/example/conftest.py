@@ -58,7 +58,7 @@ def migrate(options: DatabaseOptions, request: pytest.FixtureRequest) -> Migrate
             step()
         connection.commit()
 
-    return lambda step: run.on_database(url, options.sqlite_path, lambda connection: on(connection, step))
+    return lambda step: run.call_with_connection(url, options.sqlite_path, lambda connection: on(connection, step))
 
 
 @pytest.fixture

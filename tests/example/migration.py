@@ -8,7 +8,6 @@ from migrations.column_types import Id, Timestamp
 
 
 def upgrade() -> None:
-    """Applies the change."""
     helpers.create_schema("notebook")
     op.create_table(
         "notes",
@@ -31,6 +30,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undoes it."""
     op.drop_table("notes", schema=helpers.schema("notebook"))
     helpers.drop_schema("notebook")

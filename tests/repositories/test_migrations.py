@@ -49,7 +49,7 @@ class Place:
 
     def do(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a function of migrations.run there."""
-        return run.on_database(self.url, self.path, lambda connection: work(connection, *arguments))
+        return run.call_with_connection(self.url, self.path, lambda connection: work(connection, *arguments))
 
     def catalog(self) -> list[tuple[Any, ...]]:
         """Everything there is, but for Alembic's own table."""
@@ -123,18 +123,18 @@ def test_every_step_down_and_up(place: Place) -> None:
             place.do(run.upgrade, step)
             assert place.catalog() == after
         before = after
-    assert place.do(run.current) == run.head() == steps[-1]
+    assert place.do(run.current_revision) == run.head_revision() == steps[-1]
 
 
 def test_current(place: Place) -> None:
     """An empty database is at no revision, a migrated one at the last, one step back at the one before."""
-    assert place.do(run.current) is None
+    assert place.do(run.current_revision) is None
     place.do(run.upgrade)
-    assert place.do(run.current) == run.head()
+    assert place.do(run.current_revision) == run.head_revision()
     place.do(run.downgrade, "-1")
-    assert place.do(run.current) == run.revisions()[-2][0]
+    assert place.do(run.current_revision) == run.revisions()[-2][0]
     place.do(run.downgrade, "base")
-    assert place.do(run.current) is None
+    assert place.do(run.current_revision) is None
 
 
 def test_check(place: Place) -> None:
