@@ -1,5 +1,4 @@
-"""The data: tables, policies, repositories, unit of work, event store.
+"""The data layer: tables, policies, repositories, the unit of work and the event store.
 
-Lives here: everything that speaks SQL, and nothing else does. Nothing here knows that GraphQL exists. Imports no other
-floor.
+This layer contains all SQL of the project, and no code that knows GraphQL. It imports no other layer.
 """

@@ -1,7 +1,7 @@
-"""What the events tell: completed tasks, active users, use of features, rates.
+"""Statistics of the events: completed tasks, active users, use of features, events per interval.
 
-Series are asked for by their bounds, n + 1 moments for n intervals: each reaches from its bound to the next, which is
-no longer part of it. Databases are given the moments (repositories/core/clock.py), never a time zone.
+The parameter ``bounds`` contains n + 1 moments for n intervals. An interval includes its first bound and excludes the
+next. Statements receive these moments (repositories/core/clock.py), never a time zone.
 """
 
 import datetime as dt
@@ -37,48 +37,48 @@ def _within(interval: sa.FromClause) -> sa.ColumnElement[bool]:
 
 
 def _count_within(interval: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
-    """How many events meet the conditions and happened in an interval.
+    """The number of events in an interval that meet the conditions.
 
-    Counted for each interval by itself, along an index. As a join, which planners may think of as a few rows, all
-    intervals are compared with all events that meet the conditions once these are selective enough.
+    A subquery counts each interval on its own and uses an index. With a join, the planner may underestimate the rows
+    and compare every interval with every event that meets the conditions.
     """
-    counted = sa.select(_count).select_from(_events).where(_within(interval), *conditions)
-    return counted.correlate(interval).scalar_subquery()
+    count = sa.select(_count).select_from(_events).where(_within(interval), *conditions)
+    return count.correlate(interval).scalar_subquery()
 
 
 class Completions(NamedTuple):
-    """What a person completed, how much of it on or before its due date, and how much was taken back."""
+    """Numbers of tasks that a user completed, completed on or before their due dates, and reopened."""
 
     completed: int
     on_time: int
     reopened: int
 
 
-def _told(engine: Engine, name: str) -> sa.ColumnElement[Any]:
-    """A moment among an event's data. Events have them as ISO 8601 in UTC, which as text is in the order of time."""
+def _moment_in_data(engine: Engine, name: str) -> sa.ColumnElement[Any]:
+    """A moment in ``event_data``. It is stored as ISO 8601 in UTC, so that on SQLite the texts sort by time."""
     text = _events.c.event_data.op("->>", return_type=sa.Text(), precedence=15)(sa.literal_column(f"'{name}'"))
     return sa.cast(text, types.Timestamp()) if engine.is_postgresql else text
 
 
-def _completions_of(engine: Engine) -> sa.Executable:
-    """``completed_at`` of TaskReopened is empty for tasks that had been cancelled."""
-    interval, completed_at = _intervals(engine), _told(engine, "completed_at")
+def _build_completions(engine: Engine) -> sa.Executable:
+    """A TaskReopened event without ``completed_at`` reopened a cancelled task, so it is not counted."""
+    interval, completed_at = _intervals(engine), _moment_in_data(engine, "completed_at")
     own = _events.c.user_id == sa.bindparam("user", type_=types.Id())
     is_completed = _events.c.event_type == TaskCompleted.__name__
     is_reopened = _events.c.event_type == TaskReopened.__name__
     counts = (
         _count_within(interval, own, is_completed),
-        _count_within(interval, own, is_completed, _told(engine, "due_date") >= completed_at),
+        _count_within(interval, own, is_completed, _moment_in_data(engine, "due_date") >= completed_at),
         _count_within(interval, own, is_reopened, completed_at.is_not(None)),
     )
     return sa.select(*counts).select_from(interval).order_by(interval.c.place)
 
 
-_completions: Statement[Completions] = Statement(_completions_of, RowFactory(Completions._make))
+_completions: Statement[Completions] = Statement(_build_completions, RowFactory(Completions._make))
 
 
 class ActiveUsers(NamedTuple):
-    """How many users did something on a day, in the 7 days that end with it, and in the 30."""
+    """Numbers of users who were active on a day, in the 7 days up to it, and in the 30 days up to it."""
 
     daily: int
     weekly: int
@@ -86,21 +86,21 @@ class ActiveUsers(NamedTuple):
 
 
 _WINDOWS = (1, 7, 30)
-"""In days, as :class:`ActiveUsers` has them."""
+"""Lengths in days, in the order of the fields of :class:`ActiveUsers`."""
 
 DAYS_BEFORE = _WINDOWS[-1] - 1
-"""How many days before the first of a series count for it."""
+"""Days before the first day of a series whose events are counted for that day."""
 
 
 def _number(value: int) -> sa.ColumnElement[int]:
     return sa.literal_column(str(value), sa.Integer())
 
 
-def _active_users_of(engine: Engine) -> sa.Executable:
-    """How many more users than the day before are counted, by window.
+def _build_active_users(engine: Engine) -> sa.Executable:
+    """The change of the numbers of active users from the day before, per window.
 
-    A user who did something is counted from that day on, until the window has passed or the user does something again,
-    from when on that counts: nobody is counted twice, and no day is compared with all the others.
+    An active user is added on the day of the activity and subtracted when the window has passed, or on the next active
+    day, when the user is added again. No user is counted twice, and no day has to be compared with all other days.
     """
     interval = _intervals(engine)
     active = (
@@ -113,28 +113,28 @@ def _active_users_of(engine: Engine) -> sa.Executable:
     place = active.c.place
     following = sa.func.lead(place, 1, place + _WINDOWS[-1]).over(partition_by=active.c.user_id, order_by=place)
     stays = sa.select(place, following.label("following")).cte("stays")
-    ended = []
+    removals = []
     for length in _WINDOWS:
         passed = stays.c.place + length
-        last = sa.case((stays.c.following < passed, stays.c.following), else_=passed)
-        ended.append(sa.select(last, *(_number(-int(window == length)) for window in _WINDOWS)))
-    begun = sa.select(stays.c.place, *(_number(1).label(f"of_{window}") for window in _WINDOWS))
-    change = sa.union_all(begun, *ended).subquery("change")
+        end = sa.case((stays.c.following < passed, stays.c.following), else_=passed)
+        removals.append(sa.select(end, *(_number(-int(window == length)) for window in _WINDOWS)))
+    additions = sa.select(stays.c.place, *(_number(1).label(f"of_{window}") for window in _WINDOWS))
+    change = sa.union_all(additions, *removals).subquery("change")
     at, *changes = change.c
     return sa.select(at, *(sa.func.sum(each) for each in changes)).group_by(at)
 
 
 _active_users: Statement[tuple[int, ActiveUsers]] = Statement(
-    _active_users_of, RowFactory(lambda values: (values[0], ActiveUsers._make(values[1:])))
+    _build_active_users, RowFactory(lambda values: (values[0], ActiveUsers._make(values[1:])))
 )
 
 
-def _more(before: ActiveUsers, change: ActiveUsers) -> ActiveUsers:
+def _add(before: ActiveUsers, change: ActiveUsers) -> ActiveUsers:
     return ActiveUsers(*map(sum, zip(before, change, strict=True)))
 
 
 class FeatureUse(NamedTuple):
-    """How often something happened, how many users did it, and when it happened last."""
+    """The number of events of a type, the number of users who caused them, and the moment of the last one."""
 
     event_type: str
     aggregate_type: str
@@ -143,8 +143,8 @@ class FeatureUse(NamedTuple):
     last_used: dt.datetime
 
 
-def _feature_use_of() -> sa.Executable:
-    """Grouped by user first: counting distinct users of all events would sort them all."""
+def _build_feature_use() -> sa.Executable:
+    """Groups by user first, because ``count(DISTINCT user_id)`` would sort all events."""
     kind = (_events.c.event_type, _events.c.aggregate_type)
     by_user = (
         sa.select(*kind, _events.c.user_id, _count.label("events"), sa.func.max(_events.c.timestamp).label("last_used"))
@@ -165,48 +165,48 @@ def _feature_use_of() -> sa.Executable:
     )
 
 
-_feature_use: Statement[FeatureUse] = Statement(_feature_use_of(), RowFactory(FeatureUse._make))
+_feature_use: Statement[FeatureUse] = Statement(_build_feature_use(), RowFactory(FeatureUse._make))
 
 
-def _rates_of(*conditions: sa.ColumnElement[bool]) -> Statement[int]:
+def _build_rates(*conditions: sa.ColumnElement[bool]) -> Statement[int]:
     def build(engine: Engine) -> sa.Executable:
         interval = _intervals(engine)
-        counted = _count_within(interval, *conditions)
-        return sa.select(counted).select_from(interval).order_by(interval.c.place)
+        count = _count_within(interval, *conditions)
+        return sa.select(count).select_from(interval).order_by(interval.c.place)
 
     return Statement(build, scalar(int))
 
 
-_rates = _rates_of()
-_rates_of_aggregates = _rates_of(_events.c.aggregate_type == sa.bindparam("aggregate_type", type_=sa.Text()))
+_rates = _build_rates()
+_rates_of_aggregates = _build_rates(_events.c.aggregate_type == sa.bindparam("aggregate_type", type_=sa.Text()))
 
 
 class EventAnalytics:
-    """Numbers over the events that the viewer may see, one statement each."""
+    """Statistics of the events that the viewer may see. Every method executes one statement."""
 
     def __init__(self, connection: ReadConnection) -> None:
         self.connection = connection
 
     async def completions(self, user: UUID, bounds: Sequence[dt.datetime]) -> list[Completions]:
-        """What a person completed in each interval, by the events: whatever became of the tasks afterwards."""
+        """Completions of a user per interval. They count the events, so later changes of the tasks do not matter."""
         return await self.connection.rows(_completions, user=user, intervals=self._parameter(bounds))
 
     async def active_users(self, bounds: Sequence[dt.datetime]) -> list[ActiveUsers]:
-        """Who was active on each day but the first 29, which only count for the others.
+        """Active users per day. The first 29 days of ``bounds`` are not returned; they only count for later days.
 
-        Active is whose events there are: the actor, for work of the service the owner; deleted accounts too.
+        A user is active if an event names the user as its actor, including users whose account is deleted now.
         """
         parameter = self._parameter(bounds)
         changes = dict(await self.connection.rows(_active_users, intervals=parameter))
         none = ActiveUsers(0, 0, 0)
-        return list(accumulate((changes.get(place, none) for place in range(len(parameter))), _more))[DAYS_BEFORE:]
+        return list(accumulate((changes.get(place, none) for place in range(len(parameter))), _add))[DAYS_BEFORE:]
 
     async def feature_use(self, since: dt.datetime, until: dt.datetime, *, limit: int) -> list[FeatureUse]:
-        """What happened from ``since`` on and before ``until``, by type of event, the most frequent first."""
+        """Use per type of event from ``since`` (inclusive) to ``until`` (exclusive), the most frequent first."""
         return await self.connection.rows(_feature_use, since=since, until=until, limit=limit)
 
     async def rates(self, bounds: Sequence[dt.datetime], aggregate_type: str | None = None) -> list[int]:
-        """How many events there are in each interval, of one type of aggregate or all."""
+        """The number of events per interval, of one type of aggregate or of all types."""
         statement = _rates if aggregate_type is None else _rates_of_aggregates
         return await self.connection.rows(statement, intervals=self._parameter(bounds), aggregate_type=aggregate_type)
 

@@ -1,7 +1,7 @@
-"""Questions about the database itself, for the start-up and for `siso doctor`.
+"""Inspection of the database server: revision, rights of the logins, replica. For the start-up and for `siso doctor`.
 
-They are asked on a connection of their own, as the login that is configured: the seam's transactions take on a role at
-once, and whether that is possible is one of the questions.
+Every function opens its own connection with the configured login. The transactions of the database interface switch to
+another role at once, and whether the login may do that is one of the things to inspect.
 """
 
 import re
@@ -23,7 +23,7 @@ _SERVICE = ("service_role",)
 
 @dataclass(frozen=True, slots=True)
 class LoginRights:
-    """What a PostgreSQL login may do; ``missing_roles`` are those it needs and cannot become."""
+    """The rights of a PostgreSQL login. ``missing_roles`` are the roles that it needs but may not switch to."""
 
     name: str
     is_superuser: bool
@@ -32,21 +32,24 @@ class LoginRights:
 
 
 class MissingGrant(ServiceUnavailable):
-    """The database is migrated, but the login may not yet become what viewers' requests run as."""
+    """The database is migrated, but the login may not switch to the roles of viewers' transactions yet."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"As the owner of the tables: GRANT {', '.join(_VIEWERS)} TO {name}")
 
 
 async def stored_revision(url: str | None, path: Path, *, timeout: float) -> str | None:  # noqa: ASYNC109 (asyncpg's own)
-    """The revision of the database, None for an empty one; ServiceUnavailable, with its cause, or NotGranted."""
+    """The migration revision of the database at ``url``, or of the SQLite file at ``path``; None if it is empty.
+
+    Raises ServiceUnavailable with the driver's error as its cause, or MissingGrant.
+    """
     if url is None:
         return _stored_in_file(path)
     async with _connection(url, timeout) as connection:
         if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
             return None
         if not await connection.fetchval("SELECT has_table_privilege('public.alembic_version', 'SELECT')"):
-            if not await _may_become(connection, "authenticated"):
+            if not await _may_switch_to(connection, "authenticated"):
                 raise MissingGrant(await connection.fetchval("SELECT quote_ident(current_user)"))
             await connection.execute("SET ROLE authenticated")
         revision: str | None = await connection.fetchval("SELECT version_num FROM public.alembic_version")
@@ -58,8 +61,8 @@ def _stored_in_file(path: Path) -> str | None:
         return None
     try:
         with closing(sqlite3.connect(f"file:{path.absolute().as_posix()}?mode=ro", uri=True)) as connection:
-            found = connection.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
-            if found is None:
+            table = connection.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+            if table is None:
                 return None
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
             return str(row[0]) if row else None
@@ -68,16 +71,16 @@ def _stored_in_file(path: Path) -> str | None:
 
 
 async def inspect_login(url: str, *, service: bool, timeout: float) -> LoginRights:  # noqa: ASYNC109 (asyncpg's own)
-    """What the login of ``url`` may do, measured by what the viewers' requests or the service's work need."""
+    """The rights of the login of ``url``. It needs the role of the service, or the roles of viewers' transactions."""
     async with _connection(url, timeout) as connection:
         row = await connection.fetchrow(
             "SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
         )
-        missing = [role for role in (_SERVICE if service else _VIEWERS) if not await _may_become(connection, role)]
+        missing = [role for role in (_SERVICE if service else _VIEWERS) if not await _may_switch_to(connection, role)]
         return LoginRights(row["rolname"], row["rolsuper"], row["rolbypassrls"], missing)
 
 
-async def _may_become(connection: Any, role: str) -> bool:
+async def _may_switch_to(connection: Any, role: str) -> bool:
     try:
         await connection.execute(f"SET ROLE {role}; RESET ROLE")
     except asyncpg.PostgresError:
@@ -87,7 +90,7 @@ async def _may_become(connection: Any, role: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaState:
-    """A replica beside its primary: whether it is one, of the same server, and how many bytes it has not replayed."""
+    """``is_of_primary``: it has the primary's system identifier. ``bytes_behind``: WAL that it has not replayed."""
 
     is_replica: bool
     is_of_primary: bool
@@ -95,7 +98,7 @@ class ReplicaState:
 
 
 async def inspect_replica(url: str, read_url: str, *, timeout: float) -> ReplicaState:  # noqa: ASYNC109 (asyncpg's own)
-    """The server at ``read_url`` as a replica of that at ``url``."""
+    """Compares the server at ``read_url`` with the primary at ``url``."""
     async with _connection(url, timeout) as primary, _connection(read_url, timeout) as replica:
         written = await primary.fetchval("SELECT pg_current_wal_insert_lsn()")
         replayed = await replica.fetchval("SELECT pg_last_wal_replay_lsn()")
@@ -108,21 +111,21 @@ async def inspect_replica(url: str, read_url: str, *, timeout: float) -> Replica
 
 
 async def tables_without_forced_rls(url: str, *, timeout: float) -> list[str]:  # noqa: ASYNC109 (asyncpg's own)
-    """The tables on which row-level security is not both on and forced."""
+    """The tables for which row-level security is not both enabled and forced."""
     async with _connection(url, timeout) as connection:
-        found = await connection.fetch(
+        rows = await connection.fetch(
             "SELECT n.nspname || '.' || c.relname AS name "
             "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE c.relkind = 'r' AND c.relrowsecurity AND c.relforcerowsecurity"
         )
-    guarded = {row["name"] for row in found}
+    protected = {row["name"] for row in rows}
     tables = (table for table in metadata.tables.values() if not table.info.get("is_view"))
-    return sorted({f"{table.schema}.{table.name}" for table in tables} - guarded)
+    return sorted({f"{table.schema}.{table.name}" for table in tables} - protected)
 
 
 @asynccontextmanager
 async def _connection(url: str, timeout: float) -> AsyncIterator[Any]:  # noqa: ASYNC109 (asyncpg's own)
-    """A connection as the login itself; whatever keeps it from being made or used is ServiceUnavailable."""
+    """A connection with the login of ``url``. Raises ServiceUnavailable for errors of the connection and of SQL."""
     try:
         connection = await asyncpg.connect(
             re.sub(r"^postgresql\+asyncpg:", "postgresql:", url), timeout=timeout, statement_cache_size=0

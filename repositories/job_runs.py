@@ -1,4 +1,4 @@
-"""What the jobs did and when: what keeps a job from running twice, and what people are shown of it."""
+"""The runs of background jobs. They show when a job has to run next, and administrators can query them."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -31,18 +31,21 @@ _purge: Statement[UUID] = Statement(
 
 
 class JobRuns(Repository[JobRun], table=JobRun, noun="run"):
-    """Runs of the jobs, the latest first."""
+    """Runs of all jobs, the latest first."""
 
     default_order = _NEWEST
 
     async def latest(self, job: str, outcomes: Sequence[JobOutcome] = tuple(JobOutcome)) -> JobRun | None:
-        """The run of a job that began last, of those that came to one of the outcomes."""
+        """The most recently started run of a job that has one of the outcomes."""
         return await self.first(And((Compare("job", Op.EQ, job), Compare("outcome", Op.IN, tuple(outcomes)))))
 
     async def abandon(self, job: str) -> list[UUID]:
-        """Marks what is said to be running and cannot be; for whoever holds the job's lock."""
+        """Marks all RUNNING runs of a job as abandoned and returns their ids.
+
+        The caller holds the job's lock, so no process is executing any of these runs.
+        """
         return await self.connection.rows(_abandon, job=job, now=now())
 
     async def purge_before(self, before: dt.datetime) -> int:
-        """Deletes the runs that began before then; says how many."""
+        """Deletes the runs that started before this moment and returns their number."""
         return len(await self.connection.rows(_purge, before=before))

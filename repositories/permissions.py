@@ -1,6 +1,7 @@
 """The roles of users and the permissions that each role grants.
 
-The only part of the identity model that names domains, so that the frameworks name none. Imports nothing.
+This is the only module outside the domains that names them, so that the framework does not have to. It imports no other
+module of the project.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from enum import StrEnum
 
 
 class RoleName(StrEnum):
-    """What a signed-in person is; everybody who is signed in is a USER."""
+    """Roles of signed-in users. Every signed-in user has the role USER."""
 
     USER = "user"
     PARTNERSHIP_MANAGER = "partnership_manager"
@@ -17,7 +18,7 @@ class RoleName(StrEnum):
 
 
 class Permission(StrEnum):
-    """What a root field or mutation may require. Rows are guarded separately, by policies."""
+    """Permissions that root fields and mutations require. Policies decide separately which rows a viewer may see."""
 
     TASK_READ = "task:read"
     TASK_WRITE = "task:write"

@@ -1,7 +1,7 @@
-"""Rotation of keys: encrypted values are sealed anew with the current key, while the gateway goes on serving.
+"""Rotation of encryption keys: encrypts all values again with the current key while the gateway serves requests.
 
-What is not sealed with the current key is found by the header of its ciphertext, so that an interrupted run is simply
-run again. A value is replaced only if it still is what was read; one that somebody changes in between is left to them.
+The header of a ciphertext contains the id of its key, so an interrupted rotation can simply be started again. A value
+is replaced only if it has not changed since it was read. A value written in the meantime stays as it was written.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,23 +18,23 @@ from repositories.sql.statements import Engine, RowFactory, Statement, records, 
 from repositories.tables import metadata
 
 BATCH = 200
-"""How many values one transaction replaces."""
+"""Values per transaction."""
 
 _header = sa.bindparam("header", type_=types.Text())
 _FIRST = UUID(int=0)
 
 
 class RotationResult(NamedTuple):
-    """What became of the values: sealed anew, not readable with any key, or still due because they were changed."""
+    """Numbers of values: encrypted again, not decryptable with any key, and still encrypted with an old key."""
 
-    renewed: int
+    rotated: int
     unreadable: int
-    left: int
+    remaining: int
 
 
 class _Value(NamedTuple):
     id: UUID
-    encrypted: str
+    ciphertext: str
 
 
 class _EncryptedColumn:
@@ -42,9 +42,9 @@ class _EncryptedColumn:
 
     def __init__(self, column: sa.Column[Any]) -> None:
         key, self.column = column.table.c.id, column
-        count_due = (column.is_not(None), sa.func.substr(column, 1, sa.func.length(_header)) != _header)
-        self.count: Statement[int] = Statement(sa.select(sa.func.count(column)).where(*count_due), scalar(int))
-        batch = sa.select(key, column).where(*count_due, key > sa.bindparam("after", type_=types.Id()))
+        has_old_key = (column.is_not(None), sa.func.substr(column, 1, sa.func.length(_header)) != _header)
+        self.count: Statement[int] = Statement(sa.select(sa.func.count(column)).where(*has_old_key), scalar(int))
+        batch = sa.select(key, column).where(*has_old_key, key > sa.bindparam("after", type_=types.Id()))
         self.batch: Statement[_Value] = Statement(batch.order_by(key).limit(BATCH), RowFactory(_Value._make))
         self.changes = [
             sa.Column("id", types.Id()),
@@ -55,52 +55,59 @@ class _EncryptedColumn:
 
     def _replace(self, engine: Engine) -> sa.Executable:
         source, table = records(engine, "rows", self.changes), self.column.table
-        found = sa.update(table).where(table.c.id == source.c.id, self.column == source.c.old)
-        return found.values({self.column.name: source.c.new}).returning(table.c.id)
+        unchanged = sa.update(table).where(table.c.id == source.c.id, self.column == source.c.old)
+        return unchanged.values({self.column.name: source.c.new}).returning(table.c.id)
 
 
 def _columns() -> Iterator[_EncryptedColumn]:
     for table in metadata.sorted_tables:
-        yield from (_EncryptedColumn(made) for made in table.columns if made.info["encrypted"])
+        yield from (_EncryptedColumn(column) for column in table.columns if column.info["encrypted"])
 
 
-async def count_due(database: Database) -> int:
-    """How many values are not sealed with the current key."""
+async def count_outdated(database: Database) -> int:
+    """The number of values that are not encrypted with the current key."""
     async with database.snapshot(SERVICE) as snapshot:
         return sum([await snapshot.one(each.count, header=database.cipher.header) for each in _columns()])
 
 
 async def rotate(
-    database: Database, *, done: Callable[[int], None], refuse: Callable[[DecryptionError], None]
+    database: Database, *, on_progress: Callable[[int], None], on_unreadable: Callable[[DecryptionError], None]
 ) -> RotationResult:
-    """Seals anew what is due. ``done`` is told how many values were looked at, ``refuse`` of those nobody can read."""
-    renewed = unreadable = 0
-    for each in _columns():
+    """Encrypts all values with the current key.
+
+    After each batch, ``on_progress`` receives the number of its values. ``on_unreadable`` receives the error of each
+    value that no key decrypts.
+    """
+    rotated = unreadable = 0
+    for column in _columns():
         after: UUID | None = _FIRST
         while after is not None:
-            after, fresh, refused = await _rotate_batch(database, each, after, refuse)
-            renewed, unreadable = renewed + fresh, unreadable + refused
-            if fresh or refused:
-                done(fresh + refused)
-    return RotationResult(renewed, unreadable, await count_due(database) - unreadable)
+            after, succeeded, failed = await _rotate_batch(database, column, after, on_unreadable)
+            rotated, unreadable = rotated + succeeded, unreadable + failed
+            if succeeded or failed:
+                on_progress(succeeded + failed)
+    return RotationResult(rotated, unreadable, await count_outdated(database) - unreadable)
 
 
 async def _rotate_batch(
-    database: Database, each: _EncryptedColumn, after: UUID, refuse: Callable[[DecryptionError], None]
+    database: Database, column: _EncryptedColumn, after: UUID, on_unreadable: Callable[[DecryptionError], None]
 ) -> tuple[UUID | None, int, int]:
-    """Where to go on, if there is more, how many values were sealed anew and how many could not be read."""
-    cipher, changes, refused = database.cipher, [], 0
+    """Rotates the values of the next rows after an id.
+
+    Returns the id of the last row, or None after the last batch, and the numbers of rotated and of unreadable values.
+    """
+    cipher, changes, unreadable = database.cipher, [], 0
     async with database.transaction(SERVICE) as write:
-        found = await write.rows(each.batch, after=after, header=cipher.header)
-        for value in found:
+        values = await write.rows(column.batch, after=after, header=cipher.header)
+        for value in values:
             try:
-                plain = cipher.decrypt(each.column, value.id, value.encrypted)
+                plain = cipher.decrypt(column.column, value.id, value.ciphertext)
             except DecryptionError as error:
-                refused += 1
-                refuse(error)
+                unreadable += 1
+                on_unreadable(error)
             else:
-                new = cipher.encrypt(each.column, value.id, plain)
-                changes.append({"id": value.id, "old": value.encrypted, "new": new})
-        rows = records_parameter(write.engine, each.changes, changes)
-        fresh = await write.rows(each.replace, rows=rows) if rows else []
-    return found[-1].id if len(found) == BATCH else None, len(fresh), refused
+                new = cipher.encrypt(column.column, value.id, plain)
+                changes.append({"id": value.id, "old": value.ciphertext, "new": new})
+        rows = records_parameter(write.engine, column.changes, changes)
+        replaced = await write.rows(column.replace, rows=rows) if rows else []
+    return values[-1].id if len(values) == BATCH else None, len(replaced), unreadable

@@ -8,7 +8,7 @@ from gateway.cli.console import note, progress_bar, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
 from repositories.core.encryption import MissingKeysError
-from repositories.rotation import RotationResult, count_due
+from repositories.rotation import RotationResult, count_outdated
 from repositories.rotation import rotate as rotate_values
 
 
@@ -18,16 +18,16 @@ def rotate() -> None:
 
     async def run() -> tuple[str, RotationResult]:
         async with migrated_database(settings) as database:
-            if not database.cipher.current:
+            if not database.cipher.current_key_id:
                 raise MissingKeysError
             with progress_bar() as progress:
-                bar = progress.add_task("Encrypting", total=await count_due(database))
+                bar = progress.add_task("Encrypting", total=await count_outdated(database))
                 result = await rotate_values(
                     database,
-                    done=lambda count: progress.advance(bar, count),
-                    refuse=lambda error: note(f"siso: {error}."),
+                    on_progress=lambda count: progress.advance(bar, count),
+                    on_unreadable=lambda error: note(f"siso: {error}."),
                 )
-                return database.cipher.current, result
+                return database.cipher.current_key_id, result
 
     key, (renewed, unreadable, left) = asyncio.run(run())
     say(f"Encrypted {renewed} values with the key {key}.")

@@ -1,4 +1,4 @@
-"""Batch methods: what answers for many keys at once, and what an edge needs to know."""
+"""Batch methods: repository methods that load the values of many keys at once. Edges are built from them."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
@@ -11,7 +11,7 @@ V_co = TypeVar("V_co", covariant=True)
 
 
 class Batch(Generic[K, V_co]):
-    """A method that answers for many keys at once, bound to the repository class: what an edge needs to know."""
+    """A batch method together with its repository class."""
 
     def __init__(
         self, repository: Callable[[ReadConnection], Any], method: Callable[..., Awaitable[Mapping[K, V_co]]]
@@ -20,7 +20,7 @@ class Batch(Generic[K, V_co]):
         self.method = method
 
     async def __call__(self, connection: ReadConnection, keys: Sequence[K], **arguments: Any) -> Mapping[K, V_co]:
-        """The values by key; a key without a value is left out."""
+        """The values by key, without the keys that have no value."""
         return await self.method(self.repository(connection), keys, **arguments)
 
 
@@ -29,7 +29,7 @@ class _BatchMethod(Protocol[K, V_co]):
 
 
 class batch(Generic[K, V]):  # noqa: N801 (used as a decorator)
-    """Marks a repository method as a batch; on the class it is a :class:`Batch`, on an instance the method."""
+    """Decorator of batch methods. On the class the attribute is a :class:`Batch`, on an instance it is the method."""
 
     def __init__(self, method: Callable[..., Awaitable[Mapping[K, V]]]) -> None:
         self._method = method

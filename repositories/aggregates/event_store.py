@@ -1,4 +1,4 @@
-"""The event store: what happened, in the order in which it was written."""
+"""The event store: all events, in the order in which they were written."""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -14,14 +14,14 @@ from repositories.sql.statements import Engine, RowFactory, Statement, records, 
 from repositories.tables.events import DomainEvent
 
 _TABLE = DomainEvent.__table__
-_APPENDED = [made for made in _TABLE.columns if made.name != "sequence"]
+_APPENDED = [column for column in _TABLE.columns if column.name != "sequence"]
 
 
 def _append(engine: Engine) -> sa.Executable:
-    """SQLite has no identity columns beside the primary key; with its single writer the next number is max + 1."""
+    """SQLite numbers only primary keys. It has a single writer, so the next sequence number is max + 1."""
     source = records(engine, "rows", _APPENDED)
-    values: list[sa.ColumnElement[Any]] = [source.c[made.name] for made in _APPENDED]
-    names = [made.name for made in _APPENDED]
+    names = [column.name for column in _APPENDED]
+    values: list[sa.ColumnElement[Any]] = [source.c[name] for name in names]
     if not engine.is_postgresql:
         highest: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(sa.column("sequence")), 0)).select_from(
             sa.table("domain_events")
@@ -35,24 +35,28 @@ _append_rows: Statement[int] = Statement(_append, scalar(int))
 
 
 class EventHorizon(NamedTuple):
-    """How far the events can be read: no event up to ``readable_up_to`` is still to come; ``highest`` is the highest number."""
+    """The sequence numbers up to which the events can be read.
+
+    All events up to ``readable_up_to`` are committed or rolled back, so no transaction will add one of them later.
+    ``highest`` is the highest number that was ever assigned; events above ``readable_up_to`` may still be uncommitted.
+    """
 
     readable_up_to: int
     highest: int
 
 
-def _horizon_of(engine: Engine) -> sa.Executable:
-    """On PostgreSQL a transaction marks what it may still commit by a lock (migration 0008); SQLite has one writer."""
+def _build_horizon(engine: Engine) -> sa.Executable:
+    """On PostgreSQL, open transactions hold a lock for the numbers they use (migration 0008). SQLite has one writer."""
     if engine.is_postgresql:
         return sa.text("SELECT horizon, drawn FROM public.domain_events_horizon()")
     highest: sa.ColumnElement[int] = sa.func.coalesce(sa.func.max(_TABLE.c.sequence), 0)
     return sa.select(highest, highest)
 
 
-_horizon: Statement[EventHorizon] = Statement(_horizon_of, RowFactory(EventHorizon._make))
+_horizon: Statement[EventHorizon] = Statement(_build_horizon, RowFactory(EventHorizon._make))
 
 CHANNEL = "siso_events"
-"""Where PostgreSQL announces that events were committed; the payload says by which process."""
+"""The PostgreSQL channel on which committed events are announced. The payload identifies the writing process."""
 
 _announce: Statement[Any] = Statement(
     sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("origin", type_=sa.Text()))), scalar(str)
@@ -60,7 +64,7 @@ _announce: Statement[Any] = Statement(
 
 
 def row_of_event(event: Event, *, actor: UUID, at: dt.datetime) -> dict[str, Any]:
-    """An event as it is stored."""
+    """The values of the row that stores an event."""
     return {
         "id": event.id,
         "aggregate_id": event.aggregate_id,
@@ -74,9 +78,9 @@ def row_of_event(event: Event, *, actor: UUID, at: dt.datetime) -> dict[str, Any
 
 
 def owner_id_of(event: DomainEvent) -> UUID | None:
-    """Whose aggregate a stored event is about; None if it does not say.
+    """The owner of the aggregate of a stored event, or None if its data contain no valid ``owner_id``.
 
-    The policies let people store events of their own without the gateway, so there may be anything in them.
+    The policies allow users to insert their own events without the gateway, so the data may have any content.
     """
     data: Any = event.event_data
     try:
@@ -85,17 +89,23 @@ def owner_id_of(event: DomainEvent) -> UUID | None:
         return None
 
 
+_NEWEST_FIRST = (Order("timestamp", Direction.DESC), Order("sequence", Direction.DESC))
+
+
 class EventStore(Repository[DomainEvent], table=DomainEvent, noun="event"):
-    """Events are appended and read, never changed."""
+    """Appends and reads events. Events are never changed."""
 
     async def append(self, events: Sequence[Event], *, actor: UUID | None, at: dt.datetime) -> None:
-        """Stores events in their order, one statement for every 100. Work of the service is booked on the owner."""
+        """Stores events in their order, with one statement per 100 events.
+
+        Without an ``actor`` (work of the service), the owner of the aggregate is stored as the actor.
+        """
         rows = [row_of_event(event, actor=actor or event.owner_id, at=at) for event in events]
         for part in self._parts(rows, ADD_BATCH):
             await self.connection.execute_later(_append_rows, rows=part)
 
     async def load(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Stores events of the past, for bulk loads; one statement for every 1000."""
+        """Stores rows of past events in a bulk load, with one statement per 1000 events."""
         for part in self._parts(rows, LOAD_BATCH):
             await self.connection.rows(_append_rows, rows=part)
 
@@ -106,9 +116,9 @@ class EventStore(Repository[DomainEvent], table=DomainEvent, noun="event"):
     async def export(
         self, since: dt.datetime | None, until: dt.datetime | None, types: Sequence[str] = ()
     ) -> AsyncIterator[DomainEvent]:
-        """Events in the order in which they were written, from ``since`` on and before ``until``, of some types or all.
+        """Events from ``since`` (inclusive) to ``until`` (exclusive), in the order in which they were written.
 
-        One statement for every 1000, each from where the last one ended, so that no number of events is too many.
+        Empty ``types`` mean all types. The events are read in batches of 1000, so their number is not limited.
         """
         conditions = [
             *([Compare("timestamp", Op.GTE, since)] if since else []),
@@ -117,43 +127,41 @@ class EventStore(Repository[DomainEvent], table=DomainEvent, noun="event"):
         ]
         last = 0
         while True:
-            beyond = And((Compare("sequence", Op.GT, last), *conditions))
-            found = await self.find(beyond, [Order("sequence")], limit=LOAD_BATCH)
-            for event in found:
+            next_batch = And((Compare("sequence", Op.GT, last), *conditions))
+            events = await self.find(next_batch, [Order("sequence")], limit=LOAD_BATCH)
+            for event in events:
                 yield event
-            if len(found) < LOAD_BATCH:
+            if len(events) < LOAD_BATCH:
                 return
-            last = found[-1].sequence
+            last = events[-1].sequence
 
     async def horizon(self) -> EventHorizon:
-        """How far the events can be read.
+        """The sequence numbers up to which the events can be read.
 
-        What is read up to there must be read by a snapshot that was opened later: of a transaction that ended in
-        between, this one knows nothing.
+        The events must be read in a snapshot that is opened after this call. This connection's own snapshot may lack
+        the events of a transaction that was committed in the meantime.
         """
         return await self.connection.one(_horizon)
 
     async def between(
-        self, after: int, until: int, given: Sequence[Filter] = (), *, limit: int = LOAD_BATCH
+        self, after: int, until: int, where: Sequence[Filter] = (), *, limit: int = LOAD_BATCH
     ) -> list[DomainEvent]:
-        """The events after one sequence number and up to another, in their order."""
-        conditions = (Compare("sequence", Op.GT, after), Compare("sequence", Op.LTE, until), *given)
+        """The events with sequence numbers above ``after`` and up to ``until``, in their order."""
+        conditions = (Compare("sequence", Op.GT, after), Compare("sequence", Op.LTE, until), *where)
         return await self.find(And(conditions), [Order("sequence")], limit=limit)
 
     async def announce(self, origin: str) -> None:
-        """Tells all processes, once this transaction is committed, that there are new events; PostgreSQL only."""
+        """Notifies all processes of new events as soon as this transaction is committed. PostgreSQL only."""
         await self.connection.execute_later(_announce, origin=origin)
 
     async def of_aggregate(self, aggregate_id: UUID, *, limit: int) -> list[DomainEvent]:
-        """An aggregate's history, oldest first."""
+        """The events of an aggregate, oldest first."""
         return await self.find(Compare("aggregate_id", Op.EQ, aggregate_id), [Order("sequence")], limit=limit)
 
     async def of_type(self, event_type: str, *, limit: int) -> list[DomainEvent]:
-        """The latest events of a type, newest first."""
-        newest = [Order("timestamp", Direction.DESC), Order("sequence", Direction.DESC)]
-        return await self.find(Compare("event_type", Op.EQ, event_type), newest, limit=limit)
+        """The events of a type, newest first."""
+        return await self.find(Compare("event_type", Op.EQ, event_type), _NEWEST_FIRST, limit=limit)
 
     async def of_user(self, user_id: UUID, *, limit: int) -> list[DomainEvent]:
-        """What a user did last, newest first."""
-        newest = [Order("timestamp", Direction.DESC), Order("sequence", Direction.DESC)]
-        return await self.find(Compare("user_id", Op.EQ, user_id), newest, limit=limit)
+        """The events that a user caused, newest first."""
+        return await self.find(Compare("user_id", Op.EQ, user_id), _NEWEST_FIRST, limit=limit)

@@ -1,6 +1,6 @@
-"""What every aggregate's repository can do.
+"""The base class of all repositories.
 
-A repository belongs to one connection and speaks for one table:
+A repository reads and writes one table on one connection:
 
     class Tasks(Repository[Task], table=Task):
         @batch
@@ -8,10 +8,10 @@ A repository belongs to one connection and speaks for one table:
 
     await Tasks(connection).get(task_id)
 
-Reads take any connection, writes need one in a transaction (a unit of work). No method filters by owner: who may see a
-row is the database's business (kit/policy.py). Soft-deleted rows are out of sight unless a method says otherwise.
-Values of encrypted columns are given in plain sight, stored sealed, and read sealed. Every method is one statement,
-except where it says so.
+Reads accept any connection, writes need the connection of a transaction (a unit of work). No method filters by owner:
+the database applies the policies (repositories/sql/policy.py). Soft-deleted rows are ignored unless a method says
+otherwise. Values of encrypted columns are passed in plain text, stored encrypted, and returned encrypted. Every method
+executes one statement unless it says otherwise.
 """
 
 import datetime as dt
@@ -39,19 +39,22 @@ V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 
 ADD_BATCH = 100
+"""Rows per statement of ``add_many``."""
 CHANGE_BATCH = 50
+"""Rows per statement of ``change_many``."""
 LOAD_BATCH = 1000
+"""Rows per statement of bulk loads."""
 
 
 class Repository(Generic[R]):
-    """Base of all repositories; see the module."""
+    """Reads and writes the rows of ``table``; see the module's docstring."""
 
     table: type[R]
     noun: ClassVar[str]
-    """What a row is called in messages."""
+    """The word for a row in error messages."""
     default_order: ClassVar[tuple[Order, ...]] = ()
     searched: ClassVar[tuple[str, ...]] = ()
-    """The columns that a search looks into."""
+    """The columns in which a search looks for its words."""
     _statements: ClassVar["RowStatements"]
 
     def __init_subclass__(cls, *, table: type[Table], noun: str = "") -> None:
@@ -67,87 +70,87 @@ class Repository(Generic[R]):
 
     async def get(self, key: UUID) -> R:
         """The row, or NotFound."""
-        found = await self.connection.row(self._statements.by_id, id=key)
-        if found is None:
+        row = await self.connection.row(self._statements.by_id, id=key)
+        if row is None:
             raise NotFound.of(self.noun)
-        return cast("R", found)
+        return cast("R", row)
 
     async def lock(self, key: UUID) -> R:
-        """The row, kept from others until the transaction ends, or NotFound."""
-        found = await self.connection.row(self._statements.lock, id=key)
-        if found is None:
+        """The row, or NotFound. Locks the row until the transaction ends."""
+        row = await self.connection.row(self._statements.lock, id=key)
+        if row is None:
             raise NotFound.of(self.noun)
-        return cast("R", found)
+        return cast("R", row)
 
     async def lock_many(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
-        """The rows that there are, kept from others until the transaction ends; locked in the order of their ids."""
-        found = await self.connection.rows(self._statements.lock_many, ids=list(keys))
-        return {row.id: cast("R", row) for row in found}
+        """The existing rows. Locks them until the transaction ends, in the order of their ids to avoid deadlocks."""
+        rows = await self.connection.rows(self._statements.lock_many, ids=list(keys))
+        return {row.id: cast("R", row) for row in rows}
 
     async def lock_for_reference(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
-        """The rows that there are, kept from deletion until the transaction ends, so that others may refer to them."""
-        found = await self.connection.rows(self._statements.lock_for_reference, ids=list(keys))
-        return {row.id: cast("R", row) for row in found}
+        """The existing rows. Other transactions cannot delete them until this one ends, so it can refer to them."""
+        rows = await self.connection.rows(self._statements.lock_for_reference, ids=list(keys))
+        return {row.id: cast("R", row) for row in rows}
 
     @batch
     async def by_id(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
-        """The rows of many ids."""
-        found = await self.connection.rows(self._statements.by_ids, ids=list(keys))
-        return {row.id: cast("R", row) for row in found}
+        """The existing rows by id."""
+        rows = await self.connection.rows(self._statements.by_ids, ids=list(keys))
+        return {row.id: cast("R", row) for row in rows}
 
     async def visible_ids(self, keys: Sequence[UUID]) -> set[UUID]:
-        """Those of the ids whose rows the viewer may see, softly deleted ones included."""
+        """The ids of the rows that the viewer may see, including soft-deleted rows."""
         return set(await self.connection.rows(self._statements.visible_ids, ids=list(keys)))
 
     async def exists(self, key: UUID) -> bool:
-        """Whether there is such a row for the viewer."""
+        """Whether the row exists and the viewer may see it."""
         return await self.connection.one(self._statements.exists, id=key)
 
-    async def first(self, given: Filter = NO_FILTER, order: Sequence[Order] | None = None) -> R | None:
-        """The first row of a list, or None."""
-        found = await self.find(given, order, limit=1)
-        return found[0] if found else None
+    async def first(self, where: Filter = NO_FILTER, order: Sequence[Order] | None = None) -> R | None:
+        """The first row that passes the filter, or None."""
+        rows = await self.find(where, order, limit=1)
+        return rows[0] if rows else None
 
-    async def find(self, given: Filter = NO_FILTER, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
-        """The first ``limit`` rows of a list."""
-        values = filters.parameters_of(given)
-        shaped = ShapeKey(filters.shape_of(given), given)
-        statement = build_page(self.table, None, shaped, self._order(order), None, backwards=False)
+    async def find(self, where: Filter = NO_FILTER, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
+        """The first ``limit`` rows that pass the filter."""
+        values = filters.parameters_of(where)
+        shape = ShapeKey(filters.shape_of(where), where)
+        statement = build_page(self.table, None, shape, self._order(order), None, backwards=False)
         return await self.connection.rows(statement, limit=limit, offset=0, **values)
 
     async def page(
-        self, request: PageRequest, given: Filter = NO_FILTER, order: Sequence[Order] | None = None
+        self, request: PageRequest, where: Filter = NO_FILTER, order: Sequence[Order] | None = None
     ) -> Page[R]:
-        """One page of a list; reads one row more than the page has, to know whether there are others."""
-        walk = KeysetQuery(self.table, request, given, self._order(order))
-        return walk.page(await self.connection.rows(walk.statement(), **walk.values))
+        """One page of the rows that pass the filter."""
+        query = KeysetQuery(self.table, request, where, self._order(order))
+        return query.page(await self.connection.rows(query.statement(), **query.values))
 
     async def pages_of(
         self,
         keys: Sequence[UUID],
         column: str,
         request: PageRequest,
-        given: Filter = NO_FILTER,
+        where: Filter = NO_FILTER,
         order: Sequence[Order] | None = None,
     ) -> Mapping[UUID, Page[R]]:
-        """For each key, one page of the rows whose ``column`` is that key; all pages in one statement."""
-        walk = KeysetQuery(self.table, request, given, self._order(order))
-        found: dict[UUID, list[R]] = {key: [] for key in keys}
-        for row in await self.connection.rows(walk.statement(column), keys=list(keys), **walk.values):
-            found[getattr(row, column)].append(row)
-        return {key: walk.page(rows) for key, rows in found.items()}
+        """One page per key: of the rows that have the key in ``column``. Reads all pages with one statement."""
+        query = KeysetQuery(self.table, request, where, self._order(order))
+        rows_by_key: dict[UUID, list[R]] = {key: [] for key in keys}
+        for row in await self.connection.rows(query.statement(column), keys=list(keys), **query.values):
+            rows_by_key[getattr(row, column)].append(row)
+        return {key: query.page(rows) for key, rows in rows_by_key.items()}
 
-    async def counts_of(self, keys: Sequence[UUID], column: str, given: Filter = NO_FILTER) -> Mapping[UUID, int]:
-        """For each key, how many rows have it in ``column``."""
-        values = filters.parameters_of(given)
-        statement = build_counts(self.table, column, ShapeKey(filters.shape_of(given), given))
-        counted = await self.connection.rows(statement, keys=list(keys), **values)
-        return dict.fromkeys(keys, 0) | dict(counted)
+    async def counts_of(self, keys: Sequence[UUID], column: str, where: Filter = NO_FILTER) -> Mapping[UUID, int]:
+        """The number of rows per key in ``column``, 0 included."""
+        values = filters.parameters_of(where)
+        statement = build_counts(self.table, column, ShapeKey(filters.shape_of(where), where))
+        counts = await self.connection.rows(statement, keys=list(keys), **values)
+        return dict.fromkeys(keys, 0) | dict(counts)
 
-    async def count(self, given: Filter = NO_FILTER) -> int:
-        """How many rows a list has."""
-        values = filters.parameters_of(given)
-        statement = build_count(self.table, ShapeKey(filters.shape_of(given), given))
+    async def count(self, where: Filter = NO_FILTER) -> int:
+        """The number of rows that pass the filter."""
+        values = filters.parameters_of(where)
+        statement = build_count(self.table, ShapeKey(filters.shape_of(where), where))
         return await self.connection.one(statement, **values)
 
     def _order(self, order: Sequence[Order] | None) -> tuple[Order, ...]:
@@ -156,43 +159,43 @@ class Repository(Generic[R]):
     # writes
 
     async def add(self, **values: Any) -> R:
-        """A new row. ``id``, ``created_at`` and columns with a default may be left out."""
-        row = await self.connection.row(self._statements.insert, **self._complete(values, now()))
+        """Inserts a row. ``id``, ``created_at``, ``updated_at`` and columns with a default may be omitted."""
+        row = await self.connection.row(self._statements.insert, **self._with_defaults(values, now()))
         return cast("R", row)
 
     async def add_many(self, rows: Sequence[Mapping[str, Any]]) -> list[R]:
-        """New rows, in the order given; one statement for every 100."""
+        """Inserts rows and returns them in the same order. Executes one statement per 100 rows."""
         at = now()
-        complete = [self._complete(row, at) for row in rows]
-        made: dict[UUID, R] = {}
+        complete = [self._with_defaults(row, at) for row in rows]
+        added: dict[UUID, R] = {}
         columns = list(self.table.__table__.columns)
         for start in range(0, len(complete), ADD_BATCH):
             parameter = records_parameter(self.connection.engine, columns, complete[start : start + ADD_BATCH])
             for row in await self.connection.rows(self._statements.insert_many, rows=parameter):
-                made[row.id] = cast("R", row)
-        return [made[row["id"]] for row in complete]
+                added[row.id] = cast("R", row)
+        return [added[row["id"]] for row in complete]
 
     async def add_missing(self, rows: Sequence[Mapping[str, Any]]) -> set[UUID]:
-        """Those of the rows that nothing unique forbids, for imports and bulk loads; says which ones were new.
+        """Inserts the rows that violate no unique constraint, for imports and bulk loads. Returns their ids.
 
-        One statement for every 1000; the rows are not handed back, which is what makes it fast.
+        Executes one statement per 1000 rows. It is fast because the database does not return the rows.
         """
         at = now()
         columns = list(self.table.__table__.columns)
         added: set[UUID] = set()
         for start in range(0, len(rows), LOAD_BATCH):
-            complete = [self._complete(row, at) for row in rows[start : start + LOAD_BATCH]]
+            complete = [self._with_defaults(row, at) for row in rows[start : start + LOAD_BATCH]]
             parameter = records_parameter(self.connection.engine, columns, complete)
             added.update(await self.connection.rows(self._statements.insert_missing, rows=parameter))
         return added
 
     async def change(self, row: R, *, expected: int | None = None, **values: Any) -> R:
-        """The row with other values, its version one higher.
+        """Changes values of a row, increments its version and returns the changed row.
 
-        ``expected`` is the version the caller saw, by default that of ``row``; if the row has another by now,
-        StaleVersion with the current one (a second statement), or NotFound if it is gone.
+        ``expected`` is the version that the caller read, by default that of ``row``. If the row has another version,
+        the error is StaleVersion with the current row, and if it does not exist, NotFound (a second statement).
         """
-        values = self._encrypted(row.id, values)
+        values = self._encrypt(row.id, values)
         changed = await self.connection.row(
             update(self.table, tuple(sorted(values))),
             id=row.id,
@@ -200,19 +203,20 @@ class Repository(Generic[R]):
             **{f"new_{name}": value for name, value in (values | {"updated_at": now()}).items()},
         )
         if changed is None:
-            raise await self._missed(row.id)
+            raise await self._explain_failed_change(row.id)
         return cast("R", changed)
 
     async def change_many(self, changes: Sequence[tuple[R, Mapping[str, Any]]]) -> list[R]:
-        """Many rows changed, all or nothing, in the order given; one statement for every 50.
+        """Changes many rows and returns them in the same order. Executes one statement per 50 rows.
 
-        A row that another transaction changed in between is reported with its index, all of them at once.
+        If another transaction has changed or deleted some of the rows, the InputErrors name each of them by its index,
+        and the caller's transaction must be rolled back.
         """
-        changes = [(row, self._encrypted(row.id, values)) for row, values in changes]
+        changes = [(row, self._encrypt(row.id, values)) for row, values in changes]
         names = tuple(sorted({name for _, values in changes for name in values}))
         columns = [self.table.__table__.c[name] for name in ("id", "version", *names, "updated_at")]
         at = now()
-        done: dict[UUID, R] = {}
+        changed: dict[UUID, R] = {}
         for start in range(0, len(changes), CHANGE_BATCH):
             rows = [
                 {name: values.get(name, getattr(row, name)) for name in ("id", "version", *names)} | {"updated_at": at}
@@ -220,48 +224,48 @@ class Repository(Generic[R]):
             ]
             parameter = records_parameter(self.connection.engine, columns, rows)
             for row in await self.connection.rows(update_many(self.table, names), rows=parameter):
-                done[row.id] = cast("R", row)
-        missed = [(index, row) for index, (row, _) in enumerate(changes) if row.id not in done]
-        if missed:
-            raise InputErrors([(await self._missed(row.id)).prefix_path(index) for index, row in missed])
-        return [done[row.id] for row, _ in changes]
+                changed[row.id] = cast("R", row)
+        failed = [(index, row) for index, (row, _) in enumerate(changes) if row.id not in changed]
+        if failed:
+            raise InputErrors([(await self._explain_failed_change(row.id)).prefix_path(index) for index, row in failed])
+        return [changed[row.id] for row, _ in changes]
 
     async def remove(self, row: R) -> R | None:
-        """Deletes the row: softly where the table has ``deleted_at`` (then the row is handed back), else for good."""
+        """Soft-deletes the row and returns it if the table has ``deleted_at``, else deletes it and returns None."""
         if hasattr(self.table, "deleted_at"):
             return await self.change(row, deleted_at=now())
         await self.purge(row.id)
         return None
 
     async def restore(self, row: R) -> R:
-        """Brings a softly deleted row back."""
+        """Restores a soft-deleted row."""
         return await self.change(row, deleted_at=None)
 
     async def lock_deleted(self, key: UUID) -> R:
-        """A softly deleted row, kept from others until the transaction ends, or NotFound."""
-        found = await self.connection.row(self._statements.lock_deleted, id=key)
-        if found is None:
+        """The soft-deleted row, or NotFound. Locks the row until the transaction ends."""
+        row = await self.connection.row(self._statements.lock_deleted, id=key)
+        if row is None:
             raise NotFound.of(self.noun)
-        return cast("R", found)
+        return cast("R", row)
 
     async def purge(self, key: UUID) -> None:
-        """Deletes the row for good, softly deleted or not, or NotFound."""
+        """Deletes the row permanently, whether it is soft-deleted or not. Raises NotFound if it does not exist."""
         if await self.connection.row(self._statements.purge, id=key) is None:
             raise NotFound.of(self.noun)
 
-    async def _missed(self, key: UUID) -> InputError:
-        """Why a change found no row."""
+    async def _explain_failed_change(self, key: UUID) -> InputError:
+        """The reason why an UPDATE matched no row."""
         current = await self.connection.row(self._statements.by_id, id=key)
         return NotFound.of(self.noun) if current is None else StaleVersion(current)
 
-    def _complete(self, values: Mapping[str, Any], at: dt.datetime) -> dict[str, Any]:
+    def _with_defaults(self, values: Mapping[str, Any], at: dt.datetime) -> dict[str, Any]:
         complete = {**self._statements.defaults, "id": None, "created_at": at, "updated_at": at, **values}
         if complete["id"] is None:
             complete["id"] = new_id()
-        return self._encrypted(complete["id"], complete)
+        return self._encrypt(complete["id"], complete)
 
-    def _encrypted(self, key: UUID, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values as they are stored: encrypted where the column is, with the blind index beside it."""
+    def _encrypt(self, key: UUID, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values as they are stored: encrypted columns are encrypted, and their blind indexes are added."""
         stored, cipher = dict(values), self.connection.cipher
         for column in self._statements.encrypted:
             plain, index = values.get(column.name), f"{column.name}_index"
@@ -273,11 +277,11 @@ class Repository(Generic[R]):
 
 
 def normalize_for_index(text: str) -> str:
-    """What a blind index is made of: two spellings that mean the same are equal."""
+    """The text from which a blind index is computed: trimmed, NFC, lower case."""
     return unicodedata.normalize("NFC", text.strip()).lower()
 
 
 def row_version(row: Table) -> int:
-    """The version of a row, 1 for tables without one."""
+    """The version of a row; 1 for tables without versions."""
     version: int = getattr(row, "version", 1)
     return version

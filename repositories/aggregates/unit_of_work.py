@@ -1,9 +1,9 @@
-"""One unit of work = one transaction: the changes of one mutation, their events, and what reacts to them.
+"""The unit of work: one transaction with the changes of one mutation, their events, and the reactions to the events.
 
 A handler changes rows and records events; it never commits. At the end of the block the events are stored, the
-reactions run, and everything is committed at once, or nothing of it is left.
+reactions run, and the transaction is committed. If anything fails, the whole transaction is rolled back.
 
-    async with open_unit(database, viewer, reactions) as work:
+    async with open_unit_of_work(database, viewer, reactions) as work:
         task = await work.repository(Tasks).add(...)
         work.record(TaskCreated(...))
 """
@@ -26,68 +26,71 @@ Repo = TypeVar("Repo")
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What is done because of events of some types; ``run`` gets all of them that one step of the unit recorded."""
+    """A function that runs after events of the types ``to``, in the same unit of work.
+
+    ``run`` receives all events of these types that the handler, or the reactions before, have recorded.
+    """
 
     to: tuple[type[Event], ...]
     run: Callable[["UnitOfWork", list[Any]], Awaitable[None]]
 
 
 class UnitOfWork:
-    """What a command's handler works with. ``now`` is one moment for all of it."""
+    """The transaction, the viewer and the recorded events. ``now`` is the same moment for the whole unit of work."""
 
     def __init__(self, connection: WriteConnection, viewer: Viewer, at: dt.datetime) -> None:
         self.connection = connection
         self.viewer = viewer
         self.now = at
         self.events: list[Event] = []
-        self._finished = 0
+        self._stored_count = 0
 
-    def repository(self, kind: Callable[[WriteConnection], Repo]) -> Repo:
-        """The repository on this unit's transaction."""
-        return kind(self.connection)
+    def repository(self, repository: Callable[[WriteConnection], Repo]) -> Repo:
+        """The repository, using this transaction."""
+        return repository(self.connection)
 
     def record(self, event: Event) -> None:
-        """Notes what happened; stored with the change, announced after the commit."""
+        """Records an event. It is stored in this transaction and announced after the commit."""
         self.events.append(event)
 
     @property
     def viewer_id(self) -> UUID:
-        """The signed-in viewer; commands that need one require a permission first."""
+        """The id of the signed-in viewer. Commands that use it require a permission, so the viewer has an id."""
         if self.viewer.id is None:
-            message = "this command needs a viewer"
+            message = "this command needs a signed-in viewer"
             raise TypeError(message)
         return self.viewer.id
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """What fails inside is undone together with its events, and the error goes on to the caller."""
-        recorded = len(self.events)
+        """If an error leaves the block, rolls back its changes, removes its events and raises the error again."""
+        count = len(self.events)
         try:
             async with self.connection.savepoint():
                 yield
         except BaseException:
-            del self.events[recorded:]
+            del self.events[count:]
             raise
 
     async def store_events_and_react(self, reactions: Sequence[Reaction]) -> None:
-        """Stores the events and runs the reactions to them, then the same for the events that those recorded.
+        """Stores the recorded events and runs the reactions to them; repeats this for events that reactions record.
 
-        Whoever reacts finds the events in the store, so that counting them counts these too.
+        The events are stored before the reactions run, so that a reaction that counts events counts these too.
         """
-        while fresh := self.events[self._finished :]:
-            self._finished = len(self.events)
-            await EventStore(self.connection).append(fresh, actor=self.viewer.id, at=self.now)
+        while new_events := self.events[self._stored_count :]:
+            self._stored_count = len(self.events)
+            await EventStore(self.connection).append(new_events, actor=self.viewer.id, at=self.now)
             for reaction in reactions:
-                concerned = [event for event in fresh if isinstance(event, reaction.to)]
-                if concerned:
-                    await reaction.run(self, concerned)
+                matching = [event for event in new_events if isinstance(event, reaction.to)]
+                if matching:
+                    await reaction.run(self, matching)
 
 
 @asynccontextmanager
 async def open_unit_of_work(
     database: Database, viewer: Viewer, reactions: Sequence[Reaction], at: dt.datetime | None = None
 ) -> AsyncIterator[UnitOfWork]:
-    """A unit of work that is committed at the end of the block, or rolled back if anything fails."""
+    """A unit of work that is committed at the end of the block, or rolled back if an error leaves it."""
     async with database.transaction(viewer) as connection:
         work = UnitOfWork(connection, viewer, at or now())
         yield work
@@ -95,5 +98,5 @@ async def open_unit_of_work(
         if work.events and database.announces_events:
             await EventStore(connection).announce(database.process_id)
     if work.events:
-        for committed in database.commit_listeners:
-            await committed(work.events)
+        for notify in database.commit_listeners:
+            await notify(work.events)

@@ -1,4 +1,4 @@
-"""What every layer shares: errors, the viewer and its permissions, ids, time, encryption, the base class of events.
+"""Code that every layer uses: errors, the viewer, ids, time, encryption and the base class of events.
 
-Imports nothing else of this project.
+Imports repositories.permissions and nothing else of this project.
 """

@@ -1,6 +1,6 @@
-"""The current time, and days in a time zone: from midnight to midnight, 23 to 25 hours long.
+"""The current time, and calendar days in a time zone. A day lasts from midnight to midnight, which is 23 to 25 hours.
 
-Statements receive the start and end of a day in UTC instead of the time zone. Both engines therefore count the same
+Statements receive the start and the end of a day in UTC instead of a time zone. Both engines therefore count the same
 rows, and a day on which the clocks change has its correct length.
 """
 
@@ -18,7 +18,7 @@ def now() -> dt.datetime:
 
 
 class LocalDay(NamedTuple):
-    """A date and the moments at which it starts and ends."""
+    """A date in a time zone. ``start`` is inclusive, ``end`` is exclusive; both are in UTC."""
 
     date: dt.date
     start: dt.datetime
@@ -27,7 +27,10 @@ class LocalDay(NamedTuple):
 
 @lru_cache(maxsize=512)
 def time_zone(name: str) -> ZoneInfo:
-    """The IANA zone of that name, or ValidationError; names that depend on the machine are none."""
+    """The time zone with this IANA name; any other name is a ValidationError.
+
+    The names ``localtime`` and ``Factory`` are not accepted because their meaning depends on the machine.
+    """
     if name in _zones():
         return ZoneInfo(name)
     message = "This is not a time zone; use an IANA name such as Europe/Berlin."
@@ -40,21 +43,21 @@ def _zones() -> frozenset[str]:
 
 
 def midnight(date: dt.date, zone: ZoneInfo) -> dt.datetime:
-    """The moment at which the day of that date starts in the zone."""
+    """The start of the date in the zone, in UTC."""
     return dt.datetime.combine(date, dt.time(), zone).astimezone(dt.UTC)
 
 
 def day(date: dt.date, zone: ZoneInfo) -> LocalDay:
-    """The day of that date in the zone."""
+    """The date with its start and end in the zone."""
     return LocalDay(date, midnight(date, zone), midnight(date + dt.timedelta(days=1), zone))
 
 
 def date_of(moment: dt.datetime, zone: ZoneInfo) -> dt.date:
-    """The date it is in the zone at that moment."""
+    """The date in the zone at this moment."""
     return moment.astimezone(zone).date()
 
 
 @lru_cache(maxsize=512)
 def days(last: dt.date, count: int, zone: ZoneInfo) -> tuple[LocalDay, ...]:
-    """``count`` days without gaps, oldest first, ending with ``last``; the same for everybody who lives in the zone."""
+    """``count`` consecutive days, oldest first, ending with ``last``. All users of a zone share the cached result."""
     return tuple(day(last - dt.timedelta(days=back), zone) for back in range(count - 1, -1, -1))

@@ -1,26 +1,26 @@
-"""What can go wrong, as one tree.
+"""All expected errors, as one class hierarchy.
 
     GatewayError
-    ├── Refusal                what the person can put right; a mutation reports it in ``userErrors``
-    │   ├── ValidationError    VALIDATION_ERROR     400
-    │   ├── NotFound           NOT_FOUND            404   also for rows the viewer may not see
-    │   ├── Conflict           CONFLICT             409
-    │   │   └── Dangling       CONFLICT             409   a reference to no row, or to this one
-    │   ├── StaleVersion       STALE_VERSION        409   carries the current row
-    │   ├── SessionEnded       SESSION_ENDED        401   the person has to sign in again
-    │   └── Refusals           several of the above at once
-    ├── Denial                 who may not ask at all
-    │   ├── Unauthenticated    UNAUTHENTICATED      401
-    │   └── Forbidden          FORBIDDEN            403
-    ├── RateLimited            RATE_LIMITED         429
-    ├── QueryTooComplex        QUERY_TOO_COMPLEX    400
-    ├── TooSlow                TOO_SLOW             429   a subscriber that does not take what it subscribed to
-    ├── CannotResume           CANNOT_RESUME        410   a place in the events from which nobody can go on
-    ├── Timeout                TIMEOUT              504
-    └── ServiceUnavailable     SERVICE_UNAVAILABLE  503
+    ├── InputError                 the user can correct the input; mutations report it in ``userErrors``
+    │   ├── ValidationError        VALIDATION_ERROR     400
+    │   ├── NotFound               NOT_FOUND            404   also for rows that the viewer may not see
+    │   ├── Conflict               CONFLICT             409
+    │   │   └── DanglingReference  CONFLICT             409   refers to a missing row, or is still referenced
+    │   ├── StaleVersion           STALE_VERSION        409   carries the current row
+    │   ├── SessionEnded           SESSION_ENDED        401   the user has to sign in again
+    │   └── InputErrors            VALIDATION_ERROR     400   several of the above
+    ├── AccessDenied               the caller may not make this request, whatever its input is
+    │   ├── Unauthenticated        UNAUTHENTICATED      401
+    │   └── Forbidden              FORBIDDEN            403
+    ├── RateLimited                RATE_LIMITED         429
+    ├── QueryTooComplex            QUERY_TOO_COMPLEX    400
+    ├── TooSlow                    TOO_SLOW             429   a subscriber that reads too slowly
+    ├── CannotResume               CANNOT_RESUME        410   an event id from which the stream cannot resume
+    ├── Timeout                    TIMEOUT              504
+    └── ServiceUnavailable         SERVICE_UNAVAILABLE  503
 
-Messages are written for the person who reads them: they say what to do and never carry SQL, driver text or another
-person's data. Whatever is in no class is answered as INTERNAL_SERVER_ERROR with an id that stands in the log.
+Messages are shown to users: they say what to do, and never contain SQL, text of the driver or data of other users. Any
+other exception is answered as INTERNAL_SERVER_ERROR with an error id that is also in the log.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ Path = tuple[str | int, ...]
 
 
 class GatewayError(Exception):
-    """Base of the tree. ``code`` goes to the client in ``extensions.code``, ``status`` to HTTP."""
+    """Base of the hierarchy. Clients receive ``code`` in ``extensions.code``; ``status`` is the HTTP status."""
 
     code: ClassVar[str]
     status: ClassVar[int]
@@ -41,10 +41,10 @@ class GatewayError(Exception):
 
 
 class InputError(GatewayError):
-    """A refusal that names the place in the input it is about.
+    """An error of one input value.
 
-    ``path`` holds Python attribute names and list indexes, e.g. ``("tasks", 2, "category_id")``;
-    the schema's floor spells it in the contract's names.
+    ``path`` names the value by Python attribute names and list indexes, e.g. ``("tasks", 2, "category_id")``. The
+    schema layer translates it into names of the GraphQL schema.
     """
 
     def __init__(self, message: str, *, path: Path = ()) -> None:
@@ -53,70 +53,70 @@ class InputError(GatewayError):
 
     @property
     def parts(self) -> tuple["InputError", ...]:
-        """The single refusals that this one consists of."""
+        """The errors of single input values: this error, or those that an InputErrors contains."""
         return (self,)
 
     def prefix_path(self, *prefix: str | int) -> "InputError":
-        """The same refusal, for an input that is nested under ``prefix``."""
+        """Puts ``prefix`` in front of the path, for an input that is nested in another one. Returns this error."""
         self.path = (*prefix, *self.path)
         return self
 
 
 class ValidationError(InputError):
-    """An input, argument or cursor that cannot be used."""
+    """An input value, argument or cursor that is not valid."""
 
     code = "VALIDATION_ERROR"
     status = 400
 
     @classmethod
     def for_unstorable_text(cls) -> "ValidationError":
-        """For NUL, which PostgreSQL's texts cannot hold, and for halves of surrogate pairs, which UTF-8 cannot."""
+        """For NUL, which PostgreSQL cannot store in a text, and lone surrogates, which UTF-8 cannot encode."""
         return cls("A text contains a character that cannot be stored.")
 
 
 class NotFound(InputError):
-    """No such row, or one the viewer may not see: the two must look the same."""
+    """The row does not exist, or the viewer may not see it. Clients cannot tell which."""
 
     code = "NOT_FOUND"
     status = 404
 
     @classmethod
     def of(cls, noun: str, *, path: Path = ("id",)) -> "NotFound":
-        """The one wording for a missing ``noun``, so that absence and secrecy cannot be told apart."""
+        """The error for a missing ``noun``. The message is the same for missing rows and for rows of other users."""
         return cls(f"There is no such {noun}.", path=path)
 
 
 class Conflict(InputError):
-    """A change that contradicts what is there, such as a name that is taken."""
+    """A change that contradicts the current data, such as a name that is already taken."""
 
     code = "CONFLICT"
     status = 409
 
 
 class DanglingReference(Conflict):
-    """A reference to a row that does not exist, or the end of one that is still referred to."""
+    """The row refers to a row that does not exist, or a row that is to be deleted is still referenced."""
 
     def __init__(self) -> None:
         super().__init__("This refers to something that does not exist, or something else still refers to it.")
 
 
 class StaleVersion(InputError):
-    """The row was changed by somebody else since it was read; ``current`` is the row as it is now."""
+    """The row was changed after the caller read it. ``current`` is the row as it is now."""
 
     code = "STALE_VERSION"
     status = 409
 
     def __init__(self, current: object, *, path: Path = ("version",)) -> None:
         super().__init__(
-            f"This was changed in the meantime; it is now at version {getattr(current, 'version', '?')}. "
-            "Look at the current state and try again.",
+            f"This was changed after you read it; it is now at version {getattr(current, 'version', '?')}. "
+            "Read it again and repeat your change.",
             path=path,
         )
         self.current = current
 
 
 class SessionEnded(InputError):
-    """A refresh token of a session that was signed out, revoked, or not used in time."""
+    """The session of a refresh token has expired, or it was signed out or revoked."""
 
     code = "SESSION_ENDED"
     status = 401
@@ -126,33 +126,32 @@ class SessionEnded(InputError):
 
 
 class InputErrors(InputError):
-    """Everything that is wrong with a batch, so that a person mends it in one go."""
+    """All errors of an input at once, so that the user can correct them together."""
 
     code = "VALIDATION_ERROR"
     status = 400
 
-    def __init__(self, refusals: Iterable[InputError]) -> None:
-        super().__init__("Several parts of this request cannot be carried out.")
-        self._parts = tuple(part for refusal in refusals for part in refusal.parts)
+    def __init__(self, errors: Iterable[InputError]) -> None:
+        super().__init__("Several values of the input are not valid.")
+        self._parts = tuple(part for error in errors for part in error.parts)
 
     @property
     def parts(self) -> tuple[InputError, ...]:
-        """The single refusals."""
         return self._parts
 
     def prefix_path(self, *prefix: str | int) -> "InputErrors":
-        """The same refusals, nested under ``prefix``."""
+        """Puts ``prefix`` in front of every path. Returns this error."""
         for part in self._parts:
             part.prefix_path(*prefix)
         return self
 
 
 class AccessDenied(GatewayError):
-    """The viewer may not do this at all, whatever the input."""
+    """The viewer may not make this request, whatever its input is."""
 
 
 class Unauthenticated(AccessDenied):
-    """Nobody is signed in."""
+    """The request requires a signed-in user."""
 
     code = "UNAUTHENTICATED"
     status = 401
@@ -162,7 +161,7 @@ class Unauthenticated(AccessDenied):
 
 
 class Forbidden(AccessDenied):
-    """The viewer is known and lacks the permission."""
+    """The signed-in user lacks the permission."""
 
     code = "FORBIDDEN"
     status = 403
@@ -172,18 +171,18 @@ class Forbidden(AccessDenied):
 
 
 class RateLimited(GatewayError):
-    """Too much of something in a period; ``retry_after`` is how many seconds it lasts."""
+    """A rate limit is exceeded; a retry can succeed after ``retry_after`` seconds."""
 
     code = "RATE_LIMITED"
     status = 429
 
-    def __init__(self, retry_after: int, what: str = "This was tried too often.") -> None:
-        super().__init__(f"{what} Try again in {retry_after} seconds.")
+    def __init__(self, retry_after: int, reason: str = "There were too many attempts.") -> None:
+        super().__init__(f"{reason} Try again in {retry_after} seconds.")
         self.retry_after = retry_after
 
 
 class QueryTooComplex(GatewayError):
-    """An operation that asks for more of something, ``requested``, than ``limit`` allows."""
+    """An operation exceeds a limit: it needs ``requested``, and ``limit`` is allowed."""
 
     code = "QUERY_TOO_COMPLEX"
     status = 400
@@ -195,37 +194,37 @@ class QueryTooComplex(GatewayError):
 
 
 class TooSlow(GatewayError):
-    """A subscriber that left more events waiting than are kept for it."""
+    """A subscriber did not read its events in time, and the buffer for them (``size`` events) is full."""
 
     code = "TOO_SLOW"
     status = 429
 
     def __init__(self, size: int) -> None:
         super().__init__(
-            f"More than {size} events are waiting to be read, so this subscription was ended. "
-            "Read faster or ask for less; go on from the last event that arrived."
+            f"This subscription has ended because more than {size} events were waiting to be read. "
+            "Read faster or subscribe to fewer events, and resume after the last event you received."
         )
 
 
 class CannotResume(GatewayError):
-    """A last event id that nobody knows, or after which too much has happened."""
+    """The last event id of a subscriber is unknown, or too many events followed it."""
 
     code = "CANNOT_RESUME"
     status = 410
 
 
 class Timeout(GatewayError):
-    """A statement or an operation ran longer than its limit and was stopped."""
+    """A statement or an operation exceeded its timeout and was stopped."""
 
     code = "TIMEOUT"
     status = 504
 
-    def __init__(self, message: str = "This took too long and was stopped. Ask for less at once.") -> None:
+    def __init__(self, message: str = "This took too long and was stopped. Request less data at once.") -> None:
         super().__init__(message)
 
 
 class ServiceUnavailable(GatewayError):
-    """The database (or another service) cannot be reached or is overloaded; trying again later may work."""
+    """The database or another service cannot be reached or is overloaded. A retry may succeed."""
 
     code = "SERVICE_UNAVAILABLE"
     status = 503
@@ -235,8 +234,8 @@ class ServiceUnavailable(GatewayError):
 
 
 class DatabaseFault(Exception):
-    """A mistake of ours that the database reported: a statement it cannot run, a value it does not take.
+    """The database reported a bug of the gateway: an invalid statement, or a value of the wrong type.
 
-    Outside the tree, so it is answered as INTERNAL_SERVER_ERROR. It names the kind of fault and the statement, without
-    values, because the driver's text may quote rows.
+    It is not a GatewayError, so clients receive INTERNAL_SERVER_ERROR. The message contains the kind of fault and the
+    statement without its values, because the driver's own text may quote rows.
     """

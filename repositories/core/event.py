@@ -1,11 +1,11 @@
-"""Events: what happened, in the past tense, stored with the change that made it happen.
+"""The base class of events. An event records what happened, is named in the past tense, and is stored with the change.
 
     @dataclass(frozen=True, slots=True)
     class TaskCompleted(Event, aggregate="task"):
         completed_at: datetime
 
-They are the single source for audit, analytics, cache invalidation, subscriptions and sync. Reactions of other domains
-are run in the same unit of work (resolvers/reactions.py).
+Events are the single source for audit, analytics, cache invalidation, subscriptions and sync. Reactions of other
+domains to an event run in the same unit of work (resolvers/reactions.py).
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ from repositories.core.ids import new_id
 class Event:
     """Something that happened to one aggregate.
 
-    ``owner_id`` is whose aggregate it is; who did it, the actor, is known to the unit of work. ``id`` is given when it
-    happens, so that what is done because of it can name it; two events that say the same are equal.
+    ``owner_id`` is the user who owns the aggregate; the unit of work knows the actor, who caused the event. ``id`` is
+    assigned at once, so that rows written because of the event can refer to it. Events are compared without their ids.
     """
 
     aggregate_id: UUID
@@ -39,22 +39,22 @@ class Event:
 
     @property
     def type(self) -> str:
-        """The name of what happened, e.g. TaskCompleted."""
+        """The name of the event's class, e.g. TaskCompleted."""
         return type(self).__name__
 
     def data(self) -> dict[str, Any]:
-        """What is stored as ``event_data``: every field but the two ids, which have columns of their own."""
-        kind: Any = type(self)
-        return {name: getattr(self, name) for name in _stored(kind)}
+        """The value of ``event_data``: all fields except ``aggregate_id`` and ``id``, which have their own columns."""
+        event_type: Any = type(self)
+        return {name: getattr(self, name) for name in _stored_fields(event_type)}
 
 
 @cache
-def _stored(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind) if field.name not in {"aggregate_id", "id"})
+def _stored_fields(event_type: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(event_type) if field.name not in {"aggregate_id", "id"})
 
 
-def all_event_types(kind: type[Event] = Event) -> Iterator[type[Event]]:
-    """All types of events there are."""
-    for made in kind.__subclasses__():
-        yield made
-        yield from all_event_types(made)
+def all_event_types(base: type[Event] = Event) -> Iterator[type[Event]]:
+    """Every subclass of ``base``, at any depth."""
+    for event_type in base.__subclasses__():
+        yield event_type
+        yield from all_event_types(event_type)

@@ -1,7 +1,7 @@
-"""Who is asking, and what a role may do.
+"""The viewer: the identity on whose behalf a request runs.
 
-A :class:`Viewer` is all that the floors below the gateway ever learn of a request's identity. It decides the database
-role and claims of every transaction (row-level security) and the permissions that root fields require.
+A :class:`Viewer` is all that the layers below the gateway know about the identity of a request. It decides the database
+role and the claims of every transaction (row-level security), and which root fields the request may use.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from repositories.permissions import PERMISSIONS, Permission, RoleName
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The one on whose behalf a request runs.
+    """The identity of a request or of a job.
 
-    ``id`` is None for anonymous callers and for the service. ``is_service`` stands for work of the gateway itself
-    (seeding, imports, jobs): it sees every row, and on PostgreSQL it uses its own login. ``time_zone`` is the one the
-    person lives in, and ``session`` the one the request belongs to, if the token tells.
+    ``id`` is None for anonymous callers and for the service. ``is_service`` marks work of the gateway itself (seeding,
+    imports, jobs): it reads and writes every row, and on PostgreSQL it uses its own login. ``time_zone`` is the user's
+    time zone and ``session`` the session of the request; both are None if the token does not contain them.
     """
 
     id: UUID | None = None
@@ -27,16 +27,15 @@ class Viewer:
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether somebody is signed in."""
         return self.id is not None
 
     def may(self, permission: Permission) -> bool:
-        """Whether one of the viewer's roles carries ``permission``."""
+        """Whether at least one of the viewer's roles grants ``permission``. The service has every permission."""
         return self.is_service or any(permission in PERMISSIONS[role] for role in self.roles)
 
     @property
     def database_role(self) -> str:
-        """The PostgreSQL role of the viewer's transactions, by Supabase's names."""
+        """The PostgreSQL role of the viewer's transactions; the names are those of Supabase."""
         if self.is_service:
             return "service_role"
         return "authenticated" if self.is_authenticated else "anon"

@@ -74,7 +74,7 @@ class ReadConnection(ABC):
         compiled = statement.compile_for(self.scope)
         values["viewer_id"] = self.viewer.id
         records = await self.fetch(compiled, compiled.bind(values))
-        if compiled.checked and not all(record[-1] for record in records):
+        if compiled.checks_policy and not all(record[-1] for record in records):
             raise Forbidden
         return compiled.make(records)
 

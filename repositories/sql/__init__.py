@@ -1,4 +1,4 @@
-"""How SQL is built: tables and their rows, column types, policies, statements, filters, pages.
+"""Building of SQL statements: tables and their rows, column types, policies, filters and pages.
 
-Builds statements and never runs them. Imports repositories.core only.
+This package never runs a statement. It imports only repositories.core and repositories.permissions.
 """

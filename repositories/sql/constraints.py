@@ -1,8 +1,8 @@
-"""From a violated constraint to a refusal that a person understands.
+"""Translation of a violated constraint into an InputError with a message for users.
 
-Tables say in ``info`` of a constraint or unique index what its violation means to a person:
+A table declares the message in the ``info`` of a constraint or a unique index:
 
-    UniqueConstraint("user_id", "name", info=explained("name", "You already have a category of that name."))
+    UniqueConstraint("user_id", "name", info=violation("name", "You already have a category of this name."))
 """
 
 import re
@@ -15,42 +15,54 @@ from repositories.sql.table import metadata
 
 
 def violation(field: str, message: str) -> dict[str, str]:
-    """The ``info`` of a constraint: the field it is about and what to tell the person."""
+    """The ``info`` of a constraint: the field that violates it, and the message for the user."""
     return {"field": field, "message": message}
 
 
 @cache
-def _explanations() -> dict[str, tuple[str, str]]:
-    """By constraint name and, for SQLite, which names columns instead, by ``table.column, table.column``."""
-    found = {}
+def _declared_violations() -> dict[str, tuple[str, str]]:
+    """Field and message by the name of the constraint, and also by ``table.column, table.column``.
+
+    SQLite reports a violated unique constraint by its columns instead of its name.
+    """
+    violations = {}
     for table in metadata.tables.values():
         constraints: list[sa.UniqueConstraint | sa.CheckConstraint | sa.Index] = [
-            made for made in table.constraints if isinstance(made, sa.UniqueConstraint | sa.CheckConstraint)
+            constraint
+            for constraint in table.constraints
+            if isinstance(constraint, sa.UniqueConstraint | sa.CheckConstraint)
         ]
         for constraint in (*constraints, *table.indexes):
             if "message" in constraint.info:
-                explanation = (constraint.info["field"], constraint.info["message"])
-                found[str(constraint.name)] = explanation
+                declared = (constraint.info["field"], constraint.info["message"])
+                violations[str(constraint.name)] = declared
                 if not isinstance(constraint, sa.CheckConstraint):
-                    found[", ".join(f"{table.name}.{made.name}" for made in constraint.columns)] = explanation
-    return found
+                    columns = (f"{table.name}.{column.name}" for column in constraint.columns)
+                    violations[", ".join(columns)] = declared
+    return violations
 
 
 def error_of_constraint(constraint: str | None) -> InputError:
-    """What to answer when ``constraint`` is violated: Conflict for uniqueness and references, else ValidationError."""
+    """The error for a violation of ``constraint``, which is a name or SQLite's list of columns.
+
+    It is a ValidationError for CHECK constraints, a DanglingReference for foreign keys and unknown constraints, and a
+    Conflict for all others and for constraints with a declared message.
+    """
     name = constraint or ""
-    if name in _explanations():
-        field, message = _explanations()[name]
+    if name in _declared_violations():
+        field, message = _declared_violations()[name]
         return Conflict(message, path=(field,))
     if name.startswith("ck_"):
-        return ValidationError("A value is outside what is allowed.", path=_checked_field(name))
+        return ValidationError("This value is not allowed: check its length, range and format.", path=_field_of(name))
     if name.startswith(("uq_", "pk_")) or "." in name:
-        is_key = re.fullmatch(r"pk_\w+|(?:\w+\.\w+, )?\w+\.id", name)  # (owner, id) on SQLite, which looks there first
-        return Conflict("There is already one like this.", path=("id",) if is_key else ())
+        # For a duplicate id, SQLite may report the unique constraint on (owner, id) instead of the primary key.
+        is_key = re.fullmatch(r"pk_\w+|(?:\w+\.\w+, )?\w+\.id", name)
+        return Conflict("A row with the same values already exists.", path=("id",) if is_key else ())
     return DanglingReference()
 
 
-def _checked_field(name: str) -> tuple[str, ...]:
+def _field_of(name: str) -> tuple[str, ...]:
+    """The path of the column that a CHECK constraint is about, read from the name that ``column()`` gives it."""
     for table in metadata.tables.values():
         field = re.fullmatch(rf"ck_{table.name}_(\w+)_(?:length|range|shape|choice)", name)
         if field:

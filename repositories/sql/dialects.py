@@ -1,12 +1,12 @@
-"""How SQL is spelled for each engine, with the viewer's policies in it.
+"""The SQL dialects of both engines. Their compilers add the viewer's policies to every statement.
 
-Wherever a statement reads a table that has a policy, the compiler makes it read
-``(SELECT * FROM tasks WHERE <read condition>) AS tasks``. Subqueries, joins and outer joins thereby mean the same as
-under row-level security. On SQLite, which has none, this is the guard; on PostgreSQL it repeats the guard in a form
-that an index can serve.
+Where a statement reads a table that has a policy, the compiler replaces the table by
+``(SELECT * FROM tasks WHERE <read condition>) AS tasks``. Subqueries, joins and outer joins therefore return the same
+rows as under row-level security. SQLite has no row-level security, so this condition is the only protection there. On
+PostgreSQL it repeats the policy in a form for which the planner can use an index.
 
-On SQLite updates, deletes and locking reads get the conditions in their WHERE, and every write hands back whether the
-new row satisfies the write condition, which the seam checks.
+On SQLite, updates, deletes and locking reads also get the conditions in their WHERE, and an insert or update returns
+whether the new row satisfies the policy. The database interface (repositories/engines/database.py) checks that value.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,9 +27,9 @@ else:
 
 
 class _PolicyCompiler(_Compiler):
-    """Reads of a table become reads of what the viewer may see of it. ``dialect.roles`` is None for the service."""
+    """Restricts every table in FROM to the rows that the viewer may read. ``dialect.roles`` is None for the service."""
 
-    locks_what_is_visible = False
+    restricts_locking_reads = False
 
     def visit_table(self, table: sa.Table, *args: Any, **kw: Any) -> str:
         text: str = super().visit_table(table, *args, **kw)  # type: ignore[no-untyped-call]
@@ -40,24 +40,24 @@ class _PolicyCompiler(_Compiler):
         condition = None if kw.get("iscrud") else self._condition(table)
         alias = text.removeprefix(bare)
         if condition is not None:
-            source = f"(SELECT * FROM {source} WHERE {self.process(condition)})"  # noqa: S608 (all of it is ours)
+            source = f"(SELECT * FROM {source} WHERE {self.process(condition)})"  # noqa: S608 (contains no input)
             alias = alias or f" AS {bare}"
         return source if enclosing is not None and enclosing.element is table else source + alias
 
     def _condition(self, table: sa.Table) -> Condition | None:
         roles: Roles | None = self.dialect.roles  # type: ignore[attr-defined]
-        if roles is None or table not in policies or (self._locks() and not self.locks_what_is_visible):
+        if roles is None or table not in policies or (self._is_locking_read() and not self.restricts_locking_reads):
             return None
         condition = policies[table].read.condition(roles)
         return None if isinstance(condition, sa.True_) else condition
 
-    def _locks(self) -> bool:
+    def _is_locking_read(self) -> bool:
         statement = self.stack[-1]["selectable"] if self.stack else None
         return getattr(statement, "_for_update_arg", None) is not None
 
 
 class _SqlitePreparer(SQLiteIdentifierPreparer):
-    """Names without schema, which SQLite does not have."""
+    """Writes names without a schema, because SQLite has no schemas."""
 
     def __init__(self, dialect: Any) -> None:
         super().__init__(dialect, omit_schema=True)
@@ -65,13 +65,13 @@ class _SqlitePreparer(SQLiteIdentifierPreparer):
 
 
 class _SqliteCompiler(_PolicyCompiler, SQLiteCompiler):
-    """SQLite ignores FOR UPDATE: a locking read sees what any read sees."""
+    """Restricts locking reads too. On PostgreSQL, row-level security alone restricts them."""
 
-    locks_what_is_visible = True
+    restricts_locking_reads = True
 
 
 class SqliteDialect(SQLiteDialect_aiosqlite):
-    """SQLite for viewers with ``roles``, or for the service."""
+    """SQLite for viewers with ``roles``; None stands for the service."""
 
     supports_statement_cache = False
     preparer: type[SQLiteIdentifierPreparer] = _SqlitePreparer
@@ -84,14 +84,13 @@ class SqliteDialect(SQLiteDialect_aiosqlite):
 
 
 class _PostgresPreparer(PGIdentifierPreparer_asyncpg):
-    """Tables with their schema; columns with their table alone, which may be a subquery of its name."""
+    """Writes tables with their schema, and columns with the table's bare name, which may be that of a subquery."""
 
     def __init__(self, dialect: Any) -> None:
         super().__init__(dialect)
         self.schema_for_object = lambda _table: None  # type: ignore[assignment]
 
     def format_table(self, table: Any, use_schema: bool = True, name: str | None = None) -> str:  # noqa: FBT001, FBT002
-        """``schema.table``."""
         quoted = self.quote(name or table.name)
         return f"{self.quote_schema(table.schema)}.{quoted}" if use_schema and table.schema else quoted
 
@@ -101,7 +100,7 @@ class _PostgresCompiler(_PolicyCompiler, PGCompiler_asyncpg):
 
 
 class PostgresDialect(PGDialect_asyncpg):
-    """PostgreSQL for viewers with ``roles``, or for the service."""
+    """PostgreSQL for viewers with ``roles``; None stands for the service."""
 
     supports_statement_cache = False
     preparer: type[PGIdentifierPreparer_asyncpg] = _PostgresPreparer
@@ -113,19 +112,20 @@ class PostgresDialect(PGDialect_asyncpg):
 
 
 def apply_policy(sql: sa.Executable, roles: Roles) -> tuple[sa.Executable, bool]:
-    """For SQLite, a write with its policy in WHERE, and whether its last value says that the new row is allowed.
+    """Adds the policy to a write or a locking read on SQLite.
 
-    A locking read is the first half of a write: as on PostgreSQL, only rows that may be written are locked.
+    Returns the statement, and whether the last value of its rows tells if the policy allows the new row. A locking read
+    prepares a write: as on PostgreSQL, it returns only rows that the viewer may write.
     """
-    if isinstance(sql, sa.Select) and sql._for_update_arg is not None:  # noqa: SLF001 (there is no public way to ask)
+    if isinstance(sql, sa.Select) and sql._for_update_arg is not None:  # noqa: SLF001 (no public attribute exists)
         locked = [policies[source] for source in sql.columns_clause_froms if source in policies]
-        return sql.where(*(declared.write.condition(roles) for declared in locked)), False
+        return sql.where(*(policy.write.condition(roles) for policy in locked)), False
     if not isinstance(sql, sa.Insert | sa.Update | sa.Delete):
         return sql, False
-    declared = policies.get(sql.table)
-    if declared is None:
+    policy = policies.get(sql.table)
+    if policy is None:
         return sql, False
-    allowed = (declared.read & declared.write).condition(roles)
+    allowed = (policy.read & policy.write).condition(roles)
     if isinstance(sql, sa.Delete):
         return sql.where(allowed), False
     if isinstance(sql, sa.Update):

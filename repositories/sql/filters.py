@@ -1,8 +1,9 @@
-"""Filters and orders as data: a shape, for which a statement is built once, and values, which are bound per request.
+"""Filters and orders as data, and the SQL that is built from them.
 
-    Every((Where("status", Op.IN, [Status.PENDING]), Where("due_date", Op.LT, now)))
+    And((Compare("status", Op.IN, [TaskStatus.PENDING]), Compare("due_date", Op.LT, now)))
 
-Two filters of the same shape share one SQL text, whatever their values.
+The shape of a filter is its structure, columns and operators without the values. Statements are built once per shape,
+and a request only binds the values. Two filters of the same shape therefore share one SQL text.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,17 +18,20 @@ from repositories.sql import types
 from repositories.sql.statements import fold, folded, in_list
 
 MAX_CONDITIONS = 100
-"""Of one filter; more is refused rather than sent to the database."""
+"""Conditions of one filter. A filter with more is a ValidationError and is not sent to the database."""
 
 MAX_LIST = 1000
 """Values of one IN or NOT_IN."""
 
 MAX_PATTERN = 1000
-"""Characters of one text that is searched for."""
+"""Characters of one search text."""
+
+MAX_WORDS = 10
+"""Words of one search. Further words are ignored."""
 
 
 class Op(StrEnum):
-    """How a column is compared. Text is found in any case by CONTAINS, PREFIX and LIKE, exactly by EQ and IN."""
+    """A comparison of a column with a value. LIKE, CONTAINS and PREFIX ignore case, all others do not."""
 
     EQ = "eq"
     NE = "ne"
@@ -45,7 +49,7 @@ class Op(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """One column compared with one value (a list for IN and NOT_IN, a bool for IS_NULL)."""
+    """A comparison of one column with one value. The value is a list for IN and NOT_IN, and a bool for IS_NULL."""
 
     column: str
     op: Op
@@ -54,35 +58,35 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All parts hold; with no parts everything passes."""
+    """True if all parts are true; without parts, true for every row."""
 
     parts: tuple["Filter", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """At least one part holds; with no parts nothing passes."""
+    """True if at least one part is true; without parts, false for every row."""
 
     parts: tuple["Filter", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The part does not hold, which includes that it cannot be told because of a NULL."""
+    """True if the part is false or NULL."""
 
     part: "Filter"
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Every word of ``text`` occurs in one of ``columns``, without regard to case."""
+    """True if every word of ``text`` occurs in at least one of ``columns``, ignoring case."""
 
     columns: tuple[str, ...]
     text: str
 
     def words(self) -> list[str]:
-        """The words as LIKE patterns, at most ten."""
-        return [f"%{_escaped(word)}%" for word in self.text.split()[:10]]
+        """LIKE patterns of the first ten words."""
+        return [f"%{_escape(word)}%" for word in self.text.split()[:MAX_WORDS]]
 
 
 Filter = Compare | And | Or | Not | Search
@@ -90,14 +94,12 @@ NO_FILTER = And()
 
 
 class Direction(StrEnum):
-    """Smallest or largest first."""
-
     ASC = "asc"
     DESC = "desc"
 
 
 class Nulls(StrEnum):
-    """Where rows without a value stand."""
+    """Position of the rows whose value is NULL."""
 
     FIRST = "first"
     LAST = "last"
@@ -105,28 +107,29 @@ class Nulls(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One key of an order."""
+    """One sort key of a list."""
 
     column: str
     direction: Direction = Direction.ASC
     nulls: Nulls = Nulls.LAST
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
+    """The case-folded text, with the wildcards of LIKE escaped."""
     return str(fold(text)).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-def _pattern(text: str) -> str:
-    """A LIKE pattern of the person's own."""
+def _check_pattern(text: str) -> str:
+    """The user's LIKE pattern, case-folded. PostgreSQL cannot use a pattern that ends in an escape character."""
     if (len(text) - len(text.rstrip("\\"))) % 2:
-        message = "A pattern must not end with a single backslash; write two for one."
+        message = "A pattern must not end with a single backslash; write two backslashes to match one."
         raise ValidationError(message, path=("filter",))
     return str(fold(text))
 
 
-def shape_of(given: Filter) -> Any:
-    """What decides the SQL text, hashable: structure, columns and operators, without values."""
-    match given:
+def shape_of(where: Filter) -> Any:
+    """The shape of a filter as a hashable value. It determines the SQL text."""
+    match where:
         case Compare(column, Op.IS_NULL, value):
             return (column, Op.IS_NULL, bool(value))
         case Compare(column, op, _):
@@ -138,34 +141,40 @@ def shape_of(given: Filter) -> Any:
         case Not(part):
             return ("not", shape_of(part))
         case Search():
-            return ("search", given.columns, len(given.words()))
+            return ("search", where.columns, len(where.words()))
 
 
-def parameters_of(given: Filter) -> dict[str, Any]:
-    """The values under the names that :func:`build_condition` gives them: f0, f1, ... in reading order."""
-    if given is NO_FILTER:
+def parameters_of(where: Filter) -> dict[str, Any]:
+    """The values of a filter by the parameter names of :func:`build_condition`: f0, f1, ... in reading order.
+
+    Raises ValidationError if the filter has too many conditions or one of its values is too long.
+    """
+    if where is NO_FILTER:
         return {}
-    size = _size(given)
+    size = _count_conditions(where)
     if size > MAX_CONDITIONS:
         message = f"A filter may have at most {MAX_CONDITIONS} conditions; this one has {size}."
         raise ValidationError(message, path=("filter",))
-    values = [_bounded(value) for value in _values(given)]
+    values = [_check_size(value) for value in _values(where)]
     return {f"f{index}": value for index, value in enumerate(values)}
 
 
-def check_value(table: sa.Table, given: Compare | Search) -> None:
-    """Refuses a value that cannot be looked for, as running the filter would; for who knows its place in the input."""
-    parameters_of(given)
-    if isinstance(given, Search):
-        types.to_json(given.text)
+def check_value(table: sa.Table, comparison: Compare | Search) -> None:
+    """Raises the ValidationError that running the filter would raise because of this value.
+
+    The caller knows the position of the comparison in the input, and adds it to the path of the error.
+    """
+    parameters_of(comparison)
+    if isinstance(comparison, Search):
+        types.to_json(comparison.text)
         return
-    types.to_json(given.value)
-    kind = table.c[given.column].type
-    if isinstance(kind, types.Fixed) and given.op is not Op.IS_NULL:
-        kind.checked(given.value)
+    types.to_json(comparison.value)
+    column_type = table.c[comparison.column].type
+    if isinstance(column_type, types.Fixed) and comparison.op is not Op.IS_NULL:
+        column_type.check(comparison.value)
 
 
-def _bounded(value: Any) -> Any:
+def _check_size(value: Any) -> Any:
     if isinstance(value, list | tuple) and len(value) > MAX_LIST:
         message = f"A list in a filter may have at most {MAX_LIST} values; this one has {len(value)}."
         raise ValidationError(message, path=("filter",))
@@ -175,28 +184,28 @@ def _bounded(value: Any) -> Any:
     return value
 
 
-def _size(given: Filter) -> int:
-    """How many conditions there are; a part that says nothing counts too."""
-    match given:
+def _count_conditions(where: Filter) -> int:
+    """The number of conditions. An empty And, Or or Search counts as one."""
+    match where:
         case Compare():
             return 1
         case And(parts) | Or(parts):
-            return sum(map(_size, parts)) if parts else 1
+            return sum(map(_count_conditions, parts)) if parts else 1
         case Not(part):
-            return _size(part)
+            return _count_conditions(part)
         case Search():
-            return max(1, len(given.words()))
+            return max(1, len(where.words()))
 
 
 _PATTERNS: Mapping[Op, Callable[[str], str]] = {
-    Op.CONTAINS: lambda text: f"%{_escaped(text)}%",
-    Op.PREFIX: lambda text: f"{_escaped(text)}%",
-    Op.LIKE: _pattern,
+    Op.CONTAINS: lambda text: f"%{_escape(text)}%",
+    Op.PREFIX: lambda text: f"{_escape(text)}%",
+    Op.LIKE: _check_pattern,
 }
 
 
-def _values(given: Filter) -> Iterator[Any]:
-    match given:
+def _values(where: Filter) -> Iterator[Any]:
+    match where:
         case Compare(_, op, value):
             if op is not Op.IS_NULL:
                 pattern = _PATTERNS.get(op)
@@ -207,16 +216,16 @@ def _values(given: Filter) -> Iterator[Any]:
         case Not(part):
             yield from _values(part)
         case Search():
-            yield from given.words()
+            yield from where.words()
 
 
-def build_condition(table: sa.Table, given: Filter) -> sa.ColumnElement[bool]:
-    """The SQL of a filter's shape; its values are parameters (see :func:`parameters_of`)."""
-    return _build(table, given, (f"f{index}" for index in range(MAX_CONDITIONS + 1)))
+def build_condition(table: sa.Table, where: Filter) -> sa.ColumnElement[bool]:
+    """The SQL of a filter's shape; the values are parameters (see :func:`parameters_of`)."""
+    return _build(table, where, (f"f{index}" for index in range(MAX_CONDITIONS + 1)))
 
 
-def _build(table: sa.Table, given: Filter, names: Iterator[str]) -> sa.ColumnElement[bool]:
-    match given:
+def _build(table: sa.Table, where: Filter, names: Iterator[str]) -> sa.ColumnElement[bool]:
+    match where:
         case Compare(column, op, value):
             return _compare(table.c[column], op, value, names)
         case And(parts):
@@ -227,7 +236,7 @@ def _build(table: sa.Table, given: Filter, names: Iterator[str]) -> sa.ColumnEle
             return sa.not_(sa.func.coalesce(_build(table, part, names), sa.false()))
         case Search(columns, _):
             searched = [folded(table.c[column]) for column in columns]
-            words = [sa.bindparam(next(names), type_=sa.Text()) for _ in given.words()]
+            words = [sa.bindparam(next(names), type_=sa.Text()) for _ in where.words()]
             return sa.and_(sa.true(), *(sa.or_(*(text.like(word, escape="\\") for text in searched)) for word in words))
 
 
@@ -236,8 +245,8 @@ def _compare(column: sa.Column[Any], op: Op, value: Any, names: Iterator[str]) -
         return column.is_(None) if value else column.is_not(None)
     name = next(names)
     if op in {Op.IN, Op.NOT_IN}:
-        found = in_list(column, name)
-        return found if op is Op.IN else sa.not_(found)
+        condition = in_list(column, name)
+        return condition if op is Op.IN else sa.not_(condition)
     if op in {Op.LIKE, Op.CONTAINS, Op.PREFIX}:
         return folded(column).like(sa.bindparam(name, type_=sa.Text()), escape="\\")
     parameter = sa.bindparam(name, type_=column.type)
@@ -252,13 +261,13 @@ def _compare(column: sa.Column[Any], op: Op, value: Any, names: Iterator[str]) -
 
 
 def sort_key(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    """What a column is sorted by: free text without regard to case, everything else as it is."""
+    """The expression that sorts by a column. Free text is sorted ignoring case."""
     return folded(column) if type(column.type) is sa.Text else column
 
 
 def order_by(table: sa.Table, keys: Sequence[Order], *, backwards: bool = False) -> list[sa.ColumnElement[Any]]:
-    """The ORDER BY of ``keys``, or its exact reverse."""
-    made: list[sa.ColumnElement[Any]] = []
+    """The terms of ORDER BY for ``keys``, or for their exact reverse."""
+    terms: list[sa.ColumnElement[Any]] = []
     for key in keys:
         descending = (key.direction is Direction.DESC) != backwards
         nulls_first = (key.nulls is Nulls.FIRST) != backwards
@@ -266,5 +275,5 @@ def order_by(table: sa.Table, keys: Sequence[Order], *, backwards: bool = False)
         term = value.desc() if descending else value.asc()
         if table.c[key.column].nullable:
             term = term.nulls_first() if nulls_first else term.nulls_last()
-        made.append(term)
-    return made
+        terms.append(term)
+    return terms

@@ -1,4 +1,4 @@
-"""Lists: the statements behind pages and counts, built once per shape of filter and order."""
+"""The statements for pages and counts of lists. They are built once per shape of filter and order."""
 
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -17,7 +17,10 @@ R = TypeVar("R", bound=Table)
 
 
 class ShapeKey:
-    """A cache key that carries a value: equal shapes are one entry, the value of the first is used to build."""
+    """A key of an lru_cache that also carries a value for the cached function.
+
+    Only ``key`` is compared: filters of one shape share one cache entry, built from the value of the first filter.
+    """
 
     __slots__ = ("key", "value")
 
@@ -33,85 +36,86 @@ class ShapeKey:
 
 
 class KeysetQuery(Generic[R]):
-    """A request for a page as a statement, its values, and the page made of the rows found.
+    """The query for one page request: its statement, the statement's values, and the page made from the result.
 
-    One row more than the page has is read, to know whether there are others.
+    It reads one row more than the page has, to find out whether further rows exist.
     """
 
-    def __init__(self, table: type[R], request: PageRequest, given: Filter, order: tuple[Order, ...]) -> None:
+    def __init__(self, table: type[R], request: PageRequest, where: Filter, order: tuple[Order, ...]) -> None:
         self.table = table
         self.request = request
-        self.given = given
+        self.where = where
         self.ordering = ordering(table.__table__, order)
-        self.cursor = self.ordering.cursor(given)
-        self.nulls: tuple[bool, ...] | None = None
-        self.values = filters.parameters_of(given) | {"limit": request.size + 1, "offset": request.offset}
+        self.encode_cursor = self.ordering.cursor_encoder(where)
+        self.cursor_nulls: tuple[bool, ...] | None = None
+        """Which of the cursor's values are NULL; None without a cursor."""
+        self.values = filters.parameters_of(where) | {"limit": request.size + 1, "offset": request.offset}
         cursor = request.before if request.backwards else request.after
         if cursor is not None:
-            place = self.ordering.place(cursor, given, "before" if request.backwards else "after")
-            self.nulls = tuple(value is None for value in place)
-            self.values |= {f"k{index}": value for index, value in enumerate(place)}
+            decoded = self.ordering.decode_cursor(cursor, where, "before" if request.backwards else "after")
+            self.cursor_nulls = tuple(value is None for value in decoded)
+            self.values |= {f"k{index}": value for index, value in enumerate(decoded)}
 
     def statement(self, partition: str | None = None) -> Statement[R]:
-        """One page or, with the name of a column, one for each of its values in ``keys``."""
-        shaped = ShapeKey(filters.shape_of(self.given), self.given)
+        """The statement for one page or, with the name of a column, for one page per value of ``keys`` in it."""
+        shape = ShapeKey(filters.shape_of(self.where), self.where)
         return build_page(
-            self.table, partition, shaped, self.ordering.keys, self.nulls, backwards=self.request.backwards
+            self.table, partition, shape, self.ordering.keys, self.cursor_nulls, backwards=self.request.backwards
         )
 
-    def page(self, found: list[R]) -> Page[R]:
-        """The page that the rows found make."""
+    def page(self, result: list[R]) -> Page[R]:
+        """The page made from the rows that the statement returned."""
         request = self.request
-        more, rows = len(found) > request.size, found[: request.size]
-        beyond = self.nulls is not None or request.offset > 0
+        has_next, rows = len(result) > request.size, result[: request.size]
+        has_previous = self.cursor_nulls is not None or request.offset > 0
         if request.backwards:
             rows.reverse()
-            more, beyond = beyond, more
-        return Page(rows, more, beyond, self.cursor)
+            has_next, has_previous = has_previous, has_next
+        return Page(rows, has_next, has_previous, self.encode_cursor)
 
 
 @lru_cache(maxsize=1024)
 def build_page(  # noqa: PLR0913 (the parts of one query)
     owner: type[Table],
     partition: str | None,
-    given: ShapeKey,
+    shape: ShapeKey,
     order: tuple[Order, ...],
-    nulls: tuple[bool, ...] | None,
+    cursor_nulls: tuple[bool, ...] | None,
     *,
     backwards: bool,
 ) -> Statement[Any]:
-    """One page or, with ``partition``, one for each of the ``keys`` in that column."""
+    """The statement for one page or, with ``partition``, for one page per value of ``keys`` in that column."""
     table = owner.__table__
-    total = ordering(table, order)
-    conditions = [is_not_deleted(table), filters.build_condition(table, given.value)]
-    if nulls is not None:
-        conditions.append(total.beyond(nulls, backwards=backwards))
-    sorting = filters.order_by(table, total.keys, backwards=backwards)
+    total_order = ordering(table, order)
+    conditions = [is_not_deleted(table), filters.build_condition(table, shape.value)]
+    if cursor_nulls is not None:
+        conditions.append(total_order.after_cursor(cursor_nulls, backwards=backwards))
+    terms = filters.order_by(table, total_order.keys, backwards=backwards)
     limit, offset = sa.bindparam("limit", type_=sa.Integer()), sa.bindparam("offset", type_=sa.Integer())
     if partition is None:
-        return Statement(sa.select(*table.c).where(*conditions).order_by(*sorting).limit(limit).offset(offset), owner)
-    place = sa.func.row_number().over(partition_by=table.c[partition], order_by=sorting).label("place")
+        return Statement(sa.select(*table.c).where(*conditions).order_by(*terms).limit(limit).offset(offset), owner)
+    place = sa.func.row_number().over(partition_by=table.c[partition], order_by=terms).label("place")
     ranked = sa.select(*table.c, place).where(in_list(table.c[partition], "keys"), *conditions).subquery("ranked")
-    rows = sa.select(*(ranked.c[made.name] for made in table.columns))
+    rows = sa.select(*(ranked.c[column.name] for column in table.columns))
     return Statement(
         rows.where(ranked.c.place > offset, ranked.c.place <= offset + limit).order_by(ranked.c.place), owner
     )
 
 
 @lru_cache(maxsize=1024)
-def build_count(owner: type[Any], given: ShapeKey) -> Statement[int]:
-    """How many rows a list has."""
+def build_count(owner: type[Any], shape: ShapeKey) -> Statement[int]:
+    """The statement that counts the rows of a list."""
     table = owner.__table__
     statement = sa.select(sa.func.count()).select_from(table)
-    return Statement(statement.where(is_not_deleted(table), filters.build_condition(table, given.value)), scalar(int))
+    return Statement(statement.where(is_not_deleted(table), filters.build_condition(table, shape.value)), scalar(int))
 
 
 @lru_cache(maxsize=1024)
-def build_counts(owner: type[Any], column: str, given: ShapeKey) -> Statement[tuple[UUID, int]]:
-    """How many rows of a list have each of the ``keys`` in ``column``."""
+def build_counts(owner: type[Any], column: str, shape: ShapeKey) -> Statement[tuple[UUID, int]]:
+    """The statement that counts the rows of a list per value of ``keys`` in ``column``."""
     table = owner.__table__
     key = table.c[column]
     statement = sa.select(key, sa.func.count()).where(
-        in_list(key, "keys"), is_not_deleted(table), filters.build_condition(table, given.value)
+        in_list(key, "keys"), is_not_deleted(table), filters.build_condition(table, shape.value)
     )
     return Statement(statement.group_by(key), RowFactory(tuple))

@@ -1,8 +1,8 @@
-"""Pages by keyset: a cursor is the place of a row in an order, not a number of rows to skip.
+"""Keyset pagination. A cursor contains the sort values of a row instead of a number of rows to skip.
 
-A cursor holds the sort values of its row and its id as the tiebreaker, and a fingerprint of the filter and the order it
-was made under; used under another it is refused. Pages therefore stay right while rows come and go. Where a table is
-leafed through by page numbers, ``page`` skips rows instead.
+Pages therefore stay correct while rows are added and removed. The last sort value is the row's id, which breaks ties. A
+cursor also contains a fingerprint of its filter and order; with another filter or order it is a ValidationError. For
+tables with page numbers, ``page`` skips rows instead.
 """
 
 import base64
@@ -35,7 +35,10 @@ BIGINT_BITS = 64
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which part of a list is wanted: forwards (first, after), backwards (last, before), or by number (page, first)."""
+    """The requested part of a list: forwards (first, after), backwards (last, before), or by number (page, first).
+
+    Raises ValidationError for sizes out of range and for arguments that contradict each other.
+    """
 
     first: int | None = None
     after: str | None = None
@@ -52,32 +55,31 @@ class PageRequest:
         if self.after is not None and self.before is not None:
             raise ValidationError("Give `after` or `before`, not both.", path=("before",))
         if (self.last is not None and self.after is not None) or (self.first is not None and self.before is not None):
-            raise ValidationError("`first` goes with `after`, `last` goes with `before`.", path=("before",))
+            raise ValidationError("Use `first` with `after`, or `last` with `before`.", path=("before",))
         if self.page is not None:
             if not 1 <= self.page <= MAX_PAGE:
                 raise ValidationError(f"`page` must be between 1 and {MAX_PAGE}, not {self.page}.", path=("page",))
             if self.after is not None or self.before is not None or self.last is not None:
-                raise ValidationError("`page` goes with `first` only.", path=("page",))
+                raise ValidationError("Use `page` with `first` only.", path=("page",))
 
     @property
     def size(self) -> int:
-        """How many rows at most."""
+        """The largest number of rows that the page may have."""
         return self.first or self.last or DEFAULT_SIZE
 
     @property
     def backwards(self) -> bool:
-        """Whether rows are taken from the end of the list."""
+        """Whether the page is the last part of the list, or the part before a cursor."""
         return self.last is not None or self.before is not None
 
     @property
     def offset(self) -> int:
-        """How many rows to skip."""
         return (self.page - 1) * self.size if self.page else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[R]):
-    """Rows in the order asked for, whether there are more on either side, and how to name a row's place."""
+    """Rows in the requested order. ``cursor`` returns the cursor of a row."""
 
     rows: Sequence[R]
     has_next: bool
@@ -86,41 +88,40 @@ class Page(Generic[R]):
 
 
 class Ordering:
-    """An order made total by the id, as SQL and as cursors."""
+    """A total order of a table's rows: the keys of a list, with the id as the last key. Encodes and decodes cursors."""
 
     def __init__(self, table: sa.Table, keys: Sequence[Order]) -> None:
-        named = [key.column for key in keys]
+        columns = [key.column for key in keys]
         self.table = table
-        self.keys = (*keys, *([] if "id" in named else [Order("id")]))
+        self.keys = (*keys, *([] if "id" in columns else [Order("id")]))
         self._indexes = [list(table.c.keys()).index(key.column) for key in self.keys]
 
-    def fingerprint(self, given: Filter) -> str:
-        """What a cursor of this order and that filter is bound to."""
-        bound = repr(
-            (self.table.name, self.keys, filters.shape_of(given), sorted(filters.parameters_of(given).items()))
-        )
-        return hashlib.blake2s(bound.encode(), digest_size=6).hexdigest()
+    def fingerprint(self, where: Filter) -> str:
+        """A hash of the table, this order and the filter with its values."""
+        parameters = sorted(filters.parameters_of(where).items())
+        text = repr((self.table.name, self.keys, filters.shape_of(where), parameters))
+        return hashlib.blake2s(text.encode(), digest_size=6).hexdigest()
 
-    def cursor(self, given: Filter) -> Callable[[Any], str]:
-        """The function that names a row's place. Its fingerprint is made when the first place is named."""
+    def cursor_encoder(self, where: Filter) -> Callable[[Any], str]:
+        """A function that returns the cursor of a row. It computes the fingerprint at its first call."""
         fingerprint: str | None = None
 
-        def name(row: Any) -> str:
+        def encode(row: Any) -> str:
             nonlocal fingerprint
             if fingerprint is None:
-                fingerprint = self.fingerprint(given)
+                fingerprint = self.fingerprint(where)
             values = [row[index] for index in self._indexes]
             return base64.urlsafe_b64encode(to_json([fingerprint, *values]).encode()).decode().rstrip("=")
 
-        return name
+        return encode
 
-    def place(self, cursor: str, given: Filter, argument: str) -> list[Any]:
-        """The sort values a cursor holds; a broken one, or one of another list, is a ValidationError."""
+    def decode_cursor(self, cursor: str, where: Filter, argument: str) -> list[Any]:
+        """The sort values of a cursor. ValidationError of ``argument`` for a broken cursor or one of another list."""
         try:
             fingerprint, *values = orjson.loads(
                 base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             )
-            if fingerprint == self.fingerprint(given) and len(values) == len(self.keys):
+            if fingerprint == self.fingerprint(where) and len(values) == len(self.keys):
                 return [_parse(self.table.c[key.column], value) for key, value in zip(self.keys, values, strict=True)]
         except (ValueError, TypeError, AttributeError, ArithmeticError):
             message = "This is not a cursor of this list; take one from `pageInfo` or `edges`."
@@ -128,17 +129,18 @@ class Ordering:
         message = "This cursor belongs to another filter or order; start again without it."
         raise ValidationError(message, path=(argument,))
 
-    def beyond(self, nulls: Sequence[bool], *, backwards: bool) -> sa.ColumnElement[bool]:
-        """The rows after a place (before it if ``backwards``); ``nulls`` says which of its values are NULL.
+    def after_cursor(self, nulls: Sequence[bool], *, backwards: bool) -> sa.ColumnElement[bool]:
+        """The condition for rows after a cursor, or before it if ``backwards``.
 
-        Parameters k0, k1, ... are the place's values. ``(a, b) > (x, y)`` spelled out, because directions may differ
-        and NULLs have their own place: a > x, or a = x and b > y, and so on.
+        The parameters k0, k1, ... are the cursor's values, and ``nulls`` says which of them are NULL. SQL's row
+        comparison ``(a, b) > (x, y)`` knows neither different directions nor the position of NULLs. The condition is
+        therefore ``a > x OR (a = x AND b > y)``, and so on.
         """
-        ways = []
+        alternatives = []
         for index in range(len(self.keys)):
-            same = [self._equal(i, is_null=nulls[i]) for i in range(index)]
-            ways.append(sa.and_(*same, self._after(index, is_null=nulls[index], backwards=backwards)))
-        return sa.or_(*ways)
+            equal = [self._equal(i, is_null=nulls[i]) for i in range(index)]
+            alternatives.append(sa.and_(*equal, self._after(index, is_null=nulls[index], backwards=backwards)))
+        return sa.or_(*alternatives)
 
     def _column(self, index: int) -> tuple[sa.Column[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]]:
         column = self.table.c[self.keys[index].column]
@@ -163,26 +165,25 @@ class Ordering:
 
 @lru_cache(maxsize=1024)
 def ordering(table: sa.Table, keys: tuple[Order, ...]) -> Ordering:
-    """The one ordering of a table by these keys."""
     return Ordering(table, keys)
 
 
 def _parse(column: sa.Column[Any], value: Any) -> Any:  # noqa: C901 (one case for each type)
-    """A sort value from its JSON form, of exactly the column's type and within what the database can compare with."""
-    kind = column.type
+    """A sort value from its JSON form. Raises ValueError unless the database can compare it with the column."""
+    column_type = column.type
     if value is None and column.nullable:
         return None
-    match kind:
+    match column_type:
         case types.Id():
             return as_uuid(value)
         case types.Timestamp() if dt.datetime.fromisoformat(value).utcoffset() == dt.timedelta():
             return dt.datetime.fromisoformat(value)
         case types.Day():
             return dt.date.fromisoformat(value)
-        case types.Fixed() if kind.fits(Decimal(value)):
+        case types.Fixed() if column_type.fits(Decimal(value)):
             return Decimal(value)
         case types.Choice():
-            return kind.choices(value)
+            return column_type.choices(value)
         case types.Flag() if isinstance(value, bool):
             return value
         case sa.BigInteger() if type(value) is int and value.bit_length() < BIGINT_BITS:
@@ -191,4 +192,4 @@ def _parse(column: sa.Column[Any], value: Any) -> Any:  # noqa: C901 (one case f
             return value
         case sa.Text() if isinstance(value, str) and "\0" not in value:
             return value
-    raise ValueError(kind)
+    raise ValueError(column_type)

@@ -1,23 +1,24 @@
-"""Who may see and change a row: declared once beside its table, enforced by the database.
+"""Policies: which viewers may read and write a row. They are declared beside the table, and the database enforces them.
 
-    policy(Category, read=owner(Category.user_id) | role(Role.ADMIN), write=owner(Category.user_id))
+    policy(Category, read=owner(Category.user_id) | role(RoleName.ADMIN), write=owner(Category.user_id))
 
-On PostgreSQL the declaration becomes ``CREATE POLICY`` (row-level security, in the migrations; a test compares them);
-on SQLite the same condition is put into every statement (kit/dialects.py). A resolver that forgets to filter by owner
-therefore still sees nothing that is not the viewer's, on either engine.
+On PostgreSQL the declaration becomes ``CREATE POLICY`` in a migration, and a test compares the two. On SQLite the
+compiler adds the same condition to every statement (repositories/sql/dialects.py). A resolver that does not filter by
+owner therefore still reads no row of another user, on either engine.
 
-| operation | a row is touched if                  | and the new row must satisfy                 |
+| operation | a row is affected if                 | and the new row must satisfy                 |
 |-----------|--------------------------------------|----------------------------------------------|
 | select    | read                                 |                                              |
-| insert    |                                      | write (and read, as it is handed back)       |
-| update    | read and write                       | write (and read, as it is handed back)       |
+| insert    |                                      | write (and read, because it is returned)     |
+| update    | read and write                       | write (and read, because it is returned)     |
 | delete    | read and write                       |                                              |
 
-What a write policy refuses is an error (FORBIDDEN), what it does not show is simply not there.
+A new row that the policy does not allow is a FORBIDDEN error. A row that the viewer may not read does not exist for the
+viewer.
 
-``owner OR admin`` as one condition would keep both engines from using an index on the owner. Statements are therefore
-compiled per set of roles, in which ``role`` is plainly true or false: a plain user's reads say ``user_id = $1``,
-on PostgreSQL too, beside row-level security, which stays the guard.
+``owner OR admin`` in one condition would prevent both engines from using an index on the owner. Statements are
+therefore compiled once per set of roles, for which ``role`` is the constant true or false. The reads of a user without
+further roles contain ``user_id = $1``, also on PostgreSQL, in addition to row-level security.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,8 +41,8 @@ Condition = sa.ColumnElement[bool]
 class Rule:
     """A condition on rows.
 
-    ``condition(roles)`` is for a viewer with those roles, ``condition(None)`` for the DDL of PostgreSQL, which asks the
-    claims of the transaction instead.
+    ``condition(roles)`` is the condition for a viewer with these roles. ``condition(None)`` is the condition for
+    PostgreSQL's DDL, which reads the roles from the claims of the transaction.
     """
 
     condition: Callable[[Roles | None], Condition]
@@ -54,19 +55,19 @@ class Rule:
 
 
 def _build_or(*conditions: Condition) -> Condition:
-    """``or``, which is plainly true if one part is, so that nothing is left of the condition."""
+    """OR of the conditions, or the constant true if one of them is true, so that the SQL contains no condition."""
     return sa.true() if any(isinstance(part, sa.True_) for part in conditions) else sa.or_(*conditions)
 
 
 def owner(column: sa.Column[Any]) -> Rule:
-    """Rows whose ``column`` is the viewer."""
+    """Rows whose ``column`` contains the viewer's id."""
     viewer = sa.bindparam("viewer_id", type_=types.Id())
     claimed = sa.literal_column("(SELECT auth.uid())", types.Id())
     return Rule(lambda roles: column == (claimed if roles is None else viewer))
 
 
 def role(wanted: RoleName) -> Rule:
-    """Every row, for viewers who have the role."""
+    """All rows, for viewers who have the role."""
     claimed = sa.literal_column(f"(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? '{wanted.value}')", sa.Boolean())
 
     def condition(roles: Roles | None) -> Condition:
@@ -78,7 +79,7 @@ def role(wanted: RoleName) -> Rule:
 
 
 def signed_in() -> Rule:
-    """Every row, for whoever is signed in."""
+    """All rows, for viewers who are signed in."""
     viewer = sa.bindparam("viewer_id", type_=types.Id())
     claimed = sa.literal_column("(SELECT auth.uid())", types.Id())
     return Rule(lambda roles: (claimed if roles is None else viewer).is_not(None))
@@ -89,7 +90,7 @@ SERVICE_ONLY = Rule(lambda _roles: sa.false())
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of one table; see the module's table for which applies when."""
+    """The rules of one table. The table in the module's docstring says which rule applies to which operation."""
 
     table: sa.Table
     read: Rule
@@ -97,16 +98,16 @@ class Policy:
 
 
 policies: dict[Any, Policy] = {}
-"""Every table's policy. A table without one fails a test and, on PostgreSQL, shows nothing."""
+"""The policies by table. A table without a policy fails a test, and on PostgreSQL it appears empty."""
 
 
 def policy(table: type[Table], *, read: Rule, write: Rule = SERVICE_ONLY) -> None:
-    """Declares who may ``read`` and ``write`` the rows of ``table``; without ``write`` only the service writes it."""
+    """Declares which rows of ``table`` viewers may read and write. Without ``write``, only the service may write."""
     policies[table.__table__] = Policy(table.__table__, read, write)
 
 
 def claims(viewer: Viewer) -> dict[str, object]:
-    """The ``request.jwt.claims`` of the viewer's transactions on PostgreSQL, in Supabase's shape."""
+    """The value of ``request.jwt.claims`` in the viewer's transactions on PostgreSQL, in Supabase's format."""
     return {
         "sub": str(viewer.id) if viewer.id else None,
         "role": viewer.database_role,
@@ -115,12 +116,12 @@ def claims(viewer: Viewer) -> dict[str, object]:
 
 
 def row_level_security(declared: Policy) -> list[str]:
-    """The PostgreSQL statements that enforce a policy, for the test that compares them with the migrations.
+    """The PostgreSQL statements that enforce a policy. A test compares them with the migrations.
 
-    ``service_role`` has a policy of its own instead of BYPASSRLS, so that no superuser is needed to set it up.
+    ``service_role`` has its own policy instead of BYPASSRLS, because only a superuser may grant BYPASSRLS.
     """
     name = f"{declared.table.schema}.{declared.table.name}"
-    read, write = _text(declared.read), _text(declared.write)
+    read, write = _compile_for_ddl(declared.read), _compile_for_ddl(declared.write)
     rules: Mapping[str, str] = {
         "viewer_select": f"FOR SELECT TO anon, authenticated USING ({read})",
         "viewer_insert": f"FOR INSERT TO anon, authenticated WITH CHECK ({write})",
@@ -136,6 +137,6 @@ def row_level_security(declared: Policy) -> list[str]:
     ]
 
 
-def _text(rule: Rule) -> str:
+def _compile_for_ddl(rule: Rule) -> str:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     return str(rule.condition(None).compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

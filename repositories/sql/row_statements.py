@@ -1,4 +1,4 @@
-"""How a repository reads and writes rows, one or many: statements built once per table or set of columns."""
+"""The statements with which a repository reads and writes rows. They are built once per table or set of columns."""
 
 from functools import lru_cache
 from typing import Any
@@ -13,78 +13,61 @@ from repositories.sql.table import Table
 
 
 class RowStatements:
-    """The statements that depend on the table alone."""
+    """The statements that depend on the table only."""
 
     def __init__(self, owner: type[Table]) -> None:
         table = owner.__table__
-        self.defaults: dict[str, Any] = {made.name: made.info.get("default") for made in table.columns}
-        self.encrypted = [made for made in table.columns if made.info["encrypted"]]
-        living = is_not_deleted(table)
-        key = table.c.id == sa.bindparam("id", type_=table.c.id.type)
+        self.defaults: dict[str, Any] = {column.name: column.info.get("default") for column in table.columns}
+        self.encrypted = [column for column in table.columns if column.info["encrypted"]]
+        is_live = is_not_deleted(table)
+        has_id = table.c.id == sa.bindparam("id", type_=table.c.id.type)
+        has_one_of_ids = in_list(table.c.id, "ids")
         rows = sa.select(*table.c)
-        self.by_id = Statement(rows.where(key, living), owner)
-        self.by_ids = Statement(rows.where(in_list(table.c.id, "ids"), living), owner)
-        self.visible_ids = Statement(sa.select(table.c.id).where(in_list(table.c.id, "ids")), scalar(UUID))
-        self.lock = Statement(rows.where(key, living).with_for_update(), owner)
-        self.lock_many = Statement(
-            rows.where(in_list(table.c.id, "ids"), living).order_by(table.c.id).with_for_update(), owner
-        )
-        self.lock_for_reference = Statement(
-            rows.where(in_list(table.c.id, "ids"), living)
-            .order_by(table.c.id)
-            .with_for_update(read=True, key_share=True),
-            owner,
-        )
-        self.exists = Statement(sa.select(sa.exists().where(key, living)), scalar(bool))
-        self.insert = Statement(
-            sa.insert(table)
-            .values({made.name: sa.bindparam(made.name, type_=made.type) for made in _given(table)})
-            .returning(*table.c),
-            owner,
-        )
+        many_in_order = rows.where(has_one_of_ids, is_live).order_by(table.c.id)
+        self.by_id = Statement(rows.where(has_id, is_live), owner)
+        self.by_ids = Statement(rows.where(has_one_of_ids, is_live), owner)
+        self.visible_ids = Statement(sa.select(table.c.id).where(has_one_of_ids), scalar(UUID))
+        self.lock = Statement(rows.where(has_id, is_live).with_for_update(), owner)
+        self.lock_many = Statement(many_in_order.with_for_update(), owner)
+        self.lock_for_reference = Statement(many_in_order.with_for_update(read=True, key_share=True), owner)
+        self.exists = Statement(sa.select(sa.exists().where(has_id, is_live)), scalar(bool))
+        parameters = {column.name: sa.bindparam(column.name, type_=column.type) for column in _inserted_columns(table)}
+        self.insert = Statement(sa.insert(table).values(parameters).returning(*table.c), owner)
         self.insert_many = Statement(lambda engine: _insert_many(table, engine), owner)
         self.insert_missing = Statement(lambda engine: _insert_missing(table, engine), scalar(UUID))
-        self.purge = Statement(sa.delete(table).where(key).returning(table.c.id), scalar(UUID))
+        self.purge = Statement(sa.delete(table).where(has_id).returning(table.c.id), scalar(UUID))
         if "deleted_at" in table.c:
-            self.lock_deleted = Statement(rows.where(key, table.c.deleted_at.is_not(None)).with_for_update(), owner)
+            self.lock_deleted = Statement(rows.where(has_id, table.c.deleted_at.is_not(None)).with_for_update(), owner)
 
 
-def _given(table: sa.Table) -> list[sa.Column[Any]]:
-    """The columns the application gives a value for; an identity column is the database's."""
-    return [made for made in table.columns if made.identity is None]
+def _inserted_columns(table: sa.Table) -> list[sa.Column[Any]]:
+    """The columns whose values the application gives. The database numbers identity columns."""
+    return [column for column in table.columns if column.identity is None]
 
 
 def is_not_deleted(table: sa.Table) -> sa.ColumnElement[bool]:
-    """Rows that are not softly deleted."""
+    """The condition that a row is not softly deleted; true for tables without ``deleted_at``."""
     return table.c.deleted_at.is_(None) if "deleted_at" in table.c else sa.true()
 
 
 def _insert_many(table: sa.Table, engine: Engine) -> sa.Executable:
-    columns = _given(table)
-    source = records(engine, "rows", columns)
-    return (
-        sa.insert(table)
-        .from_select([made.name for made in columns], sa.select(*(source.c[made.name] for made in columns)))
-        .returning(*table.c)
-    )
+    names = [column.name for column in _inserted_columns(table)]
+    source = records(engine, "rows", _inserted_columns(table))
+    return sa.insert(table).from_select(names, sa.select(*(source.c[name] for name in names))).returning(*table.c)
 
 
 def _insert_missing(table: sa.Table, engine: Engine) -> sa.Executable:
-    columns = _given(table)
-    source = records(engine, "rows", columns)
+    names = [column.name for column in _inserted_columns(table)]
+    source = records(engine, "rows", _inserted_columns(table))
+    # SQLite cannot parse ON CONFLICT after a SELECT without WHERE.
+    rows = sa.select(*(source.c[name] for name in names)).where(sa.true())
     insert = postgresql_insert(table) if engine.is_postgresql else sqlite_insert(table)
-    return (
-        insert.from_select(
-            [made.name for made in columns], sa.select(*(source.c[made.name] for made in columns)).where(sa.true())
-        )
-        .on_conflict_do_nothing()
-        .returning(table.c.id)
-    )
+    return insert.from_select(names, rows).on_conflict_do_nothing().returning(table.c.id)
 
 
 @lru_cache(maxsize=1024)
 def update(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
-    """A row changed in the columns ``names``, if it still has the version that was seen."""
+    """Changes the columns ``names`` of a row, if the row still has the expected version."""
     table = owner.__table__
     values: dict[str, Any] = {
         name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in (*names, "updated_at")
@@ -100,7 +83,7 @@ def update(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
 
 @lru_cache(maxsize=1024)
 def update_many(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
-    """Many rows changed in the columns ``names``, those that still have the version that was seen."""
+    """Changes the columns ``names`` of those rows that still have the expected version."""
     table = owner.__table__
 
     def build(engine: Engine) -> sa.Executable:

@@ -1,9 +1,9 @@
-"""Statements that are built once and only bound per request.
+"""Statements that are compiled once, so that a request only binds their parameters.
 
-A :class:`Statement` wraps SQLAlchemy Core: it is written at import (or once per shape, see kit/filters.py), compiled
-once for each engine, and from then on is a text, an order of parameters and a function that makes rows. Texts never
-depend on how many keys there are: a list is one parameter (:func:`in_list`), many rows are one parameter
-(:func:`records`).
+A :class:`Statement` wraps SQLAlchemy Core. It is built at import, or once per shape of a filter
+(repositories/sql/filters.py), and compiled once per engine and set of roles into a text, the order of its parameters
+and a function that makes rows. The text never depends on the number of keys: a list is one parameter
+(:func:`in_list`), and many rows are one parameter (:func:`records`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,19 +27,18 @@ Values = Sequence[Any]
 
 
 class Engine(Enum):
-    """Which SQL is spoken."""
+    """The database system; it decides which SQL is used."""
 
     POSTGRESQL = "postgresql"
     SQLITE = "sqlite"
 
     @property
     def is_postgresql(self) -> bool:
-        """Whether PostgreSQL's own constructs may be used."""
         return self is Engine.POSTGRESQL
 
 
 class Scope:
-    """What a statement is compiled for: an engine, and viewers with the same roles (None for the service)."""
+    """The target of a compilation: an engine, and viewers with the same roles. ``roles`` is None for the service."""
 
     __slots__ = ("dialect", "engine", "roles")
 
@@ -55,18 +54,18 @@ def _scope(engine: Engine, roles: Roles | None) -> Scope:
 
 
 def scope_of(engine: Engine, viewer: Viewer) -> Scope:
-    """The one scope of an engine and a viewer's roles."""
+    """The scope of an engine and the viewer's roles. Equal roles give the same object."""
     return _scope(engine, None if viewer.is_service else viewer.roles)
 
 
 class RowType(Protocol[RowType_co]):
-    """What makes a row of a tuple of values: a Table, a NamedTuple, :class:`RowFactory` or :func:`scalar`."""
+    """Makes rows from tuples of values: a Table, a NamedTuple, a :class:`RowFactory` or :func:`scalar`."""
 
     def _make(self, values: Any, /) -> RowType_co: ...
 
 
 class RowFactory(Generic[R]):
-    """A row that a function makes of the values."""
+    """A row type that calls a function with the values of each row."""
 
     def __init__(self, make: Callable[[Sequence[Any]], R]) -> None:
         self._make = make
@@ -76,25 +75,25 @@ _FIRST: RowFactory[Any] = RowFactory(lambda values: values[0])
 
 
 def scalar(kind: type[R]) -> RowType[R]:
-    """For statements with one column: the row is its value."""
+    """The row type of statements with one column: a row is the value of that column."""
     del kind
     return _FIRST
 
 
 class Compiled(NamedTuple):
-    """A statement for one engine: ``bind`` makes the driver's arguments, ``make`` turns records into rows.
+    """A statement compiled for one scope. ``bind`` makes the driver's arguments, ``make`` turns records into rows.
 
-    ``checked`` says that the record's last value tells whether the new row satisfies its write policy (SQLite).
+    If ``checks_policy`` is true (SQLite only), the last value of each record tells whether the policy allows the row.
     """
 
     text: str
     bind: Callable[[Mapping[str, Any]], list[Any]]
     make: Callable[[Sequence[Values]], list[Any]]
-    checked: bool
+    checks_policy: bool
 
 
 class Statement(Generic[R]):
-    """SQL whose rows are of type R. Give a function of the engine where the engines need different SQL."""
+    """SQL whose rows are of type R. ``sql`` is a function of the engine where the engines need different SQL."""
 
     __slots__ = ("_build", "_compiled", "_row")
 
@@ -104,29 +103,29 @@ class Statement(Generic[R]):
         self._compiled: dict[Scope, Compiled] = {}
 
     def compile_for(self, scope: Scope) -> Compiled:
-        """The statement for ``scope``, compiled at the first call."""
-        known = self._compiled.get(scope)
-        if known is None:
-            known = self._compiled[scope] = self._compile(scope)
-        return known
+        """The statement for ``scope``. It is compiled at the first call."""
+        compiled = self._compiled.get(scope)
+        if compiled is None:
+            compiled = self._compiled[scope] = self._compile(scope)
+        return compiled
 
     def _compile(self, scope: Scope) -> Compiled:
         sql = self._build if isinstance(self._build, sa.Executable) else self._build(scope.engine)
-        checked = False
+        checks_policy = False
         if scope.engine is Engine.SQLITE and scope.roles is not None:
-            sql, checked = apply_policy(sql, scope.roles)
+            sql, checks_policy = apply_policy(sql, scope.roles)
         compiled = cast("SQLCompiler", sql.compile(dialect=scope.dialect))  # type: ignore[attr-defined]
-        columns = [entry.type for entry in compiled._result_columns]  # noqa: SLF001 (there is no public way to the types)
+        columns = [entry.type for entry in compiled._result_columns]  # noqa: SLF001 (no public attribute has the types)
         return Compiled(
             str(compiled),
-            _binder(compiled, scope.dialect),
-            _maker(self._row, columns[: -1 if checked else None], scope.dialect),
-            checked,
+            _compile_binder(compiled, scope.dialect),
+            _compile_row_maker(self._row, columns[: -1 if checks_policy else None], scope.dialect),
+            checks_policy,
         )
 
 
-def _binder(compiled: SQLCompiler, dialect: Dialect) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """Puts named values into the order of the text; constants in the SQL are converted once."""
+def _compile_binder(compiled: SQLCompiler, dialect: Dialect) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """A function that puts named values into the order of the text. Constants in the SQL are converted once, here."""
     order: list[tuple[str, Callable[[Any], Any] | None]] = []
     constants: dict[str, Any] = {}
     for name in compiled.positiontup or ():
@@ -149,25 +148,25 @@ def _binder(compiled: SQLCompiler, dialect: Dialect) -> Callable[[Mapping[str, A
     return bind
 
 
-def _maker(
+def _compile_row_maker(
     row: RowType[R], columns: Sequence[sa.types.TypeEngine[Any]], dialect: Dialect
 ) -> Callable[[Sequence[Values]], list[R]]:
-    """A function from records to rows, with a conversion only where the driver does not convert itself."""
+    """A function from records to rows. It converts only the values that the driver does not convert."""
     make = partial(tuple.__new__, row) if isinstance(row, type) and issubclass(row, tuple) else row._make
-    converters = [_converter(kind, dialect) for kind in columns]
+    converters = [_converter(column_type, dialect) for column_type in columns]
     names = {f"c{index}": convert for index, convert in enumerate(converters) if convert}
     values = ", ".join(
         f"c{index}(r[{index}])" if convert else f"r[{index}]" for index, convert in enumerate(converters)
     )
     text = f"lambda records: [make({f'({values},)' if names else 'r'}) for r in records]"
-    made: Callable[[Sequence[Values]], list[R]] = eval(text, {"make": make, **names})  # noqa: S307 (our own text)
-    return made
+    make_rows: Callable[[Sequence[Values]], list[R]] = eval(text, {"make": make, **names})  # noqa: S307 (no input in it)
+    return make_rows
 
 
-def _converter(kind: sa.types.TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
-    if isinstance(kind, types.Converted):
-        return kind.result_processor(dialect, None)
-    if isinstance(kind, sa.Boolean) and dialect.name == "sqlite":
+def _converter(column_type: sa.types.TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    if isinstance(column_type, types.Converted):
+        return column_type.result_processor(dialect, None)
+    if isinstance(column_type, sa.Boolean) and dialect.name == "sqlite":
         return lambda value: None if value is None else bool(value)
     return None
 
@@ -193,7 +192,7 @@ def _(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def in_list(item: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
-    """``item`` is one of a list given as one parameter: ``= ANY($1)``, on SQLite ``json_each``."""
+    """The condition that ``item`` is in a list that is one parameter: ``= ANY($1)``, or ``json_each`` on SQLite."""
     return _AnyOf(item, sa.bindparam(parameter, type_=types.ListOf(item.type)))
 
 
@@ -216,31 +215,33 @@ def _(element: _Folded, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def fold(text: str | None) -> str | None:
-    """Text without its case as PostgreSQL's ``lower`` has it: each character by itself, into exactly one."""
+    """Lower case as PostgreSQL's ``lower`` computes it: each character becomes exactly one, whatever its context."""
     return text and (text.lower() if text.isascii() else "".join([character.lower()[0] for character in text]))
 
 
 def folded(text: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """Text without its case, compared by code point, so that both engines find and sort alike."""
+    """The SQL of :func:`fold`. It is compared by code point, so that both engines find and sort the same way."""
     return _Folded(text)
 
 
 def records(engine: Engine, parameter: str, columns: Sequence[sa.Column[Any]]) -> sa.FromClause:
-    """Many rows as one JSON parameter (see :func:`records_parameter`), to be selected from under the name ``r``."""
+    """Many rows as one JSON parameter (see :func:`records_parameter`), as a FROM element with the name ``r``."""
     if engine.is_postgresql:
         source = sa.func.jsonb_to_recordset(sa.bindparam(parameter, type_=types.Json()))
-        return source.table_valued(*(sa.column(made.name, made.type) for made in columns), name="r").render_derived(
-            name="r", with_types=True
-        )
+        recordset = source.table_valued(*(sa.column(column.name, column.type) for column in columns), name="r")
+        return recordset.render_derived(name="r", with_types=True)
     each = sa.func.json_each(sa.bindparam(parameter, type_=types.Json())).table_valued("key", "value", name="each")
-    parts = [sa.func.json_extract(each.c.value, f"$.{made.name}", type_=made.type).label(made.name) for made in columns]
-    return sa.select(*parts).order_by(each.c.key).subquery("r")
+    values = [
+        sa.func.json_extract(each.c.value, f"$.{column.name}", type_=column.type).label(column.name)
+        for column in columns
+    ]
+    return sa.select(*values).order_by(each.c.key).subquery("r")
 
 
 def records_parameter(
     engine: Engine, columns: Sequence[sa.Column[Any]], rows: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The value for :func:`records`: each row's values in the form that the engine stores."""
+    """The value of the parameter of :func:`records`: each row's values in the form that the engine stores."""
     converters = _parameter_converters(engine, tuple(columns))
     return [
         {name: convert(row[name]) if convert else row[name] for name, convert in converters.items()} for row in rows
@@ -252,9 +253,9 @@ def _parameter_converters(
     engine: Engine, columns: tuple[sa.Column[Any], ...]
 ) -> Mapping[str, Callable[[Any], Any] | None]:
     dialect = _scope(engine, None).dialect
-    return {
-        str(made.name): made.type.bind_processor(dialect)
-        if not engine.is_postgresql and isinstance(made.type, types.Converted) and not isinstance(made.type, types.Json)
-        else None
-        for made in columns
-    }
+    converters = {}
+    for column in columns:
+        is_converted = isinstance(column.type, types.Converted) and not isinstance(column.type, types.Json)
+        converts = is_converted and not engine.is_postgresql
+        converters[str(column.name)] = column.type.bind_processor(dialect) if converts else None
+    return converters

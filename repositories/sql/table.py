@@ -1,15 +1,15 @@
-"""Tables and their rows, declared once.
+"""The declaration of tables and their rows.
 
-A :class:`Table` subclass is two things. As a class it is a SQL table: ``Task.title`` is a column to build statements
-with. Its instances are the rows: light, immutable tuples whose values are read by the same names. There is no identity
-map, no lazy loading and no relationship; an edge between rows is a dataloader.
+A :class:`Table` subclass is a SQL table: ``Task.title`` is a column with which statements are built. Its instances are
+the rows: light, immutable tuples whose values have the same names. There is no identity map, no lazy loading and no
+relationship; an edge between rows is a dataloader.
 
     class Category(Table, schema="life_lock", name="categories"):
         user_id: Column[UUID] = column(references="identity.users.id")
         name: Column[str] = column(length=(1, 100))
 
-SQL type and nullability follow from the annotation (``Column[str | None]`` is nullable); lengths, ranges and choices
-become CHECK constraints, so that the database holds what the input models promise.
+The annotation determines the SQL type and nullability (``Column[str | None]`` is nullable). Lengths, ranges and choices
+become CHECK constraints, so that the database enforces the same bounds as the input models.
 """
 
 import datetime as dt
@@ -37,7 +37,7 @@ metadata = sa.MetaData(
         "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
-"""Every table of every domain."""
+"""The tables of all domains."""
 
 _TYPES: dict[Any, TypeEngine[Any]] = {
     UUID: types.Id(),
@@ -52,7 +52,10 @@ _TYPES: dict[Any, TypeEngine[Any]] = {
 
 
 class Column(property, Generic[T]):
-    """A column on the class, its value on a row: a property of an itemgetter, so that reading it runs no Python."""
+    """The SQL column when read on the class, and its value when read on a row.
+
+    It is a property with an itemgetter, so that reading a value of a row runs no Python code.
+    """
 
     def __init__(self, build: Callable[[str, Any], sa.Column[Any]], index: int = -1) -> None:
         super().__init__(itemgetter(index))
@@ -61,7 +64,7 @@ class Column(property, Generic[T]):
         self.sql: sa.Column[T]
 
     def bind(self, name: str, annotation: Any, index: int) -> "Column[T]":
-        """This declaration as the column ``name`` of one table; mixins share declarations, tables do not."""
+        """A copy of this declaration for the column ``name`` of one table. Tables share the declarations of mixins."""
         bound: Column[T] = Column(self._build, index)
         bound.sql = self._build(name, annotation)
         return bound
@@ -76,13 +79,13 @@ class Column(property, Generic[T]):
 
 
 class _TableType(type):
-    """Shows the columns of a class as what statements are built with."""
+    """Returns the SQL column when a column is read on the class."""
 
     if not TYPE_CHECKING:
 
         def __getattribute__(cls, name: str) -> Any:
-            found = super().__getattribute__(name)
-            return found.sql if isinstance(found, Column) else found
+            value = super().__getattribute__(name)
+            return value.sql if isinstance(value, Column) else value
 
 
 def _sql_type(annotation: Any) -> TypeEngine[Any]:
@@ -92,19 +95,19 @@ def _sql_type(annotation: Any) -> TypeEngine[Any]:
 
 
 def _unwrap_optional(annotation: Any) -> tuple[Any, bool]:
-    """The type without None, and whether None was there."""
+    """The type without None, and whether it contained None."""
     if get_origin(annotation) in {Union, python_types.UnionType}:
         inner = [part for part in get_args(annotation) if part is not type(None)]
         return inner[0], True
     return annotation, False
 
 
-def column(  # noqa: PLR0913 (one keyword for each thing a column can be)
+def column(  # noqa: PLR0913 (one keyword per property of a column)
     sql_type: TypeEngine[Any] | None = None,
     *,
     references: str | None = None,
     length: tuple[int, int] | None = None,
-    range: tuple[int | None, int | None] | None = None,  # noqa: A002 (the word for it)
+    range: tuple[int | None, int | None] | None = None,  # noqa: A002 (the standard term)
     check: str | None = None,
     default: object = None,
     unique: bool = False,
@@ -113,21 +116,25 @@ def column(  # noqa: PLR0913 (one keyword for each thing a column can be)
     encrypted: bool = False,
     info: dict[str, str] | None = None,
 ) -> Any:
-    """Declares a column; its type and nullability are read from the annotation ``Column[...]``.
+    """Declares a column. Its type and nullability are read from the annotation ``Column[...]``.
 
-    ``length`` is (least, most) characters, ``range`` (least, most) inclusive with None for open, ``check`` a condition
-    in SQL that both engines know, ``default`` a constant that both the repository and the database use, ``info`` what
-    the violation of its uniqueness means (kit/constraints.py). An ``identity`` column is numbered by the database. A
-    ``encrypted`` one holds ciphertexts (kit/encryption.py): repositories seal what they write into ``email``, and write
-    the blind index of it into ``email_index`` if there is such a column; the database refuses what is not sealed.
+    - ``length``: minimum and maximum number of characters.
+    - ``range``: minimum and maximum value, both inclusive; None means unlimited.
+    - ``check``: a condition in SQL that both engines understand.
+    - ``default``: a constant, used by the repository and by the database.
+    - ``identity``: the database numbers the rows.
+    - ``encrypted``: the column contains ciphertexts (repositories/core/encryption.py). Repositories encrypt the value
+      that they write into ``email``, and write its blind index into ``email_index`` if the table has such a column. A
+      CHECK constraint rejects values that are not encrypted.
+    - ``info``: the message for a violated unique constraint (``violation`` in repositories/sql/constraints.py).
     """
 
     def build(name: str, annotation: Any) -> sa.Column[Any]:
         inner, nullable = _unwrap_optional(annotation)
-        kind = sql_type if sql_type is not None else _sql_type(inner)
-        made: sa.Column[Any] = sa.Column(
+        column_type = sql_type if sql_type is not None else _sql_type(inner)
+        return sa.Column(
             name,
-            kind,
+            column_type,
             *([sa.ForeignKey(references)] if references else []),
             *([sa.Identity(always=True)] if identity else []),
             nullable=nullable,
@@ -137,18 +144,17 @@ def column(  # noqa: PLR0913 (one keyword for each thing a column can be)
                 "default": default,
                 "encrypted": encrypted,
                 "constraints": [
-                    *_checks(name, kind, length, range, f"substr({name}, 1, 2) = '1.'" if encrypted else check),
+                    *_checks(name, column_type, length, range, f"substr({name}, 1, 2) = '1.'" if encrypted else check),
                     *([sa.UniqueConstraint(name, info=info or {})] if unique else []),
                 ],
             },
         )
-        return made
 
     return Column(build)
 
 
 def _literal(value: object) -> str:
-    """A constant as SQL on both engines; PostgreSQL reads '1' and '0' as booleans too."""
+    """A constant in SQL for both engines. Booleans are '1' and '0', which PostgreSQL reads as booleans too."""
     if isinstance(value, bool):
         return f"'{int(value)}'"
     return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
@@ -156,7 +162,7 @@ def _literal(value: object) -> str:
 
 def _checks(
     name: str,
-    kind: TypeEngine[Any],
+    column_type: TypeEngine[Any],
     length: tuple[int, int] | None,
     limits: tuple[int | None, int | None] | None,
     check: str | None,
@@ -164,38 +170,41 @@ def _checks(
     if length:
         yield sa.CheckConstraint(f"length({name}) BETWEEN {length[0]} AND {length[1]}", name=f"{name}_length")
     if limits:
-        least, most = limits
-        value: sa.ColumnElement[Any] = sa.literal_column(name, kind)
-        lower = sa.true() if least is None else value >= least
-        upper = sa.true() if most is None else value <= most
+        minimum, maximum = limits
+        value: sa.ColumnElement[Any] = sa.literal_column(name, column_type)
+        lower = sa.true() if minimum is None else value >= minimum
+        upper = sa.true() if maximum is None else value <= maximum
         yield sa.CheckConstraint(sa.and_(lower, upper), name=f"{name}_range")
     if check:
         yield sa.CheckConstraint(check, name=f"{name}_shape")
-    if isinstance(kind, types.Choice):
-        values = ", ".join(f"'{choice.value}'" for choice in kind.choices)
+    if isinstance(column_type, types.Choice):
+        values = ", ".join(f"'{choice.value}'" for choice in column_type.choices)
         yield sa.CheckConstraint(f"{name} IN ({values})", name=f"{name}_choice")
 
 
 def _declared_columns(cls: type, *, timestamps: bool, is_view: bool) -> dict[str, Column[Any]]:
-    """The columns of a table in order: id, its own, then those of its mixins and of :class:`Table`; a view's own."""
-    found: dict[str, Column[Any]] = {} if is_view else {"id": Table.__dict__["id"].bind("id", UUID, 0)}
+    """The columns in order: the id, those of the class, those of its mixins, and those of :class:`Table`.
+
+    A view has only the columns that its class and its mixins declare.
+    """
+    columns: dict[str, Column[Any]] = {} if is_view else {"id": Table.__dict__["id"].bind("id", UUID, 0)}
     for base in cls.__mro__:
         for field, annotation in inspect.get_annotations(base).items():
             declaration = base.__dict__.get(field)
             if base is Table and (is_view or not timestamps):
                 continue
-            if isinstance(declaration, Column) and field not in found:
-                found[field] = declaration.bind(field, get_args(annotation)[0], len(found))
+            if isinstance(declaration, Column) and field not in columns:
+                columns[field] = declaration.bind(field, get_args(annotation)[0], len(columns))
     if not is_view:
-        found["id"].sql.primary_key = True
-    return found
+        columns["id"].sql.primary_key = True
+    return columns
 
 
 class Table(tuple[Any, ...], metaclass=_TableType):
-    """Base of all rows. Every table has ``id``, ``created_at`` and ``updated_at``, given by the application.
+    """Base of all rows. Every table has ``id``, ``created_at`` and ``updated_at``, which the application sets.
 
-    ``timestamps=False`` leaves the latter two out, for rows that never change; ``is_view`` is for rows that are
-    computed, which have the columns that are declared and no others.
+    ``timestamps=False`` omits the last two, for rows that never change. ``is_view`` declares a database view, which has
+    only the columns that are declared.
     """
 
     __slots__ = ()
@@ -221,7 +230,7 @@ class Table(tuple[Any, ...], metaclass=_TableType):
             name,
             metadata,
             *columns,
-            *(constraint for made in columns for constraint in made.info["constraints"]),
+            *(constraint for each in columns for constraint in each.info["constraints"]),
             *getattr(cls, "__table_args__", ()),
             schema=schema or None,
             info={"row": cls, "is_view": is_view},
@@ -233,23 +242,23 @@ class Table(tuple[Any, ...], metaclass=_TableType):
         return tuple.__new__(cls, values)
 
     def replace(self, **changes: Any) -> Self:
-        """The same row with other values in some columns."""
+        """A copy of the row with other values in some columns."""
         return self._make(changes.get(field, value) for field, value in zip(self.__fields__, self, strict=True))
 
     def __repr__(self) -> str:
-        """Class and id only: a row in a log must not carry personal data there."""
+        """Contains class and id only, so that a logged row contains no personal data."""
         return f"<{type(self).__name__} {self[0]}>"
 
 
 class Versioned:
-    """For aggregates: a change names the version it saw, and a stale one is refused."""
+    """For aggregates. Every change increments the version, and a change that is based on an older version fails."""
 
     __slots__ = ()
     version: Column[int] = column(default=1)
 
 
 class SoftDeleted:
-    """For rows that are only marked as deleted, and can be restored."""
+    """For tables whose deleted rows are only marked as deleted, so that they can be restored."""
 
     __slots__ = ()
     deleted_at: Column[dt.datetime | None] = column()

@@ -1,4 +1,4 @@
-"""Column types, each with its form on PostgreSQL and on SQLite.
+"""Column types and how each of them is stored on PostgreSQL and on SQLite.
 
 | type      | Python    | PostgreSQL    | SQLite                                              |
 |-----------|-----------|---------------|-----------------------------------------------------|
@@ -14,7 +14,7 @@
 | Choice    | StrEnum   | text          | text                                                |
 | ListOf    | list      | array         | text, JSON array (parameters only)                  |
 
-A type converts only where the driver does not: on PostgreSQL asyncpg already speaks UUID, datetime and Decimal.
+A type converts only values that the driver does not convert: asyncpg converts UUID, datetime and Decimal itself.
 """
 
 import datetime as dt
@@ -45,25 +45,23 @@ def _optional(convert: Convert) -> Convert:
 
 
 class Converted(TypeDecorator[Any]):
-    """A type that is stored in another form on SQLite; subclasses give the two conversions."""
+    """Base of types that SQLite stores in another form. Subclasses define the conversions to and from that form."""
 
     cache_ok = True
     impl: TypeEngine[Any] | type[TypeEngine[Any]] = Text
 
     def to_sqlite(self, value: Any) -> Any:
-        """From the Python value to what SQLite stores."""
         return value
 
     def from_sqlite(self, value: Any) -> Any:
-        """From what SQLite stores to the Python value."""
         return value
 
     def bind_processor(self, dialect: Dialect) -> Convert | None:
-        """How a parameter is converted, None for not at all."""
+        """The conversion of parameters; None if they are not converted."""
         return _optional(self.to_sqlite) if dialect.name == "sqlite" else None
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Convert | None:
-        """How a result is converted, None for not at all."""
+        """The conversion of results; None if they are not converted."""
         return _optional(self.from_sqlite) if dialect.name == "sqlite" else None
 
     def native(self) -> TypeEngine[Any]:
@@ -71,35 +69,28 @@ class Converted(TypeDecorator[Any]):
         return Text()
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The type as ``dialect`` spells it."""
         return dialect.type_descriptor(self.native() if dialect.name == "postgresql" else self.impl_instance)
 
 
 class Id(Converted):
-    """A UUID."""
-
     impl = types.CHAR(36)
 
     def native(self) -> TypeEngine[Any]:
-        """PostgreSQL's uuid."""
         return postgresql.UUID(as_uuid=True)
 
     def to_sqlite(self, value: Any) -> Any:
-        """Lower-case text with hyphens."""
         return str(value)
 
     def from_sqlite(self, value: Any) -> Any:
-        """A UUID."""
         return as_uuid(value)
 
 
 class Timestamp(Converted):
-    """A moment, timezone-aware, in UTC."""
+    """A timezone-aware datetime in UTC."""
 
     impl = types.CHAR(32)
 
     def native(self) -> TypeEngine[Any]:
-        """PostgreSQL's timestamptz."""
         return postgresql.TIMESTAMP(timezone=True)
 
     def to_sqlite(self, value: Any) -> Any:
@@ -107,48 +98,37 @@ class Timestamp(Converted):
         return value.astimezone(dt.UTC).isoformat(timespec="microseconds")
 
     def from_sqlite(self, value: Any) -> Any:
-        """An aware datetime in UTC."""
         return dt.datetime.fromisoformat(value)
 
 
 class Day(Converted):
-    """A calendar date."""
-
     impl = types.CHAR(10)
 
     def native(self) -> TypeEngine[Any]:
-        """PostgreSQL's date."""
         return types.Date()
 
     def to_sqlite(self, value: Any) -> Any:
-        """YYYY-MM-DD."""
         return value.isoformat()
 
     def from_sqlite(self, value: Any) -> Any:
-        """A date."""
         return dt.date.fromisoformat(value)
 
 
 class Flag(Converted):
-    """True or false."""
-
     impl = types.Integer
 
     def native(self) -> TypeEngine[Any]:
-        """PostgreSQL's boolean."""
         return types.Boolean()
 
     def to_sqlite(self, value: Any) -> Any:
-        """0 or 1."""
         return int(value)
 
     def from_sqlite(self, value: Any) -> Any:
-        """A bool."""
         return bool(value)
 
 
 class Fixed(Converted):
-    """A decimal number of ``precision`` digits, ``scale`` of them after the point; never a float."""
+    """A Decimal of ``precision`` digits, ``scale`` of them after the decimal point."""
 
     impl = types.BigInteger
 
@@ -158,87 +138,79 @@ class Fixed(Converted):
         self.scale = scale
 
     def native(self) -> TypeEngine[Any]:
-        """PostgreSQL's numeric."""
         return types.Numeric(self.precision, self.scale)
 
     def bind_processor(self, dialect: Dialect) -> Convert | None:
-        """The number as it is; one that the column cannot hold is refused alike on both engines, also by a filter."""
-        return _optional(self.to_sqlite if dialect.name == "sqlite" else self.checked)
+        """Raises ValidationError on both engines for a number that does not fit, also if it is a filter's value."""
+        return _optional(self.to_sqlite if dialect.name == "sqlite" else self.check)
 
     def literal_processor(self, dialect: Dialect) -> Callable[[Any], str] | None:
-        """The number in the text of a constraint, in the units that the engine stores."""
-        return lambda value: str(self.to_sqlite(value) if dialect.name == "sqlite" else self.checked(value))
+        """The number in the text of a constraint, in the unit that the engine stores."""
+        return lambda value: str(self.to_sqlite(value) if dialect.name == "sqlite" else self.check(value))
 
     def fits(self, number: Decimal) -> bool:
-        """Whether the column can hold the number without losing a digit; what is no number never fits."""
+        """Whether the column can store the number without losing a digit. NaN and infinities never fit."""
         if not number.is_finite() or number.adjusted() >= self.precision - self.scale:
             return number == 0
         return number == number.quantize(Decimal(1).scaleb(-self.scale))
 
-    def checked(self, value: Any) -> Decimal:
-        """The number, or ValidationError if it has too many digits."""
+    def check(self, value: Any) -> Decimal:
+        """The value as a Decimal, or ValidationError if it has too many digits."""
         number = Decimal(value)
         if self.fits(number):
             return number
         whole = self.precision - self.scale
-        message = f"A number here has at most {whole} digits before the point and {self.scale} after it."
+        message = f"A number here may have at most {whole} digits before the decimal point and {self.scale} after it."
         raise ValidationError(message)
 
     def to_sqlite(self, value: Any) -> Any:
-        """The number of smallest units."""
-        return int(self.checked(value).scaleb(self.scale))
+        return int(self.check(value).scaleb(self.scale))
 
     def from_sqlite(self, value: Any) -> Any:
-        """A Decimal with ``scale`` digits after the point."""
         return Decimal(value).scaleb(-self.scale)
 
 
 class Json(Converted):
-    """A JSON value. asyncpg hands jsonb over as text, so that both engines convert alike."""
+    """A JSON value. asyncpg passes jsonb as text, so both engines use the same conversions."""
 
     def native(self) -> TypeEngine[Any]:
-        """PostgreSQL's jsonb."""
         return postgresql.JSONB()
 
     def bind_processor(self, dialect: Dialect) -> Convert | None:
-        """To JSON text."""
         return _optional(to_json)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Convert | None:
-        """From JSON text."""
         return _optional(orjson.loads)
 
 
 class Choice(Converted):
-    """One of the values of a StrEnum, stored as its text."""
+    """A member of a StrEnum, stored as its text."""
 
     def __init__(self, choices: type[StrEnum]) -> None:
         super().__init__()
         self.choices = choices
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Text everywhere."""
         return Text()
 
     def bind_processor(self, dialect: Dialect) -> Convert | None:
-        """Plain text; a StrEnum is one already, sqlite3 wants the exact type."""
+        """Converts to exactly ``str``, because sqlite3 does not accept a subclass such as a StrEnum."""
         return _optional(str)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Convert | None:
-        """The member, looked up without the cost of calling the enum."""
+        """Looks the member up in a dict, which is faster than calling the enum."""
         members: dict[str | None, StrEnum | None] = {member.value: member for member in self.choices}
         return (members | {None: None}).__getitem__
 
 
 class ListOf(Converted):
-    """A list as one parameter, so that a statement's text does not depend on how many keys there are."""
+    """A list that is one parameter, so that a statement's text does not depend on the length of the list."""
 
     def __init__(self, item: TypeEngine[Any]) -> None:
         super().__init__()
         self.item = item
 
     def native(self) -> TypeEngine[Any]:
-        """An array of the items' type."""
         return postgresql.ARRAY(self.item.native() if isinstance(self.item, Converted) else self.item)
 
     def bind_processor(self, dialect: Dialect) -> Convert | None:
@@ -250,7 +222,7 @@ class ListOf(Converted):
 
 
 def to_json(value: object) -> str:
-    """JSON text; UUIDs, dates and Decimals become strings. What no text column could hold is refused."""
+    """JSON text. UUIDs, dates and Decimals become strings; a text that cannot be stored is a ValidationError."""
     try:
         text = orjson.dumps(value, default=str).decode()
     except orjson.JSONEncodeError as error:

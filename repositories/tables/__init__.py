@@ -1,4 +1,4 @@
-"""Every table, the type of its rows, and who may see them: one module per domain."""
+"""All tables with their row types and policies, one module per domain."""
 
 from repositories.sql.policy import policies, row_level_security
 from repositories.sql.table import metadata

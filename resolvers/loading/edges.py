@@ -149,7 +149,7 @@ class PagesEdge(Generic[R]):
     ) -> Connection[R]:
         """One page of the row's connection."""
         key = getattr(row, self.key)
-        page = await load(context, self._pages, key, _no_page, request=request, given=given, order=order)
+        page = await load(context, self._pages, key, _no_page, request=request, where=given, order=order)
         return self._connection(context, key, page, given)
 
     async def load_many(
@@ -162,7 +162,7 @@ class PagesEdge(Generic[R]):
     ) -> list[Connection[R] | Exception]:
         """The pages of all rows of a level, or the errors in their place."""
         keys = [getattr(row, self.key) for row in rows]
-        found = await load_many(context, self._pages, keys, _no_page, request=request, given=given, order=order)
+        found = await load_many(context, self._pages, keys, _no_page, request=request, where=given, order=order)
         return [
             page if isinstance(page, Exception) else self._connection(context, key, page, given)
             for key, page in zip(keys, found, strict=True)

@@ -89,8 +89,8 @@ def stale(key: UUID | str, title: str, version: int, path: list[str]) -> dict[st
     """The refusal of a change that saw an older version than ``version``."""
     return {
         "code": "STALE_VERSION",
-        "message": f"This was changed in the meantime; it is now at version {version}. "
-        "Look at the current state and try again.",
+        "message": f"This was changed after you read it; it is now at version {version}. "
+        "Read it again and repeat your change.",
         "field": path,
         "current": {"id": str(key), "title": title, "version": version},
     }

@@ -254,7 +254,9 @@ def is_limited(answer: Any) -> bool:
     (error,) = answer["errors"]
     assert error["extensions"]["code"] == "RATE_LIMITED"
     assert 1 <= error["extensions"]["retryAfter"] <= 900
-    assert error["message"] == f"This was tried too often. Try again in {error['extensions']['retryAfter']} seconds."
+    assert (
+        error["message"] == f"There were too many attempts. Try again in {error['extensions']['retryAfter']} seconds."
+    )
     assert answer["data"] is None
     return True
 

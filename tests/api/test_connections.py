@@ -114,12 +114,12 @@ _WRONG_PAGES: list[tuple[dict[str, Any], str, str]] = [
     *[({"last": size}, f"`last` must be between 1 and 500, not {size}.", "last") for size in (0, 501)],
     ({"first": 1, "last": 1}, "Give `first` or `last`, not both.", "last"),
     ({"after": "a", "before": "b"}, "Give `after` or `before`, not both.", "before"),
-    ({"last": 1, "after": "a"}, "`first` goes with `after`, `last` goes with `before`.", "before"),
-    ({"first": 1, "before": "a"}, "`first` goes with `after`, `last` goes with `before`.", "before"),
+    ({"last": 1, "after": "a"}, "Use `first` with `after`, or `last` with `before`.", "before"),
+    ({"first": 1, "before": "a"}, "Use `first` with `after`, or `last` with `before`.", "before"),
     ({"page": 0}, "`page` must be between 1 and 10000, not 0.", "page"),
     ({"page": 10_001}, "`page` must be between 1 and 10000, not 10001.", "page"),
-    ({"page": 2, "after": "a"}, "`page` goes with `first` only.", "page"),
-    ({"page": 2, "last": 5}, "`page` goes with `first` only.", "page"),
+    ({"page": 2, "after": "a"}, "Use `page` with `first` only.", "page"),
+    ({"page": 2, "last": 5}, "Use `page` with `first` only.", "page"),
 ]
 
 
@@ -249,7 +249,7 @@ async def test_filters_and_orders_have_limits(gateway: Gateway, ada: User) -> No
     [
         (
             {"title": {"like": "x\\"}},
-            "A pattern must not end with a single backslash; write two for one.",
+            "A pattern must not end with a single backslash; write two backslashes to match one.",
             "title.like",
         ),
         (
@@ -275,7 +275,7 @@ async def test_a_number_that_a_column_cannot_hold_is_named(gateway: Gateway, ada
     document = "query($filter: ClientFilter) { clients(filter: $filter) { totalCount } }"
     answer = await gateway.client(ada).ask(document, filter={"annualRevenue": {"gte": "0.001"}})
     (error,) = answer.errors
-    assert error["message"] == "A number here has at most 13 digits before the point and 2 after it."
+    assert error["message"] == "A number here may have at most 13 digits before the decimal point and 2 after it."
     assert error["extensions"] == {"code": "VALIDATION_ERROR", "field": ["filter", "annualRevenue", "gte"]}
 
 

@@ -21,7 +21,7 @@ from tests.repositories.support import open_snapshot
 
 PROFILE = "user { firstName lastName phone avatarUrl timeZone locale version }"
 PREFERENCES = "{ theme language notifications { email push digest } weekStartsOn version }"
-STALE = "This was changed in the meantime; it is now at version {}. Look at the current state and try again."
+STALE = "This was changed after you read it; it is now at version {}. Read it again and repeat your change."
 
 
 async def stored(database: Database, user: User) -> User:

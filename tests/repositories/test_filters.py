@@ -166,7 +166,10 @@ async def test_a_pattern_that_ends_in_its_escape(database: Database) -> None:
             with pytest.raises(ValidationError) as caught:
                 await Tasks(snapshot).find(Compare("title", Op.LIKE, pattern), limit=1)
             assert caught.value.path == ("filter",)
-            assert caught.value.message == "A pattern must not end with a single backslash; write two for one."
+            assert (
+                caught.value.message
+                == "A pattern must not end with a single backslash; write two backslashes to match one."
+            )
         assert await Tasks(snapshot).count(Compare("title", Op.LIKE, "\\\\")) == 0
 
 

@@ -49,7 +49,7 @@ def _told(error: GatewayError, kind: type[GatewayError], message: str) -> None:
     assert error.message == str(error) == message
 
 
-TOO_LONG = "This took too long and was stopped. Ask for less at once."
+TOO_LONG = "This took too long and was stopped. Request less data at once."
 UNREACHABLE = "The database cannot be reached right now. Try again in a moment."
 
 

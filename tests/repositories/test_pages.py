@@ -187,13 +187,13 @@ BAD_REQUESTS: list[tuple[dict[str, Any], str, str]] = [
     ({"last": 501}, "last", "`last` must be between 1 and 500, not 501."),
     ({"first": 1, "last": 1}, "last", "Give `first` or `last`, not both."),
     ({"after": "a", "before": "b"}, "before", "Give `after` or `before`, not both."),
-    ({"last": 1, "after": "a"}, "before", "`first` goes with `after`, `last` goes with `before`."),
-    ({"first": 1, "before": "a"}, "before", "`first` goes with `after`, `last` goes with `before`."),
+    ({"last": 1, "after": "a"}, "before", "Use `first` with `after`, or `last` with `before`."),
+    ({"first": 1, "before": "a"}, "before", "Use `first` with `after`, or `last` with `before`."),
     ({"page": 0}, "page", "`page` must be between 1 and 10000, not 0."),
     ({"page": MAX_PAGE + 1}, "page", "`page` must be between 1 and 10000, not 10001."),
-    ({"page": 1, "after": "a"}, "page", "`page` goes with `first` only."),
-    ({"page": 1, "before": "a"}, "page", "`page` goes with `first` only."),
-    ({"page": 1, "last": 1}, "page", "`page` goes with `first` only."),
+    ({"page": 1, "after": "a"}, "page", "Use `page` with `first` only."),
+    ({"page": 1, "before": "a"}, "page", "Use `page` with `first` only."),
+    ({"page": 1, "last": 1}, "page", "Use `page` with `first` only."),
 ]
 
 

@@ -28,7 +28,7 @@ from tests.factories import make_partner, make_referral, make_user, viewer_of
 from tests.repositories.support import SharedDatabase, examples, fold, open_snapshot
 
 AT = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
-OUTSIDE = "A value is outside what is allowed."
+OUTSIDE = "This value is not allowed: check its length, range and format."
 
 money = st.decimals(0, Decimal("9999999999999.99"), places=2)
 rates = st.decimals(0, 1, places=4)

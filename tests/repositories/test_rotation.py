@@ -10,7 +10,7 @@ from repositories.client_management import Contacts
 from repositories.core.encryption import DecryptionError
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
-from repositories.rotation import BATCH, RotationResult, count_due, rotate
+from repositories.rotation import BATCH, RotationResult, count_outdated, rotate
 from repositories.sql.filters import Order
 from repositories.sql.statements import Statement, scalar
 from repositories.tables.client_management import Contact
@@ -51,12 +51,12 @@ async def test_everything_is_sealed_with_the_current_key(options: DatabaseOption
     async with connect_database(options) as database:
         before = await _rows(database)
         values = COUNT + COUNT // 2
-        assert await count_due(database) == values
+        assert await count_outdated(database) == values
         told: list[int] = []
-        assert await rotate(database, done=told.append, refuse=_never) == RotationResult(values, 0, 0)
+        assert await rotate(database, on_progress=told.append, on_unreadable=_never) == RotationResult(values, 0, 0)
         assert sum(told) == values
-        assert await count_due(database) == 0
-        assert await rotate(database, done=told.append, refuse=_never) == RotationResult(0, 0, 0)
+        assert await count_outdated(database) == 0
+        assert await rotate(database, on_progress=told.append, on_unreadable=_never) == RotationResult(0, 0, 0)
     async with connect_database(options, encryption_keys=NEW) as database:
         after = await _rows(database)
         for old, new in zip(before, after, strict=True):
@@ -75,12 +75,12 @@ async def test_what_is_interrupted_goes_on_where_it_was(options: DatabaseOptions
             if count:
                 raise KeyboardInterrupt(count)
 
-        all_of_them = await count_due(database)
+        all_of_them = await count_outdated(database)
         with pytest.raises(KeyboardInterrupt):
-            await rotate(database, done=stop, refuse=_never)
-        left = await count_due(database)
+            await rotate(database, on_progress=stop, on_unreadable=_never)
+        left = await count_outdated(database)
         assert left == all_of_them - BATCH
-        assert await rotate(database, done=lambda _: None, refuse=_never) == RotationResult(left, 0, 0)
+        assert await rotate(database, on_progress=lambda _: None, on_unreadable=_never) == RotationResult(left, 0, 0)
 
 
 async def test_what_cannot_be_read_is_told_and_left(options: DatabaseOptions) -> None:
@@ -93,7 +93,9 @@ async def test_what_cannot_be_read_is_told_and_left(options: DatabaseOptions) ->
         async with database.transaction(SERVICE) as write:
             await write.rows(swap, key=second.id)
         refused: list[DecryptionError] = []
-        assert await rotate(database, done=lambda _: None, refuse=refused.append) == RotationResult(3, 1, 0)
+        assert await rotate(database, on_progress=lambda _: None, on_unreadable=refused.append) == RotationResult(
+            3, 1, 0
+        )
         (error,) = refused
         assert str(second.id) in str(error)
         assert {row.id: row.email for row in await _rows(database)}[second.id] == first.email
@@ -111,10 +113,10 @@ async def test_people_go_on_writing_meanwhile(options: DatabaseOptions) -> None:
 
         rows = await _rows(database)
         _, *_ = await asyncio.gather(
-            rotate(database, done=lambda _: None, refuse=_never),
+            rotate(database, on_progress=lambda _: None, on_unreadable=_never),
             *(change(row, index) for index, row in enumerate(rows)),
         )
-        assert await count_due(database) == 0
+        assert await count_outdated(database) == 0
         opened = [database.cipher.decrypt(Contact.email, row.id, row.email) for row in await _rows(database)]
         assert opened == [f"new{index}@example.org" for index in range(60)]
 
@@ -129,16 +131,16 @@ async def test_a_value_that_changes_at_that_moment_is_left_to_who_changes_it(pos
             elsewhere.transaction(SERVICE) as write,
         ):
             await Contacts(write).change(first, email="newer@example.org")
-            rotating = asyncio.ensure_future(rotate(database, done=lambda _: None, refuse=_never))
+            rotating = asyncio.ensure_future(rotate(database, on_progress=lambda _: None, on_unreadable=_never))
             await until_blocked(database, 1)
         assert await rotating == RotationResult(2, 0, 1)
         (now, _) = await _rows(database)
         assert database.cipher.decrypt(Contact.email, now.id, now.email) == "newer@example.org"
-        assert await rotate(database, done=lambda _: None, refuse=_never) == RotationResult(1, 0, 0)
+        assert await rotate(database, on_progress=lambda _: None, on_unreadable=_never) == RotationResult(1, 0, 0)
 
 
 async def test_a_database_without_encrypted_values(database: Database) -> None:
     user = await make_user(database)
-    assert await rotate(database, done=lambda _: None, refuse=_never) == RotationResult(0, 0, 0)
+    assert await rotate(database, on_progress=lambda _: None, on_unreadable=_never) == RotationResult(0, 0, 0)
     await make_contact(database, await make_client(database, user))
-    assert await rotate(database, done=lambda _: None, refuse=_never) == RotationResult(0, 0, 0)
+    assert await rotate(database, on_progress=lambda _: None, on_unreadable=_never) == RotationResult(0, 0, 0)

@@ -33,7 +33,7 @@ async def test_one_wins(database: Database, writers: int) -> None:
         assert refusal.current == winner
         assert refusal.path == ("version",)
         assert refusal.message == (
-            "This was changed in the meantime; it is now at version 2. Look at the current state and try again."
+            "This was changed after you read it; it is now at version 2. Read it again and repeat your change."
         )
     async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).get(task.id) == winner

@@ -23,7 +23,7 @@ from repositories.tables.life_lock import Category, Task, TaskStatus
 from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import open_snapshot
 
-OUTSIDE = "A value is outside what is allowed."
+OUTSIDE = "This value is not allowed: check its length, range and format."
 DANGLING = "This refers to something that does not exist, or something else still refers to it."
 DAY = dt.date(2024, 2, 29)
 
@@ -96,10 +96,10 @@ VIOLATIONS = [
         "id taken",
         lambda write, world: _task(id=world.task.id)(write, world),
         Conflict,
-        "There is already one like this.",
+        "A row with the same values already exists.",
         ("id",),
     ),
-    Violation("day taken", _same_day, Conflict, "There is already one like this.", ()),
+    Violation("day taken", _same_day, Conflict, "A row with the same values already exists.", ()),
     Violation("no title", _task(title=""), ValidationError, OUTSIDE, ("title",)),
     Violation("long title", _task(title="x" * 256), ValidationError, OUTSIDE, ("title",)),
     Violation("long description", _task(description="x" * 10_001), ValidationError, OUTSIDE, ("description",)),
