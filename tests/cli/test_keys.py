@@ -14,7 +14,7 @@ from gateway.settings import Settings, SettingsError
 from repositories.client_management import Contacts
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
-from repositories.rotation import count_due
+from repositories.rotation import count_outdated
 from repositories.tables.client_management import Contact
 from tests.cli.siso import Siso
 from tests.cli.test_doctor import findings
@@ -38,16 +38,16 @@ async def _fill(options: DatabaseOptions, count: int) -> None:
 async def test_a_killed_rotation_is_taken_up_again(siso: Siso, options: DatabaseOptions, database: Database) -> None:
     await _fill(options, 8000)
     process = siso.start("keys", "rotate", **KEY_SETTINGS)
-    while await count_due(database) == 16_000:
+    while await count_outdated(database) == 16_000:
         assert process.poll() is None
         await asyncio.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    left = await count_due(database)
+    left = await count_outdated(database)
     assert 0 < left < 16_000
     result = await asyncio.to_thread(siso.result, "keys", "rotate", **KEY_SETTINGS)
     assert result == f"Encrypted {left} values with the key new."
-    assert await count_due(database) == 0
+    assert await count_outdated(database) == 0
     only_new = KEY_SETTINGS["GATEWAY_ENCRYPTION_KEYS"].partition(",")[0]
     again = await asyncio.to_thread(
         siso.result, "keys", "rotate", **KEY_SETTINGS | {"GATEWAY_ENCRYPTION_KEYS": only_new}

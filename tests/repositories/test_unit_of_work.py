@@ -228,6 +228,6 @@ async def test_the_actor(database: Database) -> None:
             work.record(TaskReopened(task.id, ada.id, None))
     assert [event.user_id for event in await _events(database)] == [ada.id, ada.id]
     async with open_unit_of_work(database, SERVICE, ()) as work:
-        with pytest.raises(TypeError, match="needs a viewer"):
+        with pytest.raises(TypeError, match="needs a signed-in viewer"):
             work.viewer_id  # noqa: B018 (the property raises)
         assert work.now <= now()
