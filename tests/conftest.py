@@ -24,6 +24,7 @@ from tests.databases import (
     postgres_server,
     standby_of,
 )
+from tests.worker_database import WorkerDatabase
 
 
 @pytest.fixture(scope="session")
@@ -47,26 +48,47 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def worker_database(server: Server, postgres_template: str) -> Iterator[WorkerDatabase]:
+    """The PostgreSQL database that the tests of this process share."""
+    shared = WorkerDatabase(server, postgres_template)
+    yield shared
+    shared.close()
+
+
 @pytest.fixture(params=ENGINES)
-def options(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DatabaseOptions]:
-    """A fresh, migrated database of each engine in turn."""
-    if request.param == "sqlite":
-        yield DatabaseOptions(sqlite_path=copy_sqlite(request.getfixturevalue("sqlite_template"), tmp_path), **KEYS)
-        return
-    server: Server = request.getfixturevalue("server")
-    with cloned(server, request.getfixturevalue("postgres_template")) as name:
-        yield postgres_options(server, name)
+def options(request: pytest.FixtureRequest) -> DatabaseOptions:
+    """A migrated database without rows of other tests, on each engine in turn; for tests without DDL."""
+    return _options(request, "sqlite_only" if request.param == "sqlite" else "postgres_only")
+
+
+@pytest.fixture(params=ENGINES)
+def cloned_options(request: pytest.FixtureRequest) -> DatabaseOptions:
+    """A migrated database of the test's own, on each engine in turn; for DDL, outages, locks and processes."""
+    return _options(request, "sqlite_only" if request.param == "sqlite" else "cloned_postgres")
+
+
+def _options(request: pytest.FixtureRequest, fixture: str) -> DatabaseOptions:
+    found: DatabaseOptions = request.getfixturevalue(fixture)
+    return found
 
 
 @pytest.fixture
 def sqlite_only(sqlite_template: Path, tmp_path: Path) -> DatabaseOptions:
-    """A fresh, migrated SQLite file, for what only SQLite can do."""
+    """A migrated SQLite file of the test's own, for tests of one engine."""
     return DatabaseOptions(sqlite_path=copy_sqlite(sqlite_template, tmp_path), **KEYS)
 
 
 @pytest.fixture
-def postgres_only(server: Server, postgres_template: str) -> Iterator[DatabaseOptions]:
-    """A fresh, migrated PostgreSQL database, for what only PostgreSQL can do."""
+def postgres_only(server: Server, worker_database: WorkerDatabase) -> Iterator[DatabaseOptions]:
+    """The migrated PostgreSQL database that tests share, without rows of other tests."""
+    yield postgres_options(server, worker_database.name)
+    worker_database.wipe()
+
+
+@pytest.fixture
+def cloned_postgres(server: Server, postgres_template: str) -> Iterator[DatabaseOptions]:
+    """A migrated PostgreSQL database of the test's own, for DDL, outages, locks and processes."""
     with cloned(server, postgres_template) as name:
         yield postgres_options(server, name)
 
@@ -87,10 +109,10 @@ async def standby(running_standby: Standby) -> AsyncIterator[Standby]:
 
 
 @pytest_asyncio.fixture
-async def replicated(postgres_only: DatabaseOptions, standby: Standby) -> DatabaseOptions:
-    """A fresh, migrated PostgreSQL database, with the replica to read from, which has it too."""
+async def replicated(cloned_postgres: DatabaseOptions, standby: Standby) -> DatabaseOptions:
+    """A migrated PostgreSQL database of the test's own, with the replica to read from, which has it too."""
     await standby.catch_up()
-    return replace(postgres_only, read_url=standby.login("gateway", database_of(postgres_only)))
+    return replace(cloned_postgres, read_url=standby.login("gateway", database_of(cloned_postgres)))
 
 
 @pytest_asyncio.fixture

@@ -162,7 +162,8 @@ def postgres_server() -> Iterator[Server]:
     running = _started(Path(tempfile.mkdtemp(prefix="siso-pg-")))
     server = Server(running.get_uri())
     try:
-        settings = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+        settings = ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "max_wal_size = '4GB'")
+        settings += ("autovacuum = off",)  # statistics that it gathers would outlive a wipe
         server.sql(
             *(f"ALTER SYSTEM SET {setting}" for setting in settings),
             "SELECT pg_reload_conf()",
@@ -197,15 +198,25 @@ def database_of(options: DatabaseOptions) -> str:
     return options.url.partition("@/")[2].partition("?")[0]
 
 
+def clone(server: Server, template: str, name: str) -> None:
+    """Copies the template."""
+    server.sql(f"CREATE DATABASE {name} OWNER owner TEMPLATE {template} STRATEGY FILE_COPY")
+
+
+def drop(server: Server, name: str) -> None:
+    """Drops a database, whoever is connected to it."""
+    server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @contextmanager
 def cloned(server: Server, template: str) -> Iterator[str]:
-    """A fresh copy of the template, dropped afterwards."""
+    """The name of a copy of the template, which is dropped afterwards."""
     name = f"test_{uuid4().hex[:12]}"
-    server.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    clone(server, template, name)
     try:
         yield name
     finally:
-        server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+        drop(server, name)
 
 
 def copy_sqlite(template: Path, folder: Path) -> Path:

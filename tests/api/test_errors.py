@@ -149,9 +149,9 @@ async def test_a_slow_field_times_out_alone(options: DatabaseOptions, monkeypatc
 _UNAVAILABLE = "The database cannot be reached right now. Try again in a moment."
 
 
-async def test_a_database_that_goes_away_and_comes_back(postgres_only: DatabaseOptions) -> None:
+async def test_a_database_that_goes_away_and_comes_back(cloned_postgres: DatabaseOptions) -> None:
     """While it is gone every field says so, and health too; afterwards everything works without a restart."""
-    async with relayed(postgres_only) as (relay, options), connected(options) as database:
+    async with relayed(cloned_postgres) as (relay, options), connected(options) as database:
         gateway = Gateway(database)
         ada = await make_user(database)
         client = gateway.client(ada)

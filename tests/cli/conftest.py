@@ -12,6 +12,18 @@ TOKEN_SECRET = "a secret of the tests that is long enough"  # noqa: S105 (signs 
 
 
 @pytest.fixture
+def options(cloned_options: DatabaseOptions) -> DatabaseOptions:
+    """A database of the test's own, because commands are processes, and some of them migrate."""
+    return cloned_options
+
+
+@pytest.fixture
+def postgres_only(cloned_postgres: DatabaseOptions) -> DatabaseOptions:
+    """As ``options``, on PostgreSQL."""
+    return cloned_postgres
+
+
+@pytest.fixture
 def unmigrated(tmp_path: Path) -> Siso:
     """On a SQLite file that does not exist yet."""
     return Siso(tmp_path, {})
@@ -40,7 +52,6 @@ def of(options: DatabaseOptions, folder: Path, server: Server | None) -> Siso:
     """The command line on the database that ``options`` reach."""
     if options.url is None or options.service_url is None or server is None:
         return Siso(folder, {"GATEWAY_DATABASE_PATH": str(options.sqlite_path)})
-    server.sql(f"ALTER DATABASE {database_of(options)} OWNER TO owner")
     return Siso(
         folder,
         {

@@ -41,6 +41,12 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setitem(registry, key, value)
 
 
+@pytest.fixture
+def options(cloned_options: DatabaseOptions) -> DatabaseOptions:
+    """A database of the test's own, because the notebook's migration changes it."""
+    return cloned_options
+
+
 Migrate = Callable[[Callable[[], None]], None]
 
 
@@ -50,7 +56,6 @@ def migrate(options: DatabaseOptions, request: pytest.FixtureRequest) -> Migrate
     url = None
     if options.url is not None:
         server: Server = request.getfixturevalue("server")
-        server.sql(f"ALTER DATABASE {database_of(options)} OWNER TO owner")
         url = server.login("owner", database_of(options))
 
     def on(connection: sa.Connection, step: Callable[[], None]) -> None:

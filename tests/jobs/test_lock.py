@@ -25,9 +25,9 @@ async def _until_free(database: Database, name: str) -> None:
         await asyncio.sleep(0.005)
 
 
-async def test_a_name_is_given_once(options: DatabaseOptions) -> None:
+async def test_a_name_is_given_once(cloned_options: DatabaseOptions) -> None:
     """To nobody else until the block ends, by an error too; other names are free, and the pools are not touched."""
-    async with connect_database(options, pool_size=1) as database, connect_database(options) as other:
+    async with connect_database(cloned_options, pool_size=1) as database, connect_database(cloned_options) as other:
         async with database.try_lock("a") as first, database.try_lock("a") as second:
             async with other.try_lock("a") as third, other.try_lock("b") as fourth:
                 assert (first, second, third, fourth) == (True, False, False, True)
@@ -41,9 +41,9 @@ async def test_a_name_is_given_once(options: DatabaseOptions) -> None:
 
 
 @pytest.mark.parametrize("pgbouncer", [False, True])
-async def test_a_killed_process_leaves_the_lock(options: DatabaseOptions, *, pgbouncer: bool) -> None:
+async def test_a_killed_process_leaves_the_lock(cloned_options: DatabaseOptions, *, pgbouncer: bool) -> None:
     """What it ran is said to be abandoned as soon as somebody runs the job again, which nothing stops."""
-    options = replace(options, pgbouncer=pgbouncer)
+    options = replace(cloned_options, pgbouncer=pgbouncer)
     async with connect_database(options) as database:
         with endless("hold", options) as process:
             async with database.try_lock("hold") as is_ours:
@@ -60,26 +60,26 @@ async def test_a_killed_process_leaves_the_lock(options: DatabaseOptions, *, pgb
         ]
 
 
-async def test_a_lock_that_was_lost_is_told(postgres_only: DatabaseOptions, server: Server) -> None:
+async def test_a_lock_that_was_lost_is_told(cloned_postgres: DatabaseOptions, server: Server) -> None:
     """Somebody else may have begun meanwhile, so nobody shall believe that all was well."""
-    async with connect_database(postgres_only) as database:
+    async with connect_database(cloned_postgres) as database:
         with pytest.raises(ServiceUnavailable):
             async with database.try_lock("a"):
                 await asyncio.to_thread(
                     server.sql,
                     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
-                    f"AND database = (SELECT oid FROM pg_database WHERE datname = '{database_of(postgres_only)}')",
+                    f"AND database = (SELECT oid FROM pg_database WHERE datname = '{database_of(cloned_postgres)}')",
                 )
         async with database.try_lock("a") as again:
             assert again
 
 
-async def test_an_idle_lock_keeps_nothing_from_being_cleaned(postgres_only: DatabaseOptions, server: Server) -> None:
+async def test_an_idle_lock_keeps_nothing_from_being_cleaned(cloned_postgres: DatabaseOptions, server: Server) -> None:
     """The transaction that has it is neither in the way of vacuum, nor ended by the server's limit on idle ones."""
-    name = database_of(postgres_only)
+    name = database_of(cloned_postgres)
     await asyncio.to_thread(server.sql, f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '20ms'")
     connection = await asyncpg.connect(server.login("postgres", name))
-    async with connect_database(postgres_only) as database, database.try_lock("a") as is_ours:
+    async with connect_database(cloned_postgres) as database, database.try_lock("a") as is_ours:
         assert is_ours
         await connection.execute("SELECT pg_sleep(0.2)")
         found = await connection.fetch(

@@ -7,37 +7,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import pytest
 import sqlalchemy as sa
 from alembic.util import CommandError
 
 from migrations import run
 from repositories.sql.table import metadata
+from tests.catalog import fetch_catalog
 from tests.databases import ENGINES, Server
-
-_CATALOG = """
-    SELECT 'relation', c.oid::regclass::text, c.relkind::text, r.rolname, c.relrowsecurity::text, c.relforcerowsecurity::text,
-        (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(c.relacl) a), c.reloptions::text,
-        CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END
-        FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.relkind <> 't' AND {ours}(c.relnamespace)
-    UNION ALL SELECT 'column', a.attrelid::regclass::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
-        a.attnotnull::text, a.attidentity::text, pg_get_expr(d.adbin, d.adrelid), a.attcollation::regcollation::text, NULL
-        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE a.attnum > 0 AND NOT a.attisdropped AND {ours}(c.relnamespace)
-    UNION ALL SELECT 'constraint', conrelid::regclass::text, conname::text, pg_get_constraintdef(oid), NULL, NULL, NULL, NULL, NULL
-        FROM pg_constraint WHERE {ours}(connamespace)
-    UNION ALL SELECT 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid), NULL, NULL, NULL, NULL, NULL, NULL
-        FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE {ours}(c.relnamespace)
-    UNION ALL SELECT 'policy', schemaname || '.' || tablename, policyname::text, permissive, roles::text, cmd, qual, with_check, NULL
-        FROM pg_policies
-    UNION ALL SELECT 'function', oid::regprocedure::text, pg_get_functiondef(oid), proacl::text, obj_description(oid, 'pg_proc'),
-        NULL, NULL, NULL, NULL FROM pg_proc WHERE {ours}(pronamespace)
-    UNION ALL SELECT 'trigger', tgrelid::regclass::text, pg_get_triggerdef(oid), tgenabled::text, NULL, NULL, NULL, NULL, NULL
-        FROM pg_trigger WHERE NOT tgisinternal
-    UNION ALL SELECT 'schema', nspname::text, (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(nspacl) a),
-        NULL, NULL, NULL, NULL, NULL, NULL FROM pg_namespace n WHERE {ours}(n.oid)
-"""  # noqa: E501 (one line for each kind)
 
 
 class Place:
@@ -53,17 +30,8 @@ class Place:
 
     def catalog(self) -> list[tuple[Any, ...]]:
         """Everything there is, but for Alembic's own table."""
-        rows = asyncio.run(self._postgresql()) if self.url else self._sqlite()
+        rows = asyncio.run(fetch_catalog(self.url)) if self.url else self._sqlite()
         return sorted(row for row in map(_texts, rows) if "alembic_version" not in " ".join(row[:2]))
-
-    async def _postgresql(self) -> list[Any]:
-        connection = await asyncpg.connect(self.url)
-        ours = "(SELECT array_agg(oid) FROM pg_namespace WHERE nspname !~ '^pg_|information_schema') @> ARRAY"
-        rows: list[Any] = await connection.fetch(
-            _CATALOG.replace("{ours}(", f"{ours}[").replace("namespace)", "namespace]").replace("n.oid)", "n.oid]")
-        )
-        await connection.close()
-        return rows
 
     def _sqlite(self) -> list[Any]:
         connection = sqlite3.connect(self.path)

@@ -184,9 +184,9 @@ async def test_a_failure_that_is_swallowed_undoes_only_what_failed(
         assert await Categories(snapshot).find(limit=5) == [category]
 
 
-async def test_a_lost_connection(postgres_only: DatabaseOptions, server: Server) -> None:
+async def test_a_lost_connection(cloned_postgres: DatabaseOptions, server: Server) -> None:
     """ServiceUnavailable for what was under way on it, in a snapshot and in a unit; a new connection is next."""
-    async with connect_database(postgres_only) as database:
+    async with connect_database(cloned_postgres) as database:
         ada = await make_user(database)
         viewer = viewer_of(ada)
 
@@ -241,10 +241,10 @@ async def test_no_such_database(postgres_only: DatabaseOptions) -> None:
         await database.close()
 
 
-async def test_a_server_with_too_few_connections(postgres_only: DatabaseOptions, server: Server) -> None:
+async def test_a_server_with_too_few_connections(cloned_postgres: DatabaseOptions, server: Server) -> None:
     """A pool that is larger than what the server grants: who gets none is told so, the others go on."""
-    name = database_of(postgres_only)
-    async with connect_database(postgres_only, pool_size=2) as database:
+    name = database_of(cloned_postgres)
+    async with connect_database(cloned_postgres, pool_size=2) as database:
         async with open_snapshot(database) as service:
             assert await Tasks(service).count() == 0
         await asyncio.to_thread(server.sql, f"ALTER DATABASE {name} CONNECTION LIMIT 2")

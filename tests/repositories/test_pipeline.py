@@ -280,16 +280,18 @@ async def test_swallowed_failures_are_not_committed(postgres_only: DatabaseOptio
             assert await Tasks(snapshot).count() == 0
 
 
-async def test_tables_that_change_while_statements_are_prepared(postgres_only: DatabaseOptions, server: Server) -> None:
+async def test_tables_that_change_while_statements_are_prepared(
+    cloned_postgres: DatabaseOptions, server: Server
+) -> None:
     """The first statement of a transaction is simply prepared again."""
-    async with connect_database(postgres_only, pool_size=1) as database:
+    async with connect_database(cloned_postgres, pool_size=1) as database:
         ada = await make_user(database)
         every: Statement[Any] = Statement(sa.text("SELECT * FROM life_lock.tasks"), RowFactory(len))
         await make_task(database, ada)
         viewer = viewer_of(ada)
         async with open_snapshot(database, viewer) as snapshot:
             before = await snapshot.one(every)
-        name = database_of(postgres_only)
+        name = database_of(cloned_postgres)
         await asyncio.to_thread(server.sql, "ALTER TABLE life_lock.tasks ADD COLUMN extra int", database=name)
         async with open_snapshot(database, viewer) as snapshot:
             assert await snapshot.one(every) == before + 1
@@ -304,9 +306,9 @@ async def test_tables_that_change_while_statements_are_prepared(postgres_only: D
 
 
 @pytest.mark.parametrize("viewer", [ANONYMOUS, SERVICE])
-async def test_lost_while_nobody_uses_it(postgres_only: DatabaseOptions, server: Server, viewer: Viewer) -> None:
+async def test_lost_while_nobody_uses_it(cloned_postgres: DatabaseOptions, server: Server, viewer: Viewer) -> None:
     """Connections that the server has closed in between are replaced, and nobody is told."""
-    async with connect_database(postgres_only) as database:
+    async with connect_database(cloned_postgres) as database:
         async with open_snapshot(database, viewer) as snapshot:
             pid = await snapshot.one(_PID)
         await asyncio.to_thread(server.sql, f"SELECT pg_terminate_backend({pid}, 5000)")

@@ -99,15 +99,15 @@ def test_there_is_a_table_to_compare() -> None:
     ]
 
 
-async def test_the_migrations_enforce_what_is_declared(server: Server, postgres_only: DatabaseOptions) -> None:
+async def test_the_migrations_enforce_what_is_declared(server: Server, cloned_postgres: DatabaseOptions) -> None:
     """pg_policies after the migrations is pg_policies after the declarations, column by column."""
-    migrated = await _policies(_owner_url(server, postgres_only))
+    migrated = await _policies(_owner_url(server, cloned_postgres))
     assert len(migrated) == 5 * len(TABLES)
     drops = [f"DROP POLICY {policy} ON {schema}.{table}" for schema, table, policy, *_ in migrated]
     creations = [
         text for _, declared in TABLES for text in row_level_security(declared) if text.startswith("CREATE POLICY")
     ]
-    url = _owner_url(server, postgres_only)
+    url = _owner_url(server, cloned_postgres)
     await _execute(url, *drops)
     assert await _policies(url) == []
     await _execute(url, *creations)
