@@ -162,8 +162,10 @@ def postgres_server() -> Iterator[Server]:
     running = _started(Path(tempfile.mkdtemp(prefix="siso-pg-")))
     server = Server(running.get_uri())
     try:
-        settings = ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "max_wal_size = '4GB'")
-        settings += ("autovacuum = off",)  # statistics that it gathers would outlive a wipe
+        settings = [
+            *("fsync = off", "synchronous_commit = off", "full_page_writes = off", "max_wal_size = '4GB'"),
+            "autovacuum = off",  # the statistics that it gathers would outlive a wipe
+        ]
         server.sql(
             *(f"ALTER SYSTEM SET {setting}" for setting in settings),
             "SELECT pg_reload_conf()",
