@@ -78,16 +78,16 @@ async def _deliveries(
     turn: Turn,
 ) -> AsyncGenerator[SubscriptionResult, None]:
     with _told():
-        async for occasion in source:
-            assert occasion is not None  # noqa: S101 (only the first item is)
+        async for delivery in source:
+            assert delivery is not None  # noqa: S101 (only the first item is)
             async with turn():
                 context = new_context()
                 try:
-                    value = await occasion.value(context)
+                    value = await delivery.resolve(context)
                     result = await pipeline.run(prepared, context, root_value=value)
                 finally:
                     await context.close()
-            yield SubscriptionResult(result, occasion.id)
+            yield SubscriptionResult(result, delivery.id)
 
 
 def _refused(errors: list[GraphQLError]) -> RequestError:

@@ -124,10 +124,10 @@ def create_feed(settings: Settings, database: Database, cache: Cache | None) -> 
 
 def feed_options(settings: Settings, *, is_announced: bool) -> FeedOptions:
     return FeedOptions(
-        poll=_ANNOUNCED_POLL_INTERVAL if is_announced else _UNANNOUNCED_POLL_INTERVAL,
-        waiting=settings.subscription_queue,
-        replay=settings.subscription_replay,
-        interval=settings.live_interval,
+        poll_interval=_ANNOUNCED_POLL_INTERVAL if is_announced else _UNANNOUNCED_POLL_INTERVAL,
+        queue_size=settings.subscription_queue,
+        replay_limit=settings.subscription_replay,
+        live_interval=settings.live_interval,
     )
 
 
@@ -244,7 +244,7 @@ def create_lifespan(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         jobs = jobs_by_name(settings).values() if settings.jobs == "on" else ()
-        async with feed.running(), run_scheduler(runner, jobs, settings.shutdown_timeout):
+        async with feed.run(), run_scheduler(runner, jobs, settings.shutdown_timeout):
             yield {STOP: event_streams.stopping.set}
         for close in closers:
             await close()

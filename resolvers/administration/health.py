@@ -50,7 +50,7 @@ class Health:
     async def followers(self) -> int:
         """Subscriptions, and whatever is open for somebody who is signed in and waits for the end of the session."""
         feed = self.context.optional_service(Feed)
-        return 0 if feed is None else feed.subscribers
+        return 0 if feed is None else feed.subscriber_count
 
     async def cache(self) -> CacheHealth | None:
         """How the cache does, None without one."""

@@ -119,7 +119,7 @@ class Overview:
     week: dt.datetime
     month: dt.datetime
 
-    @cached(everybodys=(ProfileUpdated,), shared=True)
+    @cached(all_users=(ProfileUpdated,), shared=True)
     async def tally(self) -> UserTally:
         """What is counted in one pass over the users, one statement for all of it."""
         return await UserOverview(self.context.snapshot).tally(self.week, self.month)
@@ -129,7 +129,7 @@ class Overview:
         tally = await self.tally()
         return [StatusTotal(status, getattr(tally, status.value)) for status in UserStatus]
 
-    @cached(everybodys=(ProfileUpdated,), shared=True)
+    @cached(all_users=(ProfileUpdated,), shared=True)
     async def by_role(self) -> list[RoleTotal]:
         """Every role, also those that nobody has."""
         counted = await UserOverview(self.context.snapshot).by_role()

@@ -29,13 +29,13 @@ Method = Callable[Concatenate[S, P], Awaitable[T]]
 def cached(
     *,
     own: Events = (),
-    everybodys: Events = (),
+    all_users: Events = (),
     shared: bool = False,
     until: Callable[[Any], dt.datetime | None] | None = None,
 ) -> Callable[[Method[S, P, T]], Method[S, P, T]]:
     """Keeps what a function answers, where the process has a cache, until one of its dependencies changes.
 
-    An event stands for all aggregates of its type that an answer depends on: the viewer's ``own``, or ``everybodys``.
+    An event stands for all aggregates of its type that an answer depends on: the viewer's ``own``, or ``all_users``.
     It is kept for the viewer with the roles of the moment; ``shared`` says that it is the same for all viewers with the
     same roles. ``until`` tells, of an answer that depends on the moment, the last one at which it is right. Within a
     request it is computed once in any case.
@@ -47,7 +47,7 @@ def cached(
         name = f"{method.__module__}.{method.__qualname__}"
         looks = shape(returned)
         owned = sorted({event.aggregate for event in own})
-        common = sorted({event.aggregate for event in everybodys})
+        common = sorted({event.aggregate for event in all_users})
 
         @wraps(method)
         async def answer(subject: S, /, *args: P.args, **kwargs: P.kwargs) -> T:

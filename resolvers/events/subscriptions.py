@@ -7,8 +7,8 @@ from repositories.core.errors import ValidationError
 from repositories.core.event import all_event_types
 from repositories.tables.events import DomainEvent
 from resolvers.request.context import Context
-from resolvers.streaming.deliveries import Source, follow
-from resolvers.streaming.feed import EVERYTHING, done_by
+from resolvers.streaming.deliveries import Source, stream_events
+from resolvers.streaming.feed import ALL_EVENTS, actor_topic
 
 
 def _known(names: Sequence[str] | None, known: set[str], argument: str) -> Sequence[str] | None:
@@ -32,7 +32,9 @@ def _known_aggregates(names: Sequence[str] | None) -> Sequence[str] | None:
 def my_events(context: Context, types: Sequence[str] | None = None) -> Source:
     """What the viewer does, here or on another device."""
     wanted = _known_types(types)
-    return follow(context, [done_by(context.viewer_id)], lambda event: wanted is None or event.event_type in wanted)
+    return stream_events(
+        context, [actor_topic(context.viewer_id)], lambda event: wanted is None or event.event_type in wanted
+    )
 
 
 def domain_events(
@@ -41,9 +43,9 @@ def domain_events(
     """What anybody does."""
     kinds, aggregates = _known_types(types), _known_aggregates(aggregate_types)
 
-    def wants(event: DomainEvent) -> bool:
+    def matches(event: DomainEvent) -> bool:
         return (kinds is None or event.event_type in kinds) and (
             aggregates is None or event.aggregate_type in aggregates
         )
 
-    return follow(context, [EVERYTHING], wants)
+    return stream_events(context, [ALL_EVENTS], matches)

@@ -103,7 +103,7 @@ async def my_achievements(context: Context, time_zone: str | None = None) -> lis
     return await _progress(context, user, today, zone)
 
 
-@cached(own=(TaskUpdated, AchievementUnlocked), everybodys=(AchievementUpdated,))
+@cached(own=(TaskUpdated, AchievementUnlocked), all_users=(AchievementUpdated,))
 async def _progress(context: Context, user: UUID, today: LocalDay, zone: ZoneInfo) -> list[Progress]:
     return await Achievements(context.snapshot).progress({user: days(today.date, MAX_STREAK, zone)})
 
@@ -129,7 +129,7 @@ class Dashboard:
         since = days(self.today.date, _WEEK, self.zone)[0].start
         return await Points(self.context.snapshot).totals(self.user, since)
 
-    @cached(own=(AchievementUnlocked,), everybodys=(AchievementUpdated,))
+    @cached(own=(AchievementUnlocked,), all_users=(AchievementUpdated,))
     async def tally(self) -> AchievementTally:
         """Both counters of achievements, one statement for both."""
         return await Achievements(self.context.snapshot).tally(self.user)
@@ -160,7 +160,7 @@ class Dashboard:
         """What is nearest."""
         return next_of(await _progress(self.context, self.user, self.today, self.zone))
 
-    @cached(everybodys=(TaskUpdated, AchievementUnlocked, ProfileUpdated))
+    @cached(all_users=(TaskUpdated, AchievementUnlocked, ProfileUpdated))
     async def rank(self) -> int | None:
         """The viewer's place on the leaderboard of all time."""
         return await Leaderboard(self.context.snapshot).rank(self.user)

@@ -8,7 +8,7 @@ from repositories.core.errors import GatewayError, Unauthenticated
 from repositories.identity import SessionRevoked, Sessions, UserDeactivated, Users, UserSuspended
 from repositories.tables.identity import UserStatus
 from resolvers.request.context import Context
-from resolvers.streaming.feed import Feed, about
+from resolvers.streaming.feed import Feed, aggregate_topic
 
 _ENDS = frozenset(kind.__name__ for kind in (SessionRevoked, UserDeactivated, UserSuspended))
 
@@ -20,15 +20,15 @@ async def presence(context: Context) -> AsyncIterator[Callable[[], Awaitable[Non
     Unauthenticated if that has happened already.
     """
     session, user = context.viewer.session, context.viewer_id
-    topics = [about(key) for key in (session, user) if key is not None]
+    topics = [aggregate_topic(key) for key in (session, user) if key is not None]
     feed = context.service(Feed)
-    async with feed.subscriber(topics, lambda event: event.event_type in _ENDS, size=None) as subscriber:
+    async with feed.subscribe(topics, lambda event: event.event_type in _ENDS, queue_size=None) as subscriber:
         await _refuse_ended(context, session, user)
 
         async def ended() -> None:
             """An event may have been made up, so what has become of the session is looked up."""
             while True:
-                await subscriber.take()
+                await subscriber.take_all()
                 try:
                     await _refuse_ended(context, session, user)
                 except GatewayError:

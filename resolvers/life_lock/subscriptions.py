@@ -9,8 +9,8 @@ from repositories.tables.events import DomainEvent
 from resolvers.life_lock.queries import Dashboard, dashboard
 from resolvers.loading.edges import one
 from resolvers.request.context import Context
-from resolvers.streaming.deliveries import Source, follow, live
-from resolvers.streaming.feed import about, owned_by
+from resolvers.streaming.deliveries import Source, stream_events, stream_query
+from resolvers.streaming.feed import aggregate_topic, owner_topic
 
 task_of_event = one(Tasks.by_id, key=DomainEvent.aggregate_id)
 
@@ -20,8 +20,8 @@ _ON_DASHBOARD = frozenset({_TASK, "category"})
 
 def task_changed(context: Context, ids: Sequence[UUID] | None = None) -> Source:
     """What happens to tasks that the viewer may see: those of the ids, or all of the viewer's own."""
-    topics = [owned_by(context.viewer_id)] if ids is None else [about(key) for key in ids]
-    return follow(context, topics, lambda event: event.aggregate_type == _TASK, _visible_tasks)
+    topics = [owner_topic(context.viewer_id)] if ids is None else [aggregate_topic(key) for key in ids]
+    return stream_events(context, topics, lambda event: event.aggregate_type == _TASK, _visible_tasks)
 
 
 async def _visible_tasks(snapshot: Snapshot, events: Sequence[DomainEvent]) -> list[DomainEvent]:
@@ -33,8 +33,8 @@ async def _visible_tasks(snapshot: Snapshot, events: Sequence[DomainEvent]) -> l
 def live_dashboard(context: Context, time_zone: str | None = None) -> Source:
     """The viewer's dashboard, at once and whenever one of the viewer's tasks or categories changes."""
 
-    async def value(now: Context) -> Dashboard:
-        return await dashboard(now, time_zone)
+    async def resolve(later: Context) -> Dashboard:
+        return await dashboard(later, time_zone)
 
-    owner = owned_by(context.viewer_id)
-    return live(context, [owner], lambda event: event.aggregate_type in _ON_DASHBOARD, value)
+    owner = owner_topic(context.viewer_id)
+    return stream_query(context, [owner], lambda event: event.aggregate_type in _ON_DASHBOARD, resolve)

@@ -56,12 +56,12 @@ class Dashboard:
 
     context: Context
 
-    @cached(everybodys=(ReferralSubmitted,), shared=True)
+    @cached(all_users=(ReferralSubmitted,), shared=True)
     async def tally(self) -> ReferralTally:
         """What is counted in one pass over the referrals, one statement for all of it."""
         return await Referrals(self.context.snapshot).tally()
 
-    @cached(everybodys=(PartnerUpdated,), shared=True)
+    @cached(all_users=(PartnerUpdated,), shared=True)
     async def active_partners(self) -> int:
         """How many partnerships are active."""
         return await Partners(self.context.snapshot).active()
@@ -83,7 +83,7 @@ class Dashboard:
         """How many of 100 referrals were won."""
         return (await self.tally()).conversion_rate
 
-    @cached(everybodys=(PartnerUpdated, ReferralSubmitted), shared=True)
+    @cached(all_users=(PartnerUpdated, ReferralSubmitted), shared=True)
     async def top_partners(self, first: int) -> list[PartnerStanding]:
         """Those that brought in most."""
         limit = PageRequest(first=first).size

@@ -1,11 +1,11 @@
-"""The feed: every committed event, in the order of its sequence, once, to whoever follows it in this process.
+"""The event feed: every committed event once, in the order of its sequence number, for the listeners of this process.
 
-It is woken by this process' own commits and by announcements of others', and reads what is new from the store. Nothing
-depends on an announcement: after a lost one the feed reads on from where it was, at the latest a moment later.
+The feed reads new events from the event store when this process commits, when another process announces a commit, and
+after each poll interval. An announcement may be lost without harm, because the feed always reads on from its position.
 
-    unit of work ─ commit ─┬─ committed ──────────── wake ─┐
-                           └─ NOTIFY or Redis ─ heard ─────┴─ catch_up ─ domain_events ─┬─ listeners (caches)
-                                                                                        └─ subscribers
+    unit of work ─ commit ─┬─ on_commit ──────────────── wake ─┐
+                           └─ NOTIFY or Redis ─ _listen ─ wake ┴─ catch_up ─ domain_events ─┬─ listeners (caches)
+                                                                                            └─ subscribers
 """
 
 import asyncio
@@ -28,92 +28,100 @@ from resolvers.services.circuit_breaker import RETRY_INTERVAL, OutageLog
 log = logging.getLogger(__name__)
 
 Listener = Callable[[Sequence[DomainEvent]], Awaitable[None]]
+EventFilter = Callable[[DomainEvent], bool]
 
-EVERYTHING = "*"
-_BATCH = 500
-_MOST_OWN = 10_000
-"""How many events of this process are remembered; of those that are not, its listeners hear twice."""
-_UNSETTLED = 0.1
-"""Seconds until the feed looks again when a transaction is still open that has drawn a number."""
+ALL_EVENTS = "*"
+"""The topic of every event."""
+_BATCH_SIZE = 500
+_MAX_OWN_EVENTS = 10_000
+"""How many events of this process are remembered. Listeners receive events that are forgotten a second time."""
+_RECHECK_INTERVAL = 0.1
+"""Seconds until the feed reads again while an open transaction has drawn a sequence number."""
 
 
-def about(aggregate: UUID) -> str:
-    """The topic of what happens to something."""
+def aggregate_topic(aggregate: UUID) -> str:
+    """The topic of the events of one aggregate."""
     return f"aggregate:{aggregate}"
 
 
-def done_by(user: UUID | None) -> str:
-    """The topic of what somebody does."""
+def actor_topic(user: UUID | None) -> str:
+    """The topic of the events that a user caused."""
     return f"actor:{user}"
 
 
-def owned_by(user: UUID | None) -> str:
-    """The topic of what happens to anything that somebody owns."""
+def owner_topic(user: UUID | None) -> str:
+    """The topic of the events of all aggregates that a user owns."""
     return f"owner:{user}"
 
 
 def topics_of(event: DomainEvent) -> tuple[str, str, str, str]:
-    """What an event is about, as subscribers name it."""
-    return EVERYTHING, about(event.aggregate_id), done_by(event.user_id), owned_by(owner_id_of(event))
+    return ALL_EVENTS, aggregate_topic(event.aggregate_id), actor_topic(event.user_id), owner_topic(owner_id_of(event))
 
 
 class Subscriber:
-    """One who follows the feed: takes the events of its topics that it ``wants``, of which ``size`` at most wait.
+    """A queue of the events that ``matches`` accepts, of the subscriber's topics.
 
-    Without a size only the last one waits, for those who want to know that something happened.
+    ``queue_size`` is how many events may wait. If it is None, only the latest event is kept, for subscribers that need
+    to know only that something has changed.
     """
 
-    def __init__(self, since: int, wants: Callable[[DomainEvent], bool], size: int | None) -> None:
+    def __init__(self, since: int, matches: EventFilter, queue_size: int | None) -> None:
         self.since = since
-        """The sequence number after which its events begin."""
-        self._wants = wants
-        self._size = size
-        self._waiting: deque[DomainEvent] = deque()
-        self._is_new = asyncio.Event()
+        """The subscriber receives events with higher sequence numbers."""
+        self._matches = matches
+        self._queue_size = queue_size
+        self._queue: deque[DomainEvent] = deque()
+        self._has_changed = asyncio.Event()
         self._failure: GatewayError | None = None
 
-    def offer(self, event: DomainEvent) -> None:
-        """An event of its topics. Who has not taken so many others is cut off, so that nobody waits for it."""
-        if self._failure is not None or event.sequence <= self.since or not self._wants(event):
-            return
-        if self._size is None:
-            self._waiting = deque([event])
-        elif len(self._waiting) >= self._size:
-            self._waiting.clear()
-            self._failure = TooSlow(self._size)
-        else:
-            self._waiting.append(event)
-        self._is_new.set()
+    def enqueue(self, event: DomainEvent) -> None:
+        """Adds an event of the subscriber's topics. If the queue is full, the subscriber fails with TooSlow instead.
 
-    async def take(self) -> list[DomainEvent]:
-        """All events that wait, one at least; TooSlow if it was cut off."""
-        while not self._waiting:
+        The feed never waits for a subscriber.
+        """
+        if self._failure is not None or event.sequence <= self.since or not self._matches(event):
+            return
+        if self._queue_size is None:
+            self._queue = deque([event])
+        elif len(self._queue) >= self._queue_size:
+            self._queue.clear()
+            self._failure = TooSlow(self._queue_size)
+        else:
+            self._queue.append(event)
+        self._has_changed.set()
+
+    async def take_all(self) -> list[DomainEvent]:
+        """Waits for at least one event and takes all events of the queue. Raises TooSlow after a full queue."""
+        while not self._queue:
             if self._failure is not None:
                 raise self._failure
-            self._is_new.clear()
-            await self._is_new.wait()
-        taken = list(self._waiting)
-        self._waiting.clear()
-        return taken
+            self._has_changed.clear()
+            await self._has_changed.wait()
+        events = list(self._queue)
+        self._queue.clear()
+        return events
 
 
 @dataclass(frozen=True, slots=True)
 class FeedOptions:
-    """How the feed and its subscribers behave; times are seconds.
+    """Intervals are in seconds.
 
-    ``poll`` is how long it takes at most until new events are looked for unasked, ``waiting`` how many events are kept
-    for a subscriber that is busy, ``replay`` how many are looked through for one that comes back, and ``interval`` how
-    often a live query is answered anew at most.
+    ``poll_interval`` is the longest time until new events are read without an announcement. ``queue_size`` is how many
+    events may wait for a subscriber, ``replay_limit`` how many events are read for a subscriber that resumes, and
+    ``live_interval`` the shortest time between two results of a live query.
     """
 
-    poll: float = 1.0
-    waiting: int = 1000
-    replay: int = 10_000
-    interval: float = 1.0
+    poll_interval: float = 1.0
+    queue_size: int = 1000
+    replay_limit: int = 10_000
+    live_interval: float = 1.0
 
 
 class Feed:
-    """One for each process."""
+    """The feed of one process.
+
+    ``listeners`` receive the events of other processes, and every subscriber the events of its topics.
+    """
 
     def __init__(
         self, database: Database, announcements: Announcements | None = None, options: FeedOptions = FeedOptions()
@@ -121,40 +129,40 @@ class Feed:
         self.listeners: list[Listener] = []
         self.options = options
         self.is_listening = asyncio.Event()
-        """Set while announcements of other processes are heard; otherwise the store is only looked at."""
+        """Set while the process is subscribed to announcements. Otherwise it only polls."""
         self._database = database
         self._announcements = announcements
         self._position: int | None = None
-        self._own: set[UUID] = set()
-        self._topics: dict[str, set[Subscriber]] = {}
+        self._own_events: set[UUID] = set()
+        self._subscribers: dict[str, set[Subscriber]] = {}
         self._wake = asyncio.Event()
-        self._untold = asyncio.Event()
-        self._turn = asyncio.Lock()
+        self._has_commits_to_announce = asyncio.Event()
+        self._lock = asyncio.Lock()
         self._reading_outages = OutageLog("The event store", "subscribers wait for their events")
         self._listening_outages = OutageLog(
             "The subscription to announcements of events", "events of other processes are found by polling"
         )
         self._is_running = False
-        database.commit_listeners.append(self.committed)
+        database.commit_listeners.append(self.on_commit)
 
-    async def committed(self, events: Sequence[Event]) -> None:
-        """This process has committed events; its listeners were told of them before this is called."""
+    async def on_commit(self, events: Sequence[Event]) -> None:
+        """Called after a commit of this process, which has already informed the listeners."""
         if self._is_running and self.listeners:
-            self._own.update(event.id for event in events)
-            if len(self._own) > _MOST_OWN:
-                self._own.clear()
-        self._untold.set()
-        if self._topics:
+            self._own_events.update(event.id for event in events)
+            if len(self._own_events) > _MAX_OWN_EVENTS:
+                self._own_events.clear()
+        self._has_commits_to_announce.set()
+        if self._subscribers:
             self._wake.set()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Follows the store while the block runs."""
-        tasks = [asyncio.ensure_future(self._follow())]
+    async def run(self) -> AsyncIterator[None]:
+        """Reads events and exchanges announcements in the background while the block runs."""
+        tasks = [asyncio.ensure_future(self._read())]
         if self._announcements is not None:
             tasks += [
-                asyncio.ensure_future(self._hear(self._announcements)),
-                asyncio.ensure_future(self._tell(self._announcements)),
+                asyncio.ensure_future(self._listen(self._announcements)),
+                asyncio.ensure_future(self._publish(self._announcements)),
             ]
         self._is_running = True
         try:
@@ -168,104 +176,113 @@ class Feed:
                 await self._announcements.close()
 
     @asynccontextmanager
-    async def subscriber(
-        self, topics: Iterable[str], wants: Callable[[DomainEvent], bool], *, size: int | None
+    async def subscribe(
+        self, topics: Iterable[str], matches: EventFilter, *, queue_size: int | None
     ) -> AsyncIterator[Subscriber]:
-        """A new subscriber, which misses nothing that is committed from here on."""
+        """A new subscriber, which receives every matching event that is committed from now on."""
         await self.catch_up()
-        made, named = Subscriber(self._position or 0, wants, size), set(topics)
-        for topic in named:
-            self._topics.setdefault(topic, set()).add(made)
+        subscriber, unique_topics = Subscriber(self._position or 0, matches, queue_size), set(topics)
+        for topic in unique_topics:
+            self._subscribers.setdefault(topic, set()).add(subscriber)
         try:
-            yield made
+            yield subscriber
         finally:
-            for topic in named:
-                followers = self._topics[topic]
-                followers.discard(made)
-                if not followers:
-                    del self._topics[topic]
+            for topic in unique_topics:
+                remaining = self._subscribers[topic]
+                remaining.discard(subscriber)
+                if not remaining:
+                    del self._subscribers[topic]
 
     @property
-    def subscribers(self) -> int:
-        """How many follow."""
-        return len(set().union(*self._topics.values()))
+    def subscriber_count(self) -> int:
+        return len(set().union(*self._subscribers.values()))
 
     async def catch_up(self) -> bool:
-        """Passes on what was committed up to now; False if some of it has to wait for a transaction that is open."""
-        async with self._turn:
-            async with self.reading() as events:
-                horizon = await events.horizon()
+        """Delivers the events that are committed now.
+
+        Returns False if some of them have to wait, because an open transaction has drawn an earlier sequence number.
+        """
+        async with self._lock:
+            async with self.open_event_store() as store:
+                horizon = await store.horizon()
             if self._position is None:
                 self._position = horizon.readable_up_to
             elif horizon.highest < self._position:
-                self._begin_anew(horizon.readable_up_to)
-            elif not (self.listeners or self._topics):
+                self._rewind(horizon.readable_up_to)
+            elif not (self.listeners or self._subscribers):
                 self._position = horizon.readable_up_to
             while self._position < horizon.readable_up_to:
-                async with self.reading() as events:
-                    batch = await events.between(self._position, horizon.readable_up_to, limit=_BATCH)
-                await self._pass_on(batch)
-                self._position = batch[-1].sequence if len(batch) == _BATCH else horizon.readable_up_to
+                async with self.open_event_store() as store:
+                    batch = await store.between(self._position, horizon.readable_up_to, limit=_BATCH_SIZE)
+                await self._deliver(batch)
+                self._position = batch[-1].sequence if len(batch) == _BATCH_SIZE else horizon.readable_up_to
             return horizon.readable_up_to >= horizon.highest
 
-    def _begin_anew(self, position: int) -> None:
-        """After a failover to a database that has not got all events: its next ones have numbers that were used."""
-        log.warning("The database has fewer events than before; the feed goes on with what is new in it.")
+    def _rewind(self, position: int) -> None:
+        """Continues from a lower position after a failover to a database that lacks the latest events.
+
+        The new primary gives their sequence numbers to other events.
+        """
+        log.warning("The database has lost events, probably in a failover. The feed continues with its new events.")
         self._position = position
-        for subscriber in set().union(*self._topics.values()):
+        for subscriber in set().union(*self._subscribers.values()):
             subscriber.since = position
 
-    async def _pass_on(self, batch: Sequence[DomainEvent]) -> None:
-        others = [event for event in batch if event.id not in self._own]
-        self._own.difference_update(event.id for event in batch)
-        if others:
+    async def _deliver(self, batch: Sequence[DomainEvent]) -> None:
+        of_others = [event for event in batch if event.id not in self._own_events]
+        self._own_events.difference_update(event.id for event in batch)
+        if of_others:
             for listener in self.listeners:
-                await listener(others)
+                await listener(of_others)
         for event in batch:
-            for subscriber in {one for topic in topics_of(event) for one in self._topics.get(topic, ())}:
-                subscriber.offer(event)
+            for subscriber in {one for topic in topics_of(event) for one in self._subscribers.get(topic, ())}:
+                subscriber.enqueue(event)
 
-    async def _follow(self) -> None:
+    async def _read(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self.options.poll):
+                async with asyncio.timeout(self.options.poll_interval):
                     await self._wake.wait()
             self._wake.clear()
             try:
                 if not await self.catch_up():
-                    asyncio.get_running_loop().call_later(_UNSETTLED, self._wake.set)
+                    asyncio.get_running_loop().call_later(_RECHECK_INTERVAL, self._wake.set)
             except GatewayError as error:
                 self._reading_outages.record_failure(error.__cause__ or error)
                 await asyncio.sleep(RETRY_INTERVAL)
             except Exception:
-                log.exception("The feed of events could not go on, and tries again.")
+                log.exception("The event feed failed because of a programming error; it tries again.")
                 await asyncio.sleep(RETRY_INTERVAL)
             else:
                 self._reading_outages.record_success()
 
-    async def _hear(self, announcements: Announcements) -> None:
+    async def _listen(self, announcements: Announcements) -> None:
         while True:
             try:
-                async for origin in announcements.listen():
+                async for process_id in announcements.listen():
                     self._listening_outages.record_success()
                     self.is_listening.set()
-                    if origin != self._database.process_id:
+                    if process_id != self._database.process_id:
                         self._wake.set()
             except GatewayError as error:
                 self._listening_outages.record_failure(error.__cause__ or error)
             except Exception:
-                log.exception("Announcements of other processes cannot be heard; they are listened to again.")
+                log.exception("The subscription to announcements failed because of a programming error; it is renewed.")
             self.is_listening.clear()
             await asyncio.sleep(RETRY_INTERVAL)
 
-    async def _tell(self, announcements: Announcements) -> None:
+    async def _publish(self, announcements: Announcements) -> None:
+        """One announcement stands for all commits since the last one."""
         while True:
-            await self._untold.wait()
-            self._untold.clear()
+            await self._has_commits_to_announce.wait()
+            self._has_commits_to_announce.clear()
             await announcements.publish(self._database.process_id)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[EventStore]:
-        """The store, for one statement: what is read up to a horizon must be younger than it."""
+    async def open_event_store(self) -> AsyncIterator[EventStore]:
+        """The event store on a new snapshot, for one statement.
+
+        Events up to a horizon must be read on a younger snapshot than the horizon itself (EventStore.horizon).
+        """
         async with self._database.snapshot(SERVICE) as snapshot:
             yield EventStore(snapshot)

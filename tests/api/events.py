@@ -58,7 +58,7 @@ async def running(gateway: Gateway, **options: Any) -> AsyncIterator[str]:
             assert (await http.get("/health")).status_code == 200
         feed, before = feed_of(gateway), asyncio.all_tasks()
         yield address
-        await until(lambda: (feed.subscribers, gateway.database.pool_state().used) == (0, 0))
+        await until(lambda: (feed.subscriber_count, gateway.database.pool_state().used) == (0, 0))
         await until(lambda: asyncio.all_tasks() <= before)
 
 
@@ -163,10 +163,10 @@ async def subscribed(
 ) -> AsyncIterator[EventStream]:
     """A subscription that has begun, and so misses nothing; at the end of the block it is over."""
     feed = feed_of(gateway)
-    before = feed.subscribers
+    before = feed.subscriber_count
     token = gateway.token(who) if isinstance(who, User) else who
     async with asked(address, document, token, **given) as stream:
         assert (stream.status, await stream.chunk()) == (200, BEGINNING)
-        await until(lambda: feed.subscribers > before + bool(token))
+        await until(lambda: feed.subscriber_count > before + bool(token))
         yield stream
-    await until(lambda: feed.subscribers <= before)
+    await until(lambda: feed.subscriber_count <= before)

@@ -25,7 +25,7 @@ class Following:
 
     def __init__(self, database: Database, options: FeedOptions | None = None) -> None:
         self.database = database
-        self.feed = Feed(database, None, options or FeedOptions(poll=0.01, interval=0))
+        self.feed = Feed(database, None, options or FeedOptions(poll_interval=0.01, live_interval=0))
         self.pipeline = create_processor(Settings(), create_cost_limiter(Settings()))
 
     @asynccontextmanager
@@ -44,7 +44,7 @@ class Following:
 
         async with subscription(self.pipeline, prepared, new_context) as deliveries:
             first = asyncio.ensure_future(anext(deliveries))
-            while not self.feed.subscribers and not first.done():  # noqa: ASYNC110 (the feed has no hook for it)
+            while not self.feed.subscriber_count and not first.done():  # noqa: ASYNC110 (the feed has no hook for it)
                 await asyncio.sleep(0)
             rest = _from(first, deliveries)
             try:

@@ -101,7 +101,7 @@ class Site:
     async def is_followed_by(self, count: int) -> None:
         """Waits until so many follow the feed."""
         async with asyncio.timeout(_PATIENCE):
-            while self.feed.subscribers != count:  # noqa: ASYNC110 (nobody tells)
+            while self.feed.subscriber_count != count:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.01)
 
 

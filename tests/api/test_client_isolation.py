@@ -100,7 +100,7 @@ async def test_lists_and_dashboards_show_ones_own(gateway: Gateway, ada: User, b
     assert (shown["totalRevenue"], shown["meanRevenue"]) == ("5.00", "5.00")
 
 
-async def test_an_admin_may_change_everybodys(gateway: Gateway, bob: User, admin: User) -> None:
+async def test_an_admin_may_change_all_users(gateway: Gateway, bob: User, admin: User) -> None:
     """The rows stay their owner's."""
     theirs = await make_client(gateway.database, bob)
     client, key = gateway.client(admin), gid("Client", theirs)

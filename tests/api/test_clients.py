@@ -100,7 +100,7 @@ async def test_graphql_sse_follows_a_gateway_that_is_restarted(gateway: Gateway,
         following = asyncio.ensure_future(
             node.run(node_clients, "graphql-sse.mjs", address, gateway.token(ada), "again")
         )
-        await until(lambda: feed.subscribers == 2)
+        await until(lambda: feed.subscriber_count == 2)
         await create(gateway, ada, "First")
         count = "{ tasks { totalCount } }"
         while (await gateway.client(ada).data(count))["tasks"]["totalCount"] < 2:  # noqa: ASYNC110 (the client is elsewhere)
@@ -108,7 +108,7 @@ async def test_graphql_sse_follows_a_gateway_that_is_restarted(gateway: Gateway,
     await create(gateway, ada, "Third")
     again = Gateway(gateway.database)
     async with running(again, port=int(address.rpartition(":")[2])):
-        await until(lambda: feed_of(again).subscribers == 2)
+        await until(lambda: feed_of(again).subscriber_count == 2)
         await create(again, ada, "Last")
         assert await following == {"titles": ["First", "Second", "Third", "Last"], "connections": [False, True]}
 

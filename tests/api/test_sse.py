@@ -225,7 +225,7 @@ async def test_who_cannot_go_on_is_told_to_start_anew(database: Database, ada: U
             async with asked(address, CHANGES, token, **given) as stream:
                 body = refused(await stream.rest())
                 assert codes(body) == [code]
-                assert code == "BAD_REQUEST" or b"Start anew without the id" in body
+                assert code == "BAD_REQUEST" or b"Subscribe again without the id" in body
         async with asked(address, CHANGES, token, Last_Event_ID=first) as stream:
             assert await stream.chunk() == BEGINNING
             got = [(await stream.next())[1]["data"] for _ in range(2)]
@@ -244,6 +244,6 @@ async def test_a_page_of_a_site_that_may_reads_the_stream(database: Database, ad
         async with asked(address, CHANGES, gateway.token(ada), **given) as stream:
             assert (stream.status, stream.headers["access-control-allow-origin"]) == (200, site)
             assert await stream.chunk() == BEGINNING
-            await until(lambda: feed.subscribers == 2)
+            await until(lambda: feed.subscriber_count == 2)
             await create(gateway, ada, "Seen elsewhere")
             assert (await stream.next())[1]["data"] == created("Seen elsewhere")

@@ -41,12 +41,12 @@ async def test_a_client_that_leaves_ends_its_subscription(gateway: Gateway, ada:
     """At once, although nothing happens that could be sent to it; others go on."""
     feed = feed_of(gateway)
     async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as other:
-        before = feed.subscribers
+        before = feed.subscriber_count
         for _ in range(3):
             async with subscribed(gateway, address, CHANGES, ada) as stream:
-                assert feed.subscribers == before + 2
+                assert feed.subscriber_count == before + 2
                 stream.leave()
-                await until(lambda: feed.subscribers == before)
+                await until(lambda: feed.subscriber_count == before)
         await create(gateway, ada, "After")
         assert (await other.next())[1]["data"] == created("After")
 
@@ -67,7 +67,7 @@ async def test_a_client_that_leaves_while_it_is_answered_is_not_waited_for(
         await create(gateway, ada, "Never told")
         await begun.wait()
         stream.leave()
-        await until(lambda: feed_of(gateway).subscribers == 0)
+        await until(lambda: feed_of(gateway).subscriber_count == 0)
         may_end.set()
 
 
@@ -175,7 +175,7 @@ async def test_who_does_not_read_is_cut_off_and_others_are_not_slowed(
         subscribed(gateway, address, CHANGES, ada) as other,
         subscribed(gateway, address, LARGE_CHANGES, ada, takes_little=True),
     ):
-        while feed.subscribers > 2:
+        while feed.subscriber_count > 2:
             count += 1
             await gateway.client(ada).do("createTask", "task { id }", title=f"Large {count}", description=LARGE)
             assert (await other.next())[1]["data"] == created(f"Large {count}")

@@ -38,9 +38,9 @@ _DASHBOARD = "subscription { lifeLockDashboard { totalTasks completedTasks } }"
 async def following(database: Database) -> Any:
     """A process that follows the events; at the end nobody is left in it and no connection is in use."""
     made = Following(database)
-    async with made.feed.running():
+    async with made.feed.run():
         yield made
-        assert made.feed.subscribers == 0
+        assert made.feed.subscriber_count == 0
     assert database.pool_state().used == 0
 
 
@@ -92,7 +92,7 @@ async def test_nobody_is_told_of_anothers_tasks(
     admins = Following(gateway.database)
     async with (
         following.subscribed(ada, _CHANGES, ids=ids) as to_ada,
-        admins.feed.running(),
+        admins.feed.run(),
         admins.subscribed(admin, _CHANGES, ids=ids) as to_admin,
     ):
         await gateway.client(bob).do("completeTask", "task { id }", id=ids[1])
@@ -110,7 +110,7 @@ async def test_only_what_is_asked_for(gateway: Gateway, following: Following, ad
     another = Following(gateway.database)
     async with (
         following.subscribed(ada, _CHANGES, ids=[gid("Task", other)]) as changes,
-        another.feed.running(),
+        another.feed.run(),
         another.subscribed(ada, events) as reopened,
     ):
         for task in (one, other):
@@ -129,7 +129,7 @@ async def test_my_events_are_what_i_did_and_domain_events_what_anybody_did(
     admins = Following(gateway.database)
     async with (
         following.subscribed(ada, "subscription { myEvents { eventType userId } }") as mine,
-        admins.feed.running(),
+        admins.feed.run(),
         admins.subscribed(admin, document) as everything,
     ):
         for user in (bob, ada):
@@ -181,8 +181,8 @@ async def test_a_dashboard_is_answered_at_once_and_after_every_change(
 
 async def test_many_changes_in_an_interval_are_one_answer(gateway: Gateway, ada: User) -> None:
     """The interval begins with an answer; what happens in it is told together at its end."""
-    following = Following(gateway.database, FeedOptions(poll=0.01, interval=0.4))
-    async with following.feed.running(), following.subscribed(ada, _DASHBOARD) as deliveries:
+    following = Following(gateway.database, FeedOptions(poll_interval=0.01, live_interval=0.4))
+    async with following.feed.run(), following.subscribed(ada, _DASHBOARD) as deliveries:
         await take(deliveries, 1)
         for index in range(5):
             await _create(gateway, ada, f"Task {index}")
@@ -216,7 +216,7 @@ async def test_who_comes_back_sees_only_what_is_theirs(
 ) -> None:
     """The id of another's event tells where to begin, and shows nothing of what happened before or after it."""
     await _create(gateway, bob)
-    async with following.feed.reading() as events:
+    async with following.feed.open_event_store() as events:
         [event] = await events.of_user(bob.id, limit=1)
     await _create(gateway, bob)
     mine = await _create(gateway, ada)
@@ -231,14 +231,14 @@ async def test_an_unknown_place_is_refused(following: Following, ada: User, afte
         async with following.subscribed(ada, _CHANGES, after=after) as deliveries:
             await anext(deliveries)
     assert isinstance(_cause(refused), CannotResume)
-    assert "Start anew" in refused.value.errors[0].message
+    assert "Subscribe again" in refused.value.errors[0].message
 
 
 async def test_too_much_has_happened_since(gateway: Gateway, ada: User) -> None:
     """As many events as are looked through are delivered; with one more, nobody is told that this is all."""
-    following = Following(gateway.database, FeedOptions(poll=0.01, replay=3))
+    following = Following(gateway.database, FeedOptions(poll_interval=0.01, replay_limit=3))
     await _create(gateway, ada)
-    async with following.feed.reading() as events:
+    async with following.feed.open_event_store() as events:
         [first] = await events.of_user(ada.id, limit=1)
     for _ in range(3):
         await _create(gateway, ada)
@@ -253,10 +253,10 @@ async def test_too_much_has_happened_since(gateway: Gateway, ada: User) -> None:
 
 async def test_who_does_not_read_is_cut_off_and_others_are_not(gateway: Gateway, ada: User) -> None:
     """More events wait than are kept: that subscriber is told; one who reads gets all of them."""
-    following = Following(gateway.database, FeedOptions(poll=0.01, waiting=4))
+    following = Following(gateway.database, FeedOptions(poll_interval=0.01, queue_size=4))
     document = "subscription { taskChanged { eventType } }"
     async with (
-        following.feed.running(),
+        following.feed.run(),
         following.subscribed(ada, document) as slow,
         following.subscribed(ada, document) as quick,
     ):
@@ -291,7 +291,7 @@ async def test_a_delivery_takes_so_many_statements(
 
 
 def _waiting(following: Following) -> bool:
-    return any(one._waiting for followers in following.feed._topics.values() for one in followers)
+    return any(one._queue for followers in following.feed._subscribers.values() for one in followers)
 
 
 async def test_processes_tell_each_other_through_redis(
@@ -301,9 +301,9 @@ async def test_processes_tell_each_other_through_redis(
     with redis_server(tmp_path) as socket:
         async with connected(options) as there:
             following = Following(there)
-            following.feed = Feed(there, RedisAnnouncements(f"unix://{socket}"), FeedOptions(poll=3600))
+            following.feed = Feed(there, RedisAnnouncements(f"unix://{socket}"), FeedOptions(poll_interval=3600))
             teller = Feed(gateway.database, RedisAnnouncements(f"unix://{socket}"))
-            running = teller.running(), following.feed.running()
+            running = teller.run(), following.feed.run()
             async with running[0], running[1], following.subscribed(ada, _CHANGES) as deliveries:
                 await following.feed.is_listening.wait()
                 await _create(gateway, ada)
@@ -318,9 +318,9 @@ async def test_what_is_no_announcement_is_passed_over(
         url = f"unix://{socket}"
         async with connected(options) as there, redis.from_url(url) as other:
             following = Following(there)
-            following.feed = Feed(there, RedisAnnouncements(url), FeedOptions(poll=3600))
+            following.feed = Feed(there, RedisAnnouncements(url), FeedOptions(poll_interval=3600))
             teller = Feed(gateway.database, RedisAnnouncements(url))
-            running = teller.running(), following.feed.running()
+            running = teller.run(), following.feed.run()
             async with running[0], running[1], following.subscribed(ada, _CHANGES) as deliveries:
                 await following.feed.is_listening.wait()
                 assert await other.publish(CHANNEL, b"\xff\xfe") == 2
@@ -347,7 +347,7 @@ async def test_an_outage_of_announcements_is_logged_once(
     announcements = CountingAnnouncements(f"unix://{socket}")
     listening = Feed(database, announcements)
     with ExitStack() as servers:
-        async with listening.running():
+        async with listening.run():
             await until(lambda: announcements.attempts > 2)
             servers.enter_context(redis_process(socket))
             await listening.is_listening.wait()

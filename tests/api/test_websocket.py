@@ -316,8 +316,8 @@ async def test_who_goes_on_after_an_event_misses_nothing(gateway: Gateway, ada: 
                 refused = await peer.ask(created, extensions={"lastEventId": unknown})
                 assert refused == [
                     {
-                        "message": "This event is not known here. "
-                        "Start anew without the id, and read the current state.",
+                        "message": "There is no such event. "
+                        "Subscribe again without the id, and read the current state.",
                         "extensions": {"code": "CANNOT_RESUME"},
                     }
                 ]

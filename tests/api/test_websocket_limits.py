@@ -259,7 +259,7 @@ async def test_the_process_takes_leave_of_its_sockets(
             for _ in range(2):
                 await is_full.acquire()
             await site.is_followed_by(3)
-        assert site.feed.subscribers == 0
+        assert site.feed.subscriber_count == 0
         assert [await one.closed() for one in (peer, fresh)] == [(1012, ""), (1012, "")]
     assert [record.getMessage() for record in caplog.records] == []
 

@@ -23,7 +23,7 @@ from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
 from resolvers.caching.cache import Cache
 from resolvers.caching.store import memory_store
-from resolvers.streaming.feed import EVERYTHING, Feed, about, owned_by
+from resolvers.streaming.feed import ALL_EVENTS, Feed, aggregate_topic, owner_topic
 from tests.factories import make_user, viewer_of
 from tests.repositories.support import SharedDatabase, connect_database, examples, open_snapshot
 
@@ -220,8 +220,8 @@ async def test_an_event_that_somebody_made_up_holds_nobody_up(database: Database
     follower = Follower(database)
     cache = Cache(memory_store(100), b"secret", lifetime=60, entries=100)
     follower.feed.listeners.append(cache.happened)
-    mine = [about(user.id), owned_by(user.id)]
-    async with follower.feed.subscriber(mine, lambda _: True, size=10) as subscriber:
+    mine = [aggregate_topic(user.id), owner_topic(user.id)]
+    async with follower.feed.subscribe(mine, lambda _: True, queue_size=10) as subscriber:
         made = row_of_event(CategoryCreated(user.id, user.id), actor=user.id, at=now()) | {"event_data": data}
         async with database.transaction(viewer_of(user)) as write:
             await EventStore(write).load([made])
@@ -229,7 +229,7 @@ async def test_an_event_that_somebody_made_up_holds_nobody_up(database: Database
         event = await _record(database, viewer_of(user), user)
         assert await follower.feed.catch_up()
         assert follower.ids == [made["id"], event]
-        assert [taken.id for taken in await subscriber.take()] == [made["id"], event]
+        assert [taken.id for taken in await subscriber.take_all()] == [made["id"], event]
     await cache.close()
 
 
@@ -259,7 +259,7 @@ async def test_postgresql_tells_other_processes_after_the_commit(
         await heard.aclose()  # type: ignore[attr-defined]
 
         follower = Follower(there)
-        follower.feed = Feed(there, line, FeedOptions(poll=3600))
+        follower.feed = Feed(there, line, FeedOptions(poll_interval=3600))
         follower.feed.listeners.append(follower._hear)
         arrived = asyncio.Event()
 
@@ -268,7 +268,7 @@ async def test_postgresql_tells_other_processes_after_the_commit(
 
         follower.feed.listeners.append(arrive)
         await follower.feed.catch_up()
-        async with follower.feed.running():
+        async with follower.feed.run():
             await follower.feed.is_listening.wait()
             event = await _record(here, viewer_of(user), user)
             await arrived.wait()
@@ -282,11 +282,11 @@ async def test_a_database_that_has_lost_events_is_followed_on(
     user = await make_user(database)
     follower = Follower(database)
     await _record(database, viewer_of(user), user)
-    async with follower.feed.subscriber([EVERYTHING], lambda _: True, size=10) as subscriber:
+    async with follower.feed.subscribe([ALL_EVENTS], lambda _: True, queue_size=10) as subscriber:
         follower.feed._position = subscriber.since = 1_000_000
         assert await follower.feed.catch_up()
         event = await _record(database, viewer_of(user), user)
         assert await follower.feed.catch_up()
-        assert [one.id for one in await subscriber.take()] == [event]
+        assert [one.id for one in await subscriber.take_all()] == [event]
     assert follower.ids == [event]
     assert [record.levelname for record in caplog.records if record.name == "resolvers.streaming.feed"] == ["WARNING"]
