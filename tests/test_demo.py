@@ -8,10 +8,10 @@ import pytest
 from repositories.administration import granted_roles
 from repositories.client_management import Clients, Contacts
 from repositories.core.viewer import SERVICE
-from repositories.demo.clients import CLIENTS_PER_USER, clients_of
-from repositories.demo.people import PLAIN_USERS, STAFF, people
+from repositories.demo.clients import CLIENTS_PER_USER, generate_clients
 from repositories.demo.seed import TASKS_PER_USER, load_demo
-from repositories.demo.tasks import CATEGORIES, plan_of
+from repositories.demo.tasks import CATEGORIES, generate_tasks
+from repositories.demo.users import PLAIN_USERS, STAFF, generate_users
 from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.life_lock.analytics import Analytics
@@ -30,7 +30,7 @@ START = dt.datetime(2026, 3, 30, tzinfo=dt.UTC)
 
 async def test_everybody_has_categories_tasks_and_days(database: Database) -> None:
     told: list[int] = []
-    made = await load_demo(database, day=DAY, done=told.append)
+    made = await load_demo(database, day=DAY, on_progress=told.append)
     assert made == sum(told) == (PLAIN_USERS + STAFF) * TASKS_PER_USER
     snapshot = database.snapshot(SERVICE)
     ada = await Users(snapshot).of_email("ada@example.com")
@@ -90,23 +90,23 @@ async def test_what_is_interrupted_leaves_nothing(database: Database) -> None:
         raise KeyboardInterrupt(count)
 
     with pytest.raises(KeyboardInterrupt):
-        await load_demo(database, users=1, tasks=2, day=DAY, done=stop)
+        await load_demo(database, users=1, tasks=2, day=DAY, on_progress=stop)
     snapshot = database.snapshot(SERVICE)
     assert not await Users(snapshot).are_there_any()
     await snapshot.close()
 
 
 def test_it_is_the_same_for_the_same_day() -> None:
-    (ada, *_) = people(1)
-    assert plan_of(ada["email"], ada["id"], 50, DAY) == plan_of(ada["email"], ada["id"], 50, DAY)
-    assert clients_of(ada["email"], ada["id"], DAY) == clients_of(ada["email"], ada["id"], DAY)
-    later = plan_of(ada["email"], ada["id"], 50, DAY + dt.timedelta(days=1))
-    assert later != plan_of(ada["email"], ada["id"], 50, DAY)
-    assert [row["id"] for row in people(3)] == [row["id"] for row in people(3)]
+    (ada, *_) = generate_users(1)
+    assert generate_tasks(ada["email"], ada["id"], 50, DAY) == generate_tasks(ada["email"], ada["id"], 50, DAY)
+    assert generate_clients(ada["email"], ada["id"], DAY) == generate_clients(ada["email"], ada["id"], DAY)
+    later = generate_tasks(ada["email"], ada["id"], 50, DAY + dt.timedelta(days=1))
+    assert later != generate_tasks(ada["email"], ada["id"], 50, DAY)
+    assert [row["id"] for row in generate_users(3)] == [row["id"] for row in generate_users(3)]
 
 
 def test_many_people_are_different_people() -> None:
-    everybody = list(people(2000))
+    everybody = list(generate_users(2000))
     assert len({row["email"] for row in everybody}) == len({row["id"] for row in everybody}) == 2000 + STAFF
     assert {row["id"].version for row in everybody} == {7}
     assert everybody[-1]["email"] == "admin@example.com"
@@ -114,16 +114,16 @@ def test_many_people_are_different_people() -> None:
 
 def test_clients_have_contacts_of_their_own() -> None:
     """Whose addresses are unique for each person, and who were not there before their client."""
-    for person in people(300):
-        clients, contacts = clients_of(person["email"], person["id"], DAY)
+    for person in generate_users(300):
+        clients, contacts = generate_clients(person["email"], person["id"], DAY)
         assert {row["client_id"] for row in contacts} == {row["id"] for row in clients}
         assert len({row["email"] for row in contacts}) == len(contacts)
         assert max(row["created_at"] for row in clients) < START
 
 
 def test_tasks_are_consistent() -> None:
-    (ada, *_) = people(1)
-    categories, tasks = plan_of(ada["email"], ada["id"], 2000, DAY)
+    (ada, *_) = generate_users(1)
+    categories, tasks = generate_tasks(ada["email"], ada["id"], 2000, DAY)
     known = {row["id"] for row in categories}
     assert {row["status"] for row in tasks} == set(TaskStatus)
     assert {row["priority_level"] for row in tasks} == {1, 2, 3, 4, 5}

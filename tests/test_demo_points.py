@@ -7,10 +7,10 @@ import pytest
 from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import date_of, days, time_zone
 from repositories.core.viewer import SERVICE
-from repositories.demo.people import people
-from repositories.demo.points import Earnings, earn
+from repositories.demo.points import Earnings, add_earnings
 from repositories.demo.seed import load_demo
-from repositories.demo.tasks import plan_of
+from repositories.demo.tasks import generate_tasks
+from repositories.demo.users import generate_users
 from repositories.engines.database import Database
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.leaderboard import Leaderboard
@@ -69,11 +69,11 @@ async def test_points_and_achievements_are_those_of_the_tasks(database: Database
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 300])
 def test_it_is_the_same_for_the_same_day(count: int) -> None:
-    (ada, *_) = people(1)
-    _, tasks = plan_of(ada["email"], ada["id"], count, DAY)
+    (ada, *_) = generate_users(1)
+    _, tasks = generate_tasks(ada["email"], ada["id"], count, DAY)
     first, second = Earnings(), Earnings()
     for made in (first, second):
-        earn(made, ada, tasks, [], DAY)
+        add_earnings(made, ada, tasks, [], DAY)
     assert (first.events, first.entries, first.redemptions) == (second.events, second.entries, second.redemptions)
     assert len({row["id"] for row in first.entries}) == len(first.entries)
     balance = 0

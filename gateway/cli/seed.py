@@ -5,8 +5,8 @@ import asyncio
 from gateway.cli.console import CommandError, progress_bar, say
 from gateway.cli.ready import migrated_database
 from gateway.settings import load_settings
-from repositories.demo.people import PLAIN_USERS, STAFF
 from repositories.demo.seed import TASKS_PER_USER, load_demo
+from repositories.demo.users import PLAIN_USERS, STAFF
 
 
 def seed(*, demo: bool, users: int | None, tasks: int | None) -> None:
@@ -22,7 +22,7 @@ def seed(*, demo: bool, users: int | None, tasks: int | None) -> None:
             with progress_bar() as progress:
                 bar = progress.add_task("Loading tasks", total=(users + STAFF) * tasks)
                 return await load_demo(
-                    database, users=users, tasks=tasks, done=lambda count: progress.advance(bar, count)
+                    database, users=users, tasks=tasks, on_progress=lambda count: progress.advance(bar, count)
                 )
 
     made = asyncio.run(load())

@@ -3,7 +3,7 @@
 from gateway.auth.tokens import Tokens
 from gateway.explorer import Account
 from repositories.core.viewer import SERVICE
-from repositories.demo.people import people
+from repositories.demo.users import generate_users
 from repositories.engines.database import Database
 from repositories.identity import Users, roles_of
 from repositories.permissions import RoleName
@@ -21,7 +21,7 @@ class DemoAccounts:
         self._database = database
         self._tokens = tokens
         self._lifetime = lifetime
-        self._ids = [person["id"] for person in people(_ORDINARY_USERS)]
+        self._ids = [person["id"] for person in generate_users(_ORDINARY_USERS)]
 
     async def __call__(self) -> list[Account]:
         """The active ones, in the order of the demo data."""

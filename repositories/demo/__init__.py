@@ -1,4 +1,5 @@
-"""Demo data: believable people, categories, tasks and clients, the same for the same size and day.
+"""Generates and loads the demo data: users, tasks, points, clients and partners.
 
-``people.py``, ``tasks.py`` and ``clients.py`` make the rows, ``load.py`` writes them.
+The same number of users and tasks and the same day always give the same data. ``seed.py`` writes the rows that the
+other modules generate.
 """

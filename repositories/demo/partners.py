@@ -1,4 +1,4 @@
-"""Partners and their referrals of the demo data, and the manager who looks after them."""
+"""The partners of the demo data and their referrals."""
 
 import datetime as dt
 from decimal import Decimal
@@ -6,33 +6,33 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from repositories.demo.people import demo_id
 from repositories.demo.tasks import Rows
+from repositories.demo.users import demo_id
 from repositories.partnership import commission_of
 from repositories.tables.partnership import PartnerKind, PartnerStatus, ReferralStatus
 
 _NAMES = ("Alpenglow", "Bridgewater", "Cobalt", "Driftwood", "Evergreen", "Foxglove", "Goldcrest", "Hillside")
 _STATUSES = (PartnerStatus.PROSPECT, PartnerStatus.ACTIVE, PartnerStatus.PAUSED, PartnerStatus.ENDED)
 _CLIENTS = ("Lakeside Hotels", "Maple Clinics", "Nightjar Studios", "Oakfield Schools", "Pebble Foods", "Quay Shipping")
-_MOST_REFERRALS = 9
-_OLDEST_DAYS = 400
+_MAX_REFERRALS = 9
+_MAX_AGE_DAYS = 400
 
 
-def partners_of(manager: UUID, day: dt.date) -> tuple[Rows, Rows]:
-    """The manager's partners and their referrals as they stand at the start of ``day`` (UTC)."""
-    source = Random("partners")  # noqa: S311 (it shall be repeatable)
+def generate_partners(manager: UUID, day: dt.date) -> tuple[Rows, Rows]:
+    """Returns the manager's partners and their referrals at the start of ``day`` (UTC)."""
+    source = Random("partners")  # noqa: S311 (the data must be reproducible)
     now = dt.datetime.combine(day, dt.time(), dt.UTC)
     partners = [_partner(source, name, manager, now) for name in _NAMES]
     return partners, [
         _referral(source, partner, now)
         for partner in partners
         if partner["status"] is not PartnerStatus.PROSPECT
-        for _ in range(source.randint(1, _MOST_REFERRALS))
+        for _ in range(source.randint(1, _MAX_REFERRALS))
     ]
 
 
 def _partner(source: Random, name: str, manager: UUID, now: dt.datetime) -> dict[str, Any]:
-    created = now - dt.timedelta(days=source.randint(_OLDEST_DAYS // 2, _OLDEST_DAYS))
+    created = now - dt.timedelta(days=source.randint(_MAX_AGE_DAYS // 2, _MAX_AGE_DAYS))
     status = source.choices(_STATUSES, (2, 5, 1, 1))[0]
     started = None if status is PartnerStatus.PROSPECT else created.date()
     return {

@@ -1,4 +1,4 @@
-"""What people of the demo data have earned with their completed tasks, and what they bought for it."""
+"""The points that demo users earned with completed tasks, their achievements, and the rewards they redeemed."""
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from repositories.aggregates.event_store import row_of_event
 from repositories.core.clock import date_of
 from repositories.core.event import Event
-from repositories.demo.people import EPOCH, demo_id
 from repositories.demo.tasks import Rows
+from repositories.demo.users import EPOCH, demo_id
 from repositories.gamification.events import AchievementUnlocked, RewardRedeemed
 from repositories.gamification.points import points_for_task
 from repositories.life_lock.events import TaskCompleted
@@ -38,19 +38,18 @@ REWARDS: Rows = [
         "is_active": False,
     },
 ]
-_BOUGHT = ((_COFFEE, 150, RedemptionStatus.FULFILLED), (_LUNCH, 900, RedemptionStatus.REDEEMED))
-"""Of rewards without limit only, so that there is enough for any number of people."""
+_REDEMPTIONS = ((_COFFEE, 150, RedemptionStatus.FULFILLED), (_LUNCH, 900, RedemptionStatus.REDEEMED))
+"""Only of rewards with unlimited stock, so that any number of users can redeem them."""
 
 
-def rewards() -> Iterator[dict[str, Any]]:
-    """What points buy."""
+def generate_rewards() -> Iterator[dict[str, Any]]:
     for reward in REWARDS:
         yield reward | {"created_at": EPOCH, "updated_at": EPOCH}
 
 
 @dataclass(slots=True)
 class Earnings:
-    """The rows of one person or of several."""
+    """The rows of one or more users."""
 
     events: Rows = field(default_factory=list)
     entries: Rows = field(default_factory=list)
@@ -58,7 +57,7 @@ class Earnings:
     redemptions: Rows = field(default_factory=list)
 
     def add(self, event: Event, reason: PointReason, points: int, at: dt.datetime) -> None:
-        """An event and what it brought or cost."""
+        """Adds an event and the entry for the points that it earned or cost (negative)."""
         self.events.append(row_of_event(event, actor=event.owner_id, at=at))
         self.entries.append(
             {
@@ -73,40 +72,42 @@ class Earnings:
         )
 
 
-def earn(
-    into: Earnings, person: Mapping[str, Any], tasks: Rows, achievements: Sequence[Achievement], day: dt.date
+def add_earnings(
+    earnings: Earnings, user: Mapping[str, Any], tasks: Rows, achievements: Sequence[Achievement], day: dt.date
 ) -> None:
-    """Adds what a person's tasks have brought by the start of ``day``, as if it had been booked at the time."""
-    source, user, zone = Random(f"points of {person['email']}"), person["id"], ZoneInfo(person["time_zone"])  # noqa: S311 (repeatable)
-    locked = {one.id: one for one in achievements}
-    done = sorted((task for task in tasks if task["completed_at"]), key=lambda task: (task["completed_at"], task["id"]))
+    """Adds everything that a user earned and redeemed by the start of ``day``, with the times of the tasks."""
+    source = Random(f"points of {user['email']}")  # noqa: S311 (the data must be reproducible)
+    user_id, zone = user["id"], ZoneInfo(user["time_zone"])
+    locked = {achievement.id: achievement for achievement in achievements}
+    completed = sorted(
+        (task for task in tasks if task["completed_at"]), key=lambda task: (task["completed_at"], task["id"])
+    )
     balance, streak, last = 0, 0, dt.date.min
-    for count, task in enumerate(done, start=1):
+    for count, task in enumerate(completed, start=1):
         at, due = task["completed_at"], task["due_date"]
         points = points_for_task(at, due)
-        into.add(
-            TaskCompleted(task["id"], user, at, due, id=demo_id(source, at)), PointReason.TASK_COMPLETED, points, at
-        )
+        event = TaskCompleted(task["id"], user_id, at, due, id=demo_id(source, at))
+        earnings.add(event, PointReason.TASK_COMPLETED, points, at)
         balance += points
         date = date_of(at, zone)
         if date != last:
             streak, last = (streak + 1 if date - last == dt.timedelta(days=1) else 1), date
-        for one in [one for one in locked.values() if _is_reached(one, count, streak)]:
-            del locked[one.id]
-            keys = demo_id(source, at), demo_id(source, at)
-            _unlock(into, AchievementUnlocked(keys[0], user, one.id, one.points, id=keys[1]), at)
-            balance += one.points
-    _spend(into, source, user, balance, dt.datetime.combine(day, dt.time(), dt.UTC))
+        for achievement in [each for each in locked.values() if _is_reached(each, count, streak)]:
+            del locked[achievement.id]
+            key, event_id = demo_id(source, at), demo_id(source, at)
+            _unlock(earnings, AchievementUnlocked(key, user_id, achievement.id, achievement.points, id=event_id), at)
+            balance += achievement.points
+    _redeem(earnings, source, user_id, balance, dt.datetime.combine(day, dt.time(), dt.UTC))
 
 
 def _is_reached(achievement: Achievement, count: int, streak: int) -> bool:
-    wanted = achievement.criteria
-    return count >= wanted["count"] if "count" in wanted else streak >= int(wanted["streak_days"])
+    criteria = achievement.criteria
+    return count >= criteria["count"] if "count" in criteria else streak >= int(criteria["streak_days"])
 
 
-def _unlock(into: Earnings, event: AchievementUnlocked, at: dt.datetime) -> None:
-    into.add(event, PointReason.ACHIEVEMENT_UNLOCKED, event.points, at)
-    into.unlocked.append(
+def _unlock(earnings: Earnings, event: AchievementUnlocked, at: dt.datetime) -> None:
+    earnings.add(event, PointReason.ACHIEVEMENT_UNLOCKED, event.points, at)
+    earnings.unlocked.append(
         {
             "id": event.aggregate_id,
             "user_id": event.owner_id,
@@ -118,17 +119,17 @@ def _unlock(into: Earnings, event: AchievementUnlocked, at: dt.datetime) -> None
     )
 
 
-def _spend(into: Earnings, source: Random, user: UUID, balance: int, at: dt.datetime) -> None:
-    for reward, cost, status in _BOUGHT:
+def _redeem(earnings: Earnings, source: Random, user_id: UUID, balance: int, at: dt.datetime) -> None:
+    for reward, cost, status in _REDEMPTIONS:
         if balance < cost:
             return
         balance -= cost
-        event = RewardRedeemed(demo_id(source, at), user, reward, cost, id=demo_id(source, at))
-        into.add(event, PointReason.REWARD_REDEEMED, -cost, at)
-        into.redemptions.append(
+        event = RewardRedeemed(demo_id(source, at), user_id, reward, cost, id=demo_id(source, at))
+        earnings.add(event, PointReason.REWARD_REDEEMED, -cost, at)
+        earnings.redemptions.append(
             {
                 "id": event.aggregate_id,
-                "user_id": user,
+                "user_id": user_id,
                 "reward_id": reward,
                 "cost": cost,
                 "redeemed_at": at,

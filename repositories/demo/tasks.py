@@ -1,4 +1,4 @@
-"""One person's categories and tasks of the demo data, spread over the last and next weeks."""
+"""The categories and tasks of a demo user. The due dates are within the last and next weeks."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -6,14 +6,18 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from repositories.demo.people import EPOCH, demo_id
+from repositories.demo.users import EPOCH, demo_id
 from repositories.tables.life_lock import TaskStatus
 
 Rows = list[dict[str, Any]]
 
 PAST_DAYS = 42
 FUTURE_DAYS = 28
-_DONE_BY_DUE, _CANCELLED_BY_DUE, _DONE_EARLY, _BEGUN = 0.8, 0.88, 0.08, 0.3
+_COMPLETED_OF_DUE = 0.8
+_COMPLETED_OR_CANCELLED_OF_DUE = 0.88
+_COMPLETED_EARLY = 0.08
+_IN_PROGRESS_OF_OPEN = 0.3
+"""Shares of all tasks that are due, due, not yet due, and still open."""
 
 CATEGORIES: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "Work": (
@@ -73,9 +77,9 @@ _NOTES = (
 )
 
 
-def plan_of(email: str, user: UUID, count: int, day: dt.date) -> tuple[Rows, Rows]:
-    """A person's categories and ``count`` tasks as they stand at the start of ``day`` (UTC)."""
-    source = Random(email)  # noqa: S311 (it shall be repeatable)
+def generate_tasks(email: str, user: UUID, count: int, day: dt.date) -> tuple[Rows, Rows]:
+    """Returns a user's categories and ``count`` tasks at the start of ``day`` (UTC)."""
+    source = Random(email)  # noqa: S311 (the data must be reproducible)
     categories = [
         {
             "id": demo_id(source, EPOCH),
@@ -93,36 +97,36 @@ def plan_of(email: str, user: UUID, count: int, day: dt.date) -> tuple[Rows, Row
 
 def _task(source: Random, categories: Rows, user: UUID, now: dt.datetime) -> dict[str, Any]:
     category = source.choice(categories)
-    _, verbs, things = CATEGORIES[category["name"]]
+    _, verbs, objects = CATEGORIES[category["name"]]
     due = now + dt.timedelta(days=source.randint(-PAST_DAYS, FUTURE_DAYS), hours=source.randint(8, 19))
     created = min(due, now) - dt.timedelta(days=source.randint(1, 14), minutes=source.randint(0, 600))
-    status, completed = _progress(source, created, due, now)
+    status, completed_at = _progress(source, created, due, now)
     return {
         "id": demo_id(source, created),
         "user_id": user,
         "category_id": category["id"],
-        "title": f"{source.choice(verbs)} {source.choice(things)}",
+        "title": f"{source.choice(verbs)} {source.choice(objects)}",
         "description": source.choice(_NOTES),
         "status": status,
         "priority_level": source.choices((1, 2, 3, 4, 5), (1, 3, 6, 3, 1))[0],
-        "due_date": due if source.random() < 0.95 else None,  # noqa: PLR2004 (a few have none)
-        "completed_at": completed,
+        "due_date": due if source.random() < 0.95 else None,  # noqa: PLR2004 (a few tasks have no due date)
+        "completed_at": completed_at,
         "created_at": created,
-        "updated_at": completed or created + (now - created) * source.random(),
+        "updated_at": completed_at or created + (now - created) * source.random(),
     }
 
 
 def _progress(
     source: Random, created: dt.datetime, due: dt.datetime, now: dt.datetime
 ) -> tuple[TaskStatus, dt.datetime | None]:
-    """Most of what was due is done, a little is overdue; little of what is due later has been begun."""
+    """Returns the status and ``completed_at``. Most tasks that were due are completed, and a few are overdue."""
     chance = source.random()
-    done = created + (min(due, now) - created) * source.uniform(0.3, 1.0)
+    completed_at = created + (min(due, now) - created) * source.uniform(0.3, 1.0)
     if due < now:
-        if chance < _DONE_BY_DUE:
-            return TaskStatus.COMPLETED, done
-        if chance < _CANCELLED_BY_DUE:
+        if chance < _COMPLETED_OF_DUE:
+            return TaskStatus.COMPLETED, completed_at
+        if chance < _COMPLETED_OR_CANCELLED_OF_DUE:
             return TaskStatus.CANCELLED, None
-    elif chance < _DONE_EARLY:
-        return TaskStatus.COMPLETED, done
-    return (TaskStatus.IN_PROGRESS if source.random() < _BEGUN else TaskStatus.PENDING), None
+    elif chance < _COMPLETED_EARLY:
+        return TaskStatus.COMPLETED, completed_at
+    return (TaskStatus.IN_PROGRESS if source.random() < _IN_PROGRESS_OF_OPEN else TaskStatus.PENDING), None

@@ -24,8 +24,8 @@ from gateway.explorer import EXAMPLES
 from gateway.settings import Settings
 from gateway.transport.error_responses import format_graphql_errors
 from repositories.core.viewer import Viewer
-from repositories.demo.people import people
 from repositories.demo.seed import load_demo
+from repositories.demo.users import generate_users
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.engines.factory import open_database
 from repositories.permissions import RoleName
@@ -39,8 +39,8 @@ from tests.execution.documents import GRAPH, documents
 
 NOW = dt.datetime(2026, 3, 30, 12, tzinfo=dt.UTC)
 EXECUTORS: tuple[type[Executor[Any]], ...] = (Executor, CompiledExecutor, NativeExecutor)
-ADMIN = Viewer(list(people(2))[-1]["id"], frozenset(RoleName), time_zone="Europe/Berlin")
-ADA = Viewer(next(iter(people(2)))["id"], frozenset({RoleName.USER}))
+ADMIN = Viewer(list(generate_users(2))[-1]["id"], frozenset(RoleName), time_zone="Europe/Berlin")
+ADA = Viewer(next(iter(generate_users(2)))["id"], frozenset({RoleName.USER}))
 LIMITS = Limits.of(Settings())
 pytestmark = [  # graphql-core leaves coroutines behind that it had not begun when it cancels the siblings of an error
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
