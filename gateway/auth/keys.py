@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.settings import Settings, SettingsError, parse_key, parse_keys
+from gateway.settings import Settings, SettingsError
+from gateway.settings.value_types import parse_key, parse_keys
 from repositories.core.encryption import KEY_BYTES
 from repositories.engines.database import DatabaseOptions
 

@@ -14,7 +14,7 @@ Set a setting as an environment variable or as a line in a `.env` file in the wo
 The gateway rejects a `GATEWAY_` name that is not in this list. Times are in seconds. A setting
 without a default is optional.
 
-`siso docs settings` generates this page from `gateway/settings.py`; a test compares the two.
+`siso docs settings` generates this page from `gateway/settings/`; a test compares the two.
 
 """
 
@@ -27,8 +27,9 @@ def settings_page() -> str:
 
 
 def _entry(name: str, field: FieldInfo) -> str:
-    default = f" (default {_default(field.default)})" if field.default not in {None, ""} else ""
-    text = f"- `{PREFIX}{name.upper()}`{default}: {field.description}{_choices(field)}"
+    default = [f"default {_default(field.default)}"] if field.default not in {None, ""} else []
+    facts = ", ".join([*default, *_bounds(field)])
+    text = f"- `{PREFIX}{name.upper()}`{f' ({facts})' if facts else ''}: {field.description}{_choices(field)}"
     return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False) + "\n"
 
 
@@ -36,6 +37,16 @@ def _default(value: Any) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value.as_posix() if isinstance(value, Path) else value}`"
+
+
+def _bounds(field: FieldInfo) -> list[str]:
+    """The range of a number: ``0 to 65535``, ``at least 1`` or ``more than 0``."""
+    bounds = {
+        name: getattr(item, name) for item in field.metadata for name in ("ge", "gt", "le") if hasattr(item, name)
+    }
+    if "le" in bounds:
+        return [f"{bounds['ge']} to {bounds['le']}"]
+    return [f"{words} {bounds[name]}" for name, words in (("ge", "at least"), ("gt", "more than")) if name in bounds]
 
 
 def _choices(field: FieldInfo) -> str:

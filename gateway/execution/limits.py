@@ -50,7 +50,7 @@ class Limits:
             root_fields=settings.max_root_fields,
             aliases=settings.max_aliases,
             directives=settings.max_directives,
-            introspection=Introspection(settings.introspection_for()),
+            introspection=Introspection(settings.introspection_mode()),
         )
 
     def may_introspect(self, viewer: Viewer) -> bool:

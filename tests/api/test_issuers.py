@@ -407,9 +407,9 @@ def test_an_issuer_needs_keys_and_keys_need_an_issuer(monkeypatch: pytest.Monkey
     for given, message in (
         (
             {"ISSUER_URL": URL},
-            "GATEWAY_ISSUER_URL: goes together with GATEWAY_ISSUER_SECRET or GATEWAY_ISSUER_JWKS_URL",
+            "GATEWAY_ISSUER_URL: must be set together with GATEWAY_ISSUER_SECRET or GATEWAY_ISSUER_JWKS_URL",
         ),
-        ({"ISSUER_SECRET": SHARED}, "GATEWAY_ISSUER_URL: goes together with"),
+        ({"ISSUER_SECRET": SHARED}, "GATEWAY_ISSUER_URL: must be set together with"),
         ({"ISSUER_URL": URL, "ISSUER_SECRET": "short"}, "GATEWAY_ISSUER_SECRET: must have 32 characters or more"),
         ({"ISSUER_URL": URL, "ISSUER_JWKS_URL": "http://issuer.example/"}, "GATEWAY_ISSUER_JWKS_URL: must be an https"),
         ({"TRUSTED_PROXIES": "10.0.0.0/8, proxy"}, "GATEWAY_TRUSTED_PROXIES: 'proxy' does not appear to be"),

@@ -165,7 +165,7 @@ def test_a_value_that_would_only_fail_later(on_sqlite: Siso, name: str, value: s
 
 def test_a_replica_of_nothing(on_sqlite: Siso) -> None:
     refusal = on_sqlite.refusal("serve", GATEWAY_DATABASE_READ_URL="postgresql://a:geheim@b/c")
-    assert "GATEWAY_DATABASE_READ_URL: goes together with GATEWAY_DATABASE_URL" in refusal
+    assert "GATEWAY_DATABASE_READ_URL: needs GATEWAY_DATABASE_URL" in refusal
     assert "geheim" not in refusal
 
 

@@ -1,0 +1,37 @@
+"""Settings that limit what one operation, or the operations of one viewer, may request."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class LimitSettings(BaseModel):
+    max_cost: int = Field(
+        100_000,
+        ge=1,
+        description="Maximum cost of an operation: about the number of objects that it requests, counted by its page "
+        "sizes. Fields with `@cost` in the schema cost more.",
+    )
+    max_depth: int = Field(15, ge=1, le=100, description="Maximum depth of the nested fields of an operation.")
+    max_fields: int = Field(
+        2000, ge=1, description="Maximum number of fields in an operation, with its fragments expanded."
+    )
+    max_root_fields: int = Field(50, ge=1, description="Maximum number of root fields in an operation.")
+    max_aliases: int = Field(
+        100, ge=0, description="Maximum number of aliases in an operation, with its fragments expanded."
+    )
+    max_directives: int = Field(
+        100, ge=0, description="Maximum number of directives in an operation, with its fragments expanded."
+    )
+    introspection: Literal["always", "signed_in", "never"] | None = Field(
+        None,
+        description="Who may read the schema by introspection: `always` everyone, `signed_in` signed-in viewers, "
+        "`never` no one. Errors suggest names of the schema only to viewers who may read it. The default is `always` "
+        "on SQLite and `signed_in` on PostgreSQL.",
+    )
+    cost_per_minute: int = Field(
+        1_000_000,
+        ge=0,
+        description="Maximum total cost of a viewer's operations per minute. Anonymous callers are counted by IP "
+        "address. 0 switches the limit off.",
+    )
