@@ -1,4 +1,5 @@
-"""The import of life_lock's legacy data.
+"""Imports the tasks of the legacy application into life_lock.
 
-``source.py`` reads the legacy table, ``rows.py`` says what becomes of a row, ``load.py`` writes tasks and categories.
+``legacy_source.py`` reads the legacy table, ``legacy_rows.py`` validates and converts its rows, and ``importer.py``
+writes tasks and categories.
 """

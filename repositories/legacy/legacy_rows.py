@@ -1,4 +1,4 @@
-"""What becomes of a legacy row: the values of a task, or the reasons why it is refused.
+"""Converts a legacy row to the values of a task, or rejects it with the reasons.
 
 | legacy status                                            | status      |
 |----------------------------------------------------------|-------------|
@@ -7,7 +7,7 @@
 | completed, complete, done, finished, closed              | COMPLETED   |
 | cancelled, canceled, abandoned                           | CANCELLED   |
 
-Case does not matter, nor do spaces, hyphens and underscores. A completed task was completed when it was last changed.
+The status is compared without case, spaces, hyphens and underscores. ``completed_at`` is the time of the last change.
 """
 
 import datetime as dt
@@ -33,7 +33,7 @@ _STATUSES = {
 }
 
 
-class Refused(NamedTuple):
+class RejectedRow(NamedTuple):
     """A row that is not imported."""
 
     id: str
@@ -42,7 +42,7 @@ class Refused(NamedTuple):
 
 
 def _text(value: object) -> str:
-    """Text as both engines can store it."""
+    """Returns text that both engines can store."""
     text = "" if value is None else str(value)
     try:
         text.encode()
@@ -82,23 +82,23 @@ def _id(value: object) -> UUID:
 
 
 def _status(value: object) -> TaskStatus:
-    known = _STATUSES.get(re.sub(r"[\s_-]", "", _text(value)).lower())
-    if known is None:
+    status = _STATUSES.get(re.sub(r"[\s_-]", "", _text(value)).lower())
+    if status is None:
         raise ValueError("is unknown")
-    return known
+    return status
 
 
 def _moment(value: object) -> dt.datetime:
-    """A date in any form of ISO 8601; without an offset it is UTC."""
+    """Reads a date in any ISO 8601 format. A date without an offset is UTC."""
     try:
-        found = dt.datetime.fromisoformat(_text(value))
-        return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+        moment = dt.datetime.fromisoformat(_text(value))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
     except (ValueError, OverflowError):
         raise ValueError("is not a readable date") from None
 
 
 class Candidate(BaseModel):
-    """A row that is fit to become a task, if its user exists; ``category`` is a name or empty."""
+    """A valid row, which becomes a task if its user exists. ``category`` is a name or empty."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -113,30 +113,29 @@ class Candidate(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _unchanged_since_created(cls, values: dict[str, object]) -> dict[str, object]:
+    def _default_updated_at(cls, values: dict[str, object]) -> dict[str, object]:
         return values | {"updated_at": values["created_at"] if values["updated_at"] is None else values["updated_at"]}
 
     @property
     def completed_at(self) -> dt.datetime | None:
-        """When it was completed, as far as the legacy table tells."""
+        """The time of the last change, because the legacy table does not contain the time of completion."""
         return max(self.created_at, self.updated_at) if self.status is TaskStatus.COMPLETED else None
 
-    def refused(self, reason: str) -> Refused:
-        """The same row with what the database had against it."""
-        return Refused(str(self.id), str(self.user_id), reason)
+    def reject(self, reason: str) -> RejectedRow:
+        return RejectedRow(str(self.id), str(self.user_id), reason)
 
 
-def candidate(row: LegacyRow) -> Candidate | Refused:
-    """The row checked and converted, or all that is wrong with it."""
+def parse_row(row: LegacyRow) -> Candidate | RejectedRow:
+    """Validates and converts a row. A rejected row has the reasons of all invalid columns."""
     try:
         return Candidate.model_validate(row._asdict())
     except ValidationError as error:
         reasons = (
-            f"{found['loc'][0]} {found['msg'].removeprefix('Value error, ')}"
-            for found in error.errors(include_url=False, include_input=False, include_context=False)
+            f"{detail['loc'][0]} {detail['msg'].removeprefix('Value error, ')}"
+            for detail in error.errors(include_url=False, include_input=False, include_context=False)
         )
-        return Refused(_shown(row.id), _shown(row.user_id), "; ".join(reasons))
+        return RejectedRow(_printable(row.id), _printable(row.user_id), "; ".join(reasons))
 
 
-def _shown(value: object) -> str:
+def _printable(value: object) -> str:
     return "" if value is None else str(value).encode(errors="backslashreplace").decode()

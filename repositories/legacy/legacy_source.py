@@ -1,4 +1,4 @@
-"""Legacy `tasks` tables, in a SQLite file or on PostgreSQL, read in batches and never changed."""
+"""Reads a legacy `tasks` table, in a SQLite file or on PostgreSQL, in batches and without changing it."""
 
 import re
 import sqlite3
@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import aiosqlite
 import asyncpg
 
-_BATCH = 500
+_BATCH_SIZE = 500
 _URL = re.compile(r"^postgres(ql)?(\+asyncpg)?:")
 
 
 class SourceError(Exception):
-    """A source that cannot be read; the message is one line without secrets."""
+    """The source cannot be read. The message is one line and contains no password."""
 
 
 class LegacyRow(NamedTuple):
-    """A row as it was found, unchecked."""
+    """A row of the legacy table, before validation."""
 
     id: object
     user_id: object
@@ -33,28 +33,27 @@ class LegacyRow(NamedTuple):
 
 
 class Source(ABC):
-    """The rows of type `life-lock`, read through one cursor: whatever the ids are, each row comes exactly once."""
+    """The rows of type `life-lock`. One cursor reads all of them, so that duplicate ids do not disturb the paging."""
 
-    as_text = ""
+    text_cast = ""
+    """SQL that converts a column to text."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
 
     @abstractmethod
     async def count(self) -> int:
-        """How many there are."""
+        """Returns the number of rows."""
 
     @abstractmethod
     def batches(self) -> AsyncIterator[list[LegacyRow]]:
-        """All rows, by id."""
+        """Yields all rows, ordered by id."""
 
     def query(self, columns: str) -> str:
-        """The text of a query."""
-        return f"SELECT {columns} FROM tasks WHERE type{self.as_text} = 'life-lock'"  # noqa: S608 (constants)
+        return f"SELECT {columns} FROM tasks WHERE type{self.text_cast} = 'life-lock'"  # noqa: S608 (constants)
 
-    def select(self) -> str:
-        """The query for all rows."""
-        return self.query(", ".join(f"{name}{self.as_text}" for name in LegacyRow._fields)) + " ORDER BY tasks.id"
+    def select_all(self) -> str:
+        return self.query(", ".join(f"{name}{self.text_cast}" for name in LegacyRow._fields)) + " ORDER BY tasks.id"
 
 
 class _SqliteSource(Source):
@@ -63,52 +62,52 @@ class _SqliteSource(Source):
         return int(rows[0][0])
 
     async def batches(self) -> AsyncIterator[list[LegacyRow]]:
-        async with self.connection.execute(self.select()) as cursor:
-            while found := await cursor.fetchmany(_BATCH):
-                yield [LegacyRow(*row) for row in found]
+        async with self.connection.execute(self.select_all()) as cursor:
+            while records := await cursor.fetchmany(_BATCH_SIZE):
+                yield [LegacyRow(*record) for record in records]
 
 
 class _PostgresSource(Source):
-    as_text = "::text"
+    text_cast = "::text"
 
     async def count(self) -> int:
         return int(await self.connection.fetchval(self.query("count(*)")))
 
     async def batches(self) -> AsyncIterator[list[LegacyRow]]:
-        cursor = await self.connection.cursor(self.select())
-        while found := await cursor.fetch(_BATCH):
-            yield [LegacyRow(*row) for row in found]
+        cursor = await self.connection.cursor(self.select_all())
+        while records := await cursor.fetch(_BATCH_SIZE):
+            yield [LegacyRow(*record) for record in records]
 
 
 @asynccontextmanager
-async def open_source(where: str) -> AsyncIterator[Source]:
-    """The source at a postgresql:// URL or the path of a SQLite file, or SourceError."""
-    opened = _on_postgresql(where) if _URL.match(where) else _in_file(Path(where))
-    async with opened as source:
+async def open_source(location: str) -> AsyncIterator[Source]:
+    """Opens the source at a postgresql:// URL or the path of a SQLite file. Raises SourceError."""
+    opening = _open_postgresql(location) if _URL.match(location) else _open_file(Path(location))
+    async with opening as source:
         yield source
 
 
 @asynccontextmanager
-async def _in_file(path: Path) -> AsyncIterator[Source]:
-    """Text that is not UTF-8 is read with its bytes escaped, to be refused row by row."""
-    address = f"{Path.absolute(path).as_uri()}?mode=ro"
+async def _open_file(path: Path) -> AsyncIterator[Source]:
+    """Text that is not UTF-8 is read with escaped bytes, so that only its row is rejected."""
+    uri = f"{Path.absolute(path).as_uri()}?mode=ro"
     try:
-        sqlite3.connect(address, uri=True).close()  # where this fails, aiosqlite would leave a thread behind
-        connection = await aiosqlite.connect(address, uri=True)
+        sqlite3.connect(uri, uri=True).close()  # aiosqlite would leak a thread if this failed
+        connection = await aiosqlite.connect(uri, uri=True)
     except sqlite3.Error as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
     connection.text_factory = lambda data: data.decode(errors="surrogateescape")
     try:
         yield _SqliteSource(connection)
     except sqlite3.Error as error:
-        raise SourceError(_unfit(error)) from error
+        raise SourceError(_unsuitable_source(error)) from error
     finally:
         await connection.close()
 
 
 @asynccontextmanager
-async def _on_postgresql(url: str) -> AsyncIterator[Source]:
-    """One read-only snapshot, so that rows neither come nor go while they are read."""
+async def _open_postgresql(url: str) -> AsyncIterator[Source]:
+    """Reads in one snapshot, so that concurrent changes of the table have no effect."""
     try:
         connection = await asyncpg.connect(
             _URL.sub("postgresql:", url),
@@ -117,16 +116,16 @@ async def _on_postgresql(url: str) -> AsyncIterator[Source]:
             server_settings={"timezone": "UTC", "datestyle": "ISO"},
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise SourceError(f"The source cannot be reached: {str(error) or 'it does not answer'}") from error
+        raise SourceError(f"The source cannot be reached: {str(error) or 'it does not respond'}") from error
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             yield _PostgresSource(connection)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InsufficientPrivilegeError) as error:
-        raise SourceError(_unfit(error)) from error
+        raise SourceError(_unsuitable_source(error)) from error
     finally:
         await connection.close()
 
 
-def _unfit(error: Exception) -> str:
+def _unsuitable_source(error: Exception) -> str:
     columns = ", ".join((*LegacyRow._fields, "type"))
     return f"The source has no readable table tasks with the columns {columns}: {error}"

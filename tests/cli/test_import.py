@@ -156,9 +156,9 @@ async def test_bad_rows_are_reported_and_stop_nothing(siso: Siso, database: Data
         "status is unknown": Row(str(uuid4()), user, status="someday"),
         "category is longer than 100 characters": Row(str(uuid4()), user, category="x" * 101),
         "created_at is not a readable date": Row(str(uuid4()), user, created_at="yesterday"),
-        "user_id is of no user": Row(str(uuid4()), str(uuid4())),
+        "user_id belongs to no user": Row(str(uuid4()), str(uuid4())),
         "user_id is not a UUID": Row(str(uuid4()), None),
-        "id is that of another user's task": Row(str(taken), user),
+        "id belongs to another user's task": Row(str(taken), user),
         "title is empty; status is unknown": Row(str(uuid4()), user, title=None, status="?"),
     }
     source = await legacy([*refused.values(), Row(None, user), Row(twice, user), Row(twice.upper(), user)])
