@@ -114,11 +114,11 @@ def create_cache(settings: Settings, tokens: Tokens) -> Cache | None:
 def create_feed(settings: Settings, database: Database, cache: Cache | None) -> Feed:
     """The feed of events. The cache listens to the commits of this process and to the events of all processes."""
     if cache is not None:
-        database.commit_listeners.append(cache.committed)
+        database.commit_listeners.append(cache.invalidate_for_events)
     channel = open_announcements(settings, database)
     feed = Feed(database, channel, feed_options(settings, is_announced=channel is not None))
     if cache is not None:
-        feed.listeners.append(cache.happened)
+        feed.listeners.append(cache.invalidate_for_rows)
     return feed
 
 

@@ -1,1 +1,1 @@
-"""Results of expensive resolvers, kept until an event changes what they depend on."""
+"""The cache of results of expensive resolvers, which events invalidate."""

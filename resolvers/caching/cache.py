@@ -1,12 +1,12 @@
-"""What is expensive to compute is computed once and kept, until something it depends on has changed.
+"""The cache of results of expensive resolvers. An entry is valid until something that it depends on has changed.
 
     @cached(own=(TaskUpdated, CategoryUpdated))
     async def category_breakdown(self) -> list[CategoryTotals]:
 
-An event invalidates two **tags**: its aggregate's type, and that type with its owner. A value declares on which tags
-it depends by naming one event of each aggregate. Every tag has a random **version**; a value is kept with the versions
-that were current when its snapshot was opened, and is stale once one of them is another. docs/decisions/0016-cache.md
-says why a value can never be kept that is older than an invalidation.
+An event invalidates two **tags**: the type of its aggregate, and that type together with the aggregate's owner. An
+entry declares the tags that it depends on by naming one event of each aggregate. Every tag has a random **version**. An
+entry is stored with the versions that were current when its snapshot was opened, and is stale once one of them has
+changed. docs/decisions/0016-cache.md explains why no entry can be stored that is older than an invalidation.
 """
 
 import asyncio
@@ -19,14 +19,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
-from uuid import UUID
 
 import orjson
 
-from repositories.aggregates.event_store import owner_id_of
 from repositories.core.event import Event
 from repositories.tables.events import DomainEvent
-from resolvers.caching.json_values import Reader, written
+from resolvers.caching.json_values import JSONReader, to_json
+from resolvers.caching.tags import tags_of_event, tags_of_row
 from resolvers.loading.loader import Loader
 
 if TYPE_CHECKING:
@@ -37,38 +36,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ROOT = "everything"
-"""The tag on which every value depends."""
+_ROOT_TAG = "everything"
+"""Every entry depends on this tag."""
 _VERSION_LIFETIME = 24 * 3600.0
 _LOCK_LIFETIME = 5.0
-_LONGEST_WAIT = 2.0
-"""Seconds that one process waits for another one's computation."""
-_STEP = 0.02
-_EARLIEST = dt.timedelta(seconds=1)
-"""How long before the moment it was computed for a value may be shown: requests overtake one another."""
+_MAX_WAIT = 2.0
+"""Seconds that a process waits for a computation of another process."""
+_POLL_INTERVAL = 0.02
+_CLOCK_TOLERANCE = dt.timedelta(seconds=1)
+"""How much earlier than its computation an entry may be used: a request that started earlier may read it later."""
 _ABANDONED = b"abandoned"
-"""What a flight brings if its request ended: another one takes its place."""
+"""The result of a computation whose request ended early. A waiting request takes over."""
 _FAILED = b"failed"
-"""What it brings if it broke: whoever waited sees for himself."""
-
-
-def tag(aggregate: str, owner: UUID | None = None) -> str:
-    """What depends on aggregates of a type: on all of them, or on an owner's."""
-    return aggregate if owner is None else f"{aggregate}:{owner}"
-
-
-def tags_of_event(event: Event) -> tuple[str, str]:
-    """What an event invalidates."""
-    return tag(event.aggregate), tag(event.aggregate, event.owner_id)
-
-
-def tags_of_row(row: DomainEvent) -> tuple[str, str]:
-    """What a stored event invalidates."""
-    return tag(row.aggregate_type), tag(row.aggregate_type, owner_id_of(row))
+"""The result of a computation that failed. Every waiting request computes for itself."""
 
 
 class CacheHealth(NamedTuple):
-    """How often a value was asked for in this process since it began, by what was found, and how often Redis failed."""
+    """How many lookups of this process were hits, misses and stale, and how many calls of Redis failed."""
 
     backend: str
     hits: int
@@ -77,37 +61,40 @@ class CacheHealth(NamedTuple):
     errors: int
 
 
-class Question(NamedTuple):
-    """What is asked for: everything that decides the answer, and the tags it depends on."""
+class CacheKey(NamedTuple):
+    """Identifies a result. ``arguments`` contains everything else that the result depends on, such as the viewer."""
 
     function: str
-    asked: bytes
+    arguments: bytes
     tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
-    """What is known of all answers of a function: how to read one, and until when it is right if nothing happens."""
+class ResultType(Generic[T]):
+    """``read`` makes a result from its JSON.
 
-    read: Reader
-    until: Callable[[T], dt.datetime | None] | None
+    ``valid_until`` is the last moment at which a result is right, None if a result does not depend on the time.
+    """
+
+    read: JSONReader
+    valid_until: Callable[[T], dt.datetime | None] | None
 
 
-class _Found(NamedTuple):
-    """The current versions of a question's tags, and what is kept under its name, if anything is."""
+class _Lookup(NamedTuple):
+    """The current versions of the key's tags, and the stored entry, None if there is none."""
 
-    name: str
+    storage_key: str
     versions: list[str]
-    kept: bytes | None
+    entry: bytes | None
 
     @property
-    def place(self) -> tuple[str, ...]:
-        """What tells it from an older or a newer one."""
-        return (self.name, *self.versions)
+    def identity(self) -> tuple[str, ...]:
+        """Differs for every version of the entry."""
+        return (self.storage_key, *self.versions)
 
 
-class _Flight(NamedTuple):
-    """A computation that others wait for, and the request that does it."""
+class _Computation(NamedTuple):
+    """A computation in flight, the request that runs it, and the future that other requests wait for."""
 
     context: "Context"
     result: asyncio.Future[bytes]
@@ -116,226 +103,236 @@ class _Flight(NamedTuple):
 _HIT, _MISS, _STALE = "hit", "miss", "stale"
 
 
-class _Reading(NamedTuple):
-    outcome: str
+class _Outcome(NamedTuple):
+    """The result of reading an entry. ``value`` is set for hits only."""
+
+    kind: str
     value: Any = None
 
     @property
-    def is_right(self) -> bool:
-        return self.outcome == _HIT
+    def is_hit(self) -> bool:
+        return self.kind == _HIT
 
 
 class Cache:
-    """What this process keeps or shares.
+    """The cache of this process, or the part that this process has in a shared one.
 
-    ``secret`` hides in names who asked what. Values are kept for ``lifetime`` seconds at most; ``entries`` bounds how
-    many versions are remembered to have been seen.
+    ``secret`` hides from readers of the storage keys which viewers and arguments they belong to. Entries are stored
+    for ``lifetime`` seconds at most. ``entries`` limits how many versions are remembered.
     """
 
     def __init__(self, store: "CacheStore", secret: bytes, *, lifetime: float, entries: int) -> None:
         self.store = store
-        self._counts = Counter[str]()
+        self._outcomes = Counter[str]()
         self._secret = secret
         self._lifetime = lifetime
         self._entries = entries
         self._version_lifetime = max(_VERSION_LIFETIME, 2 * lifetime) if store.is_shared else None
-        self._seen: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        self._flights: dict[tuple[str, ...], _Flight] = {}
+        self._known_versions: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._computations: dict[tuple[str, ...], _Computation] = {}
 
     def health(self) -> CacheHealth:
-        """What was counted so far."""
-        hits, misses, stale = (self._counts[outcome] for outcome in (_HIT, _MISS, _STALE))
+        hits, misses, stale = (self._outcomes[outcome] for outcome in (_HIT, _MISS, _STALE))
         return CacheHealth(self.store.name, hits, misses, stale, self.store.failures)
 
     async def close(self) -> None:
-        """Gives the connections back."""
         await self.store.close()
 
-    # invalidation
+    # Invalidation
 
-    async def committed(self, events: Sequence[Event]) -> None:
-        """Makes stale what depends on the events; to be called before anybody is told that they are committed."""
+    async def invalidate_for_events(self, events: Sequence[Event]) -> None:
+        """Makes the entries stale that depend on the events.
+
+        Must be called after the commit, before anything tells a client or another process about it.
+        """
         await self.invalidate(tag for event in events for tag in tags_of_event(event))
 
-    async def happened(self, rows: Sequence[DomainEvent]) -> None:
-        """The same for events that another process has committed, as they are stored."""
+    async def invalidate_for_rows(self, rows: Sequence[DomainEvent]) -> None:
+        """The same for stored events, which another process has committed."""
         await self.invalidate(tag for row in rows for tag in tags_of_row(row))
 
     async def invalidate(self, tags: Iterable[str]) -> None:
-        """Makes stale what depends on the tags. With a store that is gone, everything is, once it is back."""
-        versions = {self._name_of_tag(tag): _version() for tag in set(tags)}
-        if await self.store.put({name: made.encode() for name, made in versions.items()}, self._version_lifetime):
-            self._see(versions)
-        else:
-            self.store.put_on_recovery({self._name_of_tag(_ROOT): _version().encode()})
+        """Makes the entries stale that depend on the tags.
 
-    # answers
-
-    async def answer(
-        self, context: "Context", kind: Kind[T], question: Question, compute: Callable[[], Awaitable[T]]
-    ) -> T:
-        """What is kept if it is right, else what ``compute`` says on the request's snapshot, which is kept if possible.
-
-        Requests that ask the same wait for the first of them.
+        If the store is unavailable, all entries become stale before it is used again.
         """
-        found: _Found | None = await asyncio.shield(self._loader(context).load(question))
-        if found is None:
-            return await compute()
-        known = _read(kind, found, context.now)
-        self._counts[known.outcome] += 1
-        while not known.is_right and (flight := self._flights.get(found.place)):
-            kept = await _landed(flight, context)
-            known = _read(kind, found._replace(kept=kept), context.now)
-            if not known.is_right and kept != _ABANDONED:
-                return await compute()
-        if known.is_right:
-            return known.value  # type: ignore[no-any-return]
-        if not (context.pin_to_primary() and self._were_seen(question, found, context.opened_at)):
-            return await compute()
-        return await self._lead(context, kind, question, found, compute)
+        versions = {self._tag_key(tag): _new_version() for tag in set(tags)}
+        values = {key: version.encode() for key, version in versions.items()}
+        if await self.store.put(values, self._version_lifetime):
+            self._remember(versions)
+        else:
+            self.store.put_on_recovery({self._tag_key(_ROOT_TAG): _new_version().encode()})
 
-    async def _lead(
+    # Entries
+
+    async def get_or_compute(
+        self, context: "Context", result_type: ResultType[T], key: CacheKey, compute: Callable[[], Awaitable[T]]
+    ) -> T:
+        """The stored result, or that of ``compute`` on the request's snapshot, which is stored if that is allowed.
+
+        Concurrent requests for the same key wait for the first one.
+        """
+        lookup: _Lookup | None = await asyncio.shield(self._loader(context).load(key))
+        if lookup is None:
+            return await compute()
+        outcome = _read(result_type, lookup, context.now)
+        self._outcomes[outcome.kind] += 1
+        while not outcome.is_hit and (computation := self._computations.get(lookup.identity)):
+            entry = await _wait_for(computation, context)
+            outcome = _read(result_type, lookup._replace(entry=entry), context.now)
+            if not outcome.is_hit and entry != _ABANDONED:
+                return await compute()
+        if outcome.is_hit:
+            return outcome.value  # type: ignore[no-any-return]
+        if not (context.pin_to_primary() and self._are_older(key, lookup, context.opened_at)):
+            return await compute()
+        return await self._compute_and_store(context, result_type, key, lookup, compute)
+
+    async def _compute_and_store(
         self,
         context: "Context",
-        kind: Kind[T],
-        question: Question,
-        found: _Found,
+        result_type: ResultType[T],
+        key: CacheKey,
+        lookup: _Lookup,
         compute: Callable[[], Awaitable[T]],
     ) -> T:
-        """Computes for everybody who asks meanwhile, and keeps the value; another process may have been quicker."""
-        flight = self._flights[found.place] = _Flight(context, asyncio.get_running_loop().create_future())
+        """Computes for all concurrent requests, unless another process has already stored the entry."""
+        computation = _Computation(context, asyncio.get_running_loop().create_future())
+        self._computations[lookup.identity] = computation
         try:
-            async with self._turn(kind, question, found, context) as known:
-                value: T = known.value if known.is_right else await compute()
-                since, until = (None, None) if kind.until is None else (context.now, kind.until(value))
-                kept = written([found.versions, since, until, value])
-                flight.result.set_result(kept)
-                if not known.is_right:
-                    await self.store.put({found.name: kept}, self._lifetime)
+            async with self._lock(result_type, key, lookup, context) as outcome:
+                result: T = outcome.value if outcome.is_hit else await compute()
+                valid_until = result_type.valid_until
+                since, until = (None, None) if valid_until is None else (context.now, valid_until(result))
+                entry = to_json([lookup.versions, since, until, result])
+                computation.result.set_result(entry)
+                if not outcome.is_hit:
+                    await self.store.put({lookup.storage_key: entry}, self._lifetime)
         except Exception:
-            if not flight.result.done() and not context.is_closed:
-                flight.result.set_result(_FAILED)
+            if not computation.result.done() and not context.is_closed:
+                computation.result.set_result(_FAILED)
             raise
         else:
-            return value
+            return result
         finally:
-            flight.result.cancel()
-            del self._flights[found.place]
+            computation.result.cancel()
+            del self._computations[lookup.identity]
 
     @asynccontextmanager
-    async def _turn(
-        self, kind: Kind[Any], question: Question, found: _Found, context: "Context"
-    ) -> "AsyncIterator[_Reading]":
-        """Holds the lock of a shared value, or finds what somebody else computed meanwhile.
+    async def _lock(
+        self, result_type: ResultType[Any], key: CacheKey, lookup: _Lookup, context: "Context"
+    ) -> "AsyncIterator[_Outcome]":
+        """Holds the entry's lock in a shared store, or yields a hit if another process has stored the entry meanwhile.
 
-        Whoever has waited too long goes on without the lock, as does who holds a database connection.
+        Continues without the lock after _MAX_WAIT, and at once if the request holds a database connection: a request
+        with a connection must not wait for one that may still need a connection.
         """
-        lock, holder, end = f"{found.name}:lock", secrets.token_hex(8), time.monotonic() + _LONGEST_WAIT
-        known, has_lock, may_wait = _Reading(_MISS), False, True
+        lock, holder, end = f"{lookup.storage_key}:lock", secrets.token_hex(8), time.monotonic() + _MAX_WAIT
+        outcome, has_lock, may_wait = _Outcome(_MISS), False, True
         try:
-            while may_wait and not has_lock and not known.is_right:
+            while may_wait and not has_lock and not outcome.is_hit:
                 may_wait = self.store.is_shared and not context.holds_connection and time.monotonic() < end
                 has_lock = may_wait and (await self.store.lock(lock, holder, _LOCK_LIFETIME)) is not False
-                (again,) = await self._look_up([question])
-                known = _Reading(_MISS) if again is None else _read(kind, again, context.now)
-                if may_wait and not has_lock and not known.is_right:
-                    await asyncio.sleep(_STEP)
-            yield known
+                (again,) = await self._look_up([key])
+                outcome = _Outcome(_MISS) if again is None else _read(result_type, again, context.now)
+                if may_wait and not has_lock and not outcome.is_hit:
+                    await asyncio.sleep(_POLL_INTERVAL)
+            yield outcome
         finally:
             if has_lock:
                 await self.store.unlock(lock, holder)
 
-    # versions
+    # Versions
 
-    def _loader(self, context: "Context") -> "Loader[Question, _Found | None]":
-        """What a request asks for in the same moment is one round trip."""
-        loader: Loader[Question, _Found | None] | None = context.loaders.get(Cache)
+    def _loader(self, context: "Context") -> "Loader[CacheKey, _Lookup | None]":
+        """Looks up the keys of concurrent fields of a request in one round trip."""
+        loader: Loader[CacheKey, _Lookup | None] | None = context.loaders.get(Cache)
         if loader is None:
             loader = context.loaders[Cache] = Loader(self._look_up)
         return loader
 
-    async def _look_up(self, questions: Sequence[Question]) -> list[_Found | None]:
-        """What is kept, and the versions of all tags, made for tags that have none; None if the store is gone."""
-        names = [self._name(question.function, question.asked) for question in questions]
-        tags = {tag: self._name_of_tag(tag) for question in questions for tag in (_ROOT, *question.tags)}
-        values = await self.store.get([*names, *tags.values()])
+    async def _look_up(self, keys: Sequence[CacheKey]) -> list[_Lookup | None]:
+        """The entries and the versions of their tags. Tags without a version get one. None without a store."""
+        storage_keys = [self._storage_key(key.function, key.arguments) for key in keys]
+        tags = {tag: self._tag_key(tag) for key in keys for tag in (_ROOT_TAG, *key.tags)}
+        values = await self.store.get([*storage_keys, *tags.values()])
         if values is None:
-            return [None] * len(questions)
+            return [None] * len(keys)
         versions = {
-            name: value.decode() if value is not None else await self._first_version(name)
-            for name, value in zip(tags.values(), values[len(names) :], strict=True)
+            tag_key: value.decode() if value is not None else await self._create_version(tag_key)
+            for tag_key, value in zip(tags.values(), values[len(storage_keys) :], strict=True)
         }
-        self._see(versions)
+        self._remember(versions)
         return [
-            _Found(name, [versions[tags[tag]] for tag in (_ROOT, *question.tags)], kept)
-            for name, question, kept in zip(names, questions, values, strict=False)
+            _Lookup(storage_key, [versions[tags[tag]] for tag in (_ROOT_TAG, *key.tags)], entry)
+            for storage_key, key, entry in zip(storage_keys, keys, values, strict=False)
         ]
 
-    async def _first_version(self, name: str) -> str:
-        """The version of a tag that has none, also if others make one at the same time."""
-        made = _version()
-        if await self.store.add(name, made.encode(), self._version_lifetime):
-            return made
-        (other,) = await self.store.get([name]) or [None]
+    async def _create_version(self, tag_key: str) -> str:
+        """Stores and returns the first version of a tag, or returns the one that another process has just stored."""
+        version = _new_version()
+        if await self.store.add(tag_key, version.encode(), self._version_lifetime):
+            return version
+        (other,) = await self.store.get([tag_key]) or [None]
         if other is not None:
             return other.decode()
-        await self.store.put({name: made.encode()}, self._version_lifetime)
-        return made
+        await self.store.put({tag_key: version.encode()}, self._version_lifetime)
+        return version
 
-    def _see(self, versions: Mapping[str, str]) -> None:
+    def _remember(self, versions: Mapping[str, str]) -> None:
+        """Remembers when this process first saw each version."""
         moment = time.monotonic()
-        for name, version in versions.items():
-            if self._seen.get(name, ("",))[0] != version:
-                self._seen[name] = version, moment
-            self._seen.move_to_end(name)
-        while len(self._seen) > self._entries:
-            self._seen.popitem(last=False)
+        for tag_key, version in versions.items():
+            if self._known_versions.get(tag_key, ("",))[0] != version:
+                self._known_versions[tag_key] = version, moment
+            self._known_versions.move_to_end(tag_key)
+        while len(self._known_versions) > self._entries:
+            self._known_versions.popitem(last=False)
 
-    def _were_seen(self, question: Question, found: _Found, opened_at: float | None) -> bool:
-        """Whether all versions were seen here before the snapshot was opened, so that it shows what they stand for."""
-        seen = (self._seen.get(self._name_of_tag(tag), ("", 0.0)) for tag in (_ROOT, *question.tags))
+    def _are_older(self, key: CacheKey, lookup: _Lookup, opened_at: float | None) -> bool:
+        """Whether this process saw all versions before the snapshot was opened.
+
+        Only then does the snapshot include everything that the versions stand for.
+        """
+        known = (self._known_versions.get(self._tag_key(tag), ("", 0.0)) for tag in (_ROOT_TAG, *key.tags))
         return all(
             version == current and (opened_at is None or moment < opened_at)
-            for (version, moment), current in zip(seen, found.versions, strict=True)
+            for (version, moment), current in zip(known, lookup.versions, strict=True)
         )
 
-    def _name(self, kind: str, personal: bytes) -> str:
-        return f"siso:cache:{kind}:{hashlib.blake2b(personal, digest_size=20, key=self._secret).hexdigest()}"
+    def _storage_key(self, function: str, arguments: bytes) -> str:
+        return f"siso:cache:{function}:{hashlib.blake2b(arguments, digest_size=20, key=self._secret).hexdigest()}"
 
-    def _name_of_tag(self, name: str) -> str:
-        kind, _, owner = name.partition(":")
-        return self._name(f"tag:{kind}", owner.encode()) if owner else f"siso:cache:tag:{kind}"
+    def _tag_key(self, tag: str) -> str:
+        aggregate, _, owner = tag.partition(":")
+        return self._storage_key(f"tag:{aggregate}", owner.encode()) if owner else f"siso:cache:tag:{aggregate}"
 
 
-def _version() -> str:
+def _new_version() -> str:
     return secrets.token_hex(16)
 
 
-def _read(kind: Kind[Any], found: _Found, now: dt.datetime) -> _Reading:
-    """The value, if something is kept that is right at this moment. What cannot be read counts as nothing."""
+def _read(result_type: ResultType[Any], lookup: _Lookup, now: dt.datetime) -> _Outcome:
+    """Reads an entry, which is a hit only if it is valid at this time. An entry that cannot be read is a miss."""
     try:
-        versions, since, until, body = orjson.loads(found.kept or b"")
-        is_early = since is not None and now < _moment(since) - _EARLIEST
-        is_late = until is not None and now > _moment(until)
-        if versions != found.versions or is_early or is_late:
-            return _Reading(_STALE)
-        return _Reading(_HIT, kind.read(body))
+        versions, since, until, body = orjson.loads(lookup.entry or b"")
+        is_early = since is not None and now < dt.datetime.fromisoformat(since) - _CLOCK_TOLERANCE
+        is_late = until is not None and now > dt.datetime.fromisoformat(until)
+        if versions != lookup.versions or is_early or is_late:
+            return _Outcome(_STALE)
+        return _Outcome(_HIT, result_type.read(body))
     except (ValueError, TypeError, KeyError, ArithmeticError):
-        return _Reading(_MISS)
+        return _Outcome(_MISS)
 
 
-def _moment(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text)
+async def _wait_for(computation: _Computation, context: "Context") -> bytes:
+    """The entry, or why there is none.
 
-
-async def _landed(flight: _Flight, context: "Context") -> bytes:
-    """What the flight brought, or why it brought nothing.
-
-    Whoever holds a database connection does not wait for a request that has none yet, so that a pool never waits for
-    itself.
+    A request that holds a database connection does not wait for one that holds none: if the waiting requests held all
+    connections of the pool, the other one would never get one.
     """
-    while not flight.result.done():
-        if context.holds_connection and not flight.context.holds_connection:
+    while not computation.result.done():
+        if context.holds_connection and not computation.context.holds_connection:
             return _FAILED
-        await asyncio.wait((flight.result,), timeout=_STEP)
-    return _ABANDONED if flight.result.cancelled() else flight.result.result()
+        await asyncio.wait((computation.result,), timeout=_POLL_INTERVAL)
+    return _ABANDONED if computation.result.cancelled() else computation.result.result()

@@ -1,4 +1,4 @@
-"""Values as JSON and back, by their declared type: plain ones, named tuples, rows, and lists of them."""
+"""Conversion of results to JSON and back, by their type: scalars, named tuples, rows, and lists of them."""
 
 import datetime as dt
 import operator
@@ -13,10 +13,10 @@ import orjson
 
 from repositories.sql.table import Table
 
-Reader = Callable[[Any], Any]
+JSONReader = Callable[[Any], Any]
 
 _PLAIN = (int, str, bool)
-_READERS: dict[Any, Reader] = {
+_READERS: dict[Any, JSONReader] = {
     UUID: UUID,
     Decimal: Decimal,
     dt.datetime: dt.datetime.fromisoformat,
@@ -24,25 +24,25 @@ _READERS: dict[Any, Reader] = {
 }
 
 
-def _same(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
-def written(value: Any) -> bytes:
-    """JSON, with tuples as lists and decimals as texts; TypeError for what is no data."""
-    return orjson.dumps(value, default=_written)
+def to_json(value: Any) -> bytes:
+    """JSON with tuples as lists and decimals as strings. Raises TypeError for a value that is no data."""
+    return orjson.dumps(value, default=_default)
 
 
-def _written(value: Any) -> Any:
+def _default(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
-    if isinstance(value, Decimal | UUID):  # orjson knows UUID itself, not the subclass that a driver makes
+    if isinstance(value, Decimal | UUID):  # orjson knows UUID itself, but not the subclass of asyncpg
         return str(value)
     raise TypeError
 
 
-def parts_of(kind: Any) -> tuple[Any, ...] | None:
-    """The types of what a row or a named tuple has, in order; None for any other type."""
+def field_types(kind: Any) -> tuple[Any, ...] | None:
+    """The types of the fields of a row or a named tuple, in their order; None for any other type."""
     if not (isinstance(kind, type) and issubclass(kind, tuple)):
         return None
     hints = get_type_hints(kind)
@@ -51,38 +51,38 @@ def parts_of(kind: Any) -> tuple[Any, ...] | None:
     return tuple(hints[name] for name in operator.attrgetter("_fields")(kind))
 
 
-def shape(kind: Any) -> str:
-    """Everything about a type that its JSON depends on, so that what was written for another can be told."""
-    parts = parts_of(kind)
-    if parts is not None:
-        return f"{kind.__qualname__}({', '.join(map(shape, parts))})"
-    inner = ", ".join(map(shape, get_args(kind)))
+def type_signature(kind: Any) -> str:
+    """Everything about a type that its JSON depends on. It differs after a deployment that changes the type."""
+    fields = field_types(kind)
+    if fields is not None:
+        return f"{kind.__qualname__}({', '.join(map(type_signature, fields))})"
+    inner = ", ".join(map(type_signature, get_args(kind)))
     return f"{getattr(kind, '__qualname__', get_origin(kind))}[{inner}]"
 
 
-def reader(kind: Any) -> Reader:
-    """What makes a value of this type of its JSON; TypeError for a type that cannot be kept."""
+def json_reader(kind: Any) -> JSONReader:
+    """The function that makes a value of a type from its JSON. Raises TypeError for a type that cannot be cached."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind in _PLAIN or dict in {kind, origin}:
-        return _same
+        return _identity
     if kind in _READERS or (isinstance(kind, type) and issubclass(kind, Enum)):
-        known: Reader = _READERS.get(kind, kind)
+        known: JSONReader = _READERS.get(kind, kind)
         return known
     if origin is list:
-        read = reader(inner[0])
+        read = json_reader(inner[0])
         return lambda values: [read(value) for value in values]
     if origin in {Union, UnionType}:
         (present,) = (part for part in inner if part is not NoneType)
-        return _optional(reader(present))
-    parts = parts_of(kind)
-    if parts is None:
-        raise TypeError(f"{kind} is nothing that can be written as JSON and read back")
-    return _row_reader(kind._make, tuple(map(reader, parts)))
+        return _optional(json_reader(present))
+    fields = field_types(kind)
+    if fields is None:
+        raise TypeError(f"{kind} cannot be cached, because it cannot be written as JSON and read back")
+    return _row_reader(kind._make, tuple(map(json_reader, fields)))
 
 
-def _optional(read: Reader) -> Reader:
+def _optional(read: JSONReader) -> JSONReader:
     return lambda value: None if value is None else read(value)
 
 
-def _row_reader(make: Callable[[Iterable[Any]], Any], readers: tuple[Reader, ...]) -> Reader:
+def _row_reader(make: Callable[[Iterable[Any]], Any], readers: tuple[JSONReader, ...]) -> JSONReader:
     return lambda values: make([read(value) for read, value in zip(readers, values, strict=True)])

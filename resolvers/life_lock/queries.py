@@ -128,7 +128,7 @@ class Dashboard:
     today: LocalDay
     week: tuple[LocalDay, ...]
 
-    @cached(own=(TaskUpdated,), until=_next_due)
+    @cached(own=(TaskUpdated,), valid_until=_next_due)
     async def tally(self) -> TaskTally:
         """The four counters, one statement for all of them."""
         return await Tasks(self.context.snapshot).tally(self.user, self.context.now, self.today)
@@ -164,7 +164,7 @@ class Dashboard:
         """Tasks by category."""
         return await Tasks(self.context.snapshot).breakdown(self.user)
 
-    @cached(own=(TaskUpdated, CategoryUpdated), until=_first_due)
+    @cached(own=(TaskUpdated, CategoryUpdated), valid_until=_first_due)
     async def upcoming_deadlines(self, first: int) -> list[Task]:
         """The next open tasks that are due."""
         limit = checked_size(first)

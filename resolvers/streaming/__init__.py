@@ -1,1 +1,1 @@
-"""Committed events in order, delivered to subscriptions and caches."""
+"""The event feed, which delivers committed events to subscriptions and caches."""

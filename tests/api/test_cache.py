@@ -22,8 +22,8 @@ from repositories.life_lock.tasks import Tasks, TaskTally
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task
 from resolvers.caching import cache
-from resolvers.caching.cache import tags_of_row
-from resolvers.caching.json_values import reader
+from resolvers.caching.json_values import json_reader
+from resolvers.caching.tags import tags_of_row
 from resolvers.loading.edges import Connection
 from resolvers.services import circuit_breaker, redis_client
 from tests.api.client import SECRET, Client, Gateway, connected
@@ -58,7 +58,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no outage; those have tests of their own."""
     monkeypatch.setattr(circuit_breaker, "TIMEOUT", 60.0)
     monkeypatch.setattr(redis_client, "SOCKET_TIMEOUT", 60.0)
-    monkeypatch.setattr(cache, "_LONGEST_WAIT", 60.0)
+    monkeypatch.setattr(cache, "_MAX_WAIT", 60.0)
     monkeypatch.setattr(cache, "_LOCK_LIFETIME", 120.0)
 
 
@@ -347,7 +347,7 @@ async def test_the_memory_of_a_process_is_bounded(database: Database, ada: User)
             await client.data(document, n=number)
         assert len(gateway.cache.store._backend.store) == 100
         await gateway.cache.invalidate(f"task:{new_id()}" for _ in range(200))
-        assert len(gateway.cache._seen) == 100
+        assert len(gateway.cache._known_versions) == 100
         await client.data(document, n=199)
         assert gateway.cache.health()[1:] == (0, 200, 0, 0)
 
@@ -355,7 +355,7 @@ async def test_the_memory_of_a_process_is_bounded(database: Database, ada: User)
 def test_what_is_no_data_cannot_be_declared() -> None:
     for kind in (Connection[Task], Callable[[], int], list[Any], object):
         with pytest.raises(TypeError):
-            reader(kind)
+            json_reader(kind)
 
 
 def test_redis_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,7 +219,7 @@ async def test_an_event_that_somebody_made_up_holds_nobody_up(database: Database
     user = await make_user(database)
     follower = Follower(database)
     cache = Cache(memory_store(100), b"secret", lifetime=60, entries=100)
-    follower.feed.listeners.append(cache.happened)
+    follower.feed.listeners.append(cache.invalidate_for_rows)
     mine = [aggregate_topic(user.id), owner_topic(user.id)]
     async with follower.feed.subscribe(mine, lambda _: True, queue_size=10) as subscriber:
         made = row_of_event(CategoryCreated(user.id, user.id), actor=user.id, at=now()) | {"event_data": data}
