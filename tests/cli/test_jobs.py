@@ -150,7 +150,7 @@ def test_processes_that_serve_run_what_was_never_run_once(siso: Siso, options: D
     log = "".join(ended)
     for name in NAMES:
         runs = [run for run in rows if run.job == name]
-        assert log.count(f"INFO gateway.jobs: job {name} succeeded: 0 processed in ") == len(runs)
+        assert log.count(f"INFO gateway.jobs.scheduler: job {name} succeeded: 0 processed in ") == len(runs)
     assert "apscheduler" not in log
 
 

@@ -106,40 +106,40 @@ def test_a_host_that_is_none(on_sqlite: Siso) -> None:
 
 def test_a_database_that_is_not_migrated(unmigrated: Siso) -> None:
     expected = "siso: The database is not migrated yet. Run `siso migrate up` first."
-    assert unmigrated.refusal("serve") == expected
+    assert unmigrated.refusal("serve", "--port", "0") == expected
 
 
 def test_a_database_that_is_behind_or_ahead(on_sqlite: Siso) -> None:
     on_sqlite.result("migrate", "down", "0001", "--yes")
-    assert "The database is at revision 0001, this code needs" in on_sqlite.refusal("serve")
+    assert "The database is at revision 0001, this code needs" in on_sqlite.refusal("serve", "--port", "0")
     with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
         database.commit()
-    assert "which this code does not know" in on_sqlite.refusal("serve")
-    assert "which this code does not know" in on_sqlite.refusal("serve", "--demo")
+    assert "which this code does not know" in on_sqlite.refusal("serve", "--port", "0")
+    assert "which this code does not know" in on_sqlite.refusal("serve", "--port", "0", "--demo")
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a database, but long enough to be looked at" * 50)
     siso = Siso(tmp_path, {"GATEWAY_DATABASE_PATH": "notes.txt"})
-    assert siso.refusal("serve") == "siso: SQLite file notes.txt cannot be used: file is not a database."
+    assert siso.refusal("serve", "--port", "0") == "siso: SQLite file notes.txt cannot be used: file is not a database."
 
 
 def test_an_unknown_setting(on_sqlite: Siso) -> None:
-    refusal = on_sqlite.refusal("serve", GATEWAY_PROT="9000")
+    refusal = on_sqlite.refusal("serve", "--port", "0", GATEWAY_PROT="9000")
     assert refusal.startswith("siso: GATEWAY_PROT: there is no such setting. Did you mean GATEWAY_PORT?")
 
 
 @pytest.mark.parametrize("url", ["mysql://a:geheim@b/c", "postgresql://a:geheim@b:port/c", "postgresql://a:geheim@b"])
 def test_a_malformed_url(on_sqlite: Siso, url: str) -> None:
-    refusal = on_sqlite.refusal("serve", GATEWAY_DATABASE_URL=url)
+    refusal = on_sqlite.refusal("serve", "--port", "0", GATEWAY_DATABASE_URL=url)
     assert "GATEWAY_DATABASE_URL: must look like postgresql://" in refusal
     assert "geheim" not in refusal
 
 
 @pytest.mark.parametrize("url", ["mysql://a:geheim@b/c", "postgresql://a:geheim@b"])
 def test_a_malformed_url_of_the_replica(on_postgresql: Siso, url: str) -> None:
-    refusal = on_postgresql.refusal("serve", GATEWAY_DATABASE_READ_URL=url)
+    refusal = on_postgresql.refusal("serve", "--port", "0", GATEWAY_DATABASE_READ_URL=url)
     assert "GATEWAY_DATABASE_READ_URL: must look like postgresql://" in refusal
     assert "geheim" not in refusal
 
@@ -158,13 +158,13 @@ def test_a_malformed_url_of_the_replica(on_postgresql: Siso, url: str) -> None:
     ],
 )
 def test_a_value_that_would_only_fail_later(on_sqlite: Siso, name: str, value: str, message: str) -> None:
-    refusal = on_sqlite.refusal("serve", **{f"GATEWAY_{name}": value})
+    refusal = on_sqlite.refusal("serve", "--port", "0", **{f"GATEWAY_{name}": value})
     assert refusal.startswith(f"siso: GATEWAY_{name}: {message}")
     assert "geheim" not in refusal
 
 
 def test_a_replica_of_nothing(on_sqlite: Siso) -> None:
-    refusal = on_sqlite.refusal("serve", GATEWAY_DATABASE_READ_URL="postgresql://a:geheim@b/c")
+    refusal = on_sqlite.refusal("serve", "--port", "0", GATEWAY_DATABASE_READ_URL="postgresql://a:geheim@b/c")
     assert "GATEWAY_DATABASE_READ_URL: needs GATEWAY_DATABASE_URL" in refusal
     assert "geheim" not in refusal
 
@@ -211,7 +211,7 @@ def test_postgresql_out_of_reach_with_a_fallback(unmigrated: Siso) -> None:
 
 def test_no_secret_for_tokens_on_postgresql(on_postgresql: Siso) -> None:
     del on_postgresql.settings["GATEWAY_JWT_SECRET"]
-    assert "GATEWAY_JWT_SECRET is needed" in on_postgresql.refusal("serve")
+    assert "GATEWAY_JWT_SECRET is needed" in on_postgresql.refusal("serve", "--port", "0")
 
 
 def test_the_demo_is_loaded_once(unmigrated: Siso) -> None:

@@ -30,14 +30,16 @@ from repositories.engines.database import Database, DatabaseOptions
 from repositories.engines.factory import open_database
 from repositories.permissions import RoleName
 from resolvers.administration import health
+from resolvers.identity.queries import account_time_zone
 from resolvers.reactions import REACTIONS
-from resolvers.request.context import Context
+from resolvers.request.context import AccountTimeZone, Context
 from tests.api.client import gid
 from tests.api.reading import told
 from tests.databases import KEYS, copy_sqlite
 from tests.execution.documents import GRAPH, documents
 
 NOW = dt.datetime(2026, 3, 30, 12, tzinfo=dt.UTC)
+SERVICES = {AccountTimeZone: AccountTimeZone(account_time_zone)}
 EXECUTORS: tuple[type[Executor[Any]], ...] = (Executor, CompiledExecutor, NativeExecutor)
 ADMIN = Viewer(list(generate_users(2))[-1]["id"], frozenset(RoleName), time_zone="Europe/Berlin")
 ADA = Viewer(next(iter(generate_users(2)))["id"], frozenset({RoleName.USER}))
@@ -89,7 +91,7 @@ async def answered(
     database: Database, text: str, executor: type[Executor[Any]], viewer: Viewer, variables: Mapping[str, Any]
 ) -> tuple[bytes, list[dict[str, Any]]]:
     """The data as it is sent, and the errors."""
-    context = Context(database, viewer, REACTIONS, lambda: NOW)
+    context = Context(database, viewer, REACTIONS, lambda: NOW, services=SERVICES)
     try:
         found = execute(
             GRAPH, parse(text), context_value=context, variable_values=dict(variables), executor_class=executor
