@@ -1,4 +1,5 @@
-// Bundles the page into dist/: every file but index.html is named by its content, and compressed beforehand.
+// Bundles the page into dist/. The name of every file except index.html contains a hash of its content. Scripts and
+// styles are compressed in advance.
 import { readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { promisify } from "node:util";
@@ -40,9 +41,9 @@ const page = await build({
   format: "esm",
   splitting: true,
   jsx: "automatic",
-  loader: { ".ttf": "empty" }, // graphiql/style.css holds the editors' styles and fonts
+  loader: { ".ttf": "empty" }, // graphiql/style.css contains the styles and fonts of the editors
   define: { WORKERS: JSON.stringify(workers), "process.env.NODE_ENV": '"production"' },
-  external: ["graphql-ws"], // subscriptions over WebSocket, which the toolkit would load when asked for them
+  external: ["graphql-ws"], // the toolkit loads it only for subscriptions over WebSocket, which the page does not use
   entryPoints: { explorer: "src/main.jsx" },
 });
 const { file, css } = outputs(page).find(({ entryPoint }) => entryPoint === "src/main.jsx");
@@ -63,5 +64,5 @@ await Promise.all(
     }
   }),
 );
-// last, because it says that everything else is there
+// written last: the gateway serves the page as soon as index.html exists
 await writeFile("dist/index.html", html.replace("EXPLORER.css", css).replace("EXPLORER.js", file));

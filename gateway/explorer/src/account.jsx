@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "react";
 import { signIn, signInAs, signOut, useSession } from "./session.js";
 
 function SignInDialog({ dialog }) {
-  const [refusal, setRefusal] = useState("");
+  const [errorMessage, setErrorMessage] = useState("");
 
   const submit = async (event) => {
     event.preventDefault();
@@ -12,10 +12,10 @@ function SignInDialog({ dialog }) {
     try {
       await signIn(email, password);
       form.reset();
-      setRefusal("");
+      setErrorMessage("");
       dialog.current.close();
     } catch (error) {
-      setRefusal(error.message);
+      setErrorMessage(error.message);
     }
   };
 
@@ -28,7 +28,7 @@ function SignInDialog({ dialog }) {
         <label>
           Password <input name="password" type="password" autoComplete="current-password" required />
         </label>
-        <p role="alert">{refusal}</p>
+        <p role="alert">{errorMessage}</p>
         <button type="submit">Sign in</button>
         <button type="button" onClick={() => dialog.current.close()}>
           Cancel
@@ -38,31 +38,34 @@ function SignInDialog({ dialog }) {
   );
 }
 
-/** Who is asking; in a demo, any of its people. What the schema shows may depend on it, so it is read anew. */
+/**
+ * Shows the signed-in account, and in a demo a menu of accounts to sign in as. A change of the account introspects the
+ * schema again, because introspection may depend on it.
+ */
 export function Account({ accounts }) {
   const session = useSession();
   const dialog = useRef(null);
-  const asked = useRef(session?.email);
+  const introspectedAs = useRef(session?.email);
   const { introspect } = useGraphiQLActions();
 
   useEffect(() => {
-    if (asked.current === session?.email) return;
-    asked.current = session?.email;
+    if (introspectedAs.current === session?.email) return;
+    introspectedAs.current = session?.email;
     introspect();
   }, [session?.email, introspect]);
 
-  const known = accounts.find(({ email }) => email === session?.email);
-  const isChosen = accounts.length > 0 && (known || !session);
-  const choose = (event) => {
-    const chosen = accounts.find(({ email }) => email === event.target.value);
-    if (chosen) signInAs(chosen);
+  const selected = accounts.find(({ email }) => email === session?.email);
+  const isMenuShown = accounts.length > 0 && (selected || !session);
+  const select = (event) => {
+    const account = accounts.find(({ email }) => email === event.target.value);
+    if (account) signInAs(account);
     else signOut();
   };
 
   return (
     <div className="gateway-account">
-      {isChosen && (
-        <select aria-label="Sign in as" value={known?.email ?? ""} onChange={choose}>
+      {isMenuShown && (
+        <select aria-label="Sign in as" value={selected?.email ?? ""} onChange={select}>
           <option value="">Sign in as …</option>
           {accounts.map(({ email, name }) => (
             <option key={email} value={email}>
@@ -71,7 +74,7 @@ export function Account({ accounts }) {
           ))}
         </select>
       )}
-      {session && !isChosen && <span>{session.name}</span>}
+      {session && !isMenuShown && <span>{session.name}</span>}
       {session ? (
         <button type="button" onClick={signOut}>
           Sign out

@@ -4,7 +4,7 @@ import { useMemo } from "react";
 
 const title = (name) => name.replace(/_/g, " ").replace(/\B[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 
-/** The operations of a file, each with the comments above it. */
+/** The operations of a file, each with the comments before it. */
 const operationsOf = ({ domain, source }) => {
   let end = 0;
   return parse(source)
@@ -16,7 +16,7 @@ const operationsOf = ({ domain, source }) => {
     });
 };
 
-/** A menu of example operations; the chosen one opens in a tab of its own. */
+/** A menu of example operations. Selecting one opens it in a new tab. */
 export function Examples({ examples }) {
   const { addTab } = useGraphiQLActions();
   const { queryEditor } = useGraphiQL(pick("queryEditor"));
@@ -25,14 +25,14 @@ export function Examples({ examples }) {
     [examples],
   );
 
-  const choose = (event) => {
-    const chosen = groups.flatMap(({ operations }) => operations).find(({ id }) => id === event.target.value);
+  const open = (event) => {
+    const operation = groups.flatMap(({ operations }) => operations).find(({ id }) => id === event.target.value);
     addTab();
-    queryEditor.setValue(`${chosen.text}\n`);
+    queryEditor.setValue(`${operation.text}\n`);
   };
 
   return (
-    <select aria-label="Examples" value="" onChange={choose} disabled={!queryEditor}>
+    <select aria-label="Examples" value="" onChange={open} disabled={!queryEditor}>
       <option value="">Examples …</option>
       {groups.map(({ domain, operations }) => (
         <optgroup key={domain} label={domain}>

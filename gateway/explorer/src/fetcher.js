@@ -1,4 +1,5 @@
-// Sends operations as whoever is signed in; subscriptions are server-sent events, which the same headers go with.
+// Sends operations with the token of the signed-in account. Subscriptions use server-sent events, because WebSockets
+// cannot have headers.
 import { createGraphiQLFetcher } from "@graphiql/toolkit";
 import { getOperationAST, OperationTypeNode } from "graphql";
 import { createClient } from "graphql-sse";
@@ -6,14 +7,14 @@ import { ENDPOINT, signedFetch } from "./session.js";
 
 const single = createGraphiQLFetcher({ url: ENDPOINT, fetch: signedFetch, enableIncrementalDelivery: false });
 
-/** The answers to a subscription, which goes on where it was when the connection is lost. */
+/** The responses of a subscription. After a lost connection it resumes after the last event received. */
 const subscribe = (params, headers) => {
-  let last;
+  let lastEventId;
   const client = createClient({
     url: ENDPOINT,
     fetchFn: signedFetch,
-    headers: () => ({ ...headers, ...(last && { "Last-Event-ID": last }) }),
-    onMessage: ({ data }) => (last = data?.extensions?.id ?? last),
+    headers: () => ({ ...headers, ...(lastEventId && { "Last-Event-ID": lastEventId }) }),
+    onMessage: ({ data }) => (lastEventId = data?.extensions?.id ?? lastEventId),
   });
   return client.iterate(params);
 };

@@ -11,7 +11,7 @@ import "graphiql/style.css";
 import "@graphiql/plugin-explorer/style.css";
 import "./style.css";
 
-const plugins = [explorerPlugin()]; // without the history, which would keep headers, and so tokens, for ever
+const plugins = [explorerPlugin()]; // without the history plugin, which would store headers, and with them tokens, permanently
 const WELCOME = `# Choose an example above, or write an operation and press the button to run it.
 
 query Welcome {
@@ -22,9 +22,9 @@ query Welcome {
 `;
 
 function Explorer() {
-  const [{ accounts, examples }, setOffered] = useState({ accounts: [], examples: [] });
+  const [{ accounts, examples }, setData] = useState({ accounts: [], examples: [] });
   useEffect(() => {
-    start().then(setOffered);
+    start().then(setData);
   }, []);
 
   return (
