@@ -31,9 +31,9 @@ from resolvers.validation.command import (
     UserKey,
     Version,
     check_version,
+    matching,
     provided_fields,
     raise_all,
-    shaped,
 )
 from resolvers.validation.global_ids import GlobalKey
 
@@ -59,7 +59,7 @@ def _fits(value: object) -> object:
 RoleKey = Annotated[UUID, GlobalKey("Role")]
 SettingName = Annotated[
     str,
-    shaped(
+    matching(
         "[a-z][a-z0-9_.]{0,99}",
         "A key starts with a lower-case letter, then come lower-case letters, digits, dots and underscores, "
         "at most 100 characters in all",

@@ -19,7 +19,7 @@ from repositories.tables.administration import Role, RoleGrant, SystemSetting
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserStatus
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, Edge, get, listing, one, pages
+from resolvers.loading.edges import Connection, Edge, get, load_connection, one, pages
 from resolvers.request.context import Context
 
 roles_of_user: Edge[list[Role]] = Edge(Roles.of_users, User.id, list)
@@ -55,14 +55,14 @@ async def roles(context: Context) -> list[Role]:
 
 async def settings(context: Context, request: PageRequest) -> Connection[SystemSetting]:
     """The settings by key."""
-    return await listing(context, SystemSettings, request)
+    return await load_connection(context, SystemSettings, request)
 
 
 async def audit_log(
-    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[DomainEvent]:
     """What was done, the latest first."""
-    return await listing(context, EventStore, request, given, order or _NEWEST)
+    return await load_connection(context, EventStore, request, where, order or _NEWEST)
 
 
 class StatusTotal(NamedTuple):

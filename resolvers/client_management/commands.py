@@ -35,7 +35,7 @@ from resolvers.client_management.inputs import (
     UpdateClient,
     UpdateContact,
 )
-from resolvers.validation.command import changes, check_version, provided_fields, raise_all, taken_id_at
+from resolvers.validation.command import changed_fields, check_version, locate_taken_id, provided_fields, raise_all
 
 _TAKEN = "You already have a contact with this e-mail address."
 
@@ -46,7 +46,7 @@ async def create_client(work: UnitOfWork, command: CreateClient) -> Client:
     """Makes a client of the viewer's with its first contacts, all of it or nothing."""
     raise_all([*_duplicates(command.contacts), *await _taken(work, work.viewer_id, command.contacts)])
     values = command.model_dump(exclude={"contacts", "database_id"})
-    with taken_id_at("database_id"):
+    with locate_taken_id("database_id"):
         client = await work.repository(Clients).add(
             **values, id=command.database_id, created_by=work.viewer_id, created_at=work.now
         )
@@ -93,7 +93,7 @@ async def _add_contacts(work: UnitOfWork, client: Client, contacts: Sequence[New
     if not contacts:
         return []
     try:
-        with taken_id_at("contacts"):
+        with locate_taken_id("contacts"):
             made = await work.repository(Contacts).add_many([_new_contact(work, client, item) for item in contacts])
     except Conflict as error:
         error.path = ("contacts",)
@@ -115,7 +115,7 @@ async def update_client(work: UnitOfWork, command: UpdateClient) -> Client:
     wanted = provided_fields(
         command, "company_name", "status", "industry", "website", "annual_revenue", "employee_count"
     )
-    values = changes(work, client, wanted)
+    values = changed_fields(work, client, wanted)
     if not values:
         return client
     changed = await work.repository(Clients).change(client, **values)
@@ -177,7 +177,7 @@ async def add_contact(work: UnitOfWork, command: AddContact) -> Contact:
         raise
     if command.is_primary and client.primary_contact_id is not None:
         await work.repository(Contacts).demote(client.id)
-    with taken_id_at("database_id"):
+    with locate_taken_id("database_id"):
         contact = await work.repository(Contacts).add(**_new_contact(work, client, command))
     work.record(ContactAdded(contact.id, contact.user_id, client.id))
     if contact.is_primary:
@@ -189,7 +189,7 @@ async def update_contact(work: UnitOfWork, command: UpdateContact) -> Contact:
     """Changes a contact."""
     contact = await work.repository(Contacts).lock(command.id)
     wanted = provided_fields(command, "first_name", "last_name", "email", "phone", "position")
-    values = changes(work, contact, wanted)
+    values = changed_fields(work, contact, wanted)
     if not values:
         return contact
     changed = await work.repository(Contacts).change(contact, **values)

@@ -17,7 +17,7 @@ from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.client_management import Client, Contact
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, get, listing, one, pages
+from resolvers.loading.edges import Connection, get, load_connection, one, pages
 from resolvers.request.context import Context
 
 client_of_contact = one(Clients.by_id, key=Contact.client_id)
@@ -37,10 +37,10 @@ async def contact(context: Context, id: UUID) -> Contact:  # noqa: A002 (the con
 
 
 async def clients(
-    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Client]:
     """The clients the viewer may see; by default by name."""
-    return await listing(context, Clients, request, given, order)
+    return await load_connection(context, Clients, request, where, order)
 
 
 async def contacts(context: Context, email: str, first: int) -> list[Contact]:

@@ -35,18 +35,18 @@ from resolvers.validation.command import (
     Storable,
     Version,
     Visible,
-    changes,
+    changed_fields,
     check_version,
+    locate_taken_id,
+    matching,
     provided_fields,
-    shaped,
-    taken_id_at,
 )
 from resolvers.validation.global_ids import GlobalKey
 
 AchievementKey = Annotated[UUID, GlobalKey("Achievement")]
 RewardKey = Annotated[UUID, GlobalKey("Reward")]
 RedemptionKey = Annotated[UUID, GlobalKey("RewardRedemption")]
-Code = Annotated[str, shaped("[a-z0-9_]{1,50}", "A code has 1 to 50 lower-case letters, digits and underscores")]
+Code = Annotated[str, matching("[a-z0-9_]{1,50}", "A code has 1 to 50 lower-case letters, digits and underscores")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Visible]
 Praise = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Visible]
 Description = Annotated[str, StringConstraints(max_length=2000), Storable]
@@ -180,7 +180,7 @@ class RefundRedemption(Command):
 async def create_achievement(work: UnitOfWork, command: CreateAchievement) -> Achievement:
     """Makes an achievement. For admins."""
     values = command.model_dump(exclude={"database_id", "criteria"})
-    with taken_id_at("database_id"):
+    with locate_taken_id("database_id"):
         made = await work.repository(Achievements).add(
             **values, id=command.database_id, criteria=command.criteria.stored(), created_at=work.now
         )
@@ -194,7 +194,7 @@ async def update_achievement(work: UnitOfWork, command: UpdateAchievement) -> Ac
     wanted = dict(provided_fields(command, "name", "description", "points", "criteria", "is_active"))
     if "criteria" in wanted:
         wanted["criteria"] = wanted["criteria"].stored()
-    values = changes(work, row, wanted)
+    values = changed_fields(work, row, wanted)
     if not values:
         return row
     changed = await work.repository(Achievements).change(row, **values)
@@ -208,7 +208,7 @@ async def update_achievement(work: UnitOfWork, command: UpdateAchievement) -> Ac
 async def create_reward(work: UnitOfWork, command: CreateReward) -> Reward:
     """Makes a reward. For admins."""
     values = command.model_dump(exclude={"database_id"})
-    with taken_id_at("database_id"):
+    with locate_taken_id("database_id"):
         made = await work.repository(Rewards).add(**values, id=command.database_id, created_at=work.now)
     work.record(RewardCreated(made.id, work.viewer_id))
     return made
@@ -218,7 +218,7 @@ async def update_reward(work: UnitOfWork, command: UpdateReward) -> Reward:
     """Changes a reward, if it still has the version that was seen. For admins."""
     row = check_version(await work.repository(Rewards).lock(command.id), command.version)
     wanted = provided_fields(command, "name", "description", "cost", "stock", "is_active")
-    values = changes(work, row, wanted)
+    values = changed_fields(work, row, wanted)
     if not values:
         return row
     changed = await work.repository(Rewards).change(row, **values)
@@ -241,7 +241,7 @@ async def redeem_reward(work: UnitOfWork, command: RedeemReward) -> RewardRedemp
     balance = await points.balance(work.viewer_id)
     if balance < reward.cost:
         raise Conflict(f"This reward costs {reward.cost} points; you have {balance}.", path=("reward_id",))
-    with taken_id_at("database_id"):
+    with locate_taken_id("database_id"):
         redemption = await work.repository(Redemptions).add(
             id=command.database_id,
             user_id=work.viewer_id,

@@ -25,7 +25,7 @@ from repositories.tables.gamification import (
     RewardRedemption,
 )
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, listing, load, one
+from resolvers.loading.edges import Connection, load, load_connection, one
 from resolvers.request.context import Context
 
 owner_of_entry = one(Users.by_id, key=PointEntry.user_id)
@@ -58,31 +58,31 @@ async def redemption(context: Context, key: UUID) -> RewardRedemption | None:
 
 
 async def achievements(
-    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Achievement]:
     """All achievements; by default the cheapest first."""
-    return await listing(context, Achievements, request, given, order)
+    return await load_connection(context, Achievements, request, where, order)
 
 
 async def point_history(
-    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[PointEntry]:
     """The entries the viewer may see, newest first."""
-    return await listing(context, Points, request, given, order)
+    return await load_connection(context, Points, request, where, order)
 
 
 async def rewards(
-    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Reward]:
     """All rewards; by default the cheapest first."""
-    return await listing(context, Rewards, request, given, order)
+    return await load_connection(context, Rewards, request, where, order)
 
 
 async def redemptions(
-    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[RewardRedemption]:
     """The redemptions the viewer may see, newest first."""
-    return await listing(context, Redemptions, request, given, order)
+    return await load_connection(context, Redemptions, request, where, order)
 
 
 async def point_balance(context: Context) -> int:

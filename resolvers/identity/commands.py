@@ -34,7 +34,15 @@ from resolvers.identity.inputs import (
     is_email,
 )
 from resolvers.request.context import Context
-from resolvers.validation.command import Command, Phone, Version, WebAddress, changes, check_version, provided_fields
+from resolvers.validation.command import (
+    Command,
+    Phone,
+    Version,
+    WebAddress,
+    changed_fields,
+    check_version,
+    provided_fields,
+)
 
 
 class SignOut(Command):
@@ -205,7 +213,7 @@ async def update_profile(work: UnitOfWork, command: UpdateProfile) -> User:
     """Changes the viewer's account, if it still has the version that was seen."""
     user = check_version(await work.repository(Users).lock(work.viewer_id), command.version)
     wanted = provided_fields(command, "first_name", "last_name", "phone", "avatar_url", "time_zone", "locale")
-    values = changes(work, user, wanted)
+    values = changed_fields(work, user, wanted)
     if not values:
         return user
     changed = await work.repository(Users).change(user, **values)
@@ -222,7 +230,7 @@ async def update_preferences(work: UnitOfWork, command: UpdatePreferences) -> Us
     wanted = dict(provided_fields(command, "theme", "language", "notifications", "week_starts_on"))
     if "notifications" in wanted:
         wanted["notifications"] = row.notifications | dict(provided_fields(wanted["notifications"], *NOTIFICATIONS))
-    values = changes(work, row, wanted)
+    values = changed_fields(work, row, wanted)
     if not values:
         return row
     work.record(PreferencesUpdated(user.id, user.id, tuple(sorted(values))))

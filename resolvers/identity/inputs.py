@@ -7,7 +7,7 @@ from pydantic import AfterValidator, StringConstraints, ValidationInfo
 
 from repositories.core.clock import time_zone
 from repositories.core.errors import ValidationError
-from resolvers.validation.command import Email, Line, Storable, Visible, shaped
+from resolvers.validation.command import Email, Storable, StrippedText, Visible, matching
 from resolvers.validation.global_ids import GlobalKey
 
 SessionKey = Annotated[UUID, GlobalKey("Session")]
@@ -40,12 +40,12 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max
 NewPassword = Annotated[str, StringConstraints(min_length=10, max_length=128), Storable]
 GivenPassword = Annotated[str, StringConstraints(max_length=128), Storable]
 """One to compare with; how long it must be was decided when it was set."""
-GivenEmail = Annotated[Line, StringConstraints(to_lower=True, max_length=255)]
+GivenEmail = Annotated[StrippedText, StringConstraints(to_lower=True, max_length=255)]
 """One to look for; whether it is one does not matter."""
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
 Locale = Annotated[
     str,
-    shaped(
+    matching(
         "[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?",
         "A locale is a language, and a region if it matters, such as en or de-AT",
     ),

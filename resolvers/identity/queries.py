@@ -8,7 +8,7 @@ from repositories.sql.filters import NO_FILTER, Direction, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.identity import Session, User, UserPreferences
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, listing, load
+from resolvers.loading.edges import Connection, load, load_connection
 from resolvers.request.context import Context
 
 _NEWEST = (Order("created_at", Direction.DESC),)
@@ -31,10 +31,10 @@ async def account_time_zone(context: Context) -> str:
 
 
 async def users(
-    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[User]:
     """The users the viewer may see; by default the newest first."""
-    return await listing(context, Users, request, given, order or _NEWEST)
+    return await load_connection(context, Users, request, where, order or _NEWEST)
 
 
 async def session(context: Context, key: UUID) -> Session | None:
@@ -44,7 +44,7 @@ async def session(context: Context, key: UUID) -> Session | None:
 
 async def my_sessions(context: Context, request: PageRequest) -> Connection[Session]:
     """The viewer's sessions that have not ended, the most recently used first."""
-    return await listing(context, Sessions, request, Sessions.alive_of(context.viewer_id, context.now))
+    return await load_connection(context, Sessions, request, Sessions.alive_of(context.viewer_id, context.now))
 
 
 async def is_current(context: Context, row: Session) -> bool:

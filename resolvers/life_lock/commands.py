@@ -34,7 +34,7 @@ from resolvers.life_lock.inputs import (
     UpdateTask,
     UpdateTasks,
 )
-from resolvers.validation.command import changes, check_version, provided_fields, raise_all, taken_id_at
+from resolvers.validation.command import changed_fields, check_version, locate_taken_id, provided_fields, raise_all
 
 # tasks
 
@@ -42,7 +42,7 @@ from resolvers.validation.command import changes, check_version, provided_fields
 async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
     """Makes a task of the viewer's."""
     try:  # the reference names owner and category together, so the database tells whether the category is theirs
-        with taken_id_at("database_id"):
+        with locate_taken_id("database_id"):
             task = await work.repository(Tasks).add(**_new_task(work, command))
     except DanglingReference as error:
         if command.category_id is None:
@@ -58,7 +58,7 @@ async def create_tasks(work: UnitOfWork, command: CreateTasks) -> list[Task]:
     places = [("tasks", index, "category_id") for index in range(len(wanted))]
     twins = _duplicates([item.database_id for item in command.tasks], "database_id")
     raise_all([*twins, *await _missing_categories(work, wanted, places)])
-    with taken_id_at("tasks"):
+    with locate_taken_id("tasks"):
         made = await work.repository(Tasks).add_many([_new_task(work, item) for item in command.tasks])
     for task in made:
         _record_created(work, task)
@@ -120,7 +120,7 @@ def _wanted_category(row: Task | None, command: UpdateTask) -> UUID | None:
 def _changes(work: UnitOfWork, row: Task, command: UpdateTask) -> dict[str, Any]:
     """The columns that really get another value."""
     wanted = provided_fields(command, "title", "description", "status", "priority_level", "category_id", "due_date")
-    values = changes(work, row, wanted)
+    values = changed_fields(work, row, wanted)
     if "status" in values:
         values["completed_at"] = work.now if values["status"] is TaskStatus.COMPLETED else None
     return values
@@ -213,7 +213,7 @@ def _duplicates(keys: Sequence[UUID | None], field: str) -> list[InputError]:
 
 async def create_category(work: UnitOfWork, command: CreateCategory) -> Category:
     """Makes a category of the viewer's."""
-    with taken_id_at("database_id"):
+    with locate_taken_id("database_id"):
         category = await work.repository(Categories).add(
             id=command.database_id, user_id=work.viewer_id, name=command.name, color=command.color
         )
@@ -224,7 +224,7 @@ async def create_category(work: UnitOfWork, command: CreateCategory) -> Category
 async def update_category(work: UnitOfWork, command: UpdateCategory) -> Category:
     """Changes a category."""
     category = await _own_category(work, command.id)
-    values = changes(work, category, provided_fields(command, "name", "color"))
+    values = changed_fields(work, category, provided_fields(command, "name", "color"))
     if not values:
         return category
     changed = await work.repository(Categories).change(category, **values)

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 from strawberry import Maybe
 
 from repositories.tables.life_lock import TaskStatus
-from resolvers.validation.command import Command, Moment, Storable, Version, Visible, shaped
+from resolvers.validation.command import Command, Moment, Storable, Version, Visible, matching
 from resolvers.validation.global_ids import GlobalKey
 
 TaskKey = Annotated[UUID, GlobalKey("Task")]
@@ -16,7 +16,7 @@ Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 Description = Annotated[str, StringConstraints(max_length=10_000), Storable]
 Priority = Annotated[int, Field(ge=1, le=5)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Visible]
-Color = Annotated[str, shaped("#[0-9a-fA-F]{6}", "A colour is # and six hexadecimal digits, such as #3B82F6")]
+Color = Annotated[str, matching("#[0-9a-fA-F]{6}", "A colour is # and six hexadecimal digits, such as #3B82F6")]
 
 MAX_BATCH = 500
 

@@ -22,7 +22,7 @@ from repositories.tables.administration import JobOutcome
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, get, listing, one, pages
+from resolvers.loading.edges import Connection, get, load_connection, one, pages
 from resolvers.request.context import Context
 from resolvers.request.periods import check_days
 
@@ -45,17 +45,17 @@ async def category(context: Context, id: UUID) -> Category:  # noqa: A002 (the c
 
 
 async def tasks(
-    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Task]:
     """The tasks the viewer may see; by default the most urgent first, then by due date."""
-    return await listing(context, Tasks, request, given, order)
+    return await load_connection(context, Tasks, request, where, order)
 
 
 async def categories(
-    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Category]:
     """The categories the viewer may see; by default by name."""
-    return await listing(context, Categories, request, given, order)
+    return await load_connection(context, Categories, request, where, order)
 
 
 def checked_size(first: int) -> int:
@@ -84,7 +84,7 @@ async def events_of_task(context: Context, id: UUID, first: int) -> list[DomainE
 
 async def statistics(context: Context, request: PageRequest) -> Connection[UserDashboardStats]:
     """Totals of every user, most recently active first."""
-    return await listing(context, DashboardStats, request)
+    return await load_connection(context, DashboardStats, request)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""From rows to related rows without N+1 queries: dataloaders, edges, lists, encrypted values."""
+"""Edges from rows to related rows without N+1 queries: dataloaders, lists, encrypted values."""

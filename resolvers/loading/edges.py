@@ -1,10 +1,10 @@
-"""Edges: from a row to what belongs to it, without N+1.
+"""Edges: from a row to related rows, without N+1 queries.
 
     category = one(Categories.by_id, key=Task.category_id)
     tasks = pages(Tasks, column=Task.category_id, key=Category.id)
 
-An edge is a batch method of a repository and the column that feeds it. All rows of a level are answered by one call of
-the batch, through a dataloader that belongs to the request.
+An edge consists of a batch method of a repository and the column with its keys. All rows of a level are loaded by one
+call of the batch method, through a dataloader of the request.
 """
 
 import asyncio
@@ -30,75 +30,74 @@ R = TypeVar("R", bound=Table)
 
 @dataclass(frozen=True, slots=True)
 class Connection(Generic[R]):
-    """One page of a list; ``total`` counts the whole list, and only when it is asked for."""
+    """One page of a list. ``total`` counts the whole list, and is called only if the count is requested."""
 
     page: Page[R]
     total: Callable[[], Awaitable[int]]
 
 
-async def listing(
+async def load_connection(
     context: Context,
     repository: type[Repository[R]],
     request: PageRequest,
-    given: Filter = NO_FILTER,
+    where: Filter = NO_FILTER,
     order: tuple[Order, ...] = (),
 ) -> Connection[R]:
-    """One page of everything in a repository that the viewer may see and the filter lets through."""
-    page = await repository(context.snapshot).page(request, given, order)
-    return Connection(page, lambda: repository(context.snapshot).count(given))
+    """One page of the rows of a repository that the viewer may see and that pass the filter."""
+    page = await repository(context.snapshot).page(request, where, order)
+    return Connection(page, lambda: repository(context.snapshot).count(where))
 
 
 class Edge(Generic[V]):
-    """From a row to one value; ``missing`` makes the value of a key that the batch does not know."""
+    """From a row to one value. ``default_factory`` makes the value of a key for which the batch has none."""
 
-    def __init__(self, batch: Batch[Any, V], key: Any, missing: Callable[[], V]) -> None:
+    def __init__(self, batch: Batch[Any, V], key: Any, default_factory: Callable[[], V]) -> None:
         self.batch = batch
         self.key: str = key.name
-        self.missing = missing
+        self.default_factory = default_factory
 
     async def load(self, context: Context, row: Table, **arguments: Any) -> V:
-        """The value for one row; rows that ask in the same moment share a statement."""
+        """The value for one row. Rows that are loaded at the same time share a statement."""
         key = getattr(row, self.key)
         if key is None:
-            return self.missing()
-        return await load(context, self.batch, key, self.missing, **arguments)
+            return self.default_factory()
+        return await load(context, self.batch, key, self.default_factory, **arguments)
 
     async def load_many(self, context: Context, rows: Sequence[Table], **arguments: Any) -> list[V | Exception]:
-        """The values for all rows of a level, or the errors in their place."""
+        """The values for all rows of a level, with errors in the place of values that could not be loaded."""
         keys = [getattr(row, self.key) for row in rows]
-        return await load_many(context, self.batch, keys, self.missing, **arguments)
+        return await load_many(context, self.batch, keys, self.default_factory, **arguments)
 
 
 def _loader(
-    context: Context, batch: Batch[K, V], missing: Callable[[], V], arguments: Mapping[str, Any]
+    context: Context, batch: Batch[K, V], default_factory: Callable[[], V], arguments: Mapping[str, Any]
 ) -> Loader[K, V]:
     name = (batch.repository, batch.method, tuple(sorted(arguments.items())) if arguments else ())
     loader: Loader[K, V] | None = context.loaders.get(name)
     if loader is None:
-        answer = partial(_answer, context, batch, missing, arguments)
-        loader = context.loaders[name] = Loader(answer)
+        loader = context.loaders[name] = Loader(partial(_load_batch, context, batch, default_factory, arguments))
     return loader
 
 
-async def load(context: Context, batch: Batch[K, V], key: K, missing: Callable[[], V], **arguments: Any) -> V:
+async def load(context: Context, batch: Batch[K, V], key: K, default_factory: Callable[[], V], **arguments: Any) -> V:
     """The value of ``key``, through the request's loader for ``batch`` and ``arguments``."""
-    return await await_shared(_loader(context, batch, missing, arguments).load(key))
+    return await await_shared(_loader(context, batch, default_factory, arguments).load(key))
 
 
 async def load_many(
-    context: Context, batch: Batch[K, V], keys: Sequence[K | None], missing: Callable[[], V], **arguments: Any
+    context: Context, batch: Batch[K, V], keys: Sequence[K | None], default_factory: Callable[[], V], **arguments: Any
 ) -> list[V | Exception]:
-    """The values of ``keys``, or the errors in their place, through the same loader; None has no value."""
-    loader = _loader(context, batch, missing, arguments)
+    """The values of ``keys``, or errors in their place, through the same loader. The default for the key None."""
+    loader = _loader(context, batch, default_factory, arguments)
     futures = {key: loader.load(key) for key in dict.fromkeys(keys) if key is not None}
     for future in futures.values():
         if not future.done():
             await asyncio.wait((future,))
-    values = {key: _outcome(future) for key, future in futures.items()}
-    return [missing() if key is None else values[key] for key in keys]
+    values = {key: _result_or_error(future) for key, future in futures.items()}
+    return [default_factory() if key is None else values[key] for key in keys]
 
 
-def _outcome(future: asyncio.Future[Any]) -> Any:
+def _result_or_error(future: asyncio.Future[Any]) -> Any:
     error = future.exception()
     if error is None:
         return future.result()
@@ -107,28 +106,27 @@ def _outcome(future: asyncio.Future[Any]) -> Any:
     raise error
 
 
-def _none() -> None:
-    """What is there for a key without a row."""
+def _no_row() -> None: ...
 
 
 async def get(context: Context, repository: type[Repository[R]], key: UUID) -> R:
-    """The row of an id, through the request's loader, or NotFound if there is none that the viewer may see."""
-    row: R | None = await load(context, repository.by_id, key, _none)
+    """The row with an id, through the request's loader. Raises NotFound if the viewer may not see such a row."""
+    row: R | None = await load(context, repository.by_id, key, _no_row)
     if row is None:
         raise NotFound.of(repository.noun)
     return row
 
 
-async def _answer(
-    context: Context, batch: Batch[K, V], missing: Callable[[], V], arguments: Mapping[str, Any], keys: list[K]
+async def _load_batch(
+    context: Context, batch: Batch[K, V], default_factory: Callable[[], V], arguments: Mapping[str, Any], keys: list[K]
 ) -> list[V]:
     values = await batch(context.snapshot, keys, **arguments)
-    return [values[key] if key in values else missing() for key in keys]
+    return [values[key] if key in values else default_factory() for key in keys]
 
 
 def one(batch: Batch[Any, V], *, key: Any) -> Edge[V | None]:
-    """The edge to at most one row, None if there is none or the viewer may not see it."""
-    return Edge(batch, key, _none)
+    """The edge to one row, or to None if there is no such row that the viewer may see."""
+    return Edge(batch, key, _no_row)
 
 
 class PagesEdge(Generic[R]):
@@ -144,32 +142,31 @@ class PagesEdge(Generic[R]):
         context: Context,
         row: Table,
         request: PageRequest,
-        given: Filter = NO_FILTER,
+        where: Filter = NO_FILTER,
         order: tuple[Order, ...] = (),
     ) -> Connection[R]:
-        """One page of the row's connection."""
         key = getattr(row, self.key)
-        page = await load(context, self._pages, key, _no_page, request=request, where=given, order=order)
-        return self._connection(context, key, page, given)
+        page = await load(context, self._pages, key, _no_page, request=request, where=where, order=order)
+        return self._connection(context, key, page, where)
 
     async def load_many(
         self,
         context: Context,
         rows: Sequence[Table],
         request: PageRequest,
-        given: Filter = NO_FILTER,
+        where: Filter = NO_FILTER,
         order: tuple[Order, ...] = (),
     ) -> list[Connection[R] | Exception]:
-        """The pages of all rows of a level, or the errors in their place."""
+        """The connections of all rows of a level, with errors in the place of those that could not be loaded."""
         keys = [getattr(row, self.key) for row in rows]
-        found = await load_many(context, self._pages, keys, _no_page, request=request, where=given, order=order)
+        pages = await load_many(context, self._pages, keys, _no_page, request=request, where=where, order=order)
         return [
-            page if isinstance(page, Exception) else self._connection(context, key, page, given)
-            for key, page in zip(keys, found, strict=True)
+            page if isinstance(page, Exception) else self._connection(context, key, page, where)
+            for key, page in zip(keys, pages, strict=True)
         ]
 
-    def _connection(self, context: Context, key: Any, page: Page[R], given: Filter) -> Connection[R]:
-        return Connection(page, lambda: load(context, self._counts, key, int, given=given))
+    def _connection(self, context: Context, key: Any, page: Page[R], where: Filter) -> Connection[R]:
+        return Connection(page, lambda: load(context, self._counts, key, int, where=where))
 
 
 def _no_page() -> Page[Any]:
@@ -183,11 +180,11 @@ async def _pages_of(
 
 
 async def _counts_of(
-    repository: Repository[Any], keys: Sequence[Any], *, column: str, given: Filter
+    repository: Repository[Any], keys: Sequence[Any], *, column: str, where: Filter
 ) -> Mapping[Any, int]:
-    return await repository.counts_of(keys, column, given)
+    return await repository.counts_of(keys, column, where)
 
 
 def pages(repository: type[Repository[R]], *, column: Any, key: Any) -> PagesEdge[R]:
-    """The edge to the rows whose ``column`` is this row's ``key``, page by page."""
+    """The edge to the rows whose ``column`` equals this row's ``key``, as a connection."""
     return PagesEdge(repository, column, key)

@@ -1,4 +1,4 @@
-"""Values of encrypted columns, opened when somebody asks for them."""
+"""Fields of encrypted columns, decrypted only if they are requested."""
 
 from collections.abc import Sequence
 from operator import attrgetter
@@ -10,27 +10,26 @@ from resolvers.request.context import Context
 
 
 class EncryptedField:
-    """From a row to what its encrypted ``column`` says.
+    """From a row to the decrypted value of its ``column``.
 
-    A ciphertext that was changed or moved is Unreadable: a mistake of ours, masked and logged, of this field alone.
+    A ciphertext that was changed or moved to another row raises DecryptionError, an internal error of this field only.
     """
 
     def __init__(self, column: Any) -> None:
         self.column = column
-        self._of = attrgetter(column.name)
+        self._ciphertext = attrgetter(column.name)
 
     async def load(self, context: Context, row: Table) -> str | None:
-        """What one row says."""
-        ciphertext: str | None = self._of(row)
+        ciphertext: str | None = self._ciphertext(row)
         return None if ciphertext is None else context.database.cipher.decrypt(self.column, row.id, ciphertext)
 
     async def load_many(self, context: Context, rows: Sequence[Table]) -> list[str | Exception | None]:
-        """What all rows of a level say, or the errors in their place."""
-        opened = context.database.cipher.decryptor(self.column)
-        said: list[str | Exception | None] = []
-        for row, ciphertext in zip(rows, map(self._of, rows), strict=True):
+        """The values of many rows, with the error in the place of a value that cannot be decrypted."""
+        decrypt = context.database.cipher.decryptor(self.column)
+        values: list[str | Exception | None] = []
+        for row, ciphertext in zip(rows, map(self._ciphertext, rows), strict=True):
             try:
-                said.append(None if ciphertext is None else opened(row.id, ciphertext))
+                values.append(None if ciphertext is None else decrypt(row.id, ciphertext))
             except DecryptionError as error:
-                said.append(error)
-        return said
+                values.append(error)
+        return values

@@ -38,11 +38,11 @@ from resolvers.validation.command import (
     Version,
     Visible,
     WebAddress,
-    changes,
+    changed_fields,
     check_version,
+    locate_taken_id,
     provided_fields,
     raise_all,
-    taken_id_at,
 )
 from resolvers.validation.global_ids import GlobalKey
 
@@ -212,7 +212,7 @@ async def create_partner(work: UnitOfWork, command: CreatePartner) -> Partner:
     manager = command.manager_id or work.viewer_id
     raise_all(await _missing_manager(work, manager))
     values = command.model_dump(exclude={"database_id"}) | {"id": command.database_id, "manager_id": manager}
-    with taken_id_at("database_id"):
+    with locate_taken_id("database_id"):
         partner = await work.repository(Partners).add(**values)
     work.record(PartnerCreated(partner.id, partner.manager_id, partner.kind))
     return partner
@@ -221,7 +221,7 @@ async def create_partner(work: UnitOfWork, command: CreatePartner) -> Partner:
 async def update_partner(work: UnitOfWork, command: UpdatePartner) -> Partner:
     """Changes a partner, if it still has the version that was seen."""
     row = check_version(await work.repository(Partners).lock(command.id), command.version)
-    values = changes(work, row, provided_fields(command, *_CHANGEABLE))
+    values = changed_fields(work, row, provided_fields(command, *_CHANGEABLE))
     refusals = list(_wrong_dates(row, values))
     if "manager_id" in values:
         refusals += await _missing_manager(work, values["manager_id"])
@@ -271,7 +271,7 @@ async def submit_referral(work: UnitOfWork, command: SubmitReferral) -> Referral
         message = "This partnership has ended; it takes no more referrals."
         raise Conflict(message, path=("partner_id",))
     values = command.model_dump(exclude={"database_id"}) | {"id": command.database_id, "created_at": work.now}
-    with taken_id_at("database_id"):
+    with locate_taken_id("database_id"):
         referral = await work.repository(Referrals).add(**values)
     work.record(ReferralSubmitted(referral.id, partner.manager_id, partner.id))
     return referral

@@ -18,7 +18,7 @@ from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.partnership import Partner, Referral, ReferralStatus
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, get, listing, one, pages
+from resolvers.loading.edges import Connection, get, load_connection, one, pages
 from resolvers.request.context import Context
 
 manager_of_partner = one(Users.by_id, key=Partner.manager_id)
@@ -37,10 +37,10 @@ async def referral(context: Context, id: UUID) -> Referral:  # noqa: A002 (the c
 
 
 async def partners(
-    context: Context, request: PageRequest, given: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[Partner]:
     """The partners; by default by name."""
-    return await listing(context, Partners, request, given, order)
+    return await load_connection(context, Partners, request, where, order)
 
 
 class StatusTotal(NamedTuple):

@@ -1,1 +1,1 @@
-"""Commands as validated data: the base model, its value types, global ids, version checks."""
+"""Commands as validated data: the base model, types of fields, global ids, version checks."""

@@ -1,8 +1,7 @@
-"""Commands: what a person asks to be changed, as validated data.
+"""Commands: the validated inputs of mutations, and what their handlers have in common.
 
-A command is a Pydantic model; the contract publishes it as an input (schema/operations/mutation.py). Its docstring and those
-of its fields are what a frontend developer reads. A handler takes ``(work, command)`` and returns the row; it never
-commits.
+A command is a Pydantic model. schema/operations/mutation.py publishes it as a GraphQL input, with its docstrings as
+descriptions for frontend developers. A handler takes ``(work, command)``, returns the row, and never commits.
 """
 
 import datetime as dt
@@ -38,68 +37,72 @@ R = TypeVar("R", bound=Table)
 
 
 class Command(BaseModel):
-    """Base of all commands: immutable, and nothing that is not declared gets in."""
+    """Base of all commands. Immutable, and rejects fields that are not declared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-def _storable(text: str) -> str:
+def _check_storable(text: str) -> str:
     if any(character == "\0" or unicodedata.category(character) == "Cs" for character in text):
         message = "Text must not contain NUL or half of a surrogate pair"
         raise ValueError(message)
     return text
 
 
-_UNSEEN = {"Cc", "Cf", "Cs", "Me", "Mn", "Zl", "Zp", "Zs"}
-"""Categories of characters that show nothing by themselves: controls, formats, accents, spaces."""
-_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and symbols that show nothing: Hangul's fillers and the empty Braille pattern."""
+_INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Me", "Mn", "Zl", "Zp", "Zs"}
+"""Unicode categories of characters that are invisible when alone: controls, formats, accents, spaces."""
+_INVISIBLE_CHARACTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols that are invisible: the fillers of Hangul and the empty Braille pattern."""
 
 
-def _visible(text: str) -> str:
-    if text and all(unicodedata.category(character) in _UNSEEN or character in _BLANK for character in text):
-        message = "This shows nothing; write something that can be seen"
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in _INVISIBLE_CATEGORIES or character in _INVISIBLE_CHARACTERS
+
+
+def _check_visible(text: str) -> str:
+    if text and all(map(_is_invisible, text)):
+        message = "This needs at least one visible character"
         raise ValueError(message)
     return text
 
 
-def shaped(pattern: str, message: str) -> AfterValidator:
-    """For a text that has to match all of a pattern, with what to tell a person, who reads no patterns."""
-    wanted = re.compile(pattern)
+def matching(pattern: str, message: str) -> AfterValidator:
+    """Requires that the whole text matches the pattern. The message tells users the format in words."""
+    compiled = re.compile(pattern)
 
     def check(text: str) -> str:
-        if not wanted.fullmatch(text):
+        if not compiled.fullmatch(text):
             raise ValueError(message)
         return text
 
     return AfterValidator(check)
 
 
-def _in_range(moment: dt.datetime) -> dt.datetime:
+def _as_utc(moment: dt.datetime) -> dt.datetime:
     if not dt.datetime(1900, 1, 1, tzinfo=dt.UTC) <= moment < dt.datetime(2200, 1, 1, tzinfo=dt.UTC):
         message = "A date must be between the years 1900 and 2200"
         raise ValueError(message)
     return moment.astimezone(dt.UTC)
 
 
-Storable = AfterValidator(_storable)
-"""What every text column can hold, on either engine."""
+Storable = AfterValidator(_check_storable)
+"""A text that every text column can store on both engines."""
 
-Visible = AfterValidator(lambda text: _visible(_storable(text)))
-"""The same, if something of it can be seen: for names and titles."""
+Visible = AfterValidator(lambda text: _check_visible(_check_storable(text)))
+"""A storable text with a visible character, for names and titles."""
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True), Storable]
-"""A text without white space around it."""
+StrippedText = Annotated[str, StringConstraints(strip_whitespace=True), Storable]
+"""A storable text. White space at both ends is removed."""
 
 UserKey = Annotated[UUID, GlobalKey("User")]
-"""The id of a user."""
+"""The global id of a user."""
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
-"""A moment with its offset, between 1900 and 2200, in UTC."""
+Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
+"""A time with an offset, between 1900 and 2200, converted to UTC."""
 
 
 Version = Annotated[int, Field(ge=1)]
-"""The version of a row that was seen."""
+"""The version of the row that the client has read."""
 
 _URL = TypeAdapter(AnyHttpUrl)
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -114,7 +117,7 @@ def _as_email(text: str) -> str:
         raise ValueError(message) from None
 
 
-def _is_url(text: str) -> str:
+def _check_url(text: str) -> str:
     try:
         address = _URL.validate_python(text)
     except InvalidValue:
@@ -134,53 +137,58 @@ def _as_e164(text: str) -> str:
 
 
 Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), Storable, AfterValidator(_as_email)]
-"""An e-mail address, with its domain in lower case."""
+"""An e-mail address. Its domain is converted to lower case."""
 
 Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), Storable, AfterValidator(_as_e164)]
-"""A phone number, in E.164 afterwards: + and digits alone."""
+"""A phone number, converted to E.164: + and digits only."""
 
-WebAddress = Annotated[str, StringConstraints(strip_whitespace=True, max_length=255), Storable, AfterValidator(_is_url)]
+WebAddress = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=255), Storable, AfterValidator(_check_url)
+]
 """An absolute http or https URL."""
 
 
 @contextmanager
-def taken_id_at(place: str) -> Iterator[None]:
-    """Says that an id is taken, and at which place in the input; which one of a batch, the database does not tell."""
+def locate_taken_id(field: str) -> Iterator[None]:
+    """Adds the field of the input to the Conflict of an id that is already used.
+
+    The database does not tell which row of a batch it was.
+    """
     try:
         yield
     except Conflict as error:
         if error.path != ("id",):
             raise
-        message = "This databaseId is taken; make another, or leave it out."
+        one = "This databaseId is taken; make another, or leave it out."
         several = "One of the databaseIds is taken; make others, or leave them out."
-        raise Conflict(message if place == "database_id" else several, path=(place,)) from error
+        raise Conflict(one if field == "database_id" else several, path=(field,)) from error
 
 
-def raise_all(refusals: Sequence[InputError]) -> None:
-    """Raises all refusals at once, if there are any."""
-    if refusals:
-        raise refusals[0] if len(refusals) == 1 else InputErrors(refusals)
+def raise_all(errors: Sequence[InputError]) -> None:
+    """Raises all errors together, if there are any."""
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors)
 
 
 def check_version(row: R, version: int | None) -> R:
-    """The row, unless the client saw another version of it than there is by now; None for clients that do not tell."""
+    """Returns the row. Raises StaleVersion if the client read another version; None is not checked."""
     if version is not None and version != row_version(row):
         raise StaleVersion(row)
     return row
 
 
 def provided_fields(command: Command, *names: str) -> Mapping[str, Any]:
-    """What the client gave for the ``Maybe`` fields ``names``; null stays, what was left out is not there."""
+    """The values of those ``Maybe`` fields that the client provided. Null is a value."""
     return {name: value.value for name in names if isinstance(value := getattr(command, name), Some)}
 
 
-def changes(work: UnitOfWork, row: Table, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values wanted that the row does not have yet; encrypted ones are compared in plain sight."""
-    return {name: value for name, value in wanted.items() if value != _plain(work, row, name)}
+def changed_fields(work: UnitOfWork, row: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that differ from the row's. Values of encrypted columns are compared decrypted."""
+    return {name: value for name, value in values.items() if value != _decrypted(work, row, name)}
 
 
-def _plain(work: UnitOfWork, row: Table, name: str) -> Any:
-    """A value as the person knows it; one that cannot be decrypted equals nothing, so that it can be replaced."""
+def _decrypted(work: UnitOfWork, row: Table, name: str) -> Any:
+    """A value of the row. A value that cannot be decrypted equals no other, so that it can be replaced."""
     value, column = getattr(row, name), getattr(type(row), name)
     if value is None or not column.info["encrypted"]:
         return value

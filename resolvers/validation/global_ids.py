@@ -1,4 +1,4 @@
-"""Global ids: ``base64("Task:<uuid>")``, opaque to clients, unique over all types, the same for the life of a row."""
+"""Global ids: ``base64("Task:<uuid>")``. Opaque to clients, unique across all types, constant for the life of a row."""
 
 import binascii
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from repositories.core.ids import as_uuid
 
 
 def global_id(type_name: str, key: UUID) -> str:
-    """The global id of a row that clients see as ``type_name``."""
+    """The global id of a row, by the name of its GraphQL type and its primary key."""
     return binascii.b2a_base64(f"{type_name}:{key}".encode(), newline=False).decode()
 
 
 def parse_global_id(text: str) -> tuple[str, UUID]:
-    """Type name and key of a global id; ValueError if it is none."""
+    """The type name and the key in a global id. Raises ValueError if the text is not a global id."""
     try:
         type_name, _, key = binascii.a2b_base64(text, strict_mode=True).decode().partition(":")
         return type_name, as_uuid(key)
@@ -28,15 +28,15 @@ def parse_global_id(text: str) -> tuple[str, UUID]:
 
 @dataclass(frozen=True, slots=True)
 class GlobalKey:
-    """Marks a UUID in a command that clients give as the global id of a ``type_name``.
+    """Marks a UUID in a command that clients give as a global id, an ``ID`` in the GraphQL schema.
 
-    ``TaskKey = Annotated[UUID, GlobalKey("Task")]``; in the contract it is an ``ID``.
+    ``TaskKey = Annotated[UUID, GlobalKey("Task")]``
     """
 
     type_name: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """A global id of the right type, or a UUID from Python."""
+        """Accepts a global id of the right type from clients, and a UUID from Python code."""
         return core_schema.no_info_before_validator_function(self._decode, handler(source))
 
     def _decode(self, value: object) -> object:

@@ -107,7 +107,7 @@ def _list_arguments(filtered: Any, ordered: Any) -> dict[str, Argument]:
 
 
 def _selection(given: dict[str, Any]) -> dict[str, Any]:
-    return {"given": given.get("filter") or NO_FILTER, "order": given.get("order") or ()}
+    return {"where": given.get("filter") or NO_FILTER, "order": given.get("order") or ()}
 
 
 def connection(
@@ -118,7 +118,7 @@ def connection(
     filter: Any = None,  # noqa: A002 (the contract's word)
     order: Any = None,
 ) -> Any:
-    """A root field that is a list: ``answer(context, request, given, order)``."""
+    """A root field that is a list: ``answer(context, request, where, order)``."""
 
     async def listed(context: Any, _: Any, **given: Any) -> Any:
         request = _request(given)

@@ -18,7 +18,7 @@ _DATE = "A date must be between the years 1900 and 2200."
 _COLOR = "A colour is # and six hexadecimal digits, such as #3B82F6."
 _NULL = (None, "This must not be null.")
 
-_UNSEEN = "This shows nothing; write something that can be seen."
+_INVISIBLE = "This needs at least one visible character."
 
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "title": [
@@ -26,7 +26,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (" \t ", _SHORT),
         ("x" * 256, "This must have at most 255 characters."),
         ("a\0b", _NOT_STORABLE),
-        *((text, _UNSEEN) for text in ("\u200b\ufeff", "\x07", "\u2066\u2069", "\u3164", "\u0301")),
+        *((text, _INVISIBLE) for text in ("\u200b\ufeff", "\x07", "\u2066\u2069", "\u3164", "\u0301")),
     ],
     "description": [("x" * 10_001, "This must have at most 10,000 characters."), ("\0", _NOT_STORABLE)],
     "priorityLevel": [

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import StringConstraints
 
 from repositories.aggregates.unit_of_work import UnitOfWork
-from resolvers.validation.command import Command, Storable, taken_id_at
+from resolvers.validation.command import Command, Storable, locate_taken_id
 from tests.example.data import Notes, NoteWritten
 from tests.example.tables import Note
 
@@ -22,7 +22,7 @@ class WriteNote(Command):
 
 async def write_note(work: UnitOfWork, command: WriteNote) -> Note:
     """Writes a note of the viewer's."""
-    with taken_id_at("database_id"):
+    with locate_taken_id("database_id"):
         note = await work.repository(Notes).add(id=command.database_id, user_id=work.viewer_id, text=command.text)
     work.record(NoteWritten(note.id, note.user_id))
     return note

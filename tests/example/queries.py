@@ -4,7 +4,7 @@ from uuid import UUID
 
 from repositories.identity import Users
 from repositories.sql.page import PageRequest
-from resolvers.loading.edges import Connection, get, listing, one
+from resolvers.loading.edges import Connection, get, load_connection, one
 from resolvers.request.context import Context
 from tests.example.data import Notes
 from tests.example.tables import Note
@@ -19,4 +19,4 @@ async def note(context: Context, key: UUID) -> Note:
 
 async def notes(context: Context, request: PageRequest) -> Connection[Note]:
     """The notes the viewer may see, those that were changed last first."""
-    return await listing(context, Notes, request)
+    return await load_connection(context, Notes, request)
