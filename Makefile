@@ -1,4 +1,4 @@
-# Targets are explained by `make help`, from the comment behind each name.
+# `make help` lists the targets with the comments that follow their names.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -19,8 +19,8 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: NOT_BUILT = echo "The gateway is served all the same." >&2
-run: .venv/installed $(GRAPHIQL)/dist/index.html ## Serve demo data on http://127.0.0.1:8000/graphql; `PORT=9000 make run` elsewhere. Ctrl-C ends it.
+run: NOT_BUILT = echo "The gateway starts without GraphiQL." >&2
+run: .venv/installed $(GRAPHIQL)/dist/index.html ## Serve demo data on http://127.0.0.1:8000/graphql until Ctrl-C; `PORT=9000 make run` for another port.
 	@exec $(BIN)/siso serve --demo --port $(PORT)
 
 .PHONY: test
@@ -47,53 +47,54 @@ lint: .venv/installed-dev ## Check style, types and the import contracts.
 	@$(BIN)/lint-imports
 
 .PHONY: explorer
-explorer: $(GRAPHIQL)/dist/index.html ## Build GraphiQL (needs Node 18 or newer with npm), as `make run` does if it can.
+explorer: $(GRAPHIQL)/dist/index.html ## Build GraphiQL (needs Node 18 or later with npm); `make run` does this too if npm is installed.
 
 .PHONY: bench
-bench: .venv/installed-dev ## Time the executor beside graphql-core's, in process; docs/performance.md tells of the rest.
+bench: .venv/installed-dev ## Compare the executor with graphql-core's, in one process; see docs/performance.md.
 	@$(BIN)/python -m benchmarks.executors
-	@echo "Over HTTP, beside other servers: make race RIG=$(RIG)"
+	@echo "To compare the gateway with other servers over HTTP: make race RIG=$(RIG)"
 
 .PHONY: race
-race: .venv/installed-dev ## Time the gateway beside other servers over HTTP; RIG= says where the benchmark rig is.
+race: .venv/installed-dev ## Compare the gateway with other servers over HTTP; RIG= is the folder of the benchmark rig.
 	@$(BIN)/python -m benchmarks.race --rig $(RIG)
 
 .PHONY: lock
-lock: ## Choose the newest allowed versions of all dependencies anew (needs uv).
-	@command -v uv > /dev/null || { echo "make lock needs uv: pipx install uv" >&2; exit 2; }
+lock: ## Update the lock files to the newest allowed versions (needs uv).
+	@command -v uv > /dev/null || { echo "make lock needs uv. Run: pipx install uv" >&2; exit 2; }
 	@$(COMPILE) --output-file requirements.lock
 	@$(COMPILE) --extra dev --output-file requirements-dev.lock
 
-# The stamps make the second run skip the installation. What tests need contains what running needs.
+# .venv/installed and .venv/installed-dev are empty files: while they are newer than the lock files, nothing is installed.
+# The development dependencies include those for running.
 
 .venv/installed: requirements.lock pyproject.toml | .venv/bin/python
-	@echo "Installing the gateway into .venv (once; a minute or so) ..."
+	@echo "Installing the gateway into .venv (once, takes about a minute) ..."
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps -e .
 	@touch $@
 
 .venv/installed-dev: requirements-dev.lock pyproject.toml | .venv/bin/python
-	@echo "Installing the gateway and what its tests need into .venv (once; some minutes) ..."
+	@echo "Installing the gateway and its development dependencies into .venv (once, takes some minutes) ..."
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@$(PIP) install --no-deps -e .
 	@touch $@ .venv/installed
 
-# What tests need contains Node. Without a registry in reach npm shall not try for minutes.
+# The development dependencies include Node and npm. The fetch options let npm fail fast without network access.
 NOT_BUILT = exit 2
 $(GRAPHIQL)/dist/index.html: export PATH := $(CURDIR)/$(BIN):$(PATH)
 $(GRAPHIQL)/dist/index.html: $(GRAPHIQL)/package-lock.json $(GRAPHIQL)/build.mjs $(wildcard $(GRAPHIQL)/src/*)
 	@if ! command -v npm > /dev/null; then \
-		echo "GraphiQL is built by npm, which is missing: apt install nodejs npm, then make explorer" >&2; $(NOT_BUILT); \
+		echo "GraphiQL is not built, because npm is missing. Run: apt install nodejs npm, then make explorer" >&2; $(NOT_BUILT); \
 	else \
-		echo "Building GraphiQL (once; some seconds) ..."; \
+		echo "Building GraphiQL (once, takes some seconds) ..."; \
 		(cd $(GRAPHIQL) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=1000 > /dev/null && \
-			npm run --silent build) || { echo "GraphiQL could not be built; make explorer tries again." >&2; $(NOT_BUILT); }; \
+			npm run --silent build) || { echo "GraphiQL could not be built. Try again with make explorer." >&2; $(NOT_BUILT); }; \
 	fi
 
 .venv/bin/python:
-	@command -v $(PYTHON) > /dev/null || { echo "Python is missing: apt install python3 python3-venv" >&2; exit 2; }
+	@command -v $(PYTHON) > /dev/null || { echo "Python is missing. Run: apt install python3 python3-venv" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) was found; try PYTHON=python3.12 make run" >&2; exit 2; }
+		{ echo "Python 3.11 or later is required, but $(PYTHON) is $$($(PYTHON) --version). Run: PYTHON=python3.12 make run" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
-		{ echo "Python cannot make virtual environments here: apt install python3-venv" >&2; exit 2; }
+		{ echo "Python cannot create virtual environments. Run: apt install python3-venv" >&2; exit 2; }
 	@$(PYTHON) -m venv .venv
