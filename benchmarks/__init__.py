@@ -1,1 +1,1 @@
-"""How fast the gateway is: in process, and over HTTP beside other servers. docs/performance.md tells how to run it."""
+"""Benchmarks of the gateway: in process, and over HTTP against other servers. See docs/performance.md."""

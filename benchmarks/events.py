@@ -1,13 +1,14 @@
-"""How long a change takes until its subscribers have it: `python -m benchmarks.events`.
+"""Measures the delay until subscribers receive an event: `python -m benchmarks.events`.
 
-Two gateways on one PostgreSQL, 200 subscribers over WebSocket, half at each; ten people change tasks, through both
-gateways by turns. Each event reaches the 20 subscribers of its person. Two things are timed:
+Two gateways use one PostgreSQL. 200 subscribers are connected over WebSocket, half of them to each gateway. Ten users
+change tasks through both gateways in turns. Each event is delivered to the 20 subscribers of its user. There are two
+measurements:
 
-- one change after the other: from the moment at which a mutation was asked for, and from the moment at which it was
-  answered, until each of its subscribers has the event (less than nothing if it has it before);
-- all at once: how long 1,000 changes take until everybody has everything.
+- sequential changes: the time from the request, and from the response, until each subscriber has received the event.
+  It is negative if the event arrives before the response.
+- concurrent changes: the time until all subscribers have received the events of 1,000 changes.
 
-Client, gateways and database share the machine. With --redis the gateways tell each other through Redis.
+Client, gateways and database share the machine. With --redis the gateways announce events through Redis.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from rich.progress import Progress
 
 from gateway.auth.tokens import Tokens
 from gateway.settings import Settings
+from repositories.engines.database import DatabaseOptions
 from repositories.engines.factory import open_database
 from repositories.permissions import RoleName
 from tests.api.sockets import Peer, connected_to
@@ -34,172 +36,175 @@ from tests.databases import cloned, create_template, postgres_options, postgres_
 from tests.factories import make_user
 from tests.stores import redis_server
 
-PEOPLE = 10
-CHANGED = "subscription { taskChanged { id } }"
-CREATE = 'mutation { createTask(input: {title: "Something"}) { task { id } userErrors { message } } }'
+USERS = 10
+SUBSCRIPTION = "subscription { taskChanged { id } }"
+MUTATION = 'mutation { createTask(input: {title: "Something"}) { task { id } userErrors { message } } }'
 
 
 class Subscriber:
-    """A client that notes when events arrive."""
+    """A client that records the arrival times of its events."""
 
     def __init__(self, peer: Peer) -> None:
         self.arrivals: list[float] = []
         self._peer = peer
-        self._is_new = asyncio.Event()
+        self._arrived = asyncio.Event()
 
-    async def listen(self) -> None:
-        """Takes what comes."""
+    async def receive(self) -> None:
         while True:
             message = await self._peer.connection.recv()
             assert '"next"' in str(message), message
             self.arrivals.append(time.perf_counter())
-            self._is_new.set()
+            self._arrived.set()
 
-    async def has(self, count: int) -> None:
-        """Waits until so many have arrived."""
+    async def wait_for(self, count: int) -> None:
+        """Waits until ``count`` events have arrived."""
         while len(self.arrivals) < count:
-            self._is_new.clear()
-            await self._is_new.wait()
+            self._arrived.clear()
+            await self._arrived.wait()
 
 
 class Bench:
-    """Gateways, people and their subscribers."""
+    """The gateways, the users and their subscribers. ``tokens`` are those of the users."""
 
-    def __init__(self, served: Sequence[Served], tokens: Sequence[str], http: httpx.AsyncClient) -> None:
-        self.served = served
+    def __init__(self, gateways: Sequence[Served], tokens: Sequence[str], http: httpx.AsyncClient) -> None:
+        self.gateways = gateways
         self.tokens = tokens
         self.http = http
         self.subscribers: list[list[Subscriber]] = [[] for _ in tokens]
-        self.done = [0] * len(tokens)
+        self.changes = [0] * len(tokens)
 
-    async def change(self, number: int) -> None:
-        """One change of one person, through one gateway or another."""
-        served = self.served[self.done[number] % len(self.served)]
-        self.done[number] += 1
-        headers = {"Authorization": f"Bearer {self.tokens[number]}"}
-        answer = await self.http.post(f"{served.url}/graphql", json={"query": CREATE}, headers=headers)
-        assert answer.json()["data"]["createTask"]["userErrors"] == [], answer.text
+    async def change(self, user: int) -> None:
+        """Creates a task of a user, through each gateway in turn."""
+        gateway = self.gateways[self.changes[user] % len(self.gateways)]
+        self.changes[user] += 1
+        headers = {"Authorization": f"Bearer {self.tokens[user]}"}
+        response = await self.http.post(f"{gateway.url}/graphql", json={"query": MUTATION}, headers=headers)
+        assert response.json()["data"]["createTask"]["userErrors"] == [], response.text
 
     @asynccontextmanager
-    async def subscribed(self, each: int) -> AsyncIterator[None]:
-        """So many subscribers for every person."""
+    async def subscribe(self, per_user: int) -> AsyncIterator[None]:
+        """Connects ``per_user`` subscribers of each user for the block."""
         async with AsyncExitStack() as stack:
             tasks = []
-            for number, token in enumerate(self.tokens):
-                for index in range(each):
-                    url = self.served[index % len(self.served)].url
+            for user, token in enumerate(self.tokens):
+                for index in range(per_user):
+                    url = self.gateways[index % len(self.gateways)].url
                     peer = await stack.enter_async_context(connected_to(url, token))
-                    await peer.subscribe("changes", CHANGED)
+                    await peer.subscribe("changes", SUBSCRIPTION)
                     subscriber = Subscriber(peer)
-                    self.subscribers[number].append(subscriber)
-                    tasks.append(asyncio.ensure_future(subscriber.listen()))
-            for number in range(len(self.tokens)):
-                await self._has_begun(number)
+                    self.subscribers[user].append(subscriber)
+                    tasks.append(asyncio.ensure_future(subscriber.receive()))
+            for user in range(len(self.tokens)):
+                await self._wait_until_subscribed(user)
             yield
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _has_begun(self, number: int) -> None:
-        """Changes something until everybody has heard of something, and then forgets what was heard."""
+    async def _wait_until_subscribed(self, user: int) -> None:
+        """Changes tasks until all subscribers of the user have received an event, then forgets these events."""
         while True:
-            await self.change(number)
+            await self.change(user)
             await asyncio.sleep(0.2)
-            if all(subscriber.arrivals for subscriber in self.subscribers[number]):
+            if all(subscriber.arrivals for subscriber in self.subscribers[user]):
                 break
-        for subscriber in self.subscribers[number]:
+        for subscriber in self.subscribers[user]:
             subscriber.arrivals.clear()
 
     def memory(self) -> list[float]:
-        """What each gateway uses, in megabytes."""
-        return [psutil.Process(served.process.pid).memory_info().rss / 1e6 for served in self.served]
+        """Returns the resident memory of each gateway in megabytes."""
+        return [psutil.Process(gateway.process.pid).memory_info().rss / 1e6 for gateway in self.gateways]
 
 
-async def one_by_one(bench: Bench, events: int, progress: Progress) -> tuple[list[float], list[float]]:
-    """Milliseconds from question and from answer to arrival, of every delivery."""
-    asked, answered = [], []
-    for index in progress.track(range(events), description="one after the other"):
-        number, turn = index % PEOPLE, index // PEOPLE
-        begin = time.perf_counter()
-        await bench.change(number)
-        end = time.perf_counter()
-        for subscriber in bench.subscribers[number]:
-            await subscriber.has(turn + 1)
-            asked.append((subscriber.arrivals[turn] - begin) * 1000)
-            answered.append((subscriber.arrivals[turn] - end) * 1000)
-    return asked, answered
+async def measure_sequential(bench: Bench, events: int, progress: Progress) -> tuple[list[float], list[float]]:
+    """Returns the milliseconds from request to arrival and from response to arrival, for every delivery."""
+    from_request, from_response = [], []
+    for index in progress.track(range(events), description="sequential changes"):
+        user, round_ = index % USERS, index // USERS
+        requested = time.perf_counter()
+        await bench.change(user)
+        responded = time.perf_counter()
+        for subscriber in bench.subscribers[user]:
+            await subscriber.wait_for(round_ + 1)
+            from_request.append((subscriber.arrivals[round_] - requested) * 1000)
+            from_response.append((subscriber.arrivals[round_] - responded) * 1000)
+    return from_request, from_response
 
 
-async def at_once(bench: Bench, events: int) -> float:
-    """Seconds until everybody has everything."""
-    had = [len(subscribers[0].arrivals) for subscribers in bench.subscribers]
+async def measure_concurrent(bench: Bench, events: int) -> float:
+    """Returns the seconds until all subscribers have received all events."""
+    arrived_before = [len(subscribers[0].arrivals) for subscribers in bench.subscribers]
 
-    async def change_all(number: int) -> None:
-        for _ in range(events // PEOPLE):
-            await bench.change(number)
+    async def change_all(user: int) -> None:
+        for _ in range(events // USERS):
+            await bench.change(user)
 
     begin = time.perf_counter()
-    await asyncio.gather(*map(change_all, range(PEOPLE)))
-    for number, subscribers in enumerate(bench.subscribers):
+    await asyncio.gather(*map(change_all, range(USERS)))
+    for user, subscribers in enumerate(bench.subscribers):
         for subscriber in subscribers:
-            await subscriber.has(had[number] + events // PEOPLE)
+            await subscriber.wait_for(arrived_before[user] + events // USERS)
     return time.perf_counter() - begin
 
 
-async def measure(served: Sequence[Served], tokens: Sequence[str], given: argparse.Namespace) -> None:
-    """Prints what was measured."""
+async def measure(gateways: Sequence[Served], tokens: Sequence[str], options: argparse.Namespace) -> None:
+    """Runs both measurements and prints the results."""
     async with httpx.AsyncClient(timeout=60) as http:
-        bench = Bench(served, tokens, http)
-        for number in range(PEOPLE):
-            await bench.change(number)
+        bench = Bench(gateways, tokens, http)
+        for user in range(USERS):
+            await bench.change(user)
         before = bench.memory()
         with Progress(transient=True) as progress:
-            async with bench.subscribed(given.subscribers // PEOPLE):
+            async with bench.subscribe(options.subscribers // USERS):
                 during = bench.memory()
-                asked, answered = await one_by_one(bench, given.events, progress)
-                seconds = await at_once(bench, given.events)
+                from_request, from_response = await measure_sequential(bench, options.events, progress)
+                seconds = await measure_concurrent(bench, options.events)
         await asyncio.sleep(1)
         after = bench.memory()
-    line = "Redis" if given.redis else "NOTIFY"
-    print(f"\n{given.events} events to {given.subscribers} subscribers over two gateways, told by {line}")
-    for name, found in (("asked for", asked), ("answered", answered)):
-        quantiles = statistics.quantiles(found, n=100)
-        middle, most, nearly_all = (f"{quantiles[percent - 1]:6.1f}" for percent in (50, 90, 99))
-        print(f"  delay after it was {name:9} median {middle} ms   p90 {most}   p99 {nearly_all}")
-    deliveries = given.events * given.subscribers // PEOPLE
-    print(f"  all at once: {seconds:.1f} s, {deliveries / seconds:,.0f} deliveries a second")
-    for name, used in (("before", before), ("with subscribers", during), ("after they left", after)):
-        print(f"  memory {name:17} {' and '.join(f'{one:.0f}' for one in used)} MB")
+    channel = "Redis" if options.redis else "NOTIFY"
+    print(f"\n{options.events} events to {options.subscribers} subscribers on two gateways, announced by {channel}")
+    for name, delays in (("request", from_request), ("response", from_response)):
+        quantiles = statistics.quantiles(delays, n=100)
+        p50, p90, p99 = (f"{quantiles[percent - 1]:6.1f}" for percent in (50, 90, 99))
+        print(f"  delay after the {name:9} p50 {p50} ms   p90 {p90} ms   p99 {p99} ms")
+    deliveries = options.events * options.subscribers // USERS
+    print(f"  concurrent changes: {seconds:.1f} s, {deliveries / seconds:,.0f} deliveries per second")
+    for name, used in (("before", before), ("with subscribers", during), ("afterwards", after)):
+        print(f"  memory {name:17} {' and '.join(f'{megabytes:.0f}' for megabytes in used)} MB")
 
 
-async def _tokens(options: object) -> list[str]:
-    database = open_database(options)  # type: ignore[arg-type]
+async def _create_users(options: DatabaseOptions) -> list[str]:
+    """Creates the users and returns their tokens."""
+    database = open_database(options)
     await database.connect()
-    users = [await make_user(database) for _ in range(PEOPLE)]
+    users = [await make_user(database) for _ in range(USERS)]
     await database.close()
     issuer = Tokens(TOKEN_SECRET, Settings().jwt_audience)
     return [issuer.issue(user, frozenset({RoleName.USER}), 3600) for user in users]
 
 
 def main() -> None:
-    """Starts everything, measures, and ends everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--subscribers", type=int, default=200, help="how many in all, a multiple of 10 (200)")
-    parser.add_argument("--events", type=int, default=1000, help="how many in each part, a multiple of 10 (1000)")
-    parser.add_argument("--redis", action="store_true", help="tell processes through Redis, not by NOTIFY")
-    given = parser.parse_args()
+    parser.add_argument(
+        "--subscribers", type=int, default=200, help="the total number, a multiple of 10 (default: 200)"
+    )
+    parser.add_argument(
+        "--events", type=int, default=1000, help="events of each measurement, a multiple of 10 (default: 1000)"
+    )
+    parser.add_argument("--redis", action="store_true", help="announce events through Redis instead of NOTIFY")
+    arguments = parser.parse_args()
     with ExitStack() as stack:
         server = stack.enter_context(postgres_server())
         name = stack.enter_context(cloned(server, create_template(server)))
         options = postgres_options(server, name)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settings = {"GATEWAY_COST_PER_MINUTE": "0", "GATEWAY_JOBS": "off"}
-        if given.redis:
+        if arguments.redis:
             settings["GATEWAY_REDIS_URL"] = f"unix://{stack.enter_context(redis_server(folder))}"
         siso = of(options, folder, server)
-        served = [stack.enter_context(siso.serving(**settings)) for _ in range(2)]
-        tokens = asyncio.run(_tokens(options))
-        asyncio.run(measure(served, tokens, given))
+        gateways = [stack.enter_context(siso.serving(**settings)) for _ in range(2)]
+        tokens = asyncio.run(_create_users(options))
+        asyncio.run(measure(gateways, tokens, arguments))
 
 
 if __name__ == "__main__":

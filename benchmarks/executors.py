@@ -1,7 +1,7 @@
-"""The gateway's executor beside graphql-core's, in process, without a database: `python -m benchmarks.executors`.
+"""Compares the gateway's executor with graphql-core's, in process and without a database.
 
-Each operation is parsed and validated once. Both executors then run it by turns, and the ratio of the medians is told:
-it depends far less on the machine than the times do.
+Run it with `python -m benchmarks.executors`. Each operation is parsed and validated once. Both executors then execute
+it in turns. The result is the ratio of the medians, which depends much less on the machine than the times do.
 """
 
 import argparse
@@ -23,13 +23,14 @@ from graphql import DocumentNode, ExecutionResult, GraphQLSchema, parse, validat
 from graphql.execution import Executor, execute
 from strawberry.schema._graphql_core import BaseGraphQLExecutionContext
 
-from benchmarks.memory import remembered
-from benchmarks.page import PAGE, circumstances, replace_part
+from benchmarks.page import PAGE, describe_environment, replace_section
+from benchmarks.replay import CreateContext, Execute, record_operations
 from resolvers.request.context import Context
 from schema import schema
 
 ROUNDS = 15
-_LEAST_SECONDS = 0.05
+_MIN_SECONDS = 0.05
+"""The minimum time of one measurement, which repeats the operation as often as needed."""
 
 TASK = "id title description status priorityLevel dueDate completedAt createdAt"
 OPERATIONS = {
@@ -47,52 +48,53 @@ OPERATIONS = {
 
 
 class Case(NamedTuple):
-    """An operation to measure, with what makes the context of one run."""
+    """An operation to measure. ``create_context`` creates the context of one execution."""
 
     name: str
-    core: GraphQLSchema
+    core_schema: GraphQLSchema
     document: DocumentNode
-    context: Callable[[], Any]
+    create_context: Callable[[], Any]
 
     @classmethod
-    def of(cls, name: str, text: str, context: Callable[[], Any], schema: strawberry.Schema = schema) -> "Case":
-        """The case of a document that is valid."""
-        core: GraphQLSchema = schema._schema  # noqa: SLF001 (there is no public way to it)
+    def parse(
+        cls, name: str, text: str, create_context: Callable[[], Any], schema: strawberry.Schema = schema
+    ) -> "Case":
+        """Parses and validates the text of the operation."""
+        core_schema: GraphQLSchema = schema._schema  # noqa: SLF001 (there is no public attribute)
         document = parse(text)
-        assert not validate(core, document)
-        return cls(name, core, document, context)
+        assert not validate(core_schema, document)
+        return cls(name, core_schema, document, create_context)
 
 
-async def answer(case: Case, executor: type[Executor[Any]]) -> ExecutionResult:
-    """One run."""
-    context = case.context()
-    outcome = execute(case.core, case.document, context_value=context, executor_class=executor)
+async def execute_case(case: Case, executor: type[Executor[Any]]) -> ExecutionResult:
+    context = case.create_context()
+    outcome = execute(case.core_schema, case.document, context_value=context, executor_class=executor)
     result = await outcome if inspect.isawaitable(outcome) else outcome
     if isinstance(context, Context):
         await context.close()
     return result
 
 
-async def _seconds(case: Case, executor: type[Executor[Any]], times: int) -> float:
-    """How long a run takes, on average over so many."""
+async def _measure(case: Case, executor: type[Executor[Any]], repetitions: int) -> float:
+    """Returns the average seconds of one execution."""
     gc.collect()
     start = time.perf_counter()
-    for _ in range(times):
-        await answer(case, executor)
-    return (time.perf_counter() - start) / times
+    for _ in range(repetitions):
+        await execute_case(case, executor)
+    return (time.perf_counter() - start) / repetitions
 
 
 async def compare(case: Case, ours: type[Executor[Any]], theirs: type[Executor[Any]]) -> tuple[float, float]:
-    """The medians of both over alternating rounds, in seconds; both must give the same answer."""
-    first, second = await answer(case, ours), await answer(case, theirs)
+    """Returns the median seconds of both over alternating rounds. Exits if their results differ."""
+    first, second = await execute_case(case, ours), await execute_case(case, theirs)
     if second.errors or (orjson.dumps(first.data), first.errors) != (orjson.dumps(second.data), second.errors):
-        raise SystemExit(f"{case.name}: the answers differ or have errors: {first.errors} {second.errors}")
-    taken: dict[type[Executor[Any]], list[float]] = {ours: [], theirs: []}
-    times = {executor: max(1, int(_LEAST_SECONDS / await _seconds(case, executor, 3))) for executor in taken}
+        raise SystemExit(f"{case.name}: the results differ or have errors: {first.errors} {second.errors}")
+    seconds: dict[type[Executor[Any]], list[float]] = {ours: [], theirs: []}
+    repetitions = {executor: max(1, int(_MIN_SECONDS / await _measure(case, executor, 3))) for executor in seconds}
     for number in range(ROUNDS):
         for executor in (ours, theirs) if number % 2 else (theirs, ours):
-            taken[executor].append(await _seconds(case, executor, times[executor]))
-    return statistics.median(taken[ours]), statistics.median(taken[theirs])
+            seconds[executor].append(await _measure(case, executor, repetitions[executor]))
+    return statistics.median(seconds[ours]), statistics.median(seconds[theirs])
 
 
 @strawberry.type
@@ -115,9 +117,8 @@ class _Thing:
 
     @strawberry.field
     async def heading(self, info: strawberry.Info) -> _Heading:
-        """Through a loader."""
-        found: _Heading = await info.context.load(self.heading_id)
-        return found
+        heading: _Heading = await info.context.load(self.heading_id)
+        return heading
 
 
 _THINGS = [_Thing(a=i, b=f"b{i}", c=None, d=i / 7, e=True, f="f", g=i, h="h", heading_id=i % 8) for i in range(300)]
@@ -127,68 +128,68 @@ _THINGS = [_Thing(a=i, b=f"b{i}", c=None, d=i / 7, e=True, f="f", g=i, h="h", he
 class _Query:
     @strawberry.field
     def things(self, first: int) -> list[_Thing]:
-        """From memory."""
         return _THINGS[:first]
 
 
-async def _headings(keys: list[int]) -> list[_Heading]:
+async def _load_headings(keys: list[int]) -> list[_Heading]:
     return [_Heading(id=key, name=f"heading {key}") for key in keys]
 
 
 def _plain_cases() -> list[Case]:
-    """A Strawberry schema of which the gateway knows nothing."""
+    """Operations on a Strawberry schema that does not use the gateway's framework."""
     plain = strawberry.Schema(query=_Query)
-    listed = "{ things(first: 300) { a b c d e f g h } }"
-    loaded = "{ things(first: 50) { a b c d e f g h heading { id name } } }"
+    list_fields = "{ things(first: 300) { a b c d e f g h } }"
+    list_with_loader = "{ things(first: 50) { a b c d e f g h heading { id name } } }"
     return [
-        Case.of("any Strawberry schema: 300 × 8 fields", listed, lambda: None, plain),
-        Case.of(
+        Case.parse("any Strawberry schema: 300 × 8 fields", list_fields, lambda: None, plain),
+        Case.parse(
             "any Strawberry schema: 50 × 8 fields, resolver with a loader",
-            loaded,
-            lambda: aiodataloader.DataLoader(_headings),
+            list_with_loader,
+            lambda: aiodataloader.DataLoader(_load_headings),
             plain,
         ),
     ]
 
 
 async def _cases() -> list[Case]:
-    contexts = await remembered([partial(_ask, text) for text in OPERATIONS.values()])
-    made = [Case.of(*operation, context) for operation, context in zip(OPERATIONS.items(), contexts, strict=True)]
-    return made + _plain_cases()
+    operations: list[Execute] = [partial(_execute_text, text) for text in OPERATIONS.values()]
+    contexts = await record_operations(operations)
+    recorded = zip(OPERATIONS.items(), contexts, strict=True)
+    return [Case.parse(*operation, create_context) for operation, create_context in recorded] + _plain_cases()
 
 
-async def _ask(text: str, context: Callable[[], Context]) -> None:
-    result = await answer(Case.of("", text, context), BaseGraphQLExecutionContext)
+async def _execute_text(text: str, create_context: CreateContext) -> None:
+    result = await execute_case(Case.parse("", text, create_context), BaseGraphQLExecutionContext)
     assert not result.errors, result.errors
 
 
 async def table(ours: type[Executor[Any]], theirs: type[Executor[Any]] = BaseGraphQLExecutionContext) -> str:
-    """The table of all cases; each line is printed when it is known."""
+    """Returns the table of all cases. Prints each line as soon as it is measured."""
     lines = ["| operation | graphql-core, ms | gateway, ms | ratio |", "|---|---:|---:|---:|"]
     print("\n".join(lines))
     for case in await _cases():
-        mine, core = await compare(case, ours, theirs)
-        lines.append(f"| {case.name} | {core * 1000:.2f} | {mine * 1000:.2f} | {core / mine:.1f} × |")
+        our_time, their_time = await compare(case, ours, theirs)
+        times = f"{their_time * 1000:.2f} | {our_time * 1000:.2f}"
+        lines.append(f"| {case.name} | {times} | {their_time / our_time:.1f} × |")
         print(lines[-1], flush=True)
     return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> None:
-    """Compares and prints, and writes if asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.executors", description=__doc__)
     parser.add_argument("--executor", default="gateway.execution.executor:NativeExecutor", help="module:class")
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE}")
-    given = parser.parse_args(arguments)
-    text = asyncio.run(table(named(given.executor)))
-    if given.write:
-        replace_part(PAGE, "executors", f"{circumstances()}\n\n{text}")
+    options = parser.parse_args(arguments)
+    text = asyncio.run(table(load_executor(options.executor)))
+    if options.write:
+        replace_section(PAGE, "executors", f"{describe_environment()}\n\n{text}")
 
 
-def named(path: str) -> type[Executor[Any]]:
-    """The executor at ``module:name``."""
+def load_executor(path: str) -> type[Executor[Any]]:
+    """Imports the executor at ``module:name``."""
     module, _, name = path.partition(":")
-    found: type[Executor[Any]] = getattr(import_module(module), name)
-    return found
+    executor: type[Executor[Any]] = getattr(import_module(module), name)
+    return executor
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Where the time of a request goes: `python -m benchmarks.profile W1 W4`.
+"""Shows the CPU time of a request by stage: `python -m benchmarks.profile W1 W4`.
 
-The rig's load runs against the gateway while py-spy samples it. A sample belongs to the stage of the innermost frame
-that has one; a C function counts for the Python code that called it. Only time on the processor is counted.
+py-spy samples the gateway while the rig sends requests. A sample belongs to the stage of the innermost frame that
+matches a stage. The time of a C function belongs to the Python function that called it. Waiting is not counted.
 """
 
 import argparse
@@ -14,54 +14,53 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import PAGE, circumstances, replace_part
+from benchmarks.page import PAGE, describe_environment, replace_section
 from benchmarks.rig import DEFAULT, GATEWAY, load_rig
 
 STAGES = {
     "parse": r"graphql/language/(?!visitor)",
     "validate": r"graphql/(validation|utilities)/",
-    "limit": r"gateway/execution/(limits|cost|budget)\.py",
+    "limit": r"gateway/execution/(limits|cost\w*|budget|measure|document_size)\.py",
     "plan": r"gateway/execution/plan\w*\.py|graphql/execution/(collect_fields|values|get_variable_signature)\.py",
     "execute": r"gateway/execution/|graphql/(execution|type|pyutils|error)/|strawberry/(schema|types|utils|execution)/",
     "resolve": r"(resolvers|schema)/|aiodataloader|strawberry/",
     "encrypt": r"encryption\.py|cryptography/",
     "SQL": r"(repositories|sqlalchemy)/",
     "PostgreSQL's driver": r"asyncpg/",
-    "token": r"gateway/(identity|issuers)\.py|/jwt/",
-    "encode": r"encode_json|JSONResponse|render",
+    "token": r"gateway/auth/|/jwt/",
+    "encode": r"gateway/transport/responses\.py",
     "HTTP": r"gateway/|uvicorn/|httptools|h11/|starlette/",
     "event loop": r"uvloop|asyncio/|concurrent/",
 }
-_SAMPLES_A_SECOND = 400
-_WARM_UP = 3
+_SAMPLES_PER_SECOND = 400
+_WARM_UP_SECONDS = 3
 
 
 def main(arguments: list[str]) -> None:
-    """Profiles workload by workload."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
     parser.add_argument("workloads", nargs="+", metavar="W1")
-    parser.add_argument("--rig", type=Path, default=DEFAULT, help="where the rig is (default: %(default)s)")
+    parser.add_argument("--rig", type=Path, default=DEFAULT, help="the rig's folder (default: %(default)s)")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument(
-        "--functions", type=int, default=0, metavar="N", help="also name the N most expensive functions"
+        "--functions", type=int, default=0, metavar="N", help="also print the N most expensive functions"
     )
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE}")
-    given = parser.parse_args(arguments)
-    rig = load_rig(given.rig)
+    options = parser.parse_args(arguments)
+    rig = load_rig(options.rig)
     rig.db_start()
     server = rig.Peer(GATEWAY).start(4100)
     try:
-        profiles = {name: _profile(rig, server, name, given.seconds) for name in given.workloads}
+        profiles = {name: _profile(rig, server, name, options.seconds) for name in options.workloads}
     finally:
         server.stop()
         server.undo()
     text = "\n".join(table(profiles))
     print(text)
     for name, stacks in profiles.items():
-        for function, share in _functions(stacks).most_common(given.functions):
+        for function, share in _functions(stacks).most_common(options.functions):
             print(f"{name} {share:5.1%} {function}")
-    if given.write:
-        replace_part(PAGE, "profile", f"{circumstances()}\n\n{text}")
+    if options.write:
+        replace_section(PAGE, "profile", f"{describe_environment()}\n\n{text}")
 
 
 Stacks = list[tuple[list[str], int]]
@@ -69,19 +68,19 @@ Stacks = list[tuple[list[str], int]]
 
 def _profile(rig: Any, server: Any, workload: str, seconds: int) -> Stacks:
     path = rig.bodies(server, workload)
-    rig.load(server, path, _WARM_UP)
+    rig.load(server, path, _WARM_UP_SECONDS)
     with tempfile.NamedTemporaryFile(suffix=".raw") as raw:
-        pid, rate = str(server.proc.pid), str(_SAMPLES_A_SECOND)
+        pid, rate = str(server.proc.pid), str(_SAMPLES_PER_SECOND)
         record = [f"{rig.PYENV}/bin/py-spy", "record", "--pid", pid, "--rate", rate, "--duration", str(seconds)]
-        options = ["--format", "raw", "--output", raw.name]
-        with subprocess.Popen([*record, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as spy:
+        output = ["--format", "raw", "--output", raw.name]
+        with subprocess.Popen([*record, *output], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as spy:
             rig.load(server, path, seconds + 1)
-            assert spy.wait() == 0, "py-spy could not read the process; it needs the right to trace it"
+            assert spy.wait() == 0, "py-spy could not read the process, because it needs the permission to trace it"
         lines = Path(raw.name).read_text(encoding="utf-8").splitlines()
     return [(stack.split(";"), int(count)) for stack, _, count in (line.rpartition(" ") for line in lines)]
 
 
-def _stage(frames: Iterable[str]) -> str:
+def _stage_of(frames: Iterable[str]) -> str:
     for frame in reversed(list(frames)):
         for name, pattern in STAGES.items():
             if re.search(pattern, frame):
@@ -90,34 +89,34 @@ def _stage(frames: Iterable[str]) -> str:
 
 
 def table(profiles: dict[str, Stacks]) -> list[str]:
-    """The share of each stage in each workload."""
+    """Returns the lines of a table: the share of each stage in each workload."""
     shares = {name: _shares(stacks) for name, stacks in profiles.items()}
     return [
         f"| | {' | '.join(shares)} |",
         f"|---|{'---:|' * len(shares)}",
         *(
-            f"| {stage} | {' | '.join(f'{found.get(stage, 0):.0%}' for found in shares.values())} |"
+            f"| {stage} | {' | '.join(f'{share.get(stage, 0):.0%}' for share in shares.values())} |"
             for stage in (*STAGES, "other")
-            if any(found.get(stage, 0) for found in shares.values())
+            if any(share.get(stage, 0) for share in shares.values())
         ),
     ]
 
 
 def _shares(stacks: Stacks) -> dict[str, float]:
-    counted: Counter[str] = Counter()
+    samples: Counter[str] = Counter()
     for frames, count in stacks:
-        counted[_stage(frames)] += count
-    return {stage: count / counted.total() for stage, count in counted.items()}
+        samples[_stage_of(frames)] += count
+    return {stage: count / samples.total() for stage, count in samples.items()}
 
 
 def _functions(stacks: Stacks) -> Counter[str]:
-    """The share of each Python function, what it calls in C included."""
-    counted: Counter[str] = Counter()
+    """Returns the share of each Python function, including the C functions that it calls."""
+    samples: Counter[str] = Counter()
     for frames, count in stacks:
         innermost = next((frame for frame in reversed(frames) if ".py" in frame), frames[-1])
-        counted[re.sub(r":\d+\)$", ")", innermost)] += count
-    total = counted.total()
-    return Counter({function: count / total for function, count in counted.items()})
+        samples[re.sub(r":\d+\)$", ")", innermost)] += count
+    total = samples.total()
+    return Counter({function: count / total for function, count in samples.items()})
 
 
 if __name__ == "__main__":

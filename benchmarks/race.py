@@ -1,7 +1,7 @@
-"""The gateway beside other servers over HTTP: `make race`, or `python -m benchmarks.race --help`.
+"""Compares the gateway with other servers over HTTP: `make race`, or `python -m benchmarks.race --help`.
 
-Checks that the gateway answers what the others answer, lets the rig time them all by turns, and writes the table into
-docs/performance.md.
+Checks that the gateway returns the same responses as the other servers, lets the rig time all servers in turns, and
+writes the table into docs/performance.md.
 """
 
 import argparse
@@ -15,87 +15,86 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import PAGE, circumstances, output, replace_part
+from benchmarks.page import PAGE, describe_environment, replace_section, run_command
 from benchmarks.rig import DEFAULT, GATEWAY, load_rig, prepare
 
 OURS = "gateway"
-USERS = 20
+_VERIFIED_USERS = 20
 
 
 def main(arguments: list[str]) -> None:
-    """The whole race."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.race", description=__doc__)
-    parser.add_argument("--rig", type=Path, default=DEFAULT, help="where the rig is (default: %(default)s)")
-    parser.add_argument("--peers", default="p1,p1f,p2,p2r", help="the others (default: %(default)s)")
+    parser.add_argument("--rig", type=Path, default=DEFAULT, help="the rig's folder (default: %(default)s)")
+    parser.add_argument("--peers", default="p1,p1f,p2,p2r", help="the other servers (default: %(default)s)")
     parser.add_argument("--workloads", default="W1,W2,W3,W4,W5,W6")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--only-verify", action="store_true", help="compare the answers and stop")
-    given = parser.parse_args(arguments)
-    rig, peers, workloads = load_rig(given.rig), given.peers.split(","), given.workloads.split(",")
+    parser.add_argument("--only-verify", action="store_true", help="compare the responses and stop")
+    options = parser.parse_args(arguments)
+    rig, peers, workloads = load_rig(options.rig), options.peers.split(","), options.workloads.split(",")
     prepare(rig, peers)
     verify(rig, peers[0], workloads)
-    if given.only_verify:
+    if options.only_verify:
         return
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        rig.time_all([GATEWAY, *peers], workloads, given.rounds, given.seconds, pinned=True, out=file.name)
+        rig.time_all([GATEWAY, *peers], workloads, options.rounds, options.seconds, pinned=True, out=file.name)
         results = json.loads(Path(file.name).read_text(encoding="utf-8"))
     command = shlex.join(["python", "-m", "benchmarks.race", *arguments])
-    head = [circumstances(), _versions(rig, command)]
-    replace_part(PAGE, "race", "\n".join([*head, "", *_titles(rig, peers), "", *table(results)]))
+    head = [describe_environment(), _versions(rig, command)]
+    replace_section(PAGE, "race", "\n".join([*head, "", *_titles(rig, peers), "", *table(results)]))
 
 
 def verify(rig: Any, reference: str, workloads: Iterable[str]) -> None:
-    """Ends the program unless the gateway answers what ``reference`` answers.
+    """Exits unless the gateway's responses are equal to those of ``reference``.
 
-    Enumerated values are compared in lower case. The dashboards differ on purpose in two things, which are left out:
-    the gateway's counts tasks without a category too, and counts all tasks due today, the others' only open ones.
+    Enum values are compared in lower case. The dashboards differ in two details by design, which are not compared: the
+    gateway also counts tasks without a category, and it counts all tasks due today, the other servers only open ones.
     """
     servers: list[Any] = []
     try:
         servers += [rig.Peer(GATEWAY).start(4101), rig.Peer(reference).start(4102)]
         for workload in workloads:
-            for ids in random.Random(7).sample(rig.sample_ids(), 3 if workload == "W6" else USERS):  # noqa: S311 (not a secret)
+            for ids in random.Random(7).sample(rig.sample_ids(), 3 if workload == "W6" else _VERIFIED_USERS):  # noqa: S311 (not a secret)
                 variables = rig.make_variables(workload, ids)
                 ours, theirs = (rig.plain(server.ask(workload, variables, ids)[0]) for server in servers)
-                difference = rig.first_difference(comparable(theirs), comparable(ours))
+                difference = rig.first_difference(normalize(theirs), normalize(ours))
                 if difference:
                     raise SystemExit(
-                        f"The gateway and {reference} do not agree on {workload} {variables}: {difference}"
+                        f"The gateway and {reference} respond differently to {workload} {variables}: {difference}"
                     )
     finally:
         for server in servers:
             server.stop()
             server.undo()
         rig.undo_writes()
-    print(f"The gateway gives the same answers as {reference}.", flush=True)
+    print(f"The gateway gives the same responses as {reference}.", flush=True)
 
 
-def comparable(answer: Any) -> Any:
-    """What must be the same in two servers' answers."""
-    match answer:
+def normalize(data: Any) -> Any:
+    """Returns the part of a response's data that must be equal for two servers."""
+    match data:
         case {"dashboard": {"totals": totals, **rest}}:
             return {"dashboard": {**rest, **_without(totals, "dueToday")}}
         case {"dashboard": {"byCategory": categories, **rest}}:
-            known = [{**_without(line, "category"), **line["category"]} for line in categories if line["category"]]
-            return {"dashboard": {**_without(rest, "dueToday"), "byCategory": known}}
+            flat = [{**_without(entry, "category"), **entry["category"]} for entry in categories if entry["category"]]
+            return {"dashboard": {**_without(rest, "dueToday"), "byCategory": flat}}
         case {"createTask": task}:
-            return {"createTask": _without(_lowered(task), "id")}
-    return _lowered(answer)
+            return {"createTask": _without(_lower_enums(task), "id")}
+    return _lower_enums(data)
 
 
 def _without(values: Mapping[Any, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != name}
 
 
-def _lowered(value: Any) -> Any:
+def _lower_enums(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: part.lower() if key == "status" else _lowered(part) for key, part in value.items()}
-    return [_lowered(part) for part in value] if isinstance(value, list) else value
+        return {key: part.lower() if key == "status" else _lower_enums(part) for key, part in value.items()}
+    return [_lower_enums(part) for part in value] if isinstance(value, list) else value
 
 
 def _versions(rig: Any, command: str) -> str:
-    python, node = output(f"{rig.PYENV}-gateway/bin/python", "--version"), output(str(rig.NODE), "--version")
+    python, node = run_command(f"{rig.PYENV}-gateway/bin/python", "--version"), run_command(str(rig.NODE), "--version")
     return f"PostgreSQL {rig.psql('SHOW server_version').strip()}, {python}, Node {node}. `{command}`"
 
 
@@ -104,18 +103,18 @@ def _titles(rig: Any, peers: Iterable[str]) -> list[str]:
 
 
 def table(results: list[dict[str, Any]]) -> list[str]:
-    """Medians over the rounds; the ratio is that of requests in the same round."""
+    """Returns the lines of the table: medians over the rounds, and the median ratio of runs in the same round."""
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for result in sorted(results, key=lambda result: int(result["round"])):
         runs.setdefault(result["workload"], {}).setdefault(result["peer"], []).append(result)
     return [
         "| | server | req/s | p50 ms | p99 ms | peak MB | µs CPU/request | gateway is |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
-        *(_line(workload, peer, servers) for workload, servers in runs.items() for peer in servers),
+        *(_row(workload, peer, servers) for workload, servers in runs.items() for peer in servers),
     ]
 
 
-def _line(workload: str, peer: str, servers: dict[str, list[dict[str, Any]]]) -> str:
+def _row(workload: str, peer: str, servers: dict[str, list[dict[str, Any]]]) -> str:
     def median(name: str) -> float:
         return statistics.median(float(run[name]) for run in servers[peer])
 

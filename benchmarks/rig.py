@@ -1,4 +1,4 @@
-"""The benchmark rig: one program with its databases and other servers, kept outside of this repository."""
+"""Loads the benchmark rig: a program with its databases and the other servers, outside this repository."""
 
 import importlib.machinery
 import importlib.util
@@ -8,14 +8,16 @@ from typing import Any
 
 DEFAULT = Path("../shared/bench")
 GATEWAY = "benchmarks/gateway"
-"""The gateway as a contestant, from the repository's root, where all of this runs."""
+"""The folder that describes the gateway to the rig, relative to the repository's root."""
 
 
 def load_rig(folder: Path) -> Any:
-    """The rig's program as a module."""
+    """Imports the rig's program as a module."""
     program = folder / "run"
     if not program.exists():
-        raise SystemExit(f"There is no benchmark rig at {folder}: {program} is missing. Say where it is with --rig.")
+        raise SystemExit(
+            f"There is no benchmark rig in {folder}, because {program} does not exist. Give its folder with --rig."
+        )
     spec = importlib.util.spec_from_loader("rig", importlib.machinery.SourceFileLoader("rig", str(program)))
     assert spec is not None
     assert spec.loader is not None
@@ -25,7 +27,10 @@ def load_rig(folder: Path) -> Any:
 
 
 def prepare(rig: Any, peers: list[str]) -> None:
-    """Sets up the rig and the other servers, installs the gateway, and lets its database be made anew."""
+    """Sets up the rig and the other servers and installs the gateway.
+
+    Drops the gateway's database, so that the rig creates it again.
+    """
     rig.setup([GATEWAY, *peers])
     subprocess.run([f"{GATEWAY}/install"], env=rig.Peer(GATEWAY).env(0), check=True)
     rig.psql("DROP DATABASE IF EXISTS bench_gateway WITH (FORCE)", db="postgres")

@@ -1,4 +1,4 @@
-"""What the benchmarks rest on: operations that are valid, tokens that are good, answers that are remembered."""
+"""The benchmarks send valid operations and tokens, replay recorded rows, and write their tables correctly."""
 
 import re
 import runpy
@@ -10,9 +10,9 @@ from graphql import parse, validate
 from strawberry.schema._graphql_core import BaseGraphQLExecutionContext
 
 from benchmarks import race
-from benchmarks.executors import OPERATIONS, Case, answer
-from benchmarks.memory import remembered
-from benchmarks.page import replace_part
+from benchmarks.executors import OPERATIONS, Case, execute_case
+from benchmarks.page import replace_section
+from benchmarks.replay import record_operations
 from benchmarks.rig import GATEWAY
 from gateway.auth.tokens import Tokens
 from repositories.permissions import RoleName
@@ -33,7 +33,7 @@ def test_every_operation_of_the_race_is_valid() -> None:
     assert [validate(schema._schema, parse(operation)) for operation in operations] == [[]] * 6
 
 
-async def test_a_request_of_the_race_is_signed_for_its_user_and_speaks_of_global_ids() -> None:
+async def test_requests_of_the_race_have_a_token_and_global_ids() -> None:
     adapter = runpy.run_path(str(FOLDER / "adapter.py"))
 
     variables, headers = adapter["request"]("W6", {"input": {"userId": str(KEY), "categoryId": str(KEY)}}, IDS)
@@ -43,25 +43,25 @@ async def test_a_request_of_the_race_is_signed_for_its_user_and_speaks_of_global
     assert variables == {"input": {"categoryId": global_id("Category", KEY)}}
 
 
-async def test_what_was_asked_once_is_answered_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_recorded_operation_is_replayed_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
     text = OPERATIONS["50 tasks with their category"]
-    answers = []
+    results = []
 
-    async def ask(context: Context) -> None:
-        answers.append(await answer(Case.of("", text, lambda: context), BaseGraphQLExecutionContext))
+    async def execute(context: Context) -> None:
+        results.append(await execute_case(Case.parse("", text, lambda: context), BaseGraphQLExecutionContext))
 
-    (context,) = await remembered([lambda made: ask(made())])
-    monkeypatch.delattr(Statement, "compiled")  # without it nothing reaches a database
-    await ask(context())
+    (create_context,) = await record_operations([lambda create: execute(create())])
+    monkeypatch.delattr(Statement, "compile_for")  # so that no statement can reach a database
+    await execute(create_context())
 
-    first, second = answers
+    first, second = results
     assert first.errors is None
     assert first.data is not None
     assert len(first.data["tasks"]["nodes"]) == 50
     assert second == first
 
 
-def test_dashboards_are_compared_without_what_they_differ_in_on_purpose() -> None:
+def test_known_differences_of_dashboards_are_not_compared() -> None:
     theirs = {
         "dashboard": {
             "totals": {"total": 3, "completed": 1, "overdue": 1, "dueToday": 1},
@@ -83,10 +83,10 @@ def test_dashboards_are_compared_without_what_they_differ_in_on_purpose() -> Non
         }
     }
 
-    assert race.comparable(ours) == race.comparable(theirs)
+    assert race.normalize(ours) == race.normalize(theirs)
 
 
-def test_the_table_pairs_the_runs_of_a_round() -> None:
+def test_ratios_compare_runs_of_the_same_round() -> None:
     runs = [
         {"workload": "W4", "peer": peer, "round": number, "rps": rps, "p50": 1.0, "p99": 2.0, "mb": 90.0, "cpu": 50.0}
         for peer, number, rps in [("gateway", 0, 100.0), ("p1", 1, 100.0), ("p1", 0, 50.0), ("gateway", 1, 300.0)]
@@ -98,11 +98,11 @@ def test_the_table_pairs_the_runs_of_a_round() -> None:
     ]
 
 
-def test_a_table_replaces_the_one_before_it_and_nothing_else(tmp_path: Path) -> None:
+def test_a_new_table_replaces_only_the_old_table(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- race -->\nold\n<!-- end of race -->\nafter\n", encoding="utf-8")
 
-    replace_part(page, "race", "new")
+    replace_section(page, "race", "new")
 
     text = "before\n<!-- race -->\n\nnew\n\n<!-- end of race -->\nafter\n"
     assert page.read_text(encoding="utf-8") == text

@@ -1,1 +1,1 @@
-"""The gateway as a contestant in the benchmark rig, which reads peer.json."""
+"""The gateway as one of the servers of the benchmark rig, which reads peer.json."""

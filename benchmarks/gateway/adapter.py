@@ -1,6 +1,6 @@
-"""Turns the rig's variables into the gateway's and signs each request for its user.
+"""Converts the rig's variables to the gateway's, and signs a token for the user of each request.
 
-The rig runs it, so it needs no library.
+The rig imports this module, so it uses only the standard library.
 """
 
 import base64
@@ -14,7 +14,7 @@ _END_OF_2099 = 4102444799
 
 
 def request(workload: str, variables: dict[str, Any], ids: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Variables and headers of one request."""
+    """Returns the variables and headers of one request."""
     return _variables(workload, variables, ids), {"Authorization": f"Bearer {_token(ids['user'])}"}
 
 
@@ -25,8 +25,8 @@ def _variables(workload: str, variables: dict[str, Any], ids: dict[str, Any]) ->
         case "W4":
             return {"id": _global_id("Task", variables["id"])}
         case "W6":
-            given = {name: value for name, value in variables["input"].items() if name != "userId"}
-            return {"input": given | {"categoryId": _global_id("Category", given["categoryId"])}}
+            values = {name: value for name, value in variables["input"].items() if name != "userId"}
+            return {"input": values | {"categoryId": _global_id("Category", values["categoryId"])}}
         case _:
             return {"userId": _global_id("User", ids["user"])}
 

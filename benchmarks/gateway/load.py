@@ -1,6 +1,6 @@
-"""Copies the rig's rows into the gateway's tables, and makes the login that serves viewers.
+"""Copies the rig's rows into the gateway's tables and creates the login for viewers' requests.
 
-Contacts' e-mail addresses and phone numbers are encrypted on the way, as the gateway stores them.
+It encrypts the e-mail addresses and phone numbers of contacts, as the gateway does.
 """
 
 import asyncio
@@ -32,7 +32,6 @@ _ROWS = {
 
 
 async def load(source_url: str, target_url: str) -> None:
-    """All rows, table by table."""
     cipher = Cipher(*_keys())
     source, target = await asyncpg.connect(source_url), await asyncpg.connect(target_url)
     await target.execute(_LOGIN)
@@ -43,14 +42,14 @@ async def load(source_url: str, target_url: str) -> None:
             columns.append("email_index")
         schema_name, name = table.split(".")
         async with source.transaction():
-            rows = _stored(cipher, statement, columns)
+            rows = _encrypt_rows(cipher, statement, columns)
             await target.copy_records_to_table(name, schema_name=schema_name, columns=columns, records=rows)
     await target.execute("VACUUM (ANALYZE, FREEZE)")
     await source.close()
     await target.close()
 
 
-async def _stored(cipher: Cipher, statement: Any, columns: list[str]) -> AsyncIterator[tuple[Any, ...]]:
+async def _encrypt_rows(cipher: Cipher, statement: Any, columns: list[str]) -> AsyncIterator[tuple[Any, ...]]:
     async for record in statement.cursor(prefetch=1000):
         row = dict(record)
         if "email_index" in columns:

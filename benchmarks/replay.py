@@ -1,7 +1,7 @@
-"""The real schema without a database: what repositories found once is given again.
+"""The real schema without a database: a Database that records the rows of each statement and replays them.
 
-An operation runs once on a temporary SQLite file with demo data, and the rows of each statement are kept; from then on
-its resolvers, loaders and units of work run as ever, on a seam that answers from memory.
+An operation runs once on a temporary SQLite file with demo data, and the rows of each statement are recorded. After
+that, its resolvers, loaders and units of work run as usual, but every statement returns the recorded rows.
 """
 
 import asyncio
@@ -38,107 +38,99 @@ _NOON = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
 _KEY = b"benchmarks encrypt with this key"
 
 
-def _as_driven(row: Any) -> Any:
-    """A row with the UUIDs that PostgreSQL's driver makes, which spell themselves faster than Python's."""
+def _with_driver_uuids(row: Any) -> Any:
+    """Replaces UUIDs by those of asyncpg, as on PostgreSQL, which are converted to text faster than Python's."""
     if not isinstance(row, tuple):
         return row
     make: Any = type(row)
     return make._make(pgproto.UUID(value.bytes) if type(value) is UUID else value for value in row)
 
 
-Tape = dict[Statement[Any], list[Any]]
+Recording = dict[Statement[Any], list[Any]]
 
 
-class _Taped(ReadConnection):
-    """Answers from a tape, and from the database behind it what is not yet on the tape."""
+class _ReplayConnection(ReadConnection):
+    """Returns recorded rows. Executes and records the statements instead while it has a source connection."""
 
-    def __init__(self, database: "MemoryDatabase", viewer: Viewer, behind: ReadConnection | None) -> None:
+    def __init__(self, database: "ReplayDatabase", viewer: Viewer, source: ReadConnection | None) -> None:
         super().__init__(database, viewer)
-        self.tape = database.tape
-        self.behind = behind
+        self.recording = database.recording
+        self.source = source
 
     async def fetch(self, compiled: Compiled, arguments: list[Any]) -> Sequence[Any]:
-        """Not here: whole rows are kept."""
-        raise NotImplementedError
+        raise NotImplementedError  # rows() does not call it
 
     async def rows(self, statement: Statement[Any], /, **values: Any) -> list[Any]:
-        """The rows of the first time."""
-        if self.behind is not None:
-            self.tape[statement] = [_as_driven(row) for row in await self.behind.rows(statement, **values)]
-        return list(self.tape[statement])
+        if self.source is not None:
+            self.recording[statement] = [_with_driver_uuids(row) for row in await self.source.rows(statement, **values)]
+        return list(self.recording[statement])
 
 
-class _TapedSnapshot(_Taped, Snapshot):
-    behind: Snapshot | None
+class _ReplaySnapshot(_ReplayConnection, Snapshot):
+    source: Snapshot | None
 
     async def close(self) -> None:
-        """Ends the one behind."""
-        if self.behind is not None:
-            await self.behind.close()
+        if self.source is not None:
+            await self.source.close()
 
     async def begin(self) -> None:
-        """Nothing to open."""
+        """Does nothing, because there is no connection."""
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
-        """Not here."""
-        raise NotImplementedError
+        raise NotImplementedError  # rows() does not call it
 
     async def end(self) -> None:
-        """Nothing to give back."""
+        """Does nothing, because there is no connection."""
 
 
-class _TapedWrite(_Taped, WriteConnection):
+class _ReplayWrite(_ReplayConnection, WriteConnection):
     async def execute_sql(self, text: str) -> None:
-        """Nothing to say it to."""
+        """Does nothing, because there is no transaction."""
 
 
-class MemoryDatabase(Database):
-    """A database that remembers; :meth:`forget_the_source` when all that is asked for has been asked once."""
+class ReplayDatabase(Database):
+    """Records all statements until :meth:`stop_recording`, then replays them."""
 
     def __init__(self, source: Database) -> None:
         super().__init__(source.options)
         self.engine = source.engine
-        self.tape: Tape = {}
+        self.recording: Recording = {}
         self._source: Database | None = source
 
-    def forget_the_source(self) -> None:
-        """From here on everything comes from memory."""
+    def stop_recording(self) -> None:
         self._source = None
 
     async def connect(self) -> None:
-        """The source is connected already."""
+        """Does nothing, because the source is connected already."""
 
     async def close(self) -> None:
-        """Nothing of its own is open."""
+        """Does nothing, because the caller closes the source."""
 
     def snapshot(self, viewer: Viewer, since: int | None = None) -> Snapshot:
-        """A snapshot that remembers."""
-        return _TapedSnapshot(self, viewer, self._source.snapshot(viewer) if self._source else None)
+        return _ReplaySnapshot(self, viewer, self._source.snapshot(viewer) if self._source else None)
 
     @asynccontextmanager
     async def transaction(self, viewer: Viewer) -> AsyncIterator[WriteConnection]:
-        """A transaction that remembers."""
         if self._source is None:
-            yield _TapedWrite(self, viewer, None)
+            yield _ReplayWrite(self, viewer, None)
             return
-        async with self._source.transaction(viewer) as behind:
-            yield _TapedWrite(self, viewer, behind)
+        async with self._source.transaction(viewer) as source:
+            yield _ReplayWrite(self, viewer, source)
 
     def try_lock(self, name: str) -> AbstractAsyncContextManager[bool]:
-        """Not here."""
         raise NotImplementedError
 
     def pool_state(self) -> PoolState:
-        """Nothing is open."""
         return PoolState(0, 0)
 
 
-Ask = Callable[[Callable[[], Context]], Awaitable[None]]
-"""Asks something with a context of its making."""
+CreateContext = Callable[[], Context]
+Execute = Callable[[CreateContext], Awaitable[None]]
+"""Executes one operation, with a context that it creates."""
 
 
-async def remembered(asks: Sequence[Ask]) -> list[Callable[[], Context]]:
-    """For each of ``asks`` a maker of contexts on a database that remembers the answers to it, and to nothing else."""
+async def record_operations(operations: Sequence[Execute]) -> list[CreateContext]:
+    """Executes each operation once. Returns for each one a function that creates contexts which replay it."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "demo.sqlite3"
         await asyncio.to_thread(run.call_with_connection, None, path, run.upgrade)
@@ -152,17 +144,17 @@ async def remembered(asks: Sequence[Ask]) -> list[Callable[[], Context]]:
             await snapshot.close()
             assert user is not None
             viewer = Viewer(user.id, frozenset({RoleName.USER}), time_zone="UTC")
-            return [await _remembering(source, viewer, ask) for ask in asks]
+            return [await _record(source, viewer, execute) for execute in operations]
         finally:
             await source.close()
 
 
-async def _remembering(source: Database, viewer: Viewer, ask: Ask) -> Callable[[], Context]:
-    memory = MemoryDatabase(source)
+async def _record(source: Database, viewer: Viewer, execute: Execute) -> CreateContext:
+    database = ReplayDatabase(source)
 
-    def context() -> Context:
-        return Context(memory, viewer, REACTIONS, lambda: _NOON)
+    def create_context() -> Context:
+        return Context(database, viewer, REACTIONS, lambda: _NOON)
 
-    await ask(context)
-    memory.forget_the_source()
-    return context
+    await execute(create_context)
+    database.stop_recording()
+    return create_context
