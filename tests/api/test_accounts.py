@@ -18,7 +18,7 @@ from repositories.tables.identity import User, UserStatus
 from resolvers.identity.accounts import ARGON2ID, Passwords
 from tests.api.client import AUDIENCE, SECRET, Gateway, user_error
 from tests.api.people import CHEAP, PASSWORD, TOKENS, make_member, sessions, sign_in, signed_in
-from tests.api.reading import told
+from tests.api.stored_rows import event_summaries
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
 
@@ -84,11 +84,11 @@ async def test_signing_up_signs_in(gateway: Gateway) -> None:
         user = await Users(snapshot).get(session.user_id)
     assert user.password_hash is not None
     assert user.password_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
-    assert [event[:4] for event in await told(gateway.database)] == [
+    assert [event[:4] for event in await event_summaries(gateway.database)] == [
         ("UserSignedUp", "user", user.id, user.id),
         ("UserSignedIn", "user", user.id, user.id),
     ]
-    assert "ada" not in str([event[4] for event in await told(gateway.database)]).lower()
+    assert "ada" not in str([event[4] for event in await event_summaries(gateway.database)]).lower()
 
 
 async def test_an_address_is_taken_whatever_its_case(gateway: Gateway) -> None:
@@ -98,7 +98,7 @@ async def test_an_address_is_taken_whatever_its_case(gateway: Gateway) -> None:
     assert payload["userErrors"] == [user_error("CONFLICT", message, "email")]
     assert (payload["accessToken"], payload["viewer"]) == (None, None)
     assert await sessions(gateway.database) == []
-    assert await told(gateway.database) == []
+    assert await event_summaries(gateway.database) == []
 
 
 async def test_everything_that_is_wrong_with_a_new_account_is_told(gateway: Gateway) -> None:
@@ -133,7 +133,7 @@ async def test_everything_that_is_wrong_with_a_new_account_is_told(gateway: Gate
         found = {error["field"][0]: error["message"] for error in payload["userErrors"]}
         assert found == mistakes, change
         assert {error["code"] for error in payload["userErrors"]} == {"VALIDATION_ERROR"}
-    assert await told(gateway.database) == []
+    assert await event_summaries(gateway.database) == []
 
 
 @pytest.mark.parametrize("field", ["role", "status", "emailVerified", "id", "passwordHash"])
@@ -141,7 +141,7 @@ async def test_what_is_not_asked_for_cannot_be_given(gateway: Gateway, field: st
     document = "mutation($input: SignUpInput!) { signUp(input: $input) { accessToken } }"
     answer = await gateway.client().ask(document, input=NEW | {field: "ADMIN"})
     assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"]
-    assert await told(gateway.database) == []
+    assert await event_summaries(gateway.database) == []
 
 
 async def test_signing_in(gateway: Gateway) -> None:
@@ -157,7 +157,7 @@ async def test_signing_in(gateway: Gateway) -> None:
     assert found.last_login >= user.created_at
     assert found.version == user.version
     assert len({session.id for session in await sessions(gateway.database)}) == 2
-    assert [event[0] for event in await told(gateway.database)] == ["UserSignedIn"] * 2
+    assert [event[0] for event in await event_summaries(gateway.database)] == ["UserSignedIn"] * 2
 
 
 async def test_nobody_learns_why_they_do_not_get_in(gateway: Gateway, verifications: list[str]) -> None:
@@ -188,7 +188,7 @@ async def test_nobody_learns_why_they_do_not_get_in(gateway: Gateway, verificati
         if email != "broken@example.com":
             assert verifications == ["$argon2id$v=19$m=65536,t=3,p=4"], email
     assert await sessions(database) == []
-    assert await told(database) == []
+    assert await event_summaries(database) == []
 
 
 def test_an_account_that_does_not_exist_costs_a_whole_verification() -> None:

@@ -19,7 +19,7 @@ from repositories.tables.identity import User, UserRole, UserStatus
 from repositories.tables.life_lock import TaskStatus
 from tests.api.client import USER_ERRORS, Client, Gateway, gid, user_error
 from tests.api.people import make_member, signed_in
-from tests.api.reading import events, told
+from tests.api.stored_rows import event_summaries, stored_events
 from tests.factories import make_task, make_user
 
 AT = dt.datetime(2026, 6, 17, 12, tzinfo=dt.UTC)
@@ -36,7 +36,7 @@ async def _stored(database: Database) -> Any:
     snapshot = database.snapshot(SERVICE)
     try:
         rows = [await kind(snapshot).find(limit=100) for kind in (RoleGrants, SystemSettings)]
-        return [*rows, await events(database)]
+        return [*rows, await stored_events(database)]
     finally:
         await snapshot.close()
 
@@ -77,7 +77,7 @@ async def test_a_granted_role_is_in_the_next_token(gateway: Gateway, ada: User, 
     missing = user_error("CONFLICT", "This role was not granted to this user.", "roleId")
     assert await client.do("revokeRole", GRANT, **given) == {"roleGrant": None, "userErrors": [missing]}
     data = {"owner_id": str(ada.id), "role": "partnership_manager"}
-    assert await told(gateway.database) == [
+    assert await event_summaries(gateway.database) == [
         (name, "user", ada.id, admin.id, data) for name in ("RoleGranted", "RoleRevoked")
     ]
 
@@ -158,7 +158,7 @@ async def test_a_setting_is_made_and_changed(gateway: Gateway, admin: User) -> N
     listed = await client.data("{ systemSettings { totalCount nodes { key } } }")
     assert listed == {"systemSettings": {"totalCount": 1, "nodes": [{"key": "mail.sender"}]}}
     shared = {"owner_id": str(admin.id), "key": "mail.sender"}
-    assert [event[4] for event in await told(gateway.database)] == [
+    assert [event[4] for event in await event_summaries(gateway.database)] == [
         shared | {"fields": ["value", "description"]},
         shared | {"fields": ["value"]},
     ]
@@ -186,7 +186,7 @@ async def test_a_secret_is_never_read_back(gateway: Gateway, admin: User) -> Non
     assert (shown["systemSetting"]["value"], shown["systemSetting"]["isSecret"]) == ("open", False)
     hidden = await client.do("setSystemSetting", SETTING, **key, value=None, isSecret=True, version=3)
     assert (hidden["systemSetting"]["value"], hidden["systemSetting"]["isSet"]) == (None, False)
-    fields = [event[4]["fields"] for event in await told(gateway.database)]
+    fields = [event[4]["fields"] for event in await event_summaries(gateway.database)]
     assert fields == [["value", "is_secret"], ["value"], ["is_secret", "value"], ["is_secret", "value"]]
 
 

@@ -9,7 +9,7 @@ from graphql import get_named_type
 from repositories.tables.identity import User, UserRole
 from schema import schema
 from tests.api.client import USER_ERRORS, Client, Gateway, gid
-from tests.api.reading import events
+from tests.api.stored_rows import stored_events
 from tests.factories import make_points, make_user
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
@@ -105,7 +105,7 @@ async def test_every_command_is_in_the_audit_log(gateway: Gateway, admin: User) 
         nodes { eventType aggregateType aggregateId userId timestamp } } }"""
     for index, (mutation, given) in enumerate(STORY.items()):
         moment = AT + dt.timedelta(minutes=index)
-        known = len(await events(gateway.database))
+        known = len(await stored_events(gateway.database))
         result = _result_of(mutation)
         client = gateway.at(moment).client(admin)
         name = mutation[0].upper() + mutation[1:]
@@ -114,7 +114,7 @@ async def test_every_command_is_in_the_audit_log(gateway: Gateway, admin: User) 
         assert payload["userErrors"] == [], (mutation, payload)
         made = payload[result]
         ids[result] = (made[0] if isinstance(made, list) else made)["id"]
-        recorded = (await events(gateway.database))[known:]
+        recorded = (await stored_events(gateway.database))[known:]
         assert recorded, mutation
         given_filter = {"userId": {"eq": gid("User", admin)}, "timestamp": {"eq": moment.isoformat()}}
         logged = (await client.data(document, filter=given_filter))["auditLog"]["nodes"]
@@ -137,10 +137,10 @@ async def test_every_change_of_an_account_is_recorded(gateway: Gateway, admin: U
     credentials = {"email": "new@example.com", "password": "correct horse battery"}
 
     async def does(client: Client, mutation: str, selection: str, actor: str, **given: Any) -> Any:
-        known = len(await events(gateway.database))
+        known = len(await stored_events(gateway.database))
         payload = await client.do(mutation, selection, **given)
         assert payload["userErrors"] == [], (mutation, payload)
-        recorded = (await events(gateway.database))[known:]
+        recorded = (await stored_events(gateway.database))[known:]
         assert set(ACCOUNTS[mutation]) <= {event.event_type for event in recorded}, mutation
         assert {str(event.user_id) for event in recorded} <= {actor, person}, mutation
         told.add(mutation)
@@ -150,7 +150,7 @@ async def test_every_change_of_an_account_is_recorded(gateway: Gateway, admin: U
     anonymous = gateway.client()
     payload = await anonymous.do("signUp", signs_in, **credentials, firstName="New", lastName="Person")
     person, user = payload["viewer"]["databaseId"], payload["viewer"]["id"]
-    assert {(e.event_type, str(e.user_id)) for e in await events(gateway.database)} >= {("UserSignedUp", person)}
+    assert {(e.event_type, str(e.user_id)) for e in await stored_events(gateway.database)} >= {("UserSignedUp", person)}
     told.add("signUp")
     other = gateway.bearing(payload["accessToken"])
     signed = await does(anonymous, "signIn", signs_in, person, **credentials)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid, user_error
-from tests.api.reading import everything, stored_task, told
+from tests.api.stored_rows import event_summaries, life_lock_rows, stored_task
 from tests.factories import make_category, make_task, make_tasks
 
 CATEGORY = "category { id databaseId name color tasks { totalCount } }"
@@ -18,7 +18,7 @@ async def test_a_category_is_created(gateway: Gateway, ada: User) -> None:
     assert payload == {"category": {**shown, "tasks": {"totalCount": 0}}, "userErrors": []}
     payload = await client.do("createCategory", CATEGORY, name="Work")
     assert payload["category"]["color"] == "#3B82F6"
-    assert [event[:2] + event[3:] for event in await told(gateway.database)] == [
+    assert [event[:2] + event[3:] for event in await event_summaries(gateway.database)] == [
         ("CategoryCreated", "category", ada.id, {"owner_id": str(ada.id)})
     ] * 2
 
@@ -26,13 +26,13 @@ async def test_a_category_is_created(gateway: Gateway, ada: User) -> None:
 async def test_a_name_is_unique_for_each_person(gateway: Gateway, ada: User, bob: User) -> None:
     home, work = await make_category(gateway.database, ada, name="Home"), await make_category(gateway.database, ada)
     await make_category(gateway.database, bob, name="Garden")
-    before = await everything(gateway.database)
+    before = await life_lock_rows(gateway.database)
     client = gateway.client(ada)
     taken = [user_error("CONFLICT", "You already have a category of this name.", "name")]
     assert await client.do("createCategory", CATEGORY, name="Home") == {"category": None, "userErrors": taken}
     payload = await client.do("updateCategory", CATEGORY, id=gid("Category", work), name="Home")
     assert payload == {"category": None, "userErrors": taken}
-    assert await everything(gateway.database) == before
+    assert await life_lock_rows(gateway.database) == before
     assert (await client.do("createCategory", CATEGORY, name="Garden"))["userErrors"] == []
     assert (await client.do("updateCategory", CATEGORY, id=gid("Category", home), name="Home"))["userErrors"] == []
 
@@ -48,7 +48,7 @@ async def test_an_update_changes_what_is_given(gateway: Gateway, ada: User) -> N
     ]:
         shown = (await client.do("updateCategory", CATEGORY, id=key, **given))["category"]
         assert (shown["name"], shown["color"]) == (name, color)
-    assert [event[0:1] + event[2:] for event in await told(gateway.database)] == [
+    assert [event[0:1] + event[2:] for event in await event_summaries(gateway.database)] == [
         ("CategoryUpdated", category.id, ada.id, {"owner_id": str(ada.id), "fields": [field]})
         for field in ("name", "color")
     ]
@@ -66,7 +66,7 @@ async def test_tasks_outlive_their_category(gateway: Gateway, ada: User) -> None
     for task, version in ((kept, 2), (deleted, 3)):
         now = await stored_task(gateway.database, task)
         assert (now.category_id, now.version) == (None, version)
-    last = (await told(gateway.database))[-1]
+    last = (await event_summaries(gateway.database))[-1]
     assert last[0] == "CategoryDeleted"
     assert sorted(last[4]["task_ids"]) == sorted([str(kept.id), str(deleted.id)])
     payload = await client.do("restoreTask", "task { category { id } }", id=gid("Task", deleted))

@@ -9,7 +9,7 @@ import pytest
 from repositories.core.ids import new_id
 from repositories.tables.identity import User
 from tests.api.client import USER_ERRORS, Client, Gateway, gid
-from tests.api.reading import every_client
+from tests.api.stored_rows import client_rows
 from tests.factories import make_client, make_contact
 
 _QUERIES = [
@@ -53,7 +53,7 @@ async def test_anothers_client_is_no_client(gateway: Gateway, ada: User, bob: Us
         await gateway.client(bob).do("deleteClient", "client { id }", id=gid("Client", theirs))
     mine = await make_client(gateway.database, ada)
     my_contact = await make_contact(gateway.database, mine)
-    before = await every_client(gateway.database)
+    before = await client_rows(gateway.database)
     client = gateway.client(ada)
     for document in _QUERIES:
         for type_name, key in (("Client", theirs.id), ("Contact", contact.id), ("User", bob.id)):
@@ -71,7 +71,7 @@ async def test_anothers_client_is_no_client(gateway: Gateway, ada: User, bob: Us
         found = [await _answer(client, document, each, type_name, made) for each in (key, new_id())]
         assert found[0] == found[1], name
         assert "NOT_FOUND" in found[0], name
-    assert await every_client(gateway.database) == before
+    assert await client_rows(gateway.database) == before
 
 
 async def test_lists_and_dashboards_show_ones_own(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
@@ -121,7 +121,7 @@ async def test_an_admin_may_change_all_users(gateway: Gateway, bob: User, admin:
 async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> None:
     row = await make_client(gateway.database, ada)
     contact = await make_contact(gateway.database, row)
-    before = await every_client(gateway.database)
+    before = await client_rows(gateway.database)
     client = gateway.client()
     document = """query($id: ID!) { client(id: $id) { id } clients { totalCount }
         contacts(email: "x@example.org") { id } clientDashboard { totalRevenue } node(id: $id) { id } }"""
@@ -133,7 +133,7 @@ async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> Non
         kind = f"{name[0].upper()}{name[1:]}Input!"
         document = f"mutation($input: {kind}) {{ {name}(input: $input) {{ userErrors {{ code }} }} }}"
         assert (await client.ask(document, input=made)).codes == ["UNAUTHENTICATED"], name
-    assert await every_client(gateway.database) == before
+    assert await client_rows(gateway.database) == before
 
 
 async def test_an_owner_cannot_be_set_from_outside(gateway: Gateway, ada: User, bob: User) -> None:
@@ -141,4 +141,4 @@ async def test_an_owner_cannot_be_set_from_outside(gateway: Gateway, ada: User, 
     for name in ("createdBy", "primaryContactId", "version"):
         answer = await gateway.client(ada).ask(document, input={"companyName": "x", name: gid("User", bob)})
         assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"], name
-    assert await every_client(gateway.database) == [[], [], []]
+    assert await client_rows(gateway.database) == [[], [], []]

@@ -11,7 +11,7 @@ from repositories.core.viewer import SERVICE
 from repositories.tables.client_management import Client as ClientRow
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid, user_error
-from tests.api.reading import every_client, told
+from tests.api.stored_rows import client_rows, event_summaries
 from tests.factories import make_client, make_contact, make_contacts
 
 CLIENT = """client { id companyName status industry website annualRevenue employeeCount version deletedAt
@@ -26,7 +26,7 @@ async def _names(gateway: Gateway) -> list[tuple[Any, ...]]:
     """The events by type and data, without the owner."""
     return [
         (kind, {name: value for name, value in data.items() if name != "owner_id"})
-        for kind, _, _, _, data in await told(gateway.database)
+        for kind, _, _, _, data in await event_summaries(gateway.database)
     ]
 
 
@@ -86,7 +86,7 @@ async def test_a_client_is_created_with_its_contacts(gateway: Gateway, ada: User
 async def test_an_invalid_third_contact_leaves_nothing(gateway: Gateway, ada: User) -> None:
     """Whether the input tells it or the database."""
     await make_contact(gateway.database, await make_client(gateway.database, ada), email="Third@example.org")
-    before = await every_client(gateway.database)
+    before = await client_rows(gateway.database)
     for email, code, message in (
         ("third", "VALIDATION_ERROR", "This is not an e-mail address."),
         ("THIRD@Example.org", "CONFLICT", TAKEN),
@@ -95,7 +95,7 @@ async def test_an_invalid_third_contact_leaves_nothing(gateway: Gateway, ada: Us
         people = [JOAN, MAX, {**JOAN, "email": email}]
         payload = await gateway.client(ada).do("createClient", CLIENT, companyName="Acme", contacts=people)
         assert payload == {"client": None, "userErrors": [user_error(code, message, "contacts", "2", "email")]}
-        assert await every_client(gateway.database) == before
+        assert await client_rows(gateway.database) == before
 
 
 async def test_everything_wrong_with_a_new_client_is_told_at_once(gateway: Gateway, ada: User) -> None:
@@ -127,7 +127,7 @@ async def test_everything_wrong_with_a_new_client_is_told_at_once(gateway: Gatew
     payload = await gateway.client(ada).do("createClient", CLIENT, companyName="Acme", contacts=twins)
     only = user_error("VALIDATION_ERROR", "Only one contact can be the primary one.", "contacts", "1", "isPrimary")
     assert payload["userErrors"] == [only]
-    assert await every_client(gateway.database) == [[], [], []]
+    assert await client_rows(gateway.database) == [[], [], []]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ async def test_values_that_are_refused(gateway: Gateway, ada: User, field: str, 
     payload = await gateway.client(ada).do("createClient", "client { id }", companyName="Acme", **given)
     (error,) = payload["userErrors"]
     assert (error["code"], error["field"][-1]) == ("VALIDATION_ERROR", field)
-    assert await every_client(gateway.database) == [[], [], []]
+    assert await client_rows(gateway.database) == [[], [], []]
 
 
 async def test_an_address_that_another_owner_has_is_free(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
@@ -180,14 +180,14 @@ async def test_a_client_is_updated_if_the_version_is_the_one_seen(gateway: Gatew
         "ClientUpdated",
         {"fields": ["annual_revenue", "company_name", "industry", "status"]},
     )
-    before = await every_client(gateway.database)
+    before = await client_rows(gateway.database)
     same = await client.do("updateClient", CLIENT, id=key, version=2, companyName="Zenith", annualRevenue="7.0")
     assert same["client"]["version"] == 2
     for mutation in ("updateClient", "deleteClient"):
         payload = await client.do(mutation, CLIENT, id=key, version=1)
         (error,) = payload["userErrors"]
         assert (error["code"], error["field"], error["current"]["id"]) == ("STALE_VERSION", ["version"], key)
-    assert await every_client(gateway.database) == before
+    assert await client_rows(gateway.database) == before
 
 
 async def test_contacts_go_and_come_with_their_client(gateway: Gateway, ada: User) -> None:
@@ -228,11 +228,11 @@ async def test_a_client_whose_addresses_are_taken_cannot_be_restored(gateway: Ga
     client, key = gateway.client(ada), gid("Client", row)
     await client.do("deleteClient", CLIENT, id=key)
     assert (await client.do("createClient", CLIENT, companyName="New", contacts=[JOAN]))["userErrors"] == []
-    before = await every_client(gateway.database)
+    before = await client_rows(gateway.database)
     message = "The e-mail address of one of its contacts belongs to another contact of yours by now."
     payload = await client.do("restoreClient", CLIENT, id=key)
     assert payload == {"client": None, "userErrors": [user_error("CONFLICT", message, "id")]}
-    assert await every_client(gateway.database) == before
+    assert await client_rows(gateway.database) == before
 
 
 async def test_a_client_has_at_most_one_primary_contact(gateway: Gateway, ada: User) -> None:
@@ -370,4 +370,4 @@ async def test_nothing_is_added_to_a_client_that_is_being_deleted(gateway: Gatew
         client.do("deleteClient", CLIENT, id=key),
         *(client.do("addContact", CONTACT, clientId=key, **person) for person in people[3:]),
     )
-    assert (await every_client(gateway.database))[:2] == [[], []]
+    assert (await client_rows(gateway.database))[:2] == [[], []]

@@ -14,7 +14,7 @@ from repositories.sql.statements import Statement, scalar
 from repositories.tables.client_management import Contact
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid
-from tests.api.reading import every_client
+from tests.api.stored_rows import client_rows
 from tests.factories import make_client, make_contacts, make_user
 from tests.repositories.support import connect_database
 
@@ -141,12 +141,12 @@ async def test_without_keys_nothing_is_stored_in_plain_sight(
         gateway = Gateway(database)
         client = gateway.client(ada)
         assert (await client.do("createClient", "client { id }", companyName="Acme"))["userErrors"] == []
-        before = await every_client(database)
+        before = await client_rows(database)
         document = "mutation($input: CreateClientInput!) { createClient(input: $input) { client { id } } }"
         person = {"firstName": "Joan", "lastName": "Clarke", "email": SECRETS[0]}
         answer = await client.ask(document, input={"companyName": "Zenith", "contacts": [person]})
         assert answer.codes == ["INTERNAL_SERVER_ERROR"]
         assert "no keys are configured" in caplog.text
         assert SECRETS[0] not in caplog.text
-        assert await every_client(database) == before
+        assert await client_rows(database) == before
         await gateway.http.aclose()

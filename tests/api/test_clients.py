@@ -16,7 +16,7 @@ from repositories.tables.identity import User
 from schema import schema
 from tests import node
 from tests.api.client import ROOT, Gateway, served
-from tests.api.events import create, feed_of, running
+from tests.api.event_streams import create, feed_of, running
 from tests.api.sockets import sockets
 from tests.factories import make_category, make_tasks
 from tests.waiting import until

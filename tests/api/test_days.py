@@ -17,7 +17,7 @@ from repositories.identity import Users
 from repositories.tables.identity import User
 from repositories.tables.life_lock import TaskStatus
 from tests.api.client import AUDIENCE, SECRET, Gateway, gid
-from tests.api.days import Days, Item
+from tests.api.day_model import Days, Item
 from tests.factories import make_category, make_task, make_user
 
 ANALYTICS = "taskAnalytics(from: $from, to: $to) { date tasksCompleted tasksCreated productivityScore }"

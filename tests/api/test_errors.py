@@ -22,8 +22,8 @@ from repositories.tables.identity import User
 from resolvers.life_lock import queries
 from schema import life_lock
 from tests.api.client import SECRET, Gateway, connected, gid
-from tests.api.outages import relayed
-from tests.api.reading import everything
+from tests.api.relay import relayed
+from tests.api.stored_rows import life_lock_rows
 from tests.factories import make_category, make_task, make_user
 
 SECRETS = "their secret: ada@example.com"
@@ -76,7 +76,7 @@ async def test_a_broken_command_leaves_nothing(
     assert answer.data is None
     _masked(answer.errors[0], caplog)
     assert SECRETS not in str(answer.body)
-    assert await everything(gateway.database) == [[], [], [], []]
+    assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
 async def test_a_fault_of_the_database_puts_no_values_into_the_log(

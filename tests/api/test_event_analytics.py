@@ -16,7 +16,7 @@ from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from resolvers.events.queries import TrendInterval
 from tests.api.client import Gateway, gid
-from tests.api.reading import events
+from tests.api.stored_rows import stored_events
 from tests.factories import make_task, make_user
 from tests.repositories.support import examples
 
@@ -286,7 +286,7 @@ async def test_who_may_ask(gateway: Gateway, ada: User, bob: User) -> None:
     """Everybody for the own trends, admins for the rest; what others did is in nobody's own."""
     moment = "2026-06-17T10:00:00+00:00"
     await record(gateway.database, bob, moment, kind="TaskCompleted", completed_at=moment, due_date=moment)
-    before = await events(gateway.database)
+    before = await stored_events(gateway.database)
     elsewhere = gateway.at(AT)
     for field, document in FOR_ADMINS.items():
         for client in (
@@ -307,4 +307,4 @@ async def test_who_may_ask(gateway: Gateway, ada: User, bob: User) -> None:
     ):
         days = (await client.data(TRENDS))["completionTrends"]
         assert sum(day["completed"] for day in days) == sum(day["onTime"] for day in days) == completed
-    assert await events(gateway.database) == before
+    assert await stored_events(gateway.database) == before

@@ -20,7 +20,7 @@ from repositories.identity import Users
 from repositories.tables.identity import User, UserStatus
 from schema import schema
 from tests.api.client import ROOT, Gateway
-from tests.api.events import create, running, subscribed
+from tests.api.event_streams import create, running, subscribed
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 POLICY = (

@@ -17,7 +17,7 @@ from repositories.tables.identity import User
 from resolvers.gamification import reactions
 from resolvers.reactions import REACTIONS
 from tests.api.client import TAKEN_ID, Client, Gateway, gid, user_error
-from tests.api.reading import every_reward, told
+from tests.api.stored_rows import event_summaries, gamification_rows
 from tests.factories import make_achievement, make_points, make_reward, make_task, make_user, viewer_of
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
@@ -154,7 +154,7 @@ async def test_an_inactive_achievement_is_not_reached(gateway: Gateway, ada: Use
 async def test_unlocking_is_an_event_that_pays(gateway: Gateway, ada: User) -> None:
     task = await make_task(gateway.database, ada)
     await gateway.at(AT).client(ada).do("completeTask", "task { id }", id=gid("Task", task))
-    achievements, unlocked, entries, *_, events = await every_reward(gateway.database)
+    achievements, unlocked, entries, *_, events = await gamification_rows(gateway.database)
     (row,) = unlocked
     first = next(one for one in achievements if one.code == "first_task")
     assert (row.user_id, row.achievement_id, row.unlocked_at) == (ada.id, first.id, AT)
@@ -169,7 +169,7 @@ async def test_unlocking_is_an_event_that_pays(gateway: Gateway, ada: User) -> N
 async def test_a_reaction_that_fails_undoes_all(gateway: Gateway, ada: User, step: str) -> None:
     """Whether points of the task or those of the achievement cannot be booked: the task is as open as before."""
     task = await make_task(gateway.database, ada)
-    before = await every_reward(gateway.database)
+    before = await gamification_rows(gateway.database)
 
     async def fail(work: Any, events: Any) -> None:
         raise LookupError(work, events)
@@ -179,7 +179,7 @@ async def test_a_reaction_that_fails_undoes_all(gateway: Gateway, ada: User, ste
         async with open_unit_of_work(gateway.database, viewer_of(ada), (*REACTIONS, Reaction(to, fail)), AT) as work:
             done = await work.repository(Tasks).change(task, status="completed", completed_at=AT)
             work.record(TaskCompleted(done.id, ada.id, AT, None))
-    assert await every_reward(gateway.database) == before
+    assert await gamification_rows(gateway.database) == before
     data = await gateway.client(ada).data("query($id: ID!) { task(id: $id) { status } }", id=gid("Task", task))
     assert data == {"task": {"status": "PENDING"}}
 
@@ -190,7 +190,7 @@ async def test_an_event_that_is_played_again_pays_nothing(gateway: Gateway, ada:
     event = TaskCompleted(task.id, ada.id, AT, AT)
     async with open_unit_of_work(gateway.database, viewer_of(ada), REACTIONS, AT) as work:
         work.record(event)
-    before = await every_reward(gateway.database)
+    before = await gamification_rows(gateway.database)
 
     async def play() -> None:
         async with open_unit_of_work(gateway.database, viewer_of(ada), (), AT) as work:
@@ -198,12 +198,12 @@ async def test_an_event_that_is_played_again_pays_nothing(gateway: Gateway, ada:
             await work.store_events_and_react(REACTIONS)
 
     await play()
-    assert await every_reward(gateway.database) == before
+    assert await gamification_rows(gateway.database) == before
     await gateway.at(AT).client(ada).do("completeTask", "task { id }", id=gid("Task", task))
     await gateway.at(AT).client(ada).do("reopenTask", "task { id }", id=gid("Task", task))
-    before = await every_reward(gateway.database)
+    before = await gamification_rows(gateway.database)
     await play()
-    assert await every_reward(gateway.database) == before
+    assert await gamification_rows(gateway.database) == before
 
 
 async def test_a_batch_of_the_service_pays_everybody(gateway: Gateway, statements: list[str]) -> None:
@@ -250,7 +250,7 @@ async def test_redeeming(gateway: Gateway, ada: User) -> None:
         "userErrors": [],
     }
     data = {"owner_id": str(ada.id), "reward_id": str(reward.id), "cost": 30}
-    assert (await told(gateway.database))[-1] == ("RewardRedeemed", "reward_redemption", key, ada.id, data)
+    assert (await event_summaries(gateway.database))[-1] == ("RewardRedeemed", "reward_redemption", key, ada.id, data)
     again = await _redeem(client, reward, databaseId=str(key))
     assert again["userErrors"] == [TAKEN_ID]
     assert sorted(await _points(client)) == [(-30, "REWARD_REDEEMED"), (75, "TASK_COMPLETED")]
@@ -272,10 +272,10 @@ async def test_what_cannot_be_redeemed(
 ) -> None:
     await make_points(gateway.database, ada, 30)
     wanted = new_id() if reward is None else (await make_reward(gateway.database, **reward)).id
-    before = await every_reward(gateway.database)
+    before = await gamification_rows(gateway.database)
     payload = await _redeem(gateway.client(ada), wanted)
     assert payload == {"rewardRedemption": None, "userErrors": [user_error(code, message, "rewardId")]}
-    assert await every_reward(gateway.database) == before
+    assert await gamification_rows(gateway.database) == before
 
 
 async def test_the_last_item_goes_to_exactly_one_of_fifty(gateway: Gateway) -> None:
@@ -288,7 +288,7 @@ async def test_the_last_item_goes_to_exactly_one_of_fifty(gateway: Gateway) -> N
     assert len(winners) == 1
     refused = [payload["userErrors"] for payload in payloads if not payload["rewardRedemption"]]
     assert refused == [[user_error("CONFLICT", "This reward is sold out; choose another.", "rewardId")]] * 49
-    _, _, entries, (left,), redemptions, _ = await every_reward(gateway.database)
+    _, _, entries, (left,), redemptions, _ = await gamification_rows(gateway.database)
     assert (left.stock, [row.user_id for row in redemptions]) == (0, [winners[0].id])
     balances = [sum(entry.points for entry in entries if entry.user_id == person.id) for person in people]
     assert sorted(balances) == [60] + [100] * 49
@@ -316,7 +316,7 @@ async def test_spending_and_reopening_at_once_stays_above_zero(gateway: Gateway,
         *(client.do("reopenTask", "task { id }", id=gid("Task", task)) for task in tasks),
         *(_redeem(client, reward) for _ in range(3)),
     )
-    *_, entries = (await every_reward(gateway.database))[:3]
+    *_, entries = (await gamification_rows(gateway.database))[:3]
     running = 0
     for entry in sorted(entries, key=lambda entry: entry.id):
         running += entry.points
@@ -346,7 +346,7 @@ async def test_refunding(gateway: Gateway, ada: User, admin: User) -> None:
     ]
     errors = [payload["userErrors"] for payload in payloads if payload["userErrors"]]
     assert errors == [[user_error("CONFLICT", "This redemption was refunded already.", "id")]] * 4
-    assert (await told(gateway.database))[-1][::3] == ("RedemptionRefunded", admin.id)
+    assert (await event_summaries(gateway.database))[-1][::3] == ("RedemptionRefunded", admin.id)
     assert (await client.data("{ pointBalance }"))["pointBalance"] == 30
     assert sorted(await _points(client)) == [
         (-30, "REWARD_REDEEMED"), (30, "REDEMPTION_REFUNDED"), (30, "TASK_COMPLETED"),
@@ -373,7 +373,7 @@ async def test_a_redemption_is_fulfilled_and_can_still_be_refunded(gateway: Gate
     payloads = await asyncio.gather(*(office.do("fulfillRedemption", selection, id=key) for _ in range(5)))
     fulfilled = {"rewardRedemption": {"status": "FULFILLED", "reward": {"stock": 0}}, "userErrors": []}
     assert payloads == [fulfilled] * 5
-    names = [event[0] for event in await told(gateway.database)]
+    names = [event[0] for event in await event_summaries(gateway.database)]
     assert names == ["TaskCompleted", "RewardRedeemed", "RedemptionFulfilled"]
     assert (await gateway.client(ada).data("{ pointBalance }"))["pointBalance"] == 0
     payload = await office.do("refundRedemption", selection, id=key)

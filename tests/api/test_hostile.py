@@ -17,7 +17,7 @@ from gateway.execution.processor import OperationProcessor
 from repositories.engines.database import DatabaseOptions
 from repositories.tables.identity import User
 from tests.api.client import Gateway, connected
-from tests.api.reading import everything
+from tests.api.stored_rows import life_lock_rows
 from tests.factories import make_user
 
 GRAPHQL = "application/graphql-response+json"
@@ -100,7 +100,7 @@ async def attacked(sqlite_only: DatabaseOptions) -> AsyncIterator[tuple[Gateway,
     """The gateway and somebody who is signed in; afterwards nothing has changed."""
     async with connected(sqlite_only) as database:
         yield Gateway(database), await make_user(database)
-        assert await everything(database) == [[], [], [], []]
+        assert await life_lock_rows(database) == [[], [], [], []]
 
 
 def _taken_away(monkeypatch: pytest.MonkeyPatch, *steps: tuple[object, str]) -> None:

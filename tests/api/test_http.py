@@ -4,7 +4,7 @@ from gateway.server.app import create_app
 from gateway.settings import Settings
 from repositories.tables.identity import User
 from tests.api.client import Gateway
-from tests.api.reading import everything
+from tests.api.stored_rows import life_lock_rows
 
 
 async def test_each_way_of_asking_wrongly_has_its_code(gateway: Gateway, ada: User) -> None:
@@ -39,7 +39,7 @@ async def test_a_mutation_is_not_run_by_get(gateway: Gateway, ada: User) -> None
     document = 'mutation { createTask(input: {title: "x"}) { task { id } } }'
     response = await client.http.get("/graphql", params={"query": document}, headers=client.headers)
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
-    assert await everything(gateway.database) == [[], [], [], []]
+    assert await life_lock_rows(gateway.database) == [[], [], [], []]
     response = await client.http.get("/graphql", params={"query": "{ viewer { email } }"}, headers=client.headers)
     assert response.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
 

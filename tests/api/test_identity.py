@@ -17,7 +17,7 @@ from repositories.identity import roles_of
 from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from tests.api.client import AUDIENCE, HOUR, SECRET, Gateway
-from tests.api.reading import everything
+from tests.api.stored_rows import life_lock_rows
 from tests.repositories.support import open_snapshot
 
 VIEWER = {"query": "{ viewer { email } }"}
@@ -114,7 +114,7 @@ async def test_a_refused_header_changes_nothing(gateway: Gateway) -> None:
     for values in wrong_headers().values():
         response = await gateway.http.post("/graphql", json={"query": document}, headers=_headers(values))
         assert response.status_code == 401
-    assert await everything(gateway.database) == [[], [], [], []]
+    assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
 async def test_a_good_token_names_the_viewer(gateway: Gateway, ada: User) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from repositories.core.ids import new_id
 from repositories.tables.identity import User
 from tests.api.client import Client, Gateway, gid, user_error
-from tests.api.reading import everything
+from tests.api.stored_rows import life_lock_rows
 from tests.factories import make_category, make_task
 
 _SHORT = "This must not be empty."
@@ -122,7 +122,7 @@ async def test_everything_that_is_wrong_is_told_at_once(gateway: Gateway, case: 
     assert found == {place: ("VALIDATION_ERROR", message) for place, message in mistakes.items()}
     assert len(payload["userErrors"]) == len(mistakes)
     assert payload[selection.split()[0]] is None
-    assert await everything(gateway.database) == [[], [], [], []]
+    assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
 async def test_a_batch_has_one_to_five_hundred_tasks(gateway: Gateway, ada: User) -> None:
@@ -137,12 +137,12 @@ async def test_a_batch_has_one_to_five_hundred_tasks(gateway: Gateway, ada: User
         ):
             payload = await client.do(mutation, "tasks { id }", tasks=[item] * count)
             assert payload == {"tasks": None, "userErrors": [user_error("VALIDATION_ERROR", message, "tasks")]}
-    assert await everything(gateway.database) == [[], [], [], []]
+    assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
 async def test_a_batch_names_twins(gateway: Gateway, ada: User) -> None:
     task = await make_task(gateway.database, ada)
-    before = await everything(gateway.database)
+    before = await life_lock_rows(gateway.database)
     client, key = gateway.client(ada), str(new_id())
     change = {"id": gid("Task", task), "version": 1, "title": "x"}
     payload = await client.do("updateTasks", "tasks { id }", tasks=[change, change, change])
@@ -155,14 +155,14 @@ async def test_a_batch_names_twins(gateway: Gateway, ada: User) -> None:
         user_error("VALIDATION_ERROR", twice, "tasks", "2", "databaseId"),
         user_error("NOT_FOUND", "There is no such category.", "tasks", "2", "categoryId"),
     ]
-    assert await everything(gateway.database) == before
+    assert await life_lock_rows(gateway.database) == before
 
 
 async def test_a_batch_is_refused_for_every_reason_it_has(gateway: Gateway, ada: User, bob: User) -> None:
     """Missing rows, stale ones, others' rows and others' categories, all at once; the good change is not made."""
     good, old = await make_task(gateway.database, ada), await make_task(gateway.database, ada, title="Old", version=3)
     other, category = await make_task(gateway.database, bob), await make_category(gateway.database, bob)
-    before = await everything(gateway.database)
+    before = await life_lock_rows(gateway.database)
     client = gateway.client(ada)
     changes = [
         {"id": gid("Task", good), "version": 1, "title": "changed"},
@@ -175,7 +175,7 @@ async def test_a_batch_is_refused_for_every_reason_it_has(gateway: Gateway, ada:
             "categoryId": gid("Category", category),
         },
     ]
-    before = await everything(gateway.database)
+    before = await life_lock_rows(gateway.database)
     payload = await client.do("updateTasks", "tasks { id }", tasks=changes)
     assert payload["tasks"] is None
     assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [
@@ -190,7 +190,7 @@ async def test_a_batch_is_refused_for_every_reason_it_has(gateway: Gateway, ada:
     payload = await client.do("createTasks", "tasks { id }", tasks=items)
     missing = user_error("NOT_FOUND", "There is no such category.", "tasks", "1", "categoryId")
     assert payload == {"tasks": None, "userErrors": [missing]}
-    assert await everything(gateway.database) == before
+    assert await life_lock_rows(gateway.database) == before
 
 
 async def _refused(client: Client, declared: str, field: str, value: object) -> Any:
@@ -237,7 +237,7 @@ async def test_a_uuid_of_the_clients_must_be_one(gateway: Gateway, ada: User) ->
             input={"title": "x", "databaseId": wrong},
         )
         assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"]
-    assert await everything(gateway.database) == [[], [], [], []]
+    assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
 async def test_days_are_asked_for_in_order_and_a_year_at_most(gateway: Gateway, ada: User) -> None:

@@ -12,7 +12,7 @@ from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task
 from schema import schema
 from tests.api.client import USER_ERRORS, Gateway, gid
-from tests.api.reading import everything
+from tests.api.stored_rows import life_lock_rows
 from tests.factories import make_category, make_task
 
 _QUERIES = [
@@ -67,7 +67,7 @@ async def test_anothers_row_is_no_row(gateway: Gateway, ada: User, bob: User, ad
     """
     rows = await _everything_of(gateway, bob)
     client = gateway.client(ada if who == "user" else admin)
-    before = await everything(gateway.database)
+    before = await life_lock_rows(gateway.database)
     asked = [*_QUERIES] if who == "user" else []
     documents: list[tuple[str, dict[str, Any]]] = [(document, {}) for document in asked]
     for name, key, given in _MUTATIONS:
@@ -89,13 +89,13 @@ async def test_anothers_row_is_no_row(gateway: Gateway, ada: User, bob: User, ad
                 return json.dumps(found.body).replace(wanted, "the id").replace(str(row), "the id")
 
             assert await answer(there.id) == await answer(new_id()), (document, type_name)
-    assert await everything(gateway.database) == before
+    assert await life_lock_rows(gateway.database) == before
 
 
 async def test_batches_tell_nothing_of_others_rows(gateway: Gateway, ada: User, bob: User) -> None:
     own, other = await make_task(gateway.database, ada), await make_task(gateway.database, bob)
     foreign = await make_category(gateway.database, bob)
-    before = await everything(gateway.database)
+    before = await life_lock_rows(gateway.database)
     client = gateway.client(ada)
 
     async def refused(task: UUID, category: UUID) -> Any:
@@ -110,7 +110,7 @@ async def test_batches_tell_nothing_of_others_rows(gateway: Gateway, ada: User, 
         )
 
     assert await refused(other.id, foreign.id) == await refused(new_id(), new_id())
-    assert await everything(gateway.database) == before
+    assert await life_lock_rows(gateway.database) == before
 
 
 async def test_lists_and_dashboards_show_ones_own(gateway: Gateway, ada: User, bob: User) -> None:
@@ -181,7 +181,7 @@ def _every_root_field() -> str:
 async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> None:
     """Every root field but viewer; nothing is written."""
     task, _, category = await _everything_of(gateway, ada)
-    before = await everything(gateway.database)
+    before = await life_lock_rows(gateway.database)
     client = gateway.client()
     answer = await client.ask(_every_root_field(), t=gid("Task", task))
     assert answer.status == 200
@@ -201,7 +201,7 @@ async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> Non
         answer = await client.ask(document, input=made)
         assert answer.codes == ["UNAUTHENTICATED"], name
         assert answer.data is None
-    assert await everything(gateway.database) == before
+    assert await life_lock_rows(gateway.database) == before
 
 
 async def test_statistics_are_for_admins(gateway: Gateway, ada: User, admin: User) -> None:

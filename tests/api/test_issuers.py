@@ -30,7 +30,7 @@ from resolvers.identity.outside import account_key
 from resolvers.reactions import REACTIONS
 from tests.api.client import Gateway
 from tests.api.issuer import OUTSIDE_AUDIENCE, URL, PublishedKeys, SigningKey, publishing, told
-from tests.api.reading import told as recorded
+from tests.api.stored_rows import event_summaries as recorded
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
 

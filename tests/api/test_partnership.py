@@ -19,7 +19,7 @@ from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from repositories.tables.partnership import PartnerKind, PartnerStatus, ReferralStatus
 from tests.api.client import Client, Gateway, gid, user_error
-from tests.api.reading import events, told
+from tests.api.stored_rows import event_summaries, stored_events
 from tests.factories import make_partner, make_referral, make_user
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
@@ -49,7 +49,7 @@ async def stored(database: Database) -> Any:
         return [
             sorted(await repository(snapshot).find(limit=1000), key=lambda row: row.id.bytes)
             for repository in (Partners, Referrals)
-        ] + [await events(database)]
+        ] + [await stored_events(database)]
     finally:
         await snapshot.close()
 
@@ -88,7 +88,7 @@ async def test_a_partner_is_created(gateway: Gateway, client: Client, manager: U
         "userErrors": [],
     }
     owner = str(manager.id)
-    assert await told(gateway.database) == [
+    assert await event_summaries(gateway.database) == [
         ("PartnerCreated", "partner", key, manager.id, {"owner_id": owner, "kind": "reseller"})
     ]
     again = await client.do("createPartner", PARTNER, name="x", kind="REFERRAL", commissionRate=0, databaseId=str(key))
@@ -109,7 +109,7 @@ async def test_a_partner_is_changed(gateway: Gateway, client: Client, manager: U
     shown = payload["partner"]
     assert {name: shown[name] for name in changes} == changes | {"commissionRate": "0.2000"}
     assert (shown["name"], shown["version"]) == ("Acme", 2)
-    assert (await told(gateway.database))[-1][4] == {
+    assert (await event_summaries(gateway.database))[-1][4] == {
         "owner_id": str(manager.id),
         "fields": ["commission_rate", "contact_email", "kind", "started_on"],
     }
@@ -210,7 +210,7 @@ async def test_a_partnership_moves_along_the_allowed_ways(
         elif after in allowed:
             assert (payload["partner"]["status"], payload["partner"]["version"]) == (after.name, 2)
             data = {"owner_id": str(manager.id), "before": before.value, "after": after.value}
-            assert (await told(gateway.database))[-1] == (
+            assert (await event_summaries(gateway.database))[-1] == (
                 "PartnerStatusChanged",
                 "partner",
                 partner.id,
@@ -259,7 +259,7 @@ async def test_a_referral_is_submitted_qualified_and_won(gateway: Gateway, clien
         assert (error["code"], error["field"]) == ("CONFLICT", [field])
         assert error["message"].startswith("WON cannot become ")
         assert error["message"].endswith(": it is final.")
-    assert [(event[0], event[1], event[3], event[4]) for event in await told(gateway.database)] == [
+    assert [(event[0], event[1], event[3], event[4]) for event in await event_summaries(gateway.database)] == [
         (name, "referral", manager.id, {"owner_id": str(manager.id), "partner_id": str(partner.id), **data})
         for name, data in (
             ("ReferralSubmitted", {}),
@@ -276,7 +276,7 @@ async def test_a_referral_is_lost(gateway: Gateway, client: Client, manager: Use
     key = gid("Referral", referral)
     lost = (await client.do("closeReferral", REFERRAL, id=key, outcome="LOST"))["referral"]
     assert (lost["status"], lost["value"], lost["commission"], lost["closedAt"]) == ("LOST", "10.00", None, NOON)
-    assert (await told(gateway.database))[-1][4] == {
+    assert (await event_summaries(gateway.database))[-1][4] == {
         "owner_id": str(manager.id),
         "partner_id": str(partner.id),
         "status": "lost",
@@ -345,7 +345,7 @@ async def test_a_referral_is_closed_once(gateway: Gateway, client: Client, manag
     (winner,) = [answer["referral"] for answer in answers if answer["referral"]]
     assert Decimal(winner["commission"]) == Decimal(winner["value"]) / 10
     assert [answer["userErrors"][0]["code"] for answer in answers if not answer["referral"]] == ["CONFLICT"] * 7
-    assert [event[0] for event in await told(gateway.database)] == ["ReferralClosed"]
+    assert [event[0] for event in await event_summaries(gateway.database)] == ["ReferralClosed"]
 
 
 DASHBOARD = """{ partnershipDashboard { activePartners referralsByStatus { status total } wonValue commissionDue

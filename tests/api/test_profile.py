@@ -15,7 +15,7 @@ from repositories.identity import Preferences, Users
 from repositories.tables.identity import User, UserPreferences, UserRole, UserStatus
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.people import PASSWORD, make_member, refresh, sessions, sign_in, signed_in
-from tests.api.reading import told
+from tests.api.stored_rows import event_summaries
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
 
@@ -59,7 +59,7 @@ async def test_a_profile_is_changed_as_far_as_it_is_given(gateway: Gateway, ada:
     assert payload["user"] == changed
     payload = await client.do("updateProfile", PROFILE, version=2, phone=None, avatarUrl=None, lastName="King")
     assert payload["user"] == changed | {"phone": None, "avatarUrl": None, "lastName": "King", "version": 3}
-    assert [event[0::4] for event in await told(gateway.database)] == [
+    assert [event[0::4] for event in await event_summaries(gateway.database)] == [
         (
             "ProfileUpdated",
             {"owner_id": str(ada.id), "fields": ["avatar_url", "first_name", "locale", "phone", "time_zone"]},
@@ -98,7 +98,7 @@ async def test_a_profile_that_cannot_be_is_refused(gateway: Gateway, ada: User) 
     assert (error["code"], error["message"], error["field"]) == ("STALE_VERSION", STALE.format(1), ["version"])
     assert error["current"]["id"] == gid("User", ada)
     assert await stored(gateway.database, ada) == ada
-    assert await told(gateway.database) == []
+    assert await event_summaries(gateway.database) == []
 
 
 @pytest.mark.parametrize("field", ["role", "status", "emailVerified", "email", "passwordHash", "id", "userId"])
@@ -197,7 +197,9 @@ async def test_preferences_are_changed_as_far_as_they_are_given(gateway: Gateway
         (error,) = payload["userErrors"]
         assert (error["code"], error["message"]) == ("STALE_VERSION", STALE.format(3))
         assert error["current"]["id"] == gid("UserPreferences", ada)
-    assert [(event[0], event[1], event[2], event[4]["fields"]) for event in await told(gateway.database)] == [
+    assert [
+        (event[0], event[1], event[2], event[4]["fields"]) for event in await event_summaries(gateway.database)
+    ] == [
         ("PreferencesUpdated", "user_preferences", ada.id, ["notifications", "theme"]),
         ("PreferencesUpdated", "user_preferences", ada.id, ["notifications", "week_starts_on"]),
     ]
@@ -242,7 +244,7 @@ async def test_a_new_password_ends_the_other_sessions(gateway: Gateway) -> None:
     assert [error["code"] for error in (await refresh(gateway.client(), other["refreshToken"]))["userErrors"]] == [
         "SESSION_ENDED"
     ]
-    found = [(event[0], event[3], event[4].get("reason")) for event in await told(gateway.database)]
+    found = [(event[0], event[3], event[4].get("reason")) for event in await event_summaries(gateway.database)]
     assert ("PasswordChanged", user.id, None) in found
     assert [event for event in found if event[0] == "SessionRevoked"] == [
         ("SessionRevoked", user.id, "password_changed")
@@ -309,7 +311,7 @@ async def test_an_account_is_closed_by_its_owner(gateway: Gateway, bob: User) ->
     assert all(session.revoked_at for session in await sessions(gateway.database))
     assert (await sign_in(gateway.client()))["userErrors"] != []
     assert (await refresh(gateway.client(), tokens["refreshToken"]))["userErrors"] != []
-    names = [(event[0], event[4].get("reason")) for event in await told(gateway.database)]
+    names = [(event[0], event[4].get("reason")) for event in await event_summaries(gateway.database)]
     assert names[-2:] == [("UserDeactivated", None), ("SessionRevoked", "deactivated")]
     payload = await gateway.client(bob).do("deactivateAccount", "user { status }", password=None)
     assert payload["user"] == {"status": "DEACTIVATED"}

@@ -11,7 +11,7 @@ from repositories.core.ids import new_id
 from repositories.tables.gamification import PointReason
 from repositories.tables.identity import User
 from tests.api.client import TAKEN_ID, Gateway, gid, user_error
-from tests.api.reading import every_reward, told
+from tests.api.stored_rows import event_summaries, gamification_rows
 from tests.api.test_statements import said
 from tests.factories import make_achievement, make_points, make_redemption, make_reward, make_user
 
@@ -48,7 +48,7 @@ async def test_an_achievement_is_made_and_changed(gateway: Gateway, admin: User)
     payload = await client.do("updateAchievement", ACHIEVEMENT, id=made["id"], version=2, **changes)
     assert payload["achievement"] == changed
     fields = ["criteria", "description", "is_active", "name", "points"]
-    assert await told(gateway.database) == [
+    assert await event_summaries(gateway.database) == [
         ("AchievementCreated", "achievement", key, admin.id, {"owner_id": str(admin.id)}),
         ("AchievementUpdated", "achievement", key, admin.id, {"owner_id": str(admin.id), "fields": fields}),
     ]
@@ -78,13 +78,17 @@ async def test_a_reward_is_made_and_changed(gateway: Gateway, admin: User) -> No
         None,
         3,
     )
-    assert [event[0] for event in await told(gateway.database)] == ["RewardCreated", "RewardUpdated", "RewardUpdated"]
+    assert [event[0] for event in await event_summaries(gateway.database)] == [
+        "RewardCreated",
+        "RewardUpdated",
+        "RewardUpdated",
+    ]
 
 
 async def test_stale_missing_and_taken(gateway: Gateway, admin: User) -> None:
     client = gateway.client(admin)
     reward, achievement = await make_reward(gateway.database), await make_achievement(gateway.database, code="taken")
-    before = await every_reward(gateway.database)
+    before = await gamification_rows(gateway.database)
     for name, row, kind in (("Reward", reward, "reward"), ("Achievement", achievement, "achievement")):
         selection = f"{kind} {{ id }}"
         payload = await client.do(f"update{name}", selection, id=gid(name, row), version=7, name="New")
@@ -108,7 +112,7 @@ async def test_stale_missing_and_taken(gateway: Gateway, admin: User) -> None:
     assert payload["userErrors"] == [TAKEN_ID]
     payload = await client.do("createReward", "reward { id }", name="x", cost=1, databaseId=str(reward.id))
     assert payload["userErrors"] == [TAKEN_ID]
-    assert await every_reward(gateway.database) == before
+    assert await gamification_rows(gateway.database) == before
 
 
 _INVALID: list[tuple[str, dict[str, Any], list[list[str]]]] = [
@@ -151,7 +155,7 @@ async def test_everything_invalid_is_told_at_once(
     gateway: Gateway, admin: User, mutation: str, given: dict[str, Any], places: list[list[str]]
 ) -> None:
     shown = mutation[len("create") :].lower()
-    before = await every_reward(gateway.database)
+    before = await gamification_rows(gateway.database)
     if mutation.startswith("update"):
         given = {"id": gid(shown.capitalize(), new_id())} | given
     payload = await gateway.client(admin).do(mutation, f"{shown} {{ id }}", **given)
@@ -160,7 +164,7 @@ async def test_everything_invalid_is_told_at_once(
     assert {error["code"] for error in payload["userErrors"]} == {"VALIDATION_ERROR"}
     nulls = {error["field"][0] for error in payload["userErrors"] if error["message"] == "This must not be null."}
     assert nulls == {name for name, value in given.items() if value is None}
-    assert await every_reward(gateway.database) == before
+    assert await gamification_rows(gateway.database) == before
 
 
 @pytest.mark.parametrize("field", ["points", "balance", "userId", "cost", "status"])
@@ -189,7 +193,7 @@ async def test_administration_is_for_admins(
     """FORBIDDEN whatever the row, UNAUTHENTICATED for nobody, and nothing changes."""
     reward, achievement = await make_reward(gateway.database), await make_achievement(gateway.database)
     redemption = await make_redemption(gateway.database, bob, reward)
-    before = await every_reward(gateway.database)
+    before = await gamification_rows(gateway.database)
     is_of_redemption = mutation.endswith("Redemption")
     kind = "RewardRedemption" if is_of_redemption else mutation.removeprefix("create").removeprefix("update")
     row = {"Reward": reward, "Achievement": achievement, "RewardRedemption": redemption}[kind]
@@ -198,7 +202,7 @@ async def test_administration_is_for_admins(
         document = f"mutation($input: {mutation[0].upper()}{mutation[1:]}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"  # noqa: E501
         assert (await gateway.client(ada).ask(document, input=made)).codes == ["FORBIDDEN"]
         assert (await gateway.client().ask(document, input=made)).codes == ["UNAUTHENTICATED"]
-    assert await every_reward(gateway.database) == before
+    assert await gamification_rows(gateway.database) == before
 
 
 async def test_anothers_points_are_no_points(gateway: Gateway, ada: User, bob: User, admin: User) -> None:

@@ -17,7 +17,7 @@ from repositories.identity import Sessions, Users
 from repositories.tables.identity import UserStatus
 from tests.api.client import AUDIENCE, SECRET, Client, Gateway, gid, user_error
 from tests.api.people import PASSWORD, make_member, refresh, sessions, sign_in, signed_in
-from tests.api.reading import told
+from tests.api.stored_rows import event_summaries
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
 
@@ -33,7 +33,7 @@ MINE = "{ mySessions { totalCount nodes { id isCurrent userAgent ip expiresAt la
 
 async def tell(database: Database) -> list[Any]:
     """Types and data of the events, without the first sign-in's."""
-    return [(event[0], event[4].get("reason")) for event in await told(database)][1:]
+    return [(event[0], event[4].get("reason")) for event in await event_summaries(database)][1:]
 
 
 async def test_refreshing_goes_on_with_the_session(gateway: Gateway) -> None:

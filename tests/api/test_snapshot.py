@@ -10,7 +10,7 @@ from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid, user_error
-from tests.api.reading import told
+from tests.api.stored_rows import event_summaries
 from tests.factories import make_category, make_task
 
 
@@ -88,7 +88,7 @@ async def test_mutations_of_a_request_run_in_turn_each_on_its_own(
     assert data["first"] == {"task": {"version": 2}, "userErrors": []}
     assert (data["second"]["task"], data["second"]["userErrors"][0]["code"]) == (None, "STALE_VERSION")
     assert data["third"] == {"task": {"version": 3, "title": "Third"}, "userErrors": []}
-    assert [event[4]["fields"] for event in await told(gateway.database)] == [["title"], ["title"]]
+    assert [event[4]["fields"] for event in await event_summaries(gateway.database)] == [["title"], ["title"]]
     begun = [text for text in statements if text.startswith("BEGIN")]
     assert len(begun) >= 3
 

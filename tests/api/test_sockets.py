@@ -15,7 +15,7 @@ from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.identity import User
 from tests.api.client import Client, Gateway, connected, gid, served
-from tests.api.reading import told
+from tests.api.stored_rows import event_summaries
 from tests.factories import make_category, make_task, make_tasks, make_user
 
 MIXED = """{ viewer { email }
@@ -57,7 +57,7 @@ async def test_fifty_requests_at_once_share_ten_connections(postgres_only: Datab
             for client in clients:
                 data = await client.data("{ tasks { totalCount } lifeLockDashboard { completedTasks } }")
                 assert data == {"tasks": {"totalCount": 14}, "lifeLockDashboard": {"completedTasks": 4}}
-        assert len(await told(database)) == 10 * 4 * 2
+        assert len(await event_summaries(database)) == 10 * 4 * 2
 
 
 async def test_clients_that_hang_up_leak_nothing(

@@ -10,7 +10,7 @@ from repositories.core.ids import new_id
 from repositories.engines.database import Database
 from repositories.tables.identity import User
 from tests.api.client import Gateway
-from tests.api.events import (
+from tests.api.event_streams import (
     BEGINNING,
     CHANGES,
     COMPLETE,
@@ -24,7 +24,7 @@ from tests.api.events import (
     running,
     subscribed,
 )
-from tests.api.reading import everything
+from tests.api.stored_rows import life_lock_rows
 from tests.waiting import until
 
 CREATE = 'mutation { createTask(input: {title: "Over SSE"}) { task { title } } }'
@@ -143,7 +143,7 @@ async def test_what_is_no_request_for_events_is_refused_in_json(
         if code == "BAD_REQUEST" and "Accept" in given:
             assert "text/event-stream" in error["message"]
             assert "graphql-transport-ws" in error["message"]
-    assert await everything(gateway.database) == [[], [], [], []]
+    assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)

@@ -13,7 +13,7 @@ from repositories.engines.database import Database
 from repositories.tables.identity import User
 from resolvers.life_lock import subscriptions
 from tests.api.client import Gateway, served
-from tests.api.events import (
+from tests.api.event_streams import (
     BEGINNING,
     CHANGES,
     asked,

@@ -24,7 +24,7 @@ from resolvers.services import circuit_breaker
 from resolvers.streaming import feed
 from resolvers.streaming.feed import Feed, FeedOptions
 from tests.api.client import Gateway, connected, gid
-from tests.api.following import Following, take
+from tests.api.subscribing import Following, take
 from tests.api.test_statements import said
 from tests.factories import make_task, make_tasks
 from tests.stores import redis_process, redis_server

@@ -8,7 +8,7 @@ import pytest
 from repositories.tables.identity import User
 from repositories.tables.life_lock import TaskStatus
 from tests.api.client import TAKEN_ID, Client, Gateway, gid, user_error
-from tests.api.reading import everything, stored_task, told
+from tests.api.stored_rows import event_summaries, life_lock_rows, stored_task
 from tests.factories import make_category, make_task
 
 AT = dt.datetime(2026, 6, 15, 12, 0, tzinfo=dt.UTC)
@@ -55,7 +55,7 @@ async def test_a_task_is_created_with_everything_given(gateway: Gateway, at_noon
         },
         "userErrors": [],
     }
-    assert await told(gateway.database) == [
+    assert await event_summaries(gateway.database) == [
         (
             "TaskCreated",
             "task",
@@ -90,14 +90,14 @@ async def test_an_id_that_is_taken_is_a_conflict(gateway: Gateway, at_noon: Clie
     """Also if it is another person's, which tells that the id is taken and nothing more."""
     for owner in (ada, bob):
         task = await make_task(gateway.database, owner)
-        before = await everything(gateway.database)
+        before = await life_lock_rows(gateway.database)
         given = {"title": "x", "databaseId": str(task.id)}
         payload = await at_noon.do("createTask", TASK, **given)
         assert payload == {"task": None, "userErrors": [TAKEN_ID]}
         payload = await at_noon.do("createTasks", "tasks { id }", tasks=[{"title": "y"}, given])
         one_of_them = "One of the databaseIds is taken; make others, or leave them out."
         assert payload == {"tasks": None, "userErrors": [user_error("CONFLICT", one_of_them, "tasks")]}
-        assert await everything(gateway.database) == before
+        assert await life_lock_rows(gateway.database) == before
 
 
 async def test_an_update_changes_what_is_given_and_nothing_else(gateway: Gateway, at_noon: Client, ada: User) -> None:
@@ -117,7 +117,7 @@ async def test_an_update_changes_what_is_given_and_nothing_else(gateway: Gateway
         None,
         3,
     ]
-    assert await told(gateway.database) == [
+    assert await event_summaries(gateway.database) == [
         ("TaskUpdated", "task", task.id, ada.id, {"owner_id": str(ada.id), "fields": ["title"]}),
         (
             "TaskUpdated",
@@ -131,11 +131,11 @@ async def test_an_update_changes_what_is_given_and_nothing_else(gateway: Gateway
 
 async def test_an_update_that_changes_nothing_leaves_no_trace(gateway: Gateway, at_noon: Client, ada: User) -> None:
     task = await make_task(gateway.database, ada, title="Same", due_date=AT)
-    before = await everything(gateway.database)
+    before = await life_lock_rows(gateway.database)
     given = {"title": "Same", "status": "PENDING", "dueDate": "2026-06-15T14:00:00+02:00"}
     payload = await at_noon.do("updateTask", TASK, id=gid("Task", task), version=1, **given)
     assert payload["task"]["version"] == 1
-    assert await everything(gateway.database) == before
+    assert await life_lock_rows(gateway.database) == before
 
 
 async def test_a_status_keeps_completed_at_with_it(gateway: Gateway, at_noon: Client, ada: User) -> None:
@@ -146,7 +146,7 @@ async def test_a_status_keeps_completed_at_with_it(gateway: Gateway, at_noon: Cl
     ):
         payload = await at_noon.do("updateTask", TASK, id=gid("Task", task), version=version, status=status)
         assert (payload["task"]["status"], payload["task"]["completedAt"]) == (status, completed)
-    assert [event[0] for event in await told(gateway.database)] == [
+    assert [event[0] for event in await event_summaries(gateway.database)] == [
         "TaskUpdated",
         "TaskUpdated",
         "TaskCompleted",
@@ -167,7 +167,7 @@ async def test_completing_and_reopening(gateway: Gateway, at_noon: Client, ada: 
     assert (open_again["status"], open_again["completedAt"], open_again["version"]) == ("PENDING", None, 3)
     assert (await at_noon.do("reopenTask", TASK, id=key))["task"] == open_again
     owner = str(ada.id)
-    assert await told(gateway.database) == [
+    assert await event_summaries(gateway.database) == [
         ("TaskCompleted", "task", task.id, ada.id, {"owner_id": owner, "completed_at": NOON, "due_date": NOON}),
         ("TaskReopened", "task", task.id, ada.id, {"owner_id": owner, "completed_at": NOON}),
     ]
@@ -178,7 +178,7 @@ async def test_a_cancelled_task_is_reopened(gateway: Gateway, at_noon: Client, a
     payload = await at_noon.do("reopenTask", TASK, id=gid("Task", task))
     assert payload["task"]["status"] == "PENDING"
     data = {"owner_id": str(ada.id), "completed_at": None}
-    assert await told(gateway.database) == [("TaskReopened", "task", task.id, ada.id, data)]
+    assert await event_summaries(gateway.database) == [("TaskReopened", "task", task.id, ada.id, data)]
 
 
 async def test_deleting_and_restoring(gateway: Gateway, at_noon: Client, ada: User) -> None:
@@ -197,7 +197,7 @@ async def test_deleting_and_restoring(gateway: Gateway, at_noon: Client, ada: Us
     assert (restored["deletedAt"], restored["version"], restored["id"]) == (None, 3, key)
     assert (await at_noon.do("restoreTask", TASK, id=key))["userErrors"] == missing
     data = {"owner_id": str(ada.id), "created_at": NOON, "completed_at": None}
-    assert await told(gateway.database) == [
+    assert await event_summaries(gateway.database) == [
         ("TaskDeleted", "task", task.id, ada.id, data),
         ("TaskRestored", "task", task.id, ada.id, data),
     ]
@@ -211,7 +211,7 @@ async def test_batches_keep_their_order_and_tell_of_each(gateway: Gateway, at_no
     changed = (await at_noon.do("updateTasks", "tasks { id title version }", tasks=changes))["tasks"]
     expected = [{"id": change["id"], "title": change["title"], "version": 2} for change in changes]
     assert changed == expected
-    told_of = await told(gateway.database)
+    told_of = await event_summaries(gateway.database)
     assert [event[0] for event in told_of] == ["TaskCreated"] * 130 + ["TaskUpdated"] * 130
     assert [gid("Task", event[2]) for event in told_of] == [row["id"] for row in made + expected]
 
@@ -230,7 +230,11 @@ async def test_a_batch_may_change_some_and_leave_others(gateway: Gateway, at_noo
         {"status": "PENDING", "completedAt": None, "title": "Task 1", "dueDate": None, "version": 1},
         {"status": "PENDING", "completedAt": None, "title": "Task 2", "dueDate": NOON, "version": 2},
     ]
-    assert [event[0] for event in await told(gateway.database)] == ["TaskUpdated", "TaskCompleted", "TaskUpdated"]
+    assert [event[0] for event in await event_summaries(gateway.database)] == [
+        "TaskUpdated",
+        "TaskCompleted",
+        "TaskUpdated",
+    ]
 
 
 async def test_a_task_tells_its_history(gateway: Gateway, ada: User, admin: User) -> None:

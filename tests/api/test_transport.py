@@ -10,7 +10,7 @@ import pytest_asyncio
 from gateway.settings import Settings
 from repositories.engines.database import Database, DatabaseOptions
 from tests.api.client import Gateway, connected
-from tests.api.reading import everything
+from tests.api.stored_rows import life_lock_rows
 from tests.factories import make_user
 
 GRAPHQL = "application/graphql-response+json"
@@ -136,7 +136,7 @@ async def test_get_is_for_queries(only: Database) -> None:
             response = await http.get("/graphql", params=params, headers=client.headers | {header: "POST"})
             assert told(response) == (405, "METHOD_NOT_ALLOWED")
             assert response.headers["allow"] == "POST"
-    assert await everything(only) == [[], [], [], []]
+    assert await life_lock_rows(only) == [[], [], [], []]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import User, UserRole, UserStatus
 from tests.api.client import Gateway, gid, user_error
 from tests.api.people import make_member, refresh, sessions, sign_in, signed_in
-from tests.api.reading import told
+from tests.api.stored_rows import event_summaries
 from tests.factories import make_grant, make_user
 from tests.repositories.support import open_snapshot
 
@@ -94,7 +94,7 @@ async def test_only_administrators_see_and_change_users(gateway: Gateway, ada: U
             answer = await client.ask(document, input={"id": gid("User", key), **given})
             assert (answer.data, answer.codes) == (None, ["FORBIDDEN"])
     assert await people(gateway.database) == before
-    assert await told(gateway.database) == []
+    assert await event_summaries(gateway.database) == []
 
 
 async def test_a_user_who_is_not_there_is_not_found(gateway: Gateway, ada: User, admin: User) -> None:
@@ -104,7 +104,7 @@ async def test_a_user_who_is_not_there_is_not_found(gateway: Gateway, ada: User,
         assert payload["userErrors"] == [user_error("NOT_FOUND", "There is no such user.", "id")]
         payload = await client.do(name, "user { id }", id=gid("User", ada), version=7, **given)
         assert [error["code"] for error in payload["userErrors"]] == ["STALE_VERSION"]
-    assert await told(gateway.database) == []
+    assert await event_summaries(gateway.database) == []
 
 
 async def test_a_role_is_changed(gateway: Gateway, admin: User) -> None:
@@ -125,7 +125,7 @@ async def test_a_role_is_changed(gateway: Gateway, admin: User) -> None:
     assert payload["user"] == {"role": "USER"}
     for name, given in (("changeUserRole", {"role": "USER"}), ("suspendUser", {})):
         assert (await fresh.do(name, "user { role }", id=key, **given))["userErrors"] == LAST
-    changed = [event for event in await told(gateway.database) if event[0] == "UserRoleChanged"]
+    changed = [event for event in await event_summaries(gateway.database) if event[0] == "UserRoleChanged"]
     assert [(event[2], event[3], event[4]["role"]) for event in changed] == [
         (user.id, admin.id, "admin"),
         (admin.id, user.id, "user"),
@@ -148,7 +148,7 @@ async def test_who_is_suspended_is_out_until_reinstated(gateway: Gateway, admin:
         "SESSION_ENDED"
     ]
     assert (await sign_in(gateway.client()))["userErrors"] == []
-    told_of = [(event[0], event[3]) for event in await told(gateway.database)]
+    told_of = [(event[0], event[3]) for event in await event_summaries(gateway.database)]
     assert told_of[1:-1] == [("UserSuspended", admin.id), ("SessionRevoked", admin.id), ("UserReinstated", admin.id)]
 
 
@@ -189,7 +189,7 @@ async def test_who_administers_is_not_a_matter_of_the_token(gateway: Gateway) ->
     assert payload == {"user": {"status": "DEACTIVATED"}, "userErrors": []}
     payload = await gateway.client(granted).do("deactivateAccount", "user { status }", password=None)
     assert payload == {"user": None, "userErrors": [LAST[0] | {"field": []}]}
-    assert [event[::3] for event in await told(gateway.database)] == [("UserDeactivated", appointed.id)]
+    assert [event[::3] for event in await event_summaries(gateway.database)] == [("UserDeactivated", appointed.id)]
 
 
 async def test_who_stays_an_administrator_otherwise_may_be_changed(gateway: Gateway) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid, stale
-from tests.api.reading import everything, stored_task, told
+from tests.api.stored_rows import event_summaries, life_lock_rows, stored_task
 from tests.factories import make_task
 
 
@@ -13,7 +13,7 @@ async def test_a_stale_version_shows_the_current_row(gateway: Gateway, ada: User
     """For every command that takes a version; nothing is written."""
     task = await make_task(gateway.database, ada, title="Now", version=4)
     client, key = gateway.client(ada), gid("Task", task)
-    before = await everything(gateway.database)
+    before = await life_lock_rows(gateway.database)
     refused = [stale(key, "Now", 4, ["version"])]
     for mutation in ("updateTask", "completeTask", "reopenTask", "deleteTask"):
         for version in (3, 5):
@@ -21,17 +21,17 @@ async def test_a_stale_version_shows_the_current_row(gateway: Gateway, ada: User
             assert payload == {"task": None, "userErrors": refused}, mutation
     payload = await client.do("updateTasks", "tasks { id }", tasks=[{"id": key, "version": 3}])
     assert payload == {"tasks": None, "userErrors": [stale(key, "Now", 4, ["tasks", "0", "version"])]}
-    assert await everything(gateway.database) == before
+    assert await life_lock_rows(gateway.database) == before
 
 
 async def test_a_stale_restore_shows_the_current_row(gateway: Gateway, ada: User) -> None:
     task = await make_task(gateway.database, ada, title="Gone")
     client, key = gateway.client(ada), gid("Task", task)
     await client.do("deleteTask", "task { id }", id=key)
-    before = await everything(gateway.database)
+    before = await life_lock_rows(gateway.database)
     payload = await client.do("restoreTask", "task { id }", id=key, version=1)
     assert payload == {"task": None, "userErrors": [stale(key, "Gone", 2, ["version"])]}
-    assert await everything(gateway.database) == before
+    assert await life_lock_rows(gateway.database) == before
 
 
 async def test_of_two_writers_one_wins(gateway: Gateway, ada: User) -> None:
@@ -48,7 +48,7 @@ async def test_of_two_writers_one_wins(gateway: Gateway, ada: User) -> None:
     losers = [answer["userErrors"] for answer in answers if not answer["task"]]
     assert losers == [[stale(key, winner["title"], 2, ["version"])]] * 7
     assert (await stored_task(gateway.database, task)).title == winner["title"]
-    assert [event[0] for event in await told(gateway.database)] == ["TaskUpdated"]
+    assert [event[0] for event in await event_summaries(gateway.database)] == ["TaskUpdated"]
 
 
 async def test_batches_that_overlap_do_not_wait_for_each_other_forever(gateway: Gateway, ada: User) -> None:

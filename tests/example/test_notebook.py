@@ -6,7 +6,7 @@ from repositories.core.ids import new_id
 from repositories.engines.database import Database
 from repositories.tables.identity import User
 from tests.api.client import TAKEN_ID, gid
-from tests.api.reading import told
+from tests.api.stored_rows import event_summaries
 from tests.example.conftest import Ask
 
 WRITE = """mutation($input: WriteNoteInput!) {
@@ -32,4 +32,4 @@ async def test_what_is_refused_leaves_nothing(ask: Ask, database: Database, ada:
     assert await ask(bob, WRITE, input={"text": "Second", "databaseId": str(key)}) == {
         "writeNote": {"note": None, "userErrors": [TAKEN_ID]}
     }
-    assert await told(database) == [("NoteWritten", "note", key, ada.id, {"owner_id": str(ada.id)})]
+    assert await event_summaries(database) == [("NoteWritten", "note", key, ada.id, {"owner_id": str(ada.id)})]

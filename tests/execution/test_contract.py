@@ -34,7 +34,7 @@ from resolvers.identity.queries import account_time_zone
 from resolvers.reactions import REACTIONS
 from resolvers.request.context import AccountTimeZone, Context
 from tests.api.client import gid
-from tests.api.reading import told
+from tests.api.stored_rows import event_summaries
 from tests.databases import KEYS, copy_sqlite
 from tests.execution.documents import GRAPH, documents
 
@@ -237,7 +237,7 @@ async def test_mutations_answer_and_store_the_same(copies: list[Database]) -> No
         assert validate(GRAPH, parse(text)) == []
         _, found = await compared(copies, text, viewer, **variables)
         assert found == codes
-    theirs, *ours = [await told(database) for database in copies]
+    theirs, *ours = [await event_summaries(database) for database in copies]
     made = [(kind, *rest) for kind, _, _, *rest in theirs]
     assert [[(kind, *rest) for kind, _, _, *rest in events] for events in ours] == [made] * len(ours)
     assert [event[0] for event in theirs if event[2] == UUID(_key(3))] == [

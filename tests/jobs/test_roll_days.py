@@ -20,7 +20,7 @@ from repositories.tables.identity import User
 from repositories.tables.life_lock import TaskStatus
 from resolvers.life_lock import jobs
 from resolvers.services.job import JobContext
-from tests.api.days import Days, Item
+from tests.api.day_model import Days, Item
 from tests.factories import make_task, make_user
 from tests.repositories.support import SharedDatabase, examples, open_snapshot
 

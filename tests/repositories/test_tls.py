@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import Statement, scalar
-from tests.api.outages import pump
+from tests.api.relay import pump
 from tests.factories import make_user, viewer_of
 from tests.repositories.support import connect_database, open_snapshot
 

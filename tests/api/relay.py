@@ -1,4 +1,4 @@
-"""A PostgreSQL that can be out of reach: a relay on a port of its own, which a test stops and starts again."""
+"""A TCP relay to PostgreSQL, which a test stops and starts to make the database unavailable."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from repositories.engines.database import DatabaseOptions
 
 
 class Relay:
-    """Carries bytes between TCP connections and the server's Unix socket."""
+    """Forwards bytes between TCP connections and the server's Unix socket."""
 
     def __init__(self, socket: str) -> None:
         self.socket = socket
@@ -20,12 +20,12 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Lets connections in, on the same port every time."""
+        """Accepts connections, always on the same port."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Refuses new connections and cuts those there are."""
+        """Refuses new connections and aborts the existing ones."""
         if self._server is not None:
             self._server.close()
         for writer in list(self._writers):
@@ -42,7 +42,7 @@ class Relay:
 
 
 async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """Carries bytes one way until there are no more."""
+    """Forwards bytes in one direction until the source is closed."""
     try:
         while data := await source.read(65536):
             target.write(data)
@@ -55,7 +55,7 @@ async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
 
 @asynccontextmanager
 async def relayed(options: DatabaseOptions) -> AsyncIterator[tuple[Relay, DatabaseOptions]]:
-    """A relay to the database of ``options``, and options that go through it."""
+    """A relay to the database of ``options``, and options that connect through it."""
     assert options.url is not None
     parts = urlsplit(options.url)
     relay = Relay(f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432")

@@ -1,4 +1,4 @@
-"""What is in the database, read by the service, whatever a viewer may see."""
+"""Reads the stored rows as the service, which sees all of them."""
 
 from typing import Any
 
@@ -18,15 +18,15 @@ from repositories.tables.life_lock import Task
 
 
 async def stored_task(database: Database, task: Task) -> Task:
-    """The task as it is now, deleted or not."""
+    """The current state of a task, which may be deleted."""
     async with database.transaction(SERVICE) as write:
         tasks = Tasks(write)
         found = await tasks.by_id([task.id])
         return found[task.id] if task.id in found else await tasks.lock_deleted(task.id)
 
 
-async def everything(database: Database) -> Any:
-    """Every task, category, day and event: two of these are equal when nothing was changed in between."""
+async def life_lock_rows(database: Database) -> Any:
+    """All tasks, categories, days and events. Two results are equal if nothing has changed in between."""
     snapshot = database.snapshot(SERVICE)
     try:
         by_id = [Order("id")]
@@ -38,8 +38,8 @@ async def everything(database: Database) -> Any:
         await snapshot.close()
 
 
-async def every_client(database: Database) -> Any:
-    """Every client, contact and event, as :func:`everything`; deleted clients and contacts are out of sight."""
+async def client_rows(database: Database) -> Any:
+    """The same for clients, contacts and events, without deleted clients and contacts."""
     snapshot = database.snapshot(SERVICE)
     try:
         by_id = [Order("id")]
@@ -48,8 +48,8 @@ async def every_client(database: Database) -> Any:
         await snapshot.close()
 
 
-async def every_reward(database: Database) -> Any:
-    """Every achievement, entry, reward, redemption and event, as :func:`everything`."""
+async def gamification_rows(database: Database) -> Any:
+    """The same for achievements, point entries, rewards, redemptions and events."""
     snapshot = database.snapshot(SERVICE)
     try:
         kinds = (Achievements, UserAchievements, Points, Rewards, Redemptions, EventStore)
@@ -58,8 +58,8 @@ async def every_reward(database: Database) -> Any:
         await snapshot.close()
 
 
-async def events(database: Database) -> list[DomainEvent]:
-    """Every event, oldest first."""
+async def stored_events(database: Database) -> list[DomainEvent]:
+    """All events, oldest first."""
     snapshot = database.snapshot(SERVICE)
     try:
         return await EventStore(snapshot).find(order=[Order("sequence")], limit=10_000)
@@ -67,10 +67,10 @@ async def events(database: Database) -> list[DomainEvent]:
         await snapshot.close()
 
 
-async def told(database: Database) -> list[tuple[Any, ...]]:
-    """Every event, oldest first: type, aggregate type, aggregate, actor and data; without achievements unlocked."""
+async def event_summaries(database: Database) -> list[tuple[Any, ...]]:
+    """Type, aggregate type, aggregate, actor and data of all events except AchievementUnlocked, oldest first."""
     return [
         (event.event_type, event.aggregate_type, event.aggregate_id, event.user_id, event.event_data)
-        for event in await events(database)
+        for event in await stored_events(database)
         if event.event_type != "AchievementUnlocked"
     ]

@@ -1,4 +1,4 @@
-"""Server-sent events byte by byte, as an EventSource reads them, and the feed behind them."""
+"""A client of server-sent events that reads bytes, and helpers for the feed behind them."""
 
 import asyncio
 import json
@@ -25,33 +25,29 @@ BEGINNING = b"retry: 1000\n\n"
 
 
 def refused(body: bytes) -> bytes:
-    """What is in a stream that never began."""
+    """The body of a stream whose subscription was rejected, after the retry line."""
     assert body.startswith(BEGINNING)
     return body.removeprefix(BEGINNING)
 
 
 def feed_of(gateway: Gateway) -> Feed:
-    """The feed of its application."""
     return feeds(gateway.database)[-1]
 
 
 async def create(gateway: Gateway, user: User, *titles: str) -> None:
-    """Makes tasks, as a client does it."""
+    """Creates tasks with mutations."""
     for title in titles:
         await gateway.client(user).do("createTask", "task { id }", title=title)
 
 
 def created(title: str) -> Any:
-    """What :data:`CHANGES` tells of a new task."""
+    """The result of :data:`CHANGES` for a new task."""
     return {"taskChanged": {"eventType": "TaskCreated", "task": {"title": title}}}
 
 
 @asynccontextmanager
 async def running(gateway: Gateway, **options: Any) -> AsyncIterator[str]:
-    """The gateway on a socket, with its feed.
-
-    At the end no subscriber, connection or task is left that was not there before.
-    """
+    """Serves the gateway with its feed. At the end no new subscriber, connection or task may be left."""
     given = {"lifespan": "on", "http": http_protocol(Settings()), **options}
     async with served(gateway.app, **given) as address:
         async with httpx.AsyncClient(base_url=address) as http:
@@ -64,7 +60,7 @@ async def running(gateway: Gateway, **options: Any) -> AsyncIterator[str]:
 
 @dataclass
 class EventStream:
-    """An answer that comes in chunks, each of which is what the gateway sent at once."""
+    """A response in chunks. Each chunk is one write of the gateway."""
 
     status: int
     headers: dict[str, str]
@@ -72,14 +68,13 @@ class EventStream:
     writer: asyncio.StreamWriter
 
     async def chunk(self) -> bytes:
-        """What comes next; nothing at the end that was sent. IncompleteReadError if the connection is cut off."""
+        """The next chunk, empty at the end. Raises IncompleteReadError if the connection is aborted."""
         size = int(await self.reader.readuntil(b"\r\n"), 16)
         data = await self.reader.readexactly(size)
         await self.reader.readexactly(2)
         return data
 
     async def rest(self) -> bytes:
-        """Everything up to the end."""
         return b"".join([chunk async for chunk in self])
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -87,20 +82,20 @@ class EventStream:
             yield chunk
 
     async def next(self) -> tuple[str | None, Any]:
-        """The id and the response of the event that comes next."""
+        """The id and the response of the next event."""
         return event_of(await self.chunk())
 
     async def body(self) -> Any:
-        """Of an answer that has a length."""
+        """The body of a response with a content length."""
         return await self.reader.readexactly(int(self.headers["content-length"]))
 
     def leave(self) -> None:
-        """At once, without a word."""
+        """Aborts the connection."""
         self.writer.transport.abort()
 
 
 def event_of(chunk: bytes) -> tuple[str | None, Any]:
-    """The id and the response of a `next` event; an AssertionError for anything else."""
+    """The id and the response of a `next` event. Any other event is an AssertionError."""
     first, *lines, empty, nothing = chunk.decode().split("\n")
     assert (first, empty, nothing) == ("event: next", "", "")
     key = lines.pop(0).removeprefix("id: ") if len(lines) == 2 else None
@@ -110,7 +105,7 @@ def event_of(chunk: bytes) -> tuple[str | None, Any]:
 
 
 def codes(body: bytes) -> list[str]:
-    """The codes of the errors of a stream that has nothing else."""
+    """The error codes of a stream that has only errors."""
     assert body.endswith(COMPLETE)
     _, response = event_of(body.removesuffix(COMPLETE))
     assert list(response) == ["errors"]
@@ -128,9 +123,9 @@ async def asked(  # noqa: PLR0913 (the parts of a request)
     takes_little: bool = False,
     **headers: str,
 ) -> AsyncIterator[EventStream]:
-    """Asks for an event stream over a connection of its own, which is left at the end of the block.
+    """Requests an event stream on a new connection, which is aborted at the end of the block.
 
-    Who ``takes_little`` has small buffers, so that the gateway soon has to wait until something is read.
+    With ``takes_little`` the client has small buffers, so that the gateway soon has to wait for it.
     """
     where = urlsplit(address)
     given = {"query": document} | ({"extensions": extensions} if extensions else {})
@@ -161,7 +156,7 @@ async def asked(  # noqa: PLR0913 (the parts of a request)
 async def subscribed(
     gateway: Gateway, address: str, document: str, who: User | str | None, **given: Any
 ) -> AsyncIterator[EventStream]:
-    """A subscription that has begun, and so misses nothing; at the end of the block it is over."""
+    """A subscription that has started, and therefore misses no event. It ends with the block."""
     feed = feed_of(gateway)
     before = feed.subscriber_count
     token = gateway.token(who) if isinstance(who, User) else who

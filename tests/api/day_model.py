@@ -1,4 +1,4 @@
-"""A person's tasks and days as plain Python keeps them: what the gateway's numbers are compared with."""
+"""A plain Python model of a user's tasks and days, with which tests compare the gateway's numbers."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ HUNDREDTH = Decimal("0.01")
 
 @dataclass
 class Item:
-    """A task."""
+    """One task."""
 
     key: str
     created: dt.datetime
@@ -22,7 +22,7 @@ class Item:
     version: int = 1
 
     def set_status(self, status: str, now: dt.datetime) -> None:
-        """Keeps the completion with the status."""
+        """Updates the completion time together with the status."""
         if status != self.status:
             self.status = status
             self.completed = now if status == "COMPLETED" else None
@@ -30,7 +30,7 @@ class Item:
 
 @dataclass
 class Days:
-    """All tasks, and the days as they were last counted."""
+    """The tasks of a user, and the results of the last counts of the days."""
 
     zone: ZoneInfo
     items: list[Item] = field(default_factory=list)
@@ -38,19 +38,16 @@ class Days:
 
     @property
     def alive(self) -> list[Item]:
-        """Those that are not deleted."""
         return [item for item in self.items if not item.is_deleted]
 
     def date(self, moment: dt.datetime) -> dt.date:
-        """The date in the person's zone."""
+        """The date in the user's time zone."""
         return moment.astimezone(self.zone).date()
 
     def created_on(self, date: dt.date) -> int:
-        """How many were made on a day."""
         return sum(self.date(item.created) == date for item in self.alive)
 
     def completed_on(self, date: dt.date) -> int:
-        """How many were completed on a day."""
         return sum(item.completed is not None and self.date(item.completed) == date for item in self.alive)
 
     def _carried_into(self, date: dt.date) -> int:
@@ -65,30 +62,30 @@ class Days:
         )
 
     def count(self, *moments: dt.datetime | None) -> None:
-        """Counts the days of these moments anew."""
+        """Recounts the days of these moments."""
         for date in {self.date(moment) for moment in moments if moment is not None}:
             completed, created = self.completed_on(date), self.created_on(date)
             score = Decimal(100 * completed) / max(created + self._carried_into(date), 1)
             self.counted[date] = (completed, created, min(score, Decimal(100)).quantize(HUNDREDTH, ROUND_HALF_UP))
 
     def score(self, date: dt.date) -> Decimal:
-        """The score of a day as it was last counted."""
+        """The score of a day at its last count."""
         return self.counted.get(date, (0, 0, Decimal("0.00")))[2]
 
     def mean(self, last: dt.date) -> Decimal:
-        """The mean score of the week that ends with a day."""
+        """The mean score of the seven days up to ``last``."""
         week = [self.score(last - dt.timedelta(days=back)) for back in range(7)]
         return (sum(week, Decimal(0)) / 7).quantize(HUNDREDTH, ROUND_HALF_UP)
 
     def analytics(self) -> list[dict[str, Any]]:
-        """What ``taskAnalytics`` answers."""
+        """The expected result of ``taskAnalytics``."""
         return [
             {"date": str(date), "tasksCompleted": completed, "tasksCreated": created, "productivityScore": str(score)}
             for date, (completed, created, score) in sorted(self.counted.items())
         ]
 
     def trend(self, last: dt.date, length: int) -> list[dict[str, Any]]:
-        """What ``productivityTrends`` answers."""
+        """The expected result of ``productivityTrends``."""
         dates = [last - dt.timedelta(days=back) for back in range(length - 1, -1, -1)]
         return [
             {
@@ -102,7 +99,7 @@ class Days:
         ]
 
     def dashboard(self, now: dt.datetime) -> dict[str, Any]:
-        """What ``lifeLockDashboard`` answers."""
+        """The expected result of ``lifeLockDashboard``."""
         today = self.date(now)
         is_open = {"PENDING", "IN_PROGRESS"}
         due = sorted(
