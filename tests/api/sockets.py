@@ -1,4 +1,4 @@
-"""WebSockets to the gateway on a real socket, message by message."""
+"""A client for GraphQL over WebSocket that sends and receives single messages, and the gateway on a real socket."""
 
 import asyncio
 import json
@@ -13,54 +13,55 @@ from gateway.server.process import websocket_options
 from gateway.settings import Settings
 from repositories.engines.database import Database
 from resolvers.streaming.feed import Feed
-from tests.api.client import Gateway, served
+from tests.api.client import Gateway, serve
 
 PROTOCOL = "graphql-transport-ws"
 MY_EVENTS = "subscription { myEvents { eventType } }"
-_PATIENCE = 20
-"""Seconds after which a test fails that waits for a message that never comes."""
+_TIMEOUT = 20
+"""Seconds after which a test fails if an expected message does not arrive."""
 
 
 class Peer:
-    """A client of one socket."""
+    """The client of one socket."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
 
-    async def say(self, type_: str, **rest: Any) -> None:
-        """Sends a message."""
+    async def send(self, type_: str, **rest: Any) -> None:
         await self.connection.send(json.dumps({"type": type_, **rest}))
 
-    async def hear(self) -> Any:
-        """The next message."""
-        async with asyncio.timeout(_PATIENCE):
+    async def receive(self) -> Any:
+        async with asyncio.timeout(_TIMEOUT):
             return json.loads(await self.connection.recv())
 
-    async def begin(self, token: str | None = None) -> "Peer":
-        """Initialises the connection, with a token in the connectionParams."""
-        await self.say("connection_init", **({"payload": {"Authorization": f"Bearer {token}"}} if token else {}))
-        assert await self.hear() == {"type": "connection_ack"}
+    async def initialise(self, token: str | None = None) -> "Peer":
+        """Sends connection_init, with the token in its payload, and waits for connection_ack."""
+        await self.send("connection_init", **({"payload": {"Authorization": f"Bearer {token}"}} if token else {}))
+        assert await self.receive() == {"type": "connection_ack"}
         return self
 
     async def subscribe(self, key: str, query: str, **rest: Any) -> None:
-        """Asks for an operation."""
-        await self.say("subscribe", id=key, payload={"query": query, **rest})
+        """Starts an operation with the id ``key``."""
+        await self.send("subscribe", id=key, payload={"query": query, **rest})
 
     async def ask(self, query: str, **rest: Any) -> Any:
-        """The response of a query or a mutation, or the errors it was refused with."""
+        """Runs a query or a mutation, and returns its response or, if it is rejected, its errors."""
         await self.subscribe("single", query, **rest)
-        told = await self.hear()
-        if told["type"] == "next":
-            assert await self.hear() == {"id": "single", "type": "complete"}
-        return told["payload"]
+        message = await self.receive()
+        if message["type"] == "next":
+            assert await self.receive() == {"id": "single", "type": "complete"}
+        return message["payload"]
 
-    async def settled(self) -> None:
-        """What was asked for has begun, for messages are taken in their order and a subscription begins by a query."""
+    async def wait_until_started(self) -> None:
+        """Waits until all operations have started, and asserts that the socket is open.
+
+        The gateway handles the next message after an operation has started, so a query is enough.
+        """
         assert await self.ask("{ __typename }") == {"data": {"__typename": "Query"}}
 
-    async def closed(self) -> tuple[int | None, str | None]:
-        """The code and the reason with which the gateway closes the socket; what it says before is passed over."""
-        async with asyncio.timeout(_PATIENCE):
+    async def wait_closed(self) -> tuple[int | None, str | None]:
+        """Waits until the gateway closes the socket, and returns code and reason. Ignores earlier messages."""
+        async with asyncio.timeout(_TIMEOUT):
             try:
                 while True:
                     await self.connection.recv()
@@ -70,15 +71,15 @@ class Peer:
 
 
 @asynccontextmanager
-async def connected_to(url: str, token: str) -> AsyncIterator[Peer]:
-    """A new socket to a gateway that serves in a process of its own, initialised."""
+async def connect_socket(url: str, token: str) -> AsyncIterator[Peer]:
+    """An initialised socket to a gateway that runs in another process."""
     address = url.replace("http:", "ws:") + "/graphql"
     async with connect(address, subprotocols=[PROTOCOL], compression=None, ping_interval=None) as connection:  # type: ignore[list-item]
-        yield await Peer(connection).begin(token)
+        yield await Peer(connection).initialise(token)
 
 
-class Site:
-    """A gateway that takes sockets."""
+class SocketServer:
+    """A gateway that accepts WebSockets."""
 
     def __init__(self, address: str, database: Database) -> None:
         self.address = address.replace("http:", "ws:") + "/graphql"
@@ -87,42 +88,42 @@ class Site:
 
     @asynccontextmanager
     async def peer(self, **options: Any) -> AsyncIterator[Peer]:
-        """A new socket."""
+        """A socket that is not initialised."""
         given = {"subprotocols": [PROTOCOL], "compression": None, "ping_interval": None, **options}
         async with connect(self.address, **given) as connection:
             yield Peer(connection)
 
     @asynccontextmanager
-    async def begun(self, token: str | None = None) -> AsyncIterator[Peer]:
-        """A new socket that is initialised."""
+    async def initialised_peer(self, token: str | None = None) -> AsyncIterator[Peer]:
+        """An initialised socket."""
         async with self.peer() as peer:
-            yield await peer.begin(token)
+            yield await peer.initialise(token)
 
-    async def is_followed_by(self, count: int) -> None:
-        """Waits until so many follow the feed."""
-        async with asyncio.timeout(_PATIENCE):
+    async def wait_for_subscribers(self, count: int) -> None:
+        """Waits until the feed has ``count`` subscribers."""
+        async with asyncio.timeout(_TIMEOUT):
             while self.feed.subscriber_count != count:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.01)
 
 
 def feeds(database: Database) -> list[Feed]:
-    """The feeds of the applications over a database."""
+    """The feeds of all applications over a database."""
     owners = [getattr(listener, "__self__", None) for listener in database.commit_listeners]
     return [owner for owner in owners if isinstance(owner, Feed)]
 
 
 @asynccontextmanager
-async def sockets(gateway: Gateway, settings: Settings | None = None) -> AsyncIterator[Site]:
-    """The gateway with WebSockets and its feed. At the end nobody follows any more, and no task is left."""
+async def serve_sockets(gateway: Gateway, settings: Settings | None = None) -> AsyncIterator[SocketServer]:
+    """Serves the gateway with WebSockets. Asserts that neither subscribers nor tasks are left at the end."""
     before = asyncio.all_tasks()
-    async with site_of(gateway, settings) as site:
+    async with serve_sockets_unchecked(gateway, settings) as site:
         yield site
-        await site.is_followed_by(0)
+        await site.wait_for_subscribers(0)
     assert {task for task in asyncio.all_tasks() - before if not task.done()} == set()
 
 
 @asynccontextmanager
-async def site_of(gateway: Gateway, settings: Settings | None = None) -> AsyncIterator[Site]:
-    """The same, for who is still connected when it ends."""
-    async with served(gateway.app, lifespan="on", **websocket_options(settings or Settings())) as address:
-        yield Site(address, gateway.database)
+async def serve_sockets_unchecked(gateway: Gateway, settings: Settings | None = None) -> AsyncIterator[SocketServer]:
+    """Like :func:`serve_sockets`, for tests whose clients are still connected at the end."""
+    async with serve(gateway.app, lifespan="on", **websocket_options(settings or Settings())) as address:
+        yield SocketServer(address, gateway.database)

@@ -17,7 +17,7 @@ from repositories.identity import Users
 from repositories.tables.identity import User, UserStatus
 from resolvers.identity.accounts import ARGON2ID, Passwords
 from tests.api.client import AUDIENCE, SECRET, Gateway, user_error
-from tests.api.people import CHEAP, PASSWORD, TOKENS, make_member, sessions, sign_in, signed_in
+from tests.api.people import CHEAP, PASSWORD, TOKENS, all_sessions, make_member, open_session, sign_in
 from tests.api.stored_rows import event_summaries
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
@@ -69,7 +69,7 @@ async def test_signing_up_signs_in(gateway: Gateway) -> None:
         "role": "USER",
         "preferences": {"language": "de-AT"},
     }
-    (session,) = await sessions(gateway.database)
+    (session,) = await all_sessions(gateway.database)
     claims = jwt.decode(payload["accessToken"], SECRET, ["HS256"], audience=AUDIENCE)
     assert claims["sub"] == str(session.user_id)
     assert claims["sid"] == str(session.id)
@@ -97,7 +97,7 @@ async def test_an_address_is_taken_whatever_its_case(gateway: Gateway) -> None:
     message = "There is already an account with this e-mail address."
     assert payload["userErrors"] == [user_error("CONFLICT", message, "email")]
     assert (payload["accessToken"], payload["viewer"]) == (None, None)
-    assert await sessions(gateway.database) == []
+    assert await all_sessions(gateway.database) == []
     assert await event_summaries(gateway.database) == []
 
 
@@ -150,13 +150,13 @@ async def test_signing_in(gateway: Gateway) -> None:
     for email, password in (("ada@example.com", "Ä long password"), (" ADA@example.com", "A\u0308 long password")):
         payload = await sign_in(gateway.client(), email, password)
         assert payload["userErrors"] == []
-        client = gateway.bearing(payload["accessToken"])
+        client = gateway.client_with_token(payload["accessToken"])
         assert await client.data("{ viewer { email } }") == {"viewer": {"email": "ada@example.com"}}
     found = await stored(gateway.database, user)
     assert found.last_login is not None
     assert found.last_login >= user.created_at
     assert found.version == user.version
-    assert len({session.id for session in await sessions(gateway.database)}) == 2
+    assert len({session.id for session in await all_sessions(gateway.database)}) == 2
     assert [event[0] for event in await event_summaries(gateway.database)] == ["UserSignedIn"] * 2
 
 
@@ -187,7 +187,7 @@ async def test_nobody_learns_why_they_do_not_get_in(gateway: Gateway, verificati
         assert len(verifications) == 1, email
         if email != "broken@example.com":
             assert verifications == ["$argon2id$v=19$m=65536,t=3,p=4"], email
-    assert await sessions(database) == []
+    assert await all_sessions(database) == []
     assert await event_summaries(database) == []
 
 
@@ -202,11 +202,11 @@ async def test_a_hash_of_old_parameters_is_renewed(gateway: Gateway) -> None:
     assert user.password_hash is not None
     await sign_in(gateway.client(), password="another password")  # noqa: S106
     assert (await stored(gateway.database, user)).password_hash == user.password_hash
-    await signed_in(gateway)
+    await open_session(gateway)
     renewed = (await stored(gateway.database, user)).password_hash
     assert renewed is not None
     assert extract_parameters(renewed) == extract_parameters(ARGON2ID.hash("x"))
-    await signed_in(gateway)
+    await open_session(gateway)
     assert (await stored(gateway.database, user)).password_hash == renewed
 
 
@@ -231,7 +231,7 @@ async def test_an_account_that_changes_meanwhile_is_looked_at_again(
 
     monkeypatch.setattr(PasswordHasher, "verify", verify_slowly)
     assert await sign_in(gateway.client()) == WRONG
-    assert await sessions(gateway.database) == []
+    assert await all_sessions(gateway.database) == []
 
 
 def limited(database: Database, **limits: Any) -> Gateway:
@@ -315,7 +315,7 @@ async def test_a_trusted_proxy_is_believed(database: Database) -> None:
     ):
         answer = await ask_sign_in(gateway, "ada@example.com", PASSWORD, peer, **{"X-Forwarded-For": forwarded})
         assert answer["data"]["signIn"]["accessToken"]
-        assert (await sessions(database))[-1].ip == address
+        assert (await all_sessions(database))[-1].ip == address
 
 
 async def test_signing_up_is_limited_by_address(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,9 +350,9 @@ async def test_no_connection_is_held_while_a_password_is_hashed(
         made.append(asyncio.run_coroutine_threadsafe(make_user(gateway.database), loop).result())
         return verify(self, stored_hash, password)
 
-    client, _ = await signed_in(gateway)
+    client, _ = await open_session(gateway)
     monkeypatch.setattr(PasswordHasher, "verify", verify_slowly)
-    await signed_in(gateway)
+    await open_session(gateway)
     for mutation, given in (
         ("changePassword", {"currentPassword": "wrong", "newPassword": "a new password"}),
         ("deactivateAccount", {"password": "wrong"}),

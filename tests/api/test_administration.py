@@ -18,7 +18,7 @@ from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole, UserStatus
 from repositories.tables.life_lock import TaskStatus
 from tests.api.client import USER_ERRORS, Client, Gateway, gid, user_error
-from tests.api.people import make_member, signed_in
+from tests.api.people import make_member, open_session
 from tests.api.stored_rows import event_summaries, stored_events
 from tests.factories import make_task, make_user
 
@@ -417,9 +417,9 @@ async def test_the_health_of_the_system(gateway: Gateway, ada: User, admin: User
     """For admins alone; each number that is counted is one statement."""
     await make_user(gateway.database, deleted_at=AT)
     await make_member(gateway.database, "grace@example.com")
-    client, _ = await signed_in(gateway, "grace@example.com")
+    client, _ = await open_session(gateway, "grace@example.com")
     await client.do("signOut", "sessions { id }", everywhere=True)
-    await signed_in(gateway, "grace@example.com")
+    await open_session(gateway, "grace@example.com")
     document = """{ systemHealth { engine connections connectionsInUse revision users sessions events
         uptimeSeconds } }"""
     assert (await gateway.client(ada).ask(document)).codes == ["FORBIDDEN"]

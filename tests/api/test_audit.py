@@ -152,10 +152,10 @@ async def test_every_change_of_an_account_is_recorded(gateway: Gateway, admin: U
     person, user = payload["viewer"]["databaseId"], payload["viewer"]["id"]
     assert {(e.event_type, str(e.user_id)) for e in await stored_events(gateway.database)} >= {("UserSignedUp", person)}
     told.add("signUp")
-    other = gateway.bearing(payload["accessToken"])
+    other = gateway.client_with_token(payload["accessToken"])
     signed = await does(anonymous, "signIn", signs_in, person, **credentials)
     fresh = await does(anonymous, "refreshSession", signs_in, person, refreshToken=signed["refreshToken"])
-    own, version = gateway.bearing(fresh["accessToken"]), fresh["viewer"]["version"]
+    own, version = gateway.client_with_token(fresh["accessToken"]), fresh["viewer"]["version"]
     await does(own, "updateProfile", "user { id }", person, version=version, firstName="Newer")
     await does(own, "updatePreferences", "userPreferences { version }", person, version=1, theme="DARK")
     changed = {"currentPassword": credentials["password"], "newPassword": "another horse battery"}
@@ -171,6 +171,6 @@ async def test_every_change_of_an_account_is_recorded(gateway: Gateway, admin: U
     await does(boss, "changeUserRole", "user { id }", actor, id=user, role="ADMIN")
     await does(boss, "suspendUser", "user { id }", actor, id=user)
     await does(boss, "reinstateUser", "user { id }", actor, id=user)
-    own = gateway.bearing((await anonymous.do("signIn", signs_in, **credentials))["accessToken"])
+    own = gateway.client_with_token((await anonymous.do("signIn", signs_in, **credentials))["accessToken"])
     await does(own, "deactivateAccount", "user { id }", person, password=credentials["password"])
     assert told == set(ACCOUNTS)

@@ -26,7 +26,7 @@ from resolvers.caching.json_values import json_reader
 from resolvers.caching.tags import tags_of_row
 from resolvers.loading.edges import Connection
 from resolvers.services import circuit_breaker, redis_client
-from tests.api.client import SECRET, Client, Gateway, connected
+from tests.api.client import SECRET, Client, Gateway, connect_database
 from tests.factories import make_tasks, viewer_of
 from tests.stores import redis_process
 
@@ -210,8 +210,8 @@ async def test_a_hundred_misses_are_one_computation(cached: Gateway, ada: User, 
 async def test_two_processes_compute_once(options: DatabaseOptions, redis: str, ada: User) -> None:
     settings, seen = in_redis(redis), list[str]()
     async with (
-        connected(options) as one,
-        connected(options) as other,
+        connect_database(options) as one,
+        connect_database(options) as other,
         opened(one, settings) as first,
         opened(other, settings) as second,
     ):
@@ -272,7 +272,7 @@ async def test_one_that_fails_fails_alone(cached: Gateway, ada: User, monkeypatc
 
 async def test_a_pool_never_waits_for_itself(options: DatabaseOptions, caching: Settings, ada: User) -> None:
     """Requests that hold the last connections ask for what one without a connection computes."""
-    async with connected(options, pool_size=2, pool_timeout=5) as database, opened(database, caching) as gateway:
+    async with connect_database(options, pool_size=2, pool_timeout=5) as database, opened(database, caching) as gateway:
         await _ask_for_both(gateway.client(ada))
 
 
@@ -316,7 +316,7 @@ async def test_a_value_ends_when_the_clock_changes_it(database: Database, cachin
 async def test_an_account_s_time_zone_does_not_keep_dashboards_from_being_cached(cached: Gateway, ada: User) -> None:
     """A token that does not tell the zone takes a look at the account, which opens the snapshot once."""
     claims = jwt.decode(cached.token(ada), options={"verify_signature": False})
-    client = cached.bearing(jwt.encode({key: claims[key] for key in claims if key != "zoneinfo"}, SECRET))
+    client = cached.client_with_token(jwt.encode({key: claims[key] for key in claims if key != "zoneinfo"}, SECRET))
     for _ in range(3):
         assert await total(client) == 0
     assert cached.cache.health().hits == 3

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from gateway.settings import Settings
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.tables.identity import User
-from tests.api.client import Answer, Client, Gateway, connected
+from tests.api.client import Answer, Client, Gateway, connect_database
 from tests.stores import redis_process
 from tests.waiting import until
 
@@ -106,8 +106,8 @@ async def test_what_redis_was_not_told_is_stale_when_it_is_back(
     socket = tmp_path / "redis"
     with redis_process(socket) as server:
         async with (
-            connected(options) as one,
-            connected(options) as other,
+            connect_database(options) as one,
+            connect_database(options) as other,
             caching(one, socket) as first,
             caching(other, socket) as second,
         ):

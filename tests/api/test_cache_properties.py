@@ -17,7 +17,7 @@ from repositories.core.ids import new_id
 from repositories.engines.database import DatabaseOptions
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
-from tests.api.client import Client, Gateway, connected, gid
+from tests.api.client import Client, Gateway, connect_database, gid
 from tests.databases import ENGINES, KEYS, cloned, copy_sqlite, postgres_options
 from tests.factories import make_client, make_points, make_tasks, make_user
 from tests.repositories.support import SharedDatabase, examples
@@ -75,7 +75,7 @@ class Shop:
         self.plain = await self._gateway(options, nothing)
 
     async def _gateway(self, options: DatabaseOptions, settings: Settings) -> Gateway:
-        database = await self._stack.enter_async_context(connected(options, pool_size=4))
+        database = await self._stack.enter_async_context(connect_database(options, pool_size=4))
         made = Gateway(database, settings=settings, clock=lambda: self.moment)
         self._stack.push_async_callback(made.http.aclose)
         if settings.cache != "off":

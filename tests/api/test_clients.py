@@ -15,9 +15,9 @@ from gateway.settings import Settings
 from repositories.tables.identity import User
 from schema import schema
 from tests import node
-from tests.api.client import ROOT, Gateway, served
+from tests.api.client import ROOT, Gateway, serve
 from tests.api.event_streams import create, feed_of, running
-from tests.api.sockets import sockets
+from tests.api.sockets import serve_sockets
 from tests.factories import make_category, make_tasks
 from tests.waiting import until
 
@@ -25,14 +25,14 @@ from tests.waiting import until
 @pytest.fixture(scope="session")
 def node_clients() -> Path:
     """The clients with what they need."""
-    return node.installed(ROOT / "tests" / "clients")
+    return node.install_packages(ROOT / "tests" / "clients")
 
 
 async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: User, node_clients: Path) -> None:
     category = await make_category(gateway.database, ada, name="Home")
     made = await make_tasks(gateway.database, ada, 45, category_id=category.id)
     titles = sorted(task.title.lower() for task in made)
-    async with served(gateway.app) as address:
+    async with serve(gateway.app) as address:
         found = await node.run(node_clients, "urql.mjs", address, gateway.token(ada))
     assert [len(page) for page in found["pages"]] == [20, 20, 5]
     assert [title.lower() for page in found["pages"] for title in page] == titles
@@ -57,7 +57,7 @@ async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: 
 async def test_graphql_ws_subscribes_and_goes_on_after_an_interruption(
     gateway: Gateway, ada: User, node_clients: Path
 ) -> None:
-    async with sockets(gateway) as site:
+    async with serve_sockets(gateway) as site:
         found = await node.run(node_clients, "graphql-ws.mjs", site.http, gateway.token(ada))
     made, titles = found.pop("made"), found.pop("titles")
     assert made[0] == "Before"
@@ -96,7 +96,7 @@ async def test_graphql_sse_asks_for_anything(gateway: Gateway, ada: User, node_c
 async def test_graphql_sse_follows_a_gateway_that_is_restarted(gateway: Gateway, ada: User, node_clients: Path) -> None:
     """Nothing is missed and nothing comes twice, and cancelling leaves nothing behind."""
     feed, http = feed_of(gateway), http_protocol(Settings())
-    async with served(gateway.app, lifespan="on", http=http) as address:
+    async with serve(gateway.app, lifespan="on", http=http) as address:
         following = asyncio.ensure_future(
             node.run(node_clients, "graphql-sse.mjs", address, gateway.token(ada), "again")
         )
@@ -116,7 +116,7 @@ async def test_graphql_sse_follows_a_gateway_that_is_restarted(gateway: Gateway,
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
 async def test_every_audit_of_graphql_over_http_passes(gateway: Gateway, node_clients: Path) -> None:
     """MUST, SHOULD and MAY, as npm's `graphql-http` has them."""
-    async with served(gateway.app) as address:
+    async with serve(gateway.app) as address:
         found = await node.run(node_clients, "audits.mjs", address)
     assert found["failed"] == []
     assert len(found["passed"]) == 61
@@ -124,7 +124,7 @@ async def test_every_audit_of_graphql_over_http_passes(gateway: Gateway, node_cl
 
 async def test_gql_reads_the_contract_and_works_with_it(gateway: Gateway, ada: User) -> None:
     """It fetches the schema by introspection, checks documents against it, and sees the refusals as they are."""
-    async with served(gateway.app) as address:
+    async with serve(gateway.app) as address:
         headers = {"Authorization": f"Bearer {gateway.token(ada)}"}
         transport = HTTPXAsyncTransport(url=f"{address}/graphql", headers=headers)
         async with GqlClient(transport=transport, fetch_schema_from_transport=True) as session:

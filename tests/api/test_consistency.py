@@ -14,8 +14,8 @@ from repositories.engines.database import Database, DatabaseOptions
 from repositories.engines.position import parse_position
 from repositories.life_lock.categories import Categories
 from repositories.tables.identity import User
-from tests.api.client import Gateway, connected, gid, served
-from tests.api.sockets import sockets
+from tests.api.client import Gateway, connect_database, gid, serve
+from tests.api.sockets import serve_sockets
 from tests.databases import Standby
 from tests.factories import make_category, make_task, make_user
 
@@ -29,7 +29,7 @@ END_SESSIONS = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activ
 @pytest_asyncio.fixture
 async def replicated_gateway(replicated: DatabaseOptions) -> AsyncIterator[Gateway]:
     """The gateway over a database with a replica."""
-    async with connected(replicated) as database:
+    async with connect_database(replicated) as database:
         made = Gateway(database, settings=Settings(cors_origins="https://app.example.com", max_batch=3))
         yield made
         await made.http.aclose()
@@ -97,17 +97,20 @@ async def test_who_is_told_over_a_socket_sees_it_over_http(replicated_gateway: G
     await standby.pause()
     asks = {"extensions": {"consistencyToken": True}}
     changes = "subscription { taskChanged { task { title } } }"
-    async with sockets(replicated_gateway) as site, site.begun(replicated_gateway.token(ada.user)) as peer:
+    async with (
+        serve_sockets(replicated_gateway) as site,
+        site.initialised_peer(replicated_gateway.token(ada.user)) as peer,
+    ):
         made = await peer.ask(CREATE, variables={"t": "1"}, **asks)
         assert await ada.titles() == []
         assert await ada.titles(made["extensions"]["consistencyToken"]) == ["1"]
         await peer.subscribe("changes", changes, **asks)
-        await site.is_followed_by(2)
+        await site.wait_for_subscribers(2)
         await ada.create("2")
-        told = (await peer.hear())["payload"]
+        told = (await peer.receive())["payload"]
         assert told["data"] == {"taskChanged": {"task": {"title": "2"}}}
         assert await ada.titles(told["extensions"]["consistencyToken"]) == ["1", "2"]
-        await peer.say("complete", id="changes")
+        await peer.send("complete", id="changes")
         assert list(await peer.ask(CREATE, variables={"t": "3"})) == ["data"]
         assert list(await peer.ask(TITLES, **asks)) == ["data"]
 
@@ -241,12 +244,12 @@ async def test_a_query_whose_replica_ends_half_way_is_run_anew(
 
 async def test_a_replica_that_ends_under_requests(replicated: DatabaseOptions, standby: Standby) -> None:
     """No request fails, health tells of it, and the replica is used again when it is back."""
-    async with connected(replicated) as database:
+    async with connect_database(replicated) as database:
         gateway = Gateway(database)
         ada = await make_user(database)
         await make_task(database, ada, title="Here")
         await standby.catch_up()
-        async with served(gateway.app) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
+        async with serve(gateway.app) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
             asking = Asking(http, gateway.token(ada))
             await asking.until(answers=50)
             assert await standby.ask(SESSIONS) > 0

@@ -21,7 +21,7 @@ from repositories.sql.statements import Engine, RowFactory, Statement
 from repositories.tables.identity import User
 from resolvers.life_lock import queries
 from schema import life_lock
-from tests.api.client import SECRET, Gateway, connected, gid
+from tests.api.client import SECRET, Gateway, connect_database, gid
 from tests.api.relay import relayed
 from tests.api.stored_rows import life_lock_rows
 from tests.factories import make_category, make_task, make_user
@@ -125,7 +125,7 @@ async def test_a_slow_field_times_out_alone(options: DatabaseOptions, monkeypatc
         return await self.connection.rows(statement)
 
     monkeypatch.setattr(Analytics, "between", slow)
-    async with connected(options, statement_timeout=0.2) as database:
+    async with connect_database(options, statement_timeout=0.2) as database:
         ada = await make_user(database, first_name="Ada")
         await make_task(database, ada)
         document = """{ tasks { totalCount } taskAnalytics(from: "2026-01-01", to: "2026-01-02") { date }
@@ -151,7 +151,7 @@ _UNAVAILABLE = "The database cannot be reached right now. Try again in a moment.
 
 async def test_a_database_that_goes_away_and_comes_back(cloned_postgres: DatabaseOptions) -> None:
     """While it is gone every field says so, and health too; afterwards everything works without a restart."""
-    async with relayed(cloned_postgres) as (relay, options), connected(options) as database:
+    async with relayed(cloned_postgres) as (relay, options), connect_database(options) as database:
         gateway = Gateway(database)
         ada = await make_user(database)
         client = gateway.client(ada)
@@ -183,7 +183,7 @@ async def test_a_file_that_another_process_writes_to(sqlite_template: Path, tmp_
     """SQLite: changes wait as long as the pool's limit and are then put off, reads go on."""
     path = tmp_path / "busy.sqlite3"
     shutil.copy(sqlite_template, path)
-    async with connected(DatabaseOptions(sqlite_path=path), pool_timeout=0.1) as database:
+    async with connect_database(DatabaseOptions(sqlite_path=path), pool_timeout=0.1) as database:
         ada = await make_user(database)
         client = Gateway(database).client(ada)
         other = sqlite3.connect(path, isolation_level=None)

@@ -121,9 +121,9 @@ async def test_the_people_of_a_demo_are_signed_in_by_their_tokens(database: Data
         for host in ("gateway.example", "localhost.gateway.example", "203.0.113.7"):
             assert (await http.get("/explorer/start", headers={"Host": host})).json()["accounts"] == []
         for account in accounts:
-            data = await gateway.bearing(account["token"]).data("{ viewer { email } }")
+            data = await gateway.client_with_token(account["token"]).data("{ viewer { email } }")
             assert data == {"viewer": {"email": account["email"]}}
-        assert await gateway.bearing(accounts[-1]["token"]).data("{ roles { name } }")
+        assert await gateway.client_with_token(accounts[-1]["token"]).data("{ roles { name } }")
         async with database.transaction(SERVICE) as write:
             grace = await Users(write).of_email("grace@example.com")
             assert grace is not None
@@ -142,7 +142,7 @@ async def test_the_examples_run_on_the_demo_data(database: Database, gateway: Ga
     await load_demo(database, users=2, tasks=40)
     async with http_of(gateway, Settings(), demo=True) as http:
         start = (await http.get("/explorer/start")).json()
-    admin = gateway.bearing(start["accounts"][-1]["token"])
+    admin = gateway.client_with_token(start["accounts"][-1]["token"])
     for example in start["examples"]:
         assert 2 <= len(parse(example["source"]).definitions) <= 6, example["domain"]
         for name, text in _operations(example["source"], *SINGLE):

@@ -16,7 +16,7 @@ from gateway.execution import documents
 from gateway.execution.processor import OperationProcessor
 from repositories.engines.database import DatabaseOptions
 from repositories.tables.identity import User
-from tests.api.client import Gateway, connected
+from tests.api.client import Gateway, connect_database
 from tests.api.stored_rows import life_lock_rows
 from tests.factories import make_user
 
@@ -98,7 +98,7 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
 @pytest_asyncio.fixture
 async def attacked(sqlite_only: DatabaseOptions) -> AsyncIterator[tuple[Gateway, User]]:
     """The gateway and somebody who is signed in; afterwards nothing has changed."""
-    async with connected(sqlite_only) as database:
+    async with connect_database(sqlite_only) as database:
         yield Gateway(database), await make_user(database)
         assert await life_lock_rows(database) == [[], [], [], []]
 

@@ -11,7 +11,7 @@ from graphql import get_introspection_query
 from gateway.settings import Settings
 from repositories.engines.database import Database
 from repositories.tables.identity import User
-from tests.api.client import Gateway, served
+from tests.api.client import Gateway, serve
 
 PAGE = "query($n: Int!) { tasks(first: $n) { nodes { title category { name } } } }"
 GRAPHQL = "application/graphql-response+json"
@@ -33,7 +33,7 @@ class Caller:
 async def calling(database: Database, user: User | None = None, **given: Any) -> AsyncIterator[Caller]:
     """A caller of a gateway with these settings."""
     gateway = Gateway(database, settings=Settings(**given))
-    async with served(gateway.app) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
+    async with serve(gateway.app) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
         yield Caller(http, gateway.token(user) if user else None)
     await gateway.http.aclose()
 

@@ -14,7 +14,7 @@ from repositories.engines.database import Database
 from repositories.identity import Preferences, Users
 from repositories.tables.identity import User, UserPreferences, UserRole, UserStatus
 from tests.api.client import Client, Gateway, gid, user_error
-from tests.api.people import PASSWORD, make_member, refresh, sessions, sign_in, signed_in
+from tests.api.people import PASSWORD, all_sessions, make_member, open_session, refresh, sign_in
 from tests.api.stored_rows import event_summaries
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
@@ -235,8 +235,8 @@ async def change_password(client: Client, current: str, new: str) -> Any:
 
 async def test_a_new_password_ends_the_other_sessions(gateway: Gateway) -> None:
     user = await make_member(gateway.database)
-    client, tokens = await signed_in(gateway)
-    _, other = await signed_in(gateway)
+    client, tokens = await open_session(gateway)
+    _, other = await open_session(gateway)
     assert await change_password(client, PASSWORD, "another password") == "ada@example.com"
     assert (await sign_in(gateway.client()))["userErrors"] != []
     assert (await sign_in(gateway.client(), password="another password"))["userErrors"] == []  # noqa: S106
@@ -300,7 +300,7 @@ async def test_of_two_who_change_the_password_one_wins(gateway: Gateway) -> None
 async def test_an_account_is_closed_by_its_owner(gateway: Gateway, bob: User) -> None:
     """The password once more; all sessions end, and nobody signs in to it. Its address stays taken."""
     user = await make_member(gateway.database)
-    client, tokens = await signed_in(gateway)
+    client, tokens = await open_session(gateway)
     wrong = [user_error("VALIDATION_ERROR", "This is not your password.", "password")]
     for given in ({}, {"password": "wrong password"}):
         payload = await client.do("deactivateAccount", "user { status }", **{"password": None} | given)
@@ -308,7 +308,7 @@ async def test_an_account_is_closed_by_its_owner(gateway: Gateway, bob: User) ->
     payload = await client.do("deactivateAccount", "user { status }", password=PASSWORD)
     assert payload == {"user": {"status": "DEACTIVATED"}, "userErrors": []}
     assert (await stored(gateway.database, user)).status is UserStatus.DEACTIVATED
-    assert all(session.revoked_at for session in await sessions(gateway.database))
+    assert all(session.revoked_at for session in await all_sessions(gateway.database))
     assert (await sign_in(gateway.client()))["userErrors"] != []
     assert (await refresh(gateway.client(), tokens["refreshToken"]))["userErrors"] != []
     names = [(event[0], event[4].get("reason")) for event in await event_summaries(gateway.database)]

@@ -16,7 +16,7 @@ from repositories.engines.database import Database
 from repositories.identity import Sessions, Users
 from repositories.tables.identity import UserStatus
 from tests.api.client import AUDIENCE, SECRET, Client, Gateway, gid, user_error
-from tests.api.people import PASSWORD, make_member, refresh, sessions, sign_in, signed_in
+from tests.api.people import PASSWORD, all_sessions, make_member, open_session, refresh, sign_in
 from tests.api.stored_rows import event_summaries
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
@@ -39,8 +39,8 @@ async def tell(database: Database) -> list[Any]:
 async def test_refreshing_goes_on_with_the_session(gateway: Gateway) -> None:
     """New tokens of the same session, which lasts longer from then on; what is stored is not the token."""
     await make_member(gateway.database)
-    _, first = await signed_in(gateway)
-    (before,) = await sessions(gateway.database)
+    _, first = await open_session(gateway)
+    (before,) = await all_sessions(gateway.database)
     moment = now().replace(microsecond=0) + dt.timedelta(days=20)
     later = gateway.at(moment)
     async with later.http_from("10.0.0.9") as http:
@@ -49,7 +49,7 @@ async def test_refreshing_goes_on_with_the_session(gateway: Gateway) -> None:
     assert second["refreshToken"] != first["refreshToken"]
     assert second["viewer"] == {"email": "ada@example.com"}
     assert second["expiresAt"] == (moment + dt.timedelta(minutes=15)).isoformat()
-    (after,) = await sessions(gateway.database)
+    (after,) = await all_sessions(gateway.database)
     assert after.id == before.id
     assert after.refresh_token_hash == hashlib.sha256(second["refreshToken"].encode()).hexdigest()
     assert (after.expires_at, after.last_seen_at, after.ip) == (moment + dt.timedelta(days=30), moment, "10.0.0.9")
@@ -65,13 +65,13 @@ async def test_refreshing_goes_on_with_the_session(gateway: Gateway) -> None:
 async def test_a_stolen_token_ends_the_session_for_both(gateway: Gateway) -> None:
     """The thief comes second: refused, and the owner, whose token is current, has to sign in again."""
     await make_member(gateway.database)
-    _, first = await signed_in(gateway)
-    _, other = await signed_in(gateway)
+    _, first = await open_session(gateway)
+    _, other = await open_session(gateway)
     second = await refresh(gateway.client(), first["refreshToken"])
     assert await refresh(gateway.client(), first["refreshToken"]) == ENDED
     assert await refresh(gateway.client(), second["refreshToken"]) == ENDED
     assert await refresh(gateway.client(), first["refreshToken"]) == ENDED
-    stolen, kept = await sessions(gateway.database)
+    stolen, kept = await all_sessions(gateway.database)
     assert stolen.revoked_at is not None
     assert kept.revoked_at is None
     assert (await refresh(gateway.client(), other["refreshToken"]))["userErrors"] == []
@@ -86,12 +86,12 @@ async def test_a_stolen_token_ends_the_session_for_both(gateway: Gateway) -> Non
 async def test_of_fifty_who_refresh_at_once_one_wins(gateway: Gateway) -> None:
     """And the session has ended, for fifty who have the same token are not one client."""
     await make_member(gateway.database)
-    _, first = await signed_in(gateway)
+    _, first = await open_session(gateway)
     answers = await asyncio.gather(*(refresh(gateway.client(), first["refreshToken"]) for _ in range(50)))
     winners = [answer for answer in answers if not answer["userErrors"]]
     assert len(winners) == 1
     assert [answer for answer in answers if answer["userErrors"]] == [ENDED] * 49
-    (session,) = await sessions(gateway.database)
+    (session,) = await all_sessions(gateway.database)
     assert session.revoked_at is not None
     assert await refresh(gateway.client(), winners[0]["refreshToken"]) == ENDED
     assert await tell(gateway.database) == [("SessionRefreshed", None), ("SessionRevoked", "reused")]
@@ -100,8 +100,8 @@ async def test_of_fifty_who_refresh_at_once_one_wins(gateway: Gateway) -> None:
 async def test_a_forged_token_is_just_refused(gateway: Gateway) -> None:
     """It tells nothing about a session, and ends none."""
     user = await make_member(gateway.database)
-    access, first = await signed_in(gateway)
-    (session,) = await sessions(gateway.database)
+    access, first = await open_session(gateway)
+    (session,) = await all_sessions(gateway.database)
     good = jwt.decode(first["refreshToken"], SECRET, ["HS256"], audience=f"{AUDIENCE}/refresh")
 
     def forged(key: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
@@ -126,17 +126,17 @@ async def test_a_forged_token_is_just_refused(gateway: Gateway) -> None:
         message = "This is not a refresh token of this gateway."
         assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "refreshToken")]
     assert await refresh(gateway.client(), forged(sid=str(new_id()))) == ENDED
-    assert await sessions(gateway.database) == [session]
+    assert await all_sessions(gateway.database) == [session]
     assert (await refresh(gateway.client(), first["refreshToken"]))["userErrors"] == []
 
 
 async def test_a_session_ends_if_it_is_not_used(gateway: Gateway) -> None:
     await make_member(gateway.database)
-    _, first = await signed_in(gateway)
-    (session,) = await sessions(gateway.database)
+    _, first = await open_session(gateway)
+    (session,) = await all_sessions(gateway.database)
     for moment in (session.expires_at, session.expires_at + dt.timedelta(days=400)):
         assert await refresh(gateway.at(moment).client(), first["refreshToken"]) == ENDED
-    assert await sessions(gateway.database) == [session]
+    assert await all_sessions(gateway.database) == [session]
     in_time = gateway.at(session.expires_at - dt.timedelta(seconds=1))
     assert (await refresh(in_time.client(), first["refreshToken"]))["userErrors"] == []
 
@@ -147,11 +147,11 @@ async def test_a_session_ends_if_it_is_not_used(gateway: Gateway) -> None:
 async def test_who_may_not_sign_in_may_not_refresh(gateway: Gateway, change: dict[str, Any]) -> None:
     """Also if the session itself was forgotten; it ends then."""
     user = await make_member(gateway.database)
-    _, first = await signed_in(gateway)
+    _, first = await open_session(gateway)
     async with gateway.database.transaction(SERVICE) as write:
         await Users(write).change(user, **change)
     assert await refresh(gateway.client(), first["refreshToken"]) == ENDED
-    (session,) = await sessions(gateway.database)
+    (session,) = await all_sessions(gateway.database)
     assert session.revoked_at is not None
     assert await tell(gateway.database) == [("SessionRevoked", "not_active")]
 
@@ -160,7 +160,7 @@ async def test_refreshing_is_limited_by_address(database: Database) -> None:
     """Before the token is looked at: it stays good."""
     await make_member(database)
     gateway = Gateway(database, settings=Settings(refreshes_per_address="3 per hour"))
-    _, first = await signed_in(gateway)
+    _, first = await open_session(gateway)
     document = "mutation($t: String!) { refreshSession(input: {refreshToken: $t}) { accessToken } }"
     for code in ([], [], [], ["RATE_LIMITED"]):
         token = "nonsense" if not code else first["refreshToken"]
@@ -175,12 +175,12 @@ async def test_the_viewers_sessions_are_listed(gateway: Gateway) -> None:
     """Those that have not ended, the last used first, the current one marked; nobody else's, not even to admins."""
     user = await make_member(gateway.database)
     await make_member(gateway.database, "bob@example.com")
-    one, first = await signed_in(gateway)
-    two, _ = await signed_in(gateway)
-    await signed_in(gateway, "bob@example.com")
-    ended, _ = await signed_in(gateway)
+    one, first = await open_session(gateway)
+    two, _ = await open_session(gateway)
+    await open_session(gateway, "bob@example.com")
+    ended, _ = await open_session(gateway)
     await ended.do("signOut", "sessions { id }", everywhere=False)
-    stored = [session for session in await sessions(gateway.database) if session.user_id == user.id]
+    stored = [session for session in await all_sessions(gateway.database) if session.user_id == user.id]
     data = (await one.data(MINE))["mySessions"]
     assert data["totalCount"] == 2
     assert [(node["id"], node["isCurrent"]) for node in data["nodes"]] == [
@@ -201,18 +201,18 @@ async def test_the_viewers_sessions_are_listed(gateway: Gateway) -> None:
 async def test_signing_out_ends_the_session(gateway: Gateway) -> None:
     """Only this one; doing it again changes nothing; a token without a session has none to end."""
     user = await make_member(gateway.database)
-    client, tokens = await signed_in(gateway)
-    _, other = await signed_in(gateway)
+    client, tokens = await open_session(gateway)
+    _, other = await open_session(gateway)
     payload = await client.do("signOut", "sessions { isCurrent revokedAt }", everywhere=False)
     assert payload["userErrors"] == []
     (ended,) = payload["sessions"]
     assert ended["isCurrent"] is True
     assert ended["revokedAt"] is not None
-    before = await sessions(gateway.database)
+    before = await all_sessions(gateway.database)
     assert await refresh(gateway.client(), tokens["refreshToken"]) == ENDED
     await client.do("signOut", "sessions { id }", everywhere=False)
     assert (await gateway.client(user).do("signOut", "sessions { id }", everywhere=False))["sessions"] == []
-    assert await sessions(gateway.database) == before
+    assert await all_sessions(gateway.database) == before
     assert await tell(gateway.database) == [("UserSignedIn", None), ("SessionRevoked", "signed_out")]
     assert (await refresh(gateway.client(), other["refreshToken"]))["userErrors"] == []
 
@@ -220,8 +220,8 @@ async def test_signing_out_ends_the_session(gateway: Gateway) -> None:
 async def test_signing_out_everywhere(gateway: Gateway) -> None:
     await make_member(gateway.database)
     await make_member(gateway.database, "bob@example.com")
-    _, bobs = await signed_in(gateway, "bob@example.com")
-    made = [await signed_in(gateway) for _ in range(3)]
+    _, bobs = await open_session(gateway, "bob@example.com")
+    made = [await open_session(gateway) for _ in range(3)]
     payload = await made[0][0].do("signOut", "sessions { id }", everywhere=True)
     assert len(payload["sessions"]) == 3
     for _, tokens in made:
@@ -235,9 +235,9 @@ async def test_a_session_is_revoked_by_its_owner(gateway: Gateway) -> None:
     await make_member(gateway.database)
     await make_member(gateway.database, "bob@example.com")
     admin = await make_user(gateway.database, email="admin@example.com", role="admin")
-    client, tokens = await signed_in(gateway)
-    bob, _ = await signed_in(gateway, "bob@example.com")
-    (session, _) = await sessions(gateway.database)
+    client, tokens = await open_session(gateway)
+    bob, _ = await open_session(gateway, "bob@example.com")
+    (session, _) = await all_sessions(gateway.database)
     missing = [user_error("NOT_FOUND", "There is no such session.", "id")]
     for stranger in (bob, gateway.client(admin)):
         for key in (gid("Session", session), gid("Session", new_id())):
@@ -246,7 +246,7 @@ async def test_a_session_is_revoked_by_its_owner(gateway: Gateway) -> None:
     for key in (gid("Session", session), gid("Session", new_id())):
         answer = await bob.ask("query($id: ID!) { node(id: $id) { id ... on Session { ip } } }", id=key)
         assert (answer.data, answer.codes) == ({"node": None}, ["NOT_FOUND"])
-    assert (await sessions(gateway.database))[0] == session
+    assert (await all_sessions(gateway.database))[0] == session
     for _ in range(2):
         payload = await client.do("revokeSession", "session { isCurrent revokedAt }", id=gid("Session", session))
         assert payload["session"]["isCurrent"] is True
@@ -279,7 +279,7 @@ async def test_expired_sessions_are_purged(database: Database) -> None:
         assert await Sessions(write).purge_expired(now()) == 4
     async with database.transaction(SERVICE) as write:
         assert await Sessions(write).purge_expired(now()) == 0
-    assert {session.id for session in await sessions(database)} == set(kept)
+    assert {session.id for session in await all_sessions(database)} == set(kept)
     async with open_snapshot(database) as snapshot:
         assert await Sessions(snapshot).count(Sessions.alive_of(user.id, now())) == 2
 

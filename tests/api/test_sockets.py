@@ -14,7 +14,7 @@ from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.identity import User
-from tests.api.client import Client, Gateway, connected, gid, served
+from tests.api.client import Client, Gateway, connect_database, gid, serve
 from tests.api.stored_rows import event_summaries
 from tests.factories import make_category, make_task, make_tasks, make_user
 
@@ -25,7 +25,7 @@ MIXED = """{ viewer { email }
 
 async def test_fifty_requests_at_once_share_ten_connections(postgres_only: DatabaseOptions) -> None:
     """Queries and mutations of ten people, two rounds; every answer is complete and right, and the pool is whole."""
-    async with connected(postgres_only, pool_size=10, pool_timeout=60) as database:
+    async with connect_database(postgres_only, pool_size=10, pool_timeout=60) as database:
         gateway = Gateway(database)
         people = [await make_user(database) for _ in range(10)]
         for person in people:
@@ -33,7 +33,7 @@ async def test_fifty_requests_at_once_share_ten_connections(postgres_only: Datab
             await make_tasks(database, person, 10, category_id=category.id)
         limits = httpx.Limits(max_connections=50)
         async with (
-            served(gateway.app) as address,
+            serve(gateway.app) as address,
             httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as http,
         ):
             clients = [Client(http, gateway.token(person)) for person in people]
@@ -64,7 +64,7 @@ async def test_clients_that_hang_up_leak_nothing(
     postgres_only: DatabaseOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They leave while their statements run; the connections come back, and the next request is served."""
-    async with connected(postgres_only) as database:
+    async with connect_database(postgres_only) as database:
         gateway = Gateway(database)
         ada = await make_user(database)
         running = asyncio.Semaphore(0)
@@ -77,7 +77,7 @@ async def test_clients_that_hang_up_leak_nothing(
             return await page(self, *arguments, **named)
 
         monkeypatch.setattr(Tasks, "page", then_page)
-        async with served(gateway.app) as address:
+        async with serve(gateway.app) as address:
             where = urlsplit(address)
             body = json.dumps({"query": MIXED})
             token = gateway.token(ada)
@@ -157,7 +157,7 @@ async def test_the_server_ends_with_its_work_done(gateway: Gateway, ada: User) -
     started = asyncio.Event()
     gateway.database.statement_listeners.append(lambda _: started.set())
     async with httpx.AsyncClient(timeout=60) as http:
-        async with served(gateway.app) as address:
+        async with serve(gateway.app) as address:
             http.base_url = httpx.URL(address)
             client = Client(http, gateway.token(ada))
             request = asyncio.ensure_future(client.do("createTask", "task { title }", title="In flight"))

@@ -12,7 +12,7 @@ from gateway.settings import Settings
 from repositories.engines.database import Database
 from repositories.tables.identity import User
 from resolvers.life_lock import subscriptions
-from tests.api.client import Gateway, served
+from tests.api.client import Gateway, serve
 from tests.api.event_streams import (
     BEGINNING,
     CHANGES,
@@ -26,7 +26,7 @@ from tests.api.event_streams import (
     running,
     subscribed,
 )
-from tests.api.people import make_member, signed_in
+from tests.api.people import make_member, open_session
 from tests.factories import make_tasks
 from tests.waiting import until
 
@@ -86,7 +86,7 @@ async def test_the_stream_ends_with_the_session(gateway: Gateway) -> None:
     """Told in words; the stream of another session of the same person goes on."""
     user = await make_member(gateway.database)
     async with running(gateway) as address:
-        (one, tokens), (_, others) = await signed_in(gateway), await signed_in(gateway)
+        (one, tokens), (_, others) = await open_session(gateway), await open_session(gateway)
         async with (
             subscribed(gateway, address, CHANGES, tokens["accessToken"]) as stream,
             subscribed(gateway, address, CHANGES, others["accessToken"]) as other,
@@ -148,7 +148,7 @@ async def test_a_mistake_of_ours_ends_the_stream_masked(
 async def test_a_process_that_stops_sends_its_clients_away_and_they_come_back(gateway: Gateway, ada: User) -> None:
     """The answer ends as it should but without `complete`, so that clients know that there is more to come."""
     async with AsyncExitStack() as server:
-        serving = served(gateway.app, lifespan="on", http=http_protocol(Settings()))
+        serving = serve(gateway.app, lifespan="on", http=http_protocol(Settings()))
         address = await server.enter_async_context(serving)
         async with subscribed(gateway, address, CHANGES, ada) as stream:
             await create(gateway, ada, "Before")

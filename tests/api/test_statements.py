@@ -454,7 +454,7 @@ async def test_account_mutations_are_exactly_these_statements(
     assert seen == ["INSERT users", *opened]
     payload, seen = await run(gateway.client(), "signIn", TOKENS, email="ada@example.com", password=PASSWORD)
     assert seen == ["SELECT users", "UPDATE users", *opened]
-    client = gateway.bearing(payload["accessToken"])
+    client = gateway.client_with_token(payload["accessToken"])
     _, seen = await run(gateway.client(), "refreshSession", TOKENS, refreshToken=payload["refreshToken"])
     assert seen == ["SELECT sessions", "SELECT users", "UPDATE sessions", "SELECT roles", "INSERT domain_events"]
     _, seen = await run(client, "updateProfile", "user { version }", version=1, firstName="Augusta")

@@ -23,7 +23,7 @@ from repositories.tables.identity import User
 from resolvers.services import circuit_breaker
 from resolvers.streaming import feed
 from resolvers.streaming.feed import Feed, FeedOptions
-from tests.api.client import Gateway, connected, gid
+from tests.api.client import Gateway, connect_database, gid
 from tests.api.subscribing import Following, take
 from tests.api.test_statements import said
 from tests.factories import make_task, make_tasks
@@ -299,7 +299,7 @@ async def test_processes_tell_each_other_through_redis(
 ) -> None:
     """A process that looks by itself only once an hour hears of another's commit."""
     with redis_server(tmp_path) as socket:
-        async with connected(options) as there:
+        async with connect_database(options) as there:
             following = Following(there)
             following.feed = Feed(there, RedisAnnouncements(f"unix://{socket}"), FeedOptions(poll_interval=3600))
             teller = Feed(gateway.database, RedisAnnouncements(f"unix://{socket}"))
@@ -316,7 +316,7 @@ async def test_what_is_no_announcement_is_passed_over(
     """Whoever else writes into that Redis does not make a process deaf."""
     with redis_server(tmp_path) as socket:
         url = f"unix://{socket}"
-        async with connected(options) as there, redis.from_url(url) as other:
+        async with connect_database(options) as there, redis.from_url(url) as other:
             following = Following(there)
             following.feed = Feed(there, RedisAnnouncements(url), FeedOptions(poll_interval=3600))
             teller = Feed(gateway.database, RedisAnnouncements(url))

@@ -19,7 +19,7 @@ from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import RowFactory, Statement
 from resolvers.life_lock import queries
-from tests.api.client import Client, Gateway, connected, served
+from tests.api.client import Client, Gateway, connect_database, serve
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user
 
@@ -108,10 +108,13 @@ async def test_a_client_that_leaves_stops_its_statement(
     postgres_only: DatabaseOptions, server: Server, document: str
 ) -> None:
     """Within the request and not at the statement's own time limit; the connection is whole afterwards."""
-    async with connected(postgres_only, statement_timeout=500) as database, watching(server, postgres_only) as until:
+    async with (
+        connect_database(postgres_only, statement_timeout=500) as database,
+        watching(server, postgres_only) as until,
+    ):
         gateway = Gateway(database)
         ada = await _with_a_task(database)
-        async with served(gateway.app) as address:
+        async with serve(gateway.app) as address:
             for _ in range(3):
                 await _hang_up(address, gateway.token(ada), document, until)
             async with httpx.AsyncClient(base_url=address) as http:
@@ -124,7 +127,10 @@ async def test_a_client_that_leaves_stops_its_statement(
 async def test_an_operation_whose_time_is_up_stops_its_statement(
     postgres_only: DatabaseOptions, server: Server, document: str
 ) -> None:
-    async with connected(postgres_only, statement_timeout=500) as database, watching(server, postgres_only) as until:
+    async with (
+        connect_database(postgres_only, statement_timeout=500) as database,
+        watching(server, postgres_only) as until,
+    ):
         gateway = Gateway(database, settings=Settings(operation_timeout=0.3))
         client = gateway.client(await _with_a_task(database))
         answer = await client.ask(document)
@@ -137,10 +143,10 @@ async def test_an_operation_whose_time_is_up_stops_its_statement(
 async def test_a_thousand_connections_share_ten(postgres_only: DatabaseOptions) -> None:
     """With limits that nobody reaches, everybody gets the right answer; afterwards nothing is left behind."""
     patience: Any = dict.fromkeys(("pool_timeout", "connect_timeout"), 120.0)
-    async with connected(postgres_only, pool_size=10, **patience) as database:
+    async with connect_database(postgres_only, pool_size=10, **patience) as database:
         gateway = Gateway(database, settings=Settings(queue_timeout=120, operation_timeout=120))
         ada = await _with_a_task(database)
-        async with served(gateway.app) as address:
+        async with serve(gateway.app) as address:
             asking = (_answered(address, gateway.token(ada), "{ tasks { totalCount } }") for _ in range(1000))
             answers = await asyncio.gather(*asking)
             assert answers == [(b"HTTP/1.1 200 OK", {"data": {"tasks": {"totalCount": 1}}})] * 1000
@@ -152,7 +158,10 @@ async def test_a_thousand_connections_share_ten(postgres_only: DatabaseOptions) 
 async def test_who_waits_too_long_for_a_turn_is_told_to_come_back(
     postgres_only: DatabaseOptions, server: Server
 ) -> None:
-    async with connected(postgres_only, statement_timeout=500) as database, watching(server, postgres_only) as until:
+    async with (
+        connect_database(postgres_only, statement_timeout=500) as database,
+        watching(server, postgres_only) as until,
+    ):
         gateway = Gateway(database, settings=Settings(max_operations=2, queue_timeout=0.1))
         client = gateway.client(await _with_a_task(database))
         first = [asyncio.ensure_future(client.ask(AT_THE_ROOT)) for _ in range(2)]

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from gateway.settings import Settings
 from repositories.engines.database import Database, DatabaseOptions
-from tests.api.client import Gateway, connected
+from tests.api.client import Gateway, connect_database
 from tests.api.stored_rows import life_lock_rows
 from tests.factories import make_user
 
@@ -24,7 +24,7 @@ OPERATION = json.dumps({"query": QUERY})
 @pytest_asyncio.fixture
 async def only(sqlite_only: DatabaseOptions) -> Any:
     """A database for what has nothing to do with the engine."""
-    async with connected(sqlite_only) as database:
+    async with connect_database(sqlite_only) as database:
         yield database
 
 

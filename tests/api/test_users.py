@@ -13,7 +13,7 @@ from repositories.permissions import RoleName
 from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import User, UserRole, UserStatus
 from tests.api.client import Gateway, gid, user_error
-from tests.api.people import make_member, refresh, sessions, sign_in, signed_in
+from tests.api.people import all_sessions, make_member, open_session, refresh, sign_in
 from tests.api.stored_rows import event_summaries
 from tests.factories import make_grant, make_user
 from tests.repositories.support import open_snapshot
@@ -110,14 +110,14 @@ async def test_a_user_who_is_not_there_is_not_found(gateway: Gateway, ada: User,
 async def test_a_role_is_changed(gateway: Gateway, admin: User) -> None:
     """It is in the next token; who did it is on record. The last administrator stays one."""
     await make_member(gateway.database)
-    client, tokens = await signed_in(gateway)
+    client, tokens = await open_session(gateway)
     (user,) = [row for row in await people(gateway.database) if row.id != admin.id]
     key = gid("User", user)
     payload = await gateway.client(admin).do("changeUserRole", "user { role version }", id=key, role="ADMIN", version=1)
     assert payload == {"user": {"role": "ADMIN", "version": 2}, "userErrors": []}
     assert (await client.ask("{ users { totalCount } }")).codes == ["FORBIDDEN"]
     payload = await refresh(gateway.client(), tokens["refreshToken"])
-    fresh = gateway.bearing(payload["accessToken"])
+    fresh = gateway.client_with_token(payload["accessToken"])
     assert await fresh.data("{ users { totalCount } }") == {"users": {"totalCount": 2}}
     payload = await fresh.do("changeUserRole", "user { version }", id=key, role="ADMIN")
     assert payload == {"user": {"version": 2}, "userErrors": []}
@@ -134,12 +134,12 @@ async def test_a_role_is_changed(gateway: Gateway, admin: User) -> None:
 
 async def test_who_is_suspended_is_out_until_reinstated(gateway: Gateway, admin: User) -> None:
     user = await make_member(gateway.database)
-    _, tokens = await signed_in(gateway)
+    _, tokens = await open_session(gateway)
     client, key = gateway.client(admin), gid("User", user)
     for version in (2, 2):
         payload = await client.do("suspendUser", "user { status version }", id=key)
         assert payload == {"user": {"status": "SUSPENDED", "version": version}, "userErrors": []}
-    assert all(session.revoked_at for session in await sessions(gateway.database))
+    assert all(session.revoked_at for session in await all_sessions(gateway.database))
     assert (await sign_in(gateway.client()))["userErrors"] != []
     for _ in range(2):
         payload = await client.do("reinstateUser", "user { status version }", id=key)
@@ -184,7 +184,7 @@ async def test_who_administers_is_not_a_matter_of_the_token(gateway: Gateway) ->
     granted = await make_user(gateway.database)
     appointed = await make_user(gateway.database, role=UserRole.ADMIN)
     await make_grant(gateway.database, granted, RoleName.ADMIN, by=appointed)
-    old = gateway.bearing(gateway.tokens.issue(appointed, frozenset({RoleName.USER}), 3600))
+    old = gateway.client_with_token(gateway.tokens.issue(appointed, frozenset({RoleName.USER}), 3600))
     payload = await old.do("deactivateAccount", "user { status }", password=None)
     assert payload == {"user": {"status": "DEACTIVATED"}, "userErrors": []}
     payload = await gateway.client(granted).do("deactivateAccount", "user { status }", password=None)

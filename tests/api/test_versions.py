@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from repositories.tables.identity import User
-from tests.api.client import Gateway, gid, stale
+from tests.api.client import Gateway, gid, stale_version_error
 from tests.api.stored_rows import event_summaries, life_lock_rows, stored_task
 from tests.factories import make_task
 
@@ -14,13 +14,13 @@ async def test_a_stale_version_shows_the_current_row(gateway: Gateway, ada: User
     task = await make_task(gateway.database, ada, title="Now", version=4)
     client, key = gateway.client(ada), gid("Task", task)
     before = await life_lock_rows(gateway.database)
-    refused = [stale(key, "Now", 4, ["version"])]
+    refused = [stale_version_error(key, "Now", 4, ["version"])]
     for mutation in ("updateTask", "completeTask", "reopenTask", "deleteTask"):
         for version in (3, 5):
             payload = await client.do(mutation, "task { id }", id=key, version=version)
             assert payload == {"task": None, "userErrors": refused}, mutation
     payload = await client.do("updateTasks", "tasks { id }", tasks=[{"id": key, "version": 3}])
-    assert payload == {"tasks": None, "userErrors": [stale(key, "Now", 4, ["tasks", "0", "version"])]}
+    assert payload == {"tasks": None, "userErrors": [stale_version_error(key, "Now", 4, ["tasks", "0", "version"])]}
     assert await life_lock_rows(gateway.database) == before
 
 
@@ -30,7 +30,7 @@ async def test_a_stale_restore_shows_the_current_row(gateway: Gateway, ada: User
     await client.do("deleteTask", "task { id }", id=key)
     before = await life_lock_rows(gateway.database)
     payload = await client.do("restoreTask", "task { id }", id=key, version=1)
-    assert payload == {"task": None, "userErrors": [stale(key, "Gone", 2, ["version"])]}
+    assert payload == {"task": None, "userErrors": [stale_version_error(key, "Gone", 2, ["version"])]}
     assert await life_lock_rows(gateway.database) == before
 
 
@@ -46,7 +46,7 @@ async def test_of_two_writers_one_wins(gateway: Gateway, ada: User) -> None:
     (winner,) = [answer["task"] for answer in answers if answer["task"]]
     assert winner["version"] == 2
     losers = [answer["userErrors"] for answer in answers if not answer["task"]]
-    assert losers == [[stale(key, winner["title"], 2, ["version"])]] * 7
+    assert losers == [[stale_version_error(key, winner["title"], 2, ["version"])]] * 7
     assert (await stored_task(gateway.database, task)).title == winner["title"]
     assert [event[0] for event in await event_summaries(gateway.database)] == ["TaskUpdated"]
 

@@ -17,8 +17,8 @@ from repositories.core.clock import now
 from repositories.identity import UserDeactivated, UserSuspended
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid
-from tests.api.people import PASSWORD, make_member, refresh, signed_in
-from tests.api.sockets import MY_EVENTS, PROTOCOL, Peer, sockets
+from tests.api.people import PASSWORD, make_member, open_session, refresh
+from tests.api.sockets import MY_EVENTS, PROTOCOL, Peer, serve_sockets
 from tests.factories import viewer_of
 
 ON_SQLITE = pytest.mark.parametrize("options", ["sqlite"], indirect=True)
@@ -56,85 +56,85 @@ MALFORMED_PAYLOADS: list[tuple[Any, str]] = [
 
 @ON_SQLITE
 async def test_a_malformed_message_closes_the_socket_with_4400(gateway: Gateway) -> None:
-    async with sockets(gateway) as site:
+    async with serve_sockets(gateway) as site:
         for message, reason in MALFORMED:
             async with site.peer() as peer:
                 await peer.connection.send(message)
-                assert await peer.closed() == (4400, reason), message
+                assert await peer.wait_closed() == (4400, reason), message
         for payload, reason in MALFORMED_PAYLOADS:
-            async with site.begun() as peer:
-                await peer.say("subscribe", id="1", payload=payload)
-                assert await peer.closed() == (4400, f"`payload` of `subscribe`: {reason}"), payload
+            async with site.initialised_peer() as peer:
+                await peer.send("subscribe", id="1", payload=payload)
+                assert await peer.wait_closed() == (4400, f"`payload` of `subscribe`: {reason}"), payload
 
 
 @ON_SQLITE
 async def test_the_codes_of_the_protocol(gateway: Gateway) -> None:
-    async with sockets(gateway) as site:
+    async with serve_sockets(gateway) as site:
         async with site.peer() as peer:
             await peer.subscribe("1", "{ __typename }")
-            assert await peer.closed() == (4401, "Unauthorized")
-        async with site.begun() as peer:
-            await peer.say("connection_init")
-            assert await peer.closed() == (4429, "Too many initialisation requests")
+            assert await peer.wait_closed() == (4401, "Unauthorized")
+        async with site.initialised_peer() as peer:
+            await peer.send("connection_init")
+            assert await peer.wait_closed() == (4429, "Too many initialisation requests")
         async with site.peer() as peer:
-            await asyncio.gather(peer.say("connection_init"), peer.say("connection_init"))
-            assert await peer.closed() == (4429, "Too many initialisation requests")
+            await asyncio.gather(peer.send("connection_init"), peer.send("connection_init"))
+            assert await peer.wait_closed() == (4429, "Too many initialisation requests")
         for subprotocols in (None, ["graphql-ws"], ["soap", "graphql-ws"]):
             async with site.peer(subprotocols=subprotocols) as peer:
                 assert peer.connection.subprotocol is None
-                assert await peer.closed() == (4406, "Subprotocol not acceptable")
+                assert await peer.wait_closed() == (4406, "Subprotocol not acceptable")
         async with site.peer(subprotocols=["graphql-ws", PROTOCOL]) as peer:
             assert peer.connection.subprotocol == PROTOCOL
-            await peer.begin()
+            await peer.initialise()
         async with site.peer() as peer:
             await peer.connection.send(" " * 1_000_001)
-            assert (await peer.closed())[0] == 1009
+            assert (await peer.wait_closed())[0] == 1009
 
 
 @ON_SQLITE
 async def test_one_id_has_one_subscriber_at_a_time(gateway: Gateway, ada: User) -> None:
-    async with sockets(gateway) as site:
+    async with serve_sockets(gateway) as site:
         for key in ("one", "é" * 100):
-            async with site.begun(gateway.token(ada)) as peer:
+            async with site.initialised_peer(gateway.token(ada)) as peer:
                 await peer.subscribe(key, MY_EVENTS)
                 await peer.subscribe(key, "{ __typename }")
                 reason = f"Subscriber for {key} already exists".encode()[:123].decode(errors="ignore")
-                assert await peer.closed() == (4409, reason)
-        async with site.begun(gateway.token(ada)) as peer:
+                assert await peer.wait_closed() == (4409, reason)
+        async with site.initialised_peer(gateway.token(ada)) as peer:
             for _ in range(3):
                 await peer.subscribe("again", MY_EVENTS)
-                await peer.say("complete", id="again")
-            await peer.settled()
-            await site.is_followed_by(1)  # the one that watches the session
+                await peer.send("complete", id="again")
+            await peer.wait_until_started()
+            await site.wait_for_subscribers(1)  # the one that watches the session
 
 
 @ON_SQLITE
 async def test_a_connection_has_to_be_initialised_in_time(gateway: Gateway) -> None:
     hasty = Gateway(gateway.database, settings=Settings(socket_init_timeout=0.05))
-    async with sockets(hasty) as site:
+    async with serve_sockets(hasty) as site:
         async with site.peer() as peer:
-            await peer.say("ping")
-            assert await peer.hear() == {"type": "pong"}
-            assert await peer.closed() == (4408, "Connection initialisation timeout")
-        async with site.begun() as peer:
+            await peer.send("ping")
+            assert await peer.receive() == {"type": "pong"}
+            assert await peer.wait_closed() == (4408, "Connection initialisation timeout")
+        async with site.initialised_peer() as peer:
             await asyncio.sleep(0.1)
-            await peer.settled()
+            await peer.wait_until_started()
 
 
 @ON_SQLITE
 async def test_pings_are_answered_and_pongs_are_not(gateway: Gateway) -> None:
-    async with sockets(gateway) as site, site.peer() as peer:
-        await peer.say("pong")
-        await peer.say("complete", id="unknown")
-        await peer.say("ping")
-        assert await peer.hear() == {"type": "pong"}
-        await peer.begin()
-        await peer.say("pong", payload={"a": 1})
-        await peer.say("complete", id="unknown")
-        await peer.say("ping", payload=None)
-        assert await peer.hear() == {"type": "pong"}
-        await peer.say("ping", payload={"at": [1, {"b": "é"}]})
-        assert await peer.hear() == {"type": "pong", "payload": {"at": [1, {"b": "é"}]}}
+    async with serve_sockets(gateway) as site, site.peer() as peer:
+        await peer.send("pong")
+        await peer.send("complete", id="unknown")
+        await peer.send("ping")
+        assert await peer.receive() == {"type": "pong"}
+        await peer.initialise()
+        await peer.send("pong", payload={"a": 1})
+        await peer.send("complete", id="unknown")
+        await peer.send("ping", payload=None)
+        assert await peer.receive() == {"type": "pong"}
+        await peer.send("ping", payload={"at": [1, {"b": "é"}]})
+        assert await peer.receive() == {"type": "pong", "payload": {"at": [1, {"b": "é"}]}}
 
 
 @ON_SQLITE
@@ -154,11 +154,11 @@ async def test_pages_of_other_sites_cannot_connect(
     gateway: Gateway, allowed: str, origin: str, headers: dict[str, str], status: int
 ) -> None:
     there = Gateway(gateway.database, settings=Settings(cors_origins=allowed))
-    async with sockets(there) as site:
+    async with serve_sockets(there) as site:
         given: Any = {"origin": site.http if origin == "own" else origin, "additional_headers": headers}
         if status == 101:
             async with site.peer(**given) as peer:
-                await peer.begin()
+                await peer.initialise()
                 return
         with pytest.raises(InvalidStatus) as refused:
             async with site.peer(**given):
@@ -199,11 +199,11 @@ async def test_a_token_comes_in_the_params_or_in_the_header(gateway: Gateway, ad
         ({"Authorization": adas}, {"Authorization": bobs}, "bob@example.com"),
         ({}, {"token": adas}, None),
     ]
-    async with sockets(gateway) as site:
+    async with serve_sockets(gateway) as site:
         for headers, payload, email in cases:
             async with site.peer(additional_headers=headers) as peer:
-                await peer.say("connection_init", payload=payload)
-                assert await peer.hear() == {"type": "connection_ack"}
+                await peer.send("connection_init", payload=payload)
+                assert await peer.receive() == {"type": "connection_ack"}
                 assert (await peer.ask(WHO))["data"] == {"viewer": {"email": email} if email else None}
 
 
@@ -211,23 +211,23 @@ async def test_a_token_comes_in_the_params_or_in_the_header(gateway: Gateway, ad
 async def test_a_wrong_token_is_forbidden(gateway: Gateway, ada: User) -> None:
     reason = "Forbidden: The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
     late = gateway.tokens.issue(ada, frozenset(), -1)
-    async with sockets(gateway) as site:
+    async with serve_sockets(gateway) as site:
         for given in ("", "Bearer", "Bearer nonsense", 7, f"Basic {gateway.token(ada)}", f"Bearer {late}"):
             async with site.peer() as peer:
-                await peer.say("connection_init", payload={"Authorization": given})
-                assert await peer.closed() == (4403, reason)
+                await peer.send("connection_init", payload={"Authorization": given})
+                assert await peer.wait_closed() == (4403, reason)
         async with site.peer(additional_headers={"Authorization": "Bearer nonsense"}) as peer:
-            await peer.say("connection_init")
-            assert await peer.closed() == (4403, reason)
+            await peer.send("connection_init")
+            assert await peer.wait_closed() == (4403, reason)
 
 
 @ON_SQLITE
 async def test_what_is_not_allowed_is_an_error_and_the_socket_stays(gateway: Gateway, ada: User) -> None:
-    async with sockets(gateway) as site:
-        async with site.begun() as peer:
+    async with serve_sockets(gateway) as site:
+        async with site.initialised_peer() as peer:
             assert await peer.ask(MY_EVENTS) == UNAUTHENTICATED
             assert await peer.ask(WHO) == {"data": {"viewer": None}}
-        async with site.begun(gateway.token(ada)) as peer:
+        async with site.initialised_peer(gateway.token(ada)) as peer:
             refused = await peer.ask("subscription { domainEvents { id } }")
             assert [error["extensions"] for error in refused] == [{"code": "FORBIDDEN"}]
             unknown = await peer.ask('subscription { myEvents(types: ["TaskComplete"]) { id } }')
@@ -249,7 +249,7 @@ async def test_what_is_not_allowed_is_an_error_and_the_socket_stays(gateway: Gat
 async def test_queries_and_mutations_are_answered_once(gateway: Gateway, ada: User) -> None:
     """With their errors beside their data, their cost for who asks for it, and by the hash of their text."""
     create = "mutation($title: String!) { createTask(input: {title: $title}) { task { title } } }"
-    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         made = await peer.ask(create, variables={"title": "From a socket"})
         assert made == {"data": {"createTask": {"task": {"title": "From a socket"}}}}
         both = await peer.ask('{ tasks { nodes { title } } node(id: "nonsense") { id } }')
@@ -267,15 +267,15 @@ async def test_queries_and_mutations_are_answered_once(gateway: Gateway, ada: Us
 
 
 async def test_a_subscription_delivers_until_it_is_completed(gateway: Gateway, ada: User, bob: User) -> None:
-    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         await peer.subscribe("events", MY_EVENTS)
         await peer.subscribe("tasks", "subscription { taskChanged { eventType task { title } } }")
-        await site.is_followed_by(3)
+        await site.wait_for_subscribers(3)
         await gateway.client(bob).do("createTask", "task { id }", title="Bob's")
         await gateway.client(ada).do("createTask", "task { id }", title="Ada's")
         told = {}
         for _ in range(2):
-            message = await peer.hear()
+            message = await peer.receive()
             told[message.pop("id")] = message
         assert {key: (message["type"], message["payload"]["data"]) for key, message in told.items()} == {
             "events": ("next", {"myEvents": {"eventType": "TaskCreated"}}),
@@ -283,11 +283,11 @@ async def test_a_subscription_delivers_until_it_is_completed(gateway: Gateway, a
         }
         ids = {message["payload"]["extensions"]["id"] for message in told.values()}
         assert len(ids) == 1
-        await peer.say("complete", id="events")
-        await site.is_followed_by(2)
+        await peer.send("complete", id="events")
+        await site.wait_for_subscribers(2)
         await gateway.client(ada).do("createTask", "task { id }", title="Another")
-        assert (await peer.hear())["id"] == "tasks"
-        await peer.settled()
+        assert (await peer.receive())["id"] == "tasks"
+        await peer.wait_until_started()
 
 
 async def test_who_goes_on_after_an_event_misses_nothing(gateway: Gateway, ada: User) -> None:
@@ -295,19 +295,19 @@ async def test_who_goes_on_after_an_event_misses_nothing(gateway: Gateway, ada: 
     created = "subscription { taskChanged { task { title } } }"
 
     async def heard(peer: Peer) -> tuple[str, str]:
-        payload = (await peer.hear())["payload"]
+        payload = (await peer.receive())["payload"]
         return payload["data"]["taskChanged"]["task"]["title"], payload["extensions"]["id"]
 
-    async with sockets(gateway) as site:
-        async with site.begun(token) as peer:
+    async with serve_sockets(gateway) as site:
+        async with site.initialised_peer(token) as peer:
             await peer.subscribe("1", created)
-            await site.is_followed_by(2)
+            await site.wait_for_subscribers(2)
             await client.do("createTask", "task { id }", title="First")
             title, last = await heard(peer)
             assert title == "First"
         for title in ("Second", "Third"):
             await client.do("createTask", "task { id }", title=title)
-        async with site.begun(token) as peer:
+        async with site.initialised_peer(token) as peer:
             await peer.subscribe("1", created, extensions={"lastEventId": last})
             assert [(await heard(peer))[0] for _ in range(2)] == ["Second", "Third"]
             await client.do("createTask", "task { id }", title="Fourth")
@@ -330,9 +330,12 @@ async def test_who_goes_on_after_an_event_misses_nothing(gateway: Gateway, ada: 
 
 @ON_SQLITE
 async def test_the_socket_ends_with_its_token(gateway: Gateway, ada: User) -> None:
-    async with sockets(gateway) as site, site.begun(gateway.tokens.issue(ada, frozenset(), 1)) as peer:
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.tokens.issue(ada, frozenset(), 1)) as peer:
         await peer.subscribe("1", MY_EVENTS)
-        assert await peer.closed() == (4403, "Forbidden: The token has expired: connect again with a current token.")
+        assert await peer.wait_closed() == (
+            4403,
+            "Forbidden: The token has expired: connect again with a current token.",
+        )
 
 
 ENDED = (4403, "Forbidden: The session has ended: sign in again.")
@@ -341,11 +344,14 @@ ENDED = (4403, "Forbidden: The session has ended: sign in again.")
 async def test_the_socket_ends_with_its_session(gateway: Gateway, admin: User) -> None:
     """However the session ends; sockets of the same person's other sessions go on, unless those end too."""
     ada = await make_member(gateway.database)
-    async with sockets(gateway) as site:
+    async with serve_sockets(gateway) as site:
         for how in ("sign out", "revoke", "reuse", "password"):
-            other, others = await signed_in(gateway)
-            client, tokens = await signed_in(gateway)
-            async with site.begun(tokens["accessToken"]) as peer, site.begun(others["accessToken"]) as bystander:
+            other, others = await open_session(gateway)
+            client, tokens = await open_session(gateway)
+            async with (
+                site.initialised_peer(tokens["accessToken"]) as peer,
+                site.initialised_peer(others["accessToken"]) as bystander,
+            ):
                 await peer.subscribe("1", MY_EVENTS)
                 if how == "sign out":
                     await client.do("signOut", "sessions { id }")
@@ -361,43 +367,46 @@ async def test_the_socket_ends_with_its_session(gateway: Gateway, admin: User) -
                 else:
                     changed = {"currentPassword": PASSWORD, "newPassword": f"{PASSWORD}!"}
                     await other.do("changePassword", "user { id }", **changed)
-                assert await peer.closed() == ENDED, how
-                await bystander.settled()
+                assert await peer.wait_closed() == ENDED, how
+                await bystander.wait_until_started()
             async with site.peer() as peer:
-                await peer.say("connection_init", payload={"Authorization": f"Bearer {tokens['accessToken']}"})
-                assert await peer.closed() == (4403, "Forbidden: This session has ended. Sign in again.")
-        async with site.begun(gateway.token(ada)) as without_session, site.begun(gateway.token(admin)) as bystander:
+                await peer.send("connection_init", payload={"Authorization": f"Bearer {tokens['accessToken']}"})
+                assert await peer.wait_closed() == (4403, "Forbidden: This session has ended. Sign in again.")
+        async with (
+            site.initialised_peer(gateway.token(ada)) as without_session,
+            site.initialised_peer(gateway.token(admin)) as bystander,
+        ):
             await gateway.client(admin).do("suspendUser", "user { id }", id=gid("User", ada))
-            assert await without_session.closed() == ENDED
-            await bystander.settled()
+            assert await without_session.wait_closed() == ENDED
+            await bystander.wait_until_started()
 
 
 async def test_who_subscribes_and_then_asks_misses_nothing_in_between(gateway: Gateway, ada: User) -> None:
     """The next message is taken once a subscription follows, so that nobody has to know how long that takes."""
     create = 'mutation { createCategory(input: {name: "%s", color: "#000000"}) { userErrors { message } } }'
-    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         for number in range(10):
             await peer.subscribe(f"events {number}", MY_EVENTS)
             await peer.subscribe(f"create {number}", create % number)
-            heard = [await peer.hear() for _ in range(3)]
+            heard = [await peer.receive() for _ in range(3)]
             assert {(one["id"], one["type"]) for one in heard} == {
                 (f"events {number}", "next"),
                 (f"create {number}", "next"),
                 (f"create {number}", "complete"),
             }
-            await peer.say("complete", id=f"events {number}")
-            await site.is_followed_by(1)
+            await peer.send("complete", id=f"events {number}")
+            await site.wait_for_subscribers(1)
 
 
 async def test_nobody_ends_anothers_socket_by_an_event_that_is_made_up(gateway: Gateway, ada: User, bob: User) -> None:
     """Policies let people store events of their own without the gateway; what has happened is looked up."""
-    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         await peer.subscribe("1", "subscription { lifeLockDashboard { totalTasks } }")
-        assert (await peer.hear())["id"] == "1"
+        assert (await peer.receive())["id"] == "1"
         for kind in (UserSuspended, UserDeactivated, UserSuspended):
             async with gateway.database.transaction(viewer_of(bob)) as write:
                 await EventStore(write).load([row_of_event(kind(ada.id, ada.id), actor=bob.id, at=now())])
             await site.feed.catch_up()
         await gateway.client(ada).do("createTask", "task { id }", title="x")
-        assert (await peer.hear())["payload"]["data"] == {"lifeLockDashboard": {"totalTasks": 1}}
-        await peer.settled()
+        assert (await peer.receive())["payload"]["data"] == {"lifeLockDashboard": {"totalTasks": 1}}
+        await peer.wait_until_started()

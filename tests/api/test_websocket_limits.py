@@ -18,7 +18,7 @@ from gateway.settings import Settings
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from tests.api.client import Gateway
-from tests.api.sockets import MY_EVENTS, Peer, site_of, sockets
+from tests.api.sockets import MY_EVENTS, Peer, serve_sockets, serve_sockets_unchecked
 from tests.factories import make_tasks
 
 ON_SQLITE = pytest.mark.parametrize("options", ["sqlite"], indirect=True)
@@ -41,12 +41,12 @@ def limited(message: str) -> list[dict[str, Any]]:
 async def test_a_socket_has_so_many_operations_open(gateway: Gateway, ada: User) -> None:
     there = Gateway(gateway.database, settings=Settings(max_socket_operations=2))
     full = limited("This WebSocket has 2 open operations, which is the limit. Complete one of them first.")
-    async with sockets(there) as site, site.begun(there.token(ada)) as peer:
+    async with serve_sockets(there) as site, site.initialised_peer(there.token(ada)) as peer:
         for key in ("1", "2"):
             await peer.subscribe(key, MY_EVENTS)
         assert await peer.ask("{ __typename }") == full
-        await peer.say("complete", id="2")
-        await peer.settled()
+        await peer.send("complete", id="2")
+        await peer.wait_until_started()
 
 
 @ON_SQLITE
@@ -57,22 +57,22 @@ async def test_a_viewer_has_so_many_subscriptions_over_all_sockets(gateway: Gate
         "End one of them, or subscribe to several ids in one subscription."
     )
     async with (
-        sockets(there) as site,
-        site.begun(there.token(ada)) as one,
-        site.begun(there.token(ada)) as two,
-        site.begun(there.token(bob)) as other,
+        serve_sockets(there) as site,
+        site.initialised_peer(there.token(ada)) as one,
+        site.initialised_peer(there.token(ada)) as two,
+        site.initialised_peer(there.token(bob)) as other,
     ):
         for peer in (one, two):
             await peer.subscribe("1", MY_EVENTS)
-        await site.is_followed_by(3 + 2)
+        await site.wait_for_subscribers(3 + 2)
         assert await two.ask(MY_EVENTS) == full
-        await two.settled()
+        await two.wait_until_started()
         await other.subscribe("1", MY_EVENTS)
-        await site.is_followed_by(3 + 3)
-        await one.say("complete", id="1")
-        await site.is_followed_by(3 + 2)
+        await site.wait_for_subscribers(3 + 3)
+        await one.send("complete", id="1")
+        await site.wait_for_subscribers(3 + 2)
         await two.subscribe("2", MY_EVENTS)
-        await site.is_followed_by(3 + 3)
+        await site.wait_for_subscribers(3 + 3)
 
 
 @ON_SQLITE
@@ -82,36 +82,36 @@ async def test_a_viewer_has_so_many_sockets(gateway: Gateway, ada: User) -> None
         4403,
         "Forbidden: You have 2 open WebSockets, which is the limit. Close one of them first.",
     )
-    async with sockets(there) as site:
+    async with serve_sockets(there) as site:
         for token in (there.token(ada), None):
-            async with site.begun(token):
-                async with site.begun(token), site.peer() as third:
+            async with site.initialised_peer(token):
+                async with site.initialised_peer(token), site.peer() as third:
                     payload = {"Authorization": f"Bearer {token}"} if token else None
-                    await third.say("connection_init", payload=payload)
-                    assert await third.closed() == full
-                async with site.begun(token) as instead:
-                    await instead.settled()
+                    await third.send("connection_init", payload=payload)
+                    assert await third.wait_closed() == full
+                async with site.initialised_peer(token) as instead:
+                    await instead.wait_until_started()
 
 
 @ON_SQLITE
 async def test_every_delivery_is_paid_for(gateway: Gateway, ada: User) -> None:
     """As beginning is; who has nothing left is told so, and the subscription ends."""
-    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         await peer.subscribe("1", MY_EVENTS, extensions={"cost": True})
-        await site.is_followed_by(2)
+        await site.wait_for_subscribers(2)
         await gateway.client(ada).do("createTask", "task { id }", title="x")
-        cost = (await peer.hear())["payload"]["extensions"]["cost"]["requested"]
+        cost = (await peer.receive())["payload"]["extensions"]["cost"]["requested"]
     there = Gateway(gateway.database, settings=Settings(cost_per_minute=2 * cost))
-    async with sockets(there) as site, site.begun(there.token(ada)) as peer:
+    async with serve_sockets(there) as site, site.initialised_peer(there.token(ada)) as peer:
         await peer.subscribe("1", MY_EVENTS)
-        await site.is_followed_by(2)
+        await site.wait_for_subscribers(2)
         for _ in range(2):
             await gateway.client(ada).do("createTask", "task { id }", title="x")
-        first, second = await peer.hear(), await peer.hear()
+        first, second = await peer.receive(), await peer.receive()
         assert (first["type"], first["payload"]["data"]) == ("next", CREATED["data"])
         assert (second["type"], second["payload"][0]["extensions"]["code"]) == ("error", "RATE_LIMITED")
         assert 1 <= second["payload"][0]["extensions"]["retryAfter"] <= 60
-        await site.is_followed_by(1)
+        await site.wait_for_subscribers(1)
 
 
 async def test_who_leaves_events_waiting_is_told_and_the_socket_stays(
@@ -119,10 +119,14 @@ async def test_who_leaves_events_waiting_is_told_and_the_socket_stays(
 ) -> None:
     """While a delivery takes its time, more happens than may wait; the other subscriber sees it all."""
     there = Gateway(gateway.database, settings=Settings(subscription_queue=2, max_operations=1))
-    async with sockets(there) as site, site.begun(there.token(ada)) as slow, site.begun(there.token(ada)) as other:
+    async with (
+        serve_sockets(there) as site,
+        site.initialised_peer(there.token(ada)) as slow,
+        site.initialised_peer(there.token(ada)) as other,
+    ):
         await slow.subscribe("1", "subscription { taskChanged { task { title } } }")
         await other.subscribe("1", MY_EVENTS)
-        await site.is_followed_by(4)
+        await site.wait_for_subscribers(4)
         visible, reached, go_on = Tasks.visible_ids, asyncio.Event(), asyncio.Event()
 
         async def after_a_while(self: Any, *arguments: Any) -> Any:
@@ -133,15 +137,15 @@ async def test_who_leaves_events_waiting_is_told_and_the_socket_stays(
         monkeypatch.setattr(Tasks, "visible_ids", after_a_while)
         for number in range(4):
             await gateway.client(ada).do("createTask", "task { id }", title=f"{number}")
-            assert (await other.hear())["payload"]["data"] == CREATED["data"]
+            assert (await other.receive())["payload"]["data"] == CREATED["data"]
             await reached.wait()
         go_on.set()
-        told = [await slow.hear() for _ in range(2)]
+        told = [await slow.receive() for _ in range(2)]
         assert [(message["id"], message["type"]) for message in told] == [("1", "next"), ("1", "error")]
         assert told[0]["payload"]["data"] == {"taskChanged": {"task": {"title": "0"}}}
         assert [error["extensions"]["code"] for error in told[1]["payload"]] == ["TOO_SLOW"]
-        await slow.settled()
-        await site.is_followed_by(3)
+        await slow.wait_until_started()
+        await site.wait_for_subscribers(3)
 
 
 @ON_SQLITE
@@ -154,24 +158,24 @@ async def test_who_does_not_read_the_socket_is_cut_off_and_nobody_else_is_slowed
     token, settings = gateway.token(ada), Settings(socket_send_timeout=0.5)
     for reads_on in (True, False):
         caplog.clear()
-        async with sockets(gateway, settings) as site, site.begun(gateway.token(bob)) as other:
+        async with serve_sockets(gateway, settings) as site, site.initialised_peer(gateway.token(bob)) as other:
             await other.subscribe("1", MY_EVENTS)
-            await site.is_followed_by(2)
+            await site.wait_for_subscribers(2)
             async with site.peer(max_queue=1, max_size=None, close_timeout=0.1) as deaf:
-                await deaf.begin(token)
+                await deaf.initialise(token)
                 await deaf.subscribe("events", MY_EVENTS)
-                await site.is_followed_by(4)
+                await site.wait_for_subscribers(4)
                 await ask_for_much(deaf)
                 while not caplog.records:
                     await gateway.client(bob).do("createTask", "task { id }", title="Meanwhile")
-                    assert (await other.hear())["payload"]["data"] == CREATED["data"]
-                await site.is_followed_by(2)
+                    assert (await other.receive())["payload"]["data"] == CREATED["data"]
+                await site.wait_for_subscribers(2)
                 if reads_on:
-                    assert await deaf.closed() == (
+                    assert await deaf.wait_closed() == (
                         1013,
                         "The client read nothing for too long. Reconnect and resume after the last event received.",
                     )
-            await other.settled()
+            await other.wait_until_started()
         assert [(record.name, record.getMessage()) for record in caplog.records] == [
             (
                 "gateway.server.websocket_protocol",
@@ -184,26 +188,26 @@ async def test_who_does_not_read_the_socket_is_cut_off_and_nobody_else_is_slowed
 async def test_who_does_not_answer_pings_is_cut_off(gateway: Gateway, ada: User) -> None:
     """It is a client that stopped reading although there is little to read."""
     settings = Settings(socket_ping_interval=0.2)
-    async with sockets(gateway, settings) as site, site.begun(gateway.token(ada)) as other:
+    async with serve_sockets(gateway, settings) as site, site.initialised_peer(gateway.token(ada)) as other:
         async with site.peer(max_queue=1) as deaf:
-            await deaf.begin(gateway.token(ada))
+            await deaf.initialise(gateway.token(ada))
             for _ in range(5):
-                await deaf.say("ping")
-            await site.is_followed_by(2)
-            await site.is_followed_by(1)
-            assert await deaf.closed() == (1013, "The client did not answer pings in time.")
-        await other.settled()
+                await deaf.send("ping")
+            await site.wait_for_subscribers(2)
+            await site.wait_for_subscribers(1)
+            assert await deaf.wait_closed() == (1013, "The client did not answer pings in time.")
+        await other.wait_until_started()
 
 
 @ON_SQLITE
 async def test_a_message_has_so_many_fragments(gateway: Gateway, ada: User) -> None:
     """Tiny ones would cost a hundred times what they are; a message in a thousand parts is one as any other."""
     text = '{"type": "ping"' + " " * 997 + "}"
-    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         await peer.connection.send([text[:15], *text[15:]])
-        assert await peer.hear() == {"type": "pong"}
+        assert await peer.receive() == {"type": "pong"}
         await peer.connection.send([text[:15], " ", *text[15:]])
-        assert await peer.closed() == (1009, "A message must not have more than 1000 fragments.")
+        assert await peer.wait_closed() == (1009, "A message must not have more than 1000 fragments.")
 
 
 @ON_SQLITE
@@ -222,7 +226,7 @@ async def test_pongs_do_not_pile_up_for_who_does_not_read_them(
     monkeypatch.setattr(SocketProtocol, "handle_ping", handle_ping)
     count = 200_000
     ping = Frame(Opcode.PING, b"x" * 125).serialize(mask=True)
-    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as deaf:
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as deaf:
         deaf.connection.transport.pause_reading()
         for _ in range(200):
             deaf.connection.transport.write(ping * (count // 200))
@@ -249,18 +253,18 @@ async def test_the_process_takes_leave_of_its_sockets(
 
     monkeypatch.setattr(SocketProtocol, "pause_writing", pause_writing)
     async with AsyncExitStack() as stack:
-        async with site_of(gateway) as site:
-            peer = await stack.enter_async_context(site.begun(gateway.token(ada)))
+        async with serve_sockets_unchecked(gateway) as site:
+            peer = await stack.enter_async_context(site.initialised_peer(gateway.token(ada)))
             await peer.subscribe("1", MY_EVENTS)
             fresh = await stack.enter_async_context(site.peer())
             deaf = await stack.enter_async_context(site.peer(max_queue=1, max_size=None, close_timeout=0.1))
-            await deaf.begin(gateway.token(ada))
+            await deaf.initialise(gateway.token(ada))
             await ask_for_much(deaf)
             for _ in range(2):
                 await is_full.acquire()
-            await site.is_followed_by(3)
+            await site.wait_for_subscribers(3)
         assert site.feed.subscriber_count == 0
-        assert [await one.closed() for one in (peer, fresh)] == [(1012, ""), (1012, "")]
+        assert [await one.wait_closed() for one in (peer, fresh)] == [(1012, ""), (1012, "")]
     assert [record.getMessage() for record in caplog.records] == []
 
 
@@ -269,18 +273,18 @@ async def test_the_process_takes_leave_of_its_sockets(
 async def test_sockets_that_hang_up_leave_nothing(gateway: Gateway, ada: User) -> None:
     """In the middle of whatever they asked for."""
     await make_tasks(gateway.database, ada, 5)
-    async with sockets(gateway) as site:
+    async with serve_sockets(gateway) as site:
         for _ in range(10):
             async with site.peer() as peer:
-                await peer.begin(gateway.token(ada))
+                await peer.initialise(gateway.token(ada))
                 await peer.subscribe("1", MY_EVENTS)
                 await peer.subscribe("2", "subscription { lifeLockDashboard { totalTasks } }")
                 for number in range(5):
                     await peer.subscribe(f"q{number}", "{ tasks { totalCount nodes { title category { name } } } }")
-                await peer.hear()
+                await peer.receive()
                 peer.connection.transport.abort()
-        await site.is_followed_by(0)
-        async with site.begun(gateway.token(ada)) as peer:
+        await site.wait_for_subscribers(0)
+        async with site.initialised_peer(gateway.token(ada)) as peer:
             assert await peer.ask("{ tasks { totalCount } }") == {"data": {"tasks": {"totalCount": 5}}}
     assert gateway.database.pool_state().used == 0
     gc.collect()
@@ -296,14 +300,14 @@ async def test_what_breaks_is_masked(
         message = "a secret"
         raise RuntimeError(message)
 
-    async with sockets(gateway) as site, site.begun(gateway.token(ada)) as peer:
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         await peer.subscribe("1", "subscription { taskChanged { task { title } } }")
-        await site.is_followed_by(2)
+        await site.wait_for_subscribers(2)
         monkeypatch.setattr(Tasks, "page", broken)
         monkeypatch.setattr(Tasks, "visible_ids", broken)
         (error,) = (await peer.ask("{ tasks { totalCount nodes { title } } }"))["errors"]
         await gateway.client(ada).do("createTask", "task { id }", title="x")
-        (last,) = (await peer.hear())["payload"]
+        (last,) = (await peer.receive())["payload"]
         for told in (error, last):
             assert told["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
             assert told["message"].endswith(told["extensions"]["errorId"])
@@ -315,7 +319,7 @@ async def test_what_breaks_is_masked(
             f"Internal error {error['extensions']['errorId']} in request {request_id}/2",
             f"Internal error {last['extensions']['errorId']} in request {request_id}/1",
         ]
-        await peer.settled()
+        await peer.wait_until_started()
 
 
 Step = tuple[str, str | None, str | None]
@@ -343,16 +347,16 @@ async def test_any_messages_are_answered_as_the_protocol_allows(
 ) -> None:
     """Only what was asked for is answered, in a legal order, and the socket is closed for what it must be only."""
     steps = [*begins, *steps]
-    async with sockets(gateway) as site, site.peer() as peer:
+    async with serve_sockets(gateway) as site, site.peer() as peer:
         may_close, must_close = _closes(steps)
         for kind, key, document in steps:
             if kind == "subscribe":
                 await peer.subscribe(str(key), str(document))
             elif kind == "connection_init":
-                await peer.say(kind, payload={"Authorization": f"Bearer {gateway.token(ada)}"})
+                await peer.send(kind, payload={"Authorization": f"Bearer {gateway.token(ada)}"})
             else:
-                await peer.say(kind, **({"id": key} if key else {}))
-        await peer.say("ping", payload={"end": True})
+                await peer.send(kind, **({"id": key} if key else {}))
+        await peer.send("ping", payload={"end": True})
         heard, code = await _heard(peer)
         assert code in may_close
         assert code == must_close or must_close is None
@@ -391,7 +395,7 @@ async def _heard(peer: Peer) -> tuple[list[Any], int | None]:
     heard: list[Any] = []
     try:
         while not heard or heard[-1].get("payload") != {"end": True}:
-            heard.append(await peer.hear())
+            heard.append(await peer.receive())
     except ConnectionClosed:
         return heard, peer.connection.close_code
     return heard, None

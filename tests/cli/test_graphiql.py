@@ -28,7 +28,7 @@ async def test_a_person_works_with_it(unmigrated: Siso) -> None:
     chromium = _chromium()
     if not (explorer.DIST / "index.html").exists():
         pytest.fail("GraphiQL is not built: run `make explorer`.")
-    folder = node.installed(node.ROOT / "tests" / "browser")
+    folder = node.install_packages(node.ROOT / "tests" / "browser")
     with unmigrated.serving("--demo", **SHORT_LIVED) as served:
         seen = await node.run(folder, "explorer.mjs", served.url, chromium)
     assert (seen["said"], seen["hosts"]) == ([], [served.url])

@@ -22,8 +22,8 @@ from gateway.settings import Settings
 from repositories.engines.database import DatabaseOptions
 from repositories.permissions import RoleName
 from repositories.tables.identity import UserRole
-from tests.api.client import connected
-from tests.api.sockets import Peer, connected_to
+from tests.api.client import connect_database
+from tests.api.sockets import Peer, connect_socket
 from tests.cli.conftest import TOKEN_SECRET
 from tests.cli.siso import Served, Siso
 from tests.factories import make_user
@@ -90,7 +90,7 @@ class Person:
 async def _people(options: DatabaseOptions, count: int) -> AsyncIterator[list[Person]]:
     """So many people, and behind them an administrator."""
     issuer = Tokens(TOKEN_SECRET, Settings().jwt_audience)
-    async with connected(options) as database:
+    async with connect_database(options) as database:
         users = [await make_user(database) for _ in range(count)]
         admin = await make_user(database, role=UserRole.ADMIN)
     tokens = [issuer.issue(user, frozenset({RoleName.USER}), 3600) for user in users]
@@ -103,7 +103,7 @@ async def _heard(peer: Peer, count: int) -> list[Any]:
     """The next so many deliveries."""
     found: list[Any] = []
     while len(found) < count:
-        message = await peer.hear()
+        message = await peer.receive()
         assert message["type"] == "next", message
         found.append(message["payload"]["data"]["taskChanged"])
     return found
@@ -123,7 +123,7 @@ async def test_every_subscriber_gets_every_event_it_may_see_once(
             listening: list[tuple[int, Peer]] = []
             for number in range(200):
                 peer = await stack.enter_async_context(
-                    connected_to(served[number % 2].url, people[number // 2 % _PEOPLE].token)
+                    connect_socket(served[number % 2].url, people[number // 2 % _PEOPLE].token)
                 )
                 await peer.subscribe("changes", _CHANGED)
                 listening.append((number // 2 % _PEOPLE, peer))
@@ -135,7 +135,7 @@ async def test_every_subscriber_gets_every_event_it_may_see_once(
             ]
             strangers = []
             for number in range(10):
-                stranger = await stack.enter_async_context(connected_to(served[number % 2].url, people[number].token))
+                stranger = await stack.enter_async_context(connect_socket(served[number % 2].url, people[number].token))
                 await stranger.subscribe("changes", _CHANGED, variables={"ids": made[number - 1]})
                 strangers.append(stranger)
             for gateway in served:
@@ -148,7 +148,7 @@ async def test_every_subscriber_gets_every_event_it_may_see_once(
             await asyncio.gather(*map(complete, range(_PEOPLE)))
             got = await asyncio.gather(*(_heard(peer, 100) for _, peer in listening))
             for peer in [*strangers, *(peer for _, peer in listening)]:
-                await peer.settled()
+                await peer.wait_until_started()
     whose: dict[str, set[int]] = defaultdict(set)
     for (person, _), changes in zip(listening, got, strict=True):
         assert len({change["id"] for change in changes}) == 100
@@ -173,7 +173,7 @@ async def test_a_gateway_that_is_killed_loses_nobody_anything(
                 seen: list[Any] = []
                 after: str | None = None
                 for gateway in served:
-                    async with connected_to(gateway.url, ada.token) as peer:
+                    async with connect_socket(gateway.url, ada.token) as peer:
                         resumed = {"extensions": {"lastEventId": after}} if after else {}
                         await peer.subscribe("changes", _CHANGED, **resumed)
                         try:
@@ -204,13 +204,13 @@ async def test_the_workers_of_one_gateway_tell_each_other(
     """`siso serve --workers 2`: whichever of the two a socket or a request meets."""
     with on_postgresql.serving("--workers", "2", **line) as served:
         async with _people(postgres_only, 1) as [ada, _], AsyncExitStack() as stack:
-            peers = [await stack.enter_async_context(connected_to(served.url, ada.token)) for _ in range(8)]
+            peers = [await stack.enter_async_context(connect_socket(served.url, ada.token)) for _ in range(8)]
             for peer in peers:
                 await peer.subscribe("dashboard", _DASHBOARD)
-                assert (await peer.hear())["type"] == "next"
+                assert (await peer.receive())["type"] == "next"
             made = [(await ada.create(served, [f"Task {index}"]))[0] for index in range(10)]
             for peer in peers:
-                while (await peer.hear())["payload"]["data"]["lifeLockDashboard"]["totalTasks"] < len(made):
+                while (await peer.receive())["payload"]["data"]["lifeLockDashboard"]["totalTasks"] < len(made):
                     pass
 
 
@@ -254,7 +254,7 @@ async def test_memory_returns_when_subscribers_leave(on_postgresql: Siso, postgr
             used = []
             for _ in range(6):
                 async with AsyncExitStack() as stack:
-                    peers = [await stack.enter_async_context(connected_to(served.url, ada.token)) for _ in range(100)]
+                    peers = [await stack.enter_async_context(connect_socket(served.url, ada.token)) for _ in range(100)]
                     for peer in peers:
                         await peer.subscribe("changes", _CHANGED)
                     await admin.sees(served, 200)

@@ -17,7 +17,7 @@ from gateway.execution.request_errors import RequestError
 from gateway.settings import Settings
 from repositories.engines.database import Database, DatabaseOptions
 from resolvers.services import circuit_breaker
-from tests.api.client import Gateway, connected
+from tests.api.client import Gateway, connect_database
 from tests.stores import redis_process
 from tests.waiting import until
 
@@ -28,7 +28,7 @@ FOUND = {"data": {"__typename": "Query"}}
 @pytest_asyncio.fixture
 async def only(sqlite_only: DatabaseOptions) -> AsyncIterator[Database]:
     """A database; no operation here asks it anything."""
-    async with connected(sqlite_only) as database:
+    async with connect_database(sqlite_only) as database:
         yield database
 
 
