@@ -1,4 +1,5 @@
-"""How an operation runs: parse → validate → limit → plan → run, each step in its own module.
+"""Runs operations: parse → validate → limit → plan → execute, each step in its own module.
 
-Knows nothing of HTTP: the endpoint, sockets, tests and the command line use the same :class:`Pipeline`.
+Knows nothing of HTTP: the endpoint, WebSocket connections, tests and the command line use the same
+:class:`OperationProcessor` (processor.py).
 """

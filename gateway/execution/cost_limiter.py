@@ -9,7 +9,7 @@ from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode
 from gateway.execution.budget import Budget, Spent
 from gateway.execution.documents import Document
 from gateway.execution.limits import Limits, check, check_introspection
-from gateway.execution.measure import Measure, measure
+from gateway.execution.measurement import Measure, measure
 from gateway.execution.request_errors import RequestError
 from repositories.core.errors import GatewayError
 from repositories.core.viewer import Viewer

@@ -14,7 +14,7 @@ from graphql import (
 )
 
 from gateway.execution.cost import MOST, Amount, Later, Variables
-from gateway.execution.measure import Measure
+from gateway.execution.measurement import Measure
 from gateway.settings import Settings
 from repositories.core.errors import AccessDenied, Forbidden, QueryTooComplex, Unauthenticated
 from repositories.core.viewer import Viewer

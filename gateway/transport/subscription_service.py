@@ -16,7 +16,7 @@ from uuid import UUID
 
 from gateway.execution.processor import Prepared
 from gateway.execution.request_errors import RequestError
-from gateway.execution.subscribe import subscription
+from gateway.execution.subscription_results import subscription
 from gateway.transport.consistency import current_token, requests_token
 from gateway.transport.operation_service import OperationService, format_result, requests_cost
 from gateway.transport.requests import Parameters

@@ -183,7 +183,7 @@ class Resolution:
     requires: Permission | None = None
     many: Callable[..., Awaitable[list[Any]]] | None = None
 
-    def converted(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def convert(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as ``answer`` takes them."""
         return {name: self.arguments[name].convert(value) for name, value in given.items()}
 
@@ -206,7 +206,7 @@ def resolver(
     async def resolve(root: Any, info: Any, **given: Any) -> Any:
         context: Context = info.context
         resolution.authorise(context)
-        return await answer(context, root, **resolution.converted(given))
+        return await answer(context, root, **resolution.convert(given))
 
     parameters = [
         inspect.Parameter("root", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Any),

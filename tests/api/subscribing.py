@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.execution.subscribe import SubscriptionResult, subscription
+from gateway.execution.subscription_results import SubscriptionResult, subscription
 from gateway.server.app import create_cost_limiter, create_processor
 from gateway.settings import Settings
 from repositories.core.clock import now

@@ -19,7 +19,7 @@ from hypothesis_graphql import nodes, strategies
 
 from gateway.execution.executor import CompiledExecutor, NativeExecutor
 from gateway.execution.limits import Limits, check
-from gateway.execution.measure import measure
+from gateway.execution.measurement import measure
 from gateway.explorer import EXAMPLES
 from gateway.settings import Settings
 from gateway.transport.error_responses import format_graphql_errors

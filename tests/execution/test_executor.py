@@ -18,7 +18,8 @@ from graphql import (
 from graphql.execution import AbortedGraphQLExecutionError, Executor
 
 from gateway.execution.executor import CompiledExecutor, NativeExecutor
-from gateway.execution.plan import Plan, Planner
+from gateway.execution.plan import Plan
+from gateway.execution.planner import Planner
 from schema import schema as contract
 from tests.execution.both import Fresh, both, events_of_both, graph, run
 from tests.execution.shapes import SCHEMA, Log
@@ -158,7 +159,7 @@ async def test_plans_are_kept_for_each_choice_of_skip_and_include() -> None:
         assert plan is not None
         assert plan is planned(planner, document, variables)
         assert list(plan.root.by_key) == list(data)
-    (kept,) = planner._kept.values()
+    (kept,) = planner._cache.values()
     assert kept[1] == tuple(FLAGS)
     assert len(kept[2]) == 32
 

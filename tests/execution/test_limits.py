@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from gateway.execution.cost import MOST
 from gateway.execution.limits import Introspection, Limits, check, check_introspection
-from gateway.execution.measure import Measure, measure
+from gateway.execution.measurement import Measure, measure
 from gateway.settings import Settings
 from gateway.transport.error_responses import format_graphql_errors
 from repositories.core.ids import new_id
