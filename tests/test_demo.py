@@ -1,4 +1,4 @@
-"""The demo data: the same for the same day, believable, and loaded as a whole or not at all."""
+"""The demo data are the same for the same day, consistent, and loaded in one transaction."""
 
 import datetime as dt
 from decimal import Decimal
@@ -28,10 +28,10 @@ DAY = dt.date(2026, 3, 30)
 START = dt.datetime(2026, 3, 30, tzinfo=dt.UTC)
 
 
-async def test_everybody_has_categories_tasks_and_days(database: Database) -> None:
-    told: list[int] = []
-    made = await load_demo(database, day=DAY, on_progress=told.append)
-    assert made == sum(told) == (PLAIN_USERS + STAFF) * TASKS_PER_USER
+async def test_all_users_have_categories_tasks_and_days(database: Database) -> None:
+    progress: list[int] = []
+    count = await load_demo(database, day=DAY, on_progress=progress.append)
+    assert count == sum(progress) == (PLAIN_USERS + STAFF) * TASKS_PER_USER
     snapshot = database.snapshot(SERVICE)
     ada = await Users(snapshot).of_email("ada@example.com")
     admin = await Users(snapshot).of_email("admin@example.com")
@@ -55,8 +55,8 @@ async def test_everybody_has_categories_tasks_and_days(database: Database) -> No
     await snapshot.close()
 
 
-async def test_partners_have_a_manager(database: Database) -> None:
-    """Whose role was granted by the admin; the commissions are those of the rates."""
+async def test_partners_have_a_manager_and_commissions_by_their_rates(database: Database) -> None:
+    """The manager has the role of partnership managers."""
     await load_demo(database, users=1, tasks=0, day=DAY)
     snapshot = database.snapshot(SERVICE)
     manager = await Users(snapshot).of_email("manager@example.com")
@@ -70,14 +70,14 @@ async def test_partners_have_a_manager(database: Database) -> None:
     assert won
     for row in won:
         assert row.commission == commission_of(row.value or Decimal(0), partners[row.partner_id].commission_rate)
-    opened = [
+    addresses = [
         database.cipher.decrypt(Partner.contact_email, row.id, row.contact_email or "") for row in partners.values()
     ]
-    assert all(address.endswith(".example") for address in opened)
+    assert all(address.endswith(".example") for address in addresses)
     await snapshot.close()
 
 
-async def test_a_database_with_users_is_left_alone(database: Database) -> None:
+async def test_demo_data_are_not_loaded_into_a_database_with_users(database: Database) -> None:
     assert await load_demo(database, users=1, tasks=2, day=DAY) == 6
     assert await load_demo(database, users=5, tasks=9, day=DAY) is None
     snapshot = database.snapshot(SERVICE)
@@ -85,7 +85,7 @@ async def test_a_database_with_users_is_left_alone(database: Database) -> None:
     await snapshot.close()
 
 
-async def test_what_is_interrupted_leaves_nothing(database: Database) -> None:
+async def test_an_interrupted_load_is_rolled_back(database: Database) -> None:
     def stop(count: int) -> None:
         raise KeyboardInterrupt(count)
 
@@ -96,7 +96,7 @@ async def test_what_is_interrupted_leaves_nothing(database: Database) -> None:
     await snapshot.close()
 
 
-def test_it_is_the_same_for_the_same_day() -> None:
+def test_the_demo_data_are_the_same_for_the_same_day() -> None:
     (ada, *_) = generate_users(1)
     assert generate_tasks(ada["email"], ada["id"], 50, DAY) == generate_tasks(ada["email"], ada["id"], 50, DAY)
     assert generate_clients(ada["email"], ada["id"], DAY) == generate_clients(ada["email"], ada["id"], DAY)
@@ -105,15 +105,14 @@ def test_it_is_the_same_for_the_same_day() -> None:
     assert [row["id"] for row in generate_users(3)] == [row["id"] for row in generate_users(3)]
 
 
-def test_many_people_are_different_people() -> None:
-    everybody = list(generate_users(2000))
-    assert len({row["email"] for row in everybody}) == len({row["id"] for row in everybody}) == 2000 + STAFF
-    assert {row["id"].version for row in everybody} == {7}
-    assert everybody[-1]["email"] == "admin@example.com"
+def test_users_have_unique_ids_and_addresses() -> None:
+    users = list(generate_users(2000))
+    assert len({row["email"] for row in users}) == len({row["id"] for row in users}) == 2000 + STAFF
+    assert {row["id"].version for row in users} == {7}
+    assert users[-1]["email"] == "admin@example.com"
 
 
-def test_clients_have_contacts_of_their_own() -> None:
-    """Whose addresses are unique for each person, and who were not there before their client."""
+def test_every_client_has_contacts_with_unique_addresses() -> None:
     for person in generate_users(300):
         clients, contacts = generate_clients(person["email"], person["id"], DAY)
         assert {row["client_id"] for row in contacts} == {row["id"] for row in clients}
@@ -121,7 +120,7 @@ def test_clients_have_contacts_of_their_own() -> None:
         assert max(row["created_at"] for row in clients) < START
 
 
-def test_tasks_are_consistent() -> None:
+def test_statuses_and_dates_of_tasks_are_consistent() -> None:
     (ada, *_) = generate_users(1)
     categories, tasks = generate_tasks(ada["email"], ada["id"], 2000, DAY)
     known = {row["id"] for row in categories}

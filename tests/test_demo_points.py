@@ -1,4 +1,4 @@
-"""What people of the demo data have earned is what they would have earned with their tasks."""
+"""The points and achievements of the demo data are those that the users would have earned with their tasks."""
 
 import datetime as dt
 
@@ -25,7 +25,7 @@ DAY = dt.date(2026, 3, 30)
 START = dt.datetime(2026, 3, 30, tzinfo=dt.UTC)
 
 
-async def test_points_and_achievements_are_those_of_the_tasks(database: Database) -> None:
+async def test_points_and_achievements_match_the_tasks(database: Database) -> None:
     await load_demo(database, users=3, day=DAY)
     async with open_snapshot(database, SERVICE) as snapshot:
         tasks = await Tasks(snapshot).find(limit=10_000)
@@ -68,12 +68,12 @@ async def test_points_and_achievements_are_those_of_the_tasks(database: Database
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 300])
-def test_it_is_the_same_for_the_same_day(count: int) -> None:
+def test_the_points_are_the_same_for_the_same_day(count: int) -> None:
     (ada, *_) = generate_users(1)
     _, tasks = generate_tasks(ada["email"], ada["id"], count, DAY)
     first, second = Earnings(), Earnings()
-    for made in (first, second):
-        add_earnings(made, ada, tasks, [], DAY)
+    for earnings in (first, second):
+        add_earnings(earnings, ada, tasks, [], DAY)
     assert (first.events, first.entries, first.redemptions) == (second.events, second.entries, second.redemptions)
     assert len({row["id"] for row in first.entries}) == len(first.entries)
     balance = 0

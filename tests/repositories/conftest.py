@@ -1,4 +1,4 @@
-"""Databases that live as long as a module, for properties and matrices of many small cases."""
+"""Databases that all tests of a module share, for property tests and matrices of many small cases."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +14,17 @@ from tests.repositories.support import SharedDatabase
 def shared_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SharedDatabase]:
-    """A migrated database of each engine in turn, connected, with a loop of its own."""
+    """A migrated and connected database of each engine in turn, with its own event loop."""
     if request.param == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
-        made = SharedDatabase(
+        database = SharedDatabase(
             DatabaseOptions(sqlite_path=copy_sqlite(template, tmp_path_factory.mktemp("shared_database")), **KEYS)
         )
-        yield made
-        made.close()
+        yield database
+        database.close()
         return
     server: Server = request.getfixturevalue("server")
     with cloned(server, request.getfixturevalue("postgres_template")) as name:
-        made = SharedDatabase(postgres_options(server, name))
-        yield made
-        made.close()
+        database = SharedDatabase(postgres_options(server, name))
+        yield database
+        database.close()

@@ -1,4 +1,4 @@
-"""Filters, orders and tasks once more in plain Python, for properties to compare with."""
+"""Reference implementations of filters and orders in plain Python, with which property tests compare the SQL."""
 
 import datetime as dt
 import functools
@@ -31,7 +31,7 @@ NULLABLE = ("description", "due_date", "completed_at")
 
 @st.composite
 def task_values(draw: st.DrawFn) -> dict[str, Any]:
-    """A task with many NULLs, equal values, and letters that are hard to fold."""
+    """Values of a task, with many NULLs, many equal values, and letters whose case is hard to fold."""
     status = draw(st.sampled_from(TaskStatus))
     return {
         "id": new_id(),
@@ -52,7 +52,7 @@ orders = st.lists(
 
 
 def ordered(rows: Iterable[Task], keys: Sequence[Order]) -> list[Task]:
-    """The rows sorted, with the id as the last key."""
+    """The rows sorted by ``keys``, with the id as the last key."""
 
     def compare(left: Task, right: Task) -> int:
         for key in (*keys, Order("id")):
@@ -99,55 +99,55 @@ searches = st.builds(Search, st.sampled_from([("title",), ("title", "description
 filters: st.SearchStrategy[Filter] = st.recursive(
     comparisons | searches,
     lambda parts: st.one_of(
-        st.lists(parts, max_size=3).map(lambda made: And(tuple(made))),
-        st.lists(parts, max_size=3).map(lambda made: Or(tuple(made))),
+        st.lists(parts, max_size=3).map(lambda drawn: And(tuple(drawn))),
+        st.lists(parts, max_size=3).map(lambda drawn: Or(tuple(drawn))),
         parts.map(Not),
     ),
     max_leaves=6,
 )
 
 
-def holds(row: Task, given: Filter) -> bool | None:
-    """Whether a row passes; None where a NULL leaves it open, as in SQL."""
-    match given:
+def matches(row: Task, where: Filter) -> bool | None:
+    """Whether a row passes the filter; None where SQL returns NULL."""
+    match where:
         case Compare(column, op, value):
-            return compared(getattr(row, column), op, value)
+            return compare(getattr(row, column), op, value)
         case And(parts):
-            found = [holds(row, part) for part in parts]
-            return False if False in found else None if None in found else True
+            results = [matches(row, part) for part in parts]
+            return False if False in results else None if None in results else True
         case Or(parts):
-            found = [holds(row, part) for part in parts]
-            return True if True in found else None if None in found else False
+            results = [matches(row, part) for part in parts]
+            return True if True in results else None if None in results else False
         case Not(part):
-            return not holds(row, part)
+            return not matches(row, part)
         case Search(columns, text):
             values = [fold(getattr(row, column) or "") for column in columns]
             return all(any(fold(word) in value for value in values) for word in text.split())
 
 
-def compared(value: Any, op: Op, given: Any) -> bool | None:
-    """What a comparison says of one value."""
+def compare(value: Any, op: Op, operand: Any) -> bool | None:
+    """The result of a comparison with one value of a row; None where SQL returns NULL."""
     if op is Op.IS_NULL:
-        return bool((value is None) == given)
+        return bool((value is None) == operand)
     if value is None:
-        return False if op is Op.IN and not given else True if op is Op.NOT_IN and not given else None
-    answers: dict[Op, Callable[[], Any]] = {
-        Op.EQ: lambda: value == given,
-        Op.NE: lambda: value != given,
-        Op.IN: lambda: value in given,
-        Op.NOT_IN: lambda: value not in given,
-        Op.GT: lambda: value > given,
-        Op.GTE: lambda: value >= given,
-        Op.LT: lambda: value < given,
-        Op.LTE: lambda: value <= given,
-        Op.CONTAINS: lambda: fold(given) in fold(value),
-        Op.PREFIX: lambda: fold(value).startswith(fold(given)),
-        Op.LIKE: lambda: re.fullmatch(_pattern(fold(given)), fold(value), re.DOTALL) is not None,
+        return False if op is Op.IN and not operand else True if op is Op.NOT_IN and not operand else None
+    results: dict[Op, Callable[[], Any]] = {
+        Op.EQ: lambda: value == operand,
+        Op.NE: lambda: value != operand,
+        Op.IN: lambda: value in operand,
+        Op.NOT_IN: lambda: value not in operand,
+        Op.GT: lambda: value > operand,
+        Op.GTE: lambda: value >= operand,
+        Op.LT: lambda: value < operand,
+        Op.LTE: lambda: value <= operand,
+        Op.CONTAINS: lambda: fold(operand) in fold(value),
+        Op.PREFIX: lambda: fold(value).startswith(fold(operand)),
+        Op.LIKE: lambda: re.fullmatch(_regex_of(fold(operand)), fold(value), re.DOTALL) is not None,
     }
-    return bool(answers[op]())
+    return bool(results[op]())
 
 
-def _pattern(like: str) -> str:
+def _regex_of(like: str) -> str:
     """A LIKE pattern as a regular expression."""
     parts = re.findall(r"\\.|.", like, re.DOTALL)
     wild = {"%": ".*", "_": "."}

@@ -1,4 +1,4 @@
-"""What several topics share: a snapshot as a block, plain models of text, and a database for properties."""
+"""Helpers of several test modules: context managers, strategies for texts, and a database for property tests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -15,26 +15,26 @@ from repositories.engines.factory import open_database
 
 T = TypeVar("T")
 
-ALPHABET = "aAbBzZäÄßẞéÉİiıIΣσςДд你😀ǅ%_\\ '\"-09"  # noqa: RUF001 (which is the point)
-"""Characters whose case, order or meaning to LIKE has been somebody's bug."""
+ALPHABET = "aAbBzZäÄßẞéÉİiıIΣσςДд你😀ǅ%_\\ '\"-09"  # noqa: RUF001 (ambiguous letters are intended)
+"""Characters whose case, sort order or meaning in LIKE often causes bugs."""
 
 texts = st.text(ALPHABET, max_size=6)
 titles = st.text(ALPHABET, min_size=1, max_size=6)
 
 
 def examples(count: int) -> settings:
-    """How many examples of a property are tried; a database may be slow at any of them."""
+    """Hypothesis settings for ``count`` examples, without deadline, because any statement may be slow."""
     return settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 def fold(text: str) -> str:
-    """Text without its case: every character by itself, as Unicode's simple mapping has it."""
+    """Lower case by Unicode's simple mapping: every character becomes exactly one."""
     return "".join(character.lower()[0] for character in text)
 
 
 @asynccontextmanager
 async def open_snapshot(database: Database, viewer: Viewer = SERVICE) -> AsyncIterator[Snapshot]:
-    """A snapshot that is closed at the end of the block."""
+    """A snapshot. It is closed at the end of the block."""
     snapshot = database.snapshot(viewer)
     try:
         yield snapshot
@@ -44,18 +44,18 @@ async def open_snapshot(database: Database, viewer: Viewer = SERVICE) -> AsyncIt
 
 @asynccontextmanager
 async def connect_database(options: DatabaseOptions, **changes: Any) -> AsyncIterator[Database]:
-    """A database with some options changed, closed at the end of the block."""
-    opened = open_database(replace(options, **changes))
-    await opened.connect()
+    """A connected database with some options changed. It is closed at the end of the block."""
+    database = open_database(replace(options, **changes))
+    await database.connect()
     try:
-        yield opened
+        yield database
     finally:
-        await opened.close()
+        await database.close()
 
 
 @asynccontextmanager
 async def borrow_connection(database: Database, viewer: Viewer = ANONYMOUS) -> AsyncIterator[Any]:
-    """One of the pool's connections to PostgreSQL, as the driver has it."""
+    """The asyncpg connection of one of the pool's connections to PostgreSQL."""
     pool = database.pool_for(viewer)  # type: ignore[attr-defined]
     connection = await pool.acquire()
     try:
@@ -65,15 +65,15 @@ async def borrow_connection(database: Database, viewer: Viewer = ANONYMOUS) -> A
 
 
 async def until_blocked(database: Database, count: int) -> None:
-    """Waits until ``count`` transactions wait for a lock."""
+    """Returns when at least ``count`` transactions wait for a lock."""
     async with borrow_connection(database) as connection:
         text = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
-        while await connection.fetchval(text) < count:  # noqa: ASYNC110 (the server tells nobody)
+        while await connection.fetchval(text) < count:  # noqa: ASYNC110 (the server sends no notification)
             await asyncio.sleep(0.005)
 
 
 class SharedDatabase:
-    """A database and the event loop it lives in, shared by the examples of a property; each brings users of its own."""
+    """A database with its own event loop, shared by the examples of property tests. Each example creates its users."""
 
     def __init__(self, options: DatabaseOptions) -> None:
         self._runner = asyncio.Runner()
@@ -81,10 +81,8 @@ class SharedDatabase:
         self.run(self.database.connect())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs one example."""
         return self._runner.run(work)
 
     def close(self) -> None:
-        """Closes the database, then the loop."""
         self.run(self.database.close())
         self._runner.close()

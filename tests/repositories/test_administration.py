@@ -1,4 +1,4 @@
-"""The numbers over all users are what plain Python counts; the database holds what the inputs promise."""
+"""The numbers of the users' overview equal those computed in plain Python. The database enforces the inputs' bounds."""
 
 import datetime as dt
 from typing import Any
@@ -37,7 +37,7 @@ _people = st.fixed_dictionaries(
 
 
 async def _check(database: Database, rows: list[dict[str, Any]], week: dt.datetime, month: dt.datetime) -> None:
-    """Beside whatever earlier examples left, which plain Python counts too."""
+    """Compares the numbers. The database also contains the rows of earlier examples, and both sides count them."""
     admin = await make_user(database, role=UserRole.ADMIN)
     for row in rows:
         extra = {"granted", "did"}
@@ -48,30 +48,28 @@ async def _check(database: Database, rows: list[dict[str, Any]], week: dt.dateti
             async with open_unit_of_work(database, viewer_of(user), (), moment) as work:
                 work.record(TaskReopened(new_id(), user.id, None))
     async with open_snapshot(database) as snapshot:
-        everybody = [user for user in await Users(snapshot).find(limit=10_000) if user.deleted_at is None]
+        users = [user for user in await Users(snapshot).find(limit=10_000) if user.deleted_at is None]
         names = {role.id: role.name for role in await Roles(snapshot).find(limit=10)}
         granted = {(grant.user_id, names[grant.role_id]) for grant in await RoleGrants(snapshot).find(limit=10_000)}
         recorded = await EventStore(snapshot).find(limit=10_000)
     async with open_snapshot(database, viewer_of(admin, RoleName.ADMIN)) as snapshot:
         overview = UserOverview(snapshot)
-        by_status = [sum(user.status is status for user in everybody) for status in UserStatus]
-        new = [sum(user.created_at >= since for user in everybody) for since in (week, month)]
+        by_status = [sum(user.status is status for user in users) for status in UserStatus]
+        new = [sum(user.created_at >= since for user in users) for since in (week, month)]
         assert await overview.tally(week, month) == UserTally._make([*by_status, *new])
         counted = {
             role: sum(
                 (user.id, role.value) in granted or (role is RoleName.ADMIN and user.role is UserRole.ADMIN)
-                for user in everybody
+                for user in users
             )
             for role in _GRANTABLE
         }
-        assert await overview.by_role() == {RoleName.USER: len(everybody)} | counted
+        assert await overview.by_role() == {RoleName.USER: len(users)} | counted
         actors = {event.user_id for event in recorded if event.timestamp >= week}
         assert await overview.active(week) == len(actors)
 
 
-def test_the_overview_counts_what_python_counts(shared_database: SharedDatabase) -> None:
-    """Every tile, to admins."""
-
+def test_the_overview_equals_a_computation_in_python(shared_database: SharedDatabase) -> None:
     @examples(25)
     @given(st.lists(_people, max_size=4), moments, moments)
     def check(rows: list[dict[str, Any]], week: dt.datetime, month: dt.datetime) -> None:
@@ -80,7 +78,7 @@ def test_the_overview_counts_what_python_counts(shared_database: SharedDatabase)
     check()
 
 
-_WRONG_SETTINGS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+_INVALID_SETTINGS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"key": ""}, ("key",)),
     ({"key": "x" * 101}, ("key",)),
     ({"description": "x" * 1001}, ("description",)),
@@ -89,8 +87,8 @@ _WRONG_SETTINGS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
 ]
 
 
-async def test_the_database_holds_what_the_inputs_promise(database: Database) -> None:
-    for values, path in _WRONG_SETTINGS:
+async def test_the_database_enforces_the_bounds_of_the_inputs(database: Database) -> None:
+    for values, path in _INVALID_SETTINGS:
         with pytest.raises(InputError) as caught:
             async with database.transaction(SERVICE) as write:
                 await SystemSettings(write).add(**{"key": "a"} | values)

@@ -1,4 +1,4 @@
-"""A person's clients in numbers, against plain Python."""
+"""The numbers of a user's clients, compared with a computation in plain Python."""
 
 from collections import Counter
 from decimal import ROUND_HALF_UP, Decimal
@@ -60,8 +60,6 @@ async def _compare(database: Database, rows: list[dict[str, Any]]) -> None:
 
 @given(rows=_clients)
 @examples(25)
-def test_every_number_is_the_one_plain_python_finds(
-    shared_database: SharedDatabase, rows: list[dict[str, Any]]
-) -> None:
-    """Deleted clients and other people's count nowhere."""
+def test_the_numbers_equal_a_computation_in_python(shared_database: SharedDatabase, rows: list[dict[str, Any]]) -> None:
+    """Deleted clients and clients of other users are not counted."""
     shared_database.run(_compare(shared_database.database, rows))

@@ -1,4 +1,4 @@
-"""Days as people live them, whatever their clocks do."""
+"""Days in time zones, also when the clocks change."""
 
 import datetime as dt
 import itertools
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.core import clock as calendar
+from repositories.core import clock
 from repositories.core.errors import ValidationError
 from tests.repositories.support import examples
 
@@ -30,9 +30,9 @@ DAYS = [
 
 
 @pytest.mark.parametrize(("zone", "date", "start", "hours"), DAYS)
-def test_days(zone: str, date: str, start: str, hours: float) -> None:
-    """23 and 25 hours where clocks change, also where they do at midnight."""
-    day = calendar.day(dt.date.fromisoformat(date), calendar.time_zone(zone))
+def test_a_day_has_its_local_length(zone: str, date: str, start: str, hours: float) -> None:
+    """A day has 23 to 25 hours when the clocks change, also if they change at midnight."""
+    day = clock.day(dt.date.fromisoformat(date), clock.time_zone(zone))
     assert day.date == dt.date.fromisoformat(date)
     assert (day.start, day.end) == (dt.datetime.fromisoformat(start), dt.datetime.fromisoformat(start) + hours * HOUR)
     assert day.start.utcoffset() == day.end.utcoffset() == dt.timedelta()
@@ -45,29 +45,27 @@ def test_days(zone: str, date: str, start: str, hours: float) -> None:
     count=st.integers(1, 40),
 )
 def test_days_have_no_gaps(zone: str, last: dt.date, count: int) -> None:
-    """Each day begins when the one before it ends, and every moment is in the day of its date."""
-    found = calendar.days(last, count, calendar.time_zone(zone))
+    """Each day starts when the previous one ends, and ``date_of`` gives each moment the date of its day."""
+    found = clock.days(last, count, clock.time_zone(zone))
     assert [day.date for day in found] == [last - dt.timedelta(days=back) for back in reversed(range(count))]
     assert all(one.end == next_one.start for one, next_one in itertools.pairwise(found))
     for day in found:
-        if day.start < day.end:  # Samoa left a day out
+        if day.start < day.end:  # Samoa skipped one day, which has no length
             for moment in (day.start, day.end - dt.timedelta(microseconds=1)):
-                assert calendar.date_of(moment, calendar.time_zone(zone)) == day.date
+                assert clock.date_of(moment, clock.time_zone(zone)) == day.date
 
 
 @pytest.mark.parametrize(
     "name", ["", "Mars/Olympus", "../../etc/passwd", "/etc/passwd", "Europe", "a\0b", "x" * 5000, "é"]
 )
-def test_no_such_zone(name: str) -> None:
-    """Whatever is no zone is refused the same way."""
+def test_an_unknown_time_zone_is_a_validation_error(name: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        calendar.time_zone(name)
+        clock.time_zone(name)
     assert caught.value.path == ("time_zone",)
     assert caught.value.message == "This is not a time zone; use an IANA name such as Europe/Berlin."
 
 
-def test_dates_of_moments() -> None:
-    """One moment, several dates."""
+def test_one_moment_has_different_dates_in_different_zones() -> None:
     moment = dt.datetime(2024, 1, 1, 11, tzinfo=dt.UTC)
-    dates = {zone: calendar.date_of(moment, calendar.time_zone(zone)).day for zone in ("Pacific/Auckland", "UTC")}
+    dates = {zone: clock.date_of(moment, clock.time_zone(zone)).day for zone in ("Pacific/Auckland", "UTC")}
     assert dates == {"Pacific/Auckland": 2, "UTC": 1}

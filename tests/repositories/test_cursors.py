@@ -1,4 +1,4 @@
-"""Cursors that were not handed out for this list are refused, and never do anything else."""
+"""A cursor that does not belong to a list is a validation error, and has no other effect."""
 
 import base64
 import datetime as dt
@@ -36,16 +36,16 @@ LISTS: list[tuple[type[Repository[Any]], list[str]]] = [
 ]
 
 
-def _encoded(*values: Any) -> str:
+def _encode(*values: Any) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(values)).decode().rstrip("=")
 
 
-def _decoded(cursor: str) -> list[Any]:
-    made: list[Any] = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    return made
+def _decode(cursor: str) -> list[Any]:
+    values: list[Any] = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    return values
 
 
-async def _world(database: Database) -> None:
+async def _add_rows(database: Database) -> None:
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 3)
     async with open_unit_of_work(database, SERVICE, ()) as work:
@@ -60,10 +60,10 @@ _filled: set[int] = set()
 
 @pytest.fixture
 def filled(shared_database: SharedDatabase) -> SharedDatabase:
-    """The module's database with a few rows in every table."""
+    """The module's database, with a few rows in each table."""
     if id(shared_database) not in _filled:
         _filled.add(id(shared_database))
-        shared_database.run(_world(shared_database.database))
+        shared_database.run(_add_rows(shared_database.database))
     return shared_database
 
 
@@ -75,7 +75,7 @@ async def _page(
         return page
 
 
-def _refused(
+def _check_error(
     shared_database: SharedDatabase,
     repository: type[Repository[Any]],
     cursor: str,
@@ -91,12 +91,11 @@ def _refused(
 
 @examples(150)
 @given(cursor=st.text(max_size=40) | st.binary(max_size=40).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
-def test_noise(filled: SharedDatabase, cursor: str) -> None:
-    """No text whatsoever does anything but be refused."""
-    _refused(filled, Tasks, cursor, [Order("title")], None)
+def test_an_arbitrary_text_is_a_validation_error(filled: SharedDatabase, cursor: str) -> None:
+    _check_error(filled, Tasks, cursor, [Order("title")], None)
 
 
-NASTY: list[Any] = [
+UNUSABLE: list[Any] = [
     None, True, [], {}, "\0", "a\0b", "NaN", "sNaN", "Infinity", "1e999999999", "-1e-999999999", "0001-01-01",
     "9999-12-31", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2024-01-01", "2024-01-01T00:00:00",
     "00000000-0000-0000-0000-000000000000", "{00000000000000000000000000000000}", "pending",
@@ -104,7 +103,7 @@ NASTY: list[Any] = [
 ]  # fmt: skip
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=5)
-    | st.sampled_from(NASTY),
+    | st.sampled_from(UNUSABLE),
     lambda parts: st.lists(parts, max_size=2) | st.dictionaries(st.text(max_size=3), parts, max_size=2),
     max_leaves=3,
 )  # fmt: skip
@@ -117,34 +116,34 @@ def _forge(
     forge: Callable[[list[Any]], list[Any]],
 ) -> None:
     page = shared_database.run(_page(shared_database, repository, PageRequest(first=1), order))
-    fingerprint, *values = _decoded(page.cursor(page.rows[0]))
+    fingerprint, *values = _decode(page.cursor(page.rows[0]))
     forged = forge(values)
-    cursor = _encoded(fingerprint, *forged)
+    cursor = _encode(fingerprint, *forged)
     for argument, request in (("after", PageRequest(after=cursor)), ("before", PageRequest(before=cursor))):
         try:
             shared_database.run(_page(shared_database, repository, request, order))
         except ValidationError as error:
-            assert (error.path, error.message) == ((argument,), BROKEN), forged  # noqa: PT017 (it may be a page)
+            assert (error.path, error.message) == ((argument,), BROKEN), forged  # noqa: PT017 (a page is valid too)
         assert shared_database.database.pool_state().used == 0
 
 
-def _first_is(nasty: Any) -> Callable[[list[Any]], list[Any]]:
-    return lambda values: [nasty, *values[1:]]
+def _replace_first(value: Any) -> Callable[[list[Any]], list[Any]]:
+    return lambda values: [value, *values[1:]]
 
 
 @pytest.mark.parametrize(("repository", "column"), [(r, column) for r, columns in LISTS for column in columns])
 def test_values_that_the_database_cannot_use(
     filled: SharedDatabase, repository: type[Repository[Any]], column: str
 ) -> None:
-    """Too large, not a number, not a moment in UTC, not storable: refused before the database sees them."""
-    for nasty in NASTY:
-        _forge(filled, repository, [Order(column)], _first_is(nasty))
+    """Numbers that are too large, NaN, moments outside UTC and unstorable texts never reach the database."""
+    for value in UNUSABLE:
+        _forge(filled, repository, [Order(column)], _replace_first(value))
 
 
 @examples(150)
 @given(data=st.data())
-def test_forged_values(filled: SharedDatabase, data: st.DataObject) -> None:
-    """The right fingerprint with wrong values: a page of rows or a refusal that names the argument, nothing else."""
+def test_forged_values_give_a_page_or_a_validation_error(filled: SharedDatabase, data: st.DataObject) -> None:
+    """The fingerprint is valid and the values are not. The error names the argument."""
     repository, columns = data.draw(st.sampled_from(LISTS))
     column = data.draw(st.sampled_from(columns))
     order = [Order(column, data.draw(st.sampled_from(Direction)), data.draw(st.sampled_from(Nulls)))]
@@ -152,11 +151,10 @@ def test_forged_values(filled: SharedDatabase, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("extra", [-1, 1])
-def test_the_wrong_number_of_values(filled: SharedDatabase, extra: int) -> None:
-    """A cursor has exactly one value for each key."""
+def test_a_wrong_number_of_values_is_a_validation_error(filled: SharedDatabase, extra: int) -> None:
     page = filled.run(_page(filled, Tasks, PageRequest(first=1), [Order("title")]))
-    values = _decoded(page.cursor(page.rows[0]))
-    _refused(filled, Tasks, _encoded(*(values[:-1] if extra < 0 else [*values, 1])), [Order("title")], OTHER)
+    values = _decode(page.cursor(page.rows[0]))
+    _check_error(filled, Tasks, _encode(*(values[:-1] if extra < 0 else [*values, 1])), [Order("title")], OTHER)
 
 
 WHERE = Compare("title", Op.CONTAINS, "Task")
@@ -168,17 +166,17 @@ OTHERS: list[tuple[str, type[Repository[Any]], Filter, list[Order]]] = [
     ("another direction", Tasks, WHERE, [Order("title", Direction.DESC)]),
     ("other nulls", Tasks, WHERE, [Order("title", nulls=Nulls.FIRST)]),
     ("another column", Tasks, WHERE, [Order("description")]),
-    ("another key more", Tasks, WHERE, [Order("title"), Order("status")]),
+    ("one more key", Tasks, WHERE, [Order("title"), Order("status")]),
     ("the default order", Tasks, WHERE, []),
     ("another table", Users, NO_FILTER, [Order("email")]),
 ]
 
 
 @pytest.mark.parametrize(("name", "repository", "one", "order"), OTHERS, ids=[other[0] for other in OTHERS])
-async def test_cursors_of_another_list(
+async def test_a_cursor_of_another_list_is_a_validation_error(
     database: Database, name: str, repository: type[Repository[Any]], one: Filter, order: list[Order]
 ) -> None:
-    """A cursor goes with its filter and its order; under any other it is refused."""
+    """A cursor is valid only with the same table, filter and order."""
     del name
     await make_tasks(database, await make_user(database), 2)
     async with open_snapshot(database) as snapshot:
@@ -190,10 +188,10 @@ async def test_cursors_of_another_list(
     assert (caught.value.path, caught.value.message) == (("after",), OTHER)
 
 
-async def test_cursors_are_the_same_whenever_they_are_made(database: Database) -> None:
-    """Nothing of a process or a moment is in a cursor, so that any worker understands any other's."""
+async def test_a_cursor_is_the_same_in_every_process(database: Database) -> None:
+    """It depends on the row, filter and order only, so each worker process accepts the cursors of all others."""
     (task,) = await make_tasks(database, await make_user(database), 1)
     async with open_snapshot(database) as snapshot:
         pages = [await Tasks(snapshot).page(PageRequest(first=1), WHERE, [Order("title")]) for _ in range(2)]
     cursors = {page.cursor(task) for page in pages}
-    assert [_decoded(cursor) for cursor in cursors] == [["3a04eef223cb", "Task 0", str(task.id)]]
+    assert [_decode(cursor) for cursor in cursors] == [["3a04eef223cb", "Task 0", str(task.id)]]

@@ -1,4 +1,4 @@
-"""Ciphertexts: what was stored years ago opens, and nothing but what was sealed does."""
+"""Ciphertexts that were stored earlier can be decrypted, and changed ciphertexts cannot."""
 
 from uuid import UUID
 
@@ -14,8 +14,8 @@ _STORED = "1.new.GzOtz1Wc-qmWNvzZ_Qs0CgHY30MMnhjkn94Khe2XJS9XVlxiCZT5vclXSw=="
 _INDEX = "ea4392622c509f9b8932a9efcaf21d73265f824c1faf3cda8bb724e67a0af4cd"
 
 
-def test_the_format_stays() -> None:
-    """A ciphertext and a blind index as they stand in databases."""
+def test_stored_values_stay_readable() -> None:
+    """The constants are a ciphertext and a blind index as existing databases contain them."""
     assert _CIPHER.decrypt(Contact.email, _ROW, _STORED) == "ada@example.com"
     assert _CIPHER.blind_index(Contact.email, "ada@example.com") == _INDEX
 
@@ -39,7 +39,7 @@ def test_the_format_stays() -> None:
         f"{_STORED}.",
     ],
 )
-def test_what_was_changed_is_unreadable(changed: str) -> None:
-    """The error says where, and nothing of the value."""
+def test_a_changed_ciphertext_is_a_decryption_error(changed: str) -> None:
+    """The error names the column and the row, and contains nothing of the value."""
     with pytest.raises(DecryptionError, match=f"^contacts.email of row {_ROW} cannot be decrypted \\([A-Za-z]+\\)$"):
         _CIPHER.decrypt(Contact.email, _ROW, changed)

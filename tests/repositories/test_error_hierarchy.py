@@ -1,4 +1,4 @@
-"""The tree of errors as the floors above rely on it, and what a role may do."""
+"""The error hierarchy with its codes and statuses, and the permissions of viewers."""
 
 import pytest
 
@@ -33,44 +33,41 @@ CODES = {
 
 
 @pytest.mark.parametrize("name", CODES)
-def test_codes(name: str) -> None:
-    """What clients and HTTP are told."""
-    kind = getattr(errors, name)
-    assert issubclass(kind, GatewayError)
-    assert (kind.code, kind.status) == CODES[name]
+def test_an_error_has_its_code_and_status(name: str) -> None:
+    error_type = getattr(errors, name)
+    assert issubclass(error_type, GatewayError)
+    assert (error_type.code, error_type.status) == CODES[name]
 
 
-def test_several_refusals() -> None:
-    """They are flattened, keep their order, and move together under the place that holds the batch."""
+def test_nested_input_errors_are_flattened_and_prefixed() -> None:
+    """They keep their order, and a prefix applies to all of them."""
     inner = InputErrors([NotFound.of("task").prefix_path(1), Conflict("Taken.", path=("name",)).prefix_path(2)])
-    refusals = InputErrors([ValidationError("No.", path=("title",)).prefix_path(0), inner]).prefix_path("tasks")
-    assert [part.path for part in refusals.parts] == [("tasks", 0, "title"), ("tasks", 1, "id"), ("tasks", 2, "name")]
-    assert [type(part) for part in refusals.parts] == [ValidationError, NotFound, Conflict]
+    outer = InputErrors([ValidationError("No.", path=("title",)).prefix_path(0), inner]).prefix_path("tasks")
+    assert [part.path for part in outer.parts] == [("tasks", 0, "title"), ("tasks", 1, "id"), ("tasks", 2, "name")]
+    assert [type(part) for part in outer.parts] == [ValidationError, NotFound, Conflict]
     single = Conflict("Taken.", path=("name",))
     assert single.parts == (single,)
 
 
-def test_a_stale_version_of_something_without_one() -> None:
-    """The message never fails."""
+def test_a_stale_version_accepts_an_object_without_a_version() -> None:
     assert "version ?" in StaleVersion(object()).message
 
 
 @pytest.mark.parametrize("name", [None, "", "fk_tasks_category", "something_else"])
-def test_constraints_that_nobody_explained(name: str | None) -> None:
-    """Told in general words, without the constraint's name."""
-    refusal = error_of_constraint(name)
-    assert (type(refusal), refusal.code, refusal.path) == (DanglingReference, "CONFLICT", ())
-    assert refusal.message == "This refers to something that does not exist, or something else still refers to it."
+def test_a_constraint_without_a_message_is_a_dangling_reference(name: str | None) -> None:
+    """The general message does not contain the constraint's name."""
+    error = error_of_constraint(name)
+    assert (type(error), error.code, error.path) == (DanglingReference, "CONFLICT", ())
+    assert error.message == "This refers to something that does not exist, or something else still refers to it."
 
 
-def test_a_check_of_an_unknown_field() -> None:
-    """A check that follows no convention is a ValidationError of the whole input."""
-    refusal = error_of_constraint("ck_tasks_unconventional")
-    assert (type(refusal), refusal.path) == (ValidationError, ())
+def test_a_check_of_an_unknown_field_is_an_error_of_the_whole_input() -> None:
+    error = error_of_constraint("ck_tasks_unconventional")
+    assert (type(error), error.path) == (ValidationError, ())
 
 
-def test_viewers() -> None:
-    """Roles carry permissions; the service may do everything, anonymous callers nothing."""
+def test_viewers_have_the_permissions_of_their_roles() -> None:
+    """The service has all permissions, anonymous callers have none."""
     user = Viewer(new_id(), frozenset({RoleName.USER}))
     admin = Viewer(new_id(), frozenset({RoleName.USER, RoleName.ADMIN}))
     viewers = (ANONYMOUS, user, admin, SERVICE)

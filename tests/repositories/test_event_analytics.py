@@ -1,4 +1,4 @@
-"""What the events tell is what plain Python counts, in any time zone and across changes of clocks."""
+"""Statistics of the events equal a computation in plain Python, in several time zones and when the clocks change."""
 
 import datetime as dt
 import operator
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repositories.aggregates.event_store import EventStore, row_of_event
-from repositories.core import clock as calendar
+from repositories.core import clock
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database
@@ -42,13 +42,13 @@ changes = zones.flatmap(
 
 
 def moments(at: dt.datetime, days: int) -> st.SearchStrategy[dt.datetime]:
-    """Half hours around a moment, and what is next to them."""
+    """Half hours around a moment, and moments close to them."""
     halves = st.integers(-48 * days, 48 * days)
     return st.builds(lambda half, nudge: at + half * HOUR / 2 + nudge, halves, nudges)
 
 
 def task_event(at: dt.datetime, user: UUID, due: dt.datetime | None, kind: str) -> dict[str, Any]:
-    """A task completed with a due date, or opened again after it had been completed or cancelled."""
+    """An event of a task that was completed, reopened after completion, or reopened after cancellation."""
     key = new_id()
     events = {
         "completed": TaskCompleted(key, user, at, due),
@@ -59,7 +59,6 @@ def task_event(at: dt.datetime, user: UUID, due: dt.datetime | None, kind: str) 
 
 
 def event(at: dt.datetime, user: UUID | None, event_type: str = "Told", aggregate: str = "x") -> dict[str, Any]:
-    """Any event."""
     return {
         "id": new_id(),
         "aggregate_id": new_id(),
@@ -72,25 +71,24 @@ def event(at: dt.datetime, user: UUID | None, event_type: str = "Told", aggregat
     }
 
 
-async def stored(database: Database, rows: Sequence[dict[str, Any]]) -> list[DomainEvent]:
-    """All events there are, after these were added; of a shared database also those of other examples."""
+async def store(database: Database, rows: Sequence[dict[str, Any]]) -> list[DomainEvent]:
+    """Stores events and returns all stored events. A shared database also contains the events of other examples."""
     async with database.transaction(SERVICE) as write:
         await EventStore(write).load(rows)
         return [each async for each in EventStore(write).export(None, None)]
 
 
 def midnights(first: dt.date, days: int, zone: str) -> list[dt.datetime]:
-    """The bounds of that many days."""
-    return [calendar.midnight(first + place * DAY, calendar.time_zone(zone)) for place in range(days + 1)]
+    """The bounds of ``days`` consecutive days."""
+    return [clock.midnight(first + place * DAY, clock.time_zone(zone)) for place in range(days + 1)]
 
 
 def date(moment: dt.datetime, zone: str) -> dt.date:
-    """The date in the zone."""
-    return calendar.date_of(moment, calendar.time_zone(zone))
+    return clock.date_of(moment, clock.time_zone(zone))
 
 
 async def _completions(database: Database, zone: str, at: dt.datetime, rows: list[dict[str, Any]]) -> None:
-    everything = await stored(database, rows)
+    everything = await store(database, rows)
     first, user = date(at, zone) - 3 * DAY, PEOPLE[0]
     own = [each for each in everything if each.user_id == user]
     wanted = []
@@ -124,8 +122,10 @@ def _tasks(draw: st.DrawFn) -> tuple[str, dt.datetime, list[dict[str, Any]]]:
 
 @examples(60)
 @given(drawn=_tasks())
-def test_completions(shared_database: SharedDatabase, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]) -> None:
-    """By the days of the zone; due dates a microsecond off are told apart, with and without fractions of a second."""
+def test_completions_equal_a_computation_in_python(
+    shared_database: SharedDatabase, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]
+) -> None:
+    """Due dates that differ by a microsecond are distinguished, with and without fractions of a second."""
     shared_database.run(_completions(shared_database.database, *drawn))
 
 
@@ -141,7 +141,7 @@ def _events(draw: st.DrawFn) -> tuple[str, dt.datetime, list[dict[str, Any]]]:
 
 
 async def _active_users(database: Database, zone: str, at: dt.datetime, rows: list[dict[str, Any]]) -> None:
-    everything = await stored(database, rows)
+    everything = await store(database, rows)
     days = 20
     first = date(at, zone) - 10 * DAY
     wanted = []
@@ -155,13 +155,15 @@ async def _active_users(database: Database, zone: str, at: dt.datetime, rows: li
 
 @examples(60)
 @given(drawn=_events())
-def test_active_users(shared_database: SharedDatabase, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]) -> None:
-    """Each user once in a day, a week and a month, however often the user came back; nobody's events have no user."""
+def test_active_users_equal_a_computation_in_python(
+    shared_database: SharedDatabase, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]
+) -> None:
+    """Each user counts once per day, week and month. Events without a user are not counted."""
     shared_database.run(_active_users(shared_database.database, *drawn))
 
 
 async def _counts(database: Database, zone: str, at: dt.datetime, rows: list[dict[str, Any]]) -> None:
-    everything = await stored(database, rows)
+    everything = await store(database, rows)
     bounds = midnights(date(at, zone) - 2 * DAY, 5, zone)
     hours = [bounds[0]]
     while hours[-1] < bounds[-1]:
@@ -186,8 +188,10 @@ async def _counts(database: Database, zone: str, at: dt.datetime, rows: list[dic
 
 @examples(40)
 @given(drawn=_events())
-def test_uses_and_rates(shared_database: SharedDatabase, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]) -> None:
-    """Equally frequent types are in the order of their names; every event is in exactly one hour and one day."""
+def test_use_and_rates_equal_a_computation_in_python(
+    shared_database: SharedDatabase, drawn: tuple[str, dt.datetime, list[dict[str, Any]]]
+) -> None:
+    """Equally frequent types are sorted by name. Every event is in exactly one hour and one day."""
     shared_database.run(_counts(shared_database.database, *drawn))
 
 
@@ -195,9 +199,9 @@ START = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 ADA, BOB = PEOPLE[:2]
 
 
-async def _some(database: Database) -> None:
-    """Ada on three days, Bob on the first of them and 40 days later."""
-    await stored(
+async def _store_examples(database: Database) -> None:
+    """Ada is active on three days, Bob on the first of them and 40 days later."""
+    await store(
         database,
         [
             task_event(START, ADA, START, "completed"),
@@ -212,9 +216,8 @@ async def _some(database: Database) -> None:
     )
 
 
-async def test_numbers(database: Database, statements: list[str]) -> None:
-    """One statement each."""
-    await _some(database)
+async def test_every_statistic_is_one_statement(database: Database, statements: list[str]) -> None:
+    await _store_examples(database)
     bounds = [START + place * DAY for place in range(-DAYS_BEFORE, 50)]
     async with open_snapshot(database, ADMIN) as snapshot:
         analytics = EventAnalytics(snapshot)
@@ -254,9 +257,8 @@ async def test_numbers(database: Database, statements: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("viewer", "seen"), [(viewer_of(ADA), 5), (viewer_of(BOB), 1), (ANONYMOUS, 0), (ADMIN, 7)])
-async def test_numbers_are_of_what_the_viewer_may_see(database: Database, viewer: Viewer, seen: int) -> None:
-    """Whoever asks: the policy of the events binds the counting too."""
-    await _some(database)
+async def test_only_events_that_the_viewer_may_see_are_counted(database: Database, viewer: Viewer, seen: int) -> None:
+    await _store_examples(database)
     bounds = [START + place * DAY for place in range(-DAYS_BEFORE, 11)]
     async with open_snapshot(database, viewer) as snapshot:
         analytics = EventAnalytics(snapshot)

@@ -1,4 +1,4 @@
-"""The event store: it is only ever added to, and read in three ways."""
+"""The event store is append-only and can be read by aggregate, by type and by user."""
 
 import datetime as dt
 from typing import Any
@@ -26,7 +26,7 @@ START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 
 async def _record(database: Database, user: User, count: int, *, hours: int = 0) -> Any:
-    """Some events of one task, an hour apart, two of them at one moment; and the category's at the end."""
+    """Records ``count`` events of one task, two per hour, and finally an event of a category."""
     task, category = await make_task(database, user), await make_category(database, user)
     for index in range(count):
         at = START + dt.timedelta(hours=hours + index // 2)
@@ -42,8 +42,8 @@ async def _everything(database: Database) -> list[DomainEvent]:
         return await EventStore(snapshot).find(order=[Order("sequence")], limit=100)
 
 
-async def test_of_an_aggregate(database: Database, statements: list[str]) -> None:
-    """Oldest first, in the order in which they were written, limited; nobody else's."""
+async def test_events_of_an_aggregate_are_returned_oldest_first(database: Database, statements: list[str]) -> None:
+    """They are sorted by sequence number. Other users do not see them, except for admins."""
     ada, bob = await make_user(database), await make_user(database)
     task, category = await _record(database, ada, 4)
     await _record(database, bob, 2)
@@ -64,8 +64,8 @@ async def test_of_an_aggregate(database: Database, statements: list[str]) -> Non
         assert await EventStore(snapshot).of_aggregate(task.id, limit=10) == wanted
 
 
-async def test_of_a_type_and_of_a_user(database: Database) -> None:
-    """Newest first, the later written first at one moment, limited."""
+async def test_events_of_a_type_or_a_user_are_returned_newest_first(database: Database) -> None:
+    """Events of the same moment are sorted by sequence number."""
     ada, bob = await make_user(database), await make_user(database)
     await _record(database, ada, 3, hours=5)
     await _record(database, bob, 3)
@@ -88,8 +88,8 @@ async def test_of_a_type_and_of_a_user(database: Database) -> None:
         assert await EventStore(snapshot).of_type("TaskReopened", limit=100) == []
 
 
-async def test_nothing_can_be_recorded_in_another_name(database: Database) -> None:
-    """Not even by an admin."""
+async def test_no_viewer_can_record_an_event_of_another_user(database: Database) -> None:
+    """Admins cannot do it either."""
     ada, bob = await make_user(database), await make_user(database)
     task = await make_task(database, ada)
     for viewer in (viewer_of(bob), viewer_of(bob, RoleName.ADMIN), ANONYMOUS):
@@ -104,10 +104,10 @@ CHANGES = ["UPDATE {table} SET event_type = 'Forged'", "DELETE FROM {table}"]
 
 @pytest.mark.parametrize("change", [*CHANGES, "TRUNCATE {table}"], ids=lambda text: text.split()[0].lower())
 @pytest.mark.parametrize("name", ["owner", "service"])
-async def test_what_happened_cannot_be_changed(options: DatabaseOptions, change: str, name: str) -> None:
-    """Update, delete and truncate are refused by the database itself, to the owner and to the service."""
+async def test_events_cannot_be_changed_or_deleted(options: DatabaseOptions, change: str, name: str) -> None:
+    """The database rejects UPDATE, DELETE and TRUNCATE, both by the owner and by the service."""
     if change.startswith("TRUNCATE") and not options.url:
-        change = "DELETE FROM {table} WHERE 1"  # SQLite's truncate
+        change = "DELETE FROM {table} WHERE 1"  # SQLite has no TRUNCATE
     async with connect_database(options) as database:
         ada = await make_user(database)
         await _record(database, ada, 2)
@@ -121,8 +121,8 @@ async def test_what_happened_cannot_be_changed(options: DatabaseOptions, change:
         assert await _everything(database) == before
 
 
-async def test_the_tables_owner_cannot_change_them_either(postgres_only: DatabaseOptions, server: Server) -> None:
-    """The trigger binds even a superuser, whom row-level security does not."""
+async def test_a_superuser_cannot_change_events(postgres_only: DatabaseOptions, server: Server) -> None:
+    """A trigger prevents it, because row-level security does not apply to superusers."""
     async with connect_database(postgres_only) as database:
         await _record(database, await make_user(database), 2)
         connection = await asyncpg.connect(server.login("postgres", database_of(postgres_only)))

@@ -1,4 +1,4 @@
-"""Filters find what plain Python finds, and their SQL depends on the shape alone."""
+"""Filters find the same rows as their reference implementation in Python, and their SQL depends on the shape only."""
 
 import datetime as dt
 from decimal import Decimal
@@ -17,7 +17,7 @@ from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.tasks import Tasks
-from repositories.sql import filters as kit
+from repositories.sql import filters
 from repositories.sql.filters import And, Compare, Filter, Not, Op, Or, Search
 from repositories.sql.page import PageRequest
 from repositories.sql.table import Table
@@ -27,26 +27,25 @@ from tests.repositories import models
 from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
 
-async def _found(database: Database, rows: list[dict[str, Any]], given_filters: list[Filter]) -> None:
-    """Finds and counts what plain Python finds and counts."""
+async def _compare_results(database: Database, rows: list[dict[str, Any]], given_filters: list[Filter]) -> None:
     ada = await make_user(database)
     async with database.transaction(SERVICE) as write:
         tasks = await Tasks(write).add_many([row | {"id": new_id(), "user_id": ada.id} for row in rows])
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         for one in given_filters:
-            wanted = [task for task in tasks if models.holds(task, one)]
+            wanted = [task for task in tasks if models.matches(task, one)]
             assert sorted(await Tasks(snapshot).find(one, limit=500)) == sorted(wanted), one
             assert await Tasks(snapshot).count(one) == len(wanted)
-            assert await Tasks(snapshot).first(one, [kit.Order("id")]) == min(wanted, default=None)
+            assert await Tasks(snapshot).first(one, [filters.Order("id")]) == min(wanted, default=None)
 
 
 @examples(60)
 @given(rows=st.lists(models.task_values(), max_size=12), wanted=st.lists(models.filters, min_size=1, max_size=4))
-def test_filters_find_what_plain_python_finds(
+def test_filters_equal_their_reference_implementation(
     shared_database: SharedDatabase, rows: list[dict[str, Any]], wanted: list[Filter]
 ) -> None:
-    """Comparisons, searches, and, or, not, in any nesting, over values and NULLs."""
-    shared_database.run(_found(shared_database.database, rows, wanted))
+    """Comparisons, searches, And, Or and Not in any nesting, with values and NULLs."""
+    shared_database.run(_compare_results(shared_database.database, rows, wanted))
 
 
 @examples(60)
@@ -54,9 +53,11 @@ def test_filters_find_what_plain_python_finds(
     rows=st.lists(models.task_values(), min_size=5, max_size=12),
     wanted=st.lists(models.comparisons, min_size=6, max_size=6),
 )
-def test_single_comparisons(shared_database: SharedDatabase, rows: list[dict[str, Any]], wanted: list[Filter]) -> None:
-    """One operator on one column at a time, and its negation, which includes what a NULL leaves open."""
-    shared_database.run(_found(shared_database.database, rows, [*wanted, *map(Not, wanted)]))
+def test_single_comparisons_equal_their_reference_implementation(
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], wanted: list[Filter]
+) -> None:
+    """One operator on one column, and its negation, which is also true where the comparison is NULL."""
+    shared_database.run(_compare_results(shared_database.database, rows, [*wanted, *map(Not, wanted)]))
 
 
 VALUES: dict[type[Repository[Any]], dict[str, list[Any]]] = {
@@ -76,10 +77,10 @@ KINDS = [(repository, column) for repository, columns in VALUES.items() for colu
 
 
 @pytest.mark.parametrize(("repository", "column"), KINDS, ids=[f"{r.__name__}-{c}" for r, c in KINDS])
-def test_every_type_with_every_operator(
+def test_every_operator_compares_every_type_like_python(
     shared_database: SharedDatabase, repository: type[Repository[Any]], column: str
 ) -> None:
-    """Flags, days, decimals, integers, ids and choices compare as their Python values do."""
+    """Flags, days, decimals, integers, ids and choices."""
     shared_database.run(_every_operator(shared_database.database, repository, column))
 
 
@@ -99,12 +100,12 @@ async def _every_operator(database: Database, repository: type[Repository[Any]],
         values = [getattr(row, column) for row in rows]
         for op in (Op.EQ, Op.NE, Op.IN, Op.NOT_IN, Op.GT, Op.GTE, Op.LT, Op.LTE, Op.IS_NULL):
             given_value: Any = {Op.IN: [high], Op.NOT_IN: [high], Op.IS_NULL: low is None}.get(op, high)
-            wanted = [row for row, value in zip(rows, values, strict=True) if models.compared(value, op, given_value)]
+            wanted = [row for row, value in zip(rows, values, strict=True) if models.compare(value, op, given_value)]
             found = await repository(write).find(And((mine, Compare(column, op, given_value))), limit=5)
             assert sorted(found) == sorted(wanted), op
 
 
-EDGES: list[tuple[Filter, list[str]]] = [
+SPECIAL_CASES: list[tuple[Filter, list[str]]] = [
     (And(()), ["50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"]),
     (Or(()), []),
     (Not(And(())), []),
@@ -134,33 +135,32 @@ EDGES: list[tuple[Filter, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("one", "wanted"), EDGES, ids=[repr(one)[:60] for one, _ in EDGES])
-def test_edges(shared_database: SharedDatabase, one: Filter, wanted: list[str]) -> None:
-    """Empty lists and parts, and characters that mean something to LIKE or have no simple case."""
+@pytest.mark.parametrize(("one", "wanted"), SPECIAL_CASES, ids=[repr(one)[:60] for one, _ in SPECIAL_CASES])
+def test_special_filters_and_characters(shared_database: SharedDatabase, one: Filter, wanted: list[str]) -> None:
+    """Empty lists and parts, wildcards of LIKE, and characters without a simple case mapping."""
 
-    async def play() -> None:
+    async def check() -> None:
         ada = await make_user(shared_database.database)
         for title in ("50% off_", "C:\\temp", "Straße", "ΟΔΟΣ", "İstanbul"):
             await make_task(
                 shared_database.database, ada, title=title, description="Sale" if title == "50% off_" else None
             )
         async with open_snapshot(shared_database.database, viewer_of(ada)) as snapshot:
-            found = await Tasks(snapshot).find(one, [kit.Order("id")], limit=9)
+            found = await Tasks(snapshot).find(one, [filters.Order("id")], limit=9)
         assert [task.title for task in found] == wanted
 
-    shared_database.run(play())
+    shared_database.run(check())
 
 
-async def test_a_search_takes_ten_words(database: Database) -> None:
-    """What is beyond them is not looked for."""
+async def test_a_search_ignores_words_after_the_tenth(database: Database) -> None:
     await make_task(database, await make_user(database), title="a b c d e f g h i j")
     async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).count(Search(("title",), "a b c d e f g h i j k")) == 1
         assert await Tasks(snapshot).count(Search(("title",), "a b c d e f g h i k j")) == 0
 
 
-async def test_a_pattern_that_ends_in_its_escape(database: Database) -> None:
-    """PostgreSQL cannot use such a pattern; it is the person's to mend, on either engine."""
+async def test_a_pattern_that_ends_in_an_escape_is_a_validation_error(database: Database) -> None:
+    """PostgreSQL cannot use such a pattern. The error is the same on both engines."""
     async with open_snapshot(database) as snapshot:
         for pattern in ("\\", "a%\\", "\\\\\\"):
             with pytest.raises(ValidationError) as caught:
@@ -181,8 +181,10 @@ def _conditions(count: int, one: Filter) -> Filter:
     "one", [Compare("title", Op.EQ, "x"), Compare("due_date", Op.IS_NULL, value=True), Search(("title",), "x")]
 )
 @pytest.mark.parametrize("count", [101, 102, 5000])
-async def test_too_many_conditions(database: Database, statements: list[str], one: Filter, count: int) -> None:
-    """More than 100 are refused before the database is asked; 100 are answered."""
+async def test_more_than_100_conditions_are_a_validation_error(
+    database: Database, statements: list[str], one: Filter, count: int
+) -> None:
+    """The filter is not sent to the database. A filter with 100 conditions is."""
     tasks = Tasks(database.snapshot(SERVICE))
     for work in (
         lambda given_filter: tasks.find(given_filter, limit=1),
@@ -201,14 +203,14 @@ async def test_too_many_conditions(database: Database, statements: list[str], on
 
 @examples(40)
 @given(given_filter=models.filters, data=st.data())
-def test_one_shape_is_one_text(given_filter: Filter, data: st.DataObject) -> None:
-    """Other values make the same shape, statement and text; the length of a list and a NULL are no part of it."""
+def test_filters_of_one_shape_have_one_text(given_filter: Filter, data: st.DataObject) -> None:
+    """Neither the values nor the length of a list change the shape or the SQL text."""
     other = _with_other_values(given_filter, data)
-    assert kit.shape_of(other) == kit.shape_of(given_filter)
-    assert list(kit.parameters_of(other)) == list(kit.parameters_of(given_filter))
+    assert filters.shape_of(other) == filters.shape_of(given_filter)
+    assert list(filters.parameters_of(other)) == list(filters.parameters_of(given_filter))
     for dialect in (sqlite.dialect(), postgresql.dialect()):  # type: ignore[no-untyped-call]
         texts = {
-            str(kit.build_condition(Task.__table__, one).compile(dialect=dialect)) for one in (given_filter, other)
+            str(filters.build_condition(Task.__table__, one).compile(dialect=dialect)) for one in (given_filter, other)
         }
         assert len(texts) == 1
 
@@ -231,8 +233,8 @@ def _with_other_values(one: Filter, data: st.DataObject) -> Filter:
             return Search(columns, " ".join("x" * index for index, _ in enumerate(text.split(), 1)))
 
 
-async def test_the_text_sent_does_not_change(database: Database, statements: list[str]) -> None:
-    """The database is sent one and the same string object's text for one key or many, and no value stands in it."""
+async def test_the_text_contains_no_values(database: Database, statements: list[str]) -> None:
+    """The database receives the same text for any number of keys and for any values."""
     async with open_snapshot(database) as snapshot:
         tasks = Tasks(snapshot)
         await tasks.count()

@@ -1,4 +1,4 @@
-"""What the database itself refuses, whoever writes: values out of range, a stock below zero, a second payment."""
+"""The database rejects values out of range, a stock below zero and a second payment, whoever writes them."""
 
 import asyncio
 from typing import Any
@@ -45,7 +45,7 @@ _DAYS = {"event": "TaskCompleted", "streak_days": 1}
     ],
     ids=repr,
 )
-async def test_achievements_out_of_range(database: Database, values: dict[str, Any]) -> None:
+async def test_an_achievement_out_of_range_is_a_validation_error(database: Database, values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         async with database.transaction(SERVICE) as write:
             await Achievements(write).add(**{"code": "fit"} | _ACHIEVEMENT | values)
@@ -53,14 +53,14 @@ async def test_achievements_out_of_range(database: Database, values: dict[str, A
 
 
 @pytest.mark.parametrize("values", [{"code": "a_1"}, {"criteria": _DAYS}, {"points": 100_000}], ids=repr)
-async def test_achievements_within_range(database: Database, values: dict[str, Any]) -> None:
+async def test_an_achievement_within_range_is_stored(database: Database, values: dict[str, Any]) -> None:
     async with database.transaction(SERVICE) as write:
-        made = await Achievements(write).add(**{"code": "fit"} | _ACHIEVEMENT | values)
-        assert await Achievements(write).get(made.id) == made
+        added = await Achievements(write).add(**{"code": "fit"} | _ACHIEVEMENT | values)
+        assert await Achievements(write).get(added.id) == added
 
 
 @pytest.mark.parametrize(
-    ("values", "refusal"),
+    ("values", "error"),
     [
         ({"name": ""}, ValidationError),
         ({"name": "x" * 101}, ValidationError),
@@ -71,24 +71,26 @@ async def test_achievements_within_range(database: Database, values: dict[str, A
     ],
     ids=repr,
 )
-async def test_rewards_out_of_range(database: Database, values: dict[str, Any], refusal: type[InputError]) -> None:
-    with pytest.raises(refusal):
+async def test_a_reward_out_of_range_is_an_input_error(
+    database: Database, values: dict[str, Any], error: type[InputError]
+) -> None:
+    with pytest.raises(error):
         await make_reward(database, **values)
 
 
-async def test_entries_and_redemptions_out_of_range(database: Database) -> None:
+async def test_an_entry_or_redemption_out_of_range_is_an_input_error(database: Database) -> None:
     ada, reward = await make_user(database), await make_reward(database)
     paid = await make_points(database, ada, 5)
     entry = {"user_id": ada.id, "points": 1, "reason": PointReason.TASK_COMPLETED}
     redemption = {"user_id": ada.id, "reward_id": reward.id, "cost": 1, "redeemed_at": now()}
-    for repository, values, refusal in (
+    for repository, values, error in (
         (Points, entry | {"points": 0, "source_event_id": paid.source_event_id}, ValidationError),
         (Points, entry | {"source_event_id": paid.source_event_id}, Conflict),
         (Points, entry | {"source_event_id": new_id()}, Conflict),
         (Redemptions, redemption | {"cost": 0}, ValidationError),
         (Redemptions, redemption | {"reward_id": new_id()}, Conflict),
     ):
-        with pytest.raises(refusal):
+        with pytest.raises(error):
             async with database.transaction(SERVICE) as write:
                 await repository(write).add(**values)
     async with database.transaction(SERVICE) as write:
@@ -110,8 +112,8 @@ async def _stored(database: Database, reward: Reward) -> Reward:
         return await Rewards(snapshot).get(reward.id)
 
 
-async def test_the_stock_follows_redemptions_however_they_are_written(database: Database) -> None:
-    """By people who may not write rewards, by the service, in bulk; another reward's stock stays."""
+async def test_every_redemption_changes_the_stock_of_its_reward(database: Database) -> None:
+    """Written by users who may not write rewards, by the service, and in bulk. Other rewards' stock does not change."""
     ada = await make_user(database)
     reward, other = await make_reward(database, stock=3), await make_reward(database, stock=3)
     row = {"user_id": ada.id, "reward_id": reward.id, "cost": 1, "redeemed_at": now()}
@@ -134,7 +136,7 @@ async def test_the_stock_follows_redemptions_however_they_are_written(database: 
     assert await _stored(database, other) == other
 
 
-async def test_redeemers_that_bypass_the_gateway_do_not_get_below_zero_either(database: Database) -> None:
+async def test_concurrent_redemptions_in_the_database_never_exceed_the_stock(database: Database) -> None:
     people = [await make_user(database) for _ in range(12)]
     reward = await make_reward(database, stock=4)
 

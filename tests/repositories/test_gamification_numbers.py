@@ -1,4 +1,4 @@
-"""The numbers of gamification against a plain computation over random rows, on both engines."""
+"""The numbers of gamification equal a computation in plain Python over random rows, on both engines."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -59,7 +59,9 @@ def _earned(rows: Sequence[PointEntry], since: dt.datetime | None) -> int:
 
 @examples(40)
 @given(mine=entries, others=st.lists(entries, min_size=1, max_size=3))
-def test_balances_ranks_and_boards(shared_database: SharedDatabase, mine: list[Any], others: list[list[Any]]) -> None:
+def test_balances_ranks_and_leaderboards_equal_a_computation_in_python(
+    shared_database: SharedDatabase, mine: list[Any], others: list[list[Any]]
+) -> None:
     async def check() -> None:
         at = now() + dt.timedelta(minutes=1)
         me, *rest = [await make_user(shared_database.database, first_name=new_id().hex[-12:]) for _ in (mine, *others)]
@@ -108,7 +110,7 @@ def _streak(dates: set[dt.date], today: dt.date, limit: int) -> int:
 @given(
     done=completions, zone=st.sampled_from(ZONES), wanted=st.integers(1, 4), has=st.booleans(), limit=st.integers(2, 10)
 )
-def test_progress_and_streaks(  # noqa: PLR0913 (one for each thing that varies)
+def test_progress_and_streaks_equal_a_computation_in_python(  # noqa: PLR0913 (one parameter per strategy)
     shared_database: SharedDatabase,
     *,
     done: list[Any],
@@ -117,7 +119,7 @@ def test_progress_and_streaks(  # noqa: PLR0913 (one for each thing that varies)
     has: bool,
     limit: int,
 ) -> None:
-    """Of how many different tasks, and on how many days in a row; other events and other people's count for nothing."""
+    """Progress counts distinct tasks, streaks count consecutive days. Events of other types and users do not count."""
 
     async def check() -> None:
         me, other = await make_user(shared_database.database), await make_user(shared_database.database)
@@ -128,7 +130,7 @@ def test_progress_and_streaks(  # noqa: PLR0913 (one for each thing that varies)
         by_streak = await make_achievement(
             shared_database.database, criteria={"event": "TaskCompleted", "streak_days": wanted}
         )
-        asleep = await make_achievement(shared_database.database, is_active=False)
+        inactive = await make_achievement(shared_database.database, is_active=False)
         async with shared_database.database.transaction(SERVICE) as write:
             for hours, index, is_mine in done:
                 owner, at = (me if is_mine else other), TODAY - hours * HOUR
@@ -137,7 +139,7 @@ def test_progress_and_streaks(  # noqa: PLR0913 (one for each thing that varies)
                     [TaskReopened(new_id(), owner.id, None)], actor=owner.id, at=at - 24 * HOUR
                 )
             if has:
-                for one in (by_count, asleep):
+                for one in (by_count, inactive):
                     await UserAchievements(write).add(user_id=me.id, achievement_id=one.id, unlocked_at=TODAY)
         mine = [(TODAY - hours * HOUR, index) for hours, index, is_mine in done if is_mine]
         today, dates = date_of(TODAY, place), {date_of(at, place) for at, _ in mine}
@@ -153,8 +155,8 @@ def test_progress_and_streaks(  # noqa: PLR0913 (one for each thing that varies)
             by_streak.id: (min(streak, wanted), wanted, None),
         }
         if has:
-            expected[asleep.id] = (999, 999, TODAY)
-        ours = {by_count.id, by_streak.id, asleep.id}
+            expected[inactive.id] = (999, 999, TODAY)
+        ours = {by_count.id, by_streak.id, inactive.id}
         assert {
             key: (row.progress, row.wanted, row.unlocked_at) for key, row in found.items() if key in ours
         } == expected

@@ -1,4 +1,4 @@
-"""What the database refuses is told alike on both engines: class, message and path, and nothing of the driver's."""
+"""Both engines report values that the database rejects by the same error, message and path, without driver text."""
 
 import datetime as dt
 import re
@@ -28,8 +28,8 @@ DANGLING = "This refers to something that does not exist, or something else stil
 DAY = dt.date(2024, 2, 29)
 
 
-class World(NamedTuple):
-    """What the violations collide with."""
+class ExistingRows(NamedTuple):
+    """The rows with which the violations collide."""
 
     ada: User
     bob: User
@@ -37,64 +37,64 @@ class World(NamedTuple):
     task: Task
 
 
-Act = Callable[[WriteConnection, World], Awaitable[Any]]
+Write = Callable[[WriteConnection, ExistingRows], Awaitable[Any]]
 
 
 class Violation(NamedTuple):
-    """A write that is refused, and how."""
+    """A write that violates a constraint, and the expected error."""
 
     name: str
-    act: Act
-    refusal: type[InputError]
+    write: Write
+    error: type[InputError]
     message: str
     path: tuple[str, ...]
 
 
-def _task(**values: Any) -> Act:
-    return lambda write, world: Tasks(write).add(**{"user_id": world.ada.id, "title": "Water"} | values)
+def _task(**values: Any) -> Write:
+    return lambda write, rows: Tasks(write).add(**{"user_id": rows.ada.id, "title": "Water"} | values)
 
 
-def _category(**values: Any) -> Act:
-    return lambda write, world: Categories(write).add(
-        **{"user_id": world.ada.id, "name": "Garden", "color": "#00FF00"} | values
+def _category(**values: Any) -> Write:
+    return lambda write, rows: Categories(write).add(
+        **{"user_id": rows.ada.id, "name": "Garden", "color": "#00FF00"} | values
     )
 
 
-def _user(**values: Any) -> Act:
+def _user(**values: Any) -> Write:
     person = {"email": "new@example.com", "first_name": "New", "last_name": "Person"}
     return lambda write, _: Users(write).add(**person | values)
 
 
-async def _same_day(write: WriteConnection, world: World) -> None:
-    await Analytics(write).add(user_id=world.ada.id, date=DAY)
-    await Analytics(write).add(user_id=world.ada.id, date=DAY)
+async def _same_day(write: WriteConnection, rows: ExistingRows) -> None:
+    await Analytics(write).add(user_id=rows.ada.id, date=DAY)
+    await Analytics(write).add(user_id=rows.ada.id, date=DAY)
 
 
 VIOLATIONS = [
     Violation(
         "name taken",
-        lambda write, world: Categories(write).add(user_id=world.ada.id, name=world.category.name, color="#00FF00"),
+        lambda write, rows: Categories(write).add(user_id=rows.ada.id, name=rows.category.name, color="#00FF00"),
         Conflict,
         "You already have a category of this name.",
         ("name",),
     ),
     Violation(
         "name taken by a change",
-        lambda write, world: _rename_to_taken(write, world),  # noqa: PLW0108 (it is written below)
+        lambda write, rows: _rename_to_taken(write, rows),  # noqa: PLW0108 (the function is defined below)
         Conflict,
         "You already have a category of this name.",
         ("name",),
     ),
     Violation(
         "e-mail taken",
-        lambda write, world: _user(email=world.bob.email)(write, world),
+        lambda write, rows: _user(email=rows.bob.email)(write, rows),
         Conflict,
         "There is already an account with this e-mail address.",
         ("email",),
     ),
     Violation(
         "id taken",
-        lambda write, world: _task(id=world.task.id)(write, world),
+        lambda write, rows: _task(id=rows.task.id)(write, rows),
         Conflict,
         "A row with the same values already exists.",
         ("id",),
@@ -115,23 +115,23 @@ VIOLATIONS = [
     Violation("no such category", _task(category_id=new_id()), DanglingReference, DANGLING, ()),
     Violation(
         "another's category",
-        lambda write, world: _task(category_id=world.category.id, user_id=world.bob.id)(write, world),
+        lambda write, rows: _task(category_id=rows.category.id, user_id=rows.bob.id)(write, rows),
         DanglingReference,
         DANGLING,
         (),
     ),
-    Violation("still in use", lambda write, world: Users(write).purge(world.ada.id), DanglingReference, DANGLING, ()),
+    Violation("still in use", lambda write, rows: Users(write).purge(rows.ada.id), DanglingReference, DANGLING, ()),
 ]
 
 
-async def _rename_to_taken(write: WriteConnection, world: World) -> None:
-    other = await Categories(write).add(user_id=world.ada.id, name="Other", color="#00FF00")
-    await Categories(write).change(other, name=world.category.name)
+async def _rename_to_taken(write: WriteConnection, rows: ExistingRows) -> None:
+    other = await Categories(write).add(user_id=rows.ada.id, name="Other", color="#00FF00")
+    await Categories(write).change(other, name=rows.category.name)
 
 
-async def _world(database: Database) -> World:
+async def _add_rows(database: Database) -> ExistingRows:
     ada, bob = await make_user(database), await make_user(database)
-    return World(ada, bob, await make_category(database, ada), await make_task(database, ada))
+    return ExistingRows(ada, bob, await make_category(database, ada), await make_task(database, ada))
 
 
 async def _everything(database: Database) -> list[Any]:
@@ -141,15 +141,15 @@ async def _everything(database: Database) -> list[Any]:
 
 
 @pytest.mark.parametrize("violation", VIOLATIONS, ids=lambda violation: violation.name)
-async def test_violations_are_told_alike(database: Database, violation: Violation) -> None:
-    """Exactly this refusal, with nothing of SQL or the driver in it, and nothing is written."""
-    world = await _world(database)
+async def test_a_violation_is_the_same_error_on_both_engines(database: Database, violation: Violation) -> None:
+    """The message contains no SQL and no text of the driver, and no row is written."""
+    rows = await _add_rows(database)
     before = await _everything(database)
     with pytest.raises(GatewayError) as caught:
         async with database.transaction(SERVICE) as write:
-            await violation.act(write, world)
+            await violation.write(write, rows)
     error = caught.value
-    assert type(error) is violation.refusal
+    assert type(error) is violation.error
     assert isinstance(error, InputError)
     assert (error.message, error.path, str(error)) == (violation.message, violation.path, violation.message)
     assert not re.search(r"(?i)insert|update|select|constraint|[a-z]+_[a-z]+|sqlite|postgres|@", str(error))
@@ -157,14 +157,15 @@ async def test_violations_are_told_alike(database: Database, violation: Violatio
 
 
 @pytest.mark.parametrize("violation", VIOLATIONS, ids=lambda violation: violation.name)
-async def test_the_rest_of_a_unit_goes_on_after_a_savepoint(database: Database, violation: Violation) -> None:
-    """A violation inside a savepoint leaves the transaction usable."""
-    world = await _world(database)
+async def test_a_violation_in_a_savepoint_leaves_the_transaction_usable(
+    database: Database, violation: Violation
+) -> None:
+    rows = await _add_rows(database)
     async with open_unit_of_work(database, SERVICE, ()) as work:
-        with pytest.raises(violation.refusal):
+        with pytest.raises(violation.error):
             async with work.savepoint():
-                await violation.act(work.connection, world)
-        added = await work.repository(Tasks).add(user_id=world.bob.id, title="After")
+                await violation.write(work.connection, rows)
+        added = await work.repository(Tasks).add(user_id=rows.bob.id, title="After")
     async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).get(added.id) == added
         assert await Tasks(snapshot).count() == 2
@@ -172,8 +173,8 @@ async def test_the_rest_of_a_unit_goes_on_after_a_savepoint(database: Database, 
 
 @pytest.mark.parametrize("many", [False, True], ids=["add", "add_many"])
 @pytest.mark.parametrize("text", ["a\0b", "\0", "a\ud800b"], ids=["nul", "only nul", "half a surrogate pair"])
-async def test_texts_that_cannot_be_stored(database: Database, text: str, *, many: bool) -> None:
-    """NUL is in no text of PostgreSQL's, a lone surrogate in no UTF-8: both are refused, on either engine."""
+async def test_a_text_that_cannot_be_stored_is_a_validation_error(database: Database, text: str, *, many: bool) -> None:
+    """PostgreSQL cannot store NUL, and UTF-8 cannot encode a lone surrogate."""
     ada = await make_user(database)
     with pytest.raises(ValidationError) as caught:
         async with database.transaction(viewer_of(ada)) as write:
@@ -184,12 +185,12 @@ async def test_texts_that_cannot_be_stored(database: Database, text: str, *, man
         assert await Tasks(snapshot).count() == 0
 
 
-async def test_our_own_mistakes_are_not_blamed_on_the_person(database: Database) -> None:
-    """A missing value or one of the wrong type is a bug of ours, not a refusal and not an outage."""
+async def test_a_bug_of_the_gateway_is_not_reported_as_a_gateway_error(database: Database) -> None:
+    """A missing value or a value of the wrong type is a bug, not an input error and not an outage."""
     ada = await make_user(database)
-    mistakes: list[dict[str, Any]] = [{"title": None}, {"due_date": 5}, {"id": "no id"}]
-    for values in mistakes:
-        with pytest.raises(Exception) as caught:  # noqa: PT011 (the driver's own)
+    bugs: list[dict[str, Any]] = [{"title": None}, {"due_date": 5}, {"id": "no id"}]
+    for values in bugs:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 (the type depends on the driver)
             async with database.transaction(SERVICE) as write:
                 await Tasks(write).add(**{"user_id": ada.id, "title": "x"} | values)
         assert not isinstance(caught.value, GatewayError), values

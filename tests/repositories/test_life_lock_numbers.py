@@ -1,4 +1,4 @@
-"""Tallies, days and statistics are what plain Python counts, in any time zone and across changes of clocks."""
+"""Tallies, days and statistics equal a computation in plain Python, in several zones and when the clocks change."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.core import clock as calendar
+from repositories.core import clock
 from repositories.core.clock import LocalDay
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, SERVICE
@@ -33,7 +33,7 @@ _nudges = st.sampled_from([dt.timedelta(), dt.timedelta(microseconds=1), dt.time
 
 @st.composite
 def _tasks(draw: st.DrawFn) -> tuple[dt.datetime, list[dict[str, Any]]]:
-    """A moment near a change of clocks, and tasks around it."""
+    """A moment close to a change of the clocks, and tasks around it."""
     at = draw(st.sampled_from(CHANGES_OF_CLOCKS)) + draw(st.timedeltas(dt.timedelta(days=-2), dt.timedelta(days=2)))
     moments = st.builds(
         lambda offset, nudge: at.replace(minute=0, second=0, microsecond=0) + offset + nudge, _offsets, _nudges
@@ -54,8 +54,8 @@ def _tasks(draw: st.DrawFn) -> tuple[dt.datetime, list[dict[str, Any]]]:
     return at, rows
 
 
-async def _filled(database: Database, rows: list[dict[str, Any]]) -> tuple[User, list[Category], list[Task]]:
-    """Somebody with these tasks in three categories and none; a fourth category is empty, and others have tasks too."""
+async def _add_rows(database: Database, rows: list[dict[str, Any]]) -> tuple[User, list[Category], list[Task]]:
+    """Adds a user with these tasks in three categories or none, an empty category, and tasks of another user."""
     ada, bob = await make_user(database), await make_user(database)
     await make_tasks(database, bob, 2, due_date=CHANGES_OF_CLOCKS[0])
     categories = [await make_category(database, ada, name=name) for name in ("b", "C", "a", "empty")]
@@ -82,9 +82,9 @@ def _in(moment: dt.datetime | None, day: LocalDay) -> bool:
 
 
 async def _dashboard(database: Database, at: dt.datetime, rows: list[dict[str, Any]], zone_name: str) -> None:
-    zone = calendar.time_zone(zone_name)
-    ada, categories, tasks = await _filled(database, rows)
-    days = calendar.days(calendar.date_of(at, zone), 7, zone)
+    zone = clock.time_zone(zone_name)
+    ada, categories, tasks = await _add_rows(database, rows)
+    days = clock.days(clock.date_of(at, zone), 7, zone)
     today = days[-1]
     open_tasks = [task for task in tasks if task.status not in CLOSED]
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
@@ -119,15 +119,15 @@ async def _dashboard(database: Database, at: dt.datetime, rows: list[dict[str, A
 
 @examples(60)
 @given(drawn=_tasks(), zone=zones)
-def test_the_dashboard(
+def test_the_dashboard_equals_a_computation_in_python(
     shared_database: SharedDatabase, drawn: tuple[dt.datetime, list[dict[str, Any]]], zone: str
 ) -> None:
-    """Tally, weekly progress, breakdown and deadlines."""
+    """Tally, weekly progress, breakdown by category, overdue and upcoming tasks."""
     shared_database.run(_dashboard(shared_database.database, *drawn, zone))
 
 
 def _score(tasks: list[Task], day: LocalDay) -> tuple[int, int, Decimal]:
-    """Completed, created and the score, by the definition of a day's score."""
+    """The numbers of completed and created tasks and the score, by the definition of a day's score."""
     completed = sum(_in(task.completed_at, day) for task in tasks)
     created = sum(_in(task.created_at, day) for task in tasks)
     carried_in = sum(
@@ -160,9 +160,9 @@ async def _series(connection: ReadConnection, ada: User, tasks: list[Task], days
 
 
 async def _analytics(database: Database, at: dt.datetime, rows: list[dict[str, Any]], zone_name: str) -> None:
-    zone = calendar.time_zone(zone_name)
-    ada, _, tasks = await _filled(database, rows)
-    days = calendar.days(calendar.date_of(at, zone), 14, zone)
+    zone = clock.time_zone(zone_name)
+    ada, _, tasks = await _add_rows(database, rows)
+    days = clock.days(clock.date_of(at, zone), 14, zone)
     async with database.transaction(viewer_of(ada)) as write:
         await Analytics(write).recompute(ada.id, days)
         await _series(write, ada, tasks, days)
@@ -177,13 +177,15 @@ async def _analytics(database: Database, at: dt.datetime, rows: list[dict[str, A
 
 @examples(60)
 @given(drawn=_tasks(), zone=zones)
-def test_scores(shared_database: SharedDatabase, drawn: tuple[dt.datetime, list[dict[str, Any]]], zone: str) -> None:
-    """Recomputed days, series with moving averages, and means; computing again changes what changed and no identity."""
+def test_scores_equal_a_computation_in_python(
+    shared_database: SharedDatabase, drawn: tuple[dt.datetime, list[dict[str, Any]]], zone: str
+) -> None:
+    """Recomputed days, series with moving averages, and means. A second computation keeps the ids of the rows."""
     shared_database.run(_analytics(shared_database.database, *drawn, zone))
 
 
-async def test_days_without_rows_are_zeros(database: Database, statements: list[str]) -> None:
-    """A series has no gaps; it is one statement, and so is a mean."""
+async def test_days_without_rows_have_zeros(database: Database, statements: list[str]) -> None:
+    """A series has no gaps. The series and the mean are one statement each."""
     ada = await make_user(database)
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         await Analytics(snapshot).count()
@@ -195,8 +197,8 @@ async def test_days_without_rows_are_zeros(database: Database, statements: list[
     assert series == [DayScore(dt.date(2024, *day), 0, 0, zero, zero) for day in ((2, 28), (2, 29), (3, 1))]
 
 
-async def test_uncategorise(database: Database) -> None:
-    """Every task of the category loses it, deleted ones too, each with a new version; other tasks stay."""
+async def test_uncategorise_removes_the_category_of_all_its_tasks(database: Database) -> None:
+    """It includes deleted tasks and increments the versions. Other tasks do not change."""
     ada = await make_user(database)
     category, other = await make_category(database, ada), await make_category(database, ada)
     tasks = await make_tasks(database, ada, 2, category_id=category.id)
@@ -214,7 +216,7 @@ async def test_uncategorise(database: Database) -> None:
 
 
 async def _statistics(database: Database, rows: list[dict[str, Any]]) -> None:
-    ada, _, tasks = await _filled(database, rows)
+    ada, _, tasks = await _add_rows(database, rows)
     empty = await make_user(database)
     async with database.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
@@ -240,13 +242,14 @@ async def _statistics(database: Database, rows: list[dict[str, Any]]) -> None:
 
 @examples(40)
 @given(drawn=_tasks())
-def test_statistics(shared_database: SharedDatabase, drawn: tuple[dt.datetime, list[dict[str, Any]]]) -> None:
-    """Totals per user for admins; plain users and strangers see nothing, not even their own."""
+def test_statistics_equal_a_computation_in_python(
+    shared_database: SharedDatabase, drawn: tuple[dt.datetime, list[dict[str, Any]]]
+) -> None:
+    """Admins see the totals of all users. Other users and anonymous callers see none, not even their own."""
     shared_database.run(_statistics(shared_database.database, drawn[1]))
 
 
-async def test_statistics_leave_deleted_users_out(database: Database) -> None:
-    """A deleted account is in no total."""
+async def test_statistics_omit_deleted_users(database: Database) -> None:
     ada = await make_user(database)
     bob = await make_user(database, deleted_at=CHANGES_OF_CLOCKS[0])
     async with database.transaction(SERVICE) as write:

@@ -1,4 +1,4 @@
-"""Whose rows they are is looked up in an index: nobody's list gets slower because others have rows too."""
+"""The owner's condition uses an index, so that a user's lists do not become slower with the rows of other users."""
 
 import hashlib
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ OWNER_COLUMNS = {
     if isinstance(condition := declared.read.condition(frozenset({RoleName.USER})), sa.BinaryExpression)
     and isinstance(condition.left, sa.Column)
 }
-"""Of the tables whose policy names an owner."""
+"""The owner column of each table whose policy has an owner."""
 
 _WITHOUT_CONSTRAINTS = """
     DO $$ DECLARE command text; BEGIN
@@ -58,26 +58,28 @@ def _is_unique(column: sa.Column[Any]) -> bool:
     return column.primary_key or any(list(key.columns) == [column] for key in keys)
 
 
-def _filled(owner: sa.Column[Any]) -> str:
-    """Rows of many owners; what may be null is."""
+def _insert_rows(owner: sa.Column[Any]) -> str:
+    """The statement that inserts rows of many owners. Nullable columns are NULL."""
     table = owner.table
-    people = ROWS if _is_unique(owner) else OWNERS
-    wanted = [made for made in table.columns if made is owner or not (made.nullable or made.identity)]
-    values = [f"md5('owner' || g % {people})::uuid" if made is owner else _VALUES[type(made.type)] for made in wanted]
+    owners = ROWS if _is_unique(owner) else OWNERS
+    columns = [column for column in table.columns if column is owner or not (column.nullable or column.identity)]
+    values = [
+        f"md5('owner' || g % {owners})::uuid" if column is owner else _VALUES[type(column.type)] for column in columns
+    ]
     return (
-        f"INSERT INTO {table.fullname} ({', '.join(made.name for made in wanted)})"
+        f"INSERT INTO {table.fullname} ({', '.join(column.name for column in columns)})"
         f" SELECT {', '.join(values)} FROM generate_series(1, {ROWS}) AS g"
     )
 
 
 @pytest.fixture(scope="module")
 def crowded(server: Server, postgres_template: str) -> Iterator[str]:
-    """The URL of a database in which many people have rows."""
+    """The URL of a database with the rows of many users."""
     with cloned(server, postgres_template) as name:
         server.sql(
             _WITHOUT_CONSTRAINTS,
             "SET session_replication_role = replica",
-            *(_filled(owner) for owner in OWNER_COLUMNS.values()),
+            *(_insert_rows(owner) for owner in OWNER_COLUMNS.values()),
             "ANALYZE",
             database=name,
         )
@@ -85,7 +87,7 @@ def crowded(server: Server, postgres_template: str) -> Iterator[str]:
 
 
 async def _plan(url: str, viewer: Viewer, statement: Statement[Any]) -> str:
-    """How PostgreSQL goes about a statement of the viewer's."""
+    """PostgreSQL's plan of the viewer's statement."""
     compiled = statement.compile_for(scope_of(Engine.POSTGRESQL, viewer))
     arguments = compiled.bind({"viewer_id": viewer.id, "limit": 51, "offset": 0})
     connection = await asyncpg.connect(url)
@@ -100,7 +102,7 @@ async def _plan(url: str, viewer: Viewer, statement: Statement[Any]) -> str:
 
 @pytest.mark.parametrize("table", OWNER_COLUMNS, ids=lambda table: table.fullname)
 async def test_an_owners_list_and_count_use_an_index(crowded: str, table: sa.Table) -> None:
-    """Of each table with an owner; what the index finds is the viewer's, so that no row is read in vain."""
+    """The index finds only rows of the viewer, so no row is read and discarded."""
     owner, everything = OWNER_COLUMNS[table], ShapeKey(shape_of(NO_FILTER), NO_FILTER)
     row = table.info["row"]
     person = UUID(hashlib.md5(b"owner7", usedforsecurity=False).hexdigest())
@@ -113,8 +115,7 @@ async def test_an_owners_list_and_count_use_an_index(crowded: str, table: sa.Tab
         assert "Rows Removed" not in plan, plan
 
 
-async def test_for_an_admin_there_is_no_condition(crowded: str) -> None:
-    """Who may see everything is not slowed down by looking for owners."""
+async def test_statements_of_admins_have_no_owner_condition(crowded: str) -> None:
     admin = viewer_of(UUID(int=1), RoleName.ADMIN)
     plan = await _plan(crowded, admin, build_count(Task, ShapeKey(shape_of(NO_FILTER), NO_FILTER)))
     assert "Index Cond: (user_id" not in plan, plan

@@ -1,4 +1,4 @@
-"""Pages: leafing through a list in any way gives the list."""
+"""Pages: all ways of paging through a list return the complete list."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -57,19 +57,21 @@ async def _by_number(fetch: Fetch, size: int, wanted: list[Task]) -> None:
         assert page.has_previous == (number > 1)
 
 
-async def _walk(database: Database, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int) -> None:
+async def _page_through(
+    database: Database, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+) -> None:
     ada = await make_user(database)
     async with database.transaction(SERVICE) as write:
         tasks = await Tasks(write).add_many([row | {"id": new_id(), "user_id": ada.id} for row in rows])
-    wanted = models.ordered((task for task in tasks if models.holds(task, one)), order or Tasks.default_order)
+    wanted = models.ordered((task for task in tasks if models.matches(task, one)), order or Tasks.default_order)
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         repository = Tasks(snapshot)
 
         async def fetch(request: PageRequest) -> Page[Task]:
             return await repository.page(request, one, order)
 
-        for walk in (_forwards, _backwards, _by_number):
-            await walk(fetch, size, wanted)
+        for page_through in (_forwards, _backwards, _by_number):
+            await page_through(fetch, size, wanted)
         assert await repository.find(one, order, limit=500) == wanted
         assert await repository.first(one, order) == (wanted[0] if wanted else None)
 
@@ -81,23 +83,25 @@ async def _walk(database: Database, rows: list[dict[str, Any]], one: Filter, ord
     order=models.orders,
     size=st.integers(1, 6),
 )
-def test_leafing_gives_the_list(
+def test_paging_returns_the_sorted_list(
     shared_database: SharedDatabase, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
 ) -> None:
-    """Forwards, backwards and by number, whatever the filter, the order and the page size: a plain Python sort."""
-    shared_database.run(_walk(shared_database.database, rows, one, order, size))
+    """Forwards, backwards and by page number, with any filter, order and page size."""
+    shared_database.run(_page_through(shared_database.database, rows, one, order, size))
 
 
 @examples(40)
 @given(rows=st.lists(models.task_values(), min_size=6, max_size=14), order=models.orders, size=st.integers(1, 4))
-def test_leafing_in_any_order(
+def test_paging_without_a_filter_returns_the_sorted_list(
     shared_database: SharedDatabase, rows: list[dict[str, Any]], order: list[Order], size: int
 ) -> None:
-    """The same with no filter, so that the lists are long and full of equal keys and NULLs."""
-    shared_database.run(_walk(shared_database.database, rows, Compare("priority_level", Op.GTE, 1), order, size))
+    """Without a filter the lists are long, with many equal keys and NULLs."""
+    shared_database.run(
+        _page_through(shared_database.database, rows, Compare("priority_level", Op.GTE, 1), order, size)
+    )
 
 
-async def _walk_many(
+async def _page_through_many(
     database: Database, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
 ) -> None:
     ada = await make_user(database)
@@ -113,16 +117,16 @@ async def _walk_many(
         repository = Tasks(snapshot)
         counts = await repository.counts_of(keys, "category_id", one)
         for key in keys:
-            chosen = (task for task in tasks if task.category_id == key and models.holds(task, one))
+            chosen = (task for task in tasks if task.category_id == key and models.matches(task, one))
             wanted = models.ordered(chosen, order or Tasks.default_order)
             assert counts[key] == len(wanted)
 
             async def fetch(request: PageRequest, key: UUID = key) -> Page[Task]:
-                asked = [key] if request.after or request.before else keys
-                return (await repository.pages_of(asked, "category_id", request, one, order))[key]
+                requested = [key] if request.after or request.before else keys
+                return (await repository.pages_of(requested, "category_id", request, one, order))[key]
 
-            for walk in (_forwards, _backwards, _by_number):
-                await walk(fetch, size, wanted)
+            for page_through in (_forwards, _backwards, _by_number):
+                await page_through(fetch, size, wanted)
 
 
 @examples(30)
@@ -132,15 +136,15 @@ async def _walk_many(
     order=models.orders,
     size=st.integers(1, 4),
 )
-def test_leafing_in_many_lists_at_once(
+def test_pages_of_many_lists_equal_the_pages_of_each_list(
     shared_database: SharedDatabase, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
 ) -> None:
-    """A page for each of several keys is the page that each would have alone, an empty one included."""
-    shared_database.run(_walk_many(shared_database.database, rows, one, order, size))
+    """The page per key is the page that this list has on its own, also if it is empty."""
+    shared_database.run(_page_through_many(shared_database.database, rows, one, order, size))
 
 
 async def test_a_page_is_one_statement(database: Database, statements: list[str]) -> None:
-    """Whatever its size, and for however many keys; 50 rows unless told otherwise, 500 at most."""
+    """For any size and any number of keys. A page has 50 rows by default and 500 at most."""
     ada = await make_user(database)
     category = await make_category(database, ada)
     await make_tasks(database, ada, 510, category_id=category.id)
@@ -157,8 +161,8 @@ async def test_a_page_is_one_statement(database: Database, statements: list[str]
         assert len(statements) == 4
 
 
-async def test_pages_stay_right_while_rows_come_and_go(database: Database) -> None:
-    """A cursor is a place: rows added or removed before it neither repeat nor hide others."""
+async def test_pages_stay_correct_while_rows_are_added_and_removed(database: Database) -> None:
+    """Rows that are added or removed before the cursor neither repeat nor hide other rows."""
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 6)
     order = [Order("title")]
@@ -198,15 +202,14 @@ BAD_REQUESTS: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "path", "message"), BAD_REQUESTS, ids=[repr(bad[0]) for bad in BAD_REQUESTS])
-def test_requests_that_make_no_sense(arguments: dict[str, Any], path: str, message: str) -> None:
-    """Sizes out of range and arguments that contradict each other are refused with the argument's name."""
+def test_an_invalid_page_request_is_a_validation_error(arguments: dict[str, Any], path: str, message: str) -> None:
+    """Sizes out of range, and arguments that contradict each other. The error names the argument."""
     with pytest.raises(ValidationError) as caught:
         PageRequest(**arguments)
     assert (caught.value.path, caught.value.message) == ((path,), message)
 
 
 @pytest.mark.parametrize("size", [1, MAX_SIZE])
-def test_requests_at_the_limits(size: int) -> None:
-    """The limits themselves are allowed."""
+def test_the_smallest_and_largest_page_are_allowed(size: int) -> None:
     assert PageRequest(first=size).size == PageRequest(last=size).size == size
     assert PageRequest(first=size, page=MAX_PAGE).offset == size * (MAX_PAGE - 1)

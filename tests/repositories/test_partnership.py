@@ -1,4 +1,4 @@
-"""Partnerships' numbers are what plain Python counts, and what may follow what is closed in itself."""
+"""The numbers of partnerships equal a computation in plain Python, and every status can be reached."""
 
 import datetime as dt
 from collections import Counter
@@ -98,8 +98,8 @@ async def _check_numbers(database: Database, rows: list[dict[str, Any]], limit: 
                 await Partners(write).purge(partner.id)
 
 
-def test_the_dashboard_counts_what_python_counts(shared_database: SharedDatabase) -> None:
-    """Every tile, to managers; nothing at all to others."""
+def test_the_dashboard_equals_a_computation_in_python(shared_database: SharedDatabase) -> None:
+    """Managers see all numbers, other users see zeros."""
 
     @examples(40)
     @given(st.lists(_partners, max_size=5), st.integers(1, 3))
@@ -112,20 +112,20 @@ def test_the_dashboard_counts_what_python_counts(shared_database: SharedDatabase
 @examples(300)
 @given(money, rates)
 def test_a_commission_is_rounded_half_up_to_cents(value: Decimal, rate: Decimal) -> None:
-    """Against whole numbers: cents × ten-thousandths, and half of the divisor added before dividing."""
+    """The expected value is computed with integers: cents × ten-thousandths, plus half of the divisor, divided."""
     product = int(value * 100) * int(rate * 10_000)
     assert commission_of(value, rate) == Decimal((product + 5_000) // 10_000).scaleb(-2)
     assert commission_of(value, rate).as_tuple().exponent == -2
 
 
-def test_a_commission_on_the_half_cent() -> None:
+def test_a_commission_of_half_a_cent_is_rounded_up() -> None:
     assert commission_of(Decimal("0.10"), Decimal("0.05")) == Decimal("0.01")
     assert commission_of(Decimal("0.30"), Decimal("0.05")) == Decimal("0.02")
     assert commission_of(Decimal("9999999999999.99"), Decimal(1)) == Decimal("9999999999999.99")
 
 
-def test_every_status_says_what_may_follow() -> None:
-    """And whatever may follow is reachable from the first one."""
+def test_every_status_has_transitions_and_can_be_reached() -> None:
+    """Each status is reachable from the first one, and none is its own successor."""
     for table, first in (
         (PARTNER_TRANSITIONS, PartnerStatus.PROSPECT),
         (REFERRAL_TRANSITIONS, ReferralStatus.SUBMITTED),
@@ -141,7 +141,7 @@ def test_every_status_says_what_may_follow() -> None:
         assert all(status not in following for status, following in transitions.items())
 
 
-_WRONG_PARTNERS: list[tuple[dict[str, Any], str]] = [
+_INVALID_PARTNERS: list[tuple[dict[str, Any], str]] = [
     ({"name": ""}, "name"),
     ({"name": "x" * 256}, "name"),
     ({"kind": "friend"}, "kind"),
@@ -153,7 +153,7 @@ _WRONG_PARTNERS: list[tuple[dict[str, Any], str]] = [
     ({"started_on": dt.date(2026, 2, 1), "ended_on": dt.date(2026, 1, 31)}, "ended_on"),
     ({"notes": "x" * 10_001}, "notes"),
 ]
-_WRONG_REFERRALS: list[tuple[dict[str, Any], str]] = [
+_INVALID_REFERRALS: list[tuple[dict[str, Any], str]] = [
     ({"client_name": ""}, "client_name"),
     ({"client_name": "x" * 256}, "client_name"),
     ({"status": "perhaps"}, "status"),
@@ -167,12 +167,12 @@ _WRONG_REFERRALS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-async def test_the_database_holds_what_the_inputs_promise(database: Database) -> None:
+async def test_the_database_enforces_the_bounds_of_the_inputs(database: Database) -> None:
     manager = await make_user(database)
     partner = await make_partner(database, manager)
     for make, owner, cases in (
-        (make_partner, manager, _WRONG_PARTNERS),
-        (make_referral, partner, _WRONG_REFERRALS),
+        (make_partner, manager, _INVALID_PARTNERS),
+        (make_referral, partner, _INVALID_REFERRALS),
     ):
         insert: Any = make
         for values, field in cases:
@@ -183,8 +183,8 @@ async def test_the_database_holds_what_the_inputs_promise(database: Database) ->
         assert (await make_partner(database, manager, commission_rate=rate)).commission_rate == rate
 
 
-async def test_an_address_is_sealed_for_its_row(database: Database) -> None:
-    """Given in plain sight, stored sealed, by every way of writing; it does not open elsewhere."""
+async def test_an_address_is_encrypted_for_its_row(database: Database) -> None:
+    """Every way of writing encrypts it, and it cannot be decrypted as the address of another row."""
     manager = await make_user(database)
     address = "ada@partner.example"
     partner = await make_partner(database, manager, contact_email=address)
@@ -197,9 +197,9 @@ async def test_an_address_is_sealed_for_its_row(database: Database) -> None:
     async with database.transaction(SERVICE) as write:
         changed = await Partners(write).change(partner, contact_email="bob@partner.example")
         (again,) = await Partners(write).change_many([(changed, {"contact_email": address})])
-        gone = await Partners(write).change(again, contact_email=None)
+        cleared = await Partners(write).change(again, contact_email=None)
     assert changed.contact_email is not None
     assert cipher.decrypt(column, partner.id, changed.contact_email) == "bob@partner.example"
     assert again.contact_email is not None
     assert cipher.decrypt(column, partner.id, again.contact_email) == address
-    assert gone.contact_email is None
+    assert cleared.contact_email is None

@@ -1,4 +1,7 @@
-"""Who may do what to whose row: every role, table and operation, with statements that know nothing of owners."""
+"""The policy matrix: the result of every operation on every table, per role of the viewer and owner of the row.
+
+The statements contain no condition on the owner, so only the policies decide.
+"""
 
 import datetime as dt
 import hashlib
@@ -54,7 +57,7 @@ from tests.repositories.support import SharedDatabase, open_snapshot
 
 OPERATIONS = ("select", "lock", "insert", "update", "delete")
 
-# done: it happened · unseen: as if there were no such row · forbidden: refused
+# done: the operation has an effect · unseen: the row does not exist for the viewer · forbidden: Forbidden is raised
 
 _OWNED = """
     viewer     row     select  lock    insert     update  delete
@@ -181,12 +184,12 @@ class Case(NamedTuple):
 
 
 def _cases() -> list[Case]:
-    made = []
+    cases = []
     for table, text in ANSWERS.items():
         header, *lines = (line.split() for line in text.strip().splitlines())
         for viewer, row, *answers in lines:
-            made += [Case(table, viewer, row, *cell) for cell in zip(header[2:], answers, strict=True)]
-    return made
+            cases += [Case(table, viewer, row, *cell) for cell in zip(header[2:], answers, strict=True)]
+    return cases
 
 
 def _name(case: Case) -> str:
@@ -247,7 +250,7 @@ async def _prepare_partner(write: WriteConnection, key: UUID, owner: UUID) -> No
 
 
 async def _insert_referral(write: WriteConnection, key: UUID, owner: UUID) -> None:
-    """Of the partner that has the owner's id."""
+    """Adds a referral of the partner whose id is that of the owner."""
     await Referrals(write).add(id=key, partner_id=owner, client_name="Client")
 
 
@@ -263,7 +266,7 @@ async def _insert_contact(write: WriteConnection, key: UUID, owner: UUID) -> Non
 
 
 CLIENTS: dict[UUID, UUID] = {}
-"""By owner, the client that contacts are added to."""
+"""The client to which contacts are added, by owner."""
 
 
 async def _prepare_client(write: WriteConnection, key: UUID, owner: UUID) -> None:
@@ -281,7 +284,7 @@ async def _prepare_role(write: WriteConnection, key: UUID, owner: UUID) -> None:
 
 
 async def _insert_grant(write: WriteConnection, key: UUID, owner: UUID) -> None:
-    """Of the role that has the owner's id."""
+    """Adds a grant of the role whose id is that of the owner."""
     at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
     await RoleGrants(write).add(id=key, user_id=owner, role_id=owner, granted_by=owner, granted_at=at)
 
@@ -338,11 +341,11 @@ async def _insert_standing(write: WriteConnection, key: UUID, owner: UUID) -> No
 
 
 _FIRST_TASK = UUID("019b76da-a800-7000-8000-000000000001")
-"""An achievement that the migrations make."""
+"""An achievement that the migrations create."""
 
 
 class Subject(NamedTuple):
-    """How a row of a table is made, known again, and changed; ``prepare`` makes what it refers to."""
+    """How the test inserts, finds and changes a row of a table. ``prepare`` adds the rows to which it refers."""
 
     insert: Callable[[WriteConnection, UUID, UUID], Awaitable[None]]
     key: str
@@ -388,47 +391,47 @@ SUBJECTS: dict[type[Table], Subject] = {
 }
 
 
-def _prepared(sql: Any, *, is_bare: bool) -> Statement[Any]:
-    """A statement of the seam's; a bare one reaches the database as it is, without the seam's own conditions."""
+def _build(sql: Any, *, is_bare: bool) -> Statement[Any]:
+    """A statement. A bare one is sent as literal SQL, to which the compiler does not add the policies."""
     if not is_bare:
         return Statement(sql, scalar(object))
     literal = sql.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})  # type: ignore[no-untyped-call]
     return Statement(sa.text(str(literal)), scalar(object))
 
 
-async def _attempt(  # noqa: PLR0913 (a cell, who asks, whose row, and how)
+async def _attempt(  # noqa: PLR0913 (one parameter per dimension of the matrix)
     database: Database, case: Case, viewer: Viewer, key: UUID, owner: UUID, *, is_bare: bool
 ) -> str:
-    """What the viewer is answered."""
+    """Executes the operation as the viewer and returns its result as a cell of the matrix."""
     subject, table = SUBJECTS[case.table], case.table.__table__
     column, known_by = table.c[subject.key], subject.known_by(key)
-    found = column == (known_by if is_bare else sa.bindparam("key", type_=column.type))
+    is_row = column == (known_by if is_bare else sa.bindparam("key", type_=column.type))
     if case.table is Standing:
-        found &= table.c.period == LeaderboardPeriod.ALL
+        is_row &= table.c.period == LeaderboardPeriod.ALL
     value = table.c[subject.column]
     statements: dict[str, sa.Executable] = {
-        "select": sa.select(value).where(found),
-        "lock": sa.select(value).where(found).with_for_update(),
-        "update": sa.update(table).where(found).values({subject.column: subject.after}).returning(value),
-        "delete": sa.delete(table).where(found).returning(value),
+        "select": sa.select(value).where(is_row),
+        "lock": sa.select(value).where(is_row).with_for_update(),
+        "update": sa.update(table).where(is_row).values({subject.column: subject.after}).returning(value),
+        "delete": sa.delete(table).where(is_row).returning(value),
     }
     try:
         if case.operation == "select":
             async with open_snapshot(database, viewer) as snapshot:
-                rows = await snapshot.rows(_prepared(statements["select"], is_bare=is_bare), key=known_by)
+                rows = await snapshot.rows(_build(statements["select"], is_bare=is_bare), key=known_by)
             return "done" if rows else "unseen"
         async with database.transaction(viewer) as write:
             if case.operation == "insert":
                 await subject.insert(write, key, owner)
                 return "done"
-            rows = await write.rows(_prepared(statements[case.operation], is_bare=is_bare), key=known_by)
+            rows = await write.rows(_build(statements[case.operation], is_bare=is_bare), key=known_by)
             return "done" if rows else "unseen"
     except Forbidden:
         return "forbidden"
 
 
 async def _values(database: Database, case: Case, key: UUID) -> list[Any]:
-    """What the service reads afterwards."""
+    """The values of the row as the service reads them."""
     table = case.table.__table__
     subject = SUBJECTS[case.table]
     column = table.c[subject.key]
@@ -437,7 +440,7 @@ async def _values(database: Database, case: Case, key: UUID) -> list[Any]:
         return await snapshot.rows(Statement(statement, scalar(object)), key=subject.known_by(key))
 
 
-async def _play(database: Database, case: Case, *, is_bare: bool = False) -> None:
+async def _check(database: Database, case: Case, *, is_bare: bool = False) -> None:
     me, someone = new_id(), new_id()
     owner = me if case.row == "own" else someone
     subject = SUBJECTS[case.table]
@@ -456,30 +459,31 @@ async def _play(database: Database, case: Case, *, is_bare: bool = False) -> Non
 
     assert await _attempt(database, case, _viewer(case.viewer, me), key, owner, is_bare=is_bare) == case.answer
 
-    left = {
+    values_afterwards = {
         ("insert", "done"): [subject.before],
         ("insert", "forbidden"): [],
         ("update", "done"): [subject.after],
         ("delete", "done"): [],
     }
-    assert await _values(database, case, key) == left.get((case.operation, case.answer), [subject.before])
+    expected = values_afterwards.get((case.operation, case.answer), [subject.before])
+    assert await _values(database, case, key) == expected
 
 
 @pytest.mark.parametrize("case", _cases(), ids=_name)
-def test_the_matrix(shared_database: SharedDatabase, case: Case) -> None:
-    """The answer is the one written above, and what was not done left the row as it was."""
-    shared_database.run(_play(shared_database.database, case))
+def test_an_operation_has_the_result_of_the_matrix(shared_database: SharedDatabase, case: Case) -> None:
+    """An operation that is unseen or forbidden does not change the row."""
+    shared_database.run(_check(shared_database.database, case))
 
 
 @pytest.mark.parametrize("case", _cases(), ids=_name)
 @pytest.mark.parametrize("shared_database", ["postgresql"], indirect=True)
-def test_the_database_gives_the_same_answers_alone(shared_database: SharedDatabase, case: Case) -> None:
-    """Row-level security does not lean on the conditions that the seam puts into statements."""
-    shared_database.run(_play(shared_database.database, case, is_bare=True))
+def test_row_level_security_alone_gives_the_results_of_the_matrix(shared_database: SharedDatabase, case: Case) -> None:
+    """The results do not depend on the conditions that the compiler adds to statements."""
+    shared_database.run(_check(shared_database.database, case, is_bare=True))
 
 
 def test_the_matrix_covers_every_table_with_a_policy() -> None:
-    """A new table has a policy and a place in the matrix, with every operation unless it is a view."""
+    """Every table has a policy, and the matrix contains all operations for tables and ``select`` for views."""
     assert set(policies) == set(metadata.tables.values())
     assert {table.__table__ for table in ANSWERS} == set(policies)
     for table in ANSWERS:
@@ -487,8 +491,8 @@ def test_the_matrix_covers_every_table_with_a_policy() -> None:
         assert {case.operation for case in _cases() if case.table is table} == wanted
 
 
-async def test_a_refused_row_cannot_be_handed_over(database: Database) -> None:
-    """A viewer's own row cannot be given to somebody else: the new row must satisfy the policy as well."""
+async def test_a_viewer_cannot_change_the_owner_of_a_row(database: Database) -> None:
+    """The new row must satisfy the policy too."""
     me, someone, key = new_id(), new_id(), new_id()
     async with database.transaction(SERVICE) as write:
         await _insert_user(write, me, me)
@@ -501,8 +505,7 @@ async def test_a_refused_row_cannot_be_handed_over(database: Database) -> None:
         assert await Tasks(snapshot).get(key) == mine
 
 
-async def test_bulk_writes_obey_the_policy_row_by_row(database: Database) -> None:
-    """Statements without any WHERE touch the viewer's own rows only."""
+async def test_statements_without_where_affect_only_rows_of_the_viewer(database: Database) -> None:
     me, someone = new_id(), new_id()
     async with database.transaction(SERVICE) as write:
         for user in (me, someone):

@@ -1,4 +1,4 @@
-"""What every repository can do, each with its exact number of statements."""
+"""The methods of the repository base class, each with its exact number of statements."""
 
 import datetime as dt
 import re
@@ -24,8 +24,8 @@ from tests.factories import make_category, make_task, make_tasks, make_user, vie
 from tests.repositories.support import open_snapshot
 
 
-def _work(statements: list[str]) -> list[str]:
-    """The statements but for those that open and close transactions."""
+def _without_transactions(statements: list[str]) -> list[str]:
+    """The statements, except for those that open and close transactions."""
     return [text for text in statements if not re.match(r"BEGIN|COMMIT", text)]
 
 
@@ -34,8 +34,8 @@ async def _all(database: Database) -> list[Task]:
         return await Tasks(snapshot).find(order=[Order("id")], limit=500)
 
 
-async def test_get(database: Database, statements: list[str]) -> None:
-    """A row as it was added, every column; NotFound for none, for a deleted and for somebody else's, all the same."""
+async def test_get_returns_the_row_or_raises_not_found(database: Database, statements: list[str]) -> None:
+    """All columns are equal. The error is the same for missing rows, deleted rows and rows of other users."""
     ada, bob = await make_user(database), await make_user(database)
     due = dt.datetime(2024, 3, 31, 1, 30, 0, 123456, dt.timezone(dt.timedelta(hours=2)))
     category = await make_category(database, ada)
@@ -47,7 +47,7 @@ async def test_get(database: Database, statements: list[str]) -> None:
     statements.clear()
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         found = await Tasks(snapshot).get(task.id)
-        assert len(_work(statements)) == 1
+        assert len(_without_transactions(statements)) == 1
         assert found == task
         assert (found.user_id, found.title, found.description, found.status) == (
             ada.id,
@@ -60,16 +60,16 @@ async def test_get(database: Database, statements: list[str]) -> None:
         assert found.created_at == found.updated_at
         assert found.created_at.utcoffset() == found.due_date.utcoffset() == dt.timedelta()  # type: ignore[union-attr]
         assert isinstance(found.status, TaskStatus)
-        refusals = []
+        errors = []
         for key in (new_id(), deleted.id, theirs.id):
             with pytest.raises(NotFound) as caught:
                 await Tasks(snapshot).get(key)
-            refusals.append((caught.value.message, caught.value.path))
-        assert refusals == [("There is no such task.", ("id",))] * 3
+            errors.append((caught.value.message, caught.value.path))
+        assert errors == [("There is no such task.", ("id",))] * 3
 
 
-async def test_rows_are_light(database: Database) -> None:
-    """A row is a tuple without a dict, says nothing personal, and makes a changed copy of itself."""
+async def test_a_row_is_a_tuple_without_a_dict(database: Database) -> None:
+    """Its repr contains no personal data, and ``replace`` returns a changed copy."""
     ada = await make_user(database, first_name="Augusta")
     assert isinstance(ada, tuple)
     assert not hasattr(ada, "__dict__")
@@ -79,8 +79,8 @@ async def test_rows_are_light(database: Database) -> None:
     assert (ada.last_name, copy.replace(last_name=ada.last_name)) == ("Byron", ada)
 
 
-async def test_by_id(database: Database, statements: list[str]) -> None:
-    """Many rows in one statement; those that are missing, deleted or somebody else's are left out; no keys, no rows."""
+async def test_by_id_reads_many_rows_in_one_statement(database: Database, statements: list[str]) -> None:
+    """It omits missing rows, deleted rows and rows of other users."""
     ada, bob = await make_user(database), await make_user(database)
     tasks = await make_tasks(database, ada, 3)
     deleted = await make_task(database, ada, deleted_at=now())
@@ -89,7 +89,7 @@ async def test_by_id(database: Database, statements: list[str]) -> None:
         keys = [tasks[2].id, new_id(), deleted.id, theirs.id, tasks[0].id, tasks[0].id]
         statements.clear()
         found = await Tasks(snapshot).by_id(keys)
-        assert len(_work(statements)) == 1
+        assert len(_without_transactions(statements)) == 1
         assert dict(found) == {tasks[2].id: tasks[2], tasks[0].id: tasks[0]}
         assert dict(await Tasks(snapshot).by_id([])) == {}
         on_class = Tasks.by_id
@@ -97,8 +97,8 @@ async def test_by_id(database: Database, statements: list[str]) -> None:
         assert dict(await on_class(snapshot, [tasks[1].id])) == {tasks[1].id: tasks[1]}
 
 
-async def test_locked(database: Database, statements: list[str]) -> None:
-    """The row as it is, or NotFound; many in one statement."""
+async def test_lock_returns_the_rows_in_one_statement(database: Database, statements: list[str]) -> None:
+    """A missing row is NotFound."""
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 3)
     async with database.transaction(viewer_of(ada)) as write:
@@ -110,8 +110,8 @@ async def test_locked(database: Database, statements: list[str]) -> None:
             await Tasks(write).lock(new_id())
 
 
-async def test_exists_first_find_count(database: Database, statements: list[str]) -> None:
-    """One statement each; deleted rows are in none of them."""
+async def test_exists_first_find_and_count_ignore_deleted_rows(database: Database, statements: list[str]) -> None:
+    """Each of them is one statement."""
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 5)
     deleted = await make_task(database, ada, title="Task 9", deleted_at=now())
@@ -129,23 +129,23 @@ async def test_exists_first_find_count(database: Database, statements: list[str]
         assert len(statements) == 7
 
 
-async def test_add(database: Database, statements: list[str]) -> None:
-    """Id, moments and defaults are given by the application; an id may be brought along; one statement."""
+async def test_add_fills_in_omitted_values(database: Database, statements: list[str]) -> None:
+    """Id, timestamps and defaults. The caller may give the id. It is one statement."""
     ada = await make_user(database)
-    brought, before = new_id(), now()
+    given_id, before = new_id(), now()
     async with database.transaction(viewer_of(ada)) as write:
         statements.clear()
-        made = await Tasks(write).add(user_id=ada.id, title="Made")
-        named = await Tasks(write).add(id=brought, user_id=ada.id, title="Named", priority_level=1)
+        added = await Tasks(write).add(user_id=ada.id, title="Made")
+        named = await Tasks(write).add(id=given_id, user_id=ada.id, title="Named", priority_level=1)
         assert len(statements) == 2
-    assert before <= made.created_at == made.updated_at <= now()
-    assert (made.id.version, named.id) == (7, brought)
-    assert (made.status, made.priority_level, made.version) == (TaskStatus.PENDING, 3, 1)
-    assert sorted(await _all(database)) == sorted([made, named])
+    assert before <= added.created_at == added.updated_at <= now()
+    assert (added.id.version, named.id) == (7, given_id)
+    assert (added.status, added.priority_level, added.version) == (TaskStatus.PENDING, 3, 1)
+    assert sorted(await _all(database)) == sorted([added, named])
 
 
-async def test_add_many(database: Database, statements: list[str]) -> None:
-    """250 rows are three statements and come back in the order given, with values of every kind."""
+async def test_add_many_returns_the_rows_in_order(database: Database, statements: list[str]) -> None:
+    """250 rows with values of all types are three statements."""
     ada = await make_user(database)
     at = now()
     rows: list[dict[str, Any]] = [
@@ -161,18 +161,18 @@ async def test_add_many(database: Database, statements: list[str]) -> None:
     ]
     async with database.transaction(viewer_of(ada)) as write:
         statements.clear()
-        made = await Tasks(write).add_many(rows)
+        added = await Tasks(write).add_many(rows)
         assert len(statements) == 3 == -(-250 // ADD_BATCH)
         assert len(set(statements)) == 1
         assert await Tasks(write).add_many([]) == []
         assert len(statements) == 3
-    assert [{name: getattr(task, name) for name in rows[0]} for task in made] == rows
-    assert len({task.id for task in made}) == 250
-    assert await _all(database) == sorted(made)
+    assert [{name: getattr(task, name) for name in rows[0]} for task in added] == rows
+    assert len({task.id for task in added}) == 250
+    assert await _all(database) == sorted(added)
 
 
-async def test_add_missing(database: Database, statements: list[str]) -> None:
-    """1200 rows are two statements; what is there already stays as it is, and the new ones are named."""
+async def test_add_missing_returns_the_ids_of_new_rows(database: Database, statements: list[str]) -> None:
+    """1200 rows are two statements. An existing row does not change."""
     ada = await make_user(database)
     there = await make_task(database, ada, title="There")
     rows = [{"id": new_id(), "user_id": ada.id, "title": f"Task {index}"} for index in range(1199)]
@@ -188,8 +188,7 @@ async def test_add_missing(database: Database, statements: list[str]) -> None:
         assert await Tasks(write).count(Compare("title", Op.PREFIX, "Task ")) == 1199
 
 
-async def test_add_missing_for_somebody_else(database: Database) -> None:
-    """Bulk loads obey the policies, too."""
+async def test_add_missing_cannot_add_rows_of_another_user(database: Database) -> None:
     ada, bob = await make_user(database), await make_user(database)
     with pytest.raises(Forbidden):
         async with database.transaction(viewer_of(bob)) as write:
@@ -199,8 +198,8 @@ async def test_add_missing_for_somebody_else(database: Database) -> None:
     assert await _all(database) == []
 
 
-async def test_change(database: Database, statements: list[str]) -> None:
-    """Only what is named changes, besides version and updated_at; one statement."""
+async def test_change_changes_only_the_given_values(database: Database, statements: list[str]) -> None:
+    """It also changes ``version`` and ``updated_at``. It is one statement."""
     ada = await make_user(database)
     task, other = await make_tasks(database, ada, 2)
     async with database.transaction(viewer_of(ada)) as write:
@@ -212,8 +211,7 @@ async def test_change(database: Database, statements: list[str]) -> None:
     assert await _all(database) == [changed, other]
 
 
-async def test_change_without_a_version(database: Database) -> None:
-    """Tables that are no aggregates have no version to go by."""
+async def test_change_of_a_table_without_versions_needs_no_version(database: Database) -> None:
     ada = await make_user(database)
     category = await make_category(database, ada)
     async with database.transaction(viewer_of(ada)) as write:
@@ -222,8 +220,8 @@ async def test_change_without_a_version(database: Database) -> None:
     assert (changed.name, again.name, again.color) == ("Renamed", "Renamed", "#000000")
 
 
-async def test_change_of_what_is_gone(database: Database) -> None:
-    """A purged, a deleted and a hidden row are NotFound alike."""
+async def test_change_of_a_missing_row_is_not_found(database: Database) -> None:
+    """The same applies to deleted rows and rows of other users."""
     ada, bob = await make_user(database), await make_user(database)
     purged, deleted = await make_tasks(database, ada, 2)
     theirs = await make_task(database, bob)
@@ -238,8 +236,8 @@ async def test_change_of_what_is_gone(database: Database) -> None:
     assert await _all(database) == before
 
 
-async def test_change_many(database: Database, statements: list[str]) -> None:
-    """120 rows are three statements and come back in the order given; each keeps what was not named for it."""
+async def test_change_many_returns_the_rows_in_order(database: Database, statements: list[str]) -> None:
+    """120 rows are three statements. Each row keeps the values that its change does not contain."""
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 120)
     changes: list[tuple[Task, dict[str, Any]]] = [
@@ -256,8 +254,8 @@ async def test_change_many(database: Database, statements: list[str]) -> None:
     assert await _all(database) == sorted(changed)
 
 
-async def test_change_many_with_stale_rows(database: Database) -> None:
-    """All or nothing: each row that cannot be changed is named by its index, and not one is changed."""
+async def test_change_many_with_stale_rows_changes_no_row(database: Database) -> None:
+    """The error contains each row that cannot be changed, by its index."""
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 120)
     async with database.transaction(SERVICE) as write:
@@ -275,8 +273,8 @@ async def test_change_many_with_stale_rows(database: Database) -> None:
     assert await _all(database) == before
 
 
-async def test_remove_and_restore_softly(database: Database, statements: list[str]) -> None:
-    """A removed row is out of sight and can be brought back with all its values; one statement each."""
+async def test_a_soft_deleted_row_can_be_restored(database: Database, statements: list[str]) -> None:
+    """It does not exist in between, and keeps all its values. Both operations are one statement."""
     ada = await make_user(database)
     task = await make_task(database, ada, title="Kept", priority_level=5)
     async with database.transaction(viewer_of(ada)) as write:
@@ -297,8 +295,7 @@ async def test_remove_and_restore_softly(database: Database, statements: list[st
     assert await _all(database) == [restored]
 
 
-async def test_remove_twice(database: Database) -> None:
-    """Whoever comes second with the old version is told that the row is gone."""
+async def test_a_second_removal_is_not_found(database: Database) -> None:
     ada = await make_user(database)
     task = await make_task(database, ada)
     async with database.transaction(SERVICE) as write:
@@ -310,8 +307,8 @@ async def test_remove_twice(database: Database) -> None:
         assert await Tasks(write).lock_deleted(task.id) == removed
 
 
-async def test_remove_for_good(database: Database, statements: list[str]) -> None:
-    """A table without ``deleted_at`` loses the row; one statement."""
+async def test_remove_deletes_rows_of_tables_without_deleted_at(database: Database, statements: list[str]) -> None:
+    """It is one statement."""
     ada = await make_user(database)
     category = await make_category(database, ada)
     async with database.transaction(viewer_of(ada)) as write:
@@ -325,27 +322,27 @@ async def test_remove_for_good(database: Database, statements: list[str]) -> Non
     assert caught.value.message == "There is no such category."
 
 
-async def test_purge(database: Database, statements: list[str]) -> None:
-    """Rows go for good, softly deleted or not; what is not there or not visible is NotFound."""
+async def test_purge_deletes_rows_permanently(database: Database, statements: list[str]) -> None:
+    """It also deletes soft-deleted rows. Missing rows and rows of other users are NotFound."""
     ada, bob = await make_user(database), await make_user(database)
-    task, gone = await make_tasks(database, ada, 2)
+    task, removed = await make_tasks(database, ada, 2)
     theirs = await make_task(database, bob)
     async with database.transaction(viewer_of(ada)) as write:
-        await Tasks(write).remove(gone)
+        await Tasks(write).remove(removed)
         statements.clear()
         await Tasks(write).purge(task.id)
-        await Tasks(write).purge(gone.id)
+        await Tasks(write).purge(removed.id)
         assert len(statements) == 2
         for key in (task.id, theirs.id):
             with pytest.raises(NotFound):
                 await Tasks(write).purge(key)
         with pytest.raises(NotFound):
-            await Tasks(write).lock_deleted(gone.id)
+            await Tasks(write).lock_deleted(removed.id)
     assert await _all(database) == [theirs]
 
 
-async def test_users(database: Database) -> None:
-    """Found by e-mail address in any case; one address, one account, whatever its case."""
+async def test_users_are_found_by_their_address_in_any_case(database: Database) -> None:
+    """An address can have only one account."""
     async with database.transaction(SERVICE) as write:
         assert await Users(write).are_there_any() is False
     ada = await make_user(database, email="ada@example.com")
@@ -357,8 +354,7 @@ async def test_users(database: Database) -> None:
         await make_user(database, email="ada@example.com")
 
 
-def test_ids_sort_by_time() -> None:
-    """UUIDv7: unique, and later ones are larger."""
+def test_ids_are_unique_and_sorted_by_creation_time() -> None:
     ids = [new_id() for _ in range(1000)]
     assert ids == sorted(set(ids))
     assert {(isinstance(key, UUID), key.version, key.variant) for key in ids} == {(True, 7, "specified in RFC 4122")}

@@ -1,4 +1,4 @@
-"""Keys rotate: everything is sealed anew, nothing is lost, and nobody has to stop."""
+"""Rotation of encryption keys: all values are encrypted again, none is lost, and concurrent writes are possible."""
 
 import asyncio
 from typing import Any
@@ -24,7 +24,7 @@ COUNT = 2 * BATCH + 10
 
 
 async def _fill(options: DatabaseOptions, count: int = COUNT) -> None:
-    """Contacts as they were when the old key was the current one; every second one has a phone number."""
+    """Adds contacts that are encrypted with the old key. Every second one has a phone number."""
     async with connect_database(options, encryption_keys=OLD) as database:
         client = await make_client(database, await make_user(database))
         fixed = {"client_id": client.id, "user_id": client.created_by, "first_name": "Joan", "last_name": "Clarke"}
@@ -41,33 +41,33 @@ async def _rows(database: Database) -> list[Contact]:
         return await Contacts(snapshot).find(order=[Order("id")], limit=10_000)
 
 
-def _never(error: DecryptionError) -> None:
+def _raise(error: DecryptionError) -> None:
     raise error
 
 
-async def test_everything_is_sealed_with_the_current_key(options: DatabaseOptions) -> None:
-    """Afterwards the old key is not needed; look-ups, times and everything else are as before."""
+async def test_all_values_are_encrypted_with_the_current_key(options: DatabaseOptions) -> None:
+    """The old key is not needed afterwards. All other columns, such as blind indexes and timestamps, do not change."""
     await _fill(options)
     async with connect_database(options) as database:
         before = await _rows(database)
         values = COUNT + COUNT // 2
         assert await count_outdated(database) == values
-        told: list[int] = []
-        assert await rotate(database, on_progress=told.append, on_unreadable=_never) == RotationResult(values, 0, 0)
-        assert sum(told) == values
+        progress: list[int] = []
+        assert await rotate(database, on_progress=progress.append, on_unreadable=_raise) == RotationResult(values, 0, 0)
+        assert sum(progress) == values
         assert await count_outdated(database) == 0
-        assert await rotate(database, on_progress=told.append, on_unreadable=_never) == RotationResult(0, 0, 0)
+        assert await rotate(database, on_progress=progress.append, on_unreadable=_raise) == RotationResult(0, 0, 0)
     async with connect_database(options, encryption_keys=NEW) as database:
         after = await _rows(database)
         for old, new in zip(before, after, strict=True):
             assert new == old.replace(email=new.email, phone=new.phone)
             assert new.email != old.email
             assert (new.phone is None) == (old.phone is None)
-        opened = {database.cipher.decrypt(Contact.email, row.id, row.email) for row in after}
-        assert opened == {f"{index}@example.org" for index in range(COUNT)}
+        addresses = {database.cipher.decrypt(Contact.email, row.id, row.email) for row in after}
+        assert addresses == {f"{index}@example.org" for index in range(COUNT)}
 
 
-async def test_what_is_interrupted_goes_on_where_it_was(options: DatabaseOptions) -> None:
+async def test_an_interrupted_rotation_can_be_continued(options: DatabaseOptions) -> None:
     await _fill(options)
     async with connect_database(options) as database:
 
@@ -75,15 +75,17 @@ async def test_what_is_interrupted_goes_on_where_it_was(options: DatabaseOptions
             if count:
                 raise KeyboardInterrupt(count)
 
-        all_of_them = await count_outdated(database)
+        outdated = await count_outdated(database)
         with pytest.raises(KeyboardInterrupt):
-            await rotate(database, on_progress=stop, on_unreadable=_never)
-        left = await count_outdated(database)
-        assert left == all_of_them - BATCH
-        assert await rotate(database, on_progress=lambda _: None, on_unreadable=_never) == RotationResult(left, 0, 0)
+            await rotate(database, on_progress=stop, on_unreadable=_raise)
+        remaining = await count_outdated(database)
+        assert remaining == outdated - BATCH
+        assert await rotate(database, on_progress=lambda _: None, on_unreadable=_raise) == RotationResult(
+            remaining, 0, 0
+        )
 
 
-async def test_what_cannot_be_read_is_told_and_left(options: DatabaseOptions) -> None:
+async def test_an_unreadable_value_is_reported_and_not_changed(options: DatabaseOptions) -> None:
     await _fill(options, 3)
     async with connect_database(options) as database:
         first, second, _ = await _rows(database)
@@ -92,17 +94,17 @@ async def test_what_cannot_be_read_is_told_and_left(options: DatabaseOptions) ->
         swap: Statement[Any] = Statement(move.values(email=first.email).returning(table.c.id), scalar(object))
         async with database.transaction(SERVICE) as write:
             await write.rows(swap, key=second.id)
-        refused: list[DecryptionError] = []
-        assert await rotate(database, on_progress=lambda _: None, on_unreadable=refused.append) == RotationResult(
+        unreadable: list[DecryptionError] = []
+        assert await rotate(database, on_progress=lambda _: None, on_unreadable=unreadable.append) == RotationResult(
             3, 1, 0
         )
-        (error,) = refused
+        (error,) = unreadable
         assert str(second.id) in str(error)
         assert {row.id: row.email for row in await _rows(database)}[second.id] == first.email
 
 
-async def test_people_go_on_writing_meanwhile(options: DatabaseOptions) -> None:
-    """Whoever wins, every value is the one that was written last, and sealed with the current key."""
+async def test_values_can_be_written_during_a_rotation(options: DatabaseOptions) -> None:
+    """Every value is the one that was written last, and it is encrypted with the current key."""
     await _fill(options, 60)
     async with connect_database(options) as database:
 
@@ -113,16 +115,16 @@ async def test_people_go_on_writing_meanwhile(options: DatabaseOptions) -> None:
 
         rows = await _rows(database)
         _, *_ = await asyncio.gather(
-            rotate(database, on_progress=lambda _: None, on_unreadable=_never),
+            rotate(database, on_progress=lambda _: None, on_unreadable=_raise),
             *(change(row, index) for index, row in enumerate(rows)),
         )
         assert await count_outdated(database) == 0
-        opened = [database.cipher.decrypt(Contact.email, row.id, row.email) for row in await _rows(database)]
-        assert opened == [f"new{index}@example.org" for index in range(60)]
+        addresses = [database.cipher.decrypt(Contact.email, row.id, row.email) for row in await _rows(database)]
+        assert addresses == [f"new{index}@example.org" for index in range(60)]
 
 
-async def test_a_value_that_changes_at_that_moment_is_left_to_who_changes_it(postgres_only: DatabaseOptions) -> None:
-    """The rotation has read the old value and waits for the row; what it finds then is newer, and stays."""
+async def test_a_value_that_changes_during_its_rotation_is_not_replaced(postgres_only: DatabaseOptions) -> None:
+    """The rotation has read the old value and waits for the row's lock. The newer value stays."""
     await _fill(postgres_only, 2)
     async with connect_database(postgres_only) as database:
         first, _ = await _rows(database)
@@ -131,16 +133,16 @@ async def test_a_value_that_changes_at_that_moment_is_left_to_who_changes_it(pos
             elsewhere.transaction(SERVICE) as write,
         ):
             await Contacts(write).change(first, email="newer@example.org")
-            rotating = asyncio.ensure_future(rotate(database, on_progress=lambda _: None, on_unreadable=_never))
+            rotating = asyncio.ensure_future(rotate(database, on_progress=lambda _: None, on_unreadable=_raise))
             await until_blocked(database, 1)
         assert await rotating == RotationResult(2, 0, 1)
         (now, _) = await _rows(database)
         assert database.cipher.decrypt(Contact.email, now.id, now.email) == "newer@example.org"
-        assert await rotate(database, on_progress=lambda _: None, on_unreadable=_never) == RotationResult(1, 0, 0)
+        assert await rotate(database, on_progress=lambda _: None, on_unreadable=_raise) == RotationResult(1, 0, 0)
 
 
-async def test_a_database_without_encrypted_values(database: Database) -> None:
+async def test_a_rotation_without_outdated_values_changes_no_value(database: Database) -> None:
     user = await make_user(database)
-    assert await rotate(database, on_progress=lambda _: None, on_unreadable=_never) == RotationResult(0, 0, 0)
+    assert await rotate(database, on_progress=lambda _: None, on_unreadable=_raise) == RotationResult(0, 0, 0)
     await make_contact(database, await make_client(database, user))
-    assert await rotate(database, on_progress=lambda _: None, on_unreadable=_never) == RotationResult(0, 0, 0)
+    assert await rotate(database, on_progress=lambda _: None, on_unreadable=_raise) == RotationResult(0, 0, 0)

@@ -1,4 +1,4 @@
-"""What only PostgreSQL can show: policies in its catalog, and who a transaction is."""
+"""Row-level security on PostgreSQL: the policies in its catalog, and the role and claims of transactions."""
 
 import json
 from collections.abc import AsyncIterator
@@ -32,27 +32,27 @@ TABLES = sorted(
 )
 
 _MIGRATED_ROWS = {"administration.roles": len(RoleName) - 1, "gamification.achievements": 4}
-"""Rows that the migrations make; the login that migrates is a member of ``service_role``, so it sees them."""
+"""Numbers of rows that the migrations insert. The migrating login sees them as a member of ``service_role``."""
 
-_WHO: Statement[Any] = Statement(
+_IDENTITY: Statement[Any] = Statement(
     sa.text("SELECT current_user, auth.uid(), auth.jwt() -> 'app_metadata' ->> 'roles'"), RowFactory(tuple)
 )
 _SETTINGS = "SELECT session_user, current_setting('role'), nullif(current_setting('request.jwt.claims', true), '')"
 
 
-async def _who(connection: ReadConnection) -> Any:
-    return (await connection.rows(_WHO))[0]
+async def _identity_of(connection: ReadConnection) -> Any:
+    return (await connection.rows(_IDENTITY))[0]
 
 
 @pytest_asyncio.fixture
 async def postgres(postgres_only: DatabaseOptions) -> AsyncIterator[Database]:
-    """PostgreSQL with one connection for viewers, so that transactions follow one another on it."""
-    opened = open_database(
+    """A database with one connection for viewers, which all their transactions share."""
+    database = open_database(
         DatabaseOptions(url=postgres_only.url, service_url=postgres_only.service_url, pool_size=1, pool_timeout=5)
     )
-    await opened.connect()
-    yield opened
-    await opened.close()
+    await database.connect()
+    yield database
+    await database.close()
 
 
 async def _policies(url: str) -> list[tuple[Any, ...]]:
@@ -73,8 +73,8 @@ def _owner_url(server: Server, options: DatabaseOptions) -> str:
     return server.login("owner", database_of(options))
 
 
-def test_there_is_a_table_to_compare() -> None:
-    """The comparisons below are about these tables."""
+def test_every_table_is_compared() -> None:
+    """This is the complete list of the tables that the tests below compare."""
     assert [name for name, _ in TABLES] == [
         "administration.job_runs",
         "administration.roles",
@@ -99,8 +99,10 @@ def test_there_is_a_table_to_compare() -> None:
     ]
 
 
-async def test_the_migrations_enforce_what_is_declared(server: Server, cloned_postgres: DatabaseOptions) -> None:
-    """pg_policies after the migrations is pg_policies after the declarations, column by column."""
+async def test_the_migrated_policies_equal_the_declared_policies(
+    server: Server, cloned_postgres: DatabaseOptions
+) -> None:
+    """All columns of pg_policies are equal after the migrations and after the declared statements."""
     migrated = await _policies(_owner_url(server, cloned_postgres))
     assert len(migrated) == 5 * len(TABLES)
     drops = [f"DROP POLICY {policy} ON {schema}.{table}" for schema, table, policy, *_ in migrated]
@@ -118,7 +120,7 @@ async def test_the_migrations_enforce_what_is_declared(server: Server, cloned_po
 async def test_row_security_is_enabled_forced_and_granted(
     server: Server, postgres_only: DatabaseOptions, name: str, declared: Any
 ) -> None:
-    """FORCE binds the tables' owner too; the viewers' roles have the four plain rights and no other."""
+    """FORCE applies the policies to the tables' owner too. The roles have the four privileges and no others."""
     connection = await asyncpg.connect(_owner_url(server, postgres_only))
     flags = await connection.fetchrow(
         "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = $1::text::regclass", name
@@ -140,8 +142,8 @@ async def test_row_security_is_enabled_forced_and_granted(
     assert owners_rows == _MIGRATED_ROWS.get(name, 0)
 
 
-async def test_a_transaction_is_the_viewer(postgres: Database) -> None:
-    """Role, auth.uid() and claims are the viewer's, in snapshots and in transactions."""
+async def test_a_transaction_has_the_identity_of_its_viewer(postgres: Database) -> None:
+    """Role, auth.uid() and claims are those of the viewer, in snapshots and in transactions."""
     key = new_id()
     expected = {
         ANONYMOUS: ("anon", None, "[]"),
@@ -149,17 +151,17 @@ async def test_a_transaction_is_the_viewer(postgres: Database) -> None:
         viewer_of(key, RoleName.ADMIN): ("authenticated", key, '["admin", "user"]'),
         SERVICE: ("service_role", None, "[]"),
     }
-    for viewer, answer in expected.items():
+    for viewer, identity in expected.items():
         async with open_snapshot(postgres, viewer) as snapshot:
-            assert await _who(snapshot) == answer
+            assert await _identity_of(snapshot) == identity
         async with postgres.transaction(viewer) as write:
-            assert await _who(write) == answer
+            assert await _identity_of(write) == identity
 
 
-async def test_nothing_is_carried_over_on_a_pooled_connection(
+async def test_a_pooled_connection_keeps_no_identity(
     postgres: Database, server: Server, postgres_only: DatabaseOptions
 ) -> None:
-    """One connection, viewer after viewer: neither role nor claims survive a transaction, however it ended."""
+    """Neither role nor claims survive a transaction, whether it is committed or rolled back."""
     ada = await make_user(postgres)
     await make_task(postgres, ada)
     admin = viewer_of(ada, RoleName.ADMIN)
@@ -171,7 +173,7 @@ async def test_nothing_is_carried_over_on_a_pooled_connection(
             raise LookupError
     async with open_snapshot(postgres, ANONYMOUS) as snapshot:
         assert await snapshot.rows(pid) == first
-        assert await _who(snapshot) == ("anon", None, "[]")
+        assert await _identity_of(snapshot) == ("anon", None, "[]")
     async with borrow_connection(postgres) as connection:
         assert await connection.fetchval("SELECT pg_backend_pid()") == first[0]
         assert tuple(await connection.fetchrow(_SETTINGS)) == ("gateway", "none", None)
@@ -180,8 +182,8 @@ async def test_nothing_is_carried_over_on_a_pooled_connection(
 
 
 @pytest.mark.parametrize("viewer", [ANONYMOUS, viewer_of(new_id()), viewer_of(new_id(), RoleName.ADMIN)])
-async def test_the_materialized_view_is_out_of_reach(postgres: Database, viewer: Viewer) -> None:
-    """Statistics carry no policies, so only the view beside them is readable, not even by an admin."""
+async def test_no_viewer_can_read_the_materialized_view(postgres: Database, viewer: Viewer) -> None:
+    """A materialized view cannot have policies, so viewers, including admins, may read only the view on top of it."""
     await make_user(postgres)
     async with postgres.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
@@ -206,8 +208,10 @@ async def test_the_materialized_view_is_out_of_reach(postgres: Database, viewer:
         {"stripe_customer_id": "cus_1"},
     ],
 )
-async def test_nobody_raises_oneself(postgres_only: DatabaseOptions, changes: dict[str, Any]) -> None:
-    """The database refuses what no command offers: to change one's own role, address or suspension."""
+async def test_users_cannot_change_their_own_role_status_or_address(
+    postgres_only: DatabaseOptions, changes: dict[str, Any]
+) -> None:
+    """No command does this, and the database rejects it too."""
     async with connect_database(postgres_only) as database:
         ada = await make_user(database, status=UserStatus.SUSPENDED)
         with pytest.raises(Forbidden):
@@ -231,10 +235,10 @@ _DEEP = '{"a":' * 32 + "1" + "}" * 32
         *(("{}", at) for at in ("infinity", "-infinity", "0001-01-01 BC", "10000-01-01")),
     ],
 )
-async def test_nobody_stores_an_event_that_others_cannot_read(
+async def test_an_event_that_the_gateway_cannot_read_is_rejected(
     postgres_only: DatabaseOptions, data: str, at: str
 ) -> None:
-    """People may store events of their own without the gateway, where they are read together with everybody's."""
+    """Users may insert their own events without the gateway, and the gateway reads them with the events of others."""
     assert postgres_only.url is not None
     insert = (
         "INSERT INTO public.domain_events (id, aggregate_id, aggregate_type, event_type, event_data, user_id,"

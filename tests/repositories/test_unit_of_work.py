@@ -1,4 +1,4 @@
-"""A unit of work is committed as a whole, with its events and all reactions, or leaves nothing."""
+"""A unit of work is committed with its events and all reactions, or is rolled back completely."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -42,8 +42,8 @@ async def _create(work: UnitOfWork, user: User, title: str) -> Task:
     return task
 
 
-async def test_commit(database: Database, statements: list[str]) -> None:
-    """Rows and events are there afterwards, to everybody who may see them, and not before."""
+async def test_rows_and_events_are_visible_after_the_commit(database: Database, statements: list[str]) -> None:
+    """Other transactions do not see them before. Storing the events costs one statement."""
     ada = await make_user(database)
     at = dt.datetime(2024, 2, 29, 12, 0, 0, 1, tzinfo=dt.UTC)
     statements.clear()
@@ -72,8 +72,8 @@ async def test_commit(database: Database, statements: list[str]) -> None:
     assert dt.datetime.fromisoformat(first.event_data["created_at"]) == task.created_at
 
 
-async def test_a_failure_in_the_second_aggregate_leaves_nothing(database: Database) -> None:
-    """Neither row nor event of either, and the next unit's events are numbered on."""
+async def test_a_failure_in_the_second_aggregate_rolls_back_both(database: Database) -> None:
+    """Neither rows nor events are stored, and the next unit of work is not affected."""
     ada = await make_user(database)
     taken = await make_category(database, ada)
     with pytest.raises(Conflict):
@@ -92,8 +92,8 @@ async def test_a_failure_in_the_second_aggregate_leaves_nothing(database: Databa
 
 
 @pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
-async def test_any_failure_leaves_nothing(database: Database, error: type[BaseException]) -> None:
-    """Also one that has nothing to do with the database, before a row was written or after."""
+async def test_any_error_rolls_the_transaction_back(database: Database, error: type[BaseException]) -> None:
+    """Also an error that is not from the database, before and after a row is written."""
     ada = await make_user(database)
     for writes in (False, True):
         with pytest.raises(error):
@@ -106,8 +106,8 @@ async def test_any_failure_leaves_nothing(database: Database, error: type[BaseEx
     assert database.pool_state().used == 0
 
 
-async def test_a_savepoint_undoes_what_is_inside(database: Database) -> None:
-    """Rows and events of the failed part only; the error goes on to the caller."""
+async def test_an_error_in_a_savepoint_rolls_back_only_its_block(database: Database) -> None:
+    """It rolls back rows and removes events, and the caller receives the error."""
     ada = await make_user(database)
     async with open_unit_of_work(database, viewer_of(ada), ()) as work:
         await _create(work, ada, "Before")
@@ -122,8 +122,8 @@ async def test_a_savepoint_undoes_what_is_inside(database: Database) -> None:
     assert [event.sequence for event in await _events(database)] == [1, 2, 3]
 
 
-async def test_nested_savepoints(database: Database) -> None:
-    """An inner failure leaves the outer part; an outer failure takes inner successes with it."""
+async def test_savepoints_can_be_nested(database: Database) -> None:
+    """An error in the inner block does not affect the outer one. An error in the outer block rolls back both."""
     ada = await make_user(database)
     async with open_unit_of_work(database, viewer_of(ada), ()) as work:
         async with work.savepoint():
@@ -146,14 +146,14 @@ async def test_nested_savepoints(database: Database) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Noted(Event, aggregate="note"):
-    """Something that a reaction records; ``text`` says after what."""
+    """An event that a reaction records. ``text`` names the event to which it reacts."""
 
     text: str
     format_version = 3
 
 
-async def test_reactions(database: Database) -> None:
-    """They run in the transaction, see its rows and events, and may record further ones, which have reactions, too."""
+async def test_reactions_run_in_the_transaction(database: Database) -> None:
+    """They see its rows and events, and may record events to which other reactions react."""
     ada = await make_user(database)
     seen: list[tuple[str, list[str]]] = []
 
@@ -189,8 +189,7 @@ async def test_reactions(database: Database) -> None:
     assert stored[-1].event_data == {"owner_id": str(ada.id), "text": "after TaskReopened"}
 
 
-async def test_a_failing_reaction_undoes_all(database: Database) -> None:
-    """What made it react included."""
+async def test_an_error_in_a_reaction_rolls_the_transaction_back(database: Database) -> None:
     ada = await make_user(database)
 
     async def fail(work: UnitOfWork, events: list[Any]) -> None:
@@ -204,8 +203,8 @@ async def test_a_failing_reaction_undoes_all(database: Database) -> None:
     assert await _events(database) == []
 
 
-async def test_many_events(database: Database, statements: list[str]) -> None:
-    """250 events are three statements, in the order in which they were recorded."""
+async def test_many_events_are_stored_in_batches(database: Database, statements: list[str]) -> None:
+    """250 events are three statements. The events are stored in the order in which they were recorded."""
     ada = await make_user(database)
     async with open_unit_of_work(database, viewer_of(ada), ()) as work:
         for index in range(250):
@@ -219,8 +218,8 @@ async def test_many_events(database: Database, statements: list[str]) -> None:
     assert [event.sequence for event in stored] == list(range(1, 251))
 
 
-async def test_the_actor(database: Database) -> None:
-    """The viewer is the actor; work of the service is booked on the owner of what it touched."""
+async def test_the_viewer_is_the_actor_of_the_events(database: Database) -> None:
+    """For work of the service, the actor is the owner of the aggregate."""
     ada = await make_user(database)
     task = await make_task(database, ada)
     for viewer in (viewer_of(ada), SERVICE):

@@ -1,4 +1,4 @@
-"""Two people change the same row at the same time."""
+"""Concurrent changes of the same row: optimistic locking by version, row locks and deadlocks."""
 
 import asyncio
 
@@ -14,8 +14,8 @@ from tests.repositories.support import connect_database, open_snapshot, until_bl
 
 
 @pytest.mark.parametrize("writers", [2, 8])
-async def test_one_wins(database: Database, writers: int) -> None:
-    """Of many writers with the same version one wins; each other gets StaleVersion with the row as it is now."""
+async def test_one_of_several_writers_with_the_same_version_succeeds(database: Database, writers: int) -> None:
+    """Each of the others receives StaleVersion with the current row."""
     ada = await make_user(database)
     task = await make_task(database, ada)
     ready = asyncio.Barrier(writers)
@@ -29,10 +29,10 @@ async def test_one_wins(database: Database, writers: int) -> None:
     (winner,) = [answer for answer in answers if isinstance(answer, Task)]
     stale = [answer for answer in answers if isinstance(answer, StaleVersion)]
     assert len(stale) == writers - 1
-    for refusal in stale:
-        assert refusal.current == winner
-        assert refusal.path == ("version",)
-        assert refusal.message == (
+    for error in stale:
+        assert error.current == winner
+        assert error.path == ("version",)
+        assert error.message == (
             "This was changed after you read it; it is now at version 2. Read it again and repeat your change."
         )
     async with open_snapshot(database) as snapshot:
@@ -40,8 +40,8 @@ async def test_one_wins(database: Database, writers: int) -> None:
     assert winner.version == 2
 
 
-async def test_an_expected_version(database: Database) -> None:
-    """The version that the caller saw counts, not the one that was read for the change."""
+async def test_the_expected_version_is_that_of_the_caller(database: Database) -> None:
+    """The version of the row that was read for the change does not matter."""
     ada = await make_user(database)
     task = await make_task(database, ada)
     async with database.transaction(viewer_of(ada)) as write:
@@ -54,8 +54,8 @@ async def test_an_expected_version(database: Database) -> None:
     assert (third.version, third.title) == (3, "Third")
 
 
-async def test_two_transactions_that_overlap(postgres_only: DatabaseOptions) -> None:
-    """The second writer waits for the first one's commit and then finds its version stale; not for its rollback."""
+async def test_the_second_of_two_overlapping_transactions_waits_for_the_first(postgres_only: DatabaseOptions) -> None:
+    """If the first one is committed, the second one's version is stale. If it is rolled back, the second succeeds."""
     async with connect_database(postgres_only) as database:
         ada = await make_user(database)
         for commits in (True, False):
@@ -89,8 +89,8 @@ async def test_two_transactions_that_overlap(postgres_only: DatabaseOptions) -> 
                 assert (answer.title, answer.version) == ("Second", 2)
 
 
-async def test_locked_makes_others_wait(postgres_only: DatabaseOptions) -> None:
-    """Who locks a row second sees what the first one left, and adds to it: no update is lost."""
+async def test_a_locked_row_makes_other_transactions_wait(postgres_only: DatabaseOptions) -> None:
+    """They then read the committed row, so no update is lost."""
     async with connect_database(postgres_only) as database:
         ada = await make_user(database)
         task = await make_task(database, ada, priority_level=1)
@@ -112,8 +112,7 @@ async def test_locked_makes_others_wait(postgres_only: DatabaseOptions) -> None:
     assert (left.title, left.priority_level, left.version) == ("Locked", 4, 5)
 
 
-async def test_a_lock_that_takes_too_long(postgres_only: DatabaseOptions) -> None:
-    """Waiting for a lock counts against the statement's limit."""
+async def test_waiting_for_a_lock_counts_against_the_statement_timeout(postgres_only: DatabaseOptions) -> None:
     async with connect_database(postgres_only, statement_timeout=0.2) as database:
         ada = await make_user(database)
         task = await make_task(database, ada)
@@ -124,8 +123,8 @@ async def test_a_lock_that_takes_too_long(postgres_only: DatabaseOptions) -> Non
                     await Tasks(other).lock(task.id)
 
 
-async def test_a_deadlock(postgres_only: DatabaseOptions) -> None:
-    """Two that wait for each other: one is refused and may try again, the other goes on."""
+async def test_one_transaction_of_a_deadlock_succeeds(postgres_only: DatabaseOptions) -> None:
+    """The other one receives a Conflict that asks the user to try again."""
     async with connect_database(postgres_only) as database:
         ada = await make_user(database)
         one, two = await make_tasks(database, ada, 2)
@@ -139,13 +138,13 @@ async def test_a_deadlock(postgres_only: DatabaseOptions) -> None:
                 return "done"
 
         answers = await asyncio.gather(_answer(lock(one, two)), _answer(lock(two, one)))
-        (refused,) = [answer for answer in answers if answer != "done"]
-        assert isinstance(refused, Conflict)
-        assert refused.message == "Another request changed the same data at the same time. Try again."
+        (error,) = [answer for answer in answers if answer != "done"]
+        assert isinstance(error, Conflict)
+        assert error.message == "Another request changed the same data at the same time. Try again."
         assert "done" in answers
 
 
 async def _answer(work: object) -> object:
-    """What a coroutine returns or raises."""
+    """The result of a coroutine, or the exception that it raises."""
     (answer,) = await asyncio.gather(work, return_exceptions=True)  # type: ignore[call-overload]
     return answer
