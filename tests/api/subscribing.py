@@ -1,4 +1,4 @@
-"""Subscribing below the transports, which have tests of their own."""
+"""Subscriptions without a transport. The transports have tests of their own."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,8 +20,8 @@ from resolvers.streaming.feed import Feed, FeedOptions
 from tests.factories import viewer_of
 
 
-class Following:
-    """A process' feed, and subscriptions that follow it."""
+class SubscribingProcess:
+    """The feed of one process, and subscriptions to its events."""
 
     def __init__(self, database: Database, options: FeedOptions | None = None) -> None:
         self.database = database
@@ -29,10 +29,10 @@ class Following:
         self.pipeline = create_processor(Settings(), create_cost_limiter(Settings()))
 
     @asynccontextmanager
-    async def subscribed(
+    async def subscribe(
         self, user: User | None, document: str, *, after: str | None = None, **variables: Any
     ) -> AsyncIterator[AsyncIterator[SubscriptionResult]]:
-        """The deliveries of a subscription, which has begun: what is committed from here on arrives."""
+        """The results of a subscription that has started: it receives everything that is committed from now on."""
         roles = [RoleName.ADMIN] if user is not None and user.role is UserRole.ADMIN else []
         viewer = viewer_of(user, *roles) if user is not None else ANONYMOUS
         prepared = self.pipeline.prepare(document, None, viewer, variables)
@@ -46,7 +46,7 @@ class Following:
             first = asyncio.ensure_future(anext(deliveries))
             while not self.feed.subscriber_count and not first.done():  # noqa: ASYNC110 (the feed has no hook for it)
                 await asyncio.sleep(0)
-            rest = _from(first, deliveries)
+            rest = _prepend(first, deliveries)
             try:
                 yield rest
             finally:
@@ -55,13 +55,13 @@ class Following:
                 await asyncio.gather(first, return_exceptions=True)
 
 
-async def _from(first: "asyncio.Future[SubscriptionResult]", rest: AsyncIterator[SubscriptionResult]) -> Any:
+async def _prepend(first: "asyncio.Future[SubscriptionResult]", rest: AsyncIterator[SubscriptionResult]) -> Any:
     yield await first
     async for delivery in rest:
         yield delivery
 
 
 async def take(deliveries: AsyncIterator[SubscriptionResult], count: int) -> list[Any]:
-    """The data of so many deliveries; they are given up rather than waited for for ever."""
+    """The data of the next ``count`` results, with a timeout."""
     async with asyncio.timeout(60):
         return [(await anext(deliveries)).result.data for _ in range(count)]

@@ -1,4 +1,4 @@
-"""What subscriptions deliver, to whom, and how often; over which transport does not matter here."""
+"""What subscriptions deliver, to whom, and how often, without a transport."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ from resolvers.services import circuit_breaker
 from resolvers.streaming import feed
 from resolvers.streaming.feed import Feed, FeedOptions
 from tests.api.client import Gateway, connect_database, gid
-from tests.api.subscribing import Following, take
+from tests.api.subscribing import SubscribingProcess, take
 from tests.api.test_statements import said
 from tests.factories import make_task, make_tasks
 from tests.stores import redis_process, redis_server
@@ -35,9 +35,9 @@ _DASHBOARD = "subscription { lifeLockDashboard { totalTasks completedTasks } }"
 
 
 @pytest_asyncio.fixture
-async def following(database: Database) -> Any:
-    """A process that follows the events; at the end nobody is left in it and no connection is in use."""
-    made = Following(database)
+async def process(database: Database) -> Any:
+    """At the end no subscriber may be left, and no connection in use."""
+    made = SubscribingProcess(database)
     async with made.feed.run():
         yield made
         assert made.feed.subscriber_count == 0
@@ -52,26 +52,26 @@ def _cause(refused: pytest.ExceptionInfo[RequestError]) -> Any:
     return refused.value.errors[0].original_error
 
 
-async def test_a_task_is_followed_through_its_life(gateway: Gateway, following: Following, ada: User) -> None:
-    """Each change once, in order, with the task as it was when it was delivered; deleted, it is null."""
+async def test_every_change_of_a_task_is_delivered(gateway: Gateway, process: SubscribingProcess, ada: User) -> None:
+    """Each change is delivered once, in order, with the state of the task at delivery, null if it is deleted."""
     client = gateway.client(ada)
-    async with following.subscribed(ada, _CHANGES) as deliveries:
-        seen = []
+    async with process.subscribe(ada, _CHANGES) as deliveries:
+        changes = []
         task = await _create(gateway, ada, "First")
-        seen += await take(deliveries, 1)
+        changes += await take(deliveries, 1)
         task = (
             await client.do("updateTask", "task { id databaseId version }", id=task["id"], version=1, title="Second")
         )["task"]
-        seen += await take(deliveries, 1)
+        changes += await take(deliveries, 1)
         task = (await client.do("completeTask", "task { id databaseId version }", id=task["id"]))["task"]
-        seen += await take(deliveries, 1)
+        changes += await take(deliveries, 1)
         await client.do("deleteTask", "task { id }", id=task["id"], version=task["version"])
-        seen += await take(deliveries, 1)
+        changes += await take(deliveries, 1)
         await client.do("restoreTask", "task { id }", id=task["id"], version=task["version"] + 1)
-        seen += await take(deliveries, 1)
+        changes += await take(deliveries, 1)
     assert [
         (change["taskChanged"]["eventType"], change["taskChanged"]["task"] and change["taskChanged"]["task"]["title"])
-        for change in seen
+        for change in changes
     ] == [
         ("TaskCreated", "First"),
         ("TaskUpdated", "Second"),
@@ -79,39 +79,39 @@ async def test_a_task_is_followed_through_its_life(gateway: Gateway, following: 
         ("TaskDeleted", None),
         ("TaskRestored", "Second"),
     ]
-    assert {change["taskChanged"]["taskDatabaseId"] for change in seen} == {task["databaseId"]}
-    assert {change["taskChanged"]["taskId"] for change in seen} == {task["id"]}
+    assert {change["taskChanged"]["taskDatabaseId"] for change in changes} == {task["databaseId"]}
+    assert {change["taskChanged"]["taskId"] for change in changes} == {task["id"]}
 
 
-async def test_nobody_is_told_of_anothers_tasks(
-    gateway: Gateway, following: Following, ada: User, bob: User, admin: User
+async def test_events_of_other_users_tasks_are_not_delivered(
+    gateway: Gateway, process: SubscribingProcess, ada: User, bob: User, admin: User
 ) -> None:
-    """Not even who names their ids; an admin, who may read them, is told."""
+    """Not even to a user who names their ids. An admin may read the tasks and receives the events."""
     [mine, theirs] = [await make_task(gateway.database, user) for user in (ada, bob)]
     ids = [gid("Task", mine), gid("Task", theirs)]
-    admins = Following(gateway.database)
+    admins = SubscribingProcess(gateway.database)
     async with (
-        following.subscribed(ada, _CHANGES, ids=ids) as to_ada,
+        process.subscribe(ada, _CHANGES, ids=ids) as to_ada,
         admins.feed.run(),
-        admins.subscribed(admin, _CHANGES, ids=ids) as to_admin,
+        admins.subscribe(admin, _CHANGES, ids=ids) as to_admin,
     ):
         await gateway.client(bob).do("completeTask", "task { id }", id=ids[1])
         await gateway.client(ada).do("completeTask", "task { id }", id=ids[0])
-        [seen] = await take(to_ada, 1)
+        [change] = await take(to_ada, 1)
         everything = await take(to_admin, 2)
-    assert seen["taskChanged"]["taskDatabaseId"] == str(mine.id)
+    assert change["taskChanged"]["taskDatabaseId"] == str(mine.id)
     assert [change["taskChanged"]["taskDatabaseId"] for change in everything] == [str(theirs.id), str(mine.id)]
 
 
-async def test_only_what_is_asked_for(gateway: Gateway, following: Following, ada: User) -> None:
-    """By the ids of tasks, and by the types of events."""
+async def test_events_are_filtered_by_the_arguments(gateway: Gateway, process: SubscribingProcess, ada: User) -> None:
+    """By ids of tasks and by types of events."""
     [one, other] = await make_tasks(gateway.database, ada, 2)
     events = 'subscription { myEvents(types: ["TaskReopened"]) { eventType aggregateId } }'
-    another = Following(gateway.database)
+    another = SubscribingProcess(gateway.database)
     async with (
-        following.subscribed(ada, _CHANGES, ids=[gid("Task", other)]) as changes,
+        process.subscribe(ada, _CHANGES, ids=[gid("Task", other)]) as changes,
         another.feed.run(),
-        another.subscribed(ada, events) as reopened,
+        another.subscribe(ada, events) as reopened,
     ):
         for task in (one, other):
             await gateway.client(ada).do("completeTask", "task { id }", id=gid("Task", task))
@@ -122,21 +122,21 @@ async def test_only_what_is_asked_for(gateway: Gateway, following: Following, ad
     assert event == {"myEvents": {"eventType": "TaskReopened", "aggregateId": str(one.id)}}
 
 
-async def test_my_events_are_what_i_did_and_domain_events_what_anybody_did(
-    gateway: Gateway, following: Following, ada: User, bob: User, admin: User
+async def test_my_events_are_the_viewers_and_domain_events_are_all(
+    gateway: Gateway, process: SubscribingProcess, ada: User, bob: User, admin: User
 ) -> None:
     document = 'subscription { domainEvents(aggregateTypes: ["category"]) { eventType userId } }'
-    admins = Following(gateway.database)
+    admins = SubscribingProcess(gateway.database)
     async with (
-        following.subscribed(ada, "subscription { myEvents { eventType userId } }") as mine,
+        process.subscribe(ada, "subscription { myEvents { eventType userId } }") as mine,
         admins.feed.run(),
-        admins.subscribed(admin, document) as everything,
+        admins.subscribe(admin, document) as everything,
     ):
         for user in (bob, ada):
             await gateway.client(user).do("createCategory", "category { id }", name="Home", color="#000000")
         await _create(gateway, ada)
-        seen, both = await take(mine, 2), await take(everything, 2)
-    assert [(one["myEvents"]["eventType"], one["myEvents"]["userId"]) for one in seen] == [
+        changes, both = await take(mine, 2), await take(everything, 2)
+    assert [(one["myEvents"]["eventType"], one["myEvents"]["userId"]) for one in changes] == [
         ("CategoryCreated", str(ada.id)),
         ("TaskCreated", str(ada.id)),
     ]
@@ -155,22 +155,22 @@ async def test_my_events_are_what_i_did_and_domain_events_what_anybody_did(
         ('subscription { taskChanged(ids: ["nonsense"]) { id } }', True, ValidationError),
     ],
 )
-async def test_who_may_not_or_asks_wrongly_is_refused(
-    following: Following, ada: User, document: str, cause: type[Exception], *, signed_in: bool
+async def test_forbidden_and_invalid_subscriptions_are_rejected(
+    process: SubscribingProcess, ada: User, document: str, cause: type[Exception], *, signed_in: bool
 ) -> None:
     with pytest.raises(RequestError) as refused:
-        async with following.subscribed(ada if signed_in else None, document) as deliveries:
+        async with process.subscribe(ada if signed_in else None, document) as deliveries:
             await anext(deliveries)
     assert isinstance(_cause(refused), cause)
     if "TaskComplete" in document:
         assert refused.value.errors[0].message == "There is no `TaskComplete`. Did you mean `TaskCompleted`?"
 
 
-async def test_a_dashboard_is_answered_at_once_and_after_every_change(
-    gateway: Gateway, following: Following, ada: User, bob: User
+async def test_a_live_dashboard_is_delivered_at_once_and_after_every_change(
+    gateway: Gateway, process: SubscribingProcess, ada: User, bob: User
 ) -> None:
-    """What another person does is no reason to answer anew."""
-    async with following.subscribed(ada, _DASHBOARD) as deliveries:
+    """Events of other users cause no new result."""
+    async with process.subscribe(ada, _DASHBOARD) as deliveries:
         assert await take(deliveries, 1) == [{"lifeLockDashboard": {"totalTasks": 0, "completedTasks": 0}}]
         await _create(gateway, bob)
         task = await _create(gateway, ada)
@@ -179,86 +179,88 @@ async def test_a_dashboard_is_answered_at_once_and_after_every_change(
         assert await take(deliveries, 1) == [{"lifeLockDashboard": {"totalTasks": 1, "completedTasks": 1}}]
 
 
-async def test_many_changes_in_an_interval_are_one_answer(gateway: Gateway, ada: User) -> None:
-    """The interval begins with an answer; what happens in it is told together at its end."""
-    following = Following(gateway.database, FeedOptions(poll_interval=0.01, live_interval=0.4))
-    async with following.feed.run(), following.subscribed(ada, _DASHBOARD) as deliveries:
+async def test_changes_within_an_interval_cause_one_result(gateway: Gateway, ada: User) -> None:
+    """The interval starts with a result. All changes within it cause one result at its end."""
+    process = SubscribingProcess(gateway.database, FeedOptions(poll_interval=0.01, live_interval=0.4))
+    async with process.feed.run(), process.subscribe(ada, _DASHBOARD) as deliveries:
         await take(deliveries, 1)
         for index in range(5):
             await _create(gateway, ada, f"Task {index}")
         assert await take(deliveries, 1) == [{"lifeLockDashboard": {"totalTasks": 5, "completedTasks": 0}}]
         nothing = asyncio.ensure_future(anext(deliveries))
-        await following.feed.catch_up()
+        await process.feed.catch_up()
         done, _ = await asyncio.wait([nothing], timeout=0.8)
         assert not done
         nothing.cancel()
         await asyncio.gather(nothing, return_exceptions=True)
 
 
-async def test_going_on_after_an_interruption(gateway: Gateway, following: Following, ada: User) -> None:
-    """From the last event that arrived: what was missed comes first, then what happens, nothing twice."""
+async def test_a_subscription_resumes_after_an_interruption(
+    gateway: Gateway, process: SubscribingProcess, ada: User
+) -> None:
+    """After the last received event: missed events come first, then new ones, and none twice."""
     document = "subscription { taskChanged { id eventType } }"
-    async with following.subscribed(ada, document) as deliveries:
+    async with process.subscribe(ada, document) as deliveries:
         await _create(gateway, ada)
         last = (await anext(deliveries)).id
     tasks = [await _create(gateway, ada) for _ in range(3)]
-    async with following.subscribed(ada, document, after=last) as deliveries:
+    async with process.subscribe(ada, document, after=last) as deliveries:
         await gateway.client(ada).do("completeTask", "task { id }", id=tasks[0]["id"])
-        seen = await take(deliveries, 4)
-    assert [one["taskChanged"]["eventType"] for one in seen] == ["TaskCreated"] * 3 + ["TaskCompleted"]
-    async with following.subscribed(ada, document, after=seen[-1]["taskChanged"]["id"]) as deliveries:
+        changes = await take(deliveries, 4)
+    assert [one["taskChanged"]["eventType"] for one in changes] == ["TaskCreated"] * 3 + ["TaskCompleted"]
+    async with process.subscribe(ada, document, after=changes[-1]["taskChanged"]["id"]) as deliveries:
         await _create(gateway, ada)
         assert [one["taskChanged"]["eventType"] for one in await take(deliveries, 1)] == ["TaskCreated"]
 
 
-async def test_who_comes_back_sees_only_what_is_theirs(
-    gateway: Gateway, following: Following, ada: User, bob: User
+async def test_a_resumed_subscription_delivers_only_visible_events(
+    gateway: Gateway, process: SubscribingProcess, ada: User, bob: User
 ) -> None:
-    """The id of another's event tells where to begin, and shows nothing of what happened before or after it."""
+    """The id of another user's event sets the start position, and reveals no event before or after it."""
     await _create(gateway, bob)
-    async with following.feed.open_event_store() as events:
+    async with process.feed.open_event_store() as events:
         [event] = await events.of_user(bob.id, limit=1)
     await _create(gateway, bob)
     mine = await _create(gateway, ada)
-    async with following.subscribed(ada, _CHANGES, after=str(event.id)) as deliveries:
-        [seen] = await take(deliveries, 1)
-    assert seen["taskChanged"]["taskDatabaseId"] == mine["databaseId"]
+    async with process.subscribe(ada, _CHANGES, after=str(event.id)) as deliveries:
+        [change] = await take(deliveries, 1)
+    assert change["taskChanged"]["taskDatabaseId"] == mine["databaseId"]
 
 
 @pytest.mark.parametrize("after", ["nonsense", "01890000-0000-7000-8000-000000000000"])
-async def test_an_unknown_place_is_refused(following: Following, ada: User, after: str) -> None:
+async def test_resuming_after_an_unknown_event_is_rejected(process: SubscribingProcess, ada: User, after: str) -> None:
     with pytest.raises(RequestError) as refused:
-        async with following.subscribed(ada, _CHANGES, after=after) as deliveries:
+        async with process.subscribe(ada, _CHANGES, after=after) as deliveries:
             await anext(deliveries)
     assert isinstance(_cause(refused), CannotResume)
     assert "Subscribe again" in refused.value.errors[0].message
 
 
-async def test_too_much_has_happened_since(gateway: Gateway, ada: User) -> None:
-    """As many events as are looked through are delivered; with one more, nobody is told that this is all."""
-    following = Following(gateway.database, FeedOptions(poll_interval=0.01, replay_limit=3))
+async def test_resuming_after_too_many_events_is_rejected(gateway: Gateway, ada: User) -> None:
+    """Events up to the replay limit are delivered. With one more, the subscription fails instead of skipping it."""
+    process = SubscribingProcess(gateway.database, FeedOptions(poll_interval=0.01, replay_limit=3))
     await _create(gateway, ada)
-    async with following.feed.open_event_store() as events:
+    async with process.feed.open_event_store() as events:
         [first] = await events.of_user(ada.id, limit=1)
     for _ in range(3):
         await _create(gateway, ada)
-    async with following.subscribed(ada, _CHANGES, after=str(first.id)) as deliveries:
+    async with process.subscribe(ada, _CHANGES, after=str(first.id)) as deliveries:
         assert len(await take(deliveries, 3)) == 3
     await _create(gateway, ada)
     with pytest.raises(RequestError) as refused:
-        async with following.subscribed(ada, _CHANGES, after=str(first.id)) as deliveries:
+        async with process.subscribe(ada, _CHANGES, after=str(first.id)) as deliveries:
             await take(deliveries, 4)
     assert isinstance(_cause(refused), CannotResume)
 
 
-async def test_who_does_not_read_is_cut_off_and_others_are_not(gateway: Gateway, ada: User) -> None:
-    """More events wait than are kept: that subscriber is told; one who reads gets all of them."""
-    following = Following(gateway.database, FeedOptions(poll_interval=0.01, queue_size=4))
+async def test_a_slow_subscriber_fails_and_others_do_not(gateway: Gateway, ada: User) -> None:
+    """A subscriber with a full queue fails with an error. A subscriber that keeps up receives all events."""
+    process = SubscribingProcess(gateway.database, FeedOptions(poll_interval=0.01, queue_size=4))
     document = "subscription { taskChanged { eventType } }"
     async with (
-        following.feed.run(),
-        following.subscribed(ada, document) as slow,
-        following.subscribed(ada, document) as quick,
+        process.feed.run(),
+        process.subscribe(ada, document) as slow,
+        process.subscribe(ada, document) as quick,
     ):
         for _ in range(2):
             await _create(gateway, ada)
@@ -270,59 +272,59 @@ async def test_who_does_not_read_is_cut_off_and_others_are_not(gateway: Gateway,
         with pytest.raises(RequestError) as refused:
             await take(slow, 8)
     assert isinstance(_cause(refused), TooSlow)
-    assert "go on from the last event" in refused.value.errors[0].message
+    assert "resume after the last event" in refused.value.errors[0].message
 
 
-async def test_a_delivery_takes_so_many_statements(
-    gateway: Gateway, following: Following, ada: User, statements: list[str]
+async def test_the_statements_of_a_delivery(
+    gateway: Gateway, process: SubscribingProcess, ada: User, statements: list[str]
 ) -> None:
-    """However many events wait: one to see which may be seen, then what each answer asks for."""
-    async with following.subscribed(ada, "subscription { taskChanged { task { category { name } } } }") as deliveries:
+    """For any number of events: one statement to check which are visible, then those of each result."""
+    async with process.subscribe(ada, "subscription { taskChanged { task { category { name } } } }") as deliveries:
         await _create(gateway, ada)
         await take(deliveries, 1)
         statements.clear()
         await gateway.client(ada).do("createTasks", "tasks { id }", tasks=[{"title": "One"}, {"title": "Two"}])
-        while not _waiting(following):  # noqa: ASYNC110 (the feed has no hook for it)
+        while not _waiting(process):  # noqa: ASYNC110 (the feed has no hook for it)
             await asyncio.sleep(0)
         statements.clear()
         await take(deliveries, 2)
-        seen = [text for text in said([text for text in statements if "horizon" not in text]) if "events" not in text]
-    assert seen == ["SELECT tasks", "SELECT tasks", "SELECT tasks"]
+        kinds = [kind for kind in said([text for text in statements if "horizon" not in text]) if "events" not in kind]
+    assert kinds == ["SELECT tasks", "SELECT tasks", "SELECT tasks"]
 
 
-def _waiting(following: Following) -> bool:
-    return any(one._queue for followers in following.feed._subscribers.values() for one in followers)
+def _waiting(process: SubscribingProcess) -> bool:
+    return any(one._queue for followers in process.feed._subscribers.values() for one in followers)
 
 
-async def test_processes_tell_each_other_through_redis(
+async def test_processes_announce_events_through_redis(
     gateway: Gateway, options: DatabaseOptions, ada: User, tmp_path: Path
 ) -> None:
-    """A process that looks by itself only once an hour hears of another's commit."""
+    """A process that polls only once an hour receives the event of another process at once."""
     with redis_server(tmp_path) as socket:
         async with connect_database(options) as there:
-            following = Following(there)
-            following.feed = Feed(there, RedisAnnouncements(f"unix://{socket}"), FeedOptions(poll_interval=3600))
-            teller = Feed(gateway.database, RedisAnnouncements(f"unix://{socket}"))
-            running = teller.run(), following.feed.run()
-            async with running[0], running[1], following.subscribed(ada, _CHANGES) as deliveries:
-                await following.feed.is_listening.wait()
+            process = SubscribingProcess(there)
+            process.feed = Feed(there, RedisAnnouncements(f"unix://{socket}"), FeedOptions(poll_interval=3600))
+            sender = Feed(gateway.database, RedisAnnouncements(f"unix://{socket}"))
+            running = sender.run(), process.feed.run()
+            async with running[0], running[1], process.subscribe(ada, _CHANGES) as deliveries:
+                await process.feed.is_listening.wait()
                 await _create(gateway, ada)
                 assert len(await take(deliveries, 1)) == 1
 
 
-async def test_what_is_no_announcement_is_passed_over(
+async def test_messages_that_are_no_announcements_are_ignored(
     gateway: Gateway, options: DatabaseOptions, ada: User, tmp_path: Path
 ) -> None:
-    """Whoever else writes into that Redis does not make a process deaf."""
+    """Messages of other programs on the channel do not end the subscription."""
     with redis_server(tmp_path) as socket:
         url = f"unix://{socket}"
         async with connect_database(options) as there, redis.from_url(url) as other:
-            following = Following(there)
-            following.feed = Feed(there, RedisAnnouncements(url), FeedOptions(poll_interval=3600))
-            teller = Feed(gateway.database, RedisAnnouncements(url))
-            running = teller.run(), following.feed.run()
-            async with running[0], running[1], following.subscribed(ada, _CHANGES) as deliveries:
-                await following.feed.is_listening.wait()
+            process = SubscribingProcess(there)
+            process.feed = Feed(there, RedisAnnouncements(url), FeedOptions(poll_interval=3600))
+            sender = Feed(gateway.database, RedisAnnouncements(url))
+            running = sender.run(), process.feed.run()
+            async with running[0], running[1], process.subscribe(ada, _CHANGES) as deliveries:
+                await process.feed.is_listening.wait()
                 assert await other.publish(CHANNEL, b"\xff\xfe") == 2
                 await _create(gateway, ada)
                 assert len(await take(deliveries, 1)) == 1
@@ -341,7 +343,7 @@ class CountingAnnouncements(RedisAnnouncements):
 async def test_an_outage_of_announcements_is_logged_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And once when it is over. Polling hides the outage: without the log, it would go unnoticed."""
+    """And once when it is over. Without the log, polling would hide the outage."""
     monkeypatch.setattr(feed, "RETRY_INTERVAL", 0.01)
     socket = tmp_path / "redis"
     announcements = CountingAnnouncements(f"unix://{socket}")
@@ -385,11 +387,11 @@ async def test_announcements_are_published_again_after_an_outage(
     ]
 
 
-async def test_events_that_were_missed_while_nobody_announced_them(
-    gateway: Gateway, following: Following, ada: User
+async def test_events_without_an_announcement_are_found_by_polling(
+    gateway: Gateway, process: SubscribingProcess, ada: User
 ) -> None:
-    """Bulk work and other programs announce nothing; the feed looks by itself."""
-    async with following.subscribed(ada, "subscription { myEvents { eventType } }") as deliveries:
+    """Bulk imports and other programs announce nothing. The feed finds their events by polling."""
+    async with process.subscribe(ada, "subscription { myEvents { eventType } }") as deliveries:
         async with gateway.database.transaction(SERVICE) as write:
             await EventStore(write).load([row_of_event(CategoryCreated(new_id(), ada.id), actor=ada.id, at=now())])
         assert await take(deliveries, 1) == [{"myEvents": {"eventType": "CategoryCreated"}}]

@@ -1,4 +1,4 @@
-"""Nobody who reads the events in their order steps over one that is committed later."""
+"""The event feed skips no event of a transaction that commits late, and delivers each event once."""
 
 import asyncio
 import datetime as dt
@@ -28,12 +28,12 @@ from tests.factories import make_user, viewer_of
 from tests.repositories.support import SharedDatabase, connect_database, examples, open_snapshot
 
 
-class Undone(Exception):
+class RolledBack(Exception):
     """Rolls a transaction back."""
 
 
 class Writer:
-    """A transaction that takes its time."""
+    """A transaction that stays open between writes."""
 
     def __init__(self, database: Database, user: User) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class Writer:
         self.written: list[Any] = []
 
     async def write(self) -> None:
-        """Stores an event, in a transaction that stays open."""
+        """Stores an event."""
         if self._connection is None:
             self._connection = await self._stack.enter_async_context(self._database.transaction(viewer_of(self._user)))
         event = CategoryCreated(new_id(), self._user.id)
@@ -51,35 +51,34 @@ class Writer:
         self.written.append(event.id)
 
     async def end(self, *, commits: bool) -> list[Any]:
-        """Ends it; which events are there now."""
+        """Commits or rolls back. Returns the ids of the events that it committed."""
         if self._connection is None:
             return []
         self._connection, written, self.written = None, self.written, []
         if commits:
             await self._stack.aclose()
             return written
-        error = Undone()
-        with pytest.raises(Undone):
-            if not await self._stack.__aexit__(Undone, error, None):
+        error = RolledBack()
+        with pytest.raises(RolledBack):
+            if not await self._stack.__aexit__(RolledBack, error, None):
                 raise error
         return []
 
 
 class Follower:
-    """A feed, and all that came through it."""
+    """A feed and the events that its listener received."""
 
     def __init__(self, database: Database) -> None:
         self.feed = Feed(database)
-        self.feed.listeners.append(self._hear)
-        self.seen: list[DomainEvent] = []
+        self.feed.listeners.append(self._receive)
+        self.events: list[DomainEvent] = []
 
-    async def _hear(self, events: Sequence[DomainEvent]) -> None:
-        self.seen += events
+    async def _receive(self, events: Sequence[DomainEvent]) -> None:
+        self.events += events
 
     @property
     def ids(self) -> list[Any]:
-        """Which events."""
-        return [event.id for event in self.seen]
+        return [event.id for event in self.events]
 
 
 _STEPS = st.lists(
@@ -89,8 +88,8 @@ _STEPS = st.lists(
 
 @given(_STEPS)
 @examples(40)
-def test_interleaved_transactions_lose_nothing(shared_database: SharedDatabase, steps: list[tuple[str, int]]) -> None:
-    """Whatever the order of writes, commits, rollbacks and reads: each committed event once, by its number."""
+def test_interleaved_transactions_lose_no_event(shared_database: SharedDatabase, steps: list[tuple[str, int]]) -> None:
+    """For any order of writes, commits, rollbacks and reads: each committed event once, in order of sequence."""
 
     async def run() -> None:
         database = shared_database.database
@@ -114,14 +113,14 @@ def test_interleaved_transactions_lose_nothing(shared_database: SharedDatabase, 
                 committed += await writer.end(commits=True)
         assert await follower.feed.catch_up()
         assert sorted(follower.ids) == sorted(committed)
-        numbers = [event.sequence for event in follower.seen]
+        numbers = [event.sequence for event in follower.events]
         assert numbers == sorted(set(numbers))
 
     shared_database.run(run())
 
 
-async def test_who_reads_waits_for_the_slower_transaction(postgres_only: DatabaseOptions) -> None:
-    """The second of two transactions commits first: its event comes after that of the first, not instead of it."""
+async def test_the_feed_waits_for_the_slower_transaction(postgres_only: DatabaseOptions) -> None:
+    """If the second of two transactions commits first, its event is delivered after the first one's."""
     async with connect_database(postgres_only) as database:
         user = await make_user(database)
         follower, slow, fast = Follower(database), Writer(database, user), Writer(database, user)
@@ -136,7 +135,7 @@ async def test_who_reads_waits_for_the_slower_transaction(postgres_only: Databas
         assert follower.ids == [earlier, later]
 
 
-async def test_a_transaction_that_is_undone_holds_nobody_up(postgres_only: DatabaseOptions) -> None:
+async def test_a_rolled_back_transaction_does_not_block_the_feed(postgres_only: DatabaseOptions) -> None:
     async with connect_database(postgres_only) as database:
         user = await make_user(database)
         follower, undone, fast = Follower(database), Writer(database, user), Writer(database, user)
@@ -149,8 +148,8 @@ async def test_a_transaction_that_is_undone_holds_nobody_up(postgres_only: Datab
         assert follower.ids == committed
 
 
-async def test_a_transaction_that_writes_no_event_holds_nobody_up(postgres_only: DatabaseOptions) -> None:
-    """Only who has drawn a number is waited for: a long transaction elsewhere does not stop the feed."""
+async def test_a_transaction_without_events_does_not_block_the_feed(postgres_only: DatabaseOptions) -> None:
+    """The feed waits only for transactions that have drawn a sequence number."""
     async with connect_database(postgres_only) as database:
         user = await make_user(database)
         follower, fast = Follower(database), Writer(database, user)
@@ -163,7 +162,7 @@ async def test_a_transaction_that_writes_no_event_holds_nobody_up(postgres_only:
         assert follower.ids == committed
 
 
-async def test_only_the_service_reads_how_far_events_are_settled(postgres_only: DatabaseOptions) -> None:
+async def test_only_the_service_may_read_the_horizon(postgres_only: DatabaseOptions) -> None:
     async with connect_database(postgres_only) as database:
         user = await make_user(database)
         async with open_snapshot(database, viewer_of(user)) as snapshot:
@@ -171,8 +170,8 @@ async def test_only_the_service_reads_how_far_events_are_settled(postgres_only: 
                 await EventStore(snapshot).horizon()
 
 
-async def test_more_events_than_one_statement_reads(database: Database) -> None:
-    """The feed reads in portions of 500."""
+async def test_more_events_than_one_batch(database: Database) -> None:
+    """The feed reads in batches of 500."""
     user = await make_user(database)
     follower = Follower(database)
     await follower.feed.catch_up()
@@ -189,33 +188,33 @@ async def _record(database: Database, viewer: Viewer, owner: User, *, fails: boo
         work.record(event)
         if fails:
             await work.store_events_and_react(())
-            raise Undone
+            raise RolledBack
     return event.id
 
 
-async def test_a_unit_that_is_rolled_back_announces_nothing(database: Database) -> None:
-    """Neither to this process nor, on PostgreSQL, to others; the event of the next one is announced."""
+async def test_a_rolled_back_unit_of_work_announces_nothing(database: Database) -> None:
+    """Neither to this process nor, on PostgreSQL, to others. The next unit of work's event is announced."""
     user = await make_user(database)
     follower = Follower(database)
-    told: list[Any] = []
+    announced: list[Any] = []
 
-    async def hear(events: Sequence[Any]) -> None:
-        told.extend(event.id for event in events)
+    async def receive(events: Sequence[Any]) -> None:
+        announced.extend(event.id for event in events)
 
-    database.commit_listeners.append(hear)
+    database.commit_listeners.append(receive)
     await follower.feed.catch_up()
-    with pytest.raises(Undone):
+    with pytest.raises(RolledBack):
         await _record(database, viewer_of(user), user, fails=True)
     assert await follower.feed.catch_up()
-    assert (follower.ids, told) == ([], [])
+    assert (follower.ids, announced) == ([], [])
     event = await _record(database, viewer_of(user), user)
     assert await follower.feed.catch_up()
-    assert (follower.ids, told) == ([event], [event])
+    assert (follower.ids, announced) == ([event], [event])
 
 
-@pytest.mark.parametrize("data", [{}, {"owner_id": None}, {"owner_id": [5]}, {"owner_id": 5}, {"owner_id": "nobody"}])
-async def test_an_event_that_somebody_made_up_holds_nobody_up(database: Database, data: Any) -> None:
-    """Policies let people store events of their own without the gateway. Subscribers and caches get what follows."""
+@pytest.mark.parametrize("data", [{}, {"owner_id": None}, {"owner_id": [5]}, {"owner_id": 5}, {"owner_id": "no UUID"}])
+async def test_a_malformed_event_does_not_block_the_feed(database: Database, data: Any) -> None:
+    """Policies allow users to store their own events without the gateway. Later events are still delivered."""
     user = await make_user(database)
     follower = Follower(database)
     cache = Cache(memory_store(100), b"secret", lifetime=60, entries=100)
@@ -234,33 +233,33 @@ async def test_an_event_that_somebody_made_up_holds_nobody_up(database: Database
 
 
 @pytest.mark.parametrize("commits", [True, False])
-async def test_postgresql_tells_other_processes_after_the_commit(
+async def test_postgresql_notifies_other_processes_after_the_commit(
     postgres_only: DatabaseOptions,
     commits: bool,  # noqa: FBT001 (a parameter of pytest's)
 ) -> None:
-    """A second process hears of a commit by NOTIFY: it looks by itself only once an hour. Of a rollback, never."""
-    from gateway.server.redis_announcements import open_announcements  # noqa: PLC0415 (the process' own choice of the line)
+    """Another process, which polls only once an hour, learns of a commit by NOTIFY, and never of a rollback."""
+    from gateway.server.redis_announcements import open_announcements  # noqa: PLC0415 (as the process does)
     from gateway.settings import Settings  # noqa: PLC0415 (as above)
     from resolvers.streaming.feed import FeedOptions  # noqa: PLC0415 (as above)
 
     async with connect_database(postgres_only) as here, connect_database(postgres_only) as there:
         user = await make_user(here)
-        line = open_announcements(Settings(), there)
-        assert line is not None
-        heard = line.listen()
-        assert await anext(heard) == ""
+        announcements = open_announcements(Settings(), there)
+        assert announcements is not None
+        received = announcements.listen()
+        assert await anext(received) == ""
         if commits:
             await _record(here, viewer_of(user), user)
         else:
-            with pytest.raises(Undone):
+            with pytest.raises(RolledBack):
                 await _record(here, viewer_of(user), user, fails=True)
             await _record(there, viewer_of(user), user)
-        assert await anext(heard) == (here.process_id if commits else there.process_id)
-        await heard.aclose()  # type: ignore[attr-defined]
+        assert await anext(received) == (here.process_id if commits else there.process_id)
+        await received.aclose()  # type: ignore[attr-defined]
 
         follower = Follower(there)
-        follower.feed = Feed(there, line, FeedOptions(poll_interval=3600))
-        follower.feed.listeners.append(follower._hear)
+        follower.feed = Feed(there, announcements, FeedOptions(poll_interval=3600))
+        follower.feed.listeners.append(follower._receive)
         arrived = asyncio.Event()
 
         async def arrive(_: Sequence[DomainEvent]) -> None:
@@ -275,10 +274,10 @@ async def test_postgresql_tells_other_processes_after_the_commit(
         assert follower.ids == [event]
 
 
-async def test_a_database_that_has_lost_events_is_followed_on(
+async def test_the_feed_continues_on_a_database_that_has_lost_events(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After a failover the next events have numbers that were seen before, and are new all the same."""
+    """After a failover, new events have sequence numbers that the feed has already passed."""
     user = await make_user(database)
     follower = Follower(database)
     await _record(database, viewer_of(user), user)
