@@ -1,7 +1,7 @@
-"""The command line `siso`: serving, migrations, demo data, tokens, the contract, imports, and a doctor.
+"""The command line `siso`.
 
-``app.py`` lists the commands and teaches them; each loads what it needs when it runs, so that the others start fast.
-What a person can put right is one line on standard error and exit code 2; never a stack trace.
+``main.py`` declares the commands and their help texts. Each command imports what it needs when it runs, so that the
+others start fast. An error that the user can correct is one line on standard error and exit code 2, never a traceback.
 """
 
 from gateway.cli.console import run
@@ -9,5 +9,4 @@ from gateway.cli.main import app
 
 
 def main() -> None:
-    """The entry point."""
     run(app)

@@ -1,4 +1,4 @@
-"""How commands talk to a person: results on standard output, everything else on standard error, one line per error."""
+"""Console output: results on standard output, everything else on standard error, one line per error."""
 
 import logging
 import os
@@ -15,31 +15,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gateway.cli")
 
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
-_WRONG = 2
-_INTERRUPTED = 130
+_ERROR_CODE = 2
+_INTERRUPTED_CODE = 130
 
 
 class CommandError(Exception):
-    """What a person can put right; the message is one line that says how."""
+    """An error that the user can correct; the message is one line that says how."""
 
 
-def redacted(text: str) -> str:
-    """The text without the passwords of URLs in it."""
+def redact_passwords(text: str) -> str:
+    """Replaces the passwords of URLs in the text with asterisks."""
     return _PASSWORD.sub(r"\1***@", text)
 
 
-def say(text: str = "") -> None:
-    """A result."""
+def print_result(text: str = "") -> None:
     print(text, flush=True)  # noqa: T201 (this is the command line)
 
 
-def note(text: str) -> None:
-    """Something about how it went, which must not get into a result that is piped on."""
-    print(redacted(text), file=sys.stderr, flush=True)  # noqa: T201 (this is the command line)
+def print_notice(text: str) -> None:
+    """Prints to standard error, so that a notice never becomes part of a piped result."""
+    print(redact_passwords(text), file=sys.stderr, flush=True)  # noqa: T201 (this is the command line)
 
 
 def progress_bar() -> "Progress":
-    """A bar on standard error, for a person who is watching."""
+    """A progress bar on standard error, hidden if that is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -49,34 +48,35 @@ def progress_bar() -> "Progress":
 
 
 def run(app: typer.Typer) -> NoReturn:
-    """Runs the command that was asked for and ends the process."""
+    """Runs the command given in ``sys.argv`` and exits the process."""
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        code = _INTERRUPTED
+        code = _INTERRUPTED_CODE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _INTERRUPTED
-    except Exception as error:  # noqa: BLE001 (the last resort: nobody shall see a stack trace)
+        code = _INTERRUPTED_CODE
+    except Exception as error:  # noqa: BLE001 (the last resort: users must not see a traceback)
         is_help = type(error).__name__ == "NoArgsIsHelpError"  # its message is the help, with line breaks
-        note(str(error) if is_help else f"siso: {_told(error)}")
-        code = _WRONG
+        print_notice(str(error) if is_help else f"siso: {_error_line(error)}")
+        code = _ERROR_CODE
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _told(error: Exception) -> str:
-    """What a person is told of an error, on one line."""
-    known = " ".join(_known(error).split())
-    if known:
-        return known
-    number = uuid4().hex[:12]
-    details = "see the log above" if logger.isEnabledFor(logging.DEBUG) else "run it with `siso --debug` to see details"
-    logger.debug("error %s", number, exc_info=_without_passwords(error))
-    return f"something unexpected happened (error {number}); {details}."
+def _error_line(error: Exception) -> str:
+    """The error as one line. An unexpected error gets an id that is also in the debug log."""
+    message = " ".join(_known_message(error).split())
+    if message:
+        return message
+    error_id = uuid4().hex[:12]
+    is_debug = logger.isEnabledFor(logging.DEBUG)
+    details = "See the log above." if is_debug else "Run the command with `siso --debug` to see details."
+    logger.debug("error %s", error_id, exc_info=_redact_error(error))
+    return f"An unexpected error occurred (error {error_id}). {details}"
 
 
-def _known(error: Exception) -> str:
-    """The message of an error that is not ours to mend, or nothing."""
+def _known_message(error: Exception) -> str:
+    """The message of an error that the user can correct; empty for any other error."""
     if isinstance(error, CommandError):
         return str(error)
     if hasattr(error, "format_message"):
@@ -84,7 +84,7 @@ def _known(error: Exception) -> str:
         path = context.command_path if context else "siso"
         return f"{error.format_message()} See `{path} --help`."
     if isinstance(error, ImportError):
-        return f"A part of the gateway is missing ({error}). Install it anew: `make run` does."
+        return f"A required package cannot be imported ({error}). Run `make run` to install the requirements."
     from gateway.settings import SettingsError
     from repositories.core.encryption import MissingKeysError
     from repositories.core.errors import Forbidden, ServiceUnavailable
@@ -94,17 +94,17 @@ def _known(error: Exception) -> str:
     if isinstance(error, MissingKeysError):
         return "Encrypted columns need GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY. See docs/settings.md."
     if isinstance(error, Forbidden):
-        return "The database login may not do this. `siso doctor` says which role it lacks."
+        return "The database login lacks a permission. Run `siso doctor` to see which role it needs."
     if isinstance(error, ServiceUnavailable):
         cause = f" ({error.__cause__})" if error.__cause__ else ""
-        return f"The database cannot be reached{cause}. `siso doctor` looks into it."
+        return f"The database cannot be reached{cause}. Run `siso doctor` to find the cause."
     return ""
 
 
-def _without_passwords(error: BaseException) -> BaseException:
-    """The same error and its causes, their texts fit for a log."""
-    found: BaseException | None = error
-    while found is not None:
-        found.args = tuple(redacted(part) if isinstance(part, str) else part for part in found.args)
-        found = found.__cause__ or found.__context__
+def _redact_error(error: BaseException) -> BaseException:
+    """Removes passwords from the messages of the error and its causes, so that it can be logged."""
+    current: BaseException | None = error
+    while current is not None:
+        current.args = tuple(redact_passwords(part) if isinstance(part, str) else part for part in current.args)
+        current = current.__cause__ or current.__context__
     return error

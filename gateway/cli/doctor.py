@@ -1,4 +1,4 @@
-"""`siso doctor`: one line for each thing that can be wrong, with how to mend it."""
+"""`siso doctor`: one line for each part of the configuration, with the fix for each problem."""
 
 import asyncio
 import os
@@ -12,36 +12,36 @@ import typer
 
 from gateway.auth.keys import ENCRYPTION_KEYS, INDEX_KEY, database_options
 from gateway.auth.tokens import JWT_SECRET, signing_key
-from gateway.cli.console import CommandError, redacted, say
-from gateway.cli.ready import place, refuse_unmigrated, why
+from gateway.cli.console import CommandError, print_result, redact_passwords
+from gateway.cli.preconditions import database_location, failure_reason, require_newest_revision
 from gateway.settings import Settings, SettingsError, load_settings
 from repositories import inspection
 from repositories.core.errors import ServiceUnavailable
 
 
-class Verdict(Enum):
-    """How something is. Only WRONG ends with exit code 1."""
+class Severity(Enum):
+    """An error makes the command exit with code 1; with a warning, the gateway works but not as well as it could."""
 
     OK = "ok"
     WARNING = "warning"
-    WRONG = "wrong"
+    ERROR = "error"
 
 
 class Finding(NamedTuple):
-    """What was looked at, and how it is."""
+    """The result of one check; ``subject`` is the part of the configuration that was checked."""
 
-    verdict: Verdict
-    what: str
+    severity: Severity
+    subject: str
     text: str
 
 
 def doctor() -> None:
-    """Looks at everything and prints what it finds."""
-    is_well = True
+    """Runs all checks and prints their findings; exits with code 1 if one is an error."""
+    has_error = False
     for finding in _findings():
-        say(redacted(f"{finding.verdict.value:8} {finding.what:12} {finding.text}"))
-        is_well = is_well and finding.verdict is not Verdict.WRONG
-    if not is_well:
+        print_result(redact_passwords(f"{finding.severity.value:8} {finding.subject:12} {finding.text}"))
+        has_error = has_error or finding.severity is Severity.ERROR
+    if has_error:
         raise typer.Exit(1)
 
 
@@ -49,53 +49,56 @@ def _findings() -> Iterator[Finding]:
     try:
         settings = load_settings()
     except SettingsError as error:
-        yield Finding(Verdict.WRONG, "settings", str(error))
+        yield Finding(Severity.ERROR, "settings", str(error))
         return
-    yield Finding(Verdict.OK, "settings", "all known and well-formed")
-    yield _secret(settings)
-    yield _keys(settings)
+    yield Finding(Severity.OK, "settings", "all names are known and all values are valid")
+    yield _check_token_secret(settings)
+    yield _check_keys(settings)
     if settings.redis_url is not None:
-        yield _redis(settings.redis_url.get_secret_value(), settings.database_connect_timeout)
-    yield from _database(settings)
+        yield _check_redis(settings.redis_url.get_secret_value(), settings.database_connect_timeout)
+    yield from _check_database(settings)
 
 
-def _unmade(settings: Settings, *names: str) -> Finding | None:
-    """Of secrets that a gateway on SQLite makes for itself: that it did not yet. Looking must not make them."""
+def _secrets_to_create(settings: Settings, subject: str, *names: str) -> Finding | None:
+    """Names the secret files that a gateway on SQLite creates at its first start; the doctor must not create them."""
     folder = settings.database_path.parent
     missing = [name for name in names if not (folder / name).exists()] if settings.database_url is None else []
     if not missing:
         return None
-    return Finding(Verdict.OK, "secrets", f"the first start makes {' and '.join(missing)} in {folder}")
+    return Finding(Severity.OK, subject, f"the first start creates {' and '.join(missing)} in {folder}")
 
 
-def _secret(settings: Settings) -> Finding:
-    if settings.jwt_secret is None and (unmade := _unmade(settings, JWT_SECRET)):
-        return unmade._replace(what="token secret")
+def _check_token_secret(settings: Settings) -> Finding:
+    subject = "token secret"
+    if settings.jwt_secret is None and (pending := _secrets_to_create(settings, subject, JWT_SECRET)):
+        return pending
     try:
         signing_key(settings)
     except (SettingsError, OSError) as error:
-        return Finding(Verdict.WRONG, "token secret", str(error))
+        return Finding(Severity.ERROR, subject, str(error))
     source = "GATEWAY_JWT_SECRET" if settings.jwt_secret else f"{settings.database_path.parent / JWT_SECRET}"
-    return Finding(Verdict.OK, "token secret", f"from {source}")
+    return Finding(Severity.OK, subject, f"from {source}")
 
 
-def _keys(settings: Settings) -> Finding:
-    given = {ENCRYPTION_KEYS: settings.encryption_keys, INDEX_KEY: settings.index_key}
-    if unmade := _unmade(settings, *(name for name, value in given.items() if value is None)):
-        return unmade._replace(what="keys")
+def _check_keys(settings: Settings) -> Finding:
+    configured = {ENCRYPTION_KEYS: settings.encryption_keys, INDEX_KEY: settings.index_key}
+    missing = (name for name, value in configured.items() if value is None)
+    if pending := _secrets_to_create(settings, "keys", *missing):
+        return pending
     try:
         options = database_options(settings)
     except (SettingsError, OSError) as error:
-        return Finding(Verdict.WRONG, "keys", str(error))
+        return Finding(Severity.ERROR, "keys", str(error))
     if not options.encryption_keys:
-        mend = "Set GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY, see docs/settings.md"
-        return Finding(Verdict.WRONG, "keys", f"encrypted columns cannot be used without. {mend}")
+        fix = "Set GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY, see docs/settings.md"
+        return Finding(Severity.ERROR, "keys", f"encrypted columns cannot be used without keys. {fix}")
     current, *older = options.encryption_keys
-    return Finding(Verdict.OK, "keys", f"{current} encrypts" + (f"; {', '.join(older)} may decrypt" if older else ""))
+    also = f"; {', '.join(older)} can still decrypt" if older else ""
+    return Finding(Severity.OK, "keys", f"{current} encrypts{also}")
 
 
-def _redis(url: str, timeout: float) -> Finding:
-    """Without it the gateway works, but slower."""
+def _check_redis(url: str, timeout: float) -> Finding:
+    """An unreachable Redis is a warning: the gateway works without it, but slower."""
     from redis import Redis
     from redis.exceptions import RedisError
 
@@ -103,101 +106,113 @@ def _redis(url: str, timeout: float) -> Finding:
         with Redis.from_url(url, socket_connect_timeout=timeout, socket_timeout=timeout) as client:
             client.ping()
     except (RedisError, OSError) as error:
-        mend = "Nothing is cached meanwhile. Check GATEWAY_REDIS_URL and that it is running"
-        return Finding(Verdict.WARNING, "redis", f"cannot be used: {why(error)}. {mend}")
-    return Finding(Verdict.OK, "redis", "it answers")
+        fix = "Without it, nothing is cached. Check GATEWAY_REDIS_URL and that Redis is running"
+        return Finding(Severity.WARNING, "redis", f"cannot be used: {failure_reason(error)}. {fix}")
+    return Finding(Severity.OK, "redis", "it responds")
 
 
-def _readers(path: Path) -> Iterator[Finding]:
-    """Whether others on this machine may read the database file; Windows knows no such permissions."""
+def _check_file_mode(path: Path) -> Iterator[Finding]:
+    """Checks that only the owner can access the database file. Windows has no such permissions."""
     if os.name == "posix" and path.exists():
         others = path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
         if others:
-            yield Finding(Verdict.WARNING, "file", f"others on this machine may read it. Mend: chmod 600 {path}")
+            fix = f"Run: chmod 600 {path}"
+            yield Finding(Severity.WARNING, "file", f"other users of this machine have access to it. {fix}")
         else:
-            yield Finding(Verdict.OK, "file", "for its owner alone")
+            yield Finding(Severity.OK, "file", "only its owner has access to it")
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
+def _check_database(settings: Settings) -> Iterator[Finding]:
     url = settings.database_url.get_secret_value() if settings.database_url else None
     timeout = settings.database_connect_timeout
-    is_open, found = True, None
+    is_granted, revision = True, None
     try:
-        found = asyncio.run(inspection.stored_revision(url, settings.database_path, timeout=timeout))
+        revision = asyncio.run(inspection.stored_revision(url, settings.database_path, timeout=timeout))
     except inspection.MissingGrant:
-        is_open = False
+        is_granted = False
     except ServiceUnavailable as error:
-        hint = "Check GATEWAY_DATABASE_URL and that it is running." if url else "Check GATEWAY_DATABASE_PATH."
-        yield Finding(Verdict.WRONG, "database", f"{place(settings)} cannot be used: {why(error)}. {hint}")
+        fix = "Check GATEWAY_DATABASE_URL and that the server is running." if url else "Check GATEWAY_DATABASE_PATH."
+        text = f"{database_location(settings)} cannot be used: {failure_reason(error)}. {fix}"
+        yield Finding(Severity.ERROR, "database", text)
         return
-    yield Finding(Verdict.OK, "database", place(settings))
-    if is_open:
-        yield _migrations(found)
+    yield Finding(Severity.OK, "database", database_location(settings))
+    if is_granted:
+        yield _check_migrations(revision)
     if url is None:
-        yield from _readers(settings.database_path)
-        yield Finding(Verdict.OK, "roles", "SQLite has none; the policies are part of every statement")
-        return
-    yield from _login("login", url, timeout, service=False)
-    service_url = settings.service_database_url.get_secret_value() if settings.service_database_url else url
-    yield from _login("service login", service_url, timeout, service=True)
-    if settings.database_read_url is not None:
-        yield from _replica(url, settings.database_read_url.get_secret_value(), timeout)
-    if found is not None:
-        yield _policies(url, timeout)
+        yield from _check_file_mode(settings.database_path)
+        yield Finding(Severity.OK, "roles", "SQLite has no roles; every statement contains the policies instead")
+    else:
+        yield from _check_postgresql(settings, url, is_migrated=revision is not None)
 
 
-def _migrations(found: str | None) -> Finding:
+def _check_migrations(revision: str | None) -> Finding:
     try:
-        refuse_unmigrated(found)
+        require_newest_revision(revision)
     except CommandError as error:
-        return Finding(Verdict.WRONG, "migrations", str(error))
-    return Finding(Verdict.OK, "migrations", f"at revision {found}, the newest")
+        return Finding(Severity.ERROR, "migrations", str(error))
+    return Finding(Severity.OK, "migrations", f"at revision {revision}, the newest")
 
 
-def _login(what: str, url: str, timeout: float, *, service: bool) -> Iterator[Finding]:
+def _check_postgresql(settings: Settings, url: str, *, is_migrated: bool) -> Iterator[Finding]:
+    timeout = settings.database_connect_timeout
+    yield from _check_login("login", url, timeout, setting="GATEWAY_DATABASE_URL")
+    service_url = settings.service_database_url.get_secret_value() if settings.service_database_url else url
+    yield from _check_login("service login", service_url, timeout, setting="GATEWAY_SERVICE_DATABASE_URL", is_service=True)
+    if settings.database_read_url is not None:
+        yield from _check_replica(url, settings.database_read_url.get_secret_value(), timeout)
+    if is_migrated:
+        yield _check_policies(url, timeout)
+
+
+def _check_login(
+    subject: str, url: str, timeout: float, *, setting: str, is_service: bool = False
+) -> Iterator[Finding]:
+    """Checks that the login can switch to its roles and that row-level security applies to it."""
     try:
-        login = asyncio.run(inspection.inspect_login(url, service=service, timeout=timeout))
+        login = asyncio.run(inspection.inspect_login(url, service=is_service, timeout=timeout))
     except ServiceUnavailable as error:
-        yield Finding(Verdict.WRONG, what, f"cannot be used: {why(error)}. Check GATEWAY_SERVICE_DATABASE_URL.")
+        yield Finding(Severity.ERROR, subject, f"cannot be used: {failure_reason(error)}. Check {setting}.")
         return
     if login.missing_roles:
         roles = ", ".join(login.missing_roles)
-        mend = f"Migrate first, then as the owner: GRANT {roles} TO {login.name}"
-        yield Finding(Verdict.WRONG, what, f"{login.name} may not become {roles}. {mend}")
+        fix = f"Migrate first, then run as the owner of the tables: GRANT {roles} TO {login.name}"
+        yield Finding(Severity.ERROR, subject, f"{login.name} cannot switch to {roles}. {fix}")
     elif login.is_superuser or login.bypasses_policies:
         power = "is a superuser" if login.is_superuser else "has BYPASSRLS"
-        mend = f"Use another, or: ALTER ROLE {login.name} NOSUPERUSER NOBYPASSRLS"
-        yield Finding(Verdict.WARNING, what, f"{login.name} {power}, which row-level security does not bind. {mend}")
+        fix = f"Use another login, or run: ALTER ROLE {login.name} NOSUPERUSER NOBYPASSRLS"
+        yield Finding(
+            Severity.WARNING, subject, f"{login.name} {power}, so row-level security does not apply to it. {fix}"
+        )
     else:
-        needed = "service_role" if service else "anon and authenticated"
-        yield Finding(Verdict.OK, what, f"{login.name} may become {needed}, and no more")
+        roles = "service_role" if is_service else "anon and authenticated"
+        yield Finding(Severity.OK, subject, f"{login.name} can switch to {roles} and cannot bypass row-level security")
 
 
-def _replica(url: str, read_url: str, timeout: float) -> Iterator[Finding]:
-    """Without it the gateway works, but for the primary's load."""
+def _check_replica(url: str, read_url: str, timeout: float) -> Iterator[Finding]:
+    """An unreachable replica is a warning: the primary then serves its reads."""
     try:
-        found = asyncio.run(inspection.inspect_replica(url, read_url, timeout=timeout))
+        replica = asyncio.run(inspection.inspect_replica(url, read_url, timeout=timeout))
     except ServiceUnavailable as error:
-        mend = "The primary answers for it. Check GATEWAY_DATABASE_READ_URL and that it is running"
-        yield Finding(Verdict.WARNING, "replica", f"cannot be used: {why(error)}. {mend}")
+        fix = "The primary serves its reads. Check GATEWAY_DATABASE_READ_URL and that the replica is running"
+        yield Finding(Severity.WARNING, "replica", f"cannot be used: {failure_reason(error)}. {fix}")
         return
-    mend = "Set GATEWAY_DATABASE_READ_URL to a streaming replica of GATEWAY_DATABASE_URL"
-    if not found.is_of_primary:
-        yield Finding(Verdict.WRONG, "replica", f"it is another database's. {mend}")
-    elif not found.is_replica:
-        yield Finding(Verdict.WARNING, "replica", f"it is none, it takes writes. {mend}")
+    fix = "Set GATEWAY_DATABASE_READ_URL to a streaming replica of GATEWAY_DATABASE_URL"
+    if not replica.is_of_primary:
+        yield Finding(Severity.ERROR, "replica", f"it belongs to another primary. {fix}")
+    elif not replica.is_replica:
+        yield Finding(Severity.WARNING, "replica", f"it is not a replica, it accepts writes. {fix}")
     else:
-        yield Finding(Verdict.OK, "replica", f"it answers, {found.bytes_behind} bytes behind")
-    yield from _login("read login", read_url, timeout, service=False)
+        yield Finding(Severity.OK, "replica", f"it responds and is {replica.bytes_behind} bytes behind")
+    yield from _check_login("read login", read_url, timeout, setting="GATEWAY_DATABASE_READ_URL")
 
 
-def _policies(url: str, timeout: float) -> Finding:
+def _check_policies(url: str, timeout: float) -> Finding:
     try:
         tables = asyncio.run(inspection.tables_without_forced_rls(url, timeout=timeout))
     except ServiceUnavailable as error:
-        return Finding(Verdict.WRONG, "policies", why(error))
+        return Finding(Severity.ERROR, "policies", failure_reason(error))
     if tables:
         names = ", ".join(tables)
-        mend = "For each: ALTER TABLE ... ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
-        return Finding(Verdict.WRONG, "policies", f"not on or not forced on {names}. {mend}")
-    return Finding(Verdict.OK, "policies", "row-level security is on and forced on every table")
+        fix = "For each, run: ALTER TABLE ... ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+        return Finding(Severity.ERROR, "policies", f"row-level security is not enabled or not forced on {names}. {fix}")
+    return Finding(Severity.OK, "policies", "row-level security is enabled and forced on every table")

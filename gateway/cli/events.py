@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.cli.console import CommandError, note
-from gateway.cli.ready import migrated_database
+from gateway.cli.console import CommandError, print_notice
+from gateway.cli.preconditions import open_migrated_database
 from gateway.settings import load_settings
 from repositories.aggregates.event_store import EventStore
 from repositories.core.viewer import SERVICE
@@ -17,20 +17,20 @@ from repositories.tables.events import DomainEvent
 
 
 def export(file: Path | None, since: dt.datetime | None, until: dt.datetime | None, types: Sequence[str]) -> None:
-    """Writes the events and says how many there were."""
+    """Writes the events as JSON lines to the file or standard output. ``since`` and ``until`` are in UTC."""
     settings = load_settings()
 
     async def run(write: Callable[[bytes], object]) -> int:
         count = 0
-        async with migrated_database(settings) as database, database.snapshot(SERVICE) as snapshot:
+        async with open_migrated_database(settings) as database, database.snapshot(SERVICE) as snapshot:
             async for event in EventStore(snapshot).export(_utc(since), _utc(until), types):
-                write(_line(event))
+                write(_json_line(event))
                 count += 1
         return count
 
-    with _written(file) as write:
+    with _open_output(file) as write:
         count = asyncio.run(run(write))
-    note(f"Exported {count} events.")
+    print_notice(f"Exported {count} events.")
 
 
 def _utc(moment: dt.datetime | None) -> dt.datetime | None:
@@ -38,20 +38,20 @@ def _utc(moment: dt.datetime | None) -> dt.datetime | None:
 
 
 @contextmanager
-def _written(file: Path | None) -> Iterator[Callable[[bytes], object]]:
+def _open_output(file: Path | None) -> Iterator[Callable[[bytes], object]]:
     if file is None:
         yield sys.stdout.buffer.write
         sys.stdout.flush()
         return
     try:
-        opened = file.open("wb")
+        output = file.open("wb")
     except OSError as error:
         raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
-    with opened:
-        yield opened.write
+    with output:
+        yield output.write
 
 
-def _line(event: DomainEvent) -> bytes:
+def _json_line(event: DomainEvent) -> bytes:
     values = {
         "sequence": event.sequence,
         "id": event.id,

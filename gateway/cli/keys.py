@@ -4,8 +4,8 @@ import asyncio
 
 import typer
 
-from gateway.cli.console import note, progress_bar, say
-from gateway.cli.ready import migrated_database
+from gateway.cli.console import print_notice, print_result, progress_bar
+from gateway.cli.preconditions import open_migrated_database
 from gateway.settings import load_settings
 from repositories.core.encryption import MissingKeysError
 from repositories.rotation import RotationResult, count_outdated
@@ -13,11 +13,11 @@ from repositories.rotation import rotate as rotate_values
 
 
 def rotate() -> None:
-    """Rotates with a progress bar; exit code 1 if something is left that needs an old key."""
+    """Encrypts all values with the current key; exits with code 1 if some values still need an old key."""
     settings = load_settings()
 
     async def run() -> tuple[str, RotationResult]:
-        async with migrated_database(settings) as database:
+        async with open_migrated_database(settings) as database:
             if not database.cipher.current_key_id:
                 raise MissingKeysError
             with progress_bar() as progress:
@@ -25,17 +25,18 @@ def rotate() -> None:
                 result = await rotate_values(
                     database,
                     on_progress=lambda count: progress.advance(bar, count),
-                    on_unreadable=lambda error: note(f"siso: {error}."),
+                    on_unreadable=lambda error: print_notice(f"siso: {error}."),
                 )
                 return database.cipher.current_key_id, result
 
     key, (renewed, unreadable, left) = asyncio.run(run())
-    say(f"Encrypted {renewed} values with the key {key}.")
+    print_result(f"Encrypted {renewed} values with the key {key}.")
     if unreadable:
-        say(f"{unreadable} values cannot be decrypted with any key and stay as they are.")
+        print_result(f"{unreadable} values cannot be decrypted with any of the keys and were left unchanged.")
     if left > 0:
-        say(
-            f"{left} values were written with another key meanwhile. Restart the gateway with {key}, then run it again."
+        print_result(
+            f"{left} values were written with another key during the rotation. Restart the gateway, so that it encrypts "
+            f"with {key}, and run `siso keys rotate` again."
         )
     if unreadable or left > 0:
         raise typer.Exit(1)

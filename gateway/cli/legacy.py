@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.cli.console import CommandError, progress_bar, redacted, say
-from gateway.cli.ready import migrated_database
+from gateway.cli.console import CommandError, print_result, progress_bar, redact_passwords
+from gateway.cli.preconditions import open_migrated_database
 from gateway.settings import Settings, load_settings
 from repositories.legacy.importer import ImportResult, import_tasks
 from repositories.legacy.legacy_rows import RejectedRow
@@ -16,26 +16,26 @@ from repositories.legacy.legacy_source import SourceError, open_source
 
 
 def import_legacy(source: str, report: Path | None, *, dry_run: bool) -> None:
-    """Imports with a progress bar and says what became of the rows."""
+    """Imports the tasks and prints how many rows were new, imported before, or rejected, with the reasons."""
     settings = load_settings()
     try:
-        with _report(report) as refuse:
-            result = asyncio.run(_imported(settings, source, refuse, dry_run=dry_run))
+        with _open_report(report) as on_rejected:
+            result = asyncio.run(_import(settings, source, on_rejected, dry_run=dry_run))
     except SourceError as error:
-        raise CommandError(redacted(f"{error}.")) from error
+        raise CommandError(redact_passwords(f"{error}.")) from error
     new = "would be new" if dry_run else "new"
-    refused = sum(result.rejected.values())
-    say(f"Read {result.read} rows: {result.added} {new}, {result.present} there already, {refused} refused.")
+    rejected = sum(result.rejected.values())
+    print_result(f"Read {result.read} rows: {result.added} {new}, {result.present} already present, {rejected} rejected.")
     for reason, count in result.rejected.most_common():
-        say(f"{count:8} {reason}")
-    if refused and report is None:
-        say("`--report FILE` lists the refused rows.")
+        print_result(f"{count:8} {reason}")
+    if rejected and report is None:
+        print_result("Use `--report FILE` to list the rejected rows.")
 
 
-async def _imported(
-    settings: Settings, source: str, refuse: Callable[[RejectedRow], None], *, dry_run: bool
+async def _import(
+    settings: Settings, source: str, on_rejected: Callable[[RejectedRow], None], *, dry_run: bool
 ) -> ImportResult:
-    async with migrated_database(settings) as database, open_source(source) as legacy:
+    async with open_migrated_database(settings) as database, open_source(source) as legacy:
         total = await legacy.count()
         with progress_bar() as progress:
             bar = progress.add_task("Importing tasks", total=total)
@@ -43,16 +43,16 @@ async def _imported(
                 database,
                 legacy,
                 dry_run=dry_run,
-                on_rejected=refuse,
+                on_rejected=on_rejected,
                 on_progress=lambda rows: progress.advance(bar, rows),
             )
 
 
 @contextmanager
-def _report(path: Path | None) -> Iterator[Callable[[RejectedRow], None]]:
-    """Writes refused rows as they come, so that an interrupted run leaves what it found."""
+def _open_report(path: Path | None) -> Iterator[Callable[[RejectedRow], None]]:
+    """Writes each rejected row at once, so that an interrupted import leaves a report of the rows it has read."""
     if path is None:
-        yield lambda _refused: None
+        yield lambda _row: None
         return
     try:
         file = path.open("w", encoding="utf-8", newline="", buffering=1)
@@ -64,4 +64,4 @@ def _report(path: Path | None) -> Iterator[Callable[[RejectedRow], None]]:
             rows.writerow(RejectedRow._fields)
             yield rows.writerow
         else:
-            yield lambda refused: print(json.dumps(refused._asdict()), file=file)
+            yield lambda row: print(json.dumps(row._asdict()), file=file)

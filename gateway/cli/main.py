@@ -1,4 +1,4 @@
-"""The commands and what they are for. What they do is in the modules beside this one."""
+"""The commands of `siso`, their options and their help texts. The modules beside this one do the work."""
 
 import logging.config
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,32 +16,34 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="""A GraphQL gateway in front of a business database.
 
-    Settings are read from GATEWAY_* and a .env file (docs/settings.md). Without any, everything happens in the
-    SQLite file var/siso.sqlite3.
+    Settings come from GATEWAY_* environment variables and from a .env file in the working directory
+    (docs/settings.md). Without any settings, the data is in the SQLite file var/siso.sqlite3.
+
+    Exit codes: 0 for success, 1 if a check finds a problem (doctor, schema check, keys rotate), 2 for an error, which
+    is one line on standard error that says how to fix it.
 
     Start here: siso serve --demo
     """,
 )
-migrate = typer.Typer(no_args_is_help=True, help="Brings the database to a revision. Example: siso migrate up")
-schema = typer.Typer(no_args_is_help=True, help="The contract with clients. Example: siso schema export")
-keys = typer.Typer(no_args_is_help=True, help="The keys of encrypted columns. Example: siso keys rotate")
-docs = typer.Typer(no_args_is_help=True, help="Writes generated pages. Example: siso docs settings")
-app.add_typer(migrate, name="migrate")
-app.add_typer(schema, name="schema")
-app.add_typer(keys, name="keys")
-app.add_typer(docs, name="docs")
-events = typer.Typer(no_args_is_help=True, help="What happened. Example: siso events export")
-app.add_typer(events, name="events")
-sessions = typer.Typer(no_args_is_help=True, help="Who is signed in. Example: siso sessions clean")
-app.add_typer(sessions, name="sessions")
 
-jobs = typer.Typer(no_args_is_help=True, help="What is done when it is time. Example: siso jobs list")
-app.add_typer(jobs, name="jobs")
+
+def _group(name: str, purpose: str) -> typer.Typer:
+    group = typer.Typer(no_args_is_help=True, help=purpose)
+    app.add_typer(group, name=name)
+    return group
+
+
+migrate = _group("migrate", "Create, update or remove the database's tables. Example: siso migrate up")
+schema = _group("schema", "Export the GraphQL schema or check it for changes. Example: siso schema export")
+keys = _group("keys", "Manage the keys of encrypted columns. Example: siso keys rotate")
+docs = _group("docs", "Generate documentation pages. Example: siso docs settings")
+events = _group("events", "Export the event store. Example: siso events export")
+sessions = _group("sessions", "Manage sign-in sessions. Example: siso sessions clean")
+jobs = _group("jobs", "List scheduled jobs or run one. Example: siso jobs list")
 
 
 @app.callback()
-def common(debug: Annotated[bool, typer.Option("--debug", help="Show details of unexpected errors.")] = False) -> None:  # noqa: FBT002 (a flag)
-    """What holds for every command."""
+def common(debug: Annotated[bool, typer.Option("--debug", help="Log details of unexpected errors.")] = False) -> None:  # noqa: FBT002 (a flag)
     if debug:
         from gateway.server.process import logging_config
 
@@ -51,29 +53,32 @@ def common(debug: Annotated[bool, typer.Option("--debug", help="Show details of 
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, help="How many processes serve requests.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port; 0 selects a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="The number of worker processes.")] = None,
     demo: Annotated[  # noqa: FBT002 (a flag)
         bool, typer.Option("--demo", help="Migrate the SQLite file, load demo data if it is empty, print a token.")
     ] = False,
 ) -> None:
-    """Serve requests until Ctrl-C.
+    """Serve GraphQL requests until Ctrl-C.
 
-    Requests in flight are still answered then.
+    Options override the settings GATEWAY_HOST, GATEWAY_PORT and GATEWAY_WORKERS. Before it exits, the gateway finishes
+    the requests that are in progress.
 
     Example: siso serve --port 9000 --workers 2
     """
     from gateway.cli.serve import serve as run
 
-    given = {"host": host, "port": port, "workers": workers}
-    run({name: value for name, value in given.items() if value is not None}, demo=demo)
+    options = {"host": host, "port": port, "workers": workers}
+    run({name: value for name, value in options.items() if value is not None}, demo=demo)
 
 
 @migrate.command("up")
 def migrate_up(
-    revision: Annotated[str, typer.Argument(help="How far; by default all the way.")] = "head",
+    revision: Annotated[str, typer.Argument(help="The revision to migrate to, by default the newest.")] = "head",
 ) -> None:
-    """Apply what is pending.
+    """Apply pending migrations.
+
+    Run it before the first `siso serve` on a new database, and after each update of siso.
 
     Example: siso migrate up
     """
@@ -84,10 +89,14 @@ def migrate_up(
 
 @migrate.command("down", context_settings={"ignore_unknown_options": True})
 def migrate_down(
-    revision: Annotated[str, typer.Argument(help='Down to this one; "-1" for one step, "base" for an empty database.')],
-    yes: Annotated[bool, typer.Option("--yes", help="Tables and their data are deleted: say so.")] = False,  # noqa: FBT002 (a flag)
+    revision: Annotated[
+        str, typer.Argument(help='The revision to return to: "-1" for one step, "base" for an empty database.')
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm that tables and their data are deleted.")] = False,  # noqa: FBT002 (a flag)
 ) -> None:
-    """Take migrations back, with their data.
+    """Revert migrations and delete the data of their tables.
+
+    Use it to return to an older version of siso.
 
     Example: siso migrate down -1 --yes
     """
@@ -98,7 +107,7 @@ def migrate_down(
 
 @migrate.command("status")
 def migrate_status() -> None:
-    """List the migrations, done and pending.
+    """List all migrations as done or pending, oldest first.
 
     Example: siso migrate status
     """
@@ -111,13 +120,14 @@ def migrate_status() -> None:
 def seed(
     demo: Annotated[bool, typer.Option("--demo", help="Load demo data.")] = False,  # noqa: FBT002 (a flag)
     users: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="How many users beside the two of the staff.")
+        int | None, typer.Option(min=1, max=100_000, help="The number of users, besides two staff members.")
     ] = None,
-    tasks: Annotated[int | None, typer.Option(min=0, max=100_000, help="How many tasks each of them has.")] = None,
+    tasks: Annotated[int | None, typer.Option(min=0, max=100_000, help="The number of tasks per user.")] = None,
 ) -> None:
     """Load demo data into an empty database.
 
-    One that has users is left alone.
+    Use it to try the gateway on PostgreSQL, or with another amount of data than `siso serve --demo` loads. It does
+    nothing if the database already has users.
 
     Example: siso seed --demo --users 100 --tasks 300
     """
@@ -128,10 +138,15 @@ def seed(
 
 @app.command()
 def token(
-    email: Annotated[str, typer.Argument(help="Whose token.")],
-    lifetime: Annotated[int | None, typer.Option(min=1, max=315_360_000, help="How many seconds it is valid.")] = None,
+    email: Annotated[str, typer.Argument(help="The e-mail address of the user.")],
+    lifetime: Annotated[
+        int | None, typer.Option(min=1, max=315_360_000, help="How long the token is valid, in seconds.")
+    ] = None,
 ) -> None:
     """Print a bearer token for a user.
+
+    Use it to send requests as that user, without a password. The token is valid for GATEWAY_TOKEN_LIFETIME seconds
+    unless --lifetime is given.
 
     Example: siso token ada@example.com --lifetime 3600
     """
@@ -142,9 +157,11 @@ def token(
 
 @schema.command("export")
 def schema_export(
-    file: Annotated[Path | None, typer.Argument(help="Where to; by default standard output.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="The file to write, by default standard output.")] = None,
 ) -> None:
-    """Write the schema as SDL.
+    """Write the GraphQL schema in SDL.
+
+    Use it to generate client code, or to update schema/schema.graphql after a change.
 
     Example: siso schema export schema/schema.graphql
     """
@@ -155,11 +172,11 @@ def schema_export(
 
 @schema.command("check")
 def schema_check(
-    against: Annotated[Path, typer.Option(help="The schema that clients were built against.")],
+    against: Annotated[Path, typer.Option(help="An SDL file with the schema that clients were built against.")],
 ) -> None:
-    """List what changed since another schema.
+    """List the changes since another version of the schema.
 
-    Exit code 1 if something breaks clients.
+    Use it in CI to find changes that break clients. Exit code 1 if there is a breaking change.
 
     Example: siso schema check --against schema/schema.graphql
     """
@@ -170,10 +187,10 @@ def schema_check(
 
 @app.command()
 def doctor() -> None:
-    """Say what is wrong and how to mend it.
+    """Check the configuration and say how to fix each problem.
 
-    Looks at settings, secrets, Redis, database, migrations, roles, the replica and policies; exit code 1 if something
-    is wrong.
+    Use it when the gateway does not start or reports that a part is unavailable. It checks the settings, secrets, keys,
+    Redis, database, migrations, roles, replica and row-level security. Exit code 1 if there is an error.
 
     Example: siso doctor
     """
@@ -184,18 +201,19 @@ def doctor() -> None:
 
 @events.command("export")
 def events_export(
-    file: Annotated[Path | None, typer.Argument(help="Where to; by default standard output.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="The file to write, by default standard output.")] = None,
     since: Annotated[
-        datetime | None, typer.Option("--from", help="From this moment on, in UTC.", formats=MOMENTS)
+        datetime | None, typer.Option("--from", help="Only events from this time on, in UTC.", formats=TIME_FORMATS)
     ] = None,
-    until: Annotated[datetime | None, typer.Option("--to", help="Before this moment, in UTC.", formats=MOMENTS)] = None,
-    types: Annotated[
-        list[str] | None, typer.Option("--type", help="Only events of this type; may be given again.")
+    until: Annotated[
+        datetime | None, typer.Option("--to", help="Only events before this time, in UTC.", formats=TIME_FORMATS)
     ] = None,
+    types: Annotated[list[str] | None, typer.Option("--type", help="Only events of this type; repeatable.")] = None,
 ) -> None:
     """Write events as JSON lines, oldest first.
 
-    Reads them in batches from one state of the database, so that no number of events is too many.
+    Use it for audits and backups. It reads one snapshot of the database in batches, so its memory use does not grow
+    with the number of events.
 
     Example: siso events export audit.jsonl --from 2026-01-01 --type TaskCompleted
     """
@@ -209,15 +227,16 @@ def import_legacy(
     source: Annotated[str, typer.Option(help="A postgresql:// URL or the path of a SQLite file.")],
     report: Annotated[
         Path | None,
-        typer.Option(help="Write refused rows with the reason here: CSV if it ends in .csv, else JSON lines."),
+        typer.Option(help="List rejected rows and reasons in this file: CSV if it ends in .csv, else JSON lines."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, change nothing.")] = False,  # noqa: FBT002 (a flag)
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report the result without any change.")] = False,  # noqa: FBT002 (a flag)
 ) -> None:
     """Import tasks from a legacy database.
 
-    Takes the rows of type life-lock; safe to repeat, and to take up again after an interruption.
+    It reads the rows of type life-lock and skips tasks that exist already, so it can be repeated, also after an
+    interruption.
 
-    Example: siso import-legacy --source old.sqlite3 --report refused.csv
+    Example: siso import-legacy --source old.sqlite3 --report rejected.csv
     """
     from gateway.cli.legacy import import_legacy as run
 
@@ -226,10 +245,11 @@ def import_legacy(
 
 @keys.command("rotate")
 def keys_rotate() -> None:
-    """Encrypt anew what is not encrypted with the first key.
+    """Encrypt all values again that are not encrypted with the first key.
 
-    Put a new key in front of GATEWAY_ENCRYPTION_KEYS and restart the gateway before. It may serve meanwhile; what was
-    interrupted is taken up again by the next run. The old key is not needed any more when nothing is left.
+    Before, put the new key first in GATEWAY_ENCRYPTION_KEYS and restart the gateway. The gateway can serve requests
+    meanwhile. After an interruption, run the command again. When it ends with exit code 0, you can remove the old key;
+    exit code 1 means that some values still need it.
 
     Example: siso keys rotate
     """
@@ -240,10 +260,10 @@ def keys_rotate() -> None:
 
 @sessions.command("clean")
 def sessions_clean() -> None:
-    """Delete sessions that have come to their end.
+    """Delete expired sessions.
 
-    Those that were revoked are kept until then, so that their tokens are known for what they are. The job
-    clean-sessions does it daily; where GATEWAY_JOBS=off, let something else.
+    A revoked session is kept until it expires, so that its tokens are still recognised as revoked. The job
+    clean-sessions runs daily and does the same; use this command if GATEWAY_JOBS=off.
 
     Example: siso sessions clean
     """
@@ -254,23 +274,23 @@ def sessions_clean() -> None:
 
 @jobs.command("list")
 def jobs_list() -> None:
-    """Say what runs when, and how the last run went.
+    """List the scheduled jobs with their last and next runs.
 
-    Times and schedules (minute, hour, day, month, day of week) are in UTC. A process that serves runs the jobs, unless
-    GATEWAY_JOBS=off. A run was abandoned if its process ended before it did.
+    Times and schedules (minute, hour, day, month, day of week) are in UTC. `siso serve` runs the jobs unless
+    GATEWAY_JOBS=off. A run is abandoned if its process ended before the run did.
 
     Example: siso jobs list
     """
-    from gateway.cli.jobs import show
+    from gateway.cli.jobs import list_jobs
 
-    show()
+    list_jobs()
 
 
 @jobs.command("run")
-def jobs_run(name: Annotated[str, typer.Argument(help="Which; `siso jobs list` knows them.")]) -> None:
+def jobs_run(name: Annotated[str, typer.Argument(help="The name of the job, as in `siso jobs list`.")]) -> None:
     """Run a job now.
 
-    It may be run at any time and again. Only one process runs it at a time: a second one is refused.
+    Every job can be run at any time and repeated. It ends with an error if another process is running the job.
 
     Example: siso jobs run roll-days
     """
@@ -281,9 +301,11 @@ def jobs_run(name: Annotated[str, typer.Argument(help="Which; `siso jobs list` k
 
 @docs.command("settings")
 def docs_settings(
-    file: Annotated[Path, typer.Argument(help="Where to.")] = Path("docs/settings.md"),
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("docs/settings.md"),
 ) -> None:
-    """Write the page of all settings.
+    """Write the documentation page of all settings.
+
+    Run it after a change of gateway/settings.py.
 
     Example: siso docs settings
     """

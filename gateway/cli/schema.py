@@ -12,15 +12,14 @@ from graphql import (
     find_schema_changes,
 )
 
-from gateway.cli.console import CommandError, say
+from gateway.cli.console import CommandError, print_result
 from schema import schema as contract
 
 
 def export(file: Path | None) -> None:
-    """Writes the schema."""
     text = contract.as_str().rstrip() + "\n"
     if file is None:
-        say(text.rstrip())
+        print_result(text.rstrip())
         return
     try:
         file.write_text(text, encoding="utf-8")
@@ -29,15 +28,15 @@ def export(file: Path | None) -> None:
 
 
 def check(against: Path) -> None:
-    """Lists the changes since another schema; one that breaks clients ends with exit code 1."""
+    """Prints the changes since another schema; exits with code 1 if one of them breaks clients."""
     groups: dict[str, list[str]] = {"breaking": [], "dangerous": [], "safe": []}
     for change in find_schema_changes(_read(against), build_schema(contract.as_str())):
         kind = {BreakingChange: "breaking", DangerousChange: "dangerous"}.get(type(change), "safe")
         groups[kind].append(change.description)
     for kind, descriptions in groups.items():
         for description in descriptions:
-            say(f"{kind:9}  {description}")
-    say(", ".join(f"{len(descriptions)} {kind}" for kind, descriptions in groups.items()))
+            print_result(f"{kind:9}  {description}")
+    print_result(", ".join(f"{len(descriptions)} {kind}" for kind, descriptions in groups.items()))
     if groups["breaking"]:
         raise typer.Exit(1)
 

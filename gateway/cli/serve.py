@@ -1,4 +1,4 @@
-"""`siso serve`: everything that can be wrong is found before the first request."""
+"""`siso serve`: checks everything that can prevent the gateway from working, then serves requests."""
 
 import asyncio
 import errno
@@ -10,8 +10,13 @@ from typing import Any
 
 from gateway.auth.keys import database_options
 from gateway.auth.tokens import Tokens, signing_key
-from gateway.cli.console import CommandError, note, say
-from gateway.cli.ready import migrated_database, place, refuse_unmigrated, revision
+from gateway.cli.console import CommandError, print_notice, print_result
+from gateway.cli.preconditions import (
+    database_location,
+    fetch_revision,
+    open_migrated_database,
+    require_newest_revision,
+)
 from gateway.server.process import AppFactory, logging_config
 from gateway.server.process import serve as serve_until_stopped
 from gateway.settings import Settings, load_settings
@@ -25,85 +30,91 @@ logger = logging.getLogger("gateway")
 _DEMO_USER = "ada@example.com"
 
 
-def serve(given: Mapping[str, Any], *, demo: bool) -> None:
-    """Checks, then serves. ``given`` are settings from the command line."""
-    settings = load_settings().model_copy(update=dict(given))
+def serve(options: Mapping[str, Any], *, demo: bool) -> None:
+    """Serves until the process is told to stop. ``options`` are settings from the command line."""
+    settings = load_settings().model_copy(update=dict(options))
     logging.config.dictConfig(logging_config(settings.log_level))
     signing_key(settings)
     database_options(settings)
-    listener = _bound(settings)
+    listener = _bind(settings)
     address, port = listener.getsockname()[:2]
-    factory, token = _prepared(settings, demo=demo, reachable=not ip_address(address).is_loopback)
+    factory, token = _prepare(settings, demo=demo, is_reachable=not ip_address(address).is_loopback)
     settings = factory.settings
     _listen(listener, settings)
 
-    def ready() -> None:
+    def announce() -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        say(f"siso-gateway serves http://{host}:{port}/graphql from the {place(settings)}. Ctrl-C stops it.")
+        url, location = f"http://{host}:{port}/graphql", database_location(settings)
+        print_result(f"siso-gateway serves {url} from the {location}. Press Ctrl-C to stop it.")
         if token:
-            say(f'As {_DEMO_USER}, send this header: {{"Authorization": "Bearer {token}"}}')
+            print_result(f'As {_DEMO_USER}, send this header: {{"Authorization": "Bearer {token}"}}')
 
-    if not serve_until_stopped(factory, listener, ready):
-        raise CommandError("The gateway could not start; the log says why.")
-    say("siso-gateway has stopped.")
+    if not serve_until_stopped(factory, listener, announce):
+        raise CommandError("The gateway could not start. The log above says why.")
+    print_result("siso-gateway has stopped.")
 
 
-def _prepared(settings: Settings, *, demo: bool, reachable: bool) -> tuple[AppFactory, str | None]:
-    """The gateway on a database that is fit to serve, and a token if it is the demo's.
+def _prepare(settings: Settings, *, demo: bool, is_reachable: bool) -> tuple[AppFactory, str | None]:
+    """The gateway on a migrated database, and a token if the database holds the demo data.
 
-    GraphiQL offers the demo's people only if other machines cannot reach it, for one of them is an administrator.
+    GraphiQL offers the demo accounts only if other machines cannot reach it, because one of them is an administrator.
     """
     if demo and settings.database_url is None:
-        return AppFactory(settings, demo=not reachable), _demo_token(settings)
+        return AppFactory(settings, demo=not is_reachable), _prepare_demo(settings)
     if demo:
-        say(f"{place(settings)} is configured: --demo does not touch it. Demo data: `siso seed --demo`.")
+        print_result(
+            f"{database_location(settings)} is configured, so --demo loads nothing. "
+            "To load demo data into it, run `siso seed --demo`."
+        )
     try:
-        found = asyncio.run(revision(settings))
+        revision = asyncio.run(fetch_revision(settings))
     except CommandError as error:
         if settings.database_url is None or settings.database_fallback != "sqlite":
             raise
-        return AppFactory(_fallen_back(settings, error), fallback=True), None
-    refuse_unmigrated(found)
+        return AppFactory(_fall_back_to_sqlite(settings, error), fallback=True), None
+    require_newest_revision(revision)
     return AppFactory(settings), None
 
 
-def _fallen_back(settings: Settings, error: CommandError) -> Settings:
-    """The same settings on the SQLite file."""
+def _fall_back_to_sqlite(settings: Settings, error: CommandError) -> Settings:
     urls = ("database_url", "service_database_url", "database_read_url")
     settings = settings.model_copy(update=dict.fromkeys(urls))
     logger.warning(
-        "%s FALLING BACK to the %s, because GATEWAY_DATABASE_FALLBACK=sqlite: what is written there does not reach "
+        "%s Falling back to the %s, because GATEWAY_DATABASE_FALLBACK=sqlite. Data written there does not reach "
         "PostgreSQL.",
         error,
-        place(settings),
+        database_location(settings),
     )
     _migrate(settings)
     return settings
 
 
 def _migrate(settings: Settings) -> None:
-    """Brings the SQLite file to the newest revision; Alembic is loaded only if something is pending."""
-    found = asyncio.run(revision(settings))
-    if found == files.newest_revision():
+    """Migrates the SQLite file to the newest revision; imports Alembic only if a migration is pending."""
+    revision = asyncio.run(fetch_revision(settings))
+    if revision == files.newest_revision():
         return
-    if found in files.revisions() or found is None:
+    if revision in files.revisions() or revision is None:
         from migrations import run
 
         run.call_with_connection(None, settings.database_path, run.upgrade)
-        note(f"Migrated the {place(settings)} to revision {files.newest_revision()}.")
+        print_notice(f"Migrated the {database_location(settings)} to revision {files.newest_revision()}.")
     else:
-        refuse_unmigrated(found)
+        require_newest_revision(revision)
 
 
-def _demo_token(settings: Settings) -> str | None:
-    """Migrates and loads what is missing; a token for the demo's first user, if that is still there."""
+def _prepare_demo(settings: Settings) -> str | None:
+    """Migrates the SQLite file and loads demo data into an empty one.
+
+    Returns a token for the first demo user, None if that user has been deleted.
+    """
     _migrate(settings)
 
     async def load() -> str | None:
-        async with migrated_database(settings) as database:
-            made = await load_demo(database)
-            if made:
-                say(f"Loaded demo data: {made} tasks.")
+        async with open_migrated_database(settings) as database:
+            task_count = await load_demo(database)
+            if task_count:
+                print_result(f"Loaded demo data: {task_count} tasks.")
             async with database.snapshot(SERVICE) as snapshot:
                 user = await Users(snapshot).of_email(_DEMO_USER)
                 roles = await roles_of(snapshot, user) if user else frozenset()
@@ -113,8 +124,8 @@ def _demo_token(settings: Settings) -> str | None:
     return asyncio.run(load())
 
 
-def _bound(settings: Settings) -> socket.socket:
-    """The port, taken before anything else is done."""
+def _bind(settings: Settings) -> socket.socket:
+    """Reserves the port before any slow check runs."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -126,21 +137,21 @@ def _bound(settings: Settings) -> socket.socket:
     try:
         listener.bind(address)
     except OSError as error:
-        raise _unusable(settings, error) from error
+        raise _port_error(settings, error) from error
     return listener
 
 
 def _listen(listener: socket.socket, settings: Settings) -> None:
-    """From here on clients wait instead of being refused."""
+    """Accepts connections; until now, clients got a connection error, and from now on they wait for an answer."""
     try:
         listener.listen(2048)
     except OSError as error:
-        raise _unusable(settings, error) from error
+        raise _port_error(settings, error) from error
 
 
-def _unusable(settings: Settings, error: OSError) -> CommandError:
+def _port_error(settings: Settings, error: OSError) -> CommandError:
     if error.errno == errno.EADDRINUSE:
         return CommandError(
-            f"Port {settings.port} of {settings.host} is taken. Choose another with --port or GATEWAY_PORT."
+            f"Port {settings.port} of {settings.host} is already in use. Choose another with --port or GATEWAY_PORT."
         )
     return CommandError(f"Port {settings.port} of {settings.host} cannot be used: {error.strerror}.")

@@ -8,7 +8,7 @@ import jwt
 import pytest
 import typer.main
 
-from gateway.cli.console import redacted
+from gateway.cli.console import redact_passwords
 from gateway.cli.docs import settings_page
 from gateway.cli.main import app
 from migrations import files, run
@@ -33,7 +33,7 @@ COMMANDS += [
 
 def test_migrations_go_up_and_down(siso: Siso) -> None:
     assert "pending" not in siso.result("migrate", "status")
-    assert siso.result("migrate", "up") == f"The database is at revision {files.newest_revision()}, as before."
+    assert siso.result("migrate", "up") == f"The database is already at revision {files.newest_revision()}."
     assert siso.result("migrate", "down", "base", "--yes") == "The database is at revision base."
     assert "done" not in siso.result("migrate", "status")
     assert siso.result("migrate", "up", "0001") == "The database is at revision 0001."
@@ -67,7 +67,7 @@ def test_the_newest_revision_is_alembics() -> None:
 def test_seeding_twice(siso: Siso) -> None:
     arguments = ("seed", "--demo", "--users", "3", "--tasks", "20")
     assert siso.result(*arguments) == "Loaded 5 users with 100 tasks."
-    assert siso.result(*arguments) == "There are users already: nothing was loaded."
+    assert siso.result(*arguments) == "The database already has users. Nothing was loaded."
 
 
 def test_seeding_needs_to_know_what(on_sqlite: Siso) -> None:
@@ -131,7 +131,7 @@ def test_the_unexpected_is_one_line_with_an_id(on_sqlite: Siso) -> None:
     with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
         database.executescript("PRAGMA foreign_keys = OFF; DROP VIEW visible_user_dashboard_stats; DROP TABLE users;")
     refusal = on_sqlite.refusal("token", "ada@example.com")
-    assert refusal.startswith("siso: something unexpected happened (error ")
+    assert refusal.startswith("siso: An unexpected error occurred (error ")
     assert "users" not in refusal
     with on_sqlite.start("--debug", "token", "ada@example.com") as process:
         _, err = process.communicate()
@@ -140,4 +140,4 @@ def test_the_unexpected_is_one_line_with_an_id(on_sqlite: Siso) -> None:
 
 
 def test_passwords_of_urls_are_not_shown() -> None:
-    assert redacted("at postgresql://ada:geh:eim@host/db!") == "at postgresql://ada:***@host/db!"
+    assert redact_passwords("at postgresql://ada:geh:eim@host/db!") == "at postgresql://ada:***@host/db!"

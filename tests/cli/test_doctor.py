@@ -28,8 +28,8 @@ def test_all_is_well(siso: Siso) -> None:
 def test_looking_makes_nothing(unmigrated: Siso) -> None:
     """Neither secrets nor keys nor the folder for them; they are said to come."""
     found = findings(unmigrated, code=1)
-    assert found["token secret"] == ("ok", "the first start makes jwt_secret in var")
-    assert found["keys"] == ("ok", "the first start makes encryption_keys and index_key in var")
+    assert found["token secret"] == ("ok", "the first start creates jwt_secret in var")
+    assert found["keys"] == ("ok", "the first start creates encryption_keys and index_key in var")
     assert list(unmigrated.folder.iterdir()) == []
 
 
@@ -40,7 +40,7 @@ def test_what_a_gateway_makes_is_its_owners(unmigrated: Siso) -> None:
     folder = unmigrated.folder / "var"
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert findings(unmigrated, code=0)["file"] == ("ok", "for its owner alone")
+    assert findings(unmigrated, code=0)["file"] == ("ok", "only its owner has access to it")
     (folder / "siso.sqlite3").chmod(0o644)
     verdict, text = findings(unmigrated, code=0)["file"]
     assert (verdict, "chmod 600" in text) == ("warning", True)
@@ -48,17 +48,17 @@ def test_what_a_gateway_makes_is_its_owners(unmigrated: Siso) -> None:
 
 def test_sqlite_that_is_not_migrated(unmigrated: Siso) -> None:
     verdict, text = findings(unmigrated, code=1)["migrations"]
-    assert (verdict, "siso migrate up" in text) == ("wrong", True)
+    assert (verdict, "siso migrate up" in text) == ("error", True)
 
 
 def test_wrong_settings(unmigrated: Siso) -> None:
     verdict, text = findings(unmigrated, code=1, GATEWAY_PORT="many")["settings"]
-    assert (verdict, "GATEWAY_PORT" in text) == ("wrong", True)
+    assert (verdict, "GATEWAY_PORT" in text) == ("error", True)
 
 
 def test_postgresql_out_of_reach(unmigrated: Siso) -> None:
     found = findings(unmigrated, code=1, GATEWAY_DATABASE_URL="postgresql://a:geheim@127.0.0.1:1/b")
-    assert found["database"][0] == found["token secret"][0] == "wrong"
+    assert found["database"][0] == found["token secret"][0] == "error"
     assert "geheim" not in str(found)
 
 
@@ -66,7 +66,7 @@ def test_a_login_that_may_not_become_the_viewers(on_postgresql: Siso) -> None:
     service = on_postgresql.settings["GATEWAY_SERVICE_DATABASE_URL"]
     found = findings(on_postgresql, code=1, GATEWAY_DATABASE_URL=service)
     verdict, text = found["login"]
-    assert verdict == "wrong"
+    assert verdict == "error"
     assert "GRANT anon, authenticated TO service" in text
 
 
@@ -80,18 +80,18 @@ def test_a_login_that_was_granted_nothing_yet(on_postgresql: Siso, server: Serve
     finally:
         server.sql("DROP ROLE newcomer")
     verdict, text = found["login"]
-    assert (verdict, "GRANT anon, authenticated TO newcomer" in text) == ("wrong", True)
+    assert (verdict, "GRANT anon, authenticated TO newcomer" in text) == ("error", True)
     assert found["database"][0] == found["service login"][0] == "ok"
     assert "migrations" not in found
     assert refusal.endswith(
-        " may not become a viewer yet. As the owner of the tables: GRANT anon, authenticated TO newcomer."
+        " cannot switch to the viewers' roles yet. As the owner of the tables: GRANT anon, authenticated TO newcomer."
     )
 
 
 def test_redis_that_answers_or_not(siso: Siso, tmp_path: Path) -> None:
     assert "redis" not in findings(siso, code=0)
     with redis_server(tmp_path) as socket:
-        assert findings(siso, code=0, GATEWAY_REDIS_URL=f"unix://{socket}")["redis"] == ("ok", "it answers")
+        assert findings(siso, code=0, GATEWAY_REDIS_URL=f"unix://{socket}")["redis"] == ("ok", "it responds")
     verdict, text = findings(siso, code=0, GATEWAY_REDIS_URL="redis://:geheim@127.0.0.1:1")["redis"]
     assert (verdict, "Check GATEWAY_REDIS_URL" in text, "geheim" in text) == ("warning", True, False)
 
@@ -99,7 +99,7 @@ def test_redis_that_answers_or_not(siso: Siso, tmp_path: Path) -> None:
 def test_a_service_login_that_may_not_become_the_service(on_postgresql: Siso) -> None:
     found = findings(on_postgresql, code=1, GATEWAY_SERVICE_DATABASE_URL=on_postgresql.settings["GATEWAY_DATABASE_URL"])
     verdict, text = found["service login"]
-    assert verdict == "wrong"
+    assert verdict == "error"
     assert "GRANT service_role TO gateway" in text
 
 
@@ -114,14 +114,14 @@ def test_a_table_without_guard(on_postgresql: Siso, server: Server) -> None:
     name = url.partition("@/")[2].partition("?")[0]
     server.sql("ALTER TABLE life_lock.tasks NO FORCE ROW LEVEL SECURITY", database=name)
     verdict, text = findings(on_postgresql, code=1)["policies"]
-    assert (verdict, "life_lock.tasks" in text) == ("wrong", True)
+    assert (verdict, "life_lock.tasks" in text) == ("error", True)
     assert "life_lock.categories" not in text
 
 
 def test_postgresql_that_is_not_migrated(on_postgresql: Siso) -> None:
     on_postgresql.result("migrate", "down", "base", "--yes")
     found = findings(on_postgresql, code=1)
-    assert found["migrations"][0] == "wrong"
+    assert found["migrations"][0] == "error"
 
 
 @pytest.fixture
@@ -141,25 +141,25 @@ def test_a_replica_that_lags_or_is_gone(on_postgresql: Siso, running_standby: St
     on_postgresql.result("seed", "--demo", "--users", "2", "--tasks", "20")
     verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=replica_url)["replica"]
     asyncio.run(running_standby.resume())
-    behind = re.fullmatch(r"it answers, (\d+) bytes behind", text)
+    behind = re.fullmatch(r"it responds and is (\d+) bytes behind", text)
     assert verdict == "ok"
     assert behind is not None
     assert int(behind[1]) > 1000
     running_standby.stop()
     verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=replica_url)["replica"]
     running_standby.start()
-    assert (verdict, "The primary answers for it" in text) == ("warning", True)
+    assert (verdict, "The primary serves its reads" in text) == ("warning", True)
 
 
 def test_what_is_no_replica(on_postgresql: Siso) -> None:
     """The primary itself would do, another server must not: its positions mean nothing here."""
     url = on_postgresql.settings["GATEWAY_DATABASE_URL"]
     verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=url)["replica"]
-    assert (verdict, text[:26]) == ("warning", "it is none, it takes write")
+    assert (verdict, text[:40]) == ("warning", "it is not a replica, it accepts writes. ")
     with postgres_server() as other:
         other_url = other.login("gateway", "postgres")
         verdict, text = findings(on_postgresql, code=1, GATEWAY_DATABASE_READ_URL=other_url)["replica"]
-    assert (verdict, text[:25]) == ("wrong", "it is another database's.")
+    assert (verdict, text[:30]) == ("error", "it belongs to another primary.")
 
 
 def test_a_superuser_on_the_replica_is_warned_about(on_postgresql: Siso, replica_url: str) -> None:

@@ -108,7 +108,7 @@ async def test_tasks_are_imported_once(siso: Siso, database: Database, legacy: A
         ]
     )
     first = await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
-    assert first == "Read 5 rows: 5 new, 0 there already, 0 refused."
+    assert first == "Read 5 rows: 5 new, 0 already present, 0 rejected."
 
     tasks = await tasks_of(database)
     assert set(tasks) == {UUID(key) for key in keys[:5]}
@@ -127,7 +127,7 @@ async def test_tasks_are_imported_once(siso: Siso, database: Database, legacy: A
     assert (four.category_id, five.category_id) == (next(iter(his)), None)
 
     again = await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
-    assert again == "Read 5 rows: 0 new, 5 there already, 0 refused."
+    assert again == "Read 5 rows: 0 new, 5 already present, 0 rejected."
     assert await tasks_of(database) == tasks
 
 
@@ -164,7 +164,7 @@ async def test_bad_rows_are_reported_and_stop_nothing(siso: Siso, database: Data
     source = await legacy([*refused.values(), Row(None, user), Row(twice, user), Row(twice.upper(), user)])
     arguments = ("import-legacy", "--source", source, "--report", "refused.jsonl")
     result = await asyncio.to_thread(siso.result, *arguments)
-    assert result.splitlines()[0] == "Read 14 rows: 1 new, 0 there already, 13 refused."
+    assert result.splitlines()[0] == "Read 14 rows: 1 new, 0 already present, 13 rejected."
     lines = [json.loads(line) for line in (siso.folder / "refused.jsonl").read_text(encoding="utf-8").splitlines()]
     expected = {(row.id, reason) for reason, row in refused.items()} | {
         ("", "id is not a UUID"),
@@ -180,7 +180,7 @@ async def test_a_dry_run_changes_nothing(siso: Siso, database: Database, tmp_pat
     source = write_file(tmp_path / "legacy.sqlite3", [Row(str(uuid4()), str(ada.id)), Row("x", str(ada.id))])
     arguments = ("import-legacy", "--source", source, "--dry-run", "--report", "refused.csv")
     result = await asyncio.to_thread(siso.result, *arguments)
-    assert result.splitlines()[0] == "Read 2 rows: 1 would be new, 0 there already, 1 refused."
+    assert result.splitlines()[0] == "Read 2 rows: 1 would be new, 0 already present, 1 rejected."
     with (siso.folder / "refused.csv").open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [["id", "user_id", "reason"], ["x", str(ada.id), "id is not a UUID"]]
     assert await tasks_of(database) == {}
@@ -195,7 +195,7 @@ async def test_what_was_deleted_since_stays_deleted(siso: Siso, database: Databa
         (task,) = (await tasks_of(database)).values()
         await Tasks(write).remove(task)
     again = await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
-    assert again == "Read 1 rows: 0 new, 1 there already, 0 refused."
+    assert again == "Read 1 rows: 0 new, 1 already present, 0 rejected."
     assert await tasks_of(database) == {}
 
 
@@ -216,12 +216,12 @@ async def test_a_killed_import_is_taken_up_again(siso: Siso, database: Database,
     assert 0 < left < len(rows)
 
     result = await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
-    assert result == f"Read 20000 rows: {20_000 - left} new, {left} there already, 0 refused."
+    assert result == f"Read 20000 rows: {20_000 - left} new, {left} already present, 0 rejected."
     assert await count(database) == len(rows)
     categories = [name for user in people for name, _ in (await category_names(database, user)).values()]
     assert len(categories) == 5 * 7
     again = await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
-    assert again == "Read 20000 rows: 0 new, 20000 there already, 0 refused."
+    assert again == "Read 20000 rows: 0 new, 20000 already present, 0 rejected."
 
 
 async def count(database: Database) -> int:
@@ -266,7 +266,7 @@ def test_text_that_is_none(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> Non
         )
         database.commit()
     result = on_sqlite.result("import-legacy", "--source", source, "--report", "refused.csv")
-    assert result.splitlines()[0] == "Read 3 rows: 0 new, 0 there already, 3 refused."
+    assert result.splitlines()[0] == "Read 3 rows: 0 new, 0 already present, 3 rejected."
     assert "title is not readable text" in result
 
 

@@ -80,9 +80,9 @@ def test_every_job_can_be_run(siso: Siso, options: DatabaseOptions, name: str) -
 
 def test_an_unknown_job(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
     assert on_sqlite.refusal("jobs", "run", "rol-day") == (
-        f"siso: There is no job rol-day. Did you mean roll-days? There are: {', '.join(NAMES)}."
+        f"siso: There is no job rol-day. Did you mean roll-days? The jobs are: {', '.join(NAMES)}."
     )
-    assert on_sqlite.refusal("jobs", "run", "x") == f"siso: There is no job x. There are: {', '.join(NAMES)}."
+    assert on_sqlite.refusal("jobs", "run", "x") == f"siso: There is no job x. The jobs are: {', '.join(NAMES)}."
     assert "Missing argument" in on_sqlite.refusal("jobs", "run")
     assert _rows(sqlite_only) == []
 
@@ -94,7 +94,7 @@ def test_a_second_process_is_refused(siso: Siso, options: DatabaseOptions) -> No
         (run,) = _rows(options)
         began = f"{run.started_at:%Y-%m-%d %H:%M}"
         assert siso.refusal("jobs", "run", "roll-days") == (
-            f"siso: roll-days is being run since {began} UTC, and only one process may. Try again when it is done."
+            f"siso: Another process is running roll-days, since {began} UTC. Try again when that run has finished."
         )
         assert _rows(options) == [run]
         assert _listed(siso)["roll-days"][1:3] == [began, "running"]
@@ -118,7 +118,8 @@ def test_a_job_that_fails(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None
     refusal = on_sqlite.refusal("jobs", "run", "clean-sessions")
     (run,) = _rows(sqlite_only)
     assert run.outcome is JobOutcome.FAILED
-    assert refusal == f"siso: clean-sessions failed (error {run.error_id}); `siso --debug jobs run` shows details."
+    assert refusal == f"siso: clean-sessions failed (error {run.error_id}). "
+        "Run `siso --debug jobs run clean-sessions` to see details."
     assert _listed(on_sqlite)["clean-sessions"][2] == f"failed (error {run.error_id})"
     with on_sqlite.start("--debug", "jobs", "run", "clean-sessions") as process:
         _, err = process.communicate()

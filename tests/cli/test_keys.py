@@ -63,7 +63,7 @@ async def test_what_no_key_opens_is_told(siso: Siso, options: DatabaseOptions) -
     assert ended.code == 1
     assert ended.out.splitlines() == [
         "Encrypted 0 values with the key new.",
-        "2 values cannot be decrypted with any key and stay as they are.",
+        "2 values cannot be decrypted with any of the keys and were left unchanged.",
     ]
     assert [line.partition(" of row ")[0] for line in ended.err.splitlines()] == [
         "siso: contacts.email",
@@ -118,14 +118,14 @@ def test_postgresql_needs_to_be_given_keys(on_postgresql: Siso) -> None:
     for name in KEY_SETTINGS:
         del on_postgresql.settings[name]
     verdict, text = findings(on_postgresql, code=1)["keys"]
-    assert (verdict, "Set GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY" in text) == ("wrong", True)
+    assert (verdict, "Set GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY" in text) == ("error", True)
     needed = "Encrypted columns need GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY."
     for command in (("keys", "rotate"), ("seed", "--demo", "--users", "1")):
         assert needed in on_postgresql.refusal(*command)
     half = {"GATEWAY_INDEX_KEY": KEY_SETTINGS["GATEWAY_INDEX_KEY"]}
     assert "are needed together on PostgreSQL" in on_postgresql.refusal("keys", "rotate", **half)
-    assert findings(on_postgresql, code=1, **half)["keys"][0] == "wrong"
-    assert findings(on_postgresql, code=0, **KEY_SETTINGS)["keys"] == ("ok", "new encrypts; old may decrypt")
+    assert findings(on_postgresql, code=1, **half)["keys"][0] == "error"
+    assert findings(on_postgresql, code=0, **KEY_SETTINGS)["keys"] == ("ok", "new encrypts; old can still decrypt")
 
 
 async def test_what_the_demo_encrypts_is_readable_by_the_next_start(

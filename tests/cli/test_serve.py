@@ -97,7 +97,7 @@ def test_a_port_that_is_taken(on_sqlite: Siso) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = str(other.getsockname()[1])
         refusal = on_sqlite.refusal("serve", "--port", port)
-    assert refusal == f"siso: Port {port} of 127.0.0.1 is taken. Choose another with --port or GATEWAY_PORT."
+    assert refusal == f"siso: Port {port} of 127.0.0.1 is already in use. Choose another with --port or GATEWAY_PORT."
 
 
 def test_a_host_that_is_none(on_sqlite: Siso) -> None:
@@ -111,12 +111,12 @@ def test_a_database_that_is_not_migrated(unmigrated: Siso) -> None:
 
 def test_a_database_that_is_behind_or_ahead(on_sqlite: Siso) -> None:
     on_sqlite.result("migrate", "down", "0001", "--yes")
-    assert "The database is at revision 0001, this code needs" in on_sqlite.refusal("serve", "--port", "0")
+    assert "The database is at revision 0001, but this version of siso needs" in on_sqlite.refusal("serve", "--port", "0")
     with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
         database.commit()
-    assert "which this code does not know" in on_sqlite.refusal("serve", "--port", "0")
-    assert "which this code does not know" in on_sqlite.refusal("serve", "--port", "0", "--demo")
+    assert "which this version of siso does not know" in on_sqlite.refusal("serve", "--port", "0")
+    assert "which this version of siso does not know" in on_sqlite.refusal("serve", "--port", "0", "--demo")
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
@@ -190,8 +190,8 @@ def test_postgresql_out_of_reach(unmigrated: Siso) -> None:
     ended = unmigrated.run("serve", **UNREACHABLE)
     assert ended.code == 2
     first, second, last = ended.err.splitlines()
-    assert "Trying again in 0.5 s (try 1 of 3)" in first
-    assert "Trying again in 1 s (try 2 of 3)" in second
+    assert "Retrying in 0.5 s (attempt 1 of 3)" in first
+    assert "Retrying in 1 s (attempt 2 of 3)" in second
     assert last.startswith("siso: PostgreSQL at 127.0.0.1:1/nothing cannot be used:")
     assert "geheim" not in ended.err
 
@@ -205,7 +205,7 @@ def test_postgresql_out_of_reach_with_a_fallback(unmigrated: Siso) -> None:
     assert health["status"] == "degraded"
     assert ended.code == 0
     assert "WARNING gateway: PostgreSQL at 127.0.0.1:1/nothing cannot be used" in ended.err
-    assert "FALLING BACK to the SQLite file" in ended.err
+    assert "Falling back to the SQLite file" in ended.err
     assert "geheim" not in ended.err + ended.out
 
 
@@ -237,5 +237,5 @@ def _token(served: Served) -> str:
 def test_the_demo_does_not_touch_postgresql(on_postgresql: Siso) -> None:
     with on_postgresql.serving("--demo") as served:
         ended = served.stop()
-    assert "--demo does not touch it" in ended.out
+    assert "so --demo loads nothing" in ended.out
     assert "There is no user ada@example.com" in on_postgresql.refusal("token", "ada@example.com")
