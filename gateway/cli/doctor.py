@@ -157,7 +157,9 @@ def _check_postgresql(settings: Settings, url: str, *, is_migrated: bool) -> Ite
     timeout = settings.database_connect_timeout
     yield from _check_login("login", url, timeout, setting="GATEWAY_DATABASE_URL")
     service_url = settings.service_database_url.get_secret_value() if settings.service_database_url else url
-    yield from _check_login("service login", service_url, timeout, setting="GATEWAY_SERVICE_DATABASE_URL", is_service=True)
+    yield from _check_login(
+        "service login", service_url, timeout, setting="GATEWAY_SERVICE_DATABASE_URL", is_service=True
+    )
     if settings.database_read_url is not None:
         yield from _check_replica(url, settings.database_read_url.get_secret_value(), timeout)
     if is_migrated:

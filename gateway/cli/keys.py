@@ -35,8 +35,8 @@ def rotate() -> None:
         print_result(f"{unreadable} values cannot be decrypted with any of the keys and were left unchanged.")
     if left > 0:
         print_result(
-            f"{left} values were written with another key during the rotation. Restart the gateway, so that it encrypts "
-            f"with {key}, and run `siso keys rotate` again."
+            f"{left} values were written with another key during the rotation. Restart the gateway, so that it "
+            f"encrypts with {key}, and run `siso keys rotate` again."
         )
     if unreadable or left > 0:
         raise typer.Exit(1)

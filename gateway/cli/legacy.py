@@ -25,7 +25,9 @@ def import_legacy(source: str, report: Path | None, *, dry_run: bool) -> None:
         raise CommandError(redact_passwords(f"{error}.")) from error
     new = "would be new" if dry_run else "new"
     rejected = sum(result.rejected.values())
-    print_result(f"Read {result.read} rows: {result.added} {new}, {result.present} already present, {rejected} rejected.")
+    print_result(
+        f"Read {result.read} rows: {result.added} {new}, {result.present} already present, {rejected} rejected."
+    )
     for reason, count in result.rejected.most_common():
         print_result(f"{count:8} {reason}")
     if rejected and report is None:

@@ -35,7 +35,7 @@ def _database_url(settings: Settings) -> str | None:
 async def fetch_revision(settings: Settings, url: str | None = None) -> str | None:
     """The revision of the database, None if it is empty.
 
-    Raises CommandError if the database cannot be used. PostgreSQL gets three attempts, because it may still be starting.
+    Raises CommandError if the database cannot be used. PostgreSQL gets three attempts, because it may be starting.
     """
     url = url or _database_url(settings)
     location, backoff = database_location(settings, url), _FIRST_BACKOFF

@@ -118,8 +118,8 @@ def test_a_job_that_fails(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None
     refusal = on_sqlite.refusal("jobs", "run", "clean-sessions")
     (run,) = _rows(sqlite_only)
     assert run.outcome is JobOutcome.FAILED
-    assert refusal == f"siso: clean-sessions failed (error {run.error_id}). "
-        "Run `siso --debug jobs run clean-sessions` to see details."
+    details = "Run `siso --debug jobs run clean-sessions` to see details."
+    assert refusal == f"siso: clean-sessions failed (error {run.error_id}). {details}"
     assert _listed(on_sqlite)["clean-sessions"][2] == f"failed (error {run.error_id})"
     with on_sqlite.start("--debug", "jobs", "run", "clean-sessions") as process:
         _, err = process.communicate()
