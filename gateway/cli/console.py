@@ -82,7 +82,7 @@ def _known_message(error: Exception) -> str:
     if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "siso"
-        return f"{error.format_message()} See `{path} --help`."
+        return f"{error.format_message().rstrip('.')}. See `{path} --help`."
     if isinstance(error, ImportError):
         return f"A required package cannot be imported ({error}). Run `make run` to install the requirements."
     from gateway.settings import SettingsError

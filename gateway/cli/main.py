@@ -208,14 +208,16 @@ def events_export(
     until: Annotated[
         datetime | None, typer.Option("--to", help="Only events before this time, in UTC.", formats=TIME_FORMATS)
     ] = None,
-    types: Annotated[list[str] | None, typer.Option("--type", help="Only events of this type; repeatable.")] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Only events of this type, such as TaskCompleted; repeatable.")
+    ] = None,
 ) -> None:
     """Write events as JSON lines, oldest first.
 
     Use it for audits and backups. It reads one snapshot of the database in batches, so its memory use does not grow
     with the number of events.
 
-    Example: siso events export audit.jsonl --from 2026-01-01 --type TaskCompleted
+    Example: siso events export audit.jsonl --from 2026-01-01
     """
     from gateway.cli.events import export
 
@@ -245,11 +247,11 @@ def import_legacy(
 
 @keys.command("rotate")
 def keys_rotate() -> None:
-    """Encrypt all values again that are not encrypted with the first key.
+    """Re-encrypt all values that are not encrypted with the current key.
 
-    Before, put the new key first in GATEWAY_ENCRYPTION_KEYS and restart the gateway. The gateway can serve requests
-    meanwhile. After an interruption, run the command again. When it ends with exit code 0, you can remove the old key;
-    exit code 1 means that some values still need it.
+    To change the key, put the new key first in GATEWAY_ENCRYPTION_KEYS, restart the gateway, and run this command. The
+    gateway can serve requests meanwhile. After an interruption, run the command again. Remove the old key only after
+    exit code 0; exit code 1 means that some values are not encrypted with the new key.
 
     Example: siso keys rotate
     """
