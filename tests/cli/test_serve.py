@@ -111,7 +111,9 @@ def test_a_database_that_is_not_migrated(unmigrated: Siso) -> None:
 
 def test_a_database_that_is_behind_or_ahead(on_sqlite: Siso) -> None:
     on_sqlite.result("migrate", "down", "0001", "--yes")
-    assert "The database is at revision 0001, but this version of siso needs" in on_sqlite.refusal("serve", "--port", "0")
+    assert "The database is at revision 0001, but this version of siso needs" in on_sqlite.refusal(
+        "serve", "--port", "0"
+    )
     with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
         database.commit()
