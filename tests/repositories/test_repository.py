@@ -3,18 +3,16 @@
 import datetime as dt
 import re
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from repositories.aggregates.batch import Batch
 from repositories.aggregates.repository import ADD_BATCH, CHANGE_BATCH
 from repositories.core.clock import now
-from repositories.core.errors import Conflict, Forbidden, InputErrors, NotFound, StaleVersion
+from repositories.core.errors import Forbidden, InputErrors, NotFound, StaleVersion
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
-from repositories.identity import Users
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
 from repositories.sql.filters import Compare, Op, Order
@@ -339,22 +337,3 @@ async def test_purge_deletes_rows_permanently(database: Database, statements: li
         with pytest.raises(NotFound):
             await Tasks(write).lock_deleted(removed.id)
     assert await _all(database) == [theirs]
-
-
-async def test_users_are_found_by_their_address_in_any_case(database: Database) -> None:
-    """An address can have only one account."""
-    async with database.transaction(SERVICE) as write:
-        assert await Users(write).are_there_any() is False
-    ada = await make_user(database, email="ada@example.com")
-    async with open_snapshot(database) as snapshot:
-        assert await Users(snapshot).of_email("  ADA@Example.com ") == ada
-        assert await Users(snapshot).of_email("bob@example.com") is None
-        assert await Users(snapshot).are_there_any() is True
-    with pytest.raises(Conflict):
-        await make_user(database, email="ada@example.com")
-
-
-def test_ids_are_unique_and_sorted_by_creation_time() -> None:
-    ids = [new_id() for _ in range(1000)]
-    assert ids == sorted(set(ids))
-    assert {(isinstance(key, UUID), key.version, key.variant) for key in ids} == {(True, 7, "specified in RFC 4122")}

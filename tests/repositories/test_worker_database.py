@@ -18,8 +18,8 @@ from repositories.tables.identity import User
 from tests.catalog import fetch_catalog
 from tests.databases import Server, postgres_options
 from tests.factories import make_tasks, make_user
+from tests.repositories.policy_subjects import SUBJECTS
 from tests.repositories.support import connect_database
-from tests.repositories.test_policy_matrix import SUBJECTS
 from tests.worker_database import WorkerDatabase
 
 _RELATIONS = """
