@@ -1,4 +1,4 @@
-"""The pool by itself: who comes first is served first, nobody is forgotten, and no connection is lost."""
+"""The connection pool: callers are served in order, none waits forever, and no connection is lost."""
 
 import asyncio
 import random
@@ -10,79 +10,73 @@ from repositories.engines import pool as pools
 from repositories.engines.pool import Pool
 
 
-class Line:
-    """A connection that can be counted."""
+class FakeConnection:
+    """A connection without a server. ``idle_count`` counts the calls of ``on_idle``."""
 
     def __init__(self) -> None:
         self.closed = False
-        self.rests = 0
+        self.idle_count = 0
 
     def is_closed(self) -> bool:
-        """Whether it is lost."""
         return self.closed
 
     def on_idle(self) -> None:
-        """Counts how often nobody needed it."""
-        self.rests += 1
+        self.idle_count += 1
 
     def terminate(self) -> None:
-        """Closes it."""
         self.closed = True
 
     async def close(self) -> None:
-        """Closes it."""
         self.closed = True
 
 
-class Exchange:
-    """Opens lines, and refuses as many as it is told to."""
+class FakeServer:
+    """Opens fake connections. The next ``failures`` attempts fail."""
 
     def __init__(self) -> None:
-        self.lines: list[Line] = []
-        self.refusals = 0
+        self.connections: list[FakeConnection] = []
+        self.failures = 0
 
-    async def connect(self) -> Line:
-        """A new line, after a turn of the event loop."""
+    async def connect(self) -> FakeConnection:
         await asyncio.sleep(0)
-        if self.refusals:
-            self.refusals -= 1
+        if self.failures:
+            self.failures -= 1
             raise ServiceUnavailable
-        self.lines.append(Line())
-        return self.lines[-1]
+        self.connections.append(FakeConnection())
+        return self.connections[-1]
 
-    def pool(self, limit: int, timeout: float = 30) -> Pool[Line]:
-        """A pool of these lines."""
+    def pool(self, limit: int, timeout: float = 30) -> Pool[FakeConnection]:
         return Pool(self.connect, limit, timeout)
 
 
-async def _settled() -> None:
+async def _run_event_loop() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-def _state(pool: Pool[Line]) -> tuple[int, int]:
+def _state(pool: Pool[FakeConnection]) -> tuple[int, int]:
     return pool.size, pool.used
 
 
-async def test_connections_are_opened_when_needed_and_used_again() -> None:
-    exchange = Exchange()
-    pool = exchange.pool(2)
+async def test_connections_are_opened_on_demand_and_reused() -> None:
+    server = FakeServer()
+    pool = server.pool(2)
     assert _state(pool) == (0, 0)
     first = await pool.acquire()
     second = await pool.acquire()
     assert _state(pool) == (2, 2)
     pool.release(first)
-    assert (await pool.acquire(), first.rests) == (first, 1)
+    assert (await pool.acquire(), first.idle_count) == (first, 1)
     pool.release(first)
     pool.release(second)
     assert _state(pool) == (2, 0)
-    assert exchange.lines == [first, second]
+    assert server.connections == [first, second]
 
 
-async def test_first_come_first_served() -> None:
-    """A connection goes from hand to hand without a rest; newcomers do not overtake."""
-    pool = Exchange().pool(1)
-    line = await pool.acquire()
+async def test_waiting_callers_are_served_in_order() -> None:
+    """A released connection goes directly to the longest waiting caller. A later caller does not overtake."""
+    pool = FakeServer().pool(1)
+    connection = await pool.acquire()
     order: list[int] = []
 
     async def use(number: int) -> None:
@@ -91,137 +85,137 @@ async def test_first_come_first_served() -> None:
         pool.release(held)
 
     waiting = [asyncio.ensure_future(use(number)) for number in range(5)]
-    await _settled()
-    pool.release(line)
+    await _run_event_loop()
+    pool.release(connection)
     waiting.append(asyncio.ensure_future(use(5)))
     await asyncio.gather(*waiting)
     assert order == [0, 1, 2, 3, 4, 5]
-    assert (line.rests, _state(pool)) == (1, (1, 0))
+    assert (connection.idle_count, _state(pool)) == (1, (1, 0))
 
 
-async def test_whoever_waits_too_long_is_told_so() -> None:
-    """The connection then goes to the next one who waits."""
-    pool = Exchange().pool(1, timeout=0.02)
-    line = await pool.acquire()
+async def test_a_caller_that_waits_too_long_gets_service_unavailable() -> None:
+    """The next waiting caller gets the released connection."""
+    pool = FakeServer().pool(1, timeout=0.02)
+    connection = await pool.acquire()
     with pytest.raises(ServiceUnavailable):
         await pool.acquire()
     late = asyncio.ensure_future(pool.acquire())
-    await _settled()
-    pool.release(line)
-    assert await late is line
+    await _run_event_loop()
+    pool.release(connection)
+    assert await late is connection
 
 
-async def test_a_lost_connection_makes_room() -> None:
-    """For whoever waits, or for the next one who comes."""
-    exchange = Exchange()
-    pool = exchange.pool(1)
-    line = await pool.acquire()
+async def test_a_closed_connection_leaves_a_free_slot() -> None:
+    """A waiting caller or the next caller opens a connection in it."""
+    server = FakeServer()
+    pool = server.pool(1)
+    connection = await pool.acquire()
     waiting = asyncio.ensure_future(pool.acquire())
-    await _settled()
-    line.closed = True
-    pool.release(line)
+    await _run_event_loop()
+    connection.closed = True
+    pool.release(connection)
     other = await waiting
-    assert (exchange.lines, _state(pool)) == ([line, other], (1, 1))
+    assert (server.connections, _state(pool)) == ([connection, other], (1, 1))
     pool.release(other)
     other.closed = True
-    assert await pool.acquire() is exchange.lines[2]
+    assert await pool.acquire() is server.connections[2]
     assert _state(pool) == (1, 1)
 
 
-async def test_a_connection_that_cannot_be_opened_makes_room_too() -> None:
-    exchange = Exchange()
-    pool = exchange.pool(1)
-    exchange.refusals = 2
-    answers = await asyncio.gather(*(pool.acquire() for _ in range(3)), return_exceptions=True)
-    assert [type(answer) for answer in answers] == [ServiceUnavailable, ServiceUnavailable, Line]
+async def test_a_failed_connection_attempt_leaves_a_free_slot() -> None:
+    server = FakeServer()
+    pool = server.pool(1)
+    server.failures = 2
+    results = await asyncio.gather(*(pool.acquire() for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [ServiceUnavailable, ServiceUnavailable, FakeConnection]
     assert _state(pool) == (1, 1)
 
 
-async def test_a_connection_that_idled_for_long_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_was_idle_too_long_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "_IDLE_LIMIT", 0.0)
-    exchange = Exchange()
-    pool = exchange.pool(3)
-    line = await pool.acquire()
-    pool.release(line)
-    assert await pool.acquire() is not line
-    assert line.closed
+    server = FakeServer()
+    pool = server.pool(3)
+    connection = await pool.acquire()
+    pool.release(connection)
+    assert await pool.acquire() is not connection
+    assert connection.closed
     assert _state(pool) == (1, 1)
 
 
-async def test_closing_waits_for_what_is_in_use() -> None:
-    exchange = Exchange()
-    pool = exchange.pool(2)
+async def test_closing_waits_for_connections_in_use() -> None:
+    server = FakeServer()
+    pool = server.pool(2)
     first, second = await pool.acquire(), await pool.acquire()
     closing = asyncio.ensure_future(pool.close())
     pool.release(first)
-    await _settled()
+    await _run_event_loop()
     assert not closing.done()
     with pytest.raises(ServiceUnavailable):
         await pool.acquire()
     pool.release(second)
     await closing
-    assert [line.closed for line in exchange.lines] == [True, True]
+    assert [connection.closed for connection in server.connections] == [True, True]
     assert _state(pool) == (0, 0)
     await pool.close()
 
 
 @pytest.mark.parametrize("event", ["release", "loss"])
-async def test_cancelled_in_the_moment_of_being_served(event: str) -> None:
-    """What was handed over to somebody who goes away is handed on."""
-    exchange = Exchange()
-    pool = exchange.pool(1)
-    line = await pool.acquire()
-    gone, next_one = asyncio.ensure_future(pool.acquire()), asyncio.ensure_future(pool.acquire())
-    await _settled()
-    line.closed = event == "loss"
-    pool.release(line)
-    gone.cancel()
-    given = await next_one
-    assert gone.cancelled()
-    assert (given is line) == (event == "release")
-    pool.release(given)
+async def test_a_cancelled_caller_passes_its_connection_on(event: str) -> None:
+    """The caller is cancelled after it was given a connection or a slot, and before it has resumed."""
+    server = FakeServer()
+    pool = server.pool(1)
+    connection = await pool.acquire()
+    cancelled, waiting = asyncio.ensure_future(pool.acquire()), asyncio.ensure_future(pool.acquire())
+    await _run_event_loop()
+    connection.closed = event == "loss"
+    pool.release(connection)
+    cancelled.cancel()
+    received = await waiting
+    assert cancelled.cancelled()
+    assert (received is connection) == (event == "release")
+    pool.release(received)
     assert _state(pool) == (1, 0)
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_whatever_happens_nothing_is_lost(seed: int) -> None:
-    """Many users on few connections, cancelled, refused and cut off at random: afterwards everything is free again."""
-    chance = random.Random(seed)  # noqa: S311 (what happens next, no secrets)
-    exchange = Exchange()
-    limit = chance.randint(1, 4)
-    pool = exchange.pool(limit)
-    held: set[Line] = set()
+async def test_random_use_loses_no_connection(seed: int) -> None:
+    """Callers are cancelled and connections fail at random. Afterwards all connections are free."""
+    source = random.Random(seed)  # noqa: S311 (not a secret)
+    server = FakeServer()
+    limit = source.randint(1, 4)
+    pool = server.pool(limit)
+    held: set[FakeConnection] = set()
 
     async def use() -> None:
-        line = await pool.acquire()
-        assert line not in held
-        assert not line.closed
-        held.add(line)
+        connection = await pool.acquire()
+        assert connection not in held
+        assert not connection.closed
+        held.add(connection)
         assert pool.used <= pool.size <= limit
         try:
-            for _ in range(chance.randrange(4)):
+            for _ in range(source.randrange(4)):
                 await asyncio.sleep(0)
-            line.closed = chance.random() < 0.2
+            connection.closed = source.random() < 0.2
         finally:
-            held.remove(line)
-            pool.release(line)
+            held.remove(connection)
+            pool.release(connection)
 
     running = [asyncio.ensure_future(use()) for _ in range(60)]
     for _ in range(60):
-        match chance.choice(["cancel", "refuse", "go on"]):
+        match source.choice(["cancel", "fail", "continue"]):
             case "cancel":
-                chance.choice(running).cancel()
-            case "refuse":
-                exchange.refusals += 1
+                source.choice(running).cancel()
+            case "fail":
+                server.failures += 1
             case _:
                 await asyncio.sleep(0)
-    answers = await asyncio.gather(*running, return_exceptions=True)
-    assert {type(answer) for answer in answers} <= {type(None), ServiceUnavailable, asyncio.CancelledError}
+    results = await asyncio.gather(*running, return_exceptions=True)
+    assert {type(result) for result in results} <= {type(None), ServiceUnavailable, asyncio.CancelledError}
     assert pool.used == 0
-    assert len([line for line in exchange.lines if not line.closed]) == pool.size
-    exchange.refusals = 0
-    lines = [await pool.acquire() for _ in range(limit)]
-    for line in lines:
-        pool.release(line)
+    assert len([connection for connection in server.connections if not connection.closed]) == pool.size
+    server.failures = 0
+    connections = [await pool.acquire() for _ in range(limit)]
+    for connection in connections:
+        pool.release(connection)
     await pool.close()
-    assert all(line.closed for line in exchange.lines)
+    assert all(connection.closed for connection in server.connections)
