@@ -1,4 +1,4 @@
-"""Many at once: no error, no leak, no two statements on one connection, one state of the database per snapshot."""
+"""Concurrent and cancelled requests: no errors, no leaked connections, and one database state per snapshot."""
 
 import asyncio
 import random
@@ -26,16 +26,16 @@ FOREVER: Statement[Any] = Statement(
 
 
 @asynccontextmanager
-async def _without_complaints() -> AsyncIterator[None]:
-    """Nothing may be reported to the event loop: a lost future, a connection given back in a transaction."""
-    complaints: list[dict[str, Any]] = []
+async def _without_loop_errors() -> AsyncIterator[None]:
+    """Asserts that the event loop's exception handler is not called, for example because of a lost future."""
+    errors: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    loop.set_exception_handler(lambda _, context: errors.append(context))
     try:
         yield
     finally:
         loop.set_exception_handler(None)
-    assert complaints == []
+    assert errors == []
 
 
 async def _read(database: Database, viewer: Viewer, count: int) -> None:
@@ -60,9 +60,9 @@ async def _titles(database: Database) -> list[str]:
 
 
 @pytest.mark.parametrize("pool_size", [10, 1])
-async def test_fifty_at_once(options: DatabaseOptions, pool_size: int) -> None:
-    """Fifty snapshots and fifty units share the pool's connections; afterwards all of them are free."""
-    async with connect_database(options, pool_size=pool_size, pool_timeout=30) as database, _without_complaints():
+async def test_fifty_concurrent_snapshots_and_units_of_work(options: DatabaseOptions, pool_size: int) -> None:
+    """They share the connections of the pool. Afterwards all connections are free."""
+    async with connect_database(options, pool_size=pool_size, pool_timeout=30) as database, _without_loop_errors():
         ada = await make_user(database)
         await make_tasks(database, ada, 5)
         titles = await asyncio.gather(*(_write(database, ada, f"Unit {index:02}") for index in range(50)))
@@ -77,25 +77,25 @@ async def test_fifty_at_once(options: DatabaseOptions, pool_size: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_third_is_cancelled(options: DatabaseOptions, seed: int) -> None:
-    """Wherever the cancellation strikes, a unit is there as a whole or not at all, and its connection is free again."""
-    chance = random.Random(seed)  # noqa: S311 (points in time, not secrets)
-    async with connect_database(options, pool_size=10, pool_timeout=30) as database, _without_complaints():
+async def test_cancelling_a_third_of_the_requests(options: DatabaseOptions, seed: int) -> None:
+    """A cancelled unit of work is committed completely or not at all, and its connection is free again."""
+    source = random.Random(seed)  # noqa: S311 (not a secret)
+    async with connect_database(options, pool_size=10, pool_timeout=30) as database, _without_loop_errors():
         ada = await make_user(database)
         await make_tasks(database, ada, 5)
         running = [asyncio.ensure_future(_write(database, ada, f"Unit {index:02}")) for index in range(50)]
         reads = [asyncio.ensure_future(_read(database, viewer_of(ada), 5)) for _ in range(50)]
         loop = asyncio.get_running_loop()
         for task in [*running, *reads]:
-            if chance.random() < 1 / 3:
-                loop.call_later(chance.random() * 0.15, task.cancel)
-        answers = await asyncio.gather(*running, *reads, return_exceptions=True)
-        assert {type(answer) for answer in answers} == {str, type(None), asyncio.CancelledError}
+            if source.random() < 1 / 3:
+                loop.call_later(source.random() * 0.15, task.cancel)
+        results = await asyncio.gather(*running, *reads, return_exceptions=True)
+        assert {type(result) for result in results} == {str, type(None), asyncio.CancelledError}
         assert database.pool_state().used == 0
-        kept = await _titles(database)
-        done = {answer for answer in answers if isinstance(answer, str)}
-        assert done <= set(kept) - {f"Task {index}" for index in range(5)}
-        assert len(kept) == len(set(kept)) < 55
+        stored = await _titles(database)
+        completed = {result for result in results if isinstance(result, str)}
+        assert completed <= set(stored) - {f"Task {index}" for index in range(5)}
+        assert len(stored) == len(set(stored)) < 55
         async with open_snapshot(database) as snapshot:
             written = [task for task in await Tasks(snapshot).find(limit=500) if task.title.startswith("Unit")]
         assert {task.description for task in written} == {"Written"}
@@ -104,9 +104,9 @@ async def test_a_third_is_cancelled(options: DatabaseOptions, seed: int) -> None
 
 
 @pytest.mark.parametrize("steps", range(0, 40, 3))
-async def test_cancelled_at_every_step(options: DatabaseOptions, steps: int) -> None:
-    """One unit on the only connection, cancelled after so many turns of the event loop: the next one finds all well."""
-    async with connect_database(options, pool_size=1, pool_timeout=5) as database, _without_complaints():
+async def test_cancelling_after_a_number_of_event_loop_iterations(options: DatabaseOptions, steps: int) -> None:
+    """The cancelled request uses the only connection. The next request can use it."""
+    async with connect_database(options, pool_size=1, pool_timeout=5) as database, _without_loop_errors():
         ada = await make_user(database)
         for work in (_write(database, ada, "Cancelled"), _read(database, viewer_of(ada), 0)):
             running = asyncio.ensure_future(work)
@@ -115,15 +115,15 @@ async def test_cancelled_at_every_step(options: DatabaseOptions, steps: int) -> 
             running.cancel()
             await asyncio.wait([running])
             assert database.pool_state().used == 0
-        kept = await _titles(database)
-        assert kept == ([] if running.cancelled() and not kept else ["Cancelled"])
+        stored = await _titles(database)
+        assert stored == ([] if running.cancelled() and not stored else ["Cancelled"])
         assert await _write(database, ada, "Next") == "Next"
-        assert await _titles(database) == [*kept, "Next"]
+        assert await _titles(database) == [*stored, "Next"]
 
 
-async def test_cancelled_while_a_connection_is_opened(options: DatabaseOptions) -> None:
-    """Whenever it strikes, the connection that was on its way is not lost to the pool."""
-    async with _without_complaints():
+async def test_cancelling_while_a_connection_is_opened(options: DatabaseOptions) -> None:
+    """The pool does not lose the connection."""
+    async with _without_loop_errors():
         for tenths in range(25):
             async with connect_database(options, pool_size=1, pool_timeout=5) as database:
                 running = asyncio.ensure_future(_read(database, viewer_of(new_id()), 0))
@@ -133,49 +133,48 @@ async def test_cancelled_while_a_connection_is_opened(options: DatabaseOptions) 
                 await _read(database, viewer_of(new_id()), 0)
 
 
-async def test_one_snapshot_for_many(database: Database, statements: list[str]) -> None:
-    """Concurrent reads of one request take turns on one connection, in one transaction."""
+async def test_concurrent_reads_of_one_snapshot(database: Database, statements: list[str]) -> None:
+    """They take turns on one connection, in one transaction."""
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 40)
     statements.clear()
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
-        found = await asyncio.gather(*(Tasks(snapshot).get(task.id) for task in tasks))
+        rows = await asyncio.gather(*(Tasks(snapshot).get(task.id) for task in tasks))
         assert database.pool_state().used == 1
-    assert found == tasks
+    assert rows == tasks
     assert len(statements) == 1 + len(tasks)
     assert [text for text in statements if text.startswith("BEGIN")] == statements[:1]
     assert database.pool_state().used == 0
 
 
-async def test_a_snapshot_opens_nothing_until_it_is_used(database: Database, statements: list[str]) -> None:
-    """A request without reads costs no connection."""
+async def test_an_unused_snapshot_takes_no_connection(database: Database, statements: list[str]) -> None:
     snapshot = database.snapshot(SERVICE)
     await snapshot.close()
     await snapshot.close()
     assert statements == []
 
 
-async def test_closing_stops_the_statement_that_runs(database: Database) -> None:
-    """Nobody waits for its rows; also while it is being stopped already, and however far it has come."""
+async def test_closing_a_snapshot_cancels_its_running_statement(database: Database) -> None:
+    """However far the statement has come, and even if it has been cancelled already."""
     viewer = viewer_of(await make_user(database))
     for is_cancelled in (False, True):
-        for turns in range(1, 10):
+        for iterations in range(1, 10):
             snapshot = database.snapshot(viewer)
             running = asyncio.ensure_future(Tasks(snapshot).count())
-            for _ in range(turns):
+            for _ in range(iterations):
                 await asyncio.sleep(0)
             if is_cancelled:
                 running.cancel()
                 await asyncio.sleep(0)
             await snapshot.close()
             (outcome,) = await asyncio.gather(running, return_exceptions=True)
-            assert isinstance(outcome, asyncio.CancelledError) or (turns > 1 and outcome == 0)
+            assert isinstance(outcome, asyncio.CancelledError) or (iterations > 1 and outcome == 0)
             assert database.pool_state().used == 0
             await _read(database, viewer, 0)
 
 
-async def test_a_snapshot_sees_one_state(database: Database) -> None:
-    """A commit in between is not seen by who has begun to read, and by everybody else."""
+async def test_a_snapshot_shows_one_state(database: Database) -> None:
+    """A commit is not visible to readers whose snapshot is already open, and visible to all other readers."""
     ada = await make_user(database)
     task = await make_task(database, ada, title="Old")
     async with open_snapshot(database, viewer_of(ada)) as early:
@@ -190,8 +189,7 @@ async def test_a_snapshot_sees_one_state(database: Database) -> None:
             assert await Tasks(late).count() == 2
 
 
-async def test_readers_and_a_writer(database: Database) -> None:
-    """Two readers in the middle of their snapshots neither stop a writer nor are stopped by one."""
+async def test_readers_and_a_writer_do_not_block_each_other(database: Database) -> None:
     ada = await make_user(database)
     async with (
         open_snapshot(database, viewer_of(ada)) as one,
@@ -204,9 +202,9 @@ async def test_readers_and_a_writer(database: Database) -> None:
         assert await work.repository(Tasks).count() == 1
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2, 5, 200])
-async def test_a_cancelled_statement_is_stopped(options: DatabaseOptions, turns: int) -> None:
-    """A statement that nobody waits for any more does not run on, and its connection is of use to the next."""
+@pytest.mark.parametrize("iterations", [0, 1, 2, 5, 200])
+async def test_a_cancelled_read_is_interrupted(options: DatabaseOptions, iterations: int) -> None:
+    """The database stops executing it, and the next request can use its connection."""
     endless: Statement[Any] = (
         FOREVER if not options.url else Statement(sa.text("SELECT pg_sleep(600)"), RowFactory(tuple))
     )
@@ -215,7 +213,7 @@ async def test_a_cancelled_statement_is_stopped(options: DatabaseOptions, turns:
         snapshot = database.snapshot(viewer_of(ada))
         assert await Tasks(snapshot).count() == 0
         running = asyncio.ensure_future(snapshot.rows(endless))
-        for _ in range(turns):
+        for _ in range(iterations):
             await asyncio.sleep(0)
         running.cancel()
         done, _ = await asyncio.wait([running], timeout=10)
@@ -227,8 +225,8 @@ async def test_a_cancelled_statement_is_stopped(options: DatabaseOptions, turns:
         assert database.pool_state().used == 0
 
 
-async def test_a_cancelled_write_is_stopped(options: DatabaseOptions) -> None:
-    """Its transaction is undone and the next writer, on SQLite the only one at a time, gets its turn."""
+async def test_a_cancelled_write_is_interrupted(options: DatabaseOptions) -> None:
+    """Its transaction is rolled back, and the next writer can begin (SQLite allows one writer at a time)."""
     users = "identity.users" if options.url else "users"
     endless = "SELECT 'x' FROM (SELECT pg_sleep(600)) s" if options.url else FOREVER._build
     slow: Statement[Any] = Statement(sa.text(f"UPDATE {users} SET first_name = ({endless})"), RowFactory(tuple))
@@ -256,10 +254,10 @@ async def test_a_cancelled_write_is_stopped(options: DatabaseOptions) -> None:
         assert database.pool_state().used == 0
 
 
-async def test_a_reader_that_is_left_while_it_opens_is_the_next_ones(sqlite_only: DatabaseOptions) -> None:
-    """Whoever asked has gone; the connection is not lost, and closing waits for one that is on its way."""
-    async with _without_complaints(), connect_database(sqlite_only) as database:
-        await _left_opening(database)
+async def test_the_next_caller_gets_the_connection_of_a_cancelled_caller(sqlite_only: DatabaseOptions) -> None:
+    """The caller is cancelled while its connection is opened. Closing the database waits for such a connection."""
+    async with _without_loop_errors(), connect_database(sqlite_only) as database:
+        await _cancel_while_opening(database)
         await asyncio.gather(*database._opening_tasks)  # type: ignore[attr-defined]
         state = database.pool_state()
         assert (state.size, state.used) == (1, 0)
@@ -267,14 +265,13 @@ async def test_a_reader_that_is_left_while_it_opens_is_the_next_ones(sqlite_only
             assert await Tasks(snapshot).count() == 0
         assert database.pool_state().size == 1
         database._idle_readers.clear()  # type: ignore[attr-defined]
-        await _left_opening(database)
+        await _cancel_while_opening(database)
 
 
-async def _left_opening(database: Any) -> None:
-    """A connection that is being opened, and nobody who asks for it any more."""
-    asking = asyncio.ensure_future(database.acquire_reader())
-    while not database._opening_tasks:  # noqa: ASYNC110 (nobody tells)
+async def _cancel_while_opening(database: Any) -> None:
+    acquiring = asyncio.ensure_future(database.acquire_reader())
+    while not database._opening_tasks:  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(0)
-    asking.cancel()
+    acquiring.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asking
+        await acquiring

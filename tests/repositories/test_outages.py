@@ -1,4 +1,4 @@
-"""Time limits, full pools and lost servers: what the caller is told, and that the next statement works."""
+"""Timeouts, full pools and lost servers: the caller gets the right error, and the next statement works."""
 
 import asyncio
 import sqlite3
@@ -44,7 +44,7 @@ def _slow_change(options: DatabaseOptions) -> Statement[Any]:
     return Statement(sa.text(f"UPDATE {users} SET first_name = {slow}"), RowFactory(tuple))
 
 
-def _told(error: GatewayError, kind: type[GatewayError], message: str) -> None:
+def _assert_error(error: GatewayError, kind: type[GatewayError], message: str) -> None:
     assert type(error) is kind
     assert error.message == str(error) == message
 
@@ -53,21 +53,21 @@ TOO_LONG = "This took too long and was stopped. Request less data at once."
 UNREACHABLE = "The database cannot be reached right now. Try again in a moment."
 
 
-async def test_a_slow_read_is_stopped(options: DatabaseOptions) -> None:
-    """Timeout after the statement's limit; the snapshot reads on afterwards, and the pool is whole."""
+async def test_a_slow_read_times_out(options: DatabaseOptions) -> None:
+    """Afterwards the snapshot can read again, and its connection is returned."""
     async with connect_database(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
         async with open_snapshot(database, viewer_of(ada)) as snapshot:
             assert await Users(snapshot).get(ada.id) == ada
-            with pytest.raises(Timeout) as caught:
+            with pytest.raises(Timeout) as raised:
                 await snapshot.rows(_slow(options))
-            _told(caught.value, Timeout, TOO_LONG)
+            _assert_error(raised.value, Timeout, TOO_LONG)
             assert await Users(snapshot).get(ada.id) == ada
         assert database.pool_state().used == 0
 
 
-async def test_a_slow_write_is_stopped_and_undone(options: DatabaseOptions) -> None:
-    """Timeout in a unit of work leaves nothing of it, and the next unit works."""
+async def test_a_slow_write_times_out_and_is_rolled_back(options: DatabaseOptions) -> None:
+    """The next unit of work succeeds."""
     async with connect_database(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
         with pytest.raises(Timeout):
@@ -80,8 +80,8 @@ async def test_a_slow_write_is_stopped_and_undone(options: DatabaseOptions) -> N
             assert await Users(snapshot).get(ada.id) == ada
 
 
-async def test_nothing_is_written_after_a_swallowed_timeout(options: DatabaseOptions) -> None:
-    """SQLite ends the transaction of an interrupted write: what comes next must not run outside of any."""
+async def test_nothing_is_written_after_a_caught_timeout(options: DatabaseOptions) -> None:
+    """SQLite rolls back the transaction of an interrupted write, and later statements must not run outside it."""
     async with connect_database(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
         with pytest.raises((GatewayError, DatabaseFault)):
@@ -94,8 +94,8 @@ async def test_nothing_is_written_after_a_swallowed_timeout(options: DatabaseOpt
             assert await Users(snapshot).get(ada.id) == ada
 
 
-async def test_a_slow_write_in_a_savepoint_is_told_as_such(options: DatabaseOptions) -> None:
-    """The clean-up of the savepoint does not hide why it was needed."""
+async def test_a_timeout_inside_a_savepoint_is_raised(options: DatabaseOptions) -> None:
+    """The failed rollback to the savepoint does not replace the error."""
     async with connect_database(options, statement_timeout=0.2) as database:
         ada = await make_user(database)
         with pytest.raises(Timeout):
@@ -108,34 +108,32 @@ async def test_a_slow_write_in_a_savepoint_is_told_as_such(options: DatabaseOpti
             assert await Tasks(snapshot).find(limit=5) == [task]
 
 
-async def test_a_full_pool(options: DatabaseOptions) -> None:
-    """Who waits longer than the pool's limit is told to try again; when a connection is back, all is well."""
+async def test_a_full_pool_raises_service_unavailable(options: DatabaseOptions) -> None:
+    """The caller gets a connection when one has been returned."""
     async with connect_database(options, pool_size=2, pool_timeout=0.1) as database:
         ada = await make_user(database)
         async with open_snapshot(database, viewer_of(ada)) as first, open_snapshot(database, viewer_of(ada)) as second:
             assert await Tasks(first).count() == await Tasks(second).count() == 0
             assert database.pool_state().used == 2
             async with open_snapshot(database, viewer_of(ada)) as third:
-                with pytest.raises(ServiceUnavailable) as caught:
+                with pytest.raises(ServiceUnavailable) as raised:
                     await Tasks(third).count()
-                _told(caught.value, ServiceUnavailable, UNREACHABLE)
+                _assert_error(raised.value, ServiceUnavailable, UNREACHABLE)
                 await second.close()
                 assert await Tasks(third).count() == 0
         assert database.pool_state().used == 0
 
 
-async def test_a_closed_snapshot_is_not_opened_again(database: Database) -> None:
-    """A read after the end of the request takes no connection."""
+async def test_a_closed_snapshot_cannot_read(database: Database) -> None:
     snapshot = database.snapshot(ANONYMOUS)
     await snapshot.close()
-    with pytest.raises(ServiceUnavailable) as caught:
+    with pytest.raises(ServiceUnavailable) as raised:
         await Tasks(snapshot).count()
-    _told(caught.value, ServiceUnavailable, "The request ended before this could be read.")
+    _assert_error(raised.value, ServiceUnavailable, "The request ended before this could be read.")
     assert database.pool_state().used == 0
 
 
-async def test_a_snapshot_survives_a_failed_statement(database: Database) -> None:
-    """One failing read does not take the following ones with it."""
+async def test_a_snapshot_can_read_after_a_failed_statement(database: Database) -> None:
     ada = await make_user(database)
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         with pytest.raises(DatabaseFault):
@@ -144,7 +142,7 @@ async def test_a_snapshot_survives_a_failed_statement(database: Database) -> Non
 
 
 async def test_a_snapshot_cannot_write(database: Database) -> None:
-    """It is read-only for the database too."""
+    """The database rejects the statement, because the transaction is read-only."""
     ada = await make_user(database)
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         with pytest.raises(Exception, match=r"(?i)read.?only"):
@@ -153,10 +151,8 @@ async def test_a_snapshot_cannot_write(database: Database) -> None:
 
 
 @pytest.mark.parametrize("failure", [Conflict, Forbidden, NotFound])
-async def test_a_failure_that_is_swallowed_undoes_only_what_failed(
-    database: Database, failure: type[GatewayError]
-) -> None:
-    """Inside a savepoint a refused statement is undone alone; outside of one nothing of the unit can be committed."""
+async def test_a_caught_error_rolls_back_only_its_savepoint(database: Database, failure: type[GatewayError]) -> None:
+    """Without a savepoint the unit of work cannot be committed."""
     ada, bob = await make_user(database), await make_user(database)
     category = await make_category(database, ada)
 
@@ -184,8 +180,8 @@ async def test_a_failure_that_is_swallowed_undoes_only_what_failed(
         assert await Categories(snapshot).find(limit=5) == [category]
 
 
-async def test_a_lost_connection(cloned_postgres: DatabaseOptions, server: Server) -> None:
-    """ServiceUnavailable for what was under way on it, in a snapshot and in a unit; a new connection is next."""
+async def test_a_lost_connection_raises_service_unavailable(cloned_postgres: DatabaseOptions, server: Server) -> None:
+    """In a snapshot and in a unit of work. The next statement uses a new connection."""
     async with connect_database(cloned_postgres) as database:
         ada = await make_user(database)
         viewer = viewer_of(ada)
@@ -195,9 +191,9 @@ async def test_a_lost_connection(cloned_postgres: DatabaseOptions, server: Serve
 
         async with open_snapshot(database, viewer) as snapshot:
             await terminate((await snapshot.rows(_PID))[0])
-            with pytest.raises(ServiceUnavailable) as caught:
+            with pytest.raises(ServiceUnavailable) as raised:
                 await Users(snapshot).get(ada.id)
-            _told(caught.value, ServiceUnavailable, UNREACHABLE)
+            _assert_error(raised.value, ServiceUnavailable, UNREACHABLE)
             assert await Users(snapshot).get(ada.id) == ada
         with pytest.raises(ServiceUnavailable):
             async with open_unit_of_work(database, viewer, ()) as work:
@@ -214,22 +210,20 @@ async def test_a_lost_connection(cloned_postgres: DatabaseOptions, server: Serve
 
 
 @pytest.mark.parametrize("url", ["postgresql://gateway@127.0.0.1:1/nowhere", "postgresql+asyncpg://g@127.0.0.1:1/n"])
-async def test_no_server(url: str) -> None:
-    """Nobody listens there: told in one line, at the start and by an unconnected database."""
+async def test_an_unreachable_server(url: str) -> None:
     database = open_database(DatabaseOptions(url=url, connect_timeout=2))
-    with pytest.raises(ServiceUnavailable) as caught:
+    with pytest.raises(ServiceUnavailable) as raised:
         await database.connect()
-    _told(caught.value, ServiceUnavailable, UNREACHABLE)
+    _assert_error(raised.value, ServiceUnavailable, UNREACHABLE)
     assert (database.pool_state().size, database.pool_state().used) == (0, 0)
     for viewer in (ANONYMOUS, SERVICE):
         with pytest.raises(ServiceUnavailable):
             async with database.transaction(viewer):
-                pytest.fail("there is nothing to write to")
+                pytest.fail("a transaction was opened without a database")
     await database.close()
 
 
-async def test_no_such_database(postgres_only: DatabaseOptions) -> None:
-    """A server without the database or the login is as good as none."""
+async def test_a_missing_database_or_login(postgres_only: DatabaseOptions) -> None:
     assert postgres_only.url is not None
     for url in (
         postgres_only.url.replace("@/", "@/no_"),
@@ -241,8 +235,10 @@ async def test_no_such_database(postgres_only: DatabaseOptions) -> None:
         await database.close()
 
 
-async def test_a_server_with_too_few_connections(cloned_postgres: DatabaseOptions, server: Server) -> None:
-    """A pool that is larger than what the server grants: who gets none is told so, the others go on."""
+async def test_the_server_grants_fewer_connections_than_the_pool_has(
+    cloned_postgres: DatabaseOptions, server: Server
+) -> None:
+    """Callers without a connection get ServiceUnavailable, and the other callers are not affected."""
     name = database_of(cloned_postgres)
     async with connect_database(cloned_postgres, pool_size=2) as database:
         async with open_snapshot(database) as service:
@@ -250,35 +246,37 @@ async def test_a_server_with_too_few_connections(cloned_postgres: DatabaseOption
         await asyncio.to_thread(server.sql, f"ALTER DATABASE {name} CONNECTION LIMIT 2")
         async with open_snapshot(database, ANONYMOUS) as first, open_snapshot(database, ANONYMOUS) as second:
             assert await Tasks(first).count() == 0
-            with pytest.raises(ServiceUnavailable) as caught:
+            with pytest.raises(ServiceUnavailable) as raised:
                 await Tasks(second).count()
-            _told(caught.value, ServiceUnavailable, UNREACHABLE)
+            _assert_error(raised.value, ServiceUnavailable, UNREACHABLE)
             assert await Tasks(first).count() == 0
         assert database.pool_state().used == 0
 
 
-async def test_no_file(tmp_path: Any) -> None:
-    """SQLite's file is made by the migrations, never by accident."""
+async def test_a_missing_sqlite_file(tmp_path: Any) -> None:
+    """Only the migrations create the file."""
     path = tmp_path / "missing.sqlite3"
     database = open_database(DatabaseOptions(sqlite_path=path))
-    with pytest.raises(ServiceUnavailable) as caught:
+    with pytest.raises(ServiceUnavailable) as raised:
         await database.connect()
-    _told(caught.value, ServiceUnavailable, f"The database file {path} does not exist. `siso migrate up` creates it.")
+    _assert_error(
+        raised.value, ServiceUnavailable, f"The database file {path} does not exist. `siso migrate up` creates it."
+    )
     assert not path.exists()
     with pytest.raises(ServiceUnavailable):
         async with database.transaction(SERVICE):
-            pytest.fail("there is nothing to write to")
+            pytest.fail("a transaction was opened without a database")
 
 
-async def test_a_file_that_another_process_writes(sqlite_only: DatabaseOptions) -> None:
-    """A second writer waits as long as for a connection, then is told to try again."""
+async def test_a_sqlite_file_that_another_process_is_writing(sqlite_only: DatabaseOptions) -> None:
+    """The writer waits for the pool timeout, then gets ServiceUnavailable. Readers are not affected."""
     async with connect_database(sqlite_only, pool_timeout=0.1) as database:
         ada = await make_user(database)
         other = sqlite3.connect(sqlite_only.sqlite_path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(ServiceUnavailable) as caught:
+        with pytest.raises(ServiceUnavailable) as raised:
             await make_task(database, ada)
-        _told(caught.value, ServiceUnavailable, UNREACHABLE)
+        _assert_error(raised.value, ServiceUnavailable, UNREACHABLE)
         async with open_snapshot(database, viewer_of(ada)) as snapshot:
             assert await Tasks(snapshot).count() == 0
         other.execute("ROLLBACK")
@@ -288,12 +286,11 @@ async def test_a_file_that_another_process_writes(sqlite_only: DatabaseOptions) 
             assert await Tasks(snapshot).get(task.id) == task
 
 
-async def test_a_queue_of_writers(sqlite_only: DatabaseOptions) -> None:
-    """Inside one process too nobody waits longer than the limit."""
+async def test_a_second_sqlite_writer_waits_for_the_pool_timeout(sqlite_only: DatabaseOptions) -> None:
     async with connect_database(sqlite_only, pool_timeout=0.05) as database:
         async with database.transaction(SERVICE):
-            with pytest.raises(ServiceUnavailable) as caught:
+            with pytest.raises(ServiceUnavailable) as raised:
                 async with database.transaction(SERVICE):
-                    pytest.fail("two writers at once")
-        _told(caught.value, ServiceUnavailable, UNREACHABLE)
+                    pytest.fail("two concurrent writers")
+        _assert_error(raised.value, ServiceUnavailable, UNREACHABLE)
         await make_user(database)

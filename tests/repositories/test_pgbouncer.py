@@ -1,4 +1,4 @@
-"""Behind a pooler in transaction mode nothing may outlive a transaction on the server's session."""
+"""Behind PgBouncer in transaction mode, the server's session must not keep any state after a transaction."""
 
 import pytest
 
@@ -9,15 +9,15 @@ from repositories.life_lock.tasks import Tasks
 from tests.factories import make_tasks, make_user, viewer_of
 from tests.repositories.support import borrow_connection, connect_database, open_snapshot
 
-_CHANGED = (
+_SESSION_SETTINGS = (
     "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'client') "
     "AND name NOT IN ('client_encoding') ORDER BY name"
 )
 
 
 @pytest.mark.parametrize("pgbouncer", [True, False])
-async def test_nothing_is_left_on_the_session(postgres_only: DatabaseOptions, *, pgbouncer: bool) -> None:
-    """No prepared statement, no setting, no role and no lock; without the option statements stay prepared."""
+async def test_transactions_leave_no_state_in_the_session(postgres_only: DatabaseOptions, *, pgbouncer: bool) -> None:
+    """No prepared statement, setting, role or lock. Without the option, statements stay prepared."""
     async with connect_database(postgres_only, pgbouncer=pgbouncer, pool_size=1) as database:
         ada = await make_user(database)
         await make_tasks(database, ada, 3)
@@ -37,13 +37,13 @@ async def test_nothing_is_left_on_the_session(postgres_only: DatabaseOptions, *,
                 prepared = await connection.fetchval(
                     "SELECT count(*) FROM pg_prepared_statements WHERE statement NOT LIKE '%pg_prepared_statements%'"
                 )
-                settings = [tuple(row) for row in await connection.fetch(_CHANGED)]
+                settings = [tuple(row) for row in await connection.fetch(_SESSION_SETTINGS)]
                 claims = await connection.fetchval("SELECT current_setting('request.jwt.claims', true)")
-                who = await connection.fetchval("SELECT current_user = session_user")
+                is_own_role = await connection.fetchval("SELECT current_user = session_user")
                 locks = await connection.fetchval(
                     "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'"
                 )
-            assert (claims or "", who, locks) == ("", True, 0)
+            assert (claims or "", is_own_role, locks) == ("", True, 0)
             if pgbouncer:
                 assert prepared == 0
                 assert settings == []

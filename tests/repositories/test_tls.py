@@ -1,4 +1,4 @@
-"""Encrypted connections to PostgreSQL, through a relay that speaks TLS: the wheel's server does not."""
+"""Encrypted connections to PostgreSQL, through a TLS proxy, because the server of the wheel has no TLS."""
 
 import asyncio
 import datetime as dt
@@ -26,31 +26,31 @@ from tests.repositories.support import connect_database, open_snapshot
 _SLEEP: Statement[int] = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(600)) s"), scalar(int))
 
 
-def _certificate(folder: Path) -> ssl.SSLContext:
+def _create_tls_context(folder: Path) -> ssl.SSLContext:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    made = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
+    certificate = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
     path = folder / "server.pem"
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    path.write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    path.write_bytes(private + certificate.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     return context
 
 
 @asynccontextmanager
-async def _encrypted(options: DatabaseOptions, context: ssl.SSLContext) -> AsyncIterator[DatabaseOptions]:
-    """Options that reach the database of ``options`` through TLS."""
+async def _start_tls_proxy(options: DatabaseOptions, context: ssl.SSLContext) -> AsyncIterator[DatabaseOptions]:
+    """Starts a TLS proxy and yields options that reach the database through it."""
     assert options.url is not None
     parts = urlsplit(options.url)
     pumps: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(8)  # the request for TLS
+        await reader.readexactly(8)  # the SSLRequest message
         writer.write(b"S")
         await writer.start_tls(context)
         from_server, to_server = await asyncio.open_unix_connection(f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432")
@@ -67,10 +67,11 @@ async def _encrypted(options: DatabaseOptions, context: ssl.SSLContext) -> Async
 
 
 @pytest.mark.parametrize("pgbouncer", [True, False])
-async def test_over_tls(postgres_only: DatabaseOptions, tmp_path: Path, *, pgbouncer: bool) -> None:
-    """Everything goes as without: what is sent ahead, writes, and the cancellation of a statement."""
+async def test_statements_and_cancellation_over_tls(
+    postgres_only: DatabaseOptions, tmp_path: Path, *, pgbouncer: bool
+) -> None:
     async with (
-        _encrypted(postgres_only, _certificate(tmp_path)) as options,
+        _start_tls_proxy(postgres_only, _create_tls_context(tmp_path)) as options,
         connect_database(options, pgbouncer=pgbouncer) as database,
     ):
         ada = await make_user(database)
