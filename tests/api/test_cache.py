@@ -1,4 +1,4 @@
-"""Dashboards are kept until something they show has changed, and never a moment longer."""
+"""Cached dashboards are used until something that they show has changed, and no longer."""
 
 import asyncio
 import datetime as dt
@@ -43,19 +43,18 @@ TOTAL = "{ lifeLockDashboard { totalTasks } }"
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    """A Redis of this test's own."""
+    """The URL of a Redis for one test."""
     with redis_process(tmp_path / "redis"):
         yield f"unix://{tmp_path / 'redis'}"
 
 
-def in_redis(url: str, **more: Any) -> Settings:
-    """Settings that cache there."""
+def redis_settings(url: str, **more: Any) -> Settings:
     return Settings(cache="redis", redis_url=SecretStr(url), **more)
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is no outage; those have tests of their own."""
+def _long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents that a busy machine looks like an outage. Outages have tests of their own."""
     monkeypatch.setattr(circuit_breaker, "TIMEOUT", 60.0)
     monkeypatch.setattr(redis_client, "SOCKET_TIMEOUT", 60.0)
     monkeypatch.setattr(cache, "_MAX_WAIT", 60.0)
@@ -64,13 +63,13 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["memory", "redis"])
 def caching(request: pytest.FixtureRequest) -> Settings:
-    """Settings of each kind of cache."""
-    return Settings(cache="memory") if request.param == "memory" else in_redis(request.getfixturevalue("redis"))
+    """The settings of each kind of cache."""
+    return Settings(cache="memory") if request.param == "memory" else redis_settings(request.getfixturevalue("redis"))
 
 
 @asynccontextmanager
-async def opened(database: Database, settings: Settings, **more: Any) -> AsyncIterator[Gateway]:
-    """A gateway, which gives everything back at the end."""
+async def open_gateway(database: Database, settings: Settings, **more: Any) -> AsyncIterator[Gateway]:
+    """A gateway with a cache. At the end it holds no connection."""
     made = Gateway(database, settings=settings, **more)
     try:
         yield made
@@ -82,8 +81,8 @@ async def opened(database: Database, settings: Settings, **more: Any) -> AsyncIt
 
 @pytest_asyncio.fixture
 async def cached(database: Database, caching: Settings) -> AsyncIterator[Gateway]:
-    """A gateway with each kind of cache over each engine."""
-    async with opened(database, caching) as made:
+    """A gateway with each kind of cache, on each engine."""
+    async with open_gateway(database, caching) as made:
         yield made
 
 
@@ -93,9 +92,7 @@ async def total(client: Client) -> int:
     return shown
 
 
-async def test_what_was_computed_is_not_computed_again(
-    cached: Gateway, ada: User, admin: User, statements: list[str]
-) -> None:
+async def test_a_hit_computes_nothing(cached: Gateway, ada: User, admin: User, statements: list[str]) -> None:
     await make_tasks(cached.database, ada, 3)
     client = cached.client(ada)
     first = await client.data(LIFE_LOCK)
@@ -106,7 +103,7 @@ async def test_what_was_computed_is_not_computed_again(
     assert counted == {"backend": cached.cache.store.name, "hits": 5, "misses": 5, "stale": 0, "errors": 0}
 
 
-async def test_a_change_is_shown_at_once(cached: Gateway, ada: User, bob: User) -> None:
+async def test_a_change_invalidates_the_viewers_entries(cached: Gateway, ada: User, bob: User) -> None:
     client, other = cached.client(ada), cached.client(bob)
     assert (await total(client), await total(other)) == (0, 0)
     await client.do("createTask", "task { id }", title="x")
@@ -114,9 +111,9 @@ async def test_a_change_is_shown_at_once(cached: Gateway, ada: User, bob: User) 
     assert (cached.cache.health().hits, cached.cache.health().stale) == (1, 1)
 
 
-async def test_reading_is_one_round_trip(database: Database, redis: str, ada: User) -> None:
-    """However many tiles are asked for, and however many tags they depend on."""
-    gateway = Gateway(database, settings=in_redis(redis))
+async def test_a_lookup_is_one_round_trip(database: Database, redis: str, ada: User) -> None:
+    """For any number of tiles and of tags that they depend on."""
+    gateway = Gateway(database, settings=redis_settings(redis))
     client = gateway.client(ada)
     await client.data(LIFE_LOCK)
     asked: list[int] = []
@@ -132,8 +129,8 @@ async def test_reading_is_one_round_trip(database: Database, redis: str, ada: Us
     await gateway.cache.close()
 
 
-class Held:
-    """A method of a repository whose calls wait, once they have their result, until they may go on."""
+class Hold:
+    """Replaces a method of a repository: its calls return their results only when ``go`` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, repository: type, method: str) -> None:
         self.computed, self.go = asyncio.Event(), asyncio.Event()
@@ -150,11 +147,11 @@ class Held:
         monkeypatch.setattr(repository, method, held)
 
 
-async def test_what_began_before_a_commit_is_not_kept_after_it(
+async def test_a_computation_that_started_before_a_commit_is_not_stored(
     cached: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The computation ends, and is stored, after the commit has invalidated what it depends on."""
-    client, held = cached.client(ada), Held(monkeypatch, Tasks, "tally")
+    """The computation ends, and would be stored, after the commit has invalidated its tags."""
+    client, held = cached.client(ada), Hold(monkeypatch, Tasks, "tally")
     reading = asyncio.ensure_future(total(client))
     await held.computed.wait()
     await client.do("createTask", "task { id }", title="x")
@@ -164,12 +161,12 @@ async def test_what_began_before_a_commit_is_not_kept_after_it(
     assert held.calls == 2
 
 
-async def test_a_snapshot_older_than_the_versions_is_not_kept(
+async def test_a_result_of_a_snapshot_older_than_the_versions_is_not_stored(
     cached: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list opens the request's snapshot, then somebody commits, and only then the versions are read."""
+    """A list opens the request's snapshot, another request commits, and only then the versions are read."""
     client, look = cached.client(ada), cached.cache.store.get
-    asked, go, opened = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    asked, go, open_gateway = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def get(names: Sequence[str]) -> list[bytes | None] | None:
         asked.set()
@@ -178,28 +175,30 @@ async def test_a_snapshot_older_than_the_versions_is_not_kept(
 
     def listen(text: str) -> None:
         if "SELECT" in text and "tasks" in text:
-            opened.set()
+            open_gateway.set()
 
     cached.database.statement_listeners.append(listen)
     monkeypatch.setattr(cached.cache.store, "get", get)
     reading = asyncio.ensure_future(client.data("{ tasks { nodes { id } } lifeLockDashboard { totalTasks } }"))
     await asked.wait()
-    await opened.wait()
+    await open_gateway.wait()
     await client.do("createTask", "task { id }", title="x")
     go.set()
     assert await reading == {"tasks": {"nodes": []}, "lifeLockDashboard": {"totalTasks": 0}}
     assert [await total(client) for _ in range(2)] == [1, 1]
 
 
-async def test_a_page_with_a_list_fills_the_cache_too(cached: Gateway, ada: User) -> None:
-    """Once the versions were seen before its snapshot was opened."""
+async def test_a_request_with_a_list_fills_the_cache_too(cached: Gateway, ada: User) -> None:
+    """As soon as the process knows the versions before the snapshot is open_gateway."""
     client = cached.client(ada)
     for _ in range(3):
         await client.data("{ tasks { nodes { id } } lifeLockDashboard { totalTasks } }")
     assert cached.cache.health().hits == 1
 
 
-async def test_a_hundred_misses_are_one_computation(cached: Gateway, ada: User, statements: list[str]) -> None:
+async def test_a_hundred_concurrent_misses_are_one_computation(
+    cached: Gateway, ada: User, statements: list[str]
+) -> None:
     await make_tasks(cached.database, ada, 3)
     client = cached.client(ada)
     statements.clear()
@@ -208,12 +207,12 @@ async def test_a_hundred_misses_are_one_computation(cached: Gateway, ada: User, 
 
 
 async def test_two_processes_compute_once(options: DatabaseOptions, redis: str, ada: User) -> None:
-    settings, seen = in_redis(redis), list[str]()
+    settings, seen = redis_settings(redis), list[str]()
     async with (
         connect_database(options) as one,
         connect_database(options) as other,
-        opened(one, settings) as first,
-        opened(other, settings) as second,
+        open_gateway(one, settings) as first,
+        open_gateway(other, settings) as second,
     ):
         for gateway in (first, second):
             gateway.database.statement_listeners.append(seen.append)
@@ -222,7 +221,7 @@ async def test_two_processes_compute_once(options: DatabaseOptions, redis: str, 
         assert [text.split(None, 1)[0] for text in seen] == ["BEGIN", "SELECT"]
 
 
-async def test_one_that_is_cancelled_takes_nobody_with_it(
+async def test_a_cancelled_request_does_not_cancel_those_that_wait(
     cached: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, begun, go, calls = Tasks.tally, asyncio.Event(), asyncio.Event(), []
@@ -238,7 +237,7 @@ async def test_one_that_is_cancelled_takes_nobody_with_it(
     leading = asyncio.ensure_future(total(client))
     await begun.wait()
     waiting = [asyncio.ensure_future(total(client)) for _ in range(10)]
-    while cached.cache.health().misses < 11:  # noqa: ASYNC110 (nobody tells)
+    while cached.cache.health().misses < 11:  # noqa: ASYNC110 (no event announces it)
         await asyncio.sleep(0)
     leading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -248,7 +247,9 @@ async def test_one_that_is_cancelled_takes_nobody_with_it(
     assert len(calls) == 2
 
 
-async def test_one_that_fails_fails_alone(cached: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_request_does_not_fail_those_that_wait(
+    cached: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain, begun, go = Tasks.tally, asyncio.Event(), asyncio.Event()
 
     async def broken(*arguments: Any) -> TaskTally:
@@ -263,16 +264,21 @@ async def test_one_that_fails_fails_alone(cached: Gateway, ada: User, monkeypatc
     leading = asyncio.ensure_future(client.ask(TOTAL))
     await begun.wait()
     waiting = [asyncio.ensure_future(total(client)) for _ in range(10)]
-    while cached.cache.health().misses < 11:  # noqa: ASYNC110 (nobody tells)
+    while cached.cache.health().misses < 11:  # noqa: ASYNC110 (no event announces it)
         await asyncio.sleep(0)
     go.set()
     assert await asyncio.gather(*waiting) == [0] * 10
     assert (await leading).codes == ["SERVICE_UNAVAILABLE"]
 
 
-async def test_a_pool_never_waits_for_itself(options: DatabaseOptions, caching: Settings, ada: User) -> None:
-    """Requests that hold the last connections ask for what one without a connection computes."""
-    async with connect_database(options, pool_size=2, pool_timeout=5) as database, opened(database, caching) as gateway:
+async def test_requests_do_not_deadlock_on_the_connection_pool(
+    options: DatabaseOptions, caching: Settings, ada: User
+) -> None:
+    """Requests that hold all connections need a result that a request without a connection computes."""
+    async with (
+        connect_database(options, pool_size=2, pool_timeout=5) as database,
+        open_gateway(database, caching) as gateway,
+    ):
         await _ask_for_both(gateway.client(ada))
 
 
@@ -288,8 +294,10 @@ async def _ask_for_both(client: Client) -> None:
         assert {answer.data["lifeLockDashboard"]["totalTasks"] for answer in answers} == {index + 1}
 
 
-async def test_a_value_ends_when_the_clock_changes_it(database: Database, caching: Settings, ada: User) -> None:
-    """A task is overdue, and no deadline any more, from the moment after it was due."""
+async def test_an_entry_is_stale_when_the_time_changes_its_value(
+    database: Database, caching: Settings, ada: User
+) -> None:
+    """From the moment after its due date, a task is overdue and no longer an upcoming deadline."""
     moment = [now()]
     gateway = Gateway(database, settings=caching, clock=lambda: moment[0])
     client, due = gateway.client(ada), moment[0] + dt.timedelta(hours=1)
@@ -313,8 +321,8 @@ async def test_a_value_ends_when_the_clock_changes_it(database: Database, cachin
     await gateway.cache.close()
 
 
-async def test_an_account_s_time_zone_does_not_keep_dashboards_from_being_cached(cached: Gateway, ada: User) -> None:
-    """A token that does not tell the zone takes a look at the account, which opens the snapshot once."""
+async def test_dashboards_are_cached_with_the_time_zone_of_the_account(cached: Gateway, ada: User) -> None:
+    """For a token without a zone the account is read, which opens the snapshot the first time."""
     claims = jwt.decode(cached.token(ada), options={"verify_signature": False})
     client = cached.client_with_token(jwt.encode({key: claims[key] for key in claims if key != "zoneinfo"}, SECRET))
     for _ in range(3):
@@ -322,8 +330,8 @@ async def test_an_account_s_time_zone_does_not_keep_dashboards_from_being_cached
     assert cached.cache.health().hits == 3
 
 
-async def test_stored_events_invalidate_what_fresh_ones_do(cached: Gateway, ada: User, admin: User) -> None:
-    """Of another process, which has nothing but the table of events."""
+async def test_stored_events_invalidate_the_same_tags(cached: Gateway, ada: User, admin: User) -> None:
+    """Stored events are all that other processes have."""
     client, elsewhere = cached.client(ada), Gateway(cached.database)
     assert await total(client) == 0
     told, cached.database.commit_listeners[:] = cached.database.commit_listeners[:], []
@@ -339,8 +347,8 @@ async def test_stored_events_invalidate_what_fresh_ones_do(cached: Gateway, ada:
     await elsewhere.http.aclose()
 
 
-async def test_the_memory_of_a_process_is_bounded(database: Database, ada: User) -> None:
-    async with opened(database, Settings(cache="memory", cache_entries=100)) as gateway:
+async def test_a_cache_in_memory_is_bounded(database: Database, ada: User) -> None:
+    async with open_gateway(database, Settings(cache="memory", cache_entries=100)) as gateway:
         client = gateway.client(ada)
         document = "query($n: Int!) { lifeLockDashboard { upcomingDeadlines(first: $n) { id } } }"
         for number in range(1, 200):
@@ -352,13 +360,13 @@ async def test_the_memory_of_a_process_is_bounded(database: Database, ada: User)
         assert gateway.cache.health()[1:] == (0, 200, 0, 0)
 
 
-def test_what_is_no_data_cannot_be_declared() -> None:
+def test_types_that_are_no_data_cannot_be_cached() -> None:
     for kind in (Connection[Task], Callable[[], int], list[Any], object):
         with pytest.raises(TypeError):
             json_reader(kind)
 
 
-def test_redis_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_in_redis_needs_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_CACHE", "redis")
     with pytest.raises(SettingsError, match=r"^GATEWAY_CACHE: `redis` needs GATEWAY_REDIS_URL\. See docs/settings\.md"):
         load_settings()
@@ -374,12 +382,12 @@ def test_redis_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"redis_url": SecretStr("redis://host"), "cache": "off"}, "off"),
     ],
 )
-def test_where_values_are_kept(given: dict[str, Any], kind: str) -> None:
+def test_the_kind_of_cache_depends_on_the_settings(given: dict[str, Any], kind: str) -> None:
     assert Settings(**given).cache_kind() == kind
 
 
-async def test_a_deleted_category_is_gone_from_the_deadlines(cached: Gateway, ada: User) -> None:
-    """Its tasks are changed without an event of their own."""
+async def test_a_deleted_category_disappears_from_the_deadlines(cached: Gateway, ada: User) -> None:
+    """Its tasks change without events of their own."""
     client, due = cached.client(ada), (now() + dt.timedelta(hours=1)).isoformat()
     made = await client.do("createCategory", "category { id }", name="x")
     await client.do("createTask", "task { id }", title="x", dueDate=due, categoryId=made["category"]["id"])

@@ -1,4 +1,4 @@
-"""What the cache does without its Redis, and with one that somebody else wrote into."""
+"""The cache while Redis is unavailable, and with entries in Redis that the gateway did not write."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ TOTAL = "{ lifeLockDashboard { totalTasks } }"
 
 @asynccontextmanager
 async def caching(database: Database, socket: Path) -> AsyncIterator[Gateway]:
-    """A gateway whose cache is in the Redis at a socket."""
+    """A gateway whose cache is in Redis."""
     made = Gateway(database, settings=Settings(cache="redis", redis_url=SecretStr(f"unix://{socket}")))
     try:
         yield made
@@ -45,7 +45,7 @@ async def total(client: Client) -> int:
 
 @asynccontextmanager
 async def under_load(client: Client) -> AsyncIterator[list[Answer]]:
-    """Eight people who ask for the dashboard again and again, and the answers they got so far."""
+    """Eight clients that query the dashboard continuously, and their responses so far."""
     answers: list[Answer] = []
     is_over = asyncio.Event()
 
@@ -53,16 +53,16 @@ async def under_load(client: Client) -> AsyncIterator[list[Answer]]:
         while not is_over.is_set():
             answers.append(await client.ask(TOTAL))
 
-    people = [asyncio.ensure_future(ask()) for _ in range(8)]
+    clients = [asyncio.ensure_future(ask()) for _ in range(8)]
     try:
         yield answers
     finally:
         is_over.set()
-        await asyncio.gather(*people)
+        await asyncio.gather(*clients)
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["ends", "hangs"])
-async def test_redis_goes_and_comes_back_under_load(
+async def test_redis_stops_and_starts_under_load(
     database: Database, tmp_path: Path, ada: User, caplog: pytest.LogCaptureFixture, *, hangs: bool
 ) -> None:
     socket = tmp_path / "redis"
@@ -100,9 +100,7 @@ async def test_redis_goes_and_comes_back_under_load(
     assert sum(lost.fullmatch(text) is not None for text in logged) <= 2  # the last server ends before the load does
 
 
-async def test_what_redis_was_not_told_is_stale_when_it_is_back(
-    options: DatabaseOptions, tmp_path: Path, ada: User
-) -> None:
+async def test_missed_invalidations_make_everything_stale(options: DatabaseOptions, tmp_path: Path, ada: User) -> None:
     socket = tmp_path / "redis"
     with redis_process(socket) as server:
         async with (
@@ -134,8 +132,8 @@ async def test_a_gateway_starts_without_redis(database: Database, tmp_path: Path
         assert gateway.cache.health()[1:] == (0, 0, 0, 1)
 
 
-class Trap:
-    """What makes a file if somebody unpickles it."""
+class CreatesFolder:
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -144,16 +142,18 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
-def forged(key: bytes) -> Iterator[bytes]:
-    """The entry that says 99, under every sum of bytes that a secret could have: cashews' own weakest signature."""
+def forge_entries(key: bytes) -> Iterator[bytes]:
+    """An entry with the value 99, with the weakest signature of cashews, for every possible sum of a secret's bytes."""
     body = b"bytes:[[],null,null,[99,99,99,99,null]]"
     for total_of_secret in range(0, 8161, 1020):
         digits = f"{int(simple_sign(b'', key + body), 16) + total_of_secret:x}"
         yield b"sum:" + digits.encode() + b"_" + body
 
 
-async def test_what_nobody_signed_is_not_there(database: Database, tmp_path: Path, ada: User, bob: User) -> None:
-    """Neither pickles nor numbers nor garbage, nor the value of another name: each is computed anew."""
+async def test_entries_without_a_valid_signature_are_misses(
+    database: Database, tmp_path: Path, ada: User, bob: User
+) -> None:
+    """Pickles, numbers, garbage and the value of another key are misses."""
     socket, trap = tmp_path / "redis", tmp_path / "trap"
     with redis_process(socket):
         redis: Any = Redis(unix_socket_path=str(socket))
@@ -164,19 +164,23 @@ async def test_what_nobody_signed_is_not_there(database: Database, tmp_path: Pat
             (of_bob,) = [name for name in await redis.keys() if b"tally" in name]
             assert await total(client) == 0
             (name,) = [name for name in await redis.keys() if b"tally" in name and name != of_bob]
-            poisons = [
-                *(b"", b"5", b"garbage", b"md5:0_0", b"\xff" * 40, pickle.dumps(Trap(trap))),
-                *(b"md5:" + hashlib.md5(pickle.dumps(Trap(trap)), usedforsecurity=False).hexdigest().encode() + b"_x",),
-                *forged(name),
+            entries = [
+                *(b"", b"5", b"garbage", b"md5:0_0", b"\xff" * 40, pickle.dumps(CreatesFolder(trap))),
+                *(
+                    b"md5:"
+                    + hashlib.md5(pickle.dumps(CreatesFolder(trap)), usedforsecurity=False).hexdigest().encode()
+                    + b"_x",
+                ),
+                *forge_entries(name),
                 await redis.get(of_bob),
                 (await redis.get(name))[:-1],
             ]
-            for poison in poisons:
+            for entry in entries:
                 before = gateway.cache.health()
-                await redis.set(name, poison)
+                await redis.set(name, entry)
                 assert await total(client) == 0
                 assert gateway.cache.health() == before._replace(misses=before.misses + 1)
-                assert await redis.get(name) != poison
+                assert await redis.get(name) != entry
             for tag in [name for name in await redis.keys() if b":tag:" in name]:
                 await redis.set(tag, b"5")
             assert [await total(client) for _ in range(2)] == [0, 0]
@@ -185,7 +189,7 @@ async def test_what_nobody_signed_is_not_there(database: Database, tmp_path: Pat
     assert not trap.exists()
 
 
-async def test_names_tell_nothing_about_people(database: Database, tmp_path: Path, ada: User) -> None:
+async def test_keys_reveal_nothing_about_users(database: Database, tmp_path: Path, ada: User) -> None:
     socket = tmp_path / "redis"
     with redis_process(socket):
         redis: Any = Redis(unix_socket_path=str(socket))

@@ -1,4 +1,4 @@
-"""Cached dashboards are those that are computed: after any commands, at any moment, for everybody."""
+"""Cached dashboards equal computed ones: after any commands, at any time, for every viewer."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -54,10 +54,10 @@ query($zone: String) {
 """
 
 
-class Shop:
-    """One database of each engine, two gateways that share a Redis, one with its memory and one without a cache.
+class Gateways:
+    """On one database: two gateways that share a Redis, one with a cache in memory, and one without a cache.
 
-    Every gateway has connections of its own, as every process has.
+    Like separate processes, each has its own connections.
     """
 
     def __init__(self, options: DatabaseOptions, url: str) -> None:
@@ -69,10 +69,10 @@ class Shop:
 
     async def _open(self, options: DatabaseOptions, url: str) -> None:
         redis = Settings(cache="redis", redis_url=SecretStr(url), cache_lifetime=3600)
-        memory, nothing = Settings(cache="memory", cache_lifetime=3600), Settings(cache="off")
-        self.shared = [await self._gateway(options, redis) for _ in range(2)]
-        self.alone = await self._gateway(options, memory)
-        self.plain = await self._gateway(options, nothing)
+        memory, no_cache = Settings(cache="memory", cache_lifetime=3600), Settings(cache="off")
+        self.sharing_redis = [await self._gateway(options, redis) for _ in range(2)]
+        self.in_memory = await self._gateway(options, memory)
+        self.uncached = await self._gateway(options, no_cache)
 
     async def _gateway(self, options: DatabaseOptions, settings: Settings) -> Gateway:
         database = await self._stack.enter_async_context(connect_database(options, pool_size=4))
@@ -83,48 +83,47 @@ class Shop:
         return made
 
     def close(self) -> None:
-        """Gives everything back."""
         self.run(self._stack.aclose())
         self.shared_database.close()
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A shop over each engine."""
-    folder = tmp_path_factory.mktemp("shop")
+def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    """The gateways on each engine."""
+    folder = tmp_path_factory.mktemp("setup")
     with redis_process(folder / "redis"):
         url = f"unix://{folder / 'redis'}"
         if request.param == "sqlite":
             path = copy_sqlite(request.getfixturevalue("sqlite_template"), Path(folder))
-            made = Shop(DatabaseOptions(sqlite_path=path, **KEYS), url)
+            made = Gateways(DatabaseOptions(sqlite_path=path, **KEYS), url)
             yield made
             made.close()
             return
         server = request.getfixturevalue("server")
         with cloned(server, request.getfixturevalue("postgres_template")) as name:
-            made = Shop(postgres_options(server, name), url)
+            made = Gateways(postgres_options(server, name), url)
             yield made
             made.close()
 
 
-class World:
-    """What commands act on: the ids of everything that was made, and who asks."""
+class Commands:
+    """The ids of all created rows, and the two users."""
 
-    def __init__(self, shop: Shop, user: User, admin: User) -> None:
-        self.shop = shop
+    def __init__(self, setup: Gateways, user: User, admin: User) -> None:
+        self.setup = setup
         self.user = user
         self.admin = admin
         self.ids: dict[str, list[str]] = {}
 
     async def change(self, gateway: Gateway, what: str, pick: int, amount: int) -> None:
-        """One command of the user's or the admin's; that it may be refused is part of it."""
+        """Runs one command of the user or the admin, which may be rejected."""
         person = self.admin if what in _ADMINISTRATIVE else self.user
         client = gateway.client(person, RoleName.PARTNERSHIP_MANAGER)
         kind, fields = _COMMANDS[what]
         given: dict[str, Any] = {}
         for name, value in fields.items():
             given[name] = self._value(value, pick, amount)
-            if given[name] is _NOTHING:
+            if given[name] is _NO_VALUE:
                 return
         if given.get("version") == "current":
             given["version"] = await self._version(client, kind, given["id"])
@@ -136,9 +135,9 @@ class World:
         match value:
             case ("id", kind):
                 known = self.ids.get(kind, [])
-                return known[pick % len(known)] if known else _NOTHING
+                return known[pick % len(known)] if known else _NO_VALUE
             case ("due",):
-                return (self.shop.moment + dt.timedelta(hours=amount - 3)).isoformat() if amount else None
+                return (self.setup.moment + dt.timedelta(hours=amount - 3)).isoformat() if amount else None
             case ("one of", *choices):
                 return choices[amount % len(choices)]
             case ("user",):
@@ -155,7 +154,7 @@ class World:
         return node["version"] if node else 1
 
     async def compare(self, gateways: list[Gateway], first: int, zone: str | None) -> None:
-        """Every dashboard of the user and of the admin, by each of the gateways and by the one without a cache."""
+        """Compares all dashboards of both users between the gateways and the one without a cache."""
         managing = (RoleName.PARTNERSHIP_MANAGER,)
         for person, roles, document, values in (
             (self.user, (), DASHBOARDS, {"first": first, "zone": zone}),
@@ -164,12 +163,12 @@ class World:
             (self.admin, (), FOR_MANAGERS, {"first": first}),
             (self.admin, (), FOR_ADMINS, {"zone": zone}),
         ):
-            wanted = await self.shop.plain.client(person, *roles).data(document, **values)
+            expected = await self.setup.uncached.client(person, *roles).data(document, **values)
             for gateway in gateways:
-                assert await gateway.client(person, *roles).data(document, **values) == wanted
+                assert await gateway.client(person, *roles).data(document, **values) == expected
 
 
-_NOTHING = object()
+_NO_VALUE = object()
 _TASK, _CATEGORY, _CLIENT = ("id", "task"), ("id", "category"), ("id", "client")
 _MONEY = ("one of", None, "0.01", "12.50", "999.99")
 _STATUS = ("one of", "LEAD", "ACTIVE", "INACTIVE", "CHURNED")
@@ -245,44 +244,46 @@ _steps = st.lists(
 _zones = st.sampled_from([None, "Pacific/Auckland", "America/Los_Angeles"])
 
 
-async def _play(shop: Shop, steps: list[tuple[str, int, int]], first: int, zone: str | None, kind: str) -> None:
-    database = shop.plain.database
-    shop.moment = now()
-    world = World(shop, await make_user(database), await make_user(database, role=UserRole.ADMIN))
-    await make_points(database, world.user, 20)
-    gateways = shop.shared if kind == "redis" else [shop.alone]
+async def _run_commands(
+    setup: Gateways, steps: list[tuple[str, int, int]], first: int, zone: str | None, kind: str
+) -> None:
+    database = setup.uncached.database
+    setup.moment = now()
+    commands = Commands(setup, await make_user(database), await make_user(database, role=UserRole.ADMIN))
+    await make_points(database, commands.user, 20)
+    gateways = setup.sharing_redis if kind == "redis" else [setup.in_memory]
     for gateway in gateways:
         await gateway.cache.invalidate(["user"])  # the factories record no events
-    await world.compare(gateways, first, zone)
+    await commands.compare(gateways, first, zone)
     for what, pick, amount in steps:
         if what == "wait":
-            shop.moment += dt.timedelta(minutes=30 * amount, seconds=pick)
+            setup.moment += dt.timedelta(minutes=30 * amount, seconds=pick)
         else:
-            await world.change(gateways[pick % len(gateways)], what, pick, amount)
-        await world.compare(gateways, first, zone)
+            await commands.change(gateways[pick % len(gateways)], what, pick, amount)
+        await commands.compare(gateways, first, zone)
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
 @examples(25)
 @given(steps=_steps, first=st.integers(1, 3), zone=_zones)
-def test_cached_dashboards_are_those_that_are_computed(
-    shop: Shop, kind: str, steps: list[tuple[str, int, int]], first: int, zone: str | None
+def test_cached_dashboards_equal_computed_ones(
+    setup: Gateways, kind: str, steps: list[tuple[str, int, int]], first: int, zone: str | None
 ) -> None:
-    """After any sequence of commands, each by one of two processes; in memory there is one."""
-    shop.run(_play(shop, steps, first, zone, kind))
+    """After any sequence of commands, each through one of two processes (one process for the cache in memory)."""
+    setup.run(_run_commands(setup, steps, first, zone, kind))
 
 
-async def _ask(shop: Shop, asked: list[tuple[int, bool, int, int]], kind: str) -> None:
-    shop.moment = now()
-    database = shop.plain.database
-    people = [
+async def _run_queries(setup: Gateways, asked: list[tuple[int, bool, int, int]], kind: str) -> None:
+    setup.moment = now()
+    database = setup.uncached.database
+    users = [
         await make_user(database),
         await make_user(database),
         await make_user(database, role=UserRole.ADMIN),
     ]
-    gateways = shop.shared if kind == "redis" else [shop.alone]
-    for count, person in enumerate(people, start=1):
-        await make_tasks(database, person, count, due_date=shop.moment + dt.timedelta(hours=count))
+    gateways = setup.sharing_redis if kind == "redis" else [setup.in_memory]
+    for count, person in enumerate(users, start=1):
+        await make_tasks(database, person, count, due_date=setup.moment + dt.timedelta(hours=count))
         await make_client(database, person, annual_revenue=count)
         await make_points(database, person, count)
     for gateway in gateways:
@@ -290,15 +291,17 @@ async def _ask(shop: Shop, asked: list[tuple[int, bool, int, int]], kind: str) -
     for index, (pick, manages, document, first) in enumerate(asked):
         roles = (RoleName.PARTNERSHIP_MANAGER,) if manages else ()
         text, names = [(DASHBOARDS, {"first": first}), (FOR_MANAGERS, {"first": first}), (FOR_ADMINS, {})][document]
-        wanted = await shop.plain.client(people[pick], *roles).ask(text, **names)
-        found = await gateways[index % len(gateways)].client(people[pick], *roles).ask(text, **names)
-        assert (found.status, found.data, found.codes) == (wanted.status, wanted.data, wanted.codes)
-        assert bool(wanted.codes) is (document == 1 and not manages and pick < 2) or (document == 2 and pick < 2)
+        expected = await setup.uncached.client(users[pick], *roles).ask(text, **names)
+        found = await gateways[index % len(gateways)].client(users[pick], *roles).ask(text, **names)
+        assert (found.status, found.data, found.codes) == (expected.status, expected.data, expected.codes)
+        assert bool(expected.codes) is (document == 1 and not manages and pick < 2) or (document == 2 and pick < 2)
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
 @examples(25)
 @given(asked=st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 2), st.integers(1, 3)), max_size=20))
-def test_nobody_sees_what_another_may(shop: Shop, kind: str, asked: list[tuple[int, bool, int, int]]) -> None:
-    """Whoever asked before, with whatever roles and arguments: the answer is what is computed for the viewer."""
-    shop.run(_ask(shop, asked, kind))
+def test_no_viewer_receives_the_result_of_another(
+    setup: Gateways, kind: str, asked: list[tuple[int, bool, int, int]]
+) -> None:
+    """For any earlier requests of other viewers, the result is the one that is computed for the viewer."""
+    setup.run(_run_queries(setup, asked, kind))
