@@ -31,7 +31,7 @@ from repositories.engines.factory import open_database
 from repositories.permissions import RoleName
 from tests.api.sockets import Peer, connect_socket
 from tests.cli.conftest import TOKEN_SECRET, of
-from tests.cli.siso import Served
+from tests.cli.siso import RunningGateway
 from tests.databases import cloned, create_template, postgres_options, postgres_server
 from tests.factories import make_user
 from tests.stores import redis_server
@@ -66,7 +66,7 @@ class Subscriber:
 class Bench:
     """The gateways, the users and their subscribers. ``tokens`` are those of the users."""
 
-    def __init__(self, gateways: Sequence[Served], tokens: Sequence[str], http: httpx.AsyncClient) -> None:
+    def __init__(self, gateways: Sequence[RunningGateway], tokens: Sequence[str], http: httpx.AsyncClient) -> None:
         self.gateways = gateways
         self.tokens = tokens
         self.http = http
@@ -147,7 +147,7 @@ async def measure_concurrent(bench: Bench, events: int) -> float:
     return time.perf_counter() - begin
 
 
-async def measure(gateways: Sequence[Served], tokens: Sequence[str], options: argparse.Namespace) -> None:
+async def measure(gateways: Sequence[RunningGateway], tokens: Sequence[str], options: argparse.Namespace) -> None:
     """Runs both measurements and prints the results."""
     async with httpx.AsyncClient(timeout=60) as http:
         bench = Bench(gateways, tokens, http)

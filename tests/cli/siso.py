@@ -1,4 +1,4 @@
-"""Runs the installed `siso` and talks to what it serves."""
+"""Runs the installed `siso` and sends requests to the gateways that it serves."""
 
 import os
 import re
@@ -15,53 +15,52 @@ from typing import Any
 import httpx
 
 PROGRAM = Path(sys.executable).with_name("siso")
-PATIENCE = 30.0
+TIMEOUT = 30.0
+"""Seconds that a command or a request may take."""
 
 
 @dataclass
-class Ended:
-    """A command that has ended."""
-
+class CompletedCommand:
     code: int
     out: str
     err: str
 
 
-class Served:
-    """A gateway that answers requests."""
+class RunningGateway:
+    """A `siso serve` process that accepts requests. ``lines`` are what it has printed so far."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str, said: list[str]) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", url: str, lines: list[str]) -> None:
         self.process = process
         self.url = url
-        self.said = said
+        self.lines = lines
 
     def get(self, path: str, **headers: str) -> Any:
         """The JSON at a path."""
-        return httpx.get(self.url + path, headers=headers, timeout=PATIENCE).json()
+        return httpx.get(self.url + path, headers=headers, timeout=TIMEOUT).json()
 
     def ask(self, document: str, token: str = "") -> Any:
         """The data of an operation."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        answer = httpx.post(f"{self.url}/graphql", json={"query": document}, headers=headers, timeout=PATIENCE)
+        answer = httpx.post(f"{self.url}/graphql", json={"query": document}, headers=headers, timeout=TIMEOUT)
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
-    def stop(self, number: signal.Signals = signal.SIGINT) -> Ended:
-        """Asks it to end and waits for that."""
+    def stop(self, number: signal.Signals = signal.SIGINT) -> CompletedCommand:
+        """Sends the signal and waits until the process has ended."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=PATIENCE)
-        return Ended(self.process.returncode, "".join(self.said) + out, err)
+        out, err = self.process.communicate(timeout=TIMEOUT)
+        return CompletedCommand(self.process.returncode, "".join(self.lines) + out, err)
 
 
 class Siso:
-    """The command line with settings of its own; nothing of this machine's gets in."""
+    """The command line with its own working directory and settings, without the settings of this machine."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder
         self.settings = dict(settings)
 
     def start(self, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
-        """A command that is running."""
+        """Starts a command without waiting for its end."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
         return subprocess.Popen(
             [PROGRAM, *arguments],
@@ -72,63 +71,63 @@ class Siso:
             text=True,
         )
 
-    def run(self, *arguments: str, **settings: str) -> Ended:
-        """A command that ends by itself."""
+    def run(self, *arguments: str, **settings: str) -> CompletedCommand:
+        """Runs a command to its end."""
         with self.start(*arguments, **settings) as process:
             try:
-                out, err = process.communicate(timeout=PATIENCE * 2)
+                out, err = process.communicate(timeout=TIMEOUT * 2)
             except BaseException:
                 process.kill()
                 raise
         assert "Traceback" not in out + err, out + err
-        return Ended(process.returncode, out, err)
+        return CompletedCommand(process.returncode, out, err)
 
-    def refusal(self, *arguments: str, **settings: str) -> str:
-        """What a command that must be refused says: one line, and exit code 2."""
+    def expect_error(self, *arguments: str, **settings: str) -> str:
+        """Runs a command that must end with exit code 2, and returns its single line on standard error."""
         ended = self.run(*arguments, **settings)
         assert ended.code == 2, ended
         (line,) = ended.err.splitlines()
         return line
 
-    def result(self, *arguments: str, **settings: str) -> str:
-        """What a command that must succeed prints."""
+    def expect_output(self, *arguments: str, **settings: str) -> str:
+        """Runs a command that must succeed, and returns its standard output."""
         ended = self.run(*arguments, **settings)
         assert ended.code == 0, ended
         return ended.out.rstrip("\n")
 
     @contextmanager
-    def serving(self, *arguments: str, **settings: str) -> Iterator[Served]:
-        """A gateway on a free port, which is ended at the latest with the block."""
+    def serving(self, *arguments: str, **settings: str) -> Iterator[RunningGateway]:
+        """Runs a gateway on a free port. Stops it at the end of the block, unless it has ended before."""
         process = self.start("serve", "--port", "0", *arguments, **settings)
         try:
-            yield _answering(process)
+            yield _wait_until_ready(process)
         finally:
             if process.poll() is None:
                 process.terminate()
-                process.communicate(timeout=PATIENCE)
+                process.communicate(timeout=TIMEOUT)
 
 
-def _answering(process: "subprocess.Popen[str]") -> Served:
-    """Waits for the line with the address, and then for the first answer there."""
+def _wait_until_ready(process: "subprocess.Popen[str]") -> RunningGateway:
+    """Waits for the line with the address, and then for the first response."""
     assert process.stdout is not None
-    said = []
+    lines = []
     while line := process.stdout.readline():
-        said.append(line)
+        lines.append(line)
         if found := re.search(r"serves (http://\S+)/graphql", line):
-            served = Served(process, found[1], said)
-            _wait_for(served)
-            return served
+            gateway = RunningGateway(process, found[1], lines)
+            _wait_for_response(gateway)
+            return gateway
     _, err = process.communicate()
-    raise AssertionError(f"siso serve ended with {process.returncode}: {''.join(said)}{err}")
+    raise AssertionError(f"siso serve ended with {process.returncode}: {''.join(lines)}{err}")
 
 
-def _wait_for(served: Served) -> None:
-    until = time.monotonic() + PATIENCE
+def _wait_for_response(gateway: RunningGateway) -> None:
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
-            served.get("/health")
+            gateway.get("/health")
         except httpx.HTTPError:
-            assert time.monotonic() < until, "it does not answer"
+            assert time.monotonic() < deadline, "the gateway does not respond"
             time.sleep(0.05)
         else:
             return

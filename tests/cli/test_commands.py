@@ -32,31 +32,31 @@ COMMANDS += [
 
 
 def test_migrations_go_up_and_down(siso: Siso) -> None:
-    assert "pending" not in siso.result("migrate", "status")
-    assert siso.result("migrate", "up") == f"The database is already at revision {files.newest_revision()}."
-    assert siso.result("migrate", "down", "base", "--yes") == "The database is at revision base."
-    assert "done" not in siso.result("migrate", "status")
-    assert siso.result("migrate", "up", "0001") == "The database is at revision 0001."
-    assert siso.result("migrate", "status").splitlines()[0].split()[:2] == ["0001", "done"]
-    assert siso.result("migrate", "up").startswith(f"The database is at revision {files.newest_revision()}")
-    assert siso.result("migrate", "down", "-1", "--yes") != ""
+    assert "pending" not in siso.expect_output("migrate", "status")
+    assert siso.expect_output("migrate", "up") == f"The database is already at revision {files.newest_revision()}."
+    assert siso.expect_output("migrate", "down", "base", "--yes") == "The database is at revision base."
+    assert "done" not in siso.expect_output("migrate", "status")
+    assert siso.expect_output("migrate", "up", "0001") == "The database is at revision 0001."
+    assert siso.expect_output("migrate", "status").splitlines()[0].split()[:2] == ["0001", "done"]
+    assert siso.expect_output("migrate", "up").startswith(f"The database is at revision {files.newest_revision()}")
+    assert siso.expect_output("migrate", "down", "-1", "--yes") != ""
 
 
 def test_migrating_down_must_be_meant(on_sqlite: Siso) -> None:
-    assert "Add --yes" in on_sqlite.refusal("migrate", "down", "-1")
-    assert "pending" not in on_sqlite.result("migrate", "status")
+    assert "Add --yes" in on_sqlite.expect_error("migrate", "down", "-1")
+    assert "pending" not in on_sqlite.expect_output("migrate", "status")
 
 
 def test_an_unknown_revision(on_sqlite: Siso) -> None:
-    assert "siso: The migration was not run: Can't locate revision" in on_sqlite.refusal("migrate", "up", "nope")
+    assert "siso: The migration was not run: Can't locate revision" in on_sqlite.expect_error("migrate", "up", "nope")
 
 
 def test_a_login_that_may_not_migrate(on_postgresql: Siso) -> None:
     owner = on_postgresql.settings.pop("GATEWAY_OWNER_DATABASE_URL")
-    refusal = on_postgresql.refusal("migrate", "down", "-1", "--yes")
-    assert "The migration was not run: must be owner of" in refusal
-    assert "DROP" not in refusal
-    on_postgresql.result("migrate", "down", "-1", "--yes", GATEWAY_OWNER_DATABASE_URL=owner)
+    error = on_postgresql.expect_error("migrate", "down", "-1", "--yes")
+    assert "The migration was not run: must be owner of" in error
+    assert "DROP" not in error
+    on_postgresql.expect_output("migrate", "down", "-1", "--yes", GATEWAY_OWNER_DATABASE_URL=owner)
 
 
 def test_the_newest_revision_is_alembics() -> None:
@@ -66,44 +66,44 @@ def test_the_newest_revision_is_alembics() -> None:
 
 def test_seeding_twice(siso: Siso) -> None:
     arguments = ("seed", "--demo", "--users", "3", "--tasks", "20")
-    assert siso.result(*arguments) == "Loaded 5 users with 100 tasks."
-    assert siso.result(*arguments) == "The database already has users. Nothing was loaded."
+    assert siso.expect_output(*arguments) == "Loaded 5 users with 100 tasks."
+    assert siso.expect_output(*arguments) == "The database already has users. Nothing was loaded."
 
 
 def test_seeding_needs_to_know_what(on_sqlite: Siso) -> None:
-    assert "siso seed --demo" in on_sqlite.refusal("seed")
-    assert "--users" in on_sqlite.refusal("seed", "--demo", "--users", "0")
+    assert "siso seed --demo" in on_sqlite.expect_error("seed")
+    assert "--users" in on_sqlite.expect_error("seed", "--demo", "--users", "0")
 
 
 def test_a_token(siso: Siso) -> None:
-    siso.result("seed", "--demo", "--users", "1", "--tasks", "0")
-    token = siso.result("token", "ADA@example.com", "--lifetime", "60")
+    siso.expect_output("seed", "--demo", "--users", "1", "--tasks", "0")
+    token = siso.expect_output("token", "ADA@example.com", "--lifetime", "60")
     claims = jwt.decode(token, options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == 60
-    admin = jwt.decode(siso.result("token", "admin@example.com"), options={"verify_signature": False})
+    admin = jwt.decode(siso.expect_output("token", "admin@example.com"), options={"verify_signature": False})
     assert admin["app_metadata"]["roles"] == ["admin", "user"]
     assert admin["exp"] - admin["iat"] == 12 * 3600
-    manager = jwt.decode(siso.result("token", "manager@example.com"), options={"verify_signature": False})
+    manager = jwt.decode(siso.expect_output("token", "manager@example.com"), options={"verify_signature": False})
     assert manager["app_metadata"]["roles"] == ["partnership_manager", "user"]
 
 
 def test_no_token_for_the_unknown_or_suspended(on_sqlite: Siso) -> None:
-    assert "There is no user bob@example.com." in on_sqlite.refusal("token", "bob@example.com")
-    on_sqlite.result("seed", "--demo", "--users", "1", "--tasks", "0")
+    assert "There is no user bob@example.com." in on_sqlite.expect_error("token", "bob@example.com")
+    on_sqlite.expect_output("seed", "--demo", "--users", "1", "--tasks", "0")
     with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
         database.execute("UPDATE users SET status = 'suspended' WHERE email = 'ada@example.com'")
         database.commit()
-    assert "ada@example.com is suspended" in on_sqlite.refusal("token", "ada@example.com")
+    assert "ada@example.com is suspended" in on_sqlite.expect_error("token", "ada@example.com")
 
 
 def test_a_token_needs_a_migrated_database(unmigrated: Siso) -> None:
-    assert "Run `siso migrate up` first" in unmigrated.refusal("token", "ada@example.com")
-    assert "Run `siso migrate up` first" in unmigrated.refusal("seed", "--demo")
+    assert "Run `siso migrate up` first" in unmigrated.expect_error("token", "ada@example.com")
+    assert "Run `siso migrate up` first" in unmigrated.expect_error("seed", "--demo")
 
 
 def test_the_settings_page_is_current(unmigrated: Siso) -> None:
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page()
-    unmigrated.result("docs", "settings", "pages/settings.md")
+    unmigrated.expect_output("docs", "settings", "pages/settings.md")
     assert (unmigrated.folder / "pages" / "settings.md").read_text(encoding="utf-8") == settings_page()
 
 
@@ -117,22 +117,22 @@ def test_every_command_is_listed_here() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches_by_example(unmigrated: Siso, command: str) -> None:
-    assert f"Example: siso {command}" in unmigrated.result(*command.split(), "--help")
+    assert f"Example: siso {command}" in unmigrated.expect_output(*command.split(), "--help")
 
 
 def test_wrong_usage_is_one_line(unmigrated: Siso) -> None:
-    assert unmigrated.refusal("serve", "--nonsense").endswith("See `siso serve --help`.")
-    assert "No such command" in unmigrated.refusal("fly")
-    assert "--port" in unmigrated.refusal("serve", "--port", "70000")
+    assert unmigrated.expect_error("serve", "--nonsense").endswith("See `siso serve --help`.")
+    assert "No such command" in unmigrated.expect_error("fly")
+    assert "--port" in unmigrated.expect_error("serve", "--port", "70000")
 
 
 def test_the_unexpected_is_one_line_with_an_id(on_sqlite: Siso) -> None:
     """A table that is gone although the revision says otherwise is nothing a command expects."""
     with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
         database.executescript("PRAGMA foreign_keys = OFF; DROP VIEW visible_user_dashboard_stats; DROP TABLE users;")
-    refusal = on_sqlite.refusal("token", "ada@example.com")
-    assert refusal.startswith("siso: An unexpected error occurred (error ")
-    assert "users" not in refusal
+    error = on_sqlite.expect_error("token", "ada@example.com")
+    assert error.startswith("siso: An unexpected error occurred (error ")
+    assert "users" not in error
     with on_sqlite.start("--debug", "token", "ada@example.com") as process:
         _, err = process.communicate()
     assert "OperationalError (SQLITE_ERROR) in: SELECT users" in err

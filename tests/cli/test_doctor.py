@@ -35,8 +35,8 @@ def test_looking_makes_nothing(unmigrated: Siso) -> None:
 
 def test_what_a_gateway_makes_is_its_owners(unmigrated: Siso) -> None:
     """The folder, the database with what SQLite puts beside it, the secrets; a file that others may read is told."""
-    unmigrated.result("migrate", "up")
-    unmigrated.result("seed", "--demo", "--users", "1", "--tasks", "1")
+    unmigrated.expect_output("migrate", "up")
+    unmigrated.expect_output("seed", "--demo", "--users", "1", "--tasks", "1")
     folder = unmigrated.folder / "var"
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -76,14 +76,14 @@ def test_a_login_that_was_granted_nothing_yet(on_postgresql: Siso, server: Serve
     try:
         url = on_postgresql.settings["GATEWAY_DATABASE_URL"].replace("//gateway:", "//newcomer:")
         found = findings(on_postgresql, code=1, GATEWAY_DATABASE_URL=url)
-        refusal = on_postgresql.refusal("serve", GATEWAY_DATABASE_URL=url)
+        error = on_postgresql.expect_error("serve", GATEWAY_DATABASE_URL=url)
     finally:
         server.sql("DROP ROLE newcomer")
     verdict, text = found["login"]
     assert (verdict, "GRANT anon, authenticated TO newcomer" in text) == ("error", True)
     assert found["database"][0] == found["service login"][0] == "ok"
     assert "migrations" not in found
-    assert refusal.endswith(
+    assert error.endswith(
         " cannot switch to the viewers' roles yet. As the owner of the tables: GRANT anon, authenticated TO newcomer."
     )
 
@@ -119,7 +119,7 @@ def test_a_table_without_guard(on_postgresql: Siso, server: Server) -> None:
 
 
 def test_postgresql_that_is_not_migrated(on_postgresql: Siso) -> None:
-    on_postgresql.result("migrate", "down", "base", "--yes")
+    on_postgresql.expect_output("migrate", "down", "base", "--yes")
     found = findings(on_postgresql, code=1)
     assert found["migrations"][0] == "error"
 
@@ -138,7 +138,7 @@ def test_a_replica_that_lags_or_is_gone(on_postgresql: Siso, running_standby: St
     assert {verdict for verdict, _ in found.values()} == {"ok"}
     assert found["read login"] == found["login"]
     asyncio.run(running_standby.pause())
-    on_postgresql.result("seed", "--demo", "--users", "2", "--tasks", "20")
+    on_postgresql.expect_output("seed", "--demo", "--users", "2", "--tasks", "20")
     verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=replica_url)["replica"]
     asyncio.run(running_standby.resume())
     behind = re.fullmatch(r"it responds and is (\d+) bytes behind", text)

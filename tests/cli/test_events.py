@@ -77,8 +77,8 @@ def test_filters_hold_together(siso: Siso, options: DatabaseOptions) -> None:
 
 
 def test_what_cannot_be_is_refused(on_sqlite: Siso, unmigrated: Siso) -> None:
-    assert "cannot be written" in on_sqlite.refusal("events", "export", "/no/such/folder/file")
-    assert "--from" in on_sqlite.refusal("events", "export", "--from", "yesterday")
+    assert "cannot be written" in on_sqlite.expect_error("events", "export", "/no/such/folder/file")
+    assert "--from" in on_sqlite.expect_error("events", "export", "--from", "yesterday")
 
 
 async def test_batches_follow_on_from_each_other(

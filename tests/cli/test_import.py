@@ -107,7 +107,7 @@ async def test_tasks_are_imported_once(siso: Siso, database: Database, legacy: A
             Row(keys[5], str(bob.id), type="work-lock"),
         ]
     )
-    first = await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
+    first = await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
     assert first == "Read 5 rows: 5 new, 0 already present, 0 rejected."
 
     tasks = await tasks_of(database)
@@ -126,7 +126,7 @@ async def test_tasks_are_imported_once(siso: Siso, database: Database, legacy: A
     assert [hers[row.category_id][0] for row in (one, two, three) if row.category_id] == ["Home", "Home", "Work"]
     assert (four.category_id, five.category_id) == (next(iter(his)), None)
 
-    again = await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
+    again = await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
     assert again == "Read 5 rows: 0 new, 5 already present, 0 rejected."
     assert await tasks_of(database) == tasks
 
@@ -135,7 +135,7 @@ async def test_days_are_counted_in_the_users_time_zone(siso: Siso, database: Dat
     """Half past ten in the evening in London is the next morning in Tokyo."""
     ada = await make_user(database, time_zone="Asia/Tokyo")
     source = write_file(tmp_path / "legacy.sqlite3", [Row(str(uuid4()), str(ada.id), status="done")])
-    await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
+    await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
     snapshot = database.snapshot(SERVICE)
     days = await Analytics(snapshot).find(limit=10)
     await snapshot.close()
@@ -163,7 +163,7 @@ async def test_bad_rows_are_reported_and_stop_nothing(siso: Siso, database: Data
     }
     source = await legacy([*refused.values(), Row(None, user), Row(twice, user), Row(twice.upper(), user)])
     arguments = ("import-legacy", "--source", source, "--report", "refused.jsonl")
-    result = await asyncio.to_thread(siso.result, *arguments)
+    result = await asyncio.to_thread(siso.expect_output, *arguments)
     assert result.splitlines()[0] == "Read 14 rows: 1 new, 0 already present, 13 rejected."
     lines = [json.loads(line) for line in (siso.folder / "refused.jsonl").read_text(encoding="utf-8").splitlines()]
     expected = {(row.id, reason) for reason, row in refused.items()} | {
@@ -179,7 +179,7 @@ async def test_a_dry_run_changes_nothing(siso: Siso, database: Database, tmp_pat
     ada = await make_user(database)
     source = write_file(tmp_path / "legacy.sqlite3", [Row(str(uuid4()), str(ada.id)), Row("x", str(ada.id))])
     arguments = ("import-legacy", "--source", source, "--dry-run", "--report", "refused.csv")
-    result = await asyncio.to_thread(siso.result, *arguments)
+    result = await asyncio.to_thread(siso.expect_output, *arguments)
     assert result.splitlines()[0] == "Read 2 rows: 1 would be new, 0 already present, 1 rejected."
     with (siso.folder / "refused.csv").open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [["id", "user_id", "reason"], ["x", str(ada.id), "id is not a UUID"]]
@@ -190,11 +190,11 @@ async def test_a_dry_run_changes_nothing(siso: Siso, database: Database, tmp_pat
 async def test_what_was_deleted_since_stays_deleted(siso: Siso, database: Database, tmp_path: Path) -> None:
     ada = await make_user(database)
     source = write_file(tmp_path / "legacy.sqlite3", [Row(str(uuid4()), str(ada.id))])
-    await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
+    await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
     async with database.transaction(SERVICE) as write:
         (task,) = (await tasks_of(database)).values()
         await Tasks(write).remove(task)
-    again = await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
+    again = await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
     assert again == "Read 1 rows: 0 new, 1 already present, 0 rejected."
     assert await tasks_of(database) == {}
 
@@ -215,12 +215,12 @@ async def test_a_killed_import_is_taken_up_again(siso: Siso, database: Database,
     left = await count(database)
     assert 0 < left < len(rows)
 
-    result = await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
+    result = await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
     assert result == f"Read 20000 rows: {20_000 - left} new, {left} already present, 0 rejected."
     assert await count(database) == len(rows)
     categories = [name for user in people for name, _ in (await category_names(database, user)).values()]
     assert len(categories) == 5 * 7
-    again = await asyncio.to_thread(siso.result, "import-legacy", "--source", source)
+    again = await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
     assert again == "Read 20000 rows: 0 new, 20000 already present, 0 rejected."
 
 
@@ -234,7 +234,7 @@ async def count(database: Database) -> int:
 
 def test_sources_that_cannot_be_read(on_sqlite: Siso, server: Server) -> None:
     def refused(source: str) -> str:
-        return on_sqlite.refusal("import-legacy", "--source", source)
+        return on_sqlite.expect_error("import-legacy", "--source", source)
 
     assert "cannot be read" in refused("none.sqlite3")
     (on_sqlite.folder / "notes.txt").write_text("no database" * 100)
@@ -265,10 +265,12 @@ def test_text_that_is_none(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> Non
             (str(uuid4()), user, CREATED, user, CREATED),
         )
         database.commit()
-    result = on_sqlite.result("import-legacy", "--source", source, "--report", "refused.csv")
+    result = on_sqlite.expect_output("import-legacy", "--source", source, "--report", "refused.csv")
     assert result.splitlines()[0] == "Read 3 rows: 0 new, 0 already present, 3 rejected."
     assert "title is not readable text" in result
 
 
 def test_a_report_that_cannot_be_written(on_sqlite: Siso) -> None:
-    assert "cannot be written" in on_sqlite.refusal("import-legacy", "--source", "x", "--report", "no/such/file.csv")
+    assert "cannot be written" in on_sqlite.expect_error(
+        "import-legacy", "--source", "x", "--report", "no/such/file.csv"
+    )

@@ -16,7 +16,7 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import DatabaseOptions
 from repositories.job_runs import JobRuns
 from repositories.tables.administration import JobOutcome, JobRun
-from tests.cli.siso import PATIENCE, Served, Siso
+from tests.cli.siso import TIMEOUT, RunningGateway, Siso
 from tests.factories import make_task, make_user
 from tests.jobs.endless import endless
 from tests.jobs.running import rows_of
@@ -28,7 +28,7 @@ DAY = dt.timedelta(days=1)
 
 def _listed(siso: Siso) -> dict[str, list[str]]:
     """By name: schedule, last run, outcome, next run and description."""
-    head, *lines = (line.split("  ") for line in siso.result("jobs", "list").splitlines())
+    head, *lines = (line.split("  ") for line in siso.expect_output("jobs", "list").splitlines())
     assert [part.strip() for part in head if part] == [
         "name",
         "schedule",
@@ -60,8 +60,8 @@ def test_a_job_is_run_by_hand(siso: Siso, options: DatabaseOptions) -> None:
     assert list(before) == NAMES
     assert before["roll-days"][:2] == ["*/15 * * * *", "never"]
     assert before["roll-days"][-1] == "Recounts yesterday and today for users for whom a new day has begun."
-    assert siso.result("jobs", "run", "roll-days").startswith("roll-days succeeded: 4 processed in 0.")
-    assert siso.result("jobs", "run", "roll-days").startswith("roll-days succeeded: 0 processed in 0.")
+    assert siso.expect_output("jobs", "run", "roll-days").startswith("roll-days succeeded: 4 processed in 0.")
+    assert siso.expect_output("jobs", "run", "roll-days").startswith("roll-days succeeded: 0 processed in 0.")
     second, first = _rows(options)
     assert [(run.job, run.outcome, run.processed) for run in (first, second)] == [
         ("roll-days", JobOutcome.SUCCEEDED, 4),
@@ -74,16 +74,16 @@ def test_a_job_is_run_by_hand(siso: Siso, options: DatabaseOptions) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_job_can_be_run(siso: Siso, options: DatabaseOptions, name: str) -> None:
-    assert siso.result("jobs", "run", name).startswith(f"{name} succeeded: 0 processed in 0.")
+    assert siso.expect_output("jobs", "run", name).startswith(f"{name} succeeded: 0 processed in 0.")
     assert [run.job for run in _rows(options)] == [name]
 
 
 def test_an_unknown_job(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
-    assert on_sqlite.refusal("jobs", "run", "rol-day") == (
+    assert on_sqlite.expect_error("jobs", "run", "rol-day") == (
         f"siso: There is no job rol-day. Did you mean roll-days? The jobs are: {', '.join(NAMES)}."
     )
-    assert on_sqlite.refusal("jobs", "run", "x") == f"siso: There is no job x. The jobs are: {', '.join(NAMES)}."
-    assert "Missing argument" in on_sqlite.refusal("jobs", "run")
+    assert on_sqlite.expect_error("jobs", "run", "x") == f"siso: There is no job x. The jobs are: {', '.join(NAMES)}."
+    assert "Missing argument" in on_sqlite.expect_error("jobs", "run")
     assert _rows(sqlite_only) == []
 
 
@@ -93,18 +93,18 @@ def test_a_second_process_is_refused(siso: Siso, options: DatabaseOptions) -> No
     with endless("roll-days", options) as process:
         (run,) = _rows(options)
         began = f"{run.started_at:%Y-%m-%d %H:%M}"
-        assert siso.refusal("jobs", "run", "roll-days") == (
+        assert siso.expect_error("jobs", "run", "roll-days") == (
             f"siso: Another process is running roll-days, since {began} UTC. Try again when that run has finished."
         )
         assert _rows(options) == [run]
         assert _listed(siso)["roll-days"][1:3] == [began, "running"]
-        assert siso.result("jobs", "run", "clean-sessions").startswith("clean-sessions succeeded")
+        assert siso.expect_output("jobs", "run", "clean-sessions").startswith("clean-sessions succeeded")
         process.kill()
         process.wait()
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while _listed(siso)["roll-days"][2] != "abandoned":
         assert time.monotonic() < until, "the lock stays"
-    assert siso.result("jobs", "run", "roll-days").startswith("roll-days succeeded: 0 processed in 0.")
+    assert siso.expect_output("jobs", "run", "roll-days").startswith("roll-days succeeded: 0 processed in 0.")
     assert [run.outcome for run in _rows(options) if run.job == "roll-days"] == [
         JobOutcome.SUCCEEDED,
         JobOutcome.ABANDONED,
@@ -115,11 +115,11 @@ def test_a_job_that_fails(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None
     """One line with the id that is written down; details are for who asks for them."""
     with closing(sqlite3.connect(sqlite_only.sqlite_path)) as database:
         database.executescript("ALTER TABLE sessions RENAME TO somewhere_else")
-    refusal = on_sqlite.refusal("jobs", "run", "clean-sessions")
+    error = on_sqlite.expect_error("jobs", "run", "clean-sessions")
     (run,) = _rows(sqlite_only)
     assert run.outcome is JobOutcome.FAILED
     details = "Run `siso --debug jobs run clean-sessions` to see details."
-    assert refusal == f"siso: clean-sessions failed (error {run.error_id}). {details}"
+    assert error == f"siso: clean-sessions failed (error {run.error_id}). {details}"
     assert _listed(on_sqlite)["clean-sessions"][2] == f"failed (error {run.error_id})"
     with on_sqlite.start("--debug", "jobs", "run", "clean-sessions") as process:
         _, err = process.communicate()
@@ -130,7 +130,7 @@ def test_a_job_that_fails(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None
 
 def _until_all_ran(options: DatabaseOptions) -> list[JobRun]:
     """Waits for a run of every job."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while True:
         rows = _rows(options)
         if len({run.job for run in rows if run.outcome is JobOutcome.SUCCEEDED}) == len(NAMES):
@@ -161,7 +161,7 @@ def _due_meanwhile(rows: list[JobRun]) -> set[str]:
     return {name for name, job in jobs_by_name(Settings()).items() if next_run(job, first) <= now()}
 
 
-def _ended(served: Served) -> str:
+def _ended(served: RunningGateway) -> str:
     ended = served.stop()
     assert ended.code == 0, ended
     assert "Traceback" not in ended.err
@@ -173,8 +173,8 @@ def test_jobs_can_be_switched_off(on_sqlite: Siso, sqlite_only: DatabaseOptions)
         assert served.ask("{ __typename }") == {"__typename": "Query"}
         assert served.stop().code == 0
     assert _rows(sqlite_only) == []
-    assert "GATEWAY_JOBS" in on_sqlite.refusal("jobs", "list", GATEWAY_JOBS="maybe")
-    assert "GATEWAY_ANALYTICS_RETENTION_DAYS" in on_sqlite.refusal(
+    assert "GATEWAY_JOBS" in on_sqlite.expect_error("jobs", "list", GATEWAY_JOBS="maybe")
+    assert "GATEWAY_ANALYTICS_RETENTION_DAYS" in on_sqlite.expect_error(
         "jobs", "list", GATEWAY_ANALYTICS_RETENTION_DAYS="399"
     )
 

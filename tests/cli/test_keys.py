@@ -45,12 +45,12 @@ async def test_a_killed_rotation_is_taken_up_again(siso: Siso, options: Database
     process.communicate()
     left = await count_outdated(database)
     assert 0 < left < 16_000
-    result = await asyncio.to_thread(siso.result, "keys", "rotate", **KEY_SETTINGS)
+    result = await asyncio.to_thread(siso.expect_output, "keys", "rotate", **KEY_SETTINGS)
     assert result == f"Encrypted {left} values with the key new."
     assert await count_outdated(database) == 0
     only_new = KEY_SETTINGS["GATEWAY_ENCRYPTION_KEYS"].partition(",")[0]
     again = await asyncio.to_thread(
-        siso.result, "keys", "rotate", **KEY_SETTINGS | {"GATEWAY_ENCRYPTION_KEYS": only_new}
+        siso.expect_output, "keys", "rotate", **KEY_SETTINGS | {"GATEWAY_ENCRYPTION_KEYS": only_new}
     )
     assert again == "Encrypted 0 values with the key new."
 
@@ -105,11 +105,11 @@ def test_keys_that_are_given_are_used(tmp_path: Path) -> None:
     "given", ["", "nonsense", f"a b:{KEY}", f"a.b:{KEY}", f":{KEY}", "a:abc", f"a:{KEY},a:{KEY}", f"a:{KEY[:-4]}"]
 )
 def test_keys_that_are_none_are_refused(on_sqlite: Siso, given: str) -> None:
-    line = on_sqlite.refusal("token", "ada@example.com", GATEWAY_ENCRYPTION_KEYS=given)
+    line = on_sqlite.expect_error("token", "ada@example.com", GATEWAY_ENCRYPTION_KEYS=given)
     assert line.startswith("siso: GATEWAY_ENCRYPTION_KEYS: must be ")
     assert KEY not in line
     if ":" not in given:
-        line = on_sqlite.refusal("token", "ada@example.com", GATEWAY_INDEX_KEY=given)
+        line = on_sqlite.expect_error("token", "ada@example.com", GATEWAY_INDEX_KEY=given)
         assert line.startswith("siso: GATEWAY_INDEX_KEY: must be base64 of 32 bytes; `openssl rand -base64 32`")
 
 
@@ -121,9 +121,9 @@ def test_postgresql_needs_to_be_given_keys(on_postgresql: Siso) -> None:
     assert (verdict, "Set GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY" in text) == ("error", True)
     needed = "Encrypted columns need GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY."
     for command in (("keys", "rotate"), ("seed", "--demo", "--users", "1")):
-        assert needed in on_postgresql.refusal(*command)
+        assert needed in on_postgresql.expect_error(*command)
     half = {"GATEWAY_INDEX_KEY": KEY_SETTINGS["GATEWAY_INDEX_KEY"]}
-    assert "are needed together on PostgreSQL" in on_postgresql.refusal("keys", "rotate", **half)
+    assert "are needed together on PostgreSQL" in on_postgresql.expect_error("keys", "rotate", **half)
     assert findings(on_postgresql, code=1, **half)["keys"][0] == "error"
     assert findings(on_postgresql, code=0, **KEY_SETTINGS)["keys"] == ("ok", "new encrypts; old can still decrypt")
 
@@ -132,7 +132,7 @@ async def test_what_the_demo_encrypts_is_readable_by_the_next_start(
     on_sqlite: Siso, sqlite_only: DatabaseOptions
 ) -> None:
     """With the keys that the first command made."""
-    await asyncio.to_thread(on_sqlite.result, "seed", "--demo", "--users", "1", "--tasks", "0")
+    await asyncio.to_thread(on_sqlite.expect_output, "seed", "--demo", "--users", "1", "--tasks", "0")
     options = database_options(Settings(database_path=sqlite_only.sqlite_path))
     async with connect_database(options) as database:
         contact = await make_contact(database, await make_client(database, await make_user(database)))

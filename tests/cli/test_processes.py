@@ -25,7 +25,7 @@ from repositories.tables.identity import UserRole
 from tests.api.client import connect_database
 from tests.api.sockets import Peer, connect_socket
 from tests.cli.conftest import TOKEN_SECRET
-from tests.cli.siso import Served, Siso
+from tests.cli.siso import RunningGateway, Siso
 from tests.factories import make_user
 from tests.stores import redis_server
 
@@ -49,7 +49,7 @@ def line(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, s
 
 
 @contextmanager
-def _gateways(siso: Siso, count: int, **settings: str) -> Iterator[list[Served]]:
+def _gateways(siso: Siso, count: int, **settings: str) -> Iterator[list[RunningGateway]]:
     with ExitStack() as stack:
         yield [stack.enter_context(siso.serving(**settings)) for _ in range(count)]
 
@@ -61,7 +61,7 @@ class Person:
         self.http = http
         self.token = token
 
-    async def ask(self, served: Served, document: str, **given: Any) -> Any:
+    async def ask(self, served: RunningGateway, document: str, **given: Any) -> Any:
         """The data of an operation that has no error."""
         body = {"query": document, "variables": given}
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -69,19 +69,19 @@ class Person:
         assert "errors" not in answer, answer
         return answer["data"]
 
-    async def create(self, served: Served, titles: list[str]) -> list[str]:
+    async def create(self, served: RunningGateway, titles: list[str]) -> list[str]:
         """New tasks, in one unit of work; their ids."""
         data = await self.ask(served, _CREATE, input={"tasks": [{"title": title} for title in titles]})
         return [task["id"] for task in data["createTasks"]["tasks"]]
 
-    async def sees(self, served: Served, followers: int) -> None:
+    async def sees(self, served: RunningGateway, followers: int) -> None:
         """Waits until so many follow the events in a gateway; each subscription and each socket is one."""
         async with asyncio.timeout(60):
             asked, wanted = "{ systemHealth { followers } }", {"systemHealth": {"followers": followers}}
             while await self.ask(served, asked) != wanted:  # noqa: ASYNC110 (another process, which tells nobody)
                 await asyncio.sleep(0.05)
 
-    async def complete(self, served: Served, task: str) -> None:
+    async def complete(self, served: RunningGateway, task: str) -> None:
         """Completes a task."""
         assert (await self.ask(served, _COMPLETE, input={"id": task}))["completeTask"] == {"userErrors": []}
 
@@ -109,7 +109,7 @@ async def _heard(peer: Peer, count: int) -> list[Any]:
     return found
 
 
-def _memory(served: Served) -> float:
+def _memory(served: RunningGateway) -> float:
     """What a gateway uses by now, in megabytes."""
     return float(psutil.Process(served.process.pid).memory_info().rss) / 1e6
 

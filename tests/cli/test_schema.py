@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def contract(unmigrated: Siso) -> Path:
     """The present contract, to be changed into one that clients were built against."""
-    unmigrated.result("schema", "export", "old.graphql")
+    unmigrated.expect_output("schema", "export", "old.graphql")
     return unmigrated.folder / "old.graphql"
 
 
@@ -28,11 +28,11 @@ def replace(file: Path, old: str, new: str) -> None:
 def test_it_is_written_and_printed_alike(unmigrated: Siso, contract: Path) -> None:
     text = contract.read_text(encoding="utf-8")
     assert text == schema.as_str().rstrip() + "\n"
-    assert unmigrated.result("schema", "export") == text.rstrip("\n")
+    assert unmigrated.expect_output("schema", "export") == text.rstrip("\n")
 
 
 def test_nothing_changed(unmigrated: Siso, contract: Path) -> None:
-    assert unmigrated.result("schema", "check", "--against", contract.name) == "0 breaking, 0 dangerous, 0 safe"
+    assert unmigrated.expect_output("schema", "check", "--against", contract.name) == "0 breaking, 0 dangerous, 0 safe"
 
 
 def test_a_breaking_change(unmigrated: Siso, contract: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_dangerous_change(unmigrated: Siso, contract: Path) -> None:
     described = re.search(r'  """[^"]*"""\n  CANCELLED\n', contract.read_text(encoding="utf-8"))
     assert described
     replace(contract, described[0], "")
-    result = unmigrated.result("schema", "check", "--against", contract.name)
+    result = unmigrated.expect_output("schema", "check", "--against", contract.name)
     assert result.splitlines()[0].startswith("dangerous")
     assert "CANCELLED" in result.splitlines()[0]
     assert result.splitlines()[-1].startswith("0 breaking, 1 dangerous")
@@ -63,9 +63,11 @@ def test_a_safe_change(unmigrated: Siso, contract: Path) -> None:
 
 
 def test_what_is_no_schema(unmigrated: Siso) -> None:
-    assert "cannot be read: No such file" in unmigrated.refusal("schema", "check", "--against", "none.graphql")
+    assert "cannot be read: No such file" in unmigrated.expect_error("schema", "check", "--against", "none.graphql")
     (unmigrated.folder / "odd.graphql").write_text("type {")
-    assert "is not a GraphQL schema: Syntax Error" in unmigrated.refusal("schema", "check", "--against", "odd.graphql")
+    assert "is not a GraphQL schema: Syntax Error" in unmigrated.expect_error(
+        "schema", "check", "--against", "odd.graphql"
+    )
     (unmigrated.folder / "half.graphql").write_text("type Query { a: Missing }")
-    assert "is not a GraphQL schema: " in unmigrated.refusal("schema", "check", "--against", "half.graphql")
-    assert "cannot be written" in unmigrated.refusal("schema", "export", "no/such/folder.graphql")
+    assert "is not a GraphQL schema: " in unmigrated.expect_error("schema", "check", "--against", "half.graphql")
+    assert "cannot be written" in unmigrated.expect_error("schema", "export", "no/such/folder.graphql")

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.cli.siso import Served, Siso
+from tests.cli.siso import RunningGateway, Siso
 
 UNREACHABLE = {
     "GATEWAY_DATABASE_URL": "postgresql://somebody:geheim@127.0.0.1:1/nothing",
@@ -37,8 +37,8 @@ def test_it_serves_and_ends_cleanly(siso: Siso, number: signal.Signals) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_in_flight_is_answered(on_sqlite: Siso, number: signal.Signals) -> None:
     """Somebody else holds the only writer, so the mutation is still waiting when the gateway is told to stop."""
-    on_sqlite.result("seed", "--demo", "--users", "1", "--tasks", "1")
-    token = on_sqlite.result("token", "ada@example.com")
+    on_sqlite.expect_output("seed", "--demo", "--users", "1", "--tasks", "1")
+    token = on_sqlite.expect_output("token", "ada@example.com")
     answers: list[Any] = []
     with (
         closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"], isolation_level=None)) as other,
@@ -61,8 +61,11 @@ def test_a_request_in_flight_is_answered(on_sqlite: Siso, number: signal.Signals
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_event_stream_does_not_hold_the_process(on_sqlite: Siso, workers: str) -> None:
     """It ends as it should, long before the time is up, and its client may come back."""
-    on_sqlite.result("seed", "--demo", "--users", "1", "--tasks", "1")
-    headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {on_sqlite.result('token', 'ada@example.com')}"}
+    on_sqlite.expect_output("seed", "--demo", "--users", "1", "--tasks", "1")
+    headers = {
+        "Accept": "text/event-stream",
+        "Authorization": f"Bearer {on_sqlite.expect_output('token', 'ada@example.com')}",
+    }
     document = {"query": "subscription { lifeLockDashboard { totalTasks } }"}
     with (
         on_sqlite.serving("--workers", workers, GATEWAY_SHUTDOWN_TIMEOUT="600") as served,
@@ -76,7 +79,7 @@ def test_an_event_stream_does_not_hold_the_process(on_sqlite: Siso, workers: str
         assert _end(served) == (0, False)
 
 
-def _end(served: Served) -> tuple[int, bool]:
+def _end(served: RunningGateway) -> tuple[int, bool]:
     """The exit code, and whether there was a stack trace."""
     _, err = served.process.communicate(timeout=20)
     return served.process.returncode, "Traceback" in err
@@ -96,54 +99,57 @@ def test_two_workers_serve_and_end_together(siso: Siso) -> None:
 def test_a_port_that_is_taken(on_sqlite: Siso) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = str(other.getsockname()[1])
-        refusal = on_sqlite.refusal("serve", "--port", port)
-    assert refusal == f"siso: Port {port} of 127.0.0.1 is already in use. Choose another with --port or GATEWAY_PORT."
+        error = on_sqlite.expect_error("serve", "--port", port)
+    assert error == f"siso: Port {port} of 127.0.0.1 is already in use. Choose another with --port or GATEWAY_PORT."
 
 
 def test_a_host_that_is_none(on_sqlite: Siso) -> None:
-    assert "is not an address to listen on" in on_sqlite.refusal("serve", "--host", "no.such.host.invalid")
+    assert "is not an address to listen on" in on_sqlite.expect_error("serve", "--host", "no.such.host.invalid")
 
 
 def test_a_database_that_is_not_migrated(unmigrated: Siso) -> None:
     expected = "siso: The database is not migrated yet. Run `siso migrate up` first."
-    assert unmigrated.refusal("serve", "--port", "0") == expected
+    assert unmigrated.expect_error("serve", "--port", "0") == expected
 
 
 def test_a_database_that_is_behind_or_ahead(on_sqlite: Siso) -> None:
-    on_sqlite.result("migrate", "down", "0001", "--yes")
-    assert "The database is at revision 0001, but this version of siso needs" in on_sqlite.refusal(
+    on_sqlite.expect_output("migrate", "down", "0001", "--yes")
+    assert "The database is at revision 0001, but this version of siso needs" in on_sqlite.expect_error(
         "serve", "--port", "0"
     )
     with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
         database.commit()
-    assert "which this version of siso does not know" in on_sqlite.refusal("serve", "--port", "0")
-    assert "which this version of siso does not know" in on_sqlite.refusal("serve", "--port", "0", "--demo")
+    assert "which this version of siso does not know" in on_sqlite.expect_error("serve", "--port", "0")
+    assert "which this version of siso does not know" in on_sqlite.expect_error("serve", "--port", "0", "--demo")
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a database, but long enough to be looked at" * 50)
     siso = Siso(tmp_path, {"GATEWAY_DATABASE_PATH": "notes.txt"})
-    assert siso.refusal("serve", "--port", "0") == "siso: SQLite file notes.txt cannot be used: file is not a database."
+    assert (
+        siso.expect_error("serve", "--port", "0")
+        == "siso: SQLite file notes.txt cannot be used: file is not a database."
+    )
 
 
 def test_an_unknown_setting(on_sqlite: Siso) -> None:
-    refusal = on_sqlite.refusal("serve", "--port", "0", GATEWAY_PROT="9000")
-    assert refusal.startswith("siso: GATEWAY_PROT: there is no such setting. Did you mean GATEWAY_PORT?")
+    error = on_sqlite.expect_error("serve", "--port", "0", GATEWAY_PROT="9000")
+    assert error.startswith("siso: GATEWAY_PROT: there is no such setting. Did you mean GATEWAY_PORT?")
 
 
 @pytest.mark.parametrize("url", ["mysql://a:geheim@b/c", "postgresql://a:geheim@b:port/c", "postgresql://a:geheim@b"])
 def test_a_malformed_url(on_sqlite: Siso, url: str) -> None:
-    refusal = on_sqlite.refusal("serve", "--port", "0", GATEWAY_DATABASE_URL=url)
-    assert "GATEWAY_DATABASE_URL: must look like postgresql://" in refusal
-    assert "geheim" not in refusal
+    error = on_sqlite.expect_error("serve", "--port", "0", GATEWAY_DATABASE_URL=url)
+    assert "GATEWAY_DATABASE_URL: must look like postgresql://" in error
+    assert "geheim" not in error
 
 
 @pytest.mark.parametrize("url", ["mysql://a:geheim@b/c", "postgresql://a:geheim@b"])
 def test_a_malformed_url_of_the_replica(on_postgresql: Siso, url: str) -> None:
-    refusal = on_postgresql.refusal("serve", "--port", "0", GATEWAY_DATABASE_READ_URL=url)
-    assert "GATEWAY_DATABASE_READ_URL: must look like postgresql://" in refusal
-    assert "geheim" not in refusal
+    error = on_postgresql.expect_error("serve", "--port", "0", GATEWAY_DATABASE_READ_URL=url)
+    assert "GATEWAY_DATABASE_READ_URL: must look like postgresql://" in error
+    assert "geheim" not in error
 
 
 @pytest.mark.parametrize(
@@ -160,15 +166,15 @@ def test_a_malformed_url_of_the_replica(on_postgresql: Siso, url: str) -> None:
     ],
 )
 def test_a_value_that_would_only_fail_later(on_sqlite: Siso, name: str, value: str, message: str) -> None:
-    refusal = on_sqlite.refusal("serve", "--port", "0", **{f"GATEWAY_{name}": value})
-    assert refusal.startswith(f"siso: GATEWAY_{name}: {message}")
-    assert "geheim" not in refusal
+    error = on_sqlite.expect_error("serve", "--port", "0", **{f"GATEWAY_{name}": value})
+    assert error.startswith(f"siso: GATEWAY_{name}: {message}")
+    assert "geheim" not in error
 
 
 def test_a_replica_of_nothing(on_sqlite: Siso) -> None:
-    refusal = on_sqlite.refusal("serve", "--port", "0", GATEWAY_DATABASE_READ_URL="postgresql://a:geheim@b/c")
-    assert "GATEWAY_DATABASE_READ_URL: needs GATEWAY_DATABASE_URL" in refusal
-    assert "geheim" not in refusal
+    error = on_sqlite.expect_error("serve", "--port", "0", GATEWAY_DATABASE_READ_URL="postgresql://a:geheim@b/c")
+    assert "GATEWAY_DATABASE_READ_URL: needs GATEWAY_DATABASE_URL" in error
+    assert "geheim" not in error
 
 
 def test_a_replica(on_postgresql: Siso) -> None:
@@ -213,7 +219,7 @@ def test_postgresql_out_of_reach_with_a_fallback(unmigrated: Siso) -> None:
 
 def test_no_secret_for_tokens_on_postgresql(on_postgresql: Siso) -> None:
     del on_postgresql.settings["GATEWAY_JWT_SECRET"]
-    assert "GATEWAY_JWT_SECRET is needed" in on_postgresql.refusal("serve", "--port", "0")
+    assert "GATEWAY_JWT_SECRET is needed" in on_postgresql.expect_error("serve", "--port", "0")
 
 
 def test_the_demo_is_loaded_once(unmigrated: Siso) -> None:
@@ -228,7 +234,7 @@ def test_the_demo_is_loaded_once(unmigrated: Siso) -> None:
     assert "Loaded" not in second.out
 
 
-def _token(served: Served) -> str:
+def _token(served: RunningGateway) -> str:
     """The token that `serve --demo` prints after the address."""
     assert served.process.stdout is not None
     line = served.process.stdout.readline()
@@ -240,4 +246,4 @@ def test_the_demo_does_not_touch_postgresql(on_postgresql: Siso) -> None:
     with on_postgresql.serving("--demo") as served:
         ended = served.stop()
     assert "so --demo loads nothing" in ended.out
-    assert "There is no user ada@example.com" in on_postgresql.refusal("token", "ada@example.com")
+    assert "There is no user ada@example.com" in on_postgresql.expect_error("token", "ada@example.com")

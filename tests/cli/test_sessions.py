@@ -39,6 +39,6 @@ def test_sessions_are_cleaned(siso: Siso, options: DatabaseOptions) -> None:
             return {session.refresh_token_hash[0] for session in await Sessions(snapshot).find(limit=10)}
 
     asyncio.run(make())
-    assert siso.result("sessions", "clean") == "Deleted 2 expired sessions."
+    assert siso.expect_output("sessions", "clean") == "Deleted 2 expired sessions."
     assert asyncio.run(left()) == {"2", "3"}
-    assert siso.result("sessions", "clean") == "Deleted 0 expired sessions."
+    assert siso.expect_output("sessions", "clean") == "Deleted 0 expired sessions."
