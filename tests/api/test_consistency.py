@@ -1,4 +1,4 @@
-"""Read-your-writes over HTTP, with a real streaming replica: tokens, lag, and a replica that ends under requests."""
+"""Read-your-writes consistency over HTTP with a real streaming replica: tokens, lag, and a replica that stops."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ END_SESSIONS = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activ
 
 @pytest_asyncio.fixture
 async def replicated_gateway(replicated: DatabaseOptions) -> AsyncIterator[Gateway]:
-    """The gateway over a database with a replica."""
+    """A gateway on a database with a replica."""
     async with connect_database(replicated) as database:
         made = Gateway(database, settings=Settings(cors_origins="https://app.example.com", max_batch=3))
         yield made
@@ -36,7 +36,7 @@ async def replicated_gateway(replicated: DatabaseOptions) -> AsyncIterator[Gatew
 
 
 class Person:
-    """A user whose client sees the headers of answers."""
+    """A user with a client that reads response headers."""
 
     def __init__(self, gateway: Gateway, user: User) -> None:
         self.gateway = gateway
@@ -44,38 +44,36 @@ class Person:
         self.headers = {"Authorization": f"Bearer {gateway.token(user)}", "Content-Type": "application/json"}
 
     async def post(self, body: Any, token: str | None = None, **headers: str) -> httpx.Response:
-        """The answer to a body."""
         headers = self.headers | headers | ({HEADER: token} if token is not None else {})
         return await self.gateway.http.post("/graphql", content=json.dumps(body), headers=headers)
 
     async def create(self, title: str) -> str:
-        """A new task; the token that came with it."""
+        """Creates a task and returns the consistency token of the response."""
         response = await self.post({"query": CREATE, "variables": {"t": title}})
         assert response.json() == {"data": {"createTask": {"task": {"title": title, "user": {"firstName": "Ada"}}}}}
         return response.headers[HEADER]
 
     async def titles(self, token: str | None = None) -> list[str]:
-        """Those that a query shows, which has no token in its own answer."""
+        """The titles in the response to a query, which must have no token."""
         response = await self.post({"query": TITLES}, token)
         assert HEADER not in response.headers
         return titles_in(response.json())
 
 
 def titles_in(body: Any) -> list[str]:
-    """Of an answer without errors."""
     assert list(body) == ["data"], body
     return [node["title"] for node in body["data"]["tasks"]["nodes"]]
 
 
 async def person(gateway: Gateway, standby: Standby) -> Person:
-    """A user whom the replica knows."""
+    """A user that exists on the replica."""
     user = await make_user(gateway.database)
     await standby.catch_up()
     return Person(gateway, user)
 
 
 async def test_a_query_with_the_token_sees_the_mutation(replicated_gateway: Gateway, standby: Standby) -> None:
-    """While the replica is behind: without it the old state, with it the new one; later the replica for the same."""
+    """While the replica lags: the old state without the token, the new one with it. Later the replica is used."""
     ada = await person(replicated_gateway, standby)
     await standby.pause()
     first = await ada.create("1")
@@ -91,8 +89,10 @@ async def test_a_query_with_the_token_sees_the_mutation(replicated_gateway: Gate
     assert await ada.titles(second) == ["1", "2"]
 
 
-async def test_who_is_told_over_a_socket_sees_it_over_http(replicated_gateway: Gateway, standby: Standby) -> None:
-    """With the replica behind, mutations and deliveries have the token, if it was asked for."""
+async def test_changes_received_over_a_socket_are_visible_over_http(
+    replicated_gateway: Gateway, standby: Standby
+) -> None:
+    """While the replica lags, mutations and deliveries have the token if the client requests it."""
     ada = await person(replicated_gateway, standby)
     await standby.pause()
     asks = {"extensions": {"consistencyToken": True}}
@@ -115,8 +115,8 @@ async def test_who_is_told_over_a_socket_sees_it_over_http(replicated_gateway: G
         assert list(await peer.ask(TITLES, **asks)) == ["data"]
 
 
-async def test_one_request_sees_its_own_changes(replicated_gateway: Gateway, standby: Standby) -> None:
-    """In later fields of the mutation, and in a later operation of the batch, with the replica behind."""
+async def test_a_request_sees_its_own_changes(replicated_gateway: Gateway, standby: Standby) -> None:
+    """In later fields of the mutation, and in later operations of the batch, while the replica lags."""
     ada = await person(replicated_gateway, standby)
     await standby.pause()
     category = await make_category(replicated_gateway.database, ada.user, name="New")
@@ -135,8 +135,8 @@ async def test_one_request_sees_its_own_changes(replicated_gateway: Gateway, sta
     assert await ada.titles(response.headers[HEADER]) == ["new", "one", "two"]
 
 
-async def test_a_refused_mutation_tells_what_it_saw(replicated_gateway: Gateway, standby: Standby) -> None:
-    """Whoever is told that a row was changed in the meantime finds it changed."""
+async def test_a_rejected_mutation_has_a_token_too(replicated_gateway: Gateway, standby: Standby) -> None:
+    """A client that receives STALE_VERSION then reads the newer version."""
     ada = await person(replicated_gateway, standby)
     await ada.create("Old")
     await standby.catch_up()
@@ -155,7 +155,7 @@ async def test_a_refused_mutation_tells_what_it_saw(replicated_gateway: Gateway,
 
 
 async def test_the_token_in_the_body(replicated_gateway: Gateway, standby: Standby) -> None:
-    """For clients that cannot read headers, if they ask; a query has none."""
+    """For clients that cannot read headers, if they request it. A query has none."""
     ada = await person(replicated_gateway, standby)
     asked = {"extensions": {"consistencyToken": True}}
     response = await ada.post({"query": CREATE, "variables": {"t": "x"}} | asked)
@@ -163,8 +163,8 @@ async def test_the_token_in_the_body(replicated_gateway: Gateway, standby: Stand
     assert "extensions" not in (await ada.post({"query": TITLES} | asked)).json()
 
 
-async def test_pages_of_other_sites_may_use_it(replicated_gateway: Gateway, standby: Standby) -> None:
-    """The header is exposed and accepted."""
+async def test_pages_of_other_origins_may_use_the_token(replicated_gateway: Gateway, standby: Standby) -> None:
+    """CORS exposes the header and allows it in requests."""
     ada = await person(replicated_gateway, standby)
     response = await ada.post({"query": TITLES}, Origin="https://app.example.com")
     assert HEADER in response.headers["Access-Control-Expose-Headers"].split(", ")
@@ -177,8 +177,8 @@ async def test_pages_of_other_sites_may_use_it(replicated_gateway: Gateway, stan
 
 
 @pytest.mark.parametrize("token", ["", "x", "0/1, 0/2", "16B3748", "0/16B374800", "0/ü"])
-async def test_a_malformed_token(gateway: Gateway, ada: User, token: str) -> None:
-    """With or without a replica, so that the mistake is seen early; a mutation that brings it is not carried out."""
+async def test_a_malformed_token_is_rejected(gateway: Gateway, ada: User, token: str) -> None:
+    """It is rejected with or without a replica, so that the mistake shows early. A mutation is not run."""
     body = json.dumps({"query": CREATE, "variables": {"t": "x"}})
     headers = [*Person(gateway, ada).headers.items(), (HEADER, token)]
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
@@ -191,8 +191,8 @@ async def test_a_malformed_token(gateway: Gateway, ada: User, token: str) -> Non
     assert await gateway.client(ada).data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 0}}
 
 
-async def test_without_a_replica(gateway: Gateway, ada: User) -> None:
-    """No token is told, and one from elsewhere changes nothing."""
+async def test_there_are_no_tokens_without_a_replica(gateway: Gateway, ada: User) -> None:
+    """Responses have no token, and a token from another deployment has no effect."""
     one = Person(gateway, ada)
     asked = {"extensions": {"consistencyToken": True}}
     response = await one.post({"query": CREATE, "variables": {"t": "x"}} | asked)
@@ -202,8 +202,8 @@ async def test_without_a_replica(gateway: Gateway, ada: User) -> None:
     assert "replica" not in (await gateway.http.get("/health")).json()["database"]
 
 
-async def test_another_ones_rows_are_not_found_on_the_replica(replicated_gateway: Gateway, standby: Standby) -> None:
-    """Row-level security is the replica's too, which is behind, so that it was the one that answered."""
+async def test_rows_of_other_users_are_not_found_on_the_replica(replicated_gateway: Gateway, standby: Standby) -> None:
+    """The replica applies row-level security. It lags, which proves that it answered."""
     database = replicated_gateway.database
     ada, bob = await make_user(database), await make_user(database)
     task = await make_task(database, ada, title="Ada's")
@@ -216,10 +216,10 @@ async def test_another_ones_rows_are_not_found_on_the_replica(replicated_gateway
     assert (other.data, other.codes) == ({"task": None, "tasks": {"nodes": []}}, ["NOT_FOUND"])
 
 
-async def test_a_query_whose_replica_ends_half_way_is_run_anew(
+async def test_a_query_is_run_again_if_the_replica_stops_during_it(
     replicated_gateway: Gateway, standby: Standby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the primary and all of it: nothing of the answer is from the state that the replica had shown."""
+    """Completely, on the primary: no part of the response shows the replica's older state."""
     database = replicated_gateway.database
     ada = await make_user(database)
     await make_category(database, ada, name="Old")
@@ -242,39 +242,39 @@ async def test_a_query_whose_replica_ends_half_way_is_run_anew(
     assert found["totalCount"] == 2
 
 
-async def test_a_replica_that_ends_under_requests(replicated: DatabaseOptions, standby: Standby) -> None:
-    """No request fails, health tells of it, and the replica is used again when it is back."""
+async def test_the_replica_stops_under_load(replicated: DatabaseOptions, standby: Standby) -> None:
+    """No request fails, /health reports it, and the replica is used again when it is available."""
     async with connect_database(replicated) as database:
         gateway = Gateway(database)
         ada = await make_user(database)
         await make_task(database, ada, title="Here")
         await standby.catch_up()
         async with serve(gateway.app) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
-            asking = Asking(http, gateway.token(ada))
-            await asking.until(answers=50)
+            load = Load(http, gateway.token(ada))
+            await load.until(answers=50)
             assert await standby.ask(SESSIONS) > 0
             assert await health(http) == ("ok", "ok")
             await asyncio.to_thread(standby.stop)
-            await asking.until(answers=len(asking.answers) + 50)
+            await load.until(answers=len(load.answers) + 50)
             assert await health(http) == ("degraded", "unavailable")
             await asyncio.to_thread(standby.start)
-            while await health(http) != ("ok", "ok"):  # noqa: ASYNC110 (it is asked, as load balancers do)
+            while await health(http) != ("ok", "ok"):  # noqa: ASYNC110 (polled, as load balancers do)
                 await asyncio.sleep(0.01)
-            await asking.until(answers=len(asking.answers) + 50)
+            await load.until(answers=len(load.answers) + 50)
             assert await standby.ask(SESSIONS) > 0
-            await asking.end()
-        assert set(asking.answers) == {(200, '{"data":{"tasks":{"nodes":[{"title":"Here"}]}}}')}
+            await load.end()
+        assert set(load.answers) == {(200, '{"data":{"tasks":{"nodes":[{"title":"Here"}]}}}')}
 
 
 async def health(http: httpx.AsyncClient) -> tuple[str, str]:
-    """What it says of all, and of the replica."""
+    """The status of the gateway and of the replica."""
     response = await http.get("/health")
     assert response.status_code == 200
     return response.json()["status"], response.json()["database"]["replica"]
 
 
-class Asking:
-    """Five clients that ask the same thing over and over."""
+class Load:
+    """Five clients that send the same query continuously."""
 
     def __init__(self, http: httpx.AsyncClient, token: str) -> None:
         self.answers: list[tuple[int, str]] = []
@@ -292,20 +292,20 @@ class Asking:
                 self._answered.notify_all()
 
     async def until(self, answers: int) -> None:
-        """Waits for so many answers."""
+        """Waits for a number of responses."""
         async with self._answered:
             await self._answered.wait_for(lambda: len(self.answers) >= answers)
 
     async def end(self) -> None:
-        """Waits for those under way."""
+        """Stops, and waits for the requests in flight."""
         self._is_over = True
         await asyncio.gather(*self._clients)
 
 
-async def test_a_mutation_whose_position_cannot_be_told(
+async def test_a_mutation_whose_position_cannot_be_read(
     replicated_gateway: Gateway, standby: Standby, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is done and answered, without a token, and the log says so."""
+    """It succeeds without a token, and the log says so."""
     ada = await person(replicated_gateway, standby)
     database: Database = replicated_gateway.database
     told = database.fetch_position

@@ -1,4 +1,4 @@
-"""A person's days: kept by the reaction to task events, in the person's zone, and shown by dashboard and trends."""
+"""A user's days: counted by the reaction to task events, in the user's time zone; shown by dashboard and trends."""
 
 import datetime as dt
 from typing import Any
@@ -31,8 +31,8 @@ START = dt.datetime(2026, 3, 7, 22, 30, tzinfo=dt.UTC)
 STATUSES = ["PENDING", "IN_PROGRESS", "COMPLETED", "CANCELLED"]
 
 
-class Person:
-    """Gives the same commands to the gateway and to the model."""
+class Simulation:
+    """Applies the same commands to the gateway and to the model."""
 
     def __init__(self, gateway: Gateway, user: User) -> None:
         self.gateway, self.user = gateway, user
@@ -47,7 +47,7 @@ class Person:
         return None if offset is None else self.now + dt.timedelta(hours=offset)
 
     async def create(self, offsets: list[int | None]) -> None:
-        """With createTask for one, createTasks for several."""
+        """Uses createTask for one task, createTasks for several."""
         made = [Item(str(new_id()), self.now, self._due(offset)) for offset in offsets]
         tasks = [{"title": "x", "databaseId": item.key, "dueDate": item.due and item.due.isoformat()} for item in made]
         if len(tasks) == 1:
@@ -58,7 +58,7 @@ class Person:
         self.days.count(self.now)
 
     async def update(self, picked: list[int], status: str | None, offset: int | None) -> None:
-        """With updateTask for one, updateTasks for several."""
+        """Uses updateTask for one task, updateTasks for several."""
         items = [self.days.alive[index] for index in sorted({pick % len(self.days.alive) for pick in picked})]
         changes: list[dict[str, Any]] = []
         moments: list[dt.datetime | None] = []
@@ -84,7 +84,7 @@ class Person:
         self.days.count(*moments)
 
     async def change(self, mutation: str, pick: int) -> None:
-        """With completeTask, reopenTask, deleteTask or restoreTask."""
+        """Runs completeTask, reopenTask, deleteTask or restoreTask."""
         wanted = [item for item in self.days.items if item.is_deleted is (mutation == "restoreTask")]
         if not wanted:
             return
@@ -104,7 +104,7 @@ class Person:
             self.days.count(self.now, completed, item.completed, created)
 
     async def compare(self) -> None:
-        """Everything that is shown of the days."""
+        """Compares all results about days."""
         shown = (
             await self.gateway.at(self.now).client(self.user).data(SHOWN, **{"from": "2026-03-01", "to": "2026-05-31"})
         )
@@ -119,7 +119,6 @@ class Person:
 
 
 def global_id(item: Item) -> str:
-    """The global id of a task of the model."""
     return gid("Task", UUID(item.key))
 
 
@@ -148,15 +147,15 @@ _MOVED_AFTERWARDS = [
     (0, ("completeTask", 0)),
     (1090, ("update", [0], "COMPLETED", None)),
 ]
-"""The due date of a task that was completed on an earlier day is moved, which recounts today only."""
+"""Moves the due date of a task that was completed on an earlier day, which recounts only today."""
 
 
 @given(steps=_steps, zone=st.sampled_from(ZONES))
 @example(steps=_MOVED_AFTERWARDS, zone="UTC")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_days_are_what_plain_python_makes_of_the_commands(gateway: Gateway, steps: Any, zone: str) -> None:
-    """Any commands, minutes to a day apart, over a change of clocks in New York."""
-    person = Person(gateway, await make_user(gateway.database, time_zone=zone))
+async def test_days_equal_those_of_the_model(gateway: Gateway, steps: Any, zone: str) -> None:
+    """For any commands, minutes to a day apart, across a clock change in New York."""
+    person = Simulation(gateway, await make_user(gateway.database, time_zone=zone))
     await person.create([1])
     for minutes, (kind, *arguments) in steps:
         person.now += dt.timedelta(minutes=minutes)
@@ -180,7 +179,9 @@ async def test_days_are_what_plain_python_makes_of_the_commands(gateway: Gateway
         ("UTC", "2026-06-15T23:59:59.999999Z", "2026-06-15"),
     ],
 )
-async def test_a_day_begins_at_the_persons_midnight(gateway: Gateway, zone: str, moment: str, date: str) -> None:
+async def test_a_day_starts_at_midnight_in_the_users_time_zone(
+    gateway: Gateway, zone: str, moment: str, date: str
+) -> None:
     user = await make_user(gateway.database, time_zone=zone)
     client = gateway.at(dt.datetime.fromisoformat(moment)).client(user)
     task = (await client.do("createTask", "task { id }", title="x", dueDate=moment))["task"]
@@ -195,8 +196,8 @@ async def test_a_day_begins_at_the_persons_midnight(gateway: Gateway, zone: str,
     assert data["productivityTrends"][-1] == {"date": date, "created": 1}
 
 
-async def test_a_zone_that_is_asked_for_decides_what_today_is(gateway: Gateway, ada: User) -> None:
-    """Of the dashboard; what was counted stays counted in the person's own zone."""
+async def test_a_requested_time_zone_decides_the_current_day(gateway: Gateway, ada: User) -> None:
+    """In the dashboard. Stored counts are in the user's own time zone."""
     at = gateway.at(dt.datetime(2026, 6, 15, 23, 0, tzinfo=dt.UTC)).client(ada)
     await at.do("createTask", "task { id }", title="x", dueDate="2026-06-15T22:30:00Z")
     document = "query($z: String) { lifeLockDashboard(timeZone: $z) { todaysTasks weeklyProgress { date created } } }"
@@ -213,8 +214,8 @@ async def test_a_zone_that_is_asked_for_decides_what_today_is(gateway: Gateway, 
         assert [day["created"] for day in shown["weeklyProgress"]] == [0] * 6 + [1]
 
 
-async def test_the_accounts_zone_is_used_for_a_token_without_one(gateway: Gateway) -> None:
-    """As outside issuers' tokens are; changed in the account, it counts from then on."""
+async def test_the_time_zone_of_the_account_is_used_for_a_token_without_one(gateway: Gateway) -> None:
+    """Tokens of external issuers have none. A change of the account takes effect at once."""
     user = await make_user(gateway.database, time_zone="Pacific/Kiritimati")
     moment = dt.datetime(2026, 6, 15, 12, 0, tzinfo=dt.UTC)
     at = gateway.at(moment)
@@ -233,8 +234,8 @@ def _without_zone(token: str) -> str:
     return jwt.encode(claims, SECRET, algorithm="HS256")
 
 
-async def test_categories_are_broken_down_by_name(gateway: Gateway, ada: User, bob: User) -> None:
-    """Empty ones too; tasks without a category come last; deleted tasks and others' count nowhere."""
+async def test_the_category_breakdown_is_ordered_by_name(gateway: Gateway, ada: User, bob: User) -> None:
+    """Includes empty categories, and tasks without a category last. Deleted and other users' tasks are not counted."""
     client = gateway.client(ada)
     home = await make_category(gateway.database, ada, name="Home")
     await make_category(gateway.database, ada, name="Empty")
@@ -266,7 +267,7 @@ async def test_upcoming_deadlines_are_five_by_default(gateway: Gateway, ada: Use
     assert (answer.codes, answer.data) == (["VALIDATION_ERROR"], {"lifeLockDashboard": None})
 
 
-async def test_admins_refresh_and_read_statistics_of_everybody(
+async def test_admins_refresh_and_read_the_statistics_of_all_users(
     gateway: Gateway, ada: User, bob: User, admin: User, database: Database
 ) -> None:
     for values in (

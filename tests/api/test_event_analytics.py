@@ -1,4 +1,4 @@
-"""What people and admins learn from the events: intervals, zones, refusals, and who may ask."""
+"""Analytics of events: intervals, time zones, validation errors and permissions."""
 
 import datetime as dt
 from itertools import pairwise
@@ -40,7 +40,7 @@ FOR_ADMINS = {"dailyActiveUsers": ACTIVE, "featureUse": USE, "eventRates": RATES
 async def record(
     database: Database, user: User, *moments: str, kind: str = "Told", aggregate: str = "x", **data: Any
 ) -> None:
-    """Events of a user's."""
+    """Stores events of a user."""
     made = {"aggregate_type": aggregate, "event_type": kind, "event_data": data, "user_id": user.id, "version": 1}
     rows = [
         made | {"id": new_id(), "aggregate_id": new_id(), "timestamp": dt.datetime.fromisoformat(moment)}
@@ -50,8 +50,8 @@ async def record(
         await EventStore(write).load(rows)
 
 
-async def test_what_was_completed_still_counts_when_it_is_deleted(gateway: Gateway, ada: User, bob: User) -> None:
-    """By commands: in time and late, taken back, deleted; a cancelled task that is opened again takes nothing back."""
+async def test_completed_tasks_still_count_after_they_are_deleted(gateway: Gateway, ada: User, bob: User) -> None:
+    """Completed on time and late, then deleted or cancelled and reopened, all by commands."""
     early = await make_task(gateway.database, ada, due_date=AT)
     late = await make_task(gateway.database, ada, due_date=AT - HOUR)
     other = await make_task(gateway.database, bob, due_date=AT)
@@ -74,8 +74,8 @@ async def test_what_was_completed_still_counts_when_it_is_deleted(gateway: Gatew
     assert sum(day["completed"] for day in trends) == 0
 
 
-async def test_weeks_and_months_are_counted_whole(gateway: Gateway, ada: User) -> None:
-    """From Monday, from the first; averages reach back over weeks and months that are not shown."""
+async def test_weeks_and_months_are_counted_completely(gateway: Gateway, ada: User) -> None:
+    """Weeks start on Monday. Moving averages include weeks and months before the period."""
     done = ["2026-03-31T23:59:59.999999Z", "2026-04-01T00:00Z", "2026-05-31T12:00Z", "2026-06-14T23:59Z"]
     done += ["2026-06-15T00:00Z", "2026-06-21T23:59:59Z", "2026-06-22T00:00Z", "2026-06-30T23:00Z"]
     for moment in done:
@@ -103,8 +103,8 @@ async def test_weeks_and_months_are_counted_whole(gateway: Gateway, ada: User) -
     length=st.integers(0, 365),
     before=st.integers(0, 6),
 )
-def test_intervals_follow_each_other(interval: TrendInterval, since: dt.date, length: int, before: int) -> None:
-    """Each begins after the one before it; the days asked for are in those after the first few, and in no others."""
+def test_intervals_are_consecutive(interval: TrendInterval, since: dt.date, length: int, before: int) -> None:
+    """They are consecutive. After the first ``before`` intervals, they cover exactly the requested days."""
     until = since + length * DAY
     dates = interval.first_days(since, until, before)
     longest = {TrendInterval.DAY: 1, TrendInterval.WEEK: 7, TrendInterval.MONTH: 31}[interval]
@@ -117,7 +117,7 @@ def test_intervals_follow_each_other(interval: TrendInterval, since: dt.date, le
 
 
 async def test_active_users(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
-    """A user whose account is deleted later was active all the same."""
+    """Users whose accounts are deleted later are counted."""
     await record(
         gateway.database, ada, "2026-06-01T00:00Z", "2026-06-01T23:00Z", "2026-06-03T12:00Z", "2026-06-10T12:00Z"
     )
@@ -141,7 +141,7 @@ async def test_active_users(gateway: Gateway, ada: User, bob: User, admin: User)
     ]
 
 
-async def test_use_of_features(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+async def test_feature_use(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
     await record(gateway.database, ada, "2026-06-01T00:00Z", "2026-06-02T23:59:59.999999Z", kind="B")
     await record(gateway.database, bob, "2026-06-02T00:00Z", kind="B")
     await record(gateway.database, bob, "2026-06-02T01:00Z", "2026-06-02T02:00Z", kind="a", aggregate="y")
@@ -179,10 +179,10 @@ DAYS = [
     ("Australia/Lord_Howe", "2024-04-07", 25, HOUR / 2),
     ("Australia/Lord_Howe", "2024-10-06", 24, HOUR / 2),
 ]
-"""Where the clocks change: how many hours the day has, and how long the last of them is."""
+"""Days with clock changes: the number of hours, and the length of the last one."""
 
 
-async def test_a_day_has_as_many_hours_as_it_has(gateway: Gateway, admin: User) -> None:
+async def test_days_with_clock_changes(gateway: Gateway, admin: User) -> None:
     client = gateway.client(admin)
     for zone, date, hours, last in DAYS:
         asked = {"from": date, "to": date, "zone": zone}
@@ -196,8 +196,8 @@ async def test_a_day_has_as_many_hours_as_it_has(gateway: Gateway, admin: User) 
         assert all(ends == starts for (_, ends), (starts, _) in pairwise(bounds))
 
 
-async def test_a_day_that_was_left_out_has_no_hours(gateway: Gateway, admin: User) -> None:
-    """Kiritimati moved over the date line."""
+async def test_a_skipped_day_has_no_hours(gateway: Gateway, admin: User) -> None:
+    """Kiritimati skipped a day when it moved across the date line."""
     client = gateway.client(admin)
     asked = {"from": "1994-12-31", "to": "1994-12-31", "zone": "Pacific/Kiritimati"}
     moment = "1994-12-31T10:00:00+00:00"
@@ -206,8 +206,8 @@ async def test_a_day_that_was_left_out_has_no_hours(gateway: Gateway, admin: Use
     assert await client.data(RATES, **asked) == {"eventRates": []}
 
 
-async def test_rates(gateway: Gateway, ada: User, admin: User) -> None:
-    """In the admin's own zone, which the account has, unless another is asked for."""
+async def test_event_rates(gateway: Gateway, ada: User, admin: User) -> None:
+    """In the time zone of the admin's account, unless another one is requested."""
     await record(gateway.database, ada, "2026-06-01T21:59:59.999999Z", "2026-06-01T22:00Z", "2026-06-02T21:59Z")
     await record(gateway.database, ada, "2026-06-02T22:00Z", aggregate="task")
     async with gateway.database.transaction(SERVICE) as write:
@@ -235,8 +235,8 @@ async def test_rates(gateway: Gateway, ada: User, admin: User) -> None:
     ]
 
 
-async def test_thirty_days_up_to_today_are_usual(gateway: Gateway, admin: User) -> None:
-    """Today is where the viewer is, or in the zone that is asked for."""
+async def test_thirty_days_up_to_today_are_the_default(gateway: Gateway, admin: User) -> None:
+    """Today in the viewer's time zone or in the requested one."""
     client = gateway.at(AT).client(admin)
     for document in (TRENDS, ACTIVE):
         for zone, first, last in (
@@ -250,7 +250,7 @@ async def test_thirty_days_up_to_today_are_usual(gateway: Gateway, admin: User) 
     assert len((await client.data(RATES))["eventRates"]) == 30 * 24
 
 
-async def test_days_that_cannot_be_asked_for(gateway: Gateway, admin: User) -> None:
+async def test_invalid_periods_are_rejected(gateway: Gateway, admin: User) -> None:
     client = gateway.at(AT).client(admin)
     order, year = "`from` must not be after `to`.", "At most 366 days can be asked for at once."
     far = "Days can be asked for from 1970-01-01 to 2999-12-31."
@@ -282,8 +282,8 @@ async def test_days_that_cannot_be_asked_for(gateway: Gateway, admin: User) -> N
     assert (await client.ask(RATES, type="\0")).codes == ["VALIDATION_ERROR"]
 
 
-async def test_who_may_ask(gateway: Gateway, ada: User, bob: User) -> None:
-    """Everybody for the own trends, admins for the rest; what others did is in nobody's own."""
+async def test_permissions(gateway: Gateway, ada: User, bob: User) -> None:
+    """All users may read their own trends, which count only their own events. Admins may read the rest."""
     moment = "2026-06-17T10:00:00+00:00"
     await record(gateway.database, bob, moment, kind="TaskCompleted", completed_at=moment, due_date=moment)
     before = await stored_events(gateway.database)

@@ -1,4 +1,4 @@
-"""Loaders: one statement for all who ask in the same moment, and nobody's error or haste is another's."""
+"""Loaders: one statement for all keys that are requested together; cancellations and errors stay isolated."""
 
 import asyncio
 
@@ -15,17 +15,16 @@ from tests.factories import make_category, make_task, make_user, viewer_of
 
 
 class Doubles:
-    """Doubles numbers, is slow until told to go on, and notes what it was asked for."""
+    """A batch function that doubles numbers, waits for ``go_on``, and records its batches."""
 
     def __init__(self) -> None:
-        self.asked: list[list[int]] = []
-        self.was_asked = asyncio.Event()
+        self.batches: list[list[int]] = []
+        self.has_started = asyncio.Event()
         self.go_on = asyncio.Event()
 
-    async def answer(self, keys: list[int]) -> list[int]:
-        """For a loader."""
-        self.asked.append(keys)
-        self.was_asked.set()
+    async def load_batch(self, keys: list[int]) -> list[int]:
+        self.batches.append(keys)
+        self.has_started.set()
         await self.go_on.wait()
         if 13 in keys:
             message = "not this one"
@@ -33,62 +32,62 @@ class Doubles:
         return [2 * key for key in keys]
 
 
-async def test_one_batch_for_a_moment_and_each_key_once() -> None:
-    """Also for who comes while a batch is on its way."""
+async def test_concurrent_keys_are_one_batch_and_each_key_is_loaded_once() -> None:
+    """Also for keys that are requested while a batch is being loaded."""
     doubles = Doubles()
-    loader: Loader[int, int] = Loader(doubles.answer)
+    loader: Loader[int, int] = Loader(doubles.load_batch)
     first, second, again = loader.load(1), loader.load(2), loader.load(1)
     assert first is again
-    await doubles.was_asked.wait()
+    await doubles.has_started.wait()
     later = loader.load(3)
     assert loader.load(2) is second
     doubles.go_on.set()
     assert [await first, await second, await later] == [2, 4, 6]
     assert loader.load(1) is first
-    assert doubles.asked == [[1, 2], [3]]
+    assert doubles.batches == [[1, 2], [3]]
 
 
-async def test_a_step_behind_is_the_same_moment() -> None:
-    """Resolvers are tasks within tasks."""
+async def test_keys_of_nested_tasks_join_the_batch() -> None:
+    """Resolvers may run as tasks of tasks."""
     doubles = Doubles()
     doubles.go_on.set()
-    loader: Loader[int, int] = Loader(doubles.answer)
+    loader: Loader[int, int] = Loader(doubles.load_batch)
 
-    async def asks(key: int) -> int:
+    async def request(key: int) -> int:
         return await loader.load(key)
 
-    async def asks_in_a_task(key: int) -> int:
-        return await asyncio.create_task(asks(key))
+    async def request_in_a_task(key: int) -> int:
+        return await asyncio.create_task(request(key))
 
-    assert [*await asyncio.gather(asks(1), asks_in_a_task(2))] == [2, 4]
-    assert doubles.asked == [[1, 2]]
+    assert [*await asyncio.gather(request(1), request_in_a_task(2))] == [2, 4]
+    assert doubles.batches == [[1, 2]]
 
 
-async def test_who_leaves_takes_nothing_from_others() -> None:
-    """A cancelled field does not cancel the batch that it shares."""
+async def test_a_cancelled_request_does_not_affect_others() -> None:
+    """A cancelled field does not cancel the batch that it shares with others."""
     doubles = Doubles()
-    loader: Loader[int, int] = Loader(doubles.answer)
-    leaving, staying = (asyncio.create_task(await_shared(loader.load(key))) for key in (1, 2))
-    await doubles.was_asked.wait()
-    leaving.cancel()
+    loader: Loader[int, int] = Loader(doubles.load_batch)
+    cancelled, other = (asyncio.create_task(await_shared(loader.load(key))) for key in (1, 2))
+    await doubles.has_started.wait()
+    cancelled.cancel()
     doubles.go_on.set()
-    assert await staying == 4
-    assert leaving.cancelled()
+    assert await other == 4
+    assert cancelled.cancelled()
 
 
-async def test_the_keys_of_a_failed_batch_can_be_asked_for_again() -> None:
-    """The error is everybody's who asked with it, and nobody's afterwards."""
+async def test_the_keys_of_a_failed_batch_can_be_loaded_again() -> None:
+    """All keys of the batch get the error, and a later request loads them again."""
     doubles = Doubles()
     doubles.go_on.set()
-    loader: Loader[int, int] = Loader(doubles.answer)
-    for asked in [loader.load(7), loader.load(13)]:
+    loader: Loader[int, int] = Loader(doubles.load_batch)
+    for future in [loader.load(7), loader.load(13)]:
         with pytest.raises(ValueError, match="not this one"):
-            await await_shared(asked)
+            await await_shared(future)
     assert await loader.load(7) == 14
 
 
-async def test_a_row_and_a_level_share_a_statement(database: Database, statements: list[str]) -> None:
-    """The values stand where their rows stand; a row without a key costs nothing, and nothing is read twice."""
+async def test_load_and_load_many_share_a_statement(database: Database, statements: list[str]) -> None:
+    """Values are in the order of the rows. A row without a key causes no query, and no key is read twice."""
     ada = await make_user(database)
     home, work = await make_category(database, ada), await make_category(database, ada)
     tasks = [await make_task(database, ada, category_id=key) for key in (work.id, None, home.id, work.id)]
@@ -106,13 +105,13 @@ async def test_a_row_and_a_level_share_a_statement(database: Database, statement
     assert len([text for text in statements if text.startswith("SELECT categories")]) == 1
 
 
-async def test_an_error_stands_in_the_place_of_each_value_that_it_cost(database: Database) -> None:
-    """What needs no value has none."""
+async def test_load_many_returns_errors_in_the_place_of_values(database: Database) -> None:
+    """A row without a key has the default value."""
     ada = await make_user(database)
     work = await make_category(database, ada)
     tasks = [await make_task(database, ada, category_id=key) for key in (work.id, None)]
     context = Context(database, viewer_of(ada), ())
     await context.close()
-    refused, nothing = await one(Categories.by_id, key=Task.category_id).load_many(context, tasks)
-    assert isinstance(refused, ServiceUnavailable)
-    assert nothing is None
+    error, default = await one(Categories.by_id, key=Task.category_id).load_many(context, tasks)
+    assert isinstance(error, ServiceUnavailable)
+    assert default is None

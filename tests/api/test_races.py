@@ -1,4 +1,4 @@
-"""What several requests do to one another's work at the same moment, on both engines."""
+"""Concurrent mutations of the same rows, on both engines."""
 
 import asyncio
 
@@ -9,8 +9,8 @@ from tests.api.client import Gateway
 from tests.factories import make_category
 
 
-async def test_no_day_loses_a_task(gateway: Gateway, ada: User) -> None:
-    """Of two recounts of one day at once, the second counts what the first has committed."""
+async def test_concurrent_recounts_lose_no_task(gateway: Gateway, ada: User) -> None:
+    """The second of two concurrent recounts of a day includes what the first one has committed."""
     client = gateway.client(ada)
     made = await asyncio.gather(*(client.do("createTask", "task { id }", title="Made") for _ in range(12)))
     await asyncio.gather(
@@ -24,8 +24,8 @@ async def test_no_day_loses_a_task(gateway: Gateway, ada: User) -> None:
     assert data["taskAnalytics"] == [{"tasksCreated": 18, "tasksCompleted": 12, "productivityScore": "66.67"}]
 
 
-async def test_a_task_for_a_category_that_is_being_deleted(gateway: Gateway, ada: User) -> None:
-    """It comes before, and is freed, or after, and is told that there is no such category; nothing else happens."""
+async def test_creating_tasks_while_their_category_is_deleted(gateway: Gateway, ada: User) -> None:
+    """The task is either created before and loses its category, or rejected because the category does not exist."""
     client = gateway.client(ada)
     for _ in range(6):
         category = await make_category(gateway.database, ada)

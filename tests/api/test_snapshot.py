@@ -1,23 +1,25 @@
-"""One request sees one state of the database; a mutation's answer sees what it did."""
+"""A query sees one state of the database. The response of a mutation shows its changes."""
 
 from typing import Any
 
 import pytest
 
-from repositories.core.viewer import SERVICE
+from repositories.core.errors import ServiceUnavailable
+from repositories.core.viewer import ANONYMOUS, SERVICE
 from repositories.identity import Users
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
+from resolvers.request.context import Context
 from tests.api.client import Gateway, gid, user_error
 from tests.api.stored_rows import event_summaries
 from tests.factories import make_category, make_task
 
 
-async def test_a_commit_between_two_fields_is_not_seen(
+async def test_a_commit_between_two_fields_is_not_visible(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A writer adds, changes and commits after the first field was read; the request goes on in its own state."""
+    """A writer commits new and changed rows after the first field was read. Later fields show the old state."""
     first = await make_category(gateway.database, ada, name="First")
     task = await make_task(gateway.database, ada, title="Before", category_id=first.id)
     page = Categories.page
@@ -52,8 +54,8 @@ async def test_a_commit_between_two_fields_is_not_seen(
     }
 
 
-async def test_the_answer_of_a_mutation_sees_what_it_did(gateway: Gateway, ada: User) -> None:
-    """In every nested field, also those that an earlier mutation of the request has read already."""
+async def test_the_response_of_a_mutation_shows_its_changes(gateway: Gateway, ada: User) -> None:
+    """In all nested fields, including those that an earlier mutation of the request has read."""
     category = await make_category(gateway.database, ada, name="Old")
     key = gid("Category", category)
     document = """mutation($c: ID!) {
@@ -72,10 +74,10 @@ async def test_the_answer_of_a_mutation_sees_what_it_did(gateway: Gateway, ada: 
     }
 
 
-async def test_mutations_of_a_request_run_in_turn_each_on_its_own(
+async def test_mutations_of_a_request_run_one_after_another_in_separate_transactions(
     gateway: Gateway, ada: User, statements: list[str]
 ) -> None:
-    """The first stays when the second is refused; the third sees the first."""
+    """The first one is not rolled back when the second is rejected, and the third sees its changes."""
     task = await make_task(gateway.database, ada)
     statements.clear()
     document = """mutation($t: ID!) {
@@ -93,7 +95,7 @@ async def test_mutations_of_a_request_run_in_turn_each_on_its_own(
     assert len(begun) >= 3
 
 
-async def test_what_was_done_stays_when_the_next_mutation_breaks(
+async def test_an_earlier_mutation_stays_committed_when_a_later_one_fails(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: Any, **__: Any) -> Any:
@@ -114,8 +116,8 @@ async def test_what_was_done_stays_when_the_next_mutation_breaks(
     assert (titles, shown["categories"]) == (["Stays"], {"totalCount": 0})
 
 
-async def test_a_refused_mutation_can_be_followed_by_a_good_one(gateway: Gateway, ada: User) -> None:
-    """On the same connection, in the same request."""
+async def test_a_mutation_succeeds_after_a_rejected_one(gateway: Gateway, ada: User) -> None:
+    """In the same request, on the same connection."""
     await make_category(gateway.database, ada, name="Taken")
     document = """mutation {
         first: createCategory(input: {name: "Taken"}) {
@@ -127,3 +129,11 @@ async def test_a_refused_mutation_can_be_followed_by_a_good_one(gateway: Gateway
         "first": {"category": None, "userErrors": [taken]},
         "second": {"category": {"name": "Free"}, "userErrors": []},
     }
+
+
+async def test_a_closed_context_reads_nothing(gateway: Gateway) -> None:
+    """Code that still runs after the response gets an error instead of a connection that would never be returned."""
+    context = Context(gateway.database, ANONYMOUS, ())
+    await context.close()
+    with pytest.raises(ServiceUnavailable, match="The request ended before this could be read"):
+        _ = context.snapshot

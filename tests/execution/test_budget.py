@@ -1,4 +1,4 @@
-"""The budget of a minute: whose it is, what is left of it, and what happens when it is spent."""
+"""The cost budget of a viewer per minute: how it is counted, and what happens when it is remaining_after."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -21,14 +21,13 @@ ADA, BOB = Viewer(new_id()), Viewer(new_id())
 
 @pytest.fixture(scope="module")
 def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Redis for these tests."""
     with redis_server(tmp_path_factory.mktemp("redis")) as socket:
         yield socket
 
 
 @pytest_asyncio.fixture
 async def shared(redis_socket: Path) -> AsyncIterator[Callable[[int], Budget]]:
-    """Budgets of several processes that share a Redis."""
+    """Makes budgets that share a Redis, as several processes do."""
     made: list[Any] = []
 
     def make(limit: int) -> Budget:
@@ -42,25 +41,25 @@ async def shared(redis_socket: Path) -> AsyncIterator[Callable[[int], Budget]]:
         await store.close()
 
 
-async def spent(budget: Budget, viewer: Viewer, cost: int, address: str | None = None) -> int:
-    """What remains; the minute has just begun."""
+async def remaining_after(budget: Budget, viewer: Viewer, cost: int, address: str | None = None) -> int:
+    """Spends, and returns what remains."""
     left = await budget.spend(viewer, address, cost)
     assert 0 < left.reset <= 60
     return left.remaining
 
 
-async def test_a_viewer_has_a_budget_and_an_address_has_one_for_all_who_are_anonymous() -> None:
+async def test_each_viewer_and_each_address_of_anonymous_callers_has_a_budget() -> None:
     budget = Budget(MEMORY, 100)
-    assert await spent(budget, ADA, 30, "10.0.0.1") == 70
-    assert await spent(budget, ADA, 30, "10.0.0.2") == 40
-    assert await spent(budget, BOB, 1) == 99
-    assert await spent(budget, ANONYMOUS, 10, "10.0.0.1") == 90
-    assert await spent(budget, ANONYMOUS, 10, "10.0.0.1") == 80
-    assert await spent(budget, ANONYMOUS, 10, "10.0.0.2") == 90
-    assert await spent(budget, ADA, 40) == 0
+    assert await remaining_after(budget, ADA, 30, "10.0.0.1") == 70
+    assert await remaining_after(budget, ADA, 30, "10.0.0.2") == 40
+    assert await remaining_after(budget, BOB, 1) == 99
+    assert await remaining_after(budget, ANONYMOUS, 10, "10.0.0.1") == 90
+    assert await remaining_after(budget, ANONYMOUS, 10, "10.0.0.1") == 80
+    assert await remaining_after(budget, ANONYMOUS, 10, "10.0.0.2") == 90
+    assert await remaining_after(budget, ADA, 40) == 0
 
 
-async def test_what_goes_beyond_is_refused_and_says_for_how_long() -> None:
+async def test_an_operation_beyond_the_budget_is_rejected_with_the_time_to_wait() -> None:
     budget = Budget(MEMORY, 1000)
     await budget.spend(ADA, None, 900)
     with pytest.raises(BudgetSpent) as caught:
@@ -79,7 +78,7 @@ async def test_what_goes_beyond_is_refused_and_says_for_how_long() -> None:
         await budget.spend(ADA, None, 1)
 
 
-async def test_a_minute_later_it_is_full_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_budget_is_full_again_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = 1000.0
     monkeypatch.setattr("gateway.execution.budget.time.monotonic", lambda: moment)
     budget = Budget(MEMORY, 10)
@@ -88,10 +87,10 @@ async def test_a_minute_later_it_is_full_again(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(BudgetSpent, match=r"Try again in 1 seconds\.$"):
         await budget.spend(ADA, None, 1)
     moment = 1060.0
-    assert await spent(budget, ADA, 1) == 9
+    assert await remaining_after(budget, ADA, 1) == 9
 
 
-async def test_nobody_can_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_counts_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.execution.budget._MOST_KEPT", 3)
     budget = Budget(MEMORY, 10)
     for number in range(7):
@@ -101,27 +100,29 @@ async def test_nobody_can_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_processes_share_a_store(shared: Callable[[int], Budget]) -> None:
     one, other = shared(100), shared(100)
-    assert await spent(one, ADA, 30) == 70
-    assert await spent(other, ADA, 30) == 40
-    assert await spent(other, BOB, 1) == 99
+    assert await remaining_after(one, ADA, 30) == 70
+    assert await remaining_after(other, ADA, 30) == 40
+    assert await remaining_after(other, BOB, 1) == 99
     with pytest.raises(BudgetSpent):
         await one.spend(ADA, None, 41)
 
 
-async def test_a_store_knows_viewers_by_a_hash_only(shared: Callable[[int], Budget]) -> None:
+async def test_a_shared_store_sees_only_hashes_of_viewers(shared: Callable[[int], Budget]) -> None:
     budget: Any = shared(100)
     await budget.spend(ADA, None, 1)
     await budget.spend(ANONYMOUS, "10.0.0.1", 1)
-    kept = [key.decode() for key in await budget._shared.limiter.storage.bridge.storage.keys("*")]
-    assert len(kept) == 2
-    assert not any(str(ADA.id) in key or "10.0.0.1" in key for key in kept)
+    keys = [key.decode() for key in await budget._shared.limiter.storage.bridge.storage.keys("*")]
+    assert len(keys) == 2
+    assert not any(str(ADA.id) in key or "10.0.0.1" in key for key in keys)
 
 
-async def test_without_its_store_each_process_counts_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_process_counts_alone_while_the_store_is_unavailable(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The log says so once."""
     budget = Budget(f"async+redis+unix://{tmp_path / 'gone.socket'}", 100)
-    assert await spent(budget, ADA, 30) == 70
-    assert await spent(budget, ADA, 30) == 40
+    assert await remaining_after(budget, ADA, 30) == 70
+    assert await remaining_after(budget, ADA, 30) == 40
     with pytest.raises(BudgetSpent):
         await budget.spend(ADA, None, 41)
     await budget.close()
@@ -133,15 +134,15 @@ async def test_without_its_store_each_process_counts_alone(tmp_path: Path, caplo
 async def test_the_store_is_used_again_after_an_outage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The shared count begins without the costs that were counted in the process meanwhile."""
+    """The shared count does not include the costs that were counted in the process meanwhile."""
     monkeypatch.setattr(circuit_breaker, "RETRY_INTERVAL", 0.01)
     socket = tmp_path / "redis"
     budget = Budget(f"async+redis+unix://{socket}", 100)
-    assert await spent(budget, ADA, 30) == 70
+    assert await remaining_after(budget, ADA, 30) == 70
     with redis_process(socket):
         await until(lambda: len(caplog.messages) > 1)
-        assert await spent(budget, ADA, 10) == 90
-    assert await spent(budget, ADA, 30) == 40
+        assert await remaining_after(budget, ADA, 10) == 90
+    assert await remaining_after(budget, ADA, 30) == 40
     await budget.close()
     lost = "The rate limit store (cost) is unavailable (ConnectionError): each process counts alone."
     assert caplog.messages == [lost, "The rate limit store (cost) is available again.", lost]

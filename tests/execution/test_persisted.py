@@ -1,4 +1,4 @@
-"""Automatic persisted queries over HTTP, kept in the process or in a real Redis, which may go and come back."""
+"""Automatic persisted queries over HTTP, stored in the process or in a real Redis, which may be unavailable."""
 
 import asyncio
 import json
@@ -27,21 +27,21 @@ FOUND = {"data": {"__typename": "Query"}}
 
 @pytest_asyncio.fixture
 async def only(sqlite_only: DatabaseOptions) -> AsyncIterator[Database]:
-    """A database; no operation here asks it anything."""
+    """A database that no operation of these tests reads."""
     async with connect_database(sqlite_only) as database:
         yield database
 
 
 @contextmanager
-def running(socket: Path) -> Iterator[str]:
-    """A Redis server, and its URL."""
+def run_redis(socket: Path) -> Iterator[str]:
+    """Runs a Redis server, whose URL it yields."""
     with redis_process(socket):
         yield f"unix://{socket}"
 
 
 @asynccontextmanager
-async def living(app: ASGIApp) -> AsyncIterator[None]:
-    """The application from its start to its end, where it gives its connections back."""
+async def run_lifespan(app: ASGIApp) -> AsyncIterator[None]:
+    """Runs the lifespan of the application, at the end of which it closes its connections."""
     to_app: asyncio.Queue[Message] = asyncio.Queue()
     from_app: asyncio.Queue[Message] = asyncio.Queue()
     running = asyncio.ensure_future(app({"type": "lifespan", "state": {}}, to_app.get, from_app.put))
@@ -53,12 +53,12 @@ async def living(app: ASGIApp) -> AsyncIterator[None]:
     await running
 
 
-def hashed(query: str, **changes: Any) -> dict[str, Any]:
-    return {"persistedQuery": {"version": 1, "sha256Hash": digest(query)} | changes}
+def by_hash(query: str, **overrides: Any) -> dict[str, Any]:
+    return {"persistedQuery": {"version": 1, "sha256Hash": digest(query)} | overrides}
 
 
-async def asked(gateway: Gateway, *, by_get: bool = False, **given: Any) -> tuple[int, Any]:
-    """What is answered in the newer media type."""
+async def ask(gateway: Gateway, *, by_get: bool = False, **given: Any) -> tuple[int, Any]:
+    """The status, and the code of the first error or the body, in the media type of GraphQL over HTTP."""
     headers = {"Accept": "application/graphql-response+json"}
     if by_get:
         params = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
@@ -70,38 +70,40 @@ async def asked(gateway: Gateway, *, by_get: bool = False, **given: Any) -> tupl
 
 
 @pytest.mark.parametrize("by_get", [True, False])
-async def test_a_text_is_sent_once(only: Database, *, by_get: bool) -> None:
+async def test_a_query_text_is_sent_once(only: Database, *, by_get: bool) -> None:
     gateway = Gateway(only)
-    assert await asked(gateway, by_get=by_get, extensions=hashed(QUERY)) == (400, "PERSISTED_QUERY_NOT_FOUND")
-    assert await asked(gateway, by_get=by_get, query=QUERY, extensions=hashed(QUERY)) == (200, FOUND)
-    assert await asked(gateway, by_get=by_get, extensions=hashed(QUERY)) == (200, FOUND)
-    answer = await gateway.http.post("/graphql", json={"extensions": hashed("{ other }")})
+    assert await ask(gateway, by_get=by_get, extensions=by_hash(QUERY)) == (400, "PERSISTED_QUERY_NOT_FOUND")
+    assert await ask(gateway, by_get=by_get, query=QUERY, extensions=by_hash(QUERY)) == (200, FOUND)
+    assert await ask(gateway, by_get=by_get, extensions=by_hash(QUERY)) == (200, FOUND)
+    answer = await gateway.http.post("/graphql", json={"extensions": by_hash("{ other }")})
     message = {"message": "PersistedQueryNotFound", "extensions": {"code": "PERSISTED_QUERY_NOT_FOUND"}}
     assert (answer.status_code, answer.json()) == (200, {"errors": [message]})
 
 
-async def test_what_is_wrong_is_refused_and_not_kept(only: Database) -> None:
+async def test_invalid_requests_are_rejected_and_not_stored(only: Database) -> None:
     gateway = Gateway(only)
     wrong = "PERSISTED_QUERY_HASH_MISMATCH"
-    assert await asked(gateway, query=QUERY, extensions=hashed("{ other }")) == (400, wrong)
+    assert await ask(gateway, query=QUERY, extensions=by_hash("{ other }")) == (400, wrong)
     for extensions in (
-        hashed(QUERY, version=2),
-        hashed(QUERY, sha256Hash="abc"),
-        hashed(QUERY, sha256Hash=digest(QUERY).upper()),
-        hashed(QUERY, sha256Hash=None),
+        by_hash(QUERY, version=2),
+        by_hash(QUERY, sha256Hash="abc"),
+        by_hash(QUERY, sha256Hash=digest(QUERY).upper()),
+        by_hash(QUERY, sha256Hash=None),
         {"persistedQuery": 1},
     ):
-        assert await asked(gateway, extensions=extensions) == (400, "BAD_REQUEST")
+        assert await ask(gateway, extensions=extensions) == (400, "BAD_REQUEST")
     for query in ("{ nonsense }", "{"):
-        assert (await asked(gateway, query=query, extensions=hashed(query)))[0] == 400
-        assert await asked(gateway, extensions=hashed(query)) == (400, "PERSISTED_QUERY_NOT_FOUND")
+        assert (await ask(gateway, query=query, extensions=by_hash(query)))[0] == 400
+        assert await ask(gateway, extensions=by_hash(query)) == (400, "PERSISTED_QUERY_NOT_FOUND")
     mutation = "mutation { signOut(input: {}) { userErrors { code } } }"
-    refused = await gateway.http.get("/graphql", params={"query": mutation, "extensions": json.dumps(hashed(mutation))})
+    refused = await gateway.http.get(
+        "/graphql", params={"query": mutation, "extensions": json.dumps(by_hash(mutation))}
+    )
     assert refused.status_code == 405
-    assert await asked(gateway, extensions=hashed(mutation)) == (400, "PERSISTED_QUERY_NOT_FOUND")
+    assert await ask(gateway, extensions=by_hash(mutation)) == (400, "PERSISTED_QUERY_NOT_FOUND")
     off = Gateway(only, settings=Settings(persisted_queries=False))
-    assert await asked(off, extensions=hashed(QUERY)) == (400, "PERSISTED_QUERY_NOT_SUPPORTED")
-    assert await asked(off, query=QUERY, extensions=hashed(QUERY)) == (200, FOUND)
+    assert await ask(off, extensions=by_hash(QUERY)) == (400, "PERSISTED_QUERY_NOT_SUPPORTED")
+    assert await ask(off, query=QUERY, extensions=by_hash(QUERY)) == (200, FOUND)
 
 
 async def test_the_memory_is_bounded() -> None:
@@ -113,14 +115,14 @@ async def test_the_memory_is_bounded() -> None:
 
 
 async def test_processes_share_a_redis(only: Database, tmp_path: Path) -> None:
-    """And it forgets what nobody asks for."""
-    with running(tmp_path / "redis") as url:
+    """Queries that are not requested expire."""
+    with run_redis(tmp_path / "redis") as url:
         settings = Settings(redis_url=SecretStr(url), persisted_query_lifetime=1000)
         first, second = (Gateway(only, settings=settings) for _ in range(2))
-        async with living(first.app), living(second.app):
-            assert await asked(second, extensions=hashed(QUERY)) == (400, "PERSISTED_QUERY_NOT_FOUND")
-            assert await asked(first, query=QUERY, extensions=hashed(QUERY)) == (200, FOUND)
-            assert await asked(second, extensions=hashed(QUERY)) == (200, FOUND)
+        async with run_lifespan(first.app), run_lifespan(second.app):
+            assert await ask(second, extensions=by_hash(QUERY)) == (400, "PERSISTED_QUERY_NOT_FOUND")
+            assert await ask(first, query=QUERY, extensions=by_hash(QUERY)) == (200, FOUND)
+            assert await ask(second, extensions=by_hash(QUERY)) == (200, FOUND)
         store = RedisQueryStore(url, 1000)
         key = f"siso:persisted:{digest(QUERY)}"
         assert 900 < await store._client.ttl(key) <= 1000
@@ -135,21 +137,21 @@ async def test_processes_share_a_redis(only: Database, tmp_path: Path) -> None:
 async def test_redis_stops_and_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """During the outage the process keeps queries itself, no request fails, and the log says each change once."""
+    """During the outage the process stores queries itself, no request fails, and each change is logged once."""
     monkeypatch.setattr(circuit_breaker, "RETRY_INTERVAL", 0.01)
     store = RedisQueryStore(f"unix://{tmp_path / 'redis'}", 1000)
     queries = PersistedQueries(MemoryQueryStore(), store)
     for _ in range(3):
         with pytest.raises(RequestError, match="PersistedQueryNotFound"):
-            await queries.text(None, hashed(QUERY))
-        await queries.keep("{ kept }", hashed("{ kept }"))
-        assert await queries.text(None, hashed("{ kept }")) == "{ kept }"
-    with running(tmp_path / "redis"):
+            await queries.text(None, by_hash(QUERY))
+        await queries.keep("{ kept }", by_hash("{ kept }"))
+        assert await queries.text(None, by_hash("{ kept }")) == "{ kept }"
+    with run_redis(tmp_path / "redis"):
         await until(lambda: len(caplog.messages) > 1)
-        await queries.keep(QUERY, hashed(QUERY))
+        await queries.keep(QUERY, by_hash(QUERY))
         assert await store.get(digest(QUERY)) == QUERY
     for _ in range(3):
-        assert await queries.text(None, hashed(QUERY)) == QUERY
+        assert await queries.text(None, by_hash(QUERY)) == QUERY
         assert await store.get(digest(QUERY)) is None
     await store.close()
     lost = (
@@ -160,11 +162,11 @@ async def test_redis_stops_and_starts(
 
 
 async def test_requests_do_not_call_an_unavailable_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the background task looks whether it is back."""
+    """Only the background task does."""
     monkeypatch.setattr(circuit_breaker, "RETRY_INTERVAL", 0.5)
     store = RedisQueryStore(f"unix://{tmp_path / 'redis'}", 1000)
     assert await store.get(digest(QUERY)) is None
-    with running(tmp_path / "redis"):
+    with run_redis(tmp_path / "redis"):
         await store.put(digest(QUERY), QUERY)
         assert await store.get(digest(QUERY)) is None
         await until(lambda: store._breaker.is_available)
