@@ -30,7 +30,7 @@ from repositories.engines.database import DatabaseOptions
 from repositories.engines.factory import open_database
 from repositories.permissions import RoleName
 from tests.api.sockets import Peer, connect_socket
-from tests.cli.conftest import TOKEN_SECRET, of
+from tests.cli.conftest import TOKEN_SECRET, create_siso
 from tests.cli.siso import RunningGateway
 from tests.databases import cloned, create_template, postgres_options, postgres_server
 from tests.factories import make_user
@@ -201,7 +201,7 @@ def main() -> None:
         settings = {"GATEWAY_COST_PER_MINUTE": "0", "GATEWAY_JOBS": "off"}
         if arguments.redis:
             settings["GATEWAY_REDIS_URL"] = f"unix://{stack.enter_context(redis_server(folder))}"
-        siso = of(options, folder, server)
+        siso = create_siso(options, folder, server)
         gateways = [stack.enter_context(siso.serving(**settings)) for _ in range(2)]
         tokens = asyncio.run(_create_users(options))
         asyncio.run(measure(gateways, tokens, arguments))

@@ -1,4 +1,4 @@
-"""The command line on a database of its own, in an empty folder."""
+"""The command line in an empty folder, with a separate database for each test."""
 
 from pathlib import Path
 
@@ -8,48 +8,48 @@ from repositories.engines.database import DatabaseOptions
 from tests.cli.siso import Siso
 from tests.databases import KEY_SETTINGS, Server, database_of
 
-TOKEN_SECRET = "a secret of the tests that is long enough"  # noqa: S105 (signs nothing but tests' tokens)
+TOKEN_SECRET = "a secret of the tests that is long enough"  # noqa: S105 (used in tests only)
 
 
 @pytest.fixture
 def options(cloned_options: DatabaseOptions) -> DatabaseOptions:
-    """A database of the test's own, because commands are processes, and some of them migrate."""
+    """A cloned database for each test, because commands run in other processes, and some of them migrate."""
     return cloned_options
 
 
 @pytest.fixture
 def postgres_only(cloned_postgres: DatabaseOptions) -> DatabaseOptions:
-    """As ``options``, on PostgreSQL."""
+    """A cloned PostgreSQL database for each test."""
     return cloned_postgres
 
 
 @pytest.fixture
 def unmigrated(tmp_path: Path) -> Siso:
-    """On a SQLite file that does not exist yet."""
+    """The command line with a SQLite file that does not exist yet."""
     return Siso(tmp_path, {})
 
 
 @pytest.fixture
 def siso(options: DatabaseOptions, tmp_path: Path, request: pytest.FixtureRequest) -> Siso:
-    """On a fresh, migrated database of each engine in turn."""
+    """The command line with a migrated database. The test runs on each engine."""
     server = request.getfixturevalue("server") if options.url else None
-    return of(options, tmp_path, server)
+    return create_siso(options, tmp_path, server)
 
 
 @pytest.fixture
 def on_sqlite(sqlite_only: DatabaseOptions, tmp_path: Path) -> Siso:
-    """On a fresh, migrated SQLite file."""
-    return of(sqlite_only, tmp_path, None)
+    """The command line with a migrated SQLite file."""
+    return create_siso(sqlite_only, tmp_path, None)
 
 
 @pytest.fixture
 def on_postgresql(postgres_only: DatabaseOptions, tmp_path: Path, server: Server) -> Siso:
-    """On a fresh, migrated PostgreSQL database."""
-    return of(postgres_only, tmp_path, server)
+    """The command line with a migrated PostgreSQL database."""
+    return create_siso(postgres_only, tmp_path, server)
 
 
-def of(options: DatabaseOptions, folder: Path, server: Server | None) -> Siso:
-    """The command line on the database that ``options`` reach."""
+def create_siso(options: DatabaseOptions, folder: Path, server: Server | None) -> Siso:
+    """Returns the command line for a database. ``server`` is needed for PostgreSQL."""
     if options.url is None or options.service_url is None or server is None:
         return Siso(folder, {"GATEWAY_DATABASE_PATH": str(options.sqlite_path)})
     return Siso(
