@@ -21,7 +21,7 @@ from repositories.core.errors import GatewayError
 from repositories.tables.administration import JobRun
 from resolvers.services.job import Job
 
-log = logging.getLogger("gateway.jobs")
+log = logging.getLogger(__name__)
 
 LOCK_RETRY_INTERVAL = 0.5
 """Seconds between two attempts to take a job's lock while its holder has no running record."""
