@@ -1,4 +1,4 @@
-"""Signing up and in: who gets in, who does not, and that nobody learns why."""
+"""Signing up and signing in: valid and invalid attempts, rate limits, and error messages that reveal nothing."""
 
 import asyncio
 import datetime as dt
@@ -32,15 +32,15 @@ WRONG = {
 }
 
 
-async def stored(database: Database, user: User) -> User:
-    """The account as it is now."""
+async def stored_user(database: Database, user: User) -> User:
+    """The account as it is in the database."""
     async with open_snapshot(database) as snapshot:
         return await Users(snapshot).get(user.id)
 
 
 @pytest.fixture
 def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The parameters of every hash that a password is compared with."""
+    """The parameters of each hash with which a password is compared."""
     seen: list[str] = []
     verify = PasswordHasher.verify
 
@@ -52,8 +52,8 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-async def test_signing_up_signs_in(gateway: Gateway) -> None:
-    """The rest of the answer is the new user's own; the password is stored with argon2id only."""
+async def test_sign_up_signs_in(gateway: Gateway) -> None:
+    """The rest of the response is that of the new user. The password is stored_user as an argon2id hash."""
     moment = dt.datetime.now(dt.UTC).replace(microsecond=0)
     shown = "email firstName timeZone locale lastLogin role preferences { language }"
     selection = f"accessToken refreshToken expiresAt viewer {{ {shown} }}"
@@ -91,7 +91,7 @@ async def test_signing_up_signs_in(gateway: Gateway) -> None:
     assert "ada" not in str([event[4] for event in await event_summaries(gateway.database)]).lower()
 
 
-async def test_an_address_is_taken_whatever_its_case(gateway: Gateway) -> None:
+async def test_email_is_unique_regardless_of_case(gateway: Gateway) -> None:
     await make_member(gateway.database)
     payload = await gateway.client().do("signUp", TOKENS, **NEW)
     message = "There is already an account with this e-mail address."
@@ -101,7 +101,7 @@ async def test_an_address_is_taken_whatever_its_case(gateway: Gateway) -> None:
     assert await event_summaries(gateway.database) == []
 
 
-async def test_everything_that_is_wrong_with_a_new_account_is_told(gateway: Gateway) -> None:
+async def test_all_mistakes_of_a_sign_up_are_reported(gateway: Gateway) -> None:
     short = "This must have at least 10 characters."
     long = "This must have at most 128 characters."
     name = "This must have at least 2 characters."
@@ -137,22 +137,22 @@ async def test_everything_that_is_wrong_with_a_new_account_is_told(gateway: Gate
 
 
 @pytest.mark.parametrize("field", ["role", "status", "emailVerified", "id", "passwordHash"])
-async def test_what_is_not_asked_for_cannot_be_given(gateway: Gateway, field: str) -> None:
+async def test_other_columns_cannot_be_set_at_sign_up(gateway: Gateway, field: str) -> None:
     document = "mutation($input: SignUpInput!) { signUp(input: $input) { accessToken } }"
     answer = await gateway.client().ask(document, input=NEW | {field: "ADMIN"})
     assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"]
     assert await event_summaries(gateway.database) == []
 
 
-async def test_signing_in(gateway: Gateway) -> None:
-    """Any case of the address; any spelling of the same characters; each sign-in is a session."""
+async def test_sign_in(gateway: Gateway) -> None:
+    """Accepts the e-mail address in any case, and any Unicode form of the password. Each sign-in starts a session."""
     user = await make_user(gateway.database, email="ada@example.com", password_hash=CHEAP.hash("Ä long password"))
     for email, password in (("ada@example.com", "Ä long password"), (" ADA@example.com", "A\u0308 long password")):
         payload = await sign_in(gateway.client(), email, password)
         assert payload["userErrors"] == []
         client = gateway.client_with_token(payload["accessToken"])
         assert await client.data("{ viewer { email } }") == {"viewer": {"email": "ada@example.com"}}
-    found = await stored(gateway.database, user)
+    found = await stored_user(gateway.database, user)
     assert found.last_login is not None
     assert found.last_login >= user.created_at
     assert found.version == user.version
@@ -160,8 +160,8 @@ async def test_signing_in(gateway: Gateway) -> None:
     assert [event[0] for event in await event_summaries(gateway.database)] == ["UserSignedIn"] * 2
 
 
-async def test_nobody_learns_why_they_do_not_get_in(gateway: Gateway, verifications: list[str]) -> None:
-    """One answer and one comparison with a hash of the same cost, whatever it is that is wrong."""
+async def test_failed_sign_in_does_not_reveal_the_reason(gateway: Gateway, verifications: list[str]) -> None:
+    """Whatever is wrong, the response is the same and one hash of the same cost is verified."""
     database = gateway.database
     hashed = ARGON2ID.hash(PASSWORD)
     await make_user(database, email="ada@example.com", password_hash=hashed)
@@ -191,30 +191,30 @@ async def test_nobody_learns_why_they_do_not_get_in(gateway: Gateway, verificati
     assert await event_summaries(database) == []
 
 
-def test_an_account_that_does_not_exist_costs_a_whole_verification() -> None:
-    """A text that is no hash would be refused before anything is computed, with another error."""
+def test_unknown_account_costs_a_whole_verification() -> None:
+    """An invalid hash would be rejected before anything is computed, with another exception."""
     with pytest.raises(VerifyMismatchError):
         ARGON2ID.verify(Passwords()._nobody, PASSWORD)
 
 
-async def test_a_hash_of_old_parameters_is_renewed(gateway: Gateway) -> None:
+async def test_outdated_hash_is_renewed(gateway: Gateway) -> None:
     user = await make_member(gateway.database)
     assert user.password_hash is not None
     await sign_in(gateway.client(), password="another password")  # noqa: S106
-    assert (await stored(gateway.database, user)).password_hash == user.password_hash
+    assert (await stored_user(gateway.database, user)).password_hash == user.password_hash
     await open_session(gateway)
-    renewed = (await stored(gateway.database, user)).password_hash
+    renewed = (await stored_user(gateway.database, user)).password_hash
     assert renewed is not None
     assert extract_parameters(renewed) == extract_parameters(ARGON2ID.hash("x"))
     await open_session(gateway)
-    assert (await stored(gateway.database, user)).password_hash == renewed
+    assert (await stored_user(gateway.database, user)).password_hash == renewed
 
 
 @pytest.mark.parametrize("change", ["status", "password_hash"])
-async def test_an_account_that_changes_meanwhile_is_looked_at_again(
+async def test_account_that_changes_during_sign_in_is_rejected(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    """It is suspended, or gets another password, between the look at the password and the sign-in."""
+    """It is suspended, or gets another password, between the verification of the password and the sign-in."""
     user = await make_member(gateway.database)
     values: dict[str, Any] = {"status": UserStatus.SUSPENDED, "password_hash": CHEAP.hash("another password")}
     loop = asyncio.get_running_loop()
@@ -234,13 +234,12 @@ async def test_an_account_that_changes_meanwhile_is_looked_at_again(
     assert await all_sessions(gateway.database) == []
 
 
-def limited(database: Database, **limits: Any) -> Gateway:
-    """A gateway with limits of the test's choice."""
+def limited_gateway(database: Database, **limits: Any) -> Gateway:
     return Gateway(database, settings=Settings(**limits))
 
 
-async def ask_sign_in(gateway: Gateway, email: str, password: str, address: str = "127.0.0.1", **headers: str) -> Any:
-    """The answer, whatever it is."""
+async def try_sign_in(gateway: Gateway, email: str, password: str, address: str = "127.0.0.1", **headers: str) -> Any:
+    """Sends a sign-in and returns the response, whether it succeeds or not."""
     document = "mutation($input: SignInInput!) { signIn(input: $input) { accessToken userErrors { code } } }"
     body = {"query": document, "variables": {"input": {"email": email, "password": password}}}
     async with gateway.http_from(address) as http:
@@ -248,7 +247,7 @@ async def ask_sign_in(gateway: Gateway, email: str, password: str, address: str 
 
 
 def is_limited(answer: Any) -> bool:
-    """Whether it was tried too often."""
+    """Whether the response is a rate limit error."""
     if "errors" not in answer:
         return False
     (error,) = answer["errors"]
@@ -262,50 +261,50 @@ def is_limited(answer: Any) -> bool:
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])
-async def test_a_password_can_be_guessed_so_often_only(
+async def test_password_attempts_per_account_are_limited(
     database: Database, verifications: list[str], email: str
 ) -> None:
-    """All at once or one by one, from anywhere; beyond the limit not even the right one is looked at."""
+    """From any address, concurrently or not. Beyond the limit not even the right password is verified."""
     await make_member(database)
-    gateway = limited(database, password_attempts_per_account="5 per 15 minutes")  # noqa: S106
-    tries = [ask_sign_in(gateway, email, f"guess number {index}", f"10.0.0.{index}") for index in range(20)]
+    gateway = limited_gateway(database, password_attempts_per_account="5 per 15 minutes")  # noqa: S106
+    tries = [try_sign_in(gateway, email, f"guess number {index}", f"10.0.0.{index}") for index in range(20)]
     answers = await asyncio.gather(*tries)
     assert sum(map(is_limited, answers)) == 15
-    assert is_limited(await ask_sign_in(gateway, email.upper(), PASSWORD))
+    assert is_limited(await try_sign_in(gateway, email.upper(), PASSWORD))
     assert len(verifications) == 5
     await make_member(database, "bob@example.com")
-    assert not is_limited(await ask_sign_in(gateway, "bob@example.com", PASSWORD))
+    assert not is_limited(await try_sign_in(gateway, "bob@example.com", PASSWORD))
 
 
-async def test_a_success_clears_the_accounts_count(database: Database) -> None:
+async def test_successful_sign_in_resets_the_limit_of_the_account(database: Database) -> None:
     await make_member(database)
-    gateway = limited(database, password_attempts_per_account="3 per 15 minutes")  # noqa: S106
+    gateway = limited_gateway(database, password_attempts_per_account="3 per 15 minutes")  # noqa: S106
     for _ in range(3):
         for password in ("wrong password", "wrong password", PASSWORD):
-            answer = await ask_sign_in(gateway, "ada@example.com", password)
+            answer = await try_sign_in(gateway, "ada@example.com", password)
             assert not is_limited(answer)
         assert answer["data"]["signIn"]["accessToken"]
 
 
-async def test_an_address_can_try_so_often_only(database: Database, verifications: list[str]) -> None:
-    """For any account, and without using up the accounts' own attempts; what a client claims to be does not count."""
+async def test_sign_ins_per_address_are_limited(database: Database, verifications: list[str]) -> None:
+    """For any account, without using up the attempts of the accounts. The client cannot choose its address."""
     await make_member(database)
-    gateway = limited(
+    gateway = limited_gateway(
         database,
         sign_ins_per_address="3 per 15 minutes",
         password_attempts_per_account="1 per 15 minutes",  # noqa: S106
     )
     for index in range(3):
-        assert not is_limited(await ask_sign_in(gateway, f"{index}@example.com", "guess", "10.0.0.1"))
+        assert not is_limited(await try_sign_in(gateway, f"{index}@example.com", "guess", "10.0.0.1"))
     for claimed in ("10.0.0.2", "10.0.0.3"):
         header = {"X-Forwarded-For": claimed}
-        assert is_limited(await ask_sign_in(gateway, "ada@example.com", PASSWORD, "10.0.0.1", **header))
+        assert is_limited(await try_sign_in(gateway, "ada@example.com", PASSWORD, "10.0.0.1", **header))
     assert len(verifications) == 3
-    assert not is_limited(await ask_sign_in(gateway, "ada@example.com", PASSWORD, "10.0.0.4"))
+    assert not is_limited(await try_sign_in(gateway, "ada@example.com", PASSWORD, "10.0.0.4"))
 
 
-async def test_a_trusted_proxy_is_believed(database: Database) -> None:
-    """The last address that is not a proxy's own is the client's; a proxy nobody trusts is a client."""
+async def test_forwarded_address_of_a_trusted_proxy_is_used(database: Database) -> None:
+    """The client's address is the last one that is not a trusted proxy."""
     await make_member(database)
     gateway = Gateway(database, settings=Settings(trusted_proxies="10.0.0.0/8, 192.168.0.1"))
     for peer, forwarded, address in (
@@ -313,13 +312,13 @@ async def test_a_trusted_proxy_is_believed(database: Database) -> None:
         ("10.1.2.3", "2001:db8::1", "2001:db8::1"),
         ("172.16.0.1", "203.0.113.9", "172.16.0.1"),
     ):
-        answer = await ask_sign_in(gateway, "ada@example.com", PASSWORD, peer, **{"X-Forwarded-For": forwarded})
+        answer = await try_sign_in(gateway, "ada@example.com", PASSWORD, peer, **{"X-Forwarded-For": forwarded})
         assert answer["data"]["signIn"]["accessToken"]
         assert (await all_sessions(database))[-1].ip == address
 
 
-async def test_signing_up_is_limited_by_address(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is hashed for those beyond the limit."""
+async def test_sign_ups_per_address_are_limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit no password is hashed."""
     hashed: list[str] = []
     hash_password = PasswordHasher.hash
 
@@ -327,7 +326,7 @@ async def test_signing_up_is_limited_by_address(database: Database, monkeypatch:
         hashed.append(password)
         return hash_password(self, password)
 
-    gateway = limited(database, sign_ups_per_address="2 per hour")
+    gateway = limited_gateway(database, sign_ups_per_address="2 per hour")
     monkeypatch.setattr(PasswordHasher, "hash", counting)
     document = "mutation($input: SignUpInput!) { signUp(input: $input) { userErrors { code } } }"
     inputs = [NEW | {"email": f"{index}@example.com"} for index in range(6)]
@@ -339,7 +338,7 @@ async def test_signing_up_is_limited_by_address(database: Database, monkeypatch:
 async def test_no_connection_is_held_while_a_password_is_hashed(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a reading one nor, on SQLite, the only writing one: others write meanwhile."""
+    """Neither a reading connection nor, on SQLite, the only writing one: other writes go on."""
     await make_member(gateway.database)
     loop = asyncio.get_running_loop()
     verify = PasswordHasher.verify

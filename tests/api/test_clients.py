@@ -1,4 +1,4 @@
-"""Real clients on a real socket: urql in Node, as frontends use it, and gql in Python."""
+"""Real clients on a real socket: urql, graphql-ws and graphql-sse in Node, and gql in Python."""
 
 import asyncio
 from pathlib import Path
@@ -24,11 +24,11 @@ from tests.waiting import until
 
 @pytest.fixture(scope="session")
 def node_clients() -> Path:
-    """The clients with what they need."""
+    """The folder with the Node clients and their packages."""
     return node.install_packages(ROOT / "tests" / "clients")
 
 
-async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: User, node_clients: Path) -> None:
+async def test_urql_runs_queries_and_mutations(gateway: Gateway, ada: User, node_clients: Path) -> None:
     category = await make_category(gateway.database, ada, name="Home")
     made = await make_tasks(gateway.database, ada, 45, category_id=category.id)
     titles = sorted(task.title.lower() for task in made)
@@ -54,7 +54,7 @@ async def test_urql_signs_on_pages_creates_and_completes(gateway: Gateway, ada: 
     assert found["missing"] == ["VALIDATION_ERROR"]
 
 
-async def test_graphql_ws_subscribes_and_goes_on_after_an_interruption(
+async def test_graphql_ws_subscribes_and_resumes_after_an_interruption(
     gateway: Gateway, ada: User, node_clients: Path
 ) -> None:
     async with serve_sockets(gateway) as site:
@@ -77,8 +77,8 @@ async def test_graphql_ws_subscribes_and_goes_on_after_an_interruption(
     }
 
 
-async def test_graphql_sse_asks_for_anything(gateway: Gateway, ada: User, node_clients: Path) -> None:
-    """In the mode of distinct connections; the other one is refused."""
+async def test_graphql_sse_runs_all_kinds_of_operations(gateway: Gateway, ada: User, node_clients: Path) -> None:
+    """In the distinct connections mode; the single connection mode is rejected."""
     async with running(gateway) as address:
         found = await node.run(node_clients, "graphql-sse.mjs", address, gateway.token(ada))
     assert found == {
@@ -93,8 +93,8 @@ async def test_graphql_sse_asks_for_anything(gateway: Gateway, ada: User, node_c
     }
 
 
-async def test_graphql_sse_follows_a_gateway_that_is_restarted(gateway: Gateway, ada: User, node_clients: Path) -> None:
-    """Nothing is missed and nothing comes twice, and cancelling leaves nothing behind."""
+async def test_graphql_sse_resumes_after_a_restart(gateway: Gateway, ada: User, node_clients: Path) -> None:
+    """It gets each event once, and cancelling leaves no subscriber behind."""
     feed, http = feed_of(gateway), http_protocol(Settings())
     async with serve(gateway.app, lifespan="on", http=http) as address:
         following = asyncio.ensure_future(
@@ -114,16 +114,16 @@ async def test_graphql_sse_follows_a_gateway_that_is_restarted(gateway: Gateway,
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_every_audit_of_graphql_over_http_passes(gateway: Gateway, node_clients: Path) -> None:
-    """MUST, SHOULD and MAY, as npm's `graphql-http` has them."""
+async def test_all_graphql_over_http_audits_pass(gateway: Gateway, node_clients: Path) -> None:
+    """The audits of npm's `graphql-http`: MUST, SHOULD and MAY."""
     async with serve(gateway.app) as address:
         found = await node.run(node_clients, "audits.mjs", address)
     assert found["failed"] == []
     assert len(found["passed"]) == 61
 
 
-async def test_gql_reads_the_contract_and_works_with_it(gateway: Gateway, ada: User) -> None:
-    """It fetches the schema by introspection, checks documents against it, and sees the refusals as they are."""
+async def test_gql_fetches_the_schema_and_runs_operations(gateway: Gateway, ada: User) -> None:
+    """It fetches the schema by introspection and checks documents against it."""
     async with serve(gateway.app) as address:
         headers = {"Authorization": f"Bearer {gateway.token(ada)}"}
         transport = HTTPXAsyncTransport(url=f"{address}/graphql", headers=headers)

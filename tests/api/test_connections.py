@@ -1,4 +1,4 @@
-"""Lists: pages by cursor and by number, filters and orders, as clients write them."""
+"""Lists as clients use them: pages by cursor and by number, filters, orders, and their limits."""
 
 import datetime as dt
 from typing import Any
@@ -31,7 +31,7 @@ def _titles(page: Any) -> list[str]:
     return [node["title"] for node in page["nodes"]]
 
 
-async def _refused(client: Client, **arguments: Any) -> tuple[str, str, list[str]]:
+async def _rejected(client: Client, **arguments: Any) -> tuple[str, str, list[str]]:
     answer = await client.ask(PAGE, **arguments)
     assert answer.data == {"tasks": None}
     (error,) = answer.errors
@@ -50,8 +50,8 @@ _ORDERS: list[Any] = [
 
 
 @pytest.mark.parametrize("order", _ORDERS)
-async def test_every_row_is_met_once_forwards_and_backwards(gateway: Gateway, ada: User, order: Any) -> None:
-    """Whatever the order, with equal and missing values in it."""
+async def test_paging_in_both_directions_returns_every_row_once(gateway: Gateway, ada: User, order: Any) -> None:
+    """Covers orders with equal and missing values."""
     for index in range(23):
         status = list(TaskStatus)[index % 4]
         await make_task(
@@ -91,7 +91,7 @@ async def test_every_row_is_met_once_forwards_and_backwards(gateway: Gateway, ad
     assert [len(page) for page in numbered] == [5, 5, 5, 5, 3, 0]
 
 
-async def test_pages_stay_right_while_rows_come_and_go(gateway: Gateway, ada: User) -> None:
+async def test_inserts_and_deletes_between_pages_neither_skip_nor_repeat_rows(gateway: Gateway, ada: User) -> None:
     made = await make_tasks(gateway.database, ada, 6)
     client, order = gateway.client(ada), [{"field": "TITLE"}]
     first = await _page(client, first=3, order=order)
@@ -101,7 +101,7 @@ async def test_pages_stay_right_while_rows_come_and_go(gateway: Gateway, ada: Us
     assert _titles(first) + _titles(second) == [f"Task {index}" for index in range(6)]
 
 
-async def test_a_page_is_fifty_rows_by_default(gateway: Gateway, ada: User) -> None:
+async def test_default_page_size_is_fifty(gateway: Gateway, ada: User) -> None:
     await make_tasks(gateway.database, ada, 51)
     page = await _page(gateway.client(ada))
     assert (len(page["nodes"]), page["totalCount"], page["pageInfo"]["hasNextPage"]) == (50, 51, True)
@@ -123,10 +123,10 @@ _WRONG_PAGES: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-async def test_a_page_that_cannot_be_is_refused(gateway: Gateway, ada: User) -> None:
+async def test_invalid_page_arguments_are_rejected(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     for arguments, message, field in _WRONG_PAGES:
-        assert await _refused(client, **arguments) == ("VALIDATION_ERROR", message, [field])
+        assert await _rejected(client, **arguments) == ("VALIDATION_ERROR", message, [field])
     document = """{ categories { nodes { tasks(first: 501) { totalCount } } }
         dueTasks(until: "2026-01-01T00:00:00Z", first: 0) { id } }"""
     await make_category(gateway.database, ada)
@@ -137,7 +137,7 @@ async def test_a_page_that_cannot_be_is_refused(gateway: Gateway, ada: User) -> 
     ]
 
 
-async def test_a_cursor_belongs_to_its_list(gateway: Gateway, ada: User, bob: User) -> None:
+async def test_cursor_is_valid_only_for_its_own_list(gateway: Gateway, ada: User, bob: User) -> None:
     await make_tasks(gateway.database, ada, 3)
     client, order = gateway.client(ada), [{"field": "TITLE"}]
     cursor = (await _page(client, first=1, order=order))["pageInfo"]["endCursor"]
@@ -148,10 +148,10 @@ async def test_a_cursor_belongs_to_its_list(gateway: Gateway, ada: User, bob: Us
         {"order": order, "filter": {"search": "x"}},
         {"order": [{"field": "TITLE", "direction": "DESC"}]},
     ):
-        assert await _refused(client, after=cursor, **arguments) == ("VALIDATION_ERROR", other, ["after"])
-        assert await _refused(client, last=1, before=cursor, **arguments) == ("VALIDATION_ERROR", other, ["before"])
+        assert await _rejected(client, after=cursor, **arguments) == ("VALIDATION_ERROR", other, ["after"])
+        assert await _rejected(client, last=1, before=cursor, **arguments) == ("VALIDATION_ERROR", other, ["before"])
     for text in ("", "x", cursor[:-3], cursor + "x", "W10", "bnVsbA", gid("Task", new_id()), "💥"):
-        code, message, field = await _refused(client, after=text, order=order)
+        code, message, field = await _rejected(client, after=text, order=order)
         assert (code, field) == ("VALIDATION_ERROR", ["after"])
         assert message in {broken, other}
     answer = await client.ask("query($c: String) { categories(after: $c) { totalCount } }", c=cursor)
@@ -165,7 +165,7 @@ async def _found(client: Client, **given: Any) -> list[str]:
     return _titles(page)
 
 
-async def test_filters_find_what_they_say(gateway: Gateway, ada: User) -> None:
+async def test_filters_return_matching_rows(gateway: Gateway, ada: User) -> None:
     category = await make_category(gateway.database, ada)
     rows: dict[str, dict[str, Any]] = {
         "alpha": {"priority_level": 1, "due_date": DAY, "description": "Grüße 100%"},
@@ -220,28 +220,28 @@ async def test_filters_find_what_they_say(gateway: Gateway, ada: User) -> None:
         assert await _found(client, **given) == titles, given
 
 
-def _deep(levels: int) -> dict[str, Any]:
+def _nested_filter(levels: int) -> dict[str, Any]:
     made: dict[str, Any] = {"title": {"eq": "x"}}
     for level in range(levels):
         made = {"not": made} if level % 2 else {"and": [made]}
     return made
 
 
-async def test_filters_and_orders_have_limits(gateway: Gateway, ada: User) -> None:
+async def test_filters_and_orders_are_limited(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
-    assert (await _page(client, filter=_deep(8)))["totalCount"] == 0
+    assert (await _page(client, filter=_nested_filter(8)))["totalCount"] == 0
     for levels in (9, 40):
-        assert await _refused(client, filter=_deep(levels)) == (
+        assert await _rejected(client, filter=_nested_filter(levels)) == (
             "VALIDATION_ERROR",
             "A filter may be nested 8 levels deep.",
             ["filter"],
         )
     many = {"or": [{"title": {"eq": "x"}}] * 101}
     message = "A filter may have at most 100 conditions; this one has 101."
-    assert await _refused(client, filter=many) == ("VALIDATION_ERROR", message, ["filter"])
+    assert await _rejected(client, filter=many) == ("VALIDATION_ERROR", message, ["filter"])
     keys = [{"field": field} for field in ("TITLE", "STATUS", "DUE_DATE", "CREATED_AT", "UPDATED_AT", "COMPLETED_AT")]
     assert (await _page(client, order=keys[:5]))["totalCount"] == 0
-    assert await _refused(client, order=keys) == ("VALIDATION_ERROR", "A list may be sorted by 5 keys.", ["order"])
+    assert await _rejected(client, order=keys) == ("VALIDATION_ERROR", "A list may be sorted by 5 keys.", ["order"])
 
 
 @pytest.mark.parametrize(
@@ -266,12 +266,14 @@ async def test_filters_and_orders_have_limits(gateway: Gateway, ada: User) -> No
         ),
     ],
 )
-async def test_a_refused_condition_is_named(gateway: Gateway, ada: User, given: Any, message: str, place: str) -> None:
+async def test_invalid_condition_is_reported_with_its_path(
+    gateway: Gateway, ada: User, given: Any, message: str, place: str
+) -> None:
     where = ["filter", *place.split(".")]
-    assert await _refused(gateway.client(ada), filter=given) == ("VALIDATION_ERROR", message, where)
+    assert await _rejected(gateway.client(ada), filter=given) == ("VALIDATION_ERROR", message, where)
 
 
-async def test_a_number_that_a_column_cannot_hold_is_named(gateway: Gateway, ada: User) -> None:
+async def test_number_that_does_not_fit_the_column_is_reported_with_its_path(gateway: Gateway, ada: User) -> None:
     document = "query($filter: ClientFilter) { clients(filter: $filter) { totalCount } }"
     answer = await gateway.client(ada).ask(document, filter={"annualRevenue": {"gte": "0.001"}})
     (error,) = answer.errors
@@ -279,17 +281,17 @@ async def test_a_number_that_a_column_cannot_hold_is_named(gateway: Gateway, ada
     assert error["extensions"] == {"code": "VALIDATION_ERROR", "field": ["filter", "annualRevenue", "gte"]}
 
 
-async def test_ids_of_another_type_are_refused_where_they_cannot_be_meant(gateway: Gateway, ada: User) -> None:
+async def test_ids_of_another_type_are_rejected(gateway: Gateway, ada: User) -> None:
     category = await make_category(gateway.database, ada)
     task = await make_task(gateway.database, ada)
     client = gateway.client(ada)
     message = "A filter names an id of Category where one of Task belongs."
     given: dict[str, Any] = {"id": {"eq": gid("Category", category)}}
-    assert await _refused(client, filter=given) == ("VALIDATION_ERROR", message, ["filter", "id", "eq"])
+    assert await _rejected(client, filter=given) == ("VALIDATION_ERROR", message, ["filter", "id", "eq"])
     message = "This is not an id; take one from the `id` field of an object."
     given = {"or": [{"title": {"eq": "x"}}, {"not": {"id": {"in": [gid("Task", task), "x"]}}}]}
     place = ["filter", "or", "1", "not", "id", "in", "1"]
-    assert await _refused(client, filter=given) == ("VALIDATION_ERROR", message, place)
+    assert await _rejected(client, filter=given) == ("VALIDATION_ERROR", message, place)
     for document, what in (
         ("query($id: ID!) { task(id: $id) { id } }", "task"),
         ("query($id: ID!) { taskEvents(id: $id) { id } }", "task"),
@@ -301,7 +303,7 @@ async def test_ids_of_another_type_are_refused_where_they_cannot_be_meant(gatewa
             assert (error["message"], error["extensions"]["code"]) == (f"There is no such {shown}.", "NOT_FOUND")
 
 
-async def test_nodes_answer_each_id_in_its_place(gateway: Gateway, ada: User) -> None:
+async def test_nodes_returns_results_in_the_order_of_the_ids(gateway: Gateway, ada: User) -> None:
     task, category = await make_task(gateway.database, ada), await make_category(gateway.database, ada)
     ids = [
         gid("Task", task),

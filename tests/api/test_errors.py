@@ -1,4 +1,4 @@
-"""What breaks: masked with an id that stands in the log, or named when waiting or asking for less helps."""
+"""Failures as clients see them: unexpected errors are masked, outages and timeouts have their own codes."""
 
 import asyncio
 import logging
@@ -29,8 +29,8 @@ from tests.factories import make_category, make_task, make_user
 SECRETS = "their secret: ada@example.com"
 
 
-def _masked(error: dict[str, Any], caplog: pytest.LogCaptureFixture) -> str:
-    """Checks an internal error, and hands back its id."""
+def _check_masked_error(error: dict[str, Any], caplog: pytest.LogCaptureFixture) -> str:
+    """Asserts that an error is masked and logged; returns its id."""
     error_id = error["extensions"]["errorId"]
     assert str(UUID(error_id)) == error_id
     assert error["message"] == f"An internal error occurred. If it persists, report this id: {error_id}"
@@ -39,10 +39,10 @@ def _masked(error: dict[str, Any], caplog: pytest.LogCaptureFixture) -> str:
     return str(error_id)
 
 
-async def test_a_broken_edge_is_masked_and_logged_once(
+async def test_failing_edge_is_null_masked_and_logged_once(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The rows stay, what the edge leads to is null; one failure of many fields has one id and one log entry."""
+    """An exception that fails several fields has one error id and one log entry."""
 
     async def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError(SECRETS)
@@ -57,16 +57,16 @@ async def test_a_broken_edge_is_masked_and_logged_once(
     shown = {"totalCount": 3, "nodes": [{"title": "Something", "category": None}] * 3}
     assert answer.data == {"tasks": shown, "viewer": {"firstName": "Ada"}}
     assert [error["path"] for error in answer.errors] == [["tasks", "nodes", index, "category"] for index in range(3)]
-    assert len({_masked(error, caplog) for error in answer.errors}) == 1
+    assert len({_check_masked_error(error, caplog) for error in answer.errors}) == 1
     assert len([record for record in caplog.records if record.name == "gateway.transport.error_responses"]) == 1
     assert "RuntimeError" in caplog.text
     assert SECRETS not in str(answer.body)
 
 
-async def test_a_broken_command_leaves_nothing(
+async def test_failing_command_writes_nothing(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also if it breaks at the very end, in the reaction."""
+    """The exception is raised in the reaction, the last step of the unit of work."""
 
     async def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError(SECRETS)
@@ -74,15 +74,15 @@ async def test_a_broken_command_leaves_nothing(
     monkeypatch.setattr(Analytics, "recompute", broken)
     answer = await gateway.client(ada).ask('mutation { createTask(input: {title: "x"}) { task { id } } }')
     assert answer.data is None
-    _masked(answer.errors[0], caplog)
+    _check_masked_error(answer.errors[0], caplog)
     assert SECRETS not in str(answer.body)
     assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
-async def test_a_fault_of_the_database_puts_no_values_into_the_log(
+async def test_database_error_logs_no_values(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """PostgreSQL quotes the value it cannot take; it is not told or logged, and SQL is only logged."""
+    """PostgreSQL quotes the invalid value in its error, but neither the response nor the log contains it."""
     caplog.set_level(logging.DEBUG)
     broken = (
         "SELECT CAST(CAST(:title AS text) AS integer)"
@@ -99,7 +99,7 @@ async def test_a_fault_of_the_database_puts_no_values_into_the_log(
     answer = await client.ask(
         "mutation($t: String!) { createTask(input: {title: $t}) { task { id } } }", t="confidential title"
     )
-    _masked(answer.errors[0], caplog)
+    _check_masked_error(answer.errors[0], caplog)
     assert "DatabaseFault" in caplog.text
     for secret in (
         "confidential",
@@ -114,8 +114,9 @@ async def test_a_fault_of_the_database_puts_no_values_into_the_log(
     assert "SELECT" not in str(answer.body)
 
 
-async def test_a_slow_field_times_out_alone(options: DatabaseOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others answer, before it and after it."""
+async def test_statement_timeout_fails_only_its_field(
+    options: DatabaseOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     statement = Statement(
         sa.text("SELECT 1 FROM (SELECT pg_sleep(60)) s" if options.url else endless), RowFactory(tuple)
@@ -149,8 +150,8 @@ async def test_a_slow_field_times_out_alone(options: DatabaseOptions, monkeypatc
 _UNAVAILABLE = "The database cannot be reached right now. Try again in a moment."
 
 
-async def test_a_database_that_goes_away_and_comes_back(cloned_postgres: DatabaseOptions) -> None:
-    """While it is gone every field says so, and health too; afterwards everything works without a restart."""
+async def test_gateway_recovers_from_a_database_outage(cloned_postgres: DatabaseOptions) -> None:
+    """During the outage every field and /health report it; afterwards everything works without a restart."""
     async with relayed(cloned_postgres) as (relay, options), connect_database(options) as database:
         gateway = Gateway(database)
         ada = await make_user(database)
@@ -179,8 +180,8 @@ async def test_a_database_that_goes_away_and_comes_back(cloned_postgres: Databas
         await client.do("createTask", "task { id }", title="x")
 
 
-async def test_a_file_that_another_process_writes_to(sqlite_template: Path, tmp_path: Path) -> None:
-    """SQLite: changes wait as long as the pool's limit and are then put off, reads go on."""
+async def test_sqlite_file_locked_by_another_process(sqlite_template: Path, tmp_path: Path) -> None:
+    """Writes wait for the pool timeout and then fail with SERVICE_UNAVAILABLE; reads go on."""
     path = tmp_path / "busy.sqlite3"
     shutil.copy(sqlite_template, path)
     async with connect_database(DatabaseOptions(sqlite_path=path), pool_timeout=0.1) as database:
@@ -197,10 +198,10 @@ async def test_a_file_that_another_process_writes_to(sqlite_template: Path, tmp_
         assert await client.data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 1}}
 
 
-async def test_a_field_that_fails_takes_no_loader_from_others(
+async def test_failing_field_does_not_cancel_shared_loaders(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its siblings are cancelled while they wait for a batch that other rows wait for too; those get their answer."""
+    """Siblings of the failing field are cancelled while they wait for a batch that other rows need too."""
     ready = asyncio.Event()
     method = queries.category_of_task.batch.method
 
@@ -233,10 +234,10 @@ async def test_a_field_that_fails_takes_no_loader_from_others(
     }
     assert set(answer.codes) == {"INTERNAL_SERVER_ERROR"}
     for error in answer.errors:
-        _masked(error, caplog)
+        _check_masked_error(error, caplog)
 
 
-def test_an_error_is_logged_with_what_was_raised(caplog: pytest.LogCaptureFixture) -> None:
+def test_masked_error_is_logged_with_its_exception(caplog: pytest.LogCaptureFixture) -> None:
     cause = ValueError("cause")
     shown = errors.mask_error(cause)
     (record,) = caplog.records

@@ -1,4 +1,4 @@
-"""GraphiQL as browsers get it: the page, its files, the examples, and the people of a demo."""
+"""GraphiQL as browsers load it: the page, its files, the examples, and the accounts of a demo."""
 
 import gzip
 import re
@@ -32,83 +32,83 @@ NO_DOMAINS = {"__init__", "node"}
 
 
 @pytest.fixture
-def built() -> Path:
-    """The build, which the tests do not make by themselves."""
+def built_explorer() -> Path:
+    """The built_explorer files. The tests do not build them."""
     if not (explorer.DIST / "index.html").exists():
         pytest.fail("GraphiQL is not built: run `make explorer`.")
     return explorer.DIST
 
 
-def http_of(gateway: Gateway, settings: Settings, *, demo: bool = False) -> httpx.AsyncClient:
+def client_for_settings(gateway: Gateway, settings: Settings, *, demo: bool = False) -> httpx.AsyncClient:
     app = create_app(settings, gateway.database, gateway.tokens, demo=demo)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
-def is_guarded(response: httpx.Response) -> bool:
+def has_security_headers(response: httpx.Response) -> bool:
     headers = response.headers
     return (headers["content-security-policy"], headers["x-content-type-options"]) == (POLICY, "nosniff")
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_a_browser_gets_the_page_and_its_files(gateway: Gateway, built: Path) -> None:
-    """Every file is there under the name that the page knows it by, compressed as the browser wants it, for ever."""
+async def test_browser_gets_the_page_and_its_files(gateway: Gateway, built_explorer: Path) -> None:
+    """Every file that the page names exists, compressed as the browser accepts it, and may be cached forever."""
     page = await gateway.http.get("/graphql", headers=BROWSER)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert is_guarded(page)
+    assert has_security_headers(page)
     assert "<title>siso-gateway</title>" in page.text
     names = re.findall(r'(?:href|src)="explorer/([^"]+)"', page.text)
     assert [name.rpartition(".")[2] for name in names] == ["css", "js"]
     for name in names:
         plain = await gateway.http.get(f"/explorer/{name}", headers={"Accept-Encoding": "identity"})
-        assert plain.content == (built / name).read_bytes()
+        assert plain.content == (built_explorer / name).read_bytes()
         assert "content-encoding" not in plain.headers
         assert plain.headers["cache-control"] == "public, max-age=31536000, immutable"
-        assert is_guarded(plain)
+        assert has_security_headers(plain)
         small = await gateway.http.get(f"/explorer/{name}", headers={"Accept-Encoding": "gzip"})
         assert small.content == plain.content
         assert (small.headers["content-encoding"], small.headers["vary"]) == ("gzip", "Accept-Encoding")
         assert small.headers["content-type"] == plain.headers["content-type"]
-        assert gzip.decompress((built / f"{name}.gz").read_bytes()) == plain.content
+        assert gzip.decompress((built_explorer / f"{name}.gz").read_bytes()) == plain.content
         smaller = await gateway.http.head(f"/explorer/{name}", headers={"Accept-Encoding": "gzip, deflate, br"})
         assert smaller.headers["content-encoding"] == "br"
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_nothing_else_is_served(gateway: Gateway) -> None:
+async def test_other_files_are_not_served(gateway: Gateway) -> None:
     for name in ("missing.js", "%2e%2e", "%2e%2e%2f__init__.py", "..%5c__init__.py", ".hidden", "%00", "a/b", ""):
         answer = await gateway.http.get(f"/explorer/{name}")
         assert answer.status_code == 404, name
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_without_the_build_the_page_says_how_to_get_it(
+async def test_page_without_a_build_explains_how_to_build(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(explorer, "DIST", tmp_path)
     page = await gateway.http.get("/graphql", headers=BROWSER)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert is_guarded(page) is True
+    assert has_security_headers(page) is True
     assert "make explorer" in page.text
     assert await gateway.client().data("{ __typename }") == {"__typename": "Query"}
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_it_can_be_turned_off(gateway: Gateway) -> None:
-    async with http_of(gateway, Settings(graphiql=False), demo=True) as http:
+async def test_graphiql_can_be_switched_off(gateway: Gateway) -> None:
+    async with client_for_settings(gateway, Settings(graphiql=False), demo=True) as http:
         assert (await http.get("/explorer/start")).status_code == 404
         assert "<title>" not in (await http.get("/graphql", headers=BROWSER)).text
 
 
-async def test_only_a_demo_offers_its_people(gateway: Gateway, ada: User) -> None:
-    """Told by their ids: an account of the same address is somebody's own. Whoever may not sign in is left out."""
+async def test_only_a_demo_offers_its_accounts(gateway: Gateway, ada: User) -> None:
+    """Demo accounts are found by id: another account with the same e-mail address is not offered."""
     assert (await gateway.http.get("/explorer/start")).json()["accounts"] == []
-    async with http_of(gateway, Settings(), demo=True) as http:
+    async with client_for_settings(gateway, Settings(), demo=True) as http:
         assert (await http.get("/explorer/start")).json()["accounts"] == []
 
 
-async def test_the_people_of_a_demo_are_signed_in_by_their_tokens(database: Database, gateway: Gateway) -> None:
+async def test_demo_accounts_are_offered_with_valid_tokens(database: Database, gateway: Gateway) -> None:
     await load_demo(database, users=3, tasks=0)
-    async with http_of(gateway, Settings(), demo=True) as http:
+    async with client_for_settings(gateway, Settings(), demo=True) as http:
         answer = await http.get("/explorer/start")
         assert answer.headers["cache-control"] == "no-store"
         accounts = answer.json()["accounts"]
@@ -137,22 +137,22 @@ def test_every_domain_has_examples() -> None:
     assert {path.stem for path in explorer.EXAMPLES.iterdir()} == domains, "gateway/explorer/examples/DOMAIN.graphql"
 
 
-async def test_the_examples_run_on_the_demo_data(database: Database, gateway: Gateway) -> None:
-    """As its admin. Each finds something, so that the page never greets people with empty lists."""
+async def test_examples_return_demo_data(database: Database, gateway: Gateway) -> None:
+    """Runs as the demo's administrator. No example returns an empty list, which would be a poor first impression."""
     await load_demo(database, users=2, tasks=40)
-    async with http_of(gateway, Settings(), demo=True) as http:
+    async with client_for_settings(gateway, Settings(), demo=True) as http:
         start = (await http.get("/explorer/start")).json()
     admin = gateway.client_with_token(start["accounts"][-1]["token"])
     for example in start["examples"]:
         assert 2 <= len(parse(example["source"]).definitions) <= 6, example["domain"]
-        for name, text in _operations(example["source"], *SINGLE):
-            assert list(_empty(await admin.data(text))) == [], (example["domain"], name)
+        for name, text in _operations_of_types(example["source"], *SINGLE):
+            assert list(_empty_paths(await admin.data(text))) == [], (example["domain"], name)
 
 
-async def test_the_subscriptions_among_the_examples_are_answered(gateway: Gateway, admin: User) -> None:
-    """When the admin makes a task. There is one of every field."""
+async def test_example_subscriptions_deliver_events(gateway: Gateway, admin: User) -> None:
+    """The examples cover every subscription field."""
     sources = [path.read_text("utf-8") for path in explorer.EXAMPLES.iterdir()]
-    texts = [text for source in sources for _, text in _operations(source, OperationType.SUBSCRIPTION)]
+    texts = [text for source in sources for _, text in _operations_of_types(source, OperationType.SUBSCRIPTION)]
     answered = set()
     async with running(gateway) as address:
         for text in texts:
@@ -160,7 +160,7 @@ async def test_the_subscriptions_among_the_examples_are_answered(gateway: Gatewa
                 await create(gateway, admin, "Seen")
                 response = (await stream.next())[1]
                 assert "errors" not in response, response
-                assert list(_empty(response["data"])) == [], text
+                assert list(_empty_paths(response["data"])) == [], text
                 answered |= set(response["data"])
     assert schema._schema.subscription_type is not None
     assert answered == set(schema._schema.subscription_type.fields)
@@ -169,8 +169,8 @@ async def test_the_subscriptions_among_the_examples_are_answered(gateway: Gatewa
 SINGLE = (OperationType.QUERY, OperationType.MUTATION)
 
 
-def _operations(source: str, *types: OperationType) -> Iterator[tuple[str, str]]:
-    """The names and texts of the operations of these types."""
+def _operations_of_types(source: str, *types: OperationType) -> Iterator[tuple[str, str]]:
+    """The names and texts of the operations of the given types."""
     for operation in parse(source).definitions:
         assert isinstance(operation, OperationDefinitionNode)
         assert operation.name is not None
@@ -178,8 +178,8 @@ def _operations(source: str, *types: OperationType) -> Iterator[tuple[str, str]]
             yield operation.name.value, print_ast(operation)
 
 
-def _empty(data: Any, path: str = "") -> Any:
-    """The paths of root fields that are null, lists without anything, and user errors."""
+def _empty_paths(data: Any, path: str = "") -> Any:
+    """The paths of null root fields, empty lists and user errors."""
     for name, value in data.items():
         here = f"{path}.{name}"
         if name == "userErrors":
@@ -188,4 +188,4 @@ def _empty(data: Any, path: str = "") -> Any:
         elif value in (None, []) and (not path or isinstance(value, list)):
             yield here, value
         elif isinstance(value, dict):
-            yield from _empty(value, here)
+            yield from _empty_paths(value, here)

@@ -1,7 +1,7 @@
-"""Hostile and malformed requests one by one: the right 4xx in JSON, after work that does not grow with them.
+"""Hostile and malformed requests: each is rejected with the right 4xx status, after a bounded amount of work.
 
-How far each may come is told by which steps are taken away while it is answered: what is refused by its bytes is never
-parsed, what is refused by its text is never validated, and nothing of this ever runs.
+The tests replace the later steps of processing with failures, which shows how early a request is rejected: invalid
+bytes are never parsed, invalid texts are never validated, and nothing runs.
 """
 
 import gzip
@@ -26,7 +26,7 @@ COMPLEX = "QUERY_TOO_COMPLEX"
 MEDIA, LARGE = "UNSUPPORTED_MEDIA_TYPE", "PAYLOAD_TOO_LARGE"
 
 
-def doubled(count: int, fragment: str, last: str) -> str:
+def doubled_fragments(count: int, fragment: str, last: str) -> str:
     """Fragments that each spread the next one twice."""
     made = [fragment.replace("#", str(number)).replace("+", str(number + 1)) for number in range(count)]
     return f"{' '.join(made)} {last.replace('#', str(count))}"
@@ -71,7 +71,9 @@ TEXTS: dict[str, tuple[str, str]] = {
         COMPLEX,
     ),
     "doubled fragments": (
-        doubled(30, "fragment f# on Query { ...f+ ...f+ }", "fragment f# on Query { viewer { id } } { ...f0 }"),
+        doubled_fragments(
+            30, "fragment f# on Query { ...f+ ...f+ }", "fragment f# on Query { viewer { id } } { ...f0 }"
+        ),
         COMPLEX,
     ),
     "a number of 5,000 digits": ("{ tasks(first: " + "9" * 5000 + ") { totalCount } }", INVALID),
@@ -96,14 +98,14 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
 
 
 @pytest_asyncio.fixture
-async def attacked(sqlite_only: DatabaseOptions) -> AsyncIterator[tuple[Gateway, User]]:
-    """The gateway and somebody who is signed in; afterwards nothing has changed."""
+async def attacked_gateway(sqlite_only: DatabaseOptions) -> AsyncIterator[tuple[Gateway, User]]:
+    """The gateway and a signed-in user. Asserts afterwards that nothing has been written."""
     async with connect_database(sqlite_only) as database:
         yield Gateway(database), await make_user(database)
         assert await life_lock_rows(database) == [[], [], [], []]
 
 
-def _taken_away(monkeypatch: pytest.MonkeyPatch, *steps: tuple[object, str]) -> None:
+def _forbid_steps(monkeypatch: pytest.MonkeyPatch, *steps: tuple[object, str]) -> None:
     for owner, name in steps:
 
         def unreachable(*_: Any, **__: Any) -> Any:
@@ -112,7 +114,7 @@ def _taken_away(monkeypatch: pytest.MonkeyPatch, *steps: tuple[object, str]) -> 
         monkeypatch.setattr(owner, name, unreachable)
 
 
-async def _refused(gateway: Gateway, user: User, content: bytes, **headers: str) -> tuple[int, str]:
+async def _rejected(gateway: Gateway, user: User, content: bytes, **headers: str) -> tuple[int, str]:
     sent = {"Content-Type": "application/json", "Accept": GRAPHQL, **gateway.client(user).headers}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     response = await gateway.http.post("/graphql", content=content, headers=sent | named)
@@ -126,52 +128,54 @@ async def _refused(gateway: Gateway, user: User, content: bytes, **headers: str)
 
 
 @pytest.mark.parametrize("name", BYTES)
-async def test_bytes_that_are_no_request(
-    attacked: tuple[Gateway, User], name: str, monkeypatch: pytest.MonkeyPatch
+async def test_invalid_bytes_are_rejected_before_parsing(
+    attacked_gateway: tuple[Gateway, User], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content, status, code = BYTES[name]
-    _taken_away(monkeypatch, (OperationProcessor, "prepare"))
-    assert await _refused(*attacked, content) == (status, code)
+    _forbid_steps(monkeypatch, (OperationProcessor, "prepare"))
+    assert await _rejected(*attacked_gateway, content) == (status, code)
 
 
 @pytest.mark.parametrize("name", TEXTS)
-async def test_texts_that_are_not_worth_validating(
-    attacked: tuple[Gateway, User], name: str, monkeypatch: pytest.MonkeyPatch
+async def test_invalid_texts_are_rejected_before_validation(
+    attacked_gateway: tuple[Gateway, User], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, code = TEXTS[name]
-    _taken_away(monkeypatch, (documents, "validate"), (OperationProcessor, "run"))
-    assert await _refused(*attacked, json.dumps({"query": text}).encode()) == (400, code)
+    _forbid_steps(monkeypatch, (documents, "validate"), (OperationProcessor, "run"))
+    assert await _rejected(*attacked_gateway, json.dumps({"query": text}).encode()) == (400, code)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-async def test_documents_that_are_not_run(
-    attacked: tuple[Gateway, User], name: str, monkeypatch: pytest.MonkeyPatch
+async def test_invalid_documents_are_rejected_before_execution(
+    attacked_gateway: tuple[Gateway, User], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, code = DOCUMENTS[name]
-    _taken_away(monkeypatch, (OperationProcessor, "run"))
-    assert await _refused(*attacked, json.dumps({"query": text}).encode()) == (400, code)
+    _forbid_steps(monkeypatch, (OperationProcessor, "run"))
+    assert await _rejected(*attacked_gateway, json.dumps({"query": text}).encode()) == (400, code)
 
 
-async def test_bodies_that_are_not_read(attacked: tuple[Gateway, User], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By their headers alone: bombs, forms, and the other encodings of text."""
-    _taken_away(monkeypatch, (OperationProcessor, "prepare"))
+async def test_bodies_are_rejected_by_their_headers(
+    attacked_gateway: tuple[Gateway, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compressed bodies, forms and other charsets."""
+    _forbid_steps(monkeypatch, (OperationProcessor, "prepare"))
     operation = b'{"query": "{ viewer { id } }"}'
     bomb = gzip.compress(b" " * 10_000_000)
     for encoding in ("gzip", "GZIP", "br", "deflate", "zstd", "identity, gzip"):
-        assert await _refused(*attacked, bomb, Content_Encoding=encoding) == (415, MEDIA)
+        assert await _rejected(*attacked_gateway, bomb, Content_Encoding=encoding) == (415, MEDIA)
     for kind in (
         "text/plain",
         "application/x-www-form-urlencoded",
         "multipart/form-data",
         "application/json;charset=x",
     ):
-        assert await _refused(*attacked, operation, Content_Type=kind) == (415, MEDIA)
-    assert await _refused(*attacked, operation.decode().encode("utf-16")) == (400, BAD)
+        assert await _rejected(*attacked_gateway, operation, Content_Type=kind) == (415, MEDIA)
+    assert await _rejected(*attacked_gateway, operation.decode().encode("utf-16")) == (400, BAD)
 
 
-async def test_values_that_nothing_can_hold(attacked: tuple[Gateway, User]) -> None:
-    """Request errors where GraphQL coerces them, errors of their field where only the field knows."""
-    gateway, user = attacked
+async def test_variables_out_of_range_are_rejected(attacked_gateway: tuple[Gateway, User]) -> None:
+    """A request error if GraphQL coerces the value, an error of the field if only the field can check it."""
+    gateway, user = attacked_gateway
     cases: dict[str, Any] = {
         "query($v: Int!) { tasks(first: $v) { totalCount } }": 10**18,
         "query($v: [ID!]!) { nodes(ids: $v) { id } }": [[["x"]]],
@@ -179,7 +183,7 @@ async def test_values_that_nothing_can_hold(attacked: tuple[Gateway, User]) -> N
     }
     for query, value in cases.items():
         content = json.dumps({"query": query, "variables": {"v": value}}).encode()
-        assert await _refused(gateway, user, content) == (400, INVALID)
+        assert await _rejected(gateway, user, content) == (400, INVALID)
     client = gateway.client(user)
     for field in ("tasks(first: 99999999) { totalCount }", 'tasks(filter: {title: {eq: "\\u0000"}}) { totalCount }'):
         assert {error["extensions"]["code"] for error in (await client.ask(f"{{ {field} }}")).errors} <= {
@@ -188,8 +192,8 @@ async def test_values_that_nothing_can_hold(attacked: tuple[Gateway, User]) -> N
         }
 
 
-async def test_what_is_wrong_is_not_echoed_at_length(attacked: tuple[Gateway, User]) -> None:
-    gateway, user = attacked
+async def test_long_invalid_values_are_not_echoed(attacked_gateway: tuple[Gateway, User]) -> None:
+    gateway, user = attacked_gateway
     secret = "s" * 5000
     query = "query($v: Int!) { tasks(first: $v) { totalCount } }"
     for content in ({"query": f"{{ {secret} }}"}, {"query": query, "variables": {"v": secret}}):
@@ -197,10 +201,12 @@ async def test_what_is_wrong_is_not_echoed_at_length(attacked: tuple[Gateway, Us
         assert len(answer.content) < 700
 
 
-async def test_the_same_refusal_is_made_once(attacked: tuple[Gateway, User], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that sends the same nonsense again and again costs a look into the memory."""
-    gateway, user = attacked
+async def test_rejected_documents_are_cached(
+    attacked_gateway: tuple[Gateway, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Repeating an invalid document costs one cache lookup."""
+    gateway, user = attacked_gateway
     content = json.dumps({"query": "{ " + " ".join(f"unknown{number}" for number in range(300)) + " }"}).encode()
-    assert await _refused(gateway, user, content) == (400, INVALID)
-    _taken_away(monkeypatch, (documents, "parse"), (documents, "validate"))
-    assert await _refused(gateway, user, content) == (400, INVALID)
+    assert await _rejected(gateway, user, content) == (400, INVALID)
+    _forbid_steps(monkeypatch, (documents, "parse"), (documents, "validate"))
+    assert await _rejected(gateway, user, content) == (400, INVALID)

@@ -1,4 +1,4 @@
-"""The process at its edge: health, the way in for people, and requests that are none."""
+"""Basic behaviour over HTTP: error codes, allowed methods, /health and the redirect to GraphiQL."""
 
 from gateway.server.app import create_app
 from gateway.settings import Settings
@@ -7,7 +7,7 @@ from tests.api.client import Gateway
 from tests.api.stored_rows import life_lock_rows
 
 
-async def test_each_way_of_asking_wrongly_has_its_code(gateway: Gateway, ada: User) -> None:
+async def test_invalid_operations_have_specific_codes(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     for document, code in (
         ("{", "GRAPHQL_PARSE_FAILED"),
@@ -22,7 +22,7 @@ async def test_each_way_of_asking_wrongly_has_its_code(gateway: Gateway, ada: Us
         assert answer.codes == [code], document
 
 
-async def test_a_request_that_is_no_operation_is_told_so(gateway: Gateway) -> None:
+async def test_requests_without_an_operation_are_rejected(gateway: Gateway) -> None:
     for content, kind in (
         ('{"query": ""}', "application/json"),
         ("no json", "application/json"),
@@ -34,7 +34,7 @@ async def test_a_request_that_is_no_operation_is_told_so(gateway: Gateway) -> No
     assert (await gateway.http.delete("/graphql")).status_code == 405
 
 
-async def test_a_mutation_is_not_run_by_get(gateway: Gateway, ada: User) -> None:
+async def test_get_does_not_run_mutations(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     document = 'mutation { createTask(input: {title: "x"}) { task { id } } }'
     response = await client.http.get("/graphql", params={"query": document}, headers=client.headers)
@@ -44,8 +44,8 @@ async def test_a_mutation_is_not_run_by_get(gateway: Gateway, ada: User) -> None
     assert response.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
 
 
-async def test_health_and_home(gateway: Gateway) -> None:
-    """For load balancers and for people; a fall-back to SQLite is loud."""
+async def test_health_and_redirect_to_graphiql(gateway: Gateway) -> None:
+    """/health reports a fallback to SQLite as degraded."""
     health = await gateway.http.get("/health")
     size = health.json()["database"]["connections"]
     shown = {"engine": gateway.database.engine.value, "fallback": False, "connections": size, "in_use": 0}

@@ -1,4 +1,4 @@
-"""Invalid input: everything that is wrong at once, each with its code, message and place, and nothing written."""
+"""Invalid input: all errors are reported at once, each with code, message and path, and nothing is written."""
 
 from typing import Any
 
@@ -66,8 +66,8 @@ Wrong = dict[tuple[str, ...], str]
 
 
 @st.composite
-def inputs(draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...]) -> tuple[dict[str, Any], Wrong]:
-    """An input with at least one mistake, and its mistakes by place."""
+def invalid_inputs(draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...]) -> tuple[dict[str, Any], Wrong]:
+    """An input with at least one mistake, and the messages of its mistakes by path."""
     is_update = "version" in fields
     wrong = draw(st.sets(st.sampled_from([name for name in fields if name in WRONG]), min_size=1))
     made: dict[str, Any] = {}
@@ -86,11 +86,13 @@ def inputs(draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...]) 
 
 
 @st.composite
-def batches(draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...]) -> tuple[dict[str, Any], Wrong]:
-    """Several of them, among good ones."""
+def invalid_batches(
+    draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...]
+) -> tuple[dict[str, Any], Wrong]:
+    """Several invalid_inputs, at least one of them invalid, and the messages of their mistakes by path."""
     items: list[dict[str, Any]] = []
     mistakes: Wrong = {}
-    for index, item in enumerate(draw(st.lists(st.none() | inputs(fields, required), min_size=1, max_size=4))):
+    for index, item in enumerate(draw(st.lists(st.none() | invalid_inputs(fields, required), min_size=1, max_size=4))):
         items.append({name: RIGHT[name] for name in required} if item is None else item[0])
         if item is None and "id" in fields:
             items[-1]["id"] = gid("Task", new_id())
@@ -103,18 +105,18 @@ def batches(draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...])
 
 
 _CASES = st.one_of(
-    st.tuples(st.just(("createTask", "task { id }")), inputs(NEW_TASK, ("title",))),
-    st.tuples(st.just(("updateTask", "task { id }")), inputs(CHANGED_TASK, ("version",))),
-    st.tuples(st.just(("createTasks", "tasks { id }")), batches(NEW_TASK, ("title",))),
-    st.tuples(st.just(("updateTasks", "tasks { id }")), batches(CHANGED_TASK, ("version",))),
-    st.tuples(st.just(("createCategory", "category { id }")), inputs(("name", "color"), ("name",))),
+    st.tuples(st.just(("createTask", "task { id }")), invalid_inputs(NEW_TASK, ("title",))),
+    st.tuples(st.just(("updateTask", "task { id }")), invalid_inputs(CHANGED_TASK, ("version",))),
+    st.tuples(st.just(("createTasks", "tasks { id }")), invalid_batches(NEW_TASK, ("title",))),
+    st.tuples(st.just(("updateTasks", "tasks { id }")), invalid_batches(CHANGED_TASK, ("version",))),
+    st.tuples(st.just(("createCategory", "category { id }")), invalid_inputs(("name", "color"), ("name",))),
 )
 
 
 @given(case=_CASES)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_everything_that_is_wrong_is_told_at_once(gateway: Gateway, case: Any) -> None:
-    """Checked before anything is read, so that one user who does not even have an account does for all."""
+async def test_all_mistakes_are_reported_at_once(gateway: Gateway, case: Any) -> None:
+    """Inputs are checked before anything is read, so a user without an account is enough."""
     (mutation, selection), (given_input, mistakes) = case
     client = gateway.client(User._make((new_id(), *["x"] * (len(User.__fields__) - 1))).replace(time_zone="UTC"))
     payload = await client.do(mutation, selection, **given_input)
@@ -125,7 +127,7 @@ async def test_everything_that_is_wrong_is_told_at_once(gateway: Gateway, case: 
     assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
-async def test_a_batch_has_one_to_five_hundred_tasks(gateway: Gateway, ada: User) -> None:
+async def test_batch_size_is_one_to_five_hundred(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     for mutation, item in (
         ("createTasks", {"title": "x"}),
@@ -140,7 +142,7 @@ async def test_a_batch_has_one_to_five_hundred_tasks(gateway: Gateway, ada: User
     assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
-async def test_a_batch_names_twins(gateway: Gateway, ada: User) -> None:
+async def test_duplicates_in_a_batch_are_reported(gateway: Gateway, ada: User) -> None:
     task = await make_task(gateway.database, ada)
     before = await life_lock_rows(gateway.database)
     client, key = gateway.client(ada), str(new_id())
@@ -158,8 +160,8 @@ async def test_a_batch_names_twins(gateway: Gateway, ada: User) -> None:
     assert await life_lock_rows(gateway.database) == before
 
 
-async def test_a_batch_is_refused_for_every_reason_it_has(gateway: Gateway, ada: User, bob: User) -> None:
-    """Missing rows, stale ones, others' rows and others' categories, all at once; the good change is not made."""
+async def test_all_errors_of_a_batch_are_reported(gateway: Gateway, ada: User, bob: User) -> None:
+    """Missing rows, stale versions, rows and categories of other users. The valid change is not written."""
     good, old = await make_task(gateway.database, ada), await make_task(gateway.database, ada, title="Old", version=3)
     other, category = await make_task(gateway.database, bob), await make_category(gateway.database, bob)
     before = await life_lock_rows(gateway.database)
@@ -193,14 +195,14 @@ async def test_a_batch_is_refused_for_every_reason_it_has(gateway: Gateway, ada:
     assert await life_lock_rows(gateway.database) == before
 
 
-async def _refused(client: Client, declared: str, field: str, value: object) -> Any:
+async def _rejected(client: Client, declared: str, field: str, value: object) -> Any:
     answer = await client.ask(f"query($v: {declared}) {{ {field} }}", v=value)
     assert answer.status == 200
     (error,) = answer.errors
     return error["extensions"], error["message"]
 
 
-async def test_odd_values_are_refused_and_never_break_anything(gateway: Gateway, ada: User) -> None:
+async def test_values_that_cannot_be_stored_are_rejected(gateway: Gateway, ada: User) -> None:
     """Values that a database, a calendar or JSON cannot hold."""
     await make_task(gateway.database, ada, title="ends with \\")
     client = gateway.client(ada)
@@ -225,12 +227,12 @@ async def test_odd_values_are_refused_and_never_break_anything(gateway: Gateway,
     }
     for code, cases in by_code.items():
         for case in cases:
-            assert (await _refused(client, *case))[0]["code"] == code, ascii(case)
+            assert (await _rejected(client, *case))[0]["code"] == code, ascii(case)
     document = "query($v: String!) { tasks(filter: {title: {like: $v}}) { totalCount } }"
     assert await client.data(document, v="%\\\\") == {"tasks": {"totalCount": 1}}
 
 
-async def test_a_uuid_of_the_clients_must_be_one(gateway: Gateway, ada: User) -> None:
+async def test_database_id_of_the_client_must_be_a_uuid(gateway: Gateway, ada: User) -> None:
     for wrong in ("nonsense", 5):
         answer = await gateway.client(ada).ask(
             "mutation($input: CreateTaskInput!) { createTask(input: $input) { task { id } } }",
@@ -240,7 +242,7 @@ async def test_a_uuid_of_the_clients_must_be_one(gateway: Gateway, ada: User) ->
     assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
-async def test_days_are_asked_for_in_order_and_a_year_at_most(gateway: Gateway, ada: User) -> None:
+async def test_range_of_days_is_ordered_and_limited_to_a_year(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     document = "query($a: Date!, $b: Date!) { taskAnalytics(from: $a, to: $b) { date } }"
     assert await client.data(document, a="2024-01-01", b="2024-12-31") == {"taskAnalytics": []}

@@ -1,4 +1,4 @@
-"""Tokens of an outside issuer: whose keys they are signed with, who comes in, and who they are with us."""
+"""Tokens of an external issuer: which keys verify them, which account they belong to, and when they are rejected."""
 
 import asyncio
 import base64
@@ -34,18 +34,17 @@ from tests.api.stored_rows import event_summaries as recorded
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
 
-SHARED = "the secret of an outside issuer, long enough"
+SHARED = "the secret of an external issuer, long enough"
 VIEWER = {"query": "{ viewer { email } }"}
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """Seconds that pass only when a test advances them."""
 
     def __init__(self) -> None:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """The time."""
         return self.now
 
 
@@ -54,7 +53,7 @@ RSA_KEY = SigningKey("rsa", "RS256")
 
 
 @pytest_asyncio.fixture
-async def published() -> AsyncIterator[KeyServer]:
+async def key_server() -> AsyncIterator[KeyServer]:
     """An issuer with an ES256 and an RS256 key."""
     async with publish_keys(KEY, RSA_KEY) as issuer:
         yield issuer
@@ -62,45 +61,47 @@ async def published() -> AsyncIterator[KeyServer]:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The time by which keys grow old."""
+    """The time by which keys expire."""
     return Clock()
 
 
 @pytest_asyncio.fixture
-async def outside(database: Database, published: KeyServer, clock: Clock) -> AsyncIterator[Gateway]:
-    """A gateway that lets the issuer's users in, by its keys and by its secret."""
-    issuer = JWKSIssuer(URL, EXTERNAL_AUDIENCE, secret=SHARED, keys=IssuerKeys(published.url, 60, clock))
+async def external_gateway(database: Database, key_server: KeyServer, clock: Clock) -> AsyncIterator[Gateway]:
+    """A gateway that accepts tokens of the issuer, by its keys and by its secret."""
+    issuer = JWKSIssuer(URL, EXTERNAL_AUDIENCE, secret=SHARED, keys=IssuerKeys(key_server.url, 60, clock))
     made = Gateway(database, external=ExternalAccounts(issuer, database, REACTIONS, 900))
     yield made
     await made.http.aclose()
     assert database.pool_state().used == 0
 
 
-async def ask(gateway: Gateway, token: str) -> httpx.Response:
-    """What the bearer of a token is answered."""
+async def ask_as(gateway: Gateway, token: str) -> httpx.Response:
+    """Sends a query with a token."""
     return await gateway.http.post("/graphql", json=VIEWER, headers={"Authorization": f"Bearer {token}"})
 
 
-async def users(database: Database) -> list[User]:
+async def all_users(database: Database) -> list[User]:
     """All accounts, oldest first."""
     async with open_snapshot(database) as snapshot:
         return await Users(snapshot).find(order=[Order("created_at"), Order("id")], limit=100)
 
 
-async def test_who_comes_for_the_first_time_gets_an_account(outside: Gateway) -> None:
-    """With the issuer's id, name and address, by whichever of its keys; the second time it is found."""
+async def test_first_request_creates_an_account(external_gateway: Gateway) -> None:
+    """It has the issuer's id, name and e-mail address, whichever key signed the token. The second request finds it."""
     claims = make_claims(email_verified=True)
     tokens = [KEY.sign(claims), RSA_KEY.sign(claims), jwt.encode(claims, SHARED, "HS256")]
     for token in tokens:
-        assert (await ask(outside, token)).json() == {"data": {"viewer": {"email": "grace@navy.example"}}}
-    (user,) = await users(outside.database)
+        assert (await ask_as(external_gateway, token)).json() == {"data": {"viewer": {"email": "grace@navy.example"}}}
+    (user,) = await all_users(external_gateway.database)
     assert user.id == UUID(claims["sub"])
     assert (user.first_name, user.last_name, user.email_verified) == ("Grace Brewster", "Hopper", True)
     assert (user.role, user.status, user.password_hash) == (UserRole.USER, UserStatus.ACTIVE, None)
-    assert [event[:4] for event in await recorded(outside.database)] == [("UserProvisioned", "user", user.id, user.id)]
-    client = outside.client_with_token(tokens[0])
+    assert [event[:4] for event in await recorded(external_gateway.database)] == [
+        ("UserProvisioned", "user", user.id, user.id)
+    ]
+    client = external_gateway.client_with_token(tokens[0])
     await client.do("createTask", "task { id }", title="x")
-    assert (await outside.client(user).data("{ tasks { totalCount } }")) == {"tasks": {"totalCount": 1}}
+    assert (await external_gateway.client(user).data("{ tasks { totalCount } }")) == {"tasks": {"totalCount": 1}}
 
 
 @pytest.mark.parametrize(
@@ -122,19 +123,19 @@ async def test_who_comes_for_the_first_time_gets_an_account(outside: Gateway) ->
         ({"email": 5, "user_metadata": ...}, ("{id}@outside.invalid", "{id}", "User", False)),
     ],
 )
-async def test_an_account_is_made_of_what_the_issuer_tells(outside: Gateway, claims: Any, expected: Any) -> None:
-    """And of something fitting where it tells nothing that fits."""
+async def test_account_is_created_from_the_claims(external_gateway: Gateway, claims: Any, expected: Any) -> None:
+    """Missing or unusable claims are replaced with defaults."""
     claims = make_claims(**claims)
-    assert (await ask(outside, KEY.sign(claims))).status_code == 200
-    (user,) = await users(outside.database)
+    assert (await ask_as(external_gateway, KEY.sign(claims))).status_code == 200
+    (user,) = await all_users(external_gateway.database)
     email, first, last, verified = expected
     assert user.email == email.format(id=claims["sub"])
     assert user.first_name == first.format(id=claims["sub"])
     assert (user.last_name, user.email_verified) == (last, verified)
 
 
-def test_a_subject_that_is_no_uuid_gets_one() -> None:
-    """The same for ever; only a UUID as one writes it is taken as it is, so that no two subjects are one account."""
+def test_subject_that_is_not_a_uuid_is_mapped_to_one() -> None:
+    """The mapping is stable. Only a UUID in its usual spelling is used as it is: no two subjects share an account."""
     key = new_id()
     assert account_key(URL, str(key)) == key
     assert account_key(URL, str(key).upper()) == key
@@ -143,15 +144,15 @@ def test_a_subject_that_is_no_uuid_gets_one() -> None:
     assert account_key("https://other.example", "auth0|5") != account_key(URL, "auth0|5")
 
 
-async def test_fifty_requests_at_once_make_one_account(outside: Gateway, published: KeyServer) -> None:
-    """And fetch the keys once."""
+async def test_concurrent_first_requests_create_one_account(external_gateway: Gateway, key_server: KeyServer) -> None:
+    """They fetch the keys once."""
     claims = make_claims(sub="auth0|5")
     tokens = [KEY.sign(claims | {"jti": str(index)}) for index in range(50)]
-    answers = await asyncio.gather(*(ask(outside, token) for token in tokens))
+    answers = await asyncio.gather(*(ask_as(external_gateway, token) for token in tokens))
     assert [answer.json() for answer in answers] == [{"data": {"viewer": {"email": "grace@navy.example"}}}] * 50
-    assert len(await users(outside.database)) == 1
-    assert [event[0] for event in await recorded(outside.database)] == ["UserProvisioned"]
-    assert published.request_count == 1
+    assert len(await all_users(external_gateway.database)) == 1
+    assert [event[0] for event in await recorded(external_gateway.database)] == ["UserProvisioned"]
+    assert key_server.request_count == 1
 
 
 def _unsigned(claims: dict[str, Any]) -> str:
@@ -160,7 +161,7 @@ def _unsigned(claims: dict[str, Any]) -> str:
 
 
 def _signed_with_the_public_key(claims: dict[str, Any]) -> list[str]:
-    """HS256 with what everybody knows, in every spelling; PyJWT refuses to make some, so they are made by hand."""
+    """HS256 tokens whose secret is the public key, in every spelling. PyJWT refuses to encode some of them."""
     public = RSA_KEY.private.public_key()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     made = []
@@ -172,16 +173,16 @@ def _signed_with_the_public_key(claims: dict[str, Any]) -> list[str]:
     return made
 
 
-def _same(answer: httpx.Response) -> dict[str, str]:
-    """The headers, without the one that is different each time."""
+def _comparable_headers(answer: httpx.Response) -> dict[str, str]:
+    """The headers without the request id, which differs in each response."""
     return {name: value for name, value in answer.headers.items() if name != "x-request-id"}
 
 
-async def test_whatever_is_wrong_with_a_token_the_answer_is_the_same(outside: Gateway, published: KeyServer) -> None:
-    """To the byte the same as for tokens of our own; nobody gets an account."""
+async def test_all_invalid_tokens_get_the_same_response(external_gateway: Gateway, key_server: KeyServer) -> None:
+    """It is byte for byte that of an invalid token of the gateway itself. No account is created."""
     stranger = SigningKey("first")
     confused = SigningKey("rsa", "ES256")
-    published.publish(KEY, RSA_KEY, SigningKey("encrypting", use="enc"), SigningKey("other", alg="ES384"))
+    key_server.publish(KEY, RSA_KEY, SigningKey("encrypting", use="enc"), SigningKey("other", alg="ES384"))
     wrong = {
         "not signed": _unsigned(make_claims()),
         "signed with another key of the same id": stranger.sign(make_claims()),
@@ -199,22 +200,27 @@ async def test_whatever_is_wrong_with_a_token_the_answer_is_the_same(outside: Ga
         "expired": KEY.sign(make_claims(exp=int(now().timestamp()) - 1)),
         "no end": KEY.sign(make_claims(exp=...)),
         "no subject": KEY.sign(make_claims(sub=...)),
-        "our own secret": outside.tokens._key and jwt.encode(make_claims(), outside.tokens._key, "HS256"),
+        "our own secret": external_gateway.tokens._key
+        and jwt.encode(make_claims(), external_gateway.tokens._key, "HS256"),
     } | {
         f"the public key as a secret {index}": token
         for index, token in enumerate(_signed_with_the_public_key(make_claims()))
     }
-    own = await ask(outside, "nonsense")
+    own = await ask_as(external_gateway, "nonsense")
     assert own.status_code == 401
     for name, token in wrong.items():
-        answer = await ask(outside, token)
-        assert (answer.status_code, _same(answer), answer.content) == (401, _same(own), own.content), name
-    assert await users(outside.database) == []
+        answer = await ask_as(external_gateway, token)
+        assert (answer.status_code, _comparable_headers(answer), answer.content) == (
+            401,
+            _comparable_headers(own),
+            own.content,
+        ), name
+    assert await all_users(external_gateway.database) == []
 
 
-async def test_without_a_secret_no_token_is_hs256(database: Database, published: KeyServer) -> None:
-    """And without keys none is anything else."""
-    by_keys = JWKSIssuer(URL, EXTERNAL_AUDIENCE, keys=IssuerKeys(published.url, 60))
+async def test_algorithm_is_that_of_the_configured_keys(database: Database, key_server: KeyServer) -> None:
+    """Without a secret, HS256 is rejected; without keys, everything else."""
+    by_keys = JWKSIssuer(URL, EXTERNAL_AUDIENCE, keys=IssuerKeys(key_server.url, 60))
     by_secret = JWKSIssuer(URL, EXTERNAL_AUDIENCE, secret=SHARED)
     assert (await by_keys.verify(KEY.sign(make_claims())))["iss"] == URL
     assert (await by_secret.verify(jwt.encode(make_claims(), SHARED, "HS256")))["iss"] == URL
@@ -226,49 +232,49 @@ async def test_without_a_secret_no_token_is_hs256(database: Database, published:
             await by_secret.verify(key.sign(make_claims()))
 
 
-async def test_our_own_tokens_stay_what_they_are(outside: Gateway, published: KeyServer) -> None:
-    """Both kinds at once; ours never ask the issuer."""
-    ada = await make_user(outside.database, email="ada@example.com")
-    assert await outside.client(ada).data("{ viewer { email } }") == {"viewer": {"email": "ada@example.com"}}
-    assert published.request_count == 0
+async def test_own_tokens_are_valid_beside_external_ones(external_gateway: Gateway, key_server: KeyServer) -> None:
+    """They never cause a request to the issuer."""
+    ada = await make_user(external_gateway.database, email="ada@example.com")
+    assert await external_gateway.client(ada).data("{ viewer { email } }") == {"viewer": {"email": "ada@example.com"}}
+    assert key_server.request_count == 0
 
 
-async def test_nobody_comes_in_to_anothers_account(outside: Gateway) -> None:
-    """Not by its e-mail address, not by its id if it has a password, and not if it may not sign in."""
-    ada = await make_user(outside.database, email="ada@example.com", password_hash="some hash")  # noqa: S106
+async def test_token_gives_no_access_to_another_account(external_gateway: Gateway) -> None:
+    """Neither by its e-mail address, nor by its id if it has a password, nor if it is not active."""
+    ada = await make_user(external_gateway.database, email="ada@example.com", password_hash="some hash")  # noqa: S106
     cases = [make_claims(email="ADA@example.com"), make_claims(sub=str(ada.id), email="ada@example.com")]
     for values in ({"status": UserStatus.SUSPENDED}, {"status": UserStatus.DEACTIVATED}, {"deleted_at": now()}):
-        user = await make_user(outside.database, **values)
+        user = await make_user(external_gateway.database, **values)
         cases.append(make_claims(sub=str(user.id), email=user.email))
-    before = await users(outside.database)
+    before = await all_users(external_gateway.database)
     for claims in cases:
-        assert (await ask(outside, KEY.sign(claims))).status_code == 401
-    assert await users(outside.database) == before
-    assert await recorded(outside.database) == []
+        assert (await ask_as(external_gateway, KEY.sign(claims))).status_code == 401
+    assert await all_users(external_gateway.database) == before
+    assert await recorded(external_gateway.database) == []
 
 
-async def test_roles_are_ours(outside: Gateway, admin: User) -> None:
-    """Whatever the token says; a granted one counts, and the zone is the account's."""
-    user = await make_user(outside.database, time_zone="Europe/Vienna")
+async def test_roles_come_from_the_database(external_gateway: Gateway, admin: User) -> None:
+    """Roles and time zone in the token are ignored."""
+    user = await make_user(external_gateway.database, time_zone="Europe/Vienna")
     claims = make_claims(sub=str(user.id), app_metadata={"roles": ["admin"]}, zoneinfo="Asia/Tokyo")
-    assert (await outside.tokens.verify(KEY.sign(claims)))[1] == Viewer(
+    assert (await external_gateway.tokens.verify(KEY.sign(claims)))[1] == Viewer(
         user.id, frozenset({RoleName.USER}), time_zone="Europe/Vienna"
     )
-    async with outside.database.transaction(SERVICE) as write:
+    async with external_gateway.database.transaction(SERVICE) as write:
         roles = {role.name: role for role in await Roles(write).find(limit=10)}
         role = roles["partnership_manager"]
         await RoleGrants(write).add(user_id=user.id, role_id=role.id, granted_by=admin.id, granted_at=now())
-    _, viewer = await outside.tokens.verify(KEY.sign(claims | {"jti": "2"}))
+    _, viewer = await external_gateway.tokens.verify(KEY.sign(claims | {"jti": "2"}))
     assert viewer.roles == {RoleName.USER, RoleName.PARTNERSHIP_MANAGER}
-    _, viewer = await outside.tokens.verify(KEY.sign(make_claims(sub=str(admin.id), email=admin.email)))
+    _, viewer = await external_gateway.tokens.verify(KEY.sign(make_claims(sub=str(admin.id), email=admin.email)))
     assert viewer.roles == {RoleName.USER, RoleName.ADMIN}
 
 
-async def test_a_verified_token_is_remembered_no_longer_than_ours_last(
-    database: Database, published: KeyServer, statements: list[str]
+async def test_verified_token_is_cached_for_a_limited_time(
+    database: Database, key_server: KeyServer, statements: list[str]
 ) -> None:
-    """So that whoever is suspended is out then."""
-    issuer = JWKSIssuer(URL, EXTERNAL_AUDIENCE, keys=IssuerKeys(published.url, 60))
+    """After that time, the token of a suspended user is rejected."""
+    issuer = JWKSIssuer(URL, EXTERNAL_AUDIENCE, keys=IssuerKeys(key_server.url, 60))
     for remembered, refused in ((900, False), (-1, True)):
         gateway = Gateway(database, external=ExternalAccounts(issuer, database, REACTIONS, remembered))
         claims = make_claims(email=f"{remembered}@example.com")
@@ -290,8 +296,8 @@ async def test_a_verified_token_is_remembered_no_longer_than_ours_last(
 # keys
 
 
-async def test_a_key_nobody_knows_is_looked_for_once_an_interval(clock: Clock) -> None:
-    """However many ask; one that was published meanwhile is found."""
+async def test_unknown_key_is_fetched_once_per_interval(clock: Clock) -> None:
+    """A key that was key_server in the meantime is found."""
     second, third = SigningKey("second"), SigningKey("third")
     async with publish_keys(KEY) as issuer:
         keys = IssuerKeys(issuer.url, 60, clock)
@@ -313,8 +319,7 @@ async def test_a_key_nobody_knows_is_looked_for_once_an_interval(clock: Clock) -
         assert issuer.request_count == 3
 
 
-async def test_one_fetch_serves_all_who_wait(clock: Clock) -> None:
-    """Fifty at once while the issuer takes its time."""
+async def test_concurrent_lookups_share_one_fetch(clock: Clock) -> None:
     async with publish_keys(KEY) as issuer:
         issuer.may_respond.clear()
         keys = IssuerKeys(issuer.url, 60, clock)
@@ -327,8 +332,8 @@ async def test_one_fetch_serves_all_who_wait(clock: Clock) -> None:
         assert issuer.request_count <= 2
 
 
-async def test_known_keys_are_good_while_the_issuer_is_down(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """However old they are. It is tried once an interval, and what it withdrew is gone once it is back."""
+async def test_known_keys_stay_valid_while_the_issuer_is_down(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """The gateway tries again once per interval. Withdrawn keys become invalid when the issuer is back."""
     async with publish_keys(KEY, RSA_KEY) as issuer:
         keys = IssuerKeys(issuer.url, 60, clock)
         await keys.find("first")
@@ -351,7 +356,7 @@ async def test_known_keys_are_good_while_the_issuer_is_down(clock: Clock, caplog
 
 
 @pytest.mark.parametrize("answer", [b"", b"<html>", b"[]", b'{"keys": 5}', b"null", b'{"keyz": []}'])
-async def test_an_answer_that_is_none_leaves_the_keys(clock: Clock, answer: bytes) -> None:
+async def test_invalid_key_set_is_ignored(clock: Clock, answer: bytes) -> None:
     async with publish_keys(KEY) as issuer:
         keys = IssuerKeys(issuer.url, 60, clock)
         await keys.find("first")
@@ -361,8 +366,8 @@ async def test_an_answer_that_is_none_leaves_the_keys(clock: Clock, answer: byte
         assert issuer.request_count == 2
 
 
-async def test_keys_that_cannot_verify_are_left_out(clock: Clock) -> None:
-    """The others are good: secrets, private halves, unknown kinds and what is no key at all do no harm."""
+async def test_unusable_keys_are_ignored(clock: Clock) -> None:
+    """Secrets, private keys, unknown types and invalid entries do not affect the other keys."""
     private = SigningKey("private")
     private.jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private.private)) | {"kid": "private", "alg": "ES256"}
     odd = [private, SigningKey("enc", use="enc"), SigningKey("es512", alg="ES512")]
@@ -385,26 +390,26 @@ async def test_keys_that_cannot_verify_are_left_out(clock: Clock) -> None:
                 await keys.find(key_id)
 
 
-async def test_without_any_keys_it_is_not_the_clients_fault(
-    outside: Gateway, published: KeyServer, clock: Clock
+async def test_unreachable_issuer_without_known_keys_is_503(
+    external_gateway: Gateway, key_server: KeyServer, clock: Clock
 ) -> None:
-    """503 until the issuer answers, which is tried again soon."""
-    await published.stop()
+    """The gateway tries again after a short time."""
+    await key_server.stop()
     for _ in range(3):
-        answer = await ask(outside, KEY.sign(make_claims()))
+        answer = await ask_as(external_gateway, KEY.sign(make_claims()))
         assert answer.status_code == 503
         assert answer.json()["errors"][0]["extensions"] == {"code": "SERVICE_UNAVAILABLE"}
-    await published.start()
+    await key_server.start()
     with pytest.raises(ServiceUnavailable):
-        await outside.tokens.verify(KEY.sign(make_claims()))
+        await external_gateway.tokens.verify(KEY.sign(make_claims()))
     clock.now += 5
-    assert (await ask(outside, KEY.sign(make_claims()))).status_code == 200
+    assert (await ask_as(external_gateway, KEY.sign(make_claims()))).status_code == 200
 
 
 # settings
 
 
-def test_an_issuer_needs_keys_and_keys_need_an_issuer(monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
+def test_issuer_and_its_keys_must_be_set_together(monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
     assert create_external_accounts(Settings(), database, REACTIONS) is None
     secret = SecretStr(SHARED)
     assert create_external_accounts(Settings(issuer_url=URL, issuer_secret=secret), database, REACTIONS) is not None

@@ -1,4 +1,4 @@
-"""The application around its first and its last request."""
+"""The application's lifespan: startup and shutdown."""
 
 import asyncio
 import gc
@@ -10,9 +10,7 @@ from gateway.settings import Settings
 from tests.databases import copy_sqlite
 
 
-async def test_what_is_loaded_at_the_start_is_passed_over_by_garbage_collections(
-    sqlite_template: Path, tmp_path: Path
-) -> None:
+async def test_startup_freezes_loaded_objects_for_the_garbage_collector(sqlite_template: Path, tmp_path: Path) -> None:
     app = AppFactory(Settings(database_path=copy_sqlite(sqlite_template, tmp_path)))()
     received: asyncio.Queue[Any] = asyncio.Queue()
     sent: asyncio.Queue[Any] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""Limits, costs and budgets as clients meet them, over real sockets."""
+"""Limits, costs and budgets as clients see them, over HTTP."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,28 +18,27 @@ GRAPHQL = "application/graphql-response+json"
 
 
 class Caller:
-    """Sends operations to a gateway with settings of its own."""
+    """Sends operations to a gateway."""
 
     def __init__(self, http: httpx.AsyncClient, token: str | None) -> None:
         self.http = http
         self.headers = {"Accept": GRAPHQL} | ({"Authorization": f"Bearer {token}"} if token else {})
 
     async def ask(self, query: str, **parameters: Any) -> httpx.Response:
-        """The response, whatever it is."""
         return await self.http.post("/graphql", json={"query": query, **parameters}, headers=self.headers)
 
 
 @asynccontextmanager
-async def calling(database: Database, user: User | None = None, **given: Any) -> AsyncIterator[Caller]:
-    """A caller of a gateway with these settings."""
+async def calling_gateway(database: Database, user: User | None = None, **given: Any) -> AsyncIterator[Caller]:
+    """A caller of a gateway with the given settings."""
     gateway = Gateway(database, settings=Settings(**given))
     async with serve(gateway.app) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
         yield Caller(http, gateway.token(user) if user else None)
     await gateway.http.aclose()
 
 
-async def test_the_cost_is_told_to_who_asks(database: Database, ada: User) -> None:
-    async with calling(database, ada) as caller:
+async def test_cost_is_reported_on_request(database: Database, ada: User) -> None:
+    async with calling_gateway(database, ada) as caller:
         plain = await caller.ask(PAGE, variables={"n": 20})
         asked = await caller.ask(PAGE, variables={"n": 20}, extensions={"cost": True})
     assert plain.json() == {"data": {"tasks": {"nodes": []}}}
@@ -52,8 +51,8 @@ async def test_the_cost_is_told_to_who_asks(database: Database, ada: User) -> No
     }
 
 
-async def test_what_is_too_dear_is_refused_before_it_runs(database: Database, ada: User) -> None:
-    async with calling(database, ada, max_cost=100) as caller:
+async def test_too_expensive_operation_is_rejected(database: Database, ada: User) -> None:
+    async with calling_gateway(database, ada, max_cost=100) as caller:
         assert (await caller.ask(PAGE, variables={"n": 49})).status_code == 200
         refused = await caller.ask(PAGE, variables={"n": 50})
     assert (refused.status_code, refused.json()) == (
@@ -71,8 +70,8 @@ async def test_what_is_too_dear_is_refused_before_it_runs(database: Database, ad
     )
 
 
-async def test_a_budget_counts_down_until_it_is_spent(database: Database, ada: User, bob: User) -> None:
-    async with calling(database, ada, cost_per_minute=100) as caller:
+async def test_budget_is_counted_down_and_enforced(database: Database, ada: User, bob: User) -> None:
+    async with calling_gateway(database, ada, cost_per_minute=100) as caller:
         first = await caller.ask(PAGE, variables={"n": 30})
         second = await caller.ask(PAGE, variables={"n": 30})
         third = await caller.ask("{ viewer { id } }")
@@ -92,7 +91,7 @@ async def test_a_budget_counts_down_until_it_is_spent(database: Database, ada: U
     }
 
 
-async def test_whoever_is_anonymous_shares_the_budget_of_the_address(database: Database, ada: User) -> None:
+async def test_anonymous_callers_share_the_budget_of_their_address(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(cost_per_minute=2))
     body = {"query": "{ viewer { id } }"}
     answers = []
@@ -106,8 +105,8 @@ async def test_whoever_is_anonymous_shares_the_budget_of_the_address(database: D
     assert [each.status_code for each in answers] == [200, 200, 429, 200, 200]
 
 
-async def test_each_operation_of_a_batch_is_billed(database: Database, ada: User) -> None:
-    async with calling(database, ada, cost_per_minute=100, max_batch=3) as caller:
+async def test_each_operation_of_a_batch_is_charged(database: Database, ada: User) -> None:
+    async with calling_gateway(database, ada, cost_per_minute=100, max_batch=3) as caller:
         batch = [{"query": PAGE, "variables": {"n": 30}}, {"query": PAGE, "variables": {"n": 30}}]
         answer = await caller.http.post("/graphql", json=batch, headers=caller.headers)
     first, second = answer.json()
@@ -115,8 +114,8 @@ async def test_each_operation_of_a_batch_is_billed(database: Database, ada: User
     assert [each["extensions"]["code"] for each in second["errors"]] == ["RATE_LIMITED"]
 
 
-async def test_without_a_budget_nothing_is_said_of_one(database: Database, ada: User) -> None:
-    async with calling(database, ada, cost_per_minute=0) as caller:
+async def test_no_budget_is_reported_if_budgets_are_switched_off(database: Database, ada: User) -> None:
+    async with calling_gateway(database, ada, cost_per_minute=0) as caller:
         answer = await caller.ask(PAGE, variables={"n": 1}, extensions={"cost": True})
     assert not [name for name in answer.headers if name.startswith("ratelimit")]
     assert answer.json()["extensions"] == {"cost": {"requested": 3, "limit": 100_000, "budget": None}}
@@ -129,10 +128,10 @@ CLOSED = {
 
 
 @pytest.mark.parametrize(("setting", "is_open"), [("always", True), ("signed_in", False), ("never", False)])
-async def test_introspection_and_suggestions_for_who_is_anonymous(
+async def test_introspection_and_suggestions_for_anonymous_callers(
     database: Database, setting: str, *, is_open: bool
 ) -> None:
-    async with calling(database, introspection=setting) as caller:
+    async with calling_gateway(database, introspection=setting) as caller:
         schema = await caller.ask(get_introspection_query())
         hidden = await caller.ask("{ ...F } fragment F on Query { x: __schema { queryType { name } } }")
         near = await caller.ask("{ taks { nodes { id } } }")
@@ -154,9 +153,9 @@ async def test_introspection_and_suggestions_for_who_is_anonymous(
         assert not any("Did you mean" in message for message in messages)
 
 
-async def test_who_is_signed_in_may_introspect_unless_nobody_may(database: Database, ada: User) -> None:
+async def test_introspection_for_signed_in_viewers(database: Database, ada: User) -> None:
     for setting, status in (("signed_in", 200), ("never", 403)):
-        async with calling(database, ada, introspection=setting) as caller:
+        async with calling_gateway(database, ada, introspection=setting) as caller:
             assert (await caller.ask(get_introspection_query())).status_code == status
 
 
@@ -170,5 +169,5 @@ async def test_who_is_signed_in_may_introspect_unless_nobody_may(database: Datab
         get_introspection_query(),
     ],
 )
-async def test_what_frontends_ask_is_within_the_limits(gateway: Gateway, ada: User, query: str) -> None:
+async def test_typical_operations_are_within_the_limits(gateway: Gateway, ada: User, query: str) -> None:
     assert (await gateway.client(ada).ask(query)).errors == []

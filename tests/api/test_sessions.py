@@ -1,4 +1,4 @@
-"""Staying signed in: refresh tokens are good once, sessions are listed and ended, a stolen token ends its own."""
+"""Sessions: refresh tokens are valid once, sessions are listed and ended, and reuse of a token ends its session."""
 
 import asyncio
 import datetime as dt
@@ -31,13 +31,13 @@ ENDED = {
 MINE = "{ mySessions { totalCount nodes { id isCurrent userAgent ip expiresAt lastSeenAt revokedAt } } }"
 
 
-async def tell(database: Database) -> list[Any]:
-    """Types and data of the events, without the first sign-in's."""
+async def session_events(database: Database) -> list[Any]:
+    """Types and reasons of the events after the first sign-in."""
     return [(event[0], event[4].get("reason")) for event in await event_summaries(database)][1:]
 
 
-async def test_refreshing_goes_on_with_the_session(gateway: Gateway) -> None:
-    """New tokens of the same session, which lasts longer from then on; what is stored is not the token."""
+async def test_refresh_extends_the_session(gateway: Gateway) -> None:
+    """It issues new tokens of the same session. The database stores only a hash of the refresh token."""
     await make_member(gateway.database)
     _, first = await open_session(gateway)
     (before,) = await all_sessions(gateway.database)
@@ -56,14 +56,14 @@ async def test_refreshing_goes_on_with_the_session(gateway: Gateway) -> None:
     assert after.created_at == before.created_at
     sid = jwt.decode(second["accessToken"], SECRET, ["HS256"], audience=AUDIENCE)["sid"]
     assert sid == str(before.id)
-    assert await tell(gateway.database) == [("SessionRefreshed", None)]
+    assert await session_events(gateway.database) == [("SessionRefreshed", None)]
     for _ in range(3):
         second = await refresh(gateway.client(), second["refreshToken"])
         assert second["userErrors"] == []
 
 
-async def test_a_stolen_token_ends_the_session_for_both(gateway: Gateway) -> None:
-    """The thief comes second: refused, and the owner, whose token is current, has to sign in again."""
+async def test_reused_refresh_token_ends_its_session(gateway: Gateway) -> None:
+    """The thief is rejected, and the owner, whose token is current, has to sign in again."""
     await make_member(gateway.database)
     _, first = await open_session(gateway)
     _, other = await open_session(gateway)
@@ -75,7 +75,7 @@ async def test_a_stolen_token_ends_the_session_for_both(gateway: Gateway) -> Non
     assert stolen.revoked_at is not None
     assert kept.revoked_at is None
     assert (await refresh(gateway.client(), other["refreshToken"]))["userErrors"] == []
-    assert await tell(gateway.database) == [
+    assert await session_events(gateway.database) == [
         ("UserSignedIn", None),
         ("SessionRefreshed", None),
         ("SessionRevoked", "reused"),
@@ -83,8 +83,8 @@ async def test_a_stolen_token_ends_the_session_for_both(gateway: Gateway) -> Non
     ]
 
 
-async def test_of_fifty_who_refresh_at_once_one_wins(gateway: Gateway) -> None:
-    """And the session has ended, for fifty who have the same token are not one client."""
+async def test_one_of_fifty_concurrent_refreshes_succeeds(gateway: Gateway) -> None:
+    """The session ends, because fifty uses of one token mean that several clients have it."""
     await make_member(gateway.database)
     _, first = await open_session(gateway)
     answers = await asyncio.gather(*(refresh(gateway.client(), first["refreshToken"]) for _ in range(50)))
@@ -94,11 +94,11 @@ async def test_of_fifty_who_refresh_at_once_one_wins(gateway: Gateway) -> None:
     (session,) = await all_sessions(gateway.database)
     assert session.revoked_at is not None
     assert await refresh(gateway.client(), winners[0]["refreshToken"]) == ENDED
-    assert await tell(gateway.database) == [("SessionRefreshed", None), ("SessionRevoked", "reused")]
+    assert await session_events(gateway.database) == [("SessionRefreshed", None), ("SessionRevoked", "reused")]
 
 
-async def test_a_forged_token_is_just_refused(gateway: Gateway) -> None:
-    """It tells nothing about a session, and ends none."""
+async def test_forged_refresh_token_is_rejected(gateway: Gateway) -> None:
+    """The error reveals nothing about the session, and the session does not end."""
     user = await make_member(gateway.database)
     access, first = await open_session(gateway)
     (session,) = await all_sessions(gateway.database)
@@ -130,7 +130,7 @@ async def test_a_forged_token_is_just_refused(gateway: Gateway) -> None:
     assert (await refresh(gateway.client(), first["refreshToken"]))["userErrors"] == []
 
 
-async def test_a_session_ends_if_it_is_not_used(gateway: Gateway) -> None:
+async def test_unused_session_expires(gateway: Gateway) -> None:
     await make_member(gateway.database)
     _, first = await open_session(gateway)
     (session,) = await all_sessions(gateway.database)
@@ -144,8 +144,8 @@ async def test_a_session_ends_if_it_is_not_used(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "change", [{"status": UserStatus.SUSPENDED}, {"status": UserStatus.DEACTIVATED}, {"deleted_at": now()}]
 )
-async def test_who_may_not_sign_in_may_not_refresh(gateway: Gateway, change: dict[str, Any]) -> None:
-    """Also if the session itself was forgotten; it ends then."""
+async def test_inactive_user_cannot_refresh(gateway: Gateway, change: dict[str, Any]) -> None:
+    """The attempt ends the session, even if nothing else ended it before."""
     user = await make_member(gateway.database)
     _, first = await open_session(gateway)
     async with gateway.database.transaction(SERVICE) as write:
@@ -153,11 +153,11 @@ async def test_who_may_not_sign_in_may_not_refresh(gateway: Gateway, change: dic
     assert await refresh(gateway.client(), first["refreshToken"]) == ENDED
     (session,) = await all_sessions(gateway.database)
     assert session.revoked_at is not None
-    assert await tell(gateway.database) == [("SessionRevoked", "not_active")]
+    assert await session_events(gateway.database) == [("SessionRevoked", "not_active")]
 
 
-async def test_refreshing_is_limited_by_address(database: Database) -> None:
-    """Before the token is looked at: it stays good."""
+async def test_refresh_is_rate_limited_by_address(database: Database) -> None:
+    """The limit is checked before the token, which stays valid."""
     await make_member(database)
     gateway = Gateway(database, settings=Settings(refreshes_per_address="3 per hour"))
     _, first = await open_session(gateway)
@@ -171,8 +171,8 @@ async def test_refreshing_is_limited_by_address(database: Database) -> None:
         assert (await refresh(Client(http, None), first["refreshToken"]))["userErrors"] == []
 
 
-async def test_the_viewers_sessions_are_listed(gateway: Gateway) -> None:
-    """Those that have not ended, the last used first, the current one marked; nobody else's, not even to admins."""
+async def test_active_sessions_are_listed(gateway: Gateway) -> None:
+    """The last used session comes first, and the current one is marked. Other users' sessions are not listed."""
     user = await make_member(gateway.database)
     await make_member(gateway.database, "bob@example.com")
     one, first = await open_session(gateway)
@@ -198,8 +198,8 @@ async def test_the_viewers_sessions_are_listed(gateway: Gateway) -> None:
     assert (await gateway.client(admin).data(MINE))["mySessions"] == {"totalCount": 0, "nodes": []}
 
 
-async def test_signing_out_ends_the_session(gateway: Gateway) -> None:
-    """Only this one; doing it again changes nothing; a token without a session has none to end."""
+async def test_sign_out_ends_the_current_session(gateway: Gateway) -> None:
+    """Repeating it changes nothing. A token without a session has no session to end."""
     user = await make_member(gateway.database)
     client, tokens = await open_session(gateway)
     _, other = await open_session(gateway)
@@ -213,11 +213,11 @@ async def test_signing_out_ends_the_session(gateway: Gateway) -> None:
     await client.do("signOut", "sessions { id }", everywhere=False)
     assert (await gateway.client(user).do("signOut", "sessions { id }", everywhere=False))["sessions"] == []
     assert await all_sessions(gateway.database) == before
-    assert await tell(gateway.database) == [("UserSignedIn", None), ("SessionRevoked", "signed_out")]
+    assert await session_events(gateway.database) == [("UserSignedIn", None), ("SessionRevoked", "signed_out")]
     assert (await refresh(gateway.client(), other["refreshToken"]))["userErrors"] == []
 
 
-async def test_signing_out_everywhere(gateway: Gateway) -> None:
+async def test_sign_out_everywhere_ends_all_sessions(gateway: Gateway) -> None:
     await make_member(gateway.database)
     await make_member(gateway.database, "bob@example.com")
     _, bobs = await open_session(gateway, "bob@example.com")
@@ -227,11 +227,11 @@ async def test_signing_out_everywhere(gateway: Gateway) -> None:
     for _, tokens in made:
         assert await refresh(gateway.client(), tokens["refreshToken"]) == ENDED
     assert (await refresh(gateway.client(), bobs["refreshToken"]))["userErrors"] == []
-    assert [reason for _, reason in await tell(gateway.database) if reason] == ["signed_out"] * 3
+    assert [reason for _, reason in await session_events(gateway.database) if reason] == ["signed_out"] * 3
 
 
-async def test_a_session_is_revoked_by_its_owner(gateway: Gateway) -> None:
-    """Nobody else can, and nobody can tell it from one that does not exist."""
+async def test_only_the_owner_can_revoke_a_session(gateway: Gateway) -> None:
+    """For other users it is the same as a session that does not exist."""
     await make_member(gateway.database)
     await make_member(gateway.database, "bob@example.com")
     admin = await make_user(gateway.database, email="admin@example.com", role="admin")
@@ -252,13 +252,13 @@ async def test_a_session_is_revoked_by_its_owner(gateway: Gateway) -> None:
         assert payload["session"]["isCurrent"] is True
         assert payload["session"]["revokedAt"] is not None
     assert await refresh(gateway.client(), tokens["refreshToken"]) == ENDED
-    assert [reason for _, reason in await tell(gateway.database) if reason] == ["revoked"]
+    assert [reason for _, reason in await session_events(gateway.database) if reason] == ["revoked"]
     node = await client.data("query($id: ID!) { node(id: $id) { id } }", id=gid("Session", session))
     assert node == {"node": {"id": gid("Session", session)}}
 
 
 async def test_expired_sessions_are_purged(database: Database) -> None:
-    """Revoked ones stay until their time has come."""
+    """Revoked sessions stay until they expire."""
     user = await make_user(database)
     kept = []
     for index, days in enumerate((-400, -1, 1, 30)):
@@ -284,8 +284,8 @@ async def test_expired_sessions_are_purged(database: Database) -> None:
         assert await Sessions(snapshot).count(Sessions.alive_of(user.id, now())) == 2
 
 
-async def test_one_document_can_sign_in_as_several(gateway: Gateway) -> None:
-    """Each payload shows its own user, also where it takes another statement."""
+async def test_one_document_can_sign_in_as_several_users(gateway: Gateway) -> None:
+    """Each payload shows its own user, also in fields that need another statement."""
     for email, language in (("ada@example.com", "de"), ("bob@example.com", "fr")):
         client = gateway.client(await make_member(gateway.database, email))
         await client.do("updatePreferences", "userPreferences { language }", version=1, language=language)

@@ -1,4 +1,4 @@
-"""Server-sent events on a real socket, byte by byte: graphql-sse's distinct connections."""
+"""GraphQL over server-sent events on a real socket, byte by byte, in graphql-sse's distinct connections mode."""
 
 import json
 from typing import Any
@@ -30,8 +30,8 @@ from tests.waiting import until
 CREATE = 'mutation { createTask(input: {title: "Over SSE"}) { task { title } } }'
 
 
-async def test_a_subscription_is_a_stream_of_events(gateway: Gateway, ada: User, bob: User) -> None:
-    """To the byte. It is told of what its viewer may see, and ends with its client."""
+async def test_subscription_is_a_stream_of_events(gateway: Gateway, ada: User, bob: User) -> None:
+    """Compares every byte. The viewer gets only events about rows that are visible to the viewer."""
     async with (
         running(gateway) as address,
         subscribed(gateway, address, CHANGES, ada, X_Request_ID="mine") as stream,
@@ -57,7 +57,7 @@ async def test_a_subscription_is_a_stream_of_events(gateway: Gateway, ada: User,
         }
 
 
-async def test_a_live_query_answers_at_once_and_anew(database: Database, ada: User) -> None:
+async def test_live_query_responds_at_once_and_after_changes(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(live_interval=0))
     document = "subscription { lifeLockDashboard { totalTasks } }"
     async with running(gateway) as address, subscribed(gateway, address, document, ada) as stream:
@@ -74,7 +74,7 @@ async def test_a_live_query_answers_at_once_and_anew(database: Database, ada: Us
         (CREATE, {"data": {"createTask": {"task": {"title": "Over SSE"}}}}),
     ],
 )
-async def test_a_query_or_a_mutation_is_one_event(gateway: Gateway, ada: User, document: str, response: Any) -> None:
+async def test_query_or_mutation_is_one_event(gateway: Gateway, ada: User, document: str, response: Any) -> None:
     async with running(gateway) as address, asked(address, document, gateway.token(ada)) as stream:
         assert (stream.status, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         data = json.dumps(response, separators=(",", ":")).encode()
@@ -92,8 +92,8 @@ async def test_a_query_or_a_mutation_is_one_event(gateway: Gateway, ada: User, d
         ("{ tasks(first: 500) { nodes { category { tasks(first: 500) { nodes { id } } } } } }", "QUERY_TOO_COMPLEX"),
     ],
 )
-async def test_what_cannot_be_run_is_told_in_the_stream(gateway: Gateway, document: str, code: str) -> None:
-    """As the protocol wants it: a client that gets a 400 fails the connection, and knows nothing of the reason."""
+async def test_operation_errors_are_sent_in_the_stream(gateway: Gateway, document: str, code: str) -> None:
+    """The protocol demands it: a client that gets a status 400 cannot read the reason."""
     async with running(gateway) as address, asked(address, document) as stream:
         assert (stream.status, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         assert codes(await stream.body()) == [code]
@@ -108,7 +108,7 @@ async def test_what_cannot_be_run_is_told_in_the_stream(gateway: Gateway, docume
         ('subscription { myEvents(types: ["Nonsense"]) { id } }', True, "VALIDATION_ERROR"),
     ],
 )
-async def test_who_may_not_subscribe_is_told_in_the_stream(
+async def test_rejected_subscription_is_an_error_in_the_stream(
     gateway: Gateway, ada: User, document: str, code: str, *, is_signed_in: bool
 ) -> None:
     token = gateway.token(ada) if is_signed_in else None
@@ -133,7 +133,7 @@ async def test_who_may_not_subscribe_is_told_in_the_stream(
         ({"Accept": "text/*"}, 406, "NOT_ACCEPTABLE"),
     ],
 )
-async def test_what_is_no_request_for_events_is_refused_in_json(
+async def test_invalid_requests_are_rejected_in_json(
     gateway: Gateway, given: dict[str, Any], status: int, code: str
 ) -> None:
     async with running(gateway) as address, asked(address, **{"document": CHANGES, **given}) as stream:
@@ -159,10 +159,8 @@ async def test_what_is_no_request_for_events_is_refused_in_json(
         ("*/*, text/event-stream;q=0.1", "application/json"),
     ],
 )
-async def test_who_takes_events_among_other_things_gets_them_for_subscriptions(
-    gateway: Gateway, ada: User, accept: str, of_query: str
-) -> None:
-    """For queries they come first only if they are preferred."""
+async def test_accept_header_with_several_types(gateway: Gateway, ada: User, accept: str, of_query: str) -> None:
+    """A subscription always gets an event stream if it is accepted; a query gets one only if it is preferred."""
     async with running(gateway) as address:
         async with asked(address, "{ __typename }", Accept=accept) as answer:
             assert (answer.status, answer.headers["content-type"]) == (200, f"{of_query}; charset=utf-8")
@@ -171,7 +169,7 @@ async def test_who_takes_events_among_other_things_gets_them_for_subscriptions(
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_a_batch_has_no_stream(database: Database, ada: User) -> None:
+async def test_batch_cannot_be_an_event_stream(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(max_batch=2))
     headers = gateway.client(ada).headers
     for accept, documents in (
@@ -183,8 +181,8 @@ async def test_a_batch_has_no_stream(database: Database, ada: User) -> None:
         assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (400, {"code": "BAD_REQUEST"})
 
 
-async def test_who_comes_back_misses_nothing_and_gets_nothing_twice(gateway: Gateway, ada: User) -> None:
-    """By the header, as browsers do it, or in the request, as over WebSocket; the header is the newer one."""
+async def test_resumed_subscription_neither_misses_nor_repeats_events(gateway: Gateway, ada: User) -> None:
+    """The last event id is sent in the header, as browsers do, or in the request. The header has precedence."""
     async with running(gateway) as address:
         async with subscribed(gateway, address, CHANGES, ada) as stream:
             await create(gateway, ada, "First", "Second")
@@ -208,7 +206,7 @@ async def test_who_comes_back_misses_nothing_and_gets_nothing_twice(gateway: Gat
             assert [(await stream.next())[1]["data"] for _ in range(2)] == [created("Third"), created("Fourth")]
 
 
-async def test_who_cannot_go_on_is_told_to_start_anew(database: Database, ada: User) -> None:
+async def test_subscription_that_cannot_be_resumed_is_rejected(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(subscription_replay=2))
     token = gateway.token(ada)
     async with running(gateway) as address:
@@ -234,8 +232,8 @@ async def test_who_cannot_go_on_is_told_to_start_anew(database: Database, ada: U
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_a_page_of_a_site_that_may_reads_the_stream(database: Database, ada: User) -> None:
-    """As EventSource asks: a GET without a preflight."""
+async def test_page_of_an_allowed_origin_reads_the_stream(database: Database, ada: User) -> None:
+    """The request is like that of EventSource: a GET without a preflight."""
     site = "https://app.example"
     gateway = Gateway(database, settings=Settings(cors_origins=site))
     given: dict[str, Any] = {"method": "GET", "Origin": site, "Sec_Fetch_Site": "cross-site"}

@@ -1,4 +1,4 @@
-"""How event streams end: with their client, the session or the process; and what becomes of who does not read."""
+"""How event streams end: with the client, the session, the token or the process, or if the client stops reading."""
 
 import asyncio
 import time
@@ -37,8 +37,8 @@ LARGE_CHANGES = f"subscription {{ taskChanged {{ task {{ title {FIELDS} }} }} }}
 """Each answer has 200 kB."""
 
 
-async def test_a_client_that_leaves_ends_its_subscription(gateway: Gateway, ada: User) -> None:
-    """At once, although nothing happens that could be sent to it; others go on."""
+async def test_disconnect_ends_the_subscription(gateway: Gateway, ada: User) -> None:
+    """It ends at once, although there is nothing to send. Other subscriptions go on."""
     feed = feed_of(gateway)
     async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as other:
         before = feed.subscriber_count
@@ -51,10 +51,10 @@ async def test_a_client_that_leaves_ends_its_subscription(gateway: Gateway, ada:
         assert (await other.next())[1]["data"] == created("After")
 
 
-async def test_a_client_that_leaves_while_it_is_answered_is_not_waited_for(
+async def test_disconnect_during_a_delivery_ends_the_subscription(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its subscription is over before the answer could be made."""
+    """The subscription ends before the delivery is complete."""
     begun, may_end = asyncio.Event(), asyncio.Event()
 
     async def slow(*_: Any) -> Any:
@@ -72,7 +72,7 @@ async def test_a_client_that_leaves_while_it_is_answered_is_not_waited_for(
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_a_stream_that_has_nothing_to_say_is_kept_alive(database: Database, ada: User) -> None:
+async def test_idle_stream_sends_heartbeats(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(event_stream_heartbeat=0.02))
     async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as stream:
         assert [await stream.chunk() for _ in range(3)] == [b":\n\n"] * 3
@@ -82,8 +82,8 @@ async def test_a_stream_that_has_nothing_to_say_is_kept_alive(database: Database
         assert event_of(chunk)[1]["data"] == created("Among comments")
 
 
-async def test_the_stream_ends_with_the_session(gateway: Gateway) -> None:
-    """Told in words; the stream of another session of the same person goes on."""
+async def test_stream_ends_with_the_session(gateway: Gateway) -> None:
+    """The client gets the reason. The stream of another session of the same user goes on."""
     user = await make_member(gateway.database)
     async with running(gateway) as address:
         (one, tokens), (_, others) = await open_session(gateway), await open_session(gateway)
@@ -102,7 +102,7 @@ async def test_the_stream_ends_with_the_session(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_the_stream_ends_with_the_token(gateway: Gateway, ada: User) -> None:
+async def test_stream_ends_with_the_token(gateway: Gateway, ada: User) -> None:
     token = gateway.tokens.issue(ada, frozenset(), 2)
     async with running(gateway) as address, asked(address, CHANGES, token) as stream:
         assert await stream.chunk() == BEGINNING
@@ -112,7 +112,7 @@ async def test_the_stream_ends_with_the_token(gateway: Gateway, ada: User) -> No
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_there_are_so_many_subscriptions_for_each_viewer(database: Database, ada: User, bob: User) -> None:
+async def test_subscriptions_per_viewer_are_limited(database: Database, ada: User, bob: User) -> None:
     gateway = Gateway(database, settings=Settings(max_subscriptions=2))
     async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada):
         async with subscribed(gateway, address, CHANGES, ada):
@@ -127,7 +127,7 @@ async def test_there_are_so_many_subscriptions_for_each_viewer(database: Databas
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_a_mistake_of_ours_ends_the_stream_masked(
+async def test_unexpected_error_is_masked_and_ends_the_stream(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: Any) -> Any:
@@ -145,8 +145,8 @@ async def test_a_mistake_of_ours_ends_the_stream_masked(
     ]
 
 
-async def test_a_process_that_stops_sends_its_clients_away_and_they_come_back(gateway: Gateway, ada: User) -> None:
-    """The answer ends as it should but without `complete`, so that clients know that there is more to come."""
+async def test_clients_reconnect_after_a_restart(gateway: Gateway, ada: User) -> None:
+    """The response ends properly but without `complete`, so that clients reconnect."""
     async with AsyncExitStack() as server:
         serving = serve(gateway.app, lifespan="on", http=http_protocol(Settings()))
         address = await server.enter_async_context(serving)
@@ -164,10 +164,10 @@ async def test_a_process_that_stops_sends_its_clients_away_and_they_come_back(ga
         assert (await stream.next())[1]["data"] == created("Meanwhile")
 
 
-async def test_who_does_not_read_is_cut_off_and_others_are_not_slowed(
+async def test_client_that_stops_reading_is_disconnected(
     gateway: Gateway, ada: User, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once everything on the way is full. It is said once."""
+    """Other clients are not slowed down. One log message reports the disconnect."""
     http = http_protocol(Settings(socket_send_timeout=0.5))
     feed, count = feed_of(gateway), 0
     async with (
@@ -184,8 +184,8 @@ async def test_who_does_not_read_is_cut_off_and_others_are_not_slowed(
     assert said == ["An HTTP client read none of its response for 0.5 seconds. Its connection was closed."]
 
 
-async def test_who_falls_behind_is_told_so_and_can_go_on(database: Database, ada: User) -> None:
-    """More events wait than are kept for it. What it got, and what comes after that, is everything, once."""
+async def test_slow_client_gets_an_error_and_can_resume(database: Database, ada: User) -> None:
+    """More events wait than the queue holds. After resuming, the client has received each event once."""
     gateway, titles = Gateway(database, settings=Settings(subscription_queue=5)), [f"{count}" for count in range(60)]
     async with running(gateway) as address:
         async with subscribed(gateway, address, LARGE_CHANGES, ada, takes_little=True) as stream:
@@ -202,8 +202,8 @@ async def test_who_falls_behind_is_told_so_and_can_go_on(database: Database, ada
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_who_reads_slowly_gets_everything(gateway: Gateway, ada: User) -> None:
-    """It takes longer than the gateway's patience, but something is taken all the time. The connection stays open."""
+async def test_slow_reader_gets_the_whole_response(gateway: Gateway, ada: User) -> None:
+    """Reading takes longer than the send timeout, but never pauses for so long. The connection stays open."""
     await make_tasks(gateway.database, ada, 50, description=LARGE)
     document = f"{{ tasks {{ nodes {{ {FIELDS} }} }} }}"
     async with (

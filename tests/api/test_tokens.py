@@ -1,4 +1,4 @@
-"""How tokens are kept: remembered until they end, signed with a secret that is given or made."""
+"""Verified tokens are cached until they expire; the signing key is configured or generated."""
 
 import datetime as dt
 import stat
@@ -19,18 +19,17 @@ from tests.api.test_identity import token
 
 
 class _Clock(dt.datetime):
-    """The time that tokens are made and read by."""
+    """The time at which tokens are issued and verified."""
 
     current: dt.datetime
 
     @classmethod
     def now(cls, tz: dt.tzinfo | None = None) -> "_Clock":
-        """The test's moment."""
         return cls.fromtimestamp(cls.current.timestamp(), tz)
 
 
-async def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verified once while it lasts; at its end it is refused, remembered or not."""
+async def test_verified_token_is_cached_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expired token is rejected, cached or not."""
     verified: list[str] = []
     decode = jwt.decode
 
@@ -59,8 +58,8 @@ async def test_a_verified_token_is_remembered_until_it_ends(monkeypatch: pytest.
         await tokens.verify(text + "x")
 
 
-async def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest goes; refused ones take no place."""
+async def test_token_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest token is removed. Invalid tokens are not cached."""
     monkeypatch.setattr(identity, "_MAX_CACHED_TOKENS", 3)
     tokens = Tokens(SECRET, AUDIENCE)
     made = [token() for _ in range(5)]
@@ -71,15 +70,15 @@ async def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatc
     assert list(tokens._cache) == made[2:]
 
 
-def test_the_secret_is_the_one_that_is_given(tmp_path: Path) -> None:
-    """Nothing is written then."""
+def test_configured_signing_key_is_used(tmp_path: Path) -> None:
+    """Nothing is written to disk."""
     given = SecretStr("x" * 32)
     assert signing_key(Settings(jwt_secret=given, database_path=tmp_path / "made" / "file")) == "x" * 32
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_secret_is_made_once_beside_the_file(tmp_path: Path) -> None:
-    """Of 256 bits, for its owner alone; the next start finds it."""
+def test_signing_key_is_generated_once_beside_the_database_file(tmp_path: Path) -> None:
+    """It has 256 bits, only its owner can read it, and the next start finds it."""
     settings = Settings(database_path=tmp_path / "made" / "siso.sqlite3")
     made = signing_key(settings)
     assert len(bytes.fromhex(made)) == 32
@@ -88,8 +87,8 @@ def test_a_secret_is_made_once_beside_the_file(tmp_path: Path) -> None:
     assert signing_key(Settings(database_path=tmp_path / "other" / "siso.sqlite3")) != made
 
 
-def test_a_secret_is_never_made_for_postgresql(tmp_path: Path) -> None:
-    """Several processes and machines have to agree on it."""
+def test_signing_key_is_never_generated_for_postgresql(tmp_path: Path) -> None:
+    """Several processes and machines need the same key."""
     settings = Settings(database_url=SecretStr("postgresql://host/name"), database_path=tmp_path / "siso.sqlite3")
     with pytest.raises(SettingsError, match="GATEWAY_JWT_SECRET is needed with PostgreSQL"):
         signing_key(settings)

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP, status by status: what is asked for how, by whom, and how the answer looks."""
+"""GraphQL over HTTP: media types, status codes, methods, headers, origins and limits."""
 
 import json
 from typing import Any
@@ -22,21 +22,21 @@ OPERATION = json.dumps({"query": QUERY})
 
 
 @pytest_asyncio.fixture
-async def only(sqlite_only: DatabaseOptions) -> Any:
-    """A database for what has nothing to do with the engine."""
+async def sqlite_database(sqlite_only: DatabaseOptions) -> Any:
+    """One engine is enough for tests that do not depend on it."""
     async with connect_database(sqlite_only) as database:
         yield database
 
 
 @pytest_asyncio.fixture
-async def http(only: Database) -> httpx.AsyncClient:
-    """Requests to the gateway with its default settings."""
-    return Gateway(only).http
+async def http(sqlite_database: Database) -> httpx.AsyncClient:
+    """An HTTP client of the gateway with default settings."""
+    return Gateway(sqlite_database).http
 
 
-def set_to(only: Database, **changes: Any) -> httpx.AsyncClient:
+def client_with_settings(sqlite_database: Database, **changes: Any) -> httpx.AsyncClient:
     """Requests to a gateway with other settings."""
-    return Gateway(only, settings=Settings(**changes)).http
+    return Gateway(sqlite_database, settings=Settings(**changes)).http
 
 
 async def post(http: httpx.AsyncClient, content: str | bytes = OPERATION, **headers: str) -> httpx.Response:
@@ -44,8 +44,8 @@ async def post(http: httpx.AsyncClient, content: str | bytes = OPERATION, **head
     return await http.post("/graphql", content=content, headers=named)
 
 
-def told(response: httpx.Response) -> tuple[int, str]:
-    """The status and the code of a refusal, after its shape was checked."""
+def status_and_code(response: httpx.Response) -> tuple[int, str]:
+    """The status and the code of an error response, whose shape is checked."""
     body = response.json()
     (error,) = body["errors"]
     assert list(body) == ["errors"]
@@ -80,14 +80,14 @@ def told(response: httpx.Response) -> tuple[int, str]:
         ("nonsense;;;===", None),
     ],
 )
-async def test_the_answer_has_the_type_that_is_preferred(
+async def test_response_has_the_preferred_media_type(
     http: httpx.AsyncClient, accept: str | None, media_type: str | None
 ) -> None:
-    """Or the request is refused, with the types that there are."""
+    """A request that accepts none of the types is rejected."""
     http.headers.pop("accept")
     response = await post(http, **({"Accept": accept} if accept else {}))
     if media_type is None:
-        assert told(response) == (406, "NOT_ACCEPTABLE")
+        assert status_and_code(response) == (406, "NOT_ACCEPTABLE")
     else:
         assert (response.status_code, response.json()) == (200, {"data": {"__typename": "Query"}})
         assert response.headers["content-type"] == media_type + UTF8
@@ -105,10 +105,10 @@ async def test_the_answer_has_the_type_that_is_preferred(
         (QUERY, {"unknown": 1}, 200, True),
     ],
 )
-async def test_the_status_tells_a_request_error_from_a_partial_answer(
+async def test_status_distinguishes_request_errors_from_partial_success(
     http: httpx.AsyncClient, document: str, variables: Any, status: int, *, has_data: bool
 ) -> None:
-    """In the type that clients can rely on; in plain JSON it is 200, because anybody could have sent another."""
+    """With the media type application/graphql-response+json. In application/json, the status is 200."""
     content = json.dumps({"query": document, "variables": variables})
     for accept, expected in ((JSON, 200), (GRAPHQL, status)):
         response = await post(http, content, Accept=accept)
@@ -119,13 +119,13 @@ async def test_the_status_tells_a_request_error_from_a_partial_answer(
 async def test_other_methods_are_not_allowed(http: httpx.AsyncClient, method: str) -> None:
     response = await http.request(method, "/graphql", json={"query": QUERY})
     assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
-    assert method == "HEAD" or told(response) == (405, "METHOD_NOT_ALLOWED")
+    assert method == "HEAD" or status_and_code(response) == (405, "METHOD_NOT_ALLOWED")
 
 
-async def test_get_is_for_queries(only: Database) -> None:
-    """By any name or header; nothing is changed."""
-    gateway = Gateway(only)
-    ada = await make_user(only)
+async def test_get_runs_queries_only(sqlite_database: Database) -> None:
+    """No operation name and no header turns a GET into a mutation."""
+    gateway = Gateway(sqlite_database)
+    ada = await make_user(sqlite_database)
     client, http = gateway.client(ada), gateway.http
     query = "query Q($type: String!) { __type(name: $type) { name } }"
     query += " mutation M { signOut(input: {}) { userErrors { code } } }"
@@ -134,9 +134,9 @@ async def test_get_is_for_queries(only: Database) -> None:
     for params in ({"query": CREATE}, given | {"operationName": "M"}):
         for header in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"):
             response = await http.get("/graphql", params=params, headers=client.headers | {header: "POST"})
-            assert told(response) == (405, "METHOD_NOT_ALLOWED")
+            assert status_and_code(response) == (405, "METHOD_NOT_ALLOWED")
             assert response.headers["allow"] == "POST"
-    assert await life_lock_rows(only) == [[], [], [], []]
+    assert await life_lock_rows(sqlite_database) == [[], [], [], []]
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ async def test_get_is_for_queries(only: Database) -> None:
         "variables=" + "%5B" * 200 + "%5D" * 200,
     ],
 )
-async def test_a_query_string_that_is_none(http: httpx.AsyncClient, query_string: str) -> None:
-    assert told(await http.get(f"/graphql?{query_string}")) == (400, "BAD_REQUEST")
+async def test_invalid_query_strings_are_rejected(http: httpx.AsyncClient, query_string: str) -> None:
+    assert status_and_code(await http.get(f"/graphql?{query_string}")) == (400, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize(
@@ -169,10 +169,10 @@ async def test_a_query_string_that_is_none(http: httpx.AsyncClient, query_string
         "",
     ],
 )
-async def test_other_bodies_are_not_taken(http: httpx.AsyncClient, content_type: str) -> None:
-    """Among them all that a page of another site can send without asking."""
+async def test_other_content_types_are_rejected(http: httpx.AsyncClient, content_type: str) -> None:
+    """Among them are all types that a page of another site can send without a preflight."""
     response = await post(http, Content_Type=content_type)
-    assert told(response) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert status_and_code(response) == (415, "UNSUPPORTED_MEDIA_TYPE")
     assert response.headers["accept-post"] == JSON
 
 
@@ -193,25 +193,25 @@ async def test_other_bodies_are_not_taken(http: httpx.AsyncClient, content_type:
         ({"Origin": "https://evil.example", "X-Apollo-Operation-Name": "Q"}, True),
     ],
 )
-async def test_a_get_that_another_site_made_is_refused(
-    only: Database, headers: dict[str, str], *, is_taken: bool
+async def test_cross_site_get_is_rejected(
+    sqlite_database: Database, headers: dict[str, str], *, is_taken: bool
 ) -> None:
-    """Unless it was preflighted, or its origin is one of ours."""
-    http = set_to(only, cors_origins="https://app.example")
+    """Unless the request needed a preflight, or its origin is allowed."""
+    http = client_with_settings(sqlite_database, cors_origins="https://app.example")
     response = await http.get("/graphql", params={"query": QUERY}, headers=headers)
     if is_taken:
         assert response.json() == {"data": {"__typename": "Query"}}
     else:
-        assert told(response) == (403, "FORBIDDEN")
+        assert status_and_code(response) == (403, "FORBIDDEN")
 
 
-async def test_other_origins_may_only_what_is_set(only: Database) -> None:
+async def test_cors_allows_only_the_configured_origins(sqlite_database: Database) -> None:
     asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     asked["Access-Control-Request-Headers"] = "authorization, content-type"
-    closed = await set_to(only).options("/graphql", headers=asked)
+    closed = await client_with_settings(sqlite_database).options("/graphql", headers=asked)
     assert closed.status_code == 405
     assert not [name for name in closed.headers if name.startswith("access-control")]
-    http = set_to(only, cors_origins="https://app.example, https://other.example")
+    http = client_with_settings(sqlite_database, cors_origins="https://app.example, https://other.example")
     preflight = await http.options("/graphql", headers=asked)
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, asked["Origin"])
     assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
@@ -222,8 +222,8 @@ async def test_other_origins_may_only_what_is_set(only: Database) -> None:
     assert "access-control-allow-origin" not in (await post(http, Origin="https://evil.example")).headers
 
 
-async def test_a_request_has_an_id(http: httpx.AsyncClient) -> None:
-    """The client's, if it can stand in a log, else one of ours; refusals have one too."""
+async def test_every_response_has_a_request_id(http: httpx.AsyncClient) -> None:
+    """It is the client's id if that is safe to log, else a new one."""
     assert (await post(http, X_Request_ID="web-1/2:3")).headers["x-request-id"] == "web-1/2:3"
     made = {(await post(http, X_Request_ID=given)).headers["x-request-id"] for given in ("", "a b", "x" * 129, "a\tb")}
     assert len(made) == 4
@@ -231,40 +231,45 @@ async def test_a_request_has_an_id(http: httpx.AsyncClient) -> None:
     assert (await http.put("/graphql", headers={"X-Request-ID": "seen"})).headers["x-request-id"] == "seen"
 
 
-async def test_the_times_are_told_when_asked_for(only: Database) -> None:
+async def test_server_timing_is_sent_on_request(sqlite_database: Database) -> None:
     def steps(response: httpx.Response) -> list[str]:
         return [step.partition(";dur=")[0] for step in response.headers["server-timing"].split(", ")]
 
-    http = set_to(only)
+    http = client_with_settings(sqlite_database)
     assert "server-timing" not in (await post(http)).headers
     known = ["receive", "plan", "run", "encode"]
     assert steps(await post(http, X_Server_Timing="1")) == known
     fresh = json.dumps({"query": "{ a: __typename }"})
     assert steps(await post(http, fresh, X_Server_Timing="1")) == ["receive", "parse", "validate", *known[1:]]
-    assert steps(await post(set_to(only, server_timing="always"))) == ["receive", "parse", "validate", *known[1:]]
+    assert steps(await post(client_with_settings(sqlite_database, server_timing="always"))) == [
+        "receive",
+        "parse",
+        "validate",
+        *known[1:],
+    ]
 
 
-async def test_batches_are_off_and_bounded(only: Database) -> None:
+async def test_batches_are_off_by_default_and_limited(sqlite_database: Database) -> None:
     two = json.dumps([{"query": QUERY}, {"query": "{ nonsense }"}])
-    assert told(await post(set_to(only), two)) == (400, "BAD_REQUEST")
-    http = set_to(only, max_batch=2)
+    assert status_and_code(await post(client_with_settings(sqlite_database), two)) == (400, "BAD_REQUEST")
+    http = client_with_settings(sqlite_database, max_batch=2)
     response = await post(http, two)
     assert response.status_code == 200
     first, second = response.json()
     assert first == {"data": {"__typename": "Query"}}
     assert second["errors"][0]["extensions"] == {"code": "GRAPHQL_VALIDATION_FAILED"}
     for number in (0, 3):
-        assert told(await post(http, json.dumps([{"query": QUERY}] * number))) == (400, "BAD_REQUEST")
-    assert told(await post(http, json.dumps([[{"query": QUERY}]]))) == (400, "BAD_REQUEST")
+        assert status_and_code(await post(http, json.dumps([{"query": QUERY}] * number))) == (400, "BAD_REQUEST")
+    assert status_and_code(await post(http, json.dumps([[{"query": QUERY}]]))) == (400, "BAD_REQUEST")
 
 
-async def test_a_body_has_a_size(only: Database) -> None:
-    """Also one whose length is not told, which is refused while it is read."""
-    http = set_to(only, max_request_size=1000)
+async def test_body_size_is_limited(sqlite_database: Database) -> None:
+    """A body without Content-Length is rejected while it is read."""
+    http = client_with_settings(sqlite_database, max_request_size=1000)
     assert (await post(http, OPERATION + " " * (1000 - len(OPERATION)))).status_code == 200
     for length in ("1001", "99999999999999999999"):
         refused = await post(http, b"", Content_Length=length)
-        assert told(refused) == (413, "PAYLOAD_TOO_LARGE")
+        assert status_and_code(refused) == (413, "PAYLOAD_TOO_LARGE")
     read = 0
 
     async def endless() -> Any:
@@ -274,19 +279,19 @@ async def test_a_body_has_a_size(only: Database) -> None:
             yield b" " * 100
 
     refused = await http.post("/graphql", content=endless(), headers={"Content-Type": JSON})
-    assert told(refused) == (413, "PAYLOAD_TOO_LARGE")
+    assert status_and_code(refused) == (413, "PAYLOAD_TOO_LARGE")
     assert (refused.headers["connection"], read) == ("close", 11)
-    assert told(await http.get("/graphql", params={"query": QUERY + " " * 1000})) == (414, "URI_TOO_LONG")
+    assert status_and_code(await http.get("/graphql", params={"query": QUERY + " " * 1000})) == (414, "URI_TOO_LONG")
 
 
-async def test_whatever_else_is_asked_for_is_refused_in_json(http: httpx.AsyncClient) -> None:
-    assert told(await http.get("/nowhere")) == (404, "NOT_FOUND")
+async def test_other_routes_return_errors_in_json(http: httpx.AsyncClient) -> None:
+    assert status_and_code(await http.get("/nowhere")) == (404, "NOT_FOUND")
     refused = await http.post("/health")
-    assert told(refused) == (405, "METHOD_NOT_ALLOWED")
+    assert status_and_code(refused) == (405, "METHOD_NOT_ALLOWED")
     assert sorted(refused.headers["allow"].split(", ")) == ["GET", "HEAD"]
 
 
-async def test_a_token_that_is_not_valid_is_refused_before_the_body_is_read(
+async def test_invalid_token_is_rejected_before_the_body_is_read(
     http: httpx.AsyncClient,
 ) -> None:
     async def unread() -> Any:
@@ -295,5 +300,5 @@ async def test_a_token_that_is_not_valid_is_refused_before_the_body_is_read(
 
     headers = {"Content-Type": JSON, "Authorization": "Bearer nonsense", "Accept": GRAPHQL}
     refused = await http.post("/graphql", content=unread(), headers=headers)
-    assert told(refused) == (401, "UNAUTHENTICATED")
+    assert status_and_code(refused) == (401, "UNAUTHENTICATED")
     assert (refused.headers["www-authenticate"], refused.headers["content-type"]) == ("Bearer", GRAPHQL + UTF8)

@@ -55,7 +55,7 @@ MALFORMED_PAYLOADS: list[tuple[Any, str]] = [
 
 
 @ON_SQLITE
-async def test_a_malformed_message_closes_the_socket_with_4400(gateway: Gateway) -> None:
+async def test_malformed_message_closes_the_socket_with_4400(gateway: Gateway) -> None:
     async with serve_sockets(gateway) as site:
         for message, reason in MALFORMED:
             async with site.peer() as peer:
@@ -68,7 +68,7 @@ async def test_a_malformed_message_closes_the_socket_with_4400(gateway: Gateway)
 
 
 @ON_SQLITE
-async def test_the_codes_of_the_protocol(gateway: Gateway) -> None:
+async def test_close_codes_of_the_protocol(gateway: Gateway) -> None:
     async with serve_sockets(gateway) as site:
         async with site.peer() as peer:
             await peer.subscribe("1", "{ __typename }")
@@ -92,7 +92,7 @@ async def test_the_codes_of_the_protocol(gateway: Gateway) -> None:
 
 
 @ON_SQLITE
-async def test_one_id_has_one_subscriber_at_a_time(gateway: Gateway, ada: User) -> None:
+async def test_operation_ids_are_unique_while_in_use(gateway: Gateway, ada: User) -> None:
     async with serve_sockets(gateway) as site:
         for key in ("one", "é" * 100):
             async with site.initialised_peer(gateway.token(ada)) as peer:
@@ -109,7 +109,7 @@ async def test_one_id_has_one_subscriber_at_a_time(gateway: Gateway, ada: User) 
 
 
 @ON_SQLITE
-async def test_a_connection_has_to_be_initialised_in_time(gateway: Gateway) -> None:
+async def test_connection_must_be_initialised_in_time(gateway: Gateway) -> None:
     hasty = Gateway(gateway.database, settings=Settings(socket_init_timeout=0.05))
     async with serve_sockets(hasty) as site:
         async with site.peer() as peer:
@@ -122,7 +122,7 @@ async def test_a_connection_has_to_be_initialised_in_time(gateway: Gateway) -> N
 
 
 @ON_SQLITE
-async def test_pings_are_answered_and_pongs_are_not(gateway: Gateway) -> None:
+async def test_pings_are_answered_and_pongs_ignored(gateway: Gateway) -> None:
     async with serve_sockets(gateway) as site, site.peer() as peer:
         await peer.send("pong")
         await peer.send("complete", id="unknown")
@@ -150,7 +150,7 @@ async def test_pings_are_answered_and_pongs_are_not(gateway: Gateway) -> None:
         ("*", "https://any.example", {}, 101),
     ],
 )
-async def test_pages_of_other_sites_cannot_connect(
+async def test_pages_of_other_origins_cannot_connect(
     gateway: Gateway, allowed: str, origin: str, headers: dict[str, str], status: int
 ) -> None:
     there = Gateway(gateway.database, settings=Settings(cors_origins=allowed))
@@ -189,7 +189,7 @@ UNAUTHENTICATED = [
 
 
 @ON_SQLITE
-async def test_a_token_comes_in_the_params_or_in_the_header(gateway: Gateway, ada: User, bob: User) -> None:
+async def test_token_is_sent_in_the_payload_or_in_a_header(gateway: Gateway, ada: User, bob: User) -> None:
     adas, bobs = (f"Bearer {gateway.token(user)}" for user in (ada, bob))
     cases: list[tuple[dict[str, str], Any, str | None]] = [
         ({}, {"Authorization": adas}, "ada@example.com"),
@@ -208,7 +208,7 @@ async def test_a_token_comes_in_the_params_or_in_the_header(gateway: Gateway, ad
 
 
 @ON_SQLITE
-async def test_a_wrong_token_is_forbidden(gateway: Gateway, ada: User) -> None:
+async def test_invalid_token_closes_the_socket_with_4403(gateway: Gateway, ada: User) -> None:
     reason = "Forbidden: The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
     late = gateway.tokens.issue(ada, frozenset(), -1)
     async with serve_sockets(gateway) as site:
@@ -222,7 +222,7 @@ async def test_a_wrong_token_is_forbidden(gateway: Gateway, ada: User) -> None:
 
 
 @ON_SQLITE
-async def test_what_is_not_allowed_is_an_error_and_the_socket_stays(gateway: Gateway, ada: User) -> None:
+async def test_rejected_operation_leaves_the_socket_open(gateway: Gateway, ada: User) -> None:
     async with serve_sockets(gateway) as site:
         async with site.initialised_peer() as peer:
             assert await peer.ask(MY_EVENTS) == UNAUTHENTICATED
@@ -246,8 +246,8 @@ async def test_what_is_not_allowed_is_an_error_and_the_socket_stays(gateway: Gat
             assert await peer.ask(WHO) == {"data": {"viewer": {"email": "ada@example.com"}}}
 
 
-async def test_queries_and_mutations_are_answered_once(gateway: Gateway, ada: User) -> None:
-    """With their errors beside their data, their cost for who asks for it, and by the hash of their text."""
+async def test_queries_and_mutations_have_one_response(gateway: Gateway, ada: User) -> None:
+    """With errors beside data, the cost on request, and persisted queries."""
     create = "mutation($title: String!) { createTask(input: {title: $title}) { task { title } } }"
     async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         made = await peer.ask(create, variables={"title": "From a socket"})
@@ -266,7 +266,7 @@ async def test_queries_and_mutations_are_answered_once(gateway: Gateway, ada: Us
             assert found == {"data": {"viewer": {"firstName": "Ada"}}}
 
 
-async def test_a_subscription_delivers_until_it_is_completed(gateway: Gateway, ada: User, bob: User) -> None:
+async def test_subscription_delivers_until_it_is_completed(gateway: Gateway, ada: User, bob: User) -> None:
     async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         await peer.subscribe("events", MY_EVENTS)
         await peer.subscribe("tasks", "subscription { taskChanged { eventType task { title } } }")
@@ -290,7 +290,7 @@ async def test_a_subscription_delivers_until_it_is_completed(gateway: Gateway, a
         await peer.wait_until_started()
 
 
-async def test_who_goes_on_after_an_event_misses_nothing(gateway: Gateway, ada: User) -> None:
+async def test_resumed_subscription_misses_no_event(gateway: Gateway, ada: User) -> None:
     token, client = gateway.token(ada), gateway.client(ada)
     created = "subscription { taskChanged { task { title } } }"
 
@@ -329,7 +329,7 @@ async def test_who_goes_on_after_an_event_misses_nothing(gateway: Gateway, ada: 
 
 
 @ON_SQLITE
-async def test_the_socket_ends_with_its_token(gateway: Gateway, ada: User) -> None:
+async def test_socket_ends_with_its_token(gateway: Gateway, ada: User) -> None:
     async with serve_sockets(gateway) as site, site.initialised_peer(gateway.tokens.issue(ada, frozenset(), 1)) as peer:
         await peer.subscribe("1", MY_EVENTS)
         assert await peer.wait_closed() == (
@@ -341,8 +341,8 @@ async def test_the_socket_ends_with_its_token(gateway: Gateway, ada: User) -> No
 ENDED = (4403, "Forbidden: The session has ended: sign in again.")
 
 
-async def test_the_socket_ends_with_its_session(gateway: Gateway, admin: User) -> None:
-    """However the session ends; sockets of the same person's other sessions go on, unless those end too."""
+async def test_socket_ends_with_its_session(gateway: Gateway, admin: User) -> None:
+    """Covers every way in which a session ends. Sockets of other sessions go on, unless those sessions end too."""
     ada = await make_member(gateway.database)
     async with serve_sockets(gateway) as site:
         for how in ("sign out", "revoke", "reuse", "password"):
@@ -381,8 +381,8 @@ async def test_the_socket_ends_with_its_session(gateway: Gateway, admin: User) -
             await bystander.wait_until_started()
 
 
-async def test_who_subscribes_and_then_asks_misses_nothing_in_between(gateway: Gateway, ada: User) -> None:
-    """The next message is taken once a subscription follows, so that nobody has to know how long that takes."""
+async def test_subscription_has_started_before_the_next_message(gateway: Gateway, ada: User) -> None:
+    """A client that subscribes and then writes gets the event, without knowing how long subscribing takes."""
     create = 'mutation { createCategory(input: {name: "%s", color: "#000000"}) { userErrors { message } } }'
     async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         for number in range(10):
@@ -398,8 +398,8 @@ async def test_who_subscribes_and_then_asks_misses_nothing_in_between(gateway: G
             await site.wait_for_subscribers(1)
 
 
-async def test_nobody_ends_anothers_socket_by_an_event_that_is_made_up(gateway: Gateway, ada: User, bob: User) -> None:
-    """Policies let people store events of their own without the gateway; what has happened is looked up."""
+async def test_forged_event_does_not_end_the_socket_of_another_user(gateway: Gateway, ada: User, bob: User) -> None:
+    """Policies let users insert events without the gateway, so the gateway checks the session itself."""
     async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         await peer.subscribe("1", "subscription { lifeLockDashboard { totalTasks } }")
         assert (await peer.receive())["id"] == "1"

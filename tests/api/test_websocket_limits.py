@@ -1,4 +1,4 @@
-"""How many sockets and subscriptions there may be, what becomes of those who do not read, and that nothing is left."""
+"""Limits of sockets and subscriptions, clients that stop reading, and cleanup after sockets end."""
 
 import asyncio
 import gc
@@ -27,20 +27,20 @@ MUCH = "{ tasks(first: 50) { " + " ".join(f"a{number}: nodes {{ description }}" 
 """20 MB, if descriptions have 5,000 characters: more than lies between two sockets."""
 
 
-async def ask_for_much(deaf: Peer) -> None:
-    """A client whose queue has one place reads one whole message, and then no more."""
+async def request_large_results(deaf: Peer) -> None:
+    """The client's queue holds one message, so it reads one whole message and then stops."""
     for number in range(4):
         await deaf.subscribe(f"much {number}", MUCH)
 
 
-def limited(message: str) -> list[dict[str, Any]]:
+def rate_limited(message: str) -> list[dict[str, Any]]:
     return [{"message": message, "extensions": {"code": "RATE_LIMITED"}}]
 
 
 @ON_SQLITE
-async def test_a_socket_has_so_many_operations_open(gateway: Gateway, ada: User) -> None:
+async def test_operations_per_socket_are_limited(gateway: Gateway, ada: User) -> None:
     there = Gateway(gateway.database, settings=Settings(max_socket_operations=2))
-    full = limited("This WebSocket has 2 open operations, which is the limit. Complete one of them first.")
+    full = rate_limited("This WebSocket has 2 open operations, which is the limit. Complete one of them first.")
     async with serve_sockets(there) as site, site.initialised_peer(there.token(ada)) as peer:
         for key in ("1", "2"):
             await peer.subscribe(key, MY_EVENTS)
@@ -50,9 +50,9 @@ async def test_a_socket_has_so_many_operations_open(gateway: Gateway, ada: User)
 
 
 @ON_SQLITE
-async def test_a_viewer_has_so_many_subscriptions_over_all_sockets(gateway: Gateway, ada: User, bob: User) -> None:
+async def test_subscriptions_per_viewer_are_limited_over_all_sockets(gateway: Gateway, ada: User, bob: User) -> None:
     there = Gateway(gateway.database, settings=Settings(max_subscriptions=2))
-    full = limited(
+    full = rate_limited(
         "You have 2 open subscriptions, which is the limit. "
         "End one of them, or subscribe to several ids in one subscription."
     )
@@ -76,7 +76,7 @@ async def test_a_viewer_has_so_many_subscriptions_over_all_sockets(gateway: Gate
 
 
 @ON_SQLITE
-async def test_a_viewer_has_so_many_sockets(gateway: Gateway, ada: User) -> None:
+async def test_sockets_per_viewer_are_limited(gateway: Gateway, ada: User) -> None:
     there = Gateway(gateway.database, settings=Settings(max_sockets=2))
     full = (
         4403,
@@ -94,8 +94,8 @@ async def test_a_viewer_has_so_many_sockets(gateway: Gateway, ada: User) -> None
 
 
 @ON_SQLITE
-async def test_every_delivery_is_paid_for(gateway: Gateway, ada: User) -> None:
-    """As beginning is; who has nothing left is told so, and the subscription ends."""
+async def test_each_delivery_is_charged(gateway: Gateway, ada: User) -> None:
+    """Subscribing is charged too. When the budget is used up, the subscription ends with an error."""
     async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         await peer.subscribe("1", MY_EVENTS, extensions={"cost": True})
         await site.wait_for_subscribers(2)
@@ -114,10 +114,10 @@ async def test_every_delivery_is_paid_for(gateway: Gateway, ada: User) -> None:
         await site.wait_for_subscribers(1)
 
 
-async def test_who_leaves_events_waiting_is_told_and_the_socket_stays(
+async def test_slow_subscription_ends_and_the_socket_stays_open(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a delivery takes its time, more happens than may wait; the other subscriber sees it all."""
+    """More events arrive during a slow delivery than the queue holds. Another subscriber gets all of them."""
     there = Gateway(gateway.database, settings=Settings(subscription_queue=2, max_operations=1))
     async with (
         serve_sockets(there) as site,
@@ -149,10 +149,10 @@ async def test_who_leaves_events_waiting_is_told_and_the_socket_stays(
 
 
 @ON_SQLITE
-async def test_who_does_not_read_the_socket_is_cut_off_and_nobody_else_is_slowed(
+async def test_client_that_stops_reading_is_disconnected(
     gateway: Gateway, ada: User, bob: User, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whether it reads on, and learns why, or never again."""
+    """A client that starts to read again gets the reason. Other clients are not slowed down."""
     await make_tasks(gateway.database, ada, 50, description="x" * 5000)
     caplog.set_level(logging.WARNING)
     token, settings = gateway.token(ada), Settings(socket_send_timeout=0.5)
@@ -165,7 +165,7 @@ async def test_who_does_not_read_the_socket_is_cut_off_and_nobody_else_is_slowed
                 await deaf.initialise(token)
                 await deaf.subscribe("events", MY_EVENTS)
                 await site.wait_for_subscribers(4)
-                await ask_for_much(deaf)
+                await request_large_results(deaf)
                 while not caplog.records:
                     await gateway.client(bob).do("createTask", "task { id }", title="Meanwhile")
                     assert (await other.receive())["payload"]["data"] == CREATED["data"]
@@ -185,8 +185,8 @@ async def test_who_does_not_read_the_socket_is_cut_off_and_nobody_else_is_slowed
 
 
 @ON_SQLITE
-async def test_who_does_not_answer_pings_is_cut_off(gateway: Gateway, ada: User) -> None:
-    """It is a client that stopped reading although there is little to read."""
+async def test_client_that_does_not_answer_pings_is_disconnected(gateway: Gateway, ada: User) -> None:
+    """The client has stopped reading although there is little to read."""
     settings = Settings(socket_ping_interval=0.2)
     async with serve_sockets(gateway, settings) as site, site.initialised_peer(gateway.token(ada)) as other:
         async with site.peer(max_queue=1) as deaf:
@@ -200,8 +200,8 @@ async def test_who_does_not_answer_pings_is_cut_off(gateway: Gateway, ada: User)
 
 
 @ON_SQLITE
-async def test_a_message_has_so_many_fragments(gateway: Gateway, ada: User) -> None:
-    """Tiny ones would cost a hundred times what they are; a message in a thousand parts is one as any other."""
+async def test_fragments_of_a_message_are_limited(gateway: Gateway, ada: User) -> None:
+    """Tiny fragments cost a hundred times their size. A message of a thousand fragments is accepted."""
     text = '{"type": "ping"' + " " * 997 + "}"
     async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         await peer.connection.send([text[:15], *text[15:]])
@@ -211,10 +211,8 @@ async def test_a_message_has_so_many_fragments(gateway: Gateway, ada: User) -> N
 
 
 @ON_SQLITE
-async def test_pongs_do_not_pile_up_for_who_does_not_read_them(
-    gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Reading goes on meanwhile; one pong for many pings is enough."""
+async def test_pongs_do_not_fill_the_memory(gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway goes on reading from a client that sends pings and reads nothing, and discards its pongs."""
     made: list[SocketProtocol] = []
     handle, seen = SocketProtocol.handle_ping, [0]
 
@@ -239,10 +237,10 @@ async def test_pongs_do_not_pile_up_for_who_does_not_read_them(
 
 
 @ON_SQLITE
-async def test_the_process_takes_leave_of_its_sockets(
+async def test_shutdown_closes_all_sockets(
     gateway: Gateway, ada: User, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of those who do not read too: nobody holds it up."""
+    """Clients that do not read do not delay it."""
     await make_tasks(gateway.database, ada, 50, description="x" * 5000)
     caplog.set_level(logging.WARNING)
     is_full, pause = asyncio.Semaphore(0), SocketProtocol.pause_writing
@@ -259,7 +257,7 @@ async def test_the_process_takes_leave_of_its_sockets(
             fresh = await stack.enter_async_context(site.peer())
             deaf = await stack.enter_async_context(site.peer(max_queue=1, max_size=None, close_timeout=0.1))
             await deaf.initialise(gateway.token(ada))
-            await ask_for_much(deaf)
+            await request_large_results(deaf)
             for _ in range(2):
                 await is_full.acquire()
             await site.wait_for_subscribers(3)
@@ -270,8 +268,8 @@ async def test_the_process_takes_leave_of_its_sockets(
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine:pytest.PytestUnraisableExceptionWarning")
-async def test_sockets_that_hang_up_leave_nothing(gateway: Gateway, ada: User) -> None:
-    """In the middle of whatever they asked for."""
+async def test_disconnected_sockets_leave_nothing_behind(gateway: Gateway, ada: User) -> None:
+    """They disconnect during operations."""
     await make_tasks(gateway.database, ada, 5)
     async with serve_sockets(gateway) as site:
         for _ in range(10):
@@ -291,10 +289,10 @@ async def test_sockets_that_hang_up_leave_nothing(gateway: Gateway, ada: User) -
 
 
 @ON_SQLITE
-async def test_what_breaks_is_masked(
+async def test_unexpected_errors_are_masked(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In a query, in a delivery, and in what a subscription listens to; the log has the id of the operation."""
+    """In a query and in a delivery. The log names the request and the number of the operation."""
 
     async def broken(*_: Any, **__: Any) -> Any:
         message = "a secret"
@@ -342,13 +340,13 @@ _STEPS = st.lists(
 @given(begins=st.sampled_from([[INIT], []]), steps=_STEPS)
 @examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @ON_SQLITE
-async def test_any_messages_are_answered_as_the_protocol_allows(
+async def test_any_sequence_of_messages_follows_the_protocol(
     gateway: Gateway, ada: User, begins: list[Step], steps: list[Step]
 ) -> None:
-    """Only what was asked for is answered, in a legal order, and the socket is closed for what it must be only."""
+    """Only requested operations have responses, in a legal order, and the socket is closed only for protocol errors."""
     steps = [*begins, *steps]
     async with serve_sockets(gateway) as site, site.peer() as peer:
-        may_close, must_close = _closes(steps)
+        may_close, must_close = _expected_close_codes(steps)
         for kind, key, document in steps:
             if kind == "subscribe":
                 await peer.subscribe(str(key), str(document))
@@ -357,16 +355,16 @@ async def test_any_messages_are_answered_as_the_protocol_allows(
             else:
                 await peer.send(kind, **({"id": key} if key else {}))
         await peer.send("ping", payload={"end": True})
-        heard, code = await _heard(peer)
+        heard, code = await _receive_all(peer)
         assert code in may_close
         assert code == must_close or must_close is None
-    _check(steps, heard)
+    _check_messages(steps, heard)
 
 
-def _closes(steps: list[Step]) -> tuple[set[int | None], int | None]:
-    """The codes with which the socket may be closed, and that with which it must be.
+def _expected_close_codes(steps: list[Step]) -> tuple[set[int | None], int | None]:
+    """The codes with which the socket may be closed, and the one with which it must be closed.
 
-    An id that has been used may be free again, if its operation has ended by itself.
+    An id that has been used may be free again, if its operation has ended.
     """
     may: set[int | None] = set()
     is_ready, taken = False, dict[str, str]()
@@ -390,8 +388,8 @@ def _closes(steps: list[Step]) -> tuple[set[int | None], int | None]:
     return {*may, None}, None
 
 
-async def _heard(peer: Peer) -> tuple[list[Any], int | None]:
-    """All messages up to the answer to the last one, or up to the end; and the code of the end."""
+async def _receive_all(peer: Peer) -> tuple[list[Any], int | None]:
+    """Receives all messages up to the response to the last ping or up to the close; and the close code."""
     heard: list[Any] = []
     try:
         while not heard or heard[-1].get("payload") != {"end": True}:
@@ -401,7 +399,7 @@ async def _heard(peer: Peer) -> tuple[list[Any], int | None]:
     return heard, None
 
 
-def _check(steps: list[Step], heard: list[Any]) -> None:
+def _check_messages(steps: list[Step], heard: list[Any]) -> None:
     begins = [kind for kind, *_ in steps].count("connection_init")
     assert [message["type"] for message in heard].count("connection_ack") <= min(begins, 1)
     assert [message["type"] for message in heard].count("pong") <= [kind for kind, *_ in steps].count("ping") + 1

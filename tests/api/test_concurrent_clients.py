@@ -1,4 +1,4 @@
-"""Many clients at once on a real socket: no error, no leak, and nobody sees what another loaded."""
+"""Many concurrent clients on a real socket: no errors, no leaked connections, no data of another viewer."""
 
 import asyncio
 import gc
@@ -23,8 +23,8 @@ MIXED = """{ viewer { email }
     lifeLockDashboard { totalTasks completedTasks categoryBreakdown { total } upcomingDeadlines { title } } }"""
 
 
-async def test_fifty_requests_at_once_share_ten_connections(postgres_only: DatabaseOptions) -> None:
-    """Queries and mutations of ten people, two rounds; every answer is complete and right, and the pool is whole."""
+async def test_fifty_concurrent_requests_share_ten_connections(postgres_only: DatabaseOptions) -> None:
+    """Ten users send queries and mutations in two rounds. Every response is complete, and no connection is lost."""
     async with connect_database(postgres_only, pool_size=10, pool_timeout=60) as database:
         gateway = Gateway(database)
         people = [await make_user(database) for _ in range(10)]
@@ -60,10 +60,10 @@ async def test_fifty_requests_at_once_share_ten_connections(postgres_only: Datab
         assert len(await event_summaries(database)) == 10 * 4 * 2
 
 
-async def test_clients_that_hang_up_leak_nothing(
+async def test_disconnected_clients_leak_no_connections(
     postgres_only: DatabaseOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They leave while their statements run; the connections come back, and the next request is served."""
+    """They disconnect while their statements run. The connections return to the pool, and the next request succeeds."""
     async with connect_database(postgres_only) as database:
         gateway = Gateway(database)
         ada = await make_user(database)
@@ -97,10 +97,8 @@ async def test_clients_that_hang_up_leak_nothing(
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine:pytest.PytestUnraisableExceptionWarning")
-async def test_a_request_that_is_cancelled_gives_its_connection_back(
-    gateway: Gateway, ada: User, statements: list[str]
-) -> None:
-    """At whatever statement it is. graphql-core leaves coroutines behind that it had not begun; they hold nothing."""
+async def test_cancelled_request_returns_its_connection(gateway: Gateway, ada: User, statements: list[str]) -> None:
+    """Cancels it at each of its statements. graphql-core leaves unstarted coroutines, which hold nothing."""
     category = await make_category(gateway.database, ada)
     await make_tasks(gateway.database, ada, 3, category_id=category.id)
     client = gateway.client(ada)
@@ -125,10 +123,8 @@ async def test_a_request_that_is_cancelled_gives_its_connection_back(
     gc.collect()
 
 
-async def test_viewers_at_the_same_time_never_share_a_loader(
-    gateway: Gateway, ada: User, bob: User, admin: User
-) -> None:
-    """They ask for the same rows in the same moment: the owner and the admin see them, the other finds none."""
+async def test_concurrent_viewers_never_share_a_loader(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    """They request the same rows: the owner and the administrator see them, the others find nothing."""
     category = await make_category(gateway.database, ada, name="Ada's")
     task = await make_task(gateway.database, ada, title="Ada's", category_id=category.id)
     document = """query($t: ID!, $c: ID!) { task(id: $t) { title category { name } }
@@ -152,8 +148,7 @@ async def test_viewers_at_the_same_time_never_share_a_loader(
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_the_server_ends_with_its_work_done(gateway: Gateway, ada: User) -> None:
-    """What is in flight when the server is told to stop is still answered."""
+async def test_requests_in_flight_finish_when_the_server_stops(gateway: Gateway, ada: User) -> None:
     started = asyncio.Event()
     gateway.database.statement_listeners.append(lambda _: started.set())
     async with httpx.AsyncClient(timeout=60) as http:

@@ -1,4 +1,4 @@
-"""Operations that take long: nobody waits for ever, and what nobody waits for is stopped, in the database too."""
+"""Slow operations: waiting is limited, and a disconnect or a timeout also cancels the statement in the database."""
 
 import asyncio
 import json
@@ -33,8 +33,8 @@ IN_A_UNIT = 'mutation { createTask(input: {title: "x"}) { task { id } } }'
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading analytics, categories in a batch and adding a task take ten minutes."""
+def slow_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes three kinds of statements take ten minutes: a root field, a batch, and an insert in a unit of work."""
 
     async def sleep(self: Any, *_: Any, **__: Any) -> Any:
         return await self.connection.rows(SLOW)
@@ -50,8 +50,8 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def watching(server: Server, options: DatabaseOptions) -> AsyncIterator[Any]:
-    """Waits until so many statements sleep in the database, as its superuser sees it."""
+async def observe_sleeping_statements(server: Server, options: DatabaseOptions) -> AsyncIterator[Any]:
+    """Yields a function that waits until the given number of statements sleep in the database."""
     connection = await asyncpg.connect(server.login("postgres", database_of(options)))
 
     async def until(count: int) -> None:
@@ -64,8 +64,8 @@ async def watching(server: Server, options: DatabaseOptions) -> AsyncIterator[An
         await connection.close()
 
 
-async def _asking(address: str, token: str, document: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Sends an operation over a connection of its own."""
+async def _send_operation(address: str, token: str, document: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Sends an operation over a new connection."""
     where = urlsplit(address)
     body = json.dumps({"query": document})
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
@@ -77,62 +77,60 @@ async def _asking(address: str, token: str, document: str) -> tuple[asyncio.Stre
     return reader, writer
 
 
-async def _answered(address: str, token: str, document: str) -> tuple[bytes, Any]:
-    """The first line of the answer, and its body."""
-    reader, writer = await _asking(address, token, document)
+async def _execute(address: str, token: str, document: str) -> tuple[bytes, Any]:
+    """The status line and the body of the response."""
+    reader, writer = await _send_operation(address, token, document)
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     await writer.wait_closed()
     return head.split(b"\r\n")[0], json.loads(body)
 
 
-async def _hang_up(address: str, token: str, document: str, until: Any) -> None:
-    """Sends an operation, waits until its statement runs, and leaves."""
-    _, writer = await _asking(address, token, document)
+async def _disconnect_while_running(address: str, token: str, document: str, until: Any) -> None:
+    """Sends an operation, waits until its statement runs, and disconnects."""
+    _, writer = await _send_operation(address, token, document)
     await until(1)
     writer.transport.abort()
     await until(0)
 
 
-async def _with_a_task(database: Database) -> Any:
+async def _make_user_with_task(database: Database) -> Any:
     ada = await make_user(database)
     category = await make_category(database, ada, name="Home")
     await make_task(database, ada, category_id=category.id)
     return ada
 
 
-@pytest.mark.usefixtures("slow")
+@pytest.mark.usefixtures("slow_statements")
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("document", [AT_THE_ROOT, IN_A_BATCH, IN_A_UNIT])
-async def test_a_client_that_leaves_stops_its_statement(
-    postgres_only: DatabaseOptions, server: Server, document: str
-) -> None:
-    """Within the request and not at the statement's own time limit; the connection is whole afterwards."""
+async def test_disconnect_cancels_the_statement(postgres_only: DatabaseOptions, server: Server, document: str) -> None:
+    """It is cancelled at once, not by the statement timeout. The connection can be used again."""
     async with (
         connect_database(postgres_only, statement_timeout=500) as database,
-        watching(server, postgres_only) as until,
+        observe_sleeping_statements(server, postgres_only) as until,
     ):
         gateway = Gateway(database)
-        ada = await _with_a_task(database)
+        ada = await _make_user_with_task(database)
         async with serve(gateway.app) as address:
             for _ in range(3):
-                await _hang_up(address, gateway.token(ada), document, until)
+                await _disconnect_while_running(address, gateway.token(ada), document, until)
             async with httpx.AsyncClient(base_url=address) as http:
                 assert await Client(http, gateway.token(ada)).data("{ __typename }") == {"__typename": "Query"}
 
 
-@pytest.mark.usefixtures("slow")
+@pytest.mark.usefixtures("slow_statements")
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("document", [AT_THE_ROOT, IN_A_BATCH, IN_A_UNIT])
-async def test_an_operation_whose_time_is_up_stops_its_statement(
+async def test_operation_timeout_cancels_the_statement(
     postgres_only: DatabaseOptions, server: Server, document: str
 ) -> None:
     async with (
         connect_database(postgres_only, statement_timeout=500) as database,
-        watching(server, postgres_only) as until,
+        observe_sleeping_statements(server, postgres_only) as until,
     ):
         gateway = Gateway(database, settings=Settings(operation_timeout=0.3))
-        client = gateway.client(await _with_a_task(database))
+        client = gateway.client(await _make_user_with_task(database))
         answer = await client.ask(document)
         error = {"message": Timeout().message, "extensions": {"code": "TIMEOUT"}}
         assert (answer.status, answer.body) == (504, {"errors": [error]})
@@ -140,30 +138,28 @@ async def test_an_operation_whose_time_is_up_stops_its_statement(
         assert database.pool_state().used == 0
 
 
-async def test_a_thousand_connections_share_ten(postgres_only: DatabaseOptions) -> None:
-    """With limits that nobody reaches, everybody gets the right answer; afterwards nothing is left behind."""
+async def test_a_thousand_clients_share_ten_connections(postgres_only: DatabaseOptions) -> None:
+    """With generous timeouts every client gets the right response, and all connections are returned."""
     patience: Any = dict.fromkeys(("pool_timeout", "connect_timeout"), 120.0)
     async with connect_database(postgres_only, pool_size=10, **patience) as database:
         gateway = Gateway(database, settings=Settings(queue_timeout=120, operation_timeout=120))
-        ada = await _with_a_task(database)
+        ada = await _make_user_with_task(database)
         async with serve(gateway.app) as address:
-            asking = (_answered(address, gateway.token(ada), "{ tasks { totalCount } }") for _ in range(1000))
+            asking = (_execute(address, gateway.token(ada), "{ tasks { totalCount } }") for _ in range(1000))
             answers = await asyncio.gather(*asking)
             assert answers == [(b"HTTP/1.1 200 OK", {"data": {"tasks": {"totalCount": 1}}})] * 1000
         assert (database.pool_state().used, database.pool_state().size <= 10) == (0, True)
 
 
-@pytest.mark.usefixtures("slow")
+@pytest.mark.usefixtures("slow_statements")
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-async def test_who_waits_too_long_for_a_turn_is_told_to_come_back(
-    postgres_only: DatabaseOptions, server: Server
-) -> None:
+async def test_operation_that_waits_too_long_is_rejected(postgres_only: DatabaseOptions, server: Server) -> None:
     async with (
         connect_database(postgres_only, statement_timeout=500) as database,
-        watching(server, postgres_only) as until,
+        observe_sleeping_statements(server, postgres_only) as until,
     ):
         gateway = Gateway(database, settings=Settings(max_operations=2, queue_timeout=0.1))
-        client = gateway.client(await _with_a_task(database))
+        client = gateway.client(await _make_user_with_task(database))
         first = [asyncio.ensure_future(client.ask(AT_THE_ROOT)) for _ in range(2)]
         await until(2)
         body = {"query": "{ __typename }"}
