@@ -14,6 +14,7 @@ from gateway.settings import Settings
 from repositories.engines.database import Database
 from resolvers.streaming.feed import Feed
 from tests.api.client import Gateway, serve
+from tests.waiting import until
 
 PROTOCOL = "graphql-transport-ws"
 MY_EVENTS = "subscription { myEvents { eventType } }"
@@ -101,9 +102,7 @@ class SocketServer:
 
     async def wait_for_subscribers(self, count: int) -> None:
         """Waits until the feed has ``count`` subscribers."""
-        async with asyncio.timeout(_TIMEOUT):
-            while self.feed.subscriber_count != count:  # noqa: ASYNC110 (nobody tells)
-                await asyncio.sleep(0.01)
+        await until(lambda: self.feed.subscriber_count == count)
 
 
 def feeds(database: Database) -> list[Feed]:

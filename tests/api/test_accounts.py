@@ -53,7 +53,7 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def test_sign_up_signs_in(gateway: Gateway) -> None:
-    """The rest of the response is that of the new user. The password is stored_user as an argon2id hash."""
+    """The rest of the response is that of the new user. The password is stored as an argon2id hash."""
     moment = dt.datetime.now(dt.UTC).replace(microsecond=0)
     shown = "email firstName timeZone locale lastLogin role preferences { language }"
     selection = f"accessToken refreshToken expiresAt viewer {{ {shown} }}"

@@ -59,9 +59,9 @@ async def test_graphql_ws_subscribes_and_resumes_after_an_interruption(
 ) -> None:
     async with serve_sockets(gateway) as site:
         found = await node.run(node_clients, "graphql-ws.mjs", site.http, gateway.token(ada))
-    made, titles = found.pop("made"), found.pop("titles")
-    assert made[0] == "Before"
-    assert titles == made[-len(titles) :]
+    created, titles = found.pop("created"), found.pop("titles")
+    assert created[0] == "Before"
+    assert titles == created[-len(titles) :]
     assert titles[-3:] == ["Second", "Third", "Fourth"]
     assert found == {
         "viewer": {"email": "ada@example.com"},
@@ -103,7 +103,7 @@ async def test_graphql_sse_resumes_after_a_restart(gateway: Gateway, ada: User, 
         await until(lambda: feed.subscriber_count == 2)
         await create(gateway, ada, "First")
         count = "{ tasks { totalCount } }"
-        while (await gateway.client(ada).data(count))["tasks"]["totalCount"] < 2:  # noqa: ASYNC110 (the client is elsewhere)
+        while (await gateway.client(ada).data(count))["tasks"]["totalCount"] < 2:  # noqa: ASYNC110 (another process writes)
             await asyncio.sleep(0.01)
     await create(gateway, ada, "Third")
     again = Gateway(gateway.database)

@@ -55,7 +55,7 @@ async def observe_sleeping_statements(server: Server, options: DatabaseOptions) 
     connection = await asyncpg.connect(server.login("postgres", database_of(options)))
 
     async def until(count: int) -> None:
-        while await connection.fetchval(_SLEEPING.format(_OTHERS)) != count:  # noqa: ASYNC110 (the database tells nobody)
+        while await connection.fetchval(_SLEEPING.format(_OTHERS)) != count:  # noqa: ASYNC110 (no event announces it)
             await asyncio.sleep(0.01)
 
     try:

@@ -33,7 +33,7 @@ NO_DOMAINS = {"__init__", "node"}
 
 @pytest.fixture
 def built_explorer() -> Path:
-    """The built_explorer files. The tests do not build them."""
+    """The built files. The tests do not build them."""
     if not (explorer.DIST / "index.html").exists():
         pytest.fail("GraphiQL is not built: run `make explorer`.")
     return explorer.DIST

@@ -89,7 +89,7 @@ def invalid_inputs(draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str
 def invalid_batches(
     draw: st.DrawFn, fields: tuple[str, ...], required: tuple[str, ...]
 ) -> tuple[dict[str, Any], Wrong]:
-    """Several invalid_inputs, at least one of them invalid, and the messages of their mistakes by path."""
+    """Several inputs, at least one of them invalid, and the messages of their mistakes by path."""
     items: list[dict[str, Any]] = []
     mistakes: Wrong = {}
     for index, item in enumerate(draw(st.lists(st.none() | invalid_inputs(fields, required), min_size=1, max_size=4))):

@@ -297,7 +297,7 @@ async def test_verified_token_is_cached_for_a_limited_time(
 
 
 async def test_unknown_key_is_fetched_once_per_interval(clock: Clock) -> None:
-    """A key that was key_server in the meantime is found."""
+    """A key that was published in the meantime is found."""
     second, third = SigningKey("second"), SigningKey("third")
     async with publish_keys(KEY) as issuer:
         keys = IssuerKeys(issuer.url, 60, clock)
@@ -324,7 +324,7 @@ async def test_concurrent_lookups_share_one_fetch(clock: Clock) -> None:
         issuer.may_respond.clear()
         keys = IssuerKeys(issuer.url, 60, clock)
         waiting = [asyncio.ensure_future(keys.find("first")) for _ in range(50)]
-        while not issuer.request_count:  # noqa: ASYNC110 (the issuer is asked over a socket, which tells nobody)
+        while not issuer.request_count:  # noqa: ASYNC110 (no event announces the request)
             await asyncio.sleep(0)
         waiting.pop().cancel()
         issuer.may_respond.set()

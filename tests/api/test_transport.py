@@ -295,7 +295,7 @@ async def test_invalid_token_is_rejected_before_the_body_is_read(
     http: httpx.AsyncClient,
 ) -> None:
     async def unread() -> Any:
-        pytest.fail("nobody may read this")
+        pytest.fail("the body must not be read")
         yield b""
 
     headers = {"Content-Type": JSON, "Authorization": "Bearer nonsense", "Accept": GRAPHQL}

@@ -105,7 +105,7 @@ async def test_operation_ids_are_unique_while_in_use(gateway: Gateway, ada: User
                 await peer.subscribe("again", MY_EVENTS)
                 await peer.send("complete", id="again")
             await peer.wait_until_started()
-            await site.wait_for_subscribers(1)  # the one that watches the session
+            await site.wait_for_subscribers(1)  # the one that waits for the end of the session
 
 
 @ON_SQLITE
@@ -325,7 +325,7 @@ async def test_resumed_subscription_misses_no_event(gateway: Gateway, ada: User)
             assert refused["extensions"] == {"code": "BAD_REQUEST"}
 
 
-# how long it lasts
+# the end of a socket
 
 
 @ON_SQLITE

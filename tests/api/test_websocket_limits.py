@@ -24,7 +24,7 @@ from tests.factories import make_tasks
 ON_SQLITE = pytest.mark.parametrize("options", ["sqlite"], indirect=True)
 CREATED = {"data": {"myEvents": {"eventType": "TaskCreated"}}}
 MUCH = "{ tasks(first: 50) { " + " ".join(f"a{number}: nodes {{ description }}" for number in range(80)) + " } }"
-"""20 MB, if descriptions have 5,000 characters: more than lies between two sockets."""
+"""The result has 20 MB if descriptions have 5,000 characters: more than the buffers of two sockets hold."""
 
 
 async def request_large_results(deaf: Peer) -> None:
@@ -228,9 +228,9 @@ async def test_pongs_do_not_fill_the_memory(gateway: Gateway, ada: User, monkeyp
         deaf.connection.transport.pause_reading()
         for _ in range(200):
             deaf.connection.transport.write(ping * (count // 200))
-            while deaf.connection.transport.get_write_buffer_size():  # noqa: ASYNC110 (nobody tells)
+            while deaf.connection.transport.get_write_buffer_size():  # noqa: ASYNC110 (no event announces it)
                 await asyncio.sleep(0)
-        while seen[0] < count:  # noqa: ASYNC110 (nobody tells)
+        while seen[0] < count:  # noqa: ASYNC110 (no event announces it)
             await asyncio.sleep(0)
         assert made[0].transport.get_write_buffer_size() < 1_000_000
         deaf.connection.transport.abort()

@@ -1,4 +1,5 @@
-// What a person does with GraphiQL: node explorer.mjs ADDRESS CHROMIUM; answers what was seen as JSON.
+// Uses GraphiQL like a person: node explorer.mjs ADDRESS CHROMIUM
+// Prints what it saw as JSON.
 import { chromium } from "playwright-core";
 
 const [address, executablePath] = process.argv.slice(2);
@@ -7,11 +8,11 @@ const context = await browser.newContext({ viewport: { width: 1400, height: 900 
 const page = await context.newPage();
 page.setDefaultTimeout(60_000);
 
-const said = [];
+const consoleMessages = [];
 const requests = [];
 const operations = [];
-page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
-page.on("pageerror", (error) => said.push(`error: ${error.message}`));
+page.on("console", (message) => consoleMessages.push(`${message.type()}: ${message.text()}`));
+page.on("pageerror", (error) => consoleMessages.push(`error: ${error.message}`));
 page.on("websocket", (socket) => requests.push(socket.url()));
 page.on("request", (request) => {
   requests.push(request.url());
@@ -33,17 +34,17 @@ const runExample = async (domain, name) => {
   await tab(name).waitFor();
   return run(name);
 };
-const who = async () => (await runExample("identity", "WhoAmI")).data.viewer?.email ?? null;
+const currentEmail = async () => (await runExample("identity", "WhoAmI")).data.viewer?.email ?? null;
 const colours = async () => ({
   page: await page.locator(".graphiql-container").evaluate((element) => getComputedStyle(element).backgroundColor),
   editors: await page.locator(".graphiql-query-editor .monaco-editor.vs-dark").count(),
 });
 const token = () => page.evaluate(() => JSON.parse(sessionStorage.getItem("siso-gateway:session"))?.token ?? null);
 
-/** A subscription tells of what happens once it has begun, which no page knows: tasks are made until one is shown. */
+/** Creates tasks until one is shown, because the page does not know when its subscription has started. */
 const createUntilSeen = async () => {
-  const shown = page.locator(".graphiql-response").getByText("Made elsewhere").first();
-  const input = { query: 'mutation { createTask(input: { title: "Made elsewhere" }) { task { id } } }' };
+  const shown = page.locator(".graphiql-response").getByText("Created elsewhere").first();
+  const input = { query: 'mutation { createTask(input: { title: "Created elsewhere" }) { task { id } } }' };
   const headers = { Authorization: `Bearer ${await token()}` };
   while (!(await shown.isVisible())) {
     await context.request.post(`${address}/graphql`, { data: input, headers });
@@ -55,18 +56,18 @@ const createUntilSeen = async () => {
 const read = page.waitForResponse(isRunOf("IntrospectionQuery"));
 await page.goto(`${address}/graphql`);
 await read;
-const seen = { title: await page.title(), anonymous: await who() };
+const seen = { title: await page.title(), anonymous: await currentEmail() };
 
-// somebody of the demo
+// an account of the demo
 await page.getByLabel("Sign in as").selectOption("admin@example.com");
 seen.tasks = (await runExample("life_lock", "OpenTasks")).data.tasks;
 await page.locator(".graphiql-response").getByText(seen.tasks.nodes[0].title).first().waitFor();
-seen.demo = await who();
+seen.demo = await currentEmail();
 await page.getByRole("button", { name: "Sign out" }).click();
 await page.getByRole("button", { name: "Sign in" }).waitFor();
 seen.left = await token();
 
-// somebody with a password
+// an account with a password
 seen.made = (await runExample("identity", "SignUp")).data.signUp;
 await page.getByRole("button", { name: "Sign in" }).click();
 const dialog = page.getByRole("dialog");
@@ -78,11 +79,11 @@ const signIn = async (password) => {
 await signIn("not the password");
 const alert = dialog.getByRole("alert").filter({ hasText: /./ });
 await alert.waitFor();
-seen.refusal = await alert.textContent();
+seen.signInError = await alert.textContent();
 await signIn("correct horse battery staple");
 await page.getByText("New Person").waitFor();
 
-// a subscription runs until it is stopped: what is done elsewhere comes to the page
+// a subscription runs until it is stopped, and shows changes that are made elsewhere
 await page.getByLabel("Examples").selectOption("life_lock/TaskChanges");
 await tab("TaskChanges").waitFor();
 const subscribed = page.waitForResponse(isRunOf("TaskChanges"));
@@ -91,9 +92,9 @@ seen.stream = await (await subscribed).headerValue("content-type");
 seen.delivered = await createUntilSeen();
 await page.getByRole("button", { name: /Stop/ }).click();
 await page.getByRole("button", { name: /Execute query/ }).waitFor();
-seen.password = await who();
+seen.password = await currentEmail();
 
-// the headers editor and the panes
+// the headers editor and the side panes
 await page.getByRole("button", { name: "Headers" }).click();
 await page.locator(".graphiql-editor-tool .graphiql-editor:not(.hidden) .monaco-editor").click();
 await page.keyboard.insertText('{"X-Request-ID": "from-the-editor"}');
@@ -104,7 +105,7 @@ await page.getByRole("button", { name: "Show GraphiQL Explorer" }).click();
 await page.locator(".graphiql-plugin").getByText("lifeLockDashboard").first().click();
 seen.explorer = await page.locator(".graphiql-plugin").getByText("overdueTasks").first().textContent();
 
-// what stays
+// reloading, the colour scheme and signing out
 seen.workers = page.workers().map((worker) => new URL(worker.url()).origin);
 await page.waitForFunction(() => localStorage.getItem("graphiql:tabState").includes("lifeLockDashboard"));
 seen.kept = await page.evaluate(() => JSON.stringify({ ...localStorage }));
@@ -119,7 +120,7 @@ seen.dark = await colours();
 const ended = page.waitForResponse(isRunOf("SignOut"));
 await page.getByRole("button", { name: "Sign out" }).click();
 seen.ended = await (await ended).json();
-seen.end = await who();
+seen.end = await currentEmail();
 await browser.close();
 
-console.log(JSON.stringify({ ...seen, said, operations, hosts: [...new Set(requests.map((url) => new URL(url).origin))] }));
+console.log(JSON.stringify({ ...seen, consoleMessages, operations, hosts: [...new Set(requests.map((url) => new URL(url).origin))] }));

@@ -31,7 +31,7 @@ async def test_a_person_works_with_it(unmigrated: Siso) -> None:
     folder = node.install_packages(node.ROOT / "tests" / "browser")
     with unmigrated.serving("--demo", **SHORT_LIVED) as served:
         seen = await node.run(folder, "explorer.mjs", served.url, chromium)
-    assert (seen["said"], seen["hosts"]) == ([], [served.url])
+    assert (seen["consoleMessages"], seen["hosts"]) == ([], [served.url])
     assert set(seen["workers"]) == {served.url}
     assert seen["title"] == "siso-gateway"
     people = [seen[when] for when in ("anonymous", "demo", "password", "end")]
@@ -39,14 +39,14 @@ async def test_a_person_works_with_it(unmigrated: Siso) -> None:
     assert seen["left"] is None
     assert seen["tasks"]["totalCount"] > len(seen["tasks"]["nodes"]) == 10
     assert seen["made"]["userErrors"] == []
-    assert seen["refusal"] == "The e-mail address or the password is wrong."
+    assert seen["signInError"] == "The e-mail address or the password is wrong."
     assert seen["operations"].count("Refresh") > 1
     assert seen["ended"] == {"data": {"signOut": {"userErrors": []}}}
     assert seen["header"] == "from-the-editor"
     assert (seen["docs"], seen["explorer"]) == ("Query", "overdueTasks")
     assert seen["stream"] == "text/event-stream; charset=utf-8"
     delivered = json.loads(seen["delivered"].replace("\xa0", " "))["data"]["taskChanged"]
-    assert (delivered["eventType"], delivered["task"]["title"]) == ("TaskCreated", "Made elsewhere")
+    assert (delivered["eventType"], delivered["task"]["title"]) == ("TaskCreated", "Created elsewhere")
     tabs = ["Welcome", "WhoAmI", "OpenTasks", "WhoAmI", "SignUp", "TaskChanges", "WhoAmI"]
     assert seen["tabsAgain"] == seen["tabs"] == tabs
     assert "eyJ" not in seen["kept"]

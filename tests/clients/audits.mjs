@@ -1,4 +1,5 @@
-// The server audits of GraphQL over HTTP: node audits.mjs ADDRESS; answers the ids of those that passed, and the failures, as JSON.
+// Runs the server audits of npm's `graphql-http`: node audits.mjs ADDRESS
+// Prints the ids of passed audits, and the failed ones, as JSON.
 import { auditServer } from "graphql-http";
 
 const results = await auditServer({ url: `${process.argv[2]}/graphql` });

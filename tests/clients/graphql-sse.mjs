@@ -1,4 +1,5 @@
-// What a frontend does with graphql-sse: node graphql-sse.mjs ADDRESS TOKEN [again]; answers what it found as JSON.
+// Uses graphql-sse like a frontend: node graphql-sse.mjs ADDRESS TOKEN [again]
+// Prints its results as JSON. With `again`, it follows a gateway that is restarted.
 import { createClient } from "graphql-sse";
 
 const [address, token, again] = process.argv.slice(2);
@@ -16,8 +17,8 @@ const all = async (from, query, variables) => {
 };
 const create = (title) => all(client(token), CREATE, { title });
 
-/** Results of everything that has an end. */
-const ask = async () => {
+/** Runs all operations that end on their own. */
+const runOperations = async () => {
   const codes = (results) => results.map(({ errors }) => errors.map(({ extensions }) => extensions.code));
   const failure = (promise) => promise.catch(({ name, response }) => [name, response?.status]);
   return {
@@ -35,23 +36,23 @@ const ask = async () => {
   };
 };
 
-/** The titles of tasks until the last one, wherever the gateway has gone in between. To the first it answers with a second. */
+/** The titles of tasks up to "Last", across a restart of the gateway. Creates "Second" when "First" arrives. */
 const follow = async () => {
   const [titles, connections] = [[], []];
-  let last;
+  let lastEventId;
   const reader = client(token, {
-    headers: () => ({ Authorization: `Bearer ${token}`, ...(last && { "Last-Event-ID": last }) }),
+    headers: () => ({ Authorization: `Bearer ${token}`, ...(lastEventId && { "Last-Event-ID": lastEventId }) }),
     retryAttempts: 1000,
     retry: () => new Promise((resolve) => setTimeout(resolve, 20)),
     on: { connected: (isAgain) => connections.push(isAgain) },
   });
   for await (const { data, extensions } of reader.iterate({ query: CHANGED })) {
-    last = extensions.id;
+    lastEventId = extensions.id;
     titles.push(data.taskChanged.task.title);
     if (titles.at(-1) === "First") await create("Second");
-    if (titles.at(-1) === "Last") break; // which cancels the subscription
+    if (titles.at(-1) === "Last") break; // cancels the subscription
   }
   return { titles, connections };
 };
 
-console.log(JSON.stringify(await (again ? follow() : ask())));
+console.log(JSON.stringify(await (again ? follow() : runOperations())));

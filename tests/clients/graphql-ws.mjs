@@ -1,4 +1,5 @@
-// What a frontend does with graphql-ws: node graphql-ws.mjs ADDRESS TOKEN; answers what it found as JSON.
+// Uses graphql-ws like a frontend: node graphql-ws.mjs ADDRESS TOKEN
+// Prints its results as JSON.
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
 
@@ -16,27 +17,27 @@ const CREATE = "mutation Create($title: String!) { createTask(input: { title: $t
 const CHANGED = "subscription Changed { taskChanged { eventType task { title } } }";
 
 const writer = client(token);
-const one = async (from, query, variables) => {
+const first = async (from, query, variables) => {
   for await (const result of from.iterate({ query, variables })) return result;
 };
-const made = [];
-const create = async (title) => made.push((await one(writer, CREATE, { title })).data.createTask.task.title);
+const created = [];
+const create = async (title) => created.push((await first(writer, CREATE, { title })).data.createTask.task.title);
 const failure = async (from, query) => {
   try {
-    return await one(from, query);
+    return await first(from, query);
   } catch (error) {
     return Array.isArray(error) ? error.map((e) => e.extensions.code) : { code: error.code, reason: error.reason };
   }
 };
 
-const viewer = (await one(client(token), "{ viewer { email } }")).data.viewer;
+const viewer = (await first(client(token), "{ viewer { email } }")).data.viewer;
 await create("Before");
 const forbidden = await failure(client(token), "subscription { domainEvents { id } }");
 const anonymous = await failure(client(), CHANGED);
 const invalid = await failure(client(token), "{ nonsense }");
 const stranger = await failure(client("nonsense"), CHANGED);
 
-// a connection that is lost while things happen: what is sent anew when it is back names the last id that arrived
+// The connection is lost while events occur. The subscription that is sent again after reconnecting names the last id.
 const payload = { query: CHANGED, extensions: {} };
 const titles = [];
 const connections = [];
@@ -62,7 +63,7 @@ await new Promise((resolve, reject) => {
     error: reject,
     complete: resolve,
   });
-  // events reach who has begun: tasks are made until the first one arrives
+  // A client cannot see when its subscription has started, so it creates tasks until the first event arrives.
   const begun = (async () => {
     for (let count = 1; titles.length === 0; count++) {
       await create(`First ${count}`);
@@ -73,5 +74,5 @@ await new Promise((resolve, reject) => {
 });
 await writer.dispose();
 
-console.log(JSON.stringify({ viewer, made, forbidden, anonymous, invalid, stranger, titles, connections }));
+console.log(JSON.stringify({ viewer, created, forbidden, anonymous, invalid, stranger, titles, connections }));
 process.exit(0);

@@ -1,17 +1,18 @@
-// What a frontend does with urql: node urql.mjs ADDRESS TOKEN; answers what it found as JSON.
+// Uses urql like a frontend: node urql.mjs ADDRESS TOKEN
+// Prints its results as JSON.
 import { cacheExchange, Client, fetchExchange, gql } from "@urql/core";
 
 const [address, token] = process.argv.slice(2);
-const signedOn = (bearer) =>
+const createClient = (bearer) =>
   new Client({
     url: `${address}/graphql`,
     exchanges: [cacheExchange, fetchExchange],
     fetchOptions: { headers: { Authorization: `Bearer ${bearer}` } },
     preferGetMethod: false,
   });
-const client = signedOn(token);
+const client = createClient(token);
 
-const must = (result) => {
+const dataOf = (result) => {
   if (result.error) throw result.error;
   return result.data;
 };
@@ -39,23 +40,23 @@ const COMPLETE = gql`
   }
 `;
 
-const dashboard = async () => must(await client.query(DASHBOARD, {}, { requestPolicy: "network-only" }));
+const dashboard = async () => dataOf(await client.query(DASHBOARD, {}, { requestPolicy: "network-only" }));
 
 const pages = [];
 let after = null;
 do {
-  const { tasks } = must(await client.query(TASKS, { first: 20, after }));
+  const { tasks } = dataOf(await client.query(TASKS, { first: 20, after }));
   pages.push(tasks.nodes.map((task) => task.title));
   after = tasks.pageInfo.hasNextPage ? tasks.pageInfo.endCursor : null;
 } while (after);
 
 const before = await dashboard();
-const created = must(await client.mutation(CREATE, { input: { title: "From a frontend" } })).createTask;
-const completed = must(await client.mutation(COMPLETE, { input: { id: created.task.id } })).completeTask;
-const refused = must(await client.mutation(CREATE, { input: { title: "", priorityLevel: 9 } })).createTask;
+const created = dataOf(await client.mutation(CREATE, { input: { title: "From a frontend" } })).createTask;
+const completed = dataOf(await client.mutation(COMPLETE, { input: { id: created.task.id } })).completeTask;
+const refused = dataOf(await client.mutation(CREATE, { input: { title: "", priorityLevel: 9 } })).createTask;
 const changed = await dashboard();
-const again = must(await client.query(TASKS, { first: 20, after: null }));
-const stranger = await signedOn("nonsense").query(DASHBOARD, {});
+const again = dataOf(await client.query(TASKS, { first: 20, after: null }));
+const stranger = await createClient("nonsense").query(DASHBOARD, {});
 const missing = await client.query(gql`query { node(id: "nonsense") { id } }`, {});
 
 console.log(
