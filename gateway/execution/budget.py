@@ -1,9 +1,10 @@
-"""What one viewer's operations may cost in a minute; of anonymous callers, those from one address.
+"""Limits what the operations of one viewer may cost in a minute. Anonymous callers are counted by their address.
 
     RateLimit-Policy: "cost";q=1000000;w=60;qu="cost"
     RateLimit: "cost";r=999899;t=42
 
-are the fields of draft-ietf-httpapi-ratelimit-headers-10: quota and window, what remains and for how many seconds.
+These header fields are specified by draft-ietf-httpapi-ratelimit-headers-10: the quota (q) per window (w, in seconds),
+and the remaining quota (r) until the window ends (t, in seconds).
 """
 
 import hashlib
@@ -19,13 +20,13 @@ from resolvers.services.rate_limits import RateLimitStore
 
 _MEMORY = "async+memory://"
 _WINDOW = 60
-_MOST_KEPT = 100_000
-"""Of whom a process keeps count; beyond it the minute begins anew for all, so that nobody can fill the memory."""
+_MAX_KEYS = 100_000
+"""Viewers and addresses that a process counts. One more starts a new minute for all, which bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """A budget after an operation; ``reset`` is in how many seconds it is full again."""
+class BudgetState:
+    """A viewer's budget after an operation; ``reset`` is the number of seconds until it is full again."""
 
     limit: int
     remaining: int
@@ -33,32 +34,34 @@ class Spent:
 
     @property
     def headers(self) -> dict[str, str]:
-        """For the answer, whether the operation was run or not."""
+        """The headers of the response, also to an operation that is rejected because of the budget."""
         return {
             "RateLimit-Policy": f'"cost";q={self.limit};w={_WINDOW};qu="cost"',
             "RateLimit": f'"cost";r={self.remaining};t={self.reset}',
         }
 
 
-class BudgetSpent(RateLimited):
-    """The viewer's operations of this minute cost too much together."""
+class BudgetExceeded(RateLimited):
+    """The viewer's operations of this minute cost more than the budget."""
 
-    def __init__(self, spent: Spent) -> None:
-        super().__init__(spent.reset, f"Your operations may cost {spent.limit:,} a minute, and that is used up.")
-        self.spent = spent
+    def __init__(self, budget: BudgetState) -> None:
+        super().__init__(
+            budget.reset, f"Your operations may cost {budget.limit:,} per minute, and this budget is used up."
+        )
+        self.budget = budget
 
 
-class Minutes:
-    """Counts in this process. All viewers' minutes begin together, so that the old ones are forgotten at once."""
+class MinuteCounter:
+    """Counts in this process. The minute is the same for all keys, so one call drops the counts of the last one."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._end = 0.0
 
     def add(self, key: str, amount: int) -> tuple[int, float]:
-        """How much it comes to in this minute, and how many seconds are left of it."""
+        """Adds to a key's total; returns the total and the seconds until the minute ends."""
         now = time.monotonic()
-        if now >= self._end or len(self._counts) >= _MOST_KEPT:
+        if now >= self._end or len(self._counts) >= _MAX_KEYS:
             self._counts.clear()
             self._end = now + _WINDOW
         total = self._counts[key] = self._counts.get(key, 0) + amount
@@ -74,26 +77,26 @@ class Budget:
 
     def __init__(self, store: str, limit: int) -> None:
         self._limit = limit
-        self._here = Minutes()
+        self._local = MinuteCounter()
         self._shared = RateLimitStore(store, "cost", "each process counts alone") if store != _MEMORY else None
         self._item = RateLimitItemPerMinute(limit, namespace="cost")
 
-    async def spend(self, viewer: Viewer, address: str | None, cost: int) -> Spent:
-        """Takes the cost of an operation from its viewer's budget, or raises BudgetSpent."""
+    async def spend(self, viewer: Viewer, address: str | None, cost: int) -> BudgetState:
+        """Takes the cost of an operation from its viewer's budget, or raises BudgetExceeded."""
         key = str(viewer.id or address)
-        counted = await self._add_shared(self._shared, key, cost) if self._shared else None
-        total, seconds = counted or self._here.add(key, cost)
-        spent = Spent(self._limit, max(self._limit - total, 0), max(1, math.ceil(seconds)))
+        count = await self._add_shared(self._shared, key, cost) if self._shared else None
+        total, seconds = count or self._local.add(key, cost)
+        state = BudgetState(self._limit, max(self._limit - total, 0), max(1, math.ceil(seconds)))
         if total > self._limit:
-            raise BudgetSpent(spent)
-        return spent
+            raise BudgetExceeded(state)
+        return state
 
     async def close(self) -> None:
         if self._shared is not None:
             await self._shared.close()
 
     async def _add_shared(self, shared: RateLimitStore, key: str, cost: int) -> tuple[int, float] | None:
-        """The same as Minutes.add, in the shared store, which sees only a hash of the key. None if unavailable."""
+        """MinuteCounter.add in the shared store, which sees only a hash of the key. None if it is unavailable."""
         name = self._item.key_for(hashlib.sha256(key.encode()).hexdigest())
         storage = shared.limiter.storage
 

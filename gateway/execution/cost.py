@@ -1,13 +1,13 @@
-"""What an operation costs: about as many objects as it asks for, and more for what is dear.
+"""What an operation costs: about the number of objects it asks for, plus the declared cost of expensive fields.
 
-    cost of a field = its @cost + size × (1 + cost of what is selected below it)
+    cost of a field = its @cost + size × (1 + cost of the selection below it)
 
-for objects, where ``size`` is that of the list, by its @listSize, and 1 without a list; the type's @cost, if it has
-one, stands in place of the 1. Values cost nothing. So page sizes multiply down the tree, as GitHub and Shopify have it.
-It is an upper bound: what is selected twice, or left out by a directive, counts.
+for fields with objects. ``size`` is the size of the list by its @listSize, 1 without a list. If the type has a @cost,
+it takes the place of the 1. Leaf fields cost nothing. So page sizes multiply down the tree, as in the limits of GitHub
+and Shopify. The cost is an upper bound: fields that are selected twice or left out by a directive count.
 
-Sizes may be variables, so what is kept of a document is a small program: a list of steps, each of them a sum of earlier
-ones times a size. What no variable decides is summed beforehand.
+Sizes may come from variables, so a :class:`CostFormula` is kept with each document: a list of terms, each of them a sum
+of earlier terms multiplied by a size. Amounts that do not depend on variables are numbers from the start.
 """
 
 import math
@@ -35,25 +35,28 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from schema.types.costs import Cost, ListSize
 
-MOST = 2**31 - 1
-"""Numbers stop here, which is as far as GraphQL's Int goes."""
+MAX_COUNT = 2**31 - 1
+"""Costs and counts are capped at the greatest Int of GraphQL."""
 
-_ASSUMED = 10
-"""The length of a list of which the contract says nothing."""
+_DEFAULT_SIZE = 10
+"""The size of a list for which the schema declares none."""
 
 Variables = Mapping[str, Any]
 Defaults = Mapping[str, ValueNode]
 
 
-class Given(NamedTuple):
-    """A slicing argument that comes from a variable: its name, the path inside it, its size if it is not given."""
+class VariableSize(NamedTuple):
+    """The size that a slicing argument takes from a variable, or from a value inside of it.
+
+    ``path`` are the names of input fields inside the variable, ``default`` is the size if the variable is not given.
+    """
 
     variable: str
     path: tuple[str, ...]
     default: int | None
 
-    def size(self, variables: Variables) -> int | None:
-        """How long a list it asks for; None if it does not say, or says what will be refused later."""
+    def resolve(self, variables: Variables) -> int | None:
+        """The size, None if there is none or if the value is invalid and will be rejected later."""
         if self.variable not in variables:
             return self.default
         value = variables[self.variable]
@@ -63,141 +66,141 @@ class Given(NamedTuple):
 
 
 class Size(NamedTuple):
-    """The greatest size that is given, literally or by variables; otherwise the assumed one."""
+    """The size of a list: the greatest of the slicing arguments, the assumed size without any."""
 
     literal: int | None
-    given: tuple[Given, ...]
+    from_variables: tuple[VariableSize, ...]
     assumed: int
 
-    def of(self, variables: Variables) -> int:
-        """The size in one request."""
-        sizes = [self.literal, *(given.size(variables) for given in self.given)]
+    def resolve(self, variables: Variables) -> int:
+        sizes = [self.literal, *(size.resolve(variables) for size in self.from_variables)]
         return max((size for size in sizes if size is not None), default=self.assumed)
 
 
 def size_of(value: Any) -> int | None:
-    """The size that a value asks for: a number, or a list's length. GraphQL takes one item for a list of it."""
+    """The size that a value asks for: a number, or a list's length. A text counts as a list with one item."""
     if isinstance(value, list):
         return len(value)
     if isinstance(value, str):
         return 1
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
-    return max(0, int(min(value, MOST)))
+    return max(0, int(min(value, MAX_COUNT)))
 
 
-class Later(NamedTuple):
-    """An amount that is known when the variables are: the number of a step."""
+class TermIndex(NamedTuple):
+    """An amount that depends on variables: the index (``number``) of its term in the formula."""
 
-    step: int
-
-
-Amount = int | Later
+    number: int
 
 
-class Step(NamedTuple):
-    """``size × (constant + steps)``."""
+Amount = int | TermIndex
+
+
+class Term(NamedTuple):
+    """``size × (constant + sum of the terms with these indexes)``."""
 
     constant: int
-    steps: tuple[int, ...]
+    terms: tuple[int, ...]
     size: Size | int
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
-    """The steps. Every amount is one of them at most, so there are no more than fields and fragments."""
+class CostFormula:
+    """The terms of an operation's cost. There are no more of them than fields and fragments in the document."""
 
-    steps: list[Step] = field(default_factory=list)
+    terms: list[Term] = field(default_factory=list)
 
-    def total(self, amounts: Iterable[Amount], size: Size | int = 1) -> Amount:
-        """``size`` times the sum of the amounts."""
-        constant, later = 0, []
+    def add(self, amounts: Iterable[Amount], size: Size | int = 1) -> Amount:
+        """``size`` times the sum of the amounts; a new term is added only if it depends on variables."""
+        constant, terms = 0, []
         for amount in amounts:
-            if isinstance(amount, Later):
-                later.append(amount.step)
+            if isinstance(amount, TermIndex):
+                terms.append(amount.number)
             else:
                 constant += amount
-        if isinstance(size, int) and not later:
-            return min(size * constant, MOST)
-        if size == 1 and constant == 0 and len(later) == 1:
-            return Later(later[0])
-        self.steps.append(Step(min(constant, MOST), tuple(later), size))
-        return Later(len(self.steps) - 1)
+        if isinstance(size, int) and not terms:
+            return min(size * constant, MAX_COUNT)
+        if size == 1 and constant == 0 and len(terms) == 1:
+            return TermIndex(terms[0])
+        self.terms.append(Term(min(constant, MAX_COUNT), tuple(terms), size))
+        return TermIndex(len(self.terms) - 1)
 
-    def run(self, variables: Variables) -> list[int]:
-        """What each step comes to."""
+    def evaluate(self, variables: Variables) -> list[int]:
+        """The values of all terms."""
         values: list[int] = []
-        for constant, steps, size in self.steps:
-            total = constant + sum(values[step] for step in steps)
-            values.append(min(total * (size if isinstance(size, int) else size.of(variables)), MOST))
+        for constant, terms, size in self.terms:
+            total = constant + sum(values[index] for index in terms)
+            values.append(min(total * (size if isinstance(size, int) else size.resolve(variables)), MAX_COUNT))
         return values
 
 
-def declared(made: GraphQLField | GraphQLNamedType, kind: type[Any]) -> Any:
-    """The directive of a field or type in the contract, None without one."""
-    definition = made.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    return next((each for each in getattr(definition, "directives", None) or () if isinstance(each, kind)), None)
+def _find_directive(definition: GraphQLField | GraphQLNamedType, kind: type[Any]) -> Any:
+    """The directive of a field or type in the schema, None if it has none."""
+    published = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    return next((each for each in getattr(published, "directives", None) or () if isinstance(each, kind)), None)
 
 
-def weight_of_call(made: GraphQLField) -> int:
-    """What a field costs beyond the objects it answers with."""
-    cost = declared(made, Cost)
+def call_weight(definition: GraphQLField) -> int:
+    """What a call of a field costs in addition to its objects."""
+    cost = _find_directive(definition, Cost)
     return int(cost.weight) if cost else 0
 
 
-def weight_of_object(made: GraphQLField) -> int:
-    """What each object that a field answers with costs."""
-    named = get_named_type(made.type)
+def object_weight(definition: GraphQLField) -> int:
+    """What each object of a field costs."""
+    named = get_named_type(definition.type)
     if is_leaf_type(named):
         return 0
-    cost = declared(named, Cost) if isinstance(named, GraphQLObjectType) else None
+    cost = _find_directive(named, Cost) if isinstance(named, GraphQLObjectType) else None
     return int(cost.weight) if cost else 1
 
 
-def sizes(made: GraphQLField, node: FieldNode, defaults: Defaults) -> tuple[Size | int, frozenset[str]]:
-    """How long a field's list is, and in which fields of its object it is if not in the field itself."""
-    directive: ListSize | None = declared(made, ListSize)
+def find_list_size(definition: GraphQLField, node: FieldNode, defaults: Defaults) -> tuple[Size | int, frozenset[str]]:
+    """The size of a field's list, and the fields of its object that hold the list if it is not the field itself."""
+    directive: ListSize | None = _find_directive(definition, ListSize)
     if directive is None:
-        return (_ASSUMED if is_list(made) else 1), frozenset()
-    found = [_argument(made, node, path, defaults) for path in directive.slicing_arguments or ()]
-    literals = [each for each in found if isinstance(each, int)]
-    given = tuple(each for each in found if isinstance(each, Given))
-    size = Size(max(literals, default=None), given, directive.assumed_size or _ASSUMED)
-    return (size if given else size.of({})), frozenset(directive.sized_fields or ())
+        return (_DEFAULT_SIZE if _is_list(definition) else 1), frozenset()
+    sizes = [_argument_size(definition, node, path, defaults) for path in directive.slicing_arguments or ()]
+    literals = [size for size in sizes if isinstance(size, int)]
+    from_variables = tuple(size for size in sizes if isinstance(size, VariableSize))
+    size = Size(max(literals, default=None), from_variables, directive.assumed_size or _DEFAULT_SIZE)
+    return (size if from_variables else size.resolve({})), frozenset(directive.sized_fields or ())
 
 
-def is_list(made: GraphQLField) -> bool:
-    """Whether a field answers with a list."""
-    kind = made.type.of_type if isinstance(made.type, GraphQLNonNull) else made.type
+def _is_list(definition: GraphQLField) -> bool:
+    kind = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
     return isinstance(kind, GraphQLList)
 
 
-def _argument(made: GraphQLField, node: FieldNode, path: str, defaults: Defaults) -> int | Given | None:
-    """The size that a slicing argument gives; ``path`` leads into it, such as ``input.tasks``."""
+def _argument_size(
+    definition: GraphQLField, node: FieldNode, path: str, defaults: Defaults
+) -> int | VariableSize | None:
+    """The size that a slicing argument gives; ``path`` leads into the argument, such as ``input.tasks``."""
     name, *inner = path.split(".")
     value = next((each.value for each in node.arguments or () if each.name.value == name), None)
-    value, inner = _inside(value, inner)
-    default = None if "." in path else size_of(made.args[name].default_value)
+    value, inner = _follow(value, inner)
+    default = None if "." in path else size_of(definition.args[name].default_value)
     if isinstance(value, VariableNode):
-        literal, _ = _inside(defaults.get(value.name.value), inner)
-        return Given(value.name.value, tuple(inner), default if literal is None else _literal(literal))
-    return default if value is None else _literal(value)
+        literal, _ = _follow(defaults.get(value.name.value), inner)
+        return VariableSize(value.name.value, tuple(inner), default if literal is None else _literal_size(literal))
+    return default if value is None else _literal_size(value)
 
 
-def _inside(value: ValueNode | None, path: list[str]) -> tuple[ValueNode | None, list[str]]:
-    """The value at the end of a path of input fields, or the variable on the way with what is left of the path."""
+def _follow(value: ValueNode | None, path: list[str]) -> tuple[ValueNode | None, list[str]]:
+    """The value at the end of a path of input fields, or the first variable on it and the rest of the path."""
     while path and isinstance(value, ObjectValueNode):
         value = next((each.value for each in value.fields if each.name.value == path[0]), None)
         path = path[1:]
     return value, path
 
 
-def _literal(value: ValueNode) -> int | None:
+def _literal_size(value: ValueNode) -> int | None:
     match value:
         case ListValueNode():
             return len(value.values)
         case IntValueNode():
-            return size_of(int(value.value[: len(str(MOST)) + 1]))
+            return size_of(int(value.value[: len(str(MAX_COUNT)) + 1]))
         case NullValueNode():
             return None
         case _:

@@ -1,4 +1,4 @@
-"""The limits as operations meet them: each is measured once and that is kept with its document; then it is billed."""
+"""Checks operations against the limits and charges their costs to budgets. Each operation is measured once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from typing import Any
 
 from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode
 
-from gateway.execution.budget import Budget, Spent
+from gateway.execution.budget import Budget, BudgetState
 from gateway.execution.documents import Document
-from gateway.execution.limits import Limits, check, check_introspection
-from gateway.execution.measurement import Measure, measure
+from gateway.execution.limits import Limits, check_introspection, check_limits
+from gateway.execution.measurement import Measurement, measure
 from gateway.execution.request_errors import RequestError
 from repositories.core.errors import GatewayError
 from repositories.core.viewer import Viewer
@@ -17,21 +17,21 @@ from repositories.core.viewer import Viewer
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What an operation costs, and what is left of its viewer's budget if there are budgets."""
+    """The cost of an operation, the limit for one operation, and the viewer's budget if there are budgets."""
 
-    requested: int
+    cost: int
     limit: int
-    spent: Spent | None
+    budget: BudgetState | None
 
-    def report(self) -> dict[str, Any]:
-        """`extensions.cost` of the answer, for those who ask for it with `extensions: {cost: true}`."""
-        budget = self.spent
-        told = {"limit": budget.limit, "remaining": budget.remaining, "reset": budget.reset} if budget else None
-        return {"requested": self.requested, "limit": self.limit, "budget": told}
+    def to_extension(self) -> dict[str, Any]:
+        """The ``extensions.cost`` of a response, for requests with ``extensions: {cost: true}``."""
+        state = self.budget
+        budget = {"limit": state.limit, "remaining": state.remaining, "reset": state.reset} if state else None
+        return {"requested": self.cost, "limit": self.limit, "budget": budget}
 
 
 class CostLimiter:
-    """What operations cost, and whether they may be run."""
+    """Computes what operations cost, and rejects those that exceed a limit or the viewer's budget."""
 
     def __init__(self, schema: GraphQLSchema, limits: Limits, budget: Budget | None = None) -> None:
         self._schema = schema
@@ -39,27 +39,27 @@ class CostLimiter:
         self._budget = budget
 
     def hides_suggestions(self, viewer: Viewer) -> bool:
-        """Whether errors must not name what the viewer may not ask for."""
+        """Whether error messages must not suggest names of the schema, which the viewer may not introspect."""
         return not self._limits.may_introspect(viewer)
 
-    def cost(
+    def check(
         self, document: Document, operation: OperationDefinitionNode, variables: Mapping[str, Any], viewer: Viewer
     ) -> int:
-        """What an operation costs, or RequestError if it asks for too much or for what the viewer may not know."""
+        """The cost of an operation; RequestError if it exceeds a limit or introspects without permission."""
         try:
-            measured = self._measured(document, operation)
-            check_introspection(measured, viewer, self._limits)
-            return check(measured, variables, self._limits)
+            measurement = self._measure(document, operation)
+            check_introspection(measurement, viewer, self._limits)
+            return check_limits(measurement, variables, self._limits)
         except GraphQLError as error:
             raise _request_error(error) from None
 
-    async def bill(self, cost: int, viewer: Viewer, address: str | None) -> Charge:
-        """Takes what an operation costs from its viewer's budget, or RequestError if there is not enough left."""
+    async def charge(self, cost: int, viewer: Viewer, address: str | None) -> Charge:
+        """Charges the viewer's budget, or raises RequestError if too little of it remains."""
         try:
-            spent = await self._budget.spend(viewer, address, cost) if self._budget else None
+            budget = await self._budget.spend(viewer, address, cost) if self._budget else None
         except GatewayError as error:
             raise _request_error(GraphQLError(error.message, original_error=error)) from None
-        return Charge(cost, self._limits.cost, spent)
+        return Charge(cost, self._limits.cost, budget)
 
     async def close(self) -> None:
         if self._budget is not None:
@@ -67,17 +67,14 @@ class CostLimiter:
 
     @property
     def has_budgets(self) -> bool:
-        """Whether anything is counted from one operation to the next."""
+        """Whether the costs of a viewer's operations are summed up."""
         return self._budget is not None
 
-    def _measured(self, document: Document, operation: OperationDefinitionNode) -> Measure:
-        key = id(operation)
-        if document.cost is None:
-            document.cost = {}
-        measured: Measure | None = document.cost.get(key)
-        if measured is None:
-            measured = document.cost[key] = measure(self._schema, document.ast, operation)
-        return measured
+    def _measure(self, document: Document, operation: OperationDefinitionNode) -> Measurement:
+        measurement: Measurement | None = document.measurements.get(id(operation))
+        if measurement is None:
+            measurement = document.measurements[id(operation)] = measure(self._schema, document.ast, operation)
+        return measurement
 
 
 def _request_error(error: GraphQLError) -> RequestError:

@@ -1,4 +1,4 @@
-"""How much work a document would be, counted before the work is done."""
+"""Rejects documents that take too much work to parse and validate, before that work is done."""
 
 import re
 from collections import defaultdict
@@ -23,47 +23,47 @@ _TOKEN = re.compile(
     r"|[_A-Za-z][_0-9A-Za-z]*+|-?[0-9][0-9.eE+-]*+|\.\.\.|[!$&()\[\]{}:=@|]"
 )
 
-_LONGEST = 60_000
-_LONGEST_NUMBER = 400
-_MOST_DIRECTIVES = 100
-_MOST_COMPARISONS = 4_000
-_MOST_FIELDS = 5_000
-_OF_OBJECTS = 8
-"""Comparing two fields with selections costs about as much as comparing eight pairs of leaves."""
+_MAX_LENGTH = 60_000
+_MAX_NUMBER_LENGTH = 400
+_MAX_DIRECTIVES = 100
+_MAX_COMPARISONS = 4_000
+_MAX_FIELDS = 5_000
+_OBJECT_WEIGHT = 8
+"""A comparison of two fields with selections costs about as much as eight comparisons of leaf fields."""
 
 
-def check_tokens(text: str, most: int) -> None:
-    """Refuses what is too long or has too many tokens, in a fraction of the time it takes to parse them."""
-    if len(text) > _LONGEST:
-        message = f"The document has more than {_LONGEST} characters. Send values as variables."
+def check_tokens(text: str, max_tokens: int) -> None:
+    """Rejects a text that is too long or has too many tokens, in a fraction of the time that parsing takes."""
+    if len(text) > _MAX_LENGTH:
+        message = f"The document has more than {_MAX_LENGTH} characters. Send values as variables."
         raise RequestError.of(message, "QUERY_TOO_COMPLEX")
-    found = _TOKEN.findall(text)
-    if len(found) > most:
-        message = f"The document has more than {most} tokens. Split it into several operations."
+    tokens = _TOKEN.findall(text)
+    if len(tokens) > max_tokens:
+        message = f"The document has more than {max_tokens} tokens. Split it into several operations."
         raise RequestError.of(message, "QUERY_TOO_COMPLEX")
-    if found.count("@") > _MOST_DIRECTIVES:
-        message = f"The document has more than {_MOST_DIRECTIVES} directives. Split it into several operations."
+    if tokens.count("@") > _MAX_DIRECTIVES:
+        message = f"The document has more than {_MAX_DIRECTIVES} directives. Split it into several operations."
         raise RequestError.of(message, "QUERY_TOO_COMPLEX")
-    if any(len(token) > _LONGEST_NUMBER and token[0] in "-0123456789" for token in found):
-        message = f"The document has a number of more than {_LONGEST_NUMBER} characters."
+    if any(len(token) > _MAX_NUMBER_LENGTH and token[0] in "-0123456789" for token in tokens):
+        message = f"The document has a number of more than {_MAX_NUMBER_LENGTH} characters."
         raise RequestError.of(message, "GRAPHQL_VALIDATION_FAILED")
 
 
 def check_overlaps(ast: DocumentNode) -> None:
-    """Refuses what would make validation compare too many pairs of fields with each other."""
+    """Rejects a document whose validation would compare too many pairs of fields."""
     fragments = {
         node.name.value: node.selection_set for node in ast.definitions if isinstance(node, FragmentDefinitionNode)
     }
     operations = [node.selection_set for node in ast.definitions if isinstance(node, OperationDefinitionNode)]
-    counter = _Counter(fragments)
+    counter = _OverlapCounter(fragments)
     for root in (*operations, *fragments.values()):
         counter.count([root])
 
 
-class _Counter:
-    """Walks the tree of the answer: the fields of one place in it are those that are compared with each other.
+class _OverlapCounter:
+    """Counts the comparisons of fields with each other, which are those at the same place in the response.
 
-    A fragment that is spread in the same places as before has been counted.
+    Selection sets that were counted together before are not counted again.
     """
 
     def __init__(self, fragments: dict[str, SelectionSetNode]) -> None:
@@ -73,7 +73,7 @@ class _Counter:
         self._fields = 0
 
     def count(self, root: list[SelectionSetNode]) -> None:
-        """Adds the comparisons below a place that these selection sets make up."""
+        """Counts the comparisons at and below the place that these selection sets form."""
         places = [root]
         while places:
             place = places.pop()
@@ -104,15 +104,15 @@ class _Counter:
                         sets.append(self._fragments[selection.name.value])
             self._check()
         for name, times in names.items():
-            self._comparisons += times * (times - 1) // 2 * (_OF_OBJECTS if name in below else 1)
+            self._comparisons += times * (times - 1) // 2 * (_OBJECT_WEIGHT if name in below else 1)
         self._comparisons += len(spread) * (len(spread) - 1) // 2
         self._check()
         return below.values()
 
     def _check(self) -> None:
-        if self._comparisons > _MOST_COMPARISONS:
-            message = "The document asks for the same fields in the same place too often. Ask for each once."
+        if self._comparisons > _MAX_COMPARISONS:
+            message = "The document selects the same fields at the same place too often. Select each field once."
             raise RequestError.of(message, "QUERY_TOO_COMPLEX")
-        if self._fields > _MOST_FIELDS:
-            message = f"The document has more than {_MOST_FIELDS} fields. Split it into several operations."
+        if self._fields > _MAX_FIELDS:
+            message = f"The document has more than {_MAX_FIELDS} fields. Split it into several operations."
             raise RequestError.of(message, "QUERY_TOO_COMPLEX")

@@ -1,7 +1,7 @@
-"""Documents: parsed and validated once per text, and kept with the work that later steps do for them.
+"""Parses and validates documents, and caches them with what later steps compute for them.
 
-Whatever a client sends is refused after bounded work: tokens are counted before they are parsed, and what the rule for
-overlapping fields compares (it compares all pairs) is counted before it is validated.
+The work for any text is bounded: its tokens are counted before it is parsed, and the pairs of fields that the
+validation rule for overlapping fields compares are counted before it is validated.
 """
 
 from collections import OrderedDict
@@ -18,32 +18,36 @@ from graphql import (
 )
 
 from gateway.execution.document_size import check_overlaps, check_tokens
-from gateway.execution.request_errors import RequestError, shortened
+from gateway.execution.request_errors import RequestError, shorten
 from gateway.execution.timings import Timings
 
-_MOST_ERRORS = 5
-_LONGEST_KEPT = 20_000
-_KEPT = 500_000
-"""Characters of all texts together; a parsed document takes about fifty bytes for each."""
+_MAX_ERRORS = 5
+_MAX_CACHED_LENGTH = 20_000
+_CACHE_SIZE = 500_000
+"""Characters of all cached texts together. A parsed document takes about 50 bytes per character."""
 
 
 class Document:
-    """A valid document. ``cost`` and ``plans`` belong to later steps, which compute them once."""
+    """A valid document.
 
-    __slots__ = ("ast", "cost", "operations", "plans")
+    ``measurements`` and ``operation_cache`` belong to later steps, which compute their values once. The keys are the
+    ids of operation nodes.
+    """
+
+    __slots__ = ("ast", "measurements", "operation_cache", "operations")
 
     def __init__(self, ast: DocumentNode) -> None:
         self.ast = ast
         self.operations = [node for node in ast.definitions if isinstance(node, OperationDefinitionNode)]
-        self.cost: Any = None
-        self.plans: dict[int, Any] = {}
+        self.measurements: dict[int, Any] = {}
+        self.operation_cache: dict[int, Any] = {}
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
-        """The operation of that name, or the only one; never a guess."""
+        """The operation of that name; without a name, the only operation."""
         if name is None:
             if len(self.operations) == 1:
                 return self.operations[0]
-            message = "The document has several operations: say which one with operationName."
+            message = "The document has several operations: name one of them in `operationName`."
             raise RequestError.of(message, "OPERATION_RESOLUTION_FAILURE")
         for operation in self.operations:
             if operation.name is not None and operation.name.value == name:
@@ -53,57 +57,57 @@ class Document:
 
 
 class Documents:
-    """The documents of one schema. Short texts are kept, also those that are refused; the least recently used go."""
+    """The documents of one schema. Short texts are cached, invalid ones too; the least recently used are dropped."""
 
     def __init__(self, schema: GraphQLSchema, *, max_tokens: int) -> None:
         self._schema = schema
         self._max_tokens = max_tokens
-        self._kept: OrderedDict[tuple[str, bool], Document | RequestError] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, bool], Document | RequestError] = OrderedDict()
         self._length = 0
 
     def get(self, text: str, *, hide_suggestions: bool = False, timings: Timings | None = None) -> Document:
-        """The document of a text, or RequestError."""
+        """The document of a text; RequestError if it is invalid."""
         key = (text, hide_suggestions)
-        found = self._kept.get(key)
-        if found is None:
-            found = self._read(text, timings, hide_suggestions=hide_suggestions)
-            self._keep(key, found)
+        result = self._cache.get(key)
+        if result is None:
+            result = self._parse(text, timings, hide_suggestions=hide_suggestions)
+            self._store(key, result)
         else:
-            self._kept.move_to_end(key)
-        if isinstance(found, RequestError):
-            raise RequestError(found.errors, found.status)
-        return found
+            self._cache.move_to_end(key)
+        if isinstance(result, RequestError):
+            raise RequestError(result.errors, result.status)
+        return result
 
-    def _keep(self, key: tuple[str, bool], found: Document | RequestError) -> None:
-        if len(key[0]) > _LONGEST_KEPT:
+    def _store(self, key: tuple[str, bool], result: Document | RequestError) -> None:
+        if len(key[0]) > _MAX_CACHED_LENGTH:
             return
-        self._kept[key] = found
+        self._cache[key] = result
         self._length += len(key[0])
-        while self._length > _KEPT:
-            (text, _), _ = self._kept.popitem(last=False)
+        while self._length > _CACHE_SIZE:
+            (text, _), _ = self._cache.popitem(last=False)
             self._length -= len(text)
 
-    def _read(self, text: str, timings: Timings | None, *, hide_suggestions: bool) -> Document | RequestError:
+    def _parse(self, text: str, timings: Timings | None, *, hide_suggestions: bool) -> Document | RequestError:
         try:
             check_tokens(text, self._max_tokens)
             ast = parse(text, max_lexical_tokens=self._max_tokens)
         except RequestError as error:
             return error
         except GraphQLSyntaxError as error:
-            return RequestError([shortened(_untraced(error))])
+            return RequestError([shorten(_drop_traceback(error))])
         if timings is not None:
             timings.mark("parse")
         try:
             check_overlaps(ast)
         except RequestError as error:
             return error
-        errors = validate(self._schema, ast, max_errors=_MOST_ERRORS, hide_suggestions=hide_suggestions)
+        errors = validate(self._schema, ast, max_errors=_MAX_ERRORS, hide_suggestions=hide_suggestions)
         if timings is not None:
             timings.mark("validate")
-        return RequestError([shortened(_untraced(error)) for error in errors]) if errors else Document(ast)
+        return RequestError([shorten(_drop_traceback(error)) for error in errors]) if errors else Document(ast)
 
 
-def _untraced(error: GraphQLError) -> GraphQLError:
-    """Without the frames it was raised through, and all that they hold."""
+def _drop_traceback(error: GraphQLError) -> GraphQLError:
+    """Frees the stack frames of an error, and the objects that they hold, before it is cached."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)

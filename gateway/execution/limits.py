@@ -1,27 +1,24 @@
-"""How much one operation may ask for, checked before it runs.
+"""The limits of one operation, checked before it runs.
 
-What it asks for without regard to variables was measured once (gateway/execution/measure.py); what it costs is computed
-from that for each request, in microseconds.
+What an operation asks for regardless of its variables is measured once (gateway/execution/measurement.py). Its cost is
+computed from that measurement for each request, which takes microseconds.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from graphql import (
-    FieldNode,
-    GraphQLError,
-)
+from graphql import FieldNode, GraphQLError
 
-from gateway.execution.cost import MOST, Amount, Later, Variables
-from gateway.execution.measurement import Measure
+from gateway.execution.cost import MAX_COUNT, Amount, TermIndex, Variables
+from gateway.execution.measurement import Measurement
 from gateway.settings import Settings
 from repositories.core.errors import AccessDenied, Forbidden, QueryTooComplex, Unauthenticated
 from repositories.core.viewer import Viewer
 
 
 class Introspection(StrEnum):
-    """Who may ask what the contract is."""
+    """Which viewers may introspect the schema."""
 
     ALWAYS = "always"
     SIGNED_IN = "signed_in"
@@ -30,7 +27,7 @@ class Introspection(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one operation may have of each."""
+    """The maximum of each count in one operation, and which viewers may introspect the schema."""
 
     cost: int
     depth: int
@@ -41,8 +38,7 @@ class Limits:
     introspection: Introspection = Introspection.ALWAYS
 
     @classmethod
-    def of(cls, settings: Settings) -> "Limits":
-        """As they are set."""
+    def from_settings(cls, settings: Settings) -> "Limits":
         return cls(
             cost=settings.max_cost,
             depth=settings.max_depth,
@@ -54,59 +50,61 @@ class Limits:
         )
 
     def may_introspect(self, viewer: Viewer) -> bool:
-        """Whether the viewer may ask what the contract is; if not, no error suggests names of it either."""
+        """Whether the viewer may introspect the schema. If not, error messages suggest no names of it either."""
         return self.introspection is Introspection.ALWAYS or (
             self.introspection is Introspection.SIGNED_IN and viewer.is_authenticated
         )
 
 
-_WORDS = {
-    "root_fields": ("has {} fields at its root", "Ask in several operations."),
-    "fields": ("selects {} fields", "Select fewer, or ask in several operations."),
-    "depth": ("is {} levels deep", "Ask for what is deeper in an operation of its own."),
-    "aliases": ("has {} aliases", "Ask in several operations."),
-    "directives": ("has {} directives", "Leave out what is not needed."),
-    "introspection": ("asks for {} values of the contract", "Ask for fewer types, or less of each."),
-    "cost": ("costs {}", "Ask for smaller pages, or for less in them."),
+_MESSAGES = {
+    "root_fields": ("has {} root fields", "Split it into several operations."),
+    "fields": ("selects {} fields", "Select fewer, or split it into several operations."),
+    "depth": ("is {} levels deep", "Select the deeper levels in another operation."),
+    "aliases": ("has {} aliases", "Split it into several operations."),
+    "directives": ("has {} directives", "Remove those that are not needed."),
+    "introspection": ("introspects {} values of the schema", "Select fewer types, or less of each."),
+    "cost": ("costs {}", "Request smaller pages, or select less in them."),
 }
 
 
-def check(measured: Measure, variables: Variables, limits: Limits) -> int:
-    """What the operation costs with these variables, or QueryTooComplex, which names the root field to blame."""
-    for what in ("root_fields", "fields", "depth", "aliases", "directives", "introspection"):
-        limit = measured.introspection_limit if what == "introspection" else getattr(limits, what)
-        requested = getattr(measured.total, what)
+def check_limits(measurement: Measurement, variables: Variables, limits: Limits) -> int:
+    """The cost of an operation with these variables; a QUERY_TOO_COMPLEX error names its most expensive root field."""
+    for name in ("root_fields", "fields", "depth", "aliases", "directives", "introspection"):
+        limit = measurement.introspection_limit if name == "introspection" else getattr(limits, name)
+        requested = getattr(measurement.total, name)
         if requested > limit:
-            raise _refusal(what, requested, limit, [(getattr(tally, what), node) for node, tally in measured.roots])
-    values = measured.program.run(variables)
-    requested = _value(measured.total.plain, values)
+            shares = [(getattr(counts, name), node) for node, counts in measurement.roots]
+            raise _too_complex(name, requested, limit, shares)
+    values = measurement.formula.evaluate(variables)
+    requested = _value(measurement.total.cost, values)
     if requested > limits.cost:
-        shares = [(_value(tally.plain, values), node) for node, tally in measured.roots]
-        raise _refusal("cost", requested, limits.cost, shares)
+        shares = [(_value(counts.cost, values), node) for node, counts in measurement.roots]
+        raise _too_complex("cost", requested, limits.cost, shares)
     return requested
 
 
 def _value(amount: Amount, values: Sequence[int]) -> int:
-    return values[amount.step] if isinstance(amount, Later) else amount
+    return values[amount.number] if isinstance(amount, TermIndex) else amount
 
 
-def _refusal(what: str, requested: int, limit: int, shares: Iterable[tuple[int, FieldNode]]) -> GraphQLError:
-    words, hint = _WORDS[what]
-    found = words.format(f"{requested:,}" + (" or more" if requested == MOST else ""))
-    message = f"This operation {found}; the limit is {limit:,}. {hint}"
+def _too_complex(name: str, requested: int, limit: int, shares: Iterable[tuple[int, FieldNode]]) -> GraphQLError:
+    """The error; ``shares`` are the root fields with their parts of the requested number."""
+    text, hint = _MESSAGES[name]
+    number = f"{requested:,}" + (" or more" if requested == MAX_COUNT else "")
+    message = f"This operation {text.format(number)}; the limit is {limit:,}. {hint}"
     node = max(shares, key=lambda share: share[0])[1]
     return GraphQLError(message, node, original_error=QueryTooComplex(message, requested, limit))
 
 
-def check_introspection(measured: Measure, viewer: Viewer, limits: Limits) -> None:
-    """Refuses to tell what the contract is to whom the setting does not allow it."""
-    if measured.total.introspection and not limits.may_introspect(viewer):
-        node = next(node for node, tally in measured.roots if tally.introspection)
-        error = _closed(limits)
+def check_introspection(measurement: Measurement, viewer: Viewer, limits: Limits) -> None:
+    """Rejects introspection by a viewer who may not introspect the schema."""
+    if measurement.total.introspection and not limits.may_introspect(viewer):
+        node = next(node for node, counts in measurement.roots if counts.introspection)
+        error = _introspection_error(limits)
         raise GraphQLError(error.message, node, original_error=error)
 
 
-def _closed(limits: Limits) -> AccessDenied:
+def _introspection_error(limits: Limits) -> AccessDenied:
     if limits.introspection is Introspection.NEVER:
-        return Forbidden("Introspection is switched off here.")
-    return Unauthenticated("Introspection is for those who are signed in: send an Authorization header.")
+        return Forbidden("Introspection is disabled.")
+    return Unauthenticated("Introspection requires authentication: send an Authorization header.")

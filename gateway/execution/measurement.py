@@ -1,8 +1,8 @@
-"""What one operation asks for, found out in one pass.
+"""Measures what an operation asks for: its depth, its cost, and the numbers of its fields, aliases and directives.
 
-A validated document is gone over once, and what was found of each fragment is remembered, so that a document of a few
-lines that spells out billions of fields is measured as fast as any other. What depends on variables is kept as a
-program (gateway/execution/cost.py).
+A validated document is visited once, and the counts of each fragment are remembered. So a short document whose
+fragments expand to billions of fields is measured as fast as any other. What depends on variables becomes a formula
+(gateway/execution/cost.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,22 +34,32 @@ from graphql import (
     parse,
 )
 
-from gateway.execution import cost
-from gateway.execution.cost import MOST, Amount, Program, Size
+from gateway.execution.cost import (
+    MAX_COUNT,
+    Amount,
+    CostFormula,
+    Size,
+    call_weight,
+    find_list_size,
+    object_weight,
+)
 from repositories.core.errors import QueryTooComplex
 
-_NESTED = 150
-"""How far selections and fragments may be nested within each other: far more than any depth that is allowed."""
+_MAX_NESTING = 150
+"""Levels of selections and fragments inside each other: far more than any allowed depth."""
 
-_INTROSPECTION = 100
-"""What introspection costs; how much of it may be asked for has a limit of its own."""
+_INTROSPECTION_COST = 100
+"""The cost of an introspection field; the number of values that introspection returns has a limit of its own."""
 
-_TIMES_STANDARD = 2
-"""How much more than the standard introspection query asks for may be asked for."""
+_INTROSPECTION_FACTOR = 2
+"""An operation may introspect this many times the values of the standard introspection query."""
 
 
-class Tally(NamedTuple):
-    """What a selection asks for, fragments spelled out. ``sized`` is what the size of the parent's list multiplies."""
+class SelectionCounts(NamedTuple):
+    """What a selection asks for, with its fragments expanded.
+
+    ``cost_per_row`` is the part of the cost that counts for each row of the parent's list.
+    """
 
     depth: int = 0
     fields: int = 0
@@ -57,36 +67,40 @@ class Tally(NamedTuple):
     aliases: int = 0
     directives: int = 0
     introspection: int = 0
-    plain: Amount = 0
-    sized: Amount = 0
+    cost: Amount = 0
+    cost_per_row: Amount = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
-    """What an operation asks for, kept with its document."""
+class Measurement:
+    """What an operation asks for, in total and by root field."""
 
-    total: Tally
-    roots: tuple[tuple[FieldNode, Tally], ...]
-    program: Program
+    total: SelectionCounts
+    roots: tuple[tuple[FieldNode, SelectionCounts], ...]
+    formula: CostFormula
     introspection_limit: int
 
 
-def measure(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Measure:
-    """What one operation of a validated document asks for; QueryTooComplex if it is nested beyond all reason."""
-    walk = _Walk(schema, document, operation)
-    total = walk.selected(operation.selection_set, walk.root, frozenset(), 0)
-    return Measure(total, tuple(walk.roots), walk.program, _TIMES_STANDARD * _standard(schema))
+def measure(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Measurement:
+    """Measures one operation of a validated document; GraphQLError if it is nested too deeply to measure."""
+    counter = _Counter(schema, document, operation)
+    total = counter.count(operation.selection_set, counter.root, frozenset(), 0)
+    limit = _INTROSPECTION_FACTOR * _standard_introspection(schema)
+    return Measurement(total, tuple(counter.roots), counter.formula, limit)
 
 
-class _Walk:
-    """The pass over one operation. A fragment means the same wherever it is spread, but for the sizes of its parent."""
+class _Counter:
+    """Visits one operation. The counts of a fragment are the same wherever it is spread, but for the parent's size.
+
+    ``per_row`` are the names of the fields that have the size of the parent's list, such as ``nodes`` of a connection.
+    """
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
-        self.program = Program()
-        self.roots: list[tuple[FieldNode, Tally]] = []
+        self.formula = CostFormula()
+        self.roots: list[tuple[FieldNode, SelectionCounts]] = []
         self._schema = schema
         self.root = cast("GraphQLNamedType", schema.get_root_type(operation.operation))
-        self._known: dict[tuple[str, frozenset[str]], Tally] = {}
+        self._counts: dict[tuple[str, frozenset[str]], SelectionCounts] = {}
         self._fragments = {
             each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)
         }
@@ -96,102 +110,106 @@ class _Walk:
             if each.default_value is not None
         }
 
-    def selected(
-        self, selections: SelectionSetNode, parent: GraphQLNamedType, sized: frozenset[str], nested: int
-    ) -> Tally:
-        """What a selection set asks for; ``sized`` are the fields that have the size of the parent's list."""
-        if nested > _NESTED:
-            message = f"This operation is nested more than {_NESTED} levels deep. Ask in several operations."
-            raise GraphQLError(message, selections, original_error=QueryTooComplex(message, nested, _NESTED))
-        tallies = [self._selection(each, parent, sized, nested + 1) for each in selections.selections]
-        return self._sum(tallies)
+    def count(
+        self, selections: SelectionSetNode, parent: GraphQLNamedType, per_row: frozenset[str], nesting: int
+    ) -> SelectionCounts:
+        """Counts a selection set."""
+        if nesting > _MAX_NESTING:
+            message = (
+                f"This operation is nested more than {_MAX_NESTING} levels deep. Split it into several operations."
+            )
+            raise GraphQLError(message, selections, original_error=QueryTooComplex(message, nesting, _MAX_NESTING))
+        return self._sum([self._selection(each, parent, per_row, nesting + 1) for each in selections.selections])
 
-    def _sum(self, tallies: Sequence[Tally]) -> Tally:
-        total = self.program.total
-        return Tally(
-            depth=max(each.depth for each in tallies),
-            fields=_capped(each.fields for each in tallies),
-            root_fields=_capped(each.root_fields for each in tallies),
-            aliases=_capped(each.aliases for each in tallies),
-            directives=_capped(each.directives for each in tallies),
-            introspection=_capped(each.introspection for each in tallies),
-            plain=total(each.plain for each in tallies),
-            sized=total(each.sized for each in tallies),
+    def _sum(self, counts: Sequence[SelectionCounts]) -> SelectionCounts:
+        add = self.formula.add
+        return SelectionCounts(
+            depth=max(each.depth for each in counts),
+            fields=_capped_sum(each.fields for each in counts),
+            root_fields=_capped_sum(each.root_fields for each in counts),
+            aliases=_capped_sum(each.aliases for each in counts),
+            directives=_capped_sum(each.directives for each in counts),
+            introspection=_capped_sum(each.introspection for each in counts),
+            cost=add(each.cost for each in counts),
+            cost_per_row=add(each.cost_per_row for each in counts),
         )
 
-    def _selection(self, node: SelectionNode, parent: GraphQLNamedType, sized: frozenset[str], nested: int) -> Tally:
+    def _selection(
+        self, node: SelectionNode, parent: GraphQLNamedType, per_row: frozenset[str], nesting: int
+    ) -> SelectionCounts:
         if isinstance(node, FieldNode):
-            tally = self._field(node, parent, sized, nested)
+            counts = self._field(node, parent, per_row, nesting)
             if parent is self.root:
-                self.roots.append((node, tally))
-            return tally
+                self.roots.append((node, counts))
+            return counts
         if isinstance(node, FragmentSpreadNode):
-            tally = self._fragment(node.name.value, sized, nested)
+            counts = self._fragment(node.name.value, per_row, nesting)
         elif isinstance(node, InlineFragmentNode):
             condition = node.type_condition
             parent = self._schema.type_map[condition.name.value] if condition else parent
-            tally = self.selected(node.selection_set, parent, sized, nested)
-        return tally._replace(directives=_capped([tally.directives, len(node.directives or ())]))
+            counts = self.count(node.selection_set, parent, per_row, nesting)
+        return counts._replace(directives=_capped_sum([counts.directives, len(node.directives or ())]))
 
-    def _fragment(self, name: str, sized: frozenset[str], nested: int) -> Tally:
-        known = self._known.get((name, sized))
-        if known is None:
+    def _fragment(self, name: str, per_row: frozenset[str], nesting: int) -> SelectionCounts:
+        counts = self._counts.get((name, per_row))
+        if counts is None:
             fragment = self._fragments[name]
             parent = self._schema.type_map[fragment.type_condition.name.value]
-            known = self.selected(fragment.selection_set, parent, sized, nested)
-            self._known[name, sized] = known
-        return known
+            counts = self._counts[name, per_row] = self.count(fragment.selection_set, parent, per_row, nesting)
+        return counts
 
-    def _field(self, node: FieldNode, parent: GraphQLNamedType, sized: frozenset[str], nested: int) -> Tally:
+    def _field(
+        self, node: FieldNode, parent: GraphQLNamedType, per_row: frozenset[str], nesting: int
+    ) -> SelectionCounts:
         name = node.name.value
         field = cast("GraphQLField", self._schema.get_field(cast("GraphQLCompositeType", parent), name))
-        size, below_sized = cost.sizes(field, node, self._defaults)
+        size, sized_fields = find_list_size(field, node, self._defaults)
         kind = get_named_type(field.type)
-        below = self.selected(node.selection_set, kind, below_sized, nested) if node.selection_set else Tally()
+        below = self.count(node.selection_set, kind, sized_fields, nesting) if node.selection_set else SelectionCounts()
         if is_introspection_type(parent):
-            return Tally(introspection=_values(self._schema, name, below))
+            return SelectionCounts(introspection=_introspection_values(self._schema, name, below))
         if is_introspection_type(kind) and not is_leaf_type(kind):
-            below = below._replace(plain=_INTROSPECTION, introspection=1 + below.introspection)
-        plain, own = self._cost(field, below, size, is_wrapper=bool(below_sized), is_sized=name in sized)
-        return Tally(
+            below = below._replace(cost=_INTROSPECTION_COST, introspection=1 + below.introspection)
+        cost, cost_per_row = self._cost(field, below, size, is_wrapper=bool(sized_fields), is_per_row=name in per_row)
+        return SelectionCounts(
             depth=1 + below.depth,
-            fields=_capped([1, below.fields]),
+            fields=_capped_sum([1, below.fields]),
             root_fields=1,
-            aliases=_capped([node.alias is not None, below.aliases]),
-            directives=_capped([len(node.directives or ()), below.directives]),
+            aliases=_capped_sum([node.alias is not None, below.aliases]),
+            directives=_capped_sum([len(node.directives or ()), below.directives]),
             introspection=below.introspection,
-            plain=plain,
-            sized=own,
+            cost=cost,
+            cost_per_row=cost_per_row,
         )
 
     def _cost(
-        self, field: GraphQLField, below: Tally, size: Size | int, *, is_wrapper: bool, is_sized: bool
+        self, field: GraphQLField, below: SelectionCounts, size: Size | int, *, is_wrapper: bool, is_per_row: bool
     ) -> tuple[Amount, Amount]:
-        """What a field costs, and what it costs for each row of the parent's list."""
-        total, call = self.program.total, cost.weight_of_call(field)
-        rows = total([below.sized], size)
-        each = [cost.weight_of_object(field), below.plain, rows]
-        if is_sized:
-            return call, total(each)
-        return total([call, total(each, 1 if is_wrapper else size)]), 0
+        """The cost of a field, and its cost for each row of the parent's list."""
+        add, call = self.formula.add, call_weight(field)
+        rows = add([below.cost_per_row], size)
+        amounts = [object_weight(field), below.cost, rows]
+        if is_per_row:
+            return call, add(amounts)
+        return add([call, add(amounts, 1 if is_wrapper else size)]), 0
 
 
-def _capped(counts: Iterable[int]) -> int:
-    return min(sum(counts), MOST)
+def _capped_sum(counts: Iterable[int]) -> int:
+    return min(sum(counts), MAX_COUNT)
 
 
-def _values(schema: GraphQLSchema, name: str, below: Tally) -> int:
-    """How many values a field of introspection answers with."""
-    return min(_means(schema).get(name, 1) * (1 + below.introspection), MOST)
+def _introspection_values(schema: GraphQLSchema, name: str, below: SelectionCounts) -> int:
+    """The number of values that an introspection field returns."""
+    return min(_introspection_sizes(schema).get(name, 1) * (1 + below.introspection), MAX_COUNT)
 
 
 @lru_cache(maxsize=4)
-def _means(schema: GraphQLSchema) -> Mapping[str, int]:
-    """How long the lists of introspection are, of a type or field about the mean."""
+def _introspection_sizes(schema: GraphQLSchema) -> Mapping[str, int]:
+    """The sizes of introspection's lists by field name; the mean for lists that belong to a type or a field."""
     kinds = list(schema.type_map.values())
     counts = {
-        name: sum(len(getattr(kind, held, ())) for kind in kinds)
-        for name, held in {"fields": "fields", "interfaces": "interfaces", "enumValues": "values"}.items()
+        name: sum(len(getattr(kind, attribute, ())) for kind in kinds)
+        for name, attribute in {"fields": "fields", "interfaces": "interfaces", "enumValues": "values"}.items()
     }
     arguments = sum(
         len(field.args) for kind in kinds if is_composite_type(kind) for field in getattr(kind, "fields", {}).values()
@@ -207,8 +225,8 @@ def _means(schema: GraphQLSchema) -> Mapping[str, int]:
 
 
 @lru_cache(maxsize=4)
-def _standard(schema: GraphQLSchema) -> int:
-    """How many values the standard introspection query is answered with, with all that it can ask for."""
+def _standard_introspection(schema: GraphQLSchema) -> int:
+    """The number of values that the standard introspection query returns, with all its options."""
     document = parse(
         get_introspection_query(
             specified_by_url=True,
@@ -219,5 +237,5 @@ def _standard(schema: GraphQLSchema) -> int:
         )
     )
     operation = cast("OperationDefinitionNode", document.definitions[0])
-    walk = _Walk(schema, document, operation)
-    return walk.selected(operation.selection_set, walk.root, frozenset(), 0).introspection
+    counter = _Counter(schema, document, operation)
+    return counter.count(operation.selection_set, counter.root, frozenset(), 0).introspection

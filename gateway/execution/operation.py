@@ -1,4 +1,4 @@
-"""What executing an operation needs of its document, found once: its fragments and the types of its variables."""
+"""What the executor needs to know of an operation, found once: its fragments and the types of its variables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ from strawberry.execution import optimized_is_awaitable
 
 from gateway.execution.documents import Document
 
-_MOST_ERRORS = 5
+_MAX_ERRORS = 5
 
 
 class Operation:
@@ -50,18 +50,18 @@ class Operation:
             assert not isinstance(signature, GraphQLError)  # noqa: S101 (the document is valid)
             self._signatures.append(signature)
 
-    def executor(
+    def create_executor(
         self, kind: Any, variables: Mapping[str, Any], context: Any, root_value: Any = None, *, hide_suggestions: bool
     ) -> Executor[Any] | list[GraphQLError]:
-        """What executes the operation, or what is wrong with the variables."""
-        values = self._values(variables)
+        """An executor of class ``kind``, or the errors of the variables."""
+        values = self._coerce(variables)
         if values is None:
             nodes = self._node.variable_definitions or ()
-            found = get_variable_values(self._schema, nodes, dict(variables), _MOST_ERRORS, hide_suggestions)
-            if isinstance(found, list):
-                return found
-            values = found
-        made: Executor[Any] = kind(
+            result = get_variable_values(self._schema, nodes, dict(variables), _MAX_ERRORS, hide_suggestions)
+            if isinstance(result, list):
+                return result
+            values = result
+        executor: Executor[Any] = kind(
             self._schema,
             self._definitions,
             self._fragments,
@@ -75,10 +75,10 @@ class Operation:
             is_awaitable=optimized_is_awaitable,
             hide_suggestions=hide_suggestions,
         )
-        return made
+        return executor
 
-    def _values(self, variables: Mapping[str, Any]) -> VariableValues | None:
-        """The variables as the schema takes them, or None if graphql-core should look, for a default or an error."""
+    def _coerce(self, variables: Mapping[str, Any]) -> VariableValues | None:
+        """The variables coerced to their types, None if graphql-core must do it because of a default or an error."""
         sources: dict[str, VariableValueSource] = {}
         coerced: dict[str, Any] = {}
         for signature in self._signatures:
@@ -91,9 +91,9 @@ class Operation:
                 continue
             if not is_leaf_type(get_nullable_type(kind)) and input_is_nested_too_deeply(value, kind):
                 return None
-            made = coerce_input_value(value, kind)
-            if made is Undefined:
+            coerced_value = coerce_input_value(value, kind)
+            if coerced_value is Undefined:
                 return None
             sources[name] = VariableValueSource(signature, value)
-            coerced[name] = made
+            coerced[name] = coerced_value
         return VariableValues(sources, coerced)

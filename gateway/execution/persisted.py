@@ -1,6 +1,6 @@
 """Automatic persisted queries, Apollo's protocol: a client sends the SHA-256 of a document instead of its text.
 
-A document is kept once it has been prepared, so that nobody fills the store with nonsense.
+A text is stored after it was parsed and validated, so clients cannot fill the store with anything else.
 """
 
 import hashlib
@@ -17,19 +17,15 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class PersistedQueryStore(Protocol):
-    """Texts by their hash."""
+    """Texts by their SHA-256."""
 
-    async def get(self, key: str) -> str | None:
-        """The text, if it is known."""
-        ...
+    async def get(self, key: str) -> str | None: ...
 
-    async def put(self, key: str, text: str) -> None:
-        """Keeps a text."""
-        ...
+    async def put(self, key: str, text: str) -> None: ...
 
 
 class MemoryQueryStore:
-    """Texts of this process, up to so many characters; the least recently used go."""
+    """The texts of this process, with at most ``size`` characters in all; the least recently used are dropped."""
 
     def __init__(self, size: int = 2_000_000) -> None:
         self._size = size
@@ -37,14 +33,12 @@ class MemoryQueryStore:
         self._texts: OrderedDict[str, str] = OrderedDict()
 
     async def get(self, key: str) -> str | None:
-        """The text, if it is known."""
         text = self._texts.get(key)
         if text is not None:
             self._texts.move_to_end(key)
         return text
 
     async def put(self, key: str, text: str) -> None:
-        """Keeps a text."""
         if key not in self._texts:
             self._texts[key] = text
             self._length += len(text)
@@ -68,9 +62,9 @@ class RedisQueryStore:
         )
 
     async def get(self, key: str) -> str | None:
-        """The text, if it is known. Extends its lifetime."""
+        """The text, if it is stored. Its lifetime starts again."""
         text: str | None = await self._breaker.call(lambda: self._client.getex(_name(key), ex=self._lifetime))
-        return text if text is not None and digest(text) == key else None
+        return text if text is not None and sha256(text) == key else None
 
     async def put(self, key: str, text: str) -> None:
         await self._breaker.call(lambda: self._client.set(_name(key), text, ex=self._lifetime))
@@ -84,52 +78,47 @@ def _name(key: str) -> str:
     return f"siso:persisted:{key}"
 
 
-def digest(text: str) -> str:
-    """The hash by which a text is known."""
+def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class PersistedQueries:
-    """The protocol over stores, which are asked in their order."""
+    """Persisted queries in several stores, the fastest first. Without a store, every request must send its text."""
 
     def __init__(self, *stores: PersistedQueryStore) -> None:
         self._stores = stores
 
-    async def text(self, query: str | None, extensions: Mapping[str, Any]) -> str:
-        """The text of a request: its own, or the one that its hash names."""
+    async def resolve(self, query: str | None, extensions: Mapping[str, Any]) -> str:
+        """The text of a request: its own, or the stored one with its hash."""
         key = self._key(extensions)
         if query is not None:
-            if key is not None and digest(query) != key:
-                message = "The query has another SHA-256 than `extensions.persistedQuery.sha256Hash` says."
+            if key is not None and sha256(query) != key:
+                message = "`extensions.persistedQuery.sha256Hash` is not the SHA-256 of the query."
                 raise RequestError.of(message, "PERSISTED_QUERY_HASH_MISMATCH")
             return query
         if key is None or not self._stores:
             raise RequestError.of("PersistedQueryNotSupported", "PERSISTED_QUERY_NOT_SUPPORTED")
         for index, store in enumerate(self._stores):
-            found = await store.get(key)
-            if found is not None:
-                for nearer in self._stores[:index]:
-                    await nearer.put(key, found)
-                return found
+            text = await store.get(key)
+            if text is not None:
+                for faster in self._stores[:index]:
+                    await faster.put(key, text)
+                return text
         raise RequestError.of("PersistedQueryNotFound", "PERSISTED_QUERY_NOT_FOUND")
 
-    async def keep(self, query: str, extensions: Mapping[str, Any]) -> None:
-        """Keeps a text that came with its hash."""
+    async def store(self, query: str, extensions: Mapping[str, Any]) -> None:
+        """Stores a text if the request has its hash."""
         key = self._key(extensions)
         if key is not None:
             for store in self._stores:
                 await store.put(key, query)
 
     def _key(self, extensions: Mapping[str, Any]) -> str | None:
-        given = extensions.get("persistedQuery")
-        if given is None:
+        extension = extensions.get("persistedQuery")
+        if extension is None:
             return None
-        key = given.get("sha256Hash") if isinstance(given, dict) else None
-        if not isinstance(key, str) or not _HASH.fullmatch(key) or given.get("version") != 1:
+        key = extension.get("sha256Hash") if isinstance(extension, dict) else None
+        if not isinstance(key, str) or not _HASH.fullmatch(key) or extension.get("version") != 1:
             message = "`extensions.persistedQuery` must have `version` 1 and `sha256Hash`, 64 hexadecimal digits."
             raise RequestError.of(message, "BAD_REQUEST")
         return key
-
-
-NOT_KEPT = PersistedQueries()
-"""Every request brings its text."""

@@ -1,9 +1,9 @@
-"""The pipeline: parse → validate → limit → plan → run.
+"""The steps of an operation: parse → validate → limit → plan → execute.
 
-    prepared = pipeline.prepare(text, operation_name, viewer, variables)   # parse → validate → limit
-    result = await pipeline.run(prepared, context)                         # plan → run
+    prepared = processor.prepare(text, operation_name, viewer, variables)   # parse → validate → limit
+    result = await processor.run(prepared, context)                         # plan → execute
 
-Both raise :class:`RequestError` for what is refused without any data.
+Both raise :class:`RequestError` for an operation that is rejected without any data.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from strawberry import Schema
 from gateway.execution.documents import Document, Documents
 from gateway.execution.executor import NativeExecutor
 from gateway.execution.operation import Operation
-from gateway.execution.request_errors import RequestError, shortened
+from gateway.execution.request_errors import RequestError, shorten
 from gateway.execution.timings import Timings
 from repositories.core.errors import Timeout
 from repositories.core.viewer import Viewer
@@ -26,8 +26,8 @@ from resolvers.request.context import Context
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """An operation of a valid document with its variables, within the limits; ``cost`` is what was counted for it."""
+class PreparedOperation:
+    """An operation of a valid document with its variables, within the limits, and its cost."""
 
     document: Document
     operation: OperationDefinitionNode
@@ -36,33 +36,34 @@ class Prepared:
 
     @property
     def kind(self) -> str:
-        """query, mutation or subscription."""
+        """``query``, ``mutation`` or ``subscription``."""
         return self.operation.operation.value
 
 
-Limits = Callable[[Document, OperationDefinitionNode, Mapping[str, Any], Viewer], int]
-"""What an operation costs, or RequestError if it asks for too much."""
+CheckCost = Callable[[Document, OperationDefinitionNode, Mapping[str, Any], Viewer], int]
+"""Returns the cost of an operation, or raises RequestError if it exceeds a limit."""
 
 NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
 
-def unlimited(
+def accept_any_cost(
     document: Document, operation: OperationDefinitionNode, variables: Mapping[str, Any], viewer: Viewer
 ) -> int:
-    """No limits, and nothing is counted."""
+    """Accepts every operation, at no cost."""
     return 0
 
 
-def always_suggesting(viewer: Viewer) -> bool:
-    """Everybody is told which names come near to an unknown one."""
+def show_suggestions(viewer: Viewer) -> bool:
+    """Shows every viewer the names of the schema that are similar to an unknown name."""
     return False
 
 
 class OperationProcessor:
-    """Runs operations on a schema.
+    """Prepares and runs the operations of a schema.
 
-    ``executor`` runs them (graphql-core's extension point), ``limits`` sees every operation with its variables before
-    it runs, ``hides_suggestions`` tells who is not told the names of the schema, and ``time_limit`` is in seconds.
+    ``executor`` is graphql-core's executor or a subclass. ``check_cost`` gets every operation with its variables before
+    it runs. ``hides_suggestions`` says whether errors must not suggest names of the schema to a viewer. ``time_limit``
+    is in seconds.
     """
 
     def __init__(  # noqa: PLR0913 (the steps, one by one)
@@ -70,15 +71,15 @@ class OperationProcessor:
         schema: Schema,
         *,
         executor: type[Executor[Any]] = NativeExecutor,
-        limits: Limits = unlimited,
-        hides_suggestions: Callable[[Viewer], bool] = always_suggesting,
+        check_cost: CheckCost = accept_any_cost,
+        hides_suggestions: Callable[[Viewer], bool] = show_suggestions,
         max_tokens: int = 4000,
         time_limit: float | None = None,
     ) -> None:
-        self.schema = schema._schema  # noqa: SLF001 (Strawberry has no public way to what it made)
+        self.schema = schema._schema  # noqa: SLF001 (Strawberry has no public name for it)
         self.documents = Documents(self.schema, max_tokens=max_tokens)
         self._executor: Any = executor
-        self._limits = limits
+        self._check_cost = check_cost
         self._hides_suggestions = hides_suggestions
         self._time_limit = time_limit
 
@@ -89,22 +90,23 @@ class OperationProcessor:
         viewer: Viewer,
         variables: Mapping[str, Any] = NO_VARIABLES,
         timings: Timings | None = None,
-    ) -> Prepared:
-        """The operation of that name in a document, if its viewer may ask for so much."""
+    ) -> PreparedOperation:
+        """Parses and validates a document, and checks one of its operations (None for the only one)."""
         document = self.documents.get(text, hide_suggestions=self._hides_suggestions(viewer), timings=timings)
         operation = document.operation(operation_name)
-        return Prepared(document, operation, variables, self._limits(document, operation, variables, viewer))
+        cost = self._check_cost(document, operation, variables, viewer)
+        return PreparedOperation(document, operation, variables, cost)
 
-    def _operation(self, prepared: Prepared) -> Operation:
-        kept = prepared.document.plans
-        known: Operation | None = kept.get(id(prepared.operation))
-        if known is None:
-            known = kept[id(prepared.operation)] = Operation(self.schema, prepared.document, prepared.operation)
-        return known
+    def _operation(self, prepared: PreparedOperation) -> Operation:
+        cache = prepared.document.operation_cache
+        operation: Operation | None = cache.get(id(prepared.operation))
+        if operation is None:
+            operation = cache[id(prepared.operation)] = Operation(self.schema, prepared.document, prepared.operation)
+        return operation
 
-    def executor(self, prepared: Prepared, context: Context, root_value: Any = None) -> Executor[Any]:
-        """What executes an operation, or RequestError if its variables are not what it declares."""
-        executor = self._operation(prepared).executor(
+    def create_executor(self, prepared: PreparedOperation, context: Context, root_value: Any = None) -> Executor[Any]:
+        """The executor of an operation; RequestError if the variables do not have their declared types."""
+        executor = self._operation(prepared).create_executor(
             self._executor,
             prepared.variables,
             context,
@@ -112,17 +114,17 @@ class OperationProcessor:
             hide_suggestions=self._hides_suggestions(context.viewer),
         )
         if isinstance(executor, list):
-            raise RequestError([shortened(error) for error in executor])
+            raise RequestError([shorten(error) for error in executor])
         return executor
 
     async def run(
-        self, prepared: Prepared, context: Context, timings: Timings | None = None, *, root_value: Any = None
+        self, prepared: PreparedOperation, context: Context, timings: Timings | None = None, *, root_value: Any = None
     ) -> ExecutionResult:
-        """The result of a query, a mutation, or of one event of a subscription, which is then ``root_value``.
+        """The result of a query, a mutation, or one delivery of a subscription, whose value is ``root_value``.
 
-        When its time is up, or nobody waits any more, its statements stop.
+        Closes the context. A timeout or a cancellation also stops the SQL statements.
         """
-        executor = self.executor(prepared, context, root_value)
+        executor = self.create_executor(prepared, context, root_value)
         if timings is not None:
             timings.mark("plan")
         try:

@@ -1,16 +1,16 @@
-"""What a GraphQL request is refused with before it has any data."""
+"""The errors of a GraphQL request that is rejected before it has any data."""
 
 from collections.abc import Sequence
 
 from graphql import GraphQLError
 
-_LONGEST_MESSAGE = 300
+_MAX_MESSAGE_LENGTH = 300
 
 
 class RequestError(Exception):
-    """A GraphQL request error: the answer has errors and no ``data``.
+    """A GraphQL request error: the response has errors and no ``data``.
 
-    ``status`` is what HTTP answers where the media type leaves a choice (docs/decisions/0012-http.md).
+    ``status`` is the HTTP status for media types that leave a choice (docs/decisions/0012-http.md).
     """
 
     def __init__(self, errors: Sequence[GraphQLError], status: int = 400) -> None:
@@ -20,17 +20,17 @@ class RequestError(Exception):
 
     @classmethod
     def of(cls, message: str, code: str, status: int = 400) -> "RequestError":
-        """With one error that has a code of its own."""
+        """A request error with one message and its ``extensions.code``."""
         return cls([GraphQLError(message, extensions={"code": code})], status)
 
 
-def shortened(error: GraphQLError) -> GraphQLError:
-    """The error without the document it came from, which may be kept for long, and without echoing long names.
+def shorten(error: GraphQLError) -> GraphQLError:
+    """Cuts a long message and drops the document from the error, so that caching the error keeps neither in memory.
 
-    What a scalar raised about a value is the client's mistake too.
+    An error that a scalar raised is a validation error too, and gets that code.
     """
-    if len(error.message) > _LONGEST_MESSAGE:
-        half = _LONGEST_MESSAGE // 2
+    if len(error.message) > _MAX_MESSAGE_LENGTH:
+        half = _MAX_MESSAGE_LENGTH // 2
         error.message = f"{error.message[:half]} … {error.message[-half:]}"
     if error.original_error is not None and not error.extensions:
         error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}

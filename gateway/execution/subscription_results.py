@@ -1,10 +1,10 @@
-"""Subscriptions: a stream of results, each run as an operation of its own on a context of its own.
+"""Subscriptions: streams of results, each executed as an operation of its own with a context of its own.
 
-    async with subscription(pipeline, prepared, new_context) as deliveries:
-        async for delivery in deliveries: ...
+    async with open_subscription(processor, prepared, new_context) as results:
+        async for result in results: ...
 
-The source (resolvers/streaming/deliveries.py) says when there is something to answer; what it answers is read at that
-moment, under the viewer's policies. Between two deliveries nothing is held but memory.
+The source (resolvers/streaming/deliveries.py) says when there is something to send. The result is read at that moment,
+under the viewer's policies. Between two deliveries a subscription holds memory only, no connection.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -14,7 +14,7 @@ from typing import Any
 
 from graphql import ExecutionResult, GraphQLError, create_source_event_stream
 
-from gateway.execution.processor import OperationProcessor, Prepared
+from gateway.execution.processor import OperationProcessor, PreparedOperation
 from gateway.execution.request_errors import RequestError
 from repositories.core.errors import GatewayError
 from resolvers.request.context import Context
@@ -23,73 +23,77 @@ from resolvers.streaming.deliveries import Source
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionResult:
-    """One result; after an interruption a client goes on after the last ``id`` that it got, if there is one."""
+    """One result. After an interruption, a client continues after the last ``id`` that it received, if there is one."""
 
     result: ExecutionResult
     id: str | None = None
 
 
-Turn = Callable[[], AbstractAsyncContextManager[None]]
-"""What each delivery is made within: it may have to wait, or be refused with RequestError."""
+DeliveryScope = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes the context manager that each delivery runs in. Entering it may wait, or raise RequestError."""
 
 
 @asynccontextmanager
-async def subscription(
-    pipeline: OperationProcessor, prepared: Prepared, new_context: Callable[[], Context], turn: Turn = nullcontext
+async def open_subscription(
+    processor: OperationProcessor,
+    prepared: PreparedOperation,
+    new_context: Callable[[], Context],
+    delivery_scope: DeliveryScope = nullcontext,
 ) -> AsyncIterator[AsyncIterator[SubscriptionResult]]:
-    """The deliveries of a subscription, or RequestError if there will be none. Within the block none is missed.
+    """Yields the results of a subscription. Every event from the start of the block on is delivered.
 
-    A source that fails ends the stream with RequestError too. At the end of the block the source is closed.
+    RequestError if the subscription is rejected, and later if its source fails. The source is closed with the block.
     """
-    source = await _source(pipeline, prepared, new_context())
-    async with aclosing(source), aclosing(_deliveries(pipeline, prepared, new_context, source, turn)) as deliveries:
-        with _told():
+    source = await _open_source(processor, prepared, new_context())
+    results = _results(processor, prepared, new_context, source, delivery_scope)
+    async with aclosing(source), aclosing(results):
+        with _convert_errors():
             await anext(source)
-        yield deliveries
+        yield results
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What fails in a source is a request error."""
+def _convert_errors() -> Iterator[None]:
+    """Raises a GatewayError of the source as a RequestError."""
     try:
         yield
     except GatewayError as error:
-        raise _refused([GraphQLError(error.message, original_error=error)]) from error
+        raise _request_error([GraphQLError(error.message, original_error=error)]) from error
 
 
-async def _source(pipeline: OperationProcessor, prepared: Prepared, context: Context) -> Source:
+async def _open_source(processor: OperationProcessor, prepared: PreparedOperation, context: Context) -> Source:
     try:
-        stream: Any = create_source_event_stream(pipeline.executor(prepared, context))
+        stream: Any = create_source_event_stream(processor.create_executor(prepared, context))
         if not hasattr(stream, "__aiter__"):
             stream = await stream
     finally:
         await context.close()
     if isinstance(stream, ExecutionResult):
-        raise _refused(stream.errors or [])
-    found: Source = stream
-    return found
+        raise _request_error(stream.errors or [])
+    source: Source = stream
+    return source
 
 
-async def _deliveries(
-    pipeline: OperationProcessor,
-    prepared: Prepared,
+async def _results(
+    processor: OperationProcessor,
+    prepared: PreparedOperation,
     new_context: Callable[[], Context],
     source: Source,
-    turn: Turn,
+    delivery_scope: DeliveryScope,
 ) -> AsyncGenerator[SubscriptionResult, None]:
-    with _told():
+    with _convert_errors():
         async for delivery in source:
             assert delivery is not None  # noqa: S101 (only the first item is)
-            async with turn():
+            async with delivery_scope():
                 context = new_context()
                 try:
                     value = await delivery.resolve(context)
-                    result = await pipeline.run(prepared, context, root_value=value)
+                    result = await processor.run(prepared, context, root_value=value)
                 finally:
                     await context.close()
             yield SubscriptionResult(result, delivery.id)
 
 
-def _refused(errors: list[GraphQLError]) -> RequestError:
+def _request_error(errors: list[GraphQLError]) -> RequestError:
     cause = errors[0].original_error
     return RequestError(errors, cause.status if isinstance(cause, GatewayError) else 500)

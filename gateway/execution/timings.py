@@ -1,10 +1,10 @@
-"""How long the steps of a request take, for the ``Server-Timing`` header."""
+"""The durations of a request's steps, for the ``Server-Timing`` header."""
 
 from time import perf_counter
 
 
 class Timings:
-    """Stopwatch of one request; each mark ends a step."""
+    """Measures the steps of one request."""
 
     __slots__ = ("_last", "_steps")
 
@@ -13,11 +13,11 @@ class Timings:
         self._steps: list[str] = []
 
     def mark(self, step: str) -> None:
-        """The time since the last mark belongs to ``step``."""
+        """Ends a step: the time since the last mark belongs to it."""
         now = perf_counter()
         self._steps.append(f"{step};dur={(now - self._last) * 1000:.3f}")
         self._last = now
 
     def header(self) -> str:
-        """All steps so far, in milliseconds."""
+        """The value of the header, in milliseconds."""
         return ", ".join(self._steps)

@@ -18,7 +18,7 @@ from gateway.auth.tokens import Tokens, create_accounts
 from gateway.execution.budget import Budget
 from gateway.execution.cost_limiter import CostLimiter
 from gateway.execution.limits import Limits
-from gateway.execution.persisted import NOT_KEPT, MemoryQueryStore, PersistedQueries, RedisQueryStore
+from gateway.execution.persisted import MemoryQueryStore, PersistedQueries, RedisQueryStore
 from gateway.execution.processor import OperationProcessor
 from gateway.explorer import explorer_routes, serve_page
 from gateway.explorer.demo import DemoAccounts
@@ -151,13 +151,13 @@ def create_redis_query_store(settings: Settings) -> RedisQueryStore | None:
 
 def create_cost_limiter(settings: Settings) -> CostLimiter:
     budget = Budget(settings.rate_limit_store, settings.cost_per_minute) if settings.cost_per_minute else None
-    return CostLimiter(schema._schema, Limits.of(settings), budget)  # noqa: SLF001 (Strawberry has no public name for it)
+    return CostLimiter(schema._schema, Limits.from_settings(settings), budget)  # noqa: SLF001 (Strawberry has no public name for it)
 
 
 def create_processor(settings: Settings, cost_limiter: CostLimiter) -> OperationProcessor:
     return OperationProcessor(
         schema,
-        limits=cost_limiter.cost,
+        check_cost=cost_limiter.check,
         hides_suggestions=cost_limiter.hides_suggestions,
         max_tokens=settings.max_document_tokens,
         time_limit=settings.operation_timeout,
@@ -178,7 +178,7 @@ def create_operation_service(
         database,
         cost_limiter,
         ConcurrencyLimit(settings.max_operations, settings.queue_timeout),
-        PersistedQueries(*query_stores) if settings.persisted_queries else NOT_KEPT,
+        PersistedQueries(*(query_stores if settings.persisted_queries else ())),
         services,
         clock,
     )

@@ -9,7 +9,7 @@ from uuid import uuid4
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.utils.str_converters import to_camel_case
 
-from gateway.execution.budget import BudgetSpent
+from gateway.execution.budget import BudgetExceeded
 from repositories.core.errors import (
     GatewayError,
     InputError,
@@ -114,8 +114,8 @@ def error_headers(error: Exception | None) -> dict[str, str]:
     match error:
         case Unauthenticated():
             return {"WWW-Authenticate": "Bearer"}
-        case BudgetSpent():
-            return {"Retry-After": str(error.retry_after), **error.spent.headers}
+        case BudgetExceeded():
+            return {"Retry-After": str(error.retry_after), **error.budget.headers}
         case RateLimited():
             return {"Retry-After": str(error.retry_after)}
         case ServiceUnavailable():

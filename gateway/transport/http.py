@@ -11,7 +11,7 @@ from graphql import ExecutionResult
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.auth.tokens import Tokens
-from gateway.execution.processor import Prepared
+from gateway.execution.processor import PreparedOperation
 from gateway.execution.request_errors import RequestError
 from gateway.execution.timings import Timings
 from gateway.transport import error_responses
@@ -190,8 +190,8 @@ class GraphQLEndpoint:
                 after = last_event_id(exchange.request_headers, parameters)
                 return 200, self._subscriptions.subscribe(prepared, parameters, exchange.viewer, origin, after)
             charge = await operations.charge(parameters, prepared.cost, exchange.viewer, origin)
-            if charge is not None and charge.spent is not None:
-                exchange.response_headers |= charge.spent.headers
+            if charge is not None and charge.budget is not None:
+                exchange.response_headers |= charge.budget.headers
             async with operations.concurrency_limit:
                 result = await self._run(exchange, prepared, origin)
         except RequestError as error:
@@ -201,7 +201,7 @@ class GraphQLEndpoint:
             response.setdefault("extensions", {})["consistencyToken"] = exchange.response_headers[HEADER]
         return _PARTIAL_SUCCESS if result.errors and exchange.media_type == GRAPHQL else 200, response
 
-    async def _prepare(self, exchange: _Exchange, parameters: Parameters) -> Prepared:
+    async def _prepare(self, exchange: _Exchange, parameters: Parameters) -> PreparedOperation:
         """The operation, rejected if this request cannot carry an operation of its kind."""
         prepared = await self._operations.prepare(parameters, exchange.viewer, exchange.timings)
         if prepared.kind == "subscription" and (
@@ -218,7 +218,7 @@ class GraphQLEndpoint:
         await self._operations.store_persisted_query(parameters)
         return prepared
 
-    async def _run(self, exchange: _Exchange, prepared: Prepared, origin: RequestOrigin) -> ExecutionResult:
+    async def _run(self, exchange: _Exchange, prepared: PreparedOperation, origin: RequestOrigin) -> ExecutionResult:
         """Runs a query or a mutation. A query whose replica fails between two statements runs again on the primary."""
         operations, is_mutation = self._operations, prepared.kind == "mutation"
         context = operations.create_context(exchange.viewer, origin, since=None if is_mutation else exchange.since)

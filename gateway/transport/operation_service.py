@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from gateway.execution.cost_limiter import Charge, CostLimiter
 from gateway.execution.persisted import PersistedQueries
-from gateway.execution.processor import OperationProcessor, Prepared
+from gateway.execution.processor import OperationProcessor, PreparedOperation
 from gateway.execution.request_errors import RequestError
 from gateway.execution.timings import Timings
 from gateway.transport.concurrency import ConcurrencyLimit
@@ -37,15 +37,17 @@ class OperationService:
     services: Services
     clock: Callable[[], dt.datetime]
 
-    async def prepare(self, parameters: Parameters, viewer: Viewer, timings: Timings | None = None) -> Prepared:
+    async def prepare(
+        self, parameters: Parameters, viewer: Viewer, timings: Timings | None = None
+    ) -> PreparedOperation:
         """The requested operation, parsed and validated; RequestError if it is invalid or exceeds a limit."""
-        text = await self.persisted_queries.text(parameters.query, parameters.extensions)
+        text = await self.persisted_queries.resolve(parameters.query, parameters.extensions)
         return self.processor.prepare(text, parameters.operation_name, viewer, parameters.variables, timings)
 
     async def store_persisted_query(self, parameters: Parameters) -> None:
         """Stores the text of an operation that was sent with its hash. Call it after the operation was prepared."""
         if parameters.query is not None and parameters.extensions:
-            await self.persisted_queries.keep(parameters.query, parameters.extensions)
+            await self.persisted_queries.store(parameters.query, parameters.extensions)
 
     async def charge(self, parameters: Parameters, cost: int, viewer: Viewer, origin: RequestOrigin) -> Charge | None:
         """Charges the viewer's budget; RequestError if it is used up.
@@ -54,7 +56,7 @@ class OperationService:
         """
         if not (self.cost_limiter.has_budgets or requests_cost(parameters)):
             return None
-        return await self.cost_limiter.bill(cost, viewer, origin.address)
+        return await self.cost_limiter.charge(cost, viewer, origin.address)
 
     def create_context(
         self, viewer: Viewer, origin: RequestOrigin, after: str | None = None, since: int | None = None
@@ -92,7 +94,7 @@ def format_result(result: ExecutionResult, charge: Charge | None = None) -> dict
     if result.extensions:
         response["extensions"] = result.extensions
     if charge is not None:
-        response.setdefault("extensions", {})["cost"] = charge.report()
+        response.setdefault("extensions", {})["cost"] = charge.to_extension()
     return response
 
 

@@ -14,9 +14,9 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID
 
-from gateway.execution.processor import Prepared
+from gateway.execution.processor import PreparedOperation
 from gateway.execution.request_errors import RequestError
-from gateway.execution.subscription_results import subscription
+from gateway.execution.subscription_results import open_subscription
 from gateway.transport.consistency import current_token, requests_token
 from gateway.transport.operation_service import OperationService, format_result, requests_cost
 from gateway.transport.requests import Parameters
@@ -91,7 +91,12 @@ class SubscriptionService:
         yield response
 
     async def subscribe(
-        self, prepared: Prepared, parameters: Parameters, viewer: Viewer, origin: RequestOrigin, after: Any = None
+        self,
+        prepared: PreparedOperation,
+        parameters: Parameters,
+        viewer: Viewer,
+        origin: RequestOrigin,
+        after: Any = None,
     ) -> Responses:
         """The deliveries of a subscription as GraphQL responses.
 
@@ -112,7 +117,7 @@ class SubscriptionService:
         charge = await operations.charge(parameters, prepared.cost, viewer, origin)
         reported = charge if requests_cost(parameters) else None
         with self._limit.acquire(viewer, origin.address):
-            async with subscription(
+            async with open_subscription(
                 operations.processor,
                 prepared,
                 lambda: operations.create_context(viewer, origin, after),

@@ -220,7 +220,7 @@ def resolver(
 
 
 def defined_in(module: str, name: str) -> Any:
-    """A type of a module that imports this one, for ``strawberry.field(graphql_type=...)``: it is imported when needed."""
+    """A type of a module that imports this one, for ``strawberry.field(graphql_type=...)``."""
     return LazyType(name, module)
 
 

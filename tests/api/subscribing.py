@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.execution.subscription_results import SubscriptionResult, subscription
+from gateway.execution.subscription_results import SubscriptionResult, open_subscription
 from gateway.server.app import create_cost_limiter, create_processor
 from gateway.settings import Settings
 from repositories.core.clock import now
@@ -42,7 +42,7 @@ class SubscribingProcess:
         def new_context() -> Context:
             return Context(self.database, viewer, REACTIONS, now, services=services, resume_after=after)
 
-        async with subscription(self.pipeline, prepared, new_context) as deliveries:
+        async with open_subscription(self.pipeline, prepared, new_context) as deliveries:
             first = asyncio.ensure_future(anext(deliveries))
             while not self.feed.subscriber_count and not first.done():  # noqa: ASYNC110 (the feed has no hook for it)
                 await asyncio.sleep(0)

@@ -61,7 +61,7 @@ async def test_too_expensive_operation_is_rejected(database: Database, ada: User
             "errors": [
                 {
                     "message": "This operation costs 101; the limit is 100. "
-                    "Ask for smaller pages, or for less in them.",
+                    "Request smaller pages, or select less in them.",
                     "locations": [{"line": 1, "column": 19}],
                     "extensions": {"code": "QUERY_TOO_COMPLEX", "requested": 101, "limit": 100},
                 }
@@ -83,7 +83,7 @@ async def test_budget_is_counted_down_and_enforced(database: Database, ada: User
     assert second.json() == {
         "errors": [
             {
-                "message": "Your operations may cost 100 a minute, and that is used up. "
+                "message": "Your operations may cost 100 per minute, and this budget is used up. "
                 f"Try again in {seconds} seconds.",
                 "extensions": {"code": "RATE_LIMITED", "retryAfter": seconds},
             }
@@ -122,8 +122,8 @@ async def test_no_budget_is_reported_if_budgets_are_switched_off(database: Datab
 
 
 CLOSED = {
-    "signed_in": ("UNAUTHENTICATED", "Introspection is for those who are signed in: send an Authorization header."),
-    "never": ("FORBIDDEN", "Introspection is switched off here."),
+    "signed_in": ("UNAUTHENTICATED", "Introspection requires authentication: send an Authorization header."),
+    "never": ("FORBIDDEN", "Introspection is disabled."),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.execution.budget import Budget, BudgetSpent
+from gateway.execution.budget import Budget, BudgetExceeded
 from gateway.transport.error_responses import error_headers
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, Viewer
@@ -62,19 +62,20 @@ async def test_each_viewer_and_each_address_of_anonymous_callers_has_a_budget() 
 async def test_an_operation_beyond_the_budget_is_rejected_with_the_time_to_wait() -> None:
     budget = Budget(MEMORY, 1000)
     await budget.spend(ADA, None, 900)
-    with pytest.raises(BudgetSpent) as caught:
+    with pytest.raises(BudgetExceeded) as caught:
         await budget.spend(ADA, None, 101)
     error = caught.value
     assert (error.code, error.status) == ("RATE_LIMITED", 429)
     assert error.message == (
-        f"Your operations may cost 1,000 a minute, and that is used up. Try again in {error.retry_after} seconds."
+        "Your operations may cost 1,000 per minute, and this budget is used up. "
+        f"Try again in {error.retry_after} seconds."
     )
     assert error_headers(error) == {
         "Retry-After": str(error.retry_after),
         "RateLimit-Policy": '"cost";q=1000;w=60;qu="cost"',
         "RateLimit": f'"cost";r=0;t={error.retry_after}',
     }
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(BudgetExceeded):
         await budget.spend(ADA, None, 1)
 
 
@@ -84,18 +85,18 @@ async def test_the_budget_is_full_again_after_a_minute(monkeypatch: pytest.Monke
     budget = Budget(MEMORY, 10)
     await budget.spend(ADA, None, 10)
     moment = 1059.5
-    with pytest.raises(BudgetSpent, match=r"Try again in 1 seconds\.$"):
+    with pytest.raises(BudgetExceeded, match=r"Try again in 1 seconds\.$"):
         await budget.spend(ADA, None, 1)
     moment = 1060.0
     assert await remaining_after(budget, ADA, 1) == 9
 
 
 async def test_the_counts_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.execution.budget._MOST_KEPT", 3)
+    monkeypatch.setattr("gateway.execution.budget._MAX_KEYS", 3)
     budget = Budget(MEMORY, 10)
     for number in range(7):
         await budget.spend(ANONYMOUS, f"10.0.0.{number}", 1)
-    assert len(budget._here._counts) == 1
+    assert len(budget._local._counts) == 1
 
 
 async def test_processes_share_a_store(shared: Callable[[int], Budget]) -> None:
@@ -103,7 +104,7 @@ async def test_processes_share_a_store(shared: Callable[[int], Budget]) -> None:
     assert await remaining_after(one, ADA, 30) == 70
     assert await remaining_after(other, ADA, 30) == 40
     assert await remaining_after(other, BOB, 1) == 99
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(BudgetExceeded):
         await one.spend(ADA, None, 41)
 
 
@@ -123,7 +124,7 @@ async def test_each_process_counts_alone_while_the_store_is_unavailable(
     budget = Budget(f"async+redis+unix://{tmp_path / 'gone.socket'}", 100)
     assert await remaining_after(budget, ADA, 30) == 70
     assert await remaining_after(budget, ADA, 30) == 40
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(BudgetExceeded):
         await budget.spend(ADA, None, 41)
     await budget.close()
     assert caplog.messages == [

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis_graphql import nodes, strategies
 
 from gateway.execution.executor import CompiledExecutor, NativeExecutor
-from gateway.execution.limits import Limits, check
+from gateway.execution.limits import Limits, check_limits
 from gateway.execution.measurement import measure
 from gateway.explorer import EXAMPLES
 from gateway.settings import Settings
@@ -43,7 +43,7 @@ SERVICES = {AccountTimeZone: AccountTimeZone(account_time_zone)}
 EXECUTORS: tuple[type[Executor[Any]], ...] = (Executor, CompiledExecutor, NativeExecutor)
 ADMIN = Viewer(list(generate_users(2))[-1]["id"], frozenset(RoleName), time_zone="Europe/Berlin")
 ADA = Viewer(next(iter(generate_users(2)))["id"], frozenset({RoleName.USER}))
-LIMITS = Limits.of(Settings())
+LIMITS = Limits.from_settings(Settings())
 pytestmark = [  # graphql-core leaves coroutines behind that it had not begun when it cancels the siblings of an error
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine:pytest.PytestUnraisableExceptionWarning"),
@@ -119,7 +119,7 @@ def is_too_complex(text: str, variables: Mapping[str, Any]) -> bool:
     document = parse(text)
     (operation,) = (made for made in document.definitions if isinstance(made, OperationDefinitionNode))
     try:
-        check(measure(GRAPH, document, operation), variables, LIMITS)
+        check_limits(measure(GRAPH, document, operation), variables, LIMITS)
     except GraphQLError:
         return True
     return False

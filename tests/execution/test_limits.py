@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from gateway.execution.cost import MOST
-from gateway.execution.limits import Introspection, Limits, check, check_introspection
-from gateway.execution.measurement import Measure, measure
+from gateway.execution.cost import MAX_COUNT
+from gateway.execution.limits import Introspection, Limits, check_introspection, check_limits
+from gateway.execution.measurement import Measurement, measure
 from gateway.settings import Settings
 from gateway.transport.error_responses import format_graphql_errors
 from repositories.core.ids import new_id
@@ -18,7 +18,7 @@ from repositories.core.viewer import ANONYMOUS, Viewer
 from tests.execution.documents import GRAPH, documents
 from tests.execution.naive import Counts, expand
 
-DEFAULT = Limits.of(Settings())
+DEFAULT = Limits.from_settings(Settings())
 SOMEBODY = Viewer(new_id())
 
 
@@ -28,20 +28,20 @@ def operation_of(document: DocumentNode) -> OperationDefinitionNode:
     return operation
 
 
-def measured(text: str) -> Measure:
+def measured(text: str) -> Measurement:
     document = parse(text)
     assert validate(GRAPH, document) == []
     return measure(GRAPH, document, operation_of(document))
 
 
 def cost(text: str, **variables: Any) -> int:
-    return check(measured(text), variables, DEFAULT)
+    return check_limits(measured(text), variables, DEFAULT)
 
 
 def refusal(text: str, **variables: Any) -> dict[str, Any]:
     """How it is refused, as clients see it."""
     with pytest.raises(GraphQLError) as caught:
-        check(measured(text), variables, DEFAULT)
+        check_limits(measured(text), variables, DEFAULT)
     return format_graphql_errors([caught.value])[0]
 
 
@@ -119,10 +119,15 @@ def test_batches_cost_what_their_input_holds(head: str, given: str, variables: d
 def test_counts_are_those_of_everything_spelled_out(text: str, variables: dict[str, Any]) -> None:
     document = parse(text)
     found = measure(GRAPH, document, operation_of(document))
-    limits = Limits(MOST, MOST, MOST, MOST, MOST, MOST)
+    limits = Limits(MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT)
     total = found.total
     assert expand(document, variables) == Counts(
-        check(found, variables, limits), total.depth, total.fields, total.root_fields, total.aliases, total.directives
+        check_limits(found, variables, limits),
+        total.depth,
+        total.fields,
+        total.root_fields,
+        total.aliases,
+        total.directives,
     )
 
 
@@ -137,10 +142,10 @@ def test_fragments_that_double_are_measured_once_each() -> None:
         "query($n: Int) { tasks { nodes { ...F0 } } } "
         + _doubling(30, "Task", "category { tasks(first: $n) { nodes { id } } }")
     )
-    assert len(found.program.steps) <= 4 * 31
-    assert (found.total.fields, found.total.depth) == (MOST, 6)
+    assert len(found.formula.terms) <= 4 * 31
+    assert (found.total.fields, found.total.depth) == (MAX_COUNT, 6)
     assert refusal("{ ...F0 } " + _doubling(30, "Query", "viewer { id }")) == {
-        "message": "This operation has 1,073,741,824 fields at its root; the limit is 50. Ask in several operations.",
+        "message": "This operation has 1,073,741,824 root fields; the limit is 50. Split it into several operations.",
         "locations": [{"line": 1, "column": 1207}],
         "extensions": {"code": "QUERY_TOO_COMPLEX", "requested": 2**30, "limit": 50},
     }
@@ -149,14 +154,14 @@ def test_fragments_that_double_are_measured_once_each() -> None:
 def test_numbers_stop_at_the_greatest_of_graphql() -> None:
     around = "category { tasks(first: 500) { nodes { %s } } }"
     found = measured("{ tasks { nodes { ...F0 } } } " + _doubling(30, "Task", "id", around))
-    assert found.total.plain == MOST
+    assert found.total.cost == MAX_COUNT
 
 
 def test_too_dear_an_operation_is_refused_with_both_numbers_and_its_place() -> None:
     inner = "nodes { category { tasks(first: 500) { nodes { category { tasks(first: $n) { nodes { id } } } } } } }"
     assert refusal(f"query($n: Int) {{ viewer {{ id }} tasks(first: 500) {{ {inner} }} }}", n=500) == {
         "message": "This operation costs 125,751,502; the limit is 100,000. "
-        "Ask for smaller pages, or for less in them.",
+        "Request smaller pages, or select less in them.",
         "locations": [{"line": 1, "column": 32}],
         "extensions": {"code": "QUERY_TOO_COMPLEX", "requested": 125_751_502, "limit": 100_000},
     }
@@ -168,11 +173,14 @@ def test_too_dear_an_operation_is_refused_with_both_numbers_and_its_place() -> N
     [
         (
             "{ " + " ".join(f"a{n}: viewer {{ id }}" for n in range(51)) + " }",
-            "This operation has 51 fields at its root; the limit is 50. Ask in several operations.",
+            "This operation has 51 root fields; the limit is 50. Split it into several operations.",
         ),
         (
             "{ viewer { " + "...F " * 40 + "} } fragment F on User { " + "id " * 50 + "}",
-            "This operation selects 2,001 fields; the limit is 2,000. Select fewer, or ask in several operations.",
+            (
+                "This operation selects 2,001 fields; the limit is 2,000. "
+                "Select fewer, or split it into several operations."
+            ),
         ),
         (
             "{ tasks(first: 1) { nodes { "
@@ -180,15 +188,15 @@ def test_too_dear_an_operation_is_refused_with_both_numbers_and_its_place() -> N
             + "id"
             + " } } }" * 5
             + " } } }",
-            "This operation is 18 levels deep; the limit is 15. Ask for what is deeper in an operation of its own.",
+            "This operation is 18 levels deep; the limit is 15. Select the deeper levels in another operation.",
         ),
         (
             "{ viewer { " + " ".join(f"a{n}: id" for n in range(101)) + " } }",
-            "This operation has 101 aliases; the limit is 100. Ask in several operations.",
+            "This operation has 101 aliases; the limit is 100. Split it into several operations.",
         ),
         (
             "{ viewer { " + " ".join("id @include(if: true)" for _ in range(101)) + " } }",
-            "This operation has 101 directives; the limit is 100. Leave out what is not needed.",
+            "This operation has 101 directives; the limit is 100. Remove those that are not needed.",
         ),
     ],
     ids=["root fields", "fields", "depth", "aliases", "directives"],
@@ -237,7 +245,7 @@ def test_introspection_is_for_whom_the_setting_says(text: str) -> None:
         Introspection.NEVER: ("FORBIDDEN", "FORBIDDEN"),
     }
     for setting, expected in cases.items():
-        limits = Limits.of(Settings(introspection=setting.value))
+        limits = Limits.from_settings(Settings(introspection=setting.value))
         for viewer, code in zip((ANONYMOUS, SOMEBODY), expected, strict=True):
             if code is None:
                 check_introspection(found, viewer, limits)
@@ -249,14 +257,17 @@ def test_introspection_is_for_whom_the_setting_says(text: str) -> None:
 
 def test_a_typename_is_no_introspection() -> None:
     found = measured("{ __typename viewer { __typename } }")
-    check_introspection(found, ANONYMOUS, Limits.of(Settings(introspection="never")))
+    check_introspection(found, ANONYMOUS, Limits.from_settings(Settings(introspection="never")))
 
 
 def test_introspection_is_open_on_sqlite_and_for_who_is_signed_in_on_postgresql() -> None:
     production = Settings(database_url=SecretStr("postgresql://gateway:secret@db/siso"))
-    assert Limits.of(Settings()).introspection is Introspection.ALWAYS
-    assert Limits.of(production).introspection is Introspection.SIGNED_IN
-    assert Limits.of(production.model_copy(update={"introspection": "never"})).introspection is Introspection.NEVER
+    assert Limits.from_settings(Settings()).introspection is Introspection.ALWAYS
+    assert Limits.from_settings(production).introspection is Introspection.SIGNED_IN
+    assert (
+        Limits.from_settings(production.model_copy(update={"introspection": "never"})).introspection
+        is Introspection.NEVER
+    )
 
 
 @pytest.mark.parametrize("text", INTROSPECTIONS)
@@ -277,7 +288,7 @@ def test_the_fullest_standard_introspection_is_allowed_and_no_more_than_twice_as
     fragments = full[full.index("fragment FullType") :]
     body = query[query.index("{") + 1 : query.rindex("}")]
     three = "{" + "".join(body.replace("__schema", f"a{n}: __schema", 1) for n in range(3)) + "}" + fragments
-    assert refusal(three)["message"].startswith("This operation asks for ")
+    assert refusal(three)["message"].startswith("This operation introspects ")
 
 
 def test_introspection_does_not_nest_lists_of_types() -> None:

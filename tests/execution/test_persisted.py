@@ -12,7 +12,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message
 
-from gateway.execution.persisted import MemoryQueryStore, PersistedQueries, RedisQueryStore, digest
+from gateway.execution.persisted import MemoryQueryStore, PersistedQueries, RedisQueryStore, sha256
 from gateway.execution.request_errors import RequestError
 from gateway.settings import Settings
 from repositories.engines.database import Database, DatabaseOptions
@@ -54,7 +54,7 @@ async def run_lifespan(app: ASGIApp) -> AsyncIterator[None]:
 
 
 def by_hash(query: str, **overrides: Any) -> dict[str, Any]:
-    return {"persistedQuery": {"version": 1, "sha256Hash": digest(query)} | overrides}
+    return {"persistedQuery": {"version": 1, "sha256Hash": sha256(query)} | overrides}
 
 
 async def ask(gateway: Gateway, *, by_get: bool = False, **given: Any) -> tuple[int, Any]:
@@ -87,7 +87,7 @@ async def test_invalid_requests_are_rejected_and_not_stored(only: Database) -> N
     for extensions in (
         by_hash(QUERY, version=2),
         by_hash(QUERY, sha256Hash="abc"),
-        by_hash(QUERY, sha256Hash=digest(QUERY).upper()),
+        by_hash(QUERY, sha256Hash=sha256(QUERY).upper()),
         by_hash(QUERY, sha256Hash=None),
         {"persistedQuery": 1},
     ):
@@ -124,13 +124,13 @@ async def test_processes_share_a_redis(only: Database, tmp_path: Path) -> None:
             assert await ask(first, query=QUERY, extensions=by_hash(QUERY)) == (200, FOUND)
             assert await ask(second, extensions=by_hash(QUERY)) == (200, FOUND)
         store = RedisQueryStore(url, 1000)
-        key = f"siso:persisted:{digest(QUERY)}"
+        key = f"siso:persisted:{sha256(QUERY)}"
         assert 900 < await store._client.ttl(key) <= 1000
         await store._client.expire(key, 10)
-        assert await store.get(digest(QUERY)) == QUERY
+        assert await store.get(sha256(QUERY)) == QUERY
         assert 900 < await store._client.ttl(key) <= 1000
         await store._client.set(key, "{ another }")
-        assert await store.get(digest(QUERY)) is None
+        assert await store.get(sha256(QUERY)) is None
         await store.close()
 
 
@@ -143,16 +143,16 @@ async def test_redis_stops_and_starts(
     queries = PersistedQueries(MemoryQueryStore(), store)
     for _ in range(3):
         with pytest.raises(RequestError, match="PersistedQueryNotFound"):
-            await queries.text(None, by_hash(QUERY))
-        await queries.keep("{ kept }", by_hash("{ kept }"))
-        assert await queries.text(None, by_hash("{ kept }")) == "{ kept }"
+            await queries.resolve(None, by_hash(QUERY))
+        await queries.store("{ kept }", by_hash("{ kept }"))
+        assert await queries.resolve(None, by_hash("{ kept }")) == "{ kept }"
     with run_redis(tmp_path / "redis"):
         await until(lambda: len(caplog.messages) > 1)
-        await queries.keep(QUERY, by_hash(QUERY))
-        assert await store.get(digest(QUERY)) == QUERY
+        await queries.store(QUERY, by_hash(QUERY))
+        assert await store.get(sha256(QUERY)) == QUERY
     for _ in range(3):
-        assert await queries.text(None, by_hash(QUERY)) == QUERY
-        assert await store.get(digest(QUERY)) is None
+        assert await queries.resolve(None, by_hash(QUERY)) == QUERY
+        assert await store.get(sha256(QUERY)) is None
     await store.close()
     lost = (
         "Redis (persisted queries) is unavailable (ConnectionError): "
@@ -165,12 +165,12 @@ async def test_requests_do_not_call_an_unavailable_redis(tmp_path: Path, monkeyp
     """Only the background task does."""
     monkeypatch.setattr(circuit_breaker, "RETRY_INTERVAL", 0.5)
     store = RedisQueryStore(f"unix://{tmp_path / 'redis'}", 1000)
-    assert await store.get(digest(QUERY)) is None
+    assert await store.get(sha256(QUERY)) is None
     with run_redis(tmp_path / "redis"):
-        await store.put(digest(QUERY), QUERY)
-        assert await store.get(digest(QUERY)) is None
+        await store.put(sha256(QUERY), QUERY)
+        assert await store.get(sha256(QUERY)) is None
         await until(lambda: store._breaker.is_available)
-        assert await store.get(digest(QUERY)) is None
-        await store.put(digest(QUERY), QUERY)
-        assert await store.get(digest(QUERY)) == QUERY
+        assert await store.get(sha256(QUERY)) is None
+        await store.put(sha256(QUERY), QUERY)
+        assert await store.get(sha256(QUERY)) == QUERY
     await store.close()

@@ -43,7 +43,7 @@ def test_a_document_is_read_once(pipeline: OperationProcessor, monkeypatch: pyte
 
 def test_the_least_recently_used_document_goes(pipeline: OperationProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = (f"{{ viewer {{ id }} }} # {number}" for number in range(3))
-    monkeypatch.setattr(documents, "_KEPT", len(one) + len(two))
+    monkeypatch.setattr(documents, "_CACHE_SIZE", len(one) + len(two))
     kept = {text: pipeline.prepare(text, None, ANONYMOUS).document for text in (one, two)}
     assert pipeline.prepare(one, None, ANONYMOUS).document is kept[one]
     pipeline.prepare(three, None, ANONYMOUS)
@@ -61,7 +61,7 @@ def test_the_operation_is_chosen_by_its_name(pipeline: OperationProcessor) -> No
     text = "query A { viewer { id } } mutation B { signOut(input: {}) { userErrors { code } } }"
     assert pipeline.prepare(text, "A", ANONYMOUS).kind == "query"
     assert pipeline.prepare(text, "B", ANONYMOUS).kind == "mutation"
-    message = "The document has several operations: say which one with operationName."
+    message = "The document has several operations: name one of them in `operationName`."
     assert refused(pipeline, text) == (400, [message])
     assert refused(pipeline, text, "C") == (400, ["The document has no operation named 'C'."])
     assert refused(pipeline, "{ viewer { id } }", "A") == (400, ["The document has no operation named 'A'."])
