@@ -103,17 +103,8 @@ class SubscriptionService:
         ``after`` is the id of the last event that the client received before an interruption. The subscription and
         each of its deliveries are charged like a query. RequestError ends the subscription.
         """
-        if after is not None and not isinstance(after, str):
-            message = "`lastEventId` must be a string: the `extensions.id` of the last response that arrived."
-            raise RequestError.of(message, "BAD_REQUEST")
+        _check_event_id(after)
         operations = self.operations
-
-        @asynccontextmanager
-        async def charge_delivery() -> AsyncIterator[None]:
-            await operations.charge(parameters, prepared.cost, viewer, origin)
-            async with operations.concurrency_limit.wait_unlimited():
-                yield
-
         charge = await operations.charge(parameters, prepared.cost, viewer, origin)
         reported = charge if requests_cost(parameters) else None
         with self._limit.acquire(viewer, origin.address):
@@ -121,7 +112,7 @@ class SubscriptionService:
                 operations.processor,
                 prepared,
                 lambda: operations.create_context(viewer, origin, after),
-                charge_delivery,
+                lambda: self._charge_delivery(prepared, parameters, viewer, origin),
             ) as deliveries:
                 yield None
                 async for delivery in deliveries:
@@ -130,6 +121,15 @@ class SubscriptionService:
                         response.setdefault("extensions", {})["id"] = delivery.id
                     await self._add_token(parameters, response)
                     yield response
+
+    @asynccontextmanager
+    async def _charge_delivery(
+        self, prepared: Prepared, parameters: Parameters, viewer: Viewer, origin: RequestOrigin
+    ) -> AsyncIterator[None]:
+        """Charges one delivery, and waits until it may run; its ``with`` block runs within the concurrency limit."""
+        await self.operations.charge(parameters, prepared.cost, viewer, origin)
+        async with self.operations.concurrency_limit.wait_unlimited():
+            yield
 
     async def _add_token(self, parameters: Parameters, response: dict[str, Any]) -> None:
         """Adds the consistency token if the operation requests it."""
@@ -159,6 +159,12 @@ class SubscriptionService:
                 return "The session has ended: sign in again."
 
             yield session_end
+
+
+def _check_event_id(after: Any) -> None:
+    if after is not None and not isinstance(after, str):
+        message = "`lastEventId` must be a string: the `extensions.id` of the last response that arrived."
+        raise RequestError.of(message, "BAD_REQUEST")
 
 
 async def _wait_forever() -> str:
