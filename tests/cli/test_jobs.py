@@ -18,8 +18,8 @@ from repositories.job_runs import JobRuns
 from repositories.tables.administration import JobOutcome, JobRun
 from tests.cli.siso import TIMEOUT, RunningGateway, Siso
 from tests.factories import make_task, make_user
-from tests.jobs.endless import endless
-from tests.jobs.running import rows_of
+from tests.jobs.endless_job import run_endless_job
+from tests.jobs.support import find_runs
 from tests.repositories.support import connect_database
 
 NAMES = list(jobs_by_name(Settings()))
@@ -43,7 +43,7 @@ def _listed(siso: Siso) -> dict[str, list[str]]:
 def _rows(options: DatabaseOptions) -> list[JobRun]:
     async def read() -> list[JobRun]:
         async with connect_database(options) as database:
-            return await rows_of(database)
+            return await find_runs(database)
 
     return asyncio.run(read())
 
@@ -90,7 +90,7 @@ def test_an_unknown_job(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
 def test_a_second_process_is_refused(siso: Siso, options: DatabaseOptions) -> None:
     """While the first runs; when that was killed, its run is abandoned, and the next one goes on."""
     options = replace(options, encryption_keys={}, index_key=b"")
-    with endless("roll-days", options) as process:
+    with run_endless_job("roll-days", options) as process:
         (run,) = _rows(options)
         began = f"{run.started_at:%Y-%m-%d %H:%M}"
         assert siso.expect_error("jobs", "run", "roll-days") == (

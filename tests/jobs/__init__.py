@@ -1,1 +1,1 @@
-"""What the gateway does by itself: the lock, runs, the scheduler, and what each job does."""
+"""Scheduled jobs: the lock, the runs, the scheduler, and each job."""

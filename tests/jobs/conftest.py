@@ -1,4 +1,4 @@
-"""A database for properties, as the tests of the data floor have it."""
+"""The shared database for property tests, as in the tests of the repositories."""
 
 from tests.repositories.conftest import shared_database
 

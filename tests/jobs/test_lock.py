@@ -1,4 +1,4 @@
-"""One at a time: in a process, between processes, and after one was killed."""
+"""The lock of a job: exclusive in one process and between processes, and released when a process is killed."""
 
 import asyncio
 import signal
@@ -7,26 +7,27 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from gateway.jobs.runner import JobRunner
 from repositories.core.errors import ServiceUnavailable
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.tables.administration import JobOutcome
 from tests.databases import Server, database_of
-from tests.jobs.endless import endless
-from tests.jobs.running import counting, runner_of, runs_of
+from tests.jobs.endless_job import run_endless_job
+from tests.jobs.support import find_outcomes, make_job
 from tests.repositories.support import connect_database
 
 
-async def _until_free(database: Database, name: str) -> None:
-    """A server learns of a killed client by its socket, not at once."""
+async def _wait_until_free(database: Database, name: str) -> None:
+    """Polls, because PostgreSQL notices the closed socket of a killed client with a delay."""
     while True:
-        async with database.try_lock(name) as is_ours:
-            if is_ours:
+        async with database.try_lock(name) as is_locked:
+            if is_locked:
                 return
         await asyncio.sleep(0.005)
 
 
-async def test_a_name_is_given_once(cloned_options: DatabaseOptions) -> None:
-    """To nobody else until the block ends, by an error too; other names are free, and the pools are not touched."""
+async def test_a_lock_is_exclusive_until_its_block_ends(cloned_options: DatabaseOptions) -> None:
+    """Also if the block ends with an error. Other names are not affected, and no pooled connection is used."""
     async with connect_database(cloned_options, pool_size=1) as database, connect_database(cloned_options) as other:
         async with database.try_lock("a") as first, database.try_lock("a") as second:
             async with other.try_lock("a") as third, other.try_lock("b") as fourth:
@@ -41,27 +42,27 @@ async def test_a_name_is_given_once(cloned_options: DatabaseOptions) -> None:
 
 
 @pytest.mark.parametrize("pgbouncer", [False, True])
-async def test_a_killed_process_leaves_the_lock(cloned_options: DatabaseOptions, *, pgbouncer: bool) -> None:
-    """What it ran is said to be abandoned as soon as somebody runs the job again, which nothing stops."""
+async def test_the_lock_of_a_killed_process_is_released(cloned_options: DatabaseOptions, *, pgbouncer: bool) -> None:
+    """The next run of the job succeeds and marks the killed run as abandoned."""
     options = replace(cloned_options, pgbouncer=pgbouncer)
     async with connect_database(options) as database:
-        with endless("hold", options) as process:
-            async with database.try_lock("hold") as is_ours:
-                assert not is_ours
+        with run_endless_job("hold", options) as process:
+            async with database.try_lock("hold") as is_locked:
+                assert not is_locked
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
-        await asyncio.wait_for(_until_free(database, "hold"), 30)
-        ((_, outcome, _),) = await runs_of(database)
+        await asyncio.wait_for(_wait_until_free(database, "hold"), 30)
+        ((_, outcome, _),) = await find_outcomes(database)
         assert outcome is JobOutcome.RUNNING
-        await runner_of(database).run(counting("hold", 3))
-        assert [run[1:] for run in await runs_of(database)] == [
+        await JobRunner(database).run(make_job("hold", 3))
+        assert [run[1:] for run in await find_outcomes(database)] == [
             (JobOutcome.SUCCEEDED, 3),
             (JobOutcome.ABANDONED, None),
         ]
 
 
-async def test_a_lock_that_was_lost_is_told(cloned_postgres: DatabaseOptions, server: Server) -> None:
-    """Somebody else may have begun meanwhile, so nobody shall believe that all was well."""
+async def test_a_lost_lock_raises_service_unavailable(cloned_postgres: DatabaseOptions, server: Server) -> None:
+    """Another process may have taken the lock meanwhile, so the run must not be reported as successful."""
     async with connect_database(cloned_postgres) as database:
         with pytest.raises(ServiceUnavailable):
             async with database.try_lock("a"):
@@ -74,18 +75,18 @@ async def test_a_lock_that_was_lost_is_told(cloned_postgres: DatabaseOptions, se
             assert again
 
 
-async def test_an_idle_lock_keeps_nothing_from_being_cleaned(cloned_postgres: DatabaseOptions, server: Server) -> None:
-    """The transaction that has it is neither in the way of vacuum, nor ended by the server's limit on idle ones."""
+async def test_a_lock_does_not_block_vacuum_or_time_out(cloned_postgres: DatabaseOptions, server: Server) -> None:
+    """Its idle transaction has no snapshot, and the server's idle timeout does not apply to it."""
     name = database_of(cloned_postgres)
     await asyncio.to_thread(server.sql, f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '20ms'")
     connection = await asyncpg.connect(server.login("postgres", name))
-    async with connect_database(cloned_postgres) as database, database.try_lock("a") as is_ours:
-        assert is_ours
+    async with connect_database(cloned_postgres) as database, database.try_lock("a") as is_locked:
+        assert is_locked
         await connection.execute("SELECT pg_sleep(0.2)")
-        found = await connection.fetch(
+        sessions = await connection.fetch(
             "SELECT state, backend_xmin, backend_xid FROM pg_stat_activity "
             "WHERE datname = $1 AND state LIKE 'idle in%'",
             name,
         )
-        assert [tuple(row) for row in found] == [("idle in transaction", None, None)]
+        assert [tuple(row) for row in sessions] == [("idle in transaction", None, None)]
     await connection.close()

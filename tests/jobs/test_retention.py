@@ -1,4 +1,4 @@
-"""What is deleted when it is old: to the day, and to the moment."""
+"""The jobs that delete old rows, with exact limits."""
 
 import datetime as dt
 
@@ -30,8 +30,10 @@ async def _dates(database: Database) -> list[str]:
         return [str(row.date) for row in await Analytics(snapshot).find(limit=99)]
 
 
-async def test_analytics_are_kept_for_so_many_days(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two years, or what is set; of every user, in batches."""
+async def test_analytics_are_deleted_after_the_retention_period(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The period is two years by default. The job deletes the rows of all users in batches."""
     monkeypatch.setattr(life_lock, "DAYS_AT_ONCE", 3)
     dates = ("2024-01-01", "2024-06-13", "2024-06-14", "2024-06-15", "2024-06-16", "2025-05-10", "2025-05-11")
     for _ in range(2):
@@ -46,7 +48,7 @@ async def test_analytics_are_kept_for_so_many_days(database: Database, monkeypat
     assert await _dates(database) == ["2025-05-11"] * 2
 
 
-async def test_runs_are_kept_for_ninety_days(database: Database) -> None:
+async def test_job_runs_are_deleted_after_ninety_days(database: Database) -> None:
     limit = AT - 90 * DAY
     async with database.transaction(SERVICE) as write:
         await JobRuns(write).add_many(
@@ -57,8 +59,8 @@ async def test_runs_are_kept_for_ninety_days(database: Database) -> None:
         assert [run.job for run in await JobRuns(snapshot).find(limit=9)] == ["c", "b"]
 
 
-async def test_sessions_are_kept_until_they_end(database: Database) -> None:
-    """Revoked ones too; the moment at which one ends is its end."""
+async def test_sessions_are_deleted_when_they_have_expired(database: Database) -> None:
+    """Revoked sessions too. A session is expired at the time ``expires_at``."""
     user = await make_user(database)
     ends = {"0": AT - MICROSECOND, "1": AT, "2": AT + MICROSECOND, "3": AT + DAY}
     rows = [

@@ -1,4 +1,7 @@
-"""The roll of days: everybody's yesterday and today are counted when today begins, as plain Python counts them."""
+"""The job roll-days recounts each user's yesterday and today when the user's day begins.
+
+The results are compared with a plain Python model.
+"""
 
 import datetime as dt
 from decimal import Decimal
@@ -28,10 +31,10 @@ MICROSECOND = dt.timedelta(microseconds=1)
 HOUR = dt.timedelta(hours=1)
 DAY = dt.timedelta(days=1)
 QUARTER = dt.timedelta(minutes=15)
-Counted = tuple[dt.date, int, int, Decimal]
+DayCounts = tuple[dt.date, int, int, Decimal]
 
 
-async def _stored(database: Database, user: User) -> list[Counted]:
+async def _stored_days(database: Database, user: User) -> list[DayCounts]:
     async with open_snapshot(database) as snapshot:
         rows = await Analytics(snapshot).find(Compare("user_id", Op.EQ, user.id), limit=100)
     return [(row.date, row.tasks_completed, row.tasks_created, row.productivity_score) for row in rows]
@@ -41,15 +44,15 @@ async def _roll(database: Database, at: dt.datetime, since: dt.datetime | None) 
     return await jobs.roll_days(JobContext(database, at, since))
 
 
-async def _busy(database: Database, zone: str, midnight: dt.datetime) -> User:
-    """Somebody who did one of two things on the day before midnight, with one overdue from before."""
+async def _make_user_with_tasks(database: Database, zone: str, midnight: dt.datetime) -> User:
+    """Creates a user who completed one of two tasks on the day before midnight, with one older overdue task."""
     user = await make_user(database, time_zone=zone)
-    made = midnight - 5 * HOUR
+    created = midnight - 5 * HOUR
     await make_task(database, user, created_at=midnight - 4 * DAY, due_date=midnight - 3 * DAY)
-    done = {"status": TaskStatus.COMPLETED, "completed_at": midnight - MICROSECOND}
-    await make_task(database, user, created_at=made, **done)
-    await make_task(database, user, created_at=made, due_date=midnight - MICROSECOND)
-    await make_task(database, user, created_at=made, due_date=made, deleted_at=midnight)
+    completed = {"status": TaskStatus.COMPLETED, "completed_at": midnight - MICROSECOND}
+    await make_task(database, user, created_at=created, **completed)
+    await make_task(database, user, created_at=created, due_date=midnight - MICROSECOND)
+    await make_task(database, user, created_at=created, due_date=created, deleted_at=midnight)
     return user
 
 
@@ -66,37 +69,40 @@ MIDNIGHTS = [
 
 
 @pytest.mark.parametrize(("zone", "moment", "date"), MIDNIGHTS)
-async def test_a_day_is_rolled_when_it_begins(database: Database, zone: str, moment: str, date: str) -> None:
-    """Not a moment before, and not again: what is rolled twice stays as it is, down to its id."""
+async def test_a_day_is_counted_when_it_begins(database: Database, zone: str, moment: str, date: str) -> None:
+    """Not before, and only once. Counting it again changes no row."""
     midnight, today = dt.datetime.fromisoformat(moment), dt.date.fromisoformat(date)
-    user = await _busy(database, zone, midnight)
+    user = await _make_user_with_tasks(database, zone, midnight)
     assert await _roll(database, midnight - MICROSECOND, midnight - QUARTER) == 0
-    assert await _stored(database, user) == []
+    assert await _stored_days(database, user) == []
     assert await _roll(database, midnight, midnight - MICROSECOND) == 2
-    wanted = [(today - DAY, 1, 2, Decimal("33.33")), (today, 0, 0, Decimal("0.00"))]
-    assert await _stored(database, user) == wanted
+    expected = [(today - DAY, 1, 2, Decimal("33.33")), (today, 0, 0, Decimal("0.00"))]
+    assert await _stored_days(database, user) == expected
     async with open_snapshot(database) as snapshot:
         before = [(row.id, row.created_at) for row in await Analytics(snapshot).find(limit=9)]
     assert await _roll(database, midnight + QUARTER, midnight) == 0
     assert await _roll(database, midnight, midnight - QUARTER) == 2
-    assert await _stored(database, user) == wanted
+    assert await _stored_days(database, user) == expected
     async with open_snapshot(database) as snapshot:
         assert [(row.id, row.created_at) for row in await Analytics(snapshot).find(limit=9)] == before
 
 
-async def test_rolls_of_a_day_reach_everybody_once(database: Database) -> None:
-    """Every quarter of an hour, each from where the last one was; four people, two days each."""
+async def test_runs_of_a_whole_day_count_each_user_once(database: Database) -> None:
+    """The job runs every quarter of an hour. It counts two days for each of four users."""
     start = dt.datetime(2026, 6, 14, 23, 52, tzinfo=dt.UTC)
-    people = {zone: await _busy(database, zone, dt.datetime.fromisoformat(at)) for zone, at, _ in MIDNIGHTS[:4]}
-    rolled = []
+    users = {
+        zone: await _make_user_with_tasks(database, zone, dt.datetime.fromisoformat(at))
+        for zone, at, _ in MIDNIGHTS[:4]
+    }
+    counts = []
     for quarter in range(96):
         at = start + QUARTER * (quarter + 1)
         if count := await _roll(database, at, at - QUARTER):
-            rolled.append((f"{at:%H:%M}", count))
-    assert rolled == [("00:07", 2), ("02:37", 2), ("10:07", 2), ("18:22", 2)]
+            counts.append((f"{at:%H:%M}", count))
+    assert counts == [("00:07", 2), ("02:37", 2), ("10:07", 2), ("18:22", 2)]
     for zone, _, date in MIDNIGHTS[:4]:
         today = dt.date.fromisoformat(date)
-        assert [row[0] for row in await _stored(database, people[zone])] == [today - DAY, today]
+        assert [row[0] for row in await _stored_days(database, users[zone])] == [today - DAY, today]
 
 
 _hours = st.integers(-80, 20).map(lambda quarters: quarters * dt.timedelta(hours=1))
@@ -105,15 +111,17 @@ _tasks = st.lists(
 )
 
 
-async def _compare(database: Database, zone: str, midnight: dt.datetime, tasks: list[Any], back: int) -> None:
+async def _compare_with_model(
+    database: Database, zone: str, midnight: dt.datetime, tasks: list[Any], missed_days: int
+) -> None:
     user = await make_user(database, time_zone=zone)
-    plain = Days(ZoneInfo(zone))
+    model = Days(ZoneInfo(zone))
     rows = []
     for created, due, status, completed, is_deleted in tasks:
         item = Item(str(new_id()), midnight + created, None if due is None else midnight + due, status.name)
         item.completed = midnight + completed if status is TaskStatus.COMPLETED else None
         item.is_deleted = is_deleted
-        plain.items.append(item)
+        model.items.append(item)
         rows.append(
             {
                 "user_id": user.id,
@@ -127,26 +135,28 @@ async def _compare(database: Database, zone: str, midnight: dt.datetime, tasks: 
         )
     async with database.transaction(SERVICE) as write:
         await Tasks(write).add_many(rows)
-    await _roll(database, midnight, midnight - back * DAY - MICROSECOND)
-    if plain.alive:
+    await _roll(database, midnight, midnight - missed_days * DAY - MICROSECOND)
+    if model.alive:
         noon = midnight + 12 * HOUR
-        plain.count(*(noon - days * DAY for days in range(back + 2)))
-    wanted = [
+        model.count(*(noon - days * DAY for days in range(missed_days + 2)))
+    expected = [
         (date, *counts)
-        for date, counts in sorted(plain.counted.items())
-        if counts[0] or counts[1] or plain._carried_into(date)
+        for date, counts in sorted(model.counted.items())
+        if counts[0] or counts[1] or model._carried_into(date)
     ]
-    assert await _stored(database, user) == wanted
+    assert await _stored_days(database, user) == expected
 
 
 @examples(60)
-@given(tasks=_tasks, place=st.sampled_from(MIDNIGHTS), back=st.integers(0, 5))
-def test_rolled_days_are_what_plain_python_counts(
-    shared_database: SharedDatabase, tasks: list[Any], place: Any, back: int
+@given(tasks=_tasks, midnight=st.sampled_from(MIDNIGHTS), missed_days=st.integers(0, 5))
+def test_counts_are_equal_to_those_of_the_model(
+    shared_database: SharedDatabase, tasks: list[Any], midnight: Any, missed_days: int
 ) -> None:
-    """Days with something to count, whatever the tasks and however long nothing was rolled; others have no row."""
-    zone, moment, _ = place
-    shared_database.run(_compare(shared_database.database, zone, dt.datetime.fromisoformat(moment), tasks, back))
+    """Days without anything to count have no row."""
+    zone, moment, _ = midnight
+    shared_database.run(
+        _compare_with_model(shared_database.database, zone, dt.datetime.fromisoformat(moment), tasks, missed_days)
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,62 +171,62 @@ def test_rolled_days_are_what_plain_python_counts(
         (-DAY, range(0)),
     ],
 )
-async def test_what_was_missed_is_made_up_for(database: Database, since: dt.timedelta | None, dates: range) -> None:
-    """For a week at most; a first roll is one as after a day."""
+async def test_missed_days_are_counted_later(database: Database, since: dt.timedelta | None, dates: range) -> None:
+    """Up to a week. The first run counts as many days as a run after one day."""
     at = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
     user = await make_user(database)
     await make_task(database, user, created_at=at - DAY * 60, due_date=at - DAY * 50)
     assert await _roll(database, at, None if since is None else at - since) == len(dates)
-    wanted = [(dt.date(2026, 6, day), 0, 0, Decimal("0.00")) for day in dates]
-    assert await _stored(database, user) == wanted
+    expected = [(dt.date(2026, 6, day), 0, 0, Decimal("0.00")) for day in dates]
+    assert await _stored_days(database, user) == expected
 
 
-async def test_only_who_has_something_to_count_is_counted(database: Database) -> None:
-    """Nobody gets rows for days on which there is nothing; a row that there is becomes right."""
+async def test_users_without_anything_to_count_get_no_rows(database: Database) -> None:
+    """An existing wrong row is corrected."""
     midnight = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
     yesterday, long_ago = dt.date(2026, 6, 14), midnight - 90 * DAY
-    idle, finished, gone, wrong = [await make_user(database) for _ in range(4)]
+    idle, finished, removed, wrong = [await make_user(database) for _ in range(4)]
     for user in (finished, wrong):
         values = {"status": TaskStatus.COMPLETED, "completed_at": long_ago}
         await make_task(database, user, created_at=long_ago, due_date=long_ago, **values)
-    await make_task(database, gone, created_at=long_ago, due_date=long_ago)
+    await make_task(database, removed, created_at=long_ago, due_date=long_ago)
     async with database.transaction(SERVICE) as write:
-        await Users(write).remove(gone)
+        await Users(write).remove(removed)
         await Analytics(write).add(user_id=wrong.id, date=yesterday, tasks_completed=7, productivity_score=Decimal(70))
     assert await _roll(database, midnight, midnight - QUARTER) == 1
-    for user in (idle, finished, gone):
-        assert await _stored(database, user) == []
-    assert await _stored(database, wrong) == [(yesterday, 0, 0, Decimal("0.00"))]
+    for user in (idle, finished, removed):
+        assert await _stored_days(database, user) == []
+    assert await _stored_days(database, wrong) == [(yesterday, 0, 0, Decimal("0.00"))]
 
 
-async def test_people_are_counted_in_batches(
+async def test_users_are_counted_in_batches(
     database: Database, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A few statements for a batch, however many there are in it; and what is done is told after each."""
+    """The number of statements of a batch does not depend on its size. The progress is reported after each batch."""
     monkeypatch.setattr(jobs, "PEOPLE_AT_ONCE", 3)
     midnight = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
-    people = [await _busy(database, "UTC", midnight) for _ in range(7)]
+    users = [await _make_user_with_tasks(database, "UTC", midnight) for _ in range(7)]
     statements.clear()
-    done: list[int] = []
-    assert await jobs.roll_days(JobContext(database, midnight, midnight - QUARTER, done.append)) == 14
-    assert done == [6, 12, 14]
-    written = [text for text in statements if "INSERT INTO" in text]
-    assert len(written) == 3
+    progress: list[int] = []
+    assert await jobs.roll_days(JobContext(database, midnight, midnight - QUARTER, progress.append)) == 14
+    assert progress == [6, 12, 14]
+    inserts = [text for text in statements if "INSERT INTO" in text]
+    assert len(inserts) == 3
     assert len([text for text in statements if not text.startswith(("BEGIN", "COMMIT"))]) == 1 + 4 + 3 * 2
-    for user in people:
-        assert len(await _stored(database, user)) == 2
+    for user in users:
+        assert len(await _stored_days(database, user)) == 2
 
 
-async def test_scores_of_the_days_stay_what_they_are(database: Database) -> None:
-    """A day without a row counts as zeros, and a rolled one without anything done has them: no mean moves."""
+async def test_counting_a_day_does_not_change_moving_averages(database: Database) -> None:
+    """A day without a row counts as zero, like a counted day without completed tasks."""
     midnight = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
-    user = await _busy(database, "UTC", midnight)
-    seen = []
+    user = await _make_user_with_tasks(database, "UTC", midnight)
+    results = []
     for since in (midnight, midnight - QUARTER, midnight - 6 * DAY):
         await _roll(database, midnight, since)
         async with open_snapshot(database) as snapshot:
             series = await Analytics(snapshot).series(user.id, dt.date(2026, 6, 15), 3)
-        seen.append([(day.completed, day.created, str(day.score), str(day.moving_average)) for day in series])
-    nothing = (0, 0, "0.00", "0.00")
-    rolled = [nothing, (1, 2, "33.33", "4.76"), (0, 0, "0.00", "4.76")]
-    assert seen == [[nothing] * 3, rolled, rolled]
+        results.append([(day.completed, day.created, str(day.score), str(day.moving_average)) for day in series])
+    empty = (0, 0, "0.00", "0.00")
+    counted = [empty, (1, 2, "33.33", "4.76"), (0, 0, "0.00", "4.76")]
+    assert results == [[empty] * 3, counted, counted]

@@ -1,4 +1,7 @@
-"""A process that runs a job which never ends: `python -m tests.jobs.endless NAME URL SERVICE_URL PATH PGBOUNCER`."""
+"""A process that runs a job which never ends.
+
+Usage: `python -m tests.jobs.endless_job NAME URL SERVICE_URL PATH PGBOUNCER`.
+"""
 
 import asyncio
 import subprocess
@@ -14,7 +17,7 @@ from resolvers.services.job import Job, JobContext
 
 
 async def _wait(context: JobContext) -> int:
-    print("begun", flush=True)  # noqa: T201 (which tells the test)
+    print("started", flush=True)  # noqa: T201 (the test waits for it)
     await asyncio.Event().wait()
     return 0
 
@@ -29,14 +32,14 @@ async def _main(name: str, url: str, service_url: str, path: str, pgbouncer: str
 
 
 @contextmanager
-def endless(name: str, options: DatabaseOptions) -> Iterator["subprocess.Popen[str]"]:
-    """That process, from when its run has begun; killed at the latest with the block."""
+def run_endless_job(name: str, options: DatabaseOptions) -> Iterator["subprocess.Popen[str]"]:
+    """Starts the process, waits until the job runs, and kills the process at the end of the block."""
     arguments = (name, options.url or "", options.service_url or "", str(options.sqlite_path), str(options.pgbouncer))
-    command = [sys.executable, "-m", "tests.jobs.endless", *arguments]
+    command = [sys.executable, "-m", "tests.jobs.endless_job", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == "begun\n"
+            assert process.stdout.readline() == "started\n"
             yield process
         finally:
             process.kill()
