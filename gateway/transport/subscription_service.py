@@ -124,7 +124,7 @@ class SubscriptionService:
 
     @asynccontextmanager
     async def _charge_delivery(
-        self, prepared: Prepared, parameters: Parameters, viewer: Viewer, origin: RequestOrigin
+        self, prepared: PreparedOperation, parameters: Parameters, viewer: Viewer, origin: RequestOrigin
     ) -> AsyncIterator[None]:
         """Charges one delivery, and waits until it may run; its ``with`` block runs within the concurrency limit."""
         await self.operations.charge(parameters, prepared.cost, viewer, origin)
