@@ -1,4 +1,4 @@
-"""What administrators do and see, and that nobody else does."""
+"""Roles, settings, the audit log and overviews: administrators can use them, other users cannot."""
 
 import asyncio
 import datetime as dt
@@ -28,11 +28,11 @@ GRANT = "roleGrant { id user { id } role { name } grantedBy { id } grantedAt }"
 SETTING = "systemSetting { id key value isSet isSecret description version }"
 
 
-async def _roles(client: Client) -> dict[str, str]:
+async def _role_ids(client: Client) -> dict[str, str]:
     return {row["name"]: row["id"] for row in (await client.data("{ roles { id name } }"))["roles"]}
 
 
-async def _stored(database: Database) -> Any:
+async def _stored_rows(database: Database) -> Any:
     snapshot = database.snapshot(SERVICE)
     try:
         rows = [await kind(snapshot).find(limit=100) for kind in (RoleGrants, SystemSettings)]
@@ -41,7 +41,7 @@ async def _stored(database: Database) -> Any:
         await snapshot.close()
 
 
-async def _granted(database: Database, user: User) -> frozenset[RoleName]:
+async def _granted_roles(database: Database, user: User) -> frozenset[RoleName]:
     snapshot = database.snapshot(SERVICE)
     try:
         return await granted_roles(snapshot, user.id)
@@ -51,7 +51,7 @@ async def _granted(database: Database, user: User) -> frozenset[RoleName]:
 
 async def test_a_granted_role_is_in_the_next_token(gateway: Gateway, ada: User, admin: User) -> None:
     client = gateway.at(AT).client(admin)
-    roles = await _roles(client)
+    roles = await _role_ids(client)
     assert list(roles) == ["admin", "content_editor", "partnership_manager"]
     given = {"userId": gid("User", ada), "roleId": roles["partnership_manager"]}
     grant = (await client.do("grantRole", GRANT, **given))["roleGrant"]
@@ -63,17 +63,17 @@ async def test_a_granted_role_is_in_the_next_token(gateway: Gateway, ada: User, 
         "grantedAt": NOON,
     }
     assert (await client.do("grantRole", GRANT, **given))["roleGrant"] == grant
-    assert await _granted(gateway.database, ada) == {RoleName.PARTNERSHIP_MANAGER}
+    assert await _granted_roles(gateway.database, ada) == {RoleName.PARTNERSHIP_MANAGER}
     document = "{ partners { totalCount } }"
     assert (await gateway.client(ada).ask(document)).codes == ["FORBIDDEN"]
-    renewed = gateway.client(ada, *await _granted(gateway.database, ada))
+    renewed = gateway.client(ada, *await _granted_roles(gateway.database, ada))
     assert await renewed.data(document) == {"partners": {"totalCount": 0}}
     shown = await client.data(
         "query($id: ID!) { node(id: $id) { ... on User { roles { name } } } }", id=gid("User", ada)
     )
     assert shown == {"node": {"roles": [{"name": "partnership_manager"}]}}
     assert (await client.do("revokeRole", GRANT, **given))["roleGrant"] == grant
-    assert await _granted(gateway.database, ada) == frozenset()
+    assert await _granted_roles(gateway.database, ada) == frozenset()
     missing = user_error("CONFLICT", "This role was not granted to this user.", "roleId")
     assert await client.do("revokeRole", GRANT, **given) == {"roleGrant": None, "userErrors": [missing]}
     data = {"owner_id": str(ada.id), "role": "partnership_manager"}
@@ -82,7 +82,7 @@ async def test_a_granted_role_is_in_the_next_token(gateway: Gateway, ada: User, 
     ]
 
 
-async def test_whom_and_what_must_be_there(gateway: Gateway, admin: User) -> None:
+async def test_granting_needs_an_existing_user_and_role(gateway: Gateway, admin: User) -> None:
     client = gateway.client(admin)
     given = {"userId": gid("User", new_id()), "roleId": gid("Role", new_id())}
     for mutation in ("grantRole", "revokeRole"):
@@ -91,30 +91,30 @@ async def test_whom_and_what_must_be_there(gateway: Gateway, admin: User) -> Non
             user_error("NOT_FOUND", "There is no such user.", "userId"),
             user_error("NOT_FOUND", "There is no such role.", "roleId"),
         ]
-    assert await _stored(gateway.database) == [[], [], []]
+    assert await _stored_rows(gateway.database) == [[], [], []]
 
 
-async def test_the_last_admin_stays(gateway: Gateway, ada: User) -> None:
-    """Suspended and deleted admins do not count; with another one about, a grant can be revoked."""
+async def test_the_last_admin_role_cannot_be_revoked(gateway: Gateway, ada: User) -> None:
+    """Suspended and deleted admins do not count. If there is another active admin, the role can be revoked."""
     await make_user(gateway.database, role=UserRole.ADMIN, status=UserStatus.SUSPENDED)
     await make_user(gateway.database, role=UserRole.ADMIN, deleted_at=AT)
     client = gateway.client(ada, RoleName.ADMIN)
-    role = (await _roles(client))["admin"]
+    role = (await _role_ids(client))["admin"]
     given = {"userId": gid("User", ada), "roleId": role}
     assert (await client.do("grantRole", GRANT, **given))["userErrors"] == []
-    before = await _stored(gateway.database)
+    before = await _stored_rows(gateway.database)
     last = user_error("CONFLICT", "This is the last administrator; make somebody else one first.", "userId")
     assert await client.do("revokeRole", GRANT, **given) == {"roleGrant": None, "userErrors": [last]}
-    assert await _stored(gateway.database) == before
+    assert await _stored_rows(gateway.database) == before
     await make_user(gateway.database, role=UserRole.ADMIN)
     assert (await client.do("revokeRole", GRANT, **given))["userErrors"] == []
 
 
-async def test_admins_cannot_remove_each_other_at_once(gateway: Gateway) -> None:
-    """Each revokes the other's role at the same moment; one of them stays."""
+async def test_admins_who_revoke_each_others_roles_leave_one_admin(gateway: Gateway) -> None:
+    """All revoke at the same time, each the role of the next."""
     people = [await make_user(gateway.database) for _ in range(4)]
     clients = [gateway.client(person, RoleName.ADMIN) for person in people]
-    role = (await _roles(clients[0]))["admin"]
+    role = (await _role_ids(clients[0]))["admin"]
     for person in people:
         await clients[0].do("grantRole", GRANT, userId=gid("User", person), roleId=role)
     answers = await asyncio.gather(
@@ -124,18 +124,18 @@ async def test_admins_cannot_remove_each_other_at_once(gateway: Gateway) -> None
         )
     )
     assert sorted(len(answer["userErrors"]) for answer in answers) == [0, 0, 0, 1]
-    left = [person for person in people if RoleName.ADMIN in await _granted(gateway.database, person)]
-    assert len(left) == 1
+    remaining = [person for person in people if RoleName.ADMIN in await _granted_roles(gateway.database, person)]
+    assert len(remaining) == 1
 
 
-async def test_a_setting_is_made_and_changed(gateway: Gateway, admin: User) -> None:
+async def test_a_setting_is_created_and_changed(gateway: Gateway, admin: User) -> None:
     client = gateway.client(admin)
     value = {"colours": ["red", 1, None, True], "limit": 2.5}
-    made = (await client.do("setSystemSetting", SETTING, key="mail.sender", value=value, description=" Who "))[
+    created = (await client.do("setSystemSetting", SETTING, key="mail.sender", value=value, description=" Who "))[
         "systemSetting"
     ]
-    assert made == {
-        "id": made["id"],
+    assert created == {
+        "id": created["id"],
         "key": "mail.sender",
         "value": value,
         "isSet": True,
@@ -148,11 +148,11 @@ async def test_a_setting_is_made_and_changed(gateway: Gateway, admin: User) -> N
     )
     assert (await client.do("setSystemSetting", SETTING, key="mail.sender", value=1))["userErrors"] == [exists]
     same = await client.do("setSystemSetting", SETTING, key="mail.sender", value=value, version=1)
-    assert same["systemSetting"] == made
+    assert same["systemSetting"] == created
     empty = (await client.do("setSystemSetting", SETTING, key="mail.sender", value=None, version=1))["systemSetting"]
-    assert empty == made | {"value": None, "isSet": False, "version": 2}
+    assert empty == created | {"value": None, "isSet": False, "version": 2}
     (stale,) = (await client.do("setSystemSetting", SETTING, key="mail.sender", value=1, version=1))["userErrors"]
-    assert (stale["code"], stale["current"]) == ("STALE_VERSION", {"id": made["id"]})
+    assert (stale["code"], stale["current"]) == ("STALE_VERSION", {"id": created["id"]})
     gone = await client.do("setSystemSetting", SETTING, key="unknown", value=1, version=1)
     assert gone["userErrors"] == [user_error("NOT_FOUND", "There is no such setting.", "key")]
     listed = await client.data("{ systemSettings { totalCount nodes { key } } }")
@@ -164,13 +164,13 @@ async def test_a_setting_is_made_and_changed(gateway: Gateway, admin: User) -> N
     ]
 
 
-async def test_a_secret_is_never_read_back(gateway: Gateway, admin: User) -> None:
-    """Not in an answer, a table or an event; making it no secret takes a new value."""
+async def test_the_value_of_a_secret_setting_is_never_returned(gateway: Gateway, admin: User) -> None:
+    """Neither in responses nor in tables or events. A change to a plain setting needs a new value."""
     client = gateway.client(admin)
     given = {"key": "mail.password", "isSecret": True}
     answers = [await client.do("setSystemSetting", SETTING, **given, value={"text": "swordfish"})]
-    made = answers[0]["systemSetting"]
-    assert (made["value"], made["isSet"], made["isSecret"]) == (None, True, True)
+    created = answers[0]["systemSetting"]
+    assert (created["value"], created["isSet"], created["isSecret"]) == (None, True, True)
     key = {"key": "mail.password"}
     answers.append(await client.do("setSystemSetting", SETTING, **key, value={"text": "swordfish"}, version=1))
     assert answers[1]["systemSetting"]["version"] == 2
@@ -178,9 +178,9 @@ async def test_a_secret_is_never_read_back(gateway: Gateway, admin: User) -> Non
         await client.data("{ systemSettings { nodes { key value isSet } } auditLog { nodes { eventData } } }")
     )
     answers.append(
-        await client.data("query($id: ID!) { node(id: $id) { ... on SystemSetting { value } } }", id=made["id"])
+        await client.data("query($id: ID!) { node(id: $id) { ... on SystemSetting { value } } }", id=created["id"])
     )
-    rows = json.dumps([list(map(tuple, each)) for each in await _stored(gateway.database)], default=str)
+    rows = json.dumps([list(map(tuple, each)) for each in await _stored_rows(gateway.database)], default=str)
     assert "swordfish" not in rows + json.dumps(answers)
     shown = await client.do("setSystemSetting", SETTING, **key, value="open", isSecret=False, version=2)
     assert (shown["systemSetting"]["value"], shown["systemSetting"]["isSecret"]) == ("open", False)
@@ -190,7 +190,7 @@ async def test_a_secret_is_never_read_back(gateway: Gateway, admin: User) -> Non
     assert fields == [["value", "is_secret"], ["value"], ["is_secret", "value"], ["is_secret", "value"]]
 
 
-async def test_wrong_settings_are_refused(gateway: Gateway, admin: User) -> None:
+async def test_invalid_settings_are_rejected(gateway: Gateway, admin: User) -> None:
     client = gateway.client(admin)
     payload = await client.do("setSystemSetting", SETTING, key="Mail", value="x" * 10_000, description="x" * 1001)
     assert {tuple(error["field"]): error["message"] for error in payload["userErrors"]} == {
@@ -209,10 +209,12 @@ async def test_wrong_settings_are_refused(gateway: Gateway, admin: User) -> None
     deep = json.loads("[" * 65 + "]" * 65)
     refused = await client.ask("mutation($input: SetSystemSettingInput!) {a: __typename}", input={"value": deep})
     assert (refused.status, refused.errors[0]["message"]) == (400, "The body is nested more than 64 levels deep.")
-    assert await _stored(gateway.database) == [[], [], []]
+    assert await _stored_rows(gateway.database) == [[], [], []]
 
 
-async def test_the_audit_log_finds_who_did_what_and_when(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+async def test_the_audit_log_is_filtered_by_actor_aggregate_type_and_time(
+    gateway: Gateway, ada: User, bob: User, admin: User
+) -> None:
     tasks = {}
     for day, person in ((1, ada), (2, bob), (3, ada)):
         task = tasks[day] = await make_task(gateway.database, person)
@@ -249,8 +251,8 @@ OVERVIEW = """query($zone: String) { usersOverview(timeZone: $zone) { byStatus {
     newThisWeek newThisMonth activeLastSevenDays } }"""
 
 
-async def test_the_overview(gateway: Gateway, ada: User, admin: User, statements: list[str]) -> None:
-    """Weeks begin on Monday and months on the first, where the viewer is; 17 June 2026 is a Wednesday."""
+async def test_the_users_overview(gateway: Gateway, ada: User, admin: User, statements: list[str]) -> None:
+    """Weeks begin on Monday and months on the first, in the viewer's time zone. 17 June 2026 is a Wednesday."""
     monday, first = dt.datetime(2026, 6, 15, tzinfo=dt.UTC), dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
     client = gateway.at(AT).client(admin)
     before = (await client.data(OVERVIEW))["usersOverview"]
@@ -259,7 +261,7 @@ async def test_the_overview(gateway: Gateway, ada: User, admin: User, statements
             await make_user(gateway.database, created_at=moment + dt.timedelta(microseconds=nudge))
     await make_user(gateway.database, created_at=AT, status=UserStatus.SUSPENDED)
     await make_user(gateway.database, created_at=AT, deleted_at=AT)
-    roles = await _roles(client)
+    roles = await _role_ids(client)
     for name in ("admin", "content_editor"):
         await client.do("grantRole", GRANT, userId=gid("User", ada), roleId=roles[name])
     after = (await client.data(OVERVIEW))["usersOverview"]
@@ -300,10 +302,10 @@ async def test_the_overview(gateway: Gateway, ada: User, admin: User, statements
 TASKS = "{ usersOverview { tasks { total completed overdue meanCompletionRate refreshedAt } } }"
 
 
-async def test_the_tasks_of_all_users_are_those_of_the_last_refresh(
+async def test_task_totals_are_those_of_the_last_refresh(
     gateway: Gateway, ada: User, bob: User, admin: User, statements: list[str]
 ) -> None:
-    """By the job or by an administrator; SQLite's are always those of now, and so is their moment."""
+    """The job or an administrator refreshes them on PostgreSQL. On SQLite they are always current."""
     database = gateway.database
     refreshes = database.engine.is_postgresql
     hour = dt.timedelta(hours=1)
@@ -334,8 +336,8 @@ async def test_the_tasks_of_all_users_are_those_of_the_last_refresh(
     )
     await make_task(database, bob)
     more = (5, 2, 1, "41.67")
-    seen = await shown(AT + 2 * hour)
-    assert seen == ((*live, "2026-06-17T13:00:00+00:00") if refreshes else (*more, "2026-06-17T14:00:00+00:00"))
+    totals = await shown(AT + 2 * hour)
+    assert totals == ((*live, "2026-06-17T13:00:00+00:00") if refreshes else (*more, "2026-06-17T14:00:00+00:00"))
     await gateway.at(AT + 3 * hour).client(admin).data("mutation { refreshUserDashboardStats { refreshedAt } }")
     assert await shown(AT + 3 * hour) == (*more, "2026-06-17T15:00:00+00:00")
     snapshot = database.snapshot(SERVICE)
@@ -352,8 +354,8 @@ async def test_the_tasks_of_all_users_are_those_of_the_last_refresh(
         assert len([text for text in statements if not text.startswith("BEGIN")]) == count, fields
 
 
-async def test_others_neither_refresh_nor_see_runs(gateway: Gateway, ada: User) -> None:
-    """What is refused writes nothing down."""
+async def test_only_admins_refresh_and_read_task_totals(gateway: Gateway, ada: User) -> None:
+    """A rejected refresh records no job run."""
     for client in (gateway.client(), gateway.client(ada)):
         answer = await client.ask("mutation { refreshUserDashboardStats { refreshedAt } }")
         assert answer.data is None
@@ -363,13 +365,13 @@ async def test_others_neither_refresh_nor_see_runs(gateway: Gateway, ada: User) 
     await snapshot.close()
 
 
-async def test_others_administer_nothing(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
-    """Forbidden where the field asks for the role; by its id a row looks like none. Nothing changes."""
+async def test_users_who_are_not_admins_administer_nothing(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    """The fields are FORBIDDEN. A row that is looked up by its id is NOT_FOUND, like a missing one. Nothing changes."""
     client = gateway.client(admin)
-    role = (await _roles(client))["content_editor"]
+    role = (await _role_ids(client))["content_editor"]
     grant = (await client.do("grantRole", GRANT, userId=gid("User", bob), roleId=role))["roleGrant"]["id"]
     setting = (await client.do("setSystemSetting", SETTING, key="a", value=1))["systemSetting"]["id"]
-    before = await _stored(gateway.database)
+    before = await _stored_rows(gateway.database)
     for other in (gateway.client(ada), gateway.client(ada, RoleName.PARTNERSHIP_MANAGER, RoleName.CONTENT_EDITOR)):
         answer = await other.ask(
             "{ roles { id } auditLog { totalCount } systemSettings { totalCount } usersOverview { newThisWeek } }"
@@ -397,24 +399,24 @@ async def test_others_administer_nothing(gateway: Gateway, ada: User, bob: User,
             document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
             answer = await other.ask(document, input=values)
             assert (answer.codes, answer.data) == (["FORBIDDEN"], None), mutation
-    assert await _stored(gateway.database) == before
+    assert await _stored_rows(gateway.database) == before
 
 
-async def test_a_role_that_is_granted_by_several_at_once_is_granted_once(gateway: Gateway, ada: User) -> None:
-    """Everybody is told of the one grant."""
+async def test_concurrent_grants_of_a_role_create_one_grant(gateway: Gateway, ada: User) -> None:
+    """All of them return the same grant."""
     admins = [await make_user(gateway.database, role=UserRole.ADMIN) for _ in range(6)]
     clients = [gateway.client(admin) for admin in admins]
-    given = {"userId": gid("User", ada), "roleId": (await _roles(clients[0]))["partnership_manager"]}
+    given = {"userId": gid("User", ada), "roleId": (await _role_ids(clients[0]))["partnership_manager"]}
     payloads = await asyncio.gather(*(client.do("grantRole", GRANT, **given) for client in clients))
     assert [payload["userErrors"] for payload in payloads] == [[]] * 6
     (grant,) = {payload["roleGrant"]["id"] for payload in payloads}
-    ((stored,), _, recorded) = await _stored(gateway.database)
+    ((stored,), _, recorded) = await _stored_rows(gateway.database)
     assert grant == gid("RoleGrant", stored)
     assert [event.event_type for event in recorded] == ["RoleGranted"]
 
 
-async def test_the_health_of_the_system(gateway: Gateway, ada: User, admin: User) -> None:
-    """For admins alone; each number that is counted is one statement."""
+async def test_the_system_health(gateway: Gateway, ada: User, admin: User) -> None:
+    """Only admins can read it."""
     await make_user(gateway.database, deleted_at=AT)
     await make_member(gateway.database, "grace@example.com")
     client, _ = await open_session(gateway, "grace@example.com")

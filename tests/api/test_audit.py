@@ -1,4 +1,4 @@
-"""Who changed what and when stands in the audit log, for every command there is."""
+"""Every mutation is recorded in the audit log with its actor and time."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from tests.factories import make_points, make_user
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
 UNRECORDED = {"refreshUserDashboardStats"}
-"""Counts anew what is there; nothing of anybody's is changed."""
+"""Recomputes statistics and changes no aggregate."""
 
 Ids = dict[str, str]
-STORY: dict[str, Callable[[Ids], dict[str, Any]]] = {
+INPUTS: dict[str, Callable[[Ids], dict[str, Any]]] = {
     "createCategory": lambda _: {"name": "Home"},
     "updateCategory": lambda ids: {"id": ids["category"], "name": "Haus"},
     "createTask": lambda ids: {"title": "x", "categoryId": ids["category"]},
@@ -65,7 +65,7 @@ STORY: dict[str, Callable[[Ids], dict[str, Any]]] = {
     "revokeRole": lambda ids: {"userId": ids["user"], "roleId": ids["role"]},
     "setSystemSetting": lambda _: {"key": "a", "value": 1},
 }
-"""Every command once, each on what those before it made."""
+"""The input of every mutation. They run in this order, each on the rows that the ones before have created."""
 
 ACCOUNTS = {
     "signUp": ["UserSignedUp"],
@@ -81,40 +81,39 @@ ACCOUNTS = {
     "reinstateUser": ["UserReinstated"],
     "deactivateAccount": ["UserDeactivated"],
 }
-"""What each command about accounts records, sessions that it ends besides."""
+"""The events that each mutation of an account records, besides those of other sessions that it revokes."""
 
 
-def _result_of(mutation: str) -> str:
+def _result_field(mutation: str) -> str:
     assert schema._schema.mutation_type is not None
     payload: Any = get_named_type(schema._schema.mutation_type.fields[mutation].type)
     return str(next(iter(payload.fields)))
 
 
-def test_the_story_tells_of_every_command() -> None:
-    """A command that is not in it is one of which nobody has shown that it is recorded."""
+def test_every_mutation_is_tested() -> None:
     assert schema._schema.mutation_type is not None
-    assert set(STORY) | set(ACCOUNTS) | UNRECORDED == set(schema._schema.mutation_type.fields)
+    assert set(INPUTS) | set(ACCOUNTS) | UNRECORDED == set(schema._schema.mutation_type.fields)
 
 
-async def test_every_command_is_in_the_audit_log(gateway: Gateway, admin: User) -> None:
-    """With its actor and its moment; the log is asked for that minute alone."""
+async def test_every_mutation_is_in_the_audit_log(gateway: Gateway, admin: User) -> None:
+    """With its actor and time. Each mutation runs at a time of its own, so that the log can be filtered by it."""
     await make_points(gateway.database, admin, 100)
     roles = (await gateway.client(admin).data("{ roles { id } }"))["roles"]
     ids: Ids = {"user": gid("User", await make_user(gateway.database)), "role": roles[0]["id"]}
     document = """query($filter: AuditLogFilter) { auditLog(filter: $filter) {
         nodes { eventType aggregateType aggregateId userId timestamp } } }"""
-    for index, (mutation, given) in enumerate(STORY.items()):
+    for index, (mutation, given) in enumerate(INPUTS.items()):
         moment = AT + dt.timedelta(minutes=index)
-        known = len(await stored_events(gateway.database))
-        result = _result_of(mutation)
+        count = len(await stored_events(gateway.database))
+        result = _result_field(mutation)
         client = gateway.at(moment).client(admin)
         name = mutation[0].upper() + mutation[1:]
         text = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ {result} {{ id }} {USER_ERRORS} }} }}"
         payload = (await client.data(text, input=given(ids)))[mutation]
         assert payload["userErrors"] == [], (mutation, payload)
-        made = payload[result]
-        ids[result] = (made[0] if isinstance(made, list) else made)["id"]
-        recorded = (await stored_events(gateway.database))[known:]
+        rows = payload[result]
+        ids[result] = (rows[0] if isinstance(rows, list) else rows)["id"]
+        recorded = (await stored_events(gateway.database))[count:]
         assert recorded, mutation
         given_filter = {"userId": {"eq": gid("User", admin)}, "timestamp": {"eq": moment.isoformat()}}
         logged = (await client.data(document, filter=given_filter))["auditLog"]["nodes"]
@@ -131,46 +130,48 @@ async def test_every_command_is_in_the_audit_log(gateway: Gateway, admin: User) 
 
 
 async def test_every_change_of_an_account_is_recorded(gateway: Gateway, admin: User) -> None:
-    """With whoever did it: the person, or the admin."""
-    told: set[str] = set()
-    signs_in = "accessToken refreshToken viewer { id databaseId version }"
+    """The actor is the user or the admin."""
+    recorded_mutations: set[str] = set()
+    session_fields = "accessToken refreshToken viewer { id databaseId version }"
     credentials = {"email": "new@example.com", "password": "correct horse battery"}
 
-    async def does(client: Client, mutation: str, selection: str, actor: str, **given: Any) -> Any:
-        known = len(await stored_events(gateway.database))
+    async def run(client: Client, mutation: str, selection: str, actor: str, **given: Any) -> Any:
+        count = len(await stored_events(gateway.database))
         payload = await client.do(mutation, selection, **given)
         assert payload["userErrors"] == [], (mutation, payload)
-        recorded = (await stored_events(gateway.database))[known:]
+        recorded = (await stored_events(gateway.database))[count:]
         assert set(ACCOUNTS[mutation]) <= {event.event_type for event in recorded}, mutation
-        assert {str(event.user_id) for event in recorded} <= {actor, person}, mutation
-        told.add(mutation)
+        assert {str(event.user_id) for event in recorded} <= {actor, user_id}, mutation
+        recorded_mutations.add(mutation)
         return payload
 
-    person = ""
+    user_id = ""
     anonymous = gateway.client()
-    payload = await anonymous.do("signUp", signs_in, **credentials, firstName="New", lastName="Person")
-    person, user = payload["viewer"]["databaseId"], payload["viewer"]["id"]
-    assert {(e.event_type, str(e.user_id)) for e in await stored_events(gateway.database)} >= {("UserSignedUp", person)}
-    told.add("signUp")
+    payload = await anonymous.do("signUp", session_fields, **credentials, firstName="New", lastName="Person")
+    user_id, user = payload["viewer"]["databaseId"], payload["viewer"]["id"]
+    assert {(e.event_type, str(e.user_id)) for e in await stored_events(gateway.database)} >= {
+        ("UserSignedUp", user_id)
+    }
+    recorded_mutations.add("signUp")
     other = gateway.client_with_token(payload["accessToken"])
-    signed = await does(anonymous, "signIn", signs_in, person, **credentials)
-    fresh = await does(anonymous, "refreshSession", signs_in, person, refreshToken=signed["refreshToken"])
-    own, version = gateway.client_with_token(fresh["accessToken"]), fresh["viewer"]["version"]
-    await does(own, "updateProfile", "user { id }", person, version=version, firstName="Newer")
-    await does(own, "updatePreferences", "userPreferences { version }", person, version=1, theme="DARK")
+    signed_in = await run(anonymous, "signIn", session_fields, user_id, **credentials)
+    refreshed = await run(anonymous, "refreshSession", session_fields, user_id, refreshToken=signed_in["refreshToken"])
+    own, version = gateway.client_with_token(refreshed["accessToken"]), refreshed["viewer"]["version"]
+    await run(own, "updateProfile", "user { id }", user_id, version=version, firstName="Newer")
+    await run(own, "updatePreferences", "userPreferences { version }", user_id, version=1, theme="DARK")
     changed = {"currentPassword": credentials["password"], "newPassword": "another horse battery"}
-    await does(own, "changePassword", "user { id }", person, **changed)
+    await run(own, "changePassword", "user { id }", user_id, **changed)
     credentials["password"] = changed["newPassword"]
-    await anonymous.do("signIn", signs_in, **credentials)
+    await anonymous.do("signIn", session_fields, **credentials)
     sessions = (await own.data("{ mySessions { nodes { id isCurrent } } }"))["mySessions"]["nodes"]
     away = next(session["id"] for session in sessions if not session["isCurrent"])
-    await does(other, "revokeSession", "session { id }", person, id=away)
-    await does(own, "signOut", "sessions { id }", person, everywhere=True)
+    await run(other, "revokeSession", "session { id }", user_id, id=away)
+    await run(own, "signOut", "sessions { id }", user_id, everywhere=True)
     await make_user(gateway.database, role=UserRole.ADMIN)
-    boss, actor = gateway.client(admin), str(admin.id)
-    await does(boss, "changeUserRole", "user { id }", actor, id=user, role="ADMIN")
-    await does(boss, "suspendUser", "user { id }", actor, id=user)
-    await does(boss, "reinstateUser", "user { id }", actor, id=user)
-    own = gateway.client_with_token((await anonymous.do("signIn", signs_in, **credentials))["accessToken"])
-    await does(own, "deactivateAccount", "user { id }", person, password=credentials["password"])
-    assert told == set(ACCOUNTS)
+    admin_client, actor = gateway.client(admin), str(admin.id)
+    await run(admin_client, "changeUserRole", "user { id }", actor, id=user, role="ADMIN")
+    await run(admin_client, "suspendUser", "user { id }", actor, id=user)
+    await run(admin_client, "reinstateUser", "user { id }", actor, id=user)
+    own = gateway.client_with_token((await anonymous.do("signIn", session_fields, **credentials))["accessToken"])
+    await run(own, "deactivateAccount", "user { id }", user_id, password=credentials["password"])
+    assert recorded_mutations == set(ACCOUNTS)

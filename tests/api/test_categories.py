@@ -1,4 +1,4 @@
-"""What can be done with categories."""
+"""Queries and mutations of categories."""
 
 from uuid import UUID
 
@@ -23,7 +23,7 @@ async def test_a_category_is_created(gateway: Gateway, ada: User) -> None:
     ] * 2
 
 
-async def test_a_name_is_unique_for_each_person(gateway: Gateway, ada: User, bob: User) -> None:
+async def test_a_name_is_unique_per_user(gateway: Gateway, ada: User, bob: User) -> None:
     home, work = await make_category(gateway.database, ada, name="Home"), await make_category(gateway.database, ada)
     await make_category(gateway.database, bob, name="Garden")
     before = await life_lock_rows(gateway.database)
@@ -37,7 +37,7 @@ async def test_a_name_is_unique_for_each_person(gateway: Gateway, ada: User, bob
     assert (await client.do("updateCategory", CATEGORY, id=gid("Category", home), name="Home"))["userErrors"] == []
 
 
-async def test_an_update_changes_what_is_given(gateway: Gateway, ada: User) -> None:
+async def test_an_update_changes_the_given_fields_only(gateway: Gateway, ada: User) -> None:
     category = await make_category(gateway.database, ada, name="Home", color="#000000")
     client = gateway.client(ada)
     key = gid("Category", category)
@@ -54,21 +54,21 @@ async def test_an_update_changes_what_is_given(gateway: Gateway, ada: User) -> N
     ]
 
 
-async def test_tasks_outlive_their_category(gateway: Gateway, ada: User) -> None:
-    """Deleted tasks too: they are uncategorised, so that restoring them needs nothing that is gone."""
+async def test_a_deleted_category_keeps_its_tasks(gateway: Gateway, ada: User) -> None:
+    """Its tasks have no category afterwards, also those that are deleted and restored later."""
     category = await make_category(gateway.database, ada, name="Home")
-    kept = await make_task(gateway.database, ada, category_id=category.id)
+    task = await make_task(gateway.database, ada, category_id=category.id)
     deleted = await make_task(gateway.database, ada, category_id=category.id)
     client = gateway.client(ada)
     await client.do("deleteTask", "task { id }", id=gid("Task", deleted))
     payload = await client.do("deleteCategory", "category { id name }", id=gid("Category", category))
     assert payload["category"] == {"id": gid("Category", category), "name": "Home"}
-    for task, version in ((kept, 2), (deleted, 3)):
-        now = await stored_task(gateway.database, task)
-        assert (now.category_id, now.version) == (None, version)
+    for each, version in ((task, 2), (deleted, 3)):
+        row = await stored_task(gateway.database, each)
+        assert (row.category_id, row.version) == (None, version)
     last = (await event_summaries(gateway.database))[-1]
     assert last[0] == "CategoryDeleted"
-    assert sorted(last[4]["task_ids"]) == sorted([str(kept.id), str(deleted.id)])
+    assert sorted(last[4]["task_ids"]) == sorted([str(task.id), str(deleted.id)])
     payload = await client.do("restoreTask", "task { category { id } }", id=gid("Task", deleted))
     assert payload["task"] == {"category": None}
     payload = await client.do("deleteCategory", "category { id }", id=gid("Category", category))

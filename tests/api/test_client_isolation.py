@@ -1,4 +1,4 @@
-"""Another's client or contact is no client and no contact, whoever asks and however; an admin may do everything."""
+"""For a user, the clients and contacts of other users do not exist, in any operation. Admins may do everything."""
 
 import json
 from typing import Any
@@ -21,15 +21,15 @@ _QUERIES = [
     "query($id: ID!) { clients(filter: {createdBy: {eq: $id}}) { totalCount } }",
     "query($id: ID!) { clients { nodes { contacts(filter: {id: {eq: $id}}) { totalCount nodes { email } } } } }",
 ]
-_PERSON = {"firstName": "Joan", "lastName": "Clarke", "email": "new@example.org"}
+_CONTACT = {"firstName": "Joan", "lastName": "Clarke", "email": "new@example.org"}
 _MUTATIONS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("updateClient", "id", "Client", {"version": 1, "companyName": "stolen"}),
     ("updateClient", "id", "Client", {"version": 7}),
     ("deleteClient", "id", "Client", {}),
     ("deleteClient", "id", "Client", {"version": 9}),
     ("restoreClient", "id", "Client", {}),
-    ("addContact", "clientId", "Client", _PERSON),
-    ("addContact", "clientId", "Client", _PERSON | {"email": "secret@example.org", "isPrimary": True}),
+    ("addContact", "clientId", "Client", _CONTACT),
+    ("addContact", "clientId", "Client", _CONTACT | {"email": "secret@example.org", "isPrimary": True}),
     ("setPrimaryContact", "contactId", "Contact", {"id": "mine"}),
     ("setPrimaryContact", "id", "Client", {"contactId": "mine"}),
     ("updateContact", "id", "Contact", {"firstName": "stolen", "email": "secret@example.org"}),
@@ -37,16 +37,18 @@ _MUTATIONS: list[tuple[str, str, str, dict[str, Any]]] = [
 ]
 
 
-async def _answer(client: Client, document: str, row: UUID, type_name: str, given: dict[str, Any] | None) -> str:
-    """The whole answer to the byte, but for the id that was asked for and the ids of masked errors."""
-    wanted = gid(type_name, row)
-    asked = {"id": wanted} if given is None else {"input": given}
-    found = await client.ask(document, **json.loads(json.dumps(asked).replace("the id", wanted)))
-    return json.dumps(found.body).replace(wanted, "the id").replace(str(row), "the id")
+async def _comparable_body(
+    client: Client, document: str, row: UUID, type_name: str, given: dict[str, Any] | None
+) -> str:
+    """The response body, with the requested id replaced by "the id", so that two responses can be compared."""
+    key = gid(type_name, row)
+    variables = {"id": key} if given is None else {"input": given}
+    answer = await client.ask(document, **json.loads(json.dumps(variables).replace("the id", key)))
+    return json.dumps(answer.body).replace(key, "the id").replace(str(row), "the id")
 
 
 @pytest.mark.parametrize("state", ["alive", "deleted"])
-async def test_anothers_client_is_no_client(gateway: Gateway, ada: User, bob: User, state: str) -> None:
+async def test_a_client_of_another_user_is_not_found(gateway: Gateway, ada: User, bob: User, state: str) -> None:
     theirs = await make_client(gateway.database, bob, company_name="Secret")
     contact = await make_contact(gateway.database, theirs, email="secret@example.org", is_primary=True)
     if state == "deleted":
@@ -58,23 +60,23 @@ async def test_anothers_client_is_no_client(gateway: Gateway, ada: User, bob: Us
     for document in _QUERIES:
         for type_name, key in (("Client", theirs.id), ("Contact", contact.id), ("User", bob.id)):
             args = (document, type_name)
-            found = [await _answer(client, document, each, type_name, None) for each in (key, new_id())]
-            assert found[0] == found[1], args
+            bodies = [await _comparable_body(client, document, each, type_name, None) for each in (key, new_id())]
+            assert bodies[0] == bodies[1], args
     for name, field, type_name, given in _MUTATIONS:
         document = (
             f"mutation($input: {name[0].upper()}{name[1:]}Input!) {{ {name}(input: $input) {{ {USER_ERRORS} }} }}"
         )
         mine_by_field = {"id": gid("Client", mine), "contactId": gid("Contact", my_contact)}
-        made = {key: mine_by_field[key] if value == "mine" else value for key, value in given.items()}
-        made[field] = "the id"
+        variables = {key: mine_by_field[key] if value == "mine" else value for key, value in given.items()}
+        variables[field] = "the id"
         key = theirs.id if type_name == "Client" else contact.id
-        found = [await _answer(client, document, each, type_name, made) for each in (key, new_id())]
-        assert found[0] == found[1], name
-        assert "NOT_FOUND" in found[0], name
+        bodies = [await _comparable_body(client, document, each, type_name, variables) for each in (key, new_id())]
+        assert bodies[0] == bodies[1], name
+        assert "NOT_FOUND" in bodies[0], name
     assert await client_rows(gateway.database) == before
 
 
-async def test_lists_and_dashboards_show_ones_own(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+async def test_lists_and_dashboards_show_only_own_clients(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
     theirs = await make_client(gateway.database, bob, annual_revenue="5.00", industry="Tools")
     await make_contact(gateway.database, theirs, email="secret@example.org")
     document = """{ clients { totalCount nodes { id } } contacts(email: "secret@example.org") { email }
@@ -100,11 +102,11 @@ async def test_lists_and_dashboards_show_ones_own(gateway: Gateway, ada: User, b
     assert (shown["totalRevenue"], shown["meanRevenue"]) == ("5.00", "5.00")
 
 
-async def test_an_admin_may_change_all_users(gateway: Gateway, bob: User, admin: User) -> None:
-    """The rows stay their owner's."""
+async def test_an_admin_can_change_the_clients_of_all_users(gateway: Gateway, bob: User, admin: User) -> None:
+    """The clients keep their owners."""
     theirs = await make_client(gateway.database, bob)
     client, key = gateway.client(admin), gid("Client", theirs)
-    payload = await client.do("addContact", "contact { id client { createdBy { id } } }", clientId=key, **_PERSON)
+    payload = await client.do("addContact", "contact { id client { createdBy { id } } }", clientId=key, **_CONTACT)
     assert payload["contact"]["client"] == {"createdBy": {"id": gid("User", bob)}}
     for mutation, given in (
         ("updateClient", {"version": 1, "companyName": "New"}),
@@ -118,7 +120,7 @@ async def test_an_admin_may_change_all_users(gateway: Gateway, bob: User, admin:
     assert await gateway.client(bob).data(document, id=key) == {"client": shown}
 
 
-async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> None:
+async def test_an_anonymous_caller_gets_nothing(gateway: Gateway, ada: User) -> None:
     row = await make_client(gateway.database, ada)
     contact = await make_contact(gateway.database, row)
     before = await client_rows(gateway.database)
@@ -129,14 +131,14 @@ async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> Non
     assert answer.data == dict.fromkeys(["client", "clients", "contacts", "clientDashboard", "node"])
     assert set(answer.codes) == {"UNAUTHENTICATED"}
     for name, field, type_name, given in _MUTATIONS:
-        made = given | {field: gid(type_name, row if type_name == "Client" else contact)}
+        variables = given | {field: gid(type_name, row if type_name == "Client" else contact)}
         kind = f"{name[0].upper()}{name[1:]}Input!"
         document = f"mutation($input: {kind}) {{ {name}(input: $input) {{ userErrors {{ code }} }} }}"
-        assert (await client.ask(document, input=made)).codes == ["UNAUTHENTICATED"], name
+        assert (await client.ask(document, input=variables)).codes == ["UNAUTHENTICATED"], name
     assert await client_rows(gateway.database) == before
 
 
-async def test_an_owner_cannot_be_set_from_outside(gateway: Gateway, ada: User, bob: User) -> None:
+async def test_an_input_cannot_set_the_owner(gateway: Gateway, ada: User, bob: User) -> None:
     document = "mutation($input: CreateClientInput!) { createClient(input: $input) { client { id } } }"
     for name in ("createdBy", "primaryContactId", "version"):
         answer = await gateway.client(ada).ask(document, input={"companyName": "x", name: gid("User", bob)})

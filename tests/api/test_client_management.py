@@ -1,4 +1,4 @@
-"""What can be done with clients and contacts: the exact answer, the rows, the events."""
+"""Queries and mutations of clients and contacts: the exact responses, rows and events."""
 
 import asyncio
 from typing import Any
@@ -22,8 +22,8 @@ MAX = {"firstName": "Max", "lastName": "Newman", "email": "max@example.org"}
 TAKEN = "You already have a contact with this e-mail address."
 
 
-async def _names(gateway: Gateway) -> list[tuple[Any, ...]]:
-    """The events by type and data, without the owner."""
+async def _events(gateway: Gateway) -> list[tuple[Any, ...]]:
+    """The types and data of all events, without the owner in the data."""
     return [
         (kind, {name: value for name, value in data.items() if name != "owner_id"})
         for kind, _, _, _, data in await event_summaries(gateway.database)
@@ -75,7 +75,7 @@ async def test_a_client_is_created_with_its_contacts(gateway: Gateway, ada: User
         },
         "userErrors": [],
     }
-    assert await _names(gateway) == [
+    assert await _events(gateway) == [
         ("ClientCreated", {"status": "lead"}),
         ("ContactAdded", {"client_id": str(client)}),
         ("ContactAdded", {"client_id": str(client)}),
@@ -83,8 +83,8 @@ async def test_a_client_is_created_with_its_contacts(gateway: Gateway, ada: User
     ]
 
 
-async def test_an_invalid_third_contact_leaves_nothing(gateway: Gateway, ada: User) -> None:
-    """Whether the input tells it or the database."""
+async def test_an_invalid_contact_prevents_the_whole_client(gateway: Gateway, ada: User) -> None:
+    """The input model finds some errors, and the database others."""
     await make_contact(gateway.database, await make_client(gateway.database, ada), email="Third@example.org")
     before = await client_rows(gateway.database)
     for email, code, message in (
@@ -98,7 +98,7 @@ async def test_an_invalid_third_contact_leaves_nothing(gateway: Gateway, ada: Us
         assert await client_rows(gateway.database) == before
 
 
-async def test_everything_wrong_with_a_new_client_is_told_at_once(gateway: Gateway, ada: User) -> None:
+async def test_all_errors_of_a_new_client_are_reported_at_once(gateway: Gateway, ada: User) -> None:
     payload = await gateway.client(ada).do(
         "createClient",
         CLIENT,
@@ -123,8 +123,8 @@ async def test_everything_wrong_with_a_new_client_is_told_at_once(gateway: Gatew
             ("contacts.1.position", "Text must not contain NUL or half of a surrogate pair."),
         )
     ]
-    twins = [{**JOAN, "isPrimary": True}, {**MAX, "isPrimary": True}]
-    payload = await gateway.client(ada).do("createClient", CLIENT, companyName="Acme", contacts=twins)
+    contacts = [{**JOAN, "isPrimary": True}, {**MAX, "isPrimary": True}]
+    payload = await gateway.client(ada).do("createClient", CLIENT, companyName="Acme", contacts=contacts)
     only = user_error("VALIDATION_ERROR", "Only one contact can be the primary one.", "contacts", "1", "isPrimary")
     assert payload["userErrors"] == [only]
     assert await client_rows(gateway.database) == [[], [], []]
@@ -143,17 +143,19 @@ async def test_everything_wrong_with_a_new_client_is_told_at_once(gateway: Gatew
         ("phone", "+0123456789"),
     ],
 )
-async def test_values_that_are_refused(gateway: Gateway, ada: User, field: str, value: str) -> None:
-    of_contact = field in {"email", "phone"}
-    given = {"contacts": [{**JOAN, field: value}]} if of_contact else {field: value}
+async def test_invalid_values_are_rejected(gateway: Gateway, ada: User, field: str, value: str) -> None:
+    is_of_contact = field in {"email", "phone"}
+    given = {"contacts": [{**JOAN, field: value}]} if is_of_contact else {field: value}
     payload = await gateway.client(ada).do("createClient", "client { id }", companyName="Acme", **given)
     (error,) = payload["userErrors"]
     assert (error["code"], error["field"][-1]) == ("VALIDATION_ERROR", field)
     assert await client_rows(gateway.database) == [[], [], []]
 
 
-async def test_an_address_that_another_owner_has_is_free(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
-    """Also for an admin, who sees both."""
+async def test_contacts_of_different_owners_can_have_the_same_address(
+    gateway: Gateway, ada: User, bob: User, admin: User
+) -> None:
+    """Also those of an admin, who can see both contacts."""
     await make_contact(gateway.database, await make_client(gateway.database, bob), email=JOAN["email"])
     mine = await make_client(gateway.database, ada)
     for user in (ada, admin):
@@ -169,14 +171,14 @@ async def test_an_address_that_another_owner_has_is_free(gateway: Gateway, ada: 
     assert (await gateway.client(ada).do("addContact", CONTACT, clientId=gid("Client", mine), **MAX))["userErrors"]
 
 
-async def test_a_client_is_updated_if_the_version_is_the_one_seen(gateway: Gateway, ada: User) -> None:
+async def test_a_client_is_updated_if_the_given_version_is_current(gateway: Gateway, ada: User) -> None:
     row = await make_client(gateway.database, ada, industry="Tools", annual_revenue="5.50")
     client, key = gateway.client(ada), gid("Client", row)
     changes = {"companyName": "Zenith", "status": "CHURNED", "industry": None, "annualRevenue": "7", "website": None}
     payload = await client.do("updateClient", CLIENT, id=key, version=1, **changes)
     shown = payload["client"]
     assert {name: shown[name] for name in (*changes, "version")} == changes | {"annualRevenue": "7.00", "version": 2}
-    assert (await _names(gateway))[-1] == (
+    assert (await _events(gateway))[-1] == (
         "ClientUpdated",
         {"fields": ["annual_revenue", "company_name", "industry", "status"]},
     )
@@ -190,24 +192,24 @@ async def test_a_client_is_updated_if_the_version_is_the_one_seen(gateway: Gatew
     assert await client_rows(gateway.database) == before
 
 
-async def test_contacts_go_and_come_with_their_client(gateway: Gateway, ada: User) -> None:
-    """One that was removed before stays removed; addresses of deleted ones are free."""
+async def test_contacts_are_deleted_and_restored_with_their_client(gateway: Gateway, ada: User) -> None:
+    """A contact that was removed before its client was deleted is not restored."""
     row = await make_client(gateway.database, ada)
-    gone, kept = await make_contacts(gateway.database, row, 2)
+    removed, contact = await make_contacts(gateway.database, row, 2)
     primary = await make_contact(gateway.database, row, email=JOAN["email"], is_primary=True)
     client, key = gateway.client(ada), gid("Client", row)
-    await client.do("removeContact", CONTACT, id=gid("Contact", gone))
+    await client.do("removeContact", CONTACT, id=gid("Contact", removed))
     deleted = (await client.do("deleteClient", CLIENT, id=key))["client"]
     assert deleted["deletedAt"]
     assert (deleted["contacts"]["totalCount"], deleted["primaryContact"]) == (0, None)
-    for contact in (gone, kept, primary):
-        answer = await client.ask("query($id: ID!) { node(id: $id) { id } }", id=gid("Contact", contact))
+    for each in (removed, contact, primary):
+        answer = await client.ask("query($id: ID!) { node(id: $id) { id } }", id=gid("Contact", each))
         assert answer.codes == ["NOT_FOUND"]
     for mutation, given in (
         ("addContact", {"clientId": key, **MAX}),
-        ("updateContact", {"id": gid("Contact", kept), "firstName": "x"}),
-        ("removeContact", {"id": gid("Contact", kept)}),
-        ("setPrimaryContact", {"id": key, "contactId": gid("Contact", kept)}),
+        ("updateContact", {"id": gid("Contact", contact), "firstName": "x"}),
+        ("removeContact", {"id": gid("Contact", contact)}),
+        ("setPrimaryContact", {"id": key, "contactId": gid("Contact", contact)}),
     ):
         shown = "client { id }" if mutation == "setPrimaryContact" else "contact { id }"
         (error,) = (await client.do(mutation, shown, **given))["userErrors"]
@@ -216,13 +218,13 @@ async def test_contacts_go_and_come_with_their_client(gateway: Gateway, ada: Use
     assert restored["contacts"]["totalCount"] == 2
     assert restored["primaryContact"] == {"email": JOAN["email"]}
     assert restored["version"] == 3
-    kinds = [kind for kind, _ in await _names(gateway)]
+    kinds = [kind for kind, _ in await _events(gateway)]
     assert kinds == ["ContactRemoved", "ClientDeleted", "ClientRestored"]
     (error,) = (await client.do("restoreClient", CLIENT, id=key))["userErrors"]
     assert error["code"] == "NOT_FOUND"
 
 
-async def test_a_client_whose_addresses_are_taken_cannot_be_restored(gateway: Gateway, ada: User) -> None:
+async def test_a_client_whose_contacts_addresses_are_taken_cannot_be_restored(gateway: Gateway, ada: User) -> None:
     row = await make_client(gateway.database, ada)
     await make_contact(gateway.database, row, email=JOAN["email"])
     client, key = gateway.client(ada), gid("Client", row)
@@ -265,21 +267,21 @@ async def test_a_contact_is_updated(gateway: Gateway, ada: User) -> None:
     client, key = gateway.client(ada), gid("Contact", contact)
     same = {"firstName": "Joan", "email": "a@example.org", "phone": "+49 30 1234567"}
     assert (await client.do("updateContact", CONTACT, id=key, **same))["userErrors"] == []
-    assert await _names(gateway) == []
+    assert await _events(gateway) == []
     changes = {"firstName": "Jo", "lastName": "Murray", "email": "b@example.org", "phone": None, "position": "Boss"}
     shown = (await client.do("updateContact", CONTACT, id=key, **changes))["contact"]
     assert {name: shown[name] for name in changes} == changes
     fields = ["email", "first_name", "last_name", "phone", "position"]
-    assert await _names(gateway) == [("ContactUpdated", {"client_id": str(row.id), "fields": fields})]
-    found = "query($email: String!) { contacts(email: $email) { id } }"
-    assert await client.data(found, email=" B@Example.ORG ") == {"contacts": [{"id": key}]}
-    assert await client.data(found, email="a@example.org") == {"contacts": []}
+    assert await _events(gateway) == [("ContactUpdated", {"client_id": str(row.id), "fields": fields})]
+    document = "query($email: String!) { contacts(email: $email) { id } }"
+    assert await client.data(document, email=" B@Example.ORG ") == {"contacts": [{"id": key}]}
+    assert await client.data(document, email="a@example.org") == {"contacts": []}
     payload = await client.do("updateContact", CONTACT, id=key, firstName=None, email=None)
     null = "This must not be null."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", null, name) for name in ("firstName", "email")]
 
 
-async def test_a_taken_id_is_told(gateway: Gateway, ada: User) -> None:
+async def test_a_taken_database_id_is_a_conflict(gateway: Gateway, ada: User) -> None:
     row = await make_client(gateway.database, ada)
     contact = await make_contact(gateway.database, row)
     client = gateway.client(ada)
@@ -290,10 +292,10 @@ async def test_a_taken_id_is_told(gateway: Gateway, ada: User) -> None:
         ("addContact", {"clientId": gid("Client", row), **JOAN, "databaseId": str(contact.id)}, "databaseId"),
     ):
         payload = await client.do(mutation, "__typename", **given)
-        told = taken if path == "databaseId" else "One of the databaseIds is taken; make others, or leave them out."
-        assert payload["userErrors"] == [user_error("CONFLICT", told, path)]
-    twins = [{**person, "databaseId": str(contact.id)} for person in (JOAN, MAX)]
-    payload = await client.do("createClient", "__typename", companyName="x", contacts=twins)
+        message = taken if path == "databaseId" else "One of the databaseIds is taken; make others, or leave them out."
+        assert payload["userErrors"] == [user_error("CONFLICT", message, path)]
+    contacts = [{**person, "databaseId": str(contact.id)} for person in (JOAN, MAX)]
+    payload = await client.do("createClient", "__typename", companyName="x", contacts=contacts)
     message = "This one is in the list twice."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "contacts", "1", "databaseId")]
     (error,) = (await client.do("addContact", "__typename", clientId=gid("Client", new_id()), **JOAN))["userErrors"]
@@ -326,8 +328,8 @@ async def test_clients_are_filtered_searched_and_sorted(gateway: Gateway, ada: U
     assert [[person["firstName"] for person in node["contacts"]["nodes"]] for node in nodes] == [[], ["beta"], []]
 
 
-async def test_one_primary_contact_remains_whoever_comes_first(gateway: Gateway, ada: User) -> None:
-    """Eight people choose, add and remove at once: what the client says and what its contacts say agree."""
+async def test_concurrent_changes_of_the_primary_contact_stay_consistent(gateway: Gateway, ada: User) -> None:
+    """Nine mutations choose, add and remove contacts at once. Client and contacts agree on the primary contact."""
     row = await make_client(gateway.database, ada)
     contacts = await make_contacts(gateway.database, row, 6)
     client, key = gateway.client(ada), gid("Client", row)
@@ -339,29 +341,29 @@ async def test_one_primary_contact_remains_whoever_comes_first(gateway: Gateway,
     )
     assert {error["code"] for answer in answers for error in answer["userErrors"]} <= {"NOT_FOUND"}
     async with gateway.database.transaction(SERVICE) as write:
-        now = await Clients(write).get(row.id)
+        current = await Clients(write).get(row.id)
         primary = [each.id for each in await Contacts(write).find(limit=20) if each.is_primary]
-    assert primary == ([] if now.primary_contact_id is None else [now.primary_contact_id])
+    assert primary == ([] if current.primary_contact_id is None else [current.primary_contact_id])
 
 
-async def test_an_address_goes_to_one_of_many(gateway: Gateway, ada: User) -> None:
+async def test_concurrent_contacts_with_the_same_address_create_one(gateway: Gateway, ada: User) -> None:
     row = await make_client(gateway.database, ada)
     client = gateway.client(ada)
     answers = await asyncio.gather(
         *(client.do("addContact", CONTACT, clientId=gid("Client", row), **JOAN) for _ in range(5)),
         *(client.do("createClient", CLIENT, companyName=str(index), contacts=[MAX, JOAN]) for index in range(5)),
     )
-    refused = [answer["userErrors"] for answer in answers if answer["userErrors"]]
-    assert len(refused) >= 8
+    errors_of_answers = [answer["userErrors"] for answer in answers if answer["userErrors"]]
+    assert len(errors_of_answers) >= 8
     places = {("email",), ("contacts",), ("contacts", "0", "email"), ("contacts", "1", "email")}
-    assert {(error["code"], tuple(error["field"])) for errors in refused for error in errors} <= {
+    assert {(error["code"], tuple(error["field"])) for errors in errors_of_answers for error in errors} <= {
         ("CONFLICT", place) for place in places
     }
-    found = "query($email: String!) { contacts(email: $email) { id } }"
-    assert len((await client.data(found, email=JOAN["email"]))["contacts"]) == 1
+    document = "query($email: String!) { contacts(email: $email) { id } }"
+    assert len((await client.data(document, email=JOAN["email"]))["contacts"]) == 1
 
 
-async def test_nothing_is_added_to_a_client_that_is_being_deleted(gateway: Gateway, ada: User) -> None:
+async def test_no_contact_is_added_to_a_client_that_is_being_deleted(gateway: Gateway, ada: User) -> None:
     row = await make_client(gateway.database, ada)
     client, key = gateway.client(ada), gid("Client", row)
     people = [{"firstName": "A", "lastName": "B", "email": f"{index}@example.org"} for index in range(6)]

@@ -1,4 +1,4 @@
-"""Addresses and numbers of contacts: readable by whom they are for, and nowhere else."""
+"""Encrypted e-mail addresses and phone numbers of contacts: only responses to their owner contain the plain text."""
 
 import logging
 from pathlib import Path
@@ -22,20 +22,20 @@ SECRETS = ("very.secret@example.org", "+4930555123456", "other.secret@example.or
 PAGE = "{ clients { nodes { companyName contacts { nodes { firstName email phone } } } } }"
 
 
-async def _everything_done(gateway: Gateway, user: User) -> None:
-    """Commands that succeed, conflict and fail, with secrets in each."""
+async def _use_secrets(gateway: Gateway, user: User) -> None:
+    """Runs queries and mutations with secrets in their input. Some succeed and some fail."""
     client = gateway.client(user)
     person = {"firstName": "Joan", "lastName": "Clarke", "email": SECRETS[0], "phone": SECRETS[1]}
-    made = await client.do("createClient", "client { id }", companyName="Acme", contacts=[person])
-    assert made["userErrors"] == []
-    taken = await client.do("addContact", "contact { id }", clientId=made["client"]["id"], **person)
+    created = await client.do("createClient", "client { id }", companyName="Acme", contacts=[person])
+    assert created["userErrors"] == []
+    taken = await client.do("addContact", "contact { id }", clientId=created["client"]["id"], **person)
     wrong = person | {"email": SECRETS[2], "phone": SECRETS[2]}
-    invalid = await client.do("addContact", "contact { id }", clientId=made["client"]["id"], **wrong)
-    for refused in (taken, invalid):
-        assert refused["userErrors"]
-        assert not any(secret in str(refused) for secret in SECRETS)
-    found = await client.data("query($e: String!) { contacts(email: $e) { id email } }", e=SECRETS[0])
-    (contact,) = found["contacts"]
+    invalid = await client.do("addContact", "contact { id }", clientId=created["client"]["id"], **wrong)
+    for rejected in (taken, invalid):
+        assert rejected["userErrors"]
+        assert not any(secret in str(rejected) for secret in SECRETS)
+    data = await client.data("query($e: String!) { contacts(email: $e) { id email } }", e=SECRETS[0])
+    (contact,) = data["contacts"]
     assert contact["email"] == SECRETS[0]
     given = {"id": contact["id"], "email": SECRETS[2], "phone": None}
     assert (await client.do("updateContact", "contact { email }", **given))["contact"] == {"email": SECRETS[2]}
@@ -44,28 +44,28 @@ async def _everything_done(gateway: Gateway, user: User) -> None:
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_the_file_and_the_log_say_nothing(
+async def test_files_and_logs_contain_no_plain_text(
     gateway: Gateway, options: DatabaseOptions, ada: User, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the database file nor its journal nor any log line, at the most talkative level."""
+    """Neither the database file nor its journal nor a log line, even at the level DEBUG."""
     caplog.set_level(logging.DEBUG)
-    await _everything_done(gateway, ada)
-    written = b"".join(path.read_bytes() for path in _files(options.sqlite_path))
-    assert b"Clarke" in written
+    await _use_secrets(gateway, ada)
+    content = b"".join(path.read_bytes() for path in _files(options.sqlite_path))
+    assert b"Clarke" in content
     for secret in SECRETS:
-        assert secret.encode() not in written
+        assert secret.encode() not in content
         assert secret not in caplog.text
 
 
 def _files(path: Path) -> list[Path]:
-    found = sorted(path.parent.glob(f"{path.name}*"))
-    assert len(found) == 3
-    return found
+    files = sorted(path.parent.glob(f"{path.name}*"))
+    assert len(files) == 3
+    return files
 
 
-async def test_no_table_says_anything(gateway: Gateway, ada: User) -> None:
-    """On either engine: every value of contacts and events as text."""
-    await _everything_done(gateway, ada)
+async def test_tables_contain_no_plain_text(gateway: Gateway, ada: User) -> None:
+    """Reads all values of contacts and events as text."""
+    await _use_secrets(gateway, ada)
     for table in ("client_management.contacts", "public.domain_events"):
         name = table if gateway.database.engine.is_postgresql else table.split(".")[1]
         snapshot = gateway.database.snapshot(SERVICE)
@@ -80,26 +80,26 @@ class _AsText:
         return repr(tuple(values))
 
 
-async def _spoil(database: Database, contact: Contact, **values: str | None) -> None:
-    """Changes what is stored, past the repository."""
+async def _overwrite(database: Database, contact: Contact, **values: str | None) -> None:
+    """Overwrites stored values without the repository, which would encrypt them."""
     table = Contact.__table__
     statement = sa.update(table).where(table.c.id == sa.bindparam("key", type_=table.c.id.type))
     async with database.transaction(SERVICE) as write:
         await write.rows(Statement(statement.values(**values).returning(table.c.id), scalar(object)), key=contact.id)
 
 
-async def test_spoiled_ciphertexts_are_refused_and_leave_the_rest(
+async def test_a_corrupt_ciphertext_is_a_masked_error_of_its_field(
     gateway: Gateway, ada: User, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Flipped bits, and swaps between rows, columns and tables: null, a masked error and a log line for each."""
+    """Changed bytes, and values of another row, column or table: null, a masked error and a log line for each."""
     database = gateway.database
     row = await make_client(database, ada)
     good, flipped, swapped, moved, foreign = await make_contacts(database, row, 5, phone="+4930555123456")
-    await _spoil(database, flipped, email=flipped.email[:-20] + flipped.email[-20:].swapcase())
-    await _spoil(database, swapped, email=good.email)
-    await _spoil(database, moved, email=moved.phone)
+    await _overwrite(database, flipped, email=flipped.email[:-20] + flipped.email[-20:].swapcase())
+    await _overwrite(database, swapped, email=good.email)
+    await _overwrite(database, moved, email=moved.phone)
     other = database.cipher.encrypt(User.email, foreign.id, "someone@example.org")
-    await _spoil(database, foreign, phone=other)
+    await _overwrite(database, foreign, phone=other)
     caplog.clear()
     answer = await gateway.client(ada).ask(PAGE)
     (client,) = answer.data["clients"]["nodes"]
@@ -125,17 +125,15 @@ async def test_spoiled_ciphertexts_are_refused_and_leave_the_rest(
     assert payload["contact"] == {"email": "x@example.org"}
 
 
-async def test_the_database_refuses_what_is_not_sealed(gateway: Gateway, ada: User) -> None:
+async def test_the_database_rejects_unencrypted_values(gateway: Gateway, ada: User) -> None:
     (contact,) = await make_contacts(gateway.database, await make_client(gateway.database, ada), 1)
     for column in ("email", "phone"):
         with pytest.raises(ValidationError):
-            await _spoil(gateway.database, contact, **{column: "plain@example.org"})
+            await _overwrite(gateway.database, contact, **{column: "plain@example.org"})
 
 
-async def test_without_keys_nothing_is_stored_in_plain_sight(
-    options: DatabaseOptions, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A masked error and a log line that says what is missing; clients without contacts need no keys."""
+async def test_without_keys_no_plain_text_is_stored(options: DatabaseOptions, caplog: pytest.LogCaptureFixture) -> None:
+    """A masked error and a log line that says what is missing. Clients without contacts need no keys."""
     async with connect_database(options, encryption_keys={}, index_key=b"") as database:
         ada = await make_user(database)
         gateway = Gateway(database)

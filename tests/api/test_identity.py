@@ -1,4 +1,4 @@
-"""Who is asking: every wrong Authorization header gets the same answer, none at all is anonymous."""
+"""Authentication: every invalid Authorization header gets the same response; without one the caller is anonymous."""
 
 import base64
 import datetime as dt
@@ -24,19 +24,18 @@ VIEWER = {"query": "{ viewer { email } }"}
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """The claims of a good token; a change to ``...`` leaves a claim out."""
-    good = {
+    """The claims of a valid token. A change to ``...`` omits a claim."""
+    valid = {
         "sub": str(new_id()),
         "aud": AUDIENCE,
         "exp": dt.datetime.now(dt.UTC) + dt.timedelta(hours=1),
         "app_metadata": {"roles": ["user"]},
         "zoneinfo": "Europe/Berlin",
     }
-    return {name: value for name, value in (good | changes).items() if value is not ...}
+    return {name: value for name, value in (valid | changes).items() if value is not ...}
 
 
 def token(*, key: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
-    """A signed token."""
     return jwt.encode(claims(**changes), key, algorithm=algorithm)
 
 
@@ -51,8 +50,8 @@ def _tampered() -> str:
     return f"{head}.{body}.{signature}"
 
 
-def wrong_headers() -> dict[str, list[str]]:
-    """Every way of being wrong, and the Authorization headers that are."""
+def invalid_headers() -> dict[str, list[str]]:
+    """Invalid Authorization headers, by what is wrong with them."""
     past = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
     tokens = {
         "expired": token(exp=past),
@@ -60,8 +59,8 @@ def wrong_headers() -> dict[str, list[str]]:
         "signed with another algorithm": token(algorithm="HS384", key=SECRET * 2),
         "not signed": _unsigned(),
         "changed after it was signed": _tampered(),
-        "without an end": token(exp=...),
-        "an end that is no number": token(exp="tomorrow"),
+        "without an expiry": token(exp=...),
+        "an expiry that is no number": token(exp="tomorrow"),
         "for another audience": token(aud="another"),
         "for several audiences": token(aud=[AUDIENCE, "another"]),
         "without an audience": token(aud=...),
@@ -93,10 +92,10 @@ def _headers(values: list[str]) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("options", ["sqlite"], indirect=True)
-async def test_whatever_is_wrong_with_the_header_the_answer_is_the_same(gateway: Gateway) -> None:
-    """To the byte; nothing tells which part was right, and nothing is run."""
+async def test_all_invalid_headers_get_the_same_response(gateway: Gateway) -> None:
+    """Byte for byte, so that it does not reveal which part was valid."""
     answers = {}
-    for name, values in wrong_headers().items():
+    for name, values in invalid_headers().items():
         for method in ("POST", "GET"):
             given = [*_headers(values), (b"x-request-id", b"same")]
             response = await gateway.http.request(method, "/graphql", json=VIEWER, headers=given)
@@ -109,27 +108,27 @@ async def test_whatever_is_wrong_with_the_header_the_answer_is_the_same(gateway:
     assert json.loads(body) == {"errors": [{"message": message, "extensions": {"code": "UNAUTHENTICATED"}}]}
 
 
-async def test_a_refused_header_changes_nothing(gateway: Gateway) -> None:
+async def test_a_mutation_with_an_invalid_header_changes_nothing(gateway: Gateway) -> None:
     document = 'mutation { createTask(input: {title: "x"}) { task { id } } }'
-    for values in wrong_headers().values():
+    for values in invalid_headers().values():
         response = await gateway.http.post("/graphql", json={"query": document}, headers=_headers(values))
         assert response.status_code == 401
     assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
-async def test_a_good_token_names_the_viewer(gateway: Gateway, ada: User) -> None:
-    """The scheme in any case; whatever other claims the token has."""
+async def test_a_valid_token_identifies_the_viewer(gateway: Gateway, ada: User) -> None:
+    """The scheme is case-insensitive, and other claims are ignored."""
     for scheme in ("Bearer", "bearer", "BEARER"):
         header = {"Authorization": f"{scheme} {token(sub=str(ada.id), iat=0, jti='x', role='authenticated')}"}
         response = await gateway.http.post("/graphql", json=VIEWER, headers=header)
         assert response.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
 
 
-async def test_no_header_is_anonymous(gateway: Gateway) -> None:
+async def test_a_caller_without_a_header_is_anonymous(gateway: Gateway) -> None:
     assert (await gateway.client().data("{ viewer { email } }")) == {"viewer": None}
 
 
-async def test_a_viewer_shows_the_whole_account_and_no_secret(gateway: Gateway, ada: User) -> None:
+async def test_the_viewer_has_all_fields_of_the_account_except_secrets(gateway: Gateway, ada: User) -> None:
     document = """{ viewer { id databaseId email firstName lastName role status emailVerified avatarUrl timeZone locale
         lastLogin version createdAt updatedAt } __type(name: "User") { fields { name } } }"""
     data = await gateway.client(ada).data(document)
@@ -156,12 +155,12 @@ async def test_a_viewer_shows_the_whole_account_and_no_secret(gateway: Gateway, 
 
 
 def gid_of(user: User) -> str:
-    """The user's global id, computed here by hand."""
+    """The user's global id, computed independently of the implementation."""
     return base64.b64encode(f"User:{user.id}".encode()).decode()
 
 
-async def test_a_token_without_an_account_is_nobody_in_particular(gateway: Gateway) -> None:
-    """It is valid, so the viewer is signed in; there is just no account and no row of theirs."""
+async def test_a_valid_token_without_an_account_sees_no_rows(gateway: Gateway) -> None:
+    """The viewer is signed in, but has neither an account nor rows."""
     header = {"Authorization": f"Bearer {token(zoneinfo=...)}"}
     body = {"query": "{ viewer { email } tasks { totalCount } lifeLockDashboard { totalTasks } }"}
     response = (await gateway.http.post("/graphql", json=body, headers=header)).json()
@@ -171,7 +170,7 @@ async def test_a_token_without_an_account_is_nobody_in_particular(gateway: Gatew
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
-async def test_the_zone_is_the_accounts_if_the_token_does_not_tell(gateway: Gateway, ada: User, zone: str) -> None:
+async def test_the_time_zone_is_the_accounts_if_the_token_has_none(gateway: Gateway, ada: User, zone: str) -> None:
     header = {"Authorization": f"Bearer {token(sub=str(ada.id), zoneinfo=...)}"}
     moment = dt.datetime(2026, 6, 15, 10, 30, tzinfo=dt.UTC)
     body = {
@@ -189,7 +188,7 @@ async def test_the_zone_is_the_accounts_if_the_token_does_not_tell(gateway: Gate
     ][-1] == {"date": date}
 
 
-async def test_an_issued_token_carries_the_roles_of_the_account(database: Database, ada: User, admin: User) -> None:
+async def test_an_issued_token_contains_the_roles_of_the_account(database: Database, ada: User, admin: User) -> None:
     tokens = Tokens(SECRET, AUDIENCE)
     for user, roles in ((ada, frozenset({RoleName.USER})), (admin, frozenset({RoleName.USER, RoleName.ADMIN}))):
         async with open_snapshot(database) as snapshot:
@@ -203,12 +202,12 @@ async def test_an_issued_token_carries_the_roles_of_the_account(database: Databa
             await tokens.verify(tokens.issue(user, roles, -1))
 
 
-async def test_a_manager_role_in_a_token_is_a_user_too(gateway: Gateway, ada: User) -> None:
-    made = token(sub=str(ada.id), app_metadata={"roles": ["partnership_manager", "content_editor"]})
+async def test_a_token_with_another_role_has_the_user_role_too(gateway: Gateway, ada: User) -> None:
+    manager_token = token(sub=str(ada.id), app_metadata={"roles": ["partnership_manager", "content_editor"]})
     response = await gateway.http.post(
         "/graphql",
         json={"query": "{ tasks { totalCount } userDashboardStats { totalCount } }"},
-        headers={"Authorization": f"Bearer {made}"},
+        headers={"Authorization": f"Bearer {manager_token}"},
     )
     assert isinstance(response, httpx.Response)
     assert response.json()["data"] == {"tasks": {"totalCount": 0}, "userDashboardStats": None}

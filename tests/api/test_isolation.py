@@ -1,4 +1,4 @@
-"""Nobody sees or changes what is another's, and cannot even tell whether it exists."""
+"""Users can neither see nor change the rows of other users, nor find out whether they exist."""
 
 import json
 from typing import Any
@@ -48,8 +48,8 @@ def _mutation(name: str, selection: str) -> str:
     return f"mutation($input: {spelled}Input!) {{ {name}(input: $input) {{ {selection} }} }}"
 
 
-async def _everything_of(gateway: Gateway, owner: User) -> tuple[Task, Task, Category]:
-    """A task in a category, a deleted task, with events."""
+async def _make_rows(gateway: Gateway, owner: User) -> tuple[Task, Task, Category]:
+    """Creates a task in a category, a deleted task, and their events."""
     category = await make_category(gateway.database, owner)
     task = await make_task(gateway.database, owner, title="secret", category_id=category.id)
     deleted = await make_task(gateway.database, owner, title="secret too")
@@ -59,46 +59,48 @@ async def _everything_of(gateway: Gateway, owner: User) -> tuple[Task, Task, Cat
     return task, deleted, category
 
 
-@pytest.mark.parametrize("who", ["user", "admin"])
-async def test_anothers_row_is_no_row(gateway: Gateway, ada: User, bob: User, admin: User, who: str) -> None:
-    """The whole answer is the same to the byte, but for the id that was asked for.
+@pytest.mark.parametrize("role", ["user", "admin"])
+async def test_a_row_of_another_user_is_like_a_missing_row(
+    gateway: Gateway, ada: User, bob: User, admin: User, role: str
+) -> None:
+    """The response bodies are equal, except for the requested id.
 
-    An admin may read everybody's rows; changing them is refused in the same words.
+    Admins may read all rows. For their mutations, a row of another user is like a missing row too.
     """
-    rows = await _everything_of(gateway, bob)
-    client = gateway.client(ada if who == "user" else admin)
+    rows = await _make_rows(gateway, bob)
+    client = gateway.client(ada if role == "user" else admin)
     before = await life_lock_rows(gateway.database)
-    asked = [*_QUERIES] if who == "user" else []
-    documents: list[tuple[str, dict[str, Any]]] = [(document, {}) for document in asked]
+    queries = _QUERIES if role == "user" else []
+    documents: list[tuple[str, dict[str, Any]]] = [(document, {}) for document in queries]
     for name, key, given in _MUTATIONS:
-        shown = "category" if "Category" in name else "task"
-        document = _mutation(name, f"{shown} {{ id }} {USER_ERRORS}")
+        result = "category" if "Category" in name else "task"
+        document = _mutation(name, f"{result} {{ id }} {USER_ERRORS}")
         documents.append((document, {"key": key, **given}))
     for document, given in documents:
-        for type_name, there in [("Task", rows[0]), ("Task", rows[1]), ("Category", rows[2]), ("User", bob)]:
+        for type_name, existing in [("Task", rows[0]), ("Task", rows[1]), ("Category", rows[2]), ("User", bob)]:
 
-            async def answer(
+            async def comparable_body(
                 row: UUID, document: str = document, given: Any = given, type_name: str = type_name
             ) -> str:
-                wanted = gid(type_name, row)
+                row_id = gid(type_name, row)
                 if "$input" in document:
-                    made = {name: value for name, value in given.items() if name != "key"} | {given["key"]: wanted}
-                    found = await client.ask(document, input=made)
+                    values = {name: value for name, value in given.items() if name != "key"} | {given["key"]: row_id}
+                    answer = await client.ask(document, input=values)
                 else:
-                    found = await client.ask(document, id=wanted)
-                return json.dumps(found.body).replace(wanted, "the id").replace(str(row), "the id")
+                    answer = await client.ask(document, id=row_id)
+                return json.dumps(answer.body).replace(row_id, "the id").replace(str(row), "the id")
 
-            assert await answer(there.id) == await answer(new_id()), (document, type_name)
+            assert await comparable_body(existing.id) == await comparable_body(new_id()), (document, type_name)
     assert await life_lock_rows(gateway.database) == before
 
 
-async def test_batches_tell_nothing_of_others_rows(gateway: Gateway, ada: User, bob: User) -> None:
+async def test_batches_do_not_reveal_rows_of_other_users(gateway: Gateway, ada: User, bob: User) -> None:
     own, other = await make_task(gateway.database, ada), await make_task(gateway.database, bob)
     foreign = await make_category(gateway.database, bob)
     before = await life_lock_rows(gateway.database)
     client = gateway.client(ada)
 
-    async def refused(task: UUID, category: UUID) -> Any:
+    async def payloads(task: UUID, category: UUID) -> Any:
         changes = [
             {"id": gid("Task", own), "version": 1, "title": "x", "categoryId": gid("Category", category)},
             {"id": gid("Task", task), "version": 4},
@@ -109,13 +111,12 @@ async def test_batches_tell_nothing_of_others_rows(gateway: Gateway, ada: User, 
             await client.do("createTasks", "tasks { id }", tasks=items),
         )
 
-    assert await refused(other.id, foreign.id) == await refused(new_id(), new_id())
+    assert await payloads(other.id, foreign.id) == await payloads(new_id(), new_id())
     assert await life_lock_rows(gateway.database) == before
 
 
-async def test_lists_and_dashboards_show_ones_own(gateway: Gateway, ada: User, bob: User) -> None:
-    """Both at once on one server: each finds exactly the own rows."""
-    await _everything_of(gateway, bob)
+async def test_lists_and_dashboards_show_only_own_rows(gateway: Gateway, ada: User, bob: User) -> None:
+    await _make_rows(gateway, bob)
     document = """{ viewer { email } tasks { totalCount nodes { title } } categories { totalCount }
         dueTasks(until: "2199-01-01T00:00:00Z") { title } taskAnalytics(from: "2026-01-01", to: "2026-12-31") { date }
         lifeLockDashboard { totalTasks completedTasks categoryBreakdown { total } productivityScore } }"""
@@ -138,7 +139,7 @@ async def test_lists_and_dashboards_show_ones_own(gateway: Gateway, ada: User, b
 
 
 async def test_an_admin_reads_everything_and_changes_nothing(gateway: Gateway, ada: User, admin: User) -> None:
-    task, _, category = await _everything_of(gateway, ada)
+    task, _, category = await _make_rows(gateway, ada)
     client = gateway.client(admin)
     document = """query($t: ID!, $c: ID!, $u: ID!) { category(id: $c) { name }
         task(id: $t) { title user { email } category { name } } taskEvents(id: $t) { eventType }
@@ -153,7 +154,7 @@ async def test_an_admin_reads_everything_and_changes_nothing(gateway: Gateway, a
     }
 
 
-_GIVEN = {
+_ARGUMENTS = {
     "ID": "$t",
     "[ID!]": "[$t]",
     "DateTime": '"2199-01-01T00:00:00Z"',
@@ -163,7 +164,7 @@ _GIVEN = {
 
 
 def _every_root_field() -> str:
-    """A query for all there is, with an argument wherever one is needed."""
+    """A query for all root fields, with values for their required arguments."""
     assert schema._schema.query_type is not None
     fields = []
     for name, field in schema._schema.query_type.fields.items():
@@ -172,33 +173,33 @@ def _every_root_field() -> str:
             if is_required_argument(argument):
                 kind = get_named_type(argument.type)
                 value = next(iter(kind.values)) if isinstance(kind, GraphQLEnumType) else None
-                given.append(f"{key}: {value or _GIVEN[str(argument.type).removesuffix('!')]}")
+                given.append(f"{key}: {value or _ARGUMENTS[str(argument.type).removesuffix('!')]}")
         selection = "" if is_leaf_type(get_named_type(field.type)) else "{ __typename }"
         fields.append(f"{name}{'(' + ', '.join(given) + ')' if given else ''} {selection}")
     return f"query($t: ID!) {{ {' '.join(fields)} }}"
 
 
-async def test_nobody_signed_in_gets_nothing(gateway: Gateway, ada: User) -> None:
-    """Every root field but viewer; nothing is written."""
-    task, _, category = await _everything_of(gateway, ada)
+async def test_an_anonymous_caller_gets_nothing(gateway: Gateway, ada: User) -> None:
+    """All root fields except viewer are UNAUTHENTICATED, and no mutation changes anything."""
+    task, _, category = await _make_rows(gateway, ada)
     before = await life_lock_rows(gateway.database)
     client = gateway.client()
     answer = await client.ask(_every_root_field(), t=gid("Task", task))
     assert answer.status == 200
-    nobody = "Sign in first: send an Authorization header with a bearer token."
-    refused = {
+    message = "Sign in first: send an Authorization header with a bearer token."
+    errors = {
         error["path"][0]: (error["message"], error["extensions"]) for error in answer.errors if len(error["path"]) == 1
     }
     fields = set(answer.data) - {"viewer", "nodes"}
-    assert refused == dict.fromkeys(fields | {"nodes"}, (nobody, {"code": "UNAUTHENTICATED"}))
+    assert errors == dict.fromkeys(fields | {"nodes"}, (message, {"code": "UNAUTHENTICATED"}))
     assert schema._schema.query_type is not None
     assert answer.data == dict.fromkeys(schema._schema.query_type.fields)
     for name, key, given in _MUTATIONS:
-        made = given | {
+        values = given | {
             key: gid("Category" if "ategory" in name + key else "Task", category if "ategory" in name + key else task)
         }
         document = _mutation(name, "userErrors { code }")
-        answer = await client.ask(document, input=made)
+        answer = await client.ask(document, input=values)
         assert answer.codes == ["UNAUTHENTICATED"], name
         assert answer.data is None
     assert await life_lock_rows(gateway.database) == before
