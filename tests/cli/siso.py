@@ -1,12 +1,11 @@
-"""Runs the installed `siso` and sends requests to the gateways that it serves."""
+"""Runs `siso` and sends requests to the gateways that it serves."""
 
 import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,21 @@ from typing import Any
 
 import httpx
 
-PROGRAM = Path(sys.executable).with_name("siso")
+from tests.cli.fork_server import PROGRAM, ForkedProcess
+
 TIMEOUT = 30.0
 """Seconds that a command or a request may take."""
+
+Process = ForkedProcess | subprocess.Popen[str]
+Launch = Callable[[Sequence[str], Path, Mapping[str, str]], Process]
+"""Starts `siso` with arguments, in a directory, with an environment."""
+
+
+def launch_installed(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Process:
+    """Starts the installed program."""
+    return subprocess.Popen(
+        [PROGRAM, *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @dataclass
@@ -29,7 +40,7 @@ class CompletedCommand:
 class RunningGateway:
     """A `siso serve` process that accepts requests. ``lines`` are what it has printed so far."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str, lines: list[str]) -> None:
+    def __init__(self, process: Process, url: str, lines: list[str]) -> None:
         self.process = process
         self.url = url
         self.lines = lines
@@ -55,21 +66,15 @@ class RunningGateway:
 class Siso:
     """The command line with its own working directory and settings, without the settings of this machine."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], launch: Launch = launch_installed) -> None:
         self.folder = folder
         self.settings = dict(settings)
+        self._launch = launch
 
-    def start(self, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, **settings: str) -> Process:
         """Starts a command without waiting for its end."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-        return subprocess.Popen(
-            [PROGRAM, *arguments],
-            cwd=self.folder,
-            env=inherited | self.settings | settings,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return self._launch(arguments, self.folder, inherited | self.settings | settings)
 
     def run(self, *arguments: str, **settings: str) -> CompletedCommand:
         """Runs a command to its end."""
@@ -107,7 +112,7 @@ class Siso:
                 process.communicate(timeout=TIMEOUT)
 
 
-def _wait_until_ready(process: "subprocess.Popen[str]") -> RunningGateway:
+def _wait_until_ready(process: Process) -> RunningGateway:
     """Waits for the line with the address, and then for the first response."""
     assert process.stdout is not None
     lines = []
