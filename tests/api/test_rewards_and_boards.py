@@ -1,4 +1,4 @@
-"""Who may administer achievements and rewards, what is refused, and what dashboards and the leaderboard show."""
+"""The administration of achievements and rewards, points, the leaderboard and the dashboard."""
 
 import datetime as dt
 import json
@@ -12,7 +12,7 @@ from repositories.tables.gamification import PointReason
 from repositories.tables.identity import User
 from tests.api.client import TAKEN_ID, Gateway, gid, user_error
 from tests.api.stored_rows import event_summaries, gamification_rows
-from tests.api.test_statements import said
+from tests.api.test_statements import summarize_statements
 from tests.factories import make_achievement, make_points, make_redemption, make_reward, make_user
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
@@ -21,13 +21,13 @@ ACHIEVEMENT = """achievement { id databaseId code name description points isActi
 REWARD = "reward { id databaseId name description cost stock isActive version createdAt }"
 
 
-async def test_an_achievement_is_made_and_changed(gateway: Gateway, admin: User) -> None:
+async def test_an_achievement_is_created_and_changed(gateway: Gateway, admin: User) -> None:
     client, key = gateway.at(AT).client(admin), new_id()
     criteria = {"streakDays": 30}
     given = {"code": "month", "name": " A month ", "description": "Keep at it.", "points": 500, "criteria": criteria}
     payload = await client.do("createAchievement", ACHIEVEMENT, databaseId=str(key), **given)
-    made = payload["achievement"]
-    assert made | {"updatedAt": ""} == {
+    created = payload["achievement"]
+    assert created | {"updatedAt": ""} == {
         "id": gid("Achievement", key),
         "databaseId": str(key),
         "code": "month",
@@ -41,11 +41,11 @@ async def test_an_achievement_is_made_and_changed(gateway: Gateway, admin: User)
         "criteria": {"event": "TASK_COMPLETED", "count": None, "streakDays": 30},
     }
     changes = {"name": "Month", "description": "Go on.", "points": 400, "criteria": {"count": 3}, "isActive": False}
-    payload = await client.do("updateAchievement", ACHIEVEMENT, id=made["id"], version=1, **changes)
+    payload = await client.do("updateAchievement", ACHIEVEMENT, id=created["id"], version=1, **changes)
     changed = payload["achievement"]
     assert (changed["name"], changed["points"], changed["isActive"], changed["version"]) == ("Month", 400, False, 2)
     assert changed["criteria"] == {"event": "TASK_COMPLETED", "count": 3, "streakDays": None}
-    payload = await client.do("updateAchievement", ACHIEVEMENT, id=made["id"], version=2, **changes)
+    payload = await client.do("updateAchievement", ACHIEVEMENT, id=created["id"], version=2, **changes)
     assert payload["achievement"] == changed
     fields = ["criteria", "description", "is_active", "name", "points"]
     assert await event_summaries(gateway.database) == [
@@ -54,7 +54,7 @@ async def test_an_achievement_is_made_and_changed(gateway: Gateway, admin: User)
     ]
 
 
-async def test_a_reward_is_made_and_changed(gateway: Gateway, admin: User) -> None:
+async def test_a_reward_is_created_and_changed(gateway: Gateway, admin: User) -> None:
     client, key = gateway.at(AT).client(admin), new_id()
     payload = await client.do("createReward", REWARD, name="Cake", cost=20, databaseId=str(key))
     assert payload["reward"] == {
@@ -85,7 +85,7 @@ async def test_a_reward_is_made_and_changed(gateway: Gateway, admin: User) -> No
     ]
 
 
-async def test_stale_missing_and_taken(gateway: Gateway, admin: User) -> None:
+async def test_stale_versions_missing_rows_and_taken_ids_are_rejected(gateway: Gateway, admin: User) -> None:
     client = gateway.client(admin)
     reward, achievement = await make_reward(gateway.database), await make_achievement(gateway.database, code="taken")
     before = await gamification_rows(gateway.database)
@@ -150,17 +150,17 @@ _INVALID: list[tuple[str, dict[str, Any], list[list[str]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("mutation", "given", "places"), _INVALID)
-async def test_everything_invalid_is_told_at_once(
-    gateway: Gateway, admin: User, mutation: str, given: dict[str, Any], places: list[list[str]]
+@pytest.mark.parametrize(("mutation", "given", "paths"), _INVALID)
+async def test_all_validation_errors_are_reported_at_once(
+    gateway: Gateway, admin: User, mutation: str, given: dict[str, Any], paths: list[list[str]]
 ) -> None:
-    shown = mutation[len("create") :].lower()
+    result = mutation[len("create") :].lower()
     before = await gamification_rows(gateway.database)
     if mutation.startswith("update"):
-        given = {"id": gid(shown.capitalize(), new_id())} | given
-    payload = await gateway.client(admin).do(mutation, f"{shown} {{ id }}", **given)
-    assert payload[shown] is None
-    assert [error["field"] for error in payload["userErrors"]] == places
+        given = {"id": gid(result.capitalize(), new_id())} | given
+    payload = await gateway.client(admin).do(mutation, f"{result} {{ id }}", **given)
+    assert payload[result] is None
+    assert [error["field"] for error in payload["userErrors"]] == paths
     assert {error["code"] for error in payload["userErrors"]} == {"VALIDATION_ERROR"}
     nulls = {error["field"][0] for error in payload["userErrors"] if error["message"] == "This must not be null."}
     assert nulls == {name for name, value in given.items() if value is None}
@@ -168,7 +168,7 @@ async def test_everything_invalid_is_told_at_once(
 
 
 @pytest.mark.parametrize("field", ["points", "balance", "userId", "cost", "status"])
-async def test_no_command_takes_points_or_owners(gateway: Gateway, ada: User, field: str) -> None:
+async def test_a_redemption_accepts_neither_points_nor_owner(gateway: Gateway, ada: User, field: str) -> None:
     reward = await make_reward(gateway.database)
     document = "mutation($input: RedeemRewardInput!) { redeemReward(input: $input) { rewardRedemption { id } } }"
     answer = await gateway.client(ada).ask(document, input={"rewardId": gid("Reward", reward), field: 1})
@@ -187,10 +187,10 @@ _FOR_ADMINS = {
 
 
 @pytest.mark.parametrize(("mutation", "given"), _FOR_ADMINS.items())
-async def test_administration_is_for_admins(
+async def test_only_admins_administer_rewards_and_achievements(
     gateway: Gateway, ada: User, bob: User, mutation: str, given: dict[str, Any]
 ) -> None:
-    """FORBIDDEN whatever the row, UNAUTHENTICATED for nobody, and nothing changes."""
+    """FORBIDDEN for users, UNAUTHENTICATED for anonymous callers, whether the row exists or not. Nothing changes."""
     reward, achievement = await make_reward(gateway.database), await make_achievement(gateway.database)
     redemption = await make_redemption(gateway.database, bob, reward)
     before = await gamification_rows(gateway.database)
@@ -198,15 +198,15 @@ async def test_administration_is_for_admins(
     kind = "RewardRedemption" if is_of_redemption else mutation.removeprefix("create").removeprefix("update")
     row = {"Reward": reward, "Achievement": achievement, "RewardRedemption": redemption}[kind]
     for key in (row.id, new_id()):
-        made = given if mutation.startswith("create") else {"id": gid(kind, key)} | given
+        values = given if mutation.startswith("create") else {"id": gid(kind, key)} | given
         document = f"mutation($input: {mutation[0].upper()}{mutation[1:]}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"  # noqa: E501
-        assert (await gateway.client(ada).ask(document, input=made)).codes == ["FORBIDDEN"]
-        assert (await gateway.client().ask(document, input=made)).codes == ["UNAUTHENTICATED"]
+        assert (await gateway.client(ada).ask(document, input=values)).codes == ["FORBIDDEN"]
+        assert (await gateway.client().ask(document, input=values)).codes == ["UNAUTHENTICATED"]
     assert await gamification_rows(gateway.database) == before
 
 
-async def test_anothers_points_are_no_points(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
-    """To the byte the same as rows that do not exist; an admin reads them."""
+async def test_points_of_other_users_are_not_found(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    """The responses are byte for byte those for missing rows. Admins can read them."""
     entry = await make_points(gateway.database, bob, 77)
     redemption = await make_redemption(gateway.database, bob, await make_reward(gateway.database))
     for kind, row in (("PointEntry", entry), ("RewardRedemption", redemption)):
@@ -263,8 +263,8 @@ async def test_lists_are_filtered_and_ordered(gateway: Gateway, ada: User) -> No
     for kind, code in (("Achievement", "hero"), ("Reward", None)):
         shown = await client.data(f"{{ {kind.lower()}s(first: 1) {{ nodes {{ id }} }} }}")
         key = shown[f"{kind.lower()}s"]["nodes"][0]["id"]
-        found = await client.data("query($id: ID!) { node(id: $id) { id ... on Achievement { code } } }", id=key)
-        assert found["node"] == ({"id": key, "code": code} if code else {"id": key})
+        data = await client.data("query($id: ID!) { node(id: $id) { id ... on Achievement { code } } }", id=key)
+        assert data["node"] == ({"id": key, "code": code} if code else {"id": key})
 
 
 # leaderboard and dashboard
@@ -273,14 +273,14 @@ BOARD = "query($p: LeaderboardPeriod!) { leaderboard(period: $p) { rank displayN
 
 
 async def test_the_leaderboard_shows_names_and_points_only(gateway: Gateway, ada: User, bob: User) -> None:
-    """Earned points of people who may sign in, of the period; what was spent still counts as earned."""
+    """It counts the earned points of active users in the period. Spending points does not change it."""
     database = gateway.database
     carl = await make_user(database, first_name="Carl", last_name="Ötzi")
-    gone = await make_user(database, first_name="Gone", deleted_at=now())
-    away = await make_user(database, first_name="Away", status="suspended")
+    deleted = await make_user(database, first_name="Gone", deleted_at=now())
+    suspended = await make_user(database, first_name="Away", status="suspended")
     for person, points, days in ((ada, 30, 0), (ada, 15, 8), (bob, 30, 6), (carl, 10, 20), (carl, 90, 40)):
         await make_points(database, person, points, created_at=now() - dt.timedelta(days=days))
-    for person in (gone, away):
+    for person in (deleted, suspended):
         await make_points(database, person, 1000)
     await make_points(database, ada, -25, reason=PointReason.REWARD_REDEEMED)
     await make_points(database, bob, -10, reason=PointReason.TASK_REOPENED)
@@ -303,7 +303,7 @@ async def test_the_leaderboard_shows_names_and_points_only(gateway: Gateway, ada
         assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"]
 
 
-async def test_the_dashboard(gateway: Gateway, ada: User, bob: User) -> None:
+async def test_the_gamification_dashboard(gateway: Gateway, ada: User, bob: User) -> None:
     database = gateway.database
     await make_points(database, bob, 500)
     await make_points(database, ada, 40)
@@ -321,8 +321,8 @@ async def test_the_dashboard(gateway: Gateway, ada: User, bob: User) -> None:
         "rank": 2,
         "nextAchievement": {"achievement": {"code": "first_task"}, "progress": 1, "wanted": 1, "unlockedAt": None},
     }
-    nobody = await make_user(database)
-    data = await gateway.client(nobody).data("{ gamificationDashboard { rank currentStreak pointBalance } }")
+    newcomer = await make_user(database)
+    data = await gateway.client(newcomer).data("{ gamificationDashboard { rank currentStreak pointBalance } }")
     assert data["gamificationDashboard"] == {"rank": None, "currentStreak": 0, "pointBalance": 0}
 
 
@@ -337,13 +337,15 @@ _TILES = {
 }
 
 
-async def test_the_dashboard_is_one_statement_a_tile(gateway: Gateway, ada: User, statements: list[str]) -> None:
+async def test_the_dashboard_executes_one_statement_per_tile(
+    gateway: Gateway, ada: User, statements: list[str]
+) -> None:
     await make_points(gateway.database, ada, 40)
     client = gateway.client(ada)
     for tiles in ([], *([tile] for tile in _TILES), list(_TILES)[:2], list(_TILES)[2:4], list(_TILES)):
         statements.clear()
         await client.data(f"{{ gamificationDashboard {{ __typename {' '.join(tiles)} }} }}")
-        assert len(said(statements)) == len({_TILES[tile] for tile in tiles}), tiles
+        assert len(summarize_statements(statements)) == len({_TILES[tile] for tile in tiles}), tiles
     for field, expected in {
         "achievements { nodes { code } }": ["SELECT achievements"],
         "myAchievements { progress achievement { code } }": ["SELECT domain_events"],
@@ -355,10 +357,10 @@ async def test_the_dashboard_is_one_statement_a_tile(gateway: Gateway, ada: User
     }.items():
         statements.clear()
         await client.data(f"{{ {field} }}")
-        assert said(statements) == expected
+        assert summarize_statements(statements) == expected
 
 
-async def test_mutations_are_exactly_these_statements(
+async def test_mutations_execute_exactly_these_statements(
     gateway: Gateway, ada: User, admin: User, statements: list[str]
 ) -> None:
     reward = await make_reward(gateway.database, cost=5, stock=5)
@@ -368,10 +370,10 @@ async def test_mutations_are_exactly_these_statements(
         statements.clear()
         payload = await gateway.client(user).do(mutation, selection, **given)
         assert payload["userErrors"] == []
-        return payload, said(statements)
+        return payload, summarize_statements(statements)
 
-    payload, seen = await run(ada, "redeemReward", "rewardRedemption { id }", rewardId=gid("Reward", reward))
-    assert seen == [
+    payload, executed = await run(ada, "redeemReward", "rewardRedemption { id }", rewardId=gid("Reward", reward))
+    assert executed == [
         "SELECT users",
         "SELECT rewards",
         "SELECT point_entries",
@@ -380,20 +382,20 @@ async def test_mutations_are_exactly_these_statements(
         "INSERT point_entries",
     ]
     key = payload["rewardRedemption"]["id"]
-    _, seen = await run(admin, "refundRedemption", "rewardRedemption { id }", id=key)
-    assert seen == [
+    _, executed = await run(admin, "refundRedemption", "rewardRedemption { id }", id=key)
+    assert executed == [
         "SELECT reward_redemptions",
         "UPDATE reward_redemptions",
         "INSERT domain_events",
         "INSERT point_entries",
     ]
-    payload, seen = await run(admin, "createReward", "reward { id }", name="x", cost=1)
-    assert seen == ["INSERT rewards", "INSERT domain_events"]
-    _, seen = await run(admin, "updateReward", "reward { id }", id=payload["reward"]["id"], version=1, cost=2)
-    assert seen == ["SELECT rewards", "UPDATE rewards", "INSERT domain_events"]
+    payload, executed = await run(admin, "createReward", "reward { id }", name="x", cost=1)
+    assert executed == ["INSERT rewards", "INSERT domain_events"]
+    _, executed = await run(admin, "updateReward", "reward { id }", id=payload["reward"]["id"], version=1, cost=2)
+    assert executed == ["SELECT rewards", "UPDATE rewards", "INSERT domain_events"]
     given = {"code": "x", "name": "x", "description": "x", "points": 1, "criteria": {"count": 1}}
-    payload, seen = await run(admin, "createAchievement", "achievement { id }", **given)
-    assert seen == ["INSERT achievements", "INSERT domain_events"]
+    payload, executed = await run(admin, "createAchievement", "achievement { id }", **given)
+    assert executed == ["INSERT achievements", "INSERT domain_events"]
     key = payload["achievement"]["id"]
-    _, seen = await run(admin, "updateAchievement", "achievement { id }", id=key, version=1, points=2)
-    assert seen == ["SELECT achievements", "UPDATE achievements", "INSERT domain_events"]
+    _, executed = await run(admin, "updateAchievement", "achievement { id }", id=key, version=1, points=2)
+    assert executed == ["SELECT achievements", "UPDATE achievements", "INSERT domain_events"]

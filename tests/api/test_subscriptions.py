@@ -25,7 +25,7 @@ from resolvers.streaming import feed
 from resolvers.streaming.feed import Feed, FeedOptions
 from tests.api.client import Gateway, connect_database, gid
 from tests.api.subscribing import SubscribingProcess, take
-from tests.api.test_statements import said
+from tests.api.test_statements import summarize_statements
 from tests.factories import make_task, make_tasks
 from tests.stores import redis_process, redis_server
 from tests.waiting import until
@@ -288,7 +288,11 @@ async def test_the_statements_of_a_delivery(
             await asyncio.sleep(0)
         statements.clear()
         await take(deliveries, 2)
-        kinds = [kind for kind in said([text for text in statements if "horizon" not in text]) if "events" not in kind]
+        kinds = [
+            kind
+            for kind in summarize_statements([text for text in statements if "horizon" not in text])
+            if "events" not in kind
+        ]
     assert kinds == ["SELECT tasks", "SELECT tasks", "SELECT tasks"]
 
 
