@@ -135,7 +135,9 @@ async def _compare_with_model(
         )
     async with database.transaction(SERVICE) as write:
         await Tasks(write).add_many(rows)
-    await _roll(database, midnight, midnight - missed_days * DAY - MICROSECOND)
+    today = midnight.astimezone(ZoneInfo(zone)).date()  # a day can have 23 or 25 hours
+    first_missed_midnight = dt.datetime.combine(today - missed_days * DAY, dt.time(), ZoneInfo(zone))
+    await _roll(database, midnight, first_missed_midnight - MICROSECOND)
     if model.alive:
         noon = midnight + 12 * HOUR
         model.count(*(noon - days * DAY for days in range(missed_days + 2)))
