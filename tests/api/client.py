@@ -72,11 +72,11 @@ class Client:
         assert (answer.status, answer.errors) == (200, []), answer.body
         return answer.data
 
-    async def do(self, mutation: str, selection: str, **given: Any) -> Any:
+    async def do(self, mutation: str, selection: str, **values: Any) -> Any:
         """Runs one mutation field and returns its payload: ``do("createTask", "task {id}", title="x")``."""
         name = mutation[0].upper() + mutation[1:]
         document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ {selection} {USER_ERRORS} }} }}"
-        return (await self.data(document, input=given))[mutation]
+        return (await self.data(document, input=values))[mutation]
 
 
 USER_ERRORS = "userErrors { code message field current { id ... on Task { title version } } }"

@@ -13,9 +13,9 @@ from tests.factories import make_user
 @pytest_asyncio.fixture
 async def gateway(database: Database) -> AsyncIterator[Gateway]:
     """The application. Asserts at the end of the test that all connections are returned to the pool."""
-    made = Gateway(database)
-    yield made
-    await made.http.aclose()
+    application = Gateway(database)
+    yield application
+    await application.http.aclose()
     assert database.pool_state().used == 0
 
 

@@ -30,40 +30,40 @@ def node_clients() -> Path:
 
 async def test_urql_runs_queries_and_mutations(gateway: Gateway, ada: User, node_clients: Path) -> None:
     category = await make_category(gateway.database, ada, name="Home")
-    made = await make_tasks(gateway.database, ada, 45, category_id=category.id)
-    titles = sorted(task.title.lower() for task in made)
+    tasks = await make_tasks(gateway.database, ada, 45, category_id=category.id)
+    titles = sorted(task.title.lower() for task in tasks)
     async with serve(gateway.app) as address:
-        found = await node.run(node_clients, "urql.mjs", address, gateway.token(ada))
-    assert [len(page) for page in found["pages"]] == [20, 20, 5]
-    assert [title.lower() for page in found["pages"] for title in page] == titles
-    created = found["created"]["task"]
-    assert (created["title"], created["version"], found["created"]["userErrors"]) == ("From a frontend", 1, [])
-    assert (found["completed"]["task"]["id"], found["completed"]["task"]["status"]) == (created["id"], "COMPLETED")
-    assert [(error["code"], error["field"]) for error in found["refused"]["userErrors"]] == [
+        results = await node.run(node_clients, "urql.mjs", address, gateway.token(ada))
+    assert [len(page) for page in results["pages"]] == [20, 20, 5]
+    assert [title.lower() for page in results["pages"] for title in page] == titles
+    created = results["created"]["task"]
+    assert (created["title"], created["version"], results["created"]["userErrors"]) == ("From a frontend", 1, [])
+    assert (results["completed"]["task"]["id"], results["completed"]["task"]["status"]) == (created["id"], "COMPLETED")
+    assert [(error["code"], error["field"]) for error in results["refused"]["userErrors"]] == [
         ("VALIDATION_ERROR", ["title"]),
         ("VALIDATION_ERROR", ["priorityLevel"]),
     ]
-    assert found["before"]["viewer"]["email"] == "ada@example.com"
-    before, changed = (found[when]["lifeLockDashboard"] for when in ("before", "changed"))
+    assert results["before"]["viewer"]["email"] == "ada@example.com"
+    before, changed = (results[when]["lifeLockDashboard"] for when in ("before", "changed"))
     assert (before["totalTasks"], before["completedTasks"]) == (45, 0)
     assert (changed["totalTasks"], changed["completedTasks"]) == (46, 1)
     assert sum(day["completed"] for day in before["weeklyProgress"]) == 0
     assert sum(day["completed"] for day in changed["weeklyProgress"]) == 1
-    assert found["total"] == 46
-    assert found["stranger"] == {"status": 401, "codes": ["UNAUTHENTICATED"]}
-    assert found["missing"] == ["VALIDATION_ERROR"]
+    assert results["total"] == 46
+    assert results["stranger"] == {"status": 401, "codes": ["UNAUTHENTICATED"]}
+    assert results["missing"] == ["VALIDATION_ERROR"]
 
 
 async def test_graphql_ws_subscribes_and_resumes_after_an_interruption(
     gateway: Gateway, ada: User, node_clients: Path
 ) -> None:
     async with serve_sockets(gateway) as site:
-        found = await node.run(node_clients, "graphql-ws.mjs", site.http, gateway.token(ada))
-    created, titles = found.pop("created"), found.pop("titles")
+        results = await node.run(node_clients, "graphql-ws.mjs", site.http, gateway.token(ada))
+    created, titles = results.pop("created"), results.pop("titles")
     assert created[0] == "Before"
     assert titles == created[-len(titles) :]
     assert titles[-3:] == ["Second", "Third", "Fourth"]
-    assert found == {
+    assert results == {
         "viewer": {"email": "ada@example.com"},
         "forbidden": ["FORBIDDEN"],
         "anonymous": ["UNAUTHENTICATED"],
@@ -80,8 +80,8 @@ async def test_graphql_ws_subscribes_and_resumes_after_an_interruption(
 async def test_graphql_sse_runs_all_kinds_of_operations(gateway: Gateway, ada: User, node_clients: Path) -> None:
     """In the distinct connections mode; the single connection mode is rejected."""
     async with running(gateway) as address:
-        found = await node.run(node_clients, "graphql-sse.mjs", address, gateway.token(ada))
-    assert found == {
+        results = await node.run(node_clients, "graphql-sse.mjs", address, gateway.token(ada))
+    assert results == {
         "viewer": [{"data": {"viewer": {"email": "ada@example.com"}}}],
         "created": [{"data": {"createTask": {"task": {"title": "Over SSE"}}}}],
         "anonymous": [["UNAUTHENTICATED"]],
@@ -117,9 +117,9 @@ async def test_graphql_sse_resumes_after_a_restart(gateway: Gateway, ada: User, 
 async def test_all_graphql_over_http_audits_pass(gateway: Gateway, node_clients: Path) -> None:
     """The audits of npm's `graphql-http`: MUST, SHOULD and MAY."""
     async with serve(gateway.app) as address:
-        found = await node.run(node_clients, "audits.mjs", address)
-    assert found["failed"] == []
-    assert len(found["passed"]) == 61
+        results = await node.run(node_clients, "audits.mjs", address)
+    assert results["failed"] == []
+    assert len(results["passed"]) == 61
 
 
 async def test_gql_fetches_the_schema_and_runs_operations(gateway: Gateway, ada: User) -> None:
@@ -134,12 +134,12 @@ async def test_gql_fetches_the_schema_and_runs_operations(gateway: Gateway, ada:
                 "mutation($input: CreateTaskInput!) { createTask(input: $input) { task { id } userErrors { code } } }"
             )
             create.variable_values = {"input": {"title": "From Python"}}
-            made = (await session.execute(create))["createTask"]
-            assert made["userErrors"] == []
-            shown = await session.execute(gql("{ viewer { email } tasks { nodes { id title } } }"))
-            assert shown == {
+            payload = (await session.execute(create))["createTask"]
+            assert payload["userErrors"] == []
+            data = await session.execute(gql("{ viewer { email } tasks { nodes { id title } } }"))
+            assert data == {
                 "viewer": {"email": "ada@example.com"},
-                "tasks": {"nodes": [{"id": made["task"]["id"], "title": "From Python"}]},
+                "tasks": {"nodes": [{"id": payload["task"]["id"], "title": "From Python"}]},
             }
             with pytest.raises(TransportQueryError) as refused:
                 await session.execute(gql("{ userDashboardStats { totalCount } }"))

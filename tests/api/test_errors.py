@@ -239,10 +239,10 @@ async def test_failing_field_does_not_cancel_shared_loaders(
 
 def test_masked_error_is_logged_with_its_exception(caplog: pytest.LogCaptureFixture) -> None:
     cause = ValueError("cause")
-    shown = errors.mask_error(cause)
+    masked = errors.mask_error(cause)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == f"Internal error {shown['extensions']['errorId']} in request -"
+    assert record.getMessage() == f"Internal error {masked['extensions']['errorId']} in request -"
     assert record.exc_info is not None
     assert record.exc_info[1] is cause
     assert Categories.noun == "category"

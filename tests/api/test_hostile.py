@@ -28,8 +28,8 @@ MEDIA, LARGE = "UNSUPPORTED_MEDIA_TYPE", "PAYLOAD_TOO_LARGE"
 
 def doubled_fragments(count: int, fragment: str, last: str) -> str:
     """Fragments that each spread the next one twice."""
-    made = [fragment.replace("#", str(number)).replace("+", str(number + 1)) for number in range(count)]
-    return f"{' '.join(made)} {last.replace('#', str(count))}"
+    fragments = [fragment.replace("#", str(number)).replace("+", str(number + 1)) for number in range(count)]
+    return f"{' '.join(fragments)} {last.replace('#', str(count))}"
 
 
 BYTES: dict[str, tuple[bytes, int, str]] = {

@@ -40,11 +40,11 @@ async def calling_gateway(database: Database, user: User | None = None, **given:
 async def test_cost_is_reported_on_request(database: Database, ada: User) -> None:
     async with calling_gateway(database, ada) as caller:
         plain = await caller.ask(PAGE, variables={"n": 20})
-        asked = await caller.ask(PAGE, variables={"n": 20}, extensions={"cost": True})
+        with_cost = await caller.ask(PAGE, variables={"n": 20}, extensions={"cost": True})
     assert plain.json() == {"data": {"tasks": {"nodes": []}}}
-    told = asked.json()["extensions"]["cost"]
-    assert 0 < told["budget"].pop("reset") <= 60
-    assert told == {
+    cost = with_cost.json()["extensions"]["cost"]
+    assert 0 < cost["budget"].pop("reset") <= 60
+    assert cost == {
         "requested": 1 + 20 * 2,
         "limit": 100_000,
         "budget": {"limit": 1_000_000, "remaining": 1_000_000 - 2 * 41},

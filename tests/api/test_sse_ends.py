@@ -55,17 +55,17 @@ async def test_disconnect_during_a_delivery_ends_the_subscription(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The subscription ends before the delivery is complete."""
-    begun, may_end = asyncio.Event(), asyncio.Event()
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
 
     async def slow(*_: Any) -> Any:
-        begun.set()
+        has_begun.set()
         await may_end.wait()
         return {}
 
     monkeypatch.setattr(subscriptions.task_of_event.batch, "method", slow)
     async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as stream:
         await create(gateway, ada, "Never told")
-        await begun.wait()
+        await has_begun.wait()
         stream.leave()
         await until(lambda: feed_of(gateway).subscriber_count == 0)
         may_end.set()
@@ -180,8 +180,8 @@ async def test_client_that_stops_reading_is_disconnected(
             await gateway.client(ada).do("createTask", "task { id }", title=f"Large {count}", description=LARGE)
             assert (await other.next())[1]["data"] == created(f"Large {count}")
             assert count < 500
-    said = [record.getMessage() for record in caplog.records]
-    assert said == ["An HTTP client read none of its response for 0.5 seconds. Its connection was closed."]
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["An HTTP client read none of its response for 0.5 seconds. Its connection was closed."]
 
 
 async def test_slow_client_gets_an_error_and_can_resume(database: Database, ada: User) -> None:

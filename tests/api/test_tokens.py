@@ -62,29 +62,29 @@ async def test_token_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest token is removed. Invalid tokens are not cached."""
     monkeypatch.setattr(identity, "_MAX_CACHED_TOKENS", 3)
     tokens = Tokens(SECRET, AUDIENCE)
-    made = [token() for _ in range(5)]
-    for each in made:
+    issued = [token() for _ in range(5)]
+    for each in issued:
         await tokens.verify(each)
         with pytest.raises(Unauthenticated):
             await tokens.verify("nonsense")
-    assert list(tokens._cache) == made[2:]
+    assert list(tokens._cache) == issued[2:]
 
 
 def test_configured_signing_key_is_used(tmp_path: Path) -> None:
     """Nothing is written to disk."""
-    given = SecretStr("x" * 32)
-    assert signing_key(Settings(jwt_secret=given, database_path=tmp_path / "made" / "file")) == "x" * 32
+    configured = SecretStr("x" * 32)
+    assert signing_key(Settings(jwt_secret=configured, database_path=tmp_path / "made" / "file")) == "x" * 32
     assert list(tmp_path.iterdir()) == []
 
 
 def test_signing_key_is_generated_once_beside_the_database_file(tmp_path: Path) -> None:
     """It has 256 bits, only its owner can read it, and the next start finds it."""
     settings = Settings(database_path=tmp_path / "made" / "siso.sqlite3")
-    made = signing_key(settings)
-    assert len(bytes.fromhex(made)) == 32
+    key = signing_key(settings)
+    assert len(bytes.fromhex(key)) == 32
     assert stat.S_IMODE((tmp_path / "made" / "jwt_secret").stat().st_mode) == 0o600
-    assert signing_key(settings) == made
-    assert signing_key(Settings(database_path=tmp_path / "other" / "siso.sqlite3")) != made
+    assert signing_key(settings) == key
+    assert signing_key(Settings(database_path=tmp_path / "other" / "siso.sqlite3")) != key
 
 
 def test_signing_key_is_never_generated_for_postgresql(tmp_path: Path) -> None:

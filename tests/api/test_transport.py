@@ -206,28 +206,35 @@ async def test_cross_site_get_is_rejected(
 
 
 async def test_cors_allows_only_the_configured_origins(sqlite_database: Database) -> None:
-    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
-    asked["Access-Control-Request-Headers"] = "authorization, content-type"
-    closed = await client_with_settings(sqlite_database).options("/graphql", headers=asked)
+    preflight_headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    preflight_headers["Access-Control-Request-Headers"] = "authorization, content-type"
+    closed = await client_with_settings(sqlite_database).options("/graphql", headers=preflight_headers)
     assert closed.status_code == 405
     assert not [name for name in closed.headers if name.startswith("access-control")]
     http = client_with_settings(sqlite_database, cors_origins="https://app.example, https://other.example")
-    preflight = await http.options("/graphql", headers=asked)
-    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, asked["Origin"])
+    preflight = await http.options("/graphql", headers=preflight_headers)
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (
+        200,
+        preflight_headers["Origin"],
+    )
     assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
     response = await post(http, Origin="https://app.example")
     assert response.headers["access-control-allow-origin"] == "https://app.example"
     assert "X-Request-ID" in response.headers["access-control-expose-headers"]
-    assert (await http.options("/graphql", headers=asked | {"Origin": "https://evil.example"})).status_code == 400
+    assert (
+        await http.options("/graphql", headers=preflight_headers | {"Origin": "https://evil.example"})
+    ).status_code == 400
     assert "access-control-allow-origin" not in (await post(http, Origin="https://evil.example")).headers
 
 
 async def test_every_response_has_a_request_id(http: httpx.AsyncClient) -> None:
     """It is the client's id if that is safe to log, else a new one."""
     assert (await post(http, X_Request_ID="web-1/2:3")).headers["x-request-id"] == "web-1/2:3"
-    made = {(await post(http, X_Request_ID=given)).headers["x-request-id"] for given in ("", "a b", "x" * 129, "a\tb")}
-    assert len(made) == 4
-    assert {len(one) for one in made} == {16}
+    new_ids = {
+        (await post(http, X_Request_ID=given)).headers["x-request-id"] for given in ("", "a b", "x" * 129, "a\tb")
+    }
+    assert len(new_ids) == 4
+    assert {len(one) for one in new_ids} == {16}
     assert (await http.put("/graphql", headers={"X-Request-ID": "seen"})).headers["x-request-id"] == "seen"
 
 

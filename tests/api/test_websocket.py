@@ -110,8 +110,8 @@ async def test_operation_ids_are_unique_while_in_use(gateway: Gateway, ada: User
 
 @ON_SQLITE
 async def test_connection_must_be_initialised_in_time(gateway: Gateway) -> None:
-    hasty = Gateway(gateway.database, settings=Settings(socket_init_timeout=0.05))
-    async with serve_sockets(hasty) as site:
+    impatient_gateway = Gateway(gateway.database, settings=Settings(socket_init_timeout=0.05))
+    async with serve_sockets(impatient_gateway) as site:
         async with site.peer() as peer:
             await peer.send("ping")
             assert await peer.receive() == {"type": "pong"}
@@ -153,8 +153,8 @@ async def test_pings_are_answered_and_pongs_ignored(gateway: Gateway) -> None:
 async def test_pages_of_other_origins_cannot_connect(
     gateway: Gateway, allowed: str, origin: str, headers: dict[str, str], status: int
 ) -> None:
-    there = Gateway(gateway.database, settings=Settings(cors_origins=allowed))
-    async with serve_sockets(there) as site:
+    configured_gateway = Gateway(gateway.database, settings=Settings(cors_origins=allowed))
+    async with serve_sockets(configured_gateway) as site:
         given: Any = {"origin": site.http if origin == "own" else origin, "additional_headers": headers}
         if status == 101:
             async with site.peer(**given) as peer:
@@ -250,8 +250,8 @@ async def test_queries_and_mutations_have_one_response(gateway: Gateway, ada: Us
     """With errors beside data, the cost on request, and persisted queries."""
     create = "mutation($title: String!) { createTask(input: {title: $title}) { task { title } } }"
     async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
-        made = await peer.ask(create, variables={"title": "From a socket"})
-        assert made == {"data": {"createTask": {"task": {"title": "From a socket"}}}}
+        result = await peer.ask(create, variables={"title": "From a socket"})
+        assert result == {"data": {"createTask": {"task": {"title": "From a socket"}}}}
         both = await peer.ask('{ tasks { nodes { title } } node(id: "nonsense") { id } }')
         assert both["data"] == {"tasks": {"nodes": [{"title": "From a socket"}]}, "node": None}
         assert [error["extensions"]["code"] for error in both["errors"]] == ["VALIDATION_ERROR"]
@@ -262,8 +262,8 @@ async def test_queries_and_mutations_have_one_response(gateway: Gateway, ada: Us
         lost = await peer.ask("", extensions=key)
         assert [error["extensions"]["code"] for error in lost] == ["PERSISTED_QUERY_NOT_FOUND"]
         for text in (document, ""):
-            found = await peer.ask(text, extensions=key, operationName="B")
-            assert found == {"data": {"viewer": {"firstName": "Ada"}}}
+            response = await peer.ask(text, extensions=key, operationName="B")
+            assert response == {"data": {"viewer": {"firstName": "Ada"}}}
 
 
 async def test_subscription_delivers_until_it_is_completed(gateway: Gateway, ada: User, bob: User) -> None:
@@ -273,15 +273,15 @@ async def test_subscription_delivers_until_it_is_completed(gateway: Gateway, ada
         await site.wait_for_subscribers(3)
         await gateway.client(bob).do("createTask", "task { id }", title="Bob's")
         await gateway.client(ada).do("createTask", "task { id }", title="Ada's")
-        told = {}
+        messages = {}
         for _ in range(2):
             message = await peer.receive()
-            told[message.pop("id")] = message
-        assert {key: (message["type"], message["payload"]["data"]) for key, message in told.items()} == {
+            messages[message.pop("id")] = message
+        assert {key: (message["type"], message["payload"]["data"]) for key, message in messages.items()} == {
             "events": ("next", {"myEvents": {"eventType": "TaskCreated"}}),
             "tasks": ("next", {"taskChanged": {"eventType": "TaskCreated", "task": {"title": "Ada's"}}}),
         }
-        ids = {message["payload"]["extensions"]["id"] for message in told.values()}
+        ids = {message["payload"]["extensions"]["id"] for message in messages.values()}
         assert len(ids) == 1
         await peer.send("complete", id="events")
         await site.wait_for_subscribers(2)
@@ -294,7 +294,7 @@ async def test_resumed_subscription_misses_no_event(gateway: Gateway, ada: User)
     token, client = gateway.token(ada), gateway.client(ada)
     created = "subscription { taskChanged { task { title } } }"
 
-    async def heard(peer: Peer) -> tuple[str, str]:
+    async def receive_title(peer: Peer) -> tuple[str, str]:
         payload = (await peer.receive())["payload"]
         return payload["data"]["taskChanged"]["task"]["title"], payload["extensions"]["id"]
 
@@ -303,15 +303,15 @@ async def test_resumed_subscription_misses_no_event(gateway: Gateway, ada: User)
             await peer.subscribe("1", created)
             await site.wait_for_subscribers(2)
             await client.do("createTask", "task { id }", title="First")
-            title, last = await heard(peer)
+            title, last = await receive_title(peer)
             assert title == "First"
         for title in ("Second", "Third"):
             await client.do("createTask", "task { id }", title=title)
         async with site.initialised_peer(token) as peer:
             await peer.subscribe("1", created, extensions={"lastEventId": last})
-            assert [(await heard(peer))[0] for _ in range(2)] == ["Second", "Third"]
+            assert [(await receive_title(peer))[0] for _ in range(2)] == ["Second", "Third"]
             await client.do("createTask", "task { id }", title="Fourth")
-            assert (await heard(peer))[0] == "Fourth"
+            assert (await receive_title(peer))[0] == "Fourth"
             for unknown in ("nonsense", "01890000-0000-7000-8000-000000000000"):
                 refused = await peer.ask(created, extensions={"lastEventId": unknown})
                 assert refused == [
@@ -388,8 +388,8 @@ async def test_subscription_has_started_before_the_next_message(gateway: Gateway
         for number in range(10):
             await peer.subscribe(f"events {number}", MY_EVENTS)
             await peer.subscribe(f"create {number}", create % number)
-            heard = [await peer.receive() for _ in range(3)]
-            assert {(one["id"], one["type"]) for one in heard} == {
+            messages = [await peer.receive() for _ in range(3)]
+            assert {(one["id"], one["type"]) for one in messages} == {
                 (f"events {number}", "next"),
                 (f"create {number}", "next"),
                 (f"create {number}", "complete"),

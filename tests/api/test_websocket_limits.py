@@ -27,10 +27,10 @@ MUCH = "{ tasks(first: 50) { " + " ".join(f"a{number}: nodes {{ description }}" 
 """The result has 20 MB if descriptions have 5,000 characters: more than the buffers of two sockets hold."""
 
 
-async def request_large_results(deaf: Peer) -> None:
+async def request_large_results(stalled: Peer) -> None:
     """The client's queue holds one message, so it reads one whole message and then stops."""
     for number in range(4):
-        await deaf.subscribe(f"much {number}", MUCH)
+        await stalled.subscribe(f"much {number}", MUCH)
 
 
 def rate_limited(message: str) -> list[dict[str, Any]]:
@@ -39,9 +39,9 @@ def rate_limited(message: str) -> list[dict[str, Any]]:
 
 @ON_SQLITE
 async def test_operations_per_socket_are_limited(gateway: Gateway, ada: User) -> None:
-    there = Gateway(gateway.database, settings=Settings(max_socket_operations=2))
+    limited_gateway = Gateway(gateway.database, settings=Settings(max_socket_operations=2))
     full = rate_limited("This WebSocket has 2 open operations, which is the limit. Complete one of them first.")
-    async with serve_sockets(there) as site, site.initialised_peer(there.token(ada)) as peer:
+    async with serve_sockets(limited_gateway) as site, site.initialised_peer(limited_gateway.token(ada)) as peer:
         for key in ("1", "2"):
             await peer.subscribe(key, MY_EVENTS)
         assert await peer.ask("{ __typename }") == full
@@ -51,16 +51,16 @@ async def test_operations_per_socket_are_limited(gateway: Gateway, ada: User) ->
 
 @ON_SQLITE
 async def test_subscriptions_per_viewer_are_limited_over_all_sockets(gateway: Gateway, ada: User, bob: User) -> None:
-    there = Gateway(gateway.database, settings=Settings(max_subscriptions=2))
+    limited_gateway = Gateway(gateway.database, settings=Settings(max_subscriptions=2))
     full = rate_limited(
         "You have 2 open subscriptions, which is the limit. "
         "End one of them, or subscribe to several ids in one subscription."
     )
     async with (
-        serve_sockets(there) as site,
-        site.initialised_peer(there.token(ada)) as one,
-        site.initialised_peer(there.token(ada)) as two,
-        site.initialised_peer(there.token(bob)) as other,
+        serve_sockets(limited_gateway) as site,
+        site.initialised_peer(limited_gateway.token(ada)) as one,
+        site.initialised_peer(limited_gateway.token(ada)) as two,
+        site.initialised_peer(limited_gateway.token(bob)) as other,
     ):
         for peer in (one, two):
             await peer.subscribe("1", MY_EVENTS)
@@ -77,13 +77,13 @@ async def test_subscriptions_per_viewer_are_limited_over_all_sockets(gateway: Ga
 
 @ON_SQLITE
 async def test_sockets_per_viewer_are_limited(gateway: Gateway, ada: User) -> None:
-    there = Gateway(gateway.database, settings=Settings(max_sockets=2))
+    limited_gateway = Gateway(gateway.database, settings=Settings(max_sockets=2))
     full = (
         4403,
         "Forbidden: You have 2 open WebSockets, which is the limit. Close one of them first.",
     )
-    async with serve_sockets(there) as site:
-        for token in (there.token(ada), None):
+    async with serve_sockets(limited_gateway) as site:
+        for token in (limited_gateway.token(ada), None):
             async with site.initialised_peer(token):
                 async with site.initialised_peer(token), site.peer() as third:
                     payload = {"Authorization": f"Bearer {token}"} if token else None
@@ -101,8 +101,8 @@ async def test_each_delivery_is_charged(gateway: Gateway, ada: User) -> None:
         await site.wait_for_subscribers(2)
         await gateway.client(ada).do("createTask", "task { id }", title="x")
         cost = (await peer.receive())["payload"]["extensions"]["cost"]["requested"]
-    there = Gateway(gateway.database, settings=Settings(cost_per_minute=2 * cost))
-    async with serve_sockets(there) as site, site.initialised_peer(there.token(ada)) as peer:
+    limited_gateway = Gateway(gateway.database, settings=Settings(cost_per_minute=2 * cost))
+    async with serve_sockets(limited_gateway) as site, site.initialised_peer(limited_gateway.token(ada)) as peer:
         await peer.subscribe("1", MY_EVENTS)
         await site.wait_for_subscribers(2)
         for _ in range(2):
@@ -118,11 +118,11 @@ async def test_slow_subscription_ends_and_the_socket_stays_open(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More events arrive during a slow delivery than the queue holds. Another subscriber gets all of them."""
-    there = Gateway(gateway.database, settings=Settings(subscription_queue=2, max_operations=1))
+    limited_gateway = Gateway(gateway.database, settings=Settings(subscription_queue=2, max_operations=1))
     async with (
-        serve_sockets(there) as site,
-        site.initialised_peer(there.token(ada)) as slow,
-        site.initialised_peer(there.token(ada)) as other,
+        serve_sockets(limited_gateway) as site,
+        site.initialised_peer(limited_gateway.token(ada)) as slow,
+        site.initialised_peer(limited_gateway.token(ada)) as other,
     ):
         await slow.subscribe("1", "subscription { taskChanged { task { title } } }")
         await other.subscribe("1", MY_EVENTS)
@@ -140,10 +140,10 @@ async def test_slow_subscription_ends_and_the_socket_stays_open(
             assert (await other.receive())["payload"]["data"] == CREATED["data"]
             await reached.wait()
         go_on.set()
-        told = [await slow.receive() for _ in range(2)]
-        assert [(message["id"], message["type"]) for message in told] == [("1", "next"), ("1", "error")]
-        assert told[0]["payload"]["data"] == {"taskChanged": {"task": {"title": "0"}}}
-        assert [error["extensions"]["code"] for error in told[1]["payload"]] == ["TOO_SLOW"]
+        messages = [await slow.receive() for _ in range(2)]
+        assert [(message["id"], message["type"]) for message in messages] == [("1", "next"), ("1", "error")]
+        assert messages[0]["payload"]["data"] == {"taskChanged": {"task": {"title": "0"}}}
+        assert [error["extensions"]["code"] for error in messages[1]["payload"]] == ["TOO_SLOW"]
         await slow.wait_until_started()
         await site.wait_for_subscribers(3)
 
@@ -161,17 +161,17 @@ async def test_client_that_stops_reading_is_disconnected(
         async with serve_sockets(gateway, settings) as site, site.initialised_peer(gateway.token(bob)) as other:
             await other.subscribe("1", MY_EVENTS)
             await site.wait_for_subscribers(2)
-            async with site.peer(max_queue=1, max_size=None, close_timeout=0.1) as deaf:
-                await deaf.initialise(token)
-                await deaf.subscribe("events", MY_EVENTS)
+            async with site.peer(max_queue=1, max_size=None, close_timeout=0.1) as stalled:
+                await stalled.initialise(token)
+                await stalled.subscribe("events", MY_EVENTS)
                 await site.wait_for_subscribers(4)
-                await request_large_results(deaf)
+                await request_large_results(stalled)
                 while not caplog.records:
                     await gateway.client(bob).do("createTask", "task { id }", title="Meanwhile")
                     assert (await other.receive())["payload"]["data"] == CREATED["data"]
                 await site.wait_for_subscribers(2)
                 if reads_on:
-                    assert await deaf.wait_closed() == (
+                    assert await stalled.wait_closed() == (
                         1013,
                         "The client read nothing for too long. Reconnect and resume after the last event received.",
                     )
@@ -189,13 +189,13 @@ async def test_client_that_does_not_answer_pings_is_disconnected(gateway: Gatewa
     """The client has stopped reading although there is little to read."""
     settings = Settings(socket_ping_interval=0.2)
     async with serve_sockets(gateway, settings) as site, site.initialised_peer(gateway.token(ada)) as other:
-        async with site.peer(max_queue=1) as deaf:
-            await deaf.initialise(gateway.token(ada))
+        async with site.peer(max_queue=1) as stalled:
+            await stalled.initialise(gateway.token(ada))
             for _ in range(5):
-                await deaf.send("ping")
+                await stalled.send("ping")
             await site.wait_for_subscribers(2)
             await site.wait_for_subscribers(1)
-            assert await deaf.wait_closed() == (1013, "The client did not answer pings in time.")
+            assert await stalled.wait_closed() == (1013, "The client did not answer pings in time.")
         await other.wait_until_started()
 
 
@@ -213,27 +213,27 @@ async def test_fragments_of_a_message_are_limited(gateway: Gateway, ada: User) -
 @ON_SQLITE
 async def test_pongs_do_not_fill_the_memory(gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway goes on reading from a client that sends pings and reads nothing, and discards its pongs."""
-    made: list[SocketProtocol] = []
+    protocols: list[SocketProtocol] = []
     handle, seen = SocketProtocol.handle_ping, [0]
 
     def handle_ping(self: SocketProtocol) -> None:
         handle(self)
-        made[:] = [self]
+        protocols[:] = [self]
         seen[0] += 1
 
     monkeypatch.setattr(SocketProtocol, "handle_ping", handle_ping)
     count = 200_000
     ping = Frame(Opcode.PING, b"x" * 125).serialize(mask=True)
-    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as deaf:
-        deaf.connection.transport.pause_reading()
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as stalled:
+        stalled.connection.transport.pause_reading()
         for _ in range(200):
-            deaf.connection.transport.write(ping * (count // 200))
-            while deaf.connection.transport.get_write_buffer_size():  # noqa: ASYNC110 (no event announces it)
+            stalled.connection.transport.write(ping * (count // 200))
+            while stalled.connection.transport.get_write_buffer_size():  # noqa: ASYNC110 (no event announces it)
                 await asyncio.sleep(0)
         while seen[0] < count:  # noqa: ASYNC110 (no event announces it)
             await asyncio.sleep(0)
-        assert made[0].transport.get_write_buffer_size() < 1_000_000
-        deaf.connection.transport.abort()
+        assert protocols[0].transport.get_write_buffer_size() < 1_000_000
+        stalled.connection.transport.abort()
 
 
 @ON_SQLITE
@@ -255,9 +255,9 @@ async def test_shutdown_closes_all_sockets(
             peer = await stack.enter_async_context(site.initialised_peer(gateway.token(ada)))
             await peer.subscribe("1", MY_EVENTS)
             fresh = await stack.enter_async_context(site.peer())
-            deaf = await stack.enter_async_context(site.peer(max_queue=1, max_size=None, close_timeout=0.1))
-            await deaf.initialise(gateway.token(ada))
-            await request_large_results(deaf)
+            stalled = await stack.enter_async_context(site.peer(max_queue=1, max_size=None, close_timeout=0.1))
+            await stalled.initialise(gateway.token(ada))
+            await request_large_results(stalled)
             for _ in range(2):
                 await is_full.acquire()
             await site.wait_for_subscribers(3)
@@ -306,9 +306,9 @@ async def test_unexpected_errors_are_masked(
         (error,) = (await peer.ask("{ tasks { totalCount nodes { title } } }"))["errors"]
         await gateway.client(ada).do("createTask", "task { id }", title="x")
         (last,) = (await peer.receive())["payload"]
-        for told in (error, last):
-            assert told["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
-            assert told["message"].endswith(told["extensions"]["errorId"])
+        for masked in (error, last):
+            assert masked["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+            assert masked["message"].endswith(masked["extensions"]["errorId"])
         assert peer.connection.response is not None
         request_id = peer.connection.response.headers["X-Request-ID"]
         assert [
@@ -355,10 +355,10 @@ async def test_any_sequence_of_messages_follows_the_protocol(
             else:
                 await peer.send(kind, **({"id": key} if key else {}))
         await peer.send("ping", payload={"end": True})
-        heard, code = await _receive_all(peer)
+        messages, code = await _receive_all(peer)
         assert code in may_close
         assert code == must_close or must_close is None
-    _check_messages(steps, heard)
+    _check_messages(steps, messages)
 
 
 def _expected_close_codes(steps: list[Step]) -> tuple[set[int | None], int | None]:
@@ -390,26 +390,26 @@ def _expected_close_codes(steps: list[Step]) -> tuple[set[int | None], int | Non
 
 async def _receive_all(peer: Peer) -> tuple[list[Any], int | None]:
     """Receives all messages up to the response to the last ping or up to the close; and the close code."""
-    heard: list[Any] = []
+    messages: list[Any] = []
     try:
-        while not heard or heard[-1].get("payload") != {"end": True}:
-            heard.append(await peer.receive())
+        while not messages or messages[-1].get("payload") != {"end": True}:
+            messages.append(await peer.receive())
     except ConnectionClosed:
-        return heard, peer.connection.close_code
-    return heard, None
+        return messages, peer.connection.close_code
+    return messages, None
 
 
-def _check_messages(steps: list[Step], heard: list[Any]) -> None:
+def _check_messages(steps: list[Step], messages: list[Any]) -> None:
     begins = [kind for kind, *_ in steps].count("connection_init")
-    assert [message["type"] for message in heard].count("connection_ack") <= min(begins, 1)
-    assert [message["type"] for message in heard].count("pong") <= [kind for kind, *_ in steps].count("ping") + 1
-    asked = [key for kind, key, _ in steps if kind == "subscribe"]
+    assert [message["type"] for message in messages].count("connection_ack") <= min(begins, 1)
+    assert [message["type"] for message in messages].count("pong") <= [kind for kind, *_ in steps].count("ping") + 1
+    requested = [key for kind, key, _ in steps if kind == "subscribe"]
     for key in ("a", "b"):
-        told = [message for message in heard if message.get("id") == key]
-        lasts = [message for message in told if message["type"] in {"complete", "error"}]
-        assert len(lasts) <= asked.count(key)
-        results = [message["payload"] for message in told if message["type"] == "next"]
+        of_operation = [message for message in messages if message.get("id") == key]
+        final = [message for message in of_operation if message["type"] in {"complete", "error"}]
+        assert len(final) <= requested.count(key)
+        results = [message["payload"] for message in of_operation if message["type"] == "next"]
         assert results == [{"data": {"__typename": "Query"}}] * len(results)
-        assert {message["type"] for message in told} <= {"next", "error", "complete"}
-    for message in heard:
+        assert {message["type"] for message in of_operation} <= {"next", "error", "complete"}
+    for message in messages:
         assert set(message) <= {"id", "type", "payload"}
