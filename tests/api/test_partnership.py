@@ -1,4 +1,4 @@
-"""Partners and referrals as their managers meet them, and as nobody else does."""
+"""Partners, referrals and their dashboard, which only partnership managers and admins can use."""
 
 import asyncio
 import datetime as dt
@@ -32,18 +32,17 @@ ADDRESS = "contact@partner.example"
 
 @pytest_asyncio.fixture
 async def manager(database: Database) -> User:
-    """A partnership manager."""
     return await make_user(database, email="manager@example.com")
 
 
 @pytest.fixture
 def client(gateway: Gateway, manager: User) -> Client:
-    """The manager's client, at noon of a certain day."""
+    """A client of the manager. The clock of its gateway shows AT."""
     return gateway.at(AT).client(manager, RoleName.PARTNERSHIP_MANAGER)
 
 
-async def stored(database: Database) -> Any:
-    """Every partner, referral and event."""
+async def stored_rows(database: Database) -> Any:
+    """All partners, referrals and events."""
     snapshot = database.snapshot(SERVICE)
     try:
         return [
@@ -97,13 +96,13 @@ async def test_a_partner_is_created(gateway: Gateway, client: Client, manager: U
 
 
 async def test_a_partner_is_changed(gateway: Gateway, client: Client, manager: User) -> None:
-    """What is given and different is changed; a stale version shows the current row; nothing new leaves no trace."""
+    """Only changed fields are recorded. An update without a change records nothing, and a stale one is rejected."""
     partner = await make_partner(gateway.database, manager, contact_email=ADDRESS, started_on=dt.date(2026, 1, 1))
     key = gid("Partner", partner)
     same = {"name": "Acme", "contactEmail": ADDRESS, "commissionRate": "0.10", "managerId": gid("User", manager)}
-    before = await stored(gateway.database)
+    before = await stored_rows(gateway.database)
     assert (await client.do("updatePartner", PARTNER, id=key, version=1, **same))["partner"]["version"] == 1
-    assert await stored(gateway.database) == before
+    assert await stored_rows(gateway.database) == before
     changes = {"contactEmail": "new@partner.example", "commissionRate": "0.2", "startedOn": None, "kind": "AFFILIATE"}
     payload = await client.do("updatePartner", PARTNER, id=key, version=1, **changes)
     shown = payload["partner"]
@@ -118,14 +117,14 @@ async def test_a_partner_is_changed(gateway: Gateway, client: Client, manager: U
     assert (error["code"], error["field"], error["current"]) == ("STALE_VERSION", ["version"], {"id": key})
 
 
-async def test_whatever_is_wrong_is_told_at_once(gateway: Gateway, client: Client, manager: User) -> None:
-    before = await stored(gateway.database)
+async def test_all_validation_errors_are_reported_at_once(gateway: Gateway, client: Client, manager: User) -> None:
+    before = await stored_rows(gateway.database)
     payload = await client.do(
         "createPartner",
         PARTNER,
         name=" ",
         kind="REFERRAL",
-        contactEmail="nobody",
+        contactEmail="address",
         website="acme",
         commissionRate="1.5",
         startedOn="2026-01-02",
@@ -151,62 +150,62 @@ async def test_whatever_is_wrong_is_told_at_once(gateway: Gateway, client: Clien
     )
     message = "A date must be between the years 1900 and 2200."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "startedOn")]
-    assert await stored(gateway.database) == before
+    assert await stored_rows(gateway.database) == before
 
     partner = await make_partner(
         gateway.database, manager, started_on=dt.date(2026, 1, 1), ended_on=dt.date(2026, 12, 31)
     )
-    before = await stored(gateway.database)
+    before = await stored_rows(gateway.database)
     message = "A partnership must not end before it starts."
     for changes, field in (
         ({"startedOn": "2027-01-01"}, "startedOn"),
         ({"endedOn": "2025-12-31"}, "endedOn"),
         ({"startedOn": "2027-01-02", "endedOn": "2027-01-01"}, "endedOn"),
     ):
-        nobody = {"managerId": gid("User", new_id())}
+        missing = {"managerId": gid("User", new_id())}
         payload = await client.do(
-            "updatePartner", "partner { id }", id=gid("Partner", partner), version=1, **changes, **nobody
+            "updatePartner", "partner { id }", id=gid("Partner", partner), version=1, **changes, **missing
         )
         assert payload["userErrors"] == [
             user_error("VALIDATION_ERROR", message, field),
             user_error("NOT_FOUND", "There is no such user.", "managerId"),
         ]
-    assert await stored(gateway.database) == before
+    assert await stored_rows(gateway.database) == before
 
 
-async def test_a_manager_is_somebody_whom_the_viewer_may_see(
+async def test_a_partner_can_only_get_a_manager_whom_the_viewer_may_see(
     gateway: Gateway, client: Client, manager: User, bob: User, admin: User
 ) -> None:
-    """Admins may name anybody; a manager may not even learn whether somebody exists."""
+    """Admins may choose any user. For a partnership manager, other users are like missing ones."""
     given = {"name": "x", "kind": "TECHNOLOGY", "commissionRate": 0}
     missing = [user_error("NOT_FOUND", "There is no such user.", "managerId")]
     for key in (bob.id, new_id()):
         payload = await client.do("createPartner", PARTNER, **given, managerId=gid("User", key))
         assert payload == {"partner": None, "userErrors": missing}
-    made = await gateway.client(admin).do("createPartner", PARTNER, **given, managerId=gid("User", bob))
-    assert made["partner"]["manager"] == {"id": gid("User", bob)}
-    shown = await client.data("query($id: ID!) { partner(id: $id) { manager { id } } }", id=made["partner"]["id"])
+    created = await gateway.client(admin).do("createPartner", PARTNER, **given, managerId=gid("User", bob))
+    assert created["partner"]["manager"] == {"id": gid("User", bob)}
+    shown = await client.data("query($id: ID!) { partner(id: $id) { manager { id } } }", id=created["partner"]["id"])
     assert shown == {"partner": {"manager": None}}
-    taken = await client.do(
-        "updatePartner", PARTNER, id=made["partner"]["id"], version=1, managerId=gid("User", manager)
+    updated = await client.do(
+        "updatePartner", PARTNER, id=created["partner"]["id"], version=1, managerId=gid("User", manager)
     )
-    assert taken["partner"]["manager"] == {"id": gid("User", manager)}
+    assert updated["partner"]["manager"] == {"id": gid("User", manager)}
 
 
 @pytest.mark.parametrize("before", PartnerStatus)
-async def test_a_partnership_moves_along_the_allowed_ways(
+async def test_partner_status_follows_the_allowed_transitions(
     gateway: Gateway, client: Client, manager: User, before: PartnerStatus
 ) -> None:
     allowed = PARTNER_TRANSITIONS[before]
     for after in PartnerStatus:
         partner = await make_partner(gateway.database, manager, status=before)
-        unchanged = await stored(gateway.database)
+        unchanged = await stored_rows(gateway.database)
         payload = await client.do(
             "changePartnerStatus", PARTNER, id=gid("Partner", partner), version=1, status=after.name
         )
         if after is before:
             assert (payload["partner"]["status"], payload["partner"]["version"]) == (before.name, 1)
-            assert await stored(gateway.database) == unchanged
+            assert await stored_rows(gateway.database) == unchanged
         elif after in allowed:
             assert (payload["partner"]["status"], payload["partner"]["version"]) == (after.name, 2)
             data = {"owner_id": str(manager.id), "before": before.value, "after": after.value}
@@ -218,18 +217,18 @@ async def test_a_partnership_moves_along_the_allowed_ways(
                 data,
             )
         else:
-            what = f"can become {', '.join(status.name for status in allowed)}" if allowed else "is final"
-            message = f"{before.name} cannot become {after.name}: it {what}."
+            rule = f"can become {', '.join(status.name for status in allowed)}" if allowed else "is final"
+            message = f"{before.name} cannot become {after.name}: it {rule}."
             assert payload == {"partner": None, "userErrors": [user_error("CONFLICT", message, "status")]}
-            assert await stored(gateway.database) == unchanged
+            assert await stored_rows(gateway.database) == unchanged
 
 
 async def test_a_referral_is_submitted_qualified_and_won(gateway: Gateway, client: Client, manager: User) -> None:
     partner = await make_partner(gateway.database, manager, commission_rate=Decimal("0.05"))
     given = {"partnerId": gid("Partner", partner), "clientName": " Client ", "value": "100.5"}
-    made = (await client.do("submitReferral", REFERRAL, **given))["referral"]
-    assert made == {
-        "id": made["id"],
+    created = (await client.do("submitReferral", REFERRAL, **given))["referral"]
+    assert created == {
+        "id": created["id"],
         "clientName": "Client",
         "status": "SUBMITTED",
         "value": "100.50",
@@ -238,7 +237,7 @@ async def test_a_referral_is_submitted_qualified_and_won(gateway: Gateway, clien
         "version": 1,
         "partner": {"id": gid("Partner", partner)},
     }
-    key = made["id"]
+    key = created["id"]
     qualified = (await client.do("qualifyReferral", REFERRAL, id=key, version=1))["referral"]
     assert (qualified["status"], qualified["version"]) == ("QUALIFIED", 2)
     assert (await client.do("qualifyReferral", REFERRAL, id=key))["referral"] == qualified
@@ -270,7 +269,7 @@ async def test_a_referral_is_submitted_qualified_and_won(gateway: Gateway, clien
 
 
 async def test_a_referral_is_lost(gateway: Gateway, client: Client, manager: User) -> None:
-    """Its estimate stays, it earns nothing; the rate may change without touching what was closed."""
+    """It keeps its estimated value and has no commission."""
     partner = await make_partner(gateway.database, manager)
     referral = await make_referral(gateway.database, partner, value=Decimal(10))
     key = gid("Referral", referral)
@@ -285,10 +284,10 @@ async def test_a_referral_is_lost(gateway: Gateway, client: Client, manager: Use
     }
 
 
-async def test_what_cannot_be_is_refused(gateway: Gateway, client: Client, manager: User) -> None:
+async def test_invalid_changes_of_referrals_are_rejected(gateway: Gateway, client: Client, manager: User) -> None:
     ended = await make_partner(gateway.database, manager, status=PartnerStatus.ENDED)
     referral = await make_referral(gateway.database, ended)
-    before = await stored(gateway.database)
+    before = await stored_rows(gateway.database)
     key = gid("Referral", referral)
     cases: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         (
@@ -329,11 +328,11 @@ async def test_what_cannot_be_is_refused(gateway: Gateway, client: Client, manag
     for mutation, given in changes:
         (error,) = (await client.do(mutation, "referral { id }", id=key, version=7, **given))["userErrors"]
         assert (error["code"], error["current"]) == ("STALE_VERSION", {"id": key})
-    assert await stored(gateway.database) == before
+    assert await stored_rows(gateway.database) == before
 
 
-async def test_a_referral_is_closed_once(gateway: Gateway, client: Client, manager: User) -> None:
-    """Of many who close it at the same time, one does; the commission is that one's."""
+async def test_concurrent_closings_of_a_referral_succeed_once(gateway: Gateway, client: Client, manager: User) -> None:
+    """The commission is that of the closing that succeeds."""
     partner = await make_partner(gateway.database, manager)
     referral = await make_referral(gateway.database, partner)
     answers = await asyncio.gather(
@@ -352,7 +351,7 @@ DASHBOARD = """{ partnershipDashboard { activePartners referralsByStatus { statu
     conversionRate topPartners(first: 1) { partner { name } wonReferrals wonValue commission } } }"""
 
 
-async def test_the_dashboard(gateway: Gateway, client: Client, manager: User) -> None:
+async def test_the_partnership_dashboard(gateway: Gateway, client: Client, manager: User) -> None:
     nothing = (await client.data(DASHBOARD))["partnershipDashboard"]
     assert nothing == {
         "activePartners": 0,
@@ -392,18 +391,18 @@ _TILES = {
 }
 
 
-async def test_a_tile_is_a_statement(client: Client, statements: list[str]) -> None:
+async def test_the_dashboard_executes_one_statement_per_tile(client: Client, statements: list[str]) -> None:
     for tiles, count in _TILES.items():
         statements.clear()
         await client.data(f"{{ partnershipDashboard {{ {tiles} }} }}")
         assert len([text for text in statements if not text.startswith("BEGIN")]) == count, tiles
 
 
-def _of_transaction(text: str) -> bool:
+def _is_of_transaction(text: str) -> bool:
     return text.split(maxsplit=1)[0] in {"BEGIN", "COMMIT"} or "pg_notify" in text
 
 
-async def test_commands_are_exactly_these_statements(
+async def test_mutations_execute_exactly_these_statements(
     gateway: Gateway, client: Client, manager: User, statements: list[str]
 ) -> None:
     partner = await make_partner(gateway.database, manager)
@@ -413,21 +412,21 @@ async def test_commands_are_exactly_these_statements(
         statements.clear()
         payload = await client.do(mutation, selection, **given)
         assert payload["userErrors"] == []
-        return payload, [text.split()[0] for text in statements if not _of_transaction(text)]
+        return payload, [text.split()[0] for text in statements if not _is_of_transaction(text)]
 
     given = {"name": "x", "kind": "REFERRAL", "commissionRate": 0}
     assert (await verbs("createPartner", "partner { id }", **given))[1] == ["INSERT", "INSERT"]
     changed = ["SELECT", "UPDATE", "INSERT"]
     assert (await verbs("updatePartner", "partner { id }", id=key, version=1, name="y"))[1] == changed
     assert (await verbs("changePartnerStatus", "partner { id }", id=key, status="ACTIVE"))[1] == changed
-    payload, seen = await verbs("submitReferral", "referral { id }", partnerId=key, clientName="x")
-    assert seen == ["SELECT", "INSERT", "INSERT"]
-    made = payload["referral"]["id"]
-    assert (await verbs("qualifyReferral", "referral { id }", id=made))[1] == ["SELECT", *changed]
-    assert (await verbs("closeReferral", "referral { id }", id=made, outcome="LOST"))[1] == ["SELECT", *changed]
+    payload, executed = await verbs("submitReferral", "referral { id }", partnerId=key, clientName="x")
+    assert executed == ["SELECT", "INSERT", "INSERT"]
+    referral_id = payload["referral"]["id"]
+    assert (await verbs("qualifyReferral", "referral { id }", id=referral_id))[1] == ["SELECT", *changed]
+    assert (await verbs("closeReferral", "referral { id }", id=referral_id, outcome="LOST"))[1] == ["SELECT", *changed]
 
 
-async def test_partners_are_found(gateway: Gateway, client: Client, manager: User) -> None:
+async def test_partners_are_filtered_searched_and_sorted(gateway: Gateway, client: Client, manager: User) -> None:
     rows: dict[str, dict[str, Any]] = {
         "beta": {"kind": PartnerKind.RESELLER, "notes": "fair"},
         "Acme": {"status": PartnerStatus.ACTIVE, "commission_rate": Decimal("0.5")},
@@ -447,13 +446,15 @@ async def test_partners_are_found(gateway: Gateway, client: Client, manager: Use
         (None, [{"field": "COMMISSION_RATE", "direction": "DESC"}, {"field": "NAME"}], ["Acme", "beta", "gamma"]),
     ]
     for given, order, names in cases:
-        found = (await client.data(document, filter=given, order=order))["partners"]
-        assert ([node["name"] for node in found["nodes"]], found["totalCount"]) == (names, len(names)), given
+        page = (await client.data(document, filter=given, order=order))["partners"]
+        assert ([node["name"] for node in page["nodes"]], page["totalCount"]) == (names, len(names)), given
     answer = await client.ask(document, filter={"commissionRate": {"gt": "0.00001"}})
     assert answer.codes == ["VALIDATION_ERROR"]
 
 
-async def test_referrals_of_a_partner_are_found(gateway: Gateway, client: Client, manager: User) -> None:
+async def test_referrals_of_a_partner_are_filtered_searched_and_sorted(
+    gateway: Gateway, client: Client, manager: User
+) -> None:
     partner = await make_partner(gateway.database, manager)
     for index in range(3):
         await make_referral(
@@ -470,17 +471,17 @@ async def test_referrals_of_a_partner_are_found(gateway: Gateway, client: Client
         ({"value": {"gte": "1.00"}}, [{"field": "VALUE"}], "12", 2),
         ({"search": "client 0"}, None, "0", 1),
     ):
-        found = (await client.data(document, id=gid("Partner", partner), filter=given, order=order))["partner"]
-        assert found["referrals"] == {
+        data = (await client.data(document, id=gid("Partner", partner), filter=given, order=order))["partner"]
+        assert data["referrals"] == {
             "totalCount": total,
             "nodes": [{"clientName": f"Client {name}"} for name in names],
         }
 
 
-async def test_an_address_that_cannot_be_opened_takes_nothing_with_it(
+async def test_an_address_that_cannot_be_decrypted_is_a_masked_error_of_its_field(
     gateway: Gateway, client: Client, manager: User, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One flipped bit, or a ciphertext from another row: null, a masked error and a log line, and the rest is there."""
+    """A changed ciphertext or one of another row: null, a masked error and a log line. The other fields are intact."""
     good = await make_partner(gateway.database, manager, name="a", contact_email=ADDRESS)
     moved = await make_partner(gateway.database, manager, name="b", contact_email="moved@partner.example")
     bare = await make_partner(gateway.database, manager, name="c")
@@ -507,11 +508,13 @@ async def test_an_address_that_cannot_be_opened_takes_nothing_with_it(
     assert repaired["partner"]["contactEmail"] == "again@partner.example"
 
 
-async def test_the_address_is_in_no_table_and_no_event(gateway: Gateway, client: Client) -> None:
+async def test_tables_and_events_contain_no_plain_address(gateway: Gateway, client: Client) -> None:
     given = {"name": "x", "kind": "REFERRAL", "commissionRate": 0, "contactEmail": ADDRESS}
-    made = (await client.do("createPartner", PARTNER, **given))["partner"]
-    await client.do("updatePartner", PARTNER, id=made["id"], version=1, contactEmail=f"other.{ADDRESS}")
-    assert ADDRESS not in json.dumps([list(map(tuple, rows)) for rows in await stored(gateway.database)], default=str)
+    created = (await client.do("createPartner", PARTNER, **given))["partner"]
+    await client.do("updatePartner", PARTNER, id=created["id"], version=1, contactEmail=f"other.{ADDRESS}")
+    assert ADDRESS not in json.dumps(
+        [list(map(tuple, rows)) for rows in await stored_rows(gateway.database)], default=str
+    )
 
 
 _QUERIES = {
@@ -524,12 +527,12 @@ _QUERIES = {
 }
 
 
-async def test_others_see_nothing_at_all(gateway: Gateway, manager: User, ada: User) -> None:
-    """Forbidden where the field asks for the role; by its id a row looks like none. Nothing changes."""
+async def test_other_users_cannot_see_or_change_anything(gateway: Gateway, manager: User, ada: User) -> None:
+    """The fields are FORBIDDEN. A row that is looked up by its id is NOT_FOUND, like a missing one. Nothing changes."""
     partner = await make_partner(gateway.database, manager)
     referral = await make_referral(gateway.database, partner)
     rows = {"Partner": partner.id, "Referral": referral.id}
-    before = await stored(gateway.database)
+    before = await stored_rows(gateway.database)
     for other in (gateway.client(ada), gateway.client(ada, RoleName.CONTENT_EDITOR)):
         for fields, type_name in _QUERIES.items():
             declared = "query($id: ID!)" if "$id" in fields else "query"
@@ -551,4 +554,4 @@ async def test_others_see_nothing_at_all(gateway: Gateway, manager: User, ada: U
             document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
             answer = await other.ask(document, input=given)
             assert (answer.codes, answer.data) == (["FORBIDDEN"], None), mutation
-    assert await stored(gateway.database) == before
+    assert await stored_rows(gateway.database) == before

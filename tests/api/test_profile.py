@@ -1,4 +1,4 @@
-"""What people do with their own account: profile, phone, preferences, password, closing it."""
+"""Users change their own profile, preferences and password, and close their account."""
 
 import asyncio
 import logging
@@ -24,13 +24,13 @@ PREFERENCES = "{ theme language notifications { email push digest } weekStartsOn
 STALE = "This was changed after you read it; it is now at version {}. Read it again and repeat your change."
 
 
-async def stored(database: Database, user: User) -> User:
-    """The account as it is now."""
+async def stored_user(database: Database, user: User) -> User:
+    """The current state of the account."""
     async with open_snapshot(database) as snapshot:
         return await Users(snapshot).get(user.id)
 
 
-async def test_a_profile_is_changed_as_far_as_it_is_given(gateway: Gateway, ada: User) -> None:
+async def test_a_profile_update_changes_the_given_fields_only(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     payload = await client.do(
         "updateProfile",
@@ -52,7 +52,7 @@ async def test_a_profile_is_changed_as_far_as_it_is_given(gateway: Gateway, ada:
         "version": 2,
     }
     assert payload == {"user": changed, "userErrors": []}
-    row = await stored(gateway.database, ada)
+    row = await stored_user(gateway.database, ada)
     assert row.phone is not None
     assert "2079460958" not in row.phone
     payload = await client.do("updateProfile", PROFILE, version=2, phone="+442079460958", firstName="Augusta")
@@ -68,7 +68,7 @@ async def test_a_profile_is_changed_as_far_as_it_is_given(gateway: Gateway, ada:
     ]
 
 
-async def test_a_profile_that_cannot_be_is_refused(gateway: Gateway, ada: User) -> None:
+async def test_invalid_profiles_are_rejected(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     short, null = "This must have at least 2 characters.", "This must not be null."
     phone = "A phone number starts with + and the code of its country, such as +49 30 1234567."
@@ -89,20 +89,20 @@ async def test_a_profile_that_cannot_be_is_refused(gateway: Gateway, ada: User) 
         ),
         ({"timeZone": None, "locale": None}, {"timeZone": null, "locale": null}),
     ]
-    for given, mistakes in cases:
+    for given, messages in cases:
         payload = await client.do("updateProfile", PROFILE, **{"version": 1} | given)
-        assert {error["field"][0]: error["message"] for error in payload["userErrors"]} == mistakes, given
+        assert {error["field"][0]: error["message"] for error in payload["userErrors"]} == messages, given
         assert payload["user"] is None
     payload = await client.do("updateProfile", PROFILE, version=2, firstName="Augusta")
     (error,) = payload["userErrors"]
     assert (error["code"], error["message"], error["field"]) == ("STALE_VERSION", STALE.format(1), ["version"])
     assert error["current"]["id"] == gid("User", ada)
-    assert await stored(gateway.database, ada) == ada
+    assert await stored_user(gateway.database, ada) == ada
     assert await event_summaries(gateway.database) == []
 
 
 @pytest.mark.parametrize("field", ["role", "status", "emailVerified", "email", "passwordHash", "id", "userId"])
-async def test_a_profile_has_no_field_for_what_one_may_not_set(gateway: Gateway, ada: User, field: str) -> None:
+async def test_a_profile_update_cannot_set_protected_fields(gateway: Gateway, ada: User, field: str) -> None:
     document = "mutation($input: UpdateProfileInput!) { updateProfile(input: $input) { user { id } } }"
     answer = await gateway.client(ada).ask(document, input={"version": 1, field: "ADMIN"})
     assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"]
@@ -111,21 +111,21 @@ async def test_a_profile_has_no_field_for_what_one_may_not_set(gateway: Gateway,
 @pytest.mark.parametrize(
     "values", [{"avatar_url": "x" * 256}, {"time_zone": ""}, {"locale": "x"}, {"locale": "x" * 36}]
 )
-async def test_the_database_holds_the_lengths_too(database: Database, ada: User, values: Any) -> None:
+async def test_the_database_checks_the_lengths_too(database: Database, ada: User, values: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         async with database.transaction(SERVICE) as write:
             await Users(write).change(ada, **values)
     assert caught.value.path == tuple(values)
 
 
-async def test_a_phone_that_cannot_be_opened_takes_nothing_with_it(
+async def test_a_phone_that_cannot_be_decrypted_is_a_masked_error_of_its_field(
     gateway: Gateway, ada: User, bob: User, admin: User, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It was moved from another row: null, a masked error and a log line; it can be replaced."""
+    """A ciphertext of another row: null, a masked error and a log line. The phone number can be replaced."""
     for user, number in ((ada, "+4930901820"), (bob, "+4940901820")):
         await gateway.client(user).do("updateProfile", PROFILE, version=1, phone=number)
     async with gateway.database.transaction(SERVICE) as write:
-        moved = (await stored(gateway.database, ada)).phone
+        moved = (await stored_user(gateway.database, ada)).phone
         table = "identity.users" if write.engine.is_postgresql else "users"
         await write.execute_sql(f"UPDATE {table} SET phone = '{moved}' WHERE id = '{bob.id}'")
     caplog.set_level(logging.INFO)
@@ -145,8 +145,8 @@ async def test_a_phone_that_cannot_be_opened_takes_nothing_with_it(
     assert payload["user"]["phone"] == "+4940901820"
 
 
-async def test_others_are_not_seen(gateway: Gateway, ada: User, bob: User) -> None:
-    """Neither e-mail address nor phone nor preferences: there is no such user."""
+async def test_other_users_are_not_found(gateway: Gateway, ada: User, bob: User) -> None:
+    """Neither other accounts nor their preferences."""
     await gateway.client(bob).do("updatePreferences", f"userPreferences {PREFERENCES}", version=1, language="de")
     client = gateway.client(ada)
     for name in ("User", "UserPreferences"):
@@ -157,8 +157,8 @@ async def test_others_are_not_seen(gateway: Gateway, ada: User, bob: User) -> No
     assert own == {"node": {"email": "ada@example.com"}}
 
 
-async def test_preferences_begin_with_defaults(gateway: Gateway) -> None:
-    """They have an id and a version, as if there were a row; the language is the account's."""
+async def test_preferences_have_defaults(gateway: Gateway) -> None:
+    """Without a row they have an id and version 1. The default language is that of the account."""
     user = await make_user(gateway.database, locale="de-AT")
     client = gateway.client(user)
     defaults = {
@@ -173,7 +173,7 @@ async def test_preferences_begin_with_defaults(gateway: Gateway) -> None:
     assert await client.data(document, id=gid("UserPreferences", user)) == {"node": defaults}
 
 
-async def test_preferences_are_changed_as_far_as_they_are_given(gateway: Gateway, ada: User) -> None:
+async def test_a_preferences_update_changes_the_given_fields_only(gateway: Gateway, ada: User) -> None:
     client, name, selection = gateway.client(ada), "updatePreferences", f"userPreferences {PREFERENCES}"
     payload = await client.do(name, selection, version=1, theme="DARK", notifications={"digest": True})
     first = {
@@ -211,8 +211,8 @@ async def test_preferences_are_changed_as_far_as_they_are_given(gateway: Gateway
     }
 
 
-async def test_of_two_first_preferences_one_wins(gateway: Gateway, ada: User) -> None:
-    """Nobody has a row to lock yet."""
+async def test_concurrent_first_updates_of_preferences_succeed_once(gateway: Gateway, ada: User) -> None:
+    """There is no row yet that the transactions could lock."""
     client, selection = gateway.client(ada), "userPreferences { language }"
     languages = [f"{letter}x" for letter in "abcdefgh"]
     answers = await asyncio.gather(
@@ -228,12 +228,12 @@ async def test_of_two_first_preferences_one_wins(gateway: Gateway, ada: User) ->
 
 
 async def change_password(client: Client, current: str, new: str) -> Any:
-    """What was wrong with it."""
+    """Runs changePassword and returns the userErrors, or the e-mail address if it succeeds."""
     payload = await client.do("changePassword", "user { email }", currentPassword=current, newPassword=new)
     return payload["userErrors"] or payload["user"]["email"]
 
 
-async def test_a_new_password_ends_the_other_sessions(gateway: Gateway) -> None:
+async def test_a_new_password_revokes_the_other_sessions(gateway: Gateway) -> None:
     user = await make_member(gateway.database)
     client, tokens = await open_session(gateway)
     _, other = await open_session(gateway)
@@ -244,15 +244,15 @@ async def test_a_new_password_ends_the_other_sessions(gateway: Gateway) -> None:
     assert [error["code"] for error in (await refresh(gateway.client(), other["refreshToken"]))["userErrors"]] == [
         "SESSION_ENDED"
     ]
-    found = [(event[0], event[3], event[4].get("reason")) for event in await event_summaries(gateway.database)]
-    assert ("PasswordChanged", user.id, None) in found
-    assert [event for event in found if event[0] == "SessionRevoked"] == [
+    recorded = [(event[0], event[3], event[4].get("reason")) for event in await event_summaries(gateway.database)]
+    assert ("PasswordChanged", user.id, None) in recorded
+    assert [event for event in recorded if event[0] == "SessionRevoked"] == [
         ("SessionRevoked", user.id, "password_changed")
     ]
 
 
-async def test_a_password_is_changed_by_who_knows_it(gateway: Gateway, bob: User) -> None:
-    """Bob's account is an outside issuer's: it has none."""
+async def test_changing_the_password_needs_the_current_one(gateway: Gateway, bob: User) -> None:
+    """Bob has no password, like the accounts of an external issuer."""
     user = await make_member(gateway.database)
     client = gateway.client(user)
     wrong = [user_error("VALIDATION_ERROR", "This is not your password.", "currentPassword")]
@@ -262,11 +262,11 @@ async def test_a_password_is_changed_by_who_knows_it(gateway: Gateway, bob: User
     assert await change_password(client, PASSWORD, "ADA@example.com") == same
     short = [user_error("VALIDATION_ERROR", "This must have at least 10 characters.", "newPassword")]
     assert await change_password(client, PASSWORD, "short") == short
-    assert await stored(gateway.database, user) == user
+    assert await stored_user(gateway.database, user) == user
 
 
-async def test_a_stolen_access_token_does_not_help_guessing(database: Database) -> None:
-    """Attempts count together with those of signing in."""
+async def test_password_checks_share_the_rate_limit_of_sign_in(database: Database) -> None:
+    """So a stolen access token does not help to guess the password."""
     user = await make_member(database)
     gateway = Gateway(database, settings=Settings(password_attempts_per_account="3 per 15 minutes"))  # noqa: S106
     client = gateway.client(user)
@@ -281,10 +281,10 @@ async def test_a_stolen_access_token_does_not_help_guessing(database: Database) 
     ):
         answer = await client.ask(document.format(mutation, mutation[0].lower() + mutation[1:]), input=given)
         assert answer.codes == ["RATE_LIMITED"]
-    assert await stored(database, user) == user
+    assert await stored_user(database, user) == user
 
 
-async def test_of_two_who_change_the_password_one_wins(gateway: Gateway) -> None:
+async def test_concurrent_password_changes_succeed_once(gateway: Gateway) -> None:
     user = await make_member(gateway.database)
     client = gateway.client(user)
     passwords = [f"another password {index}" for index in range(3)]
@@ -298,7 +298,7 @@ async def test_of_two_who_change_the_password_one_wins(gateway: Gateway) -> None
 
 
 async def test_an_account_is_closed_by_its_owner(gateway: Gateway, bob: User) -> None:
-    """The password once more; all sessions end, and nobody signs in to it. Its address stays taken."""
+    """It needs the password, revokes all sessions and prevents signing in."""
     user = await make_member(gateway.database)
     client, tokens = await open_session(gateway)
     wrong = [user_error("VALIDATION_ERROR", "This is not your password.", "password")]
@@ -307,7 +307,7 @@ async def test_an_account_is_closed_by_its_owner(gateway: Gateway, bob: User) ->
         assert payload == {"user": None, "userErrors": wrong}
     payload = await client.do("deactivateAccount", "user { status }", password=PASSWORD)
     assert payload == {"user": {"status": "DEACTIVATED"}, "userErrors": []}
-    assert (await stored(gateway.database, user)).status is UserStatus.DEACTIVATED
+    assert (await stored_user(gateway.database, user)).status is UserStatus.DEACTIVATED
     assert all(session.revoked_at for session in await all_sessions(gateway.database))
     assert (await sign_in(gateway.client()))["userErrors"] != []
     assert (await refresh(gateway.client(), tokens["refreshToken"]))["userErrors"] != []
@@ -317,7 +317,7 @@ async def test_an_account_is_closed_by_its_owner(gateway: Gateway, bob: User) ->
     assert payload["user"] == {"status": "DEACTIVATED"}
 
 
-async def test_the_last_administrator_stays(gateway: Gateway) -> None:
+async def test_the_last_administrator_cannot_close_the_account(gateway: Gateway) -> None:
     admin = await make_member(gateway.database, "admin@example.com", role=UserRole.ADMIN)
     other = await make_member(gateway.database, "other@example.com", role=UserRole.ADMIN)
     payload = await gateway.client(other).do("deactivateAccount", "user { status }", password=PASSWORD)
@@ -325,4 +325,4 @@ async def test_the_last_administrator_stays(gateway: Gateway) -> None:
     payload = await gateway.client(admin).do("deactivateAccount", "user { status }", password=PASSWORD)
     message = "This is the last administrator; make somebody else one first."
     assert payload["userErrors"] == [user_error("CONFLICT", message)]
-    assert (await stored(gateway.database, admin)).status is UserStatus.ACTIVE
+    assert (await stored_user(gateway.database, admin)).status is UserStatus.ACTIVE

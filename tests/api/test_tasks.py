@@ -1,4 +1,4 @@
-"""What can be done with tasks: the exact answer, the row, the event and its actor."""
+"""Queries and mutations of tasks: the exact responses, rows and events."""
 
 import datetime as dt
 from uuid import UUID
@@ -19,11 +19,11 @@ TASK = """task { id databaseId title description status priorityLevel priority {
 
 @pytest.fixture
 def at_noon(gateway: Gateway, ada: User) -> Client:
-    """Ada, at noon of 15 June 2026."""
+    """A client of Ada. The clock of its gateway shows noon of 15 June 2026."""
     return gateway.at(AT).client(ada)
 
 
-async def test_a_task_is_created_with_everything_given(gateway: Gateway, at_noon: Client, ada: User) -> None:
+async def test_a_task_is_created_with_all_fields(gateway: Gateway, at_noon: Client, ada: User) -> None:
     category = await make_category(gateway.database, ada, name="Garden")
     key = UUID("0195c3a4-7b1e-7c55-9d1a-2f6b1c0a9e11")
     payload = await at_noon.do(
@@ -72,22 +72,22 @@ async def test_a_task_is_created_with_everything_given(gateway: Gateway, at_noon
     ]
 
 
-async def test_a_task_needs_a_title_only(at_noon: Client) -> None:
+async def test_a_task_needs_only_a_title(at_noon: Client) -> None:
     payload = await at_noon.do("createTask", TASK, title="x")
     task = payload["task"]
     assert (task["priorityLevel"], task["priority"], task["status"]) == (3, {"level": 3, "name": "medium"}, "PENDING")
     assert (task["description"], task["category"], task["dueDate"]) == (None, None, None)
 
 
-async def test_every_priority_has_its_name(at_noon: Client) -> None:
+async def test_every_priority_has_a_name(at_noon: Client) -> None:
     items = [{"title": "x", "priorityLevel": level} for level in (1, 2, 3, 4, 5)]
     payload = await at_noon.do("createTasks", "tasks { priority { name } }", tasks=items)
     names = [task["priority"]["name"] for task in payload["tasks"]]
     assert names == ["lowest", "low", "medium", "high", "urgent"]
 
 
-async def test_an_id_that_is_taken_is_a_conflict(gateway: Gateway, at_noon: Client, ada: User, bob: User) -> None:
-    """Also if it is another person's, which tells that the id is taken and nothing more."""
+async def test_a_taken_database_id_is_a_conflict(gateway: Gateway, at_noon: Client, ada: User, bob: User) -> None:
+    """Also if another user has it. The error says nothing else about that user's task."""
     for owner in (ada, bob):
         task = await make_task(gateway.database, owner)
         before = await life_lock_rows(gateway.database)
@@ -95,12 +95,12 @@ async def test_an_id_that_is_taken_is_a_conflict(gateway: Gateway, at_noon: Clie
         payload = await at_noon.do("createTask", TASK, **given)
         assert payload == {"task": None, "userErrors": [TAKEN_ID]}
         payload = await at_noon.do("createTasks", "tasks { id }", tasks=[{"title": "y"}, given])
-        one_of_them = "One of the databaseIds is taken; make others, or leave them out."
-        assert payload == {"tasks": None, "userErrors": [user_error("CONFLICT", one_of_them, "tasks")]}
+        message = "One of the databaseIds is taken; make others, or leave them out."
+        assert payload == {"tasks": None, "userErrors": [user_error("CONFLICT", message, "tasks")]}
         assert await life_lock_rows(gateway.database) == before
 
 
-async def test_an_update_changes_what_is_given_and_nothing_else(gateway: Gateway, at_noon: Client, ada: User) -> None:
+async def test_an_update_changes_the_given_fields_only(gateway: Gateway, at_noon: Client, ada: User) -> None:
     category = await make_category(gateway.database, ada)
     task = await make_task(gateway.database, ada, title="Old", description="text", category_id=category.id, due_date=AT)
     key = gid("Task", task)
@@ -129,7 +129,7 @@ async def test_an_update_changes_what_is_given_and_nothing_else(gateway: Gateway
     ]
 
 
-async def test_an_update_that_changes_nothing_leaves_no_trace(gateway: Gateway, at_noon: Client, ada: User) -> None:
+async def test_an_update_without_a_change_records_nothing(gateway: Gateway, at_noon: Client, ada: User) -> None:
     task = await make_task(gateway.database, ada, title="Same", due_date=AT)
     before = await life_lock_rows(gateway.database)
     given = {"title": "Same", "status": "PENDING", "dueDate": "2026-06-15T14:00:00+02:00"}
@@ -138,8 +138,8 @@ async def test_an_update_that_changes_nothing_leaves_no_trace(gateway: Gateway, 
     assert await life_lock_rows(gateway.database) == before
 
 
-async def test_a_status_keeps_completed_at_with_it(gateway: Gateway, at_noon: Client, ada: User) -> None:
-    """Set exactly while the task is completed, with the same events as completing and reopening."""
+async def test_completed_at_follows_the_status(gateway: Gateway, at_noon: Client, ada: User) -> None:
+    """It is set only while the task is completed. The events are those of completeTask and reopenTask."""
     task = await make_task(gateway.database, ada)
     for version, (status, completed) in enumerate(
         [("IN_PROGRESS", None), ("COMPLETED", NOON), ("CANCELLED", None), ("PENDING", None)], start=1
@@ -156,16 +156,16 @@ async def test_a_status_keeps_completed_at_with_it(gateway: Gateway, at_noon: Cl
     ]
 
 
-async def test_completing_and_reopening(gateway: Gateway, at_noon: Client, ada: User) -> None:
+async def test_a_task_is_completed_and_reopened(gateway: Gateway, at_noon: Client, ada: User) -> None:
     task = await make_task(gateway.database, ada, due_date=AT)
     key = gid("Task", task)
     done = (await at_noon.do("completeTask", TASK, id=key, version=1))["task"]
     assert (done["status"], done["completedAt"], done["version"]) == ("COMPLETED", NOON, 2)
     again = (await at_noon.do("completeTask", TASK, id=key))["task"]
     assert again == done
-    open_again = (await at_noon.do("reopenTask", TASK, id=key, version=2))["task"]
-    assert (open_again["status"], open_again["completedAt"], open_again["version"]) == ("PENDING", None, 3)
-    assert (await at_noon.do("reopenTask", TASK, id=key))["task"] == open_again
+    reopened = (await at_noon.do("reopenTask", TASK, id=key, version=2))["task"]
+    assert (reopened["status"], reopened["completedAt"], reopened["version"]) == ("PENDING", None, 3)
+    assert (await at_noon.do("reopenTask", TASK, id=key))["task"] == reopened
     owner = str(ada.id)
     assert await event_summaries(gateway.database) == [
         ("TaskCompleted", "task", task.id, ada.id, {"owner_id": owner, "completed_at": NOON, "due_date": NOON}),
@@ -181,12 +181,12 @@ async def test_a_cancelled_task_is_reopened(gateway: Gateway, at_noon: Client, a
     assert await event_summaries(gateway.database) == [("TaskReopened", "task", task.id, ada.id, data)]
 
 
-async def test_deleting_and_restoring(gateway: Gateway, at_noon: Client, ada: User) -> None:
-    """A deleted task is nowhere to be found until it is restored."""
-    task = await make_task(gateway.database, ada, created_at=AT, title="Kept")
+async def test_a_task_is_deleted_and_restored(gateway: Gateway, at_noon: Client, ada: User) -> None:
+    """A deleted task is not found until it is restored."""
+    task = await make_task(gateway.database, ada, created_at=AT, title="Task")
     key = gid("Task", task)
     deleted = (await at_noon.do("deleteTask", TASK, id=key, version=1))["task"]
-    assert (deleted["deletedAt"], deleted["title"], deleted["version"]) == (NOON, "Kept", 2)
+    assert (deleted["deletedAt"], deleted["title"], deleted["version"]) == (NOON, "Task", 2)
     answer = await at_noon.ask("query($id: ID!) { task(id: $id) { id } tasks { totalCount } }", id=key)
     assert answer.data == {"task": None, "tasks": {"totalCount": 0}}
     assert answer.codes == ["NOT_FOUND"]
@@ -203,21 +203,23 @@ async def test_deleting_and_restoring(gateway: Gateway, at_noon: Client, ada: Us
     ]
 
 
-async def test_batches_keep_their_order_and_tell_of_each(gateway: Gateway, at_noon: Client, ada: User) -> None:
+async def test_batches_keep_their_order_and_record_an_event_per_task(
+    gateway: Gateway, at_noon: Client, ada: User
+) -> None:
     items = [{"title": f"Task {index}"} for index in range(130)]
-    made = (await at_noon.do("createTasks", "tasks { id title }", tasks=items))["tasks"]
-    assert [task["title"] for task in made] == [item["title"] for item in items]
-    changes = [{"id": task["id"], "version": 1, "title": f"{task['title']}!"} for task in reversed(made)]
+    created = (await at_noon.do("createTasks", "tasks { id title }", tasks=items))["tasks"]
+    assert [task["title"] for task in created] == [item["title"] for item in items]
+    changes = [{"id": task["id"], "version": 1, "title": f"{task['title']}!"} for task in reversed(created)]
     changed = (await at_noon.do("updateTasks", "tasks { id title version }", tasks=changes))["tasks"]
     expected = [{"id": change["id"], "title": change["title"], "version": 2} for change in changes]
     assert changed == expected
-    told_of = await event_summaries(gateway.database)
-    assert [event[0] for event in told_of] == ["TaskCreated"] * 130 + ["TaskUpdated"] * 130
-    assert [gid("Task", event[2]) for event in told_of] == [row["id"] for row in made + expected]
+    recorded = await event_summaries(gateway.database)
+    assert [event[0] for event in recorded] == ["TaskCreated"] * 130 + ["TaskUpdated"] * 130
+    assert [gid("Task", event[2]) for event in recorded] == [row["id"] for row in created + expected]
 
 
-async def test_a_batch_may_change_some_and_leave_others(gateway: Gateway, at_noon: Client, ada: User) -> None:
-    """Different columns of different rows; a row without a change keeps its version."""
+async def test_a_batch_changes_different_fields_of_each_task(gateway: Gateway, at_noon: Client, ada: User) -> None:
+    """A task without a change keeps its version."""
     one, two, three = [await make_task(gateway.database, ada, title=f"Task {index}") for index in range(3)]
     changes = [
         {"id": gid("Task", one), "version": 1, "status": "COMPLETED"},
@@ -237,8 +239,8 @@ async def test_a_batch_may_change_some_and_leave_others(gateway: Gateway, at_noo
     ]
 
 
-async def test_a_task_tells_its_history(gateway: Gateway, ada: User, admin: User) -> None:
-    """Oldest first, to its owner and to admins."""
+async def test_task_events_are_the_history_of_the_task(gateway: Gateway, ada: User, admin: User) -> None:
+    """Oldest first, for the owner and for admins."""
     client = gateway.at(AT).client(ada)
     key = (await client.do("createTask", "task { id }", title="x"))["task"]["id"]
     await client.do("completeTask", "task { id }", id=key)
@@ -259,8 +261,8 @@ async def test_a_task_tells_its_history(gateway: Gateway, ada: User, admin: User
     assert (await gateway.client(admin).data(document, id=key, n=50))["taskEvents"] == history
 
 
-async def test_due_tasks_are_open_ones_by_date(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
-    """The viewer's own, even for an admin who may read everybody's; the moment itself is included."""
+async def test_due_tasks_are_the_open_tasks_by_due_date(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    """Only the viewer's own tasks, also for admins. ``until`` is inclusive."""
     hours = {name: AT + dt.timedelta(hours=offset) for name, offset in [("late", -5), ("now", 0), ("later", 1)]}
     for owner in (ada, bob):
         for name, due in hours.items():

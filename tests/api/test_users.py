@@ -1,4 +1,4 @@
-"""What administrators see of users and do with their accounts."""
+"""Administrators list users, change roles, and suspend and reinstate accounts."""
 
 import asyncio
 import datetime as dt
@@ -27,21 +27,20 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
 DAY = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
 
 
-async def people(database: Database) -> list[User]:
+async def all_users(database: Database) -> list[User]:
     """All accounts that are not deleted."""
     async with open_snapshot(database) as snapshot:
         return await Users(snapshot).find(limit=1000)
 
 
-async def test_users_are_found(gateway: Gateway) -> None:
-    """By status, role, age and words of name and address; in any order, page by page."""
-    made = [
+async def test_users_are_filtered_searched_and_sorted(gateway: Gateway) -> None:
+    users = [
         ("ada@example.com", "Ada", "Byron", UserRole.USER, UserStatus.ACTIVE),
         ("grace@navy.example", "Grace", "Hopper", UserRole.ADMIN, UserStatus.ACTIVE),
         ("alan@example.com", "Alan", "Turing", UserRole.USER, UserStatus.SUSPENDED),
         ("edsger@example.com", "Edsger", "dijkstra", UserRole.USER, UserStatus.DEACTIVATED),
     ]
-    for index, (email, first, last, role, status) in enumerate(made):
+    for index, (email, first, last, role, status) in enumerate(users):
         admin = await make_user(
             gateway.database,
             email=email,
@@ -53,10 +52,10 @@ async def test_users_are_found(gateway: Gateway) -> None:
             last_login=DAY - dt.timedelta(days=index) if index else None,
         )
     await make_user(gateway.database, deleted_at=DAY)
-    admin = next(user for user in await people(gateway.database) if user.role is UserRole.ADMIN)
+    admin = next(user for user in await all_users(gateway.database) if user.role is UserRole.ADMIN)
     client = gateway.client(admin)
 
-    async def found(arguments: str) -> list[str]:
+    async def first_names(arguments: str) -> list[str]:
         data = await client.data(f"{{ users{arguments} {{ totalCount nodes {{ firstName }} }} }}")
         assert data["users"]["totalCount"] >= len(data["users"]["nodes"])
         return [node["firstName"] for node in data["users"]["nodes"]]
@@ -78,12 +77,12 @@ async def test_users_are_found(gateway: Gateway) -> None:
         "(order: [{field: LAST_LOGIN, direction: DESC}])": "Grace Alan Edsger Ada",
         "(order: [{field: CREATED_AT}], first: 2)": "Ada Grace",
     }.items():
-        assert await found(arguments) == names.split(), arguments
+        assert await first_names(arguments) == names.split(), arguments
 
 
 async def test_only_administrators_see_and_change_users(gateway: Gateway, ada: User, bob: User) -> None:
-    """FORBIDDEN for everybody else, whether the user exists or not; nothing changes."""
-    client, before = gateway.client(ada), await people(gateway.database)
+    """FORBIDDEN for other users, whether the account exists or not. Nothing changes."""
+    client, before = gateway.client(ada), await all_users(gateway.database)
     answer = await client.ask("{ users { nodes { email } } }")
     assert (answer.data, answer.codes) == ({"users": None}, ["FORBIDDEN"])
     for name, given in CHANGES:
@@ -93,11 +92,11 @@ async def test_only_administrators_see_and_change_users(gateway: Gateway, ada: U
         for key in (ada.id, bob.id, new_id()):
             answer = await client.ask(document, input={"id": gid("User", key), **given})
             assert (answer.data, answer.codes) == (None, ["FORBIDDEN"])
-    assert await people(gateway.database) == before
+    assert await all_users(gateway.database) == before
     assert await event_summaries(gateway.database) == []
 
 
-async def test_a_user_who_is_not_there_is_not_found(gateway: Gateway, ada: User, admin: User) -> None:
+async def test_changes_need_an_existing_user_and_the_current_version(gateway: Gateway, ada: User, admin: User) -> None:
     client = gateway.client(admin)
     for name, given in CHANGES:
         payload = await client.do(name, "user { id }", id=gid("User", new_id()), **given)
@@ -108,23 +107,23 @@ async def test_a_user_who_is_not_there_is_not_found(gateway: Gateway, ada: User,
 
 
 async def test_a_role_is_changed(gateway: Gateway, admin: User) -> None:
-    """It is in the next token; who did it is on record. The last administrator stays one."""
+    """The next token has the new role, and the event names the actor. The last administrator cannot lose the role."""
     await make_member(gateway.database)
     client, tokens = await open_session(gateway)
-    (user,) = [row for row in await people(gateway.database) if row.id != admin.id]
+    (user,) = [row for row in await all_users(gateway.database) if row.id != admin.id]
     key = gid("User", user)
     payload = await gateway.client(admin).do("changeUserRole", "user { role version }", id=key, role="ADMIN", version=1)
     assert payload == {"user": {"role": "ADMIN", "version": 2}, "userErrors": []}
     assert (await client.ask("{ users { totalCount } }")).codes == ["FORBIDDEN"]
     payload = await refresh(gateway.client(), tokens["refreshToken"])
-    fresh = gateway.client_with_token(payload["accessToken"])
-    assert await fresh.data("{ users { totalCount } }") == {"users": {"totalCount": 2}}
-    payload = await fresh.do("changeUserRole", "user { version }", id=key, role="ADMIN")
+    new_client = gateway.client_with_token(payload["accessToken"])
+    assert await new_client.data("{ users { totalCount } }") == {"users": {"totalCount": 2}}
+    payload = await new_client.do("changeUserRole", "user { version }", id=key, role="ADMIN")
     assert payload == {"user": {"version": 2}, "userErrors": []}
-    payload = await fresh.do("changeUserRole", "user { role }", id=gid("User", admin), role="USER")
+    payload = await new_client.do("changeUserRole", "user { role }", id=gid("User", admin), role="USER")
     assert payload["user"] == {"role": "USER"}
     for name, given in (("changeUserRole", {"role": "USER"}), ("suspendUser", {})):
-        assert (await fresh.do(name, "user { role }", id=key, **given))["userErrors"] == LAST
+        assert (await new_client.do(name, "user { role }", id=key, **given))["userErrors"] == LAST
     changed = [event for event in await event_summaries(gateway.database) if event[0] == "UserRoleChanged"]
     assert [(event[2], event[3], event[4]["role"]) for event in changed] == [
         (user.id, admin.id, "admin"),
@@ -132,7 +131,7 @@ async def test_a_role_is_changed(gateway: Gateway, admin: User) -> None:
     ]
 
 
-async def test_who_is_suspended_is_out_until_reinstated(gateway: Gateway, admin: User) -> None:
+async def test_a_suspended_user_cannot_sign_in_until_reinstated(gateway: Gateway, admin: User) -> None:
     user = await make_member(gateway.database)
     _, tokens = await open_session(gateway)
     client, key = gateway.client(admin), gid("User", user)
@@ -148,11 +147,11 @@ async def test_who_is_suspended_is_out_until_reinstated(gateway: Gateway, admin:
         "SESSION_ENDED"
     ]
     assert (await sign_in(gateway.client()))["userErrors"] == []
-    told_of = [(event[0], event[3]) for event in await event_summaries(gateway.database)]
-    assert told_of[1:-1] == [("UserSuspended", admin.id), ("SessionRevoked", admin.id), ("UserReinstated", admin.id)]
+    recorded = [(event[0], event[3]) for event in await event_summaries(gateway.database)]
+    assert recorded[1:-1] == [("UserSuspended", admin.id), ("SessionRevoked", admin.id), ("UserReinstated", admin.id)]
 
 
-async def test_an_account_that_was_closed_can_be_opened(gateway: Gateway, admin: User) -> None:
+async def test_a_closed_account_can_be_reinstated(gateway: Gateway, admin: User) -> None:
     user = await make_user(gateway.database, status=UserStatus.DEACTIVATED)
     client, key = gateway.client(admin), gid("User", user)
     payload = await client.do("suspendUser", "user { status }", id=key)
@@ -162,8 +161,7 @@ async def test_an_account_that_was_closed_can_be_opened(gateway: Gateway, admin:
 
 
 @pytest.mark.parametrize("mutation", ["changeUserRole", "suspendUser", "deactivateAccount"])
-async def test_administrators_who_remove_each_other_leave_one(gateway: Gateway, mutation: str) -> None:
-    """All at the same moment."""
+async def test_administrators_who_remove_each_other_concurrently_leave_one(gateway: Gateway, mutation: str) -> None:
     admins = [await make_user(gateway.database, role=UserRole.ADMIN) for _ in range(6)]
 
     async def remove(actor: User, other: User) -> Any:
@@ -175,12 +173,12 @@ async def test_administrators_who_remove_each_other_leave_one(gateway: Gateway, 
     assert sorted(map(len, answers)) == [0, 0, 0, 0, 0, 1]
     assert [error["message"] for (error,) in filter(None, answers)] == [LAST[0]["message"]]
     async with open_snapshot(gateway.database) as snapshot:
-        left = await Users(snapshot).find(Compare("role", Op.EQ, UserRole.ADMIN), limit=10)
-    assert len([user for user in left if user.status is UserStatus.ACTIVE]) == 1
+        admins_left = await Users(snapshot).find(Compare("role", Op.EQ, UserRole.ADMIN), limit=10)
+    assert len([user for user in admins_left if user.status is UserStatus.ACTIVE]) == 1
 
 
-async def test_who_administers_is_not_a_matter_of_the_token(gateway: Gateway) -> None:
-    """With tokens from before they had the role: one of two may leave, the last may not, by account or by grant."""
+async def test_the_last_administrator_is_determined_by_the_database(gateway: Gateway) -> None:
+    """Not by the roles in the token. A grant of the role counts like the role of the account."""
     granted = await make_user(gateway.database)
     appointed = await make_user(gateway.database, role=UserRole.ADMIN)
     await make_grant(gateway.database, granted, RoleName.ADMIN, by=appointed)
@@ -192,8 +190,8 @@ async def test_who_administers_is_not_a_matter_of_the_token(gateway: Gateway) ->
     assert [event[::3] for event in await event_summaries(gateway.database)] == [("UserDeactivated", appointed.id)]
 
 
-async def test_who_stays_an_administrator_otherwise_may_be_changed(gateway: Gateway) -> None:
-    """The only one, by a grant, is made one by the account too, and then needs the grant no more."""
+async def test_the_only_administrator_can_lose_one_of_two_admin_roles(gateway: Gateway) -> None:
+    """The user has the role by a grant and by the account, and can lose either of them, but not both."""
     only = await make_user(gateway.database)
     grant = await make_grant(gateway.database, only, RoleName.ADMIN, by=only)
     client, key = gateway.client(only, RoleName.ADMIN), gid("User", only)
