@@ -1,4 +1,4 @@
-"""Fixtures: a migrated database of each engine for every test, and a counter of its statements."""
+"""Fixtures: a migrated database on each engine, a replica, and the statements that a test executes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -102,7 +102,7 @@ def running_standby(server: Server, postgres_template: str) -> Iterator[Standby]
 
 @pytest_asyncio.fixture
 async def standby(running_standby: Standby) -> AsyncIterator[Standby]:
-    """The replica; whatever a test did to it, it runs and replays for the next one."""
+    """The replica. After the test it is started and resumed, so that the next test finds it running."""
     yield running_standby
     await asyncio.to_thread(running_standby.start)
     await running_standby.resume()
@@ -110,23 +110,23 @@ async def standby(running_standby: Standby) -> AsyncIterator[Standby]:
 
 @pytest_asyncio.fixture
 async def replicated(cloned_postgres: DatabaseOptions, standby: Standby) -> DatabaseOptions:
-    """A migrated PostgreSQL database of the test's own, with the replica to read from, which has it too."""
+    """A migrated PostgreSQL database of the test's own, and the replica, which contains it, for reads."""
     await standby.catch_up()
     return replace(cloned_postgres, read_url=standby.login("gateway", database_of(cloned_postgres)))
 
 
 @pytest_asyncio.fixture
 async def database(options: DatabaseOptions) -> AsyncIterator[Database]:
-    """The database, connected."""
-    opened = open_database(options)
-    await opened.connect()
-    yield opened
-    await opened.close()
+    """A connected database."""
+    connected = open_database(options)
+    await connected.connect()
+    yield connected
+    await connected.close()
 
 
 @pytest.fixture
 def statements(database: Database) -> list[str]:
-    """Every statement that the database is sent from now on; clear it to start counting."""
-    seen: list[str] = []
-    database.statement_listeners.append(seen.append)
-    return seen
+    """The statements that the database executes from now on. A test clears the list to start counting."""
+    executed: list[str] = []
+    database.statement_listeners.append(executed.append)
+    return executed
