@@ -307,7 +307,7 @@ def docs_settings(
 ) -> None:
     """Write the documentation page of all settings.
 
-    Run it after a change of gateway/settings.py.
+    Run it after a change of gateway/settings/.
 
     Example: siso docs settings
     """
