@@ -14,11 +14,14 @@ from uuid import uuid4
 
 import asyncpg
 import psutil
+import pytest
 
 from migrations import run
 from repositories.engines.database import DatabaseOptions
 
 ENGINES = ("sqlite", "postgresql")
+ON_SQLITE = pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+"""Marks tests of transport, limits and validation, which reach no SQL: one engine proves as much as both."""
 KEYS: dict[str, Any] = {"encryption_keys": {"new": b"n" * 32, "old": b"o" * 32}, "index_key": b"i" * 32}
 KEY_SETTINGS = {
     "GATEWAY_ENCRYPTION_KEYS": ",".join(

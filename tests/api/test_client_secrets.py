@@ -15,6 +15,7 @@ from repositories.tables.client_management import Contact
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid
 from tests.api.stored_rows import client_rows
+from tests.databases import ON_SQLITE
 from tests.factories import make_client, make_contacts, make_user
 from tests.repositories.support import connect_database
 
@@ -43,7 +44,7 @@ async def _use_secrets(gateway: Gateway, user: User) -> None:
     await client.ask("{ contacts(email: 5) { id } }")
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_files_and_logs_contain_no_plain_text(
     gateway: Gateway, options: DatabaseOptions, ada: User, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,7 @@ from tests import node
 from tests.api.client import ROOT, Gateway, serve
 from tests.api.event_streams import create, feed_of, running
 from tests.api.sockets import serve_sockets
+from tests.databases import ON_SQLITE
 from tests.factories import make_category, make_tasks
 from tests.waiting import until
 
@@ -113,7 +114,7 @@ async def test_graphql_sse_resumes_after_a_restart(gateway: Gateway, ada: User, 
         assert await following == {"titles": ["First", "Second", "Third", "Last"], "connections": [False, True]}
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_all_graphql_over_http_audits_pass(gateway: Gateway, node_clients: Path) -> None:
     """The audits of npm's `graphql-http`: MUST, SHOULD and MAY."""
     async with serve(gateway.app) as address:

@@ -16,6 +16,7 @@ from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.identity import User
 from tests.api.client import Client, Gateway, connect_database, gid, serve
 from tests.api.stored_rows import event_summaries
+from tests.databases import ON_SQLITE
 from tests.factories import make_category, make_task, make_tasks, make_user
 
 MIXED = """{ viewer { email }
@@ -147,7 +148,7 @@ async def test_concurrent_viewers_never_share_a_loader(gateway: Gateway, ada: Us
         assert answer.data == people[index % 4][1]
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_requests_in_flight_finish_when_the_server_stops(gateway: Gateway, ada: User) -> None:
     started = asyncio.Event()
     gateway.database.statement_listeners.append(lambda _: started.set())

@@ -9,6 +9,7 @@ from repositories.core.ids import new_id
 from repositories.tables.identity import User
 from repositories.tables.life_lock import TaskStatus
 from tests.api.client import Client, Gateway, gid
+from tests.databases import ON_SQLITE
 from tests.factories import make_category, make_task, make_tasks
 
 DAY = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
@@ -244,6 +245,7 @@ async def test_filters_and_orders_are_limited(gateway: Gateway, ada: User) -> No
     assert await _rejected(client, order=keys) == ("VALIDATION_ERROR", "A list may be sorted by 5 keys.", ["order"])
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("given", "message", "place"),
     [
@@ -273,6 +275,7 @@ async def test_invalid_condition_is_reported_with_its_path(
     assert await _rejected(gateway.client(ada), filter=given) == ("VALIDATION_ERROR", message, where)
 
 
+@ON_SQLITE
 async def test_number_that_does_not_fit_the_column_is_reported_with_its_path(gateway: Gateway, ada: User) -> None:
     document = "query($filter: ClientFilter) { clients(filter: $filter) { totalCount } }"
     answer = await gateway.client(ada).ask(document, filter={"annualRevenue": {"gte": "0.001"}})

@@ -21,6 +21,7 @@ from repositories.tables.identity import User, UserStatus
 from schema import schema
 from tests.api.client import ROOT, Gateway
 from tests.api.event_streams import create, running, subscribed
+from tests.databases import ON_SQLITE
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 POLICY = (
@@ -49,7 +50,7 @@ def has_security_headers(response: httpx.Response) -> bool:
     return (headers["content-security-policy"], headers["x-content-type-options"]) == (POLICY, "nosniff")
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_browser_gets_the_page_and_its_files(gateway: Gateway, built_explorer: Path) -> None:
     """Every file that the page names exists, compressed as the browser accepts it, and may be cached forever."""
     page = await gateway.http.get("/graphql", headers=BROWSER)
@@ -73,14 +74,14 @@ async def test_browser_gets_the_page_and_its_files(gateway: Gateway, built_explo
         assert smaller.headers["content-encoding"] == "br"
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_other_files_are_not_served(gateway: Gateway) -> None:
     for name in ("missing.js", "%2e%2e", "%2e%2e%2f__init__.py", "..%5c__init__.py", ".hidden", "%00", "a/b", ""):
         answer = await gateway.http.get(f"/explorer/{name}")
         assert answer.status_code == 404, name
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_page_without_a_build_explains_how_to_build(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +93,7 @@ async def test_page_without_a_build_explains_how_to_build(
     assert await gateway.client().data("{ __typename }") == {"__typename": "Query"}
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_graphiql_can_be_switched_off(gateway: Gateway) -> None:
     async with client_for_settings(gateway, Settings(graphiql=False), demo=True) as http:
         assert (await http.get("/explorer/start")).status_code == 404

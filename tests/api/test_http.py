@@ -5,8 +5,10 @@ from gateway.settings import Settings
 from repositories.tables.identity import User
 from tests.api.client import Gateway
 from tests.api.stored_rows import life_lock_rows
+from tests.databases import ON_SQLITE
 
 
+@ON_SQLITE
 async def test_invalid_operations_have_specific_codes(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     for document, code in (
@@ -22,6 +24,7 @@ async def test_invalid_operations_have_specific_codes(gateway: Gateway, ada: Use
         assert answer.codes == [code], document
 
 
+@ON_SQLITE
 async def test_requests_without_an_operation_are_rejected(gateway: Gateway) -> None:
     for content, kind in (
         ('{"query": ""}', "application/json"),
@@ -34,6 +37,7 @@ async def test_requests_without_an_operation_are_rejected(gateway: Gateway) -> N
     assert (await gateway.http.delete("/graphql")).status_code == 405
 
 
+@ON_SQLITE
 async def test_get_does_not_run_mutations(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     document = 'mutation { createTask(input: {title: "x"}) { task { id } } }'

@@ -18,6 +18,7 @@ from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from tests.api.client import AUDIENCE, HOUR, SECRET, Gateway
 from tests.api.stored_rows import life_lock_rows
+from tests.databases import ON_SQLITE
 from tests.repositories.support import open_snapshot
 
 VIEWER = {"query": "{ viewer { email } }"}
@@ -91,7 +92,7 @@ def _headers(values: list[str]) -> list[tuple[bytes, bytes]]:
     return [(b"authorization", value.encode("latin-1")) for value in values]
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_all_invalid_headers_get_the_same_response(gateway: Gateway) -> None:
     """Byte for byte, so that it does not reveal which part was valid."""
     answers = {}
@@ -108,6 +109,7 @@ async def test_all_invalid_headers_get_the_same_response(gateway: Gateway) -> No
     assert json.loads(body) == {"errors": [{"message": message, "extensions": {"code": "UNAUTHENTICATED"}}]}
 
 
+@ON_SQLITE
 async def test_a_mutation_with_an_invalid_header_changes_nothing(gateway: Gateway) -> None:
     document = 'mutation { createTask(input: {title: "x"}) { task { id } } }'
     for values in invalid_headers().values():
@@ -124,6 +126,7 @@ async def test_a_valid_token_identifies_the_viewer(gateway: Gateway, ada: User) 
         assert response.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
 
 
+@ON_SQLITE
 async def test_a_caller_without_a_header_is_anonymous(gateway: Gateway) -> None:
     assert (await gateway.client().data("{ viewer { email } }")) == {"viewer": None}
 

@@ -9,6 +9,7 @@ from repositories.core.ids import new_id
 from repositories.tables.identity import User
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.stored_rows import life_lock_rows
+from tests.databases import ON_SQLITE
 from tests.factories import make_category, make_task
 
 _SHORT = "This must not be empty."
@@ -113,6 +114,7 @@ _CASES = st.one_of(
 )
 
 
+@ON_SQLITE
 @given(case=_CASES)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_all_mistakes_are_reported_at_once(gateway: Gateway, case: Any) -> None:
@@ -127,6 +129,7 @@ async def test_all_mistakes_are_reported_at_once(gateway: Gateway, case: Any) ->
     assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
+@ON_SQLITE
 async def test_batch_size_is_one_to_five_hundred(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     for mutation, item in (
@@ -232,6 +235,7 @@ async def test_values_that_cannot_be_stored_are_rejected(gateway: Gateway, ada: 
     assert await client.data(document, v="%\\\\") == {"tasks": {"totalCount": 1}}
 
 
+@ON_SQLITE
 async def test_database_id_of_the_client_must_be_a_uuid(gateway: Gateway, ada: User) -> None:
     for wrong in ("nonsense", 5):
         answer = await gateway.client(ada).ask(
@@ -242,6 +246,7 @@ async def test_database_id_of_the_client_must_be_a_uuid(gateway: Gateway, ada: U
     assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
+@ON_SQLITE
 async def test_range_of_days_is_ordered_and_limited_to_a_year(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     document = "query($a: Date!, $b: Date!) { taskAnalytics(from: $a, to: $b) { date } }"

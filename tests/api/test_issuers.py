@@ -31,6 +31,7 @@ from resolvers.reactions import REACTIONS
 from tests.api.client import Gateway
 from tests.api.issuer import EXTERNAL_AUDIENCE, URL, KeyServer, SigningKey, make_claims, publish_keys
 from tests.api.stored_rows import event_summaries as recorded
+from tests.databases import ON_SQLITE
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
 
@@ -218,6 +219,7 @@ async def test_all_invalid_tokens_get_the_same_response(external_gateway: Gatewa
     assert await all_users(external_gateway.database) == []
 
 
+@ON_SQLITE
 async def test_algorithm_is_that_of_the_configured_keys(database: Database, key_server: KeyServer) -> None:
     """Without a secret, HS256 is rejected; without keys, everything else."""
     by_keys = JWKSIssuer(URL, EXTERNAL_AUDIENCE, keys=IssuerKeys(key_server.url, 60))
@@ -409,6 +411,7 @@ async def test_unreachable_issuer_without_known_keys_is_503(
 # settings
 
 
+@ON_SQLITE
 def test_issuer_and_its_keys_must_be_set_together(monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
     assert create_external_accounts(Settings(), database, REACTIONS) is None
     secret = SecretStr(SHARED)

@@ -12,6 +12,7 @@ from gateway.settings import Settings
 from repositories.engines.database import Database
 from repositories.tables.identity import User
 from tests.api.client import Gateway, serve
+from tests.databases import ON_SQLITE
 
 PAGE = "query($n: Int!) { tasks(first: $n) { nodes { title category { name } } } }"
 GRAPHQL = "application/graphql-response+json"
@@ -37,6 +38,7 @@ async def calling_gateway(database: Database, user: User | None = None, **given:
     await gateway.http.aclose()
 
 
+@ON_SQLITE
 async def test_cost_is_reported_on_request(database: Database, ada: User) -> None:
     async with calling_gateway(database, ada) as caller:
         plain = await caller.ask(PAGE, variables={"n": 20})
@@ -51,6 +53,7 @@ async def test_cost_is_reported_on_request(database: Database, ada: User) -> Non
     }
 
 
+@ON_SQLITE
 async def test_too_expensive_operation_is_rejected(database: Database, ada: User) -> None:
     async with calling_gateway(database, ada, max_cost=100) as caller:
         assert (await caller.ask(PAGE, variables={"n": 49})).status_code == 200
@@ -70,6 +73,7 @@ async def test_too_expensive_operation_is_rejected(database: Database, ada: User
     )
 
 
+@ON_SQLITE
 async def test_budget_is_counted_down_and_enforced(database: Database, ada: User, bob: User) -> None:
     async with calling_gateway(database, ada, cost_per_minute=100) as caller:
         first = await caller.ask(PAGE, variables={"n": 30})
@@ -91,6 +95,7 @@ async def test_budget_is_counted_down_and_enforced(database: Database, ada: User
     }
 
 
+@ON_SQLITE
 async def test_anonymous_callers_share_the_budget_of_their_address(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(cost_per_minute=2))
     body = {"query": "{ viewer { id } }"}
@@ -105,6 +110,7 @@ async def test_anonymous_callers_share_the_budget_of_their_address(database: Dat
     assert [each.status_code for each in answers] == [200, 200, 429, 200, 200]
 
 
+@ON_SQLITE
 async def test_each_operation_of_a_batch_is_charged(database: Database, ada: User) -> None:
     async with calling_gateway(database, ada, cost_per_minute=100, max_batch=3) as caller:
         batch = [{"query": PAGE, "variables": {"n": 30}}, {"query": PAGE, "variables": {"n": 30}}]
@@ -114,6 +120,7 @@ async def test_each_operation_of_a_batch_is_charged(database: Database, ada: Use
     assert [each["extensions"]["code"] for each in second["errors"]] == ["RATE_LIMITED"]
 
 
+@ON_SQLITE
 async def test_no_budget_is_reported_if_budgets_are_switched_off(database: Database, ada: User) -> None:
     async with calling_gateway(database, ada, cost_per_minute=0) as caller:
         answer = await caller.ask(PAGE, variables={"n": 1}, extensions={"cost": True})
@@ -127,6 +134,7 @@ CLOSED = {
 }
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(("setting", "is_open"), [("always", True), ("signed_in", False), ("never", False)])
 async def test_introspection_and_suggestions_for_anonymous_callers(
     database: Database, setting: str, *, is_open: bool
@@ -153,12 +161,14 @@ async def test_introspection_and_suggestions_for_anonymous_callers(
         assert not any("Did you mean" in message for message in messages)
 
 
+@ON_SQLITE
 async def test_introspection_for_signed_in_viewers(database: Database, ada: User) -> None:
     for setting, status in (("signed_in", 200), ("never", 403)):
         async with calling_gateway(database, ada, introspection=setting) as caller:
             assert (await caller.ask(get_introspection_query())).status_code == status
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "query",
     [

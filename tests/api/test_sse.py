@@ -25,6 +25,7 @@ from tests.api.event_streams import (
     subscribed,
 )
 from tests.api.stored_rows import life_lock_rows
+from tests.databases import ON_SQLITE
 from tests.waiting import until
 
 CREATE = 'mutation { createTask(input: {title: "Over SSE"}) { task { title } } }'
@@ -66,7 +67,7 @@ async def test_live_query_responds_at_once_and_after_changes(database: Database,
         assert await stream.next() == (None, {"data": {"lifeLockDashboard": {"totalTasks": 1}}})
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("document", "response"),
     [
@@ -81,7 +82,7 @@ async def test_query_or_mutation_is_one_event(gateway: Gateway, ada: User, docum
         assert await stream.body() == b"event: next\ndata: " + data + b"\n\n" + COMPLETE
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("document", "code"),
     [
@@ -99,7 +100,7 @@ async def test_operation_errors_are_sent_in_the_stream(gateway: Gateway, documen
         assert codes(await stream.body()) == [code]
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("document", "is_signed_in", "code"),
     [
@@ -116,7 +117,7 @@ async def test_rejected_subscription_is_an_error_in_the_stream(
         assert codes(refused(await stream.rest())) == [code]
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("given", "status", "code"),
     [
@@ -146,7 +147,7 @@ async def test_invalid_requests_are_rejected_in_json(
     assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("accept", "of_query"),
     [
@@ -168,7 +169,7 @@ async def test_accept_header_with_several_types(gateway: Gateway, ada: User, acc
             assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_batch_cannot_be_an_event_stream(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(max_batch=2))
     headers = gateway.client(ada).headers
@@ -231,7 +232,7 @@ async def test_subscription_that_cannot_be_resumed_is_rejected(database: Databas
             assert codes(await stream.rest()) == ["CANNOT_RESUME"]
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_page_of_an_allowed_origin_reads_the_stream(database: Database, ada: User) -> None:
     """The request is like that of EventSource: a GET without a preflight."""
     site = "https://app.example"

@@ -27,6 +27,7 @@ from tests.api.event_streams import (
     subscribed,
 )
 from tests.api.people import make_member, open_session
+from tests.databases import ON_SQLITE
 from tests.factories import make_tasks
 from tests.waiting import until
 
@@ -71,7 +72,7 @@ async def test_disconnect_during_a_delivery_ends_the_subscription(
         may_end.set()
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_idle_stream_sends_heartbeats(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(event_stream_heartbeat=0.02))
     async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as stream:
@@ -101,7 +102,7 @@ async def test_stream_ends_with_the_session(gateway: Gateway) -> None:
             assert (stream.status, stream.headers["content-type"]) == (401, "application/json; charset=utf-8")
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_stream_ends_with_the_token(gateway: Gateway, ada: User) -> None:
     token = gateway.tokens.issue(ada, frozenset(), 2)
     async with running(gateway) as address, asked(address, CHANGES, token) as stream:
@@ -111,7 +112,7 @@ async def test_stream_ends_with_the_token(gateway: Gateway, ada: User) -> None:
         assert b"The token has expired: connect again with a current token." in body
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_subscriptions_per_viewer_are_limited(database: Database, ada: User, bob: User) -> None:
     gateway = Gateway(database, settings=Settings(max_subscriptions=2))
     async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada):
@@ -126,7 +127,7 @@ async def test_subscriptions_per_viewer_are_limited(database: Database, ada: Use
             assert (await stream.next())[1]["data"] == created("Again")
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_unexpected_error_is_masked_and_ends_the_stream(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -201,7 +202,7 @@ async def test_slow_client_gets_an_error_and_can_resume(database: Database, ada:
     assert [response["data"]["taskChanged"]["task"]["title"] for _, response in got] == titles
 
 
-@pytest.mark.parametrize("options", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_slow_reader_gets_the_whole_response(gateway: Gateway, ada: User) -> None:
     """Reading takes longer than the send timeout, but never pauses for so long. The connection stays open."""
     await make_tasks(gateway.database, ada, 50, description=LARGE)

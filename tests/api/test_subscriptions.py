@@ -26,6 +26,7 @@ from resolvers.streaming.feed import Feed, FeedOptions
 from tests.api.client import Gateway, connect_database, gid
 from tests.api.subscribing import SubscribingProcess, take
 from tests.api.test_statements import summarize_statements
+from tests.databases import ON_SQLITE
 from tests.factories import make_task, make_tasks
 from tests.stores import redis_process, redis_server
 from tests.waiting import until
@@ -143,6 +144,7 @@ async def test_my_events_are_the_viewers_and_domain_events_are_all(
     assert [one["domainEvents"]["userId"] for one in both] == [str(bob.id), str(ada.id)]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("document", "signed_in", "cause"),
     [
@@ -344,6 +346,7 @@ class CountingAnnouncements(RedisAnnouncements):
         return super().listen()
 
 
+@ON_SQLITE
 async def test_an_outage_of_announcements_is_logged_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,9 +19,9 @@ from repositories.tables.identity import User
 from tests.api.client import Gateway, gid
 from tests.api.people import PASSWORD, make_member, open_session, refresh
 from tests.api.sockets import MY_EVENTS, PROTOCOL, Peer, serve_sockets
+from tests.databases import ON_SQLITE
 from tests.factories import viewer_of
 
-ON_SQLITE = pytest.mark.parametrize("options", ["sqlite"], indirect=True)
 INIT = {"type": "connection_init"}
 QUERY = {"query": "{ __typename }"}
 

@@ -19,9 +19,9 @@ from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from tests.api.client import Gateway
 from tests.api.sockets import MY_EVENTS, Peer, serve_sockets, serve_sockets_unchecked
+from tests.databases import ON_SQLITE
 from tests.factories import make_tasks
 
-ON_SQLITE = pytest.mark.parametrize("options", ["sqlite"], indirect=True)
 CREATED = {"data": {"myEvents": {"eventType": "TaskCreated"}}}
 MUCH = "{ tasks(first: 50) { " + " ".join(f"a{number}: nodes {{ description }}" for number in range(80)) + " } }"
 """The result has 20 MB if descriptions have 5,000 characters: more than the buffers of two sockets hold."""
