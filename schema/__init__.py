@@ -1,7 +1,7 @@
-"""The contract: types, inputs, root fields, and schema.graphql, which is generated from them and committed.
+"""The GraphQL schema: types, inputs and root fields, and schema.graphql, which is generated from them and committed.
 
-Lives here: what clients see, with a description for everything. No behaviour, no SQL; may import ``resolvers`` and the
-row types of ``repositories``. Nothing below may import it.
+This layer contains what clients see, with a description for everything. It may import ``resolvers`` and the row classes
+of ``repositories``. It contains no behaviour and no SQL, and the layers below must not import it.
 """
 
 import strawberry
@@ -20,7 +20,7 @@ from schema.partnership import PartnershipMutations, PartnershipQueries
 from schema.types.scalars import SCALARS
 
 
-@strawberry.type(description="Everything that can be read. The fields of one request see one state of the database.")
+@strawberry.type(description="All queries. The fields of one request read one consistent snapshot of the database.")
 class Query(
     NodeQueries,
     IdentityQueries,
@@ -31,12 +31,10 @@ class Query(
     AdministrationQueries,
     EventQueries,
 ):
-    """The root of queries."""
+    pass
 
 
-@strawberry.type(
-    description="Everything that can be changed. Each field is one unit of work: all of it happens, or nothing."
-)
+@strawberry.type(description="All mutations. Each field is one transaction: it takes effect completely or not at all.")
 class Mutation(
     IdentityMutations,
     LifeLockMutations,
@@ -45,22 +43,23 @@ class Mutation(
     GamificationMutations,
     AdministrationMutations,
 ):
-    """The root of mutations."""
+    pass
 
 
 @strawberry.type(
-    description="Everything that can be followed. Each answer is read when something happens, as the viewer may see it "
-    "then. Over WebSocket (graphql-transport-ws) or server-sent events (graphql-sse, distinct connections)."
+    description="All subscriptions. Each result is read when an event occurs, and contains what the viewer may see at "
+    "that moment. Available over WebSocket (graphql-transport-ws) and server-sent events (graphql-sse, distinct "
+    "connections mode)."
 )
 class Subscription(LifeLockSubscriptions, EventSubscriptions):
-    """The root of subscriptions."""
+    pass
 
 
 class _Schema(strawberry.Schema):
-    """Strawberry's, except that errors are logged where they are presented (gateway/transport/error_responses.py)."""
+    """Strawberry's schema, without its logging: gateway/transport/error_responses.py logs errors."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Nothing."""
+        pass
 
 
 schema = _Schema(query=Query, mutation=Mutation, subscription=Subscription, config=StrawberryConfig(scalar_map=SCALARS))

@@ -19,11 +19,11 @@ from schema.events import DomainEvent
 from schema.identity import User
 from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection, pages
-from schema.types.enums import choices
+from schema.types.enums import describe_enum
 from schema.types.filter_inputs import DateTimeFilter, IdFilter, TextFilter, UuidFilter, filter_input, where
 from schema.types.view import Argument, Node, column, computed, edge, query, view
 
-choices(
+describe_enum(
     permissions.RoleName,
     "What somebody who is signed in may be.",
     name="RoleName",

@@ -13,7 +13,7 @@ from resolvers.client_management import commands, queries
 from schema.identity import User
 from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection, pages
-from schema.types.enums import choices
+from schema.types.enums import describe_enum
 from schema.types.filter_inputs import (
     BooleanFilter,
     ChoiceFilter,
@@ -26,9 +26,9 @@ from schema.types.filter_inputs import (
     order_input,
     where,
 )
-from schema.types.view import Argument, Node, column, computed, edge, encrypted, key, query, view
+from schema.types.view import Argument, Node, column, computed, edge, encrypted, id_argument, query, view
 
-choices(
+describe_enum(
     rows.ClientStatus,
     "How a business relation stands.",
     LEAD="Might become a client.",
@@ -181,7 +181,10 @@ class ClientQueries:
     """Root fields."""
 
     client: Client | None = query(
-        queries.client, "The client of an id.", requires=Permission.CLIENT_READ, id=key("Client", "The client's id.")
+        queries.client,
+        "The client of an id.",
+        requires=Permission.CLIENT_READ,
+        id=id_argument("Client", "The client's id."),
     )
     clients: ConnectionView[Client] | None = connection(
         queries.clients,

@@ -13,19 +13,19 @@ from repositories.tables import events as rows
 from resolvers.events import queries as events
 from resolvers.events import subscriptions
 from resolvers.request.periods import MAX_DAYS
-from schema.operations.subscription import GOES_ON, subscription
+from schema.operations.subscription import RESUMABLE, subscription
 from schema.types.costs import AGGREGATE
-from schema.types.enums import choices
+from schema.types.enums import describe_enum
 from schema.types.view import FIRST, TIME_ZONE, Argument, column, query, view
 
-choices(
+describe_enum(
     events.TrendInterval,
     "How long the intervals of a trend are.",
     DAY="From midnight to midnight.",
     WEEK="From Monday to Sunday.",
     MONTH="From the first of a month to its last day.",
 )
-choices(
+describe_enum(
     events.RateInterval,
     "How long the intervals of a rate are.",
     HOUR="60 minutes, counted from midnight; the last one of a day that has no whole number of hours is shorter.",
@@ -168,13 +168,13 @@ class EventSubscriptions:
 
     my_events: DomainEvent = subscription(
         subscriptions.my_events,
-        "What the viewer does, here or on another device, as it happens." + GOES_ON,
+        "What the viewer does, here or on another device, as it happens." + RESUMABLE,
         requires=Permission.EVENT_READ,
         types=_TYPES,
     )
     domain_events: DomainEvent = subscription(
         subscriptions.domain_events,
-        "What anybody does, as it happens. For admins." + GOES_ON,
+        "What anybody does, as it happens. For admins." + RESUMABLE,
         requires=Permission.ADMINISTRATION_READ,
         types=_TYPES,
         aggregate_types=Argument(list[str] | None, "Only what happens to these, such as task.", strawberry.UNSET),

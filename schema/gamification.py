@@ -13,7 +13,7 @@ from schema.identity import User
 from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection
 from schema.types.costs import AGGREGATE
-from schema.types.enums import choices
+from schema.types.enums import describe_enum
 from schema.types.filter_inputs import (
     BooleanFilter,
     ChoiceFilter,
@@ -27,8 +27,8 @@ from schema.types.filter_inputs import (
 )
 from schema.types.view import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, query, view
 
-choices(rows.CountedEvent, "What achievements can be for.", TASK_COMPLETED="A task was completed.")
-choices(
+describe_enum(rows.CountedEvent, "What achievements can be for.", TASK_COMPLETED="A task was completed.")
+describe_enum(
     rows.PointReason,
     "What points were given or taken for.",
     TASK_COMPLETED="A task was completed: 10 points, 15 on or before its due date.",
@@ -37,14 +37,14 @@ choices(
     REWARD_REDEEMED="A reward was paid for.",
     REDEMPTION_REFUNDED="A redemption was refunded.",
 )
-choices(
+describe_enum(
     rows.RedemptionStatus,
     "What became of a redemption.",
     REDEEMED="It is paid for.",
     FULFILLED="The person has got it.",
     REFUNDED="The person has got the points back.",
 )
-choices(
+describe_enum(
     rows.LeaderboardPeriod,
     "Since when points count.",
     WEEK="The last 7 days.",

@@ -10,9 +10,9 @@ from repositories.permissions import Permission
 from repositories.tables import identity as rows
 from resolvers.administration.queries import roles_of_user
 from resolvers.identity import commands, queries, sessions, users
-from schema.operations.mutation import PayloadField, mutation, operation
+from schema.operations.mutation import PayloadField, context_mutation, mutation
 from schema.types.connections import ConnectionView, connection
-from schema.types.enums import choices
+from schema.types.enums import describe_enum
 from schema.types.filter_inputs import (
     ChoiceFilter,
     DateTimeFilter,
@@ -22,24 +22,26 @@ from schema.types.filter_inputs import (
     order_input,
     where,
 )
-from schema.types.view import Node, column, defined_in, derived, encrypted, query, resolver, view
+from schema.types.view import Node, column, defined_in, encrypted, query, resolved_by, resolver, view
 
-choices(rows.UserRole, "What a user is by default.", USER="An ordinary user.", ADMIN="Sees and administers everything.")
-choices(
+describe_enum(
+    rows.UserRole, "What a user is by default.", USER="An ordinary user.", ADMIN="Sees and administers everything."
+)
+describe_enum(
     rows.UserStatus,
     "Whether a user may sign in.",
     ACTIVE="May sign in.",
     SUSPENDED="Was locked out by an administrator.",
     DEACTIVATED="Closed the account.",
 )
-choices(
+describe_enum(
     rows.Theme,
     "How the applications look.",
     SYSTEM="As the device does.",
     LIGHT="Dark on light.",
     DARK="Light on dark.",
 )
-choices(rows.Weekday, "A day of the week.", **{day.name: f"{day.value.capitalize()}." for day in rows.Weekday})
+describe_enum(rows.Weekday, "A day of the week.", **{day.name: f"{day.value.capitalize()}." for day in rows.Weekday})
 
 
 @filter_input(rows.User, searched=("email", "first_name", "last_name"))
@@ -107,7 +109,7 @@ class User(Node):
     time_zone: str = column("The IANA time zone the user lives in; it decides what “today” is.")
     locale: str = column("The language and region texts are shown in, such as en or de-AT.")
     last_login: dt.datetime | None = column("When the user last signed in.")
-    preferences: UserPreferences = derived(queries.preferences, "How the user likes it.")
+    preferences: UserPreferences = resolved_by(queries.preferences, "How the user likes it.")
     roles: Any = strawberry.field(
         graphql_type=list[defined_in("schema.administration", "Role")] | None,  # type: ignore[misc]
         resolver=resolver(roles_of_user.load, {}, requires=Permission.ADMINISTRATION_READ),
@@ -122,7 +124,7 @@ class User(Node):
 class Session(Node):
     """A sign-in on one device."""
 
-    is_current: bool = derived(queries.is_current, "Whether this request belongs to it.")
+    is_current: bool = resolved_by(queries.is_current, "Whether this request belongs to it.")
     user_agent: str | None = column("What the client called itself when it signed in.")
     ip: str | None = column("The address it was last used from.")
     created_at: dt.datetime = column("When it began.")
@@ -170,15 +172,15 @@ _ADMINISTER = Permission.ADMINISTRATION_WRITE
 class IdentityMutations:
     """Root fields."""
 
-    sign_up = operation(sessions.sign_up, returns=_SIGNED_IN, requires=None)
-    sign_in = operation(sessions.sign_in, returns=_SIGNED_IN, requires=None)
-    refresh_session = operation(sessions.refresh_session, returns=_SIGNED_IN, requires=None)
+    sign_up = context_mutation(sessions.sign_up, returns=_SIGNED_IN, requires=None)
+    sign_in = context_mutation(sessions.sign_in, returns=_SIGNED_IN, requires=None)
+    refresh_session = context_mutation(sessions.refresh_session, returns=_SIGNED_IN, requires=None)
     sign_out = mutation(commands.sign_out, returns=Session, requires=_WRITE, many=True)
     revoke_session = mutation(commands.revoke_session, returns=Session, requires=_WRITE)
-    change_password = operation(commands.change_password, returns=User, requires=_WRITE)
+    change_password = context_mutation(commands.change_password, returns=User, requires=_WRITE)
     update_profile = mutation(commands.update_profile, returns=User, requires=_WRITE)
     update_preferences = mutation(commands.update_preferences, returns=UserPreferences, requires=_WRITE)
-    deactivate_account = operation(commands.deactivate_account, returns=User, requires=_WRITE)
+    deactivate_account = context_mutation(commands.deactivate_account, returns=User, requires=_WRITE)
     change_user_role = mutation(users.change_user_role, returns=User, requires=_ADMINISTER)
     suspend_user = mutation(users.suspend_user, returns=User, requires=_ADMINISTER)
     reinstate_user = mutation(users.reinstate_user, returns=User, requires=_ADMINISTER)

@@ -17,10 +17,10 @@ from resolvers.validation.global_ids import global_id
 from schema.events import DomainEvent
 from schema.identity import User
 from schema.operations.mutation import mutation
-from schema.operations.subscription import GOES_ON, subscription
+from schema.operations.subscription import RESUMABLE, subscription
 from schema.types.connections import ConnectionView, connection, pages
 from schema.types.costs import REFRESH
-from schema.types.enums import choices
+from schema.types.enums import describe_enum
 from schema.types.filter_inputs import (
     ChoiceFilter,
     DateTimeFilter,
@@ -31,9 +31,21 @@ from schema.types.filter_inputs import (
     order_input,
     where,
 )
-from schema.types.view import FIRST, TIME_ZONE, Argument, Node, column, computed, edge, key, keys, query, view
+from schema.types.view import (
+    FIRST,
+    TIME_ZONE,
+    Argument,
+    Node,
+    column,
+    computed,
+    edge,
+    id_argument,
+    ids_argument,
+    query,
+    view,
+)
 
-choices(
+describe_enum(
     rows.TaskStatus,
     "Where a task stands. PENDING and IN_PROGRESS are open, the others closed.",
     PENDING="Not begun.",
@@ -41,7 +53,7 @@ choices(
     COMPLETED="Done.",
     CANCELLED="Will not be done.",
 )
-choices(
+describe_enum(
     queries.TrendPeriod,
     "How far a trend reaches back.",
     WEEK="7 days.",
@@ -231,7 +243,7 @@ class LifeLockQueries:
     """Root fields."""
 
     task: Task | None = query(
-        queries.task, "The task of an id.", requires=Permission.TASK_READ, id=key("Task", "The task's id.")
+        queries.task, "The task of an id.", requires=Permission.TASK_READ, id=id_argument("Task", "The task's id.")
     )
     tasks: ConnectionView[Task] | None = connection(
         queries.tasks,
@@ -251,7 +263,7 @@ class LifeLockQueries:
         queries.category,
         "The category of an id.",
         requires=Permission.TASK_READ,
-        id=key("Category", "The category's id."),
+        id=id_argument("Category", "The category's id."),
     )
     categories: ConnectionView[Category] | None = connection(
         queries.categories,
@@ -264,7 +276,7 @@ class LifeLockQueries:
         queries.events_of_task,
         "What happened to a task, oldest first, as far as the viewer did it.",
         requires=Permission.EVENT_READ,
-        id=key("Task", "The task's id."),
+        id=id_argument("Task", "The task's id."),
         first=FIRST,
     )
     task_analytics: list[TaskAnalytics] | None = query(
@@ -347,9 +359,9 @@ class LifeLockSubscriptions:
     task_changed: TaskChange = subscription(
         subscriptions.task_changed,
         "What happens to the tasks of these ids that the viewer may see; without ids, to all of the viewer's own."
-        + GOES_ON,
+        + RESUMABLE,
         requires=Permission.TASK_READ,
-        ids=keys("Task", "The tasks' ids, 1 to 100."),
+        ids=ids_argument("Task", "The tasks' ids, 1 to 100."),
     )
     life_lock_dashboard: LifeLockDashboard = subscription(
         subscriptions.live_dashboard,

@@ -1,4 +1,4 @@
-"""Objects by their global id."""
+"""The root fields that return objects by their global ids."""
 
 from uuid import UUID
 
@@ -9,23 +9,23 @@ from resolvers.request.context import Context
 from resolvers.validation.global_ids import parse_global_id
 from schema.types.view import VIEWS, Argument, Fetch, Node, query
 
-_MOST = 100
+_MAX_IDS = 100
 
 
 def _fetchers() -> dict[str, Fetch]:
-    return {view.__strawberry_definition__.name: shown.fetch for view, shown in VIEWS.items() if shown.fetch}  # type: ignore[attr-defined]
+    return {kind.__strawberry_definition__.name: view.fetch for kind, view in VIEWS.items() if view.fetch}  # type: ignore[attr-defined]
 
 
-async def _node(context: Context, id: str) -> object:  # noqa: A002 (the contract's word)
+async def _node(context: Context, id: str) -> object:  # noqa: A002 (the name of the argument in the schema)
     _ = context.viewer_id
     try:
         type_name, key = parse_global_id(id)
     except ValueError as error:
         raise ValidationError(str(error), path=("id",)) from None
-    return await _found(context, type_name, key)
+    return await _fetch(context, type_name, key)
 
 
-async def _found(context: Context, type_name: str, key: UUID) -> object:
+async def _fetch(context: Context, type_name: str, key: UUID) -> object:
     fetch = _fetchers().get(type_name)
     row = await fetch(context, key) if fetch else None
     if row is None:
@@ -34,26 +34,30 @@ async def _found(context: Context, type_name: str, key: UUID) -> object:
 
 
 async def _nodes(context: Context, ids: list[str]) -> list[object]:
-    if len(ids) > _MOST:
-        message = f"At most {_MOST} objects can be asked for at once, not {len(ids)}."
+    if len(ids) > _MAX_IDS:
+        message = f"At most {_MAX_IDS} objects can be requested at once, not {len(ids)}."
         raise ValidationError(message, path=("ids",))
-    found: list[object] = []
+    objects: list[object] = []
     for each in ids:
         try:
-            found.append(await _node(context, each))
-        except InputError as refusal:
-            found.append(refusal)
-    return found
+            objects.append(await _node(context, each))
+        except InputError as error:
+            objects.append(error)
+    return objects
 
 
 @strawberry.type
 class NodeQueries:
-    """Root fields."""
-
-    node: Node | None = query(_node, "The object of an id.", id=Argument(strawberry.ID, "The global id."))
+    node: Node | None = query(
+        _node,
+        "The object with this global id. Null, with the error NOT_FOUND, if it does not exist or the viewer may not "
+        "see it.",
+        id=Argument(strawberry.ID, "The global id of the object."),
+    )
     nodes: list[Node | None] | None = query(
         _nodes,
-        "The objects of ids, in their order; null for one that cannot be found, with an error that names its place.",
+        "The objects with these global ids, in the order of the ids. Null in the place of an object that does not "
+        "exist or that the viewer may not see, with the error NOT_FOUND at this position.",
         size="ids",
-        ids=Argument(list[strawberry.ID], f"The global ids, at most {_MOST}."),
+        ids=Argument(list[strawberry.ID], f"The global ids of the objects, at most {_MAX_IDS}."),
     )

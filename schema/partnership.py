@@ -13,7 +13,7 @@ from resolvers.partnership import commands, queries
 from schema.identity import User
 from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection, pages
-from schema.types.enums import choices
+from schema.types.enums import describe_enum
 from schema.types.filter_inputs import (
     ChoiceFilter,
     DateTimeFilter,
@@ -24,9 +24,9 @@ from schema.types.filter_inputs import (
     order_input,
     where,
 )
-from schema.types.view import Argument, Node, column, computed, edge, encrypted, key, query, view
+from schema.types.view import Argument, Node, column, computed, edge, encrypted, id_argument, query, view
 
-choices(
+describe_enum(
     rows.PartnerKind,
     "What a partner does.",
     REFERRAL="Brings clients.",
@@ -34,7 +34,7 @@ choices(
     AFFILIATE="Advertises.",
     TECHNOLOGY="Builds on or beside the product.",
 )
-choices(
+describe_enum(
     rows.PartnerStatus,
     "Where a partnership stands.",
     PROSPECT="Is being talked about. May become ACTIVE or ENDED.",
@@ -42,7 +42,7 @@ choices(
     PAUSED="Rests. May become ACTIVE or ENDED.",
     ENDED="Is over for good.",
 )
-choices(
+describe_enum(
     rows.ReferralStatus,
     "Where a referral stands. SUBMITTED and QUALIFIED are open, the others closed.",
     SUBMITTED="Entered. May become QUALIFIED, WON or LOST.",
@@ -50,7 +50,9 @@ choices(
     WON="Became a client; the partner has earned a commission.",
     LOST="Did not become a client.",
 )
-choices(commands.ReferralOutcome, "How a referral ends.", WON="It became a client.", LOST="It did not become a client.")
+describe_enum(
+    commands.ReferralOutcome, "How a referral ends.", WON="It became a client.", LOST="It did not become a client."
+)
 
 
 @filter_input(rows.Partner, searched=("name", "website", "notes"))
@@ -193,7 +195,7 @@ class PartnershipQueries:
     """Root fields."""
 
     partner: Partner | None = query(
-        queries.partner, "The partner of an id.", requires=_READ, id=key("Partner", "The partner's id.")
+        queries.partner, "The partner of an id.", requires=_READ, id=id_argument("Partner", "The partner's id.")
     )
     partners: ConnectionView[Partner] | None = connection(
         queries.partners, "All partners; by default by name.", requires=_READ, filter=PartnerFilter, order=PartnerOrder

@@ -165,11 +165,11 @@ class CompiledExecutor(CoreCompletion):
         try:
             resolution.authorise(context)
             arguments = self._convert_arguments(group, field, resolution)
-            if resolution.many is None or len(rows) == 1:
-                answers = [resolution.answer(context, row, **arguments) for row in rows]
+            if resolution.resolve_many is None or len(rows) == 1:
+                answers = [resolution.resolve_one(context, row, **arguments) for row in rows]
                 values, iterations = await self._await_all(answers)
             else:
-                values = await resolution.many(context, rows, **arguments)
+                values = await resolution.resolve_many(context, rows, **arguments)
                 iterations = [self.error_collection.current_iteration()]
         except Exception as error:  # noqa: BLE001 (the value of the field)
             values = [FailedValue(error)] * len(indexes)

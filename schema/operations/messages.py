@@ -1,4 +1,4 @@
-"""What is wrong with an input, for a person to read: Pydantic finds it, in words for programmers."""
+"""Messages about invalid inputs for users. Pydantic finds what is invalid, but words it for programmers."""
 
 import re
 
@@ -20,20 +20,20 @@ _MESSAGES = {
     "too_short": "This list must have at least {0} items.",
     "too_long": "This list must have at most {0} items.",
 }
-"""By Pydantic's name of what is wrong; {0} is the number it names first.
+"""By Pydantic's type of error; {0} is the first number in Pydantic's message.
 
-A value of a wrong type can only be null, for no other gets past GraphQL.
+A value of a wrong type can only be null, because GraphQL rejects all others before.
 """
-_ONE = {
+_SINGULAR = {
     "This must have at least 1 characters.": "This must not be empty.",
     "This list must have at least 1 items.": "This list must not be empty.",
 }
 
 
-def for_people(kind: str, message: str) -> str:
-    """What to tell a person of a problem of that kind; a message of our own stays as it is."""
-    template = _MESSAGES.get(kind)
+def message_for(error_type: str, message: str) -> str:
+    """The message for a user about an error of Pydantic. Messages of the commands' own validators stay as they are."""
+    template = _MESSAGES.get(error_type)
     if template is None:
         return message.rstrip(".") + "."
-    told = template.format(*(f"{int(number):,}" for number in re.findall(r"-?\d+", message)))
-    return _ONE.get(told, told)
+    text = template.format(*(f"{int(number):,}" for number in re.findall(r"-?\d+", message)))
+    return _SINGULAR.get(text, text)

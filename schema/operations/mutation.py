@@ -2,12 +2,13 @@
 
     complete_task = mutation(commands.complete_task, returns=Task, requires=Permission.TASK_WRITE)
 
-publishes the handler's command as ``CompleteTaskInput`` and answers with ``CompleteTaskPayload {task userErrors}``.
-What the person can put right is in ``userErrors``, all of it at once and with its place in the input; nothing is
-written then. A handler that takes ``(context, command)`` instead opens its own unit of work (:func:`operation`).
+publishes the command of the handler as ``CompleteTaskInput`` and returns ``CompleteTaskPayload {task userErrors}``.
+``userErrors`` contains all errors that the user can correct, each with its path in the input; nothing is written then.
+:func:`context_mutation` publishes a handler that takes ``(context, command)`` and opens its own unit of work.
 """
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,15 +28,13 @@ from resolvers.request.context import Context
 from resolvers.validation.command import Command
 from resolvers.validation.global_ids import GlobalKey
 from schema.operations.converters import return_validation_errors
-from schema.operations.messages import for_people
-from schema.types.costs import MUTATION, cost, list_size, sliced
-from schema.types.enums import choices
+from schema.operations.messages import message_for
+from schema.types.costs import MUTATION, assumed_size, cost, sized_by
+from schema.types.enums import describe_enum
 from schema.types.view import Argument, Node, resolver
 
 
 class UserErrorCode(StrEnum):
-    """Why a command was refused."""
-
     VALIDATION_ERROR = "VALIDATION_ERROR"
     NOT_FOUND = "NOT_FOUND"
     CONFLICT = "CONFLICT"
@@ -43,32 +42,33 @@ class UserErrorCode(StrEnum):
     SESSION_ENDED = "SESSION_ENDED"
 
 
-choices(
+describe_enum(
     UserErrorCode,
-    "Why a mutation was refused.",
-    VALIDATION_ERROR="A value is not allowed.",
-    NOT_FOUND="There is no such row, or the viewer may not see it.",
-    CONFLICT="It contradicts what is there, such as a name that is taken.",
-    STALE_VERSION="The row was changed since it was read.",
-    SESSION_ENDED="The session was signed out, revoked or not used in time: the person has to sign in again.",
+    "The reason why a mutation was rejected.",
+    VALIDATION_ERROR="A value is invalid.",
+    NOT_FOUND="The object does not exist, or the viewer may not see it.",
+    CONFLICT="The change contradicts existing data, such as a name that is taken.",
+    STALE_VERSION="The object was changed after the client read it.",
+    SESSION_ENDED="The session was signed out, revoked or unused for too long. The user must sign in again.",
 )
 
 
-@strawberry.type(description="Something in the input that the person can put right. Nothing was changed.")
+@strawberry.type(description="An error that the user can correct. The mutation changed nothing.")
 class UserError:
-    """A refusal as clients see it."""
-
-    code: UserErrorCode = strawberry.field(description="Why.")
-    message: str = strawberry.field(description="What is wrong and what to do, for a person to read.")
+    code: UserErrorCode = strawberry.field(description="The reason why the mutation was rejected.")
+    message: str = strawberry.field(description="What is wrong and how to correct it, as a text for the user.")
     field: list[str] = strawberry.field(
-        description='Its place in the input: names and list indexes, such as ["tasks", "2", "title"]; empty for all.'
+        description='The path of the wrong value in the input: names and list indexes, like ["tasks", "2", "title"]. '
+        "Empty if the error concerns the whole input."
     )
-    current: Node | None = strawberry.field(description="With STALE_VERSION: the row as it is now.", default=None)
+    current: Node | None = strawberry.field(
+        description="The object as it is now, with the code STALE_VERSION. Null with every other code.", default=None
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What a mutation answers: its result, or what was wrong."""
+    """The result of a mutation, or its errors."""
 
     result: Any
     user_errors: list[UserError]
@@ -76,15 +76,15 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class PayloadField:
-    """A field of a payload: its type and description, and how it is read from what the handler returned."""
+    """A field of a payload. ``read`` takes its value from the handler's result."""
 
     type: Any
     description: str
     read: Callable[[Any], Any]
 
 
-def user_errors(refusal: InputError) -> list[UserError]:
-    """A refusal in the contract's words."""
+def user_errors(error: InputError) -> list[UserError]:
+    """The user errors of an exception that a handler raised."""
     return [
         UserError(
             code=UserErrorCode(part.code),
@@ -92,15 +92,15 @@ def user_errors(refusal: InputError) -> list[UserError]:
             field=[to_camel_case(str(step)) for step in part.path],
             current=part.current if isinstance(part, StaleVersion) else None,  # type: ignore[arg-type]
         )
-        for part in refusal.parts
+        for part in error.parts
     ]
 
 
-def _input_errors(error: InputValidationError) -> list[UserError]:
+def _validation_errors(error: InputValidationError) -> list[UserError]:
     return [
         UserError(
             code=UserErrorCode.VALIDATION_ERROR,
-            message=for_people(detail.type, detail.message),
+            message=message_for(detail.type, detail.message),
             field=detail.location[1:],
         )
         for detail in error.errors
@@ -110,122 +110,125 @@ def _input_errors(error: InputValidationError) -> list[UserError]:
 def mutation(
     handler: Callable[[UnitOfWork, Any], Awaitable[Any]], *, returns: type, requires: Permission, many: bool = False
 ) -> Any:
-    """The mutation field of a command's handler; its docstring is the description."""
+    """The mutation field of a handler that takes ``(work, command)``. The handler's docstring is the description.
+
+    ``returns`` is the type of the row; ``many`` is for handlers that return a list of rows.
+    """
 
     async def run(context: Context, command: Any) -> Any:
         async with context.unit_of_work() as work:
             return await handler(work, command)
 
-    results = _of_row(returns, many=many)
-    return _published(handler, run, results, requires)
+    return _mutation_field(handler, run, _row_field(returns, many=many), requires)
 
 
-def operation(
+def context_mutation(
     handler: Callable[[Context, Any], Awaitable[Any]],
     *,
     returns: type | Mapping[str, PayloadField],
     requires: Permission | None,
 ) -> Any:
-    """The mutation field of a handler that opens its own unit of work, because it has work to do outside of one.
+    """The mutation field of a handler that takes ``(context, command)`` and opens its own unit of work.
 
-    ``returns`` is the type of the row, or the fields of the payload, which are read from what the handler returns.
-    Without ``requires`` anybody may ask.
+    It may do other work outside of the transaction. ``returns`` is the type of the row, or the fields of the payload.
+    Without ``requires``, every caller may use the mutation.
     """
-    results = _of_row(returns, many=False) if isinstance(returns, type) else returns
-    return _published(handler, handler, results, requires)
+    fields = _row_field(returns, many=False) if isinstance(returns, type) else returns
+    return _mutation_field(handler, handler, fields, requires)
 
 
-def _published(
+def _mutation_field(
     handler: Callable[..., Any],
     run: Callable[[Context, Any], Awaitable[Any]],
-    results: Mapping[str, PayloadField],
+    fields: Mapping[str, PayloadField],
     requires: Permission | None,
 ) -> Any:
-    async def execute(context: Context, _: Any, input: Any) -> Payload:  # noqa: A002 (the contract's word)
+    async def execute(context: Context, _: Any, input: Any) -> Payload:  # noqa: A002 (the name in the schema)
         if isinstance(input, InputValidationError):
-            return Payload(None, _input_errors(input))
+            return Payload(None, _validation_errors(input))
         try:
             return Payload(await run(context, input), [])
-        except InputError as refusal:
-            return Payload(None, user_errors(refusal))
+        except InputError as error:
+            return Payload(None, user_errors(error))
 
     command = get_type_hints(handler)["command"]
-    arguments = {"input": Argument(publish(command), "What is to be done.")}
-    batches = [name for name in results if name in command.model_fields and get_origin(results[name].type) is list]
+    arguments = {"input": Argument(publish_input(command), "The values of the mutation.")}
+    batches = [name for name in fields if name in command.model_fields and get_origin(fields[name].type) is list]
     return strawberry.field(
         resolver=resolver(execute, arguments, requires=requires),
-        graphql_type=_payload(handler.__name__, results),
+        graphql_type=_payload_type(handler.__name__, fields),
         description=inspect.cleandoc(handler.__doc__ or ""),
-        directives=[cost(MUTATION), *(sliced(f"input.{name}", name) for name in batches)],
+        directives=[cost(MUTATION), *(sized_by(f"input.{name}", name) for name in batches)],
     )
 
 
-def _of_row(returns: type, *, many: bool) -> Mapping[str, PayloadField]:
-    """A payload with one field, named after the type of the row."""
-    shown = returns.__strawberry_definition__.name  # type: ignore[attr-defined]
-    name = shown[0].lower() + shown[1:]
-    if not many:
-        return {name: PayloadField(returns, f"The {name}", lambda row: row)}
-    name = name.removesuffix("y") + "ies" if name.endswith("y") else name + "s"
-    return {name: PayloadField(list[returns], "What was done", lambda rows: rows)}  # type: ignore[valid-type]
+def _row_field(returns: type, *, many: bool) -> Mapping[str, PayloadField]:
+    """The only field of a payload, named after the type of the row."""
+    type_name = returns.__strawberry_definition__.name  # type: ignore[attr-defined]
+    name = type_name[0].lower() + type_name[1:]
+    if many:
+        name = name.removesuffix("y") + "ies" if name.endswith("y") else name + "s"
+    kind: Any = list[returns] if many else returns  # type: ignore[valid-type]
+    words = re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name)
+    return {name: PayloadField(kind, f"The {words}", lambda result: result)}
 
 
-def _payload(handler: str, results: Mapping[str, PayloadField]) -> type:
+def _payload_type(handler: str, fields: Mapping[str, PayloadField]) -> type:
     namespace: dict[str, Any] = {"__annotations__": {}}
-    for name, result in results.items():
-        namespace["__annotations__"][name] = result.type | None
+    for name, field in fields.items():
+        namespace["__annotations__"][name] = field.type | None
         namespace[name] = strawberry.field(
-            resolver=_reading(result.read), description=f"{result.description}; null if there are `userErrors`."
+            resolver=_field_resolver(field.read), description=f"{field.description}. Null if there are `userErrors`."
         )
     namespace["__annotations__"]["user_errors"] = list[UserError]
     namespace["user_errors"] = strawberry.field(
-        description="What the person has to put right; empty if all went well.", directives=[list_size(1)]
+        description="The errors that the user can correct. Empty if the mutation succeeded.",
+        directives=[assumed_size(1)],
     )
-    spelled = "".join(part.capitalize() for part in handler.split("_"))
+    name = "".join(part.capitalize() for part in handler.split("_"))
     return strawberry.type(
-        type(f"{spelled}Payload", (), namespace), description=f"The answer of `{to_camel_case(handler)}`."
+        type(f"{name}Payload", (), namespace), description=f"The result of `{to_camel_case(handler)}`."
     )
 
 
-def _reading(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _field_resolver(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda root: None if root.result is None else read(root.result)
 
 
-def publish(command: type[Command]) -> type[Command]:
-    """A command as an input of the contract; what is invalid in it is handed to the mutation, not raised."""
+def publish_input(command: type[Command]) -> type[Command]:
+    """Publishes a command, and the commands inside it, as inputs. The mutation gets an invalid input as an error."""
     if "__strawberry_definition__" in vars(command):
         return command
-    for nested in _nested(field.annotation for field in command.model_fields.values()):
-        publish(nested)
-    made = strawberry.pydantic.input(
+    for nested in _nested_commands(field.annotation for field in command.model_fields.values()):
+        publish_input(nested)
+    published = strawberry.pydantic.input(
         command, name=f"{command.__name__}Input", description=inspect.cleandoc(command.__doc__ or "")
     )
-    definition = made.__strawberry_definition__  # type: ignore[attr-defined]
-    for field in definition.fields:
+    for field in published.__strawberry_definition__.fields:  # type: ignore[attr-defined]
         info = command.model_fields[field.python_name]
         annotation = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
-        if _has_key(annotation):
+        if _has_global_key(annotation):
             field.type_annotation = StrawberryAnnotation(_with_ids(annotation), namespace={})
     return_validation_errors(command)
-    return made
+    return published
 
 
-def _nested(annotations: Iterable[Any]) -> Iterable[type[Command]]:
+def _nested_commands(annotations: Iterable[Any]) -> Iterable[type[Command]]:
     for annotation in annotations:
         if isinstance(annotation, type) and issubclass(annotation, Command):
             yield annotation
         else:
-            yield from _nested(get_args(annotation))
+            yield from _nested_commands(get_args(annotation))
 
 
-def _has_key(annotation: Any) -> bool:
+def _has_global_key(annotation: Any) -> bool:
     if get_origin(annotation) is Annotated and any(isinstance(item, GlobalKey) for item in annotation.__metadata__):
         return True
-    return any(_has_key(part) for part in get_args(annotation))
+    return any(_has_global_key(part) for part in get_args(annotation))
 
 
 def _with_ids(annotation: Any) -> Any:
-    """The annotation with ``ID`` for every global key, and without Pydantic's constraints."""
+    """The annotation with ``ID`` in place of every global key, and without Pydantic's constraints."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         is_key = any(isinstance(item, GlobalKey) for item in annotation.__metadata__)

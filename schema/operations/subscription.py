@@ -1,8 +1,8 @@
-"""Subscriptions: root fields that are answered again and again.
+"""Subscription fields.
 
-    task_changed: TaskChange = subscription(subscriptions.task_changed, "Whenever …", requires=Permission.TASK_READ)
+    task_changed: TaskChange = subscription(subscriptions.task_changed, "…", requires=Permission.TASK_READ)
 
-The source gets the context and the arguments, and yields occasions (resolvers/streaming/deliveries.py).
+The source gets the context and the arguments, and yields deliveries (resolvers/streaming/deliveries.py).
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ import strawberry
 from repositories.permissions import Permission
 from resolvers.request.context import Context
 from resolvers.streaming.deliveries import Source
-from schema.types.costs import costs
+from schema.types.costs import cost_directives
 from schema.types.view import Argument, resolver
 
-GOES_ON = (
-    " Each answer has an id in `extensions.id`; after an interruption, subscribe with that of the last one as "
-    "`extensions: {lastEventId}` to get first what has happened since."
+RESUMABLE = (
+    " Each result has an id in `extensions.id`. After an interruption, subscribe with the id of the last result as "
+    "`extensions: {lastEventId}` to receive the events since then first."
 )
-"""For descriptions of subscriptions whose occasions have ids."""
+"""The end of the description of a subscription whose deliveries have ids."""
 
 
 def subscription(
@@ -31,14 +31,14 @@ def subscription(
     weight: int = 0,
     **arguments: Argument,
 ) -> Any:
-    """A root field of Subscription; ``weight`` is what each answer costs beyond its objects."""
+    """A field of Subscription; ``weight`` is the cost of each result in addition to its objects."""
 
-    async def begin(context: Context, _: Any, **given: Any) -> Source:
-        return source(context, **given)
+    async def open_source(context: Context, _: Any, **values: Any) -> Source:
+        return source(context, **values)
 
     return strawberry.field(
-        resolver=resolver(begin, arguments, requires=requires),
+        resolver=resolver(open_source, arguments, requires=requires),
         description=description,
-        directives=costs(arguments, size=None, weight=weight),
+        directives=cost_directives(arguments, size=None, weight=weight),
         is_subscription=True,
     )

@@ -1,4 +1,4 @@
-"""Connections, as Relay specifies them, and the fields that lead to them."""
+"""Connections, as Relay specifies them, and the fields that return them."""
 
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -9,8 +9,8 @@ from repositories.permissions import Permission
 from repositories.sql.filters import NO_FILTER
 from repositories.sql.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, PageRequest
 from resolvers.loading.edges import Connection, PagesEdge
-from schema.types.costs import AGGREGATE, FREE, PAGED, cost
-from schema.types.filter_inputs import to_filter, to_order
+from schema.types.costs import AGGREGATE, CONNECTION_SIZE, NO_COST, cost
+from schema.types.filter_inputs import convert_filter, convert_order
 from schema.types.view import Argument, resolver
 
 T = TypeVar("T")
@@ -21,9 +21,11 @@ class _Edge(NamedTuple):
     node: Any
 
 
-@strawberry.type(description="Where a page stands in its list.", directives=[FREE])
+@strawberry.type(
+    description="The cursors of a page, and whether there are rows before and after it.", directives=[NO_COST]
+)
 class PageInfo:
-    """Relay's PageInfo, answered from a page."""
+    """Relay's PageInfo, made from a :class:`Connection`."""
 
     has_next_page: bool = strawberry.field(
         resolver=lambda root: root.page.has_next, description="Whether there are rows after this page."
@@ -33,20 +35,20 @@ class PageInfo:
     )
     start_cursor: str | None = strawberry.field(
         resolver=lambda root: root.page.cursor(root.page.rows[0]) if root.page.rows else None,
-        description="The place of the first row, for `before`; null on an empty page.",
+        description="The cursor of the first row, for `before`. Null if the page is empty.",
     )
     end_cursor: str | None = strawberry.field(
         resolver=lambda root: root.page.cursor(root.page.rows[-1]) if root.page.rows else None,
-        description="The place of the last row, for `after`; null on an empty page.",
+        description="The cursor of the last row, for `after`. Null if the page is empty.",
     )
 
 
-@strawberry.type(name="Edge", description="A row and its place in the list.", directives=[FREE])
+@strawberry.type(name="Edge", description="A row of a connection, with its cursor.", directives=[NO_COST])
 class EdgeView(Generic[T]):
-    """Relay's Edge."""
-
     node: T = strawberry.field(description="The row.")
-    cursor: str = strawberry.field(description="Its place, for `after` and `before`.")
+    cursor: str = strawberry.field(
+        description="The row's position in the list, for `after` and `before`. Valid with the same filter and order."
+    )
 
 
 def _edges(root: Connection[Any]) -> Any:
@@ -63,79 +65,93 @@ async def _total(root: Connection[Any]) -> int:
 
 @strawberry.type(name="Connection", description="One page of a list.")
 class ConnectionView(Generic[T]):
-    """Relay's Connection."""
-
-    edges: list[EdgeView[T]] = strawberry.field(resolver=_edges, description="The rows with their places.")
-    nodes: list[T] = strawberry.field(resolver=_rows, description="The rows.")
+    edges: list[EdgeView[T]] = strawberry.field(
+        resolver=_edges, description="The rows of this page with their cursors."
+    )
+    nodes: list[T] = strawberry.field(resolver=_rows, description="The rows of this page.")
     page_info: PageInfo = strawberry.field(
-        resolver=lambda root: root, description="Where this page stands in the list."
+        resolver=lambda root: root,
+        description="The cursors of this page, and whether there are rows before and after it.",
     )
     total_count: int = strawberry.field(
         resolver=_total,
-        description="How many rows the whole list has. Counted only when asked for.",
+        description="The number of rows on all pages together. Counted only if it is selected.",
         directives=[cost(AGGREGATE)],
     )
 
 
-_PAGE = {
+_PAGE_ARGUMENTS = {
     "first": Argument(
         int | None,
-        f"How many rows from the start, or after `after`; 1 to {MAX_SIZE}, by default {DEFAULT_SIZE}.",
+        f"Number of rows from the start of the list or after `after`, 1 to {MAX_SIZE}. By default {DEFAULT_SIZE}, "
+        "unless `last` is given.",
         strawberry.UNSET,
     ),
-    "after": Argument(str | None, "The place after which to start: a cursor of this list.", strawberry.UNSET),
-    "last": Argument(int | None, f"How many rows from the end, or before `before`; 1 to {MAX_SIZE}.", strawberry.UNSET),
-    "before": Argument(str | None, "The place before which to end: a cursor of this list.", strawberry.UNSET),
+    "after": Argument(str | None, "A cursor of this list: the page starts after its row.", strawberry.UNSET),
+    "last": Argument(
+        int | None, f"Number of rows from the end of the list or before `before`, 1 to {MAX_SIZE}.", strawberry.UNSET
+    ),
+    "before": Argument(str | None, "A cursor of this list: the page ends before its row.", strawberry.UNSET),
     "page": Argument(
-        int | None, f"The number of the page of `first` rows, instead of a cursor; 1 to {MAX_PAGE}.", strawberry.UNSET
+        int | None, f"Page number, 1 to {MAX_PAGE}, instead of a cursor. Pages have `first` rows.", strawberry.UNSET
     ),
 }
 
 
-def _request(given: dict[str, Any]) -> PageRequest:
-    return PageRequest(**{name: given.pop(name, None) for name in _PAGE})
+def _pop_page_request(arguments: dict[str, Any]) -> PageRequest:
+    return PageRequest(**{name: arguments.pop(name, None) for name in _PAGE_ARGUMENTS})
 
 
-def _list_arguments(filtered: Any, ordered: Any) -> dict[str, Argument]:
-    arguments = dict(_PAGE)
-    if filtered is not None:
-        arguments["filter"] = Argument(filtered | None, "Which rows; by default all.", strawberry.UNSET, to_filter)
-    if ordered is not None:
-        text = "In which order; later keys decide among equals."
-        arguments["order"] = Argument(list[ordered] | None, text, strawberry.UNSET, to_order)
+def _list_arguments(filter_type: Any, order_type: Any) -> dict[str, Argument]:
+    arguments = dict(_PAGE_ARGUMENTS)
+    if filter_type is not None:
+        description = "Conditions that the rows must meet. By default all rows are returned."
+        arguments["filter"] = Argument(filter_type | None, description, strawberry.UNSET, convert_filter)
+    if order_type is not None:
+        description = "Sort keys. A key orders the rows that are equal in all keys before it."
+        arguments["order"] = Argument(list[order_type] | None, description, strawberry.UNSET, convert_order)
     return arguments
 
 
-def _selection(given: dict[str, Any]) -> dict[str, Any]:
-    return {"where": given.get("filter") or NO_FILTER, "order": given.get("order") or ()}
+def _filter_and_order(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"where": arguments.get("filter") or NO_FILTER, "order": arguments.get("order") or ()}
 
 
 def connection(
-    answer: Callable[..., Any],
+    resolve: Callable[..., Any],
     description: str,
     *,
     requires: Permission,
-    filter: Any = None,  # noqa: A002 (the contract's word)
+    filter: Any = None,  # noqa: A002 (the name of the argument in the schema)
     order: Any = None,
 ) -> Any:
-    """A root field that is a list: ``answer(context, request, where, order)``."""
+    """A root field that is a connection: ``resolve(context, request, where, order)``.
 
-    async def listed(context: Any, _: Any, **given: Any) -> Any:
-        request = _request(given)
-        return await answer(context, request, **(_selection(given) if filter is not None else {}))
+    ``where`` and ``order`` are passed only if the field has a filter.
+    """
 
-    made = resolver(listed, _list_arguments(filter, order), requires=requires)
-    return strawberry.field(resolver=made, description=description, directives=[PAGED])
+    async def resolve_connection(context: Any, _: Any, **arguments: Any) -> Any:
+        request = _pop_page_request(arguments)
+        return await resolve(context, request, **(_filter_and_order(arguments) if filter is not None else {}))
+
+    return strawberry.field(
+        resolver=resolver(resolve_connection, _list_arguments(filter, order), requires=requires),
+        description=description,
+        directives=[CONNECTION_SIZE],
+    )
 
 
-def pages(followed: PagesEdge[Any], description: str, *, filter: Any, order: Any) -> Any:  # noqa: A002
-    """The rows at the other end of an edge, page by page."""
+def pages(edge: PagesEdge[Any], description: str, *, filter: Any, order: Any) -> Any:  # noqa: A002
+    """A field of a row that is a connection of the rows at the other end of an edge."""
 
-    async def listed(context: Any, root: Any, **given: Any) -> Any:
-        return await followed.load(context, root, _request(given), **_selection(given))
+    async def resolve_one(context: Any, root: Any, **arguments: Any) -> Any:
+        return await edge.load(context, root, _pop_page_request(arguments), **_filter_and_order(arguments))
 
-    async def listed_many(context: Any, roots: Any, **given: Any) -> Any:
-        return await followed.load_many(context, roots, _request(given), **_selection(given))
+    async def resolve_many(context: Any, roots: Any, **arguments: Any) -> Any:
+        return await edge.load_many(context, roots, _pop_page_request(arguments), **_filter_and_order(arguments))
 
-    made = resolver(listed, _list_arguments(filter, order), many=listed_many)
-    return strawberry.field(resolver=made, description=description, directives=[PAGED])
+    return strawberry.field(
+        resolver=resolver(resolve_one, _list_arguments(filter, order), resolve_many=resolve_many),
+        description=description,
+        directives=[CONNECTION_SIZE],
+    )

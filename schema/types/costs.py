@@ -1,8 +1,8 @@
-"""What fields cost, said in the contract by the directives of IBM's GraphQL cost directives specification.
+"""Declares what fields cost, with the directives of IBM's GraphQL Cost Directives specification.
 
-Who writes a domain need not think of it: the functions of the kit mark connections, plain lists with `first`, tiles and
-mutations. A plain list of another length takes ``size=``, what is dear takes ``weight=``. How an operation's cost is
-made of them is told in gateway/execution/cost.py.
+The functions that make fields (view.py, connections.py, mutation.py) add the directives to connections, plain lists
+with ``first``, dashboard fields and mutations. Other plain lists take ``size=``, expensive fields take ``weight=``.
+gateway/execution/cost.py computes the cost of an operation from these directives.
 """
 
 from collections.abc import Mapping
@@ -17,34 +17,30 @@ MUTATION = 10
 """A unit of work: a transaction with its events and reactions."""
 
 AGGREGATE = 5
-"""A statement that looks at many rows to answer with few: a tile, a count."""
+"""A statement that reads many rows and returns few, such as a count."""
 
 REFRESH = 100
-"""A statement that goes over everybody's rows and writes what it finds."""
+"""A statement that reads the rows of all users and writes its results."""
 
 
 @strawberry.schema_directive(
     locations=[Location.FIELD_DEFINITION, Location.OBJECT],
     name="cost",
-    description="What a call of the field costs beyond the objects it answers with, by default 0; or what an object of "
-    "the type costs, by default 1. IBM's GraphQL cost directives specification.",
+    description="On a field: the cost of a call in addition to the cost of its objects, 0 by default. On a type: the "
+    "cost of each object, 1 by default. See IBM's GraphQL Cost Directives specification.",
 )
 class Cost:
-    """`@cost`."""
-
     weight: str = strawberry.directive_field(name="weight")
 
 
 @strawberry.schema_directive(
     locations=[Location.FIELD_DEFINITION],
     name="listSize",
-    description="How long the list is taken to be: the greatest of the slicing arguments that are given (of a list, "
-    "its length), otherwise the assumed size. With `sizedFields` the list is in those fields of the object that is "
-    "answered. IBM's GraphQL cost directives specification.",
+    description="List size that the cost is computed with: the greatest of the given slicing arguments (of a "
+    "list, its length), otherwise the assumed size. With `sizedFields`, these fields of the returned object hold the "
+    "list. See IBM's GraphQL Cost Directives specification.",
 )
 class ListSize:
-    """`@listSize`."""
-
     assumed_size: int | None = strawberry.directive_field(name="assumedSize", default=strawberry.UNSET)
     slicing_arguments: list[str] | None = strawberry.directive_field(name="slicingArguments", default=strawberry.UNSET)
     sized_fields: list[str] | None = strawberry.directive_field(name="sizedFields", default=strawberry.UNSET)
@@ -54,40 +50,42 @@ class ListSize:
 
 
 def cost(weight: int) -> Cost:
-    """The cost of a call, or of an object."""
     return Cost(weight=str(weight))
 
 
-FREE = cost(0)
-"""Of what only wraps something that is counted."""
+NO_COST = cost(0)
+"""For types that only wrap rows, which have a cost of their own."""
 
-PAGED = ListSize(
+CONNECTION_SIZE = ListSize(
     assumed_size=DEFAULT_SIZE,
     slicing_arguments=["first", "last"],
     sized_fields=["edges", "nodes"],
     require_one_slicing_argument=False,
 )
-"""Of connections."""
 
 
-def list_size(size: int) -> ListSize:
-    """The size of a list that no argument bounds."""
+def assumed_size(size: int) -> ListSize:
+    """The size of a list that no argument limits."""
     return ListSize(assumed_size=size, require_one_slicing_argument=strawberry.UNSET)
 
 
-def sliced(argument: str, sized_field: Any = strawberry.UNSET) -> ListSize:
-    """A list, or the list in ``sized_field``, that is as long as an argument says."""
+def sized_by(argument: str, sized_field: Any = strawberry.UNSET) -> ListSize:
+    """The size of a list, or of the list in ``sized_field``, that an argument gives."""
     sized = sized_field and [sized_field]
     return ListSize(slicing_arguments=[argument], sized_fields=sized, require_one_slicing_argument=strawberry.UNSET)
 
 
-def costs(arguments: Mapping[str, Any], *, size: int | str | None = None, weight: int = 0) -> list[Any]:
-    """The directives of a field: its list is as long as ``first`` or the argument named ``size`` says, or ``size``."""
-    made: list[Any] = [cost(weight)] if weight else []
+def cost_directives(arguments: Mapping[str, Any], *, size: int | str | None = None, weight: int = 0) -> list[Any]:
+    """The directives of a field.
+
+    ``size`` is the size of its list or the name of the argument that gives it. Without ``size``, the argument is
+    ``first`` if there is one. ``weight`` is the cost of a call.
+    """
+    directives: list[Any] = [cost(weight)] if weight else []
     if size is None and "first" in arguments:
         size = "first"
     if isinstance(size, str):
-        made.append(sliced(size))
+        directives.append(sized_by(size))
     elif size is not None:
-        made.append(list_size(size))
-    return made
+        directives.append(assumed_size(size))
+    return directives

@@ -1,4 +1,4 @@
-"""Filter and order inputs: how clients say which rows, in which order."""
+"""Filter and order inputs, with which clients choose and sort the rows of a list."""
 
 import datetime as dt
 import inspect
@@ -13,140 +13,143 @@ from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.core.errors import Path, ValidationError
-from repositories.sql.filters import And, Compare, Direction, Filter, Not, Nulls, Op, Or, Order, Search, check_value
+from repositories.sql.filters import (
+    MAX_WORDS,
+    And,
+    Compare,
+    Direction,
+    Filter,
+    Not,
+    Nulls,
+    Op,
+    Or,
+    Order,
+    Search,
+    check_value,
+)
 from repositories.sql.table import Table
 from resolvers.validation.global_ids import parse_global_id
-from schema.types.enums import choices
+from schema.types.enums import describe_enum
 
 T = TypeVar("T", bound=type)
 E = TypeVar("E")
 
-_EQ, _NE = "Is this.", "Is not this."
-_IN, _NOT_IN = "Is one of these.", "Is none of these."
-_NULL = "True: has no value. False: has one."
-_GT, _GTE, _LT, _LTE = "Is after this.", "Is this or after it.", "Is before this.", "Is this or before it."
+_EQ = "Equal to this value."
+_NE = "Not equal to this value. Rows without a value do not match."
+_IN = "Equal to one of these values."
+_NOT_IN = "Equal to none of these values. Rows without a value do not match."
+_NULL = "True: the row has no value. False: the row has a value."
+_GT, _GTE = "Greater than this value.", "Greater than or equal to this value."
+_LT, _LTE = "Less than this value.", "Less than or equal to this value."
+_RULE = "All conditions must hold. Conditions that are null are ignored."
 
 
-def _op(description: str, name: str | None = None) -> Any:
+def _condition(description: str, name: str | None = None) -> Any:
     return strawberry.field(description=description, name=name, default=strawberry.UNSET)
 
 
-@strawberry.input(description="Conditions on an id; all that are given must hold.")
+@strawberry.input(description=f"Conditions on a global id. {_RULE}")
 class IdFilter:
-    """Global ids."""
-
-    eq: strawberry.ID | None = _op(_EQ)
-    ne: strawberry.ID | None = _op(_NE)
-    in_: list[strawberry.ID] | None = _op(_IN, "in")
-    not_in: list[strawberry.ID] | None = _op(_NOT_IN)
-    is_null: bool | None = _op(_NULL)
+    eq: strawberry.ID | None = _condition(_EQ)
+    ne: strawberry.ID | None = _condition(_NE)
+    in_: list[strawberry.ID] | None = _condition(_IN, "in")
+    not_in: list[strawberry.ID] | None = _condition(_NOT_IN)
+    is_null: bool | None = _condition(_NULL)
 
 
-@strawberry.input(description="Conditions on a bare UUID; all that are given must hold.")
+@strawberry.input(description=f"Conditions on a UUID. {_RULE}")
 class UuidFilter:
-    """Keys of rows of any type."""
-
-    eq: UUID | None = _op(_EQ)
-    in_: list[UUID] | None = _op(_IN, "in")
+    eq: UUID | None = _condition(_EQ)
+    in_: list[UUID] | None = _condition(_IN, "in")
 
 
-@strawberry.input(description="Conditions on a choice; all that are given must hold.")
+@strawberry.input(description=f"Conditions on an enum. {_RULE}")
 class ChoiceFilter(Generic[E]):
-    """Enums."""
-
-    eq: E | None = _op(_EQ)
-    ne: E | None = _op(_NE)
-    in_: list[E] | None = _op(_IN, "in")
-    not_in: list[E] | None = _op(_NOT_IN)
+    eq: E | None = _condition(_EQ)
+    ne: E | None = _condition(_NE)
+    in_: list[E] | None = _condition(_IN, "in")
+    not_in: list[E] | None = _condition(_NOT_IN)
 
 
-@strawberry.input(
-    description="Conditions on a text; all that are given must hold. Case matters to `eq`, `ne`, `in` and `notIn` only."
-)
+@strawberry.input(description=f"Conditions on a text. Only `eq`, `ne`, `in` and `notIn` are case-sensitive. {_RULE}")
 class TextFilter:
-    """Free text."""
-
-    eq: str | None = _op(_EQ)
-    ne: str | None = _op(_NE)
-    in_: list[str] | None = _op(_IN, "in")
-    not_in: list[str] | None = _op(_NOT_IN)
-    contains: str | None = _op("Has this in it.")
-    prefix: str | None = _op("Starts with this.", "startsWith")
-    like: str | None = _op(
-        "Matches this pattern, where % stands for any text, _ for any character and \\ takes their meaning away."
+    eq: str | None = _condition(_EQ)
+    ne: str | None = _condition(_NE)
+    in_: list[str] | None = _condition(_IN, "in")
+    not_in: list[str] | None = _condition(_NOT_IN)
+    contains: str | None = _condition("Contains this text.")
+    prefix: str | None = _condition("Starts with this text.", "startsWith")
+    like: str | None = _condition(
+        "Matches this pattern: % stands for any text, _ for any single character. "
+        "A backslash before %, _ or a backslash makes it a plain character."
     )
-    is_null: bool | None = _op(_NULL)
+    is_null: bool | None = _condition(_NULL)
 
 
-@strawberry.input(description="Conditions on a whole number; all that are given must hold.")
+@strawberry.input(description=f"Conditions on an integer. {_RULE}")
 class IntFilter:
-    """Whole numbers."""
-
-    eq: int | None = _op(_EQ)
-    ne: int | None = _op(_NE)
-    in_: list[int] | None = _op(_IN, "in")
-    not_in: list[int] | None = _op(_NOT_IN)
-    gt: int | None = _op("Is more than this.")
-    gte: int | None = _op("Is this or more.")
-    lt: int | None = _op("Is less than this.")
-    lte: int | None = _op("Is this or less.")
+    eq: int | None = _condition(_EQ)
+    ne: int | None = _condition(_NE)
+    in_: list[int] | None = _condition(_IN, "in")
+    not_in: list[int] | None = _condition(_NOT_IN)
+    gt: int | None = _condition(_GT)
+    gte: int | None = _condition(_GTE)
+    lt: int | None = _condition(_LT)
+    lte: int | None = _condition(_LTE)
 
 
-@strawberry.input(description="Conditions on a decimal number; all that are given must hold.")
+@strawberry.input(description=f"Conditions on a decimal number. {_RULE}")
 class DecimalFilter:
-    """Money."""
-
-    eq: Decimal | None = _op(_EQ)
-    ne: Decimal | None = _op(_NE)
-    gt: Decimal | None = _op("Is more than this.")
-    gte: Decimal | None = _op("Is this or more.")
-    lt: Decimal | None = _op("Is less than this.")
-    lte: Decimal | None = _op("Is this or less.")
-    is_null: bool | None = _op(_NULL)
+    eq: Decimal | None = _condition(_EQ)
+    ne: Decimal | None = _condition(_NE)
+    gt: Decimal | None = _condition(_GT)
+    gte: Decimal | None = _condition(_GTE)
+    lt: Decimal | None = _condition(_LT)
+    lte: Decimal | None = _condition(_LTE)
+    is_null: bool | None = _condition(_NULL)
 
 
-@strawberry.input(description="A condition on a yes or no.")
+@strawberry.input(description="A condition on a boolean. It is ignored if it is null.")
 class BooleanFilter:
-    """Flags."""
-
-    eq: bool | None = _op(_EQ)
+    eq: bool | None = _condition(_EQ)
 
 
-@strawberry.input(description="Conditions on a moment; all that are given must hold.")
+@strawberry.input(description=f"Conditions on a point in time. {_RULE}")
 class DateTimeFilter:
-    """Moments."""
-
-    eq: dt.datetime | None = _op(_EQ)
-    ne: dt.datetime | None = _op(_NE)
-    gt: dt.datetime | None = _op(_GT)
-    gte: dt.datetime | None = _op(_GTE)
-    lt: dt.datetime | None = _op(_LT)
-    lte: dt.datetime | None = _op(_LTE)
-    is_null: bool | None = _op(_NULL)
+    eq: dt.datetime | None = _condition(_EQ)
+    ne: dt.datetime | None = _condition(_NE)
+    gt: dt.datetime | None = _condition("Later than this time.")
+    gte: dt.datetime | None = _condition("At this time or later.")
+    lt: dt.datetime | None = _condition("Earlier than this time.")
+    lte: dt.datetime | None = _condition("At this time or earlier.")
+    is_null: bool | None = _condition(_NULL)
 
 
 def where(description: str, *, key: str | None = None) -> Any:
-    """A condition on the column of the same name; ``key`` names the type whose global ids it holds."""
+    """A condition on the column of the same name; ``key`` is the name of the type whose global ids it contains."""
     return strawberry.field(description=description, default=strawberry.UNSET, metadata={"key": key})
 
 
 def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[[T], T]:
-    """Publishes a class as the filter of a table: its fields, ``search`` over some columns, and and/or/not."""
+    """Publishes a class as the filter of a table: its own conditions, ``search`` in some columns, and, or and not."""
 
     def publish(cls: T) -> T:
         name = cls.__name__
-        for field, annotation, text in (
-            ("and_", f"list[{name}] | None", "All of these hold."),
-            ("or_", f"list[{name}] | None", "At least one of these holds."),
-            ("not_", f"{name} | None", "This does not hold."),
+        for field, annotation, description in (
+            ("and_", f"list[{name}] | None", "All of these filters match."),
+            ("or_", f"list[{name}] | None", "At least one of these filters matches."),
+            ("not_", f"{name} | None", "This filter does not match."),
         ):
             cls.__annotations__[field] = annotation
-            setattr(cls, field, strawberry.field(description=text, name=field.strip("_"), default=strawberry.UNSET))
+            setattr(cls, field, _condition(description, field.strip("_")))
         if searched:
-            spelled = " or ".join(to_camel_case(column) for column in searched)
+            columns = " or ".join(to_camel_case(column) for column in searched)
             cls.__annotations__["search"] = str | None
-            text = f"Every one of these words occurs in {spelled}, whatever its case."
-            setattr(cls, "search", strawberry.field(description=text, default=strawberry.UNSET))  # noqa: B010 (one way for all)
+            description = (
+                f"Words separated by spaces. Each occurs in {columns}, ignoring case. "
+                f"Words after the first {MAX_WORDS} are ignored."
+            )
+            setattr(cls, "search", _condition(description))  # noqa: B010 (like the fields above)
         cls.filtered = row  # type: ignore[attr-defined]
         cls.searched = tuple(searched)  # type: ignore[attr-defined]
         return strawberry.input(cls, description=inspect.cleandoc(cls.__doc__ or ""))
@@ -154,112 +157,119 @@ def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[
     return publish
 
 
-_DEEPEST = 8
+_MAX_DEPTH = 8
 
 
-def to_filter(given: Any, place: Path = ("filter",), depth: int = 0) -> Filter | None:
-    """A filter input as the data floor understands it; a refusal names the place in it."""
-    if given is None:
+def convert_filter(value: Any, path: Path = ("filter",), depth: int = 0) -> Filter | None:
+    """The :class:`Filter` of a filter input, None for null. A ValidationError has the path of the wrong value."""
+    if value is None:
         return None
-    if depth > _DEEPEST:
-        message = f"A filter may be nested {_DEEPEST} levels deep."
+    if depth > _MAX_DEPTH:
+        message = f"A filter may be nested at most {_MAX_DEPTH} levels deep."
         raise ValidationError(message, path=("filter",))
-    return And(tuple(_parts(given, place, depth)))
+    return And(tuple(_convert_fields(value, path, depth)))
 
 
-def _given(given: Any, place: Path) -> Iterator[tuple[StrawberryField, Any, Path]]:
-    """The fields of an input that were given, each with its value and place."""
-    for field in type(given).__strawberry_definition__.fields:
-        value = getattr(given, field.python_name)
-        if value is not None and value is not strawberry.UNSET:
-            yield field, value, (*place, field.graphql_name or to_camel_case(field.python_name))
+def _provided_fields(value: Any, path: Path) -> Iterator[tuple[StrawberryField, Any, Path]]:
+    """The fields of an input that are neither left out nor null, with their values and paths."""
+    for field in type(value).__strawberry_definition__.fields:
+        inner = getattr(value, field.python_name)
+        if inner is not None and inner is not strawberry.UNSET:
+            yield field, inner, (*path, field.graphql_name or to_camel_case(field.python_name))
 
 
-def _parts(given: Any, place: Path, depth: int) -> Iterator[Filter]:
-    table = type(given).filtered.__table__
-    for field, value, at in _given(given, place):
+def _convert_fields(value: Any, path: Path, depth: int) -> Iterator[Filter]:
+    table = type(value).filtered.__table__
+    for field, inner, inner_path in _provided_fields(value, path):
         match field.python_name:
             case "and_":
-                yield And(tuple(_nested(value, at, depth)))
+                yield And(tuple(_convert_all(inner, inner_path, depth)))
             case "or_":
-                yield Or(tuple(_nested(value, at, depth)))
+                yield Or(tuple(_convert_all(inner, inner_path, depth)))
             case "not_":
-                yield Not(And(tuple(_parts(value, at, depth + 1))))
+                yield Not(And(tuple(_convert_fields(inner, inner_path, depth + 1))))
             case "search":
-                yield _checked(table, Search(type(given).searched, value), at)
-            case name:
-                for compared, wanted, there in _given(value, at):
-                    made = _condition(name, compared.python_name, wanted, field.metadata.get("key"), there)
-                    yield _checked(table, made, there)
+                yield _check(table, Search(type(value).searched, inner), inner_path)
+            case column:
+                for operator, operand, operand_path in _provided_fields(inner, inner_path):
+                    key = field.metadata.get("key")
+                    compare = _convert_condition(column, operator.python_name, operand, key, operand_path)
+                    yield _check(table, compare, operand_path)
 
 
-def _nested(values: Sequence[Any], place: Path, depth: int) -> Iterator[Filter]:
+def _convert_all(values: Sequence[Any], path: Path, depth: int) -> Iterator[Filter]:
     for index, value in enumerate(values):
-        made = to_filter(value, (*place, index), depth + 1)
-        if made is not None:
-            yield made
+        converted = convert_filter(value, (*path, index), depth + 1)
+        if converted is not None:
+            yield converted
 
 
-def _condition(column: str, op: str, value: Any, key: str | None, place: Path) -> Compare:
-    if isinstance(value, list):
-        value = tuple(_key(key, item, (*place, index)) if key else item for index, item in enumerate(value))
-    elif key is not None and not isinstance(value, bool):
-        value = _key(key, value, place)
-    return Compare(column, Op(op.strip("_")), value)
+def _convert_condition(column: str, operator: str, operand: Any, key: str | None, path: Path) -> Compare:
+    if isinstance(operand, list):
+        operand = tuple(_parse_id(key, item, (*path, index)) if key else item for index, item in enumerate(operand))
+    elif key is not None and not isinstance(operand, bool):
+        operand = _parse_id(key, operand, path)
+    return Compare(column, Op(operator.strip("_")), operand)
 
 
-def _checked(table: Any, made: Compare | Search, place: Path) -> Filter:
+def _check(table: Any, condition: Compare | Search, path: Path) -> Filter:
     try:
-        check_value(table, made)
+        check_value(table, condition)
     except ValidationError as error:
-        error.path = place
+        error.path = path
         raise
-    return made
+    return condition
 
 
-def _key(type_name: str, text: str, place: Path) -> UUID:
+def _parse_id(type_name: str, text: str, path: Path) -> UUID:
     try:
-        found, value = parse_global_id(text)
+        actual, key = parse_global_id(text)
     except ValueError as error:
-        raise ValidationError(str(error), path=place) from None
-    if found != type_name:
-        message = f"A filter names an id of {found} where one of {type_name} belongs."
-        raise ValidationError(message, path=place)
-    return value
+        raise ValidationError(str(error), path=path) from None
+    if actual != type_name:
+        message = f"This must be the id of a {type_name}, not of a {actual}."
+        raise ValidationError(message, path=path)
+    return key
 
 
-choices(
-    Direction, "Which way a list is sorted.", ASC="Smallest, earliest or A first.", DESC="Largest, latest or Z first."
+describe_enum(
+    Direction,
+    "The direction in which a list is sorted.",
+    ASC="Ascending: the smallest or earliest value first, texts from A to Z.",
+    DESC="Descending: the largest or latest value first, texts from Z to A.",
 )
-choices(
+describe_enum(
     Nulls,
-    "Where rows without a value stand in a sorted list.",
-    FIRST="Before those that have one.",
-    LAST="After those that have one.",
+    "The position of rows without a value in a sorted list.",
+    FIRST="Before all rows that have a value.",
+    LAST="After all rows that have a value.",
 )
 
 
 def order_input(row: type[Table], **columns: str) -> Any:
-    """The order input of a table: its sortable columns, each with a description."""
+    """The order input of a table. ``columns`` are the columns that clients may sort by, with their descriptions."""
     name = row.__name__
     fields = StrEnum(f"{name}OrderField", {column.upper(): column for column in columns})  # type: ignore[misc]
-    described = {column.upper(): text for column, text in columns.items()}
-    choices(fields, f"What {row.__table__.name.replace('_', ' ')} can be sorted by.", **described)
+    descriptions = {column.upper(): description for column, description in columns.items()}
+    describe_enum(fields, f"The columns that {row.__table__.name.replace('_', ' ')} can be sorted by.", **descriptions)
     namespace = {
         "__annotations__": {"field": fields, "direction": Direction, "nulls": Nulls},
-        "field": strawberry.field(description="What to sort by."),
-        "direction": strawberry.field(description="Which way.", default=Direction.ASC),
-        "nulls": strawberry.field(description="Where rows without a value stand.", default=Nulls.LAST),
+        "field": strawberry.field(description="The column to sort by."),
+        "direction": strawberry.field(description="The direction.", default=Direction.ASC),
+        "nulls": strawberry.field(description="The position of rows without a value.", default=Nulls.LAST),
     }
-    return strawberry.input(type(f"{name}Order", (), namespace), description="A key to sort by.")
+    return strawberry.input(
+        type(f"{name}Order", (), namespace),
+        description="A sort key. It orders the rows that are equal in all keys before it.",
+    )
 
 
-_MOST_KEYS = 5
+_MAX_SORT_KEYS = 5
 
 
-def to_order(given: Sequence[Any] | None) -> tuple[Order, ...]:
-    """Order inputs as the data floor understands them."""
-    if given is not None and len(given) > _MOST_KEYS:
-        message = f"A list may be sorted by {_MOST_KEYS} keys."
+def convert_order(keys: Sequence[Any] | None) -> tuple[Order, ...]:
+    """The sort keys of order inputs, none for null."""
+    if keys is not None and len(keys) > _MAX_SORT_KEYS:
+        message = f"A list can be sorted by at most {_MAX_SORT_KEYS} keys."
         raise ValidationError(message, path=("order",))
-    return tuple(Order(str(key.field), key.direction, key.nulls) for key in given or ())
+    return tuple(Order(str(key.field), key.direction, key.nulls) for key in keys or ())

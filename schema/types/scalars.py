@@ -1,4 +1,4 @@
-"""Scalars, by the names of graphql-scalars, each with the specification it follows."""
+"""The scalars of the schema, with the names of the graphql-scalars library and their specifications."""
 
 import datetime as dt
 from decimal import Decimal, InvalidOperation
@@ -12,11 +12,11 @@ from strawberry.types.scalar import ScalarDefinition
 
 def _date_time(value: object) -> dt.datetime:
     try:
-        if isinstance(value, str) and (moment := dt.datetime.fromisoformat(value)).tzinfo is not None:
-            return moment.astimezone(dt.UTC)
+        if isinstance(value, str) and (time := dt.datetime.fromisoformat(value)).tzinfo is not None:
+            return time.astimezone(dt.UTC)
     except (ValueError, OverflowError):
         pass
-    message = "A DateTime is a text such as 2026-06-15T12:00:00Z, with its offset."
+    message = "A DateTime must be a string with an offset from UTC, such as 2026-06-15T12:00:00Z."
     raise GraphQLError(message)
 
 
@@ -26,7 +26,7 @@ def _date(value: object) -> dt.date:
             return dt.date.fromisoformat(value)
     except ValueError:
         pass
-    message = "A Date is a text such as 2026-06-15."
+    message = "A Date must be a string such as 2026-06-15."
     raise GraphQLError(message)
 
 
@@ -36,7 +36,7 @@ def _uuid(value: object) -> UUID:
             return UUID(value)
     except ValueError:
         pass
-    message = "A UUID is a text such as 0195c3a4-7b1e-7c55-9d1a-2f6b1c0a9e11."
+    message = "A UUID must be a string such as 0195c3a4-7b1e-7c55-9d1a-2f6b1c0a9e11."
     raise GraphQLError(message)
 
 
@@ -46,7 +46,7 @@ def _decimal(value: object) -> Decimal:
     except InvalidOperation:
         number = None
     if number is None or not number.is_finite():
-        message = 'A Decimal is a text such as "12.50".'
+        message = 'A Decimal must be a string such as "12.50".'
         raise GraphQLError(message)
     return number
 
@@ -54,7 +54,7 @@ def _decimal(value: object) -> Decimal:
 SCALARS: dict[object, ScalarDefinition] = {
     dt.datetime: strawberry.scalar(
         name="DateTime",
-        description="A moment with its offset from UTC, such as 2026-06-15T12:00:00+00:00.",
+        description="A point in time with its offset from UTC, such as 2026-06-15T12:00:00+00:00.",
         specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
         serialize=dt.datetime.isoformat,
         parse_value=_date_time,
@@ -75,7 +75,7 @@ SCALARS: dict[object, ScalarDefinition] = {
     ),
     Decimal: strawberry.scalar(
         name="Decimal",
-        description='A decimal number as text, such as "12.50", so that no digit is lost.',
+        description='A decimal number as a string, such as "12.50", with its exact digits.',
         specified_by_url="https://speleotrove.com/decimal/decarith.html",
         serialize=str,
         parse_value=_decimal,

@@ -1,12 +1,12 @@
-"""Views and their fields: what clients see of rows, and how a field is answered.
+"""Views, which are the GraphQL types of rows, and the kinds of their fields.
 
-    @view(rows.Task, node=life_lock.task)
+    @view(rows.Task, node=queries.task)
     class Task(Node):
         title: str = column("What is to be done.")
-        category: "Category | None" = edge(life_lock.category, "The category it belongs to.")
+        category: "Category | None" = edge(queries.category_of_task, "The category it belongs to.")
 
-A field is one of five: a **column** of the row, what a **sealed** (encrypted) column says, an **edge** to other rows,
-something **computed** by a method of the object, or a **query** at the root.
+A field is a **column** of the row, an **encrypted** column, an **edge** to other rows, **resolved by** a function,
+**computed** by a method of the object, or a **query** at the root.
 """
 
 import inspect
@@ -23,11 +23,12 @@ from strawberry.types.lazy_type import LazyType
 
 from repositories.core.errors import NotFound, ValidationError
 from repositories.permissions import Permission
+from repositories.sql.page import DEFAULT_SIZE, MAX_SIZE
 from resolvers.loading.edges import Edge
 from resolvers.loading.encrypted import EncryptedField
 from resolvers.request.context import Context
 from resolvers.validation.global_ids import global_id, parse_global_id
-from schema.types.costs import AGGREGATE, costs
+from schema.types.costs import AGGREGATE, cost_directives
 
 T = TypeVar("T", bound=type)
 Info = strawberry.Info[Context, None]
@@ -36,17 +37,19 @@ Fetch = Callable[[Context, UUID], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A GraphQL type and the row it shows; ``fetch`` finds a row by its key, for ``node(id:)``."""
+    """The row class of a GraphQL type, and the function that loads a row by its primary key, for ``node(id:)``."""
 
     row: type
     fetch: Fetch | None
 
 
 VIEWS: dict[type, View] = {}
-"""Every view, for ``node`` and for the test that compares views with their rows."""
+"""Every view by its GraphQL type."""
 
 
-def _shows(row: type) -> Any:
+def _type_check(row: type) -> Any:
+    """Strawberry's ``is_type_of``: whether an object is a row of this class. The executor reads its ``row``."""
+
     def is_type_of(value: Any, _: Any) -> bool:
         return isinstance(value, row)
 
@@ -55,21 +58,21 @@ def _shows(row: type) -> Any:
 
 
 def view(row: type, *, node: Fetch | None = None) -> Callable[[T], T]:
-    """Publishes a class as the GraphQL type that shows ``row``; its docstring is the description."""
+    """Publishes a class as the GraphQL type of ``row``; its docstring is the description."""
 
     def publish(cls: T) -> T:
-        cls.is_type_of = _shows(row)  # type: ignore[attr-defined]
-        made = strawberry.type(cls, description=inspect.cleandoc(cls.__doc__ or ""))
-        VIEWS[made] = View(row, node)
-        return made
+        cls.is_type_of = _type_check(row)  # type: ignore[attr-defined]
+        published = strawberry.type(cls, description=inspect.cleandoc(cls.__doc__ or ""))
+        VIEWS[published] = View(row, node)
+        return published
 
     return publish
 
 
 @cache
 def _type_name(row: type) -> str:
-    shown = next(made for made, view in VIEWS.items() if issubclass(row, view.row) and view.fetch)
-    definition: StrawberryObjectDefinition = shown.__strawberry_definition__  # type: ignore[attr-defined]
+    published = next(kind for kind, view in VIEWS.items() if issubclass(row, view.row) and view.fetch)
+    definition: StrawberryObjectDefinition = published.__strawberry_definition__  # type: ignore[attr-defined]
     return definition.name
 
 
@@ -77,7 +80,7 @@ def _global_id(root: Any) -> strawberry.ID:
     return strawberry.ID(global_id(_type_name(root.__class__), root.id))
 
 
-def _global_ids(row: type) -> Callable[[UUID], str]:
+def _global_id_converter(row: type) -> Callable[[UUID], str]:
     return partial(global_id, _type_name(row))
 
 
@@ -87,21 +90,22 @@ def _resolve_node_type(value: Any, info: GraphQLResolveInfo[Context], _type: Any
 
 
 COLUMN = "column"
-"""In a field's metadata: its column, and what makes, of a row's class, the function from the column to the value."""
+"""The key in a field's metadata for the name of its column, and a function or None.
+
+The function takes the class of the rows and returns the converter of the column's values.
+"""
 
 
-@strawberry.interface(description="Anything that has an id and can be asked for by it.")
+@strawberry.interface(description="An object with a global id, with which `node` returns it.")
 class Node:
-    """Relay's Node."""
-
     id: strawberry.ID = strawberry.field(
         resolver=_global_id,
-        description="The global id: opaque, unique over all types, and the same for ever.",
-        metadata={COLUMN: ("id", _global_ids)},
+        description="The global id: opaque, unique across all types, and permanent.",
+        metadata={COLUMN: ("id", _global_id_converter)},
     )
     database_id: UUID = strawberry.field(
         resolver=lambda root: root.id,
-        description="The bare UUID, unique within its type.",
+        description="The UUID of the row, unique within its type.",
         metadata={COLUMN: ("id", None)},
     )
 
@@ -109,13 +113,13 @@ class Node:
 
 
 def column(description: str, *, name: str | None = None, deprecated: str | None = None) -> Any:
-    """A value of the row under the same name."""
+    """A field with the value of the row's attribute of the same name."""
     return strawberry.field(description=description, name=name, deprecation_reason=deprecated)
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument of a field: its type and description, its default if it has one, and what the resolver gets of it."""
+    """An argument of a field. ``convert`` makes the value that the resolver gets from the Python value."""
 
     type: Any
     description: str
@@ -123,95 +127,98 @@ class Argument:
     convert: Callable[[Any], Any] = lambda value: value
     name: str | None = None
 
-    def parameter(self, name: str) -> inspect.Parameter:
-        """The argument as Strawberry reads it from a signature."""
-        described = strawberry.argument(description=self.description, name=self.name)
-        annotation: Any = Annotated[self.type, described]
+    def to_parameter(self, name: str) -> inspect.Parameter:
+        """The parameter of a function, from which Strawberry reads the argument."""
+        argument = strawberry.argument(description=self.description, name=self.name)
+        annotation: Any = Annotated[self.type, argument]
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
 
 
-FIRST = Argument(int, "How many at most, 1 to 500.", 50)
-"""Of plain lists, which are not paged through."""
+FIRST = Argument(int, f"Maximum number of items, 1 to {MAX_SIZE}.", DEFAULT_SIZE)
+"""The argument of lists that have no pages."""
 
 TIME_ZONE = Argument(
-    str | None, "The IANA time zone that decides what a day is; by default the viewer's own.", strawberry.UNSET
+    str | None,
+    "The IANA time zone in which days begin and end, such as Europe/Vienna. By default the viewer's time zone.",
+    strawberry.UNSET,
 )
-"""Of fields that count by days."""
+"""The argument of fields that count by days."""
 
 
-def key(type_name: str, description: str) -> Argument:
-    """A global id, which reaches the resolver as a UUID."""
-    return Argument(strawberry.ID, description, convert=lambda text: key_of(type_name, text))
+def id_argument(type_name: str, description: str) -> Argument:
+    """A global id, which the resolver gets as a UUID."""
+    return Argument(strawberry.ID, description, convert=lambda text: _parse_id(type_name, text))
 
 
-_MOST_KEYS = 100
+_MAX_IDS = 100
 
 
-def keys(type_name: str, description: str) -> Argument:
-    """Global ids, which reach the resolver as UUIDs; may be left out."""
+def ids_argument(type_name: str, description: str) -> Argument:
+    """Optional global ids, which the resolver gets as UUIDs."""
 
     def convert(texts: list[str] | None) -> list[UUID] | None:
-        if texts is not None and not 1 <= len(texts) <= _MOST_KEYS:
-            message = f"Give 1 to {_MOST_KEYS} ids, or leave `ids` out."
+        if texts is not None and not 1 <= len(texts) <= _MAX_IDS:
+            message = f"Give 1 to {_MAX_IDS} ids, or leave out `ids`."
             raise ValidationError(message, path=("ids",))
-        return None if texts is None else [key_of(type_name, text) for text in texts]
+        return None if texts is None else [_parse_id(type_name, text) for text in texts]
 
     return Argument(list[strawberry.ID] | None, description, strawberry.UNSET, convert)
 
 
-def key_of(type_name: str, text: str) -> UUID:
-    """The key in a global id of that type. An id of another type is refused, for it can never be found here."""
+def _parse_id(type_name: str, text: str) -> UUID:
+    """The UUID in a global id. NotFound for an id of another type, because no row can have it."""
     try:
-        found, value = parse_global_id(text)
+        actual, key = parse_global_id(text)
     except ValueError as error:
         raise ValidationError(str(error), path=("id",)) from None
-    if found != type_name:
+    if actual != type_name:
         raise NotFound.of(type_name.lower())
-    return value
+    return key
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """How a field is answered, spelled out for an executor that answers it for many objects at once.
+    """How a field is resolved, for an executor that resolves it for many objects at once.
 
-    ``answer(context, row, **arguments)`` for one; ``many(context, rows, **arguments)`` for all, as a list of values
-    and of the exceptions that stand for those that failed.
+    ``resolve_one(context, row, **arguments)`` returns the value for one row.
+    ``resolve_many(context, rows, **arguments)`` returns the list of values for all rows, with an exception in the place
+    of each value that failed.
     """
 
-    answer: Callable[..., Awaitable[Any]]
+    resolve_one: Callable[..., Awaitable[Any]]
     arguments: Mapping[str, Argument]
     requires: Permission | None = None
-    many: Callable[..., Awaitable[list[Any]]] | None = None
+    resolve_many: Callable[..., Awaitable[list[Any]]] | None = None
 
-    def convert(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments as ``answer`` takes them."""
-        return {name: self.arguments[name].convert(value) for name, value in given.items()}
+    def convert(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Applies the ``convert`` of each argument to its Python value."""
+        return {name: self.arguments[name].convert(value) for name, value in arguments.items()}
 
     def authorise(self, context: Context) -> None:
-        """Refuses viewers without the permission."""
+        """Raises Forbidden, or Unauthenticated, if the viewer lacks the permission."""
         if self.requires is not None:
             context.authorise(self.requires)
 
 
 def resolver(
-    answer: Callable[..., Any],
+    resolve_one: Callable[..., Any],
     arguments: Mapping[str, Argument],
     *,
     requires: Permission | None = None,
-    many: Callable[..., Any] | None = None,
+    resolve_many: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
-    """A resolver for Strawberry: checks the permission, then calls ``answer(context, row, **arguments)``."""
-    resolution = Resolution(answer, arguments, requires, many)
+    """A resolver for Strawberry: checks the permission, then calls ``resolve_one(context, row, **arguments)``."""
+    resolution = Resolution(resolve_one, arguments, requires, resolve_many)
 
-    async def resolve(root: Any, info: Any, **given: Any) -> Any:
+    async def resolve(root: Any, info: Any, **values: Any) -> Any:
         context: Context = info.context
         resolution.authorise(context)
-        return await answer(context, root, **resolution.convert(given))
+        return await resolve_one(context, root, **resolution.convert(values))
 
     parameters = [
         inspect.Parameter("root", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Any),
         inspect.Parameter("info", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=strawberry.Info),
-        *(argument.parameter(name) for name, argument in arguments.items()),
+        *(argument.to_parameter(name) for name, argument in arguments.items()),
     ]
     resolve.__signature__ = inspect.Signature(parameters, return_annotation=Any)  # type: ignore[attr-defined]
     resolve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": Any}
@@ -224,35 +231,35 @@ def defined_in(module: str, name: str) -> Any:
     return LazyType(name, module)
 
 
-def edge(followed: Edge[Any], description: str) -> Any:
-    """The row, or rows, at the other end of an edge."""
-    return strawberry.field(resolver=resolver(followed.load, {}, many=followed.load_many), description=description)
+def edge(edge: Edge[Any], description: str) -> Any:
+    """A field with the row, or the rows, at the other end of an edge."""
+    return strawberry.field(resolver=resolver(edge.load, {}, resolve_many=edge.load_many), description=description)
 
 
-def derived(answer: Callable[..., Awaitable[Any]], description: str) -> Any:
-    """What ``answer(context, row)`` makes of a row."""
-    return strawberry.field(resolver=resolver(answer, {}), description=description)
+def resolved_by(resolve: Callable[..., Awaitable[Any]], description: str) -> Any:
+    """A field with the value of ``resolve(context, row)``."""
+    return strawberry.field(resolver=resolver(resolve, {}), description=description)
 
 
 def encrypted(column: Any, description: str) -> Any:
-    """What an encrypted column says; nullable, so that a value that cannot be opened takes no other field with it."""
-    value = EncryptedField(column)
-    return strawberry.field(resolver=resolver(value.load, {}, many=value.load_many), description=description)
+    """A field with the decrypted value of a column. It must be nullable, because decryption can fail."""
+    field = EncryptedField(column)
+    return strawberry.field(resolver=resolver(field.load, {}, resolve_many=field.load_many), description=description)
 
 
 def computed(
     method: Callable[..., Awaitable[Any]], description: str, *, size: int | None = None, **arguments: Argument
 ) -> Any:
-    """What a method of the object answers: a tile of a dashboard; ``size`` is how long its list is about."""
+    """A field of a dashboard, with the value of a method of the object. ``size`` is the assumed size of its list."""
     return strawberry.field(
-        resolver=resolver(lambda _, root, **given: method(root, **given), arguments),
+        resolver=resolver(lambda _, root, **values: method(root, **values), arguments),
         description=description,
-        directives=costs(arguments, size=size, weight=AGGREGATE),
+        directives=cost_directives(arguments, size=size, weight=AGGREGATE),
     )
 
 
 def query(
-    answer: Callable[..., Awaitable[Any]],
+    resolve: Callable[..., Awaitable[Any]],
     description: str,
     *,
     requires: Permission | None = None,
@@ -260,13 +267,13 @@ def query(
     weight: int = 0,
     **arguments: Argument,
 ) -> Any:
-    """A root field: what ``answer(context, **arguments)`` finds.
+    """A root field with the value of ``resolve(context, **arguments)``; ``size`` and ``weight`` are for its cost.
 
-    ``size`` is how long its list is about, or the name of the argument that says it if that is not ``first``;
-    ``weight`` is what a call costs beyond the objects.
+    ``size`` is the assumed size of its list, or the name of the argument that gives it if that is not ``first``.
+    ``weight`` is the cost of a call in addition to the objects.
     """
     return strawberry.field(
-        resolver=resolver(lambda context, _, **given: answer(context, **given), arguments, requires=requires),
+        resolver=resolver(lambda context, _, **values: resolve(context, **values), arguments, requires=requires),
         description=description,
-        directives=costs(arguments, size=size, weight=weight),
+        directives=cost_directives(arguments, size=size, weight=weight),
     )

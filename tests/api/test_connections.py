@@ -234,7 +234,7 @@ async def test_filters_and_orders_are_limited(gateway: Gateway, ada: User) -> No
     for levels in (9, 40):
         assert await _rejected(client, filter=_nested_filter(levels)) == (
             "VALIDATION_ERROR",
-            "A filter may be nested 8 levels deep.",
+            "A filter may be nested at most 8 levels deep.",
             ["filter"],
         )
     many = {"or": [{"title": {"eq": "x"}}] * 101}
@@ -242,7 +242,11 @@ async def test_filters_and_orders_are_limited(gateway: Gateway, ada: User) -> No
     assert await _rejected(client, filter=many) == ("VALIDATION_ERROR", message, ["filter"])
     keys = [{"field": field} for field in ("TITLE", "STATUS", "DUE_DATE", "CREATED_AT", "UPDATED_AT", "COMPLETED_AT")]
     assert (await _page(client, order=keys[:5]))["totalCount"] == 0
-    assert await _rejected(client, order=keys) == ("VALIDATION_ERROR", "A list may be sorted by 5 keys.", ["order"])
+    assert await _rejected(client, order=keys) == (
+        "VALIDATION_ERROR",
+        "A list can be sorted by at most 5 keys.",
+        ["order"],
+    )
 
 
 @ON_SQLITE
@@ -288,7 +292,7 @@ async def test_ids_of_another_type_are_rejected(gateway: Gateway, ada: User) -> 
     category = await make_category(gateway.database, ada)
     task = await make_task(gateway.database, ada)
     client = gateway.client(ada)
-    message = "A filter names an id of Category where one of Task belongs."
+    message = "This must be the id of a Task, not of a Category."
     given: dict[str, Any] = {"id": {"eq": gid("Category", category)}}
     assert await _rejected(client, filter=given) == ("VALIDATION_ERROR", message, ["filter", "id", "eq"])
     message = "This is not an id; take one from the `id` field of an object."
@@ -333,4 +337,4 @@ async def test_nodes_returns_results_in_the_order_of_the_ids(gateway: Gateway, a
     ]
     answer = await gateway.client(ada).ask(document, ids=ids[:1] * 101)
     assert answer.data == {"nodes": None}
-    assert answer.errors[0]["message"] == "At most 100 objects can be asked for at once, not 101."
+    assert answer.errors[0]["message"] == "At most 100 objects can be requested at once, not 101."

@@ -6,7 +6,7 @@ from enum import StrEnum
 import pytest
 from graphql import GraphQLError
 
-from schema.types.enums import choices
+from schema.types.enums import describe_enum
 from schema.types.scalars import SCALARS
 
 
@@ -16,7 +16,7 @@ def test_a_decimal_is_a_string_or_an_integer() -> None:
     assert parse is not None
     assert [parse(value) for value in ("12.50", "-0.1", 5)] == [Decimal("12.50"), Decimal("-0.1"), Decimal(5)]
     for wrong in (12.5, True, None, "twelve", "NaN", "Infinity", [1]):
-        with pytest.raises(GraphQLError, match="A Decimal is a text"):
+        with pytest.raises(GraphQLError, match="A Decimal must be a string"):
             parse(wrong)
 
 
@@ -27,6 +27,6 @@ def test_every_value_of_an_enum_is_described() -> None:
         RED = "red"
 
     with pytest.raises(KeyError, match="RED"):
-        choices(Colour, "A colour.")
+        describe_enum(Colour, "A colour.")
     with pytest.raises(TypeError, match="Colour has no GREEN"):
-        choices(Colour, "A colour.", RED="Red.", GREEN="Green.")
+        describe_enum(Colour, "A colour.", RED="Red.", GREEN="Green.")

@@ -146,7 +146,8 @@ class Item:
     """One of several, which are answered at once."""
 
     told: str = strawberry.field(
-        resolver=resolver(_answer, {"tree": Argument(Tree | None, "A tree.", None)}, many=_many), graphql_type=str
+        resolver=resolver(_answer, {"tree": Argument(Tree | None, "A tree.", None)}, resolve_many=_many),
+        graphql_type=str,
     )
 
 

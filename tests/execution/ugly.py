@@ -218,7 +218,7 @@ def _many(name: str) -> Any:
     async def many(_: Any, roots: list[Any]) -> Any:
         return [await outcome(root) for root in roots]
 
-    return strawberry.field(resolver=resolver(answer, {}, many=many))
+    return strawberry.field(resolver=resolver(answer, {}, resolve_many=many))
 
 
 def _is(row: type) -> Any:
