@@ -20,7 +20,7 @@ from benchmarks.rig import DEFAULT, GATEWAY, load_rig
 STAGES = {
     "parse": r"graphql/language/(?!visitor)",
     "validate": r"graphql/(validation|utilities)/",
-    "limit": r"gateway/execution/(limits|cost\w*|budget|measure|document_size)\.py",
+    "limit": r"gateway/execution/(limits|cost\w*|budget|measurement|document_size)\.py",
     "plan": r"gateway/execution/plan\w*\.py|graphql/execution/(collect_fields|values|get_variable_signature)\.py",
     "execute": r"gateway/execution/|graphql/(execution|type|pyutils|error)/|strawberry/(schema|types|utils|execution)/",
     "resolve": r"(resolvers|schema)/|aiodataloader|strawberry/",

@@ -1,4 +1,4 @@
-"""The contract: what is committed, described, named and permitted; and that views show what their rows have."""
+"""The schema: the committed SDL, descriptions, names and permissions, and that views match their rows."""
 
 import datetime as dt
 import inspect
@@ -35,13 +35,13 @@ from tests.api.client import ROOT
 GRAPH: GraphQLSchema = schema._schema
 
 
-def test_the_committed_contract_is_current() -> None:
-    """If not: `siso schema export > schema/schema.graphql`, and read the difference."""
+def test_the_committed_sdl_is_current() -> None:
+    """If it fails, run `siso schema export schema/schema.graphql` and review the difference."""
     assert (ROOT / "schema" / "schema.graphql").read_text("utf-8") == schema.as_str() + "\n"
 
 
 def _undescribed(graph: GraphQLSchema) -> Iterator[str]:
-    """Everything in a schema that has no description."""
+    """The names of the schema's elements that have no description."""
     for name, kind in graph.type_map.items():
         if not name.startswith("__") and not is_specified_scalar_type(kind):
             if not kind.description:
@@ -57,9 +57,11 @@ def _undescribed_in(name: str, kind: GraphQLNamedType) -> Iterator[str]:
         for field_name, field in kind.fields.items():
             if not field.description:
                 yield f"{name}.{field_name}"
-            yield from (f"{name}.{field_name}({each}:)" for each, given in field.args.items() if not given.description)
+            yield from (
+                f"{name}.{field_name}({each}:)" for each, argument in field.args.items() if not argument.description
+            )
     if isinstance(kind, GraphQLInputObjectType):
-        yield from (f"{name}.{each}" for each, given in kind.fields.items() if not given.description)
+        yield from (f"{name}.{each}" for each, field in kind.fields.items() if not field.description)
     if isinstance(kind, GraphQLEnumType):
         yield from (f"{name}.{each}" for each, value in kind.values.items() if not value.description)
 
@@ -68,17 +70,17 @@ def test_everything_has_a_description() -> None:
     assert list(_undescribed(GRAPH)) == []
 
 
-def test_what_has_no_description_is_found() -> None:
-    found = _undescribed(
+def test_missing_descriptions_are_found() -> None:
+    undescribed = _undescribed(
         build_schema(
             'type Query { "it" good: String bad(arg: E): String } enum E { A } input I { a: Int } '
             "directive @d on FIELD scalar S"
         )
     )
-    assert list(found) == ["Query", "Query.bad", "Query.bad(arg:)", "E", "E.A", "I", "I.a", "S", "@d"]
+    assert list(undescribed) == ["Query", "Query.bad", "Query.bad(arg:)", "E", "E.A", "I", "I.a", "S", "@d"]
 
 
-def test_every_scalar_names_its_specification() -> None:
+def test_every_scalar_has_a_specification() -> None:
     scalars = {
         name: kind
         for name, kind in GRAPH.type_map.items()
@@ -95,8 +97,8 @@ def _without_null(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def _of_the_row(row: type, name: str) -> tuple[Any, bool] | None:
-    """The type of a row's value and whether it may be missing; None if the row has no such value."""
+def _row_type(row: type, name: str) -> tuple[Any, bool] | None:
+    """The type of a row's attribute and whether it is nullable, None if the row has no such attribute."""
     for base in row.__mro__:
         annotation = inspect.get_annotations(base, eval_str=True).get(name)
         if annotation is not None:
@@ -106,37 +108,37 @@ def _of_the_row(row: type, name: str) -> tuple[Any, bool] | None:
     return None
 
 
-def _shown_type(kind: Any) -> Any:
-    """The Python type behind a Strawberry type."""
+def _python_type(kind: Any) -> Any:
+    """The Python type of a Strawberry type."""
     if isinstance(kind, StrawberryEnumDefinition):
         return kind.wrapped_cls
     return kind
 
 
-def _misfits(views: dict[type, Any]) -> Iterator[str]:
-    """Every plain column of every view that its row does not have, has of another type, or may be missing."""
-    for view, shown in views.items():
-        definition = view.__strawberry_definition__  # type: ignore[attr-defined]
+def _mismatches(views: dict[type, Any]) -> Iterator[str]:
+    """Describes each plain column of a view that its row lacks, or has with another type or nullability."""
+    for kind, view in views.items():
+        definition = kind.__strawberry_definition__  # type: ignore[attr-defined]
         for field in definition.fields:
             if field.base_resolver is not None:
                 continue
             place = f"{definition.name}.{field.python_name}"
-            stored = _of_the_row(shown.row, field.python_name)
+            stored = _row_type(view.row, field.python_name)
             if stored is None:
-                yield f"{place} is not in {shown.row.__name__}"
+                yield f"{place} is not in {view.row.__name__}"
                 continue
-            kind, is_optional = (
+            shown, is_optional = (
                 (field.type.of_type, True) if isinstance(field.type, StrawberryOptional) else (field.type, False)
             )
             if stored[1] and not is_optional:
                 yield f"{place} may be null"
             if not stored[1] and is_optional:
                 yield f"{place} is never null"
-            if not _fits(stored[0], _shown_type(kind)):
-                yield f"{place} shows {stored[0]} as {kind}"
+            if not _matches(stored[0], _python_type(shown)):
+                yield f"{place} shows {stored[0]} as {shown}"
 
 
-def _fits(stored: Any, shown: Any) -> bool:
+def _matches(stored: Any, shown: Any) -> bool:
     if shown in VIEWS:
         return VIEWS[shown].row is stored
     if getattr(shown, "__name__", "") == "JSON" or type(shown).__name__ == "NewType":
@@ -144,18 +146,18 @@ def _fits(stored: Any, shown: Any) -> bool:
     return not isinstance(shown, StrawberryList) and stored is shown
 
 
-def test_every_view_fits_its_row() -> None:
-    """Columns exist, with the same type, nullable exactly where the row's are."""
+def test_every_view_matches_its_row() -> None:
+    """Its columns exist in the row, with the same type and nullability."""
     assert len(VIEWS) >= 9
-    assert list(_misfits(dict(VIEWS))) == []
+    assert list(_mismatches(dict(VIEWS))) == []
 
 
-def test_a_view_that_does_not_fit_is_found() -> None:
+def test_mismatches_are_found() -> None:
     """The test above can fail: for a missing column, another type, and either mistake with null."""
 
     @strawberry.type
     class Wrong(Node):
-        """Shows a task all wrong."""
+        """A view of a task with every kind of mismatch."""
 
         titel: str = column("Misspelled.")
         title: int = column("Of another type.")
@@ -168,7 +170,7 @@ def test_a_view_that_does_not_fit_is_found() -> None:
     class Fake:
         row = rows.Task
 
-    assert list(_misfits({Wrong: Fake})) == [
+    assert list(_mismatches({Wrong: Fake})) == [
         "Wrong.titel is not in Task",
         "Wrong.title shows <class 'str'> as <class 'int'>",
         "Wrong.description may be null",
@@ -183,29 +185,29 @@ def _list_of_text(view: type) -> Any:
     return next(field.type for field in definition.fields if field.python_name == "status")
 
 
-def test_rows_that_tables_make_hold_what_they_say() -> None:
-    """The annotations that the comparison reads are those the rows are made by."""
-    for view, shown in VIEWS.items():
-        fields = shown.row.__fields__ if issubclass(shown.row, Table) else shown.row._fields  # type: ignore[attr-defined]
-        assert all(_of_the_row(shown.row, name) for name in fields), view
+def test_every_field_of_a_row_is_annotated() -> None:
+    """Otherwise the comparison of views with their rows would skip it."""
+    for kind, view in VIEWS.items():
+        fields = view.row.__fields__ if issubclass(view.row, Table) else view.row._fields  # type: ignore[attr-defined]
+        assert all(_row_type(view.row, name) for name in fields), kind
 
 
 _NO_INPUT = {"refreshUserDashboardStats"}
-"""Mutations that need no input: there is nothing a person could get wrong, so they answer no userErrors."""
+"""Mutations without an input, and so without userErrors."""
 
 
 _SIGNING_IN = {"signUp", "signIn", "refreshSession"}
 _TOKENS = ["accessToken", "refreshToken", "expiresAt", "viewer"]
 
 
-def test_mutations_are_named_alike() -> None:
+def test_mutations_follow_the_naming_convention() -> None:
     """``doThing(input: DoThingInput!): DoThingPayload!`` with a nullable result and userErrors."""
     assert GRAPH.mutation_type is not None
     for name, field in GRAPH.mutation_type.fields.items():
-        spelled = name[0].upper() + name[1:]
-        assert str(field.type) == f"{spelled}Payload!"
-        assert {key: str(given.type) for key, given in field.args.items()} == (
-            {} if name in _NO_INPUT else {"input": f"{spelled}Input!"}
+        prefix = name[0].upper() + name[1:]
+        assert str(field.type) == f"{prefix}Payload!"
+        assert {key: str(argument.type) for key, argument in field.args.items()} == (
+            {} if name in _NO_INPUT else {"input": f"{prefix}Input!"}
         )
         payload = get_named_type(field.type)
         assert isinstance(payload, GraphQLObjectType)
@@ -217,21 +219,21 @@ def test_mutations_are_named_alike() -> None:
 
 
 def test_ids_in_inputs_are_global_ids() -> None:
-    """``id`` and ``...Id`` are ``ID``; a bare UUID is only ever ``databaseId``; an update names the version it saw."""
+    """``id`` and ``...Id`` are ``ID``, only ``databaseId`` is a UUID, and an update requires the version."""
     for name, kind in GRAPH.type_map.items():
         if not isinstance(kind, GraphQLInputObjectType) or not name.endswith("Input"):
             continue
-        for key, given in kind.fields.items():
-            assert (get_named_type(given.type).name == "ID") == (
+        for key, field in kind.fields.items():
+            assert (get_named_type(field.type).name == "ID") == (
                 key == "id" or (key.endswith("Id") and key != "databaseId")
             ), key
-            assert (get_named_type(given.type).name == "UUID") == (key == "databaseId"), key
+            assert (get_named_type(field.type).name == "UUID") == (key == "databaseId"), key
     update = GRAPH.type_map["UpdateTaskInput"]
     assert isinstance(update, GraphQLInputObjectType)
     assert (str(update.fields["id"].type), str(update.fields["version"].type)) == ("ID!", "Int!")
 
 
-def test_connections_are_relays() -> None:
+def test_connections_have_the_fields_of_relay() -> None:
     for name, kind in GRAPH.type_map.items():
         if not name.endswith("Connection"):
             continue
@@ -249,21 +251,21 @@ def test_connections_are_relays() -> None:
 
 
 def _required(field: StrawberryField) -> Permission | None:
-    """The permission that a field's resolver checks."""
+    """The permission that a field's resolver requires."""
     assert field.base_resolver is not None
     resolve: Any = field.base_resolver.wrapped_func
-    found = resolve.resolution.requires
-    assert found is None or isinstance(found, Permission)
-    return found
+    permission = resolve.resolution.requires
+    assert permission is None or isinstance(permission, Permission)
+    return permission
 
 
 _PUBLIC = {"viewer", *_SIGNING_IN}
 _BY_ROW = {"node", "nodes"}
-"""Need somebody signed in (see the tests of isolation); what is found is what its own field would show."""
+"""Require a signed-in viewer (see tests/api/test_isolation.py), and return what the object's own root field returns."""
 
 
 def test_every_root_field_requires_a_permission() -> None:
-    """Or is public on purpose."""
+    """Except those that are public."""
     required: dict[str, Permission | None] = {}
     for root in ("Query", "Mutation"):
         definition = schema.get_type_by_name(root)
@@ -276,7 +278,7 @@ def test_every_root_field_requires_a_permission() -> None:
 
 
 def test_every_role_has_its_permissions() -> None:
-    """Admins have all, and whoever has another role may do what every user may."""
+    """Admins have all permissions, and every role has those of users."""
     assert PERMISSIONS[RoleName.ADMIN] == set(Permission)
     assert set(PERMISSIONS) == set(RoleName)
     assert all(PERMISSIONS[RoleName.USER] <= PERMISSIONS[role] for role in RoleName)

@@ -1,4 +1,4 @@
-"""Two people, or one in two windows, change the same thing."""
+"""Optimistic locking: concurrent changes of the same row."""
 
 import asyncio
 from typing import Any
@@ -9,22 +9,22 @@ from tests.api.stored_rows import event_summaries, life_lock_rows, stored_task
 from tests.factories import make_task
 
 
-async def test_a_stale_version_shows_the_current_row(gateway: Gateway, ada: User) -> None:
-    """For every command that takes a version; nothing is written."""
+async def test_a_stale_version_is_rejected_with_the_current_row(gateway: Gateway, ada: User) -> None:
+    """For every command that takes a version. Nothing is written."""
     task = await make_task(gateway.database, ada, title="Now", version=4)
     client, key = gateway.client(ada), gid("Task", task)
     before = await life_lock_rows(gateway.database)
-    refused = [stale_version_error(key, "Now", 4, ["version"])]
+    errors = [stale_version_error(key, "Now", 4, ["version"])]
     for mutation in ("updateTask", "completeTask", "reopenTask", "deleteTask"):
         for version in (3, 5):
             payload = await client.do(mutation, "task { id }", id=key, version=version)
-            assert payload == {"task": None, "userErrors": refused}, mutation
+            assert payload == {"task": None, "userErrors": errors}, mutation
     payload = await client.do("updateTasks", "tasks { id }", tasks=[{"id": key, "version": 3}])
     assert payload == {"tasks": None, "userErrors": [stale_version_error(key, "Now", 4, ["tasks", "0", "version"])]}
     assert await life_lock_rows(gateway.database) == before
 
 
-async def test_a_stale_restore_shows_the_current_row(gateway: Gateway, ada: User) -> None:
+async def test_a_stale_restore_is_rejected_with_the_current_row(gateway: Gateway, ada: User) -> None:
     task = await make_task(gateway.database, ada, title="Gone")
     client, key = gateway.client(ada), gid("Task", task)
     await client.do("deleteTask", "task { id }", id=key)
@@ -34,8 +34,8 @@ async def test_a_stale_restore_shows_the_current_row(gateway: Gateway, ada: User
     assert await life_lock_rows(gateway.database) == before
 
 
-async def test_of_two_writers_one_wins(gateway: Gateway, ada: User) -> None:
-    """Both saw version 1; the other is shown what the winner made of it."""
+async def test_one_of_several_concurrent_writers_succeeds(gateway: Gateway, ada: User) -> None:
+    """All of them read version 1. The errors of the others have the row that the first one wrote."""
     task = await make_task(gateway.database, ada)
     client, key = gateway.client(ada), gid("Task", task)
 
@@ -51,8 +51,8 @@ async def test_of_two_writers_one_wins(gateway: Gateway, ada: User) -> None:
     assert [event[0] for event in await event_summaries(gateway.database)] == ["TaskUpdated"]
 
 
-async def test_batches_that_overlap_do_not_wait_for_each_other_forever(gateway: Gateway, ada: User) -> None:
-    """They name the same tasks in opposite orders; rows are locked in one, so one wins whole, one is refused whole."""
+async def test_overlapping_batches_do_not_deadlock(gateway: Gateway, ada: User) -> None:
+    """They name the same tasks in opposite orders, but rows are locked in one order, so one batch is rejected."""
     tasks = [await make_task(gateway.database, ada, title=f"Task {index}") for index in range(20)]
     client = gateway.client(ada)
     keys = [gid("Task", task) for task in tasks]

@@ -1,7 +1,7 @@
-"""The smallest complete domain, a notebook: docs/adding-a-domain.md shows these very files.
+"""The smallest complete domain, a notebook: docs/adding-a-domain.md shows these files.
 
-What a domain declares is known to the whole process. This one is not the gateway's, so what it declared is taken back
-at once, and is there again while its own tests run (conftest.py).
+A domain registers its tables, policies and views for the whole process. This domain is not part of the gateway, so its
+entries are removed again here, and conftest.py restores them while its own tests run.
 """
 
 import importlib

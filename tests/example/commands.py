@@ -1,4 +1,4 @@
-"""What can be done with notes."""
+"""Commands on notes."""
 
 from typing import Annotated
 from uuid import UUID
@@ -12,16 +12,16 @@ from tests.example.tables import Note
 
 
 class WriteNote(Command):
-    """A new note."""
+    """The values of a new note."""
 
     text: Annotated[str, StringConstraints(min_length=1, max_length=10_000), Storable]
-    """What it says, 1 to 10,000 characters."""
+    """The text of the note, 1 to 10,000 characters."""
     database_id: UUID | None = None
-    """A UUID for the new note, for clients that make ids themselves; by default the gateway makes one."""
+    """The UUID of the new note, for clients that generate ids. By default the gateway generates it."""
 
 
 async def write_note(work: UnitOfWork, command: WriteNote) -> Note:
-    """Writes a note of the viewer's."""
+    """Creates a note of the viewer. It can return the error CONFLICT if `databaseId` is taken."""
     with locate_taken_id("database_id"):
         note = await work.repository(Notes).add(id=command.database_id, user_id=work.viewer_id, text=command.text)
     work.record(NoteWritten(note.id, note.user_id))

@@ -1,4 +1,4 @@
-"""The notebook's own migration, registries and schema, for its tests alone."""
+"""The migration, the registries and the schema of the notebook, for its own tests only."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -28,14 +28,14 @@ _SCHEMA = strawberry.Schema(NotebookQueries, NotebookMutations, config=Strawberr
 
 
 class Ask(Protocol):
-    """Sends an operation as a user, and hands back the data of the answer, in which nothing went wrong."""
+    """Executes an operation as a user, and returns the data; errors fail the test."""
 
     async def __call__(self, user: User, document: str, **variables: Any) -> Any: ...
 
 
 @pytest.fixture(autouse=True)
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The notebook is a domain like any other until the end of the test."""
+def register(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registers the notebook as a domain until the end of the test."""
     for registry, own in zip(REGISTRIES, OWN, strict=True):
         for key, value in own.items():
             monkeypatch.setitem(registry, key, value)
@@ -43,7 +43,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def options(cloned_options: DatabaseOptions) -> DatabaseOptions:
-    """A database of the test's own, because the notebook's migration changes it."""
+    """A database for this test only, because the notebook's migration changes its schema."""
     return cloned_options
 
 
@@ -52,31 +52,33 @@ Migrate = Callable[[Callable[[], None]], None]
 
 @pytest.fixture
 def migrate(options: DatabaseOptions, request: pytest.FixtureRequest) -> Migrate:
-    """Runs a step of a migration, as the owner of the database."""
+    """Runs `upgrade` or `downgrade` of the migration as the owner of the database."""
     url = None
     if options.url is not None:
         server: Server = request.getfixturevalue("server")
         url = server.login("owner", database_of(options))
 
-    def on(connection: sa.Connection, step: Callable[[], None]) -> None:
+    def run_step(connection: sa.Connection, step: Callable[[], None]) -> None:
         with Operations.context(MigrationContext.configure(connection)):
             step()
         connection.commit()
 
-    return lambda step: run.call_with_connection(url, options.sqlite_path, lambda connection: on(connection, step))
+    return lambda step: run.call_with_connection(
+        url, options.sqlite_path, lambda connection: run_step(connection, step)
+    )
 
 
 @pytest.fixture
 def ask(migrate: Migrate, database: Database) -> Ask:
-    """The notebook's schema over the migrated database."""
+    """Executes operations of the notebook's schema on a migrated database."""
     migrate(migration.upgrade)
 
     async def ask(user: User, document: str, **variables: Any) -> Any:
         granted = [RoleName.ADMIN] if user.role is UserRole.ADMIN else []
         context = Context(database, viewer_of(user, *granted), reactions=())
-        answer = await _SCHEMA.execute(document, variables, context_value=context)
+        result = await _SCHEMA.execute(document, variables, context_value=context)
         await context.close()
-        assert answer.errors is None
-        return answer.data
+        assert result.errors is None
+        return result.data
 
     return ask

@@ -1,4 +1,4 @@
-"""What clients see of notes."""
+"""The GraphQL types and fields of notes."""
 
 import strawberry
 
@@ -12,26 +12,24 @@ from tests.example import commands, queries, tables
 
 @view(tables.Note, node=queries.note)
 class Note(Node):
-    """Something written down."""
+    """A note of a user."""
 
-    text: str = column("What it says.")
-    author: User | None = edge(queries.author_of_note, "Who wrote it.")
-    version: int = column("Grows with every change.")
+    text: str = column("The text of the note, 1 to 10,000 characters.")
+    author: User | None = edge(
+        queries.author_of_note, "The user who wrote the note. Null if the viewer may not see them."
+    )
+    version: int = column("Increases by 1 with every change.")
 
 
 @strawberry.type
 class NotebookQueries:
-    """Root fields."""
-
     notes: ConnectionView[Note] | None = connection(
         queries.notes,
-        "The notes the viewer may see, those that were changed last first.",
+        "The notes that the viewer may see, the most recently changed first.",
         requires=Permission.TASK_READ,
     )
 
 
 @strawberry.type
 class NotebookMutations:
-    """Root fields."""
-
     write_note = mutation(commands.write_note, returns=Note, requires=Permission.TASK_WRITE)

@@ -1,4 +1,4 @@
-"""Notes, and what happens to them."""
+"""The repository of notes, and their events."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,8 @@ from tests.example.tables import Note
 
 @dataclass(frozen=True, slots=True)
 class NoteWritten(Event, aggregate="note"):
-    """A note was written."""
+    """A user wrote a note."""
 
 
 class Notes(Repository[Note], table=Note):
-    """Things written down."""
-
     default_order = (Order("updated_at", Direction.DESC),)

@@ -1,4 +1,4 @@
-"""Notes."""
+"""Creates the table of notes."""
 
 import sqlalchemy as sa
 from alembic import op

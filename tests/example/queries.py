@@ -1,4 +1,4 @@
-"""What can be asked about notes."""
+"""Queries of notes."""
 
 from uuid import UUID
 
@@ -13,10 +13,10 @@ author_of_note = one(Users.by_id, key=Note.user_id)
 
 
 async def note(context: Context, key: UUID) -> Note:
-    """A note the viewer may see, or NotFound."""
+    """The note with this primary key. NotFound if it does not exist or the viewer may not see it."""
     return await get(context, Notes, key)
 
 
 async def notes(context: Context, request: PageRequest) -> Connection[Note]:
-    """The notes the viewer may see, those that were changed last first."""
+    """A page of the notes that the viewer may see, the most recently changed first."""
     return await load_connection(context, Notes, request)

@@ -1,4 +1,4 @@
-"""Things written down."""
+"""Notes of users."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 
 
 class Note(Versioned, SoftDeleted, Table, schema="notebook", name="notes"):
-    """Something written down."""
+    """A note of a user."""
 
     __slots__ = ()
     user_id: Column[UUID] = column(references="identity.users.id")

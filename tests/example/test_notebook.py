@@ -1,4 +1,4 @@
-"""Notes on both engines: who sees them, how many statements that takes, what is refused, and what is told."""
+"""Notes on both engines: which viewers see them, the number of statements, rejected commands, and events."""
 
 from typing import Any
 
@@ -14,18 +14,20 @@ WRITE = """mutation($input: WriteNoteInput!) {
 }"""
 
 
-async def test_a_note_is_its_authors(ask: Ask, statements: list[str], ada: User, bob: User, admin: User) -> None:
+async def test_users_see_their_own_notes_and_admins_all(
+    ask: Ask, statements: list[str], ada: User, bob: User, admin: User
+) -> None:
     for author in (ada, ada, bob):
         await ask(author, WRITE, input={"text": f"I am {author.first_name}."})
-    listed = "{ notes { nodes { text author { firstName } } totalCount } }"
+    document = "{ notes { nodes { text author { firstName } } totalCount } }"
     statements.clear()
-    mine: Any = {"text": "I am Ada.", "author": {"firstName": "Ada"}}
-    assert await ask(ada, listed) == {"notes": {"nodes": [mine, mine], "totalCount": 2}}
+    own_note: Any = {"text": "I am Ada.", "author": {"firstName": "Ada"}}
+    assert await ask(ada, document) == {"notes": {"nodes": [own_note, own_note], "totalCount": 2}}
     assert len([text for text in statements if text.startswith("SELECT")]) == 3
     assert (await ask(admin, "{ notes { totalCount } }")) == {"notes": {"totalCount": 3}}
 
 
-async def test_what_is_refused_leaves_nothing(ask: Ask, database: Database, ada: User, bob: User) -> None:
+async def test_a_rejected_command_changes_nothing(ask: Ask, database: Database, ada: User, bob: User) -> None:
     key = new_id()
     written = (await ask(ada, WRITE, input={"text": "First", "databaseId": str(key)}))["writeNote"]
     assert written == {"note": {"id": gid("Note", key), "text": "First"}, "userErrors": []}
