@@ -1,1 +1,1 @@
-"""The real `siso`, as a process of its own, over real sockets and databases."""
+"""The installed `siso` command, as a separate process with real sockets and databases."""

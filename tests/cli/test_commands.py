@@ -1,4 +1,4 @@
-"""`siso migrate`, `seed`, `token`, `docs`, the help, and what an unexpected error looks like."""
+"""`siso migrate`, `seed`, `token` and `docs`, the help texts, and the output of unexpected errors."""
 
 import sqlite3
 from contextlib import closing
@@ -42,7 +42,7 @@ def test_migrations_go_up_and_down(siso: Siso) -> None:
     assert siso.expect_output("migrate", "down", "-1", "--yes") != ""
 
 
-def test_migrating_down_must_be_meant(on_sqlite: Siso) -> None:
+def test_migrating_down_needs_a_confirmation(on_sqlite: Siso) -> None:
     assert "Add --yes" in on_sqlite.expect_error("migrate", "down", "-1")
     assert "pending" not in on_sqlite.expect_output("migrate", "status")
 
@@ -59,7 +59,7 @@ def test_a_login_that_may_not_migrate(on_postgresql: Siso) -> None:
     on_postgresql.expect_output("migrate", "down", "-1", "--yes", GATEWAY_OWNER_DATABASE_URL=owner)
 
 
-def test_the_newest_revision_is_alembics() -> None:
+def test_the_newest_revision_is_equal_to_alembics() -> None:
     assert files.newest_revision() == run.head_revision()
     assert set(files.revisions()) == {name for name, _ in run.revisions()}
 
@@ -70,7 +70,7 @@ def test_seeding_twice(siso: Siso) -> None:
     assert siso.expect_output(*arguments) == "The database already has users. Nothing was loaded."
 
 
-def test_seeding_needs_to_know_what(on_sqlite: Siso) -> None:
+def test_seeding_without_demo_is_an_error(on_sqlite: Siso) -> None:
     assert "siso seed --demo" in on_sqlite.expect_error("seed")
     assert "--users" in on_sqlite.expect_error("seed", "--demo", "--users", "0")
 
@@ -87,7 +87,7 @@ def test_a_token(siso: Siso) -> None:
     assert manager["app_metadata"]["roles"] == ["partnership_manager", "user"]
 
 
-def test_no_token_for_the_unknown_or_suspended(on_sqlite: Siso) -> None:
+def test_unknown_and_suspended_users_get_no_token(on_sqlite: Siso) -> None:
     assert "There is no user bob@example.com." in on_sqlite.expect_error("token", "bob@example.com")
     on_sqlite.expect_output("seed", "--demo", "--users", "1", "--tasks", "0")
     with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
@@ -101,33 +101,33 @@ def test_a_token_needs_a_migrated_database(unmigrated: Siso) -> None:
     assert "Run `siso migrate up` first" in unmigrated.expect_error("seed", "--demo")
 
 
-def test_the_settings_page_is_current(unmigrated: Siso) -> None:
+def test_the_settings_page_is_up_to_date(unmigrated: Siso) -> None:
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page()
     unmigrated.expect_output("docs", "settings", "pages/settings.md")
     assert (unmigrated.folder / "pages" / "settings.md").read_text(encoding="utf-8") == settings_page()
 
 
 def test_every_command_is_listed_here() -> None:
-    found = []
+    names = []
     for name, command in typer.main.get_group(app).commands.items():
-        below = getattr(command, "commands", None)
-        found += [f"{name} {inner}" for inner in below] if below else [name]
-    assert sorted(found) == sorted(COMMANDS)
+        subcommands = getattr(command, "commands", None)
+        names += [f"{name} {subcommand}" for subcommand in subcommands] if subcommands else [name]
+    assert sorted(names) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_teaches_by_example(unmigrated: Siso, command: str) -> None:
+def test_help_contains_an_example(unmigrated: Siso, command: str) -> None:
     assert f"Example: siso {command}" in unmigrated.expect_output(*command.split(), "--help")
 
 
-def test_wrong_usage_is_one_line(unmigrated: Siso) -> None:
+def test_usage_errors_are_one_line(unmigrated: Siso) -> None:
     assert unmigrated.expect_error("serve", "--nonsense").endswith("See `siso serve --help`.")
     assert "No such command" in unmigrated.expect_error("fly")
     assert "--port" in unmigrated.expect_error("serve", "--port", "70000")
 
 
-def test_the_unexpected_is_one_line_with_an_id(on_sqlite: Siso) -> None:
-    """A table that is gone although the revision says otherwise is nothing a command expects."""
+def test_an_unexpected_error_is_one_line_with_an_id(on_sqlite: Siso) -> None:
+    """The test deletes a table that exists according to the database's revision."""
     with closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"])) as database:
         database.executescript("PRAGMA foreign_keys = OFF; DROP VIEW visible_user_dashboard_stats; DROP TABLE users;")
     error = on_sqlite.expect_error("token", "ada@example.com")
@@ -139,5 +139,5 @@ def test_the_unexpected_is_one_line_with_an_id(on_sqlite: Siso) -> None:
     assert process.returncode == 2
 
 
-def test_passwords_of_urls_are_not_shown() -> None:
+def test_passwords_in_urls_are_redacted() -> None:
     assert redact_passwords("at postgresql://ada:geh:eim@host/db!") == "at postgresql://ada:***@host/db!"

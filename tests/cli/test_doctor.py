@@ -1,4 +1,4 @@
-"""`siso doctor`: it knows a healthy gateway from an ailing one."""
+"""`siso doctor`: its findings about healthy and misconfigured gateways."""
 
 import asyncio
 import re
@@ -12,29 +12,29 @@ from tests.stores import redis_server
 
 
 def findings(siso: Siso, *, code: int, **settings: str) -> dict[str, tuple[str, str]]:
-    """What it finds, by what it looked at."""
+    """Runs `siso doctor` and returns its verdicts and texts by the name of the check."""
     ended = siso.run("doctor", **settings)
     assert ended.code == code, ended
     assert ended.err == ""
     return {line[9:22].strip(): (line[:8].strip(), line[22:]) for line in ended.out.splitlines()}
 
 
-def test_all_is_well(siso: Siso) -> None:
+def test_a_healthy_gateway(siso: Siso) -> None:
     found = findings(siso, code=0)
     assert {verdict for verdict, _ in found.values()} == {"ok"}
     assert {"settings", "token secret", "database", "migrations"} < set(found)
 
 
-def test_looking_makes_nothing(unmigrated: Siso) -> None:
-    """Neither secrets nor keys nor the folder for them; they are said to come."""
+def test_doctor_creates_no_files(unmigrated: Siso) -> None:
+    """It says that the first start creates the secrets and keys."""
     found = findings(unmigrated, code=1)
     assert found["token secret"] == ("ok", "the first start creates jwt_secret in var")
     assert found["keys"] == ("ok", "the first start creates encryption_keys and index_key in var")
     assert list(unmigrated.folder.iterdir()) == []
 
 
-def test_what_a_gateway_makes_is_its_owners(unmigrated: Siso) -> None:
-    """The folder, the database with what SQLite puts beside it, the secrets; a file that others may read is told."""
+def test_files_of_the_gateway_are_accessible_only_to_their_owner(unmigrated: Siso) -> None:
+    """The folder, the database, the files that SQLite creates beside it, and the secrets. Doctor warns about others."""
     unmigrated.expect_output("migrate", "up")
     unmigrated.expect_output("seed", "--demo", "--users", "1", "--tasks", "1")
     folder = unmigrated.folder / "var"
@@ -46,23 +46,23 @@ def test_what_a_gateway_makes_is_its_owners(unmigrated: Siso) -> None:
     assert (verdict, "chmod 600" in text) == ("warning", True)
 
 
-def test_sqlite_that_is_not_migrated(unmigrated: Siso) -> None:
+def test_an_unmigrated_sqlite_database(unmigrated: Siso) -> None:
     verdict, text = findings(unmigrated, code=1)["migrations"]
     assert (verdict, "siso migrate up" in text) == ("error", True)
 
 
-def test_wrong_settings(unmigrated: Siso) -> None:
+def test_invalid_settings(unmigrated: Siso) -> None:
     verdict, text = findings(unmigrated, code=1, GATEWAY_PORT="many")["settings"]
     assert (verdict, "GATEWAY_PORT" in text) == ("error", True)
 
 
-def test_postgresql_out_of_reach(unmigrated: Siso) -> None:
+def test_unreachable_postgresql(unmigrated: Siso) -> None:
     found = findings(unmigrated, code=1, GATEWAY_DATABASE_URL="postgresql://a:geheim@127.0.0.1:1/b")
     assert found["database"][0] == found["token secret"][0] == "error"
     assert "geheim" not in str(found)
 
 
-def test_a_login_that_may_not_become_the_viewers(on_postgresql: Siso) -> None:
+def test_a_login_without_the_viewers_roles(on_postgresql: Siso) -> None:
     service = on_postgresql.settings["GATEWAY_SERVICE_DATABASE_URL"]
     found = findings(on_postgresql, code=1, GATEWAY_DATABASE_URL=service)
     verdict, text = found["login"]
@@ -70,8 +70,8 @@ def test_a_login_that_may_not_become_the_viewers(on_postgresql: Siso) -> None:
     assert "GRANT anon, authenticated TO service" in text
 
 
-def test_a_login_that_was_granted_nothing_yet(on_postgresql: Siso, server: Server) -> None:
-    """As it is between the first migration and the grant that follows it."""
+def test_a_login_without_any_grant(on_postgresql: Siso, server: Server) -> None:
+    """This is the state between the first migration and the grant that follows it."""
     server.sql("CREATE ROLE newcomer LOGIN")
     try:
         url = on_postgresql.settings["GATEWAY_DATABASE_URL"].replace("//gateway:", "//newcomer:")
@@ -88,7 +88,7 @@ def test_a_login_that_was_granted_nothing_yet(on_postgresql: Siso, server: Serve
     )
 
 
-def test_redis_that_answers_or_not(siso: Siso, tmp_path: Path) -> None:
+def test_reachable_and_unreachable_redis(siso: Siso, tmp_path: Path) -> None:
     assert "redis" not in findings(siso, code=0)
     with redis_server(tmp_path) as socket:
         assert findings(siso, code=0, GATEWAY_REDIS_URL=f"unix://{socket}")["redis"] == ("ok", "it responds")
@@ -96,20 +96,20 @@ def test_redis_that_answers_or_not(siso: Siso, tmp_path: Path) -> None:
     assert (verdict, "Check GATEWAY_REDIS_URL" in text, "geheim" in text) == ("warning", True, False)
 
 
-def test_a_service_login_that_may_not_become_the_service(on_postgresql: Siso) -> None:
+def test_a_service_login_without_the_service_role(on_postgresql: Siso) -> None:
     found = findings(on_postgresql, code=1, GATEWAY_SERVICE_DATABASE_URL=on_postgresql.settings["GATEWAY_DATABASE_URL"])
     verdict, text = found["service login"]
     assert verdict == "error"
     assert "GRANT service_role TO gateway" in text
 
 
-def test_a_superuser_is_warned_about(on_postgresql: Siso) -> None:
+def test_a_superuser_login_causes_a_warning(on_postgresql: Siso) -> None:
     url = on_postgresql.settings["GATEWAY_DATABASE_URL"].replace("//gateway:", "//postgres:")
     verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_URL=url)["login"]
     assert (verdict, "is a superuser" in text) == ("warning", True)
 
 
-def test_a_table_without_guard(on_postgresql: Siso, server: Server) -> None:
+def test_a_table_without_forced_row_level_security(on_postgresql: Siso, server: Server) -> None:
     url = on_postgresql.settings["GATEWAY_DATABASE_URL"]
     name = url.partition("@/")[2].partition("?")[0]
     server.sql("ALTER TABLE life_lock.tasks NO FORCE ROW LEVEL SECURITY", database=name)
@@ -118,7 +118,7 @@ def test_a_table_without_guard(on_postgresql: Siso, server: Server) -> None:
     assert "life_lock.categories" not in text
 
 
-def test_postgresql_that_is_not_migrated(on_postgresql: Siso) -> None:
+def test_an_unmigrated_postgresql_database(on_postgresql: Siso) -> None:
     on_postgresql.expect_output("migrate", "down", "base", "--yes")
     found = findings(on_postgresql, code=1)
     assert found["migrations"][0] == "error"
@@ -126,14 +126,14 @@ def test_postgresql_that_is_not_migrated(on_postgresql: Siso) -> None:
 
 @pytest.fixture
 def replica_url(on_postgresql: Siso, server: Server, running_standby: Standby) -> str:
-    """The gateway's login on the replica, which has replayed all there is."""
+    """The URL of the gateway's login on the replica, which has replayed everything."""
     asyncio.run(running_standby.catch_up())
     primary, replica = (url.partition("?")[2] for url in (server.url, running_standby.url))
     return on_postgresql.settings["GATEWAY_DATABASE_URL"].replace(primary, replica)
 
 
-def test_a_replica_that_lags_or_is_gone(on_postgresql: Siso, running_standby: Standby, replica_url: str) -> None:
-    """It is said how far it is behind; without it the gateway works, so that is a warning."""
+def test_a_lagging_and_an_unreachable_replica(on_postgresql: Siso, running_standby: Standby, replica_url: str) -> None:
+    """Doctor reports the replica lag. An unreachable replica is a warning, because the gateway works without it."""
     found = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=replica_url)
     assert {verdict for verdict, _ in found.values()} == {"ok"}
     assert found["read login"] == found["login"]
@@ -151,8 +151,8 @@ def test_a_replica_that_lags_or_is_gone(on_postgresql: Siso, running_standby: St
     assert (verdict, "The primary serves its reads" in text) == ("warning", True)
 
 
-def test_what_is_no_replica(on_postgresql: Siso) -> None:
-    """The primary itself would do, another server must not: its positions mean nothing here."""
+def test_a_server_that_is_not_a_replica(on_postgresql: Siso) -> None:
+    """The primary itself is a warning. Another server is an error, because its WAL positions cannot be compared."""
     url = on_postgresql.settings["GATEWAY_DATABASE_URL"]
     verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=url)["replica"]
     assert (verdict, text[:40]) == ("warning", "it is not a replica, it accepts writes. ")
@@ -162,8 +162,8 @@ def test_what_is_no_replica(on_postgresql: Siso) -> None:
     assert (verdict, text[:30]) == ("error", "it belongs to another primary.")
 
 
-def test_a_superuser_on_the_replica_is_warned_about(on_postgresql: Siso, replica_url: str) -> None:
-    """Row-level security would not bind the queries that go there."""
+def test_a_superuser_login_on_the_replica_causes_a_warning(on_postgresql: Siso, replica_url: str) -> None:
+    """Row-level security would not apply to the queries on the replica."""
     url = replica_url.replace("//gateway:", "//postgres:")
     verdict, text = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=url)["read login"]
     assert (verdict, "is a superuser" in text) == ("warning", True)

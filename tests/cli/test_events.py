@@ -1,4 +1,4 @@
-"""`siso events export`: every event once, in order, as JSON lines."""
+"""`siso events export`: each event once, in order, as JSON lines."""
 
 import asyncio
 import datetime as dt
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from repositories.aggregates import event_store as module
+from repositories.aggregates import event_store
 from repositories.aggregates.event_store import EventStore
 from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.engines.database import Database, DatabaseOptions
@@ -19,8 +19,8 @@ from tests.repositories.support import connect_database, open_snapshot
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
-async def _recorded(database: Database, days: int) -> list[Any]:
-    """An event of each of two types a day."""
+async def _record_events(database: Database, days: int) -> list[Any]:
+    """Records one event of each of two types per day."""
     ada = await make_user(database)
     task, category = await make_task(database, ada), await make_category(database, ada)
     for day in range(days):
@@ -31,16 +31,16 @@ async def _recorded(database: Database, days: int) -> list[Any]:
         return [event async for event in EventStore(snapshot).export(None, None)]
 
 
-def _made(options: DatabaseOptions) -> list[Any]:
+def _create_events(options: DatabaseOptions) -> list[Any]:
     async def make() -> list[Any]:
         async with connect_database(options) as database:
-            return await _recorded(database, 3)
+            return await _record_events(database, 3)
 
     return asyncio.run(make())
 
 
-def test_everything_is_exported(siso: Siso, options: DatabaseOptions) -> None:
-    rows = _made(options)
+def test_all_events_are_exported(siso: Siso, options: DatabaseOptions) -> None:
+    rows = _create_events(options)
     ended = siso.run("events", "export")
     assert (ended.code, ended.err.strip()) == (0, "Exported 6 events.")
     lines = [json.loads(line) for line in ended.out.splitlines()]
@@ -61,33 +61,33 @@ def test_everything_is_exported(siso: Siso, options: DatabaseOptions) -> None:
     assert file.read_text() == ended.out
 
 
-def test_filters_hold_together(siso: Siso, options: DatabaseOptions) -> None:
-    rows = _made(options)
+def test_filters_can_be_combined(siso: Siso, options: DatabaseOptions) -> None:
+    rows = _create_events(options)
 
-    def exported(*arguments: str) -> list[int]:
+    def export(*arguments: str) -> list[int]:
         return [json.loads(line)["sequence"] for line in siso.run("events", "export", *arguments).out.splitlines()]
 
     numbers = [row.sequence for row in rows]
-    assert exported("--from", "2026-01-02") == numbers[2:]
-    assert exported("--to", "2026-01-02T00:00:00") == numbers[:2]
+    assert export("--from", "2026-01-02") == numbers[2:]
+    assert export("--to", "2026-01-02T00:00:00") == numbers[:2]
     both = ("--from", "2026-01-02", "--to", "2026-01-03")
-    assert exported(*both, "--type", "CategoryCreated") == [numbers[3]]
-    assert exported("--type", "CategoryCreated", "--type", "TaskReopened") == numbers
-    assert exported("--type", "Unheard") == []
+    assert export(*both, "--type", "CategoryCreated") == [numbers[3]]
+    assert export("--type", "CategoryCreated", "--type", "TaskReopened") == numbers
+    assert export("--type", "Unknown") == []
 
 
-def test_what_cannot_be_is_refused(on_sqlite: Siso, unmigrated: Siso) -> None:
+def test_invalid_arguments_are_errors(on_sqlite: Siso, unmigrated: Siso) -> None:
     assert "cannot be written" in on_sqlite.expect_error("events", "export", "/no/such/folder/file")
     assert "--from" in on_sqlite.expect_error("events", "export", "--from", "yesterday")
 
 
-async def test_batches_follow_on_from_each_other(
+async def test_events_are_read_in_batches(
     database: Database, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every event once, however they fall into batches; one statement a batch."""
-    monkeypatch.setattr(module, "LOAD_BATCH", 4)
+    """Each event is exported once, with one statement per batch."""
+    monkeypatch.setattr(event_store, "LOAD_BATCH", 4)
     for count, batches in ((2, 2), (1, 2)):
-        rows = await _recorded(database, count)
+        rows = await _record_events(database, count)
         async with open_snapshot(database) as snapshot:
             statements.clear()
             assert [event async for event in EventStore(snapshot).export(None, None)] == rows

@@ -1,4 +1,4 @@
-"""GraphiQL in a real Chromium, on the demo as `make run` serves it."""
+"""GraphiQL in a real Chromium, with the demo data that `make run` serves."""
 
 import json
 import shutil
@@ -13,19 +13,20 @@ SHORT_LIVED = {"GATEWAY_ACCESS_TOKEN_LIFETIME": "20"}
 CHROMIUM = ("chromium", "chromium-headless-shell", "google-chrome")
 
 
-def _chromium() -> str:
+def _find_chromium() -> str:
     for name in CHROMIUM:
         if path := shutil.which(name):
             return path
     pytest.fail("Chromium is missing: apt install chromium")
 
 
-async def test_a_person_works_with_it(unmigrated: Siso) -> None:
-    """Without a word on the console and without a request to anybody else.
+async def test_using_graphiql(unmigrated: Siso) -> None:
+    """The console stays empty, and the page sends requests only to the gateway.
 
-    Access tokens end sooner than the page likes, so it renews them before each operation of who has a password.
+    The lifetime of access tokens is so short that the page must refresh them before each operation of a user who has
+    signed in with a password.
     """
-    chromium = _chromium()
+    chromium = _find_chromium()
     if not (explorer.DIST / "index.html").exists():
         pytest.fail("GraphiQL is not built: run `make explorer`.")
     folder = node.install_packages(node.ROOT / "tests" / "browser")
@@ -34,8 +35,8 @@ async def test_a_person_works_with_it(unmigrated: Siso) -> None:
     assert (seen["consoleMessages"], seen["hosts"]) == ([], [served.url])
     assert set(seen["workers"]) == {served.url}
     assert seen["title"] == "siso-gateway"
-    people = [seen[when] for when in ("anonymous", "demo", "password", "end")]
-    assert people == [None, "admin@example.com", "new@example.com", None]
+    signed_in = [seen[step] for step in ("anonymous", "demo", "password", "end")]
+    assert signed_in == [None, "admin@example.com", "new@example.com", None]
     assert seen["left"] is None
     assert seen["tasks"]["totalCount"] > len(seen["tasks"]["nodes"]) == 10
     assert seen["made"]["userErrors"] == []
@@ -54,9 +55,9 @@ async def test_a_person_works_with_it(unmigrated: Siso) -> None:
     assert seen["light"]["page"] != seen["dark"]["page"]
 
 
-def test_a_demo_that_others_can_reach_offers_nobody(unmigrated: Siso) -> None:
-    """For one of its people is an administrator."""
-    for host, offered in (("0.0.0.0", 0), ("127.0.0.1", 4)):  # noqa: S104 (which is the point)
+def test_a_publicly_reachable_demo_offers_no_accounts(unmigrated: Siso) -> None:
+    """One of the demo users is an admin."""
+    for host, offered in (("0.0.0.0", 0), ("127.0.0.1", 4)):  # noqa: S104 (the test is about this address)
         with unmigrated.serving("--demo", "--host", host) as served:
             start = served.get("/explorer/start", Host="localhost")
             assert (len(start["accounts"]), len(start["examples"]) > 0) == (offered, True)

@@ -1,4 +1,4 @@
-"""`siso import-legacy`, from both kinds of source into both engines."""
+"""`siso import-legacy`, from both kinds of sources into both engines."""
 
 import asyncio
 import csv
@@ -32,7 +32,7 @@ TABLE = f"CREATE TABLE tasks ({', '.join(f'{name} text' for name in COLUMNS)})"
 
 
 class Row(NamedTuple):
-    """A legacy row."""
+    """A row of the legacy table."""
 
     id: str | None
     user_id: str | None
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 
 def write_file(path: Path, rows: Sequence[Row]) -> str:
-    """A legacy SQLite file."""
+    """Writes a legacy SQLite file."""
     with closing(sqlite3.connect(path)) as database:
         database.execute(TABLE)
         database.executemany(f"INSERT INTO tasks VALUES ({', '.join('?' * len(COLUMNS))})", rows)
@@ -55,7 +55,7 @@ def write_file(path: Path, rows: Sequence[Row]) -> str:
 
 
 async def write_database(url: str, rows: Sequence[Row]) -> str:
-    """A legacy table on PostgreSQL."""
+    """Writes a legacy table on PostgreSQL."""
     connection = await asyncpg.connect(url)
     await connection.execute(TABLE)
     await connection.copy_records_to_table("tasks", records=rows)
@@ -65,7 +65,7 @@ async def write_database(url: str, rows: Sequence[Row]) -> str:
 
 @pytest.fixture(params=ENGINES)
 def legacy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """Writes a legacy source of each engine in turn and says where it is."""
+    """Returns a function that writes a legacy source and returns its location. The test runs with each engine."""
     if request.param == "sqlite":
 
         async def write(rows: Sequence[Row]) -> str:
@@ -79,7 +79,6 @@ def legacy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
 
 
 async def tasks_of(database: Database) -> dict[UUID, Task]:
-    """All tasks."""
     snapshot = database.snapshot(SERVICE)
     found = await Tasks(snapshot).find(limit=100_000)
     await snapshot.close()
@@ -87,7 +86,7 @@ async def tasks_of(database: Database) -> dict[UUID, Task]:
 
 
 async def category_names(database: Database, user: User) -> dict[UUID, tuple[str, str]]:
-    """A user's categories: name and colour by id."""
+    """Returns the names and colors of a user's categories by id."""
     snapshot = database.snapshot(SERVICE)
     found = await Categories(snapshot).find(limit=1000)
     await snapshot.close()
@@ -132,7 +131,7 @@ async def test_tasks_are_imported_once(siso: Siso, database: Database, legacy: A
 
 
 async def test_days_are_counted_in_the_users_time_zone(siso: Siso, database: Database, tmp_path: Path) -> None:
-    """Half past ten in the evening in London is the next morning in Tokyo."""
+    """10:30 p.m. in London is the next morning in Tokyo."""
     ada = await make_user(database, time_zone="Asia/Tokyo")
     source = write_file(tmp_path / "legacy.sqlite3", [Row(str(uuid4()), str(ada.id), status="done")])
     await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
@@ -142,7 +141,7 @@ async def test_days_are_counted_in_the_users_time_zone(siso: Siso, database: Dat
     assert [(row.date.isoformat(), row.tasks_created, row.tasks_completed) for row in days] == [("2024-03-02", 1, 1)]
 
 
-async def test_bad_rows_are_reported_and_stop_nothing(siso: Siso, database: Database, legacy: Any) -> None:
+async def test_rejected_rows_are_reported_and_the_others_imported(siso: Siso, database: Database, legacy: Any) -> None:
     ada, bob = await make_user(database), await make_user(database)
     taken = uuid4()
     async with database.transaction(SERVICE) as write:
@@ -187,7 +186,7 @@ async def test_a_dry_run_changes_nothing(siso: Siso, database: Database, tmp_pat
     assert await category_names(database, ada) == {}
 
 
-async def test_what_was_deleted_since_stays_deleted(siso: Siso, database: Database, tmp_path: Path) -> None:
+async def test_deleted_tasks_are_not_imported_again(siso: Siso, database: Database, tmp_path: Path) -> None:
     ada = await make_user(database)
     source = write_file(tmp_path / "legacy.sqlite3", [Row(str(uuid4()), str(ada.id))])
     await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
@@ -199,10 +198,10 @@ async def test_what_was_deleted_since_stays_deleted(siso: Siso, database: Databa
     assert await tasks_of(database) == {}
 
 
-async def test_a_killed_import_is_taken_up_again(siso: Siso, database: Database, tmp_path: Path) -> None:
-    people = [await make_user(database) for _ in range(5)]
+async def test_a_killed_import_can_be_continued(siso: Siso, database: Database, tmp_path: Path) -> None:
+    users = [await make_user(database) for _ in range(5)]
     rows = [
-        Row(str(uuid4()), str(people[index % 5].id), f"Task {index}", category=f"Category {index % 7}")
+        Row(str(uuid4()), str(users[index % 5].id), f"Task {index}", category=f"Category {index % 7}")
         for index in range(20_000)
     ]
     source = write_file(tmp_path / "legacy.sqlite3", rows)
@@ -218,45 +217,44 @@ async def test_a_killed_import_is_taken_up_again(siso: Siso, database: Database,
     result = await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
     assert result == f"Read 20000 rows: {20_000 - left} new, {left} already present, 0 rejected."
     assert await count(database) == len(rows)
-    categories = [name for user in people for name, _ in (await category_names(database, user)).values()]
+    categories = [name for user in users for name, _ in (await category_names(database, user)).values()]
     assert len(categories) == 5 * 7
     again = await asyncio.to_thread(siso.expect_output, "import-legacy", "--source", source)
     assert again == "Read 20000 rows: 0 new, 20000 already present, 0 rejected."
 
 
 async def count(database: Database) -> int:
-    """How many tasks there are."""
     snapshot = database.snapshot(SERVICE)
     found = await Tasks(snapshot).count()
     await snapshot.close()
     return found
 
 
-def test_sources_that_cannot_be_read(on_sqlite: Siso, server: Server) -> None:
-    def refused(source: str) -> str:
+def test_unreadable_sources(on_sqlite: Siso, server: Server) -> None:
+    def error_of(source: str) -> str:
         return on_sqlite.expect_error("import-legacy", "--source", source)
 
-    assert "cannot be read" in refused("none.sqlite3")
+    assert "cannot be read" in error_of("none.sqlite3")
     (on_sqlite.folder / "notes.txt").write_text("no database" * 100)
-    assert "file is not a database" in refused("notes.txt")
-    assert "has no readable table tasks with the columns" in refused(on_sqlite.settings["GATEWAY_DATABASE_PATH"])
-    assert "has no readable table tasks with the columns" in refused(server.login("gateway", "postgres"))
-    unreachable = refused("postgresql://somebody:geheim@127.0.0.1:1/nothing")
+    assert "file is not a database" in error_of("notes.txt")
+    assert "has no readable table tasks with the columns" in error_of(on_sqlite.settings["GATEWAY_DATABASE_PATH"])
+    assert "has no readable table tasks with the columns" in error_of(server.login("gateway", "postgres"))
+    unreachable = error_of("postgresql://somebody:geheim@127.0.0.1:1/nothing")
     assert "The source cannot be reached" in unreachable
     assert "geheim" not in unreachable
 
 
-def test_text_that_is_none(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
-    """Bytes that are not UTF-8, and a character that PostgreSQL cannot store."""
+def test_text_that_cannot_be_stored(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
+    """Bytes that are not UTF-8, and the NUL character, which PostgreSQL cannot store."""
 
-    async def somebody() -> User:
+    async def create_user() -> User:
         database = open_database(sqlite_only)
         await database.connect()
         user = await make_user(database)
         await database.close()
         return user
 
-    user = str(asyncio.run(somebody()).id)
+    user = str(asyncio.run(create_user()).id)
     source = write_file(on_sqlite.folder / "legacy.sqlite3", [Row(str(uuid4()), user, "nul \0")])
     with closing(sqlite3.connect(source)) as database:
         database.execute(
@@ -270,7 +268,7 @@ def test_text_that_is_none(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> Non
     assert "title is not readable text" in result
 
 
-def test_a_report_that_cannot_be_written(on_sqlite: Siso) -> None:
+def test_an_unwritable_report(on_sqlite: Siso) -> None:
     assert "cannot be written" in on_sqlite.expect_error(
         "import-legacy", "--source", "x", "--report", "no/such/file.csv"
     )

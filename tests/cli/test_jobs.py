@@ -1,4 +1,4 @@
-"""`siso jobs`, and the jobs of processes that serve."""
+"""`siso jobs`, and the scheduler of `siso serve`."""
 
 import asyncio
 import datetime as dt
@@ -26,8 +26,8 @@ NAMES = list(jobs_by_name(Settings()))
 DAY = dt.timedelta(days=1)
 
 
-def _listed(siso: Siso) -> dict[str, list[str]]:
-    """By name: schedule, last run, outcome, next run and description."""
+def _list_jobs(siso: Siso) -> dict[str, list[str]]:
+    """Returns schedule, last run, outcome, next run and description of each job by its name."""
     head, *lines = (line.split("  ") for line in siso.expect_output("jobs", "list").splitlines())
     assert [part.strip() for part in head if part] == [
         "name",
@@ -48,7 +48,7 @@ def _rows(options: DatabaseOptions) -> list[JobRun]:
     return asyncio.run(read())
 
 
-def test_a_job_is_run_by_hand(siso: Siso, options: DatabaseOptions) -> None:
+def test_a_manual_run(siso: Siso, options: DatabaseOptions) -> None:
     async def make() -> None:
         async with connect_database(options) as database:
             for zone in ("UTC", "Pacific/Kiritimati"):
@@ -56,7 +56,7 @@ def test_a_job_is_run_by_hand(siso: Siso, options: DatabaseOptions) -> None:
                 await make_task(database, user, created_at=now() - DAY * 3, due_date=now() - DAY * 2)
 
     asyncio.run(make())
-    before = _listed(siso)
+    before = _list_jobs(siso)
     assert list(before) == NAMES
     assert before["roll-days"][:2] == ["*/15 * * * *", "never"]
     assert before["roll-days"][-1] == "Recounts yesterday and today for users for whom a new day has begun."
@@ -67,9 +67,9 @@ def test_a_job_is_run_by_hand(siso: Siso, options: DatabaseOptions) -> None:
         ("roll-days", JobOutcome.SUCCEEDED, 4),
         ("roll-days", JobOutcome.SUCCEEDED, 0),
     ]
-    assert _listed(siso)["roll-days"][1:3] == [f"{second.started_at:%Y-%m-%d %H:%M}", "succeeded (0)"]
+    assert _list_jobs(siso)["roll-days"][1:3] == [f"{second.started_at:%Y-%m-%d %H:%M}", "succeeded (0)"]
     siso.settings["GATEWAY_JOBS"] = "off"
-    assert {line[-2] for line in _listed(siso).values()} == {"by hand"}
+    assert {line[-2] for line in _list_jobs(siso).values()} == {"by hand"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,8 +87,8 @@ def test_an_unknown_job(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
     assert _rows(sqlite_only) == []
 
 
-def test_a_second_process_is_refused(siso: Siso, options: DatabaseOptions) -> None:
-    """While the first runs; when that was killed, its run is abandoned, and the next one goes on."""
+def test_a_job_that_another_process_runs_is_an_error(siso: Siso, options: DatabaseOptions) -> None:
+    """After that process was killed, its run is abandoned, and the next run succeeds."""
     options = replace(options, encryption_keys={}, index_key=b"")
     with run_endless_job("roll-days", options) as process:
         (run,) = _rows(options)
@@ -97,13 +97,13 @@ def test_a_second_process_is_refused(siso: Siso, options: DatabaseOptions) -> No
             f"siso: Another process is running roll-days, since {began} UTC. Try again when that run has finished."
         )
         assert _rows(options) == [run]
-        assert _listed(siso)["roll-days"][1:3] == [began, "running"]
+        assert _list_jobs(siso)["roll-days"][1:3] == [began, "running"]
         assert siso.expect_output("jobs", "run", "clean-sessions").startswith("clean-sessions succeeded")
         process.kill()
         process.wait()
-    until = time.monotonic() + TIMEOUT
-    while _listed(siso)["roll-days"][2] != "abandoned":
-        assert time.monotonic() < until, "the lock stays"
+    deadline = time.monotonic() + TIMEOUT
+    while _list_jobs(siso)["roll-days"][2] != "abandoned":
+        assert time.monotonic() < deadline, "the lock was not released"
     assert siso.expect_output("jobs", "run", "roll-days").startswith("roll-days succeeded: 0 processed in 0.")
     assert [run.outcome for run in _rows(options) if run.job == "roll-days"] == [
         JobOutcome.SUCCEEDED,
@@ -111,8 +111,8 @@ def test_a_second_process_is_refused(siso: Siso, options: DatabaseOptions) -> No
     ]
 
 
-def test_a_job_that_fails(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
-    """One line with the id that is written down; details are for who asks for them."""
+def test_a_failing_job(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
+    """The error is one line with the recorded id. `--debug` adds the details."""
     with closing(sqlite3.connect(sqlite_only.sqlite_path)) as database:
         database.executescript("ALTER TABLE sessions RENAME TO somewhere_else")
     error = on_sqlite.expect_error("jobs", "run", "clean-sessions")
@@ -120,7 +120,7 @@ def test_a_job_that_fails(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None
     assert run.outcome is JobOutcome.FAILED
     details = "Run `siso --debug jobs run clean-sessions` to see details."
     assert error == f"siso: clean-sessions failed (error {run.error_id}). {details}"
-    assert _listed(on_sqlite)["clean-sessions"][2] == f"failed (error {run.error_id})"
+    assert _list_jobs(on_sqlite)["clean-sessions"][2] == f"failed (error {run.error_id})"
     with on_sqlite.start("--debug", "jobs", "run", "clean-sessions") as process:
         _, err = process.communicate()
     assert process.returncode == 2
@@ -128,25 +128,25 @@ def test_a_job_that_fails(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None
     assert f"error {_rows(sqlite_only)[0].error_id}" in err
 
 
-def _until_all_ran(options: DatabaseOptions) -> list[JobRun]:
-    """Waits for a run of every job."""
-    until = time.monotonic() + TIMEOUT
+def _wait_until_all_ran(options: DatabaseOptions) -> list[JobRun]:
+    """Waits until each job has run, and returns the runs."""
+    deadline = time.monotonic() + TIMEOUT
     while True:
         rows = _rows(options)
         if len({run.job for run in rows if run.outcome is JobOutcome.SUCCEEDED}) == len(NAMES):
             return rows
-        assert time.monotonic() < until, rows
+        assert time.monotonic() < deadline, rows
         time.sleep(0.05)
 
 
-def test_processes_that_serve_run_what_was_never_run_once(siso: Siso, options: DatabaseOptions) -> None:
-    """Two workers, and a third process; each run has its line in the log. Nothing is due for who comes later."""
+def test_gateways_run_due_jobs_once(siso: Siso, options: DatabaseOptions) -> None:
+    """Two workers and another process share the runs. Each run is logged."""
     with siso.serving("--workers", "2") as served, siso.serving() as other:
-        _until_all_ran(options)
-        ended = [_ended(served), _ended(other)]
+        _wait_until_all_ran(options)
+        ended = [_stop(served), _stop(other)]
     rows = _rows(options)
-    assert sorted(run.job for run in rows if run.job not in _due_meanwhile(rows)) == sorted(
-        name for name in NAMES if name not in _due_meanwhile(rows)
+    assert sorted(run.job for run in rows if run.job not in _due_during_the_test(rows)) == sorted(
+        name for name in NAMES if name not in _due_during_the_test(rows)
     )
     log = "".join(ended)
     for name in NAMES:
@@ -155,13 +155,13 @@ def test_processes_that_serve_run_what_was_never_run_once(siso: Siso, options: D
     assert "apscheduler" not in log
 
 
-def _due_meanwhile(rows: list[JobRun]) -> set[str]:
-    """Jobs one of whose moments came while the test ran."""
+def _due_during_the_test(rows: list[JobRun]) -> set[str]:
+    """Returns the jobs with a scheduled time during the test, which may have run twice."""
     first = min(run.started_at for run in rows)
     return {name for name, job in jobs_by_name(Settings()).items() if next_run(job, first) <= now()}
 
 
-def _ended(served: RunningGateway) -> str:
+def _stop(served: RunningGateway) -> str:
     ended = served.stop()
     assert ended.code == 0, ended
     assert "Traceback" not in ended.err
@@ -179,8 +179,8 @@ def test_jobs_can_be_switched_off(on_sqlite: Siso, sqlite_only: DatabaseOptions)
     )
 
 
-def test_what_is_known_of_old_runs_can_be_read(siso: Siso, options: DatabaseOptions) -> None:
-    """The latest run of a job is shown, whichever was written down last."""
+def test_the_list_shows_the_latest_run(siso: Siso, options: DatabaseOptions) -> None:
+    """The order of insertion does not matter."""
 
     async def make() -> None:
         async with connect_database(options) as database, database.transaction(SERVICE) as write:
@@ -190,4 +190,4 @@ def test_what_is_known_of_old_runs_can_be_read(siso: Siso, options: DatabaseOpti
                 await JobRuns(write).add(job="roll-days", started_at=at, **values)
 
     asyncio.run(make())
-    assert _listed(siso)["roll-days"][2] == "succeeded (1)"
+    assert _list_jobs(siso)["roll-days"][2] == "succeeded (1)"

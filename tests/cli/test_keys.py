@@ -1,4 +1,4 @@
-"""`siso keys rotate`, and where the keys come from."""
+"""`siso keys rotate`, and the sources of the keys."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ async def _fill(options: DatabaseOptions, count: int) -> None:
             await Contacts(write).add_missing(rows)
 
 
-async def test_a_killed_rotation_is_taken_up_again(siso: Siso, options: DatabaseOptions, database: Database) -> None:
+async def test_a_killed_rotation_can_be_continued(siso: Siso, options: DatabaseOptions, database: Database) -> None:
     await _fill(options, 8000)
     process = siso.start("keys", "rotate", **KEY_SETTINGS)
     while await count_outdated(database) == 16_000:
@@ -55,7 +55,7 @@ async def test_a_killed_rotation_is_taken_up_again(siso: Siso, options: Database
     assert again == "Encrypted 0 values with the key new."
 
 
-async def test_what_no_key_opens_is_told(siso: Siso, options: DatabaseOptions) -> None:
+async def test_values_that_no_key_decrypts_are_reported(siso: Siso, options: DatabaseOptions) -> None:
     await _fill(options, 1)
     only_new = KEY_SETTINGS["GATEWAY_ENCRYPTION_KEYS"].partition(",")[0]
     given = KEY_SETTINGS | {"GATEWAY_ENCRYPTION_KEYS": only_new}
@@ -71,8 +71,8 @@ async def test_what_no_key_opens_is_told(siso: Siso, options: DatabaseOptions) -
     ]
 
 
-def test_keys_are_made_once_beside_the_file(tmp_path: Path) -> None:
-    """For their owner alone; the next start finds them."""
+def test_missing_keys_are_created_beside_the_sqlite_file(tmp_path: Path) -> None:
+    """Only the owner has access to them. The next start uses them."""
     settings = Settings(database_path=tmp_path / "made" / "siso.sqlite3")
     made = database_options(settings)
     assert [len(key) for key in (*made.encryption_keys.values(), made.index_key)] == [32, 32]
@@ -87,7 +87,7 @@ def test_keys_are_made_once_beside_the_file(tmp_path: Path) -> None:
         database_options(settings)
 
 
-def test_keys_that_are_given_are_used(tmp_path: Path) -> None:
+def test_keys_from_the_settings(tmp_path: Path) -> None:
     settings = Settings(
         encryption_keys=SecretStr(KEY_SETTINGS["GATEWAY_ENCRYPTION_KEYS"]),
         index_key=SecretStr(KEY_SETTINGS["GATEWAY_INDEX_KEY"]),
@@ -104,7 +104,7 @@ def test_keys_that_are_given_are_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "given", ["", "nonsense", f"a b:{KEY}", f"a.b:{KEY}", f":{KEY}", "a:abc", f"a:{KEY},a:{KEY}", f"a:{KEY[:-4]}"]
 )
-def test_keys_that_are_none_are_refused(on_sqlite: Siso, given: str) -> None:
+def test_invalid_keys_are_rejected(on_sqlite: Siso, given: str) -> None:
     line = on_sqlite.expect_error("token", "ada@example.com", GATEWAY_ENCRYPTION_KEYS=given)
     assert line.startswith("siso: GATEWAY_ENCRYPTION_KEYS: must be ")
     assert KEY not in line
@@ -113,8 +113,8 @@ def test_keys_that_are_none_are_refused(on_sqlite: Siso, given: str) -> None:
         assert line.startswith("siso: GATEWAY_INDEX_KEY: must be base64 of 32 bytes; `openssl rand -base64 32`")
 
 
-def test_postgresql_needs_to_be_given_keys(on_postgresql: Siso) -> None:
-    """Without any it serves, but says what is missing; one without the other is a mistake."""
+def test_postgresql_needs_keys_from_the_settings(on_postgresql: Siso) -> None:
+    """Without keys the gateway serves, but commands that encrypt fail. One key without the other is an error."""
     for name in KEY_SETTINGS:
         del on_postgresql.settings[name]
     verdict, text = findings(on_postgresql, code=1)["keys"]
@@ -128,10 +128,8 @@ def test_postgresql_needs_to_be_given_keys(on_postgresql: Siso) -> None:
     assert findings(on_postgresql, code=0, **KEY_SETTINGS)["keys"] == ("ok", "new encrypts; old can still decrypt")
 
 
-async def test_what_the_demo_encrypts_is_readable_by_the_next_start(
-    on_sqlite: Siso, sqlite_only: DatabaseOptions
-) -> None:
-    """With the keys that the first command made."""
+async def test_the_next_start_can_decrypt_the_demo_data(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
+    """It uses the keys that the first command has created."""
     await asyncio.to_thread(on_sqlite.expect_output, "seed", "--demo", "--users", "1", "--tasks", "0")
     options = database_options(Settings(database_path=sqlite_only.sqlite_path))
     async with connect_database(options) as database:
@@ -139,6 +137,6 @@ async def test_what_the_demo_encrypts_is_readable_by_the_next_start(
         snapshot = database.snapshot(SERVICE)
         rows = await Contacts(snapshot).find(limit=1000)
         await snapshot.close()
-        opened = {row.id: database.cipher.decrypt(Contact.email, row.id, row.email) for row in rows}
-    assert len(opened) > 2
-    assert opened[contact.id].endswith("@example.org")
+        emails = {row.id: database.cipher.decrypt(Contact.email, row.id, row.email) for row in rows}
+    assert len(emails) > 2
+    assert emails[contact.id].endswith("@example.org")

@@ -1,4 +1,4 @@
-"""`siso schema`: the contract is written, and changes to it are told apart."""
+"""`siso schema`: exports the SDL and classifies changes to it."""
 
 import re
 from pathlib import Path
@@ -13,25 +13,25 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def contract(unmigrated: Siso) -> Path:
-    """The present contract, to be changed into one that clients were built against."""
+    """A file with the current SDL, which the test changes into an older version."""
     unmigrated.expect_output("schema", "export", "old.graphql")
     return unmigrated.folder / "old.graphql"
 
 
 def replace(file: Path, old: str, new: str) -> None:
-    """Changes the file; what is to be changed must be there."""
+    """Replaces text in the file, which must contain it."""
     text = file.read_text(encoding="utf-8")
     assert old in text
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-def test_it_is_written_and_printed_alike(unmigrated: Siso, contract: Path) -> None:
+def test_the_exported_file_is_equal_to_the_printed_sdl(unmigrated: Siso, contract: Path) -> None:
     text = contract.read_text(encoding="utf-8")
     assert text == schema.as_str().rstrip() + "\n"
     assert unmigrated.expect_output("schema", "export") == text.rstrip("\n")
 
 
-def test_nothing_changed(unmigrated: Siso, contract: Path) -> None:
+def test_an_unchanged_schema(unmigrated: Siso, contract: Path) -> None:
     assert unmigrated.expect_output("schema", "check", "--against", contract.name) == "0 breaking, 0 dangerous, 0 safe"
 
 
@@ -45,10 +45,10 @@ def test_a_breaking_change(unmigrated: Siso, contract: Path) -> None:
 
 
 def test_a_dangerous_change(unmigrated: Siso, contract: Path) -> None:
-    """A value that clients do not know yet may be more than they are prepared for."""
-    described = re.search(r'  """[^"]*"""\n  CANCELLED\n', contract.read_text(encoding="utf-8"))
-    assert described
-    replace(contract, described[0], "")
+    """Clients may not be able to handle a new enum value."""
+    declaration = re.search(r'  """[^"]*"""\n  CANCELLED\n', contract.read_text(encoding="utf-8"))
+    assert declaration
+    replace(contract, declaration[0], "")
     result = unmigrated.expect_output("schema", "check", "--against", contract.name)
     assert result.splitlines()[0].startswith("dangerous")
     assert "CANCELLED" in result.splitlines()[0]
@@ -62,7 +62,7 @@ def test_a_safe_change(unmigrated: Siso, contract: Path) -> None:
     assert "createTask" in ended.out.splitlines()[1]
 
 
-def test_what_is_no_schema(unmigrated: Siso) -> None:
+def test_an_invalid_schema_file(unmigrated: Siso) -> None:
     assert "cannot be read: No such file" in unmigrated.expect_error("schema", "check", "--against", "none.graphql")
     (unmigrated.folder / "odd.graphql").write_text("type {")
     assert "is not a GraphQL schema: Syntax Error" in unmigrated.expect_error(

@@ -1,4 +1,4 @@
-"""`siso serve`: what stops it from starting, and how it ends."""
+"""`siso serve`: the errors that prevent a start, and the shutdown."""
 
 import itertools
 import signal
@@ -24,7 +24,7 @@ CREATE = 'mutation { createTask(input: {title: "In flight"}) { task { title } us
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_and_ends_cleanly(siso: Siso, number: signal.Signals) -> None:
+def test_a_clean_shutdown(siso: Siso, number: signal.Signals) -> None:
     with siso.serving() as served:
         assert served.get("/health")["status"] == "ok"
         assert served.ask("{ __typename }") == {"__typename": "Query"}
@@ -35,32 +35,32 @@ def test_it_serves_and_ends_cleanly(siso: Siso, number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_request_in_flight_is_answered(on_sqlite: Siso, number: signal.Signals) -> None:
-    """Somebody else holds the only writer, so the mutation is still waiting when the gateway is told to stop."""
+def test_shutdown_waits_for_a_running_request(on_sqlite: Siso, number: signal.Signals) -> None:
+    """Another connection holds the write lock, so the mutation is still waiting when the gateway gets the signal."""
     on_sqlite.expect_output("seed", "--demo", "--users", "1", "--tasks", "1")
     token = on_sqlite.expect_output("token", "ada@example.com")
-    answers: list[Any] = []
+    results: list[Any] = []
     with (
         closing(sqlite3.connect(on_sqlite.settings["GATEWAY_DATABASE_PATH"], isolation_level=None)) as other,
         on_sqlite.serving() as served,
     ):
         other.execute("BEGIN IMMEDIATE")
-        asking = threading.Thread(target=lambda: answers.append(served.ask(CREATE, token)))
-        asking.start()
+        request = threading.Thread(target=lambda: results.append(served.ask(CREATE, token)))
+        request.start()
         time.sleep(0.5)
         served.process.send_signal(number)
         time.sleep(0.5)
         assert served.process.poll() is None
         other.execute("ROLLBACK")
-        asking.join()
-        ended = _end(served)
-    assert answers == [{"createTask": {"task": {"title": "In flight"}, "userErrors": []}}]
+        request.join()
+        ended = _wait_for_end(served)
+    assert results == [{"createTask": {"task": {"title": "In flight"}, "userErrors": []}}]
     assert ended == (0, False)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_an_event_stream_does_not_hold_the_process(on_sqlite: Siso, workers: str) -> None:
-    """It ends as it should, long before the time is up, and its client may come back."""
+def test_shutdown_ends_event_streams(on_sqlite: Siso, workers: str) -> None:
+    """The stream ends regularly and long before the shutdown timeout, so that its client can reconnect."""
     on_sqlite.expect_output("seed", "--demo", "--users", "1", "--tasks", "1")
     headers = {
         "Accept": "text/event-stream",
@@ -72,20 +72,26 @@ def test_an_event_stream_does_not_hold_the_process(on_sqlite: Siso, workers: str
         httpx.stream("POST", f"{served.url}/graphql", json=document, headers=headers, timeout=30) as answer,
     ):
         lines = answer.iter_lines()
-        told = list(itertools.islice(lines, 5))
-        assert told == ["retry: 1000", "", "event: next", 'data: {"data":{"lifeLockDashboard":{"totalTasks":1}}}', ""]
+        first_event = list(itertools.islice(lines, 5))
+        assert first_event == [
+            "retry: 1000",
+            "",
+            "event: next",
+            'data: {"data":{"lifeLockDashboard":{"totalTasks":1}}}',
+            "",
+        ]
         served.process.send_signal(signal.SIGTERM)
         assert list(lines) == []
-        assert _end(served) == (0, False)
+        assert _wait_for_end(served) == (0, False)
 
 
-def _end(served: RunningGateway) -> tuple[int, bool]:
-    """The exit code, and whether there was a stack trace."""
+def _wait_for_end(served: RunningGateway) -> tuple[int, bool]:
+    """Waits for the end of the process. Returns its exit code and whether it printed a stack trace."""
     _, err = served.process.communicate(timeout=20)
     return served.process.returncode, "Traceback" in err
 
 
-def test_two_workers_serve_and_end_together(siso: Siso) -> None:
+def test_two_workers_stop_together(siso: Siso) -> None:
     with siso.serving("--workers", "2") as served:
         assert served.ask("{ __typename }") == {"__typename": "Query"}
         workers = psutil.Process(served.process.pid).children()
@@ -96,23 +102,23 @@ def test_two_workers_serve_and_end_together(siso: Siso) -> None:
     assert [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE] == []
 
 
-def test_a_port_that_is_taken(on_sqlite: Siso) -> None:
+def test_a_port_in_use(on_sqlite: Siso) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = str(other.getsockname()[1])
         error = on_sqlite.expect_error("serve", "--port", port)
     assert error == f"siso: Port {port} of 127.0.0.1 is already in use. Choose another with --port or GATEWAY_PORT."
 
 
-def test_a_host_that_is_none(on_sqlite: Siso) -> None:
+def test_an_invalid_host(on_sqlite: Siso) -> None:
     assert "is not an address to listen on" in on_sqlite.expect_error("serve", "--host", "no.such.host.invalid")
 
 
-def test_a_database_that_is_not_migrated(unmigrated: Siso) -> None:
+def test_an_unmigrated_database(unmigrated: Siso) -> None:
     expected = "siso: The database is not migrated yet. Run `siso migrate up` first."
     assert unmigrated.expect_error("serve", "--port", "0") == expected
 
 
-def test_a_database_that_is_behind_or_ahead(on_sqlite: Siso) -> None:
+def test_a_database_with_an_older_or_newer_revision(on_sqlite: Siso) -> None:
     on_sqlite.expect_output("migrate", "down", "0001", "--yes")
     assert "The database is at revision 0001, but this version of siso needs" in on_sqlite.expect_error(
         "serve", "--port", "0"
@@ -124,7 +130,7 @@ def test_a_database_that_is_behind_or_ahead(on_sqlite: Siso) -> None:
     assert "which this version of siso does not know" in on_sqlite.expect_error("serve", "--port", "0", "--demo")
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a database, but long enough to be looked at" * 50)
     siso = Siso(tmp_path, {"GATEWAY_DATABASE_PATH": "notes.txt"})
     assert (
@@ -146,7 +152,7 @@ def test_a_malformed_url(on_sqlite: Siso, url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["mysql://a:geheim@b/c", "postgresql://a:geheim@b"])
-def test_a_malformed_url_of_the_replica(on_postgresql: Siso, url: str) -> None:
+def test_a_malformed_replica_url(on_postgresql: Siso, url: str) -> None:
     error = on_postgresql.expect_error("serve", "--port", "0", GATEWAY_DATABASE_READ_URL=url)
     assert "GATEWAY_DATABASE_READ_URL: must look like postgresql://" in error
     assert "geheim" not in error
@@ -165,20 +171,20 @@ def test_a_malformed_url_of_the_replica(on_postgresql: Siso, url: str) -> None:
         ("ANALYTICS_RETENTION_DAYS", "9999999", "Input should be less than or equal to 100000"),
     ],
 )
-def test_a_value_that_would_only_fail_later(on_sqlite: Siso, name: str, value: str, message: str) -> None:
+def test_invalid_values_are_rejected_at_the_start(on_sqlite: Siso, name: str, value: str, message: str) -> None:
     error = on_sqlite.expect_error("serve", "--port", "0", **{f"GATEWAY_{name}": value})
     assert error.startswith(f"siso: GATEWAY_{name}: {message}")
     assert "geheim" not in error
 
 
-def test_a_replica_of_nothing(on_sqlite: Siso) -> None:
+def test_a_replica_without_postgresql(on_sqlite: Siso) -> None:
     error = on_sqlite.expect_error("serve", "--port", "0", GATEWAY_DATABASE_READ_URL="postgresql://a:geheim@b/c")
     assert "GATEWAY_DATABASE_READ_URL: needs GATEWAY_DATABASE_URL" in error
     assert "geheim" not in error
 
 
-def test_a_replica(on_postgresql: Siso) -> None:
-    """It is asked at the start, and by health; one that is out of reach keeps the gateway from nothing but speed."""
+def test_reachable_and_unreachable_replicas(on_postgresql: Siso) -> None:
+    """The health check reports the replica. The gateway works without it."""
     url = on_postgresql.settings["GATEWAY_DATABASE_URL"]
     with on_postgresql.serving(GATEWAY_DATABASE_READ_URL=url) as served:
         health = served.get("/health")
@@ -194,7 +200,7 @@ def test_a_replica(on_postgresql: Siso) -> None:
     assert "geheim" not in ended.err
 
 
-def test_postgresql_out_of_reach(unmigrated: Siso) -> None:
+def test_unreachable_postgresql(unmigrated: Siso) -> None:
     ended = unmigrated.run("serve", **UNREACHABLE)
     assert ended.code == 2
     first, second, last = ended.err.splitlines()
@@ -204,7 +210,7 @@ def test_postgresql_out_of_reach(unmigrated: Siso) -> None:
     assert "geheim" not in ended.err
 
 
-def test_postgresql_out_of_reach_with_a_fallback(unmigrated: Siso) -> None:
+def test_unreachable_postgresql_with_a_fallback(unmigrated: Siso) -> None:
     settings = UNREACHABLE | {"GATEWAY_DATABASE_FALLBACK": "sqlite"}
     with unmigrated.serving(**settings) as served:
         health = served.get("/health")
@@ -217,7 +223,7 @@ def test_postgresql_out_of_reach_with_a_fallback(unmigrated: Siso) -> None:
     assert "geheim" not in ended.err + ended.out
 
 
-def test_no_secret_for_tokens_on_postgresql(on_postgresql: Siso) -> None:
+def test_postgresql_without_a_token_secret(on_postgresql: Siso) -> None:
     del on_postgresql.settings["GATEWAY_JWT_SECRET"]
     assert "GATEWAY_JWT_SECRET is needed" in on_postgresql.expect_error("serve", "--port", "0")
 
@@ -235,14 +241,14 @@ def test_the_demo_is_loaded_once(unmigrated: Siso) -> None:
 
 
 def _token(served: RunningGateway) -> str:
-    """The token that `serve --demo` prints after the address."""
+    """Returns the token that `serve --demo` prints after the address."""
     assert served.process.stdout is not None
     line = served.process.stdout.readline()
     assert line.startswith("As ada@example.com")
     return line.partition('"Bearer ')[2].partition('"')[0]
 
 
-def test_the_demo_does_not_touch_postgresql(on_postgresql: Siso) -> None:
+def test_the_demo_does_not_change_postgresql(on_postgresql: Siso) -> None:
     with on_postgresql.serving("--demo") as served:
         ended = served.stop()
     assert "so --demo loads nothing" in ended.out

@@ -1,4 +1,4 @@
-"""`siso sessions clean`: what has come to its end goes, what has not stays, revoked or not."""
+"""`siso sessions clean` deletes expired sessions, and no others."""
 
 import asyncio
 import datetime as dt
@@ -14,7 +14,7 @@ from tests.repositories.support import connect_database, open_snapshot
 _HOUR = dt.timedelta(hours=1)
 
 
-def test_sessions_are_cleaned(siso: Siso, options: DatabaseOptions) -> None:
+def test_expired_sessions_are_deleted(siso: Siso, options: DatabaseOptions) -> None:
     at = now()
 
     async def make() -> None:
@@ -34,11 +34,11 @@ def test_sessions_are_cleaned(siso: Siso, options: DatabaseOptions) -> None:
             async with database.transaction(SERVICE) as write:
                 await Sessions(write).add_many(rows)
 
-    async def left() -> set[str]:
+    async def remaining() -> set[str]:
         async with connect_database(options) as database, open_snapshot(database) as snapshot:
             return {session.refresh_token_hash[0] for session in await Sessions(snapshot).find(limit=10)}
 
     asyncio.run(make())
     assert siso.expect_output("sessions", "clean") == "Deleted 2 expired sessions."
-    assert asyncio.run(left()) == {"2", "3"}
+    assert asyncio.run(remaining()) == {"2", "3"}
     assert siso.expect_output("sessions", "clean") == "Deleted 0 expired sessions."
