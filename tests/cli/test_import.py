@@ -147,7 +147,7 @@ async def test_rejected_rows_are_reported_and_the_others_imported(siso: Siso, da
     async with database.transaction(SERVICE) as write:
         await Tasks(write).add(id=taken, user_id=bob.id, title="His")
     user, twice = str(ada.id), str(uuid4())
-    refused = {
+    rejected = {
         "id is not a UUID": Row("17", user),
         "title is empty": Row(str(uuid4()), user, title="  "),
         "title is longer than 255 characters": Row(str(uuid4()), user, title="x" * 256),
@@ -160,12 +160,12 @@ async def test_rejected_rows_are_reported_and_the_others_imported(siso: Siso, da
         "id belongs to another user's task": Row(str(taken), user),
         "title is empty; status is unknown": Row(str(uuid4()), user, title=None, status="?"),
     }
-    source = await legacy([*refused.values(), Row(None, user), Row(twice, user), Row(twice.upper(), user)])
-    arguments = ("import-legacy", "--source", source, "--report", "refused.jsonl")
+    source = await legacy([*rejected.values(), Row(None, user), Row(twice, user), Row(twice.upper(), user)])
+    arguments = ("import-legacy", "--source", source, "--report", "rejected.jsonl")
     result = await asyncio.to_thread(siso.expect_output, *arguments)
     assert result.splitlines()[0] == "Read 14 rows: 1 new, 0 already present, 13 rejected."
-    lines = [json.loads(line) for line in (siso.folder / "refused.jsonl").read_text(encoding="utf-8").splitlines()]
-    expected = {(row.id, reason) for reason, row in refused.items()} | {
+    lines = [json.loads(line) for line in (siso.folder / "rejected.jsonl").read_text(encoding="utf-8").splitlines()]
+    expected = {(row.id, reason) for reason, row in rejected.items()} | {
         ("", "id is not a UUID"),
         (twice, "id occurs twice"),
     }
@@ -177,10 +177,10 @@ async def test_rejected_rows_are_reported_and_the_others_imported(siso: Siso, da
 async def test_a_dry_run_changes_nothing(siso: Siso, database: Database, tmp_path: Path) -> None:
     ada = await make_user(database)
     source = write_file(tmp_path / "legacy.sqlite3", [Row(str(uuid4()), str(ada.id)), Row("x", str(ada.id))])
-    arguments = ("import-legacy", "--source", source, "--dry-run", "--report", "refused.csv")
+    arguments = ("import-legacy", "--source", source, "--dry-run", "--report", "rejected.csv")
     result = await asyncio.to_thread(siso.expect_output, *arguments)
     assert result.splitlines()[0] == "Read 2 rows: 1 would be new, 0 already present, 1 rejected."
-    with (siso.folder / "refused.csv").open(encoding="utf-8", newline="") as file:
+    with (siso.folder / "rejected.csv").open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [["id", "user_id", "reason"], ["x", str(ada.id), "id is not a UUID"]]
     assert await tasks_of(database) == {}
     assert await category_names(database, ada) == {}
@@ -263,7 +263,7 @@ def test_text_that_cannot_be_stored(on_sqlite: Siso, sqlite_only: DatabaseOption
             (str(uuid4()), user, CREATED, user, CREATED),
         )
         database.commit()
-    result = on_sqlite.expect_output("import-legacy", "--source", source, "--report", "refused.csv")
+    result = on_sqlite.expect_output("import-legacy", "--source", source, "--report", "rejected.csv")
     assert result.splitlines()[0] == "Read 3 rows: 0 new, 0 already present, 3 rejected."
     assert "title is not readable text" in result
 
