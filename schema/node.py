@@ -1,10 +1,11 @@
 """The root fields that return objects by their global ids."""
 
-from uuid import UUID
+import asyncio
+from collections.abc import Mapping
 
 import strawberry
 
-from repositories.core.errors import InputError, NotFound, ValidationError
+from repositories.core.errors import InputError, NotFound, Path, ValidationError
 from resolvers.request.context import Context
 from resolvers.validation.global_ids import parse_global_id
 from schema.types.view import VIEWS, Argument, Fetch, Node, query
@@ -18,32 +19,42 @@ def _fetchers() -> dict[str, Fetch]:
 
 async def _node(context: Context, id: str) -> object:  # noqa: A002 (the name of the argument in the schema)
     _ = context.viewer_id
+    return await _find(context, _fetchers(), id, ("id",))
+
+
+async def _find(context: Context, fetchers: Mapping[str, Fetch], text: str, path: Path) -> object:
+    """The object with a global id. ``path`` is the place of the id in the arguments."""
     try:
-        type_name, key = parse_global_id(id)
+        type_name, key = parse_global_id(text)
     except ValueError as error:
-        raise ValidationError(str(error), path=("id",)) from None
-    return await _fetch(context, type_name, key)
-
-
-async def _fetch(context: Context, type_name: str, key: UUID) -> object:
-    fetch = _fetchers().get(type_name)
-    row = await fetch(context, key) if fetch else None
+        raise ValidationError(str(error), path=path) from None
+    fetch = fetchers.get(type_name)
+    try:
+        row = await fetch(context, key) if fetch else None
+    except InputError as error:
+        error.path = path
+        raise
     if row is None:
-        raise NotFound.of("object")
+        raise NotFound.of("object", path=path)
     return row
 
 
 async def _nodes(context: Context, ids: list[str]) -> list[object]:
+    """The objects, with errors in the place of those that cannot be found.
+
+    They are requested at the same time, so that the loaders read all objects of a type with one statement.
+    """
+    _ = context.viewer_id
     if len(ids) > _MAX_IDS:
         message = f"At most {_MAX_IDS} objects can be requested at once, not {len(ids)}."
         raise ValidationError(message, path=("ids",))
-    objects: list[object] = []
-    for each in ids:
-        try:
-            objects.append(await _node(context, each))
-        except InputError as error:
-            objects.append(error)
-    return objects
+    fetchers = _fetchers()
+    finds = (_find(context, fetchers, text, ("ids", index)) for index, text in enumerate(ids))
+    found = await asyncio.gather(*finds, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException) and not isinstance(each, InputError):
+            raise each
+    return found
 
 
 @strawberry.type

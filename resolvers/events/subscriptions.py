@@ -13,11 +13,11 @@ from resolvers.streaming.feed import ALL_EVENTS, actor_topic
 
 def _known(names: Sequence[str] | None, known: set[str], argument: str) -> Sequence[str] | None:
     """The names, if there is such a thing for each; who misspells one would wait for ever."""
-    for name in names or ():
+    for index, name in enumerate(names or ()):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             message = f"There is no `{name}`.{f' Did you mean `{near[0]}`?' if near else ''}"
-            raise ValidationError(message, path=(argument,))
+            raise ValidationError(message, path=(argument, index))
     return names
 
 

@@ -160,13 +160,13 @@ def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[
 _MAX_DEPTH = 8
 
 
-def convert_filter(value: Any, path: Path = ("filter",), depth: int = 0) -> Filter | None:
+def convert_filter(value: Any, path: Path = (), depth: int = 0) -> Filter | None:
     """The :class:`Filter` of a filter input, None for null. A ValidationError has the path of the wrong value."""
     if value is None:
         return None
     if depth > _MAX_DEPTH:
         message = f"A filter may be nested at most {_MAX_DEPTH} levels deep."
-        raise ValidationError(message, path=("filter",))
+        raise ValidationError(message)
     return And(tuple(_convert_fields(value, path, depth)))
 
 
@@ -216,9 +216,20 @@ def _check(table: Any, condition: Compare | Search, path: Path) -> Filter:
     try:
         check_value(table, condition)
     except ValidationError as error:
-        error.path = path
+        error.path = (*path, *_invalid_item(table, condition))
         raise
     return condition
+
+
+def _invalid_item(table: Any, condition: Compare | Search) -> Path:
+    """The index of the first invalid value of a list; empty without a list, and for a list that is itself invalid."""
+    if isinstance(condition, Compare) and isinstance(condition.value, tuple):
+        for index, item in enumerate(condition.value):
+            try:
+                check_value(table, Compare(condition.column, Op.EQ, item))
+            except ValidationError:
+                return (index,)
+    return ()
 
 
 def _parse_id(type_name: str, text: str, path: Path) -> UUID:
@@ -271,5 +282,5 @@ def convert_order(keys: Sequence[Any] | None) -> tuple[Order, ...]:
     """The sort keys of order inputs, none for null."""
     if keys is not None and len(keys) > _MAX_SORT_KEYS:
         message = f"A list can be sorted by at most {_MAX_SORT_KEYS} keys."
-        raise ValidationError(message, path=("order",))
+        raise ValidationError(message)
     return tuple(Order(str(key.field), key.direction, key.nulls) for key in keys or ())

@@ -21,7 +21,7 @@ from graphql import GraphQLResolveInfo
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.lazy_type import LazyType
 
-from repositories.core.errors import NotFound, ValidationError
+from repositories.core.errors import InputError, NotFound, ValidationError
 from repositories.permissions import Permission
 from repositories.sql.page import DEFAULT_SIZE, MAX_SIZE
 from resolvers.loading.edges import Edge
@@ -119,7 +119,10 @@ def column(description: str, *, name: str | None = None, deprecated: str | None 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument of a field. ``convert`` makes the value that the resolver gets from the Python value."""
+    """An argument of a field. ``convert`` makes the value that the resolver gets from the Python value.
+
+    An InputError of ``convert`` has the path within the value. :class:`Resolution` puts the argument's name before it.
+    """
 
     type: Any
     description: str
@@ -159,8 +162,14 @@ def ids_argument(type_name: str, description: str) -> Argument:
     def convert(texts: list[str] | None) -> list[UUID] | None:
         if texts is not None and not 1 <= len(texts) <= _MAX_IDS:
             message = f"Give 1 to {_MAX_IDS} ids, or leave out `ids`."
-            raise ValidationError(message, path=("ids",))
-        return None if texts is None else [_parse_id(type_name, text) for text in texts]
+            raise ValidationError(message)
+        return None if texts is None else [parse_item(index, text) for index, text in enumerate(texts)]
+
+    def parse_item(index: int, text: str) -> UUID:
+        try:
+            return _parse_id(type_name, text)
+        except InputError as error:
+            raise error.prefix_path(index) from None
 
     return Argument(list[strawberry.ID] | None, description, strawberry.UNSET, convert)
 
@@ -170,9 +179,9 @@ def _parse_id(type_name: str, text: str) -> UUID:
     try:
         actual, key = parse_global_id(text)
     except ValueError as error:
-        raise ValidationError(str(error), path=("id",)) from None
+        raise ValidationError(str(error)) from None
     if actual != type_name:
-        raise NotFound.of(type_name.lower())
+        raise NotFound.of(type_name.lower(), path=())
     return key
 
 
@@ -191,8 +200,18 @@ class Resolution:
     resolve_many: Callable[..., Awaitable[list[Any]]] | None = None
 
     def convert(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Applies the ``convert`` of each argument to its Python value."""
-        return {name: self.arguments[name].convert(value) for name, value in arguments.items()}
+        """Applies the ``convert`` of each argument to its Python value.
+
+        The path of an InputError starts with the name of the argument.
+        """
+        return {name: self._convert_one(name, value) for name, value in arguments.items()}
+
+    def _convert_one(self, name: str, value: Any) -> Any:
+        argument = self.arguments[name]
+        try:
+            return argument.convert(value)
+        except InputError as error:
+            raise error.prefix_path(argument.name or name) from None
 
     def authorise(self, context: Context) -> None:
         """Raises Forbidden, or Unauthenticated, if the viewer lacks the permission."""

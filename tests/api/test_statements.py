@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType, get_named_type
 
+from repositories.administration import SystemSettings
+from repositories.aggregates.repository import Repository
 from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
+from repositories.identity import Sessions, Users
 from repositories.life_lock.statistics import DashboardStats
 from repositories.permissions import RoleName
 from repositories.sql.table import metadata
@@ -305,6 +308,68 @@ async def test_root_fields_execute_exactly_these_statements(gateway: Gateway, ad
         statements.clear()
         await gateway.client(ada).data(f"query{f'({declared})' if declared else ''} {{ {fields} }}", **given)
         assert summarize_statements(statements) == expected, fields
+
+
+_NODES = {
+    "Achievement": "achievements",
+    "Category": "categories",
+    "Client": "clients",
+    "Contact": "contacts",
+    "Partner": "partners",
+    "PointEntry": "point_entries",
+    "Referral": "referrals",
+    "Reward": "rewards",
+    "RewardRedemption": "reward_redemptions",
+    "Role": "roles",
+    "RoleGrant": "user_roles",
+    "Session": "sessions",
+    "SystemSetting": "system_settings",
+    "Task": "tasks",
+    "User": "users",
+}
+"""The table of every type that ``nodes`` finds, except UserPreferences."""
+
+
+async def _node_ids(database: Database, admin: User, count: int) -> dict[str, list[str]]:
+    """Ids of all types: the rows of ``count`` users and of the admin."""
+    await _make_users(database, admin, count)
+    async with database.transaction(SERVICE) as write:
+        for index in range(count):
+            await SystemSettings(write).add(key=f"setting_{index}", value=1)
+            await Sessions(write).add(
+                user_id=admin.id, refresh_token_hash=f"{index:064}", expires_at=now(), last_seen_at=now()
+            )
+    repositories = {repository.table: repository for repository in Repository.__subclasses__()}
+    found = {}
+    async with database.snapshot(SERVICE) as snapshot:
+        for view, shown in VIEWS.items():
+            name = view.__strawberry_definition__.name  # type: ignore[attr-defined]
+            if shown.fetch and name != "UserPreferences":
+                found[name] = [gid(name, row) for row in await repositories[shown.row](snapshot).find(limit=20)]
+        found["UserPreferences"] = [gid("UserPreferences", user.id) for user in await Users(snapshot).find(limit=20)]
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 8])
+async def test_nodes_execute_one_statement_per_type(
+    gateway: Gateway, admin: User, statements: list[str], count: int
+) -> None:
+    """Preferences are defaults of the user if none are stored, so they take a second statement, which reads users."""
+    ids = await _node_ids(gateway.database, admin, count)
+    assert set(ids) == {*_NODES, "UserPreferences"}
+    client, document = gateway.client(admin), "query($ids: [ID!]!) { nodes(ids: $ids) { id } }"
+
+    async def run(asked: list[str]) -> list[str]:
+        statements.clear()
+        data = await client.data(document, ids=asked)
+        assert data == {"nodes": [{"id": key} for key in asked]}
+        return summarize_statements(statements)
+
+    for name, table in _NODES.items():
+        assert await run(ids[name]) == [f"SELECT {table}"], name
+    assert await run(ids["UserPreferences"]) == ["SELECT users", "SELECT user_preferences"]
+    mixed = [key for keys in zip(*(keys[:1] * 2 for keys in ids.values()), strict=True) for key in keys]
+    assert sorted(await run(mixed)) == sorted(f"SELECT {table}" for table in (*_NODES.values(), "user_preferences"))
 
 
 async def test_event_analytics_execute_one_statement_each(gateway: Gateway, admin: User, statements: list[str]) -> None:
