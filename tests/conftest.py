@@ -22,7 +22,7 @@ from tests.databases import (
     database_of,
     postgres_options,
     postgres_server,
-    standby_of,
+    run_standby,
 )
 from tests.worker_database import WorkerDatabase
 
@@ -96,7 +96,7 @@ def cloned_postgres(server: Server, postgres_template: str) -> Iterator[Database
 @pytest.fixture(scope="module")
 def running_standby(server: Server, postgres_template: str) -> Iterator[Standby]:
     """A streaming replica of the server, for the tests of a module."""
-    with standby_of(server) as standby:
+    with run_standby(server) as standby:
         yield standby
 
 

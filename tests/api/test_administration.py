@@ -207,8 +207,8 @@ async def test_invalid_settings_are_rejected(gateway: Gateway, admin: User) -> N
     payload = (await client.data(document % 10**30))["setSystemSetting"]
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
     deep = json.loads("[" * 65 + "]" * 65)
-    refused = await client.ask("mutation($input: SetSystemSettingInput!) {a: __typename}", input={"value": deep})
-    assert (refused.status, refused.errors[0]["message"]) == (400, "The body is nested more than 64 levels deep.")
+    response = await client.ask("mutation($input: SetSystemSettingInput!) {a: __typename}", input={"value": deep})
+    assert (response.status, response.errors[0]["message"]) == (400, "The body is nested more than 64 levels deep.")
     assert await _stored_rows(gateway.database) == [[], [], []]
 
 

@@ -40,7 +40,7 @@ async def test_urql_runs_queries_and_mutations(gateway: Gateway, ada: User, node
     created = results["created"]["task"]
     assert (created["title"], created["version"], results["created"]["userErrors"]) == ("From a frontend", 1, [])
     assert (results["completed"]["task"]["id"], results["completed"]["task"]["status"]) == (created["id"], "COMPLETED")
-    assert [(error["code"], error["field"]) for error in results["refused"]["userErrors"]] == [
+    assert [(error["code"], error["field"]) for error in results["rejected"]["userErrors"]] == [
         ("VALIDATION_ERROR", ["title"]),
         ("VALIDATION_ERROR", ["priorityLevel"]),
     ]
@@ -142,10 +142,10 @@ async def test_gql_fetches_the_schema_and_runs_operations(gateway: Gateway, ada:
                 "viewer": {"email": "ada@example.com"},
                 "tasks": {"nodes": [{"id": payload["task"]["id"], "title": "From Python"}]},
             }
-            with pytest.raises(TransportQueryError) as refused:
+            with pytest.raises(TransportQueryError) as caught:
                 await session.execute(gql("{ userDashboardStats { totalCount } }"))
-            assert refused.value.errors is not None
-            assert refused.value.errors[0]["extensions"] == {"code": "FORBIDDEN"}
+            assert caught.value.errors is not None
+            assert caught.value.errors[0]["extensions"] == {"code": "FORBIDDEN"}
             with pytest.raises(GraphQLError, match="Cannot query field 'nonsense'"):
                 await session.execute(gql("{ nonsense }"))
         transport = HTTPXAsyncTransport(url=f"{address}/graphql", headers={"Authorization": "Bearer nonsense"})

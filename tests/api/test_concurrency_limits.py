@@ -140,8 +140,8 @@ async def test_operation_timeout_cancels_the_statement(
 
 async def test_a_thousand_clients_share_ten_connections(postgres_only: DatabaseOptions) -> None:
     """With generous timeouts every client gets the right response, and all connections are returned."""
-    patience: Any = dict.fromkeys(("pool_timeout", "connect_timeout"), 120.0)
-    async with connect_database(postgres_only, pool_size=10, **patience) as database:
+    generous_timeouts: Any = dict.fromkeys(("pool_timeout", "connect_timeout"), 120.0)
+    async with connect_database(postgres_only, pool_size=10, **generous_timeouts) as database:
         gateway = Gateway(database, settings=Settings(queue_timeout=120, operation_timeout=120))
         ada = await _make_user_with_task(database)
         async with serve(gateway.app) as address:
@@ -163,13 +163,13 @@ async def test_operation_that_waits_too_long_is_rejected(postgres_only: Database
         first = [asyncio.ensure_future(client.ask(AT_THE_ROOT)) for _ in range(2)]
         await until(2)
         body = {"query": "{ __typename }"}
-        refused = await client.http.post("/graphql", json=body, headers=client.headers)
+        response = await client.http.post("/graphql", json=body, headers=client.headers)
         error = {
             "message": "The gateway is busy. Try again in a moment.",
             "extensions": {"code": "SERVICE_UNAVAILABLE"},
         }
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        assert refused.json() == {"errors": [error]}
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert response.json() == {"errors": [error]}
         for request in first:
             request.cancel()
         await asyncio.gather(*first, return_exceptions=True)

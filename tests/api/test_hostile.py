@@ -109,7 +109,7 @@ def _forbid_steps(monkeypatch: pytest.MonkeyPatch, *steps: tuple[object, str]) -
     for owner, name in steps:
 
         def unreachable(*_: Any, **__: Any) -> Any:
-            pytest.fail("this is refused before")
+            pytest.fail("the request must be rejected before this step")
 
         monkeypatch.setattr(owner, name, unreachable)
 

@@ -277,18 +277,18 @@ async def test_verified_token_is_cached_for_a_limited_time(
 ) -> None:
     """After that time, the token of a suspended user is rejected."""
     issuer = JWKSIssuer(URL, EXTERNAL_AUDIENCE, keys=IssuerKeys(key_server.url, 60))
-    for remembered, refused in ((900, False), (-1, True)):
+    for remembered, is_expired in ((900, False), (-1, True)):
         gateway = Gateway(database, external=ExternalAccounts(issuer, database, REACTIONS, remembered))
         claims = make_claims(email=f"{remembered}@example.com")
         token = KEY.sign(claims)
         _, viewer = await gateway.tokens.verify(token)
         statements.clear()
         assert (await gateway.tokens.verify(token))[1] == viewer
-        assert bool(statements) is refused
+        assert bool(statements) is is_expired
         async with database.transaction(SERVICE) as write:
             user = await Users(write).get(UUID(claims["sub"]))
             await Users(write).change(user, status=UserStatus.SUSPENDED)
-        if refused:
+        if is_expired:
             with pytest.raises(Unauthenticated):
                 await gateway.tokens.verify(token)
         else:

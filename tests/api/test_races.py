@@ -36,8 +36,8 @@ async def test_creating_tasks_while_their_category_is_deleted(gateway: Gateway, 
         )
         assert answers[-1] == {"category": {"name": category.name}, "userErrors": []}
         for answer in answers[:-1]:
-            refused = [(error["code"], error["field"]) for error in answer["userErrors"]]
-            assert refused in ([], [("NOT_FOUND", ["categoryId"])])
-            assert (answer["task"] is None) == bool(refused)
+            errors = [(error["code"], error["field"]) for error in answer["userErrors"]]
+            assert errors in ([], [("NOT_FOUND", ["categoryId"])])
+            assert (answer["task"] is None) == bool(errors)
     filed = "{ tasks(filter: {categoryId: {isNull: false}}) { totalCount } }"
     assert (await client.data(filed))["tasks"]["totalCount"] == 0

@@ -20,9 +20,9 @@ from tests.api.event_streams import (
     created,
     event_of,
     feed_of,
-    refused,
     running,
     subscribed,
+    without_retry_line,
 )
 from tests.api.stored_rows import life_lock_rows
 from tests.databases import ON_SQLITE
@@ -114,7 +114,7 @@ async def test_rejected_subscription_is_an_error_in_the_stream(
 ) -> None:
     token = gateway.token(ada) if is_signed_in else None
     async with running(gateway) as address, asked(address, document, token) as stream:
-        assert codes(refused(await stream.rest())) == [code]
+        assert codes(without_retry_line(await stream.rest())) == [code]
 
 
 @ON_SQLITE
@@ -222,7 +222,7 @@ async def test_subscription_that_cannot_be_resumed_is_rejected(database: Databas
         )
         for given, code in attempts:
             async with asked(address, CHANGES, token, **given) as stream:
-                body = refused(await stream.rest())
+                body = without_retry_line(await stream.rest())
                 assert codes(body) == [code]
                 assert code == "BAD_REQUEST" or b"Subscribe again without the id" in body
         async with asked(address, CHANGES, token, Last_Event_ID=first) as stream:

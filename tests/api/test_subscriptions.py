@@ -49,8 +49,8 @@ async def _create(gateway: Gateway, user: User, title: str = "Something") -> Any
     return (await gateway.client(user).do("createTask", "task { id databaseId version }", title=title))["task"]
 
 
-def _cause(refused: pytest.ExceptionInfo[RequestError]) -> Any:
-    return refused.value.errors[0].original_error
+def _cause(caught: pytest.ExceptionInfo[RequestError]) -> Any:
+    return caught.value.errors[0].original_error
 
 
 async def test_every_change_of_a_task_is_delivered(gateway: Gateway, process: SubscribingProcess, ada: User) -> None:
@@ -160,12 +160,12 @@ async def test_my_events_are_the_viewers_and_domain_events_are_all(
 async def test_forbidden_and_invalid_subscriptions_are_rejected(
     process: SubscribingProcess, ada: User, document: str, cause: type[Exception], *, signed_in: bool
 ) -> None:
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(RequestError) as caught:
         async with process.subscribe(ada if signed_in else None, document) as deliveries:
             await anext(deliveries)
-    assert isinstance(_cause(refused), cause)
+    assert isinstance(_cause(caught), cause)
     if "TaskComplete" in document:
-        assert refused.value.errors[0].message == "There is no `TaskComplete`. Did you mean `TaskCompleted`?"
+        assert caught.value.errors[0].message == "There is no `TaskComplete`. Did you mean `TaskCompleted`?"
 
 
 async def test_a_live_dashboard_is_delivered_at_once_and_after_every_change(
@@ -231,11 +231,11 @@ async def test_a_resumed_subscription_delivers_only_visible_events(
 
 @pytest.mark.parametrize("after", ["nonsense", "01890000-0000-7000-8000-000000000000"])
 async def test_resuming_after_an_unknown_event_is_rejected(process: SubscribingProcess, ada: User, after: str) -> None:
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(RequestError) as caught:
         async with process.subscribe(ada, _CHANGES, after=after) as deliveries:
             await anext(deliveries)
-    assert isinstance(_cause(refused), CannotResume)
-    assert "Subscribe again" in refused.value.errors[0].message
+    assert isinstance(_cause(caught), CannotResume)
+    assert "Subscribe again" in caught.value.errors[0].message
 
 
 async def test_resuming_after_too_many_events_is_rejected(gateway: Gateway, ada: User) -> None:
@@ -249,10 +249,10 @@ async def test_resuming_after_too_many_events_is_rejected(gateway: Gateway, ada:
     async with process.subscribe(ada, _CHANGES, after=str(first.id)) as deliveries:
         assert len(await take(deliveries, 3)) == 3
     await _create(gateway, ada)
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(RequestError) as caught:
         async with process.subscribe(ada, _CHANGES, after=str(first.id)) as deliveries:
             await take(deliveries, 4)
-    assert isinstance(_cause(refused), CannotResume)
+    assert isinstance(_cause(caught), CannotResume)
 
 
 async def test_a_slow_subscriber_fails_and_others_do_not(gateway: Gateway, ada: User) -> None:
@@ -271,10 +271,10 @@ async def test_a_slow_subscriber_fails_and_others_do_not(gateway: Gateway, ada: 
             tasks = [{"title": f"Task {index}"} for index in range(3)]
             await gateway.client(ada).do("createTasks", "tasks { id }", tasks=tasks)
             assert len(await take(quick, 3)) == 3
-        with pytest.raises(RequestError) as refused:
+        with pytest.raises(RequestError) as caught:
             await take(slow, 8)
-    assert isinstance(_cause(refused), TooSlow)
-    assert "resume after the last event" in refused.value.errors[0].message
+    assert isinstance(_cause(caught), TooSlow)
+    assert "resume after the last event" in caught.value.errors[0].message
 
 
 async def test_the_statements_of_a_delivery(

@@ -275,8 +275,8 @@ async def test_body_size_is_limited(sqlite_database: Database) -> None:
     http = client_with_settings(sqlite_database, max_request_size=1000)
     assert (await post(http, OPERATION + " " * (1000 - len(OPERATION)))).status_code == 200
     for length in ("1001", "99999999999999999999"):
-        refused = await post(http, b"", Content_Length=length)
-        assert status_and_code(refused) == (413, "PAYLOAD_TOO_LARGE")
+        response = await post(http, b"", Content_Length=length)
+        assert status_and_code(response) == (413, "PAYLOAD_TOO_LARGE")
     read = 0
 
     async def endless() -> Any:
@@ -285,17 +285,17 @@ async def test_body_size_is_limited(sqlite_database: Database) -> None:
             read += 1
             yield b" " * 100
 
-    refused = await http.post("/graphql", content=endless(), headers={"Content-Type": JSON})
-    assert status_and_code(refused) == (413, "PAYLOAD_TOO_LARGE")
-    assert (refused.headers["connection"], read) == ("close", 11)
+    response = await http.post("/graphql", content=endless(), headers={"Content-Type": JSON})
+    assert status_and_code(response) == (413, "PAYLOAD_TOO_LARGE")
+    assert (response.headers["connection"], read) == ("close", 11)
     assert status_and_code(await http.get("/graphql", params={"query": QUERY + " " * 1000})) == (414, "URI_TOO_LONG")
 
 
 async def test_other_routes_return_errors_in_json(http: httpx.AsyncClient) -> None:
     assert status_and_code(await http.get("/nowhere")) == (404, "NOT_FOUND")
-    refused = await http.post("/health")
-    assert status_and_code(refused) == (405, "METHOD_NOT_ALLOWED")
-    assert sorted(refused.headers["allow"].split(", ")) == ["GET", "HEAD"]
+    response = await http.post("/health")
+    assert status_and_code(response) == (405, "METHOD_NOT_ALLOWED")
+    assert sorted(response.headers["allow"].split(", ")) == ["GET", "HEAD"]
 
 
 async def test_invalid_token_is_rejected_before_the_body_is_read(
@@ -306,6 +306,6 @@ async def test_invalid_token_is_rejected_before_the_body_is_read(
         yield b""
 
     headers = {"Content-Type": JSON, "Authorization": "Bearer nonsense", "Accept": GRAPHQL}
-    refused = await http.post("/graphql", content=unread(), headers=headers)
-    assert status_and_code(refused) == (401, "UNAUTHENTICATED")
-    assert (refused.headers["www-authenticate"], refused.headers["content-type"]) == ("Bearer", GRAPHQL + UTF8)
+    response = await http.post("/graphql", content=unread(), headers=headers)
+    assert status_and_code(response) == (401, "UNAUTHENTICATED")
+    assert (response.headers["www-authenticate"], response.headers["content-type"]) == ("Bearer", GRAPHQL + UTF8)

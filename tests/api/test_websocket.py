@@ -160,10 +160,10 @@ async def test_pages_of_other_origins_cannot_connect(
             async with site.peer(**given) as peer:
                 await peer.initialise()
                 return
-        with pytest.raises(InvalidStatus) as refused:
+        with pytest.raises(InvalidStatus) as caught:
             async with site.peer(**given):
                 pass
-    response = refused.value.response
+    response = caught.value.response
     assert (response.status_code, json.loads(response.body)) == (
         403,
         {
@@ -228,8 +228,8 @@ async def test_rejected_operation_leaves_the_socket_open(gateway: Gateway, ada: 
             assert await peer.ask(MY_EVENTS) == UNAUTHENTICATED
             assert await peer.ask(WHO) == {"data": {"viewer": None}}
         async with site.initialised_peer(gateway.token(ada)) as peer:
-            refused = await peer.ask("subscription { domainEvents { id } }")
-            assert [error["extensions"] for error in refused] == [{"code": "FORBIDDEN"}]
+            errors = await peer.ask("subscription { domainEvents { id } }")
+            assert [error["extensions"] for error in errors] == [{"code": "FORBIDDEN"}]
             unknown = await peer.ask('subscription { myEvents(types: ["TaskComplete"]) { id } }')
             assert [error["message"] for error in unknown] == [
                 "There is no `TaskComplete`. Did you mean `TaskCompleted`?"
@@ -313,16 +313,16 @@ async def test_resumed_subscription_misses_no_event(gateway: Gateway, ada: User)
             await client.do("createTask", "task { id }", title="Fourth")
             assert (await receive_title(peer))[0] == "Fourth"
             for unknown in ("nonsense", "01890000-0000-7000-8000-000000000000"):
-                refused = await peer.ask(created, extensions={"lastEventId": unknown})
-                assert refused == [
+                errors = await peer.ask(created, extensions={"lastEventId": unknown})
+                assert errors == [
                     {
                         "message": "There is no such event. "
                         "Subscribe again without the id, and read the current state.",
                         "extensions": {"code": "CANNOT_RESUME"},
                     }
                 ]
-            (refused,) = await peer.ask(created, extensions={"lastEventId": 7})
-            assert refused["extensions"] == {"code": "BAD_REQUEST"}
+            (error,) = await peer.ask(created, extensions={"lastEventId": 7})
+            assert error["extensions"] == {"code": "BAD_REQUEST"}
 
 
 # the end of a socket

@@ -53,7 +53,7 @@ do {
 const before = await dashboard();
 const created = dataOf(await client.mutation(CREATE, { input: { title: "From a frontend" } })).createTask;
 const completed = dataOf(await client.mutation(COMPLETE, { input: { id: created.task.id } })).completeTask;
-const refused = dataOf(await client.mutation(CREATE, { input: { title: "", priorityLevel: 9 } })).createTask;
+const rejected = dataOf(await client.mutation(CREATE, { input: { title: "", priorityLevel: 9 } })).createTask;
 const changed = await dashboard();
 const again = dataOf(await client.query(TASKS, { first: 20, after: null }));
 const stranger = await createClient("nonsense").query(DASHBOARD, {});
@@ -65,7 +65,7 @@ console.log(
     before,
     created,
     completed,
-    refused,
+    rejected,
     changed,
     total: again.tasks.totalCount,
     stranger: { status: stranger.error.response.status, codes: stranger.error.graphQLErrors.map((e) => e.extensions.code) },

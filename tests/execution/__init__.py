@@ -1,1 +1,1 @@
-"""The pipeline without HTTP: what is prepared, kept and refused, and how operations run."""
+"""Tests of gateway/execution: how operations are prepared, limited and executed, without HTTP."""

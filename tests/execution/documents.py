@@ -1,4 +1,4 @@
-"""Random documents with fragments, variables, aliases and directives, valid under the contract."""
+"""Random valid documents with fragments, variables, aliases and directives."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,24 +33,24 @@ class _Writer:
     uses: set[str] = field(default_factory=set)
 
     def selections(self, parent: str, depth: int, after: int) -> str:
-        """A selection set; it may spread fragments that come after a number."""
-        made = [self.selection(parent, depth, after) for _ in range(self.draw(st.integers(1, 3)))]
-        return "{ " + " ".join(made) + " }"
+        """A selection set. It may spread the fragments with numbers greater than ``after``."""
+        selections = [self.selection(parent, depth, after) for _ in range(self.draw(st.integers(1, 3)))]
+        return "{ " + " ".join(selections) + " }"
 
     def selection(self, parent: str, depth: int, after: int) -> str:
         """A field, an inline fragment, or the spread of a later fragment of the type."""
-        later = [f"F{number}" for number, kind in enumerate(self.fragments) if number > after and kind == parent]
-        what = self.draw(st.sampled_from(["field", "field", "inline", *(["spread"] * 3 if later else [])]))
+        later = [f"F{number}" for number, on in enumerate(self.fragments) if number > after and on == parent]
+        kind = self.draw(st.sampled_from(["field", "field", "inline", *(["spread"] * 3 if later else [])]))
         directive = self.draw(st.sampled_from(["", "", "@include(if: $c)", "@skip(if: false) @include(if: true)"]))
-        if what == "spread":
+        if kind == "spread":
             return f"...{self.draw(st.sampled_from(later))} {directive}"
-        if what == "inline":
+        if kind == "inline":
             condition = self.draw(st.sampled_from(["", f"on {parent}"]))
             return f"... {condition} {directive} {self.selections(parent, depth, after)}"
-        return self.one_field(parent, depth, after, directive)
+        return self.write_field(parent, depth, after, directive)
 
-    def one_field(self, parent: str, depth: int, after: int, directive: str) -> str:
-        """A field, under an alias of its own so that no two of them get in each other's way."""
+    def write_field(self, parent: str, depth: int, after: int, directive: str) -> str:
+        """A field with an alias of its own, so that no two fields conflict."""
         kind = GRAPH.type_map[parent]
         assert isinstance(kind, GraphQLObjectType)
         names = _FIELDS.get(parent) or list(kind.fields)
@@ -58,22 +58,21 @@ class _Writer:
             names = ["__typename"]
         name = self.draw(st.sampled_from(names))
         if name == "__typename":
-            return self.named(name, "", directive)
-        made = kind.fields[name]
+            return self.aliased(name, "", directive)
+        definition = kind.fields[name]
         arguments = [_REQUIRED.get(name, "")]
-        if "first" in made.args:
+        if "first" in definition.args:
             arguments.append(
-                self.draw(st.sampled_from(_SIZES if "last" in made.args else ("", "first: 7", "first: $b")))
+                self.draw(st.sampled_from(_SIZES if "last" in definition.args else ("", "first: 7", "first: $b")))
             )
         inside = ", ".join(filter(None, arguments))
-        target = get_named_type(made.type)
+        target = get_named_type(definition.type)
         below = ""
         if not is_leaf_type(target):
             below = "{ __typename }" if target.name == "Node" else self.selections(target.name, depth - 1, after)
-        return self.named(name, f"({inside})" if inside else "", f"{directive} {below}")
+        return self.aliased(name, f"({inside})" if inside else "", f"{directive} {below}")
 
-    def named(self, name: str, arguments: str, rest: str) -> str:
-        """With an alias."""
+    def aliased(self, name: str, arguments: str, rest: str) -> str:
         self.aliases += 1
         return f"x{self.aliases}: {name}{arguments} {rest}"
 

@@ -1,4 +1,4 @@
-"""The cost budget of a viewer per minute: how it is counted, and what happens when it is remaining_after."""
+"""The cost budget of a viewer per minute: how it is counted, and what happens when it is used up."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path

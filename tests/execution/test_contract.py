@@ -1,4 +1,4 @@
-"""The gateway's own contract, on demo data, run by each executor: the same answers, and the same is stored."""
+"""The gateway's own schema on demo data: every executor returns the same results and stores the same."""
 
 import asyncio
 import datetime as dt
@@ -44,7 +44,7 @@ EXECUTORS: tuple[type[Executor[Any]], ...] = (Executor, CompiledExecutor, Native
 ADMIN = Viewer(list(generate_users(2))[-1]["id"], frozenset(RoleName), time_zone="Europe/Berlin")
 ADA = Viewer(next(iter(generate_users(2)))["id"], frozenset({RoleName.USER}))
 LIMITS = Limits.from_settings(Settings())
-pytestmark = [  # graphql-core leaves coroutines behind that it had not begun when it cancels the siblings of an error
+pytestmark = [  # graphql-core abandons coroutines that have not started when it cancels the siblings of an error
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine:pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -57,7 +57,7 @@ THOROUGH = settings(
 
 @pytest.fixture(scope="module")
 def demo(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with demo data."""
+    """A SQLite file with demo data."""
     path = copy_sqlite(sqlite_template, tmp_path_factory.mktemp("demo"))
 
     async def load() -> None:
@@ -74,29 +74,29 @@ def demo(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 async def copies(
     demo: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[list[Database]]:
-    """The demo data once for each executor; the process does not grow older."""
+    """A copy of the demo data for each executor. The uptime of the process stays the same."""
     monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: health._STARTED + 60))
-    made = []
+    databases = []
     for _ in EXECUTORS:
         path = copy_sqlite(demo, tmp_path_factory.mktemp("copy"))
-        made.append(open_database(DatabaseOptions(sqlite_path=path, **KEYS)))
-        await made[-1].connect()
-    yield made
-    for database in made:
+        databases.append(open_database(DatabaseOptions(sqlite_path=path, **KEYS)))
+        await databases[-1].connect()
+    yield databases
+    for database in databases:
         assert database.pool_state().used == 0
         await database.close()
 
 
-async def answered(
+async def execute_with(
     database: Database, text: str, executor: type[Executor[Any]], viewer: Viewer, variables: Mapping[str, Any]
 ) -> tuple[bytes, list[dict[str, Any]]]:
-    """The data as it is sent, and the errors."""
+    """The data as JSON, and the errors."""
     context = Context(database, viewer, REACTIONS, lambda: NOW, services=SERVICES)
     try:
-        found = execute(
+        outcome = execute(
             GRAPH, parse(text), context_value=context, variable_values=dict(variables), executor_class=executor
         )
-        result = found if isinstance(found, ExecutionResult) else await found
+        result = outcome if isinstance(outcome, ExecutionResult) else await outcome
     finally:
         await context.close()
     errors = format_graphql_errors(result.errors or [])
@@ -104,10 +104,10 @@ async def answered(
     return orjson.dumps(result.data), errors
 
 
-async def compared(copies: list[Database], text: str, viewer: Viewer = ADMIN, **variables: Any) -> Any:
-    """The data, and the codes of the errors, the same by all executors."""
+async def compare(copies: list[Database], text: str, viewer: Viewer = ADMIN, **variables: Any) -> Any:
+    """The data and the codes of the errors, which must be the same with all executors."""
     theirs, *ours = [
-        await answered(database, text, executor, viewer, variables)
+        await execute_with(database, text, executor, viewer, variables)
         for database, executor in zip(copies, EXECUTORS, strict=True)
     ]
     assert ours == [theirs] * len(ours)
@@ -115,9 +115,9 @@ async def compared(copies: list[Database], text: str, viewer: Viewer = ADMIN, **
 
 
 def is_too_complex(text: str, variables: Mapping[str, Any]) -> bool:
-    """Whether the limits refuse an operation."""
+    """Whether an operation exceeds the limits."""
     document = parse(text)
-    (operation,) = (made for made in document.definitions if isinstance(made, OperationDefinitionNode))
+    (operation,) = (node for node in document.definitions if isinstance(node, OperationDefinitionNode))
     try:
         check_limits(measure(GRAPH, document, operation), variables, LIMITS)
     except GraphQLError:
@@ -129,7 +129,7 @@ TEXTS = st.sampled_from(["", "a", "2026", "Ada", "ü"])
 SCALARS = {
     "Date": st.dates(dt.date(2026, 1, 1), dt.date(2026, 6, 1)).map(lambda day: nodes.String(str(day))),
     "DateTime": st.datetimes(dt.datetime(2025, 1, 1), dt.datetime(2027, 1, 1)).map(  # noqa: DTZ001 (Z is added)
-        lambda moment: nodes.String(f"{moment.isoformat()}Z")
+        lambda time: nodes.String(f"{time.isoformat()}Z")
     ),
     "Decimal": st.decimals(0, 1000, places=2).map(lambda number: nodes.String(str(number))),
     "JSON": TEXTS.map(nodes.String),
@@ -139,25 +139,25 @@ SCALARS = {
 
 @THOROUGH
 @given(text=strategies.queries(GRAPH, custom_scalars=SCALARS, allow_x00=False))
-async def test_any_query_gives_the_same(copies: list[Database], text: Any) -> None:
+async def test_any_query_gives_the_same_result(copies: list[Database], text: Any) -> None:
     if not is_too_complex(text, {}):
-        await compared(copies, text)
+        await compare(copies, text)
 
 
 @THOROUGH
-@given(text=documents(), shown=st.booleans(), count=st.sampled_from([0, 2, None]))
-async def test_any_document_with_variables_gives_the_same(
-    copies: list[Database], *, text: str, shown: bool, count: int | None
+@given(text=documents(), included=st.booleans(), count=st.sampled_from([0, 2, None]))
+async def test_any_document_with_variables_gives_the_same_result(
+    copies: list[Database], *, text: str, included: bool, count: int | None
 ) -> None:
-    """Fragments, directives and connections, of rows that there are."""
+    """Fragments, directives and connections, with ids of existing rows."""
     keys = [gid("User", ADMIN.id), gid("User", UUID(int=0)), "nonsense"][: count or 1]
-    variables: dict[str, Any] = {"a": count, "c": shown, "ids": keys}
+    variables: dict[str, Any] = {"a": count, "c": included, "ids": keys}
     if not is_too_complex(text, variables):
-        await compared(copies, text, ADMIN, **variables)
+        await compare(copies, text, ADMIN, **variables)
 
 
 def _examples() -> Iterator[str]:
-    """The operations that GraphiQL offers."""
+    """The queries among the examples in GraphiQL."""
     for path in sorted(EXAMPLES.iterdir()):
         for definition in parse(path.read_text("utf-8")).definitions:
             if isinstance(definition, OperationDefinitionNode) and definition.operation.value == "query":
@@ -167,8 +167,8 @@ def _examples() -> Iterator[str]:
 
 @pytest.mark.parametrize("viewer", [ADMIN, ADA, Viewer()])
 @pytest.mark.parametrize("text", list(_examples()))
-async def test_the_examples_give_the_same(copies: list[Database], text: str, viewer: Viewer) -> None:
-    await compared(copies, text, viewer)
+async def test_the_examples_give_the_same_results(copies: list[Database], text: str, viewer: Viewer) -> None:
+    await compare(copies, text, viewer)
 
 
 def _key(number: int) -> str:
@@ -177,47 +177,47 @@ def _key(number: int) -> str:
 
 TASK = """task { id title status description dueDate completedAt createdAt version
     category { name tasks(first: 2) { totalCount } } }"""
-REFUSED = "userErrors { code message field current { id ... on Task { title version } } }"
+ERRORS = "userErrors { code message field current { id ... on Task { title version } } }"
 SCRIPT = f"""
 mutation Make($due: DateTime, $wrong: Int = 9) {{
-    a: createCategory(input: {{name: "Tests", databaseId: "{_key(1)}"}}) {{ category {{ name color }} {REFUSED} }}
-    b: createCategory(input: {{name: "Tests", databaseId: "{_key(2)}"}}) {{ category {{ name }} {REFUSED} }}
+    a: createCategory(input: {{name: "Tests", databaseId: "{_key(1)}"}}) {{ category {{ name color }} {ERRORS} }}
+    b: createCategory(input: {{name: "Tests", databaseId: "{_key(2)}"}}) {{ category {{ name }} {ERRORS} }}
     c: createTask(input: {{title: "One", databaseId: "{_key(3)}", categoryId: "{gid("Category", UUID(_key(1)))}",
-        dueDate: $due}}) {{ {TASK} {REFUSED} }}
-    d: createTask(input: {{title: "", databaseId: "{_key(3)}", priorityLevel: $wrong}}) {{ {TASK} {REFUSED} }}
+        dueDate: $due}}) {{ {TASK} {ERRORS} }}
+    d: createTask(input: {{title: "", databaseId: "{_key(3)}", priorityLevel: $wrong}}) {{ {TASK} {ERRORS} }}
     e: createTasks(input: {{tasks: [{{title: "Two", databaseId: "{_key(4)}"}}, {{title: "Three", databaseId:
-        "{_key(5)}"}}]}}) {{ tasks {{ title databaseId category {{ id }} }} {REFUSED} }}
+        "{_key(5)}"}}]}}) {{ tasks {{ title databaseId category {{ id }} }} {ERRORS} }}
 }}
 mutation Change($id: ID!) {{
     a: updateTask(input: {{id: $id, version: 1, title: "First", description: null, status: IN_PROGRESS}}) {{
-        {TASK} {REFUSED} }}
-    b: updateTask(input: {{id: $id, version: 1, title: "Late"}}) {{ {TASK} {REFUSED} }}
+        {TASK} {ERRORS} }}
+    b: updateTask(input: {{id: $id, version: 1, title: "Late"}}) {{ {TASK} {ERRORS} }}
     c: completeTask(input: {{id: $id}}) {{ ...Done }}
     d: completeTask(input: {{id: $id, version: 1}}) {{ ...Done }}
-    e: deleteTask(input: {{id: $id}}) {{ {TASK} {REFUSED} }}
-    f: reopenTask(input: {{id: $id}}) {{ {TASK} {REFUSED} }}
-    g: restoreTask(input: {{id: $id}}) {{ {TASK} {REFUSED} }}
+    e: deleteTask(input: {{id: $id}}) {{ {TASK} {ERRORS} }}
+    f: reopenTask(input: {{id: $id}}) {{ {TASK} {ERRORS} }}
+    g: restoreTask(input: {{id: $id}}) {{ {TASK} {ERRORS} }}
 }}
-fragment Done on CompleteTaskPayload {{ {TASK} {REFUSED} }}
+fragment Done on CompleteTaskPayload {{ {TASK} {ERRORS} }}
 mutation Others {{
     a: createClient(input: {{companyName: "Acme", annualRevenue: "12.50", databaseId: "{_key(6)}", contacts: [
         {{firstName: "Jo", lastName: "An", email: "jo@acme.example", isPrimary: true, databaseId: "{_key(7)}"}},
         {{firstName: "Al", lastName: "Ex", email: "al@acme.example", databaseId: "{_key(8)}"}}]}}) {{
         client {{ companyName annualRevenue primaryContact {{ firstName email }}
-            contacts {{ totalCount nodes {{ email client {{ id }} }} }} }} {REFUSED} }}
+            contacts {{ totalCount nodes {{ email client {{ id }} }} }} }} {ERRORS} }}
     b: setPrimaryContact(input: {{id: "{gid("Client", UUID(_key(6)))}", contactId: "{gid("Contact", UUID(_key(8)))}"}})
-        {{ client {{ version primaryContact {{ firstName }} }} {REFUSED} }}
+        {{ client {{ version primaryContact {{ firstName }} }} {ERRORS} }}
     c: setSystemSetting(input: {{key: "mail.from", value: {{a: [1, 2.5, null, true, "x"]}}, description: "From"}}) {{
-        systemSetting {{ key value version }} {REFUSED} }}
-    d: redeemReward(input: {{rewardId: "{gid("Reward", UUID(_key(9)))}"}}) {{ rewardRedemption {{ id }} {REFUSED} }}
+        systemSetting {{ key value version }} {ERRORS} }}
+    d: redeemReward(input: {{rewardId: "{gid("Reward", UUID(_key(9)))}"}}) {{ rewardRedemption {{ id }} {ERRORS} }}
 }}
 """
 FIRST = gid("Task", UUID(_key(3)))
 
 
-async def test_mutations_answer_and_store_the_same(copies: list[Database]) -> None:
-    """One after another, each field of them with what the ones before have made."""
-    given: list[tuple[str, Viewer, dict[str, Any], list[str]]] = [
+async def test_mutations_return_and_store_the_same(copies: list[Database]) -> None:
+    """Each field uses rows that the fields before it have created."""
+    operations: list[tuple[str, Viewer, dict[str, Any], list[str]]] = [
         ("Make", ADMIN, {"due": "2026-04-01T10:00:00+02:00"}, []),
         ("Change", ADA, {"id": FIRST}, []),
         ("Change", ADMIN, {"id": FIRST}, []),
@@ -226,20 +226,20 @@ async def test_mutations_answer_and_store_the_same(copies: list[Database]) -> No
         ("Others", Viewer(), {}, ["UNAUTHENTICATED"]),
     ]
     definitions = parse(SCRIPT).definitions
-    for name, viewer, variables, codes in given:
+    for name, viewer, variables, codes in operations:
         text = next(
-            SCRIPT[made.loc.start : made.loc.end]
-            for made in definitions
-            if isinstance(made, OperationDefinitionNode) and made.name and made.name.value == name and made.loc
+            SCRIPT[node.loc.start : node.loc.end]
+            for node in definitions
+            if isinstance(node, OperationDefinitionNode) and node.name and node.name.value == name and node.loc
         )
         if name == "Change":
             text += SCRIPT[SCRIPT.index("fragment Done") : SCRIPT.index("mutation Others")]
         assert validate(GRAPH, parse(text)) == []
-        _, found = await compared(copies, text, viewer, **variables)
-        assert found == codes
+        _, error_codes = await compare(copies, text, viewer, **variables)
+        assert error_codes == codes
     theirs, *ours = [await event_summaries(database) for database in copies]
-    made = [(kind, *rest) for kind, _, _, *rest in theirs]
-    assert [[(kind, *rest) for kind, _, _, *rest in events] for events in ours] == [made] * len(ours)
+    expected = [(kind, *rest) for kind, _, _, *rest in theirs]
+    assert [[(kind, *rest) for kind, _, _, *rest in events] for events in ours] == [expected] * len(ours)
     assert [event[0] for event in theirs if event[2] == UUID(_key(3))] == [
         "TaskCreated",
         "TaskUpdated",

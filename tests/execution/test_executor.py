@@ -1,4 +1,4 @@
-"""What the executor does that random operations do not reach: roots, order, cancelling, and when it stands aside."""
+"""Cases that random operations do not reach: roots, order, cancellation, and what graphql-core executes itself."""
 
 import asyncio
 from typing import Any
@@ -20,27 +20,27 @@ from graphql.execution import AbortedGraphQLExecutionError, Executor
 from gateway.execution.executor import CompiledExecutor, NativeExecutor
 from gateway.execution.plan import Plan
 from gateway.execution.planner import Planner
-from schema import schema as contract
-from tests.execution.both import Fresh, both, events_of_both, graph, run
-from tests.execution.shapes import SCHEMA, Log
+from schema import schema as gateway_schema
+from tests.execution.comparison import Fresh, core_schema, run, run_both, subscribe_both
+from tests.execution.shape_schema import SCHEMA, Log
 
 
-def planned(planner: Planner, document: DocumentNode, variables: dict[str, Any] | None = None) -> Plan | None:
+def make_plan(planner: Planner, document: DocumentNode, variables: dict[str, Any] | None = None) -> Plan | None:
     """The plan of the only operation of a document."""
-    query: Any = graph(SCHEMA).query_type
-    built: Any = CompiledExecutor.build(graph(SCHEMA), document, None, None, variables)
-    return planner.plan(built.operation, built.fragments, built.variable_values, query)
+    query: Any = core_schema(SCHEMA).query_type
+    executor: Any = CompiledExecutor.build(core_schema(SCHEMA), document, None, None, variables)
+    return planner.plan(executor.operation, executor.fragments, executor.variable_values, query)
 
 
 async def test_objects_of_several_types() -> None:
-    data, errors = await both(
+    data, errors = await run_both(
         SCHEMA,
         """{ shapes { __typename name size ... on Circle { radius } ... on Square { side inner { name } } }
         pairs { ... on Square { name side inner { n: name inner { side } } } ... on Circle { size } } }""",
     )
     assert data["pairs"] == [[{"size": "SMALL"}, None], None, [], [None, {"size": None}]]
     assert errors == [("in b has none", ["pairs", 3, 0, "inner", "inner"])]
-    data, errors = await both(SCHEMA, "{ shapes { kind: __typename size ... on Square { inner { side } } } }")
+    data, errors = await run_both(SCHEMA, "{ shapes { kind: __typename size ... on Square { inner { side } } } }")
     assert data == {
         "shapes": [
             {"kind": "Circle", "size": "SMALL"},
@@ -52,9 +52,9 @@ async def test_objects_of_several_types() -> None:
     assert errors == []
 
 
-async def test_lists_of_lists_and_enums() -> None:
+async def test_nested_lists_and_enums() -> None:
     text = "{ __typename numbers sizes pairs { ... on Circle { radius } ... on Square { size } } plain broken }"
-    assert await both(SCHEMA, text) == (
+    assert await run_both(SCHEMA, text) == (
         {
             "__typename": "Query",
             "numbers": [[[1, 2], None, []], []],
@@ -67,8 +67,8 @@ async def test_lists_of_lists_and_enums() -> None:
     )
 
 
-async def test_what_hangs_is_cancelled_when_all_data_is_null() -> None:
-    """Otherwise nobody would ever be answered."""
+async def test_waiting_resolvers_are_cancelled_when_all_data_is_null() -> None:
+    """Otherwise there would be no response."""
     logs = []
 
     def log() -> Log:
@@ -76,63 +76,62 @@ async def test_what_hangs_is_cancelled_when_all_data_is_null() -> None:
         return logs[-1]
 
     for text in ("{ hanging failing }", "{ failing hanging square { inner { name } } }"):
-        data, errors = await both(SCHEMA, text, context_value=Fresh(log))
+        data, errors = await run_both(SCHEMA, text, context_value=Fresh(log))
         assert (data, errors) == (None, [("no number", ["failing"])])
-    assert [sorted(each.told) for each in logs] == [["cancelled", "failing", "hanging"]] * 4
+    assert [sorted(each.calls) for each in logs] == [["cancelled", "failing", "hanging"]] * 4
 
 
-async def test_who_hangs_up_cancels_what_runs() -> None:
+async def test_a_cancelled_operation_cancels_its_resolvers() -> None:
     for executor in (CompiledExecutor, NativeExecutor):
         log = Log()
         running = asyncio.ensure_future(run(SCHEMA, "{ hanging square { name } }", executor, context_value=log))
-        await log.begun.wait()
+        await log.started.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert log.told == ["hanging", "cancelled"]
+        assert log.calls == ["hanging", "cancelled"]
 
 
 @pytest.mark.parametrize(
-    ("selected", "told", "data"),
+    ("selected", "calls", "data"),
     [
         (
             "first second third sixth",
-            ["first begins", "second begins", "third waits", "third begins", "sixth begins"],
+            ["first starts", "second starts", "third waits", "third starts", "sixth starts"],
             {"first": "first", "second": None, "third": "third", "sixth": "sixth"},
         ),
-        ("first fourth sixth", ["first begins", "fourth begins"], None),
-        ("third fourth sixth", ["third waits", "third begins", "fourth begins"], None),
-        ("third fifth second third2: third", ["third waits", "third begins", "fifth waits", "fifth begins"], None),
-        ("a: sixth b: sixth", ["sixth begins", "sixth begins"], {"a": "sixth", "b": "sixth"}),
+        ("first fourth sixth", ["first starts", "fourth starts"], None),
+        ("third fourth sixth", ["third waits", "third starts", "fourth starts"], None),
+        ("third fifth second third2: third", ["third waits", "third starts", "fifth waits", "fifth starts"], None),
+        ("a: sixth b: sixth", ["sixth starts", "sixth starts"], {"a": "sixth", "b": "sixth"}),
     ],
 )
-async def test_mutations_are_run_one_after_another(selected: str, told: list[str], data: Any) -> None:
-    """And none after one whose failure makes all data null."""
+async def test_mutations_run_one_after_another(selected: str, calls: list[str], data: Any) -> None:
+    """None runs after an error that makes all data null."""
     logs = []
 
     def log() -> Log:
         logs.append(Log())
         return logs[-1]
 
-    found, errors = await both(SCHEMA, f"mutation {{ {selected} }}", context_value=Fresh(log))
-    assert found == data
+    result, errors = await run_both(SCHEMA, f"mutation {{ {selected} }}", context_value=Fresh(log))
+    assert result == data
     assert len(errors) == ("second" in selected.split() or data is None)
-    assert [each.told for each in logs] == [told, told]
+    assert [each.calls for each in logs] == [calls, calls]
 
 
-async def test_events_of_a_subscription() -> None:
-    """Each is an operation of its own, with its own errors."""
-    assert await events_of_both(SCHEMA, "subscription($n: Int!) { c: count(to: $n) }", variable_values={"n": 3}) == [
+async def test_the_events_of_a_subscription_have_their_own_errors() -> None:
+    assert await subscribe_both(SCHEMA, "subscription($n: Int!) { c: count(to: $n) }", variable_values={"n": 3}) == [
         ({"c": 0}, []),
         (None, ["Int cannot represent non-integer value: 'none'"]),
         ({"c": 2}, []),
     ]
-    assert await events_of_both(SCHEMA, "subscription { squares { name inner { name side } } }") == [
+    assert await subscribe_both(SCHEMA, "subscription { squares { name inner { name side } } }") == [
         ({"squares": {"name": "1", "inner": {"name": "in 1", "side": 2}}}, []),
         ({"squares": {"name": "2", "inner": {"name": "in 2", "side": 3}}}, []),
         (None, ["4 has none"]),
     ]
-    assert await events_of_both(SCHEMA, "subscription { maybe { name ... on Square { side } } }") == [
+    assert await subscribe_both(SCHEMA, "subscription { maybe { name ... on Square { side } } }") == [
         ({"maybe": {"name": "a"}}, []),
         ({"maybe": None}, []),
         ({"maybe": {"name": "b", "side": 3}}, []),
@@ -143,86 +142,87 @@ async def test_events_of_a_subscription() -> None:
 FLAGS = "abcdef"
 
 
-async def test_plans_are_kept_for_each_choice_of_skip_and_include() -> None:
-    """And no more of them than so many."""
+async def test_plans_are_cached_for_each_combination_of_skip_and_include() -> None:
+    """At most 32 for one operation."""
     text = f"query({', '.join(f'${name}: Boolean = false' for name in FLAGS)}) {{"
     text += "plain @skip(if: $a) square @include(if: $b) { name ...F side @skip(if: $b) @include(if: $c) }"
     text += "".join(f" {name}: __typename @include(if: ${name})" for name in FLAGS)
     text += "} fragment F on Square { other: name @include(if: $c) ... @skip(if: $d) { side } }"
-    document, planner = parse(text), Planner(graph(SCHEMA))
+    document, planner = parse(text), Planner(core_schema(SCHEMA))
     for chosen in range(2 ** len(FLAGS)):
         variables = {name: bool(chosen >> place & 1) for place, name in enumerate(FLAGS)}
-        data, errors = await both(SCHEMA, text, variable_values=variables)
+        data, errors = await run_both(SCHEMA, text, variable_values=variables)
         assert errors == []
         assert ("plain" in data, "square" in data) == (not variables["a"], variables["b"])
-        plan = planned(planner, document, variables)
+        plan = make_plan(planner, document, variables)
         assert plan is not None
-        assert plan is planned(planner, document, variables)
+        assert plan is make_plan(planner, document, variables)
         assert list(plan.root.by_key) == list(data)
-    (kept,) = planner._cache.values()
-    assert kept[1] == tuple(FLAGS)
-    assert len(kept[2]) == 32
+    (entry,) = planner._cache.values()
+    assert entry[1] == tuple(FLAGS)
+    assert len(entry[2]) == 32
 
 
-async def test_the_oldest_plans_go() -> None:
-    planner = Planner(graph(SCHEMA), size=2)
+async def test_the_oldest_plans_are_dropped() -> None:
+    planner = Planner(core_schema(SCHEMA), size=2)
     documents = [parse(text) for text in ("{ plain }", "{ sizes }", "{ numbers }")]
-    first, second, third = (planned(planner, document) for document in documents)
-    assert planned(planner, documents[2]) is third
-    assert planned(planner, documents[1]) is second
-    assert planned(planner, documents[0]) is not first
+    first, second, third = (make_plan(planner, document) for document in documents)
+    assert make_plan(planner, documents[2]) is third
+    assert make_plan(planner, documents[1]) is second
+    assert make_plan(planner, documents[0]) is not first
 
 
-async def test_a_value_of_a_flag_that_is_none_is_graphql_cores_to_refuse() -> None:
+async def test_graphql_core_rejects_null_in_include() -> None:
     text = "query($a: Boolean) { plain @include(if: $a) }"
-    data, errors = await both(SCHEMA, text, variable_values={"a": None})
+    data, errors = await run_both(SCHEMA, text, variable_values={"a": None})
     assert data is None
     assert [path for _, path in errors] == [None]
 
 
-async def test_middleware_is_run_by_graphql_core() -> None:
+async def test_graphql_core_executes_operations_with_middleware() -> None:
     called: list[str] = []
 
-    def middleware(following: Any, root: Any, info: Any, **arguments: Any) -> Any:
+    def middleware(resolve: Any, root: Any, info: Any, **arguments: Any) -> Any:
         called.append(info.field_name)
-        return following(root, info, **arguments)
+        return resolve(root, info, **arguments)
 
-    data, _ = await both(SCHEMA, "{ plain square { name } }", middleware=[middleware])
+    data, _ = await run_both(SCHEMA, "{ plain square { name } }", middleware=[middleware])
     assert data == {"plain": "plain", "square": {"name": "s"}}
     assert called == ["plain", "square", "name"] * 2
 
 
-async def test_an_operation_that_can_be_aborted_is_run_by_graphql_core() -> None:
+async def test_graphql_core_executes_operations_with_an_abort_signal() -> None:
     for executor in (Executor, CompiledExecutor, NativeExecutor):
         control, log = AbortController(), Log()
         running = asyncio.ensure_future(
             run(SCHEMA, "{ hanging plain }", executor, context_value=log, abort_signal=control.signal)
         )
-        await log.begun.wait()
+        await log.started.wait()
         control.abort()
         with pytest.raises(AbortedGraphQLExecutionError):
             await running
         log.never.set()
 
 
-async def test_what_may_be_awaited_can_be_told_in_another_way() -> None:
-    """Then it is graphql-core that runs the operation."""
-    seen: list[Any] = []
+async def test_graphql_core_executes_operations_with_another_is_awaitable() -> None:
+    checked: list[Any] = []
 
     def is_awaitable(value: Any) -> Any:
-        seen.append(value)
+        checked.append(value)
         return hasattr(value, "__await__")
 
-    data, _ = await both(SCHEMA, "{ plain }", is_awaitable=is_awaitable)
+    data, _ = await run_both(SCHEMA, "{ plain }", is_awaitable=is_awaitable)
     assert data == {"plain": "plain"}
-    assert "plain" in seen
+    assert "plain" in checked
 
 
 def test_without_an_event_loop() -> None:
-    """What need not be awaited is answered at once, its errors too."""
+    """The data and errors of resolvers that are not async are returned at once."""
     text = "{ broken plain shapes { name } b: broken }"
-    for run_now in (execute, execute_sync):
-        theirs, ours = [run_now(graph(SCHEMA), parse(text), executor_class=e) for e in (Executor, CompiledExecutor)]
+    for run_sync in (execute, execute_sync):
+        theirs, ours = [
+            run_sync(core_schema(SCHEMA), parse(text), executor_class=e) for e in (Executor, CompiledExecutor)
+        ]
         assert isinstance(ours, ExecutionResult)
         assert ours == theirs
         assert [error.path for error in ours.errors or ()] == [["broken"], ["b"]]
@@ -241,39 +241,43 @@ def _people(_: Any, named: list[str], count: int) -> Any:
     return [{"name": name * count, "friends": friends, "loud": None if name == "quiet" else "!"} for name in named]
 
 
-async def test_a_schema_of_which_nothing_is_known() -> None:
-    """Made from SDL, on dicts and functions, by graphql-core's default resolvers."""
+async def test_a_schema_without_strawberry() -> None:
+    """It is built from SDL. graphql-core's default resolvers read dicts and call functions."""
     text = """query($c: Int!, $n: [String!]) { total people(count: $c, named: $n) {
         name friends { __typename name ... on Person { loud } } } any { name } }"""
     root = {"total": lambda _: 1 / 0, "people": _people, "any": {"__typename": "Person", "name": "n"}}
-    data, errors = await both(BY_NAME, text, root_value=root, variable_values={"c": 2})
+    data, errors = await run_both(BY_NAME, text, root_value=root, variable_values={"c": 2})
     assert data == {"total": None, "people": [{"name": "aa", "friends": None}], "any": {"name": "n"}}
     assert [path for _, path in errors] == [["total"], ["people", 0, "friends", 1, "loud"]]
     text = '{ people(count: 1, named: ["x", "quiet"]) { name loud } unknown { of } any { nor } }'
-    data, errors = await both(BY_NAME, text, root_value=root)
+    data, errors = await run_both(BY_NAME, text, root_value=root)
     assert data == {"people": [{"name": "x", "loud": "!"}, None], "any": {}}
-    data, errors = await both(BY_NAME, "query($n: Int) { people(count: $n) { name } total }", root_value={"total": 5})
+    data, errors = await run_both(
+        BY_NAME, "query($n: Int) { people(count: $n) { name } total }", root_value={"total": 5}
+    )
     assert data == {"people": None, "total": 5}
     assert [message for message, _ in errors] == [
         "Argument 'count' has invalid value: Expected variable '$n' provided to type 'Int!' to provide a runtime value."
     ]
 
 
-async def test_an_operation_for_which_there_is_no_root() -> None:
+async def test_an_operation_without_a_root_type() -> None:
     text = "mutation { anything }"
     for executor in (CompiledExecutor, NativeExecutor):
-        result = await run(GraphQLSchema(graph(SCHEMA).query_type), text, executor)
+        result = await run(GraphQLSchema(core_schema(SCHEMA).query_type), text, executor)
         assert result.data is None
         assert [error.message for error in result.errors or ()] == [
             "Schema is not configured to execute mutation operation."
         ]
 
 
-async def test_introspection_is_the_same() -> None:
-    data, errors = await both(contract, get_introspection_query(specified_by_url=True, input_value_deprecation=True))
+async def test_introspection_gives_the_same_result() -> None:
+    data, errors = await run_both(
+        gateway_schema, get_introspection_query(specified_by_url=True, input_value_deprecation=True)
+    )
     assert errors == []
     assert len(data["__schema"]["types"]) > 100
-    data, errors = await both(
-        contract, '{ a: __type(name: "Task") { fields { name } } b: __type(name: "None") { name } }'
+    data, errors = await run_both(
+        gateway_schema, '{ a: __type(name: "Task") { fields { name } } b: __type(name: "None") { name } }'
     )
     assert (errors, data["b"]) == ([], None)

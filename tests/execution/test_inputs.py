@@ -1,4 +1,4 @@
-"""Arguments reach a resolver the same by both executors, spelled out in the document or in variables."""
+"""Both executors pass the same arguments to resolvers, whether the values are literals or variables."""
 
 import datetime as dt
 import json
@@ -15,12 +15,12 @@ from strawberry.relay import GlobalID
 from strawberry.schema.config import StrawberryConfig
 
 from schema.types.view import Argument, resolver
-from tests.execution.both import both
+from tests.execution.comparison import run_both
 
 
 @strawberry.enum
 class Kind(Enum):
-    """Values that are no names."""
+    """An enum whose values are not strings."""
 
     ONE = 1
     MANY = (2, 3)
@@ -28,7 +28,7 @@ class Kind(Enum):
 
 @strawberry.input(one_of=True)
 class Wanted:
-    """One of two."""
+    """A oneOf input."""
 
     name: Maybe[str]
     kind: Maybe[Kind]
@@ -36,7 +36,7 @@ class Wanted:
 
 @strawberry.input
 class Leaf:
-    """With all sorts of fields."""
+    """An input with fields of many types."""
 
     kind: Kind
     amount: Decimal | None = None
@@ -48,7 +48,7 @@ class Leaf:
 
 @strawberry.input
 class Tree:
-    """Which has itself below."""
+    """An input that contains itself."""
 
     leaf: Leaf | None
     trees: "list[Annotated[Tree, strawberry.lazy('tests.execution.test_inputs')] | None] | None" = None
@@ -57,7 +57,7 @@ class Tree:
 
 
 class Model(BaseModel):
-    """Builds itself, and has something new each time."""
+    """A Pydantic input with a default factory."""
 
     count: int = Field(gt=0)
     names: list[str] = Field(default_factory=list)
@@ -80,28 +80,28 @@ class Outer(BaseModel):
     odd_name: Maybe[str | None] = Field(default=None, alias="another")
 
 
-_PERHAPS: Any = Maybe  # which type checkers want in annotations only
+_MAYBE: Any = Maybe  # type checkers accept Maybe in annotations only
 PublishedModel: Any = strawberry.pydantic.input(Model)
 PublishedOuter: Any = strawberry.pydantic.input(Outer)
 
 
 @strawberry.input
 class Holder:
-    """Has what builds itself below."""
+    """A dataclass input with Pydantic inputs."""
 
     models: list[PublishedModel]
 
 
 @strawberry.input
 class First:
-    """Has a model in an input that has this one in it again."""
+    """A cycle of two inputs, of which the other one contains a model."""
 
     second: "Annotated[Second, strawberry.lazy('tests.execution.test_inputs')]"
 
 
 @strawberry.input
 class Second:
-    """The other half of the cycle."""
+    """The other input of the cycle."""
 
     models: list[PublishedModel]
     back: First | None = None
@@ -109,7 +109,7 @@ class Second:
 
 @strawberry.input
 class Hooked:
-    """Is built by a hook of its own, which reads the location of the value."""
+    """An input with a ``from_input`` hook of its own, which reads the location of the value and the info."""
 
     text: str
 
@@ -121,11 +121,11 @@ def _from_input(kind: Any, value: Any, context: Any) -> Any:
 Hooked.__strawberry_definition__.from_input = _from_input  # type: ignore[attr-defined]
 
 
-async def _answer(_: Any, root: Any, **given: Any) -> str:
-    return "; ".join(f"{name}={value!r}" for name, value in sorted(given.items()))
+async def _show(_: Any, root: Any, **arguments: Any) -> str:
+    return "; ".join(f"{name}={value!r}" for name, value in sorted(arguments.items()))
 
 
-def _converted(text: str) -> str:
+def _to_upper(text: str) -> str:
     if text == "bad":
         message = "this is bad"
         raise ValueError(message)
@@ -133,27 +133,27 @@ def _converted(text: str) -> str:
 
 
 def _field(**kinds: Any) -> Any:
-    made = {name: Argument(kind, name, strawberry.UNSET) for name, kind in kinds.items()}
-    return strawberry.field(resolver=resolver(_answer, made), graphql_type=str)
+    arguments = {name: Argument(kind, name, strawberry.UNSET) for name, kind in kinds.items()}
+    return strawberry.field(resolver=resolver(_show, arguments), graphql_type=str)
 
 
-async def _many(_: Any, roots: list[Any], **given: Any) -> list[Any]:
-    return [await _answer(_, root, **given) for root in roots]
+async def _show_many(_: Any, roots: list[Any], **arguments: Any) -> list[Any]:
+    return [await _show(_, root, **arguments) for root in roots]
 
 
 @strawberry.type
 class Item:
-    """One of several, which are answered at once."""
+    """An item of a list, whose field is resolved for all items at once."""
 
-    told: str = strawberry.field(
-        resolver=resolver(_answer, {"tree": Argument(Tree | None, "A tree.", None)}, resolve_many=_many),
+    shown: str = strawberry.field(
+        resolver=resolver(_show, {"tree": Argument(Tree | None, "A tree.", None)}, resolve_many=_show_many),
         graphql_type=str,
     )
 
 
 @strawberry.type
 class Query:
-    """A field for each sort of argument, which tells what it got."""
+    """A field for each type of argument, which returns the text of its arguments."""
 
     leaf: str = _field(leaf=Leaf)
     tree: str = _field(tree=Tree, trees=list[Tree | None] | None)
@@ -165,13 +165,13 @@ class Query:
     ids: str = _field(ids=list[GlobalID | None])
     wanted: str = _field(wanted=Wanted)
     kinds: str = _field(kinds=list[list[Kind] | None])
-    maybe: str = _field(some=_PERHAPS[int], nothing=_PERHAPS[str | None])
+    maybe: str = _field(some=_MAYBE[int], nothing=_MAYBE[str | None])
     scalars: str = strawberry.field(
         resolver=resolver(
-            _answer,
+            _show,
             {
-                "text": Argument(str, "Made upper case.", "x", convert=_converted),
-                "moment": Argument(dt.datetime | None, "A moment.", None, name="at"),
+                "text": Argument(str, "A text.", "x", convert=_to_upper),
+                "moment": Argument(dt.datetime | None, "A time.", None, name="at"),
                 "identity": Argument(strawberry.ID, "An id.", "1"),
                 "number": Argument(float, "A number.", 1.5),
             },
@@ -180,13 +180,12 @@ class Query:
     )
 
     @strawberry.field
-    def known(self, info: strawberry.Info, leaf: Leaf | None = None, kind: Kind = Kind.MANY) -> str:
-        """A resolver of which nothing is known."""
+    def plain(self, info: strawberry.Info, leaf: Leaf | None = None, kind: Kind = Kind.MANY) -> str:
+        """A plain Strawberry resolver, which the executor calls as graphql-core does."""
         return f"{info.field_name} {leaf} {kind}"
 
     @strawberry.field
     def items(self) -> list[Item]:
-        """Several."""
         return [Item(), Item(), Item()]
 
 
@@ -194,7 +193,7 @@ SCHEMA = strawberry.Schema(query=Query, config=StrawberryConfig(), types=[Tree])
 
 
 def _literal(value: Any) -> str:
-    """GraphQL's spelling of a JSON value; what is all upper case is a name."""
+    """The GraphQL literal of a JSON value. The names of ``Kind`` are enum values."""
     match value:
         case dict():
             return "{" + ", ".join(f"{name}: {_literal(entry)}" for name, entry in value.items()) + "}"
@@ -209,7 +208,7 @@ LEAF = {"kind": "MANY", "amount": "1.50", "day": "2026-02-03", "tags": [["x", "y
 
 
 @pytest.mark.parametrize(
-    ("field", "argument", "kind", "value", "told"),
+    ("field", "argument", "kind", "value", "shown"),
     [
         (
             "leaf",
@@ -305,23 +304,23 @@ LEAF = {"kind": "MANY", "amount": "1.50", "day": "2026-02-03", "tags": [["x", "y
         ),
         ("scalars", "identity", "ID!", 12, "identity='12'; moment=None; number=1.5; text='X'"),
         ("scalars", "number", "Float!", 2, "identity='1'; moment=None; number=2.0; text='X'"),
-        ("known", "kind", "Kind!", "ONE", "known None Kind.ONE"),
+        ("plain", "kind", "Kind!", "ONE", "plain None Kind.ONE"),
         (
-            "known",
+            "plain",
             "leaf",
             "Leaf",
             {"kind": "ONE", "tags": []},
-            "known Leaf(kind=<Kind.ONE: 1>, amount=None, day=None, tags=[], changed=None, title=None) Kind.MANY",
+            "plain Leaf(kind=<Kind.ONE: 1>, amount=None, day=None, tags=[], changed=None, title=None) Kind.MANY",
         ),
     ],
 )
-async def test_a_value_is_the_same_wherever_it_stands(
-    field: str, argument: str, kind: str, value: Any, told: str
+async def test_literals_and_variables_give_the_same_value(
+    field: str, argument: str, kind: str, value: Any, shown: str
 ) -> None:
-    spelled = await both(SCHEMA, f"{{ {field}({argument}: {_literal(value)}) }}")
-    assert spelled == ({field: told}, [])
-    text = f"query($given: {kind}) {{ {field}({argument}: $given) }}"
-    assert await both(SCHEMA, text, variable_values={"given": value}) == spelled
+    result = await run_both(SCHEMA, f"{{ {field}({argument}: {_literal(value)}) }}")
+    assert result == ({field: shown}, [])
+    text = f"query($value: {kind}) {{ {field}({argument}: $value) }}"
+    assert await run_both(SCHEMA, text, variable_values={"value": value}) == result
 
 
 @pytest.mark.parametrize(
@@ -344,55 +343,51 @@ async def test_a_value_is_the_same_wherever_it_stands(
         ("query($c: Int!) { model(model: {count: $c}) a: model(model: {count: 2}) }", {"c": -1}, ["model"]),
         ("query($c: Int!) { holder(holder: {models: [{count: 1}, {count: $c}]}) }", {"c": 0}, ["holder"]),
         ("query($c: Int!) { outer(outer: {model: {count: 1}, models: [[{count: $c}]]}) }", {"c": 0}, ["outer"]),
-        (
-            "query($t: String) { outer(outer: {model: {count: 1}, leaf: {kind: ONE, title: $t}}) }",
-            {"t": None},
-            ["outer"],
-        ),
+        ("query($x: Int) { outer(outer: {model: {count: 1}, point: {x: $x}}) }", {"x": None}, ["outer"]),
         ('{ ids(ids: ["no id"]) }', {}, ["ids"]),
-        ("query($k: [[Kind!]]!) { kinds(kinds: $k) known(kind: null) }", {"k": [None]}, ["known"]),
-        ("query($d: Date) { known(leaf: {kind: ONE, day: $d}) }", {"d": "2026-02-30"}, [None]),
+        ("query($k: [[Kind!]]!) { kinds(kinds: $k) plain(kind: null) }", {"k": [None]}, ["plain"]),
+        ("query($d: Date) { plain(leaf: {kind: ONE, day: $d}) }", {"d": "2026-02-30"}, [None]),
     ],
 )
-async def test_what_is_wrong_is_told_the_same(text: str, variables: dict[str, Any], errors: list[str | None]) -> None:
-    """Also where validation would have refused it, which is not done here."""
-    _, found = await both(SCHEMA, text, variable_values=variables)
-    assert [path and path[0] for _, path in found] == errors
+async def test_errors_are_the_same(text: str, variables: dict[str, Any], errors: list[str | None]) -> None:
+    """Also for documents that validation would reject; they are not validated here."""
+    _, actual = await run_both(SCHEMA, text, variable_values=variables)
+    assert [path and path[0] for _, path in actual] == errors
 
 
 async def test_many_objects_share_their_arguments() -> None:
-    """What is in the document is converted once, and what is in the variables once for all of them."""
+    """Literals are converted once per document, variables once for all objects."""
     tree = "tree=Tree(leaf=None, trees=None, odd_name={}, wanted=UNSET)"
-    text = "query($n: Int!) { items { told a: told(tree: {leaf: null}) b: told(tree: {leaf: null, oddName: $n}) } }"
-    (items, errors) = await both(SCHEMA, text, variable_values={"n": 9})
-    assert items == {"items": [{"told": "tree=None", "a": tree.format(5), "b": tree.format(9)}] * 3}
+    text = "query($n: Int!) { items { shown a: shown(tree: {leaf: null}) b: shown(tree: {leaf: null, oddName: $n}) } }"
+    (items, errors) = await run_both(SCHEMA, text, variable_values={"n": 9})
+    assert items == {"items": [{"shown": "tree=None", "a": tree.format(5), "b": tree.format(9)}] * 3}
     assert errors == []
-    _, errors = await both(SCHEMA, "query($n: Int) { items { told(tree: {leaf: null, oddName: $n}) } }")
+    _, errors = await run_both(SCHEMA, "query($n: Int) { items { shown(tree: {leaf: null, oddName: $n}) } }")
     assert errors == []
-    text = "query($n: Int) { items { told(tree: {leaf: null, oddName: $n}) } }"
-    _, errors = await both(SCHEMA, text, variable_values={"n": None})
-    assert [path for _, path in errors] == [["items", 0, "told"]]
+    text = "query($n: Int) { items { shown(tree: {leaf: null, oddName: $n}) } }"
+    _, errors = await run_both(SCHEMA, text, variable_values={"n": None})
+    assert [path for _, path in errors] == [["items", 0, "shown"]]
 
 
 async def test_every_call_gets_its_own_models() -> None:
     """A model may make something new, such as an id, so an argument with a model in it is converted in every call."""
     calls: list[Any] = []
 
-    async def keep(_: Any, root: Any, **given: Any) -> str:
-        calls.append(given)
-        return "kept"
+    async def record(_: Any, root: Any, **arguments: Any) -> str:
+        calls.append(arguments)
+        return "recorded"
 
     arguments = {
         "names": Argument(list[str], "Names.", strawberry.UNSET),
         "model": Argument(PublishedModel, "A model."),
         "second": Argument(Second, "An input with models."),
     }
-    query = type("Query", (), {"__annotations__": {"kept": str}})
-    query.kept = strawberry.field(resolver=resolver(keep, arguments))  # type: ignore[attr-defined]
+    query = type("Query", (), {"__annotations__": {"field": str}})
+    query.field = strawberry.field(resolver=resolver(record, arguments))  # type: ignore[attr-defined]
     schema = strawberry.Schema(query=strawberry.type(query))
     second = "{models: [], back: {second: {models: [{count: 2}]}}}"
     for _ in range(2):
-        await both(schema, f'{{ kept(names: ["a"], model: {{count: 1}}, second: {second}) }}')
-    assert all(given == calls[0] for given in calls)
-    assert len({id(given["model"]) for given in calls}) == len(calls) == 4
-    assert len({id(given["second"].back.second.models[0]) for given in calls}) == len(calls)
+        await run_both(schema, f'{{ field(names: ["a"], model: {{count: 1}}, second: {second}) }}')
+    assert all(call == calls[0] for call in calls)
+    assert len({id(call["model"]) for call in calls}) == len(calls) == 4
+    assert len({id(call["second"].back.second.models[0]) for call in calls}) == len(calls)

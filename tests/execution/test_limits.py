@@ -1,4 +1,4 @@
-"""What operations ask for: counted as if everything were spelled out, without spelling it out."""
+"""The costs and counts of operations are those of the expanded document, and the limits are enforced."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from gateway.transport.error_responses import format_graphql_errors
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, Viewer
 from tests.execution.documents import GRAPH, documents
-from tests.execution.naive import Counts, expand
+from tests.execution.reference_cost import Counts, expand
 
 DEFAULT = Limits.from_settings(Settings())
-SOMEBODY = Viewer(new_id())
+SIGNED_IN = Viewer(new_id())
 
 
 def operation_of(document: DocumentNode) -> OperationDefinitionNode:
@@ -28,20 +28,20 @@ def operation_of(document: DocumentNode) -> OperationDefinitionNode:
     return operation
 
 
-def measured(text: str) -> Measurement:
+def measure_text(text: str) -> Measurement:
     document = parse(text)
     assert validate(GRAPH, document) == []
     return measure(GRAPH, document, operation_of(document))
 
 
 def cost(text: str, **variables: Any) -> int:
-    return check_limits(measured(text), variables, DEFAULT)
+    return check_limits(measure_text(text), variables, DEFAULT)
 
 
-def refusal(text: str, **variables: Any) -> dict[str, Any]:
-    """How it is refused, as clients see it."""
+def rejection(text: str, **variables: Any) -> dict[str, Any]:
+    """The error of an operation that exceeds a limit, as clients get it."""
     with pytest.raises(GraphQLError) as caught:
-        check_limits(measured(text), variables, DEFAULT)
+        check_limits(measure_text(text), variables, DEFAULT)
     return format_graphql_errors([caught.value])[0]
 
 
@@ -76,7 +76,7 @@ TASKS = "{ tasks%s { nodes { title category { name } } } }"
         ),
     ],
 )
-def test_what_operations_cost(text: str, expected: int) -> None:
+def test_costs_of_operations(text: str, expected: int) -> None:
     assert cost(text) == expected
 
 
@@ -96,33 +96,33 @@ def test_what_operations_cost(text: str, expected: int) -> None:
     ],
 )
 def test_sizes_come_from_variables(variables: dict[str, Any], size: int) -> None:
-    """Also those that are refused later, when they are read as the type they should have."""
+    """Values of a wrong type count too; they are rejected later."""
     text = "query($n: Int = 20) { tasks(first: $n) { nodes { title category { name } } } }"
     assert cost(text, **variables) == 1 + size * 2
 
 
 @pytest.mark.parametrize(
-    ("head", "given", "variables"),
+    ("head", "value", "variables"),
     [
         ("($x: CreateTasksInput!)", "$x", {"x": {"tasks": [{}, {}, {}]}}),
         ("($x: [CreateTaskInput!]!)", "{tasks: $x}", {"x": [{}, {}, {}]}),
         ('($x: CreateTasksInput! = {tasks: [{title: "a"}, {title: "b"}, {title: "c"}]})', "$x", {}),
     ],
 )
-def test_batches_cost_what_their_input_holds(head: str, given: str, variables: dict[str, Any]) -> None:
-    text = f"mutation{head} {{ createTasks(input: {given}) {{ tasks {{ id }} }} }}"
+def test_batches_cost_what_their_input_contains(head: str, value: str, variables: dict[str, Any]) -> None:
+    text = f"mutation{head} {{ createTasks(input: {value}) {{ tasks {{ id }} }} }}"
     assert cost(text, **variables) == 10 + 1 + 3
 
 
 @given(documents(), st.fixed_dictionaries({}, optional={"a": st.none() | st.integers(-1, 40), "b": st.integers(0, 9)}))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_counts_are_those_of_everything_spelled_out(text: str, variables: dict[str, Any]) -> None:
+def test_counts_are_those_of_the_expanded_document(text: str, variables: dict[str, Any]) -> None:
     document = parse(text)
-    found = measure(GRAPH, document, operation_of(document))
+    measurement = measure(GRAPH, document, operation_of(document))
     limits = Limits(MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT)
-    total = found.total
+    total = measurement.total
     assert expand(document, variables) == Counts(
-        check_limits(found, variables, limits),
+        check_limits(measurement, variables, limits),
         total.depth,
         total.fields,
         total.root_fields,
@@ -132,40 +132,40 @@ def test_counts_are_those_of_everything_spelled_out(text: str, variables: dict[s
 
 
 def _doubling(levels: int, kind: str, last: str, around: str = "%s") -> str:
-    made = [f"fragment F{n} on {kind} {{ {around % f'...F{n + 1} ...F{n + 1}'} }}" for n in range(levels)]
-    return " ".join([*made, f"fragment F{levels} on {kind} {{ {last} }}"])
+    fragments = [f"fragment F{n} on {kind} {{ {around % f'...F{n + 1} ...F{n + 1}'} }}" for n in range(levels)]
+    return " ".join([*fragments, f"fragment F{levels} on {kind} {{ {last} }}"])
 
 
 def test_fragments_that_double_are_measured_once_each() -> None:
-    """2³⁰ fields in a few lines; each fragment is a step, so the work is that of 31."""
-    found = measured(
+    """2³⁰ fields in a few lines. Each of the 31 fragments adds at most four terms."""
+    measurement = measure_text(
         "query($n: Int) { tasks { nodes { ...F0 } } } "
         + _doubling(30, "Task", "category { tasks(first: $n) { nodes { id } } }")
     )
-    assert len(found.formula.terms) <= 4 * 31
-    assert (found.total.fields, found.total.depth) == (MAX_COUNT, 6)
-    assert refusal("{ ...F0 } " + _doubling(30, "Query", "viewer { id }")) == {
+    assert len(measurement.formula.terms) <= 4 * 31
+    assert (measurement.total.fields, measurement.total.depth) == (MAX_COUNT, 6)
+    assert rejection("{ ...F0 } " + _doubling(30, "Query", "viewer { id }")) == {
         "message": "This operation has 1,073,741,824 root fields; the limit is 50. Split it into several operations.",
         "locations": [{"line": 1, "column": 1207}],
         "extensions": {"code": "QUERY_TOO_COMPLEX", "requested": 2**30, "limit": 50},
     }
 
 
-def test_numbers_stop_at_the_greatest_of_graphql() -> None:
+def test_counts_are_capped_at_the_greatest_int_of_graphql() -> None:
     around = "category { tasks(first: 500) { nodes { %s } } }"
-    found = measured("{ tasks { nodes { ...F0 } } } " + _doubling(30, "Task", "id", around))
-    assert found.total.cost == MAX_COUNT
+    measurement = measure_text("{ tasks { nodes { ...F0 } } } " + _doubling(30, "Task", "id", around))
+    assert measurement.total.cost == MAX_COUNT
 
 
-def test_too_dear_an_operation_is_refused_with_both_numbers_and_its_place() -> None:
+def test_an_operation_that_costs_too_much_is_rejected_with_both_numbers_and_its_location() -> None:
     inner = "nodes { category { tasks(first: 500) { nodes { category { tasks(first: $n) { nodes { id } } } } } } }"
-    assert refusal(f"query($n: Int) {{ viewer {{ id }} tasks(first: 500) {{ {inner} }} }}", n=500) == {
+    assert rejection(f"query($n: Int) {{ viewer {{ id }} tasks(first: 500) {{ {inner} }} }}", n=500) == {
         "message": "This operation costs 125,751,502; the limit is 100,000. "
         "Request smaller pages, or select less in them.",
         "locations": [{"line": 1, "column": 32}],
         "extensions": {"code": "QUERY_TOO_COMPLEX", "requested": 125_751_502, "limit": 100_000},
     }
-    assert refusal("{ tasks(first: 999999999) { nodes { id } } }")["extensions"]["requested"] == 1_000_000_000
+    assert rejection("{ tasks(first: 999999999) { nodes { id } } }")["extensions"]["requested"] == 1_000_000_000
 
 
 @pytest.mark.parametrize(
@@ -202,10 +202,10 @@ def test_too_dear_an_operation_is_refused_with_both_numbers_and_its_place() -> N
     ids=["root fields", "fields", "depth", "aliases", "directives"],
 )
 def test_other_limits(text: str, message: str) -> None:
-    assert refusal(text)["message"] == message
+    assert rejection(text)["message"] == message
 
 
-def test_at_the_limit_is_allowed() -> None:
+def test_a_count_equal_to_its_limit_is_allowed() -> None:
     assert cost("{ " + " ".join(f"a{n}: __typename" for n in range(50)) + " }") == 0
     assert cost("{ tasks(first: 99999) { nodes { id } } }") == 100_000
 
@@ -221,8 +221,8 @@ def test_at_the_limit_is_allowed() -> None:
     ],
     ids=["inline fragments", "fragments", "a cycle"],
 )
-def test_nesting_beyond_reason_is_refused_while_measuring(text: str) -> None:
-    """Even of what validation would have refused before."""
+def test_deep_nesting_is_rejected_while_measuring(text: str) -> None:
+    """Also in documents that validation would have rejected before."""
     document = parse(text)
     with pytest.raises(GraphQLError, match=r"^This operation is nested more than 150 levels deep\."):
         measure(GRAPH, document, operation_of(document))
@@ -237,8 +237,8 @@ INTROSPECTIONS = [
 
 
 @pytest.mark.parametrize("text", INTROSPECTIONS, ids=["standard", "schema", "alias", "fragments"])
-def test_introspection_is_for_whom_the_setting_says(text: str) -> None:
-    found = measured(text)
+def test_the_setting_decides_who_may_introspect(text: str) -> None:
+    measurement = measure_text(text)
     cases = {
         Introspection.ALWAYS: (None, None),
         Introspection.SIGNED_IN: ("UNAUTHENTICATED", None),
@@ -246,21 +246,21 @@ def test_introspection_is_for_whom_the_setting_says(text: str) -> None:
     }
     for setting, expected in cases.items():
         limits = Limits.from_settings(Settings(introspection=setting.value))
-        for viewer, code in zip((ANONYMOUS, SOMEBODY), expected, strict=True):
+        for viewer, code in zip((ANONYMOUS, SIGNED_IN), expected, strict=True):
             if code is None:
-                check_introspection(found, viewer, limits)
+                check_introspection(measurement, viewer, limits)
             else:
                 with pytest.raises(GraphQLError) as caught:
-                    check_introspection(found, viewer, limits)
+                    check_introspection(measurement, viewer, limits)
                 assert format_graphql_errors([caught.value])[0]["extensions"] == {"code": code}
 
 
-def test_a_typename_is_no_introspection() -> None:
-    found = measured("{ __typename viewer { __typename } }")
-    check_introspection(found, ANONYMOUS, Limits.from_settings(Settings(introspection="never")))
+def test_typename_is_not_introspection() -> None:
+    measurement = measure_text("{ __typename viewer { __typename } }")
+    check_introspection(measurement, ANONYMOUS, Limits.from_settings(Settings(introspection="never")))
 
 
-def test_introspection_is_open_on_sqlite_and_for_who_is_signed_in_on_postgresql() -> None:
+def test_the_default_is_open_introspection_on_sqlite_and_signed_in_on_postgresql() -> None:
     production = Settings(database_url=SecretStr("postgresql://gateway:secret@db/siso"))
     assert Limits.from_settings(Settings()).introspection is Introspection.ALWAYS
     assert Limits.from_settings(production).introspection is Introspection.SIGNED_IN
@@ -275,7 +275,7 @@ def test_introspection_has_a_fixed_cost(text: str) -> None:
     assert cost(text) in {101, 102}
 
 
-def test_the_fullest_standard_introspection_is_allowed_and_no_more_than_twice_as_much() -> None:
+def test_the_full_standard_introspection_is_allowed_and_three_times_as_much_is_not() -> None:
     full = get_introspection_query(
         specified_by_url=True,
         directive_is_repeatable=True,
@@ -288,14 +288,14 @@ def test_the_fullest_standard_introspection_is_allowed_and_no_more_than_twice_as
     fragments = full[full.index("fragment FullType") :]
     body = query[query.index("{") + 1 : query.rindex("}")]
     three = "{" + "".join(body.replace("__schema", f"a{n}: __schema", 1) for n in range(3)) + "}" + fragments
-    assert refusal(three)["message"].startswith("This operation introspects ")
+    assert rejection(three)["message"].startswith("This operation introspects ")
 
 
-def test_introspection_does_not_nest_lists_of_types() -> None:
-    """graphql-core's own rule stops it at three levels; what is short of them is counted."""
+def test_nested_introspection_is_limited() -> None:
+    """graphql-core's own rule rejects three levels of lists. Below that, the number of values is limited."""
     bomb = "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }"
     assert [error.message for error in validate(GRAPH, parse(bomb))] == ["Maximum introspection depth exceeded"]
     aliased = " ".join(
         f"a{n}: fields {{ type {{ fields {{ type {{ name kind description }} }} }} }}" for n in range(12)
     )
-    assert refusal(f"{{ __schema {{ types {{ {aliased} }} }} }}")["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+    assert rejection(f"{{ __schema {{ types {{ {aliased} }} }} }}")["extensions"]["code"] == "QUERY_TOO_COMPLEX"

@@ -96,10 +96,10 @@ async def test_invalid_requests_are_rejected_and_not_stored(only: Database) -> N
         assert (await ask(gateway, query=query, extensions=by_hash(query)))[0] == 400
         assert await ask(gateway, extensions=by_hash(query)) == (400, "PERSISTED_QUERY_NOT_FOUND")
     mutation = "mutation { signOut(input: {}) { userErrors { code } } }"
-    refused = await gateway.http.get(
+    response = await gateway.http.get(
         "/graphql", params={"query": mutation, "extensions": json.dumps(by_hash(mutation))}
     )
-    assert refused.status_code == 405
+    assert response.status_code == 405
     assert await ask(gateway, extensions=by_hash(mutation)) == (400, "PERSISTED_QUERY_NOT_FOUND")
     off = Gateway(only, settings=Settings(persisted_queries=False))
     assert await ask(off, extensions=by_hash(QUERY)) == (400, "PERSISTED_QUERY_NOT_SUPPORTED")

@@ -1,1 +1,1 @@
-"""The data floor and the migrations, by topic; nothing above them is needed here."""
+"""Tests of the data layer and the migrations, by topic."""

@@ -18,7 +18,7 @@ from repositories.engines.postgresql import PostgresDatabase
 from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import RowFactory, Statement, scalar
 from repositories.tables.identity import User
-from tests.databases import Server, Standby, asked, database_of
+from tests.databases import Server, Standby, database_of, fetch_value
 from tests.factories import make_task, make_user, viewer_of
 from tests.repositories.support import connect_database
 
@@ -64,7 +64,7 @@ async def titles(database: Database, user: User, since: int | None = 0) -> list[
 
 
 async def _wait_for_value(standby: Server, text: str, expected: Any) -> None:
-    while await asked(standby, text) != expected:  # noqa: ASYNC110 (there is no event to wait for)
+    while await fetch_value(standby, text) != expected:  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(0.005)
 
 
@@ -250,7 +250,7 @@ async def test_the_primary_executes_a_statement_that_recovery_has_cancelled(
         await standby.catch_up()
         reading = asyncio.ensure_future(read_one(database, _SLOW_ON_REPLICA, viewer_of(ada)))
         await _wait_for_value(standby, _SLEEPING, 1)
-        await asked(server, "DO 'BEGIN LOCK life_lock.tasks; END'", database=database_name(database))
+        await fetch_value(server, "DO 'BEGIN LOCK life_lock.tasks; END'", database=database_name(database))
         assert await reading == (False, 1)
         assert _log_messages(caplog) == [UNAVAILABLE]
         assert "conflict with recovery" in caplog.text

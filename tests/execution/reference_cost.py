@@ -1,4 +1,4 @@
-"""The cost of an operation the plain way: everything spelled out, with nothing but the printed contract to go by."""
+"""A simple reference for the cost of an operation: expands every fragment, and reads only the printed SDL."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -22,12 +22,10 @@ from graphql import (
 
 from schema import schema
 
-CONTRACT: GraphQLSchema = build_schema(schema.as_str())
+PRINTED: GraphQLSchema = build_schema(schema.as_str())
 
 
 class Counts(NamedTuple):
-    """What an operation asks for."""
-
     cost: int
     depth: int
     fields: int
@@ -37,7 +35,7 @@ class Counts(NamedTuple):
 
 
 def expand(document: DocumentNode, variables: Mapping[str, Any]) -> Counts:
-    """What the only operation of a document asks for."""
+    """The counts of the only operation of a document."""
     operation = next(each for each in document.definitions if isinstance(each, OperationDefinitionNode))
     defaults = {
         each.variable.name.value: value_from_ast_untyped(each.default_value)
@@ -45,45 +43,44 @@ def expand(document: DocumentNode, variables: Mapping[str, Any]) -> Counts:
         if each.default_value
     }
     fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
-    found = _Expansion(fragments, defaults | dict(variables)).of_set(operation.selection_set, "Query", 1, [])
-    sums = Counts(*(sum(values) for values in zip(*found, strict=True)))
-    return sums._replace(depth=max(each.depth for each in found))
+    counts = _Expansion(fragments, defaults | dict(variables)).count_set(operation.selection_set, "Query", 1, [])
+    sums = Counts(*(sum(values) for values in zip(*counts, strict=True)))
+    return sums._replace(depth=max(each.depth for each in counts))
 
 
 def _directive(node: Any, name: str) -> Mapping[str, Any]:
-    definition = CONTRACT.get_directive(name)
+    definition = PRINTED.get_directive(name)
     assert definition is not None
     return get_directive_values(definition, node) or {} if node else {}
 
 
 class _Expansion:
-    """Everything, as often as it is asked for."""
+    """Counts every selection as often as it is spread."""
 
-    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode], given: Mapping[str, Any]) -> None:
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode], variables: Mapping[str, Any]) -> None:
         self.fragments = fragments
-        self.given = dict(given)
+        self.variables = dict(variables)
 
-    def of_set(self, selections: SelectionSetNode, parent: str, size: int, sized: list[str]) -> list[Counts]:
-        """Of each selection, fragments replaced by what is in them."""
-        return [found for each in selections.selections for found in self.of_selection(each, parent, size, sized)]
+    def count_set(self, selections: SelectionSetNode, parent: str, size: int, sized: list[str]) -> list[Counts]:
+        """The counts of each selection, with fragments expanded."""
+        return [counts for each in selections.selections for counts in self.count_selection(each, parent, size, sized)]
 
-    def of_selection(self, node: Any, parent: str, size: int, sized: list[str]) -> list[Counts]:
-        """Of a field, or of what is in a fragment."""
+    def count_selection(self, node: Any, parent: str, size: int, sized: list[str]) -> list[Counts]:
         if isinstance(node, FieldNode):
-            return [self.of_field(node, parent, size, sized)]
+            return [self.count_field(node, parent, size, sized)]
         directives = Counts(0, 0, 0, 0, 0, len(node.directives or ()))
         if isinstance(node, FragmentSpreadNode):
             node = self.fragments[node.name.value]
         kind = node.type_condition.name.value if node.type_condition else parent
-        return [directives, *self.of_set(node.selection_set, kind, size, sized)]
+        return [directives, *self.count_set(node.selection_set, kind, size, sized)]
 
-    def of_field(self, node: FieldNode, parent: str, size: int, sized: list[str]) -> Counts:
-        """Of a field with all that is below it."""
-        field = CONTRACT.get_field(CONTRACT.type_map[parent], node.name.value)  # type: ignore[arg-type]
+    def count_field(self, node: FieldNode, parent: str, size: int, sized: list[str]) -> Counts:
+        """The counts of a field with everything below it."""
+        field = PRINTED.get_field(PRINTED.type_map[parent], node.name.value)  # type: ignore[arg-type]
         assert field is not None
         kind = get_named_type(field.type)
         own, wrapped = self.size_of(field, node), _directive(field.ast_node, "listSize").get("sizedFields", [])
-        below = self.of_set(node.selection_set, kind.name, own, wrapped) if node.selection_set else []
+        below = self.count_set(node.selection_set, kind.name, own, wrapped) if node.selection_set else []
         call = int(_directive(field.ast_node, "cost").get("weight", 0))
         row = 0 if is_leaf_type(kind) else int(_directive(kind.ast_node, "cost").get("weight", 1))
         times = size if node.name.value in sized else 1 if wrapped else own
@@ -97,20 +94,20 @@ class _Expansion:
         )
 
     def size_of(self, field: GraphQLField, node: FieldNode) -> int:
-        """How long the field's list is."""
+        """The size of the field's list."""
         sizing = _directive(field.ast_node, "listSize")
         if not sizing:
             return 10 if "[" in str(field.type) else 1
         arguments = {each.name.value: each.value for each in node.arguments or ()}
-        found: list[int] = []
+        sizes: list[int] = []
         for name in sizing.get("slicingArguments", []):
             default = field.args[name].default
             value: Any = default.value if default is not None else Undefined
             if default is not None and default.literal is not None:
                 value = value_from_ast_untyped(default.literal)
             if name in arguments:
-                asked = value_from_ast_untyped(arguments[name], self.given)
-                value = value if asked is Undefined else asked
+                argument = value_from_ast_untyped(arguments[name], self.variables)
+                value = value if argument is Undefined else argument
             if isinstance(value, int | list):
-                found.append(len(value) if isinstance(value, list) else max(value, 0))
-        return max(found) if found else int(sizing.get("assumedSize", 10))
+                sizes.append(len(value) if isinstance(value, list) else max(value, 0))
+        return max(sizes) if sizes else int(sizing.get("assumedSize", 10))

@@ -1,7 +1,7 @@
-"""A schema in which everything goes wrong that can, the same way each time.
+"""A schema whose fields fail in every possible way, the same way each time.
 
-What a field of an object is, is decided by a number: its name and the object's own number choose one of the values
-that its type has here, good ones and bad ones.
+The name of a field and the number of its object choose one of the values that the field's type has here, valid ones and
+invalid ones.
 """
 
 import asyncio
@@ -24,35 +24,35 @@ class Color(Enum):
     GREEN = 2
 
 
-class Shown:
-    """The base of objects: a number, from which all their values follow."""
+class FaultyRow:
+    """An object whose values all follow from a number."""
 
     wildness: ClassVar[int] = 0
-    """How often a value is a bad one, in per cent."""
+    """The percentage of values that are invalid."""
 
     may_be_late: ClassVar[bool] = False
-    """Whether values of attributes and items of lists may have to be awaited."""
+    """Whether values of attributes and items of lists may be awaitable."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
-    def chosen(self, name: str, values: list[Callable[[], Any]], good: int) -> Any:
-        """One of the values; all but the first ``good`` ones are rare."""
+    def choose(self, name: str, values: list[Callable[[], Any]], valid: int) -> Any:
+        """One of the values. Those after the first ``valid`` ones are chosen with the probability ``wildness``."""
         drawn = zlib.crc32(f"{self.number} {name}".encode())
         is_wild = drawn % 100 < self.wildness
-        return values[drawn // 100 % (len(values) if is_wild else good)]()
+        return values[drawn // 100 % (len(values) if is_wild else valid)]()
 
     def next(self, name: str) -> int:
-        """The number of an object below."""
+        """The number of the object in a field."""
         return zlib.crc32(f"{self.number}/{name}".encode())
 
 
-class DogRow(Shown):
-    """What a Dog shows."""
+class DogRow(FaultyRow):
+    pass
 
 
-class CatRow(Shown):
-    """What a Cat shows."""
+class CatRow(FaultyRow):
+    pass
 
 
 def _raise(error: BaseException) -> Any:
@@ -60,33 +60,33 @@ def _raise(error: BaseException) -> Any:
 
 
 def _later(value: Any) -> Any:
-    return _Later(value) if Shown.may_be_late else value
+    return _Later(value) if FaultyRow.may_be_late else value
 
 
 class _Later:
-    """Something to await that nobody has to."""
+    """An awaitable without the warning of a coroutine that is never awaited."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        """The value, or its error, at the next turn of the loop."""
+        """The value, or its error, in the next iteration of the event loop."""
         yield from asyncio.sleep(0).__await__()
         if isinstance(self.value, BaseException):
             raise self.value
         return self.value
 
 
-def _leaf(*good: Any, wrong: Any) -> list[Callable[[], Any]]:
-    values: list[Callable[[], Any]] = [lambda value=value: value for value in good]  # type: ignore[misc]
+def _leaf(*valid: Any, wrong: Any) -> list[Callable[[], Any]]:
+    values: list[Callable[[], Any]] = [lambda value=value: value for value in valid]  # type: ignore[misc]
     return [
         *values,
         lambda: None,
         lambda: wrong,
         lambda: ValueError("an exception as a value"),
         lambda: _raise(KeyError("raised")),
-        lambda: _raise(GraphQLError("told", extensions={"code": "TOLD"})),
-        lambda: _later(good[0]),
+        lambda: _raise(GraphQLError("raised", extensions={"code": "RAISED"})),
+        lambda: _later(valid[0]),
         lambda: _later(RuntimeError("later")),
         lambda: _later(None),
     ]
@@ -153,7 +153,7 @@ VALUES: dict[str, list[Callable[[], Any]]] = {
     "matrix": _MATRIX,
 }
 
-_OF_OBJECTS: dict[str, tuple[Callable[..., Any], tuple[type[Shown], ...]]] = {
+_OBJECT_VALUES: dict[str, tuple[Callable[..., Any], tuple[type[FaultyRow], ...]]] = {
     "dog": (_objects, (DogRow,)),
     "required_dog": (_objects, (DogRow,)),
     "cat": (_objects, (CatRow,)),
@@ -168,27 +168,26 @@ _OF_OBJECTS: dict[str, tuple[Callable[..., Any], tuple[type[Shown], ...]]] = {
 }
 
 
-def value(root: Shown, name: str) -> Any:
-    """The value of a field of an object."""
+def value(root: FaultyRow, name: str) -> Any:
     if name in VALUES:
-        return root.chosen(name, VALUES[name], 3)
-    make, kinds = _OF_OBJECTS[name]
-    return root.chosen(name, make(root.next(name), *kinds), 3)
+        return root.choose(name, VALUES[name], 3)
+    make, kinds = _OBJECT_VALUES[name]
+    return root.choose(name, make(root.next(name), *kinds), 3)
 
 
 def _attribute(name: str) -> property:
     return property(lambda root: value(root, name))
 
 
-for _name in (*VALUES, *_OF_OBJECTS):
-    setattr(Shown, _name, _attribute(_name))
+for _name in (*VALUES, *_OBJECT_VALUES):
+    setattr(FaultyRow, _name, _attribute(_name))
 
 
 def _plain(name: str) -> Any:
     return strawberry.field(resolver=lambda root: value(root, name))
 
 
-def _told(name: str) -> Any:
+def _with_info(name: str) -> Any:
     def resolve(root: Any, info: strawberry.Info, times: int = 1) -> Any:
         del info
         return value(root, name) if times == 1 else value(type(root)(root.number + times), name)
@@ -197,33 +196,33 @@ def _told(name: str) -> Any:
 
 
 def _awaited(name: str) -> Any:
-    async def answer(_: Any, root: Any, times: int = 1) -> Any:
-        found = value(root if times == 1 else type(root)(root.number + times), name)
-        return await found if isinstance(found, Awaitable) else found
+    async def resolve(_: Any, root: Any, times: int = 1) -> Any:
+        result = value(root if times == 1 else type(root)(root.number + times), name)
+        return await result if isinstance(result, Awaitable) else result
 
-    return strawberry.field(resolver=resolver(answer, {"times": Argument(int, "How far.", 1)}))
+    return strawberry.field(resolver=resolver(resolve, {"times": Argument(int, "A summand of the number.", 1)}))
 
 
 def _many(name: str) -> Any:
-    async def answer(_: Any, root: Any) -> Any:
-        found = value(root, name)
-        return await found if isinstance(found, Awaitable) else found
+    async def resolve(_: Any, root: Any) -> Any:
+        result = value(root, name)
+        return await result if isinstance(result, Awaitable) else result
 
-    async def outcome(root: Any) -> Any:
+    async def value_or_error(root: Any) -> Any:
         try:
-            return await answer(None, root)
-        except Exception as error:  # noqa: BLE001 (an outcome)
+            return await resolve(None, root)
+        except Exception as error:  # noqa: BLE001 (returned like a value)
             return error
 
-    async def many(_: Any, roots: list[Any]) -> Any:
-        return [await outcome(root) for root in roots]
+    async def resolve_many(_: Any, roots: list[Any]) -> Any:
+        return [await value_or_error(root) for root in roots]
 
-    return strawberry.field(resolver=resolver(answer, {}, resolve_many=many))
+    return strawberry.field(resolver=resolver(resolve, {}, resolve_many=resolve_many))
 
 
-def _is(row: type) -> Any:
-    def is_type_of(shown: Any, _: Any) -> bool:
-        return isinstance(shown, row)
+def _type_check(row: type) -> Any:
+    def is_type_of(value: Any, _: Any) -> bool:
+        return isinstance(value, row)
 
     is_type_of.row = row  # type: ignore[attr-defined]
     return staticmethod(is_type_of)
@@ -234,22 +233,20 @@ Pet = Annotated["Dog | Cat", strawberry.union("Pet")]
 
 @strawberry.interface
 class Animal:
-    """Has a name."""
-
     identity: strawberry.ID | None
     string: str | None
 
     @classmethod
-    def resolve_type(cls, shown: Any, _info: Any, _type: Any) -> str | None:
-        """By the row; some rows have no type."""
-        return {DogRow: "Dog", CatRow: "Cat"}.get(type(shown))
+    def resolve_type(cls, value: Any, _info: Any, _type: Any) -> str | None:
+        """The type of a row, None for other values."""
+        return {DogRow: "Dog", CatRow: "Cat"}.get(type(value))
 
 
 @strawberry.type
 class Dog(Animal):
-    """Read from attributes, as columns are."""
+    """A type whose fields are attributes, like columns."""
 
-    is_type_of = _is(DogRow)
+    is_type_of = _type_check(DogRow)
     required_string: str
     integer: int | None
     required_integer: int
@@ -268,29 +265,29 @@ class Dog(Animal):
     required_dogs: "list[Dog]"
     cats: "list[Cat] | None" = _plain("cats")
     awaited_pet: Pet | None = _awaited("pet")
-    pets: list[Pet | None] = _told("pets")
+    pets: list[Pet | None] = _with_info("pets")
     animal: Animal | None
     animals: list[Animal]
 
 
 @strawberry.type
 class Cat(Animal):
-    """Read by resolvers of all kinds."""
+    """A type with resolvers of all kinds."""
 
-    is_type_of = _is(CatRow)
+    is_type_of = _type_check(CatRow)
     required_string: str = _plain("required_string")
-    integer: int | None = _told("integer")
+    integer: int | None = _with_info("integer")
     awaited_required_integer: int = _awaited("required_integer")
     many_color: Color | None = _many("color")
     awaited_strings: list[str | None] | None = _awaited("strings")
-    required_strings: list[str] = _told("required_strings")
+    required_strings: list[str] = _with_info("required_strings")
     matrix: list[list[int] | None] | None = _plain("matrix")
     many_dog: Dog | None = _many("dog")
     awaited_required_dog: Dog = _awaited("required_dog")
     cat: "Cat | None" = _plain("cat")
     many_dogs: list[Dog] = _many("dogs")
     awaited_required_dogs: list[Dog | None] = _awaited("required_dogs")
-    cats: "list[Cat | None] | None" = _told("cats")
+    cats: "list[Cat | None] | None" = _with_info("cats")
     pet: Pet = _plain("pet")
     many_pets: list[Pet | None] | None = _many("pets")
     awaited_required_pets: list[Pet] = _awaited("required_pets")
@@ -299,19 +296,15 @@ class Cat(Animal):
 
 @strawberry.type
 class Query(Cat):
-    """The root."""
-
     is_type_of = None
 
 
 @strawberry.type
 class Mutation:
-    """The root of what is done one after another."""
-
     awaited_dog: Dog | None = _awaited("dog")
-    required_dog: Dog = _told("required_dog")
+    required_dog: Dog = _with_info("required_dog")
     many_cats: list[Cat] | None = _many("cats")
     integer: int | None = _plain("integer")
 
 
-ugly = strawberry.Schema(query=Query, mutation=Mutation)
+SCHEMA = strawberry.Schema(query=Query, mutation=Mutation)
