@@ -72,7 +72,14 @@ class ContactUpdated(Event, aggregate="contact"):
 
 @dataclass(frozen=True, slots=True)
 class ContactRemoved(Event, aggregate="contact"):
-    """A client has one contact less."""
+    """A contact was deleted, alone or together with its client."""
+
+    client_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ContactRestored(Event, aggregate="contact"):
+    """A contact was restored together with its client."""
 
     client_id: UUID
 
@@ -231,14 +238,17 @@ class Contacts(Repository[Contact], table=Contact):
         indexes = {self.index_of(email): email for email in emails}
         return {indexes[index] for index in await self.connection.rows(_taken, user=user, indexes=list(indexes))}
 
-    async def demote(self, client: UUID) -> None:
-        """Takes the mark of the primary contact off the client's contacts."""
-        await self.connection.rows(_demote, client=client, now=now())
+    async def demote(self, client: UUID) -> list[UUID]:
+        """Makes the client's primary contact an ordinary one. Returns the ids of the contacts that changed."""
+        return await self.connection.rows(_demote, client=client, now=now())
 
-    async def remove_all(self, client: UUID, at: dt.datetime) -> None:
-        """Puts the client's contacts away, all at the moment ``at``, by which they can be told from those before."""
-        await self.connection.rows(_remove_all, client=client, moment=at, now=now())
+    async def remove_all(self, client: UUID, at: dt.datetime) -> list[UUID]:
+        """Soft-deletes the client's contacts and returns their ids.
 
-    async def restore_all(self, client: UUID, at: dt.datetime) -> None:
-        """Brings back the contacts that were put away at the moment ``at``."""
-        await self.connection.rows(_restore_all, client=client, moment=at, now=now())
+        All of them get the same ``deleted_at``, which distinguishes them from contacts that were deleted before.
+        """
+        return await self.connection.rows(_remove_all, client=client, moment=at, now=now())
+
+    async def restore_all(self, client: UUID, at: dt.datetime) -> list[UUID]:
+        """Restores the contacts whose ``deleted_at`` is ``at``, and returns their ids."""
+        return await self.connection.rows(_restore_all, client=client, moment=at, now=now())

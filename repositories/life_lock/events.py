@@ -69,6 +69,6 @@ class CategoryUpdated(Event, aggregate="category"):
 
 @dataclass(frozen=True, slots=True)
 class CategoryDeleted(Event, aggregate="category"):
-    """A category is gone; ``task_ids`` are the tasks that are without one now."""
+    """A category was deleted. Each task that was in it has an event of its own."""
 
-    task_ids: tuple[UUID, ...]
+    format_version = 2

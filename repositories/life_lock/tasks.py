@@ -149,5 +149,5 @@ class Tasks(Repository[Task], table=Task):
         return await self.connection.rows(_breakdown, user=user)
 
     async def uncategorise(self, category: UUID) -> list[UUID]:
-        """Takes the category off all its tasks, deleted ones included, and says which they were."""
+        """Removes the category of all its tasks, including deleted ones. Returns the ids of the tasks."""
         return await self.connection.rows(_uncategorise, category=category, now=now())

@@ -18,6 +18,7 @@ from repositories.client_management import (
     ClientUpdated,
     ContactAdded,
     ContactRemoved,
+    ContactRestored,
     Contacts,
     ContactUpdated,
     PrimaryContactSet,
@@ -126,7 +127,8 @@ async def update_client(work: UnitOfWork, command: UpdateClient) -> Client:
 async def delete_client(work: UnitOfWork, command: DeleteClient) -> Client:
     """Puts a client away with its contacts; it can be restored."""
     client = check_version(await work.repository(Clients).lock(command.id), command.version)
-    await work.repository(Contacts).remove_all(client.id, work.now)
+    for contact_id in await work.repository(Contacts).remove_all(client.id, work.now):
+        work.record(ContactRemoved(contact_id, client.created_by, client.id))
     deleted = await work.repository(Clients).change(client, deleted_at=work.now)
     work.record(ClientDeleted(deleted.id, deleted.created_by))
     return deleted
@@ -137,10 +139,12 @@ async def restore_client(work: UnitOfWork, command: RestoreClient) -> Client:
     client = check_version(await work.repository(Clients).lock_deleted(command.id), command.version)
     assert client.deleted_at is not None  # noqa: S101 (only deleted ones are found)
     try:
-        await work.repository(Contacts).restore_all(client.id, client.deleted_at)
+        contact_ids = await work.repository(Contacts).restore_all(client.id, client.deleted_at)
     except Conflict:
         message = "The e-mail address of one of its contacts belongs to another contact of yours by now."
         raise Conflict(message, path=("id",)) from None
+    for contact_id in contact_ids:
+        work.record(ContactRestored(contact_id, client.created_by, client.id))
     restored = await work.repository(Clients).restore(client)
     work.record(ClientRestored(restored.id, restored.created_by))
     return restored
@@ -154,9 +158,16 @@ async def set_primary_contact(work: UnitOfWork, command: SetPrimaryContact) -> C
         raise NotFound.of("contact", path=("contact_id",))
     if client.primary_contact_id == contact.id:
         return client
-    await work.repository(Contacts).demote(client.id)
+    await _demote(work, client)
     await work.repository(Contacts).change(contact, is_primary=True)
+    work.record(ContactUpdated(contact.id, contact.user_id, client.id, ("is_primary",)))
     return await _set_primary(work, client, contact.id)
+
+
+async def _demote(work: UnitOfWork, client: Client) -> None:
+    """Makes the client's primary contact an ordinary one."""
+    for contact_id in await work.repository(Contacts).demote(client.id):
+        work.record(ContactUpdated(contact_id, client.created_by, client.id, ("is_primary",)))
 
 
 async def _set_primary(work: UnitOfWork, client: Client, contact: UUID | None) -> Client:
@@ -176,7 +187,7 @@ async def add_contact(work: UnitOfWork, command: AddContact) -> Contact:
         error.path = ("client_id",)
         raise
     if command.is_primary and client.primary_contact_id is not None:
-        await work.repository(Contacts).demote(client.id)
+        await _demote(work, client)
     with locate_taken_id("database_id"):
         contact = await work.repository(Contacts).add(**_new_contact(work, client, command))
     work.record(ContactAdded(contact.id, contact.user_id, client.id))

@@ -249,8 +249,16 @@ async def redeem_reward(work: UnitOfWork, command: RedeemReward) -> RewardRedemp
             cost=reward.cost,
             redeemed_at=work.now,
         )
+    await _record_stock(work, reward.id)
     work.record(RewardRedeemed(redemption.id, redemption.user_id, reward.id, reward.cost))
     return redemption
+
+
+async def _record_stock(work: UnitOfWork, reward_id: UUID) -> None:
+    """Records the change of the reward's stock, which a trigger of the database has made, unless it is unlimited."""
+    reward = (await work.repository(Rewards).by_id([reward_id])).get(reward_id)
+    if reward is not None and reward.stock is not None:
+        work.record(RewardUpdated(reward_id, work.viewer_id, ("stock",)))
 
 
 async def fulfill_redemption(work: UnitOfWork, command: FulfillRedemption) -> RewardRedemption:
@@ -271,5 +279,6 @@ async def refund_redemption(work: UnitOfWork, command: RefundRedemption) -> Rewa
     if redemption.status is RedemptionStatus.REFUNDED:
         raise Conflict("This redemption was refunded already.", path=("id",))
     refunded = await work.repository(Redemptions).change(redemption, status=RedemptionStatus.REFUNDED)
+    await _record_stock(work, refunded.reward_id)
     work.record(RedemptionRefunded(refunded.id, refunded.user_id, refunded.reward_id, refunded.cost))
     return refunded

@@ -235,9 +235,10 @@ async def update_category(work: UnitOfWork, command: UpdateCategory) -> Category
 async def delete_category(work: UnitOfWork, command: DeleteCategory) -> Category:
     """Deletes a category for good; its tasks live on without one."""
     category = await _own_category(work, command.id)
-    freed = await work.repository(Tasks).uncategorise(category.id)
+    for task_id in await work.repository(Tasks).uncategorise(category.id):
+        work.record(TaskUpdated(task_id, category.user_id, ("category_id",)))
     await work.repository(Categories).purge(category.id)
-    work.record(CategoryDeleted(category.id, category.user_id, tuple(freed)))
+    work.record(CategoryDeleted(category.id, category.user_id))
     return category
 
 

@@ -66,9 +66,11 @@ async def test_a_deleted_category_keeps_its_tasks(gateway: Gateway, ada: User) -
     for each, version in ((task, 2), (deleted, 3)):
         row = await stored_task(gateway.database, each)
         assert (row.category_id, row.version) == (None, version)
-    last = (await event_summaries(gateway.database))[-1]
-    assert last[0] == "CategoryDeleted"
-    assert sorted(last[4]["task_ids"]) == sorted([str(task.id), str(deleted.id)])
+    *changed, last = (await event_summaries(gateway.database))[1:]
+    assert (last[0], last[2], last[4]) == ("CategoryDeleted", category.id, {"owner_id": str(ada.id)})
+    assert {event[2] for event in changed} == {task.id, deleted.id}
+    fields = {"owner_id": str(ada.id), "fields": ["category_id"]}
+    assert [(event[0], event[4]) for event in changed] == [("TaskUpdated", fields)] * 2
     payload = await client.do("restoreTask", "task { category { id } }", id=gid("Task", deleted))
     assert payload["task"] == {"category": None}
     payload = await client.do("deleteCategory", "category { id }", id=gid("Category", category))

@@ -380,7 +380,7 @@ async def test_a_redemption_is_fulfilled_and_can_still_be_refunded(gateway: Gate
     fulfilled = {"rewardRedemption": {"status": "FULFILLED", "reward": {"stock": 0}}, "userErrors": []}
     assert payloads == [fulfilled] * 5
     names = [event[0] for event in await event_summaries(gateway.database)]
-    assert names == ["TaskCompleted", "RewardRedeemed", "RedemptionFulfilled"]
+    assert names == ["TaskCompleted", "RewardUpdated", "RewardRedeemed", "RedemptionFulfilled"]
     assert (await gateway.client(ada).data("{ pointBalance }"))["pointBalance"] == 0
     payload = await admin_client.do("refundRedemption", selection, id=key)
     assert payload["rewardRedemption"] == {"status": "REFUNDED", "reward": {"stock": 1}}

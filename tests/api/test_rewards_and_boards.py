@@ -378,6 +378,7 @@ async def test_mutations_execute_exactly_these_statements(
         "SELECT rewards",
         "SELECT point_entries",
         "INSERT reward_redemptions",
+        "SELECT rewards",
         "INSERT domain_events",
         "INSERT point_entries",
     ]
@@ -386,6 +387,7 @@ async def test_mutations_execute_exactly_these_statements(
     assert executed == [
         "SELECT reward_redemptions",
         "UPDATE reward_redemptions",
+        "SELECT rewards",
         "INSERT domain_events",
         "INSERT point_entries",
     ]

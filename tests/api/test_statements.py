@@ -426,8 +426,12 @@ async def test_mutations_execute_exactly_these_statements(gateway: Gateway, ada:
     new_category = payload["category"]["id"]
     _, executed = await run("updateCategory", "category { id }", id=new_category, name="Newer")
     assert executed == ["SELECT categories", "UPDATE categories", "INSERT domain_events"]
+    delete_category = ["SELECT categories", "UPDATE tasks", "DELETE categories"]
     _, executed = await run("deleteCategory", "category { id }", id=new_category)
-    assert executed == ["SELECT categories", "UPDATE tasks", "DELETE categories", "INSERT domain_events"]
+    assert executed == [*delete_category, "INSERT domain_events"]
+    await make_tasks(gateway.database, ada, 120, category_id=category.id)
+    _, executed = await run("deleteCategory", "category { id }", id=gid("Category", category))
+    assert executed == [*delete_category, "INSERT domain_events", *_EVENTS_OF_A_DAY]
 
 
 async def test_client_mutations_execute_exactly_these_statements(
