@@ -269,6 +269,9 @@ class CompiledExecutor(CoreCompletion):
     ) -> None:
         """Builds the results of all objects of a field and puts them into place."""
         selection = field.selection(field.named_type)
+        if selection is None:
+            self._complete_unplanned(ObjectGroup(group.selection, objects, [], group, field, spans), pending)
+            return
         build = build_results if selection.unbuilt_fields or field.is_list else build_shared_results
         results, is_complete = build(selection, objects)
         child = ObjectGroup(selection, objects, results, group, field, spans)
@@ -283,15 +286,27 @@ class CompiledExecutor(CoreCompletion):
                 start += count
         self._descend(child, pending, is_complete=is_complete)
 
+    def _complete_unplanned(self, values: ObjectGroup, pending: list[Pending]) -> None:
+        """Completes objects whose selection cannot be planned, one at a time."""
+        self._make_lists(values)
+        for index in range(len(values.objects)):
+            self.complete_object_by_core(values, index, pending)
+
+    def _make_lists(self, values: ObjectGroup) -> None:
+        """Makes the lists into which objects are put one at a time."""
+        group, field = values.parent, values.field
+        assert group is not None and field is not None  # noqa: S101, PT018 (the values are those of a field)
+        for index, count in values.spans:
+            if count is not None:
+                group.results[index][field.key] = [None] * count
+
     def _complete_abstract(
         self, group: ObjectGroup, field: Field, objects: list[Any], spans: Spans, pending: list[Pending]
     ) -> None:
         """The same for objects of several types, with one group for each type."""
         values = ObjectGroup(group.selection, objects, [], group, field, spans)
         indexes_by_type: dict[GraphQLObjectType, list[int]] = {}
-        for index, count in spans:
-            if count is not None:
-                group.results[index][field.key] = [None] * count
+        self._make_lists(values)
         for index in range(len(objects)):
             try:
                 kind = self.runtime_type(values, index)
@@ -301,6 +316,10 @@ class CompiledExecutor(CoreCompletion):
                 indexes_by_type.setdefault(kind, []).append(index)
         for kind, indexes in indexes_by_type.items():
             selection = field.selection(kind)
+            if selection is None:
+                for index in indexes:
+                    self.complete_object_by_core(values, index, pending)
+                continue
             chosen = [objects[index] for index in indexes]
             results, is_complete = build_results(selection, chosen)
             origins = [values.origin(index) for index in indexes]

@@ -92,15 +92,18 @@ class Field:
         self._plan_selection = plan_selection
         self._selections: dict[GraphQLObjectType, Selection] = {}
 
-    def selection(self, kind: GraphQLObjectType) -> "Selection":
-        """What is selected of values of one object type.
+    def selection(self, kind: GraphQLObjectType) -> "Selection | None":
+        """What is selected of values of one object type, None if graphql-core must complete these values.
 
         It is planned when the first such value arrives, because fragments can select exponentially more than any data
-        has.
+        has. A selection that cannot be planned, such as one with ``@include(if: null)``, is an error of each value.
         """
         selection = self._selections.get(kind)
         if selection is None:
-            selection = self._selections[kind] = self._plan_selection(self.details, kind)
+            try:
+                selection = self._selections[kind] = self._plan_selection(self.details, kind)
+            except Exception:  # noqa: BLE001 (graphql-core meets it again and reports it)
+                return None
         return selection
 
     @property

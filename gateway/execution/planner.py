@@ -3,8 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from graphql import GraphQLObjectType, GraphQLSchema, OperationDefinitionNode, VariableNode
-from graphql.error import GraphQLError
+from graphql import (
+    GraphQLIncludeDirective,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLSkipDirective,
+    OperationDefinitionNode,
+    VariableNode,
+)
 from graphql.execution.collect_fields import (
     FieldDetails,
     FieldDetailsList,
@@ -15,9 +21,12 @@ from graphql.execution.collect_fields import (
 )
 from graphql.execution.values import VariableValues
 from graphql.language import Visitor, visit
+from graphql.pyutils import Undefined
 
 from gateway.execution.plan import Field, Plan, Selection
 from schema.operations.converters import ConverterCompiler
+
+_SELECTING_DIRECTIVES = (GraphQLSkipDirective.name, GraphQLIncludeDirective.name)
 
 _MAX_PLANS = 32
 """Plans that are cached for one operation: one for each combination of the variables in ``@skip`` and ``@include``."""
@@ -50,7 +59,7 @@ class Planner:
                 self._cache.pop(next(iter(self._cache)))
             entry = self._cache[id(operation)] = (operation, selecting_variables(operation, fragments), {})
         _, names, plans = entry
-        values = tuple(variables.coerced.get(name) for name in names)
+        values = tuple(variables.coerced.get(name, Undefined) for name in names)
         if values not in plans:
             if len(plans) >= _MAX_PLANS:
                 plans.clear()
@@ -60,7 +69,7 @@ class Planner:
                     {name: variables.coerced[name] for name in names if name in variables.coerced},
                 )
                 plans[values] = _PlanBuilder(self, operation, fragments, selecting).build(root_type)
-            except (_CannotPlan, GraphQLError):
+            except Exception:  # noqa: BLE001 (graphql-core meets it again and reports it)
                 plans[values] = None
         return plans[values]
 
@@ -71,7 +80,7 @@ class _VariableCollector(Visitor):
         self.names: dict[str, None] = {}
 
     def enter_directive(self, node: Any, *_: Any) -> None:
-        for argument in node.arguments or ():
+        for argument in node.arguments or () if node.name.value in _SELECTING_DIRECTIVES else ():
             if isinstance(argument.value, VariableNode):
                 self.names[argument.value.name.value] = None
 
@@ -79,7 +88,7 @@ class _VariableCollector(Visitor):
 def selecting_variables(
     operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDetails]
 ) -> tuple[str, ...]:
-    """The variables in directives, which decide what is selected."""
+    """The variables in ``@skip`` and ``@include``, which decide what is selected."""
     collector = _VariableCollector()
     for node in (operation, *(fragment.definition for fragment in fragments.values())):
         visit(node, collector)

@@ -95,5 +95,8 @@ async def _results(
 
 
 def _request_error(errors: list[GraphQLError]) -> RequestError:
+    """The error of a subscription that cannot start. Without an exception of the source, the request is wrong."""
     cause = errors[0].original_error
-    return RequestError(errors, cause.status if isinstance(cause, GatewayError) else 500)
+    if isinstance(cause, GatewayError):
+        return RequestError(errors, cause.status)
+    return RequestError(errors, 400 if cause is None or isinstance(cause, GraphQLError) else 500)

@@ -3,10 +3,23 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute, parse
+from graphql import (
+    ExecutionResult,
+    FieldNode,
+    GraphQLError,
+    GraphQLSchema,
+    InlineFragmentNode,
+    Visitor,
+    execute,
+    parse,
+    print_ast,
+    visit,
+)
 from graphql.execution import Executor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -71,7 +84,9 @@ def is_same(ours: ExecutionResult, theirs: ExecutionResult, *, in_order: bool) -
     return comparable(ours) == comparable(theirs)
 
 
-async def compare(text: str, number: int, *, wildness: int, may_be_late: bool) -> None:
+async def compare(
+    text: str, number: int, *, wildness: int, may_be_late: bool, variables: Mapping[str, Any] | None = None
+) -> None:
     """Executes an operation with both executors and compares the results.
 
     An error that makes more null than its own field takes some iterations of the event loop to do so. Which of several
@@ -79,8 +94,10 @@ async def compare(text: str, number: int, *, wildness: int, may_be_late: bool) -
     is compared for several errors, and the order is not compared for one. If a value is awaited, there is a race too.
     """
     FaultyRow.wildness, FaultyRow.may_be_late = wildness, may_be_late
-    theirs = await run(GRAPH, text, Executor, root_value=CatRow(number))
-    ours = await run(GRAPH, text, CompiledExecutor, root_value=CatRow(number))
+    theirs, ours = [
+        await run(GRAPH, text, executor, root_value=CatRow(number), variable_values=variables)
+        for executor in (Executor, CompiledExecutor)
+    ]
     in_order = not may_be_late and not re.search("awaited|many", text)
     assert is_same(ours, theirs, in_order=in_order), (ours, theirs)
 
@@ -116,3 +133,49 @@ async def test_our_executor_abandons_no_coroutine(*, text: str, number: int, may
 @given(text=strategies.mutations(GRAPH), number=st.integers(0, 10**6))
 async def test_any_mutation_gives_the_same_result(wildness: int, text: str, number: int) -> None:
     await compare(text, number, wildness=wildness, may_be_late=False)
+
+
+_DIRECTIVES = [
+    (),
+    (),
+    (),
+    *(
+        parse(f"{{ field {directive} }}").definitions[0].selection_set.selections[0].directives  # type: ignore[attr-defined]
+        for directive in ("@skip(if: $a)", "@include(if: $b)", "@skip(if: $b) @include(if: $c)")
+    ),
+]
+
+
+class _DirectiveWriter(Visitor):
+    """Puts ``@skip`` and ``@include`` at some fields and inline fragments."""
+
+    def __init__(self, draw: Any) -> None:
+        super().__init__()
+        self._draw = draw
+
+    def leave(self, node: Any, *_: Any) -> Any:
+        if not isinstance(node, FieldNode | InlineFragmentNode):
+            return None
+        return replace(node, directives=self._draw(st.sampled_from(_DIRECTIVES)))
+
+
+@st.composite
+def queries_with_directives(draw: Any) -> str:
+    """Queries in which the variables a, b and c decide what is selected."""
+    document = parse(draw(strategies.queries(GRAPH)))
+    text = print_ast(visit(document, _DirectiveWriter(draw)))
+    return f"query($a: Boolean, $b: Boolean, $c: Boolean = true) {text[text.index('{') :]}"
+
+
+_CONDITIONS = st.dictionaries(st.sampled_from("abc"), st.sampled_from([True, False, None]))
+
+
+@ignore_abandoned_coroutines
+@pytest.mark.parametrize("wildness", [0, 3])
+@THOROUGH
+@given(text=queries_with_directives(), variables=_CONDITIONS, number=st.integers(0, 10**6))
+async def test_any_condition_gives_the_same_result(
+    wildness: int, text: str, variables: dict[str, Any], number: int
+) -> None:
+    """A condition that is null, or a variable without a value, is an error of the object that selects the field."""
+    await compare(text, number, wildness=wildness, may_be_late=False, variables=variables)

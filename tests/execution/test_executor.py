@@ -179,6 +179,54 @@ async def test_graphql_core_rejects_null_in_include() -> None:
     assert [path for _, path in errors] == [None]
 
 
+NO_VALUE = (
+    "Argument 'if' has invalid value: Expected variable '$a' provided to type 'Boolean!' to provide a runtime value."
+)
+NULL = "Argument 'if' has invalid value: Expected variable '$a' provided to non-null type 'Boolean!' not to be None."
+
+
+@pytest.mark.parametrize(("variables", "message"), [({}, NO_VALUE), ({"a": None}, NULL)])
+@pytest.mark.parametrize(
+    ("text", "expected", "paths"),
+    [
+        ("{ square { name @include(if: $a) } plain }", None, [["square"]]),
+        ("{ square { inner { name @skip(if: $a) } } }", None, [["square", "inner"]]),
+        ("{ shapes { name @include(if: $a) } }", {"shapes": [None] * 4}, [["shapes", place] for place in (0, 2, 3)]),
+        (
+            "{ shapes { ...F name } } fragment F on Square { inner { side @skip(if: $a) } }",
+            {"shapes": [{"name": "a"}, None, None, {"name": "c"}]},
+            [["shapes", 2, "inner"]],
+        ),
+        (
+            "{ shapes { name ... on Square @skip(if: $a) { side } } plain }",
+            {"shapes": [None] * 4, "plain": "plain"},
+            [["shapes", place] for place in (0, 2, 3)],
+        ),
+        (
+            "{ pairs { ... on Circle { size @include(if: $a) } } }",
+            {"pairs": [[None, None], None, [], [{}, None]]},
+            [["pairs", 0, 0], ["pairs", 3, 1]],
+        ),
+    ],
+)
+async def test_a_condition_without_a_value_is_an_error_of_each_object(
+    text: str, expected: Any, paths: list[Any], variables: dict[str, Any], message: str
+) -> None:
+    """The document is not validated here: validation rejects a variable that may be missing."""
+    text = f"query($a: Boolean) {text}"
+    assert await run_both(SCHEMA, text, variable_values=variables) == (expected, [(message, path) for path in paths])
+    if "..." not in text:
+        text = text.replace("$a: Boolean", "").replace("$a", '"yes"').replace("()", "")
+        data, errors = await run_both(SCHEMA, text)
+        assert (data, [path for _, path in errors]) == (expected, paths)
+
+
+async def test_a_null_condition_is_an_error_of_each_event() -> None:
+    text = "subscription($a: Boolean = true) { maybe { name @include(if: $a) } }"
+    results = await subscribe_both(SCHEMA, text, variable_values={"a": None})
+    assert results == [({"maybe": None}, [NULL]), ({"maybe": None}, []), *[({"maybe": None}, [NULL])] * 2]
+
+
 async def test_graphql_core_executes_operations_with_middleware() -> None:
     called: list[str] = []
 
