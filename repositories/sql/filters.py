@@ -26,12 +26,17 @@ MAX_LIST = 1000
 MAX_PATTERN = 1000
 """Characters of one search text."""
 
-MAX_WORDS = 10
-"""Words of one search. Further words are ignored."""
+MAX_WORDS = 20
+"""Words of one search."""
 
 
 class Op(StrEnum):
-    """A comparison of a column with a value. LIKE, CONTAINS and PREFIX ignore case, all others do not."""
+    """A comparison of a column with a value. LIKE, CONTAINS and PREFIX ignore case, all others do not.
+
+    NULL is a value for EQ, NE, IN and NOT_IN: EQ None finds the rows without a value, and so does a None in the list of
+    IN. NE and NOT_IN find exactly the rows that EQ and IN do not find. A row without a value passes no other
+    comparison.
+    """
 
     EQ = "eq"
     NE = "ne"
@@ -72,7 +77,7 @@ class Or:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """True if the part is false or NULL."""
+    """True for exactly the rows for which the part is not true."""
 
     part: "Filter"
 
@@ -85,8 +90,12 @@ class Search:
     text: str
 
     def words(self) -> list[str]:
-        """LIKE patterns of the first ten words."""
-        return [f"%{_escape(word)}%" for word in self.text.split()[:MAX_WORDS]]
+        """LIKE patterns of the words. Raises ValidationError if there are too many."""
+        words = self.text.split()
+        if len(words) > MAX_WORDS:
+            message = f"A search may have at most {MAX_WORDS} words; this one has {len(words)}."
+            raise ValidationError(message, path=("filter",))
+        return [f"%{_escape(word)}%" for word in words]
 
 
 Filter = Compare | And | Or | Not | Search
@@ -132,8 +141,8 @@ def shape_of(where: Filter) -> Any:
     match where:
         case Compare(column, Op.IS_NULL, value):
             return (column, Op.IS_NULL, bool(value))
-        case Compare(column, op, _):
-            return (column, op)
+        case Compare(column, op):
+            return (column, op, "null") if _names_null(where) else (column, op)
         case And(parts):
             return ("and", *map(shape_of, parts))
         case Or(parts):
@@ -144,10 +153,21 @@ def shape_of(where: Filter) -> Any:
             return ("search", where.columns, len(where.words()))
 
 
+def _names_null(comparison: Compare) -> bool:
+    """Whether NULL is the value, or one of the values, of EQ, NE, IN or NOT_IN."""
+    match comparison:
+        case Compare(_, Op.EQ | Op.NE, value):
+            return value is None
+        case Compare(_, Op.IN | Op.NOT_IN, values):
+            return any(value is None for value in values)
+    return False
+
+
 def parameters_of(where: Filter) -> dict[str, Any]:
     """The values of a filter by the parameter names of :func:`build_condition`: f0, f1, ... in reading order.
 
-    Raises ValidationError if the filter has too many conditions or one of its values is too long.
+    Raises ValidationError if the filter has too many conditions, a search too many words, or one of the values is too
+    long.
     """
     if where is NO_FILTER:
         return {}
@@ -170,7 +190,7 @@ def check_value(table: sa.Table, comparison: Compare | Search) -> None:
         return
     types.to_json(comparison.value)
     column_type = table.c[comparison.column].type
-    if isinstance(column_type, types.Fixed) and comparison.op is not Op.IS_NULL:
+    if isinstance(column_type, types.Fixed) and comparison.op is not Op.IS_NULL and comparison.value is not None:
         column_type.check(comparison.value)
 
 
@@ -207,7 +227,9 @@ _PATTERNS: Mapping[Op, Callable[[str], str]] = {
 def _values(where: Filter) -> Iterator[Any]:
     match where:
         case Compare(_, op, value):
-            if op is not Op.IS_NULL:
+            if op in {Op.IN, Op.NOT_IN}:
+                yield [item for item in value if item is not None]
+            elif op is not Op.IS_NULL and not _names_null(where):
                 pattern = _PATTERNS.get(op)
                 yield pattern(value) if pattern else value
         case And(parts) | Or(parts):
@@ -226,8 +248,8 @@ def build_condition(table: sa.Table, where: Filter) -> sa.ColumnElement[bool]:
 
 def _build(table: sa.Table, where: Filter, names: Iterator[str]) -> sa.ColumnElement[bool]:
     match where:
-        case Compare(column, op, value):
-            return _compare(table.c[column], op, value, names)
+        case Compare(column):
+            return _compare(table.c[column], where, names)
         case And(parts):
             return sa.and_(sa.true(), *(_build(table, part, names) for part in parts))
         case Or(parts):
@@ -240,24 +262,32 @@ def _build(table: sa.Table, where: Filter, names: Iterator[str]) -> sa.ColumnEle
             return sa.and_(sa.true(), *(sa.or_(*(text.like(word, escape="\\") for text in searched)) for word in words))
 
 
-def _compare(column: sa.Column[Any], op: Op, value: Any, names: Iterator[str]) -> sa.ColumnElement[bool]:
-    if op is Op.IS_NULL:
-        return column.is_(None) if value else column.is_not(None)
+def _compare(column: sa.Column[Any], comparison: Compare, names: Iterator[str]) -> sa.ColumnElement[bool]:
+    op, names_null = comparison.op, _names_null(comparison)
+    if op is Op.IS_NULL or (names_null and op in {Op.EQ, Op.NE}):
+        wants_null = comparison.value if op is Op.IS_NULL else op is Op.EQ
+        return column.is_(None) if wants_null else column.is_not(None)
     name = next(names)
-    if op in {Op.IN, Op.NOT_IN}:
-        condition = in_list(column, name)
-        return condition if op is Op.IN else sa.not_(condition)
     if op in {Op.LIKE, Op.CONTAINS, Op.PREFIX}:
         return folded(column).like(sa.bindparam(name, type_=sa.Text()), escape="\\")
+    if op in {Op.IN, Op.NOT_IN}:
+        found = in_list(column, name)
+        if op is Op.IN:
+            return sa.or_(column.is_(None), found) if names_null else found
+        return sa.and_(column.is_not(None), sa.not_(found)) if names_null else _or_null(column, sa.not_(found))
     parameter = sa.bindparam(name, type_=column.type)
     return {
         Op.EQ: column == parameter,
-        Op.NE: column != parameter,
+        Op.NE: _or_null(column, column != parameter),
         Op.GT: column > parameter,
         Op.GTE: column >= parameter,
         Op.LT: column < parameter,
         Op.LTE: column <= parameter,
     }[op]
+
+
+def _or_null(column: sa.Column[Any], condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    return sa.or_(column.is_(None), condition) if column.nullable else condition
 
 
 def sort_key(column: sa.Column[Any]) -> sa.ColumnElement[Any]:

@@ -105,7 +105,7 @@ def _pop_page_request(arguments: dict[str, Any]) -> PageRequest:
 def _list_arguments(filter_type: Any, order_type: Any) -> dict[str, Argument]:
     arguments = dict(_PAGE_ARGUMENTS)
     if filter_type is not None:
-        description = "Conditions that the rows must meet. By default all rows are returned."
+        description = "Conditions that the rows must meet. If it is left out or null, all rows are returned."
         arguments["filter"] = Argument(filter_type | None, description, strawberry.UNSET, convert_filter)
     if order_type is not None:
         description = "Sort keys. A key orders the rows that are equal in all keys before it."

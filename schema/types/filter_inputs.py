@@ -2,7 +2,7 @@
 
 import datetime as dt
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -34,14 +34,17 @@ from schema.types.enums import describe_enum
 T = TypeVar("T", bound=type)
 E = TypeVar("E")
 
-_EQ = "Equal to this value."
-_NE = "Not equal to this value. Rows without a value do not match."
-_IN = "Equal to one of these values."
-_NOT_IN = "Equal to none of these values. Rows without a value do not match."
+_EQ = "Equal to this value. Null: the row has no value."
+_NE = "Matches exactly the rows that `eq` does not match."
+_IN = "Equal to one of these values. A null in the list stands for having no value."
+_NOT_IN = "Matches exactly the rows that `in` does not match."
 _NULL = "True: the row has no value. False: the row has a value."
 _GT, _GTE = "Greater than this value.", "Greater than or equal to this value."
 _LT, _LTE = "Less than this value.", "Less than or equal to this value."
-_RULE = "All conditions must hold. Conditions that are null are ignored."
+_RULE = (
+    "All conditions that are given must hold. Null is a value for `eq`, for `ne` and in the lists of `in` and `notIn`; "
+    "anywhere else it is a VALIDATION_ERROR. A row without a value matches no other condition."
+)
 
 
 def _condition(description: str, name: str | None = None) -> Any:
@@ -52,31 +55,31 @@ def _condition(description: str, name: str | None = None) -> Any:
 class IdFilter:
     eq: strawberry.ID | None = _condition(_EQ)
     ne: strawberry.ID | None = _condition(_NE)
-    in_: list[strawberry.ID] | None = _condition(_IN, "in")
-    not_in: list[strawberry.ID] | None = _condition(_NOT_IN)
+    in_: list[strawberry.ID | None] | None = _condition(_IN, "in")
+    not_in: list[strawberry.ID | None] | None = _condition(_NOT_IN)
     is_null: bool | None = _condition(_NULL)
 
 
 @strawberry.input(description=f"Conditions on a UUID. {_RULE}")
 class UuidFilter:
     eq: UUID | None = _condition(_EQ)
-    in_: list[UUID] | None = _condition(_IN, "in")
+    in_: list[UUID | None] | None = _condition(_IN, "in")
 
 
 @strawberry.input(description=f"Conditions on an enum. {_RULE}")
 class ChoiceFilter(Generic[E]):
     eq: E | None = _condition(_EQ)
     ne: E | None = _condition(_NE)
-    in_: list[E] | None = _condition(_IN, "in")
-    not_in: list[E] | None = _condition(_NOT_IN)
+    in_: list[E | None] | None = _condition(_IN, "in")
+    not_in: list[E | None] | None = _condition(_NOT_IN)
 
 
 @strawberry.input(description=f"Conditions on a text. Only `eq`, `ne`, `in` and `notIn` are case-sensitive. {_RULE}")
 class TextFilter:
     eq: str | None = _condition(_EQ)
     ne: str | None = _condition(_NE)
-    in_: list[str] | None = _condition(_IN, "in")
-    not_in: list[str] | None = _condition(_NOT_IN)
+    in_: list[str | None] | None = _condition(_IN, "in")
+    not_in: list[str | None] | None = _condition(_NOT_IN)
     contains: str | None = _condition("Contains this text.")
     prefix: str | None = _condition("Starts with this text.", "startsWith")
     like: str | None = _condition(
@@ -90,8 +93,8 @@ class TextFilter:
 class IntFilter:
     eq: int | None = _condition(_EQ)
     ne: int | None = _condition(_NE)
-    in_: list[int] | None = _condition(_IN, "in")
-    not_in: list[int] | None = _condition(_NOT_IN)
+    in_: list[int | None] | None = _condition(_IN, "in")
+    not_in: list[int | None] | None = _condition(_NOT_IN)
     gt: int | None = _condition(_GT)
     gte: int | None = _condition(_GTE)
     lt: int | None = _condition(_LT)
@@ -109,7 +112,7 @@ class DecimalFilter:
     is_null: bool | None = _condition(_NULL)
 
 
-@strawberry.input(description="A condition on a boolean. It is ignored if it is null.")
+@strawberry.input(description=f"A condition on a boolean. {_RULE}")
 class BooleanFilter:
     eq: bool | None = _condition(_EQ)
 
@@ -145,40 +148,44 @@ def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[
         if searched:
             columns = " or ".join(to_camel_case(column) for column in searched)
             cls.__annotations__["search"] = str | None
-            description = (
-                f"Words separated by spaces. Each occurs in {columns}, ignoring case. "
-                f"Words after the first {MAX_WORDS} are ignored."
-            )
+            description = f"At most {MAX_WORDS} words separated by spaces. Each occurs in {columns}, ignoring case."
             setattr(cls, "search", _condition(description))  # noqa: B010 (like the fields above)
         cls.filtered = row  # type: ignore[attr-defined]
         cls.searched = tuple(searched)  # type: ignore[attr-defined]
-        return strawberry.input(cls, description=inspect.cleandoc(cls.__doc__ or ""))
+        return strawberry.input(cls, description=f"{inspect.cleandoc(cls.__doc__ or '')} {_FIELD_RULE}")
 
     return publish
 
 
+_FIELD_RULE = "A condition that is left out is ignored. Null in its place is a VALIDATION_ERROR."
 _MAX_DEPTH = 8
+_NULLABLE = frozenset({"eq", "ne"})
 
 
-def convert_filter(value: Any, path: Path = (), depth: int = 0) -> Filter | None:
+def convert_filter(value: Any) -> Filter | None:
     """The :class:`Filter` of a filter input, None for null. A ValidationError has the path of the wrong value."""
-    if value is None:
-        return None
-    if depth > _MAX_DEPTH:
-        message = f"A filter may be nested at most {_MAX_DEPTH} levels deep."
-        raise ValidationError(message)
-    return And(tuple(_convert_fields(value, path, depth)))
+    return None if value is None else And(tuple(_convert_fields(value, (), 0)))
 
 
-def _provided_fields(value: Any, path: Path) -> Iterator[tuple[StrawberryField, Any, Path]]:
-    """The fields of an input that are neither left out nor null, with their values and paths."""
+def _provided_fields(
+    value: Any, path: Path, nullable: Container[str] = ()
+) -> Iterator[tuple[StrawberryField, Any, Path]]:
+    """The fields of an input that are not left out, with values and paths. Only ``nullable`` fields can be null."""
     for field in type(value).__strawberry_definition__.fields:
         inner = getattr(value, field.python_name)
-        if inner is not None and inner is not strawberry.UNSET:
-            yield field, inner, (*path, field.graphql_name or to_camel_case(field.python_name))
+        if inner is strawberry.UNSET:
+            continue
+        inner_path = (*path, field.graphql_name or to_camel_case(field.python_name))
+        if inner is None and field.python_name not in nullable:
+            message = "Null is not a condition. Leave it out, or use `eq: null` to find rows without a value."
+            raise ValidationError(message, path=inner_path)
+        yield field, inner, inner_path
 
 
 def _convert_fields(value: Any, path: Path, depth: int) -> Iterator[Filter]:
+    if depth > _MAX_DEPTH:
+        message = f"A filter may be nested at most {_MAX_DEPTH} levels deep."
+        raise ValidationError(message)
     table = type(value).filtered.__table__
     for field, inner, inner_path in _provided_fields(value, path):
         match field.python_name:
@@ -191,7 +198,7 @@ def _convert_fields(value: Any, path: Path, depth: int) -> Iterator[Filter]:
             case "search":
                 yield _check(table, Search(type(value).searched, inner), inner_path)
             case column:
-                for operator, operand, operand_path in _provided_fields(inner, inner_path):
+                for operator, operand, operand_path in _provided_fields(inner, inner_path, _NULLABLE):
                     key = field.metadata.get("key")
                     compare = _convert_condition(column, operator.python_name, operand, key, operand_path)
                     yield _check(table, compare, operand_path)
@@ -199,17 +206,20 @@ def _convert_fields(value: Any, path: Path, depth: int) -> Iterator[Filter]:
 
 def _convert_all(values: Sequence[Any], path: Path, depth: int) -> Iterator[Filter]:
     for index, value in enumerate(values):
-        converted = convert_filter(value, (*path, index), depth + 1)
-        if converted is not None:
-            yield converted
+        yield And(tuple(_convert_fields(value, (*path, index), depth + 1)))
 
 
 def _convert_condition(column: str, operator: str, operand: Any, key: str | None, path: Path) -> Compare:
     if isinstance(operand, list):
-        operand = tuple(_parse_id(key, item, (*path, index)) if key else item for index, item in enumerate(operand))
-    elif key is not None and not isinstance(operand, bool):
-        operand = _parse_id(key, operand, path)
+        operand = tuple(_convert_operand(item, key, (*path, index)) for index, item in enumerate(operand))
+    else:
+        operand = _convert_operand(operand, key, path)
     return Compare(column, Op(operator.strip("_")), operand)
+
+
+def _convert_operand(value: Any, key: str | None, path: Path) -> Any:
+    """The UUID of a global id of type ``key``. Other values stay as they are."""
+    return _parse_id(key, value, path) if key is not None and isinstance(value, str) else value
 
 
 def _check(table: Any, condition: Compare | Search, path: Path) -> Filter:

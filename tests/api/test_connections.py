@@ -181,7 +181,7 @@ async def test_filters_return_matching_rows(gateway: Gateway, ada: User) -> None
         ({}, ["alpha", "Beta", "Delta", "gamma_ray"]),
         ({"status": {"in": ["COMPLETED", "CANCELLED"]}}, ["Beta", "gamma_ray"]),
         ({"status": {"notIn": ["COMPLETED", "CANCELLED"], "ne": "PENDING"}}, ["Delta"]),
-        ({"status": {"eq": None}, "title": None}, ["alpha", "Beta", "Delta", "gamma_ray"]),
+        ({"title": {}}, ["alpha", "Beta", "Delta", "gamma_ray"]),
         ({"status": {"in": []}}, []),
         ({"title": {"contains": "A_R"}}, ["gamma_ray"]),
         ({"title": {"startsWith": "BE"}}, ["Beta"]),
@@ -203,9 +203,17 @@ async def test_filters_return_matching_rows(gateway: Gateway, ada: User) -> None
         ({"dueDate": {"gt": noon}}, ["gamma_ray"]),
         ({"dueDate": {"eq": "2026-06-15T02:00:00+02:00"}}, ["alpha"]),
         ({"dueDate": {"isNull": True}}, ["Beta", "Delta"]),
-        ({"completedAt": {"ne": noon}}, []),
+        ({"completedAt": {"ne": noon}}, ["alpha", "Delta", "gamma_ray"]),
+        ({"not": {"completedAt": {"ne": noon}}}, ["Beta"]),
         ({"categoryId": {"eq": gid("Category", category)}}, ["Beta"]),
         ({"categoryId": {"isNull": True}}, ["alpha", "Delta", "gamma_ray"]),
+        ({"categoryId": {"eq": None}}, ["alpha", "Delta", "gamma_ray"]),
+        ({"categoryId": {"ne": None}}, ["Beta"]),
+        ({"categoryId": {"in": [None]}}, ["alpha", "Delta", "gamma_ray"]),
+        ({"categoryId": {"notIn": [None, gid("Category", category)]}}, []),
+        ({"dueDate": {"eq": None, "ne": None}}, []),
+        ({"title": {"eq": None}}, []),
+        ({"title": {"ne": None}}, ["alpha", "Beta", "Delta", "gamma_ray"]),
         ({"id": {"in": [ids["alpha"], ids["Beta"]]}}, ["alpha", "Beta"]),
         ({"id": {"notIn": [ids["alpha"], ids["Beta"]]}}, ["Delta", "gamma_ray"]),
         ({"userId": {"eq": gid("User", ada)}}, ["alpha", "Beta", "Delta", "gamma_ray"]),
@@ -231,8 +239,11 @@ def _nested_filter(levels: int) -> dict[str, Any]:
 async def test_filters_and_orders_are_limited(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     assert (await _page(client, filter=_nested_filter(8)))["totalCount"] == 0
-    for levels in (9, 40):
-        assert await _rejected(client, filter=_nested_filter(levels)) == (
+    only_not: dict[str, Any] = {"title": {"eq": "x"}}
+    for _ in range(9):
+        only_not = {"not": only_not}
+    for nested in (_nested_filter(9), _nested_filter(40), only_not):
+        assert await _rejected(client, filter=nested) == (
             "VALIDATION_ERROR",
             "A filter may be nested at most 8 levels deep.",
             ["filter"],
@@ -265,6 +276,8 @@ async def test_filters_and_orders_are_limited(gateway: Gateway, ada: User) -> No
         ),
         ({"not": {"title": {"eq": "\0"}}}, "A text contains a character that cannot be stored.", "not.title.eq"),
         ({"search": "a \0"}, "A text contains a character that cannot be stored.", "search"),
+        ({"search": "word " * 21}, "A search may have at most 20 words; this one has 21.", "search"),
+        ({"or": [{"search": "w " * 150}]}, "A search may have at most 20 words; this one has 150.", "or.0.search"),
         (
             {"and": [{"priorityLevel": {"notIn": [1] * 1001}}]},
             "A list in a filter may have at most 1000 values; this one has 1001.",
@@ -277,6 +290,57 @@ async def test_invalid_condition_is_reported_with_its_path(
 ) -> None:
     where = ["filter", *place.split(".")]
     assert await _rejected(gateway.client(ada), filter=given) == ("VALIDATION_ERROR", message, where)
+
+
+_NO_NULL = "Null is not a condition. Leave it out, or use `eq: null` to find rows without a value."
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(f"title.{op}" for op in ("in", "notIn", "contains", "startsWith", "like", "isNull")),
+        *(f"priorityLevel.{op}" for op in ("gt", "gte", "lt", "lte")),
+        *("categoryId.in", "categoryId", "title", "search", "and", "or", "not", "and.1.or.0.not.title.like"),
+    ],
+)
+async def test_a_null_that_is_no_value_is_an_error_with_its_place(gateway: Gateway, ada: User, place: str) -> None:
+    """Also through a variable at that place. An omitted variable omits the condition."""
+    client, path = gateway.client(ada), place.split(".")
+    given: Any = None
+    for part in reversed(path):
+        given = [{}] * int(part) + [given] if part.isdigit() else {part: given}
+    assert await _rejected(client, filter=given) == ("VALIDATION_ERROR", _NO_NULL, ["filter", *path])
+    if "1" not in path:
+        kinds = {"in": "[String]", "notIn": "[String]", "isNull": "Boolean", "and": "[TaskFilter!]"}
+        kinds |= {"or": "[TaskFilter!]", "not": "TaskFilter", "title": "TextFilter", "categoryId": "IdFilter"}
+        kind = "Int" if path[0] == "priorityLevel" else kinds.get(path[-1], "String")
+        kind = "[ID!]" if place == "categoryId.in" else kind
+        literal = "$x"
+        for part in reversed(path):
+            literal = f"{{{part}: {literal}}}"
+        document = f"query($x: {kind}) {{ tasks(filter: {literal}) {{ totalCount }} }}"
+        (error,) = (await client.ask(document, x=None)).errors
+        assert (error["message"], error["extensions"]["field"]) == (_NO_NULL, ["filter", *path])
+        assert await client.data(document) == {"tasks": {"totalCount": 0}}
+
+
+@ON_SQLITE
+async def test_a_null_variable_is_null_and_an_omitted_one_is_omitted(gateway: Gateway, ada: User) -> None:
+    category = await make_category(gateway.database, ada)
+    await make_task(gateway.database, ada, title="in it", category_id=category.id)
+    await make_task(gateway.database, ada, title="in none")
+    client, order = gateway.client(ada), "order: {field: TITLE}"
+    for op, found in (("eq", ["in none"]), ("ne", ["in it"])):
+        document = f"query($x: ID) {{ tasks(filter: {{categoryId: {{{op}: $x}}}}, {order}) {{ nodes {{ title }} }} }}"
+        assert _titles((await client.data(document, x=None))["tasks"]) == found
+        assert _titles((await client.data(document))["tasks"]) == ["in it", "in none"]
+    document = f"query($x: TaskFilter) {{ tasks(filter: $x, {order}) {{ nodes {{ title }} }} }}"
+    assert _titles((await client.data(document, x=None))["tasks"]) == ["in it", "in none"]
+    assert _titles((await client.data(document, x={"categoryId": {"eq": None}}))["tasks"]) == ["in none"]
+    document = f"query($x: ID) {{ tasks(filter: {{categoryId: {{in: [$x]}}}}, {order}) {{ nodes {{ title }} }} }}"
+    assert _titles((await client.data(document, x=gid("Category", category)))["tasks"]) == ["in it"]
+    assert _titles((await client.data(document, x=None))["tasks"]) == ["in none"]
 
 
 @ON_SQLITE

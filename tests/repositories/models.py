@@ -85,8 +85,10 @@ def _comparisons(draw: st.DrawFn) -> Compare:
     op = draw(st.sampled_from([op for op in Op if column in FOLDED or op not in patterns]))
     kind: dict[Op, st.SearchStrategy[Any]] = {
         Op.IS_NULL: st.booleans(),
-        Op.IN: st.lists(values, max_size=4),
-        Op.NOT_IN: st.lists(values, max_size=4),
+        Op.EQ: st.none() | values,
+        Op.NE: st.none() | values,
+        Op.IN: st.lists(st.none() | values, max_size=4),
+        Op.NOT_IN: st.lists(st.none() | values, max_size=4),
         Op.LIKE: _LIKE,
         Op.CONTAINS: texts,
         Op.PREFIX: texts,
@@ -107,17 +109,15 @@ filters: st.SearchStrategy[Filter] = st.recursive(
 )
 
 
-def matches(row: Task, where: Filter) -> bool | None:
-    """Whether a row passes the filter; None where SQL returns NULL."""
+def matches(row: Task, where: Filter) -> bool:
+    """Whether a row passes the filter."""
     match where:
         case Compare(column, op, value):
             return compare(getattr(row, column), op, value)
         case And(parts):
-            results = [matches(row, part) for part in parts]
-            return False if False in results else None if None in results else True
+            return all(matches(row, part) for part in parts)
         case Or(parts):
-            results = [matches(row, part) for part in parts]
-            return True if True in results else None if None in results else False
+            return any(matches(row, part) for part in parts)
         case Not(part):
             return not matches(row, part)
         case Search(columns, text):
@@ -125,12 +125,12 @@ def matches(row: Task, where: Filter) -> bool | None:
             return all(any(fold(word) in value for value in values) for word in text.split())
 
 
-def compare(value: Any, op: Op, operand: Any) -> bool | None:
-    """The result of a comparison with one value of a row; None where SQL returns NULL."""
+def compare(value: Any, op: Op, operand: Any) -> bool:
+    """The result of a comparison with one value of a row."""
     if op is Op.IS_NULL:
         return bool((value is None) == operand)
-    if value is None:
-        return False if op is Op.IN and not operand else True if op is Op.NOT_IN and not operand else None
+    if value is None and op not in {Op.EQ, Op.NE, Op.IN, Op.NOT_IN}:
+        return False
     results: dict[Op, Callable[[], Any]] = {
         Op.EQ: lambda: value == operand,
         Op.NE: lambda: value != operand,

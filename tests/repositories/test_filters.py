@@ -2,6 +2,7 @@
 
 import datetime as dt
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from repositories.identity import Users
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.tasks import Tasks
 from repositories.sql import filters
-from repositories.sql.filters import And, Compare, Filter, Not, Op, Or, Search
+from repositories.sql.filters import MAX_WORDS, And, Compare, Filter, Not, Op, Or, Search
 from repositories.sql.page import PageRequest
 from repositories.sql.table import Table
 from repositories.tables.life_lock import Task
@@ -56,7 +57,7 @@ def test_filters_equal_their_reference_implementation(
 def test_single_comparisons_equal_their_reference_implementation(
     shared_database: SharedDatabase, rows: list[dict[str, Any]], wanted: list[Filter]
 ) -> None:
-    """One operator on one column, and its negation, which is also true where the comparison is NULL."""
+    """One operator on one column, and its negation."""
     shared_database.run(_compare_results(shared_database.database, rows, [*wanted, *map(Not, wanted)]))
 
 
@@ -98,11 +99,13 @@ async def _every_operator(database: Database, repository: type[Repository[Any]],
                     await repository(write).add(**{"user_id": user.id, "date": dt.date(2000, 1, 1), column: value})
                 )
         values = [getattr(row, column) for row in rows]
-        for op in (Op.EQ, Op.NE, Op.IN, Op.NOT_IN, Op.GT, Op.GTE, Op.LT, Op.LTE, Op.IS_NULL):
-            given_value: Any = {Op.IN: [high], Op.NOT_IN: [high], Op.IS_NULL: low is None}.get(op, high)
+        comparisons = [(op, high) for op in (Op.EQ, Op.NE, Op.GT, Op.GTE, Op.LT, Op.LTE)]
+        comparisons += [(op, None) for op in (Op.EQ, Op.NE)]
+        comparisons += [(op, given) for op in (Op.IN, Op.NOT_IN) for given in ([], [high], [None], [high, None])]
+        for op, given_value in [*comparisons, (Op.IS_NULL, low is None)]:
             wanted = [row for row, value in zip(rows, values, strict=True) if models.compare(value, op, given_value)]
             found = await repository(write).find(And((mine, Compare(column, op, given_value))), limit=5)
-            assert sorted(found) == sorted(wanted), op
+            assert sorted(found) == sorted(wanted), (op, given_value)
 
 
 SPECIAL_CASES: list[tuple[Filter, list[str]]] = [
@@ -152,11 +155,20 @@ def test_special_filters_and_characters(shared_database: SharedDatabase, one: Fi
     shared_database.run(check())
 
 
-async def test_a_search_ignores_words_after_the_tenth(database: Database) -> None:
-    await make_task(database, await make_user(database), title="a b c d e f g h i j")
+async def test_a_search_uses_every_word_up_to_its_limit(database: Database, statements: list[str]) -> None:
+    await make_task(database, await make_user(database), title=" ".join("abcdefghijklmnopqrst"))
     async with open_snapshot(database) as snapshot:
-        assert await Tasks(snapshot).count(Search(("title",), "a b c d e f g h i j k")) == 1
-        assert await Tasks(snapshot).count(Search(("title",), "a b c d e f g h i k j")) == 0
+        tasks = Tasks(snapshot)
+        assert await tasks.count(Search(("title",), "a b c d e f g h i j k l m n o p q r s t")) == 1
+        assert await tasks.count(Search(("title",), "a b c d e f g h i j k l m n o p q r s z")) == 0
+        for text in ("a " * (MAX_WORDS + 1), "a " * 500):
+            statements.clear()
+            for work in (tasks.count, partial(tasks.find, limit=1), partial(tasks.page, PageRequest())):
+                with pytest.raises(ValidationError) as caught:
+                    await work(Not(Search(("title",), text)))
+                words = len(text.split())
+                assert caught.value.message == f"A search may have at most 20 words; this one has {words}."
+            assert statements == []
 
 
 async def test_a_pattern_that_ends_in_an_escape_is_a_validation_error(database: Database) -> None:
@@ -217,9 +229,10 @@ def test_filters_of_one_shape_have_one_text(given_filter: Filter, data: st.DataO
 
 def _with_other_values(one: Filter, data: st.DataObject) -> Filter:
     match one:
-        case Compare(column, Op.IN | Op.NOT_IN as op, _):
-            return Compare(column, op, data.draw(st.lists(models.COLUMNS[column], max_size=6)))
-        case Compare(column, Op.IS_NULL, _):
+        case Compare(column, Op.IN | Op.NOT_IN as op, values):
+            drawn = data.draw(st.lists(models.COLUMNS[column], max_size=6))
+            return Compare(column, op, [*drawn, None] if None in values else drawn)
+        case Compare(_, Op.IS_NULL, _) | Compare(_, _, None):
             return one
         case Compare(column, op, _):
             return Compare(column, op, data.draw(models.COLUMNS[column]))
