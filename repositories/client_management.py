@@ -9,8 +9,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.aggregates.repository import Repository, normalize_for_index
+from repositories.aggregates.repository import Repository
 from repositories.core.clock import now
+from repositories.core.email_address import normalize_email
 from repositories.core.errors import ValidationError
 from repositories.core.event import Event
 from repositories.sql import types
@@ -225,7 +226,7 @@ class Contacts(Repository[Contact], table=Contact):
     def index_of(self, email: str) -> str:
         """The blind index of an address, the same for every spelling that means the same."""
         try:
-            return self.connection.cipher.blind_index(Contact.email, normalize_for_index(email))
+            return self.connection.cipher.blind_index(Contact.email, normalize_email(email))
         except UnicodeEncodeError:
             raise ValidationError.for_unstorable_text() from None
 

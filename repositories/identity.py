@@ -149,8 +149,8 @@ class Users(Repository[User], table=User, noun="user"):
         await self.connection.execute_later(_hold, users=sorted(set(users)))
 
     async def of_email(self, email: str) -> User | None:
-        """The account of an e-mail address, whatever its case."""
-        return await self.first(Compare("email", Op.EQ, email.strip().lower()))
+        """The account of an e-mail address, in any spelling of it (repositories/core/email_address.py)."""
+        return await self.first(Compare("email", Op.EQ, email))
 
     async def time_zones(self) -> list[str]:
         """The zones that people live in."""

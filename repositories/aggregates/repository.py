@@ -15,13 +15,13 @@ executes one statement unless it says otherwise.
 """
 
 import datetime as dt
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, cast
 from uuid import UUID
 
 from repositories.aggregates.batch import batch
 from repositories.core.clock import now
+from repositories.core.email_address import normalize_email
 from repositories.core.errors import InputError, InputErrors, NotFound, StaleVersion
 from repositories.core.ids import new_id
 from repositories.engines.database import ReadConnection
@@ -272,13 +272,8 @@ class Repository(Generic[R]):
             if plain is not None:
                 stored[column.name] = cipher.encrypt(column, key, plain)
             if column.name in values and index in self.table.__fields__:
-                stored[index] = None if plain is None else cipher.blind_index(column, normalize_for_index(plain))
+                stored[index] = None if plain is None else cipher.blind_index(column, normalize_email(plain))
         return stored
-
-
-def normalize_for_index(text: str) -> str:
-    """The text from which a blind index is computed: trimmed, NFC, lower case."""
-    return unicodedata.normalize("NFC", text.strip()).lower()
 
 
 def row_version(row: Table) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from repositories.core.email_address import normalize_search_word
 from repositories.core.errors import ValidationError
 from repositories.sql import types
 from repositories.sql.statements import fold, folded, in_list
@@ -88,6 +89,13 @@ class Search:
 
     columns: tuple[str, ...]
     text: str
+
+    @classmethod
+    def of_table(cls, table: sa.Table, columns: tuple[str, ...], text: str) -> "Search":
+        """A search in columns of a table. E-mail addresses in the text are found in every spelling."""
+        if any(isinstance(table.c[column].type, types.Email) for column in columns):
+            text = " ".join(map(normalize_search_word, text.split()))
+        return cls(columns, text)
 
     def words(self) -> list[str]:
         """LIKE patterns of the words. Raises ValidationError if there are too many."""
@@ -292,7 +300,7 @@ def _or_null(column: sa.Column[Any], condition: sa.ColumnElement[bool]) -> sa.Co
 
 def sort_key(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     """The expression that sorts by a column. Free text is sorted ignoring case."""
-    return folded(column) if type(column.type) is sa.Text else column
+    return folded(column) if type(column.type) in {sa.Text, types.Email} else column
 
 
 def order_by(table: sa.Table, keys: Sequence[Order], *, backwards: bool = False) -> list[sa.ColumnElement[Any]]:

@@ -144,9 +144,10 @@ class Ordering:
 
     def _column(self, index: int) -> tuple[sa.Column[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]]:
         column = self.table.c[self.keys[index].column]
-        parameter = sa.bindparam(f"k{index}", type_=column.type)
         key = filters.sort_key(column)
-        return column, key, parameter if key is column else folded(sa.cast(parameter, sa.Text()))
+        if key is column:
+            return column, key, sa.bindparam(f"k{index}", type_=column.type)
+        return column, key, folded(sa.cast(sa.bindparam(f"k{index}", type_=sa.Text()), sa.Text()))
 
     def _equal(self, index: int, *, is_null: bool) -> sa.ColumnElement[bool]:
         column, key, parameter = self._column(index)
@@ -190,6 +191,6 @@ def _parse(column: sa.Column[Any], value: Any) -> Any:  # noqa: C901 (one case f
             return value
         case sa.Integer() if type(value) is int and value.bit_length() < INT_BITS:
             return value
-        case sa.Text() if isinstance(value, str) and "\0" not in value:
+        case sa.Text() | types.Email() if isinstance(value, str) and "\0" not in value:
             return value
     raise ValueError(column_type)

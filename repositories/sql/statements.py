@@ -256,6 +256,6 @@ def _parameter_converters(
     converters = {}
     for column in columns:
         is_converted = isinstance(column.type, types.Converted) and not isinstance(column.type, types.Json)
-        converts = is_converted and not engine.is_postgresql
+        converts = is_converted and (not engine.is_postgresql or isinstance(column.type, types.Email))
         converters[str(column.name)] = column.type.bind_processor(dialect) if converts else None
     return converters

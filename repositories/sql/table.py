@@ -124,8 +124,8 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
     - ``default``: a constant, used by the repository and by the database.
     - ``identity``: the database numbers the rows.
     - ``encrypted``: the column contains ciphertexts (repositories/core/encryption.py). Repositories encrypt the value
-      that they write into ``email``, and write its blind index into ``email_index`` if the table has such a column. A
-      CHECK constraint rejects values that are not encrypted.
+      that they write into ``email``, and write its blind index into ``email_index`` if the table has such a column.
+      The value of such a column is an e-mail address. A CHECK constraint rejects values that are not encrypted.
     - ``info``: the message for a violated unique constraint (``violation`` in repositories/sql/constraints.py).
     """
 

@@ -4,6 +4,7 @@
 |-----------|-----------|---------------|-----------------------------------------------------|
 | Id        | UUID      | uuid          | text, 36 characters                                 |
 | Text      | str       | text          | text                                                |
+| Email     | str       | text          | text, in the normal form of addresses               |
 | Timestamp | datetime  | timestamptz   | text, UTC, fixed width, so that it sorts by time    |
 | Day       | date      | date          | text, ISO                                           |
 | Integer   | int       | integer       | integer                                             |
@@ -30,10 +31,24 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import BigInteger, Integer, Text, TypeDecorator, TypeEngine
 
+from repositories.core.email_address import normalize_email
 from repositories.core.errors import ValidationError
 from repositories.core.ids import as_uuid
 
-__all__ = ["BigInteger", "Choice", "Day", "Fixed", "Flag", "Id", "Integer", "Json", "ListOf", "Text", "Timestamp"]
+__all__ = [
+    "BigInteger",
+    "Choice",
+    "Day",
+    "Email",
+    "Fixed",
+    "Flag",
+    "Id",
+    "Integer",
+    "Json",
+    "ListOf",
+    "Text",
+    "Timestamp",
+]
 
 Convert = Callable[[Any], Any]
 
@@ -83,6 +98,19 @@ class Id(Converted):
 
     def from_sqlite(self, value: Any) -> Any:
         return as_uuid(value)
+
+
+class Email(Converted):
+    """An e-mail address. Whatever is stored in the column or compared with it is converted to the normal form first."""
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return Text()
+
+    def bind_processor(self, dialect: Dialect) -> Convert | None:
+        return _optional(normalize_email)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Convert | None:
+        return None
 
 
 class Timestamp(Converted):
@@ -215,10 +243,12 @@ class ListOf(Converted):
 
     def bind_processor(self, dialect: Dialect) -> Convert | None:
         """A list for asyncpg, JSON text for SQLite."""
-        if dialect.name != "sqlite":
-            return list
         convert = self.item.bind_processor(dialect) if isinstance(self.item, Converted) else None
-        return lambda values: to_json([convert(value) for value in values] if convert else list(values))
+
+        def to_list(values: Any) -> list[Any]:
+            return [convert(value) for value in values] if convert else list(values)
+
+        return to_list if dialect.name != "sqlite" else lambda values: to_json(to_list(values))
 
 
 def to_json(value: object) -> str:

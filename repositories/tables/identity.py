@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.permissions import RoleName
+from repositories.sql import types
 from repositories.sql.constraints import violation
 from repositories.sql.policy import owner, policy, role
 from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
@@ -49,11 +50,14 @@ class Weekday(StrEnum):
 
 
 class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
-    """A person with an account. ``email`` is stored in lower case, which makes its uniqueness blind to case."""
+    """A person with an account."""
 
     __slots__ = ()
     email: Column[str] = column(
-        length=(3, 255), unique=True, info=violation("email", "There is already an account with this e-mail address.")
+        types.Email(),
+        length=(3, 255),
+        unique=True,
+        info=violation("email", "There is already an account with this e-mail address."),
     )
     first_name: Column[str] = column(length=(2, 50))
     last_name: Column[str] = column(length=(2, 50))

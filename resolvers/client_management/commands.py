@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from repositories.aggregates.repository import normalize_for_index
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.client_management import (
     ClientCreated,
@@ -65,7 +64,7 @@ def _duplicates(contacts: Sequence[NewContact]) -> list[InputError]:
     refusals: list[InputError] = []
     for index, contact in enumerate(contacts):
         keys = {
-            "email": (Conflict, normalize_for_index(contact.email), "This e-mail address is in the list twice."),
+            "email": (Conflict, contact.email, "This e-mail address is in the list twice."),
             "database_id": (ValidationError, contact.database_id, "This one is in the list twice."),
             "is_primary": (ValidationError, contact.is_primary or None, "Only one contact can be the primary one."),
         }

@@ -35,6 +35,7 @@ from resolvers.validation.command import (
     Storable,
     Version,
     Visible,
+    VisibleText,
     changed_fields,
     check_version,
     locate_taken_id,
@@ -48,7 +49,7 @@ RewardKey = Annotated[UUID, GlobalKey("Reward")]
 RedemptionKey = Annotated[UUID, GlobalKey("RewardRedemption")]
 Code = Annotated[str, matching("[a-z0-9_]{1,50}", "A code has 1 to 50 lower-case letters, digits and underscores")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Visible]
-Praise = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Visible]
+Praise = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), VisibleText]
 Description = Annotated[str, StringConstraints(max_length=2000), Storable]
 AchievementPoints = Annotated[int, Field(ge=1, le=100_000)]
 Cost = Annotated[int, Field(ge=1, le=1_000_000)]

@@ -6,8 +6,9 @@ from uuid import UUID
 from pydantic import AfterValidator, StringConstraints, ValidationInfo
 
 from repositories.core.clock import time_zone
+from repositories.core.email_address import normalize_email
 from repositories.core.errors import ValidationError
-from resolvers.validation.command import Email, Storable, StrippedText, Visible, matching
+from resolvers.validation.command import Storable, Visible, matching
 from resolvers.validation.global_ids import GlobalKey
 
 SessionKey = Annotated[UUID, GlobalKey("Session")]
@@ -23,8 +24,8 @@ def _zone(name: str) -> str:
 
 
 def is_email(password: str, email: str) -> bool:
-    """Whether somebody took the e-mail address for a password."""
-    return password.strip().lower() == email
+    """Whether the password is the e-mail address, in any spelling."""
+    return normalize_email(password.strip()) == email
 
 
 def not_the_email(password: str, info: ValidationInfo) -> str:
@@ -34,14 +35,10 @@ def not_the_email(password: str, info: ValidationInfo) -> str:
     return password
 
 
-Address = Annotated[Email, AfterValidator(str.lower)]
-"""An e-mail address as accounts have it."""
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=50), Visible]
 NewPassword = Annotated[str, StringConstraints(min_length=10, max_length=128), Storable]
 GivenPassword = Annotated[str, StringConstraints(max_length=128), Storable]
 """One to compare with; how long it must be was decided when it was set."""
-GivenEmail = Annotated[StrippedText, StringConstraints(to_lower=True, max_length=255)]
-"""One to look for; whether it is one does not matter."""
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
 Locale = Annotated[
     str,

@@ -16,9 +16,9 @@ from repositories.engines.database import Database
 from repositories.identity import UserProvisioned, Users, roles_of
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserStatus
-from resolvers.identity.inputs import Address
+from resolvers.validation.command import Email
 
-_ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
+_EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 _SHORTEST, _LONGEST = 2, 50
 
 
@@ -66,7 +66,7 @@ async def _provision(database: Database, reactions: Sequence[Reaction], key: UUI
 def _person(key: UUID, claims: Mapping[str, Any]) -> dict[str, Any]:
     """The columns, as well as the claims tell them. Only the issuer's own word counts for a confirmed address."""
     try:
-        email = _ADDRESS.validate_python(claims.get("email"))
+        email = _EMAIL.validate_python(claims.get("email"))
     except ValueError:
         email = f"{key}@outside.invalid"
     first, last = _names(claims, email)

@@ -29,8 +29,6 @@ from repositories.permissions import RoleName
 from repositories.tables.identity import Session, User, UserStatus
 from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.identity.inputs import (
-    Address,
-    GivenEmail,
     GivenPassword,
     Locale,
     Name,
@@ -39,7 +37,7 @@ from resolvers.identity.inputs import (
     not_the_email,
 )
 from resolvers.request.context import Context
-from resolvers.validation.command import Command, Storable
+from resolvers.validation.command import Command, Email, LookupEmail, Storable
 
 _LONGEST_AGENT = 500
 
@@ -47,8 +45,8 @@ _LONGEST_AGENT = 500
 class SignUp(Command):
     """A new account."""
 
-    email: Address
-    """The e-mail address, which nobody else has an account with; its case does not matter."""
+    email: Email
+    """The e-mail address, which no other account may have. It is stored in its normal form: in lower case."""
     password: Annotated[NewPassword, AfterValidator(not_the_email)] = Field(repr=False)
     """The password, 10 to 128 characters, not the e-mail address."""
     first_name: Name
@@ -64,8 +62,8 @@ class SignUp(Command):
 class SignIn(Command):
     """Who wants to come in."""
 
-    email: GivenEmail
-    """The account's e-mail address; its case does not matter."""
+    email: LookupEmail
+    """The account's e-mail address, in any case and in any spelling of its domain."""
     password: GivenPassword = Field(repr=False)
     """The account's password."""
 

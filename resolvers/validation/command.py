@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
@@ -28,6 +27,7 @@ from strawberry import Some
 
 from repositories.aggregates.repository import row_version
 from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.email_address import normalize_email, parse_email
 from repositories.core.encryption import DecryptionError
 from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion
 from repositories.sql.table import Table
@@ -51,6 +51,8 @@ def _check_storable(text: str) -> str:
 
 _INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Me", "Mn", "Zl", "Zp", "Zs"}
 """Unicode categories of characters that are invisible when alone: controls, formats, accents, spaces."""
+_LINE_CATEGORIES = {"Cc", "Zl", "Zp"}
+"""Unicode categories of control characters, U+001C to U+001F and U+0085 included, and of separators of lines."""
 _INVISIBLE_CHARACTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Letters and symbols that are invisible: the fillers of Hangul and the empty Braille pattern."""
 
@@ -62,6 +64,17 @@ def _is_invisible(character: str) -> bool:
 def _check_visible(text: str) -> str:
     if text and all(map(_is_invisible, text)):
         message = "This needs at least one visible character"
+        raise ValueError(message)
+    return text
+
+
+_ZERO_WIDTH = frozenset("\u200b\u2060\ufeff")
+"""Characters without width and without a meaning in any script. The joiners U+200C and U+200D have one."""
+
+
+def _check_single_line(text: str) -> str:
+    if any(unicodedata.category(character) in _LINE_CATEGORIES or character in _ZERO_WIDTH for character in text):
+        message = "This must not contain control characters, line breaks or characters without width"
         raise ValueError(message)
     return text
 
@@ -88,11 +101,14 @@ def _as_utc(moment: dt.datetime) -> dt.datetime:
 Storable = AfterValidator(_check_storable)
 """A text that every text column can store on both engines."""
 
-Visible = AfterValidator(lambda text: _check_visible(_check_storable(text)))
-"""A storable text with a visible character, for names and titles."""
+SingleLine = AfterValidator(lambda text: _check_single_line(_check_storable(text)))
+"""A storable text without control characters and line breaks."""
 
-StrippedText = Annotated[str, StringConstraints(strip_whitespace=True), Storable]
-"""A storable text. White space at both ends is removed."""
+Visible = AfterValidator(lambda text: _check_single_line(_check_visible(_check_storable(text))))
+"""A storable text in one line with a visible character, for names and titles."""
+
+VisibleText = AfterValidator(lambda text: _check_visible(_check_storable(text)))
+"""A storable text with a visible character. It may have several lines."""
 
 UserKey = Annotated[UUID, GlobalKey("User")]
 """The global id of a user."""
@@ -111,8 +127,8 @@ _BETWEEN_DIGITS = re.compile(r"[ ().\-/]")
 
 def _as_email(text: str) -> str:
     try:
-        return validate_email(text, check_deliverability=False).normalized
-    except EmailNotValidError:
+        return parse_email(text)
+    except ValueError:
         message = "This is not an e-mail address"
         raise ValueError(message) from None
 
@@ -136,8 +152,14 @@ def _as_e164(text: str) -> str:
     return number
 
 
-Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), Storable, AfterValidator(_as_email)]
-"""An e-mail address. Its domain is converted to lower case."""
+Email = Annotated[str, StringConstraints(max_length=254), Storable, AfterValidator(_as_email)]
+"""An e-mail address, converted to its normal form (repositories/core/email_address.py)."""
+
+LookupEmail = Annotated[str, StringConstraints(max_length=254), SingleLine, AfterValidator(normalize_email)]
+"""An e-mail address to look for, converted to its normal form. A text that is no address is accepted: it finds nothing.
+
+Texts are counted and looked up in this form, so that a limit per address holds for every spelling of it.
+"""
 
 Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), Storable, AfterValidator(_as_e164)]
 """A phone number, converted to E.164: + and digits only."""

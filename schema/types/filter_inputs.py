@@ -196,7 +196,7 @@ def _convert_fields(value: Any, path: Path, depth: int) -> Iterator[Filter]:
             case "not_":
                 yield Not(And(tuple(_convert_fields(inner, inner_path, depth + 1))))
             case "search":
-                yield _check(table, Search(type(value).searched, inner), inner_path)
+                yield _check(table, Search.of_table(table, type(value).searched, inner), inner_path)
             case column:
                 for operator, operand, operand_path in _provided_fields(inner, inner_path, _NULLABLE):
                     key = field.metadata.get("key")

@@ -64,12 +64,12 @@ async def test_a_client_is_created_with_its_contacts(gateway: Gateway, ada: User
             "version": 1,
             "deletedAt": None,
             "createdBy": {"email": "ada@example.com"},
-            "primaryContact": {"email": "Max.Newman@example.org"},
+            "primaryContact": {"email": "max.newman@example.org"},
             "contacts": {
                 "totalCount": 2,
                 "nodes": [
                     {"firstName": "Joan", "email": "joan@example.org", "isPrimary": False},
-                    {"firstName": "Max", "email": "Max.Newman@example.org", "isPrimary": True},
+                    {"firstName": "Max", "email": "max.newman@example.org", "isPrimary": True},
                 ],
             },
         },

@@ -5,13 +5,14 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
 from alembic.util import CommandError
 
 from migrations import run
+from repositories.core.clock import now
 from repositories.sql.table import metadata
 from tests.catalog import fetch_catalog
 from tests.databases import ENGINES, Server
@@ -126,6 +127,75 @@ def test_the_migrated_database_equals_the_declared_tables(migrated: MigratedData
     migrated.run(_create_declared)
     assert migrated.run(_describe) == description
     assert len(description) == len(_tables()) > 0
+
+
+def test_stored_addresses_are_converted_to_their_normal_form(
+    migrated: MigratedDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If several accounts have the same address, the others keep their spelling and are reported."""
+    steps = [revision for revision, _ in run.revisions()]
+    migrated.run(run.upgrade, steps[steps.index("0015") - 1])
+    before = [
+        "ada@example.com",
+        "ada+work@example.com",
+        "Bob@XN--BCHER-KVA.example",
+        "bob@bu\u0308cher.example",
+        "carol@example\uff0ecom",
+        "dora@xn--strae-oqa.example",
+        "dora@strasse.example",
+        "no address",
+        "ADA@example.com",
+    ]
+    migrated.run(_insert_users, before)
+    migrated.run(run.upgrade)
+    after = [
+        *before[:2],
+        "bob@bücher.example",
+        "bob@bu\u0308cher.example",
+        "carol@example.com",
+        "dora@straße.example",
+        *before[6:],
+    ]
+    assert migrated.run(_emails) == after
+    warnings = [record.getMessage() for record in caplog.records if "same e-mail address" in record.getMessage()]
+    assert [warning.partition(" have")[0] for warning in warnings] == [
+        f"The users {_key(2)} and {_key(3)}",
+        f"The users {_key(0)} and {_key(8)}",
+    ]
+    assert "example" not in caplog.text
+    migrated.run(run.check)
+
+
+def _key(index: int) -> UUID:
+    return UUID(int=index + 1)
+
+
+def _insert_users(connection: sa.Connection, emails: list[str]) -> None:
+    at = now()
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("ALTER TABLE identity.users NO FORCE ROW LEVEL SECURITY"))
+    text = (
+        "INSERT INTO {} (id, email, first_name, last_name, created_at, updated_at) "
+        "VALUES (:id, :email, 'Ada', 'Byron', :at, :at)"
+    )
+    for index, email in enumerate(emails):
+        values: dict[str, Any] = {"id": _key(index), "email": email, "at": at}
+        if connection.dialect.name == "sqlite":
+            values |= {"id": str(values["id"]), "at": at.isoformat(timespec="microseconds")}
+        connection.execute(sa.text(text.format(_users(connection))), values)
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("ALTER TABLE identity.users FORCE ROW LEVEL SECURITY"))
+    connection.commit()
+
+
+def _emails(connection: sa.Connection) -> list[str]:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SET ROLE service_role"))
+    return list(connection.execute(sa.text(f"SELECT email FROM {_users(connection)} ORDER BY id")).scalars())
+
+
+def _users(connection: sa.Connection) -> str:
+    return "identity.users" if connection.dialect.name == "postgresql" else "users"
 
 
 def _tables() -> list[sa.Table]:

@@ -48,6 +48,7 @@ _VALUES = {
     types.Json: "'{}'",
     types.Choice: "'any'",
     sa.Text: "'text ' || g",
+    types.Email: "'text ' || g",
     sa.Integer: "g",
     types.Fixed: "1",
 }
