@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 
 from gateway.auth.keys import database_options
 from gateway.auth.tokens import Tokens, signing_key
+from gateway.server.connection_limits import ConnectionLimits
 from gateway.server.http_protocol import HTTPProtocol
 from gateway.server.websocket_protocol import SocketProtocol
 from gateway.settings import Settings, load_settings
@@ -142,7 +143,13 @@ def _server_config(factory: AppFactory) -> uvicorn.Config:
 
 def http_protocol(settings: Settings) -> Any:
     """The option ``http`` of uvicorn."""
-    return partial(HTTPProtocol, send_timeout=settings.socket_send_timeout)
+    return partial(
+        HTTPProtocol,
+        limits=ConnectionLimits.from_settings(settings),
+        head_timeout=settings.head_timeout,
+        min_upload_rate=settings.min_upload_rate,
+        send_timeout=settings.socket_send_timeout,
+    )
 
 
 def websocket_options(settings: Settings) -> dict[str, Any]:

@@ -5,6 +5,7 @@ uvicorn closes a connection after the client has read everything, which may neve
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -29,10 +30,13 @@ class SocketProtocol(SendTimeout, WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._is_lost = False
+        self.on_connection_lost: Callable[[], None] | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
         super().connection_lost(exc)
+        if self.on_connection_lost is not None:
+            self.on_connection_lost()
 
     def on_send_timeout(self, timeout: float) -> None:
         log.warning("A WebSocket client read nothing for %g seconds. Its connection was closed.", timeout)

@@ -18,8 +18,31 @@ class ServerSettings(BaseModel):
         "info", description="Minimum severity of log messages."
     )
     graphiql: bool = Field(default=True, description="Whether browsers that open the endpoint get GraphiQL.")
-    max_request_size: int = Field(
-        1_000_000, ge=1000, description="Maximum size of the body or the query string of a request, in bytes."
+    max_request_size: int = Field(1_000_000, ge=1000, description="Maximum size of the body of a request, in bytes.")
+    max_connections: int | None = Field(
+        None,
+        ge=1,
+        description="Maximum number of client connections of a process. Further connections get status 503. The "
+        "default is the process's limit of open files minus 100 and minus twice `GATEWAY_DATABASE_POOL_SIZE`, at most "
+        "10,000.",
+    )
+    max_connections_per_address: int = Field(
+        256,
+        ge=1,
+        description="Maximum number of connections of a process from one IP address; an IPv6 network of 64 bits counts "
+        "as one address. It does not apply to `GATEWAY_TRUSTED_PROXIES`.",
+    )
+    head_timeout: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds in which the URL and the headers of a request must arrive. For the first request, they "
+        "count from the start of the connection.",
+    )
+    min_upload_rate: int = Field(
+        1000,
+        ge=0,
+        description="Bytes per second with which a body must arrive. A client that is slower for 10 seconds gets "
+        "status 408. 0 switches the limit off.",
     )
     max_document_tokens: int = Field(
         4000,

@@ -148,7 +148,7 @@ class GraphQLEndpoint:
             header = headers[b"authorization"].decode("latin-1")
             exchange.expires_at, exchange.viewer = await self._tokens.verify_header(header)
         if method == "GET":
-            return await self._execute_request(exchange, parse_query_string(exchange.scope["query_string"], limit))
+            return await self._execute_request(exchange, parse_query_string(exchange.scope["query_string"]))
         body = await read_body(exchange.receive, limit)
         return await self._execute_request(exchange, parse_body(body, self._options.max_batch))
 

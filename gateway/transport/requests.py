@@ -19,6 +19,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _MAX_DEPTH = 64
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+MAX_URL_SIZE = 16 * 1024
 _MAX_QUERY_PARAMETERS = 16
 _MAX_LENGTH_DIGITS = 15
 _PREFLIGHT_HEADERS = (b"apollo-require-preflight", b"x-apollo-operation-name", b"graphql-require-preflight")
@@ -134,10 +135,10 @@ def parse_body(body: bytes, max_batch: int) -> list[Parameters] | Parameters:
     return [parse_parameters(item) for item in value]
 
 
-def parse_query_string(query: bytes, limit: int) -> Parameters:
-    """The parameters of a GET. ``limit`` is the length in bytes."""
-    if len(query) > limit:
-        raise RequestRejected(414, "URI_TOO_LONG", f"The query string has more than {limit} bytes. Use POST.")
+def parse_query_string(query: bytes) -> Parameters:
+    """The parameters of a GET."""
+    if len(query) > MAX_URL_SIZE:
+        raise RequestRejected(414, "URI_TOO_LONG", f"The query string has more than {MAX_URL_SIZE} bytes. Use POST.")
     try:
         pairs = parse_qsl(
             query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_QUERY_PARAMETERS
