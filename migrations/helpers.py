@@ -1,6 +1,6 @@
 """Helpers of the migrations: differences between the engines, and row-level security."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,7 +8,11 @@ from alembic import op
 
 from migrations.column_types import Id, Timestamp
 
-ROLES = "anon, authenticated, service_role"
+CLIENTS = "anon, authenticated"
+"""The roles of other clients of the database, such as PostgREST. They read what policies allow, and write nothing."""
+VIEWER, WRITER, SERVICE = "siso_viewer", "siso_writer", "service_role"
+"""The roles of the gateway: reads of viewers, units of work of viewers, and the gateway's own work."""
+ROLES = f"{CLIENTS}, {VIEWER}, {WRITER}, {SERVICE}"
 
 
 def has_role(name: str) -> str:
@@ -35,7 +39,7 @@ def ref(path: str) -> str:
 
 
 def create_schema(name: str) -> None:
-    """Creates a domain's schema and grants the viewers' roles access to it. The policies decide which rows they see."""
+    """Creates a domain's schema, with access for all roles. The grants and policies of its tables limit them."""
     if is_postgresql():
         op.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
         op.execute(f"GRANT USAGE ON SCHEMA {name} TO {ROLES}")
@@ -57,22 +61,55 @@ def timestamps() -> list[sa.Column[Any]]:
     return [sa.Column("created_at", Timestamp(), nullable=False), sa.Column("updated_at", Timestamp(), nullable=False)]
 
 
-def row_level_security(table: str, *, read: str, write: str) -> None:
-    """Creates the policies of ``schema.table`` on PostgreSQL. On SQLite the database interface enforces them."""
+def row_level_security(table: str, *, read: str, write: str, secret: Collection[str] = ()) -> None:
+    """Creates the policies and grants of ``schema.table`` on PostgreSQL. On SQLite the gateway enforces the policies.
+
+    Other clients of the database cannot read the columns ``secret``.
+    """
     if not is_postgresql():
         return
     rules = {
-        "viewer_select": f"FOR SELECT TO anon, authenticated USING ({read})",
-        "viewer_insert": f"FOR INSERT TO anon, authenticated WITH CHECK ({write})",
-        "viewer_update": f"FOR UPDATE TO anon, authenticated USING ({write}) WITH CHECK ({write})",
-        "viewer_delete": f"FOR DELETE TO anon, authenticated USING ({write})",
-        "service": "FOR ALL TO service_role USING (true) WITH CHECK (true)",
+        "viewer_select": f"FOR SELECT TO {CLIENTS}, {VIEWER}, {WRITER} USING ({read})",
+        "viewer_insert": f"FOR INSERT TO {WRITER} WITH CHECK ({write})",
+        "viewer_update": f"FOR UPDATE TO {WRITER} USING ({write}) WITH CHECK ({write})",
+        "viewer_delete": f"FOR DELETE TO {WRITER} USING ({write})",
+        "service": f"FOR ALL TO {SERVICE} USING (true) WITH CHECK (true)",
     }
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
     for name, rule in rules.items():
         op.execute(f"CREATE POLICY {name} ON {table} {rule}")
-    op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {ROLES}")
+    grant_table(table, secret=secret)
+
+
+def grant_table(table: str, *, secret: Collection[str] = ()) -> None:
+    """Grants the roles exactly what they need on a table, and revokes what the database grants by default.
+
+    Supabase, for example, grants ``anon`` and ``authenticated`` all privileges on tables in the schema ``public``.
+    """
+    op.execute(f"REVOKE ALL ON {table} FROM PUBLIC, {ROLES}")
+    op.execute(f"GRANT SELECT ON {table} TO {VIEWER}")
+    op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {WRITER}, {SERVICE}")
+    columns = sa.text(
+        "SELECT attname FROM pg_attribute WHERE attrelid = :table ::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    names = op.get_bind().execute(columns, {"table": table}).scalars()
+    grant_columns(table, [name for name in names if name not in secret])
+
+
+def grant_columns(table: str, columns: Iterable[str]) -> None:
+    """Lets other clients of the database read columns. A revision that adds a column that is not secret calls it."""
+    if is_postgresql():
+        op.execute(f"GRANT SELECT ({', '.join(columns)}) ON {table} TO {CLIENTS}")
+
+
+def revoke_execute(*functions: str) -> None:
+    """Lets no role but its owner call a function. Triggers still run it; their creator needed the right, once.
+
+    Otherwise any role that can create a temporary table can run the function as a trigger of that table.
+    """
+    for function in functions:
+        op.execute(f"REVOKE EXECUTE ON FUNCTION {function}() FROM PUBLIC, {CLIENTS}, {VIEWER}, {WRITER}")
 
 
 def append_only(schema_name: str, table: str) -> None:

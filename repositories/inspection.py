@@ -15,10 +15,11 @@ from typing import Any
 import asyncpg
 
 from repositories.core.errors import ServiceUnavailable
+from repositories.sql.policy import CLIENTS, SERVICE_ROLE, VIEWER, WRITER
 from repositories.tables import metadata
 
-_VIEWERS = ("anon", "authenticated")
-_SERVICE = ("service_role",)
+_VIEWERS = (VIEWER, WRITER)
+_SERVICE = (SERVICE_ROLE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ async def stored_revision(url: str | None, path: Path, *, timeout: float) -> str
         if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
             return None
         if not await connection.fetchval("SELECT has_table_privilege('public.alembic_version', 'SELECT')"):
-            if not await _may_switch_to(connection, "authenticated"):
+            if not await _may_switch_to(connection, VIEWER):
                 raise MissingGrant(await connection.fetchval("SELECT quote_ident(current_user)"))
-            await connection.execute("SET ROLE authenticated")
+            await connection.execute(f"SET ROLE {VIEWER}")
         revision: str | None = await connection.fetchval("SELECT version_num FROM public.alembic_version")
         return revision
 
@@ -121,6 +122,43 @@ async def tables_without_forced_rls(url: str, *, timeout: float) -> list[str]:  
     protected = {row["name"] for row in rows}
     tables = (table for table in metadata.tables.values() if not table.info.get("is_view"))
     return sorted({f"{table.schema}.{table.name}" for table in tables} - protected)
+
+
+_EXCESSIVE_RIGHTS = """
+    WITH relations AS (SELECT t, t::regclass AS relation FROM unnest($1::text[]) t),
+    clients AS (SELECT oid AS client FROM pg_roles WHERE rolname = ANY ($2::text[]))
+    SELECT format('%s ON %s', string_agg(DISTINCT privilege, ', '), t) FROM relations, clients,
+        unnest(ARRAY['INSERT', 'UPDATE', 'REFERENCES', 'DELETE', 'TRUNCATE', 'TRIGGER']) privilege
+        WHERE CASE WHEN privilege IN ('INSERT', 'UPDATE', 'REFERENCES')
+            THEN has_any_column_privilege(client, relation, privilege)
+            ELSE has_table_privilege(client, relation, privilege) END GROUP BY t
+    UNION SELECT format('SELECT (%s) ON %s', name, t)
+        FROM unnest($3::text[], $4::text[]) AS secret (t, name), clients
+        WHERE has_column_privilege(client, t, name, 'SELECT')
+    UNION SELECT format('EXECUTE ON FUNCTION %s', f.oid::regprocedure)
+        FROM pg_trigger JOIN relations ON relation = tgrelid JOIN pg_proc f ON f.oid = tgfoid, clients
+        WHERE NOT tgisinternal AND has_function_privilege(client, f.oid, 'EXECUTE')
+    UNION SELECT format('CREATE ON SCHEMA %I', nspname) FROM pg_namespace, clients
+        WHERE oid IN (SELECT relnamespace FROM pg_class JOIN relations ON relation = oid)
+        AND has_schema_privilege(client, oid, 'CREATE')
+    UNION SELECT format('TEMPORARY ON DATABASE %I', current_database()) FROM clients
+        WHERE has_database_privilege(client, current_database(), 'TEMPORARY')
+    ORDER BY 1
+"""
+
+
+async def excessive_client_rights(url: str, *, timeout: float) -> list[str]:  # noqa: ASYNC109 (asyncpg's own)
+    """What ``anon`` and ``authenticated`` may do beyond reading columns that are not secret, as ``INSERT ON table``."""
+    tables = [table for table in metadata.tables.values() if not table.info.get("is_view")]
+    secret = [column for table in tables for column in table.columns if column.info["secret"]]
+    arguments = (
+        [table.fullname for table in tables],
+        CLIENTS,
+        [column.table.fullname for column in secret],
+        [column.name for column in secret],
+    )
+    async with _connection(url, timeout) as connection:
+        return [row[0] for row in await connection.fetch(_EXCESSIVE_RIGHTS, *arguments)]
 
 
 @asynccontextmanager

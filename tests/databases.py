@@ -33,10 +33,11 @@ KEY_SETTINGS = {
 
 
 class Server:
-    """A PostgreSQL server with three logins.
+    """A PostgreSQL server with four logins.
 
-    ``owner`` owns the tables, ``gateway`` runs the requests of viewers, and ``service`` the work of the service. None
-    of them is a superuser, so row-level security applies to all of them.
+    ``owner`` owns the tables, ``gateway`` runs the requests of viewers, and ``service`` the work of the service.
+    ``client`` is another client of the database, such as PostgREST. None of them is a superuser, so row-level security
+    applies to all of them.
     """
 
     def __init__(self, url: str) -> None:
@@ -174,6 +175,7 @@ def postgres_server() -> Iterator[Server]:
             "CREATE ROLE owner LOGIN CREATEROLE CREATEDB",
             "CREATE ROLE gateway LOGIN",
             "CREATE ROLE service LOGIN",
+            "CREATE ROLE client LOGIN",
         )
         yield server
     finally:
@@ -186,7 +188,11 @@ def create_template(server: Server, name: str = "template_migrated") -> str:
         f"CREATE DATABASE {name} OWNER owner TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'",
     )
     run.call_with_connection(server.login("owner", name), Path(), run.upgrade)
-    server.sql("GRANT anon, authenticated TO gateway", "GRANT service_role TO service")
+    server.sql(
+        "GRANT siso_viewer, siso_writer TO gateway",
+        "GRANT service_role TO service",
+        "GRANT anon, authenticated TO client",
+    )
     return name
 
 
@@ -203,7 +209,13 @@ def database_of(options: DatabaseOptions) -> str:
 
 
 def clone(server: Server, template: str, name: str) -> None:
-    server.sql(f"CREATE DATABASE {name} OWNER owner TEMPLATE {template} STRATEGY FILE_COPY")
+    """Copies the template. PostgreSQL does not copy the grants on the database itself."""
+    server.sql(
+        f"CREATE DATABASE {name} OWNER owner TEMPLATE {template} STRATEGY FILE_COPY",
+        f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC",
+        f"DO $$ BEGIN GRANT TEMPORARY ON DATABASE {name} TO service_role; "
+        "EXCEPTION WHEN undefined_object THEN NULL; END $$",  # the template may be unmigrated
+    )
 
 
 def drop(server: Server, name: str) -> None:

@@ -17,7 +17,7 @@ from repositories.tables.client_management import Contact
 
 _LOGIN = """
 DO $$ BEGIN CREATE ROLE gateway_login LOGIN NOSUPERUSER NOBYPASSRLS; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-GRANT anon, authenticated TO gateway_login;
+GRANT siso_viewer, siso_writer TO gateway_login;
 """
 _ROWS = {
     "identity.users": "SELECT id, email, 'User' AS first_name, display_name AS last_name, 'UTC' AS time_zone,"

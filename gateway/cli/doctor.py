@@ -17,6 +17,7 @@ from gateway.cli.preconditions import database_location, failure_reason, require
 from gateway.settings import Settings, SettingsError, load_settings
 from repositories import inspection
 from repositories.core.errors import ServiceUnavailable
+from repositories.sql.policy import SERVICE_ROLE, VIEWER, WRITER
 
 
 class Severity(Enum):
@@ -164,6 +165,7 @@ def _check_postgresql(settings: Settings, url: str, *, is_migrated: bool) -> Ite
         yield from _check_replica(url, settings.database_read_url.get_secret_value(), timeout)
     if is_migrated:
         yield _check_policies(url, timeout)
+        yield _check_clients(url, timeout)
 
 
 def _check_login(
@@ -186,7 +188,7 @@ def _check_login(
             Severity.WARNING, subject, f"{login.name} {power}, so row-level security does not apply to it. {fix}"
         )
     else:
-        roles = "service_role" if is_service else "anon and authenticated"
+        roles = SERVICE_ROLE if is_service else f"{VIEWER} and {WRITER}"
         yield Finding(Severity.OK, subject, f"{login.name} can switch to {roles} and cannot bypass row-level security")
 
 
@@ -218,3 +220,17 @@ def _check_policies(url: str, timeout: float) -> Finding:
         fix = "For each, run: ALTER TABLE ... ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
         return Finding(Severity.ERROR, "policies", f"row-level security is not enabled or not forced on {names}. {fix}")
     return Finding(Severity.OK, "policies", "row-level security is enabled and forced on every table")
+
+
+def _check_clients(url: str, timeout: float) -> Finding:
+    """Checks that other clients of the database can only read. A place for their own objects alone is a warning."""
+    try:
+        rights = asyncio.run(inspection.excessive_client_rights(url, timeout=timeout))
+    except ServiceUnavailable as error:
+        return Finding(Severity.ERROR, "clients", failure_reason(error))
+    if not rights:
+        return Finding(Severity.OK, "clients", "anon and authenticated can read, and change nothing")
+    is_harmless = all(right.startswith(("CREATE ON", "TEMPORARY ON")) for right in rights)
+    fix = f"As the owner, run: {'; '.join(f'REVOKE {right} FROM PUBLIC, anon, authenticated' for right in rights)}"
+    severity = Severity.WARNING if is_harmless else Severity.ERROR
+    return Finding(severity, "clients", f"anon or authenticated may do more than read. {fix}")

@@ -4,18 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from migrations.column_types import Flag, Id, Json, Timestamp
-from migrations.helpers import (
-    IS_ADMIN,
-    ROLES,
-    create_schema,
-    drop_schema,
-    id_column,
-    is_postgresql,
-    owned_by,
-    row_level_security,
-    schema,
-    timestamps,
-)
+from migrations.helpers import IS_ADMIN, drop_schema, id_column, is_postgresql, owned_by, schema, timestamps
+from migrations.helpers_until_0016 import ROLES, create_schema, row_level_security
 
 revision = "0001"
 down_revision = None

@@ -4,18 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from migrations.column_types import Fixed, Flag, Id, Timestamp
-from migrations.helpers import (
-    IS_ADMIN,
-    create_schema,
-    drop_schema,
-    id_column,
-    is_postgresql,
-    owned_by,
-    ref,
-    row_level_security,
-    schema,
-    timestamps,
-)
+from migrations.helpers import IS_ADMIN, drop_schema, id_column, is_postgresql, owned_by, ref, schema, timestamps
+from migrations.helpers_until_0016 import create_schema, row_level_security
 
 revision = "0003"
 down_revision = "0002"

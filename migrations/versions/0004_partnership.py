@@ -4,18 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from migrations.column_types import Day, Fixed, Id, Timestamp
-from migrations.helpers import (
-    IS_ADMIN,
-    create_schema,
-    drop_schema,
-    has_role,
-    id_column,
-    is_postgresql,
-    ref,
-    row_level_security,
-    schema,
-    timestamps,
-)
+from migrations.helpers import IS_ADMIN, drop_schema, has_role, id_column, is_postgresql, ref, schema, timestamps
+from migrations.helpers_until_0016 import create_schema, row_level_security
 
 revision = "0004"
 down_revision = "0003"

@@ -10,18 +10,16 @@ from migrations.column_types import Flag, Id, Json, Timestamp
 from migrations.helpers import (
     IS_ADMIN,
     IS_SIGNED_IN,
-    ROLES,
     append_only,
-    create_schema,
     drop_schema,
     id_column,
     is_postgresql,
     owned_by,
     ref,
-    row_level_security,
     schema,
     timestamps,
 )
+from migrations.helpers_until_0016 import ROLES, create_schema, row_level_security
 
 revision = "0005"
 down_revision = "0004"

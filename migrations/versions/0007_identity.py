@@ -12,10 +12,10 @@ from migrations.helpers import (
     is_postgresql,
     owned_by,
     ref,
-    row_level_security,
     schema,
     timestamps,
 )
+from migrations.helpers_until_0016 import row_level_security
 
 revision = "0007"
 down_revision = "0006"

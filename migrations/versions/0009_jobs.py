@@ -4,7 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from migrations.column_types import Id, Timestamp
-from migrations.helpers import IS_ADMIN, id_column, row_level_security, schema, timestamps
+from migrations.helpers import IS_ADMIN, id_column, schema, timestamps
+from migrations.helpers_until_0016 import row_level_security
 
 revision = "0009"
 down_revision = "0008"

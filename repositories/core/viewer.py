@@ -34,8 +34,8 @@ class Viewer:
         return self.is_service or any(permission in PERMISSIONS[role] for role in self.roles)
 
     @property
-    def database_role(self) -> str:
-        """The PostgreSQL role of the viewer's transactions; the names are those of Supabase."""
+    def claimed_role(self) -> str:
+        """The role in the claims of the viewer's transactions on PostgreSQL; the names are those of Supabase."""
         if self.is_service:
             return "service_role"
         return "authenticated" if self.is_authenticated else "anon"

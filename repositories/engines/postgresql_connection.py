@@ -30,7 +30,7 @@ from repositories.engines.pipeline import (
     encode_simple_query,
 )
 from repositories.permissions import RoleName
-from repositories.sql.policy import claims
+from repositories.sql.policy import claims, database_role
 from repositories.sql.types import to_json
 
 BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -74,13 +74,13 @@ def _plan_cache_mode(viewer: Viewer) -> str:
     return "force_generic_plan" if sees_own_rows else "auto"
 
 
-def _role_and_claims(viewer: Viewer) -> tuple[str, str]:
-    return viewer.database_role, to_json(claims(viewer))
+def _role_and_claims(viewer: Viewer, begin_text: str) -> tuple[str, str]:
+    return database_role(viewer, writes=begin_text == BEGIN_WRITE), to_json(claims(viewer))
 
 
 @lru_cache(maxsize=10_000)
-def _encode_set_viewer(viewer: Viewer) -> bytes:
-    parameters = [value.encode() for value in (*_role_and_claims(viewer), _plan_cache_mode(viewer))]
+def _encode_set_viewer(viewer: Viewer, begin_text: str) -> bytes:
+    parameters = [value.encode() for value in (*_role_and_claims(viewer, begin_text), _plan_cache_mode(viewer))]
     return encode_bind_and_execute(_STATEMENT_NAMES[SET_VIEWER], parameters)
 
 
@@ -135,10 +135,10 @@ class PostgresConnection:
         """
         is_open = self._transport.has_sent_commands
         if self._pipelined:
-            commands = self._begin_commands = [_ENCODED_COMMANDS[begin_text], _encode_set_viewer(viewer)]
+            commands = self._begin_commands = [_ENCODED_COMMANDS[begin_text], _encode_set_viewer(viewer, begin_text)]
             self._transport.pending_commands = [_ENCODED_COMMANDS[ROLLBACK], *commands] if is_open else [*commands]
             return
-        role, claims_json = _role_and_claims(viewer)
+        role, claims_json = _role_and_claims(viewer, begin_text)
         self._begin_sql = (
             f"{'ROLLBACK; ' if is_open else ''}{begin_text}; SELECT set_config('role', '{role}', true),"
             f" set_config('request.jwt.claims', {_quote_literal(claims_json)}, true),"

@@ -19,6 +19,17 @@ viewer.
 ``owner OR admin`` in one condition would prevent both engines from using an index on the owner. Statements are
 therefore compiled once per set of roles, for which ``role`` is the constant true or false. The reads of a user without
 further roles contain ``user_id = $1``, also on PostgreSQL, in addition to row-level security.
+
+The gateway's transactions on PostgreSQL have roles of their own (decision 0024). The roles ``anon`` and
+``authenticated`` belong to other clients of the database, such as PostgREST: they may read the columns that are not
+secret of the rows that the policy allows, and write nothing.
+
+| role                    | is used by                           | privileges on tables                     |
+|-------------------------|--------------------------------------|------------------------------------------|
+| ``siso_viewer``         | reads of viewers                     | SELECT                                   |
+| ``siso_writer``         | units of work of viewers             | SELECT, INSERT, UPDATE, DELETE           |
+| ``service_role``        | the gateway's own work               | all rows: SELECT, INSERT, UPDATE, DELETE |
+| ``anon, authenticated`` | other clients of the database        | SELECT on columns that are not secret    |
 """
 
 from collections.abc import Callable, Mapping
@@ -32,6 +43,12 @@ from repositories.core.viewer import Viewer
 from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.table import Table
+
+CLIENTS = ("anon", "authenticated")
+"""The roles of other clients of a PostgreSQL database."""
+VIEWER = "siso_viewer"
+WRITER = "siso_writer"
+SERVICE_ROLE = "service_role"
 
 Roles = frozenset[RoleName]
 Condition = sa.ColumnElement[bool]
@@ -110,9 +127,16 @@ def claims(viewer: Viewer) -> dict[str, object]:
     """The value of ``request.jwt.claims`` in the viewer's transactions on PostgreSQL, in Supabase's format."""
     return {
         "sub": str(viewer.id) if viewer.id else None,
-        "role": viewer.database_role,
+        "role": viewer.claimed_role,
         "app_metadata": {"roles": sorted(viewer.roles)},
     }
+
+
+def database_role(viewer: Viewer, *, writes: bool) -> str:
+    """The PostgreSQL role of the viewer's transactions."""
+    if viewer.is_service:
+        return SERVICE_ROLE
+    return WRITER if writes else VIEWER
 
 
 def row_level_security(declared: Policy) -> list[str]:
@@ -122,19 +146,27 @@ def row_level_security(declared: Policy) -> list[str]:
     """
     name = f"{declared.table.schema}.{declared.table.name}"
     read, write = _compile_for_ddl(declared.read), _compile_for_ddl(declared.write)
+    clients = ", ".join(CLIENTS)
     rules: Mapping[str, str] = {
-        "viewer_select": f"FOR SELECT TO anon, authenticated USING ({read})",
-        "viewer_insert": f"FOR INSERT TO anon, authenticated WITH CHECK ({write})",
-        "viewer_update": f"FOR UPDATE TO anon, authenticated USING ({write}) WITH CHECK ({write})",
-        "viewer_delete": f"FOR DELETE TO anon, authenticated USING ({write})",
-        "service": "FOR ALL TO service_role USING (true) WITH CHECK (true)",
+        "viewer_select": f"FOR SELECT TO {clients}, {VIEWER}, {WRITER} USING ({read})",
+        "viewer_insert": f"FOR INSERT TO {WRITER} WITH CHECK ({write})",
+        "viewer_update": f"FOR UPDATE TO {WRITER} USING ({write}) WITH CHECK ({write})",
+        "viewer_delete": f"FOR DELETE TO {WRITER} USING ({write})",
+        "service": f"FOR ALL TO {SERVICE_ROLE} USING (true) WITH CHECK (true)",
     }
     return [
         f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY",
         f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY",
         *(f"CREATE POLICY {rule} ON {name} {text}" for rule, text in rules.items()),
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO anon, authenticated, service_role",
+        f"GRANT SELECT ({', '.join(readable_columns(declared.table))}) ON {name} TO {clients}",
+        f"GRANT SELECT ON {name} TO {VIEWER}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {WRITER}, {SERVICE_ROLE}",
     ]
+
+
+def readable_columns(table: sa.Table) -> list[str]:
+    """The columns that other clients of the database may read: those that are not secret."""
+    return [column.name for column in table.columns if not column.info["secret"]]
 
 
 def _compile_for_ddl(rule: Rule) -> str:

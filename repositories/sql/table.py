@@ -114,6 +114,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
     index: bool = False,
     identity: bool = False,
     encrypted: bool = False,
+    secret: bool = False,
     info: dict[str, str] | None = None,
 ) -> Any:
     """Declares a column. Its type and nullability are read from the annotation ``Column[...]``.
@@ -126,6 +127,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
     - ``encrypted``: the column contains ciphertexts (repositories/core/encryption.py). Repositories encrypt the value
       that they write into ``email``, and write its blind index into ``email_index`` if the table has such a column.
       The value of such a column is an e-mail address. A CHECK constraint rejects values that are not encrypted.
+    - ``secret``: only the gateway reads the column. Encrypted columns are secret too.
     - ``info``: the message for a violated unique constraint (``violation`` in repositories/sql/constraints.py).
     """
 
@@ -143,6 +145,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
             info={
                 "default": default,
                 "encrypted": encrypted,
+                "secret": secret or encrypted,
                 "constraints": [
                     *_checks(name, column_type, length, range, f"substr({name}, 1, 2) = '1.'" if encrypted else check),
                     *([sa.UniqueConstraint(name, info=info or {})] if unique else []),

@@ -72,7 +72,7 @@ class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
     first_name: Column[str] = column(length=(1, 100))
     last_name: Column[str] = column(length=(1, 100))
     email: Column[str] = column(encrypted=True)
-    email_index: Column[str] = column(length=(64, 64))
+    email_index: Column[str] = column(length=(64, 64), secret=True)
     phone: Column[str | None] = column(encrypted=True)
     position: Column[str | None] = column(length=(1, 100))
     is_primary: Column[bool] = column(default=False)

@@ -61,7 +61,7 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
     )
     first_name: Column[str] = column(length=(2, 50))
     last_name: Column[str] = column(length=(2, 50))
-    password_hash: Column[str | None] = column()
+    password_hash: Column[str | None] = column(secret=True)
     role: Column[UserRole] = column(default=UserRole.USER, index=True)
     status: Column[UserStatus] = column(default=UserStatus.ACTIVE, index=True)
     email_verified: Column[bool] = column(default=False)
@@ -83,7 +83,7 @@ class Session(Table, schema="identity", name="sessions"):
 
     __slots__ = ()
     user_id: Column[UUID] = column(references="identity.users.id")
-    refresh_token_hash: Column[str] = column(length=(64, 64), unique=True)
+    refresh_token_hash: Column[str] = column(length=(64, 64), unique=True, secret=True)
     user_agent: Column[str | None] = column(length=(0, 500))
     ip: Column[str | None] = column(length=(1, 45))
     expires_at: Column[dt.datetime] = column(index=True)

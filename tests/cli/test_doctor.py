@@ -67,7 +67,7 @@ def test_a_login_without_the_viewers_roles(on_postgresql: Siso) -> None:
     found = findings(on_postgresql, code=1, GATEWAY_DATABASE_URL=service)
     verdict, text = found["login"]
     assert verdict == "error"
-    assert "GRANT anon, authenticated TO service" in text
+    assert "GRANT siso_viewer, siso_writer TO service" in text
 
 
 def test_a_login_without_any_grant(on_postgresql: Siso, server: Server) -> None:
@@ -80,12 +80,11 @@ def test_a_login_without_any_grant(on_postgresql: Siso, server: Server) -> None:
     finally:
         server.sql("DROP ROLE newcomer")
     verdict, text = found["login"]
-    assert (verdict, "GRANT anon, authenticated TO newcomer" in text) == ("error", True)
+    assert (verdict, "GRANT siso_viewer, siso_writer TO newcomer" in text) == ("error", True)
     assert found["database"][0] == found["service login"][0] == "ok"
     assert "migrations" not in found
-    assert error.endswith(
-        " cannot switch to the viewers' roles yet. As the owner of the tables: GRANT anon, authenticated TO newcomer."
-    )
+    assert " cannot switch to the viewers' roles yet. " in error
+    assert error.endswith(" As the owner of the tables: GRANT siso_viewer, siso_writer TO newcomer.")
 
 
 def test_reachable_and_unreachable_redis(siso: Siso, tmp_path: Path) -> None:
@@ -116,6 +115,40 @@ def test_a_table_without_forced_row_level_security(on_postgresql: Siso, server: 
     verdict, text = findings(on_postgresql, code=1)["policies"]
     assert (verdict, "life_lock.tasks" in text) == ("error", True)
     assert "life_lock.categories" not in text
+
+
+def test_other_clients_that_may_do_more_than_read(on_postgresql: Siso, server: Server) -> None:
+    """Doctor prints the statements that revoke it. A place for their own objects alone is a warning."""
+    name = on_postgresql.settings["GATEWAY_DATABASE_URL"].partition("@/")[2].partition("?")[0]
+    assert findings(on_postgresql, code=0)["clients"] == ("ok", "anon and authenticated can read, and change nothing")
+    server.sql(f"GRANT TEMPORARY ON DATABASE {name} TO PUBLIC", "GRANT CREATE ON SCHEMA public TO anon", database=name)
+    verdict, text = findings(on_postgresql, code=0)["clients"]
+    assert verdict == "warning"
+    assert text == (
+        "anon or authenticated may do more than read. As the owner, run: "
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC, anon, authenticated; "
+        f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC, anon, authenticated"
+    )
+    server.sql(
+        "GRANT ALL ON public.domain_events TO authenticated",
+        "GRANT UPDATE (title) ON life_lock.tasks TO PUBLIC",
+        "GRANT SELECT (password_hash) ON identity.users TO authenticated",
+        "GRANT EXECUTE ON FUNCTION gamification.reward_redemptions_take() TO PUBLIC",
+        database=name,
+    )
+    verdict, text = findings(on_postgresql, code=1)["clients"]
+    assert verdict == "error"
+    revoked = re.findall(r"REVOKE (.+?) FROM PUBLIC, anon, authenticated", text)
+    assert sorted(revoked) == [
+        "CREATE ON SCHEMA public",
+        "DELETE, INSERT, REFERENCES, TRIGGER, TRUNCATE, UPDATE ON public.domain_events",
+        "EXECUTE ON FUNCTION gamification.reward_redemptions_take()",
+        "SELECT (password_hash) ON identity.users",
+        f"TEMPORARY ON DATABASE {name}",
+        "UPDATE ON life_lock.tasks",
+    ]
+    server.sql(*(f"REVOKE {right} FROM PUBLIC, anon, authenticated" for right in revoked), database=name)
+    assert findings(on_postgresql, code=0)["clients"][0] == "ok"
 
 
 def test_an_unmigrated_postgresql_database(on_postgresql: Siso) -> None:

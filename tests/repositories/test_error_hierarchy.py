@@ -16,6 +16,7 @@ from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.permissions import Permission, RoleName
 from repositories.sql.constraints import error_of_constraint
+from repositories.sql.policy import database_role
 
 CODES = {
     "ValidationError": ("VALIDATION_ERROR", 400),
@@ -72,7 +73,9 @@ def test_viewers_have_the_permissions_of_their_roles() -> None:
     admin = Viewer(new_id(), frozenset({RoleName.USER, RoleName.ADMIN}))
     viewers = (ANONYMOUS, user, admin, SERVICE)
     roles = ["anon", "authenticated", "authenticated", "service_role"]
-    assert [viewer.database_role for viewer in viewers] == roles
+    assert [viewer.claimed_role for viewer in viewers] == roles
+    assert [database_role(viewer, writes=False) for viewer in viewers] == [*["siso_viewer"] * 3, "service_role"]
+    assert [database_role(viewer, writes=True) for viewer in viewers] == [*["siso_writer"] * 3, "service_role"]
     assert [viewer.is_authenticated for viewer in viewers] == [False, True, True, False]
     for permission in Permission:
         assert SERVICE.may(permission)

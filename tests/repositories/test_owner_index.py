@@ -14,7 +14,7 @@ from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.filters import NO_FILTER, shape_of
 from repositories.sql.lists import ShapeKey, build_count, build_page
-from repositories.sql.policy import claims, policies
+from repositories.sql.policy import claims, database_role, policies
 from repositories.sql.statements import Engine, Statement, scope_of
 from repositories.sql.types import to_json
 from repositories.tables.life_lock import Task
@@ -94,7 +94,7 @@ async def _plan(url: str, viewer: Viewer, statement: Statement[Any]) -> str:
     connection = await asyncpg.connect(url)
     try:
         introduction = "SELECT set_config('role', $1, false), set_config('request.jwt.claims', $2, false)"
-        await connection.execute(introduction, viewer.database_role, to_json(claims(viewer)))
+        await connection.execute(introduction, database_role(viewer, writes=False), to_json(claims(viewer)))
         lines = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {compiled.text}", *arguments)
     finally:
         await connection.close()

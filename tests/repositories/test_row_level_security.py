@@ -18,7 +18,7 @@ from repositories.engines.factory import open_database
 from repositories.identity import Users
 from repositories.life_lock.statistics import DashboardStats
 from repositories.permissions import RoleName
-from repositories.sql.policy import policies, row_level_security
+from repositories.sql.policy import SERVICE_ROLE, VIEWER, WRITER, policies, row_level_security
 from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.identity import UserRole, UserStatus
 from tests.databases import Server, database_of
@@ -34,8 +34,18 @@ TABLES = sorted(
 _MIGRATED_ROWS = {"administration.roles": len(RoleName) - 1, "gamification.achievements": 4}
 """Numbers of rows that the migrations insert. The migrating login sees them as a member of ``service_role``."""
 
+_SECRET = {
+    "administration.system_settings": {"secret"},
+    "client_management.contacts": {"email", "email_index", "phone"},
+    "identity.sessions": {"refresh_token_hash"},
+    "identity.users": {"password_hash", "phone"},
+    "partnership.partners": {"contact_email"},
+}
+"""The columns that other clients of the database cannot read, even of their own rows."""
+
 _IDENTITY: Statement[Any] = Statement(
-    sa.text("SELECT current_user, auth.uid(), auth.jwt() -> 'app_metadata' ->> 'roles'"), RowFactory(tuple)
+    sa.text("SELECT current_user, auth.jwt() ->> 'role', auth.uid(), auth.jwt() -> 'app_metadata' ->> 'roles'"),
+    RowFactory(tuple),
 )
 _SETTINGS = "SELECT session_user, current_setting('role'), nullif(current_setting('request.jwt.claims', true), '')"
 
@@ -120,7 +130,7 @@ async def test_the_migrated_policies_equal_the_declared_policies(
 async def test_row_security_is_enabled_forced_and_granted(
     server: Server, postgres_only: DatabaseOptions, name: str, declared: Any
 ) -> None:
-    """FORCE applies the policies to the tables' owner too. The roles have the four privileges and no others."""
+    """FORCE applies the policies to the tables' owner too. The roles have these privileges and no others."""
     connection = await asyncpg.connect(_owner_url(server, postgres_only))
     flags = await connection.fetchrow(
         "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = $1::text::regclass", name
@@ -131,13 +141,21 @@ async def test_row_security_is_enabled_forced_and_granted(
         declared.table.schema,
         declared.table.name,
     )
+    of_columns = await connection.fetch(
+        "SELECT grantee, privilege_type, column_name FROM information_schema.column_privileges"
+        " WHERE table_schema = $1 AND table_name = $2 AND grantee NOT IN ('owner', $3, $4, $5)",
+        *(declared.table.schema, declared.table.name, VIEWER, WRITER, SERVICE_ROLE),
+    )
     owners_rows = await connection.fetchval(f"SELECT count(*) FROM {name}")
     await connection.close()
     assert tuple(flags) == (True, True)
     assert {tuple(row) for row in grants} == {
-        (role, right)
-        for role in ("anon", "authenticated", "service_role")
-        for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+        (VIEWER, "SELECT"),
+        *((role, right) for role in (WRITER, SERVICE_ROLE) for right in ("SELECT", "INSERT", "UPDATE", "DELETE")),
+    }
+    readable = [column.name for column in declared.table.columns if column.name not in _SECRET.get(name, ())]
+    assert {tuple(row) for row in of_columns} == {
+        (role, "SELECT", column) for role in ("anon", "authenticated") for column in readable
     }
     assert owners_rows == _MIGRATED_ROWS.get(name, 0)
 
@@ -146,16 +164,16 @@ async def test_a_transaction_has_the_identity_of_its_viewer(postgres: Database) 
     """Role, auth.uid() and claims are those of the viewer, in snapshots and in transactions."""
     key = new_id()
     expected = {
-        ANONYMOUS: ("anon", None, "[]"),
-        viewer_of(key): ("authenticated", key, '["user"]'),
-        viewer_of(key, RoleName.ADMIN): ("authenticated", key, '["admin", "user"]'),
-        SERVICE: ("service_role", None, "[]"),
+        ANONYMOUS: ("siso_viewer", "siso_writer", "anon", None, "[]"),
+        viewer_of(key): ("siso_viewer", "siso_writer", "authenticated", key, '["user"]'),
+        viewer_of(key, RoleName.ADMIN): ("siso_viewer", "siso_writer", "authenticated", key, '["admin", "user"]'),
+        SERVICE: ("service_role", "service_role", "service_role", None, "[]"),
     }
-    for viewer, identity in expected.items():
+    for viewer, (reads, writes, *identity) in expected.items():
         async with open_snapshot(postgres, viewer) as snapshot:
-            assert await _identity_of(snapshot) == identity
+            assert await _identity_of(snapshot) == (reads, *identity)
         async with postgres.transaction(viewer) as write:
-            assert await _identity_of(write) == identity
+            assert await _identity_of(write) == (writes, *identity)
 
 
 async def test_a_pooled_connection_keeps_no_identity(
@@ -173,7 +191,7 @@ async def test_a_pooled_connection_keeps_no_identity(
             raise LookupError
     async with open_snapshot(postgres, ANONYMOUS) as snapshot:
         assert await snapshot.rows(pid) == first
-        assert await _identity_of(snapshot) == ("anon", None, "[]")
+        assert await _identity_of(snapshot) == ("siso_viewer", "anon", None, "[]")
     async with borrow_connection(postgres) as connection:
         assert await connection.fetchval("SELECT pg_backend_pid()") == first[0]
         assert tuple(await connection.fetchrow(_SETTINGS)) == ("gateway", "none", None)
@@ -238,7 +256,7 @@ _DEEP = '{"a":' * 32 + "1" + "}" * 32
 async def test_an_event_that_the_gateway_cannot_read_is_rejected(
     postgres_only: DatabaseOptions, data: str, at: str
 ) -> None:
-    """Users may insert their own events without the gateway, and the gateway reads them with the events of others."""
+    """The limits of the database do not depend on what the gateway stores."""
     assert postgres_only.url is not None
     insert = (
         "INSERT INTO public.domain_events (id, aggregate_id, aggregate_type, event_type, event_data, user_id,"
@@ -248,7 +266,7 @@ async def test_an_event_that_the_gateway_cannot_read_is_rejected(
         ada = await make_user(database)
         connection = await asyncpg.connect(postgres_only.url)
         claims = json.dumps({"sub": str(ada.id), "role": "authenticated"})
-        await connection.execute("SELECT set_config('role', 'authenticated', false)")
+        await connection.execute("SELECT set_config('role', 'siso_writer', false)")
         await connection.execute("SELECT set_config('request.jwt.claims', $1, false)", claims)
         with pytest.raises(asyncpg.CheckViolationError):
             await connection.execute(insert, new_id(), data, ada.id, at)
