@@ -273,7 +273,7 @@ def test_cached_dashboards_equal_computed_ones(
     setup.run(_run_commands(setup, steps, first, zone, kind))
 
 
-async def _run_queries(setup: Gateways, asked: list[tuple[int, bool, int, int]], kind: str) -> None:
+async def _run_queries(setup: Gateways, requests: list[tuple[int, bool, int, int]], kind: str) -> None:
     setup.moment = now()
     database = setup.uncached.database
     users = [
@@ -288,7 +288,7 @@ async def _run_queries(setup: Gateways, asked: list[tuple[int, bool, int, int]],
         await make_points(database, person, count)
     for gateway in gateways:
         await gateway.cache.invalidate(["user", "task"])  # the factories record no events
-    for index, (pick, manages, document, first) in enumerate(asked):
+    for index, (pick, manages, document, first) in enumerate(requests):
         roles = (RoleName.PARTNERSHIP_MANAGER,) if manages else ()
         text, names = [(DASHBOARDS, {"first": first}), (FOR_MANAGERS, {"first": first}), (FOR_ADMINS, {})][document]
         expected = await setup.uncached.client(users[pick], *roles).ask(text, **names)
@@ -299,9 +299,11 @@ async def _run_queries(setup: Gateways, asked: list[tuple[int, bool, int, int]],
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
 @examples(25)
-@given(asked=st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 2), st.integers(1, 3)), max_size=20))
+@given(
+    requests=st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 2), st.integers(1, 3)), max_size=20)
+)
 def test_no_viewer_receives_the_result_of_another(
-    setup: Gateways, kind: str, asked: list[tuple[int, bool, int, int]]
+    setup: Gateways, kind: str, requests: list[tuple[int, bool, int, int]]
 ) -> None:
     """For any earlier requests of other viewers, the result is the one that is computed for the viewer."""
-    setup.run(_run_queries(setup, asked, kind))
+    setup.run(_run_queries(setup, requests, kind))

@@ -161,10 +161,10 @@ async def test_feature_use(gateway: Gateway, ada: User, bob: User, admin: User) 
         "users": 1,
         "lastUsed": "2026-06-02T02:00:00+00:00",
     }
-    asked = {"from": "2026-06-01", "to": "2026-06-02"}
-    assert await client.data(USE, **asked) == {"featureUse": [most, other]}
-    assert await client.data(USE, **asked, first=1) == {"featureUse": [most]}
-    east = (await client.data(USE, **asked, zone="Pacific/Kiritimati"))["featureUse"]
+    variables = {"from": "2026-06-01", "to": "2026-06-02"}
+    assert await client.data(USE, **variables) == {"featureUse": [most, other]}
+    assert await client.data(USE, **variables, first=1) == {"featureUse": [most]}
+    east = (await client.data(USE, **variables, zone="Pacific/Kiritimati"))["featureUse"]
     assert [(use["eventType"], use["events"]) for use in east] == [("a", 2), ("B", 2), ("c", 1)]
     answer = await client.ask(USE, first=501)
     assert answer.errors[0]["extensions"] == {"code": "VALIDATION_ERROR", "field": ["first"]}
@@ -185,9 +185,9 @@ DAYS = [
 async def test_days_with_clock_changes(gateway: Gateway, admin: User) -> None:
     client = gateway.client(admin)
     for zone, date, hours, last in DAYS:
-        asked = {"from": date, "to": date, "zone": zone}
-        (day,) = (await client.data(RATES, **asked, interval="DAY"))["eventRates"]
-        found = (await client.data(RATES, **asked))["eventRates"]
+        variables = {"from": date, "to": date, "zone": zone}
+        (day,) = (await client.data(RATES, **variables, interval="DAY"))["eventRates"]
+        found = (await client.data(RATES, **variables))["eventRates"]
         bounds = [
             (dt.datetime.fromisoformat(one["startsAt"]), dt.datetime.fromisoformat(one["endsAt"])) for one in found
         ]
@@ -199,11 +199,11 @@ async def test_days_with_clock_changes(gateway: Gateway, admin: User) -> None:
 async def test_a_skipped_day_has_no_hours(gateway: Gateway, admin: User) -> None:
     """Kiritimati skipped a day when it moved across the date line."""
     client = gateway.client(admin)
-    asked = {"from": "1994-12-31", "to": "1994-12-31", "zone": "Pacific/Kiritimati"}
+    variables = {"from": "1994-12-31", "to": "1994-12-31", "zone": "Pacific/Kiritimati"}
     moment = "1994-12-31T10:00:00+00:00"
     day = {"startsAt": moment, "endsAt": moment, "events": 0}
-    assert await client.data(RATES, **asked, interval="DAY") == {"eventRates": [day]}
-    assert await client.data(RATES, **asked) == {"eventRates": []}
+    assert await client.data(RATES, **variables, interval="DAY") == {"eventRates": [day]}
+    assert await client.data(RATES, **variables) == {"eventRates": []}
 
 
 async def test_event_rates(gateway: Gateway, ada: User, admin: User) -> None:
@@ -214,8 +214,8 @@ async def test_event_rates(gateway: Gateway, ada: User, admin: User) -> None:
         berliner = await Users(write).change(await Users(write).get(admin.id), time_zone="Europe/Berlin")
     client = gateway.client(berliner)
 
-    async def shown(**asked: str) -> list[tuple[str, int]]:
-        found = await client.data(RATES, **{"from": "2026-06-02", "to": "2026-06-03"} | asked)
+    async def shown(**variables: str) -> list[tuple[str, int]]:
+        found = await client.data(RATES, **{"from": "2026-06-02", "to": "2026-06-03"} | variables)
         return [(one["startsAt"], one["events"]) for one in found["eventRates"]]
 
     berlin = [("2026-06-01T22:00:00+00:00", 2), ("2026-06-02T22:00:00+00:00", 1)]
