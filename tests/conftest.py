@@ -26,6 +26,20 @@ from tests.databases import (
 )
 from tests.worker_database import WorkerDatabase
 
+_COMMANDS = Path(__file__).parent / "cli"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that `make quick` runs with ``quick``: no PostgreSQL, no commands, no generated examples."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        is_property = hasattr(item.obj, "hypothesis")
+        if not (
+            is_property or "server" in item.fixturenames or "postgresql" in parameters or _COMMANDS in item.path.parents
+        ):
+            item.add_marker(pytest.mark.quick)
+
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
