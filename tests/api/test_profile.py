@@ -20,6 +20,8 @@ from tests.databases import ON_SQLITE
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
 
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+
 PROFILE = "user { firstName lastName phone avatarUrl timeZone locale version }"
 PREFERENCES = "{ theme language notifications { email push digest } weekStartsOn version }"
 STALE = "This was changed after you read it; it is now at version {}. Read it again and repeat your change."
