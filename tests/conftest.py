@@ -27,18 +27,30 @@ from tests.databases import (
 from tests.worker_database import WorkerDatabase
 
 _COMMANDS = Path(__file__).parent / "cli"
+_SLOW_MODULES = {
+    "test_cache_outages",  # wait for timeouts
+    "test_sse_ends",
+    "test_websocket_limits",
+    "test_clients",  # start processes
+    "test_lock",
+    "test_migrations",  # run every migration up and down
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that `make quick` runs with ``quick``: no PostgreSQL, no commands, no generated examples."""
+    """Marks the tests that `make quick` runs."""
     for item in items:
-        assert isinstance(item, pytest.Function)
-        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        is_property = hasattr(item.obj, "hypothesis")
-        if not (
-            is_property or "server" in item.fixturenames or "postgresql" in parameters or _COMMANDS in item.path.parents
-        ):
+        if isinstance(item, pytest.Function) and _is_quick(item):
             item.add_marker(pytest.mark.quick)
+
+
+def _is_quick(item: pytest.Function) -> bool:
+    """Whether it needs no PostgreSQL, runs no command, and has no generated examples."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    needs_postgresql = "server" in item.fixturenames or "postgresql" in parameters
+    is_property = hasattr(item.obj, "hypothesis")
+    is_slow = item.path.stem in _SLOW_MODULES or _COMMANDS in item.path.parents
+    return not (needs_postgresql or is_property or is_slow)
 
 
 @pytest.fixture(scope="session")
