@@ -23,7 +23,7 @@ def down(revision: str, *, yes: bool) -> None:
 def status() -> None:
     stored = _stored_revision(load_settings())
     is_done = stored is not None
-    for name, description in run.revisions():
+    for name, description in run.revision_descriptions():
         print_result(f"{name}  {'done   ' if is_done else 'pending'}  {description.splitlines()[0]}")
         is_done = is_done and name != stored
 

@@ -150,7 +150,11 @@ def create_redis_query_store(settings: Settings) -> RedisQueryStore | None:
 
 
 def create_cost_limiter(settings: Settings) -> CostLimiter:
-    budget = Budget(settings.rate_limit_store, settings.cost_per_minute) if settings.cost_per_minute else None
+    budget = (
+        Budget(settings.rate_limit_store.get_secret_value(), settings.cost_per_minute)
+        if settings.cost_per_minute
+        else None
+    )
     return CostLimiter(schema._schema, Limits.from_settings(settings), budget)  # noqa: SLF001 (Strawberry has no public name for it)
 
 

@@ -10,7 +10,6 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
-from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import (
@@ -31,7 +30,6 @@ from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.encryption import DecryptionError
 from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion
 from repositories.sql.table import Table
-from resolvers.validation.global_ids import GlobalKey
 
 R = TypeVar("R", bound=Table)
 
@@ -94,8 +92,6 @@ Visible = AfterValidator(lambda text: _check_visible(_check_storable(text)))
 StrippedText = Annotated[str, StringConstraints(strip_whitespace=True), Storable]
 """A storable text. White space at both ends is removed."""
 
-UserKey = Annotated[UUID, GlobalKey("User")]
-"""The global id of a user."""
 
 Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
 """A time with an offset, between 1900 and 2200, converted to UTC."""
