@@ -16,13 +16,13 @@ from tests.databases import (
     KEYS,
     Server,
     Standby,
-    cloned,
     copy_sqlite,
     create_template,
     database_of,
     postgres_options,
     postgres_server,
     run_standby,
+    temporary_clone,
 )
 from tests.worker_database import WorkerDatabase
 
@@ -115,7 +115,7 @@ def postgres_only(server: Server, worker_database: WorkerDatabase) -> Iterator[D
 @pytest.fixture
 def cloned_postgres(server: Server, postgres_template: str) -> Iterator[DatabaseOptions]:
     """A migrated PostgreSQL database of the test's own, for DDL, outages, locks and processes."""
-    with cloned(server, postgres_template) as name:
+    with temporary_clone(server, postgres_template) as name:
         yield postgres_options(server, name)
 
 

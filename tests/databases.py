@@ -88,7 +88,7 @@ class Standby(Server):
                 return
 
     @contextmanager
-    def hanging(self) -> Iterator[None]:
+    def suspend(self) -> Iterator[None]:
         """Suspends the server in the block: connections stay open and get no response."""
         server = psutil.Process(self._running.get_pid())
         processes = [server, *server.children(recursive=True)]
@@ -225,7 +225,7 @@ def drop(server: Server, name: str) -> None:
 
 
 @contextmanager
-def cloned(server: Server, template: str) -> Iterator[str]:
+def temporary_clone(server: Server, template: str) -> Iterator[str]:
     """Creates a copy of the template and drops it after the block. Yields its name."""
     name = f"test_{uuid4().hex[:12]}"
     clone(server, template, name)

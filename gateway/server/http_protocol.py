@@ -13,8 +13,6 @@ STOP = "stop"
 
 
 class HTTPProtocol(SendTimeout, HttpToolsProtocol):
-    """One connection."""
-
     def on_send_timeout(self, timeout: float) -> None:
         log.warning("An HTTP client read none of its response for %g seconds. Its connection was closed.", timeout)
         self.transport.abort()

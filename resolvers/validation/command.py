@@ -179,11 +179,11 @@ def provided_fields(command: Command, *names: str) -> Mapping[str, Any]:
 
 
 def changed_fields(work: UnitOfWork, row: Table, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values that differ from the row's. Values of encrypted columns are compared decrypted."""
-    return {name: value for name, value in values.items() if value != _decrypted(work, row, name)}
+    """The values that differ from the row. Values of encrypted columns are compared decrypted."""
+    return {name: value for name, value in values.items() if value != _decrypt_value(work, row, name)}
 
 
-def _decrypted(work: UnitOfWork, row: Table, name: str) -> Any:
+def _decrypt_value(work: UnitOfWork, row: Table, name: str) -> Any:
     """A value of the row. A value that cannot be decrypted equals no other, so that it can be replaced."""
     value, column = getattr(row, name), getattr(type(row), name)
     if value is None or not column.info["encrypted"]:

@@ -18,7 +18,7 @@ from repositories.engines.database import DatabaseOptions
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
 from tests.api.client import Client, Gateway, connect_database, gid
-from tests.databases import ENGINES, KEYS, cloned, copy_sqlite, postgres_options
+from tests.databases import ENGINES, KEYS, copy_sqlite, postgres_options, temporary_clone
 from tests.factories import make_client, make_points, make_tasks, make_user
 from tests.repositories.support import SharedDatabase, examples
 from tests.stores import redis_process
@@ -100,7 +100,7 @@ def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             made.close()
             return
         server = request.getfixturevalue("server")
-        with cloned(server, request.getfixturevalue("postgres_template")) as name:
+        with temporary_clone(server, request.getfixturevalue("postgres_template")) as name:
             made = Gateways(postgres_options(server, name), url)
             yield made
             made.close()

@@ -150,7 +150,7 @@ async def test_a_phone_that_cannot_be_decrypted_is_a_masked_error_of_its_field(
 
 
 async def test_other_users_are_not_found(gateway: Gateway, ada: User, bob: User) -> None:
-    """Neither other accounts nor their preferences."""
+    """A user can fetch neither other accounts nor their preferences by their ids."""
     await gateway.client(bob).do("updatePreferences", f"userPreferences {PREFERENCES}", version=1, language="de")
     client = gateway.client(ada)
     for name in ("User", "UserPreferences"):

@@ -63,7 +63,7 @@ async def _page_through(
     ada = await make_user(database)
     async with database.transaction(SERVICE) as write:
         tasks = await Tasks(write).add_many([row | {"id": new_id(), "user_id": ada.id} for row in rows])
-    expected = models.ordered((task for task in tasks if models.matches(task, one)), order or Tasks.default_order)
+    expected = models.sort_rows((task for task in tasks if models.matches(task, one)), order or Tasks.default_order)
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         repository = Tasks(snapshot)
 
@@ -118,7 +118,7 @@ async def _page_through_many(
         counts = await repository.counts_of(keys, "category_id", one)
         for key in keys:
             chosen = (task for task in tasks if task.category_id == key and models.matches(task, one))
-            expected = models.ordered(chosen, order or Tasks.default_order)
+            expected = models.sort_rows(chosen, order or Tasks.default_order)
             assert counts[key] == len(expected)
 
             async def fetch(request: PageRequest, key: UUID = key) -> Page[Task]:
