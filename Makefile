@@ -17,6 +17,7 @@ COMPILE := uv pip compile pyproject.toml --universal --upgrade --no-strip-extras
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "One test:     .venv/bin/pytest tests/api/test_tasks.py -k 'create and sqlite'"
 
 .PHONY: run
 run: NOT_BUILT = echo "The gateway starts without GraphiQL." >&2
@@ -33,7 +34,7 @@ endif
 	@$(MAKE) lint
 
 .PHONY: quick
-quick: .venv/installed-dev ## Run the fast tests on SQLite, then ruff and mypy (under a minute); for use while editing.
+quick: .venv/installed-dev $(GRAPHIQL)/dist/index.html ## Run the fast tests on SQLite, then ruff and mypy (under a minute), while editing.
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m quick
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check

@@ -32,7 +32,7 @@ from repositories.permissions import RoleName
 from tests.api.sockets import Peer, connect_socket
 from tests.cli.conftest import TOKEN_SECRET, create_siso
 from tests.cli.siso import RunningGateway
-from tests.databases import cloned, create_template, postgres_options, postgres_server
+from tests.databases import create_template, postgres_options, postgres_server, temporary_clone
 from tests.factories import make_user
 from tests.stores import redis_server
 
@@ -195,7 +195,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with ExitStack() as stack:
         server = stack.enter_context(postgres_server())
-        name = stack.enter_context(cloned(server, create_template(server)))
+        name = stack.enter_context(temporary_clone(server, create_template(server)))
         options = postgres_options(server, name)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settings = {"GATEWAY_COST_PER_MINUTE": "0", "GATEWAY_JOBS": "off"}

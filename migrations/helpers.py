@@ -1,4 +1,8 @@
-"""Helpers of the migrations: differences between the engines, and row-level security."""
+"""Helpers of the migrations: differences between the engines, and row-level security.
+
+Frozen, as the column types are: a revision must create the same schema for ever. Helpers that a revision uses do not
+change; a later revision that needs something else adds a new helper.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any

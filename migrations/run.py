@@ -27,14 +27,7 @@ def _config(connection: sa.Connection | None = None) -> Config:
     return config
 
 
-def head_revision() -> str:
-    """Returns the newest revision, which this version of the code needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None  # noqa: S101 (there are migrations)
-    return head
-
-
-def revisions() -> list[tuple[str, str]]:
+def revision_descriptions() -> list[tuple[str, str]]:
     """Returns all revisions, oldest first, each with its description."""
     scripts = ScriptDirectory.from_config(_config()).walk_revisions()
     return [(script.revision, script.doc) for script in scripts][::-1]

@@ -221,6 +221,6 @@ _revision: Statement[str] = Statement(
 )
 
 
-async def stored_revision(connection: ReadConnection) -> str:
+async def fetch_revision(connection: ReadConnection) -> str:
     """The migration that the database is at."""
     return await connection.one(_revision)

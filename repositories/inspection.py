@@ -39,13 +39,13 @@ class MissingGrant(ServiceUnavailable):
         super().__init__(f"As the owner of the tables: GRANT {', '.join(_VIEWERS)} TO {name}")
 
 
-async def stored_revision(url: str | None, path: Path, *, timeout: float) -> str | None:  # noqa: ASYNC109 (asyncpg's own)
+async def fetch_revision(url: str | None, path: Path, *, timeout: float) -> str | None:  # noqa: ASYNC109 (asyncpg's own)
     """The migration revision of the database at ``url``, or of the SQLite file at ``path``; None if it is empty.
 
     Raises ServiceUnavailable with the driver's error as its cause, or MissingGrant.
     """
     if url is None:
-        return _stored_in_file(path)
+        return _read_file_revision(path)
     async with _connection(url, timeout) as connection:
         if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
             return None
@@ -57,7 +57,7 @@ async def stored_revision(url: str | None, path: Path, *, timeout: float) -> str
         return revision
 
 
-def _stored_in_file(path: Path) -> str | None:
+def _read_file_revision(path: Path) -> str | None:
     if not path.exists():
         return None
     try:

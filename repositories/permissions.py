@@ -1,7 +1,7 @@
 """The roles of users and the permissions that each role grants.
 
-This is the only module outside the domains that names them, so that the framework does not have to. It imports no other
-module of the project.
+Permissions are named after what they protect in the domains. The frameworks import this module and name no domain
+themselves. It imports no other module of the project.
 """
 
 from collections.abc import Mapping

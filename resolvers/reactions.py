@@ -1,7 +1,10 @@
-"""The reactions of domains to the events of other domains, the only place in this layer where domains meet.
+"""The reactions of domains to events, both of other domains and of their own.
 
 A reaction runs in the unit of work that recorded the event, before the commit. If it fails, the unit of work is rolled
-back.
+back. Reactions run in the order of ``REACTIONS``, each once with all of its events. Events that reactions record are
+handled in another round, in the same order.
+
+Only this module and resolvers/jobs.py import several domains of this layer.
 """
 
 from repositories.aggregates.unit_of_work import Reaction

@@ -16,15 +16,41 @@ from tests.databases import (
     KEYS,
     Server,
     Standby,
-    cloned,
     copy_sqlite,
     create_template,
     database_of,
     postgres_options,
     postgres_server,
     run_standby,
+    temporary_clone,
 )
 from tests.worker_database import WorkerDatabase
+
+_COMMANDS = Path(__file__).parent / "cli"
+_SLOW_MODULES = {
+    "test_cache_outages",  # wait for timeouts
+    "test_sse_ends",
+    "test_websocket_limits",
+    "test_clients",  # start processes
+    "test_lock",
+    "test_migrations",  # run every migration up and down
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that `make quick` runs."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _is_quick(item):
+            item.add_marker(pytest.mark.quick)
+
+
+def _is_quick(item: pytest.Function) -> bool:
+    """Whether it needs no PostgreSQL, runs no command, and has no generated examples."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    needs_postgresql = "server" in item.fixturenames or "postgresql" in parameters
+    is_property = hasattr(item.obj, "hypothesis")
+    is_slow = item.path.stem in _SLOW_MODULES or _COMMANDS in item.path.parents
+    return not (needs_postgresql or is_property or is_slow)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +115,7 @@ def postgres_only(server: Server, worker_database: WorkerDatabase) -> Iterator[D
 @pytest.fixture
 def cloned_postgres(server: Server, postgres_template: str) -> Iterator[DatabaseOptions]:
     """A migrated PostgreSQL database of the test's own, for DDL, outages, locks and processes."""
-    with cloned(server, postgres_template) as name:
+    with temporary_clone(server, postgres_template) as name:
         yield postgres_options(server, name)
 
 

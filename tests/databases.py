@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import shutil
+import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,11 +74,22 @@ class Standby(Server):
         self.command("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._running.pgdata))
 
     def start(self) -> None:
-        """Starts the server on the same socket. It replays what it has missed."""
-        self._running.ensure_postgres_running()
+        """Starts the server on the same socket. It replays what it has missed, for a minute at most.
+
+        The package waits 10 seconds, which are too few on a busy machine, and fails if the server is still starting.
+        """
+        for is_last in (*[False] * 5, True):
+            try:
+                self._running.ensure_postgres_running()
+            except (subprocess.TimeoutExpired, AssertionError):
+                if is_last:
+                    raise
+                time.sleep(2)
+            else:
+                return
 
     @contextmanager
-    def hanging(self) -> Iterator[None]:
+    def suspend(self) -> Iterator[None]:
         """Suspends the server in the block: connections stay open and get no response."""
         server = psutil.Process(self._running.get_pid())
         processes = [server, *server.children(recursive=True)]
@@ -224,7 +237,7 @@ def drop(server: Server, name: str) -> None:
 
 
 @contextmanager
-def cloned(server: Server, template: str) -> Iterator[str]:
+def temporary_clone(server: Server, template: str) -> Iterator[str]:
     """Creates a copy of the template and drops it after the block. Yields its name."""
     name = f"test_{uuid4().hex[:12]}"
     clone(server, template, name)

@@ -96,7 +96,6 @@ class WorkerDatabase:
             raise
 
     def close(self) -> None:
-        """Drops the database."""
         self._drop()
         self._runner.close()
 

@@ -151,7 +151,7 @@ def create_accounts(settings: Settings, tokens: Tokens) -> Accounts:
     }
     return Accounts(
         Passwords(),
-        Attempts(settings.rate_limit_store, rates),
+        Attempts(settings.rate_limit_store.get_secret_value(), rates),
         tokens,
         settings.access_token_lifetime,
         settings.refresh_token_lifetime,

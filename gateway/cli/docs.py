@@ -4,6 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from gateway.settings import PREFIX, Settings
@@ -36,6 +37,8 @@ def _entry(name: str, field: FieldInfo) -> str:
 def _default(value: Any) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, SecretStr):  # a default is in the source, so it is no secret
+        value = value.get_secret_value()
     return f"`{value.as_posix() if isinstance(value, Path) else value}`"
 
 

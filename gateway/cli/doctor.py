@@ -128,7 +128,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
     timeout = settings.database_connect_timeout
     is_granted, revision = True, None
     try:
-        revision = asyncio.run(inspection.stored_revision(url, settings.database_path, timeout=timeout))
+        revision = asyncio.run(inspection.fetch_revision(url, settings.database_path, timeout=timeout))
     except inspection.MissingGrant:
         is_granted = False
     except ServiceUnavailable as error:

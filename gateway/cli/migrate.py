@@ -21,23 +21,23 @@ def down(revision: str, *, yes: bool) -> None:
 
 
 def status() -> None:
-    stored = _stored_revision(load_settings())
+    stored = _fetch_revision(load_settings())
     is_done = stored is not None
-    for name, description in run.revisions():
+    for name, description in run.revision_descriptions():
         print_result(f"{name}  {'done   ' if is_done else 'pending'}  {description.splitlines()[0]}")
         is_done = is_done and name != stored
 
 
 def _migrate(work: Callable[[Any], None]) -> None:
     settings = load_settings()
-    before = _stored_revision(settings)
+    before = _fetch_revision(settings)
     try:
         run.call_with_connection(settings.owner_url(), settings.database_path, work)
     except run.MigrationError as error:
         raise CommandError(f"The migration was not run: {error}.".replace("..", ".")) from error
-    after = _stored_revision(settings)
+    after = _fetch_revision(settings)
     print_result(f"The database is {'already ' if after == before else ''}at revision {after or 'base'}.")
 
 
-def _stored_revision(settings: Settings) -> str | None:
+def _fetch_revision(settings: Settings) -> str | None:
     return asyncio.run(fetch_revision(settings, settings.owner_url()))

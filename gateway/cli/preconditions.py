@@ -41,7 +41,7 @@ async def fetch_revision(settings: Settings, url: str | None = None) -> str | No
     location, backoff = database_location(settings, url), _FIRST_BACKOFF
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return await inspection.stored_revision(
+            return await inspection.fetch_revision(
                 url, settings.database_path, timeout=settings.database_connect_timeout
             )
         except inspection.MissingGrant as error:

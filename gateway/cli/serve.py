@@ -142,7 +142,7 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 def _listen(listener: socket.socket, settings: Settings) -> None:
-    """Accepts connections; until now, clients got a connection error, and from now on they wait for an answer."""
+    """Starts listening. Earlier clients get a connection error, later ones wait."""
     try:
         listener.listen(2048)
     except OSError as error:

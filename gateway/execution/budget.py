@@ -21,7 +21,7 @@ from resolvers.services.rate_limits import RateLimitStore
 _MEMORY = "async+memory://"
 _WINDOW = 60
 _MAX_KEYS = 100_000
-"""Viewers and addresses that a process counts. One more starts a new minute for all, which bounds the memory."""
+"""Maximum number of counted viewers and addresses. Beyond it, all counts are reset."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ Pending = Coroutine[Any, Any, None]
 class CoreCompletion(Executor[Any]):
     """The part of the executor that hands a value to graphql-core and puts its result or error into place.
 
-    A field of an object is named by the object's group and its index in there.
+    The methods take the object's group and its index in the group.
     """
 
     error_collection: ErrorCollection

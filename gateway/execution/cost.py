@@ -6,8 +6,8 @@ for fields with objects. ``size`` is the size of the list by its @listSize, 1 wi
 it takes the place of the 1. Leaf fields cost nothing. So page sizes multiply down the tree, as in the limits of GitHub
 and Shopify. The cost is an upper bound: fields that are selected twice or left out by a directive count.
 
-Sizes may come from variables, so a :class:`CostFormula` is kept with each document: a list of terms, each of them a sum
-of earlier terms multiplied by a size. Amounts that do not depend on variables are numbers from the start.
+Sizes may come from variables. Each document stores a :class:`CostFormula`, a list of terms: each term is a sum of
+earlier terms multiplied by a size. Amounts that do not depend on variables are numbers from the start.
 """
 
 import math

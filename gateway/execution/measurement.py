@@ -90,7 +90,10 @@ def measure(schema: GraphQLSchema, document: DocumentNode, operation: OperationD
 
 
 class _Counter:
-    """Visits one operation. The counts of a fragment are the same wherever it is spread, but for the parent's size.
+    """Visits one operation.
+
+    The counts of a fragment are the same wherever it is spread, except counts that depend on the size of the parent's
+    list.
 
     ``per_row`` are the names of the fields that have the size of the parent's list, such as ``nodes`` of a connection.
     """
@@ -113,7 +116,6 @@ class _Counter:
     def count(
         self, selections: SelectionSetNode, parent: GraphQLNamedType, per_row: frozenset[str], nesting: int
     ) -> SelectionCounts:
-        """Counts a selection set."""
         if nesting > _MAX_NESTING:
             message = (
                 f"This operation is nested more than {_MAX_NESTING} levels deep. Split it into several operations."

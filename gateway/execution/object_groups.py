@@ -59,7 +59,6 @@ class ObjectGroup:
         return path if position is None else Path(path, position, None)
 
     def path(self, index: int, field: Field) -> Path:
-        """The path of a field of an object."""
         return Path(self.object_path(index), field.key, self.selection.type.name)
 
 
@@ -72,9 +71,9 @@ def build_results(selection: Selection, objects: list[Any]) -> tuple[list[Any], 
 
 
 def build_shared_results(selection: Selection, objects: list[Any]) -> tuple[list[Any], bool]:
-    """The same, with one dict for each distinct object.
+    """Like build_results, but equal objects share one dict.
 
-    For objects that many parents share, such as the category of tasks, and whose fields are all in their dict.
+    For objects that many parents share, such as the author of notes, and whose fields are all in their dict.
     """
     distinct = {id(value): value for value in objects}
     if len(distinct) == len(objects):

@@ -121,7 +121,7 @@ class Field:
 
 
 def _find_getter(field: StrawberryField | None) -> Getter | str | None:
-    """A function or the name of an attribute that gives the value, if it takes the object alone to read it."""
+    """The attribute name or function that reads the field from the object alone, or None."""
     if field is None or field.extensions or field.is_subscription:  # a subscription's resolver makes the event stream
         return None
     resolver = field.base_resolver

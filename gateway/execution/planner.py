@@ -106,8 +106,6 @@ def _is_unsupported(detail: FieldDetails) -> bool:
 
 
 class _PlanBuilder:
-    """Builds one plan."""
-
     def __init__(
         self,
         planner: Planner,

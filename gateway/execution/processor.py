@@ -53,7 +53,7 @@ def accept_any_cost(
     return 0
 
 
-def show_suggestions(viewer: Viewer) -> bool:
+def never_hides_suggestions(viewer: Viewer) -> bool:
     """Shows every viewer the names of the schema that are similar to an unknown name."""
     return False
 
@@ -72,7 +72,7 @@ class OperationProcessor:
         *,
         executor: type[Executor[Any]] = NativeExecutor,
         check_cost: CheckCost = accept_any_cost,
-        hides_suggestions: Callable[[Viewer], bool] = show_suggestions,
+        hides_suggestions: Callable[[Viewer], bool] = never_hides_suggestions,
         max_tokens: int = 4000,
         time_limit: float | None = None,
     ) -> None:

@@ -87,18 +87,18 @@ async def run_if_due(runner: JobRunner, job: Job) -> None:
         run = await _run(runner, job)
     except JobFailed as failure:
         log.error(  # noqa: TRY400 (the traceback to log is that of the cause)
-            "job %s failed (error %s)", job.name, failure.error_id, exc_info=failure.__cause__
+            "Job %s failed (error %s).", job.name, failure.error_id, exc_info=failure.__cause__
         )
     except GatewayError as error:
-        log.warning("job %s could not be run: %s, %r", job.name, error.code, error.__cause__)
+        log.warning("Job %s could not be run: %s, %r.", job.name, error.code, error.__cause__)
     except asyncio.CancelledError:
-        log.warning("job %s was stopped because the gateway is shutting down", job.name)
+        log.warning("Job %s was stopped because the gateway is shutting down.", job.name)
         raise
     except Exception:
-        log.exception("job %s could not be run", job.name)
+        log.exception("Job %s could not be run.", job.name)
     else:
         if run is not None:
-            log.info("job %s %s", job.name, describe_success(run))
+            log.info("Job %s %s.", job.name, describe_success(run))
 
 
 async def _run(runner: JobRunner, job: Job) -> JobRun | None:
@@ -114,7 +114,7 @@ async def _run(runner: JobRunner, job: Job) -> JobRun | None:
             if other.run is not None:
                 if is_due(job, other.run, runner.clock()):
                     log.warning(
-                        "job %s was skipped: its run that started at %s has not finished",
+                        "Job %s was skipped: its run that started at %s has not finished.",
                         job.name,
                         other.run.started_at,
                     )

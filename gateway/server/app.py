@@ -24,9 +24,9 @@ from gateway.explorer import explorer_routes, serve_page
 from gateway.explorer.demo import DemoAccounts
 from gateway.jobs.runner import JobRunner, jobs_by_name
 from gateway.jobs.scheduler import run_scheduler
+from gateway.server.event_announcements import open_announcements
 from gateway.server.health_check import health_route
 from gateway.server.http_protocol import STOP
-from gateway.server.redis_announcements import open_announcements
 from gateway.settings import Settings
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.consistency import HEADER
@@ -150,7 +150,11 @@ def create_redis_query_store(settings: Settings) -> RedisQueryStore | None:
 
 
 def create_cost_limiter(settings: Settings) -> CostLimiter:
-    budget = Budget(settings.rate_limit_store, settings.cost_per_minute) if settings.cost_per_minute else None
+    budget = (
+        Budget(settings.rate_limit_store.get_secret_value(), settings.cost_per_minute)
+        if settings.cost_per_minute
+        else None
+    )
     return CostLimiter(schema._schema, Limits.from_settings(settings), budget)  # noqa: SLF001 (Strawberry has no public name for it)
 
 

@@ -50,8 +50,6 @@ that the client is still sending."""
 
 
 class HTTPProtocol(SendTimeout, HttpToolsProtocol):
-    """One connection."""
-
     def __init__(
         self, *args: Any, limits: ConnectionLimits, head_timeout: float, min_upload_rate: int, **kwargs: Any
     ) -> None:

@@ -56,10 +56,10 @@ class DatabaseLifespan:
             return
 
         async def send_after_work(message: "Message") -> None:
-            """Does the last work of each phase before uvicorn hears that the phase is complete.
+            """Freezes the garbage collector after startup; closes the database before uvicorn gets the last message.
 
-            After startup, the objects loaded so far live as long as the process: garbage collections skip them. After
-            the last message uvicorn waits for nothing, so the database is closed before it.
+            Objects that are loaded at startup live as long as the process, so garbage collections can skip them.
+            Uvicorn does not wait for work that follows the last message.
             """
             if message["type"] == "lifespan.startup.complete":
                 gc.collect()

@@ -25,8 +25,6 @@ _TRY_AGAIN_LATER = 1013
 
 
 class SocketProtocol(SendTimeout, WebSocketsSansIOProtocol):
-    """One connection."""
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._is_lost = False

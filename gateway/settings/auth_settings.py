@@ -1,6 +1,6 @@
 """Settings of authentication: the gateway's own tokens, tokens of an external issuer, and rate limits on sign-in."""
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
 
 from gateway.settings.value_types import JWKSURL, Rate, RateLimitStoreURL, SigningSecret
 
@@ -47,7 +47,7 @@ class AuthSettings(BaseModel):
     )
 
     rate_limit_store: RateLimitStoreURL = Field(
-        "async+memory://",
+        SecretStr("async+memory://"),
         description="Where attempts and costs are counted: in the memory of each process, or for all processes in a "
         "store of the library `limits`, such as `async+redis://host:6379`.",
     )

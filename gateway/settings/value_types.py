@@ -108,9 +108,9 @@ def _check_rate(value: str) -> str:
     return value
 
 
-def _check_rate_limit_store(value: str) -> str:
+def _check_rate_limit_store(value: SecretStr) -> SecretStr:
     try:
-        rate_limiter(value)
+        rate_limiter(value.get_secret_value())
     except (ConfigurationError, AssertionError):  # AssertionError if the store is not asynchronous
         message = "must be a store that the library `limits` can use, such as async+redis://host:6379"
         raise ValueError(message) from None
@@ -138,6 +138,6 @@ PostgresURL = Annotated[SecretStr, AfterValidator(_check_postgres_url)]
 RedisURL = Annotated[SecretStr, AfterValidator(_check_redis_url)]
 JWKSURL = Annotated[str, AfterValidator(_check_jwks_url)]
 Rate = Annotated[str, AfterValidator(_check_rate)]
-RateLimitStoreURL = Annotated[str, AfterValidator(_check_rate_limit_store)]
+RateLimitStoreURL = Annotated[SecretStr, AfterValidator(_check_rate_limit_store)]
 Origins = Annotated[str, AfterValidator(_check_origins)]
 Networks = Annotated[str, AfterValidator(_check_networks)]

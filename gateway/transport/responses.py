@@ -22,7 +22,6 @@ class JSONResponse(Response):
 
 
 async def send_response(send: Send, status: int, media_type: str, body: bytes, headers: Mapping[str, str]) -> None:
-    """Sends a whole response."""
     encoded = encode_headers(media_type, headers)
     encoded.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": encoded})

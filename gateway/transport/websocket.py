@@ -113,8 +113,6 @@ async def _reject_handshake(send: Send) -> None:
 
 
 class _Socket:
-    """One accepted socket."""
-
     def __init__(
         self, endpoint: WebSocketEndpoint, scope: Scope, handshake: Headers, receive: Receive, send: Send
     ) -> None:

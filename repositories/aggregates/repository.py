@@ -2,11 +2,11 @@
 
 A repository reads and writes one table on one connection:
 
-    class Tasks(Repository[Task], table=Task):
+    class Notes(Repository[Note], table=Note):
         @batch
-        async def of_category(self, ids: Sequence[UUID]) -> Mapping[UUID, list[Task]]: ...
+        async def of_user(self, ids: Sequence[UUID]) -> Mapping[UUID, list[Note]]: ...
 
-    await Tasks(connection).get(task_id)
+    await Notes(connection).get(note_id)
 
 Reads accept any connection, writes need the connection of a transaction (a unit of work). No method filters by owner:
 the database applies the policies (repositories/sql/policy.py). Soft-deleted rows are ignored unless a method says

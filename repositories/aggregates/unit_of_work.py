@@ -4,8 +4,8 @@ A handler changes rows and records events; it never commits. At the end of the b
 reactions run, and the transaction is committed. If anything fails, the whole transaction is rolled back.
 
     async with open_unit_of_work(database, viewer, reactions) as work:
-        task = await work.repository(Tasks).add(...)
-        work.record(TaskCreated(...))
+        note = await work.repository(Notes).add(...)
+        work.record(NoteWritten(...))
 """
 
 import datetime as dt

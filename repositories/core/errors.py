@@ -121,8 +121,8 @@ class SessionEnded(InputError):
     code = "SESSION_ENDED"
     status = 401
 
-    def __init__(self) -> None:
-        super().__init__("This session has ended. Sign in again.", path=("refresh_token",))
+    def __init__(self, *, path: Path = ()) -> None:
+        super().__init__("This session has ended. Sign in again.", path=path)
 
 
 class InputErrors(InputError):

@@ -1,11 +1,11 @@
 """The base class of events. An event records what happened, is named in the past tense, and is stored with the change.
 
     @dataclass(frozen=True, slots=True)
-    class TaskCompleted(Event, aggregate="task"):
-        completed_at: datetime
+    class NoteWritten(Event, aggregate="note"):
+        written_at: datetime
 
-Events are the single source for audit, analytics, cache invalidation, subscriptions and sync. Reactions of other
-domains to an event run in the same unit of work (resolvers/reactions.py).
+Events are the single source for audit, analytics, cache invalidation, subscriptions and sync. The reactions
+of domains to an event run in the same unit of work (resolvers/reactions.py).
 """
 
 import dataclasses

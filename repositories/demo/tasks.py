@@ -14,10 +14,13 @@ Rows = list[dict[str, Any]]
 PAST_DAYS = 42
 FUTURE_DAYS = 28
 _COMPLETED_OF_DUE = 0.8
+"""The share of due tasks that are completed."""
 _COMPLETED_OR_CANCELLED_OF_DUE = 0.88
+"""The share of due tasks that are completed or cancelled."""
 _COMPLETED_EARLY = 0.08
+"""The share of tasks not yet due that are completed already."""
 _IN_PROGRESS_OF_OPEN = 0.3
-"""Shares of all tasks that are due, due, not yet due, and still open."""
+"""The share of open tasks that are in progress."""
 
 CATEGORIES: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "Work": (

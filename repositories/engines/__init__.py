@@ -1,4 +1,4 @@
 """How statements run: the database interface, PostgreSQL and SQLite, connection pools, replicas, notifications.
 
-Imports repositories.core and repositories.sql.
+Imports repositories.core, repositories.sql and repositories.permissions.
 """

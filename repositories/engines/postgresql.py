@@ -41,7 +41,7 @@ from repositories.sql.constraints import error_of_constraint
 from repositories.sql.statements import Compiled, Engine, Statement
 
 _SERVICE_CONNECTIONS = 8
-"""The size of the service pool. The event feed, sign-ins and jobs use it at the same time, and a job can be long."""
+"""The size of the service pool. The event feed, jobs and requests use it at the same time, and a job can be long."""
 
 _CONNECTION_ERRORS = (
     OSError,
@@ -225,7 +225,6 @@ class PostgresDatabase(Database):
             raise
 
     def pool_state(self) -> PoolState:
-        """Returns the state of the viewers' pool."""
         return PoolState(self._pool.size, self._pool.used) if self._pool else PoolState(0, 0)
 
 

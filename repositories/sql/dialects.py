@@ -1,7 +1,7 @@
 """The SQL dialects of both engines. Their compilers add the viewer's policies to every statement.
 
 Where a statement reads a table that has a policy, the compiler replaces the table by
-``(SELECT * FROM tasks WHERE <read condition>) AS tasks``. Subqueries, joins and outer joins therefore return the same
+``(SELECT * FROM notes WHERE <read condition>) AS notes``. Subqueries, joins and outer joins therefore return the same
 rows as under row-level security. SQLite has no row-level security, so this condition is the only protection there. On
 PostgreSQL it repeats the policy in a form for which the planner can use an index.
 

@@ -1,6 +1,6 @@
 """Filters and orders as data, and the SQL that is built from them.
 
-    And((Compare("status", Op.IN, [TaskStatus.PENDING]), Compare("due_date", Op.LT, now)))
+    And((Compare("user_id", Op.IN, [user_id]), Compare("updated_at", Op.LT, now)))
 
 The shape of a filter is its structure, columns and operators without the values. Statements are built once per shape,
 and a request only binds the values. Two filters of the same shape therefore share one SQL text.

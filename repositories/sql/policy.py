@@ -1,6 +1,6 @@
 """Policies: which viewers may read and write a row. They are declared beside the table, and the database enforces them.
 
-    policy(Category, read=owner(Category.user_id) | role(RoleName.ADMIN), write=owner(Category.user_id))
+    policy(Note, read=owner(Note.user_id) | role(RoleName.ADMIN), write=owner(Note.user_id))
 
 On PostgreSQL the declaration becomes ``CREATE POLICY`` in a migration, and a test compares the two. On SQLite the
 compiler adds the same condition to every statement (repositories/sql/dialects.py). A resolver that does not filter by

@@ -215,7 +215,10 @@ def _(element: _Folded, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def fold(text: str | None) -> str | None:
-    """Lower case as PostgreSQL's ``lower`` computes it: each character becomes exactly one, whatever its context."""
+    """Lower case as PostgreSQL's ``lower`` computes it.
+
+    Maps each character to exactly one, independent of its neighbours.
+    """
     return text and (text.lower() if text.isascii() else "".join([character.lower()[0] for character in text]))
 
 

@@ -1,12 +1,12 @@
 """The declaration of tables and their rows.
 
-A :class:`Table` subclass is a SQL table: ``Task.title`` is a column with which statements are built. Its instances are
+A :class:`Table` subclass is a SQL table: ``Note.text`` is a column with which statements are built. Its instances are
 the rows: light, immutable tuples whose values have the same names. There is no identity map, no lazy loading and no
 relationship; an edge between rows is a dataloader.
 
-    class Category(Table, schema="life_lock", name="categories"):
+    class Note(Table, schema="notebook", name="notes"):
         user_id: Column[UUID] = column(references="identity.users.id")
-        name: Column[str] = column(length=(1, 100))
+        text: Column[str] = column(length=(1, 10_000))
 
 The annotation determines the SQL type and nullability (``Column[str | None]`` is nullable). Lengths, ranges and choices
 become CHECK constraints, so that the database enforces the same bounds as the input models.

@@ -28,7 +28,6 @@ from repositories.tables.administration import Role, RoleGrant, SystemSetting
 from resolvers.validation.command import (
     Command,
     Storable,
-    UserKey,
     Version,
     check_version,
     matching,
@@ -57,6 +56,7 @@ def _fits(value: object) -> object:
 
 
 RoleKey = Annotated[UUID, GlobalKey("Role")]
+UserKey = Annotated[UUID, GlobalKey("User")]
 SettingName = Annotated[
     str,
     matching(

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from repositories.administration import stored_revision
+from repositories.administration import fetch_revision
 from repositories.aggregates.event_store import EventStore
 from repositories.identity import Sessions, Users
 from resolvers.caching.cache import Cache, CacheHealth
@@ -33,7 +33,7 @@ class Health:
 
     async def revision(self) -> str:
         """The migration that the database is at."""
-        return await stored_revision(self.context.snapshot)
+        return await fetch_revision(self.context.snapshot)
 
     async def users(self) -> int:
         """Accounts that are not deleted."""

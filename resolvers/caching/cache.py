@@ -1,7 +1,7 @@
 """The cache of results of expensive resolvers. An entry is valid until something that it depends on has changed.
 
-    @cached(own=(TaskUpdated, CategoryUpdated))
-    async def category_breakdown(self) -> list[CategoryTotals]:
+    @cached(own=(NoteWritten,))
+    async def notes_per_day(self) -> list[DayCount]:
 
 An event invalidates two **tags**: the type of its aggregate, and that type together with the aggregate's owner. An
 entry declares the tags that it depends on by naming one event of each aggregate. Every tag has a random **version**. An
@@ -115,7 +115,7 @@ class _Outcome(NamedTuple):
 
 
 class Cache:
-    """The cache of this process, or the part that this process has in a shared one.
+    """This process's access to the cache, in memory or in a shared store.
 
     ``secret`` hides from readers of the storage keys which viewers and arguments they belong to. Entries are stored
     for ``lifetime`` seconds at most. ``entries`` limits how many versions are remembered.

@@ -1,7 +1,7 @@
 """The decorator that caches the result of a resolver.
 
-    @cached(own=(TaskUpdated, CategoryUpdated))
-    async def category_breakdown(self) -> list[CategoryTotals]:
+    @cached(own=(NoteWritten,))
+    async def notes_per_day(self) -> list[DayCount]:
 
 It decorates a method of a frozen dataclass that has a ``context``, such as a dashboard, or a function whose first
 argument is the context. The cache key consists of the function, the other fields and arguments, and the viewer.

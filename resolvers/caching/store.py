@@ -130,7 +130,7 @@ class CacheStore:
 
 
 async def _true(operation: Awaitable[object]) -> bool:
-    """Tells success from the None of an unavailable store."""
+    """Returns True, because None means that the store is unavailable."""
     await operation
     return True
 

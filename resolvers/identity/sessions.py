@@ -148,7 +148,7 @@ async def refresh_session(context: Context, command: RefreshSession) -> SignedIn
     async with context.unit_of_work(SERVICE) as work:
         turn = await _next(context, work, key, command.refresh_token)
     if turn is None:
-        raise SessionEnded
+        raise SessionEnded(path=("refresh_token",))
     return await _signed_in(context, turn)
 
 

@@ -1,5 +1,8 @@
 """What administrators do with accounts. There is always one of them left who can sign in."""
 
+from typing import Annotated
+from uuid import UUID
+
 from repositories.administration import RoleGrants
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict
@@ -12,7 +15,10 @@ from repositories.identity import (
     UserSuspended,
 )
 from repositories.tables.identity import User, UserRole, UserStatus
-from resolvers.validation.command import Command, UserKey, Version, check_version
+from resolvers.validation.command import Command, Version, check_version
+from resolvers.validation.global_ids import GlobalKey
+
+UserKey = Annotated[UUID, GlobalKey("User")]
 
 
 class AdministerUser(Command):

@@ -1,7 +1,7 @@
 """Edges: from a row to related rows, without N+1 queries.
 
-    category = one(Categories.by_id, key=Task.category_id)
-    tasks = pages(Tasks, column=Task.category_id, key=Category.id)
+    author = one(Users.by_id, key=Note.user_id)
+    notes = pages(Notes, column=Note.user_id, key=User.id)
 
 An edge consists of a batch method of a repository and the column with its keys. All rows of a level are loaded by one
 call of the batch method, through a dataloader of the request.

@@ -34,7 +34,6 @@ from resolvers.validation.command import (
     Command,
     Email,
     Storable,
-    UserKey,
     Version,
     Visible,
     WebAddress,
@@ -56,6 +55,7 @@ def _in_range(date: dt.date) -> dt.date:
 
 PartnerKey = Annotated[UUID, GlobalKey("Partner")]
 ReferralKey = Annotated[UUID, GlobalKey("Referral")]
+UserKey = Annotated[UUID, GlobalKey("User")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), Visible]
 Notes = Annotated[str, StringConstraints(max_length=10_000), Storable]
 Rate = Annotated[Decimal, Field(ge=0, le=1, decimal_places=4)]

@@ -150,7 +150,7 @@ class Context:
         return self._services.get(kind)
 
     async def switch_viewer(self, viewer: Viewer) -> None:
-        """Makes the rest of the request, including the rest of the response, that of a viewer who just signed in."""
+        """Runs the remaining fields of the request as the user who has just signed in."""
         await self.discard_reads()
         self.viewer = viewer
 

@@ -18,7 +18,7 @@ def check_days(since: dt.date, until: dt.date, *, max_days: int = MAX_DAYS) -> N
         message = "`from` must not be after `to`."
         raise ValidationError(message, path=("from",))
     if (until - since).days >= max_days:
-        message = f"At most {max_days} days can be asked for at once."
+        message = f"A period may have at most {max_days} days."
         raise ValidationError(message, path=("from",))
 
 
@@ -39,7 +39,7 @@ async def resolve_period(
     """
     for name, date in (("from", since), ("to", until)):
         if date is not None and not _EARLIEST <= date <= _LATEST:
-            message = f"Days can be asked for from {_EARLIEST} to {_LATEST}."
+            message = f"The date must be between {_EARLIEST} and {_LATEST}."
             raise ValidationError(message, path=(name,))
     today, zone = await context.today(time_zone)
     last = until or today.date

@@ -3,7 +3,7 @@
 A source is an async generator of deliveries. Its first item is None: from then on it misses nothing. It holds no
 database connection while it waits.
 
-    def task_changed(context: Context) -> Source:
+    def note_changed(context: Context) -> Source:
         return stream_events(context, [owner_topic(context.viewer_id)], matches)
 """
 
@@ -69,10 +69,10 @@ async def stream_events(
         yield None
         if last is not None:
             async for batch in _replay(last, until, feed, frozenset(topics), matches):
-                for event in await _authorised(context, batch, authorise):
+                for event in await _authorise_events(context, batch, authorise):
                     yield Delivery.of_event(event)
         while True:
-            for event in await _authorised(context, await subscriber.take_all(), authorise):
+            for event in await _authorise_events(context, await subscriber.take_all(), authorise):
                 yield Delivery.of_event(event)
 
 
@@ -121,7 +121,7 @@ async def _sequence_of(feed: Feed, event_id: str) -> int:
     return event.sequence
 
 
-async def _authorised(context: Context, events: Sequence[DomainEvent], authorise: Authorise) -> list[DomainEvent]:
+async def _authorise_events(context: Context, events: Sequence[DomainEvent], authorise: Authorise) -> list[DomainEvent]:
     if not events:
         return []
     async with context.database.snapshot(context.viewer) as snapshot:

@@ -272,7 +272,7 @@ class Feed:
             await asyncio.sleep(RETRY_INTERVAL)
 
     async def _publish(self, announcements: Announcements) -> None:
-        """One announcement stands for all commits since the last one."""
+        """Publishes one announcement for all commits since the previous one."""
         while True:
             await self._has_commits_to_announce.wait()
             self._has_commits_to_announce.clear()

@@ -10,7 +10,6 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
-from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -31,7 +30,6 @@ from repositories.core.email_address import normalize_email, parse_email
 from repositories.core.encryption import DecryptionError
 from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion
 from repositories.sql.table import Table
-from resolvers.validation.global_ids import GlobalKey
 
 R = TypeVar("R", bound=Table)
 
@@ -110,8 +108,6 @@ Visible = AfterValidator(lambda text: _check_single_line(_check_visible(_check_s
 VisibleText = AfterValidator(lambda text: _check_visible(_check_storable(text)))
 """A storable text with a visible character. It may have several lines."""
 
-UserKey = Annotated[UUID, GlobalKey("User")]
-"""The global id of a user."""
 
 Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
 """A time with an offset, between 1900 and 2200, converted to UTC."""
@@ -205,11 +201,11 @@ def provided_fields(command: Command, *names: str) -> Mapping[str, Any]:
 
 
 def changed_fields(work: UnitOfWork, row: Table, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values that differ from the row's. Values of encrypted columns are compared decrypted."""
-    return {name: value for name, value in values.items() if value != _decrypted(work, row, name)}
+    """The values that differ from the row. Values of encrypted columns are compared decrypted."""
+    return {name: value for name, value in values.items() if value != _decrypt_value(work, row, name)}
 
 
-def _decrypted(work: UnitOfWork, row: Table, name: str) -> Any:
+def _decrypt_value(work: UnitOfWork, row: Table, name: str) -> Any:
     """A value of the row. A value that cannot be decrypted equals no other, so that it can be replaced."""
     value, column = getattr(row, name), getattr(type(row), name)
     if value is None or not column.info["encrypted"]:

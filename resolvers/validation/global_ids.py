@@ -30,7 +30,7 @@ def parse_global_id(text: str) -> tuple[str, UUID]:
 class GlobalKey:
     """Marks a UUID in a command that clients give as a global id, an ``ID`` in the GraphQL schema.
 
-    ``TaskKey = Annotated[UUID, GlobalKey("Task")]``
+    ``NoteKey = Annotated[UUID, GlobalKey("Note")]``
     """
 
     type_name: str

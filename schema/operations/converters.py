@@ -67,7 +67,7 @@ class ArgumentConverter:
 
     def __init__(self, compiler: "ConverterCompiler", name: str, argument: StrawberryArgument) -> None:
         self.python_name = argument.python_name
-        self.is_cacheable = not _has_hook(argument.type, set())
+        self.is_cacheable = not _has_hook(argument.type)
         self._compiler = compiler
         self._name = name
         self._type = argument.type
@@ -166,7 +166,7 @@ class ConverterCompiler:
                 data[python_name] = entry if inner is None else inner(entry)
             return data if build is None else build(data)
 
-        self._objects[kind, in_model] = convert  # before its fields, among which it may be
+        self._objects[kind, in_model] = convert  # stored first, because an input can contain itself
         for field in definition.fields:
             inner = self.compile(field.resolve_type(type_definition=definition), in_model=is_model)
             fields[self.config.name_converter.from_field(field)] = (field.python_name, inner)
@@ -204,14 +204,24 @@ def _absent_fields(kind: Any, definition: StrawberryObjectDefinition) -> list[st
     ]
 
 
-def _has_hook(kind: Any, seen: set[type]) -> bool:
-    """Whether a type is or has in it an input with a ``from_input`` hook, as every Pydantic input has."""
+def _has_hook(kind: Any) -> bool:
+    """Whether a type is, or contains, an input with a ``from_input`` hook, as every Pydantic input has."""
+    visited: set[type] = set()
+    pending = [kind]
+    while pending:
+        inner = _unwrap(pending.pop())
+        if inner in visited or not has_object_definition(inner):
+            continue
+        visited.add(inner)
+        definition = inner.__strawberry_definition__
+        if definition.from_input is not None:
+            return True
+        pending += [field.resolve_type(type_definition=definition) for field in definition.fields]
+    return False
+
+
+def _unwrap(kind: Any) -> Any:
+    """The type without lists, nullability and lazy references."""
     while isinstance(kind, LazyType | StrawberryOptional | StrawberryList):
         kind = kind.resolve_type() if isinstance(kind, LazyType) else kind.of_type
-    if kind in seen or not has_object_definition(kind):
-        return False
-    seen.add(kind)
-    definition = kind.__strawberry_definition__
-    return definition.from_input is not None or any(
-        _has_hook(field.resolve_type(type_definition=definition), seen) for field in definition.fields
-    )
+    return kind

@@ -1,8 +1,8 @@
 """Mutations: one field, one command, one unit of work, one payload.
 
-    complete_task = mutation(commands.complete_task, returns=Task, requires=Permission.TASK_WRITE)
+    write_note = mutation(commands.write_note, returns=Note, requires=Permission.NOTE_WRITE)
 
-publishes the command of the handler as ``CompleteTaskInput`` and returns ``CompleteTaskPayload {task userErrors}``.
+publishes the command of the handler as ``WriteNoteInput`` and returns ``WriteNotePayload {note userErrors}``.
 ``userErrors`` contains all errors that the user can correct, each with its path in the input; nothing is written then.
 :func:`context_mutation` publishes a handler that takes ``(context, command)`` and opens its own unit of work.
 """

@@ -1,6 +1,6 @@
 """Subscription fields.
 
-    task_changed: TaskChange = subscription(subscriptions.task_changed, "…", requires=Permission.TASK_READ)
+    note_changed: NoteChange = subscription(subscriptions.note_changed, "…", requires=Permission.NOTE_READ)
 
 The source gets the context and the arguments, and yields deliveries (resolvers/streaming/deliveries.py).
 """

@@ -276,7 +276,7 @@ def order_input(row: type[Table], **columns: str) -> Any:
     namespace = {
         "__annotations__": {"field": fields, "direction": Direction, "nulls": Nulls},
         "field": strawberry.field(description="The column to sort by."),
-        "direction": strawberry.field(description="The direction.", default=Direction.ASC),
+        "direction": strawberry.field(description="Ascending or descending.", default=Direction.ASC),
         "nulls": strawberry.field(description="The position of rows without a value.", default=Nulls.LAST),
     }
     return strawberry.input(

@@ -1,9 +1,9 @@
 """Views, which are the GraphQL types of rows, and the kinds of their fields.
 
-    @view(rows.Task, node=queries.task)
-    class Task(Node):
-        title: str = column("What is to be done.")
-        category: "Category | None" = edge(queries.category_of_task, "The category it belongs to.")
+    @view(tables.Note, node=queries.note)
+    class Note(Node):
+        text: str = column("The text of the note, 1 to 10,000 characters.")
+        author: User | None = edge(queries.author_of_note, "The user who wrote the note.")
 
 A field is a **column** of the row, an **encrypted** column, an **edge** to other rows, **resolved by** a function,
 **computed** by a method of the object, or a **query** at the root.

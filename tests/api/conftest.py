@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from repositories.engines.database import Database
 from repositories.tables.identity import User, UserRole
+from resolvers.identity.accounts import Passwords
 from tests.api.client import Gateway
+from tests.api.people import CHEAP
 from tests.factories import make_user
 
 
@@ -34,3 +37,9 @@ async def bob(database: Database) -> User:
 @pytest_asyncio.fixture
 async def admin(database: Database) -> User:
     return await make_user(database, email="admin@example.com", role=UserRole.ADMIN)
+
+
+@pytest.fixture
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes passwords with parameters that take no time, for tests whose subject is not the hash."""
+    monkeypatch.setattr(Passwords.__init__, "__defaults__", (CHEAP,))

@@ -50,7 +50,7 @@ class Days:
     def completed_on(self, date: dt.date) -> int:
         return sum(item.completed is not None and self.date(item.completed) == date for item in self.alive)
 
-    def _carried_into(self, date: dt.date) -> int:
+    def count_carried_over(self, date: dt.date) -> int:
         start = dt.datetime.combine(date, dt.time(), self.zone)
         return sum(
             item.due is not None
@@ -65,7 +65,7 @@ class Days:
         """Recounts the days of these moments."""
         for date in {self.date(moment) for moment in moments if moment is not None}:
             completed, created = self.completed_on(date), self.created_on(date)
-            score = Decimal(100 * completed) / max(created + self._carried_into(date), 1)
+            score = Decimal(100 * completed) / max(created + self.count_carried_over(date), 1)
             self.counted[date] = (completed, created, min(score, Decimal(100)).quantize(HUNDREDTH, ROUND_HALF_UP))
 
     def score(self, date: dt.date) -> Decimal:

@@ -46,7 +46,7 @@ def created(title: str) -> Any:
 
 
 @asynccontextmanager
-async def running(gateway: Gateway, **options: Any) -> AsyncIterator[str]:
+async def run_gateway(gateway: Gateway, **options: Any) -> AsyncIterator[str]:
     """Serves the gateway with its feed. At the end no new subscriber, connection or task may be left."""
     given = {"lifespan": "on", "http": http_protocol(Settings()), **options}
     async with serve(gateway.app, **given) as address:
@@ -113,7 +113,7 @@ def codes(body: bytes) -> list[str]:
 
 
 @asynccontextmanager
-async def asked(  # noqa: PLR0913 (the parts of a request)
+async def request_stream(  # noqa: PLR0913 (the parts of a request)
     address: str,
     document: str,
     token: str | None = None,
@@ -153,14 +153,14 @@ async def asked(  # noqa: PLR0913 (the parts of a request)
 
 
 @asynccontextmanager
-async def subscribed(
+async def open_event_stream(
     gateway: Gateway, address: str, document: str, who: User | str | None, **given: Any
 ) -> AsyncIterator[EventStream]:
     """A subscription that has started, and therefore misses no event. It ends with the block."""
     feed = feed_of(gateway)
     before = feed.subscriber_count
     token = gateway.token(who) if isinstance(who, User) else who
-    async with asked(address, document, token, **given) as stream:
+    async with request_stream(address, document, token, **given) as stream:
         assert (stream.status, await stream.chunk()) == (200, BEGINNING)
         await until(lambda: feed.subscriber_count > before + bool(token))
         yield stream

@@ -54,7 +54,7 @@ async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
 
 
 @asynccontextmanager
-async def relayed(options: DatabaseOptions) -> AsyncIterator[tuple[Relay, DatabaseOptions]]:
+async def open_relay(options: DatabaseOptions) -> AsyncIterator[tuple[Relay, DatabaseOptions]]:
     """A relay to the database of ``options``, and options that connect through it."""
     assert options.url is not None
     parts = urlsplit(options.url)

@@ -260,6 +260,7 @@ def is_limited(answer: Any) -> bool:
     return True
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 @pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])
 async def test_password_attempts_per_account_are_limited(
     database: Database, verifications: list[str], email: str
@@ -276,6 +277,7 @@ async def test_password_attempts_per_account_are_limited(
     assert not is_limited(await try_sign_in(gateway, "bob@example.com", PASSWORD))
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_successful_sign_in_resets_the_limit_of_the_account(database: Database) -> None:
     await make_member(database)
     gateway = limited_gateway(database, password_attempts_per_account="3 per 15 minutes")  # noqa: S106
@@ -286,6 +288,7 @@ async def test_successful_sign_in_resets_the_limit_of_the_account(database: Data
         assert answer["data"]["signIn"]["accessToken"]
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_sign_ins_per_address_are_limited(database: Database, verifications: list[str]) -> None:
     """For any account, without using up the attempts of the accounts. The client cannot choose its address."""
     await make_member(database)
@@ -303,6 +306,7 @@ async def test_sign_ins_per_address_are_limited(database: Database, verification
     assert not is_limited(await try_sign_in(gateway, "ada@example.com", PASSWORD, "10.0.0.4"))
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_forwarded_address_of_a_trusted_proxy_is_used(database: Database) -> None:
     """The client's address is the last one that is not a trusted proxy."""
     await make_member(database)
@@ -317,6 +321,7 @@ async def test_forwarded_address_of_a_trusted_proxy_is_used(database: Database) 
         assert (await all_sessions(database))[-1].ip == address
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_sign_ups_per_address_are_limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit no password is hashed."""
     hashed: list[str] = []

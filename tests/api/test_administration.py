@@ -310,11 +310,11 @@ async def test_task_totals_are_those_of_the_last_refresh(
     refreshes = database.engine.is_postgresql
     hour = dt.timedelta(hours=1)
 
-    async def shown(at: dt.datetime) -> tuple[Any, ...]:
+    async def fetch_totals(at: dt.datetime) -> tuple[Any, ...]:
         data = await gateway.at(at).client(admin).data(TASKS)
         return tuple(data["usersOverview"]["tasks"].values())
 
-    assert await shown(AT) == (0, 0, 0, None, None if refreshes else NOON)
+    assert await fetch_totals(AT) == (0, 0, 0, None, None if refreshes else NOON)
     done = {"status": TaskStatus.COMPLETED, "completed_at": AT}
     for user, values in (
         (ada, done),
@@ -325,21 +325,21 @@ async def test_task_totals_are_those_of_the_last_refresh(
     ):
         await make_task(database, user, **values)
     live = (4, 2, 1, "66.67")
-    assert await shown(AT) == ((0, 0, 0, None, None) if refreshes else (*live, NOON))
+    assert await fetch_totals(AT) == ((0, 0, 0, None, None) if refreshes else (*live, NOON))
     job = jobs_by_name(Settings())[REFRESH_JOB]
     run = await JobRunner(database, lambda: AT + hour).run(job)
     assert run is not None
     assert run.processed == 3
-    assert await shown(AT + 2 * hour) == (
+    assert await fetch_totals(AT + 2 * hour) == (
         *live,
         "2026-06-17T13:00:00+00:00" if refreshes else "2026-06-17T14:00:00+00:00",
     )
     await make_task(database, bob)
     more = (5, 2, 1, "41.67")
-    totals = await shown(AT + 2 * hour)
+    totals = await fetch_totals(AT + 2 * hour)
     assert totals == ((*live, "2026-06-17T13:00:00+00:00") if refreshes else (*more, "2026-06-17T14:00:00+00:00"))
     await gateway.at(AT + 3 * hour).client(admin).data("mutation { refreshUserDashboardStats { refreshedAt } }")
-    assert await shown(AT + 3 * hour) == (*more, "2026-06-17T15:00:00+00:00")
+    assert await fetch_totals(AT + 3 * hour) == (*more, "2026-06-17T15:00:00+00:00")
     snapshot = database.snapshot(SERVICE)
     runs = await JobRuns(snapshot).find(limit=9)
     await snapshot.close()

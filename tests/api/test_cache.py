@@ -166,7 +166,7 @@ async def test_a_result_of_a_snapshot_older_than_the_versions_is_not_stored(
 ) -> None:
     """A list opens the request's snapshot, another request commits, and only then the versions are read."""
     client, look = cached.client(ada), cached.cache.store.get
-    asked, go, open_gateway = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    asked, go, is_open = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def get(names: Sequence[str]) -> list[bytes | None] | None:
         asked.set()
@@ -175,13 +175,13 @@ async def test_a_result_of_a_snapshot_older_than_the_versions_is_not_stored(
 
     def listen(text: str) -> None:
         if "SELECT" in text and "tasks" in text:
-            open_gateway.set()
+            is_open.set()
 
     cached.database.statement_listeners.append(listen)
     monkeypatch.setattr(cached.cache.store, "get", get)
     reading = asyncio.ensure_future(client.data("{ tasks { nodes { id } } lifeLockDashboard { totalTasks } }"))
     await asked.wait()
-    await open_gateway.wait()
+    await is_open.wait()
     await client.do("createTask", "task { id }", title="x")
     go.set()
     assert await reading == {"tasks": {"nodes": []}, "lifeLockDashboard": {"totalTasks": 0}}
@@ -189,7 +189,7 @@ async def test_a_result_of_a_snapshot_older_than_the_versions_is_not_stored(
 
 
 async def test_a_request_with_a_list_fills_the_cache_too(cached: Gateway, ada: User) -> None:
-    """As soon as the process knows the versions before the snapshot is open_gateway."""
+    """The entry is stored if the versions were read before the snapshot was opened."""
     client = cached.client(ada)
     for _ in range(3):
         await client.data("{ tasks { nodes { id } } lifeLockDashboard { totalTasks } }")
@@ -304,20 +304,20 @@ async def test_an_entry_is_stale_when_the_time_changes_its_value(
     await client.do("createTask", "task { id }", title="x", dueDate=due.isoformat())
     document = "{ lifeLockDashboard { overdueTasks upcomingDeadlines(first: 1) { title } } }"
 
-    async def shown() -> tuple[int, int]:
+    async def count_due_tasks() -> tuple[int, int]:
         found = (await client.data(document))["lifeLockDashboard"]
         return found["overdueTasks"], len(found["upcomingDeadlines"])
 
-    assert await shown() == (0, 1)
+    assert await count_due_tasks() == (0, 1)
     moment[0] = due
-    assert await shown() == (0, 1)
+    assert await count_due_tasks() == (0, 1)
     assert gateway.cache.health().hits == 2
     moment[0] = due + dt.timedelta(microseconds=1)
-    assert [await shown() for _ in range(2)] == [(1, 0)] * 2
+    assert [await count_due_tasks() for _ in range(2)] == [(1, 0)] * 2
     assert gateway.cache.health().hits == 4
     moment[0] = due
     moment[0] -= dt.timedelta(hours=1)
-    assert await shown() == (0, 1)
+    assert await count_due_tasks() == (0, 1)
     await gateway.cache.close()
 
 

@@ -18,7 +18,7 @@ from repositories.engines.database import DatabaseOptions
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
 from tests.api.client import Client, Gateway, connect_database, gid
-from tests.databases import ENGINES, KEYS, cloned, copy_sqlite, postgres_options
+from tests.databases import ENGINES, KEYS, copy_sqlite, postgres_options, temporary_clone
 from tests.factories import make_client, make_points, make_tasks, make_user
 from tests.repositories.support import SharedDatabase, examples
 from tests.stores import redis_process
@@ -100,7 +100,7 @@ def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             made.close()
             return
         server = request.getfixturevalue("server")
-        with cloned(server, request.getfixturevalue("postgres_template")) as name:
+        with temporary_clone(server, request.getfixturevalue("postgres_template")) as name:
             made = Gateways(postgres_options(server, name), url)
             yield made
             made.close()
@@ -273,7 +273,7 @@ def test_cached_dashboards_equal_computed_ones(
     setup.run(_run_commands(setup, steps, first, zone, kind))
 
 
-async def _run_queries(setup: Gateways, asked: list[tuple[int, bool, int, int]], kind: str) -> None:
+async def _run_queries(setup: Gateways, requests: list[tuple[int, bool, int, int]], kind: str) -> None:
     setup.moment = now()
     database = setup.uncached.database
     users = [
@@ -288,7 +288,7 @@ async def _run_queries(setup: Gateways, asked: list[tuple[int, bool, int, int]],
         await make_points(database, person, count)
     for gateway in gateways:
         await gateway.cache.invalidate(["user", "task"])  # the factories record no events
-    for index, (pick, manages, document, first) in enumerate(asked):
+    for index, (pick, manages, document, first) in enumerate(requests):
         roles = (RoleName.PARTNERSHIP_MANAGER,) if manages else ()
         text, names = [(DASHBOARDS, {"first": first}), (FOR_MANAGERS, {"first": first}), (FOR_ADMINS, {})][document]
         expected = await setup.uncached.client(users[pick], *roles).ask(text, **names)
@@ -299,9 +299,11 @@ async def _run_queries(setup: Gateways, asked: list[tuple[int, bool, int, int]],
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
 @examples(25)
-@given(asked=st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 2), st.integers(1, 3)), max_size=20))
+@given(
+    requests=st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 2), st.integers(1, 3)), max_size=20)
+)
 def test_no_viewer_receives_the_result_of_another(
-    setup: Gateways, kind: str, asked: list[tuple[int, bool, int, int]]
+    setup: Gateways, kind: str, requests: list[tuple[int, bool, int, int]]
 ) -> None:
     """For any earlier requests of other viewers, the result is the one that is computed for the viewer."""
-    setup.run(_run_queries(setup, asked, kind))
+    setup.run(_run_queries(setup, requests, kind))

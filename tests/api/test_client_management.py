@@ -155,7 +155,7 @@ async def test_invalid_values_are_rejected(gateway: Gateway, ada: User, field: s
 async def test_contacts_of_different_owners_can_have_the_same_address(
     gateway: Gateway, ada: User, bob: User, admin: User
 ) -> None:
-    """Also those of an admin, who can see both contacts."""
+    """This applies to admins as well, who can see both contacts."""
     await make_contact(gateway.database, await make_client(gateway.database, bob), email=JOAN["email"])
     mine = await make_client(gateway.database, ada)
     for user in (ada, admin):

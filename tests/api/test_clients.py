@@ -16,7 +16,7 @@ from repositories.tables.identity import User
 from schema import schema
 from tests import node
 from tests.api.client import ROOT, Gateway, serve
-from tests.api.event_streams import create, feed_of, running
+from tests.api.event_streams import create, feed_of, run_gateway
 from tests.api.sockets import serve_sockets
 from tests.databases import ON_SQLITE
 from tests.factories import make_category, make_tasks
@@ -80,7 +80,7 @@ async def test_graphql_ws_subscribes_and_resumes_after_an_interruption(
 
 async def test_graphql_sse_runs_all_kinds_of_operations(gateway: Gateway, ada: User, node_clients: Path) -> None:
     """In the distinct connections mode; the single connection mode is rejected."""
-    async with running(gateway) as address:
+    async with run_gateway(gateway) as address:
         results = await node.run(node_clients, "graphql-sse.mjs", address, gateway.token(ada))
     assert results == {
         "viewer": [{"data": {"viewer": {"email": "ada@example.com"}}}],
@@ -108,7 +108,7 @@ async def test_graphql_sse_resumes_after_a_restart(gateway: Gateway, ada: User, 
             await asyncio.sleep(0.01)
     await create(gateway, ada, "Third")
     again = Gateway(gateway.database)
-    async with running(again, port=int(address.rpartition(":")[2])):
+    async with run_gateway(again, port=int(address.rpartition(":")[2])):
         await until(lambda: feed_of(again).subscriber_count == 2)
         await create(again, ada, "Last")
         assert await following == {"titles": ["First", "Second", "Third", "Last"], "connections": [False, True]}

@@ -32,7 +32,7 @@ def _titles(page: Any) -> list[str]:
     return [node["title"] for node in page["nodes"]]
 
 
-async def _rejected(client: Client, **arguments: Any) -> tuple[str, str, list[str]]:
+async def _fetch_error(client: Client, **arguments: Any) -> tuple[str, str, list[str]]:
     answer = await client.ask(PAGE, **arguments)
     assert answer.data == {"tasks": None}
     (error,) = answer.errors
@@ -124,10 +124,10 @@ _WRONG_PAGES: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-async def test_invalid_page_arguments_are_rejected(gateway: Gateway, ada: User) -> None:
+async def test_invalid_page_arguments_are_fetch_error(gateway: Gateway, ada: User) -> None:
     client = gateway.client(ada)
     for arguments, message, field in _WRONG_PAGES:
-        assert await _rejected(client, **arguments) == ("VALIDATION_ERROR", message, [field])
+        assert await _fetch_error(client, **arguments) == ("VALIDATION_ERROR", message, [field])
     document = """{ categories { nodes { tasks(first: 501) { totalCount } } }
         dueTasks(until: "2026-01-01T00:00:00Z", first: 0) { id } }"""
     await make_category(gateway.database, ada)
@@ -149,10 +149,10 @@ async def test_cursor_is_valid_only_for_its_own_list(gateway: Gateway, ada: User
         {"order": order, "filter": {"search": "x"}},
         {"order": [{"field": "TITLE", "direction": "DESC"}]},
     ):
-        assert await _rejected(client, after=cursor, **arguments) == ("VALIDATION_ERROR", other, ["after"])
-        assert await _rejected(client, last=1, before=cursor, **arguments) == ("VALIDATION_ERROR", other, ["before"])
+        assert await _fetch_error(client, after=cursor, **arguments) == ("VALIDATION_ERROR", other, ["after"])
+        assert await _fetch_error(client, last=1, before=cursor, **arguments) == ("VALIDATION_ERROR", other, ["before"])
     for text in ("", "x", cursor[:-3], cursor + "x", "W10", "bnVsbA", gid("Task", new_id()), "💥"):
-        code, message, field = await _rejected(client, after=text, order=order)
+        code, message, field = await _fetch_error(client, after=text, order=order)
         assert (code, field) == ("VALIDATION_ERROR", ["after"])
         assert message in {broken, other}
     answer = await client.ask("query($c: String) { categories(after: $c) { totalCount } }", c=cursor)
@@ -160,7 +160,7 @@ async def test_cursor_is_valid_only_for_its_own_list(gateway: Gateway, ada: User
     assert _titles(await _page(gateway.client(bob), after=cursor, order=order)) == []
 
 
-async def _found(client: Client, **given: Any) -> list[str]:
+async def _find_titles(client: Client, **given: Any) -> list[str]:
     page = await _page(client, filter=given, order=[{"field": "TITLE"}], first=500)
     assert page["totalCount"] == len(page["nodes"])
     return _titles(page)
@@ -226,7 +226,7 @@ async def test_filters_return_matching_rows(gateway: Gateway, ada: User) -> None
         ({"not": {}}, []),
     ]
     for given, titles in cases:
-        assert await _found(client, **given) == titles, given
+        assert await _find_titles(client, **given) == titles, given
 
 
 def _nested_filter(levels: int) -> dict[str, Any]:
@@ -243,17 +243,17 @@ async def test_filters_and_orders_are_limited(gateway: Gateway, ada: User) -> No
     for _ in range(9):
         only_not = {"not": only_not}
     for nested in (_nested_filter(9), _nested_filter(40), only_not):
-        assert await _rejected(client, filter=nested) == (
+        assert await _fetch_error(client, filter=nested) == (
             "VALIDATION_ERROR",
             "A filter may be nested at most 8 levels deep.",
             ["filter"],
         )
     many = {"or": [{"title": {"eq": "x"}}] * 101}
     message = "A filter may have at most 100 conditions; this one has 101."
-    assert await _rejected(client, filter=many) == ("VALIDATION_ERROR", message, ["filter"])
+    assert await _fetch_error(client, filter=many) == ("VALIDATION_ERROR", message, ["filter"])
     keys = [{"field": field} for field in ("TITLE", "STATUS", "DUE_DATE", "CREATED_AT", "UPDATED_AT", "COMPLETED_AT")]
     assert (await _page(client, order=keys[:5]))["totalCount"] == 0
-    assert await _rejected(client, order=keys) == (
+    assert await _fetch_error(client, order=keys) == (
         "VALIDATION_ERROR",
         "A list can be sorted by at most 5 keys.",
         ["order"],
@@ -289,7 +289,7 @@ async def test_invalid_condition_is_reported_with_its_path(
     gateway: Gateway, ada: User, given: Any, message: str, place: str
 ) -> None:
     where = ["filter", *place.split(".")]
-    assert await _rejected(gateway.client(ada), filter=given) == ("VALIDATION_ERROR", message, where)
+    assert await _fetch_error(gateway.client(ada), filter=given) == ("VALIDATION_ERROR", message, where)
 
 
 _NO_NULL = "Null is not a condition. Leave it out, or use `eq: null` to find rows without a value."
@@ -310,7 +310,7 @@ async def test_a_null_that_is_no_value_is_an_error_with_its_place(gateway: Gatew
     given: Any = None
     for part in reversed(path):
         given = [{}] * int(part) + [given] if part.isdigit() else {part: given}
-    assert await _rejected(client, filter=given) == ("VALIDATION_ERROR", _NO_NULL, ["filter", *path])
+    assert await _fetch_error(client, filter=given) == ("VALIDATION_ERROR", _NO_NULL, ["filter", *path])
     if "1" not in path:
         kinds = {"in": "[String]", "notIn": "[String]", "isNull": "Boolean", "and": "[TaskFilter!]"}
         kinds |= {"or": "[TaskFilter!]", "not": "TaskFilter", "title": "TextFilter", "categoryId": "IdFilter"}
@@ -352,17 +352,17 @@ async def test_number_that_does_not_fit_the_column_is_reported_with_its_path(gat
     assert error["extensions"] == {"code": "VALIDATION_ERROR", "field": ["filter", "annualRevenue", "gte"]}
 
 
-async def test_ids_of_another_type_are_rejected(gateway: Gateway, ada: User) -> None:
+async def test_ids_of_another_type_are_fetch_error(gateway: Gateway, ada: User) -> None:
     category = await make_category(gateway.database, ada)
     task = await make_task(gateway.database, ada)
     client = gateway.client(ada)
     message = "This must be the id of a Task, not of a Category."
     given: dict[str, Any] = {"id": {"eq": gid("Category", category)}}
-    assert await _rejected(client, filter=given) == ("VALIDATION_ERROR", message, ["filter", "id", "eq"])
+    assert await _fetch_error(client, filter=given) == ("VALIDATION_ERROR", message, ["filter", "id", "eq"])
     message = "This is not an id; take one from the `id` field of an object."
     given = {"or": [{"title": {"eq": "x"}}, {"not": {"id": {"in": [gid("Task", task), "x"]}}}]}
     place = ["filter", "or", "1", "not", "id", "in", "1"]
-    assert await _rejected(client, filter=given) == ("VALIDATION_ERROR", message, place)
+    assert await _fetch_error(client, filter=given) == ("VALIDATION_ERROR", message, place)
     for document, what in (
         ("query($id: ID!) { task(id: $id) { id } }", "task"),
         ("query($id: ID!) { taskEvents(id: $id) { id } }", "task"),

@@ -107,9 +107,9 @@ async def test_changes_received_over_a_socket_are_visible_over_http(
         await peer.subscribe("changes", changes, **asks)
         await site.wait_for_subscribers(2)
         await ada.create("2")
-        told = (await peer.receive())["payload"]
-        assert told["data"] == {"taskChanged": {"task": {"title": "2"}}}
-        assert await ada.titles(told["extensions"]["consistencyToken"]) == ["1", "2"]
+        delivered = (await peer.receive())["payload"]
+        assert delivered["data"] == {"taskChanged": {"task": {"title": "2"}}}
+        assert await ada.titles(delivered["extensions"]["consistencyToken"]) == ["1", "2"]
         await peer.send("complete", id="changes")
         assert list(await peer.ask(CREATE, variables={"t": "3"})) == ["data"]
         assert list(await peer.ask(TITLES, **asks)) == ["data"]
@@ -157,10 +157,10 @@ async def test_a_rejected_mutation_has_a_token_too(replicated_gateway: Gateway, 
 async def test_the_token_in_the_body(replicated_gateway: Gateway, standby: Standby) -> None:
     """For clients that cannot read headers, if they request it. A query has none."""
     ada = await person(replicated_gateway, standby)
-    asked = {"extensions": {"consistencyToken": True}}
-    response = await ada.post({"query": CREATE, "variables": {"t": "x"}} | asked)
+    token_request = {"extensions": {"consistencyToken": True}}
+    response = await ada.post({"query": CREATE, "variables": {"t": "x"}} | token_request)
     assert response.json()["extensions"] == {"consistencyToken": response.headers[HEADER]}
-    assert "extensions" not in (await ada.post({"query": TITLES} | asked)).json()
+    assert "extensions" not in (await ada.post({"query": TITLES} | token_request)).json()
 
 
 async def test_pages_of_other_origins_may_use_the_token(replicated_gateway: Gateway, standby: Standby) -> None:
@@ -168,9 +168,9 @@ async def test_pages_of_other_origins_may_use_the_token(replicated_gateway: Gate
     ada = await person(replicated_gateway, standby)
     response = await ada.post({"query": TITLES}, Origin="https://app.example.com")
     assert HEADER in response.headers["Access-Control-Expose-Headers"].split(", ")
-    wanted = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
+    request_headers = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
     preflight = await replicated_gateway.http.options(
-        "/graphql", headers=wanted | {"Access-Control-Request-Headers": HEADER}
+        "/graphql", headers=request_headers | {"Access-Control-Request-Headers": HEADER}
     )
     assert preflight.status_code == 200
     assert HEADER in preflight.headers["Access-Control-Allow-Headers"]
@@ -194,8 +194,8 @@ async def test_a_malformed_token_is_rejected(gateway: Gateway, ada: User, token:
 async def test_there_are_no_tokens_without_a_replica(gateway: Gateway, ada: User) -> None:
     """Responses have no token, and a token from another deployment has no effect."""
     one = Person(gateway, ada)
-    asked = {"extensions": {"consistencyToken": True}}
-    response = await one.post({"query": CREATE, "variables": {"t": "x"}} | asked)
+    token_request = {"extensions": {"consistencyToken": True}}
+    response = await one.post({"query": CREATE, "variables": {"t": "x"}} | token_request)
     assert HEADER not in response.headers
     assert list(response.json()) == ["data"]
     assert await one.titles("FFFFFFFF/FFFFFFFF") == ["x"]
@@ -308,11 +308,11 @@ async def test_a_mutation_whose_position_cannot_be_read(
     """It succeeds without a token, and the log says so."""
     ada = await person(replicated_gateway, standby)
     database: Database = replicated_gateway.database
-    told = database.fetch_position
+    original = database.fetch_position
 
     async def after_the_end() -> int | None:
         await database.close()
-        return await told()
+        return await original()
 
     monkeypatch.setattr(database, "fetch_position", after_the_end)
     response = await ada.post({"query": CREATE, "variables": {"t": "Done"}})

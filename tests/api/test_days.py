@@ -85,10 +85,10 @@ class Simulation:
 
     async def change(self, mutation: str, pick: int) -> None:
         """Runs completeTask, reopenTask, deleteTask or restoreTask."""
-        wanted = [item for item in self.days.items if item.is_deleted is (mutation == "restoreTask")]
-        if not wanted:
+        candidates = [item for item in self.days.items if item.is_deleted is (mutation == "restoreTask")]
+        if not candidates:
             return
-        item = wanted[pick % len(wanted)]
+        item = candidates[pick % len(candidates)]
         completed, before = item.completed, (item.status, item.is_deleted)
         await self._do(mutation, "task { id }", id=global_id(item), version=item.version)
         if mutation == "completeTask":
@@ -243,8 +243,8 @@ async def test_the_category_breakdown_is_ordered_by_name(gateway: Gateway, ada: 
     done = {"status": TaskStatus.COMPLETED, "completed_at": START}
     for values in ({"category_id": home.id}, {"category_id": home.id, **done}, {}, {}, done):
         await make_task(gateway.database, ada, **values)
-    gone = await make_task(gateway.database, ada, category_id=home.id)
-    await client.do("deleteTask", "task { id }", id=gid("Task", gone))
+    deleted = await make_task(gateway.database, ada, category_id=home.id)
+    await client.do("deleteTask", "task { id }", id=gid("Task", deleted))
     shown = await client.data("{ lifeLockDashboard { categoryBreakdown { category { name } total completed } } }")
     assert shown["lifeLockDashboard"]["categoryBreakdown"] == [
         {"category": {"name": "Empty"}, "total": 0, "completed": 0},

@@ -22,7 +22,7 @@ from repositories.tables.identity import User
 from resolvers.life_lock import queries
 from schema import life_lock
 from tests.api.client import SECRET, Gateway, connect_database, gid
-from tests.api.relay import relayed
+from tests.api.relay import open_relay
 from tests.api.stored_rows import life_lock_rows
 from tests.factories import make_category, make_task, make_user
 
@@ -152,7 +152,7 @@ _UNAVAILABLE = "The database cannot be reached right now. Try again in a moment.
 
 async def test_gateway_recovers_from_a_database_outage(cloned_postgres: DatabaseOptions) -> None:
     """During the outage every field and /health report it; afterwards everything works without a restart."""
-    async with relayed(cloned_postgres) as (relay, options), connect_database(options) as database:
+    async with open_relay(cloned_postgres) as (relay, options), connect_database(options) as database:
         gateway = Gateway(database)
         ada = await make_user(database)
         client = gateway.client(ada)

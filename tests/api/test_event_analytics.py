@@ -82,18 +82,27 @@ async def test_weeks_and_months_are_counted_completely(gateway: Gateway, ada: Us
         await record(gateway.database, ada, moment, kind="TaskCompleted", completed_at=moment, due_date=None)
     client = gateway.at(AT).client(ada)
 
-    async def shown(since: str, until: str, interval: str) -> list[tuple[str, int, str]]:
+    async def fetch_trends(since: str, until: str, interval: str) -> list[tuple[str, int, str]]:
         found = await client.data(TRENDS, **{"from": since, "to": until, "interval": interval})
         return [(one["date"], one["completed"], one["movingAverage"]) for one in found["completionTrends"]]
 
-    assert await shown("2026-06-17", "2026-06-22", "WEEK") == [("2026-06-15", 2, "1.00"), ("2026-06-22", 1, "1.00")]
-    assert await shown("2026-06-15", "2026-06-21", "WEEK") == [("2026-06-15", 2, "1.00")]
-    assert await shown("2026-05-31", "2026-06-01", "MONTH") == [("2026-05-01", 1, "1.00"), ("2026-06-01", 5, "2.33")]
-    assert [date for date, *_ in await shown("2025-06-30", "2026-06-30", "MONTH")] == [
+    assert await fetch_trends("2026-06-17", "2026-06-22", "WEEK") == [
+        ("2026-06-15", 2, "1.00"),
+        ("2026-06-22", 1, "1.00"),
+    ]
+    assert await fetch_trends("2026-06-15", "2026-06-21", "WEEK") == [("2026-06-15", 2, "1.00")]
+    assert await fetch_trends("2026-05-31", "2026-06-01", "MONTH") == [
+        ("2026-05-01", 1, "1.00"),
+        ("2026-06-01", 5, "2.33"),
+    ]
+    assert [date for date, *_ in await fetch_trends("2025-06-30", "2026-06-30", "MONTH")] == [
         *(f"2025-{month:02}-01" for month in range(6, 13)),
         *(f"2026-{month:02}-01" for month in range(1, 7)),
     ]
-    assert await shown("2026-06-14", "2026-06-15", "DAY") == [("2026-06-14", 1, "0.14"), ("2026-06-15", 1, "0.29")]
+    assert await fetch_trends("2026-06-14", "2026-06-15", "DAY") == [
+        ("2026-06-14", 1, "0.14"),
+        ("2026-06-15", 1, "0.29"),
+    ]
 
 
 @examples(200)
@@ -161,10 +170,10 @@ async def test_feature_use(gateway: Gateway, ada: User, bob: User, admin: User) 
         "users": 1,
         "lastUsed": "2026-06-02T02:00:00+00:00",
     }
-    asked = {"from": "2026-06-01", "to": "2026-06-02"}
-    assert await client.data(USE, **asked) == {"featureUse": [most, other]}
-    assert await client.data(USE, **asked, first=1) == {"featureUse": [most]}
-    east = (await client.data(USE, **asked, zone="Pacific/Kiritimati"))["featureUse"]
+    variables = {"from": "2026-06-01", "to": "2026-06-02"}
+    assert await client.data(USE, **variables) == {"featureUse": [most, other]}
+    assert await client.data(USE, **variables, first=1) == {"featureUse": [most]}
+    east = (await client.data(USE, **variables, zone="Pacific/Kiritimati"))["featureUse"]
     assert [(use["eventType"], use["events"]) for use in east] == [("a", 2), ("B", 2), ("c", 1)]
     answer = await client.ask(USE, first=501)
     assert answer.errors[0]["extensions"] == {"code": "VALIDATION_ERROR", "field": ["first"]}
@@ -185,9 +194,9 @@ DAYS = [
 async def test_days_with_clock_changes(gateway: Gateway, admin: User) -> None:
     client = gateway.client(admin)
     for zone, date, hours, last in DAYS:
-        asked = {"from": date, "to": date, "zone": zone}
-        (day,) = (await client.data(RATES, **asked, interval="DAY"))["eventRates"]
-        found = (await client.data(RATES, **asked))["eventRates"]
+        variables = {"from": date, "to": date, "zone": zone}
+        (day,) = (await client.data(RATES, **variables, interval="DAY"))["eventRates"]
+        found = (await client.data(RATES, **variables))["eventRates"]
         bounds = [
             (dt.datetime.fromisoformat(one["startsAt"]), dt.datetime.fromisoformat(one["endsAt"])) for one in found
         ]
@@ -199,11 +208,11 @@ async def test_days_with_clock_changes(gateway: Gateway, admin: User) -> None:
 async def test_a_skipped_day_has_no_hours(gateway: Gateway, admin: User) -> None:
     """Kiritimati skipped a day when it moved across the date line."""
     client = gateway.client(admin)
-    asked = {"from": "1994-12-31", "to": "1994-12-31", "zone": "Pacific/Kiritimati"}
+    variables = {"from": "1994-12-31", "to": "1994-12-31", "zone": "Pacific/Kiritimati"}
     moment = "1994-12-31T10:00:00+00:00"
     day = {"startsAt": moment, "endsAt": moment, "events": 0}
-    assert await client.data(RATES, **asked, interval="DAY") == {"eventRates": [day]}
-    assert await client.data(RATES, **asked) == {"eventRates": []}
+    assert await client.data(RATES, **variables, interval="DAY") == {"eventRates": [day]}
+    assert await client.data(RATES, **variables) == {"eventRates": []}
 
 
 async def test_event_rates(gateway: Gateway, ada: User, admin: User) -> None:
@@ -214,19 +223,19 @@ async def test_event_rates(gateway: Gateway, ada: User, admin: User) -> None:
         berliner = await Users(write).change(await Users(write).get(admin.id), time_zone="Europe/Berlin")
     client = gateway.client(berliner)
 
-    async def shown(**asked: str) -> list[tuple[str, int]]:
-        found = await client.data(RATES, **{"from": "2026-06-02", "to": "2026-06-03"} | asked)
+    async def fetch_rates(**variables: str) -> list[tuple[str, int]]:
+        found = await client.data(RATES, **{"from": "2026-06-02", "to": "2026-06-03"} | variables)
         return [(one["startsAt"], one["events"]) for one in found["eventRates"]]
 
     berlin = [("2026-06-01T22:00:00+00:00", 2), ("2026-06-02T22:00:00+00:00", 1)]
-    assert await shown(interval="DAY") == berlin
-    assert await shown(interval="DAY", type="task") == [(berlin[0][0], 0), berlin[1]]
-    assert await shown(interval="DAY", type="nothing") == [(starts, 0) for starts, _ in berlin]
-    assert await shown(interval="DAY", zone="UTC") == [
+    assert await fetch_rates(interval="DAY") == berlin
+    assert await fetch_rates(interval="DAY", type="task") == [(berlin[0][0], 0), berlin[1]]
+    assert await fetch_rates(interval="DAY", type="nothing") == [(starts, 0) for starts, _ in berlin]
+    assert await fetch_rates(interval="DAY", zone="UTC") == [
         ("2026-06-02T00:00:00+00:00", 2),
         ("2026-06-03T00:00:00+00:00", 0),
     ]
-    hours = await shown()
+    hours = await fetch_rates()
     assert len(hours) == 48
     assert [hour for hour in hours if hour[1]] == [
         ("2026-06-01T22:00:00+00:00", 1),
@@ -252,8 +261,8 @@ async def test_thirty_days_up_to_today_are_the_default(gateway: Gateway, admin: 
 
 async def test_invalid_periods_are_rejected(gateway: Gateway, admin: User) -> None:
     client = gateway.at(AT).client(admin)
-    order, year = "`from` must not be after `to`.", "At most 366 days can be asked for at once."
-    far = "Days can be asked for from 1970-01-01 to 2999-12-31."
+    order, year = "`from` must not be after `to`.", "A period may have at most 366 days."
+    far = "The date must be between 1970-01-01 and 2999-12-31."
     zone = "This is not a time zone; use an IANA name such as Europe/Berlin."
     mistakes: list[tuple[dict[str, Any], str, str]] = [
         ({"from": "2026-06-02", "to": "2026-06-01"}, order, "from"),
@@ -278,7 +287,7 @@ async def test_invalid_periods_are_rejected(gateway: Gateway, admin: User) -> No
     month = {"from": "2024-10-01", "to": "2024-10-31", "zone": "Europe/Berlin"}
     assert len((await client.data(RATES, **month))["eventRates"]) == 745
     (error,) = (await client.ask(RATES, **{"from": "2024-10-01", "to": "2024-11-01"})).errors
-    assert (error["message"], error["extensions"]["field"]) == ("At most 31 days can be asked for at once.", ["from"])
+    assert (error["message"], error["extensions"]["field"]) == ("A period may have at most 31 days.", ["from"])
     assert (await client.ask(RATES, type="\0")).codes == ["VALIDATION_ERROR"]
 
 

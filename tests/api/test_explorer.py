@@ -20,7 +20,7 @@ from repositories.identity import Users
 from repositories.tables.identity import User, UserStatus
 from schema import schema
 from tests.api.client import ROOT, Gateway
-from tests.api.event_streams import create, running, subscribed
+from tests.api.event_streams import create, open_event_stream, run_gateway
 from tests.databases import ON_SQLITE
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -155,9 +155,9 @@ async def test_example_subscriptions_deliver_events(gateway: Gateway, admin: Use
     sources = [path.read_text("utf-8") for path in explorer.EXAMPLES.iterdir()]
     texts = [text for source in sources for _, text in _operations_of_types(source, OperationType.SUBSCRIPTION)]
     answered = set()
-    async with running(gateway) as address:
+    async with run_gateway(gateway) as address:
         for text in texts:
-            async with subscribed(gateway, address, text, admin) as stream:
+            async with open_event_stream(gateway, address, text, admin) as stream:
                 await create(gateway, admin, "Seen")
                 response = (await stream.next())[1]
                 assert "errors" not in response, response

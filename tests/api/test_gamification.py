@@ -34,7 +34,7 @@ async def _points(client: Client) -> list[tuple[int, str]]:
     return entries[::-1]
 
 
-async def _unlocked(client: Client) -> list[str]:
+async def _fetch_unlocked(client: Client) -> list[str]:
     data = await client.data("{ myAchievements { achievement { code } unlockedAt } }")
     return [item["achievement"]["code"] for item in data["myAchievements"] if item["unlockedAt"]]
 
@@ -65,7 +65,7 @@ async def test_reopening_a_task_deducts_its_points(gateway: Gateway, ada: User) 
     await client.do("reopenTask", "task { id }", id=key)
     await client.do("updateTask", "task { id }", id=key, version=6, status="COMPLETED")
     assert await _points(client) == [(15, "TASK_COMPLETED"), (-15, "TASK_REOPENED"), (10, "TASK_COMPLETED")]
-    assert await _unlocked(client) == ["first_task"]
+    assert await _fetch_unlocked(client) == ["first_task"]
 
 
 async def test_spent_points_are_neither_deducted_nor_earned_again(gateway: Gateway, ada: User) -> None:
@@ -98,7 +98,7 @@ async def test_a_batch_earns_points_for_each_task_and_unlocks_once(gateway: Gate
     changes = [{"id": row["id"], "version": 1, "status": "COMPLETED"} for row in payload["tasks"]]
     await client.do("updateTasks", "tasks { id }", tasks=changes)
     assert await _points(client) == [(10, "TASK_COMPLETED")] * 120
-    assert await _unlocked(client) == ["first_task", "ten_tasks", "hundred_tasks"]
+    assert await _fetch_unlocked(client) == ["first_task", "ten_tasks", "hundred_tasks"]
     data = await client.data("{ pointBalance }")
     assert data["pointBalance"] == 1200 + 10 + 50 + 250
     changes = [change | {"version": 2, "status": "PENDING"} for change in changes]
@@ -130,11 +130,11 @@ async def test_streaks_use_the_days_of_the_users_time_zone(gateway: Gateway, dat
     moments += [midnight + dt.timedelta(days=days) for days in (1, 2, 3, 4, 5)]
     for index, moment in enumerate(moments):
         client = gateway.at(moment).client(kiwi)
-        assert ("week_streak" in await _unlocked(client)) is False
+        assert ("week_streak" in await _fetch_unlocked(client)) is False
         await client.do("completeTask", "task { id }", id=gid("Task", await make_task(database, kiwi)))
         data = await client.data("{ gamificationDashboard { currentStreak } }")
         assert data["gamificationDashboard"]["currentStreak"] == index + 1
-    assert "week_streak" in await _unlocked(client)
+    assert "week_streak" in await _fetch_unlocked(client)
     later = gateway.at(moments[-1] + dt.timedelta(days=1)).client(kiwi)
     document = (
         '{ gamificationDashboard { currentStreak } utc: gamificationDashboard(timeZone: "UTC") { currentStreak } }'
@@ -142,7 +142,7 @@ async def test_streaks_use_the_days_of_the_users_time_zone(gateway: Gateway, dat
     assert await later.data(document) == {"gamificationDashboard": {"currentStreak": 7}, "utc": {"currentStreak": 6}}
     latest = gateway.at(moments[-1] + dt.timedelta(days=2)).client(kiwi)
     assert (await latest.data(document))["gamificationDashboard"] == {"currentStreak": 0}
-    assert "week_streak" in await _unlocked(latest)
+    assert "week_streak" in await _fetch_unlocked(latest)
 
 
 async def test_an_inactive_achievement_is_not_unlocked(gateway: Gateway, ada: User) -> None:
@@ -150,7 +150,7 @@ async def test_an_inactive_achievement_is_not_unlocked(gateway: Gateway, ada: Us
     await make_achievement(gateway.database, code="inactive", criteria=criteria, is_active=False)
     client = gateway.client(ada)
     await client.do("completeTask", "task { id }", id=gid("Task", await make_task(gateway.database, ada)))
-    assert await _unlocked(client) == ["first_task"]
+    assert await _fetch_unlocked(client) == ["first_task"]
 
 
 async def test_an_unlocked_achievement_records_an_event_and_earns_points(gateway: Gateway, ada: User) -> None:
@@ -189,7 +189,7 @@ async def test_a_failing_reaction_rolls_back_the_unit_of_work(gateway: Gateway, 
 
 
 async def test_a_repeated_event_earns_no_points(gateway: Gateway, ada: User) -> None:
-    """Neither while the task is completed nor after it has been reopened."""
+    """The event is repeated while the task is completed, and again after it has been reopened."""
     task = await make_task(gateway.database, ada, due_date=AT)
     event = TaskCompleted(task.id, ada.id, AT, AT)
     async with open_unit_of_work(gateway.database, viewer_of(ada), REACTIONS, AT) as work:
@@ -332,7 +332,7 @@ async def test_tasks_completed_concurrently_unlock_achievements(gateway: Gateway
     tasks = [await make_task(gateway.database, ada) for _ in range(10)]
     client = gateway.client(ada)
     await asyncio.gather(*(client.do("completeTask", "task { id }", id=gid("Task", task)) for task in tasks))
-    assert await _unlocked(client) == ["first_task", "ten_tasks"]
+    assert await _fetch_unlocked(client) == ["first_task", "ten_tasks"]
     assert (await client.data("{ pointBalance }"))["pointBalance"] == 100 + 10 + 50
 
 

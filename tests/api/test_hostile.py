@@ -114,7 +114,7 @@ def _forbid_steps(monkeypatch: pytest.MonkeyPatch, *steps: tuple[object, str]) -
         monkeypatch.setattr(owner, name, unreachable)
 
 
-async def _rejected(gateway: Gateway, user: User, content: bytes, **headers: str) -> tuple[int, str]:
+async def _post_rejected(gateway: Gateway, user: User, content: bytes, **headers: str) -> tuple[int, str]:
     sent = {"Content-Type": "application/json", "Accept": GRAPHQL, **gateway.client(user).headers}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     response = await gateway.http.post("/graphql", content=content, headers=sent | named)
@@ -133,7 +133,7 @@ async def test_invalid_bytes_are_rejected_before_parsing(
 ) -> None:
     content, status, code = BYTES[name]
     _forbid_steps(monkeypatch, (OperationProcessor, "prepare"))
-    assert await _rejected(*attacked_gateway, content) == (status, code)
+    assert await _post_rejected(*attacked_gateway, content) == (status, code)
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -142,7 +142,7 @@ async def test_invalid_texts_are_rejected_before_validation(
 ) -> None:
     text, code = TEXTS[name]
     _forbid_steps(monkeypatch, (documents, "validate"), (OperationProcessor, "run"))
-    assert await _rejected(*attacked_gateway, json.dumps({"query": text}).encode()) == (400, code)
+    assert await _post_rejected(*attacked_gateway, json.dumps({"query": text}).encode()) == (400, code)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -151,7 +151,7 @@ async def test_invalid_documents_are_rejected_before_execution(
 ) -> None:
     text, code = DOCUMENTS[name]
     _forbid_steps(monkeypatch, (OperationProcessor, "run"))
-    assert await _rejected(*attacked_gateway, json.dumps({"query": text}).encode()) == (400, code)
+    assert await _post_rejected(*attacked_gateway, json.dumps({"query": text}).encode()) == (400, code)
 
 
 async def test_bodies_are_rejected_by_their_headers(
@@ -162,15 +162,15 @@ async def test_bodies_are_rejected_by_their_headers(
     operation = b'{"query": "{ viewer { id } }"}'
     bomb = gzip.compress(b" " * 10_000_000)
     for encoding in ("gzip", "GZIP", "br", "deflate", "zstd", "identity, gzip"):
-        assert await _rejected(*attacked_gateway, bomb, Content_Encoding=encoding) == (415, MEDIA)
+        assert await _post_rejected(*attacked_gateway, bomb, Content_Encoding=encoding) == (415, MEDIA)
     for kind in (
         "text/plain",
         "application/x-www-form-urlencoded",
         "multipart/form-data",
         "application/json;charset=x",
     ):
-        assert await _rejected(*attacked_gateway, operation, Content_Type=kind) == (415, MEDIA)
-    assert await _rejected(*attacked_gateway, operation.decode().encode("utf-16")) == (400, BAD)
+        assert await _post_rejected(*attacked_gateway, operation, Content_Type=kind) == (415, MEDIA)
+    assert await _post_rejected(*attacked_gateway, operation.decode().encode("utf-16")) == (400, BAD)
 
 
 async def test_variables_out_of_range_are_rejected(attacked_gateway: tuple[Gateway, User]) -> None:
@@ -183,7 +183,7 @@ async def test_variables_out_of_range_are_rejected(attacked_gateway: tuple[Gatew
     }
     for query, value in cases.items():
         content = json.dumps({"query": query, "variables": {"v": value}}).encode()
-        assert await _rejected(gateway, user, content) == (400, INVALID)
+        assert await _post_rejected(gateway, user, content) == (400, INVALID)
     client = gateway.client(user)
     for field in ("tasks(first: 99999999) { totalCount }", 'tasks(filter: {title: {eq: "\\u0000"}}) { totalCount }'):
         assert {error["extensions"]["code"] for error in (await client.ask(f"{{ {field} }}")).errors} <= {
@@ -207,6 +207,6 @@ async def test_rejected_documents_are_cached(
     """Repeating an invalid document costs one cache lookup."""
     gateway, user = attacked_gateway
     content = json.dumps({"query": "{ " + " ".join(f"unknown{number}" for number in range(300)) + " }"}).encode()
-    assert await _rejected(gateway, user, content) == (400, INVALID)
+    assert await _post_rejected(gateway, user, content) == (400, INVALID)
     _forbid_steps(monkeypatch, (documents, "parse"), (documents, "validate"))
-    assert await _rejected(gateway, user, content) == (400, INVALID)
+    assert await _post_rejected(gateway, user, content) == (400, INVALID)

@@ -13,7 +13,7 @@ from resolvers.validation.global_ids import GlobalKey, global_id, parse_global_i
 _KEY = "01a1f989-dd92-73ca-b69c-189f7fbfe336"
 
 
-def _encoded(text: str) -> str:
+def _encode(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
@@ -40,19 +40,19 @@ def test_a_global_id_is_decoded() -> None:
         "",
         "Task",
         _KEY,
-        _encoded("Task"),
-        _encoded("Task:"),
-        _encoded(_KEY),
-        _encoded(f"Task:{_KEY[:-1]}"),
-        _encoded(f"Task:{_KEY}0"),
-        _encoded(f"Task:{_KEY[:-1]}g"),
-        _encoded(f"Task: {_KEY}"),
-        _encoded(f"Task:{_KEY}\0"),
-        _encoded("Task:" + "0" * 16),
-        _encoded("Task:" + "٣" * 32),
-        _encoded(f"Task:{_KEY}")[:-1],
-        _encoded(f"Task:{_KEY}") + "\n",
-        " " + _encoded(f"Task:{_KEY}"),
+        _encode("Task"),
+        _encode("Task:"),
+        _encode(_KEY),
+        _encode(f"Task:{_KEY[:-1]}"),
+        _encode(f"Task:{_KEY}0"),
+        _encode(f"Task:{_KEY[:-1]}g"),
+        _encode(f"Task: {_KEY}"),
+        _encode(f"Task:{_KEY}\0"),
+        _encode("Task:" + "0" * 16),
+        _encode("Task:" + "٣" * 32),
+        _encode(f"Task:{_KEY}")[:-1],
+        _encode(f"Task:{_KEY}") + "\n",
+        " " + _encode(f"Task:{_KEY}"),
         base64.b64encode(b"Task:\xff" + b"0" * 31).decode(),
         "é",
         "\ud800",

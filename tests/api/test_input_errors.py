@@ -198,7 +198,7 @@ async def test_all_errors_of_a_batch_are_reported(gateway: Gateway, ada: User, b
     assert await life_lock_rows(gateway.database) == before
 
 
-async def _rejected(client: Client, declared: str, field: str, value: object) -> Any:
+async def _fetch_error(client: Client, declared: str, field: str, value: object) -> Any:
     answer = await client.ask(f"query($v: {declared}) {{ {field} }}", v=value)
     assert answer.status == 200
     (error,) = answer.errors
@@ -230,7 +230,7 @@ async def test_values_that_cannot_be_stored_are_rejected(gateway: Gateway, ada: 
     }
     for code, cases in by_code.items():
         for case in cases:
-            assert (await _rejected(client, *case))[0]["code"] == code, ascii(case)
+            assert (await _fetch_error(client, *case))[0]["code"] == code, ascii(case)
     document = "query($v: String!) { tasks(filter: {title: {like: $v}}) { totalCount } }"
     assert await client.data(document, v="%\\\\") == {"tasks": {"totalCount": 1}}
 
@@ -252,7 +252,7 @@ async def test_range_of_days_is_ordered_and_limited_to_a_year(gateway: Gateway, 
     document = "query($a: Date!, $b: Date!) { taskAnalytics(from: $a, to: $b) { date } }"
     assert await client.data(document, a="2024-01-01", b="2024-12-31") == {"taskAnalytics": []}
     for first, last, message in (
-        ("2024-01-01", "2025-01-01", "At most 366 days can be asked for at once."),
+        ("2024-01-01", "2025-01-01", "A period may have at most 366 days."),
         ("2024-01-02", "2024-01-01", "`from` must not be after `to`."),
     ):
         answer = await client.ask(document, a=first, b=last)

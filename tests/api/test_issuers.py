@@ -242,7 +242,7 @@ async def test_own_tokens_are_valid_beside_external_ones(external_gateway: Gatew
 
 
 async def test_token_gives_no_access_to_another_account(external_gateway: Gateway) -> None:
-    """Neither by its e-mail address, nor by its id if it has a password, nor if it is not active."""
+    """A token opens no account by its e-mail address, and no account that has a password or is inactive."""
     ada = await make_user(external_gateway.database, email="ada@example.com", password_hash="some hash")  # noqa: S106
     cases = [make_claims(email="ADA@example.com"), make_claims(sub=str(ada.id), email="ada@example.com")]
     for values in ({"status": UserStatus.SUSPENDED}, {"status": UserStatus.DEACTIVATED}, {"deleted_at": now()}):

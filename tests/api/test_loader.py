@@ -33,7 +33,7 @@ class Doubles:
 
 
 async def test_concurrent_keys_are_one_batch_and_each_key_is_loaded_once() -> None:
-    """Also for keys that are requested while a batch is being loaded."""
+    """A key that is requested while its batch is being loaded is not loaded again."""
     doubles = Doubles()
     loader: Loader[int, int] = Loader(doubles.load_batch)
     first, second, again = loader.load(1), loader.load(2), loader.load(1)

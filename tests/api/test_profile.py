@@ -20,6 +20,8 @@ from tests.databases import ON_SQLITE
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
 
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+
 PROFILE = "user { firstName lastName phone avatarUrl timeZone locale version }"
 PREFERENCES = "{ theme language notifications { email push digest } weekStartsOn version }"
 STALE = "This was changed after you read it; it is now at version {}. Read it again and repeat your change."
@@ -148,7 +150,7 @@ async def test_a_phone_that_cannot_be_decrypted_is_a_masked_error_of_its_field(
 
 
 async def test_other_users_are_not_found(gateway: Gateway, ada: User, bob: User) -> None:
-    """Neither other accounts nor their preferences."""
+    """A user can fetch neither other accounts nor their preferences by their ids."""
     await gateway.client(bob).do("updatePreferences", f"userPreferences {PREFERENCES}", version=1, language="de")
     client = gateway.client(ada)
     for name in ("User", "UserPreferences"):

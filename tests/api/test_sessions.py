@@ -21,6 +21,8 @@ from tests.api.stored_rows import event_summaries
 from tests.factories import make_user
 from tests.repositories.support import open_snapshot
 
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+
 ENDED = {
     "accessToken": None,
     "refreshToken": None,

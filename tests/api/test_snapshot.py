@@ -117,7 +117,7 @@ async def test_an_earlier_mutation_stays_committed_when_a_later_one_fails(
 
 
 async def test_a_mutation_succeeds_after_a_rejected_one(gateway: Gateway, ada: User) -> None:
-    """In the same request, on the same connection."""
+    """Both mutations are in one request and use the same connection."""
     await make_category(gateway.database, ada, name="Taken")
     document = """mutation {
         first: createCategory(input: {name: "Taken"}) {

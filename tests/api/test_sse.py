@@ -14,14 +14,14 @@ from tests.api.event_streams import (
     BEGINNING,
     CHANGES,
     COMPLETE,
-    asked,
     codes,
     create,
     created,
     event_of,
     feed_of,
-    running,
-    subscribed,
+    open_event_stream,
+    request_stream,
+    run_gateway,
     without_retry_line,
 )
 from tests.api.stored_rows import life_lock_rows
@@ -34,8 +34,8 @@ CREATE = 'mutation { createTask(input: {title: "Over SSE"}) { task { title } } }
 async def test_subscription_is_a_stream_of_events(gateway: Gateway, ada: User, bob: User) -> None:
     """Compares every byte. The viewer gets only events about rows that are visible to the viewer."""
     async with (
-        running(gateway) as address,
-        subscribed(gateway, address, CHANGES, ada, X_Request_ID="mine") as stream,
+        run_gateway(gateway) as address,
+        open_event_stream(gateway, address, CHANGES, ada, X_Request_ID="mine") as stream,
     ):
         await create(gateway, bob, "Not hers")
         await create(gateway, ada, "First", "Second")
@@ -61,7 +61,7 @@ async def test_subscription_is_a_stream_of_events(gateway: Gateway, ada: User, b
 async def test_live_query_responds_at_once_and_after_changes(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(live_interval=0))
     document = "subscription { lifeLockDashboard { totalTasks } }"
-    async with running(gateway) as address, subscribed(gateway, address, document, ada) as stream:
+    async with run_gateway(gateway) as address, open_event_stream(gateway, address, document, ada) as stream:
         assert await stream.next() == (None, {"data": {"lifeLockDashboard": {"totalTasks": 0}}})
         await create(gateway, ada, "New")
         assert await stream.next() == (None, {"data": {"lifeLockDashboard": {"totalTasks": 1}}})
@@ -76,7 +76,7 @@ async def test_live_query_responds_at_once_and_after_changes(database: Database,
     ],
 )
 async def test_query_or_mutation_is_one_event(gateway: Gateway, ada: User, document: str, response: Any) -> None:
-    async with running(gateway) as address, asked(address, document, gateway.token(ada)) as stream:
+    async with run_gateway(gateway) as address, request_stream(address, document, gateway.token(ada)) as stream:
         assert (stream.status, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         data = json.dumps(response, separators=(",", ":")).encode()
         assert await stream.body() == b"event: next\ndata: " + data + b"\n\n" + COMPLETE
@@ -95,7 +95,7 @@ async def test_query_or_mutation_is_one_event(gateway: Gateway, ada: User, docum
 )
 async def test_operation_errors_are_sent_in_the_stream(gateway: Gateway, document: str, code: str) -> None:
     """The protocol demands it: a client that gets a status 400 cannot read the reason."""
-    async with running(gateway) as address, asked(address, document) as stream:
+    async with run_gateway(gateway) as address, request_stream(address, document) as stream:
         assert (stream.status, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         assert codes(await stream.body()) == [code]
 
@@ -113,7 +113,7 @@ async def test_rejected_subscription_is_an_error_in_the_stream(
     gateway: Gateway, ada: User, document: str, code: str, *, is_signed_in: bool
 ) -> None:
     token = gateway.token(ada) if is_signed_in else None
-    async with running(gateway) as address, asked(address, document, token) as stream:
+    async with run_gateway(gateway) as address, request_stream(address, document, token) as stream:
         assert codes(without_retry_line(await stream.rest())) == [code]
 
 
@@ -137,7 +137,7 @@ async def test_rejected_subscription_is_an_error_in_the_stream(
 async def test_invalid_requests_are_rejected_in_json(
     gateway: Gateway, given: dict[str, Any], status: int, code: str
 ) -> None:
-    async with running(gateway) as address, asked(address, **{"document": CHANGES, **given}) as stream:
+    async with run_gateway(gateway) as address, request_stream(address, **{"document": CHANGES, **given}) as stream:
         assert (stream.status, stream.headers["content-type"]) == (status, "application/json; charset=utf-8")
         (error,) = json.loads(await stream.body())["errors"]
         assert error["extensions"] == {"code": code}
@@ -162,10 +162,10 @@ async def test_invalid_requests_are_rejected_in_json(
 )
 async def test_accept_header_with_several_types(gateway: Gateway, ada: User, accept: str, of_query: str) -> None:
     """A subscription always gets an event stream if it is accepted; a query gets one only if it is preferred."""
-    async with running(gateway) as address:
-        async with asked(address, "{ __typename }", Accept=accept) as answer:
+    async with run_gateway(gateway) as address:
+        async with request_stream(address, "{ __typename }", Accept=accept) as answer:
             assert (answer.status, answer.headers["content-type"]) == (200, f"{of_query}; charset=utf-8")
-        async with subscribed(gateway, address, CHANGES, ada, Accept=accept) as stream:
+        async with open_event_stream(gateway, address, CHANGES, ada, Accept=accept) as stream:
             assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
 
 
@@ -184,8 +184,8 @@ async def test_batch_cannot_be_an_event_stream(database: Database, ada: User) ->
 
 async def test_resumed_subscription_neither_misses_nor_repeats_events(gateway: Gateway, ada: User) -> None:
     """The last event id is sent in the header, as browsers do, or in the request. The header has precedence."""
-    async with running(gateway) as address:
-        async with subscribed(gateway, address, CHANGES, ada) as stream:
+    async with run_gateway(gateway) as address:
+        async with open_event_stream(gateway, address, CHANGES, ada) as stream:
             await create(gateway, ada, "First", "Second")
             (first, _), (second, _) = await stream.next(), await stream.next()
         assert first is not None
@@ -199,10 +199,10 @@ async def test_resumed_subscription_neither_misses_nor_repeats_events(gateway: G
             ({"method": "GET", "Last_Event_ID": first}, ("Second", "Third")),
             ({"method": "GET", "extensions": {"lastEventId": second}}, ("Third",)),
         ):
-            async with subscribed(gateway, address, CHANGES, ada, **given) as stream:
+            async with open_event_stream(gateway, address, CHANGES, ada, **given) as stream:
                 got = [(await stream.next())[1]["data"] for _ in titles]
                 assert got == [created(title) for title in titles], given
-        async with subscribed(gateway, address, CHANGES, ada, Last_Event_ID=second) as stream:
+        async with open_event_stream(gateway, address, CHANGES, ada, Last_Event_ID=second) as stream:
             await create(gateway, ada, "Fourth")
             assert [(await stream.next())[1]["data"] for _ in range(2)] == [created("Third"), created("Fourth")]
 
@@ -210,8 +210,8 @@ async def test_resumed_subscription_neither_misses_nor_repeats_events(gateway: G
 async def test_subscription_that_cannot_be_resumed_is_rejected(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(subscription_replay=2))
     token = gateway.token(ada)
-    async with running(gateway) as address:
-        async with subscribed(gateway, address, CHANGES, ada) as stream:
+    async with run_gateway(gateway) as address:
+        async with open_event_stream(gateway, address, CHANGES, ada) as stream:
             await create(gateway, ada, "First", "Second", "Third", "Fourth")
             first = (await stream.next())[0] or ""
         attempts: tuple[tuple[dict[str, Any], str], ...] = (
@@ -221,11 +221,11 @@ async def test_subscription_that_cannot_be_resumed_is_rejected(database: Databas
             ({"extensions": {"lastEventId": 1}}, "BAD_REQUEST"),
         )
         for given, code in attempts:
-            async with asked(address, CHANGES, token, **given) as stream:
+            async with request_stream(address, CHANGES, token, **given) as stream:
                 body = without_retry_line(await stream.rest())
                 assert codes(body) == [code]
                 assert code == "BAD_REQUEST" or b"Subscribe again without the id" in body
-        async with asked(address, CHANGES, token, Last_Event_ID=first) as stream:
+        async with request_stream(address, CHANGES, token, Last_Event_ID=first) as stream:
             assert await stream.chunk() == BEGINNING
             got = [(await stream.next())[1]["data"] for _ in range(2)]
             assert got == [created("Second"), created("Third")]
@@ -238,9 +238,9 @@ async def test_page_of_an_allowed_origin_reads_the_stream(database: Database, ad
     site = "https://app.example"
     gateway = Gateway(database, settings=Settings(cors_origins=site))
     given: dict[str, Any] = {"method": "GET", "Origin": site, "Sec_Fetch_Site": "cross-site"}
-    async with running(gateway) as address:
+    async with run_gateway(gateway) as address:
         feed = feed_of(gateway)
-        async with asked(address, CHANGES, gateway.token(ada), **given) as stream:
+        async with request_stream(address, CHANGES, gateway.token(ada), **given) as stream:
             assert (stream.status, stream.headers["access-control-allow-origin"]) == (200, site)
             assert await stream.chunk() == BEGINNING
             await until(lambda: feed.subscriber_count == 2)

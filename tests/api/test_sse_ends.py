@@ -16,14 +16,14 @@ from tests.api.client import Gateway, serve
 from tests.api.event_streams import (
     BEGINNING,
     CHANGES,
-    asked,
     codes,
     create,
     created,
     event_of,
     feed_of,
-    running,
-    subscribed,
+    open_event_stream,
+    request_stream,
+    run_gateway,
     without_retry_line,
 )
 from tests.api.people import make_member, open_session
@@ -41,10 +41,10 @@ LARGE_CHANGES = f"subscription {{ taskChanged {{ task {{ title {FIELDS} }} }} }}
 async def test_disconnect_ends_the_subscription(gateway: Gateway, ada: User) -> None:
     """It ends at once, although there is nothing to send. Other subscriptions go on."""
     feed = feed_of(gateway)
-    async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as other:
+    async with run_gateway(gateway) as address, open_event_stream(gateway, address, CHANGES, ada) as other:
         before = feed.subscriber_count
         for _ in range(3):
-            async with subscribed(gateway, address, CHANGES, ada) as stream:
+            async with open_event_stream(gateway, address, CHANGES, ada) as stream:
                 assert feed.subscriber_count == before + 2
                 stream.leave()
                 await until(lambda: feed.subscriber_count == before)
@@ -64,7 +64,7 @@ async def test_disconnect_during_a_delivery_ends_the_subscription(
         return {}
 
     monkeypatch.setattr(subscriptions.task_of_event.batch, "method", slow)
-    async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as stream:
+    async with run_gateway(gateway) as address, open_event_stream(gateway, address, CHANGES, ada) as stream:
         await create(gateway, ada, "Never told")
         await has_begun.wait()
         stream.leave()
@@ -75,7 +75,7 @@ async def test_disconnect_during_a_delivery_ends_the_subscription(
 @ON_SQLITE
 async def test_idle_stream_sends_heartbeats(database: Database, ada: User) -> None:
     gateway = Gateway(database, settings=Settings(event_stream_heartbeat=0.02))
-    async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as stream:
+    async with run_gateway(gateway) as address, open_event_stream(gateway, address, CHANGES, ada) as stream:
         assert [await stream.chunk() for _ in range(3)] == [b":\n\n"] * 3
         await create(gateway, ada, "Among comments")
         while (chunk := await stream.chunk()) == b":\n\n":
@@ -86,11 +86,11 @@ async def test_idle_stream_sends_heartbeats(database: Database, ada: User) -> No
 async def test_stream_ends_with_the_session(gateway: Gateway) -> None:
     """The client gets the reason. The stream of another session of the same user goes on."""
     user = await make_member(gateway.database)
-    async with running(gateway) as address:
+    async with run_gateway(gateway) as address:
         (one, tokens), (_, others) = await open_session(gateway), await open_session(gateway)
         async with (
-            subscribed(gateway, address, CHANGES, tokens["accessToken"]) as stream,
-            subscribed(gateway, address, CHANGES, others["accessToken"]) as other,
+            open_event_stream(gateway, address, CHANGES, tokens["accessToken"]) as stream,
+            open_event_stream(gateway, address, CHANGES, others["accessToken"]) as other,
         ):
             await one.do("signOut", "sessions { id }")
             body = await stream.rest()
@@ -98,14 +98,14 @@ async def test_stream_ends_with_the_session(gateway: Gateway) -> None:
             assert b"The session has ended: sign in again." in body
             await create(gateway, user, "For the other")
             assert (await other.next())[1]["data"] == created("For the other")
-        async with asked(address, CHANGES, tokens["accessToken"]) as stream:
+        async with request_stream(address, CHANGES, tokens["accessToken"]) as stream:
             assert (stream.status, stream.headers["content-type"]) == (401, "application/json; charset=utf-8")
 
 
 @ON_SQLITE
 async def test_stream_ends_with_the_token(gateway: Gateway, ada: User) -> None:
     token = gateway.tokens.issue(ada, frozenset(), 2)
-    async with running(gateway) as address, asked(address, CHANGES, token) as stream:
+    async with run_gateway(gateway) as address, request_stream(address, CHANGES, token) as stream:
         assert await stream.chunk() == BEGINNING
         body = await stream.rest()
         assert codes(body) == ["UNAUTHENTICATED"]
@@ -115,14 +115,14 @@ async def test_stream_ends_with_the_token(gateway: Gateway, ada: User) -> None:
 @ON_SQLITE
 async def test_subscriptions_per_viewer_are_limited(database: Database, ada: User, bob: User) -> None:
     gateway = Gateway(database, settings=Settings(max_subscriptions=2))
-    async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada):
-        async with subscribed(gateway, address, CHANGES, ada):
-            async with asked(address, CHANGES, gateway.token(ada)) as stream:
+    async with run_gateway(gateway) as address, open_event_stream(gateway, address, CHANGES, ada):
+        async with open_event_stream(gateway, address, CHANGES, ada):
+            async with request_stream(address, CHANGES, gateway.token(ada)) as stream:
                 assert codes(without_retry_line(await stream.rest())) == ["RATE_LIMITED"]
-            async with subscribed(gateway, address, CHANGES, bob) as stream:
+            async with open_event_stream(gateway, address, CHANGES, bob) as stream:
                 await create(gateway, bob, "Bob's")
                 assert (await stream.next())[1]["data"] == created("Bob's")
-        async with subscribed(gateway, address, CHANGES, ada) as stream:
+        async with open_event_stream(gateway, address, CHANGES, ada) as stream:
             await create(gateway, ada, "Again")
             assert (await stream.next())[1]["data"] == created("Again")
 
@@ -136,7 +136,7 @@ async def test_unexpected_error_is_masked_and_ends_the_stream(
         raise LookupError(message)
 
     monkeypatch.setattr(subscriptions, "_visible_tasks", broken)
-    async with running(gateway) as address, subscribed(gateway, address, CHANGES, ada) as stream:
+    async with run_gateway(gateway) as address, open_event_stream(gateway, address, CHANGES, ada) as stream:
         await create(gateway, ada, "Never told")
         body = await stream.rest()
     assert codes(body) == ["INTERNAL_SERVER_ERROR"]
@@ -151,7 +151,7 @@ async def test_clients_reconnect_after_a_restart(gateway: Gateway, ada: User) ->
     async with AsyncExitStack() as server:
         serving = serve(gateway.app, lifespan="on", http=http_protocol(Settings()))
         address = await server.enter_async_context(serving)
-        async with subscribed(gateway, address, CHANGES, ada) as stream:
+        async with open_event_stream(gateway, address, CHANGES, ada) as stream:
             await create(gateway, ada, "Before")
             last, response = await stream.next()
             assert response["data"] == created("Before")
@@ -161,7 +161,10 @@ async def test_clients_reconnect_after_a_restart(gateway: Gateway, ada: User) ->
             await stopped
     await create(gateway, ada, "Meanwhile")
     again = Gateway(gateway.database)
-    async with running(again) as address, subscribed(again, address, CHANGES, ada, Last_Event_ID=last or "") as stream:
+    async with (
+        run_gateway(again) as address,
+        open_event_stream(again, address, CHANGES, ada, Last_Event_ID=last or "") as stream,
+    ):
         assert (await stream.next())[1]["data"] == created("Meanwhile")
 
 
@@ -172,9 +175,9 @@ async def test_client_that_stops_reading_is_disconnected(
     http = http_protocol(Settings(socket_send_timeout=0.5))
     feed, count = feed_of(gateway), 0
     async with (
-        running(gateway, http=http) as address,
-        subscribed(gateway, address, CHANGES, ada) as other,
-        subscribed(gateway, address, LARGE_CHANGES, ada, takes_little=True),
+        run_gateway(gateway, http=http) as address,
+        open_event_stream(gateway, address, CHANGES, ada) as other,
+        open_event_stream(gateway, address, LARGE_CHANGES, ada, takes_little=True),
     ):
         while feed.subscriber_count > 2:
             count += 1
@@ -188,8 +191,8 @@ async def test_client_that_stops_reading_is_disconnected(
 async def test_slow_client_gets_an_error_and_can_resume(database: Database, ada: User) -> None:
     """More events wait than the queue holds. After resuming, the client has received each event once."""
     gateway, titles = Gateway(database, settings=Settings(subscription_queue=5)), [f"{count}" for count in range(60)]
-    async with running(gateway) as address:
-        async with subscribed(gateway, address, LARGE_CHANGES, ada, takes_little=True) as stream:
+    async with run_gateway(gateway) as address:
+        async with open_event_stream(gateway, address, LARGE_CHANGES, ada, takes_little=True) as stream:
             for title in titles:
                 await gateway.client(ada).do("createTask", "task { id }", title=title, description=LARGE)
             *chunks, end = [chunk async for chunk in stream]
@@ -197,7 +200,7 @@ async def test_slow_client_gets_an_error_and_can_resume(database: Database, ada:
         got = [event_of(chunk) for chunk in chunks]
         assert 0 < len(got) < 60
         given = {"Last_Event_ID": got[-1][0] or ""}
-        async with subscribed(gateway, address, LARGE_CHANGES, ada, **given) as stream:
+        async with open_event_stream(gateway, address, LARGE_CHANGES, ada, **given) as stream:
             got += [await stream.next() for _ in range(60 - len(got))]
     assert [response["data"]["taskChanged"]["task"]["title"] for _, response in got] == titles
 
@@ -208,8 +211,8 @@ async def test_slow_reader_gets_the_whole_response(gateway: Gateway, ada: User) 
     await make_tasks(gateway.database, ada, 50, description=LARGE)
     document = f"{{ tasks {{ nodes {{ {FIELDS} }} }} }}"
     async with (
-        running(gateway, http=http_protocol(Settings(socket_send_timeout=1))) as address,
-        asked(address, document, gateway.token(ada), takes_little=True) as answer,
+        run_gateway(gateway, http=http_protocol(Settings(socket_send_timeout=1))) as address,
+        request_stream(address, document, gateway.token(ada), takes_little=True) as answer,
     ):
         began, got = time.monotonic(), 0
         while got < int(answer.headers["content-length"]):

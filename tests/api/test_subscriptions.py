@@ -11,7 +11,7 @@ import pytest_asyncio
 from redis import asyncio as redis
 
 from gateway.execution.request_errors import RequestError
-from gateway.server.redis_announcements import RedisAnnouncements
+from gateway.server.event_announcements import RedisAnnouncements
 from repositories.aggregates.event_store import CHANNEL, EventStore, row_of_event
 from repositories.core.clock import now
 from repositories.core.errors import CannotResume, Forbidden, TooSlow, Unauthenticated, ValidationError

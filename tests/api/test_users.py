@@ -18,6 +18,8 @@ from tests.api.stored_rows import event_summaries
 from tests.factories import make_grant, make_user
 from tests.repositories.support import open_snapshot
 
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+
 LAST = [user_error("CONFLICT", "This is the last administrator; make somebody else one first.", "id")]
 CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("changeUserRole", {"role": "ADMIN"}),

@@ -23,7 +23,7 @@ from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task, TaskStatus
 from tests.cli.siso import Siso
-from tests.databases import ENGINES, Server, cloned
+from tests.databases import ENGINES, Server, temporary_clone
 from tests.factories import make_user
 
 COLUMNS = ("id", "user_id", "title", "description", "status", "type", "category", "created_at", "updated_at")
@@ -74,7 +74,7 @@ def legacy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         yield write
         return
     server: Server = request.getfixturevalue("server")
-    with cloned(server, "template1") as name:
+    with temporary_clone(server, "template1") as name:
         yield lambda rows: write_database(server.login("postgres", name), rows)
 
 

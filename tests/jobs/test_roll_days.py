@@ -144,7 +144,7 @@ async def _compare_with_model(
     expected = [
         (date, *counts)
         for date, counts in sorted(model.counted.items())
-        if counts[0] or counts[1] or model._carried_into(date)
+        if counts[0] or counts[1] or model.count_carried_over(date)
     ]
     assert await _stored_days(database, user) == expected
 

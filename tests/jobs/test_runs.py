@@ -102,7 +102,7 @@ async def test_a_failed_run_is_logged_and_recorded_with_an_error_id(
     run, before = await find_runs(database)
     assert (run.outcome, run.finished_at, run.processed) == (JobOutcome.FAILED, clock.at, None)
     (record,) = caplog.records
-    assert record.message == f"job faulty failed (error {run.error_id})"
+    assert record.message == f"Job faulty failed (error {run.error_id})."
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], LookupError)
     assert "ada@example.com" not in repr(tuple(run))
@@ -110,7 +110,7 @@ async def test_a_failed_run_is_logged_and_recorded_with_an_error_id(
     contexts: list[JobContext] = []
     with caplog.at_level(logging.INFO):
         await run_if_due(runner, make_job("faulty", 2, contexts))
-    assert caplog.messages[1:] == ["job faulty succeeded: 2 processed in 0.00 s"]
+    assert caplog.messages[1:] == ["Job faulty succeeded: 2 processed in 0.00 s."]
     assert [context.last_success_at for context in contexts] == [before.started_at]
     clock.at += HOUR
     with pytest.raises(JobFailed) as raised:
@@ -130,7 +130,7 @@ async def test_a_failure_that_cannot_be_recorded_is_logged(
 
     await run_if_due(runner, Job("faulty", "0 * * * *", "Fails.", fail))
     (record,) = caplog.records
-    assert record.message.startswith("job faulty failed (error ")
+    assert record.message.startswith("Job faulty failed (error ")
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], LookupError)
     assert record.exc_info[1].__notes__ == ["The failure could not be recorded: SERVICE_UNAVAILABLE"]
@@ -229,7 +229,7 @@ async def test_shutdown_cancels_a_run_after_the_timeout(database: Database, capl
     async with run_scheduler(JobRunner(database), [Job("endless", "0 * * * *", "Runs.", run)], shutdown_timeout=0.01):
         await started.wait()
     assert await find_outcomes(database) == [("endless", JobOutcome.ABANDONED, None)]
-    assert caplog.messages == ["job endless was stopped because the gateway is shutting down"]
+    assert caplog.messages == ["Job endless was stopped because the gateway is shutting down."]
     async with database.try_lock("endless") as is_free:
         assert is_free
 
@@ -256,7 +256,7 @@ async def test_a_run_that_lasts_until_the_next_scheduled_time_is_logged(
 
     with caplog.at_level(logging.INFO):
         await runner.run(Job("long", "0 * * * *", "Runs.", run))
-    assert messages == [f"job long was skipped: its run that started at {TEN} has not finished"]
+    assert messages == [f"Job long was skipped: its run that started at {TEN} has not finished."]
     assert await find_outcomes(database) == [("long", JobOutcome.SUCCEEDED, 1)]
 
 
@@ -288,7 +288,7 @@ async def test_an_unreachable_database_is_logged(
         database.options = DatabaseOptions(url="postgresql://nobody@127.0.0.1:1/nothing")
         await run_if_due(JobRunner(database), make_job("a"))
     (message,) = caplog.messages
-    assert message.startswith("job a could not be run: SERVICE_UNAVAILABLE, ConnectionRefusedError")
+    assert message.startswith("Job a could not be run: SERVICE_UNAVAILABLE, ConnectionRefusedError")
     assert ServiceUnavailable.code in message
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from repositories.engines.database import DatabaseOptions
-from tests.databases import ENGINES, KEYS, Server, cloned, copy_sqlite, postgres_options
+from tests.databases import ENGINES, KEYS, Server, copy_sqlite, postgres_options, temporary_clone
 from tests.repositories.support import SharedDatabase
 
 
@@ -24,7 +24,7 @@ def shared_database(
         database.close()
         return
     server: Server = request.getfixturevalue("server")
-    with cloned(server, request.getfixturevalue("postgres_template")) as name:
+    with temporary_clone(server, request.getfixturevalue("postgres_template")) as name:
         database = SharedDatabase(postgres_options(server, name))
         yield database
         database.close()

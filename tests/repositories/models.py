@@ -51,7 +51,7 @@ orders = st.lists(
 )
 
 
-def ordered(rows: Iterable[Task], keys: Sequence[Order]) -> list[Task]:
+def sort_rows(rows: Iterable[Task], keys: Sequence[Order]) -> list[Task]:
     """The rows sorted by ``keys``, with the id as the last key."""
 
     def compare(left: Task, right: Task) -> int:

@@ -37,10 +37,10 @@ async def _compare(database: Database, rows: list[dict[str, Any]]) -> None:
             added = await Clients(write).add_many(
                 [{**row, "id": row["id"] if owner is me else new_id()} for row in owned]
             )
-            for row, wanted in zip(added, rows, strict=True):
-                if wanted["deleted"]:
+            for row, values in zip(added, rows, strict=True):
+                if values["deleted"]:
                     await Clients(write).remove(row)
-    alive = [row for row, wanted in zip(made, rows, strict=True) if not wanted["deleted"]]
+    alive = [row for row, values in zip(made, rows, strict=True) if not values["deleted"]]
     known = [row["annual_revenue"] for row in alive if row["annual_revenue"] is not None]
     async with open_snapshot(database, viewer_of(me)) as snapshot:
         clients = Clients(snapshot)

@@ -91,7 +91,7 @@ async def _completions(database: Database, zone: str, at: dt.datetime, rows: lis
     everything = await store(database, rows)
     first, user = date(at, zone) - 3 * DAY, PEOPLE[0]
     own = [each for each in everything if each.user_id == user]
-    wanted = []
+    expected = []
     for day in (first + place * DAY for place in range(7)):
         found = [each for each in own if date(each.timestamp, zone) == day]
         done = [each.event_data for each in found if each.event_type == "TaskCompleted"]
@@ -99,10 +99,10 @@ async def _completions(database: Database, zone: str, at: dt.datetime, rows: lis
             data for data in done if data["due_date"] and _moment(data["completed_at"]) <= _moment(data["due_date"])
         ]
         again = [each for each in found if each.event_type == "TaskReopened" and each.event_data["completed_at"]]
-        wanted.append(Completions(len(done), len(in_time), len(again)))
+        expected.append(Completions(len(done), len(in_time), len(again)))
     for viewer in (viewer_of(user), ADMIN, SERVICE):
         async with open_snapshot(database, viewer) as snapshot:
-            assert await EventAnalytics(snapshot).completions(user, midnights(first, 7, zone)) == wanted
+            assert await EventAnalytics(snapshot).completions(user, midnights(first, 7, zone)) == expected
 
 
 _moment = dt.datetime.fromisoformat
@@ -144,13 +144,13 @@ async def _active_users(database: Database, zone: str, at: dt.datetime, rows: li
     everything = await store(database, rows)
     days = 20
     first = date(at, zone) - 10 * DAY
-    wanted = []
+    expected = []
     for day in (first + place * DAY for place in range(days)):
         ages = [((day - date(each.timestamp, zone)).days, each.user_id) for each in everything if each.user_id]
-        wanted.append(ActiveUsers(*(len({user for age, user in ages if 0 <= age < most}) for most in (1, 7, 30))))
+        expected.append(ActiveUsers(*(len({user for age, user in ages if 0 <= age < most}) for most in (1, 7, 30))))
     async with open_snapshot(database, ADMIN) as snapshot:
         bounds = midnights(first - DAYS_BEFORE * DAY, DAYS_BEFORE + days, zone)
-        assert await EventAnalytics(snapshot).active_users(bounds) == wanted
+        assert await EventAnalytics(snapshot).active_users(bounds) == expected
 
 
 @examples(60)
@@ -182,8 +182,8 @@ async def _counts(database: Database, zone: str, at: dt.datetime, rows: list[dic
         for marks in (bounds, hours):
             for aggregate in (None, "task", "nothing"):
                 counted = [each.timestamp for each in found if aggregate in {None, each.aggregate_type}]
-                wanted = [sum(starts <= moment < ends for moment in counted) for starts, ends in pairwise(marks)]
-                assert await analytics.rates(marks, aggregate) == wanted
+                expected = [sum(starts <= moment < ends for moment in counted) for starts, ends in pairwise(marks)]
+                assert await analytics.rates(marks, aggregate) == expected
 
 
 @examples(40)

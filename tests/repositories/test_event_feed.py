@@ -238,7 +238,7 @@ async def test_postgresql_notifies_other_processes_after_the_commit(
     commits: bool,  # noqa: FBT001 (a parameter of pytest's)
 ) -> None:
     """Another process, which polls only once an hour, learns of a commit by NOTIFY, and never of a rollback."""
-    from gateway.server.redis_announcements import open_announcements  # noqa: PLC0415 (as the process does)
+    from gateway.server.event_announcements import open_announcements  # noqa: PLC0415 (as the process does)
     from gateway.settings import Settings  # noqa: PLC0415 (as above)
     from resolvers.streaming.feed import FeedOptions  # noqa: PLC0415 (as above)
 

@@ -52,16 +52,16 @@ async def test_events_of_an_aggregate_are_returned_oldest_first(database: Databa
         events = EventStore(snapshot)
         await events.count()
         statements.clear()
-        wanted = [event for event in everything if event.aggregate_id == task.id]
-        assert len(wanted) == 4
-        assert await events.of_aggregate(task.id, limit=10) == wanted
-        assert await events.of_aggregate(task.id, limit=3) == wanted[:3]
+        expected = [event for event in everything if event.aggregate_id == task.id]
+        assert len(expected) == 4
+        assert await events.of_aggregate(task.id, limit=10) == expected
+        assert await events.of_aggregate(task.id, limit=3) == expected[:3]
         assert [event.event_type for event in await events.of_aggregate(category.id, limit=10)] == ["CategoryCreated"]
         assert len(statements) == 3
     async with open_snapshot(database, viewer_of(bob)) as snapshot:
         assert await EventStore(snapshot).of_aggregate(task.id, limit=10) == []
     async with open_snapshot(database, viewer_of(bob, RoleName.ADMIN)) as snapshot:
-        assert await EventStore(snapshot).of_aggregate(task.id, limit=10) == wanted
+        assert await EventStore(snapshot).of_aggregate(task.id, limit=10) == expected
 
 
 async def test_events_of_a_type_or_a_user_are_returned_newest_first(database: Database) -> None:

@@ -34,31 +34,31 @@ async def _compare_results(database: Database, rows: list[dict[str, Any]], given
         tasks = await Tasks(write).add_many([row | {"id": new_id(), "user_id": ada.id} for row in rows])
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         for one in given_filters:
-            wanted = [task for task in tasks if models.matches(task, one)]
-            assert sorted(await Tasks(snapshot).find(one, limit=500)) == sorted(wanted), one
-            assert await Tasks(snapshot).count(one) == len(wanted)
-            assert await Tasks(snapshot).first(one, [filters.Order("id")]) == min(wanted, default=None)
+            expected = [task for task in tasks if models.matches(task, one)]
+            assert sorted(await Tasks(snapshot).find(one, limit=500)) == sorted(expected), one
+            assert await Tasks(snapshot).count(one) == len(expected)
+            assert await Tasks(snapshot).first(one, [filters.Order("id")]) == min(expected, default=None)
 
 
 @examples(60)
-@given(rows=st.lists(models.task_values(), max_size=12), wanted=st.lists(models.filters, min_size=1, max_size=4))
+@given(rows=st.lists(models.task_values(), max_size=12), chosen=st.lists(models.filters, min_size=1, max_size=4))
 def test_filters_equal_their_reference_implementation(
-    shared_database: SharedDatabase, rows: list[dict[str, Any]], wanted: list[Filter]
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], chosen: list[Filter]
 ) -> None:
     """Comparisons, searches, And, Or and Not in any nesting, with values and NULLs."""
-    shared_database.run(_compare_results(shared_database.database, rows, wanted))
+    shared_database.run(_compare_results(shared_database.database, rows, chosen))
 
 
 @examples(60)
 @given(
     rows=st.lists(models.task_values(), min_size=5, max_size=12),
-    wanted=st.lists(models.comparisons, min_size=6, max_size=6),
+    chosen=st.lists(models.comparisons, min_size=6, max_size=6),
 )
 def test_single_comparisons_equal_their_reference_implementation(
-    shared_database: SharedDatabase, rows: list[dict[str, Any]], wanted: list[Filter]
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], chosen: list[Filter]
 ) -> None:
     """One operator on one column, and its negation."""
-    shared_database.run(_compare_results(shared_database.database, rows, [*wanted, *map(Not, wanted)]))
+    shared_database.run(_compare_results(shared_database.database, rows, [*chosen, *map(Not, chosen)]))
 
 
 VALUES: dict[type[Repository[Any]], dict[str, list[Any]]] = {
@@ -103,9 +103,9 @@ async def _every_operator(database: Database, repository: type[Repository[Any]],
         comparisons += [(op, None) for op in (Op.EQ, Op.NE)]
         comparisons += [(op, given) for op in (Op.IN, Op.NOT_IN) for given in ([], [high], [None], [high, None])]
         for op, given_value in [*comparisons, (Op.IS_NULL, low is None)]:
-            wanted = [row for row, value in zip(rows, values, strict=True) if models.compare(value, op, given_value)]
+            expected = [row for row, value in zip(rows, values, strict=True) if models.compare(value, op, given_value)]
             found = await repository(write).find(And((mine, Compare(column, op, given_value))), limit=5)
-            assert sorted(found) == sorted(wanted), (op, given_value)
+            assert sorted(found) == sorted(expected), (op, given_value)
 
 
 SPECIAL_CASES: list[tuple[Filter, list[str]]] = [
@@ -138,8 +138,8 @@ SPECIAL_CASES: list[tuple[Filter, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("one", "wanted"), SPECIAL_CASES, ids=[repr(one)[:60] for one, _ in SPECIAL_CASES])
-def test_special_filters_and_characters(shared_database: SharedDatabase, one: Filter, wanted: list[str]) -> None:
+@pytest.mark.parametrize(("one", "expected"), SPECIAL_CASES, ids=[repr(one)[:60] for one, _ in SPECIAL_CASES])
+def test_special_filters_and_characters(shared_database: SharedDatabase, one: Filter, expected: list[str]) -> None:
     """Empty lists and parts, wildcards of LIKE, and characters without a simple case mapping."""
 
     async def check() -> None:
@@ -150,7 +150,7 @@ def test_special_filters_and_characters(shared_database: SharedDatabase, one: Fi
             )
         async with open_snapshot(shared_database.database, viewer_of(ada)) as snapshot:
             found = await Tasks(snapshot).find(one, [filters.Order("id")], limit=9)
-        assert [task.title for task in found] == wanted
+        assert [task.title for task in found] == expected
 
     shared_database.run(check())
 

@@ -1,4 +1,4 @@
-"""The database rejects values out of range, a stock below zero and a second payment, whoever writes them."""
+"""The database rejects values out of range, a stock below zero and a second payment, from every role."""
 
 import asyncio
 from typing import Any

@@ -35,9 +35,9 @@ completions = st.lists(st.tuples(st.integers(0, 24 * 9), st.integers(0, 3), st.b
 
 
 async def _book(
-    shared_database: SharedDatabase, user: User, wanted: Sequence[Any], at: dt.datetime
+    shared_database: SharedDatabase, user: User, entries_to_book: Sequence[Any], at: dt.datetime
 ) -> list[PointEntry]:
-    events = [TaskCompleted(new_id(), user.id, at, None) for _ in wanted]
+    events = [TaskCompleted(new_id(), user.id, at, None) for _ in entries_to_book]
     rows = [
         {
             "user_id": user.id,
@@ -46,7 +46,7 @@ async def _book(
             "source_event_id": event.id,
             "created_at": at - dt.timedelta(days=back),
         }
-        for event, (points, reason, back) in zip(events, wanted, strict=True)
+        for event, (points, reason, back) in zip(events, entries_to_book, strict=True)
     ]
     async with shared_database.database.transaction(SERVICE) as write:
         await EventStore(write).append(events, actor=user.id, at=at)
@@ -66,8 +66,8 @@ def test_balances_ranks_and_leaderboards_equal_a_computation_in_python(
         at = now() + dt.timedelta(minutes=1)
         me, *rest = [await make_user(shared_database.database, first_name=new_id().hex[-12:]) for _ in (mine, *others)]
         booked = {me.id: await _book(shared_database, me, mine, at)}
-        for person, wanted in zip(rest, others, strict=True):
-            booked[person.id] = await _book(shared_database, person, wanted, at)
+        for person, theirs in zip(rest, others, strict=True):
+            booked[person.id] = await _book(shared_database, person, theirs, at)
         own = booked[me.id]
         async with open_snapshot(shared_database.database, viewer_of(me)) as snapshot:
             since = at - dt.timedelta(days=6)
@@ -108,14 +108,18 @@ def _streak(dates: set[dt.date], today: dt.date, limit: int) -> int:
 
 @examples(40)
 @given(
-    done=completions, zone=st.sampled_from(ZONES), wanted=st.integers(1, 4), has=st.booleans(), limit=st.integers(2, 10)
+    done=completions,
+    zone=st.sampled_from(ZONES),
+    required=st.integers(1, 4),
+    has=st.booleans(),
+    limit=st.integers(2, 10),
 )
 def test_progress_and_streaks_equal_a_computation_in_python(  # noqa: PLR0913 (one parameter per strategy)
     shared_database: SharedDatabase,
     *,
     done: list[Any],
     zone: str,
-    wanted: int,
+    required: int,
     has: bool,
     limit: int,
 ) -> None:
@@ -125,10 +129,10 @@ def test_progress_and_streaks_equal_a_computation_in_python(  # noqa: PLR0913 (o
         me, other = await make_user(shared_database.database), await make_user(shared_database.database)
         tasks, place = [new_id() for _ in range(4)], ZoneInfo(zone)
         by_count = await make_achievement(
-            shared_database.database, criteria={"event": "TaskCompleted", "count": wanted}
+            shared_database.database, criteria={"event": "TaskCompleted", "count": required}
         )
         by_streak = await make_achievement(
-            shared_database.database, criteria={"event": "TaskCompleted", "streak_days": wanted}
+            shared_database.database, criteria={"event": "TaskCompleted", "streak_days": required}
         )
         inactive = await make_achievement(shared_database.database, is_active=False)
         async with shared_database.database.transaction(SERVICE) as write:
@@ -149,10 +153,10 @@ def test_progress_and_streaks_equal_a_computation_in_python(  # noqa: PLR0913 (o
             assert await UserAchievements(snapshot).streak(me.id, "TaskCompleted", reach) == streak
             found = {row.achievement.id: row for row in await Achievements(snapshot).progress({me.id: reach})}
             tally = await Achievements(snapshot).tally(me.id)
-        count = wanted if has else min(len({index for _, index in mine}), wanted)
+        count = required if has else min(len({index for _, index in mine}), required)
         expected = {
-            by_count.id: (count, wanted, TODAY if has else None),
-            by_streak.id: (min(streak, wanted), wanted, None),
+            by_count.id: (count, required, TODAY if has else None),
+            by_streak.id: (min(streak, required), required, None),
         }
         if has:
             expected[inactive.id] = (999, 999, TODAY)

@@ -103,13 +103,13 @@ async def _dashboard(database: Database, at: dt.datetime, rows: list[dict[str, A
             )
             for day in days
         ]
-        wanted = []
+        expected = []
         for category in [*sorted(categories, key=lambda made: made.name), None]:
             own = [task for task in tasks if task.category_id == (category.id if category else None)]
             if category or own:
                 done = sum(task.status is TaskStatus.COMPLETED for task in own)
-                wanted.append(CategoryTotals(category, len(own), done))
-        assert await Tasks(snapshot).breakdown(ada.id) == wanted
+                expected.append(CategoryTotals(category, len(own), done))
+        assert await Tasks(snapshot).breakdown(ada.id) == expected
         due = sorted((task for task in open_tasks if task.due_date), key=lambda task: (task.due_date, task.id))
         late = [task for task in due if task.due_date and task.due_date <= at]
         soon = [task for task in due if task.due_date and task.due_date >= at]
@@ -144,15 +144,15 @@ def _score(tasks: list[Task], day: LocalDay) -> tuple[int, int, Decimal]:
 
 async def _series(connection: ReadConnection, ada: User, tasks: list[Task], days: Sequence[LocalDay]) -> None:
     scores = [_score(tasks, day) for day in days]
-    wanted = []
+    expected = []
     for index in range(6, len(days)):
         week = [score for _, _, score in scores[index - 6 : index + 1]]
         average = (sum(week, Decimal(0)) / 7).quantize(Decimal("0.01"), ROUND_HALF_UP)
-        wanted.append(DayScore(days[index].date, *scores[index], average))
+        expected.append(DayScore(days[index].date, *scores[index], average))
     last = days[-1].date
     analytics = Analytics(connection)
-    assert await analytics.series(ada.id, last, len(days) - 6) == wanted
-    assert await analytics.mean_score(ada.id, last, 7) == wanted[-1].moving_average
+    assert await analytics.series(ada.id, last, len(days) - 6) == expected
+    assert await analytics.mean_score(ada.id, last, 7) == expected[-1].moving_average
     stored = await analytics.between(ada.id, days[0].date, last)
     assert [(row.date, row.tasks_completed, row.tasks_created, row.productivity_score) for row in stored] == [
         (day.date, *score) for day, score in zip(days, scores, strict=True)
@@ -203,14 +203,14 @@ async def test_uncategorise_removes_the_category_of_all_its_tasks(database: Data
     category, other = await make_category(database, ada), await make_category(database, ada)
     tasks = await make_tasks(database, ada, 2, category_id=category.id)
     deleted = await make_task(database, ada, category_id=category.id, deleted_at=CHANGES_OF_CLOCKS[0])
-    kept = await make_task(database, ada, category_id=other.id)
+    other_task = await make_task(database, ada, category_id=other.id)
     async with database.transaction(viewer_of(await make_user(database))) as write:
         assert await Tasks(write).uncategorise(category.id) == []
     async with database.transaction(viewer_of(ada)) as write:
         assert sorted(await Tasks(write).uncategorise(category.id)) == sorted([*(t.id for t in tasks), deleted.id])
         found = await Tasks(write).by_id([task.id for task in tasks])
         assert {(task.category_id, task.version) for task in found.values()} == {(None, 2)}
-        assert await Tasks(write).get(kept.id) == kept
+        assert await Tasks(write).get(other_task.id) == other_task
         assert (await Tasks(write).lock_deleted(deleted.id)).category_id is None
         await Categories(write).remove(category)
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from alembic.util import CommandError
 
 from migrations import run
+from migrations.files import newest_revision
 from repositories.core.clock import now
 from repositories.sql.table import metadata
 from tests.catalog import fetch_catalog
@@ -79,7 +80,7 @@ def test_upgrading_again_after_a_full_downgrade_gives_the_same_schema(migrated: 
 
 
 def test_every_revision_reverts_exactly_its_own_changes(migrated: MigratedDatabase) -> None:
-    steps = [revision for revision, _ in run.revisions()]
+    steps = [revision for revision, _ in run.revision_descriptions()]
     assert steps[:2] == ["0001", "0002"]
     before = None
     for step in steps:
@@ -91,16 +92,16 @@ def test_every_revision_reverts_exactly_its_own_changes(migrated: MigratedDataba
             migrated.run(run.upgrade, step)
             assert migrated.catalog() == after
         before = after
-    assert migrated.run(run.current_revision) == run.head_revision() == steps[-1]
+    assert migrated.run(run.current_revision) == newest_revision() == steps[-1]
 
 
 def test_the_current_revision_follows_upgrades_and_downgrades(migrated: MigratedDatabase) -> None:
     """An empty database has no revision."""
     assert migrated.run(run.current_revision) is None
     migrated.run(run.upgrade)
-    assert migrated.run(run.current_revision) == run.head_revision()
+    assert migrated.run(run.current_revision) == newest_revision()
     migrated.run(run.downgrade, "-1")
-    assert migrated.run(run.current_revision) == run.revisions()[-2][0]
+    assert migrated.run(run.current_revision) == run.revision_descriptions()[-2][0]
     migrated.run(run.downgrade, "base")
     assert migrated.run(run.current_revision) is None
 
@@ -133,7 +134,7 @@ def test_stored_addresses_are_converted_to_their_normal_form(
     migrated: MigratedDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If several accounts have the same address, the others keep their spelling and are reported."""
-    steps = [revision for revision, _ in run.revisions()]
+    steps = [revision for revision, _ in run.revision_descriptions()]
     migrated.run(run.upgrade, steps[steps.index("0015") - 1])
     before = [
         "ada@example.com",

@@ -18,7 +18,7 @@ from repositories.sql.policy import claims, database_role, policies
 from repositories.sql.statements import Engine, Statement, scope_of
 from repositories.sql.types import to_json
 from repositories.tables.life_lock import Task
-from tests.databases import Server, cloned
+from tests.databases import Server, temporary_clone
 from tests.factories import viewer_of
 
 ROWS, OWNERS = 20_000, 400
@@ -76,7 +76,7 @@ def _insert_rows(owner: sa.Column[Any]) -> str:
 @pytest.fixture(scope="module")
 def crowded(server: Server, postgres_template: str) -> Iterator[str]:
     """The URL of a database with the rows of many users."""
-    with cloned(server, postgres_template) as name:
+    with temporary_clone(server, postgres_template) as name:
         server.sql(
             _WITHOUT_CONSTRAINTS,
             "SET session_replication_role = replica",

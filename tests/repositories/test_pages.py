@@ -23,24 +23,24 @@ from tests.repositories.support import SharedDatabase, examples, open_snapshot
 Fetch = Callable[[PageRequest], Awaitable[Page[Task]]]
 
 
-async def _forwards(fetch: Fetch, size: int, wanted: list[Task]) -> None:
+async def _forwards(fetch: Fetch, size: int, expected: list[Task]) -> None:
     cursor, seen = None, 0
     while True:
         page = await fetch(PageRequest(first=size, after=cursor))
-        assert list(page.rows) == wanted[seen : seen + size]
+        assert list(page.rows) == expected[seen : seen + size]
         seen += size
-        assert page.has_next == (seen < len(wanted))
+        assert page.has_next == (seen < len(expected))
         assert page.has_previous == (cursor is not None)
         if not page.has_next:
             return
         cursor = page.cursor(page.rows[-1])
 
 
-async def _backwards(fetch: Fetch, size: int, wanted: list[Task]) -> None:
-    cursor, left = None, len(wanted)
+async def _backwards(fetch: Fetch, size: int, expected: list[Task]) -> None:
+    cursor, left = None, len(expected)
     while True:
         page = await fetch(PageRequest(last=size, before=cursor))
-        assert list(page.rows) == wanted[max(0, left - size) : left]
+        assert list(page.rows) == expected[max(0, left - size) : left]
         left -= size
         assert page.has_previous == (left > 0)
         assert page.has_next == (cursor is not None)
@@ -49,11 +49,11 @@ async def _backwards(fetch: Fetch, size: int, wanted: list[Task]) -> None:
         cursor = page.cursor(page.rows[0])
 
 
-async def _by_number(fetch: Fetch, size: int, wanted: list[Task]) -> None:
-    for number in range(1, len(wanted) // size + 3):
+async def _by_number(fetch: Fetch, size: int, expected: list[Task]) -> None:
+    for number in range(1, len(expected) // size + 3):
         page = await fetch(PageRequest(first=size, page=number))
-        assert list(page.rows) == wanted[(number - 1) * size : number * size]
-        assert page.has_next == (number * size < len(wanted))
+        assert list(page.rows) == expected[(number - 1) * size : number * size]
+        assert page.has_next == (number * size < len(expected))
         assert page.has_previous == (number > 1)
 
 
@@ -63,7 +63,7 @@ async def _page_through(
     ada = await make_user(database)
     async with database.transaction(SERVICE) as write:
         tasks = await Tasks(write).add_many([row | {"id": new_id(), "user_id": ada.id} for row in rows])
-    wanted = models.ordered((task for task in tasks if models.matches(task, one)), order or Tasks.default_order)
+    expected = models.sort_rows((task for task in tasks if models.matches(task, one)), order or Tasks.default_order)
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         repository = Tasks(snapshot)
 
@@ -71,9 +71,9 @@ async def _page_through(
             return await repository.page(request, one, order)
 
         for page_through in (_forwards, _backwards, _by_number):
-            await page_through(fetch, size, wanted)
-        assert await repository.find(one, order, limit=500) == wanted
-        assert await repository.first(one, order) == (wanted[0] if wanted else None)
+            await page_through(fetch, size, expected)
+        assert await repository.find(one, order, limit=500) == expected
+        assert await repository.first(one, order) == (expected[0] if expected else None)
 
 
 @examples(70)
@@ -118,15 +118,15 @@ async def _page_through_many(
         counts = await repository.counts_of(keys, "category_id", one)
         for key in keys:
             chosen = (task for task in tasks if task.category_id == key and models.matches(task, one))
-            wanted = models.ordered(chosen, order or Tasks.default_order)
-            assert counts[key] == len(wanted)
+            expected = models.sort_rows(chosen, order or Tasks.default_order)
+            assert counts[key] == len(expected)
 
             async def fetch(request: PageRequest, key: UUID = key) -> Page[Task]:
                 requested = [key] if request.after or request.before else keys
                 return (await repository.pages_of(requested, "category_id", request, one, order))[key]
 
             for page_through in (_forwards, _backwards, _by_number):
-                await page_through(fetch, size, wanted)
+                await page_through(fetch, size, expected)
 
 
 @examples(30)

@@ -284,8 +284,8 @@ def test_the_matrix_covers_every_table_with_a_policy() -> None:
     assert set(policies) == set(metadata.tables.values())
     assert {table.__table__ for table in ANSWERS} == set(policies)
     for table in ANSWERS:
-        wanted = {"select"} if table.__table__.info["is_view"] else set(OPERATIONS)
-        assert {case.operation for case in _cases() if case.table is table} == wanted
+        operations = {"select"} if table.__table__.info["is_view"] else set(OPERATIONS)
+        assert {case.operation for case in _cases() if case.table is table} == operations
 
 
 async def test_a_viewer_cannot_change_the_owner_of_a_row(database: Database) -> None:
@@ -313,8 +313,8 @@ async def test_statements_without_where_affect_only_rows_of_the_viewer(database:
     async with database.transaction(viewer_of(me)) as write:
         assert await write.rows(everything) == [me] * 3
     async with database.transaction(viewer_of(me, RoleName.ADMIN)) as write:
-        gone = await write.rows(Statement(sa.delete(table).returning(table.c.user_id), scalar(UUID)))
-    assert gone == [me] * 3
+        deleted_owners = await write.rows(Statement(sa.delete(table).returning(table.c.user_id), scalar(UUID)))
+    assert deleted_owners == [me] * 3
     async with open_snapshot(database) as snapshot:
         left = await Tasks(snapshot).find(limit=10)
     assert sorted((row.user_id, row.title) for row in left) == [(someone, f"Task {index}") for index in range(3)]

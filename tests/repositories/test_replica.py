@@ -306,7 +306,7 @@ async def test_a_replica_that_does_not_respond(replicated: DatabaseOptions, stan
         ada = await make_user(database)
         await standby.catch_up()
         assert await read_one(database, _ON_REPLICA, viewer_of(ada)) is True
-        with standby.hanging():
+        with standby.suspend():
             reading = [asyncio.ensure_future(read_one(database, _ON_REPLICA, viewer_of(ada))) for _ in range(3)]
             assert await asyncio.gather(*reading) == [False] * 3
             assert await database.check_replica() is False
@@ -320,7 +320,7 @@ async def test_closing_the_database_while_the_replica_does_not_respond(
         ada = await make_user(database)
         await standby.catch_up()
         assert await read_one(database, _ON_REPLICA, viewer_of(ada)) is True
-        with standby.hanging():
+        with standby.suspend():
             await database.close()
             with pytest.raises(ServiceUnavailable):
                 await read_one(database, _ON_REPLICA, viewer_of(ada))
