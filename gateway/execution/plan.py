@@ -93,7 +93,7 @@ class Field:
         self._selections: dict[GraphQLObjectType, Selection] = {}
 
     def selection(self, kind: GraphQLObjectType) -> "Selection":
-        """What is selected of values of one object type.
+        """The fields that are selected on values of one object type.
 
         It is planned when the first such value arrives, because fragments can select exponentially more than any data
         has.
