@@ -195,7 +195,7 @@ async def test_a_recovery_with_a_programming_error_is_logged_and_tried_again(
 
 
 async def test_nothing_runs_after_the_circuit_breaker_is_closed(counter: Counter, socket: Path) -> None:
-    """Not even if a call fails afterwards."""
+    """This holds even if a call fails afterwards."""
     tasks = asyncio.all_tasks()
     assert await counter.increment() is None
     assert asyncio.all_tasks() > tasks
@@ -211,7 +211,7 @@ async def test_nothing_runs_after_the_circuit_breaker_is_closed(counter: Counter
 async def test_writes_that_the_cache_missed_are_made_before_it_is_used_again(
     socket: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also a write that is missed while the recovery is writing the others."""
+    """This includes a write that is missed while the recovery is writing the others."""
     store = redis_store(f"unix://{socket}", b"secret")
     assert await store.put({"a": b"1"}, None) is None
     store.put_on_recovery({"a": b"1"})

@@ -84,7 +84,7 @@ class IssuerKeys:
             self._fetched_at = self._clock()
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             is_first = False
-            log.warning("The issuer's keys at %s cannot be fetched: %r", self._url, error)
+            log.warning("The issuer's keys at %s cannot be fetched: %r.", self._url, error)
         if not is_first:
             self._tried_at = self._clock()
 
@@ -152,7 +152,7 @@ class ExternalAccounts:
         self.has_issued = issuer.has_issued
 
     async def verify(self, token: str) -> tuple[float, Viewer]:
-        """Until when the token may be cached, in seconds since 1970, and its viewer."""
+        """Returns the time until which the token may be cached, in seconds since 1970, and its viewer."""
         claims = await self._issuer.verify(token)
         user, roles = await account_of(self._database, self._reactions, self._issuer.url, claims)
         until = min(float(claims["exp"]), time.time() + self._cache_lifetime)

@@ -49,7 +49,7 @@ class ExternalIssuer(Protocol):
         ...
 
     async def verify(self, token: str) -> tuple[float, Viewer]:
-        """Until when the token may be cached, in seconds since 1970, and its viewer. Raises an error if invalid."""
+        """Returns until when the token may be cached, in seconds since 1970, and its viewer. Raises if invalid."""
         ...
 
 
@@ -100,7 +100,7 @@ class Tokens:
             return None
 
     async def verify(self, token: str) -> tuple[float, Viewer]:
-        """Until when the token is valid, in seconds since 1970, and its viewer; Unauthenticated if it is invalid.
+        """Returns the expiry of the token in seconds since 1970, and its viewer. Raises Unauthenticated if invalid.
 
         The token of an external issuer may expire later; it must be verified again at that time.
         """

@@ -1,4 +1,4 @@
-"""What an operation costs: about the number of objects it asks for, plus the declared cost of expensive fields.
+"""The cost of an operation: about the number of objects it requests, plus the declared cost of expensive fields.
 
     cost of a field = its @cost + size × (1 + cost of the selection below it)
 
@@ -127,7 +127,6 @@ class CostFormula:
         return TermIndex(len(self.terms) - 1)
 
     def evaluate(self, variables: Variables) -> list[int]:
-        """The values of all terms."""
         values: list[int] = []
         for constant, terms, size in self.terms:
             total = constant + sum(values[index] for index in terms)
@@ -142,13 +141,13 @@ def _find_directive(definition: GraphQLField | GraphQLNamedType, kind: type[Any]
 
 
 def call_weight(definition: GraphQLField) -> int:
-    """What a call of a field costs in addition to its objects."""
+    """The cost of a call of a field in addition to its objects."""
     cost = _find_directive(definition, Cost)
     return int(cost.weight) if cost else 0
 
 
 def object_weight(definition: GraphQLField) -> int:
-    """What each object of a field costs."""
+    """The cost of each object of a field."""
     named = get_named_type(definition.type)
     if is_leaf_type(named):
         return 0

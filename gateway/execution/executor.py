@@ -303,7 +303,7 @@ class CompiledExecutor(CoreCompletion):
     def _complete_abstract(
         self, group: ObjectGroup, field: Field, objects: list[Any], spans: Spans, pending: list[Pending]
     ) -> None:
-        """The same for objects of several types, with one group for each type."""
+        """Completes objects of several types, with one group for each type."""
         values = ObjectGroup(group.selection, objects, [], group, field, spans)
         indexes_by_type: dict[GraphQLObjectType, list[int]] = {}
         self._make_lists(values)
@@ -343,7 +343,7 @@ class CompiledExecutor(CoreCompletion):
 
 
 class NativeExecutor(CompiledExecutor):
-    """For data that orjson writes: datetimes stay as they are."""
+    """Executes operations whose data orjson writes: datetimes stay as they are."""
 
     native = True
 

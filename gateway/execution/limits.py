@@ -1,6 +1,6 @@
 """The limits of one operation, checked before it runs.
 
-What an operation asks for regardless of its variables is measured once (gateway/execution/measurement.py). Its cost is
+The counts that do not depend on variables are measured once (gateway/execution/measurement.py). Its cost is
 computed from that measurement for each request, which takes microseconds.
 """
 

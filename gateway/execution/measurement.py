@@ -56,7 +56,7 @@ _INTROSPECTION_FACTOR = 2
 
 
 class SelectionCounts(NamedTuple):
-    """What a selection asks for, with its fragments expanded.
+    """The counts of a selection, with its fragments expanded.
 
     ``cost_per_row`` is the part of the cost that counts for each row of the parent's list.
     """
@@ -73,7 +73,7 @@ class SelectionCounts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What an operation asks for, in total and by root field."""
+    """The counts of an operation, in total and by root field."""
 
     total: SelectionCounts
     roots: tuple[tuple[FieldNode, SelectionCounts], ...]

@@ -1,4 +1,4 @@
-"""What the executor needs to know of an operation, found once: its fragments and the types of its variables."""
+"""The parts of an operation that the executor needs, computed once: its fragments and the types of its variables."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -93,7 +93,7 @@ class Field:
         self._selections: dict[GraphQLObjectType, Selection] = {}
 
     def selection(self, kind: GraphQLObjectType) -> "Selection | None":
-        """What is selected of values of one object type, None if graphql-core must complete these values.
+        """The fields selected on values of one object type; None if graphql-core must complete the values.
 
         It is planned when the first such value arrives, because fragments can select exponentially more than any data
         has. A selection that cannot be planned, such as one with ``@include(if: null)``, is an error of each value.

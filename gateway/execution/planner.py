@@ -133,6 +133,6 @@ class _PlanBuilder:
         return Selection(kind, fields, native=self._native)
 
     def _subselection(self, details: FieldDetailsList, kind: GraphQLObjectType) -> Selection:
-        """What is selected of the values of a field that have an object type."""
+        """The fields that are selected on those values of a field that have an object type."""
         collected = collect_subfields(self._schema, self._fragments, self._variables, self._operation, kind, details)
         return self._selection(kind, collected.grouped_field_set)

@@ -94,7 +94,7 @@ class AppFactory:
 
 
 def create() -> "ASGIApp":
-    """For other servers and for reloading in development: `uvicorn --factory gateway.server.process:create`."""
+    """Creates the application for other servers, or to reload it: `uvicorn --factory gateway.server.process:create`."""
     return AppFactory(load_settings())()
 
 

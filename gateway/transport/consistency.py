@@ -46,7 +46,7 @@ async def current_token(database: Database) -> str | None:
         position = await database.fetch_position()
     except GatewayError as error:
         log.warning(
-            "Request %s is answered without a consistency token: %r", request_id.get(), error.__cause__ or error
+            "Request %s is answered without a consistency token: %r.", request_id.get(), error.__cause__ or error
         )
         return None
     return None if position is None else format_position(position)

@@ -41,7 +41,7 @@ def _format_graphql_error(error: GraphQLError, masked: dict[int, dict[str, Any]]
     if isinstance(cause, GatewayError):
         formatted["message"] = cause.message
         if cause.status >= _SERVER_ERROR:
-            log.warning("%s in request %s: %r", cause.code, request_id.get(), cause.__cause__)
+            log.warning("%s in request %s: %r.", cause.code, request_id.get(), cause.__cause__)
         formatted["extensions"] = error_extensions(cause)
     elif error.extensions and "code" in error.extensions:
         return formatted
@@ -81,7 +81,7 @@ def error_extensions(error: GatewayError) -> dict[str, Any]:
 def mask_error(error: BaseException) -> dict[str, Any]:
     """Logs an unexpected exception under a new id. The client learns the id and nothing else."""
     error_id = str(uuid4())
-    log.error("Internal error %s in request %s", error_id, request_id.get(), exc_info=error)
+    log.error("Internal error %s in request %s.", error_id, request_id.get(), exc_info=error)
     return {
         "message": f"An internal error occurred. If it persists, report this id: {error_id}",
         "extensions": {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id},
@@ -99,7 +99,7 @@ class RequestRejected(Exception):
 
     @classmethod
     def from_exception(cls, error: Exception) -> Self:
-        """With the status and message of a GatewayError. Any other exception is masked and has status 500."""
+        """Has the status and message of a GatewayError. Any other exception is masked and has status 500."""
         if not isinstance(error, GatewayError):
             rejected = cls(500, "", "")
             rejected.error = mask_error(error)

@@ -1,4 +1,4 @@
-"""What all transports do with one operation: prepare it, charge its cost, create its context, format its result."""
+"""The steps of an operation in all transports: prepare it, charge its cost, create its context, format its result."""
 
 import datetime as dt
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What all transports do with a subscription: count it, watch the viewer's session, format what it delivers.
+"""The steps of a subscription in all transports: count it, watch the viewer's session, format what it delivers.
 
 async with subscriptions.watch_session(viewer, origin, expires_at) as session_end:  # Unauthenticated if it has ended
     async with aclosing(subscriptions.subscribe(prepared, parameters, viewer, origin, after)) as responses:

@@ -238,7 +238,6 @@ class Repository(Generic[R]):
         return None
 
     async def restore(self, row: R) -> R:
-        """Restores a soft-deleted row."""
         return await self.change(row, deleted_at=None)
 
     async def lock_deleted(self, key: UUID) -> R:

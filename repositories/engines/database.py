@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class DatabaseOptions:
-    """Where the database is and how the gateway uses it. All times are in seconds.
+    """The location of the database and how the gateway uses it. All times are in seconds.
 
     - ``url``: ``postgresql://…``, or None for the SQLite file at ``sqlite_path``.
     - ``service_url``: the login for service work. The default is ``url``.

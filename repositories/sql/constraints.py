@@ -2,7 +2,7 @@
 
 A table declares the message in the ``info`` of a constraint or a unique index:
 
-    UniqueConstraint("user_id", "name", info=violation("name", "You already have a category of this name."))
+    UniqueConstraint("user_id", "name", info=violation("name", "You already have a note of this name."))
 """
 
 import re

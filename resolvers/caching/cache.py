@@ -148,7 +148,7 @@ class Cache:
         await self.invalidate(tag for event in events for tag in tags_of_event(event))
 
     async def invalidate_for_rows(self, rows: Sequence[DomainEvent]) -> None:
-        """The same for stored events, which another process has committed."""
+        """Invalidates for stored events, which another process has committed."""
         await self.invalidate(tag for row in rows for tag in tags_of_row(row))
 
     async def invalidate(self, tags: Iterable[str]) -> None:

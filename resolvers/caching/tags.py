@@ -13,7 +13,6 @@ def tag(aggregate: str, owner: UUID | None = None) -> str:
 
 
 def tags_of_event(event: Event) -> tuple[str, str]:
-    """The tags that an event invalidates."""
     return tag(event.aggregate), tag(event.aggregate, event.owner_id)
 
 

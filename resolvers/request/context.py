@@ -123,7 +123,7 @@ class Context:
 
     @property
     def opened_at(self) -> float | None:
-        """When the snapshot was opened, by ``time.monotonic``, or None."""
+        """The time when the snapshot was opened, by ``time.monotonic``, or None."""
         return None if self._snapshot is None else self._snapshot.opened_at
 
     def pin_to_primary(self) -> bool:

@@ -1,4 +1,4 @@
-"""Global ids: ``base64("Task:<uuid>")``. Opaque to clients, unique across all types, constant for the life of a row."""
+"""Global ids: ``base64("Note:<uuid>")``. Opaque to clients, unique across all types, constant for the life of a row."""
 
 import binascii
 from dataclasses import dataclass

@@ -161,7 +161,7 @@ async def test_sign_in(gateway: Gateway) -> None:
 
 
 async def test_failed_sign_in_does_not_reveal_the_reason(gateway: Gateway, verifications: list[str]) -> None:
-    """Whatever is wrong, the response is the same and one hash of the same cost is verified."""
+    """The response is the same for every reason, and one hash of the same cost is verified."""
     database = gateway.database
     hashed = ARGON2ID.hash(PASSWORD)
     await make_user(database, email="ada@example.com", password_hash=hashed)
@@ -265,7 +265,7 @@ def is_limited(answer: Any) -> bool:
 async def test_password_attempts_per_account_are_limited(
     database: Database, verifications: list[str], email: str
 ) -> None:
-    """From any address, concurrently or not. Beyond the limit not even the right password is verified."""
+    """Attempts from all addresses count, concurrent or not. Beyond the limit no password is verified."""
     await make_member(database)
     gateway = limited_gateway(database, password_attempts_per_account="5 per 15 minutes")  # noqa: S106
     tries = [try_sign_in(gateway, email, f"guess number {index}", f"10.0.0.{index}") for index in range(20)]
@@ -290,7 +290,7 @@ async def test_successful_sign_in_resets_the_limit_of_the_account(database: Data
 
 @pytest.mark.usefixtures("cheap_passwords")
 async def test_sign_ins_per_address_are_limited(database: Database, verifications: list[str]) -> None:
-    """For any account, without using up the attempts of the accounts. The client cannot choose its address."""
+    """Sign-ins to all accounts count, and use up no attempts of the accounts. The client cannot choose its address."""
     await make_member(database)
     gateway = limited_gateway(
         database,
@@ -343,7 +343,7 @@ async def test_sign_ups_per_address_are_limited(database: Database, monkeypatch:
 async def test_no_connection_is_held_while_a_password_is_hashed(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a reading connection nor, on SQLite, the only writing one: other writes go on."""
+    """No reading connection is held, and on SQLite not the only writing one, so other writes go on."""
     await make_member(gateway.database)
     loop = asyncio.get_running_loop()
     verify = PasswordHasher.verify

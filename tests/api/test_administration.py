@@ -32,7 +32,7 @@ async def _role_ids(client: Client) -> dict[str, str]:
     return {row["name"]: row["id"] for row in (await client.data("{ roles { id name } }"))["roles"]}
 
 
-async def _stored_rows(database: Database) -> Any:
+async def _fetch_rows(database: Database) -> Any:
     snapshot = database.snapshot(SERVICE)
     try:
         rows = [await kind(snapshot).find(limit=100) for kind in (RoleGrants, SystemSettings)]
@@ -41,7 +41,7 @@ async def _stored_rows(database: Database) -> Any:
         await snapshot.close()
 
 
-async def _granted_roles(database: Database, user: User) -> frozenset[RoleName]:
+async def _fetch_roles(database: Database, user: User) -> frozenset[RoleName]:
     snapshot = database.snapshot(SERVICE)
     try:
         return await granted_roles(snapshot, user.id)
@@ -63,17 +63,17 @@ async def test_a_granted_role_is_in_the_next_token(gateway: Gateway, ada: User, 
         "grantedAt": NOON,
     }
     assert (await client.do("grantRole", GRANT, **given))["roleGrant"] == grant
-    assert await _granted_roles(gateway.database, ada) == {RoleName.PARTNERSHIP_MANAGER}
+    assert await _fetch_roles(gateway.database, ada) == {RoleName.PARTNERSHIP_MANAGER}
     document = "{ partners { totalCount } }"
     assert (await gateway.client(ada).ask(document)).codes == ["FORBIDDEN"]
-    renewed = gateway.client(ada, *await _granted_roles(gateway.database, ada))
+    renewed = gateway.client(ada, *await _fetch_roles(gateway.database, ada))
     assert await renewed.data(document) == {"partners": {"totalCount": 0}}
     shown = await client.data(
         "query($id: ID!) { node(id: $id) { ... on User { roles { name } } } }", id=gid("User", ada)
     )
     assert shown == {"node": {"roles": [{"name": "partnership_manager"}]}}
     assert (await client.do("revokeRole", GRANT, **given))["roleGrant"] == grant
-    assert await _granted_roles(gateway.database, ada) == frozenset()
+    assert await _fetch_roles(gateway.database, ada) == frozenset()
     missing = user_error("CONFLICT", "This role was not granted to this user.", "roleId")
     assert await client.do("revokeRole", GRANT, **given) == {"roleGrant": None, "userErrors": [missing]}
     data = {"owner_id": str(ada.id), "role": "partnership_manager"}
@@ -91,7 +91,7 @@ async def test_granting_needs_an_existing_user_and_role(gateway: Gateway, admin:
             user_error("NOT_FOUND", "There is no such user.", "userId"),
             user_error("NOT_FOUND", "There is no such role.", "roleId"),
         ]
-    assert await _stored_rows(gateway.database) == [[], [], []]
+    assert await _fetch_rows(gateway.database) == [[], [], []]
 
 
 async def test_the_last_admin_role_cannot_be_revoked(gateway: Gateway, ada: User) -> None:
@@ -102,10 +102,10 @@ async def test_the_last_admin_role_cannot_be_revoked(gateway: Gateway, ada: User
     role = (await _role_ids(client))["admin"]
     given = {"userId": gid("User", ada), "roleId": role}
     assert (await client.do("grantRole", GRANT, **given))["userErrors"] == []
-    before = await _stored_rows(gateway.database)
+    before = await _fetch_rows(gateway.database)
     last = user_error("CONFLICT", "This is the last administrator; make somebody else one first.", "userId")
     assert await client.do("revokeRole", GRANT, **given) == {"roleGrant": None, "userErrors": [last]}
-    assert await _stored_rows(gateway.database) == before
+    assert await _fetch_rows(gateway.database) == before
     await make_user(gateway.database, role=UserRole.ADMIN)
     assert (await client.do("revokeRole", GRANT, **given))["userErrors"] == []
 
@@ -124,7 +124,7 @@ async def test_admins_who_revoke_each_others_roles_leave_one_admin(gateway: Gate
         )
     )
     assert sorted(len(answer["userErrors"]) for answer in answers) == [0, 0, 0, 1]
-    remaining = [person for person in people if RoleName.ADMIN in await _granted_roles(gateway.database, person)]
+    remaining = [person for person in people if RoleName.ADMIN in await _fetch_roles(gateway.database, person)]
     assert len(remaining) == 1
 
 
@@ -165,7 +165,7 @@ async def test_a_setting_is_created_and_changed(gateway: Gateway, admin: User) -
 
 
 async def test_the_value_of_a_secret_setting_is_never_returned(gateway: Gateway, admin: User) -> None:
-    """Neither in responses nor in tables or events. A change to a plain setting needs a new value."""
+    """Responses, tables and events do not contain it. A change to a plain setting needs a new value."""
     client = gateway.client(admin)
     given = {"key": "mail.password", "isSecret": True}
     answers = [await client.do("setSystemSetting", SETTING, **given, value={"text": "swordfish"})]
@@ -180,7 +180,7 @@ async def test_the_value_of_a_secret_setting_is_never_returned(gateway: Gateway,
     answers.append(
         await client.data("query($id: ID!) { node(id: $id) { ... on SystemSetting { value } } }", id=created["id"])
     )
-    rows = json.dumps([list(map(tuple, each)) for each in await _stored_rows(gateway.database)], default=str)
+    rows = json.dumps([list(map(tuple, each)) for each in await _fetch_rows(gateway.database)], default=str)
     assert "swordfish" not in rows + json.dumps(answers)
     shown = await client.do("setSystemSetting", SETTING, **key, value="open", isSecret=False, version=2)
     assert (shown["systemSetting"]["value"], shown["systemSetting"]["isSecret"]) == ("open", False)
@@ -209,7 +209,7 @@ async def test_invalid_settings_are_rejected(gateway: Gateway, admin: User) -> N
     deep = json.loads("[" * 65 + "]" * 65)
     response = await client.ask("mutation($input: SetSystemSettingInput!) {a: __typename}", input={"value": deep})
     assert (response.status, response.errors[0]["message"]) == (400, "The body is nested more than 64 levels deep.")
-    assert await _stored_rows(gateway.database) == [[], [], []]
+    assert await _fetch_rows(gateway.database) == [[], [], []]
 
 
 async def test_the_audit_log_is_filtered_by_actor_aggregate_type_and_time(
@@ -371,7 +371,7 @@ async def test_users_who_are_not_admins_administer_nothing(gateway: Gateway, ada
     role = (await _role_ids(client))["content_editor"]
     grant = (await client.do("grantRole", GRANT, userId=gid("User", bob), roleId=role))["roleGrant"]["id"]
     setting = (await client.do("setSystemSetting", SETTING, key="a", value=1))["systemSetting"]["id"]
-    before = await _stored_rows(gateway.database)
+    before = await _fetch_rows(gateway.database)
     for other in (gateway.client(ada), gateway.client(ada, RoleName.PARTNERSHIP_MANAGER, RoleName.CONTENT_EDITOR)):
         answer = await other.ask(
             "{ roles { id } auditLog { totalCount } systemSettings { totalCount } usersOverview { newThisWeek } }"
@@ -399,7 +399,7 @@ async def test_users_who_are_not_admins_administer_nothing(gateway: Gateway, ada
             document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
             answer = await other.ask(document, input=values)
             assert (answer.codes, answer.data) == (["FORBIDDEN"], None), mutation
-    assert await _stored_rows(gateway.database) == before
+    assert await _fetch_rows(gateway.database) == before
 
 
 async def test_concurrent_grants_of_a_role_create_one_grant(gateway: Gateway, ada: User) -> None:
@@ -410,7 +410,7 @@ async def test_concurrent_grants_of_a_role_create_one_grant(gateway: Gateway, ad
     payloads = await asyncio.gather(*(client.do("grantRole", GRANT, **given) for client in clients))
     assert [payload["userErrors"] for payload in payloads] == [[]] * 6
     (grant,) = {payload["roleGrant"]["id"] for payload in payloads}
-    ((stored,), _, recorded) = await _stored_rows(gateway.database)
+    ((stored,), _, recorded) = await _fetch_rows(gateway.database)
     assert grant == gid("RoleGrant", stored)
     assert [event.event_type for event in recorded] == ["RoleGranted"]
 

@@ -96,7 +96,7 @@ def test_every_mutation_is_tested() -> None:
 
 
 async def test_every_mutation_is_in_the_audit_log(gateway: Gateway, admin: User) -> None:
-    """With its actor and time. Each mutation runs at a time of its own, so that the log can be filtered by it."""
+    """Entries have the actor and the time. Each mutation runs at its own time, by which the log is filtered."""
     await make_points(gateway.database, admin, 100)
     roles = (await gateway.client(admin).data("{ roles { id } }"))["roles"]
     ids: Ids = {"user": gid("User", await make_user(gateway.database)), "role": roles[0]["id"]}

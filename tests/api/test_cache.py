@@ -112,7 +112,7 @@ async def test_a_change_invalidates_the_viewers_entries(cached: Gateway, ada: Us
 
 
 async def test_a_lookup_is_one_round_trip(database: Database, redis: str, ada: User) -> None:
-    """For any number of tiles and of tags that they depend on."""
+    """This holds for any number of tiles and of tags that they depend on."""
     gateway = Gateway(database, settings=redis_settings(redis))
     client = gateway.client(ada)
     await client.data(LIFE_LOCK)

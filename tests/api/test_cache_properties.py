@@ -55,7 +55,7 @@ query($zone: String) {
 
 
 class Gateways:
-    """On one database: two gateways that share a Redis, one with a cache in memory, and one without a cache.
+    """Gateways on one database: two that share a Redis, one with a cache in memory, and one without a cache.
 
     Like separate processes, each has its own connections.
     """
@@ -269,7 +269,7 @@ async def _run_commands(
 def test_cached_dashboards_equal_computed_ones(
     setup: Gateways, kind: str, steps: list[tuple[str, int, int]], first: int, zone: str | None
 ) -> None:
-    """After any sequence of commands, each through one of two processes (one process for the cache in memory)."""
+    """This holds after any sequence of commands, each in one of two processes (or in one, for the cache in memory)."""
     setup.run(_run_commands(setup, steps, first, zone, kind))
 
 

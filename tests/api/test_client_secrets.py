@@ -48,7 +48,7 @@ async def _use_secrets(gateway: Gateway, user: User) -> None:
 async def test_files_and_logs_contain_no_plain_text(
     gateway: Gateway, options: DatabaseOptions, ada: User, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the database file nor its journal nor a log line, even at the level DEBUG."""
+    """The database file, its journal and the log, even at the level DEBUG, contain none."""
     caplog.set_level(logging.DEBUG)
     await _use_secrets(gateway, ada)
     content = b"".join(path.read_bytes() for path in _files(options.sqlite_path))

@@ -79,7 +79,7 @@ async def test_graphql_ws_subscribes_and_resumes_after_an_interruption(
 
 
 async def test_graphql_sse_runs_all_kinds_of_operations(gateway: Gateway, ada: User, node_clients: Path) -> None:
-    """In the distinct connections mode; the single connection mode is rejected."""
+    """The distinct connections mode works. The single connection mode is rejected."""
     async with run_gateway(gateway) as address:
         results = await node.run(node_clients, "graphql-sse.mjs", address, gateway.token(ada))
     assert results == {

@@ -116,7 +116,7 @@ async def test_changes_received_over_a_socket_are_visible_over_http(
 
 
 async def test_a_request_sees_its_own_changes(replicated_gateway: Gateway, standby: Standby) -> None:
-    """In later fields of the mutation, and in later operations of the batch, while the replica lags."""
+    """Later fields of the mutation and later operations of the batch see them, even while the replica lags."""
     ada = await person(replicated_gateway, standby)
     await standby.pause()
     category = await make_category(replicated_gateway.database, ada.user, name="New")
@@ -155,7 +155,7 @@ async def test_a_rejected_mutation_has_a_token_too(replicated_gateway: Gateway, 
 
 
 async def test_the_token_in_the_body(replicated_gateway: Gateway, standby: Standby) -> None:
-    """For clients that cannot read headers, if they request it. A query has none."""
+    """Clients that cannot read headers can request it. A query has none."""
     ada = await person(replicated_gateway, standby)
     token_request = {"extensions": {"consistencyToken": True}}
     response = await ada.post({"query": CREATE, "variables": {"t": "x"}} | token_request)

@@ -40,7 +40,7 @@ def test_the_committed_sdl_is_current() -> None:
     assert (ROOT / "schema" / "schema.graphql").read_text("utf-8") == schema.as_str() + "\n"
 
 
-def _undescribed(graph: GraphQLSchema) -> Iterator[str]:
+def _find_undescribed(graph: GraphQLSchema) -> Iterator[str]:
     """The names of the schema's elements that have no description."""
     for name, kind in graph.type_map.items():
         if not name.startswith("__") and not is_specified_scalar_type(kind):
@@ -67,11 +67,11 @@ def _undescribed_in(name: str, kind: GraphQLNamedType) -> Iterator[str]:
 
 
 def test_everything_has_a_description() -> None:
-    assert list(_undescribed(GRAPH)) == []
+    assert list(_find_undescribed(GRAPH)) == []
 
 
 def test_missing_descriptions_are_found() -> None:
-    undescribed = _undescribed(
+    undescribed = _find_undescribed(
         build_schema(
             'type Query { "it" good: String bad(arg: E): String } enum E { A } input I { a: Int } '
             "directive @d on FIELD scalar S"
@@ -265,7 +265,7 @@ _BY_ROW = {"node", "nodes"}
 
 
 def test_every_root_field_requires_a_permission() -> None:
-    """Except those that are public."""
+    """The only exceptions are the public fields."""
     required: dict[str, Permission | None] = {}
     for root in ("Query", "Mutation"):
         definition = schema.get_type_by_name(root)

@@ -154,7 +154,7 @@ _MOVED_AFTERWARDS = [
 @example(steps=_MOVED_AFTERWARDS, zone="UTC")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_days_equal_those_of_the_model(gateway: Gateway, steps: Any, zone: str) -> None:
-    """For any commands, minutes to a day apart, across a clock change in New York."""
+    """This holds for any commands, minutes to a day apart, across a clock change in New York."""
     person = Simulation(gateway, await make_user(gateway.database, time_zone=zone))
     await person.create([1])
     for minutes, (kind, *arguments) in steps:
@@ -197,7 +197,7 @@ async def test_a_day_starts_at_midnight_in_the_users_time_zone(
 
 
 async def test_a_requested_time_zone_decides_the_current_day(gateway: Gateway, ada: User) -> None:
-    """In the dashboard. Stored counts are in the user's own time zone."""
+    """The dashboard uses the requested time zone. Stored counts are in the user's own time zone."""
     at = gateway.at(dt.datetime(2026, 6, 15, 23, 0, tzinfo=dt.UTC)).client(ada)
     await at.do("createTask", "task { id }", title="x", dueDate="2026-06-15T22:30:00Z")
     document = "query($z: String) { lifeLockDashboard(timeZone: $z) { todaysTasks weeklyProgress { date created } } }"

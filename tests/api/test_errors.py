@@ -242,7 +242,7 @@ def test_masked_error_is_logged_with_its_exception(caplog: pytest.LogCaptureFixt
     masked = errors.mask_error(cause)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == f"Internal error {masked['extensions']['errorId']} in request -"
+    assert record.getMessage() == f"Internal error {masked['extensions']['errorId']} in request -."
     assert record.exc_info is not None
     assert record.exc_info[1] is cause
     assert Categories.noun == "category"

@@ -216,7 +216,7 @@ async def test_a_skipped_day_has_no_hours(gateway: Gateway, admin: User) -> None
 
 
 async def test_event_rates(gateway: Gateway, ada: User, admin: User) -> None:
-    """In the time zone of the admin's account, unless another one is requested."""
+    """Intervals are in the time zone of the admin's account, unless another one is requested."""
     await record(gateway.database, ada, "2026-06-01T21:59:59.999999Z", "2026-06-01T22:00Z", "2026-06-02T21:59Z")
     await record(gateway.database, ada, "2026-06-02T22:00Z", aggregate="task")
     async with gateway.database.transaction(SERVICE) as write:

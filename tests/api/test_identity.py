@@ -40,12 +40,12 @@ def token(*, key: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str
     return jwt.encode(claims(**changes), key, algorithm=algorithm)
 
 
-def _unsigned() -> str:
+def _make_unsigned() -> str:
     parts = ({"alg": "none", "typ": "JWT"}, claims(exp=4102444800))
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
 
 
-def _tampered() -> str:
+def _make_tampered() -> str:
     head, _, signature = token().split(".")
     body = base64.urlsafe_b64encode(json.dumps(claims(exp=4102444800)).encode()).decode().rstrip("=")
     return f"{head}.{body}.{signature}"
@@ -58,8 +58,8 @@ def invalid_headers() -> dict[str, list[str]]:
         "expired": token(exp=past),
         "signed with another secret": token(key="another secret of a sufficient length"),
         "signed with another algorithm": token(algorithm="HS384", key=SECRET * 2),
-        "not signed": _unsigned(),
-        "changed after it was signed": _tampered(),
+        "not signed": _make_unsigned(),
+        "changed after it was signed": _make_tampered(),
         "without an expiry": token(exp=...),
         "an expiry that is no number": token(exp="tomorrow"),
         "for another audience": token(aud="another"),

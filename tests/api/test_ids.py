@@ -18,7 +18,7 @@ def _encode(text: str) -> str:
 
 
 def test_a_decoded_key_equals_any_uuid_with_its_value() -> None:
-    """For any class of UUID, also as the key of a dict."""
+    """This holds for any class of UUID, also as the key of a dict."""
     type_name, key = parse_global_id(global_id("Task", UUID(_KEY)))
     assert (type_name, key, str(key)) == ("Task", UUID(_KEY), _KEY)
     assert {UUID(_KEY): "found"}[key] == "found"

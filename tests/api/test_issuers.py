@@ -156,7 +156,7 @@ async def test_concurrent_first_requests_create_one_account(external_gateway: Ga
     assert key_server.request_count == 1
 
 
-def _unsigned(claims: dict[str, Any]) -> str:
+def _make_unsigned(claims: dict[str, Any]) -> str:
     parts = ({"alg": "none", "typ": "JWT", "kid": "first"}, claims)
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
 
@@ -185,7 +185,7 @@ async def test_all_invalid_tokens_get_the_same_response(external_gateway: Gatewa
     confused = SigningKey("rsa", "ES256")
     key_server.publish(KEY, RSA_KEY, SigningKey("encrypting", use="enc"), SigningKey("other", alg="ES384"))
     wrong = {
-        "not signed": _unsigned(make_claims()),
+        "not signed": _make_unsigned(make_claims()),
         "signed with another key of the same id": stranger.sign(make_claims()),
         "another algorithm than the key's": confused.sign(make_claims()),
         "an unknown key": SigningKey("unknown").sign(make_claims()),

@@ -55,7 +55,7 @@ async def test_a_commit_between_two_fields_is_not_visible(
 
 
 async def test_the_response_of_a_mutation_shows_its_changes(gateway: Gateway, ada: User) -> None:
-    """In all nested fields, including those that an earlier mutation of the request has read."""
+    """All nested fields show them, including those that an earlier mutation of the request has read."""
     category = await make_category(gateway.database, ada, name="Old")
     key = gid("Category", category)
     document = """mutation($c: ID!) {

@@ -87,7 +87,7 @@ async def test_every_change_of_a_task_is_delivered(gateway: Gateway, process: Su
 async def test_events_of_other_users_tasks_are_not_delivered(
     gateway: Gateway, process: SubscribingProcess, ada: User, bob: User, admin: User
 ) -> None:
-    """Not even to a user who names their ids. An admin may read the tasks and receives the events."""
+    """This holds even for a user who names their ids. An admin may read the tasks and receives the events."""
     [mine, theirs] = [await make_task(gateway.database, user) for user in (ada, bob)]
     ids = [gid("Task", mine), gid("Task", theirs)]
     admins = SubscribingProcess(gateway.database)
@@ -105,7 +105,7 @@ async def test_events_of_other_users_tasks_are_not_delivered(
 
 
 async def test_events_are_filtered_by_the_arguments(gateway: Gateway, process: SubscribingProcess, ada: User) -> None:
-    """By ids of tasks and by types of events."""
+    """The arguments are ids of tasks and types of events."""
     [one, other] = await make_tasks(gateway.database, ada, 2)
     events = 'subscription { myEvents(types: ["TaskReopened"]) { eventType aggregateId } }'
     another = SubscribingProcess(gateway.database)
@@ -200,7 +200,7 @@ async def test_changes_within_an_interval_cause_one_result(gateway: Gateway, ada
 async def test_a_subscription_resumes_after_an_interruption(
     gateway: Gateway, process: SubscribingProcess, ada: User
 ) -> None:
-    """After the last received event: missed events come first, then new ones, and none twice."""
+    """It resumes after the last received event: missed events come first, then new ones, and none twice."""
     document = "subscription { taskChanged { id eventType } }"
     async with process.subscribe(ada, document) as deliveries:
         await _create(gateway, ada)
@@ -280,13 +280,13 @@ async def test_a_slow_subscriber_fails_and_others_do_not(gateway: Gateway, ada: 
 async def test_the_statements_of_a_delivery(
     gateway: Gateway, process: SubscribingProcess, ada: User, statements: list[str]
 ) -> None:
-    """For any number of events: one statement to check which are visible, then those of each result."""
+    """The statements for any number of events: one statement to check which are visible, then those of each result."""
     async with process.subscribe(ada, "subscription { taskChanged { task { category { name } } } }") as deliveries:
         await _create(gateway, ada)
         await take(deliveries, 1)
         statements.clear()
         await gateway.client(ada).do("createTasks", "tasks { id }", tasks=[{"title": "One"}, {"title": "Two"}])
-        while not _waiting(process):  # noqa: ASYNC110 (the feed has no hook for it)
+        while not _is_waiting(process):  # noqa: ASYNC110 (the feed has no hook for it)
             await asyncio.sleep(0)
         statements.clear()
         await take(deliveries, 2)
@@ -298,7 +298,7 @@ async def test_the_statements_of_a_delivery(
     assert kinds == ["SELECT tasks", "SELECT tasks", "SELECT tasks"]
 
 
-def _waiting(process: SubscribingProcess) -> bool:
+def _is_waiting(process: SubscribingProcess) -> bool:
     return any(one._queue for followers in process.feed._subscribers.values() for one in followers)
 
 
@@ -350,7 +350,7 @@ class CountingAnnouncements(RedisAnnouncements):
 async def test_an_outage_of_announcements_is_logged_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And once when it is over. Without the log, polling would hide the outage."""
+    """The end of the outage is logged once, too. Without the log, polling would hide the outage."""
     monkeypatch.setattr(feed, "RETRY_INTERVAL", 0.01)
     socket = tmp_path / "redis"
     announcements = CountingAnnouncements(f"unix://{socket}")

@@ -87,7 +87,7 @@ async def test_every_priority_has_a_name(at_noon: Client) -> None:
 
 
 async def test_a_taken_database_id_is_a_conflict(gateway: Gateway, at_noon: Client, ada: User, bob: User) -> None:
-    """Also if another user has it. The error says nothing else about that user's task."""
+    """The same applies if another user has it. The error says nothing else about that user's task."""
     for owner in (ada, bob):
         task = await make_task(gateway.database, owner)
         before = await life_lock_rows(gateway.database)
@@ -262,7 +262,7 @@ async def test_task_events_are_the_history_of_the_task(gateway: Gateway, ada: Us
 
 
 async def test_due_tasks_are_the_open_tasks_by_due_date(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
-    """Only the viewer's own tasks, also for admins. ``until`` is inclusive."""
+    """They are only the viewer's own tasks, also for admins. ``until`` is inclusive."""
     hours = {name: AT + dt.timedelta(hours=offset) for name, offset in [("late", -5), ("now", 0), ("later", 1)]}
     for owner in (ada, bob):
         for name, due in hours.items():

@@ -108,7 +108,7 @@ async def test_response_has_the_preferred_media_type(
 async def test_status_distinguishes_request_errors_from_partial_success(
     http: httpx.AsyncClient, document: str, variables: Any, status: int, *, has_data: bool
 ) -> None:
-    """With the media type application/graphql-response+json. In application/json, the status is 200."""
+    """This applies to the media type application/graphql-response+json. With application/json, the status is 200."""
     content = json.dumps({"query": document, "variables": variables})
     for accept, expected in ((JSON, 200), (GRAPHQL, status)):
         response = await post(http, content, Accept=accept)
@@ -196,7 +196,7 @@ async def test_other_content_types_are_rejected(http: httpx.AsyncClient, content
 async def test_cross_site_get_is_rejected(
     sqlite_database: Database, headers: dict[str, str], *, is_taken: bool
 ) -> None:
-    """Unless the request needed a preflight, or its origin is allowed."""
+    """It is accepted if the request needed a preflight, or its origin is allowed."""
     http = client_with_settings(sqlite_database, cors_origins="https://app.example")
     response = await http.get("/graphql", params={"query": QUERY}, headers=headers)
     if is_taken:

@@ -180,7 +180,7 @@ async def test_administrators_who_remove_each_other_concurrently_leave_one(gatew
 
 
 async def test_the_last_administrator_is_determined_by_the_database(gateway: Gateway) -> None:
-    """Not by the roles in the token. A grant of the role counts like the role of the account."""
+    """The roles in the token do not count. A grant of the role counts like the role of the account."""
     granted = await make_user(gateway.database)
     appointed = await make_user(gateway.database, role=UserRole.ADMIN)
     await make_grant(gateway.database, granted, RoleName.ADMIN, by=appointed)

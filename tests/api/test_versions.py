@@ -10,7 +10,7 @@ from tests.factories import make_task
 
 
 async def test_a_stale_version_is_rejected_with_the_current_row(gateway: Gateway, ada: User) -> None:
-    """For every command that takes a version. Nothing is written."""
+    """This applies to every command that takes a version. Nothing is written."""
     task = await make_task(gateway.database, ada, title="Now", version=4)
     client, key = gateway.client(ada), gid("Task", task)
     before = await life_lock_rows(gateway.database)

@@ -247,7 +247,7 @@ async def test_rejected_operation_leaves_the_socket_open(gateway: Gateway, ada: 
 
 
 async def test_queries_and_mutations_have_one_response(gateway: Gateway, ada: User) -> None:
-    """With errors beside data, the cost on request, and persisted queries."""
+    """It can contain errors beside data, and the cost on request. Persisted queries work as well."""
     create = "mutation($title: String!) { createTask(input: {title: $title}) { task { title } } }"
     async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
         result = await peer.ask(create, variables={"title": "From a socket"})

@@ -292,7 +292,7 @@ async def test_disconnected_sockets_leave_nothing_behind(gateway: Gateway, ada: 
 async def test_unexpected_errors_are_masked(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In a query and in a delivery. The log names the request and the number of the operation."""
+    """This applies to a query and to a delivery. The log names the request and the number of the operation."""
 
     async def broken(*_: Any, **__: Any) -> Any:
         message = "a secret"
@@ -314,8 +314,8 @@ async def test_unexpected_errors_are_masked(
         assert [
             record.getMessage() for record in caplog.records if record.name == "gateway.transport.error_responses"
         ] == [
-            f"Internal error {error['extensions']['errorId']} in request {request_id}/2",
-            f"Internal error {last['extensions']['errorId']} in request {request_id}/1",
+            f"Internal error {error['extensions']['errorId']} in request {request_id}/2.",
+            f"Internal error {last['extensions']['errorId']} in request {request_id}/1.",
         ]
         await peer.wait_until_started()
 

@@ -24,7 +24,6 @@ Launch = Callable[[Sequence[str], Path, Mapping[str, str]], Process]
 
 
 def launch_installed(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Process:
-    """Starts the installed program."""
     return subprocess.Popen(
         [PROGRAM, *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -143,7 +143,7 @@ FLAGS = "abcdef"
 
 
 async def test_plans_are_cached_for_each_combination_of_skip_and_include() -> None:
-    """At most 32 for one operation."""
+    """At most 32 plans are cached for one operation."""
     text = f"query({', '.join(f'${name}: Boolean = false' for name in FLAGS)}) {{"
     text += "plain @skip(if: $a) square @include(if: $b) { name ...F side @skip(if: $b) @include(if: $c) }"
     text += "".join(f" {name}: __typename @include(if: ${name})" for name in FLAGS)

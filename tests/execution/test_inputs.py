@@ -350,7 +350,7 @@ async def test_literals_and_variables_give_the_same_value(
     ],
 )
 async def test_errors_are_the_same(text: str, variables: dict[str, Any], errors: list[str | None]) -> None:
-    """Also for documents that validation would reject; they are not validated here."""
+    """This includes documents that validation would reject; they are not validated here."""
     _, actual = await run_both(SCHEMA, text, variable_values=variables)
     assert [path and path[0] for _, path in actual] == errors
 

@@ -222,7 +222,7 @@ def test_a_count_equal_to_its_limit_is_allowed() -> None:
     ids=["inline fragments", "fragments", "a cycle"],
 )
 def test_deep_nesting_is_rejected_while_measuring(text: str) -> None:
-    """Also in documents that validation would have rejected before."""
+    """This includes documents that validation would have rejected before."""
     document = parse(text)
     with pytest.raises(GraphQLError, match=r"^This operation is nested more than 150 levels deep\."):
         measure(GRAPH, document, operation_of(document))

@@ -162,7 +162,7 @@ async def test_redis_stops_and_starts(
 
 
 async def test_requests_do_not_call_an_unavailable_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the background task does."""
+    """Only the background task calls it."""
     monkeypatch.setattr(circuit_breaker, "RETRY_INTERVAL", 0.5)
     store = RedisQueryStore(f"unix://{tmp_path / 'redis'}", 1000)
     assert await store.get(sha256(QUERY)) is None

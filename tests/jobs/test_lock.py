@@ -27,7 +27,7 @@ async def _wait_until_free(database: Database, name: str) -> None:
 
 
 async def test_a_lock_is_exclusive_until_its_block_ends(cloned_options: DatabaseOptions) -> None:
-    """Also if the block ends with an error. Other names are not affected, and no pooled connection is used."""
+    """An error that ends the block releases it as well. Other names are not affected. It uses no pooled connection."""
     async with connect_database(cloned_options, pool_size=1) as database, connect_database(cloned_options) as other:
         async with database.try_lock("a") as first, database.try_lock("a") as second:
             async with other.try_lock("a") as third, other.try_lock("b") as fourth:

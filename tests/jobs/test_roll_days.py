@@ -34,7 +34,7 @@ QUARTER = dt.timedelta(minutes=15)
 DayCounts = tuple[dt.date, int, int, Decimal]
 
 
-async def _stored_days(database: Database, user: User) -> list[DayCounts]:
+async def _fetch_days(database: Database, user: User) -> list[DayCounts]:
     async with open_snapshot(database) as snapshot:
         rows = await Analytics(snapshot).find(Compare("user_id", Op.EQ, user.id), limit=100)
     return [(row.date, row.tasks_completed, row.tasks_created, row.productivity_score) for row in rows]
@@ -70,19 +70,19 @@ MIDNIGHTS = [
 
 @pytest.mark.parametrize(("zone", "moment", "date"), MIDNIGHTS)
 async def test_a_day_is_counted_when_it_begins(database: Database, zone: str, moment: str, date: str) -> None:
-    """Not before, and only once. Counting it again changes no row."""
+    """It is not counted before, and only once. Counting it again changes no row."""
     midnight, today = dt.datetime.fromisoformat(moment), dt.date.fromisoformat(date)
     user = await _make_user_with_tasks(database, zone, midnight)
     assert await _roll(database, midnight - MICROSECOND, midnight - QUARTER) == 0
-    assert await _stored_days(database, user) == []
+    assert await _fetch_days(database, user) == []
     assert await _roll(database, midnight, midnight - MICROSECOND) == 2
     expected = [(today - DAY, 1, 2, Decimal("33.33")), (today, 0, 0, Decimal("0.00"))]
-    assert await _stored_days(database, user) == expected
+    assert await _fetch_days(database, user) == expected
     async with open_snapshot(database) as snapshot:
         before = [(row.id, row.created_at) for row in await Analytics(snapshot).find(limit=9)]
     assert await _roll(database, midnight + QUARTER, midnight) == 0
     assert await _roll(database, midnight, midnight - QUARTER) == 2
-    assert await _stored_days(database, user) == expected
+    assert await _fetch_days(database, user) == expected
     async with open_snapshot(database) as snapshot:
         assert [(row.id, row.created_at) for row in await Analytics(snapshot).find(limit=9)] == before
 
@@ -102,7 +102,7 @@ async def test_runs_of_a_whole_day_count_each_user_once(database: Database) -> N
     assert counts == [("00:07", 2), ("02:37", 2), ("10:07", 2), ("18:22", 2)]
     for zone, _, date in MIDNIGHTS[:4]:
         today = dt.date.fromisoformat(date)
-        assert [row[0] for row in await _stored_days(database, users[zone])] == [today - DAY, today]
+        assert [row[0] for row in await _fetch_days(database, users[zone])] == [today - DAY, today]
 
 
 _hours = st.integers(-80, 20).map(lambda quarters: quarters * dt.timedelta(hours=1))
@@ -146,7 +146,7 @@ async def _compare_with_model(
         for date, counts in sorted(model.counted.items())
         if counts[0] or counts[1] or model.count_carried_over(date)
     ]
-    assert await _stored_days(database, user) == expected
+    assert await _fetch_days(database, user) == expected
 
 
 @examples(60)
@@ -180,7 +180,7 @@ async def test_missed_days_are_counted_later(database: Database, since: dt.timed
     await make_task(database, user, created_at=at - DAY * 60, due_date=at - DAY * 50)
     assert await _roll(database, at, None if since is None else at - since) == len(dates)
     expected = [(dt.date(2026, 6, day), 0, 0, Decimal("0.00")) for day in dates]
-    assert await _stored_days(database, user) == expected
+    assert await _fetch_days(database, user) == expected
 
 
 async def test_users_without_anything_to_count_get_no_rows(database: Database) -> None:
@@ -197,8 +197,8 @@ async def test_users_without_anything_to_count_get_no_rows(database: Database) -
         await Analytics(write).add(user_id=wrong.id, date=yesterday, tasks_completed=7, productivity_score=Decimal(70))
     assert await _roll(database, midnight, midnight - QUARTER) == 1
     for user in (idle, finished, removed):
-        assert await _stored_days(database, user) == []
-    assert await _stored_days(database, wrong) == [(yesterday, 0, 0, Decimal("0.00"))]
+        assert await _fetch_days(database, user) == []
+    assert await _fetch_days(database, wrong) == [(yesterday, 0, 0, Decimal("0.00"))]
 
 
 async def test_users_are_counted_in_batches(
@@ -216,7 +216,7 @@ async def test_users_are_counted_in_batches(
     assert len(inserts) == 3
     assert len([text for text in statements if not text.startswith(("BEGIN", "COMMIT"))]) == 1 + 4 + 3 * 2
     for user in users:
-        assert len(await _stored_days(database, user)) == 2
+        assert len(await _fetch_days(database, user)) == 2
 
 
 async def test_counting_a_day_does_not_change_moving_averages(database: Database) -> None:

@@ -155,7 +155,7 @@ async def test_an_unused_snapshot_takes_no_connection(database: Database, statem
 
 
 async def test_closing_a_snapshot_cancels_its_running_statement(database: Database) -> None:
-    """However far the statement has come, and even if it has been cancelled already."""
+    """This holds at any stage of the statement, and even if it has been cancelled already."""
     viewer = viewer_of(await make_user(database))
     for is_cancelled in (False, True):
         for iterations in range(1, 10):

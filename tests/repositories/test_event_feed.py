@@ -89,7 +89,7 @@ _STEPS = st.lists(
 @given(_STEPS)
 @examples(40)
 def test_interleaved_transactions_lose_no_event(shared_database: SharedDatabase, steps: list[tuple[str, int]]) -> None:
-    """For any order of writes, commits, rollbacks and reads: each committed event once, in order of sequence."""
+    """Each committed event is read once, in order, whatever the order of writes, commits, rollbacks and reads."""
 
     async def run() -> None:
         database = shared_database.database
@@ -193,7 +193,7 @@ async def _record(database: Database, viewer: Viewer, owner: User, *, fails: boo
 
 
 async def test_a_rolled_back_unit_of_work_announces_nothing(database: Database) -> None:
-    """Neither to this process nor, on PostgreSQL, to others. The next unit of work's event is announced."""
+    """This process and, on PostgreSQL, others hear nothing. The next unit of work's event is announced."""
     user = await make_user(database)
     follower = Follower(database)
     announced: list[Any] = []

@@ -37,7 +37,7 @@ async def _record(database: Database, user: User, count: int, *, hours: int = 0)
     return task, category
 
 
-async def _everything(database: Database) -> list[DomainEvent]:
+async def _fetch_all(database: Database) -> list[DomainEvent]:
     async with open_snapshot(database) as snapshot:
         return await EventStore(snapshot).find(order=[Order("sequence")], limit=100)
 
@@ -47,7 +47,7 @@ async def test_events_of_an_aggregate_are_returned_oldest_first(database: Databa
     ada, bob = await make_user(database), await make_user(database)
     task, category = await _record(database, ada, 4)
     await _record(database, bob, 2)
-    everything = await _everything(database)
+    everything = await _fetch_all(database)
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         events = EventStore(snapshot)
         await events.count()
@@ -69,7 +69,7 @@ async def test_events_of_a_type_or_a_user_are_returned_newest_first(database: Da
     ada, bob = await make_user(database), await make_user(database)
     await _record(database, ada, 3, hours=5)
     await _record(database, bob, 3)
-    newest = sorted(await _everything(database), key=lambda event: (event.timestamp, event.sequence), reverse=True)
+    newest = sorted(await _fetch_all(database), key=lambda event: (event.timestamp, event.sequence), reverse=True)
     async with open_snapshot(database, viewer_of(ada, RoleName.ADMIN)) as snapshot:
         events = EventStore(snapshot)
         reopened = [event for event in newest if event.event_type == "TaskReopened"]
@@ -96,7 +96,7 @@ async def test_no_viewer_can_record_an_event_of_another_user(database: Database)
         with pytest.raises(Forbidden):
             async with database.transaction(viewer) as write:
                 await EventStore(write).append([TaskReopened(task.id, ada.id, None)], actor=ada.id, at=START)
-    assert await _everything(database) == []
+    assert await _fetch_all(database) == []
 
 
 CHANGES = ["UPDATE {table} SET event_type = 'Forged'", "DELETE FROM {table}"]
@@ -111,14 +111,14 @@ async def test_events_cannot_be_changed_or_deleted(options: DatabaseOptions, cha
     async with connect_database(options) as database:
         ada = await make_user(database)
         await _record(database, ada, 2)
-        before = await _everything(database)
+        before = await _fetch_all(database)
         viewer: Viewer = {"owner": viewer_of(ada), "service": SERVICE}[name]
         text = change.format(table="public.domain_events" if options.url else "domain_events")
         with pytest.raises(Forbidden):
             async with database.transaction(viewer) as write:
                 await write.rows(Statement(sa.text(text), RowFactory(tuple)))
         assert len(before) == 3
-        assert await _everything(database) == before
+        assert await _fetch_all(database) == before
 
 
 async def test_a_superuser_cannot_change_events(postgres_only: DatabaseOptions, server: Server) -> None:
@@ -130,4 +130,4 @@ async def test_a_superuser_cannot_change_events(postgres_only: DatabaseOptions, 
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
                 await connection.execute(change.format(table="domain_events"))
         await connection.close()
-        assert len(await _everything(database)) == 3
+        assert len(await _fetch_all(database)) == 3

@@ -107,7 +107,7 @@ async def test_an_achievement_is_unlocked_once(database: Database) -> None:
                 await UserAchievements(write).add(**row)
 
 
-async def _stored(database: Database, reward: Reward) -> Reward:
+async def _fetch(database: Database, reward: Reward) -> Reward:
     async with open_snapshot(database) as snapshot:
         return await Rewards(snapshot).get(reward.id)
 
@@ -119,21 +119,21 @@ async def test_every_redemption_changes_the_stock_of_its_reward(database: Databa
     row = {"user_id": ada.id, "reward_id": reward.id, "cost": 1, "redeemed_at": now()}
     async with database.transaction(viewer_of(ada)) as write:
         first = await Redemptions(write).add(**row)
-    assert ((await _stored(database, reward)).stock, (await _stored(database, reward)).version) == (2, 2)
+    assert ((await _fetch(database, reward)).stock, (await _fetch(database, reward)).version) == (2, 2)
     async with database.transaction(SERVICE) as write:
         await Redemptions(write).add_many([row, row])
     with pytest.raises(Conflict, match="sold out") as caught:
         async with database.transaction(viewer_of(ada)) as write:
             await Redemptions(write).add(**row)
     assert caught.value.path == ("reward_id",)
-    assert (await _stored(database, reward)).stock == 0
+    assert (await _fetch(database, reward)).stock == 0
     async with database.transaction(SERVICE) as write:
         fulfilled = await Redemptions(write).change(first, status=RedemptionStatus.FULFILLED)
         assert (await Rewards(write).get(reward.id)).stock == 0
         for _ in range(2):
             fulfilled = await Redemptions(write).change(fulfilled, status=RedemptionStatus.REFUNDED)
-    assert (await _stored(database, reward)).stock == 1
-    assert await _stored(database, other) == other
+    assert (await _fetch(database, reward)).stock == 1
+    assert await _fetch(database, other) == other
 
 
 async def test_concurrent_redemptions_in_the_database_never_exceed_the_stock(database: Database) -> None:
@@ -150,4 +150,4 @@ async def test_concurrent_redemptions_in_the_database_never_exceed_the_stock(dat
         return True
 
     assert sum(await asyncio.gather(*(take(index) for index in range(12)))) == 4
-    assert (await _stored(database, reward)).stock == 0
+    assert (await _fetch(database, reward)).stock == 0

@@ -53,7 +53,7 @@ async def _book(
         return await Points(write).add_many(rows)
 
 
-def _earned(rows: Sequence[PointEntry], since: dt.datetime | None) -> int:
+def _sum_earned(rows: Sequence[PointEntry], since: dt.datetime | None) -> int:
     return sum(row.points for row in rows if row.reason in EARNED and (since is None or row.created_at >= since))
 
 
@@ -72,7 +72,7 @@ def test_balances_ranks_and_leaderboards_equal_a_computation_in_python(
         async with open_snapshot(shared_database.database, viewer_of(me)) as snapshot:
             since = at - dt.timedelta(days=6)
             totals = await Points(snapshot).totals(me.id, since)
-            assert totals == (sum(row.points for row in own), _earned(own, since))
+            assert totals == (sum(row.points for row in own), _sum_earned(own, since))
             assert await Points(snapshot).balance(me.id) == totals.balance
             names = {f"{person.first_name} {person.last_name[0]}.": person.id for person in (me, *rest)}
             for period, length in {
@@ -83,12 +83,12 @@ def test_balances_ranks_and_leaderboards_equal_a_computation_in_python(
                 start = None if length is None else now() - dt.timedelta(days=length)
                 board = await Leaderboard(snapshot).places(period, limit=500)
                 found = {place.display_name: place.points for place in board if place.display_name in names}
-                expected = {name: _earned(booked[key], start) for name, key in names.items()}
+                expected = {name: _sum_earned(booked[key], start) for name, key in names.items()}
                 assert found == {name: points for name, points in expected.items() if points > 0}
                 assert [place.points for place in board] == sorted((place.points for place in board), reverse=True)
                 ranks = [1 + sum(other.points > place.points for other in board) for place in board]
                 assert [place.rank for place in board] == ranks
-            points = _earned(own, None)
+            points = _sum_earned(own, None)
             above = sum(
                 place.points > points for place in await Leaderboard(snapshot).places(LeaderboardPeriod.ALL, limit=500)
             )

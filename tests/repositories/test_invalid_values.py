@@ -134,7 +134,7 @@ async def _add_rows(database: Database) -> ExistingRows:
     return ExistingRows(ada, bob, await make_category(database, ada), await make_task(database, ada))
 
 
-async def _everything(database: Database) -> list[Any]:
+async def _fetch_all(database: Database) -> list[Any]:
     async with open_snapshot(database) as snapshot:
         kinds: tuple[Any, ...] = (Users, Categories, Tasks, Analytics, EventStore)
         return [sorted(await kind(snapshot).find(limit=100)) for kind in kinds]
@@ -144,7 +144,7 @@ async def _everything(database: Database) -> list[Any]:
 async def test_a_violation_is_the_same_error_on_both_engines(database: Database, violation: Violation) -> None:
     """The message contains no SQL and no text of the driver, and no row is written."""
     rows = await _add_rows(database)
-    before = await _everything(database)
+    before = await _fetch_all(database)
     with pytest.raises(GatewayError) as caught:
         async with database.transaction(SERVICE) as write:
             await violation.write(write, rows)
@@ -153,7 +153,7 @@ async def test_a_violation_is_the_same_error_on_both_engines(database: Database,
     assert isinstance(error, InputError)
     assert (error.message, error.path, str(error)) == (violation.message, violation.path, violation.message)
     assert not re.search(r"(?i)insert|update|select|constraint|[a-z]+_[a-z]+|sqlite|postgres|@", str(error))
-    assert await _everything(database) == before
+    assert await _fetch_all(database) == before
 
 
 @pytest.mark.parametrize("violation", VIOLATIONS, ids=lambda violation: violation.name)

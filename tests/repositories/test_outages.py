@@ -181,7 +181,7 @@ async def test_a_caught_error_rolls_back_only_its_savepoint(database: Database, 
 
 
 async def test_a_lost_connection_raises_service_unavailable(cloned_postgres: DatabaseOptions, server: Server) -> None:
-    """In a snapshot and in a unit of work. The next statement uses a new connection."""
+    """This applies to a snapshot and a unit of work. The next statement uses a new connection."""
     async with connect_database(cloned_postgres) as database:
         ada = await make_user(database)
         viewer = viewer_of(ada)

@@ -144,7 +144,7 @@ def test_pages_of_many_lists_equal_the_pages_of_each_list(
 
 
 async def test_a_page_is_one_statement(database: Database, statements: list[str]) -> None:
-    """For any size and any number of keys. A page has 50 rows by default and 500 at most."""
+    """This holds for any size and any number of keys. A page has 50 rows by default and 500 at most."""
     ada = await make_user(database)
     category = await make_category(database, ada)
     await make_tasks(database, ada, 510, category_id=category.id)

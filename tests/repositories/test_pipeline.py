@@ -260,7 +260,7 @@ async def test_the_next_statement_or_the_commit_raises_the_error_of_execute_late
 
 
 async def test_execute_later_is_executed_without_a_next_statement(database: Database) -> None:
-    """Even if it is the only statement of its transaction."""
+    """This holds even if it is the only statement of its transaction."""
     ada = await make_user(database)
     for count in range(1, 4):
         async with database.transaction(SERVICE) as write:

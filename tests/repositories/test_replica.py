@@ -81,7 +81,7 @@ UNAVAILABLE, AVAILABLE = "The read replica is unavailable", "The read replica is
 
 
 async def test_the_replica_serves_reads_of_viewers(database: PostgresDatabase, standby: Standby) -> None:
-    """Not reads that need the current state, service work or transactions."""
+    """Reads that need the current state, service work and transactions use the primary."""
     ada = await make_user(database)
     await standby.catch_up()
     for viewer in (viewer_of(ada), ANONYMOUS):

@@ -179,7 +179,7 @@ async def test_a_transaction_has_the_identity_of_its_viewer(postgres: Database) 
 async def test_a_pooled_connection_keeps_no_identity(
     postgres: Database, server: Server, postgres_only: DatabaseOptions
 ) -> None:
-    """Neither role nor claims survive a transaction, whether it is committed or rolled back."""
+    """Role and claims end with the transaction, whether it is committed or rolled back."""
     ada = await make_user(postgres)
     await make_task(postgres, ada)
     admin = viewer_of(ada, RoleName.ADMIN)

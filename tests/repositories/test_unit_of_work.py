@@ -93,7 +93,7 @@ async def test_a_failure_in_the_second_aggregate_rolls_back_both(database: Datab
 
 @pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
 async def test_any_error_rolls_the_transaction_back(database: Database, error: type[BaseException]) -> None:
-    """Also an error that is not from the database, before and after a row is written."""
+    """This includes errors that are not from the database, before and after a row is written."""
     ada = await make_user(database)
     for writes in (False, True):
         with pytest.raises(error):

@@ -125,7 +125,7 @@ async def test_a_wiped_database_equals_the_template(
 def test_a_test_that_changes_the_schema_is_told_to_use_a_clone(
     server: Server, postgres_template: str, worker_database: WorkerDatabase, statement: str, kinds: str
 ) -> None:
-    """And the next test has a database that equals the template."""
+    """The next test has a database that equals the template."""
     server.sql(statement, database=worker_database.name)
     with pytest.raises(AssertionError, match=re.escape(f"of the shared database ({kinds}")):
         worker_database.wipe()
