@@ -29,6 +29,7 @@ JWT_SECRET = "jwt_secret"  # noqa: S105 (the name of a file)
 """The file beside the SQLite database that holds the signing key if the settings have none."""
 _ALGORITHM = "HS256"
 _MAX_CACHED_TOKENS = 10_000
+MAX_TOKEN_LENGTH = 8 * 1024
 
 
 def signing_key(settings: Settings) -> str:
@@ -91,6 +92,8 @@ class Tokens:
     def session_of(self, refresh_token: str) -> UUID | None:
         """The session id in a refresh token of this gateway, else None. The session itself may have ended."""
         options: Any = {"require": ["sid", "aud", "jti"], "strict_aud": True, "verify_exp": False}
+        if len(refresh_token) > MAX_TOKEN_LENGTH:
+            return None
         try:
             claims = jwt.decode(
                 refresh_token, self._key, algorithms=[_ALGORITHM], audience=self._refresh_audience, options=options
@@ -108,6 +111,8 @@ class Tokens:
         if cached is not None and cached[0] > dt.datetime.now(dt.UTC).timestamp():
             return cached
         try:
+            if len(token) > MAX_TOKEN_LENGTH:
+                raise jwt.InvalidTokenError
             external = self._external if self._external is not None and self._external.has_issued(token) else None
             verified = await external.verify(token) if external else self._verify_own(token)
         except (jwt.PyJWTError, ValueError, AttributeError, TypeError, ValidationError) as error:

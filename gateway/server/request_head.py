@@ -7,13 +7,13 @@ lengths, a length together with chunks, and control characters.
 import re
 from collections.abc import Sequence
 
+from gateway.auth.tokens import MAX_TOKEN_LENGTH
 from gateway.transport.error_responses import RequestRejected
 from gateway.transport.requests import MAX_URL_SIZE
 
 MAX_HEAD_SIZE = 64 * 1024
 MAX_HEADERS = 100
 MAX_HEADER_SIZE = 16 * 1024
-MAX_TOKEN_SIZE = 8 * 1024
 MAX_HANDSHAKE_LINE = 8000
 """The library `websockets` accepts lines of 8,192 bytes in a handshake."""
 
@@ -51,8 +51,8 @@ def check_head(version: str, url: bytes, headers: Headers, *, is_large: bool) ->
             raise invalid_host()
     elif len(values) != len(headers) and sum(name == b"host" for name, _ in headers) > 1:
         raise invalid_host()
-    if len(values.get(b"authorization", b"")) > MAX_TOKEN_SIZE:
-        raise _too_large(f"The `Authorization` header has more than {MAX_TOKEN_SIZE} bytes.")
+    if len(values.get(b"authorization", b"")) > MAX_TOKEN_LENGTH:
+        raise _too_large(f"The `Authorization` header has more than {MAX_TOKEN_LENGTH} bytes.")
     if b"transfer-encoding" in values:
         _check_transfer_encoding(version, values[b"transfer-encoding"])
     if url[0] != _SLASH and url != b"*":

@@ -52,6 +52,9 @@ _INTERNAL_SERVER_ERROR = 4500
 _MAX_REASON_BYTES = 123
 """A close frame has room for this many bytes of the reason (RFC 6455, section 5.5)."""
 
+_MAX_ID_LENGTH = 128
+"""Characters of the id of an operation, which every response repeats."""
+
 Message = Mapping[str, Any]
 
 
@@ -280,9 +283,10 @@ def _get_object(message: Message, name: str) -> Message | None:
 
 def _get_id(message: Message) -> str:
     key = message.get("id")
-    if isinstance(key, str) and key:
+    if isinstance(key, str) and 1 <= len(key) <= _MAX_ID_LENGTH:
         return key
-    raise SocketClosed(_BAD_REQUEST, f"`id` of `{message['type']}` must be a string that is not empty.")
+    reason = f"`id` of `{message['type']}` must be a string of 1 to {_MAX_ID_LENGTH} characters."
+    raise SocketClosed(_BAD_REQUEST, reason)
 
 
 def _parse_payload(payload: Message | None) -> Parameters:

@@ -58,6 +58,15 @@ async def test_verified_token_is_cached_until_it_expires(monkeypatch: pytest.Mon
         await tokens.verify(text + "x")
 
 
+async def test_long_tokens_are_rejected_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over WebSocket, a token can be as long as a message."""
+    tokens = Tokens(SECRET, AUDIENCE)
+    monkeypatch.setattr(jwt, "decode", lambda *_, **__: pytest.fail("this must be rejected before"))
+    with pytest.raises(Unauthenticated):
+        await tokens.verify_header("Bearer " + "e" * 8193)
+    assert tokens.session_of("e" * 8193) is None
+
+
 async def test_token_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest token is removed. Invalid tokens are not cached."""
     monkeypatch.setattr(identity, "_MAX_CACHED_TOKENS", 3)
