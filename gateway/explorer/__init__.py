@@ -42,7 +42,6 @@ SECURITY_HEADERS = {
 }
 """Sent with every file, because a worker is bound by the policy that was sent with its own script."""
 
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _FILE_NAME = re.compile(r"[\w-][\w.-]*")
 _ENCODINGS = {"br": ".br", "gzip": ".gz"}
 
@@ -97,16 +96,17 @@ async def _serve_file(request: Request) -> Response:
     return FileResponse(path, headers=headers, media_type=guess_type(name)[0])
 
 
-def explorer_routes(accounts: Callable[[], Awaitable[list[Account]]] | None = None) -> list[Route]:
+def explorer_routes(
+    accounts: Callable[[], Awaitable[list[Account]]] | None, is_local: Callable[[Scope], bool]
+) -> list[Route]:
     """The routes of the page: its files, the example operations, and the accounts of the demo.
 
-    The accounts are sent only if the request's host is this machine: not through a proxy, and not to a site whose host
-    name resolves to this machine.
+    The accounts are sent only to requests that are ``is_local``, because they include the administrator's token.
     """
     examples = [{"domain": path.stem, "source": path.read_text("utf-8")} for path in sorted(EXAMPLES.iterdir())]
 
     async def start_data(request: Request) -> Response:
-        demo_accounts = await accounts() if accounts and request.url.hostname in _LOCAL_HOSTS else []
+        demo_accounts = await accounts() if accounts and is_local(request.scope) else []
         data = {"accounts": demo_accounts, "examples": examples}
         headers = SECURITY_HEADERS | {"Cache-Control": "no-store"}
         return Response(orjson.dumps(data), headers=headers, media_type="application/json")

@@ -31,6 +31,7 @@ from gateway.settings import Settings
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.consistency import HEADER
 from gateway.transport.http import GraphQLEndpoint, HTTPOptions
+from gateway.transport.local_requests import is_local_request
 from gateway.transport.operation_service import OperationService
 from gateway.transport.responses import error_response
 from gateway.transport.sse import EventStreams
@@ -92,6 +93,7 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
         exception_handlers={HTTPException: error_response, Exception: error_response},
         lifespan=create_lifespan(settings, JobRunner(database, clock), feed, event_streams, closers),
     )
+    other_routes.router.redirect_slashes = False  # it would redirect to the host that the client names
     endpoints = create_endpoints(settings, operations, tokens, event_streams)
     return add_middleware(settings, _Application(endpoints, other_routes))
 
@@ -228,7 +230,7 @@ def create_routes(settings: Settings, database: Database, tokens: Tokens, *, fal
     routes = [Route("/", _redirect_to_graphiql), health_route(database, fallback=fallback)]
     if settings.graphiql:
         demo_accounts = DemoAccounts(database, tokens, settings.token_lifetime) if demo else None
-        routes += explorer_routes(demo_accounts)
+        routes += explorer_routes(demo_accounts, is_local_request)
     return routes
 
 

@@ -3,10 +3,11 @@
 import logging
 import time
 from collections import Counter
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from gateway.settings import Settings
 from gateway.settings.value_types import split_list
+from resolvers.services.client_addresses import network_of, parse_address
 
 try:
     import resource
@@ -21,8 +22,6 @@ _MOST_CONNECTIONS = 10_000
 _MAX_BODY_BYTES = 64_000_000
 _MAX_BODY_BYTES_PER_ADDRESS = 16_000_000
 _WARNING_INTERVAL = 60.0
-_IPV6_PREFIX = 64
-"""Bits of an IPv6 address that name a network. Its owner can choose all other bits."""
 
 
 def default_max_connections(pool_size: int) -> int:
@@ -58,14 +57,10 @@ class ConnectionLimits:
 
     def network_of(self, address: str | None) -> str | None:
         """What is counted as one peer: an IPv4 address or an IPv6 network. None for peers that only count in total."""
-        if address is None:
+        peer = None if address is None else parse_address(address)
+        if peer is None or any(peer in network for network in self._trusted):
             return None
-        peer = ip_address(address.partition("%")[0])
-        if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
-            peer = peer.ipv4_mapped
-        if any(peer in network for network in self._trusted):
-            return None
-        return str(IPv6Network((peer, _IPV6_PREFIX), strict=False) if isinstance(peer, IPv6Address) else peer)
+        return network_of(peer)
 
     def enter(self, network: str | None, count: int) -> str | None:
         """Counts a connection. ``count`` is the number of all connections. Returns why it must be rejected, if so."""

@@ -5,7 +5,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
 from starlette.types import Receive, Scope
@@ -81,8 +81,10 @@ def is_allowed_origin(headers: Headers, origins: frozenset[str]) -> bool:
     origin = headers.get(b"origin")
     if origin is None or headers.get(b"sec-fetch-site") == b"same-origin":
         return True
-    text = origin.decode("latin-1")
-    return text in origins or "*" in origins or urlsplit(text).netloc.encode("latin-1") == headers.get(b"host")
+    if "*" in origins or origin.decode("latin-1") in origins:
+        return True
+    _, separator, host = origin.lower().partition(b"://")
+    return bool(separator) and host == headers.get(b"host", b"").lower()
 
 
 def check_body_headers(headers: Headers, limit: int) -> None:

@@ -1,1 +1,1 @@
-"""Services of the process: declarations of jobs, rate limits, and the access to stores that processes share."""
+"""Services of the process: declarations of jobs, rate limits, clients' addresses, and access to shared stores."""

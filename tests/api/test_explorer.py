@@ -119,8 +119,9 @@ async def test_demo_accounts_are_offered_with_valid_tokens(database: Database, g
             ("manager@example.com", "Mary Jackson (partnership manager)"),
             ("admin@example.com", "Margaret Hamilton (admin)"),
         ]
-        for host in ("gateway.example", "localhost.gateway.example", "203.0.113.7"):
-            assert (await http.get("/explorer/start", headers={"Host": host})).json()["accounts"] == []
+        for header in ({"Host": "127.0.0.1:8000"}, {"Host": "[::1]:8000"}, {"Origin": "http://localhost"}):
+            response = await http.get("/explorer/start", headers={"Host": "localhost", **header})
+            assert response.json()["accounts"] == accounts
         for account in accounts:
             data = await gateway.client_with_token(account["token"]).data("{ viewer { email } }")
             assert data == {"viewer": {"email": account["email"]}}
@@ -131,6 +132,64 @@ async def test_demo_accounts_are_offered_with_valid_tokens(database: Database, g
             await Users(write).change(grace, status=UserStatus.SUSPENDED)
         offered = (await http.get("/explorer/start")).json()["accounts"]
         assert [account["email"].partition("@")[0] for account in offered] == ["ada", "manager", "admin"]
+
+
+@ON_SQLITE
+async def test_demo_accounts_are_offered_to_this_machine_only(database: Database, gateway: Gateway) -> None:
+    await load_demo(database, users=3, tasks=0)
+
+    async def is_offered(address: str = "127.0.0.1", **headers: str) -> bool:
+        app = create_app(Settings(trusted_proxies="127.0.0.1"), gateway.database, gateway.tokens, demo=True)
+        transport = httpx.ASGITransport(app, client=(address, 1))
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            response = await http.get("/explorer/start", headers=sent)
+        assert response.json()["examples"]
+        return bool(response.json()["accounts"])
+
+    assert await is_offered()
+    for address in ("::1", "127.0.0.9", "::ffff:127.0.0.1"):
+        assert await is_offered(address), address
+    for address in ("192.0.2.1", "::ffff:192.0.2.1", "172.17.0.1", "testclient", ""):
+        assert not await is_offered(address), address
+    for host in (
+        "gateway.example",
+        "localhost.gateway.example",
+        "203.0.113.7",
+        "[x",
+        "localhost@evil",
+        "localhost:1@a",
+    ):
+        assert not await is_offered(Host=host), host
+    for name, value in FORWARDING_HEADERS.items():
+        assert not await is_offered(**{name: value}), name
+    for origin in ("https://evil.example", "http://localhost.evil.example", "null", "http://[x"):
+        assert not await is_offered(Origin=origin), origin
+
+
+FORWARDING_HEADERS = {
+    "X-Forwarded-For": "127.0.0.1",
+    "X-Forwarded-Host": "localhost",
+    "X-Forwarded-Proto": "http",
+    "X-Forwarded-Port": "8000",
+    "X-Forwarded-Server": "proxy",
+    "X-Forwarded": "for=127.0.0.1",
+    "Forwarded": "for=127.0.0.1",
+    "Forwarded-For": "127.0.0.1",
+    "Via": "1.1 proxy",
+    "X-Real-IP": "127.0.0.1",
+    "X-Client-IP": "127.0.0.1",
+    "X-Cluster-Client-IP": "127.0.0.1",
+    "True-Client-IP": "127.0.0.1",
+    "CF-Connecting-IP": "127.0.0.1",
+    "Fastly-Client-IP": "127.0.0.1",
+    "Fly-Client-IP": "127.0.0.1",
+    "X-Envoy-External-Address": "127.0.0.1",
+    "X-Original-Forwarded-For": "127.0.0.1",
+    "X-Amzn-Trace-Id": "Root=1",
+    "CDN-Loop": "cdn",
+}
+"""Headers that proxies add, each with a value that names this machine."""
 
 
 def test_every_domain_has_examples() -> None:

@@ -48,6 +48,30 @@ async def test_get_does_not_run_mutations(gateway: Gateway, ada: User) -> None:
     assert response.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
 
 
+async def test_no_redirect_leads_to_the_host_of_the_request(gateway: Gateway) -> None:
+    for path in ("/health/", "/health//", "/explorer/start/", "/graphql/", "/nowhere/"):
+        response = await gateway.http.get(path, headers={"Host": "evil.example"})
+        assert (response.status_code, "location" in response.headers) == (404, False), path
+    home = await gateway.http.get("/", headers={"Host": "evil.example"})
+    assert home.headers["location"] == "/graphql"
+
+
+async def test_unparsable_origins_and_hosts_are_not_trusted(gateway: Gateway) -> None:
+    """They are rejected like those of other sites, on every route, with and without CORS."""
+    gateway = Gateway(gateway.database, settings=Settings(cors_origins="https://app.example.com"))
+    for value in ("http://[x", "[x", "a]:b", "http://\xbd", "a b", ""):
+        for path in ("/graphql?query={__typename}", "/health", "/explorer/start", "/nowhere"):
+            for headers in ({"Origin": value}, {"Host": value}, {"Origin": value, "Host": value}):
+                encoded = [(name.encode(), text.encode("latin-1")) for name, text in headers.items()]
+                response = await gateway.http.get(path, headers=encoded)
+                expected = {"/health": 200, "/explorer/start": 200, "/nowhere": 404}
+                status = expected.get(path, 403 if "Origin" in headers else 200)
+                assert response.status_code == status, (path, headers)
+                assert "access-control-allow-origin" not in response.headers
+            preflight = [(b"Origin", value.encode("latin-1")), (b"Access-Control-Request-Method", b"POST")]
+            assert (await gateway.http.options(path, headers=preflight)).status_code == 400
+
+
 async def test_health_and_redirect_to_graphiql(gateway: Gateway) -> None:
     """/health reports a fallback to SQLite as degraded."""
     health = await gateway.http.get("/health")

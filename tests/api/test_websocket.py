@@ -39,9 +39,11 @@ MALFORMED: list[tuple[str | bytes, str]] = [
     ('{"type": "connection_init", "payload": 1}', "`payload` of `connection_init` must be an object."),
     ('{"type": "ping", "payload": []}', "`payload` of `ping` must be an object."),
     ('{"type": "pong", "payload": "x"}', "`payload` of `pong` must be an object."),
-    ('{"type": "complete"}', "`id` of `complete` must be a string that is not empty."),
-    ('{"type": "subscribe", "id": ""}', "`id` of `subscribe` must be a string that is not empty."),
-    ('{"type": "subscribe", "id": 1}', "`id` of `subscribe` must be a string that is not empty."),
+    ('{"type": "complete"}', "`id` of `complete` must be a string of 1 to 128 characters."),
+    ('{"type": "subscribe", "id": ""}', "`id` of `subscribe` must be a string of 1 to 128 characters."),
+    ('{"type": "subscribe", "id": 1}', "`id` of `subscribe` must be a string of 1 to 128 characters."),
+    (f'{{"type": "subscribe", "id": "{"x" * 129}"}}', "`id` of `subscribe` must be a string of 1 to 128 characters."),
+    (f'{{"type": "complete", "id": "{"x" * 129}"}}', "`id` of `complete` must be a string of 1 to 128 characters."),
     ('{"type": "subscribe", "id": "1", "payload": 1}', "`payload` of `subscribe` must be an object."),
 ]
 MALFORMED_PAYLOADS: list[tuple[Any, str]] = [
@@ -144,6 +146,14 @@ async def test_pings_are_answered_and_pongs_ignored(gateway: Gateway) -> None:
         ("", "own", {}, 101),
         ("", "https://evil.example", {}, 403),
         ("", "null", {}, 403),
+        ("", "http://[x", {}, 403),
+        ("", "http://[::1", {}, 403),
+        ("", "http://a]:b", {}, 403),
+        ("", "http://\xbd:1", {}, 403),
+        ("", "://", {}, 403),
+        ("", "", {}, 403),
+        ("https://app.example.com", "http://[x", {}, 403),
+        ("", "OWN", {}, 101),
         ("", "https://behind.example", {"Sec-Fetch-Site": "same-origin"}, 101),
         ("https://app.example.com", "https://app.example.com", {"Sec-Fetch-Site": "cross-site"}, 101),
         ("https://app.example.com", "https://app.example.com.evil.example", {}, 403),
@@ -155,7 +165,10 @@ async def test_pages_of_other_origins_cannot_connect(
 ) -> None:
     configured_gateway = Gateway(gateway.database, settings=Settings(cors_origins=allowed))
     async with serve_sockets(configured_gateway) as site:
-        given: Any = {"origin": site.http if origin == "own" else origin, "additional_headers": headers}
+        given: Any = {
+            "origin": {"own": site.http, "OWN": site.http.upper()}.get(origin, origin),
+            "additional_headers": headers,
+        }
         if status == 101:
             async with site.peer(**given) as peer:
                 await peer.initialise()
