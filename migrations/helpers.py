@@ -4,7 +4,8 @@ Frozen, as the column types are: a revision must create the same schema for ever
 change; a later revision that needs something else adds a new helper.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,6 +40,11 @@ def schema(name: str) -> str | None:
 
 def ref(path: str) -> str:
     """Returns ``schema.table.column`` as the target of a foreign key, without the schema on SQLite."""
+    return path if is_postgresql() else path.split(".", 1)[1]
+
+
+def named(path: str) -> str:
+    """Returns ``schema.table``, without the schema on SQLite."""
     return path if is_postgresql() else path.split(".", 1)[1]
 
 
@@ -120,10 +126,7 @@ def append_only(schema_name: str, table: str) -> None:
     """Adds triggers that make the database reject every update and delete of the table's rows."""
     if not is_postgresql():
         for name in ("update", "delete"):
-            op.execute(
-                f"CREATE TRIGGER {table}_no_{name} BEFORE {name.upper()} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-            )
+            _reject_on_sqlite(table, name)
         return
     op.execute(
         f"CREATE FUNCTION {schema_name}.{table}_are_append_only() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN "
@@ -134,6 +137,13 @@ def append_only(schema_name: str, table: str) -> None:
             f"CREATE TRIGGER {table}_no_{name} BEFORE {when} ON {schema_name}.{table} "
             f"FOR EACH {each} EXECUTE FUNCTION {schema_name}.{table}_are_append_only()"
         )
+
+
+def _reject_on_sqlite(table: str, action: str) -> None:
+    op.execute(
+        f"CREATE TRIGGER {table}_no_{action} BEFORE {action.upper()} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+    )
 
 
 def owned_by(column: str) -> str:
@@ -157,6 +167,36 @@ def drop_checks(schema_name: str, table: str, checks: Mapping[str, str]) -> None
             op.execute(f"ALTER TABLE {schema_name}.{table} DROP CONSTRAINT {name}")
         return
     _rewrite_sqlite_table(table, lambda text: text.replace(_check_clauses(checks), ""))
+
+
+def replace_check(schema_name: str, table: str, name: str, old: str, new: str) -> None:
+    """Replaces the condition of a CHECK constraint. On SQLite, ``old`` is the condition exactly as it was written."""
+    if is_postgresql():
+        op.execute(f"ALTER TABLE {schema_name}.{table} DROP CONSTRAINT {name}")
+        op.execute(f"ALTER TABLE {schema_name}.{table} ADD CONSTRAINT {name} CHECK ({new})")
+        return
+
+    def change(text: str) -> str:
+        clause = f"CONSTRAINT {name} CHECK ({old})"
+        assert clause in text, f"{table} has no {clause}"  # noqa: S101 (an error in the revision)
+        return text.replace(clause, f"CONSTRAINT {name} CHECK ({new})")
+
+    _rewrite_sqlite_table(table, change)
+
+
+@contextmanager
+def suspend_append_only(schema_name: str, table: str) -> Iterator[None]:
+    """Allows updates of an append-only table while the block runs, as the role that sees all rows."""
+    if is_postgresql():
+        op.execute(f"ALTER TABLE {schema_name}.{table} DISABLE TRIGGER {table}_no_change")
+        op.execute("SET LOCAL ROLE service_role")
+        yield
+        op.execute("RESET ROLE")
+        op.execute(f"ALTER TABLE {schema_name}.{table} ENABLE TRIGGER {table}_no_change")
+        return
+    op.execute(f"DROP TRIGGER {table}_no_update")
+    yield
+    _reject_on_sqlite(table, "update")
 
 
 def _check_clauses(checks: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from repositories.sql import types
 from repositories.sql.filters import Direction, Order
 from repositories.sql.statements import RowFactory, Statement, in_list
 from repositories.tables.events import DomainEvent
-from repositories.tables.gamification import EARNED, PointEntry
+from repositories.tables.gamification import EARNED, PointEntry, PointReason
 from repositories.tables.identity import User
 
 _entries = PointEntry.__table__
@@ -23,6 +23,13 @@ _users = User.__table__
 def points_for_task(completed_at: dt.datetime, due_date: dt.datetime | None) -> int:
     """What a completed task is worth: 10 points, 15 on or before its due date."""
     return 15 if due_date is not None and completed_at <= due_date else 10
+
+
+class TaskPoints(NamedTuple):
+    """The points of a task: the sum of its entries, and how many of its points its deletion has taken back."""
+
+    booked: int
+    taken_by_deletion: int
 
 
 class PointTotals(NamedTuple):
@@ -44,12 +51,20 @@ _balances: Statement[tuple[UUID, int]] = Statement(
     RowFactory(tuple),
 )
 
-_paid: Statement[tuple[UUID, int]] = Statement(
-    sa.select(_events.c.aggregate_id, sa.func.sum(_entries.c.points))
+_is_of_deletion = _entries.c.reason.in_(
+    [sa.literal_column(f"'{reason.value}'") for reason in (PointReason.TASK_DELETED, PointReason.TASK_RESTORED)]
+)
+
+_of_tasks: Statement[tuple[UUID, TaskPoints]] = Statement(
+    sa.select(
+        _events.c.aggregate_id,
+        sa.func.sum(_entries.c.points),
+        sa.func.coalesce(-sa.func.sum(_entries.c.points).filter(_is_of_deletion), 0),
+    )
     .select_from(_events.join(_entries, _entries.c.source_event_id == _events.c.id))
-    .where(in_list(_events.c.aggregate_id, "aggregates"))
+    .where(in_list(_events.c.aggregate_id, "tasks"))
     .group_by(_events.c.aggregate_id),
-    RowFactory(tuple),
+    RowFactory(lambda values: (values[0], TaskPoints(*values[1:]))),
 )
 
 _totals: Statement[PointTotals] = Statement(
@@ -75,10 +90,10 @@ class Points(Repository[PointEntry], table=PointEntry, noun="entry"):
         """What a person has."""
         return (await self.balances([user]))[user]
 
-    async def paid_for(self, aggregates: Sequence[UUID]) -> dict[UUID, int]:
-        """What the events of each aggregate have brought so far."""
-        found = await self.connection.rows(_paid, aggregates=list(aggregates))
-        return dict.fromkeys(aggregates, 0) | dict(found)
+    async def of_tasks(self, tasks: Sequence[UUID]) -> dict[UUID, TaskPoints]:
+        """The points of each task."""
+        found = await self.connection.rows(_of_tasks, tasks=list(tasks))
+        return dict.fromkeys(tasks, TaskPoints(0, 0)) | dict(found)
 
     async def totals(self, user: UUID, since: dt.datetime) -> PointTotals:
         """A person's balance and what was earned since then, in one pass over the entries."""

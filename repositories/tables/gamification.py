@@ -70,13 +70,21 @@ class PointReason(StrEnum):
 
     TASK_COMPLETED = "task_completed"
     TASK_REOPENED = "task_reopened"
+    TASK_DELETED = "task_deleted"
+    TASK_RESTORED = "task_restored"
     ACHIEVEMENT_UNLOCKED = "achievement_unlocked"
     REWARD_REDEEMED = "reward_redeemed"
     REDEMPTION_REFUNDED = "redemption_refunded"
 
 
-EARNED = (PointReason.TASK_COMPLETED, PointReason.TASK_REOPENED, PointReason.ACHIEVEMENT_UNLOCKED)
-"""What counts on the leaderboard: what was earned, whatever became of it."""
+EARNED = (
+    PointReason.TASK_COMPLETED,
+    PointReason.TASK_REOPENED,
+    PointReason.TASK_DELETED,
+    PointReason.TASK_RESTORED,
+    PointReason.ACHIEVEMENT_UNLOCKED,
+)
+"""The reasons that count on the leaderboard. Redemptions do not count."""
 
 
 class PointEntry(Table, schema="gamification", name="point_entries"):

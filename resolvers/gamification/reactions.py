@@ -1,8 +1,11 @@
-"""What events are worth: points are booked and achievements unlocked in the unit of work that the events are part of.
+"""Points and achievements for events, booked in the unit of work that recorded the events.
 
-A task is worth 10 points while it is completed, 15 if it was on or before its due date, and nothing once it is open
-again. An entry brings what was paid for the task to what it is worth. No balance goes below zero: of points that were
-spent already a reopened task gives back what there is, and is paid that much less when it is completed again.
+A task has points while it is completed and not deleted: 10, or 15 if it was completed by its due date. Each event that
+begins or ends this state books one entry: completing and restoring give points, reopening and deleting take them back.
+
+No balance becomes negative. If the user has spent some of a task's points, only the rest is taken back. The points that
+were not taken back stay booked for the task: completing it again gives that much less. A restored task gets back what
+its deletion has taken.
 """
 
 from collections.abc import Sequence
@@ -15,41 +18,52 @@ from repositories.core.event import Event
 from repositories.core.ids import new_id
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.events import AchievementUnlocked, RedemptionRefunded, RewardRedeemed
-from repositories.gamification.points import Points, points_for_task
+from repositories.gamification.points import Points, TaskPoints, points_for_task
 from repositories.identity import Users, time_zones_of
-from repositories.life_lock.events import TaskCompleted, TaskReopened
+from repositories.life_lock.events import TaskCompleted, TaskDeleted, TaskReopened, TaskRestored
 from repositories.tables.gamification import MAX_STREAK, PointReason
 
-TASK_EVENTS: tuple[type[Event], ...] = (TaskCompleted, TaskReopened)
+TASK_EVENTS: tuple[type[Event], ...] = (TaskCompleted, TaskReopened, TaskDeleted, TaskRestored)
 BOOKED_EVENTS: tuple[type[Event], ...] = (AchievementUnlocked, RewardRedeemed, RedemptionRefunded)
 
 
 async def reward_tasks(work: UnitOfWork, events: list[Any]) -> None:
-    """Pays for completed tasks, takes back for reopened ones, and unlocks what was reached.
+    """Books the points of completions that begin or end, and unlocks achievements.
 
-    People's balances are held from the start, so that of two tasks completed at once the second one sees the first.
+    Locks the users first, so that of two concurrent units of work the second one sees the entries of the first.
     """
+    events = [event for event in events if event.completed_at is not None]
+    if not events:
+        return
     points = work.repository(Points)
     await work.repository(Users).hold(event.owner_id for event in events)
-    paid = await points.paid_for(sorted({event.aggregate_id for event in events}))
-    reopened = [event for event in events if isinstance(event, TaskReopened)]
-    balances = dict(await points.balances(sorted({event.owner_id for event in reopened}))) if reopened else {}
-    booked = []
+    tasks = await points.of_tasks(sorted({event.aggregate_id for event in events}))
+    losers = {event.owner_id for event in events if isinstance(event, TaskReopened | TaskDeleted)}
+    balances = dict(await points.balances(sorted(losers))) if losers else {}
+    entries = []
     for event in events:
-        if isinstance(event, TaskCompleted):
-            missing = max(points_for_task(event.completed_at, event.due_date) - paid[event.aggregate_id], 0)
-            entry = _entry(work, event, missing, PointReason.TASK_COMPLETED)
-        else:
-            given_back = min(paid[event.aggregate_id], balances[event.owner_id])
-            entry = _entry(work, event, -given_back, PointReason.TASK_REOPENED)
-        paid[event.aggregate_id] += entry["points"]
-        if event.owner_id in balances:
-            balances[event.owner_id] += entry["points"]
-        booked.append(entry)
-    await _book(work, booked)
+        task, balance = tasks[event.aggregate_id], balances.get(event.owner_id, 0)
+        amount, reason = _task_points(event, task, balance)
+        of_deletion = amount if isinstance(event, TaskDeleted | TaskRestored) else 0
+        tasks[event.aggregate_id] = TaskPoints(task.booked + amount, task.taken_by_deletion - of_deletion)
+        balances[event.owner_id] = balance + amount
+        entries.append(_entry(work, event, amount, reason))
+    await _book(work, entries)
     completed = {event.owner_id for event in events if isinstance(event, TaskCompleted)}
     if completed:
         await _unlock(work, sorted(completed))
+
+
+def _task_points(event: Any, task: TaskPoints, balance: int) -> tuple[int, PointReason]:
+    """The points that an event gives to the owner of a task, negative if it takes them back, and their reason."""
+    match event:
+        case TaskCompleted(completed_at=completed_at, due_date=due_date):
+            return max(points_for_task(completed_at, due_date) - task.booked, 0), PointReason.TASK_COMPLETED
+        case TaskRestored():
+            return task.taken_by_deletion, PointReason.TASK_RESTORED
+        case _:
+            reason = PointReason.TASK_DELETED if isinstance(event, TaskDeleted) else PointReason.TASK_REOPENED
+            return -max(min(task.booked, balance), 0), reason
 
 
 async def book(work: UnitOfWork, events: list[Any]) -> None:

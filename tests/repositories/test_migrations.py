@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from alembic.util import CommandError
@@ -104,6 +105,53 @@ def test_the_current_revision_follows_upgrades_and_downgrades(migrated: Migrated
     assert migrated.run(run.current_revision) == run.revision_descriptions()[-2][0]
     migrated.run(run.downgrade, "base")
     assert migrated.run(run.current_revision) is None
+
+
+def test_entries_of_deleted_tasks_survive_a_downgrade(migrated: MigratedDatabase, server: Server) -> None:
+    """They get reasons that the older revision knows. The table is append-only before and afterwards."""
+    migrated.run(run.upgrade, "0013")
+    users, events, entries = ("users", "domain_events", "point_entries")
+    if migrated.url:
+        users, events, entries = "identity.users", "public.domain_events", "gamification.point_entries"
+    at, user = "'2026-01-01T00:00:00.000000+00:00'", f"'{uuid4()}'"
+    names = "id, email, first_name, last_name, created_at, updated_at"
+    statements = [f"INSERT INTO {users} ({names}) VALUES ({user}, 'ada@example.com', 'Ada', 'Byron', {at}, {at})"]
+    for number, reason in enumerate(("task_completed", "task_deleted", "task_restored"), start=1):
+        event = f"'{uuid4()}'"
+        names = "id, aggregate_id, aggregate_type, event_type, event_data, timestamp, sequence"
+        values = f"VALUES ({event}, {event}, 'task', 'x', '{{}}', {at}, {number})"
+        overriding = "OVERRIDING SYSTEM VALUE " if migrated.url else ""
+        statements.append(f"INSERT INTO {events} ({names}) {overriding}{values}")
+        names = "id, user_id, points, reason, source_event_id, created_at, updated_at"
+        values = f"VALUES ({event}, {user}, {number}, '{reason}', {event}, {at}, {at})"
+        statements.append(f"INSERT INTO {entries} ({names}) {values}")
+    _execute(migrated, server, *statements)
+    migrated.run(run.downgrade, "-1")
+    expected = [(1, "task_completed"), (2, "task_reopened"), (3, "task_completed")]
+    assert _execute(migrated, server, f"SELECT points, reason FROM {entries} ORDER BY points") == expected
+    for statement in (f"UPDATE {entries} SET points = 9", f"DELETE FROM {entries}"):
+        with pytest.raises((sqlite3.IntegrityError, asyncpg.InsufficientPrivilegeError), match="append-only"):
+            _execute(migrated, server, statement)
+
+
+def _execute(migrated: MigratedDatabase, server: Server, *statements: str) -> list[tuple[Any, ...]]:
+    """Executes statements without row-level security. Returns the rows of the last one."""
+    if not migrated.url:
+        connection = sqlite3.connect(migrated.path, isolation_level=None)
+        try:
+            return [connection.execute(statement).fetchall() for statement in statements][-1]
+        finally:
+            connection.close()
+
+    async def execute() -> list[tuple[Any, ...]]:
+        name = str(migrated.url).partition("?")[0].rpartition("/")[2]
+        connection = await asyncpg.connect(server.login("postgres", name))
+        try:
+            return [[tuple(row) for row in await connection.fetch(statement)] for statement in statements][-1]
+        finally:
+            await connection.close()
+
+    return asyncio.run(execute())
 
 
 def test_check_reports_a_missing_index(migrated: MigratedDatabase) -> None:
