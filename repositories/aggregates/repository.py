@@ -119,11 +119,26 @@ class Repository(Generic[R]):
         return await self.connection.rows(statement, limit=limit, offset=0, **values)
 
     async def page(
-        self, request: PageRequest, where: Filter = NO_FILTER, order: Sequence[Order] | None = None
+        self,
+        request: PageRequest,
+        where: Filter = NO_FILTER,
+        order: Sequence[Order] | None = None,
+        within: Filter = NO_FILTER,
     ) -> Page[R]:
-        """One page of the rows that pass the filter."""
-        query = KeysetQuery(self.table, request, where, self._order(order))
-        return query.page(await self.connection.rows(query.statement(), **query.values))
+        """One page of the rows that pass the filter, and ``within``, to which cursors are not bound."""
+        query = KeysetQuery(self.table, request, where, self._order(order), within)
+        return query.page(await self.connection.rows(query.statement(), **query.limits, **query.values))
+
+    async def has_rows_behind(
+        self,
+        request: PageRequest,
+        where: Filter = NO_FILTER,
+        order: Sequence[Order] | None = None,
+        within: Filter = NO_FILTER,
+    ) -> bool:
+        """Whether rows exist before a page that is read forwards, or after one that is read backwards."""
+        query = KeysetQuery(self.table, request, where, self._order(order), within)
+        return await self.connection.one(query.behind_statement(), **query.values)
 
     async def pages_of(
         self,
@@ -136,9 +151,23 @@ class Repository(Generic[R]):
         """One page per key: of the rows that have the key in ``column``. Reads all pages with one statement."""
         query = KeysetQuery(self.table, request, where, self._order(order))
         rows_by_key: dict[UUID, list[R]] = {key: [] for key in keys}
-        for row in await self.connection.rows(query.statement(column), keys=list(keys), **query.values):
+        values = query.limits | query.values
+        for row in await self.connection.rows(query.statement(column), keys=list(keys), **values):
             rows_by_key[getattr(row, column)].append(row)
         return {key: query.page(rows) for key, rows in rows_by_key.items()}
+
+    async def have_rows_behind(
+        self,
+        keys: Sequence[UUID],
+        column: str,
+        request: PageRequest,
+        where: Filter = NO_FILTER,
+        order: Sequence[Order] | None = None,
+    ) -> Mapping[UUID, bool]:
+        """:meth:`has_rows_behind` for each page of :meth:`pages_of`."""
+        query = KeysetQuery(self.table, request, where, self._order(order))
+        found = await self.connection.rows(query.behind_statement(column), keys=list(keys), **query.values)
+        return dict.fromkeys(keys, False) | dict.fromkeys(found, True)
 
     async def counts_of(self, keys: Sequence[UUID], column: str, where: Filter = NO_FILTER) -> Mapping[UUID, int]:
         """The number of rows per key in ``column``, 0 included."""

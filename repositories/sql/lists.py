@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.sql import filters
-from repositories.sql.filters import Filter, Order
+from repositories.sql.filters import NO_FILTER, And, Filter, Order
 from repositories.sql.page import Page, PageRequest, ordering
 from repositories.sql.row_statements import is_not_deleted
 from repositories.sql.statements import RowFactory, Statement, in_list, scalar
@@ -38,18 +38,29 @@ class ShapeKey:
 class KeysetQuery(Generic[R]):
     """The query for one page request: its statement, the statement's values, and the page made from the result.
 
-    It reads one row more than the page has, to find out whether further rows exist.
+    It reads one row more than the page has, to find out whether further rows exist. ``behind_statement`` finds out
+    whether rows exist on the other side of the page. Cursors are bound to ``where`` and not to ``within``, whose values
+    may differ in each request.
     """
 
-    def __init__(self, table: type[R], request: PageRequest, where: Filter, order: tuple[Order, ...]) -> None:
+    def __init__(
+        self,
+        table: type[R],
+        request: PageRequest,
+        where: Filter,
+        order: tuple[Order, ...],
+        within: Filter = NO_FILTER,
+    ) -> None:
         self.table = table
         self.request = request
-        self.where = where
+        self.where = where if within is NO_FILTER else And((within, where))
         self.ordering = ordering(table.__table__, order)
         self.encode_cursor = self.ordering.cursor_encoder(where)
         self.cursor_nulls: tuple[bool, ...] | None = None
         """Which of the cursor's values are NULL; None without a cursor."""
-        self.values = filters.parameters_of(where) | {"limit": request.size + 1, "offset": request.offset}
+        self.limits = {"limit": request.size + 1, "offset": request.offset}
+        """The values that only :meth:`statement` has."""
+        self.values = filters.parameters_of(self.where)
         cursor = request.before if request.backwards else request.after
         if cursor is not None:
             decoded = self.ordering.decode_cursor(cursor, where, "before" if request.backwards else "after")
@@ -63,15 +74,27 @@ class KeysetQuery(Generic[R]):
             self.table, partition, shape, self.ordering.keys, self.cursor_nulls, backwards=self.request.backwards
         )
 
+    def behind_statement(self, partition: str | None = None) -> Statement[Any]:
+        """The statement that tells whether rows exist behind the page; with ``partition``, the values that have some.
+
+        The cursor's own row is behind the page. Without a cursor, all rows are.
+        """
+        shape = ShapeKey(filters.shape_of(self.where), self.where)
+        return build_behind(
+            self.table, partition, shape, self.ordering.keys, self.cursor_nulls, backwards=self.request.backwards
+        )
+
     def page(self, result: list[R]) -> Page[R]:
         """The page made from the rows that the statement returned."""
         request = self.request
-        has_next, rows = len(result) > request.size, result[: request.size]
-        has_previous = self.cursor_nulls is not None or request.offset > 0
+        has_more, rows = len(result) > request.size, result[: request.size]
+        has_behind: bool | None = None
+        if self.cursor_nulls is None and (rows or not request.offset):
+            has_behind = request.offset > 0
         if request.backwards:
             rows.reverse()
-            has_next, has_previous = has_previous, has_next
-        return Page(rows, has_next, has_previous, self.encode_cursor)
+            return Page(rows, has_behind, has_more, self.encode_cursor)
+        return Page(rows, has_more, has_behind, self.encode_cursor)
 
 
 @lru_cache(maxsize=1024)
@@ -100,6 +123,28 @@ def build_page(  # noqa: PLR0913 (the parts of one query)
     return Statement(
         rows.where(ranked.c.place > offset, ranked.c.place <= offset + limit).order_by(ranked.c.place), owner
     )
+
+
+@lru_cache(maxsize=1024)
+def build_behind(  # noqa: PLR0913 (the parts of one query)
+    owner: type[Table],
+    partition: str | None,
+    shape: ShapeKey,
+    order: tuple[Order, ...],
+    cursor_nulls: tuple[bool, ...] | None,
+    *,
+    backwards: bool,
+) -> Statement[Any]:
+    """The statement that tells whether rows exist up to a cursor, or which values of ``partition`` have such rows."""
+    table = owner.__table__
+    conditions = [is_not_deleted(table), filters.build_condition(table, shape.value)]
+    if cursor_nulls is not None:
+        total_order = ordering(table, order)
+        conditions.append(total_order.after_cursor(cursor_nulls, backwards=not backwards, inclusive=True))
+    if partition is None:
+        return Statement(sa.select(sa.exists().where(*conditions)), scalar(bool))
+    key = table.c[partition]
+    return Statement(sa.select(key).distinct().where(in_list(key, "keys"), *conditions), scalar(UUID))
 
 
 @lru_cache(maxsize=1024)

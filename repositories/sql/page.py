@@ -79,11 +79,15 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[R]):
-    """Rows in the requested order. ``cursor`` returns the cursor of a row."""
+    """Rows in the requested order. ``cursor`` returns the cursor of a row.
+
+    ``has_next`` or ``has_previous`` is None if another statement has to find out, because rows on the other side of the
+    cursor may have been deleted (``has_rows_behind`` in repositories/aggregates/repository.py).
+    """
 
     rows: Sequence[R]
-    has_next: bool
-    has_previous: bool
+    has_next: bool | None
+    has_previous: bool | None
     cursor: Callable[[R], str]
 
 
@@ -129,8 +133,10 @@ class Ordering:
         message = "This cursor belongs to another filter or order; start again without it."
         raise ValidationError(message, path=(argument,))
 
-    def after_cursor(self, nulls: Sequence[bool], *, backwards: bool) -> sa.ColumnElement[bool]:
-        """The condition for rows after a cursor, or before it if ``backwards``.
+    def after_cursor(
+        self, nulls: Sequence[bool], *, backwards: bool, inclusive: bool = False
+    ) -> sa.ColumnElement[bool]:
+        """The condition for rows after a cursor, or before it if ``backwards``. ``inclusive`` adds the cursor's row.
 
         The parameters k0, k1, ... are the cursor's values, and ``nulls`` says which of them are NULL. SQL's row
         comparison ``(a, b) > (x, y)`` knows neither different directions nor the position of NULLs. The condition is
@@ -140,6 +146,8 @@ class Ordering:
         for index in range(len(self.keys)):
             equal = [self._equal(i, is_null=nulls[i]) for i in range(index)]
             alternatives.append(sa.and_(*equal, self._after(index, is_null=nulls[index], backwards=backwards)))
+        if inclusive:
+            alternatives.append(sa.and_(*(self._equal(i, is_null=is_null) for i, is_null in enumerate(nulls))))
         return sa.or_(*alternatives)
 
     def _column(self, index: int) -> tuple[sa.Column[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]]:

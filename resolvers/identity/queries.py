@@ -44,7 +44,7 @@ async def session(context: Context, key: UUID) -> Session | None:
 
 async def my_sessions(context: Context, request: PageRequest) -> Connection[Session]:
     """The viewer's sessions that have not ended, the most recently used first."""
-    return await load_connection(context, Sessions, request, Sessions.alive_of(context.viewer_id, context.now))
+    return await load_connection(context, Sessions, request, within=Sessions.alive_of(context.viewer_id, context.now))
 
 
 async def is_current(context: Context, row: Session) -> bool:

@@ -17,7 +17,7 @@ from uuid import UUID
 from repositories.aggregates.batch import Batch
 from repositories.aggregates.repository import Repository
 from repositories.core.errors import NotFound
-from repositories.sql.filters import NO_FILTER, Filter, Order
+from repositories.sql.filters import NO_FILTER, And, Filter, Order
 from repositories.sql.page import Page, PageRequest
 from repositories.sql.table import Table
 from resolvers.loading.loader import Loader
@@ -30,22 +30,36 @@ R = TypeVar("R", bound=Table)
 
 @dataclass(frozen=True, slots=True)
 class Connection(Generic[R]):
-    """One page of a list. ``total`` counts the whole list, and is called only if the count is requested."""
+    """One page of a list.
+
+    ``total`` counts the whole list, and ``has_rows_behind`` tells what the page itself does not know (None in its
+    ``has_next`` or ``has_previous``). Each is a statement, which is executed only if the field is requested.
+    """
 
     page: Page[R]
     total: Callable[[], Awaitable[int]]
+    has_rows_behind: Callable[[], Awaitable[bool]]
 
 
-async def load_connection(
+async def load_connection(  # noqa: PLR0913 (the parts of one list)
     context: Context,
     repository: type[Repository[R]],
     request: PageRequest,
     where: Filter = NO_FILTER,
     order: tuple[Order, ...] = (),
+    *,
+    within: Filter = NO_FILTER,
 ) -> Connection[R]:
-    """One page of the rows of a repository that the viewer may see and that pass the filter."""
-    page = await repository(context.snapshot).page(request, where, order)
-    return Connection(page, lambda: repository(context.snapshot).count(where))
+    """One page of the rows of a repository that the viewer may see and that pass the filter.
+
+    ``within`` is a condition that the client does not choose, so that its cursors do not depend on it.
+    """
+    page = await repository(context.snapshot).page(request, where, order, within)
+    return Connection(
+        page,
+        lambda: repository(context.snapshot).count(where if within is NO_FILTER else And((within, where))),
+        lambda: repository(context.snapshot).has_rows_behind(request, where, order, within),
+    )
 
 
 class Edge(Generic[V]):
@@ -135,6 +149,7 @@ class PagesEdge(Generic[R]):
     def __init__(self, repository: type[Repository[R]], column: Any, key: Any) -> None:
         self._pages: Batch[Any, Page[R]] = Batch(repository, partial(_pages_of, column=column.name))
         self._counts: Batch[Any, int] = Batch(repository, partial(_counts_of, column=column.name))
+        self._behind: Batch[Any, bool] = Batch(repository, partial(_have_rows_behind, column=column.name))
         self.key: str = key.name
 
     async def load(
@@ -145,9 +160,9 @@ class PagesEdge(Generic[R]):
         where: Filter = NO_FILTER,
         order: tuple[Order, ...] = (),
     ) -> Connection[R]:
-        key = getattr(row, self.key)
-        page = await load(context, self._pages, key, _no_page, request=request, where=where, order=order)
-        return self._connection(context, key, page, where)
+        key, asked = getattr(row, self.key), {"request": request, "where": where, "order": order}
+        page = await load(context, self._pages, key, _no_page, **asked)
+        return self._connection(context, key, page, asked)
 
     async def load_many(
         self,
@@ -158,15 +173,19 @@ class PagesEdge(Generic[R]):
         order: tuple[Order, ...] = (),
     ) -> list[Connection[R] | Exception]:
         """The connections of all rows of a level, with errors in the place of those that could not be loaded."""
-        keys = [getattr(row, self.key) for row in rows]
-        pages = await load_many(context, self._pages, keys, _no_page, request=request, where=where, order=order)
+        keys, asked = [getattr(row, self.key) for row in rows], {"request": request, "where": where, "order": order}
+        pages = await load_many(context, self._pages, keys, _no_page, **asked)
         return [
-            page if isinstance(page, Exception) else self._connection(context, key, page, where)
+            page if isinstance(page, Exception) else self._connection(context, key, page, asked)
             for key, page in zip(keys, pages, strict=True)
         ]
 
-    def _connection(self, context: Context, key: Any, page: Page[R], where: Filter) -> Connection[R]:
-        return Connection(page, lambda: load(context, self._counts, key, int, where=where))
+    def _connection(self, context: Context, key: Any, page: Page[R], asked: Mapping[str, Any]) -> Connection[R]:
+        return Connection(
+            page,
+            lambda: load(context, self._counts, key, int, where=asked["where"]),
+            lambda: load(context, self._behind, key, bool, **asked),
+        )
 
 
 def _no_page() -> Page[Any]:
@@ -177,6 +196,12 @@ async def _pages_of(
     repository: Repository[Any], keys: Sequence[Any], *, column: str, **arguments: Any
 ) -> Mapping[Any, Any]:
     return await repository.pages_of(keys, column, **arguments)
+
+
+async def _have_rows_behind(
+    repository: Repository[Any], keys: Sequence[Any], *, column: str, **arguments: Any
+) -> Mapping[Any, bool]:
+    return await repository.have_rows_behind(keys, column, **arguments)
 
 
 async def _counts_of(

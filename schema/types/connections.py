@@ -1,6 +1,6 @@
 """Connections, as Relay specifies them, and the fields that return them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import strawberry
@@ -21,6 +21,24 @@ class _Edge(NamedTuple):
     node: Any
 
 
+class _Later:
+    """An awaitable that starts when it is awaited.
+
+    The compiled executor expects a value from a resolver that is not async. If it gets an awaitable, it discards it,
+    and graphql-core calls the resolver again and awaits the result.
+    """
+
+    def __init__(self, start: Callable[[], Awaitable[Any]]) -> None:
+        self._start = start
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._start().__await__()
+
+
+def _known_or_later(flag: bool | None, root: Connection[Any]) -> Any:  # noqa: FBT001 (the value of a field)
+    return _Later(root.has_rows_behind) if flag is None else flag
+
+
 @strawberry.type(
     description="The cursors of a page, and whether there are rows before and after it.", directives=[NO_COST]
 )
@@ -28,10 +46,12 @@ class PageInfo:
     """Relay's PageInfo, made from a :class:`Connection`."""
 
     has_next_page: bool = strawberry.field(
-        resolver=lambda root: root.page.has_next, description="Whether there are rows after this page."
+        resolver=lambda root: _known_or_later(root.page.has_next, root),
+        description="Whether there are rows after this page.",
     )
     has_previous_page: bool = strawberry.field(
-        resolver=lambda root: root.page.has_previous, description="Whether there are rows before this page."
+        resolver=lambda root: _known_or_later(root.page.has_previous, root),
+        description="Whether there are rows before this page.",
     )
     start_cursor: str | None = strawberry.field(
         resolver=lambda root: root.page.cursor(root.page.rows[0]) if root.page.rows else None,

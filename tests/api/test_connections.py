@@ -102,6 +102,49 @@ async def test_inserts_and_deletes_between_pages_neither_skip_nor_repeat_rows(ga
     assert _titles(first) + _titles(second) == [f"Task {index}" for index in range(6)]
 
 
+async def test_page_info_reflects_the_rows_that_exist(gateway: Gateway, ada: User) -> None:
+    """Empty lists, pages behind the end, and cursors whose row and neighbours were deleted."""
+    client, order = gateway.client(ada), [{"field": "TITLE"}]
+    made = await make_tasks(gateway.database, ada, 4)
+    cursors = [edge["cursor"] for edge in (await _page(client, order=order))["edges"]]
+
+    async def flags(**arguments: Any) -> tuple[list[str], bool, bool]:
+        page = await _page(client, order=order, **arguments)
+        return _titles(page), page["pageInfo"]["hasPreviousPage"], page["pageInfo"]["hasNextPage"]
+
+    assert await flags(first=2, after=cursors[0]) == (["Task 1", "Task 2"], True, True)
+    assert await flags(last=2, before=cursors[3]) == (["Task 1", "Task 2"], True, True)
+    assert await flags(first=2, page=3) == ([], True, False)
+    for task in (made[0], made[3]):
+        await client.do("deleteTask", "task { id }", id=gid("Task", task))
+    assert await flags(first=2, after=cursors[0]) == (["Task 1", "Task 2"], False, False)
+    assert await flags(last=2, before=cursors[3]) == (["Task 1", "Task 2"], False, False)
+    assert await flags(first=2, after=cursors[3]) == ([], True, False)
+    assert await flags(last=2, before=cursors[0]) == ([], False, True)
+    for task in (made[1], made[2]):
+        await client.do("deleteTask", "task { id }", id=gid("Task", task))
+    for arguments in ({"page": 2, "first": 2}, {"after": cursors[1]}, {"before": cursors[1]}, {"last": 1}):
+        assert await flags(**arguments) == ([], False, False)
+
+
+async def test_page_info_of_each_object_reflects_its_own_rows(gateway: Gateway, ada: User) -> None:
+    """One cursor is used in the lists of several categories."""
+    categories = [await make_category(gateway.database, ada, name=name) for name in "abc"]
+    for title, category in (("1", 0), ("2", 1), ("3", 0), ("4", 1)):
+        await make_task(gateway.database, ada, title=title, category_id=categories[category].id)
+    client = gateway.client(ada)
+    document = """query($after: String) { categories(order: {field: NAME}) { nodes {
+        tasks(order: {field: TITLE}, first: 1, after: $after) {
+            edges { cursor node { title } } pageInfo { hasPreviousPage hasNextPage } } } } }"""
+    first = [node["tasks"] for node in (await client.data(document))["categories"]["nodes"]]
+    second = await client.data(document, after=first[0]["edges"][0]["cursor"])
+    shown = [
+        ([edge["node"]["title"] for edge in node["tasks"]["edges"]], *node["tasks"]["pageInfo"].values())
+        for node in second["categories"]["nodes"]
+    ]
+    assert shown == [(["3"], True, False), (["2"], False, True), ([], False, False)]
+
+
 async def test_default_page_size_is_fifty(gateway: Gateway, ada: User) -> None:
     await make_tasks(gateway.database, ada, 51)
     page = await _page(gateway.client(ada))

@@ -200,6 +200,24 @@ async def test_active_sessions_are_listed(gateway: Gateway) -> None:
     assert (await gateway.client(admin).data(MINE))["mySessions"] == {"totalCount": 0, "nodes": []}
 
 
+async def test_sessions_are_listed_page_by_page(gateway: Gateway) -> None:
+    """The cursor of one request is valid in the next one, although sessions end with time."""
+    user = await make_member(gateway.database)
+    for _ in range(3):
+        client, _ = await open_session(gateway)
+    document = """query($after: String) { mySessions(after: $after, first: 1) {
+        nodes { id } pageInfo { endCursor hasNextPage hasPreviousPage } } }"""
+    found, after = [], None
+    for number in (1, 2, 3):
+        page = (await client.data(document, after=after))["mySessions"]
+        flags = (page["pageInfo"]["hasPreviousPage"], page["pageInfo"]["hasNextPage"])
+        assert flags == (number > 1, number < 3)
+        found += [node["id"] for node in page["nodes"]]
+        after = page["pageInfo"]["endCursor"]
+    stored = [session for session in await all_sessions(gateway.database) if session.user_id == user.id]
+    assert found == [gid("Session", session) for session in reversed(stored)]
+
+
 async def test_sign_out_ends_the_current_session(gateway: Gateway) -> None:
     """Repeating it changes nothing. A token without a session has no session to end."""
     user = await make_member(gateway.database)

@@ -273,6 +273,17 @@ _ROOT_FIELDS = {
     "category(id: $category) { name }": ["SELECT categories"],
     "tasks { nodes { title priority { name } } pageInfo { hasNextPage endCursor } }": ["SELECT tasks"],
     "tasks { totalCount }": ["SELECT tasks", "SELECT tasks"],
+    "tasks { pageInfo { hasNextPage hasPreviousPage } }": ["SELECT tasks"],
+    "tasks(last: 1) { pageInfo { hasNextPage hasPreviousPage } }": ["SELECT tasks"],
+    "tasks(after: $cursor) { pageInfo { hasNextPage startCursor endCursor } }": ["SELECT tasks"],
+    "tasks(before: $cursor) { pageInfo { hasPreviousPage startCursor endCursor } }": ["SELECT tasks"],
+    "tasks(after: $cursor) { pageInfo { hasNextPage hasPreviousPage } }": ["SELECT tasks", "SELECT tasks"],
+    "tasks(before: $cursor) { pageInfo { hasNextPage hasPreviousPage } }": ["SELECT tasks", "SELECT tasks"],
+    "tasks(page: 2, first: 1) { pageInfo { hasNextPage hasPreviousPage } }": ["SELECT tasks"] * 2,
+    "categories { nodes { tasks { pageInfo { hasPreviousPage } } } }": ["SELECT categories", "SELECT tasks"],
+    "categories { nodes { tasks(after: $cursor) { pageInfo { hasPreviousPage } } } }": [
+        *("SELECT categories", "SELECT tasks", "SELECT tasks")
+    ],
     'dueTasks(until: "2099-01-01T00:00:00Z") { title }': ["SELECT tasks"],
     "taskEvents(id: $task) { eventType }": ["SELECT tasks", "SELECT domain_events"],
     'taskAnalytics(from: "2026-01-01", to: "2026-02-01") { date }': ["SELECT task_analytics"],
@@ -303,8 +314,11 @@ async def test_root_fields_execute_exactly_these_statements(gateway: Gateway, ad
     contact = await make_contact(gateway.database, client)
     given = {"task": gid("Task", task), "category": gid("Category", category)}
     given |= {"client": gid("Client", client), "contact": gid("Contact", contact)}
+    page = await gateway.client(ada).data("{ tasks { pageInfo { endCursor } } }")
+    given["cursor"] = page["tasks"]["pageInfo"]["endCursor"]
     for fields, expected in _ROOT_FIELDS.items():
-        declared = ", ".join(f"${name}: ID!" for name in given if f"${name}" in fields)
+        kinds = {name: "String" if name == "cursor" else "ID!" for name in given}
+        declared = ", ".join(f"${name}: {kinds[name]}" for name in given if f"${name}" in fields)
         statements.clear()
         await gateway.client(ada).data(f"query{f'({declared})' if declared else ''} {{ {fields} }}", **given)
         assert summarize_statements(statements) == expected, fields

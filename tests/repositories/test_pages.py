@@ -54,7 +54,15 @@ async def _by_number(fetch: Fetch, size: int, expected: list[Task]) -> None:
         page = await fetch(PageRequest(first=size, page=number))
         assert list(page.rows) == expected[(number - 1) * size : number * size]
         assert page.has_next == (number * size < len(expected))
-        assert page.has_previous == (number > 1)
+        assert page.has_previous == (number > 1 and bool(expected))
+
+
+def _with_flags(page: Page[Task], has_rows_behind: bool) -> Page[Task]:  # noqa: FBT001 (one of two values)
+    """The page with the answer in the place of the flag that it does not know."""
+    flags = (page.has_next, page.has_previous)
+    assert flags.count(None) <= 1
+    has_next, has_previous = (has_rows_behind if flag is None else flag for flag in flags)
+    return Page(page.rows, has_next, has_previous, page.cursor)
 
 
 async def _page_through(
@@ -68,7 +76,8 @@ async def _page_through(
         repository = Tasks(snapshot)
 
         async def fetch(request: PageRequest) -> Page[Task]:
-            return await repository.page(request, one, order)
+            page = await repository.page(request, one, order)
+            return _with_flags(page, await repository.has_rows_behind(request, one, order))
 
         for page_through in (_forwards, _backwards, _by_number):
             await page_through(fetch, size, expected)
@@ -123,7 +132,9 @@ async def _page_through_many(
 
             async def fetch(request: PageRequest, key: UUID = key) -> Page[Task]:
                 requested = [key] if request.after or request.before else keys
-                return (await repository.pages_of(requested, "category_id", request, one, order))[key]
+                found = (requested, "category_id", request, one, order)
+                page = (await repository.pages_of(*found))[key]
+                return _with_flags(page, (await repository.have_rows_behind(*found))[key])
 
             for page_through in (_forwards, _backwards, _by_number):
                 await page_through(fetch, size, expected)
@@ -141,6 +152,64 @@ def test_pages_of_many_lists_equal_the_pages_of_each_list(
 ) -> None:
     """The page per key is the page that this list has on its own, also if it is empty."""
     shared_database.run(_page_through_many(shared_database.database, rows, one, order, size))
+
+
+async def _page_around(
+    database: Database, rows: list[dict[str, Any]], order: list[Order], size: int, picks: tuple[int, int]
+) -> None:
+    """Takes the cursor of a row, deletes rows, and reads the pages on both sides of the cursor."""
+    ada = await make_user(database)
+    category = await make_category(database, ada)
+    pick, deleted = picks[0] % len(rows), picks[1]
+    async with database.transaction(SERVICE) as write:
+        values = [row | {"id": new_id(), "user_id": ada.id, "category_id": category.id} for row in rows]
+        tasks = await Tasks(write).add_many(values)
+        at = tasks[pick]
+        cursor = (await Tasks(write).page(PageRequest(), order=order)).cursor(at)
+        for index, task in enumerate(tasks):
+            if deleted >> index & 1:
+                await Tasks(write).remove(task)
+    alive = [task for index, task in enumerate(tasks) if not deleted >> index & 1]
+    place = models.sort_rows({*alive, at}, order or Tasks.default_order).index(at)
+    listed = models.sort_rows(alive, order or Tasks.default_order)
+    after = listed[place + (at in alive) :]
+    cases = [
+        (PageRequest(first=size, after=cursor), after[:size], len(after) > size, len(after) < len(listed)),
+        (
+            PageRequest(last=size, before=cursor),
+            listed[max(0, place - size) : place],
+            place < len(listed),
+            place > size,
+        ),
+        (PageRequest(first=size), listed[:size], len(listed) > size, False),
+        (PageRequest(last=size), listed[-size:], False, len(listed) > size),
+        (PageRequest(first=size, page=2), listed[size : 2 * size], len(listed) > 2 * size, bool(listed)),
+    ]
+    async with open_snapshot(database, viewer_of(ada)) as snapshot:
+        repository = Tasks(snapshot)
+        for request, expected, has_next, has_previous in cases:
+            page = await repository.page(request, order=order)
+            behind = await repository.has_rows_behind(request, order=order)
+            of_category = ([category.id], "category_id", request)
+            page_of_category = (await repository.pages_of(*of_category, order=order))[category.id]
+            behind_of_category = (await repository.have_rows_behind(*of_category, order=order))[category.id]
+            for found in (_with_flags(page, behind), _with_flags(page_of_category, behind_of_category)):
+                assert list(found.rows) == expected, request
+                assert (found.has_next, found.has_previous) == (has_next, has_previous), request
+
+
+@examples(80)
+@given(
+    rows=st.lists(models.task_values(), min_size=1, max_size=8),
+    order=models.orders,
+    size=st.integers(1, 3),
+    picks=st.tuples(st.integers(0, 7), st.integers(0, 255)),
+)
+def test_a_page_knows_whether_rows_exist_on_both_sides(
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], order: list[Order], size: int, picks: tuple[int, int]
+) -> None:
+    """Also if the cursor's row, or every row on one side of it, was deleted."""
+    shared_database.run(_page_around(shared_database.database, rows, order, size, picks))
 
 
 async def test_a_page_is_one_statement(database: Database, statements: list[str]) -> None:
