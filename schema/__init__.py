@@ -34,7 +34,10 @@ class Query(
     pass
 
 
-@strawberry.type(description="All mutations. Each field is one transaction: it takes effect completely or not at all.")
+@strawberry.type(
+    description="All mutations. Each field is one transaction: it takes effect completely or not at all. The fields "
+    "run one after another. A field that fails is null with an error, and the fields after it still run."
+)
 class Mutation(
     IdentityMutations,
     LifeLockMutations,

@@ -329,7 +329,7 @@ class LifeLockMutations:
     create_category = mutation(commands.create_category, returns=Category, requires=_WRITE)
     update_category = mutation(commands.update_category, returns=Category, requires=_WRITE)
     delete_category = mutation(commands.delete_category, returns=Category, requires=_WRITE)
-    refresh_user_dashboard_stats: RefreshUserDashboardStatsPayload = query(
+    refresh_user_dashboard_stats: RefreshUserDashboardStatsPayload | None = query(
         queries.refresh_statistics,
         "Counts `userDashboardStats` anew. For admins.",
         requires=Permission.STATISTICS_REFRESH,

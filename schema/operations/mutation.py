@@ -4,6 +4,7 @@
 
 publishes the command of the handler as ``WriteNoteInput`` and returns ``WriteNotePayload {note userErrors}``.
 ``userErrors`` contains all errors that the user can correct, each with its path in the input; nothing is written then.
+The field is nullable, so that one that fails does not hide the results of the others.
 :func:`context_mutation` publishes a handler that takes ``(context, command)`` and opens its own unit of work.
 """
 
@@ -156,7 +157,7 @@ def _mutation_field(
     batches = [name for name in fields if name in command.model_fields and get_origin(fields[name].type) is list]
     return strawberry.field(
         resolver=resolver(execute, arguments, requires=requires),
-        graphql_type=_payload_type(handler.__name__, fields),
+        graphql_type=_payload_type(handler.__name__, fields) | None,
         description=inspect.cleandoc(handler.__doc__ or ""),
         directives=[cost(MUTATION), *(sized_by(f"input.{name}", name) for name in batches)],
     )

@@ -256,7 +256,7 @@ def is_limited(answer: Any) -> bool:
     assert (
         error["message"] == f"There were too many attempts. Try again in {error['extensions']['retryAfter']} seconds."
     )
-    assert answer["data"] is None
+    assert answer["data"] == {"signIn": None}
     return True
 
 

@@ -201,11 +201,11 @@ _TOKENS = ["accessToken", "refreshToken", "expiresAt", "viewer"]
 
 
 def test_mutations_follow_the_naming_convention() -> None:
-    """``doThing(input: DoThingInput!): DoThingPayload!`` with a nullable result and userErrors."""
+    """``doThing(input: DoThingInput!): DoThingPayload`` with a nullable result and userErrors."""
     assert GRAPH.mutation_type is not None
     for name, field in GRAPH.mutation_type.fields.items():
         prefix = name[0].upper() + name[1:]
-        assert str(field.type) == f"{prefix}Payload!"
+        assert str(field.type) == f"{prefix}Payload"
         assert {key: str(argument.type) for key, argument in field.args.items()} == (
             {} if name in _NO_INPUT else {"input": f"{prefix}Input!"}
         )

@@ -201,7 +201,7 @@ async def test_an_anonymous_caller_gets_nothing(gateway: Gateway, ada: User) -> 
         document = _mutation(name, "userErrors { code }")
         answer = await client.ask(document, input=values)
         assert answer.codes == ["UNAUTHENTICATED"], name
-        assert answer.data is None
+        assert answer.data == {name: None}
     assert await life_lock_rows(gateway.database) == before
 
 

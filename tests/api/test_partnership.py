@@ -553,5 +553,5 @@ async def test_other_users_cannot_see_or_change_anything(gateway: Gateway, manag
             name = mutation[0].upper() + mutation[1:]
             document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
             answer = await other.ask(document, input=given)
-            assert (answer.codes, answer.data) == (["FORBIDDEN"], None), mutation
+            assert (answer.codes, answer.data) == (["FORBIDDEN"], {mutation: None}), mutation
     assert await stored_rows(gateway.database) == before

@@ -95,7 +95,7 @@ async def test_mutations_of_a_request_run_one_after_another_in_separate_transact
     assert len(begun) >= 3
 
 
-async def test_an_earlier_mutation_stays_committed_when_a_later_one_fails(
+async def test_the_mutations_before_and_after_a_failed_one_take_effect(
     gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: Any, **__: Any) -> Any:
@@ -107,13 +107,40 @@ async def test_an_earlier_mutation_stays_committed_when_a_later_one_fails(
         second: createCategory(input: {name: "Breaks"}) { category { id } }
         third: createTask(input: {title: "Is done as well"}) { task { title } } }"""
     answer = await gateway.client(ada).ask(document)
-    assert answer.codes == ["INTERNAL_SERVER_ERROR"]
-    assert answer.data is None
+    assert [(error["path"], error["extensions"]["code"]) for error in answer.errors] == [
+        (["second"], "INTERNAL_SERVER_ERROR")
+    ]
+    assert answer.data == {
+        "first": {"task": {"title": "Stays"}},
+        "second": None,
+        "third": {"task": {"title": "Is done as well"}},
+    }
     shown = await gateway.client(ada).data(
         "{ tasks(order: [{field: TITLE}]) { nodes { title } } categories { totalCount } }"
     )
     titles = [node["title"] for node in shown["tasks"]["nodes"]]
-    assert (titles, shown["categories"]) == (["Stays"], {"totalCount": 0})
+    assert (titles, shown["categories"]) == (["Is done as well", "Stays"], {"totalCount": 0})
+
+
+async def test_a_mutation_that_the_viewer_may_not_make_does_not_hide_the_results_of_the_others(
+    gateway: Gateway, ada: User, bob: User
+) -> None:
+    document = """mutation($bob: ID!) {
+        a: createTask(input: {title: "A"}) { task { title } userErrors { code } }
+        b: suspendUser(input: {id: $bob}) { user { id } userErrors { code } }
+        c: createTask(input: {title: ""}) { task { title } userErrors { code } }
+        d: createTask(input: {title: "D"}) { task { title } userErrors { code } } }"""
+    answer = await gateway.client(ada).ask(document, bob=gid("User", bob))
+    assert answer.status == 200
+    assert answer.data == {
+        "a": {"task": {"title": "A"}, "userErrors": []},
+        "b": None,
+        "c": {"task": None, "userErrors": [{"code": "VALIDATION_ERROR"}]},
+        "d": {"task": {"title": "D"}, "userErrors": []},
+    }
+    assert [(error["path"], error["extensions"]["code"]) for error in answer.errors] == [(["b"], "FORBIDDEN")]
+    stored = await gateway.client(ada).data("{ tasks(order: [{field: TITLE}]) { nodes { title } } }")
+    assert stored == {"tasks": {"nodes": [{"title": "A"}, {"title": "D"}]}}
 
 
 async def test_a_mutation_succeeds_after_a_rejected_one(gateway: Gateway, ada: User) -> None:

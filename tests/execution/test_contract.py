@@ -223,7 +223,7 @@ async def test_mutations_return_and_store_the_same(copies: list[Database]) -> No
         ("Change", ADMIN, {"id": FIRST}, []),
         ("Others", ADA, {}, ["FORBIDDEN"]),
         ("Others", ADMIN, {}, []),
-        ("Others", Viewer(), {}, ["UNAUTHENTICATED"]),
+        ("Others", Viewer(), {}, ["UNAUTHENTICATED"] * 4),
     ]
     definitions = parse(SCRIPT).definitions
     for name, viewer, variables, codes in operations:
