@@ -13,19 +13,24 @@ earlier terms multiplied by a size. Amounts that do not depend on variables are 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from graphql import (
     FieldNode,
+    GraphQLArgument,
     GraphQLField,
+    GraphQLInputField,
+    GraphQLInputObjectType,
     GraphQLList,
     GraphQLNamedType,
     GraphQLNonNull,
     GraphQLObjectType,
+    GraphQLType,
     IntValueNode,
     ListValueNode,
     NullValueNode,
     ObjectValueNode,
+    Undefined,
     ValueNode,
     VariableNode,
     get_named_type,
@@ -48,21 +53,28 @@ Defaults = Mapping[str, ValueNode]
 class VariableSize(NamedTuple):
     """The size that a slicing argument takes from a variable, or from a value inside of it.
 
-    ``path`` are the names of input fields inside the variable, ``default`` is the size if the variable is not given.
+    ``path`` are the names of input fields inside the variable. ``if_missing`` is the size if the variable is not given,
+    ``if_omitted`` if the variable is an object without the last field of the path.
     """
 
     variable: str
     path: tuple[str, ...]
-    default: int | None
+    is_list: bool
+    if_missing: int | None
+    if_omitted: int | None
 
     def resolve(self, variables: Variables) -> int | None:
         """The size, None if there is none or if the value is invalid and will be rejected later."""
         if self.variable not in variables:
-            return self.default
+            return self.if_missing
         value = variables[self.variable]
         for name in self.path:
-            value = value.get(name) if isinstance(value, dict) else None
-        return size_of(value)
+            if not isinstance(value, dict):
+                return None
+            if name not in value:
+                return self.if_omitted
+            value = value[name]
+        return size_of(value, is_list=self.is_list)
 
 
 class Size(NamedTuple):
@@ -77,12 +89,10 @@ class Size(NamedTuple):
         return max((size for size in sizes if size is not None), default=self.assumed)
 
 
-def size_of(value: Any) -> int | None:
-    """The size that a value asks for: a number, or a list's length. A text counts as a list with one item."""
-    if isinstance(value, list):
-        return len(value)
-    if isinstance(value, str):
-        return 1
+def size_of(value: Any, *, is_list: bool) -> int | None:
+    """The size that a value asks for: the length of a list, or a number. A single value is a list with one item."""
+    if is_list:
+        return None if value is None else len(value) if isinstance(value, list) else 1
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return max(0, int(min(value, MAX_COUNT)))
@@ -159,7 +169,7 @@ def find_list_size(definition: GraphQLField, node: FieldNode, defaults: Defaults
     """The size of a field's list, and the fields of its object that hold the list if it is not the field itself."""
     directive: ListSize | None = _find_directive(definition, ListSize)
     if directive is None:
-        return (_DEFAULT_SIZE if _is_list(definition) else 1), frozenset()
+        return (_DEFAULT_SIZE if _is_list(definition.type) else 1), frozenset()
     sizes = [_argument_size(definition, node, path, defaults) for path in directive.slicing_arguments or ()]
     literals = [size for size in sizes if isinstance(size, int)]
     from_variables = tuple(size for size in sizes if isinstance(size, VariableSize))
@@ -167,9 +177,8 @@ def find_list_size(definition: GraphQLField, node: FieldNode, defaults: Defaults
     return (size if from_variables else size.resolve({})), frozenset(directive.sized_fields or ())
 
 
-def _is_list(definition: GraphQLField) -> bool:
-    kind = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
-    return isinstance(kind, GraphQLList)
+def _is_list(kind: GraphQLType) -> bool:
+    return isinstance(kind.of_type if isinstance(kind, GraphQLNonNull) else kind, GraphQLList)
 
 
 def _argument_size(
@@ -177,13 +186,18 @@ def _argument_size(
 ) -> int | VariableSize | None:
     """The size that a slicing argument gives; ``path`` leads into the argument, such as ``input.tasks``."""
     name, *inner = path.split(".")
-    value = next((each.value for each in node.arguments or () if each.name.value == name), None)
-    value, inner = _follow(value, inner)
-    default = None if "." in path else size_of(definition.args[name].default_value)
-    if isinstance(value, VariableNode):
-        literal, _ = _follow(defaults.get(value.name.value), inner)
-        return VariableSize(value.name.value, tuple(inner), default if literal is None else _literal_size(literal))
-    return default if value is None else _literal_size(value)
+    target: GraphQLArgument | GraphQLInputField = definition.args[name]
+    for step in inner:
+        target = cast("GraphQLInputObjectType", get_named_type(target.type)).fields[step]
+    is_list = _is_list(target.type)
+    default = None if target.default_value is Undefined else size_of(target.default_value, is_list=is_list)
+    value, rest = _follow(next((each.value for each in node.arguments or () if each.name.value == name), None), inner)
+    if not isinstance(value, VariableNode):
+        return default if value is None else _literal_size(value, is_list=is_list)
+    variable = value.name.value
+    literal, _ = _follow(defaults.get(variable), rest)
+    if_missing = default if literal is None else _literal_size(literal, is_list=is_list)
+    return VariableSize(variable, tuple(rest), is_list, if_missing, default)
 
 
 def _follow(value: ValueNode | None, path: list[str]) -> tuple[ValueNode | None, list[str]]:
@@ -194,13 +208,13 @@ def _follow(value: ValueNode | None, path: list[str]) -> tuple[ValueNode | None,
     return value, path
 
 
-def _literal_size(value: ValueNode) -> int | None:
+def _literal_size(value: ValueNode, *, is_list: bool) -> int | None:
     match value:
-        case ListValueNode():
-            return len(value.values)
-        case IntValueNode():
-            return size_of(int(value.value[: len(str(MAX_COUNT)) + 1]))
         case NullValueNode():
             return None
+        case ListValueNode() if is_list:
+            return len(value.values)
+        case IntValueNode() if not is_list:
+            return size_of(int(value.value[: len(str(MAX_COUNT)) + 1]), is_list=False)
         case _:
-            return 1
+            return 1 if is_list else None

@@ -18,10 +18,10 @@ _FIELDS = {
 _REQUIRED = {
     "dueTasks": 'until: "2030-01-01T00:00:00Z"',
     "taskAnalytics": 'from: "2030-01-01", to: "2030-02-01"',
-    "nodes": "ids: $ids",
 }
+_IDS = ("ids: $ids", 'ids: "x"', "ids: 12345", "ids: []", "ids: [$id, $id]", "ids: $id")
 _SIZES = ("", "first: 7", "first: $a", "first: $b", "last: $a", "first: null")
-HEAD = "query Q($a: Int, $b: Int = 3, $c: Boolean = true, $ids: [ID!]! = [])"
+HEAD = "query Q($a: Int, $b: Int = 3, $c: Boolean = true, $ids: [ID!]! = [], $id: ID! = 7)"
 
 
 @dataclass
@@ -60,7 +60,7 @@ class _Writer:
         if name == "__typename":
             return self.aliased(name, "", directive)
         definition = kind.fields[name]
-        arguments = [_REQUIRED.get(name, "")]
+        arguments = [self.draw(st.sampled_from(_IDS)) if name == "nodes" else _REQUIRED.get(name, "")]
         if "first" in definition.args:
             arguments.append(
                 self.draw(st.sampled_from(_SIZES if "last" in definition.args else ("", "first: 7", "first: $b")))

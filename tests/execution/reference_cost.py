@@ -108,6 +108,8 @@ class _Expansion:
             if name in arguments:
                 argument = value_from_ast_untyped(arguments[name], self.variables)
                 value = value if argument is Undefined else argument
-            if isinstance(value, int | list):
-                sizes.append(len(value) if isinstance(value, list) else max(value, 0))
+            if "[" in str(field.args[name].type) and value is not None and value is not Undefined:
+                sizes.append(len(value) if isinstance(value, list) else 1)
+            elif isinstance(value, int):
+                sizes.append(max(value, 0))
         return max(sizes) if sizes else int(sizing.get("assumedSize", 10))

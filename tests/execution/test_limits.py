@@ -1,5 +1,6 @@
 """The costs and counts of operations are those of the expanded document, and the limits are enforced."""
 
+import json
 from typing import Any
 
 import pytest
@@ -89,14 +90,14 @@ def test_costs_of_operations(text: str, expected: int) -> None:
         ({"n": None}, 50),
         ({"n": 0}, 0),
         ({"n": -3}, 0),
-        ({"n": "7"}, 1),
+        ({"n": "7"}, 50),
         ({"n": True}, 50),
         ({"n": {}}, 50),
         ({"n": float("inf")}, 50),
     ],
 )
 def test_sizes_come_from_variables(variables: dict[str, Any], size: int) -> None:
-    """Values of a wrong type count too; they are rejected later."""
+    """A value of a wrong type counts as none; it is rejected later."""
     text = "query($n: Int = 20) { tasks(first: $n) { nodes { title category { name } } } }"
     assert cost(text, **variables) == 1 + size * 2
 
@@ -114,7 +115,75 @@ def test_batches_cost_what_their_input_contains(head: str, value: str, variables
     assert cost(text, **variables) == 10 + 1 + 3
 
 
-@given(documents(), st.fixed_dictionaries({}, optional={"a": st.none() | st.integers(-1, 40), "b": st.integers(0, 9)}))
+def _literal(value: Any) -> str:
+    """The GraphQL literal of a JSON value."""
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{name}: {_literal(entry)}" for name, entry in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(_literal, value)) + "]"
+    return json.dumps(value)
+
+
+ITEM = {"title": "x"}
+
+
+@pytest.mark.parametrize(
+    ("field", "argument", "kind", "values", "expected"),
+    [
+        ("nodes(ids: %s) { id }", None, "[ID!]!", ["x" * 40, ["x" * 40], [12345], 12345], 1),
+        ("nodes(ids: %s) { id }", None, "[ID!]!", [["a", "b", 3]], 3),
+        ("tasks(first: %s) { nodes { id } }", None, "Int", [7], 1 + 7),
+        ("tasks(first: %s) { nodes { id } }", None, "Int", [None], 1 + 50),
+        ("createTasks(input: %s) { tasks { id } }", "tasks", "CreateTasksInput!", [ITEM, [ITEM]], 10 + 1 + 1),
+        ("createTasks(input: %s) { tasks { id } }", "tasks", "CreateTasksInput!", [[ITEM] * 3], 10 + 1 + 3),
+    ],
+)
+def test_the_same_value_has_the_same_cost(
+    field: str, argument: str | None, kind: str, values: list[Any], expected: int
+) -> None:
+    """As a literal, as a variable, as the default of a variable, inside of a variable, and beside a variable."""
+    operation = "mutation" if field.startswith("create") else "query"
+    for value in values:
+        whole = value if argument is None else {argument: value}
+        literal = _literal(whole)
+        ways: list[tuple[str, str, dict[str, Any]]] = [
+            ("", literal, {}),
+            (f"($x: {kind})", "$x", {"x": whole}),
+            (f"($x: {kind} = {literal})", "$x", {}),
+            (f"($x: {kind} = {_literal(_other(whole))})", "$x", {"x": whole}),
+        ]
+        if argument is not None:
+            ways += [
+                ("($x: [CreateTaskInput!]!)", f"{{{argument}: $x}}", {"x": value}),
+                (f"($x: [CreateTaskInput!]! = {_literal(value)})", f"{{{argument}: $x}}", {}),
+            ]
+        if isinstance(value, list) and value and operation == "query":
+            ways.append(("($x: ID!)", _literal(value).replace(_literal(value[0]), "$x", 1), {"x": value[0]}))
+        for head, argued, variables in ways:
+            text = f"{operation}{head} {{ {field % argued} }}"
+            assert cost(text, **variables) == expected, text
+
+
+def _other(value: Any) -> Any:
+    """A value of the same type with another size."""
+    if isinstance(value, dict):
+        return {name: [ITEM] * 9 for name in value}
+    return 9 if value is None or (isinstance(value, int) and value < 100) else ["y"] * 9
+
+
+@given(
+    documents(),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "a": st.none() | st.integers(-1, 40),
+            "b": st.integers(0, 9),
+            "ids": st.text() | st.integers(0, 10**9) | st.lists(st.text(), max_size=5),
+            "id": st.text() | st.integers(0, 10**9),
+        },
+    ),
+)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_counts_are_those_of_the_expanded_document(text: str, variables: dict[str, Any]) -> None:
     document = parse(text)
