@@ -199,6 +199,37 @@ def suspend_append_only(schema_name: str, table: str) -> Iterator[None]:
     _reject_on_sqlite(table, "update")
 
 
+def limit_transitions(schema_name: str, table: str, column: str, allowed: Collection[str]) -> None:
+    """Adds a trigger that rejects all changes of the column except those in ``allowed``, such as ``"open>closed"``.
+
+    The error is that of a CHECK constraint with the name ``ck_TABLE_COLUMN_transition``.
+    """
+    pairs = ", ".join(f"'{pair}'" for pair in allowed)
+    name = f"{table}_{column}_transition"
+    is_forbidden = f"OLD.{column} <> NEW.{column} AND OLD.{column} || '>' || NEW.{column} NOT IN ({pairs})"
+    event = f"BEFORE UPDATE OF {column} ON {named(f'{schema_name}.{table}')} FOR EACH ROW"
+    if not is_postgresql():
+        raised = f"RAISE(ABORT, 'CHECK constraint failed: ck_{name}')"
+        op.execute(f"CREATE TRIGGER {name} {event} WHEN {is_forbidden} BEGIN SELECT {raised}; END")
+        return
+    op.execute(
+        f"CREATE FUNCTION {schema_name}.{name}() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN RAISE EXCEPTION "
+        f"'{column} cannot change in this way' USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_{name}'; END $f$"
+    )
+    revoke_execute(f"{schema_name}.{name}")
+    op.execute(f"CREATE TRIGGER {name} {event} WHEN ({is_forbidden}) EXECUTE FUNCTION {schema_name}.{name}()")
+
+
+def allow_transitions(schema_name: str, table: str, column: str) -> None:
+    """Reverses :func:`limit_transitions`."""
+    name = f"{table}_{column}_transition"
+    if is_postgresql():
+        op.execute(f"DROP TRIGGER {name} ON {schema_name}.{table}")
+        op.execute(f"DROP FUNCTION {schema_name}.{name}()")
+    else:
+        op.execute(f"DROP TRIGGER {name}")
+
+
 def _check_clauses(checks: Mapping[str, str]) -> str:
     return "".join(f", CONSTRAINT {name} CHECK ({condition})" for name, condition in checks.items())
 

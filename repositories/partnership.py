@@ -1,6 +1,6 @@
 """Partners and their referrals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
@@ -17,21 +17,6 @@ from repositories.tables.partnership import Partner, PartnerKind, PartnerStatus,
 
 _partners = Partner.__table__
 _referrals = Referral.__table__
-
-# what may follow what
-
-PARTNER_TRANSITIONS: Mapping[PartnerStatus, tuple[PartnerStatus, ...]] = {
-    PartnerStatus.PROSPECT: (PartnerStatus.ACTIVE, PartnerStatus.ENDED),
-    PartnerStatus.ACTIVE: (PartnerStatus.PAUSED, PartnerStatus.ENDED),
-    PartnerStatus.PAUSED: (PartnerStatus.ACTIVE, PartnerStatus.ENDED),
-    PartnerStatus.ENDED: (),
-}
-REFERRAL_TRANSITIONS: Mapping[ReferralStatus, tuple[ReferralStatus, ...]] = {
-    ReferralStatus.SUBMITTED: (ReferralStatus.QUALIFIED, ReferralStatus.WON, ReferralStatus.LOST),
-    ReferralStatus.QUALIFIED: (ReferralStatus.WON, ReferralStatus.LOST),
-    ReferralStatus.WON: (),
-    ReferralStatus.LOST: (),
-}
 
 # events
 

@@ -19,6 +19,11 @@ def violation(field: str, message: str) -> dict[str, str]:
     return {"field": field, "message": message}
 
 
+def is_web_address(column: str) -> str:
+    """A condition in SQL: the column is empty or begins like an absolute http or https URL."""
+    return f"(substr(lower({column}), 1, 7) = 'http://' OR substr(lower({column}), 1, 8) = 'https://')"
+
+
 @cache
 def _declared_violations() -> dict[str, tuple[str, str]]:
     """Field and message by the name of the constraint, and also by ``table.column, table.column``.
@@ -64,7 +69,7 @@ def error_of_constraint(constraint: str | None) -> InputError:
 def _field_of(name: str) -> tuple[str, ...]:
     """The path of the column that a CHECK constraint is about, read from the name that ``column()`` gives it."""
     for table in metadata.tables.values():
-        field = re.fullmatch(rf"ck_{table.name}_(\w+)_(?:length|range|shape|choice)", name)
+        field = re.fullmatch(rf"ck_{table.name}_(\w+)_(?:length|range|shape|choice|finite|transition)", name)
         if field:
             return (field[1],)
     return ()

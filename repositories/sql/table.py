@@ -15,7 +15,7 @@ become CHECK constraints, so that the database enforces the same bounds as the i
 import datetime as dt
 import inspect
 import types as python_types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Union, get_args, get_origin, overload
@@ -115,6 +115,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
     identity: bool = False,
     encrypted: bool = False,
     secret: bool = False,
+    transitions: Mapping[Any, Sequence[Any]] | None = None,
     info: dict[str, str] | None = None,
 ) -> Any:
     """Declares a column. Its type and nullability are read from the annotation ``Column[...]``.
@@ -128,6 +129,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
       that they write into ``email``, and write its blind index into ``email_index`` if the table has such a column.
       The value of such a column is an e-mail address. A CHECK constraint rejects values that are not encrypted.
     - ``secret``: only the gateway reads the column. Encrypted columns are secret too.
+    - ``transitions``: the values that may follow each value. A trigger rejects other changes.
     - ``info``: the message for a violated unique constraint (``violation`` in repositories/sql/constraints.py).
     """
 
@@ -146,6 +148,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
                 "default": default,
                 "encrypted": encrypted,
                 "secret": secret or encrypted,
+                "transitions": transitions,
                 "constraints": [
                     *_checks(name, column_type, length, range, f"substr({name}, 1, 2) = '1.'" if encrypted else check),
                     *([sa.UniqueConstraint(name, info=info or {})] if unique else []),
@@ -180,6 +183,8 @@ def _checks(
         yield sa.CheckConstraint(sa.and_(lower, upper), name=f"{name}_range")
     if check:
         yield sa.CheckConstraint(check, name=f"{name}_shape")
+    if isinstance(column_type, types.Fixed):
+        yield sa.CheckConstraint(f"{name} <> 'NaN'", name=f"{name}_finite").ddl_if(dialect="postgresql")
     if isinstance(column_type, types.Choice):
         values = ", ".join(f"'{choice.value}'" for choice in column_type.choices)
         yield sa.CheckConstraint(f"{name} IN ({values})", name=f"{name}_choice")

@@ -39,7 +39,11 @@ class SystemSetting(Versioned, Table, schema="administration", name="system_sett
 
     __slots__ = ()
     key: Column[str] = column(
-        length=(1, 100), unique=True, info=violation("key", "There is already a setting of this key.")
+        length=(1, 100),
+        check="ltrim(substr(key, 1, 1), 'abcdefghijklmnopqrstuvwxyz') = '' "
+        "AND ltrim(key, 'abcdefghijklmnopqrstuvwxyz0123456789_.') = ''",
+        unique=True,
+        info=violation("key", "There is already a setting of this key."),
     )
     value: Column[Any | None] = column(Json(), check="NOT (is_secret AND value IS NOT NULL)")
     secret: Column[str | None] = column(encrypted=True)

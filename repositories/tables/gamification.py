@@ -128,6 +128,13 @@ class RedemptionStatus(StrEnum):
     REFUNDED = "refunded"
 
 
+REDEMPTION_TRANSITIONS = {
+    RedemptionStatus.REDEEMED: (RedemptionStatus.FULFILLED, RedemptionStatus.REFUNDED),
+    RedemptionStatus.FULFILLED: (RedemptionStatus.REFUNDED,),
+    RedemptionStatus.REFUNDED: (),
+}
+
+
 class RewardRedemption(Table, schema="gamification", name="reward_redemptions"):
     """A reward that a person paid ``cost`` points for."""
 
@@ -136,7 +143,7 @@ class RewardRedemption(Table, schema="gamification", name="reward_redemptions"):
     reward_id: Column[UUID] = column(references="gamification.rewards.id", index=True)
     cost: Column[int] = column(range=(1, 1_000_000))
     redeemed_at: Column[dt.datetime] = column()
-    status: Column[RedemptionStatus] = column(default=RedemptionStatus.REDEEMED)
+    status: Column[RedemptionStatus] = column(default=RedemptionStatus.REDEEMED, transitions=REDEMPTION_TRANSITIONS)
 
     __table_args__ = (
         sa.Index("ix_reward_redemptions_user_id_redeemed_at", "user_id", "redeemed_at", "id"),

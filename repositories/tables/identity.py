@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.constraints import violation
+from repositories.sql.constraints import is_web_address, violation
 from repositories.sql.policy import owner, policy, role
 from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 
@@ -49,6 +49,12 @@ class Weekday(StrEnum):
     SUNDAY = "sunday"
 
 
+def _is_locale(column: str) -> Any:
+    """SQLite has no regular expressions."""
+    condition = f"{column} ~ '^[a-z]{{2,3}}(-[A-Z][a-z]{{3}})?(-([A-Z]{{2}}|[0-9]{{3}}))?$'"
+    return sa.CheckConstraint(condition, name=f"{column}_shape").ddl_if(dialect="postgresql")
+
+
 class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
     """A person with an account."""
 
@@ -66,13 +72,17 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
     status: Column[UserStatus] = column(default=UserStatus.ACTIVE, index=True)
     email_verified: Column[bool] = column(default=False)
     phone: Column[str | None] = column(encrypted=True)
-    avatar_url: Column[str | None] = column(length=(1, 255))
+    avatar_url: Column[str | None] = column(length=(1, 255), check=is_web_address("avatar_url"))
     stripe_customer_id: Column[str | None] = column(unique=True)
-    time_zone: Column[str] = column(length=(1, 64), default="UTC")
+    time_zone: Column[str] = column(
+        length=(1, 64),
+        check="ltrim(lower(time_zone), 'abcdefghijklmnopqrstuvwxyz0123456789_+-/') = ''",
+        default="UTC",
+    )
     locale: Column[str] = column(length=(2, 35), default="en")
     last_login: Column[dt.datetime | None] = column(index=True)
 
-    __table_args__ = (sa.Index("ix_users_created_at", "created_at"),)
+    __table_args__ = (_is_locale("locale"), sa.Index("ix_users_created_at", "created_at"))
 
 
 class Session(Table, schema="identity", name="sessions"):
@@ -103,7 +113,15 @@ class UserPreferences(Versioned, Table, schema="identity", name="user_preference
     notifications: Column[dict[str, Any]] = column()
     week_starts_on: Column[Weekday] = column(default=Weekday.MONDAY)
 
-    __table_args__ = (sa.CheckConstraint("id = user_id", name="id_shape"),)
+    __table_args__ = (
+        sa.CheckConstraint("id = user_id", name="id_shape"),
+        _is_locale("language"),
+        sa.CheckConstraint(
+            "jsonb_typeof(notifications) = 'object' AND notifications - ARRAY['email', 'push', 'digest'] = '{}' "
+            """AND NOT notifications @? '$.* ? (@.type() != "boolean")'""",
+            name="notifications_shape",
+        ).ddl_if(dialect="postgresql"),
+    )
 
 
 _OWN_OR_ADMIN = owner(Session.user_id) | role(RoleName.ADMIN)

@@ -1,6 +1,7 @@
 """Partners, what they bring in, and what they are owed for it."""
 
 import datetime as dt
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.permissions import RoleName
+from repositories.sql.constraints import is_web_address
 from repositories.sql.policy import policy, role
 from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 from repositories.sql.types import Fixed
@@ -40,15 +42,29 @@ class ReferralStatus(StrEnum):
     LOST = "lost"
 
 
+PARTNER_TRANSITIONS: Mapping[PartnerStatus, tuple[PartnerStatus, ...]] = {
+    PartnerStatus.PROSPECT: (PartnerStatus.ACTIVE, PartnerStatus.ENDED),
+    PartnerStatus.ACTIVE: (PartnerStatus.PAUSED, PartnerStatus.ENDED),
+    PartnerStatus.PAUSED: (PartnerStatus.ACTIVE, PartnerStatus.ENDED),
+    PartnerStatus.ENDED: (),
+}
+REFERRAL_TRANSITIONS: Mapping[ReferralStatus, tuple[ReferralStatus, ...]] = {
+    ReferralStatus.SUBMITTED: (ReferralStatus.QUALIFIED, ReferralStatus.WON, ReferralStatus.LOST),
+    ReferralStatus.QUALIFIED: (ReferralStatus.WON, ReferralStatus.LOST),
+    ReferralStatus.WON: (),
+    ReferralStatus.LOST: (),
+}
+
+
 class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partners"):
     """A company that works with ours. ``commission_rate`` is a share: 0.125 is 12.5 %."""
 
     __slots__ = ()
     name: Column[str] = column(length=(1, 255))
     kind: Column[PartnerKind] = column(index=True)
-    status: Column[PartnerStatus] = column(default=PartnerStatus.PROSPECT, index=True)
+    status: Column[PartnerStatus] = column(default=PartnerStatus.PROSPECT, index=True, transitions=PARTNER_TRANSITIONS)
     contact_email: Column[str | None] = column(encrypted=True)
-    website: Column[str | None] = column(length=(1, 255))
+    website: Column[str | None] = column(length=(1, 255), check=is_web_address("website"))
     commission_rate: Column[Decimal] = column(Fixed(5, 4), range=(0, 1), index=True)
     started_on: Column[dt.date | None] = column(index=True)
     ended_on: Column[dt.date | None] = column(check="ended_on >= started_on")
@@ -56,6 +72,10 @@ class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partner
     manager_id: Column[UUID] = column(references="identity.users.id", index=True)
 
     __table_args__ = (
+        *(
+            sa.CheckConstraint(f"{day} >= '1900-01-01' AND {day} < '2200-01-01'", name=f"{day}_range")
+            for day in ("started_on", "ended_on")
+        ),
         sa.Index("ix_partners_created_at", "created_at"),
         sa.Index("ix_partners_updated_at", "updated_at"),
     )
@@ -70,7 +90,7 @@ class Referral(Versioned, Table, schema="partnership", name="referrals"):
     __slots__ = ()
     partner_id: Column[UUID] = column(references="partnership.partners.id")
     client_name: Column[str] = column(length=(1, 255))
-    status: Column[ReferralStatus] = column(default=ReferralStatus.SUBMITTED)
+    status: Column[ReferralStatus] = column(default=ReferralStatus.SUBMITTED, transitions=REFERRAL_TRANSITIONS)
     value: Column[Decimal | None] = column(
         Fixed(15, 2), range=(0, None), check="status <> 'won' OR value IS NOT NULL", index=True
     )

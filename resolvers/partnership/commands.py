@@ -17,8 +17,6 @@ from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
 from repositories.identity import Users
 from repositories.partnership import (
-    PARTNER_TRANSITIONS,
-    REFERRAL_TRANSITIONS,
     PartnerCreated,
     Partners,
     PartnerStatusChanged,
@@ -29,7 +27,15 @@ from repositories.partnership import (
     ReferralSubmitted,
     commission_of,
 )
-from repositories.tables.partnership import Partner, PartnerKind, PartnerStatus, Referral, ReferralStatus
+from repositories.tables.partnership import (
+    PARTNER_TRANSITIONS,
+    REFERRAL_TRANSITIONS,
+    Partner,
+    PartnerKind,
+    PartnerStatus,
+    Referral,
+    ReferralStatus,
+)
 from resolvers.validation.command import (
     Command,
     Email,

@@ -14,10 +14,10 @@ import pytest_asyncio
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
-from repositories.partnership import PARTNER_TRANSITIONS, Partners, Referrals
+from repositories.partnership import Partners, Referrals
 from repositories.permissions import RoleName
 from repositories.tables.identity import User
-from repositories.tables.partnership import PartnerKind, PartnerStatus, ReferralStatus
+from repositories.tables.partnership import PARTNER_TRANSITIONS, PartnerKind, PartnerStatus, ReferralStatus
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.stored_rows import event_summaries, stored_events
 from tests.factories import make_partner, make_referral, make_user

@@ -126,7 +126,7 @@ async def _insert_grant(write: WriteConnection, key: UUID, owner: UUID) -> None:
 
 async def _insert_setting(write: WriteConnection, key: UUID, owner: UUID) -> None:
     del owner
-    await SystemSettings(write).add(id=key, key=key.hex, description="Before")
+    await SystemSettings(write).add(id=key, key=f"k{key.hex}", description="Before")
 
 
 async def _insert_run(write: WriteConnection, key: UUID, owner: UUID) -> None:

@@ -215,6 +215,33 @@ def test_stored_addresses_are_converted_to_their_normal_form(
     migrated.run(run.check)
 
 
+def test_values_that_no_command_allows_are_replaced(server: Server, tmp_path: Path) -> None:
+    """Before revision 0017, other clients of a PostgreSQL database could write them."""
+    name = f"empty_{uuid4().hex[:12]}"
+    server.sql(f"CREATE DATABASE {name} OWNER owner")
+    migrated = MigratedDatabase(server.login("owner", name), tmp_path)
+    steps = list(files.revisions())
+    migrated.run(run.upgrade, steps[steps.index("0018") - 1])
+    migrated.run(_insert_users, ["ada@example.com", "bob@example.com"])
+    server.sql(
+        "UPDATE identity.users SET avatar_url = 'javascript:alert(1)', time_zone = '?', locale = 'EN_us'"
+        f" WHERE id = '{_key(0)}'",
+        "UPDATE identity.users SET avatar_url = 'https://example.com/b.png', time_zone = 'Europe/Berlin',"
+        f" locale = 'de-AT' WHERE id = '{_key(1)}'",
+        database=name,
+    )
+    migrated.run(run.upgrade)
+    rows = migrated.run(_rows, "SELECT avatar_url, time_zone, locale FROM identity.users ORDER BY id")
+    assert rows == [(None, "UTC", "en"), ("https://example.com/b.png", "Europe/Berlin", "de-AT")]
+    server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _rows(connection: sa.Connection, text: str) -> list[tuple[Any, ...]]:
+    """What the service reads on PostgreSQL."""
+    connection.execute(sa.text("SET ROLE service_role"))
+    return [tuple(row) for row in connection.execute(sa.text(text))]
+
+
 def _key(index: int) -> UUID:
     return UUID(int=index + 1)
 

@@ -15,15 +15,20 @@ from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.partnership import (
-    PARTNER_TRANSITIONS,
-    REFERRAL_TRANSITIONS,
     Partners,
     Referrals,
     ReferralTally,
     commission_of,
 )
 from repositories.permissions import RoleName
-from repositories.tables.partnership import Partner, PartnerStatus, Referral, ReferralStatus
+from repositories.tables.partnership import (
+    PARTNER_TRANSITIONS,
+    REFERRAL_TRANSITIONS,
+    Partner,
+    PartnerStatus,
+    Referral,
+    ReferralStatus,
+)
 from tests.factories import make_partner, make_referral, make_user, viewer_of
 from tests.repositories.support import SharedDatabase, examples, fold, open_snapshot
 
