@@ -27,6 +27,8 @@ from graphql import (
 )
 from graphql.pyutils import Undefined, is_awaitable
 
+from schema.types.scalars import serialize_date, serialize_date_time, serialize_decimal, serialize_uuid
+
 
 class UnexpectedValue(Exception):
     """graphql-core must complete this value: null for a non-null type, an exception, an awaitable."""
@@ -49,8 +51,8 @@ PLAIN_CLASSES: set[type] = {
 }
 """Classes whose instances are never awaitable and never an error. :func:`register_if_plain` adds to them."""
 
-_TEXTUAL_CLASSES: set[type] = {UUID, Decimal}
-"""Classes that ``str`` serializes. Database drivers bring subclasses of UUID, which are added when one is met."""
+_UUID_CLASSES: set[type] = {UUID}
+"""UUID and its subclasses. Database drivers bring some, which are added when one is met."""
 
 
 def register_if_plain(kind: type) -> bool:
@@ -63,7 +65,7 @@ def register_if_plain(kind: type) -> bool:
         return False
     PLAIN_CLASSES.add(kind)
     if issubclass(kind, UUID):
-        _TEXTUAL_CLASSES.add(kind)
+        _UUID_CLASSES.add(kind)
     return True
 
 
@@ -135,12 +137,12 @@ _UNCHANGED = {
 }
 """Expressions that keep a value as it is; a float minus itself is zero unless it is infinite or not a number."""
 
-_TEXT_SERIALIZERS: dict[Any, set[type]] = {
-    dt.datetime.isoformat: {dt.datetime},
-    dt.date.isoformat: {dt.date},
-    str: _TEXTUAL_CLASSES,
+_TEXT_SERIALIZERS: dict[Any, tuple[Callable[[Any], str], set[type]]] = {
+    serialize_date: (dt.date.isoformat, {dt.date}),
+    serialize_uuid: (str, _UUID_CLASSES),
+    serialize_decimal: (serialize_decimal, {Decimal}),
 }
-"""Functions that serialize every instance of these classes as text."""
+"""The serializers of scalars, and functions that do the same for every instance of these classes."""
 
 
 def build_expression(kind: GraphQLOutputType, value: str, index: int, names: dict[str, Any], *, native: bool) -> str:
@@ -155,10 +157,13 @@ def build_expression(kind: GraphQLOutputType, value: str, index: int, names: dic
     parts = {"v": value, "x": f"x{index}", "null": f" or {value} is None" if nullable else ""}
     if leaf in _UNCHANGED:
         return _UNCHANGED[leaf].format(**parts)
-    if native and getattr(leaf, "serialize", None) == dt.datetime.isoformat:
+    if getattr(leaf, "serialize", None) is serialize_date_time:
         names["utc"], names["datetime"] = dt.UTC, dt.datetime
         is_utc = f"{value}.__class__ is datetime and {value}.tzinfo is utc"
-        return f"{value} if {is_utc}{parts['null']} else x{index}({value})"
+        if native:
+            return f"{value} if {is_utc}{parts['null']} else x{index}({value})"
+        expression = f"{value}.isoformat() if {is_utc} else x{index}({value})"
+        return f"None if {value} is None else {expression}" if nullable else expression
     fast = _fast_expression(leaf, value, index, names)
     if fast is None:
         return f"x{index}({value})"
@@ -176,8 +181,8 @@ def _fast_expression(leaf: Any, value: str, index: int, names: dict[str, Any]) -
         names[f"n{index}"] = {member._name_: leaf.coerce_output_value(member) for member in enum}
         return f"n{index}[{value}._name_] if {value}.__class__ is e{index}"
     serialize = getattr(leaf, "serialize", None)
-    kinds = _TEXT_SERIALIZERS.get(serialize) if serialize.__hash__ else None
-    if kinds is None:
+    fast = _TEXT_SERIALIZERS.get(serialize) if serialize.__hash__ else None
+    if fast is None:
         return None
-    names[f"s{index}"], names[f"k{index}"] = serialize, kinds
+    names[f"s{index}"], names[f"k{index}"] = fast
     return f"s{index}({value}) if {value}.__class__ in k{index}"
