@@ -7,11 +7,12 @@ import os
 import time
 import unicodedata
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from argon2 import PasswordHasher
@@ -23,6 +24,8 @@ from repositories.core.errors import RateLimited, ServiceUnavailable
 from repositories.permissions import RoleName
 from repositories.tables.identity import User
 from resolvers.services.rate_limits import RateLimitStore
+
+T = TypeVar("T")
 
 ARGON2ID = PasswordHasher()
 """RFC 9106, second recommendation: 64 MiB, three passes."""
@@ -36,23 +39,28 @@ def _hash_of_nobody(hasher: PasswordHasher) -> str:
 
 
 class Passwords:
-    """Hashes and verifies with argon2id, in threads, a few at a time because each takes 64 MiB."""
+    """Hashes and verifies passwords with argon2id.
+
+    Each computation takes 64 MiB, so only as many run at a time as there are threads: one per core. A thread is
+    occupied until its computation ends, also if the request that needed the result was cancelled.
+    """
 
     def __init__(self, hasher: PasswordHasher = ARGON2ID) -> None:
         self._hasher = hasher
         self._nobody = _hash_of_nobody(hasher)
-        self._turns = asyncio.Semaphore(os.cpu_count() or 1)
+        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="password")
 
     async def hash(self, password: str) -> str:
         """The text to store."""
-        async with self._turns:
-            return await asyncio.to_thread(self._hasher.hash, _spelled(password))
+        return await self._run(self._hasher.hash, _spelled(password))
 
     async def matches(self, stored: str | None, password: str) -> bool:
-        """Whether it is the password. Without a stored hash the answer is no, and takes as long as any other."""
-        async with self._turns:
-            is_right = await asyncio.to_thread(self._verify, stored or self._nobody, _spelled(password))
+        """Whether the password has this hash. Without a hash the answer is no, and takes as long as any other."""
+        is_right = await self._run(self._verify, stored or self._nobody, _spelled(password))
         return is_right and stored is not None
+
+    async def _run(self, compute: Callable[..., T], *texts: str) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, compute, *texts)
 
     def _verify(self, stored: str, password: str) -> bool:
         try:
