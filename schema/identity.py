@@ -161,6 +161,11 @@ _SIGNED_IN = {
         "The token for `refreshSession`, good for one use; keep it secret",
         lambda signed_in: signed_in.refresh_token,
     ),
+    "device_token": PayloadField(
+        str,
+        "The token for `signIn` by which the account knows this device, valid for a year; keep it after the sign-out",
+        lambda signed_in: signed_in.device_token,
+    ),
     "expires_at": PayloadField(dt.datetime, "When the access token ends", lambda signed_in: signed_in.expires_at),
     "viewer": PayloadField(User, "Who has signed in", lambda signed_in: signed_in.viewer),
 }

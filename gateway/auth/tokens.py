@@ -2,9 +2,9 @@
 
 A token is a JWT that this gateway signs with HS256. Its claims name the user's id (``sub``), the audience and the
 expiry. Like Supabase's tokens it carries the roles in ``app_metadata.roles``, so a role that is taken away ends with
-the token. Refresh tokens have their own audience, so that neither kind is accepted as the other. A token of an external
-issuer is recognised by its ``iss`` claim (gateway/auth/issuers.py). All invalid tokens get the same error message,
-which tells an attacker nothing about the reason.
+the token. Refresh tokens and device tokens have their own audiences, so that no kind is accepted as another. A token of
+an external issuer is recognised by its ``iss`` claim (gateway/auth/issuers.py). All invalid tokens get the same error
+message, which tells an attacker nothing about the reason.
 """
 
 import datetime as dt
@@ -30,6 +30,7 @@ JWT_SECRET = "jwt_secret"  # noqa: S105 (the name of a file)
 _ALGORITHM = "HS256"
 _MAX_CACHED_TOKENS = 10_000
 MAX_TOKEN_LENGTH = 8 * 1024
+_DEVICE_LIFETIME = dt.timedelta(days=365)
 
 
 def signing_key(settings: Settings) -> str:
@@ -61,6 +62,7 @@ class Tokens:
         self._key = key
         self._audience = audience
         self._refresh_audience = f"{audience}/refresh"
+        self._device_audience = f"{audience}/device"
         self._external = external
         self._cache: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
 
@@ -101,6 +103,23 @@ class Tokens:
             return UUID(claims["sid"])
         except (jwt.PyJWTError, ValueError):
             return None
+
+    def issue_device(self, user: UUID) -> str:
+        """A token by which a device is known to its user's account. It proves an earlier sign-in and nothing else."""
+        expires_at = dt.datetime.now(dt.UTC) + _DEVICE_LIFETIME
+        claims = {"sub": str(user), "aud": self._device_audience, "exp": expires_at, "jti": str(uuid4())}
+        return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
+
+    def device_of(self, device_token: str, user: UUID) -> str | None:
+        """The id of the device if the token was issued for the user and is valid, else None."""
+        options: Any = {"require": ["sub", "aud", "exp", "jti"], "strict_aud": True}
+        try:
+            claims = jwt.decode(
+                device_token, self._key, algorithms=[_ALGORITHM], audience=self._device_audience, options=options
+            )
+        except (jwt.PyJWTError, ValueError):
+            return None
+        return str(claims["jti"]) if claims["sub"] == str(user) else None
 
     async def verify(self, token: str) -> tuple[float, Viewer]:
         """Returns the expiry of the token in seconds since 1970, and its viewer. Raises Unauthenticated if invalid.
@@ -149,6 +168,7 @@ class Tokens:
 def create_accounts(settings: Settings, tokens: Tokens) -> Accounts:
     """The service of the identity domain: passwords, tokens and rate limits on sign-in."""
     rates = {
+        Attempt.PASSWORD_FROM_CLIENT: settings.password_attempts_per_client,
         Attempt.PASSWORD_OF_ACCOUNT: settings.password_attempts_per_account,
         Attempt.SIGN_IN_FROM_ADDRESS: settings.sign_ins_per_address,
         Attempt.SIGN_UP_FROM_ADDRESS: settings.sign_ups_per_address,

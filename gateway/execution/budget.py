@@ -1,4 +1,4 @@
-"""Limits what the operations of one viewer may cost in a minute. Anonymous callers are counted by their address.
+"""Limits what the operations of one viewer may cost in a minute. Anonymous callers are counted by their network.
 
     RateLimit-Policy: "cost";q=1000000;w=60;qu="cost"
     RateLimit: "cost";r=999899;t=42
@@ -21,7 +21,7 @@ from resolvers.services.rate_limits import RateLimitStore
 _MEMORY = "async+memory://"
 _WINDOW = 60
 _MAX_KEYS = 100_000
-"""Maximum number of counted viewers and addresses. Beyond it, all counts are reset."""
+"""Maximum number of counted viewers and networks. Beyond it, all counts are reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ class Budget:
         self._shared = RateLimitStore(store, "cost", "each process counts alone") if store != _MEMORY else None
         self._item = RateLimitItemPerMinute(limit, namespace="cost")
 
-    async def spend(self, viewer: Viewer, address: str | None, cost: int) -> BudgetState:
+    async def spend(self, viewer: Viewer, network: str | None, cost: int) -> BudgetState:
         """Takes the cost of an operation from its viewer's budget, or raises BudgetExceeded."""
-        key = str(viewer.id or address)
+        key = str(viewer.id or network)
         count = await self._add_shared(self._shared, key, cost) if self._shared else None
         total, seconds = count or self._local.add(key, cost)
         state = BudgetState(self._limit, max(self._limit - total, 0), max(1, math.ceil(seconds)))

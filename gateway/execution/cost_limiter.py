@@ -53,10 +53,10 @@ class CostLimiter:
         except GraphQLError as error:
             raise _request_error(error) from None
 
-    async def charge(self, cost: int, viewer: Viewer, address: str | None) -> Charge:
+    async def charge(self, cost: int, viewer: Viewer, network: str | None) -> Charge:
         """Charges the viewer's budget, or raises RequestError if too little of it remains."""
         try:
-            budget = await self._budget.spend(viewer, address, cost) if self._budget else None
+            budget = await self._budget.spend(viewer, network, cost) if self._budget else None
         except GatewayError as error:
             raise _request_error(GraphQLError(error.message, original_error=error)) from None
         return Charge(cost, self._limits.cost, budget)

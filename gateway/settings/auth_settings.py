@@ -51,8 +51,15 @@ class AuthSettings(BaseModel):
         description="Where attempts and costs are counted: in the memory of each process, or for all processes in a "
         "store of the library `limits`, such as `async+redis://host:6379`.",
     )
+    password_attempts_per_client: Rate = Field(
+        "10 per 15 minutes",
+        description="Maximum rate of password attempts for one account from one IP address, from one known device, or "
+        "in one session. Of IPv6 addresses, the /64 network counts, here and in the settings below.",
+    )
     password_attempts_per_account: Rate = Field(
-        "10 per 15 minutes", description="Maximum rate of password attempts for one e-mail address, known or unknown."
+        "100 per hour",
+        description="Maximum rate of password attempts for one e-mail address, known or unknown, from all IP addresses "
+        "together. Known devices are not counted.",
     )
     sign_ins_per_address: Rate = Field(
         "100 per 15 minutes", description="Maximum rate of attempts to sign in from one IP address."

@@ -56,7 +56,7 @@ class OperationService:
         """
         if not (self.cost_limiter.has_budgets or requests_cost(parameters)):
             return None
-        return await self.cost_limiter.charge(cost, viewer, origin.address)
+        return await self.cost_limiter.charge(cost, viewer, origin.network)
 
     def create_context(
         self, viewer: Viewer, origin: RequestOrigin, after: str | None = None, since: int | None = None

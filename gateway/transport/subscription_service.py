@@ -32,7 +32,7 @@ SessionEnd = Callable[[], Awaitable[str]]
 
 
 class PerViewerLimit:
-    """Limits a resource per viewer in this process. Anonymous callers are counted by their address.
+    """Limits a resource per viewer in this process. Anonymous callers are counted by their network.
 
     The error message contains ``resource`` (a plural) and ``advice`` (a sentence).
     """
@@ -43,9 +43,9 @@ class PerViewerLimit:
         self._counts: Counter[UUID | str | None] = Counter()
 
     @contextmanager
-    def acquire(self, viewer: Viewer, address: str | None) -> Iterator[None]:
+    def acquire(self, viewer: Viewer, network: str | None) -> Iterator[None]:
         """Counts one more while the block runs; RequestError (RATE_LIMITED) if the limit is reached."""
-        key = viewer.id or address
+        key = viewer.id or network
         if self._counts[key] >= self._limit:
             raise RequestError.of(self._message, "RATE_LIMITED", 429)
         self._counts[key] += 1
@@ -107,7 +107,7 @@ class SubscriptionService:
         operations = self.operations
         charge = await operations.charge(parameters, prepared.cost, viewer, origin)
         reported = charge if requests_cost(parameters) else None
-        with self._limit.acquire(viewer, origin.address):
+        with self._limit.acquire(viewer, origin.network):
             async with open_subscription(
                 operations.processor,
                 prepared,

@@ -199,7 +199,7 @@ class _Socket:
         try:
             if authorization is not None:
                 expires_at, self._viewer = await endpoint.tokens.verify_header(authorization)
-            self._stack.enter_context(endpoint.socket_limit.acquire(self._viewer, self._origin.address))
+            self._stack.enter_context(endpoint.socket_limit.acquire(self._viewer, self._origin.network))
             watch = endpoint.subscriptions.watch_session(self._viewer, self._origin, expires_at)
             session_end = await self._stack.enter_async_context(watch)
         except (Unauthenticated, RequestError) as error:

@@ -79,8 +79,9 @@ def _spelled(password: str) -> str:
 
 
 class Attempt(StrEnum):
-    """What is counted, and of whom."""
+    """What is counted. The password of an account is counted per client and, for unknown clients, for all of them."""
 
+    PASSWORD_FROM_CLIENT = "password_from_client"  # noqa: S105 (the name of a counter)
     PASSWORD_OF_ACCOUNT = "password_of_account"  # noqa: S105 (the name of a counter)
     SIGN_IN_FROM_ADDRESS = "sign_in_from_address"
     SIGN_UP_FROM_ADDRESS = "sign_up_from_address"
@@ -90,15 +91,15 @@ class Attempt(StrEnum):
 class Attempts:
     """Counts attempts within a period that begins with the first one.
 
-    The store sees only a hash of the account or address. While the store is unavailable, attempts are rejected:
-    otherwise passwords could be tried without a limit.
+    The store sees only a hash of the subject, such as an account and a network. While the store is unavailable,
+    attempts are rejected: otherwise passwords could be tried without a limit.
     """
 
     def __init__(self, store: str, rates: Mapping[Attempt, str]) -> None:
         self._store = RateLimitStore(store, "attempts", "signing up, signing in and password checks are rejected")
         self._rates = {attempt: parse(rate) for attempt, rate in rates.items()}
 
-    async def count(self, attempt: Attempt, subject: str | None) -> None:
+    async def count(self, attempt: Attempt, *subject: object) -> None:
         """Counts one attempt, before it is checked, so that concurrent attempts all count.
 
         Raises RateLimited if there were too many, and ServiceUnavailable if the store is unavailable.
@@ -109,7 +110,7 @@ class Attempts:
         if wait:
             raise RateLimited(wait)
 
-    async def forget(self, attempt: Attempt, subject: str | None) -> None:
+    async def forget(self, attempt: Attempt, *subject: object) -> None:
         """Resets the count to zero, if the store is available."""
         await self._store.breaker.call(lambda: self._store.limiter.clear(*self._key(attempt, subject)))
 
@@ -123,8 +124,9 @@ class Attempts:
         window = await self._store.limiter.get_window_stats(*key)
         return max(1, math.ceil(window.reset_time - time.time()))
 
-    def _key(self, attempt: Attempt, subject: str | None) -> tuple[RateLimitItem, str, str]:
-        return self._rates[attempt], attempt.value, hashlib.sha256((subject or "").encode()).hexdigest()
+    def _key(self, attempt: Attempt, subject: tuple[object, ...]) -> tuple[RateLimitItem, str, str]:
+        text = "\n".join(map(str, subject))
+        return self._rates[attempt], attempt.value, hashlib.sha256(text.encode()).hexdigest()
 
 
 class TokenIssuer(Protocol):
@@ -140,6 +142,14 @@ class TokenIssuer(Protocol):
 
     def session_of(self, refresh_token: str) -> UUID | None:
         """The session of a refresh token that was issued here, however long ago; None for any other text."""
+        ...
+
+    def issue_device(self, user: UUID) -> str:
+        """A token by which a device is known to its user's account."""
+        ...
+
+    def device_of(self, device_token: str, user: UUID) -> str | None:
+        """The id of the device if the token was issued for the user and is valid, else None."""
         ...
 
 

@@ -188,16 +188,20 @@ async def deactivate_account(context: Context, command: DeactivateAccount) -> Us
 
 
 async def _viewer_with(context: Context, password: str | None, field: str) -> User:
-    """The viewer's account, if that is its password; attempts count as those of signing in."""
+    """The viewer's account, if it has this password.
+
+    Attempts are counted per session, so that attempts of others to sign in do not lock the owner out.
+    """
     user = await Users(context.snapshot).get(context.viewer_id)
     await context.discard_reads()
     if user.password_hash is None and password is None:
         return user
     accounts = context.service(Accounts)
-    await accounts.attempts.count(Attempt.PASSWORD_OF_ACCOUNT, user.email)
+    attempt = (Attempt.PASSWORD_FROM_CLIENT, user.id, context.viewer.session)
+    await accounts.attempts.count(*attempt)
     if not await accounts.passwords.matches(user.password_hash, password or ""):
         raise ValidationError("This is not your password.", path=(field,))
-    await accounts.attempts.forget(Attempt.PASSWORD_OF_ACCOUNT, user.email)
+    await accounts.attempts.forget(*attempt)
     return user
 
 

@@ -6,7 +6,7 @@ so the session ends for both. Who signs in is nobody yet, so all of this is done
 
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from repositories.identity import (
 )
 from repositories.permissions import RoleName
 from repositories.tables.identity import Session, User, UserStatus
-from resolvers.identity.accounts import Accounts, Attempt
+from resolvers.identity.accounts import Accounts, Attempt, Passwords
 from resolvers.identity.inputs import (
     GivenPassword,
     Locale,
@@ -66,6 +66,9 @@ class SignIn(Command):
     """The account's e-mail address, in any case and in any spelling of its domain."""
     password: GivenPassword = Field(repr=False)
     """The account's password."""
+    device_token: Annotated[str, StringConstraints(max_length=2000), Storable] | None = Field(None, repr=False)
+    """The `deviceToken` of the last sign-in on this device, if there is one. It exempts the sign-in from the limit on
+    attempts from all addresses. A token of another account, an expired or an invalid one has no effect."""
 
 
 class RefreshSession(Command):
@@ -76,12 +79,13 @@ class RefreshSession(Command):
 
 
 class SignedIn(NamedTuple):
-    """What a client keeps of a session; ``expires_at`` is the end of the access token."""
+    """The tokens of a session and their user; ``expires_at`` is the end of the access token."""
 
     access_token: str
     refresh_token: str
     expires_at: dt.datetime
     viewer: User
+    device_token: str
 
 
 class _Turn(NamedTuple):
@@ -96,7 +100,7 @@ class _Turn(NamedTuple):
 async def sign_up(context: Context, command: SignUp) -> SignedIn:
     """Makes an account and signs in to it."""
     accounts = context.service(Accounts)
-    await accounts.attempts.count(Attempt.SIGN_UP_FROM_ADDRESS, context.origin.address)
+    await accounts.attempts.count(Attempt.SIGN_UP_FROM_ADDRESS, context.origin.network)
     values = command.model_dump(exclude={"password"})
     values["password_hash"] = await accounts.passwords.hash(command.password)
     async with context.unit_of_work(SERVICE) as work:
@@ -107,41 +111,64 @@ async def sign_up(context: Context, command: SignUp) -> SignedIn:
 
 
 async def sign_in(context: Context, command: SignIn) -> SignedIn:
-    """Begins a session. Whether the address or the password was wrong is not told, nor that an account is locked."""
+    """Signs in and begins a session. The error is the same for a wrong address, a wrong password and a locked account.
+
+    RATE_LIMITED after too many attempts from one IP address, for one account from one IP address, or for one account
+    from all addresses. The last limit does not apply to a known device (`deviceToken`).
+    """
     accounts = context.service(Accounts)
-    await accounts.attempts.count(Attempt.SIGN_IN_FROM_ADDRESS, context.origin.address)
-    await accounts.attempts.count(Attempt.PASSWORD_OF_ACCOUNT, command.email)
-    changes = await _verified(context, command)
+    await accounts.attempts.count(Attempt.SIGN_IN_FROM_ADDRESS, context.origin.network)
+    async with context.database.snapshot(SERVICE) as snapshot:
+        found = await Users(snapshot).of_email(command.email)
+    attempts = _password_attempts(context, command, found)
+    for attempt in attempts:
+        await accounts.attempts.count(*attempt)
+    changes = await _check_password(accounts.passwords, found, command.password)
     async with context.unit_of_work(SERVICE) as work:
         user = await work.repository(Users).signed_in(*changes, at=work.now)
         if user is None:
             raise _wrong()
         turn = await _begin(context, work, user)
-    await accounts.attempts.forget(Attempt.PASSWORD_OF_ACCOUNT, command.email)
+    for attempt in attempts:
+        await accounts.attempts.forget(*attempt)
     return await _signed_in(context, turn)
+
+
+def _password_attempts(
+    context: Context, command: SignIn, user: User | None
+) -> Sequence[tuple[Attempt, *tuple[Any, ...]]]:
+    """What a sign-in is counted as: an attempt of a known device, or one from a network and one for the account.
+
+    The order matters: a network whose attempts are used up uses up none of the account's.
+    """
+    if user is not None and command.device_token is not None:
+        device = context.service(Accounts).tokens.device_of(command.device_token, user.id)
+        if device is not None:
+            return [(Attempt.PASSWORD_FROM_CLIENT, user.id, device)]
+    return [
+        (Attempt.PASSWORD_FROM_CLIENT, command.email, context.origin.network),
+        (Attempt.PASSWORD_OF_ACCOUNT, command.email),
+    ]
 
 
 def _wrong() -> ValidationError:
     return ValidationError("The e-mail address or the password is wrong.")
 
 
-async def _verified(context: Context, command: SignIn) -> tuple[UUID, str, str]:
-    """The account's key, the hash that was right, and the hash to keep, which has today's parameters."""
-    passwords = context.service(Accounts).passwords
-    async with context.database.snapshot(SERVICE) as snapshot:
-        user = await Users(snapshot).of_email(command.email)
+async def _check_password(passwords: Passwords, user: User | None, password: str) -> tuple[UUID, str, str]:
+    """The account's id, the hash that matched, and the hash to store, which has the current parameters."""
     stored = user.password_hash if user else None
-    is_right = await passwords.matches(stored, command.password)
+    is_right = await passwords.matches(stored, password)
     if not is_right or user is None or stored is None or user.status is not UserStatus.ACTIVE:
         raise _wrong()
-    kept = await passwords.hash(command.password) if passwords.is_outdated(stored) else stored
-    return user.id, stored, kept
+    renewed = await passwords.hash(password) if passwords.is_outdated(stored) else stored
+    return user.id, stored, renewed
 
 
 async def refresh_session(context: Context, command: RefreshSession) -> SignedIn:
     """Goes on with a session: new tokens for the current refresh token. An older one ends the session for everybody."""
     accounts = context.service(Accounts)
-    await accounts.attempts.count(Attempt.REFRESH_FROM_ADDRESS, context.origin.address)
+    await accounts.attempts.count(Attempt.REFRESH_FROM_ADDRESS, context.origin.network)
     key = accounts.tokens.session_of(command.refresh_token)
     if key is None:
         raise ValidationError("This is not a refresh token of this gateway.", path=("refresh_token",))
@@ -217,4 +244,5 @@ async def _signed_in(context: Context, turn: _Turn) -> SignedIn:
     lifetime = accounts.access_token_lifetime
     token = accounts.tokens.issue(turn.user, turn.roles, lifetime, turn.session)
     await context.switch_viewer(Viewer(turn.user.id, turn.roles, time_zone=turn.user.time_zone, session=turn.session))
-    return SignedIn(token, turn.refresh_token, context.now + dt.timedelta(seconds=lifetime), turn.user)
+    expires_at = context.now + dt.timedelta(seconds=lifetime)
+    return SignedIn(token, turn.refresh_token, expires_at, turn.user, accounts.tokens.issue_device(turn.user.id))

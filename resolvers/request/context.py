@@ -19,6 +19,7 @@ from repositories.core.errors import Forbidden, ServiceUnavailable, Unauthentica
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, Snapshot
 from repositories.permissions import Permission
+from resolvers.services.client_networks import client_network
 
 T = TypeVar("T")
 
@@ -34,6 +35,11 @@ class RequestOrigin:
 
     address: str | None = None
     user_agent: str | None = None
+
+    @property
+    def network(self) -> str | None:
+        """The network of the address, by which limits count."""
+        return client_network(self.address)
 
 
 UNKNOWN_ORIGIN = RequestOrigin()

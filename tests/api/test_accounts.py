@@ -278,9 +278,10 @@ async def test_password_attempts_per_account_are_limited(
 
 
 @pytest.mark.usefixtures("cheap_passwords")
-async def test_successful_sign_in_resets_the_limit_of_the_account(database: Database) -> None:
+@pytest.mark.parametrize("limit", ["password_attempts_per_account", "password_attempts_per_client"])
+async def test_successful_sign_in_resets_the_limit_of_the_account(database: Database, limit: str) -> None:
     await make_member(database)
-    gateway = limited_gateway(database, password_attempts_per_account="3 per 15 minutes")  # noqa: S106
+    gateway = limited_gateway(database, **{limit: "3 per 15 minutes"})
     for _ in range(3):
         for password in ("wrong password", "wrong password", PASSWORD):
             answer = await try_sign_in(gateway, "ada@example.com", password)

@@ -197,7 +197,7 @@ _NO_INPUT = {"refreshUserDashboardStats"}
 
 
 _SIGNING_IN = {"signUp", "signIn", "refreshSession"}
-_TOKENS = ["accessToken", "refreshToken", "expiresAt", "viewer"]
+_TOKENS = ["accessToken", "refreshToken", "deviceToken", "expiresAt", "viewer"]
 
 
 def test_mutations_follow_the_naming_convention() -> None:
