@@ -16,6 +16,8 @@ from tests.api.client import AUDIENCE, SECRET, Client, Gateway
 from tests.api.people import PASSWORD, make_member, open_session
 from tests.api.test_accounts import is_limited
 
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+
 GUESS = "a wrong password"
 OWNER, ATTACKER = "198.51.100.7", "203.0.113.9"
 

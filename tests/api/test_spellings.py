@@ -16,6 +16,8 @@ from tests.api.people import PASSWORD, TOKENS, make_member, sign_in
 from tests.api.test_accounts import WRONG, is_limited, try_sign_in
 from tests.factories import make_client, make_user
 
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+
 STORED = "ada@bücher.example"
 SPELLINGS = (
     STORED,
@@ -118,7 +120,7 @@ async def test_control_characters_in_an_address_are_rejected(gateway: Gateway, c
 
 
 FREE_TEXTS = {
-    *("password", "current_password", "new_password", "refresh_token"),
+    *("password", "current_password", "new_password", "refresh_token", "device_token"),
     *("description", "notes"),
 }
 """Fields with texts that may have several lines, or that are compared with a hash."""
