@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from repositories.administration import granted_roles
 from repositories.aggregates.repository import Repository
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.clock import time_zone
+from repositories.core.clock import stored_time_zone
 from repositories.core.event import Event
 from repositories.engines.database import ReadConnection
 from repositories.permissions import RoleName
@@ -246,7 +246,7 @@ async def time_zones_of(work: UnitOfWork, user_ids: Iterable[UUID]) -> Mapping[U
     wanted, known = set(user_ids), {}
     viewer = work.viewer
     if viewer.id in wanted and viewer.time_zone is not None:
-        known[viewer.id] = time_zone(viewer.time_zone)
+        known[viewer.id] = stored_time_zone(viewer.time_zone)
     missing = sorted(wanted - set(known))
     users = await work.repository(Users).by_id(missing) if missing else {}
-    return known | {key: time_zone(user.time_zone) for key, user in users.items()}
+    return known | {key: stored_time_zone(user.time_zone) for key, user in users.items()}

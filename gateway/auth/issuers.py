@@ -16,6 +16,7 @@ import jwt
 
 from gateway.settings import Settings
 from repositories.aggregates.unit_of_work import Reaction
+from repositories.core.clock import stored_time_zone
 from repositories.core.errors import ServiceUnavailable
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database
@@ -156,7 +157,7 @@ class ExternalAccounts:
         claims = await self._issuer.verify(token)
         user, roles = await account_of(self._database, self._reactions, self._issuer.url, claims)
         until = min(float(claims["exp"]), time.time() + self._cache_lifetime)
-        return until, Viewer(user.id, roles, time_zone=user.time_zone)
+        return until, Viewer(user.id, roles, time_zone=stored_time_zone(user.time_zone).key)
 
 
 def create_external_accounts(

@@ -11,6 +11,7 @@ import datetime as dt
 import hmac
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -18,7 +19,7 @@ import jwt
 
 from gateway.auth.keys import read_or_create_file
 from gateway.settings import Settings, SettingsError
-from repositories.core.clock import time_zone
+from repositories.core.clock import stored_time_zone
 from repositories.core.errors import Unauthenticated, ValidationError
 from repositories.core.viewer import Viewer
 from repositories.permissions import RoleName
@@ -159,10 +160,17 @@ class Tokens:
         viewer = Viewer(
             UUID(claims["sub"]),
             frozenset({RoleName.USER, *(RoleName(name) for name in roles)}),
-            time_zone=time_zone(claims["zoneinfo"]).key if "zoneinfo" in claims else None,
+            time_zone=_time_zone_of(claims),
             session=UUID(claims["sid"]) if "sid" in claims else None,
         )
         return float(claims["exp"]), viewer
+
+
+def _time_zone_of(claims: Mapping[str, Any]) -> str | None:
+    name = claims.get("zoneinfo")
+    if name is not None and not isinstance(name, str):
+        raise jwt.InvalidTokenError
+    return None if name is None else stored_time_zone(name).key
 
 
 def create_accounts(settings: Settings, tokens: Tokens) -> Accounts:

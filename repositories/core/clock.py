@@ -5,11 +5,14 @@ rows, and a day on which the clocks change has its correct length.
 """
 
 import datetime as dt
+import logging
 from functools import cache, lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
 from repositories.core.errors import ValidationError
+
+log = logging.getLogger(__name__)
 
 
 def now() -> dt.datetime:
@@ -35,6 +38,19 @@ def time_zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     message = "This is not a time zone; use an IANA name such as Europe/Berlin."
     raise ValidationError(message, path=("time_zone",))
+
+
+@lru_cache(maxsize=512)
+def stored_time_zone(name: str) -> ZoneInfo:
+    """The time zone that is stored in an account or a token. An unknown one counts as UTC, and is logged once.
+
+    Other programs and other versions of the time zone database may have stored it.
+    """
+    try:
+        return time_zone(name)
+    except ValidationError:
+        log.warning("The time zone %r of an account is unknown on this machine. UTC is used instead.", name)
+        return time_zone("UTC")
 
 
 @cache

@@ -12,7 +12,6 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.core import clock as calendar
-from repositories.core.errors import ValidationError
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, ReadConnection, WriteConnection
@@ -161,17 +160,9 @@ async def _recompute(write: WriteConnection, batch: _Batch) -> None:
     """Recomputes the analytics of the days on which tasks were created or completed, in the users' time zones."""
     days_by_user: defaultdict[UUID, set[calendar.LocalDay]] = defaultdict(set)
     for row in batch.new:
-        zone = _zone(batch.users[row.user_id])
+        zone = calendar.stored_time_zone(batch.users[row.user_id].time_zone)
         for moment in (row.created_at, row.completed_at):
             if moment is not None:
                 days_by_user[row.user_id].add(calendar.day(calendar.date_of(moment, zone), zone))
     for user, days in days_by_user.items():
         await Analytics(write).recompute(user, sorted(days))
-
-
-def _zone(user: User) -> Any:
-    """Falls back to UTC, because an unknown time zone must not stop the import."""
-    try:
-        return calendar.time_zone(user.time_zone)
-    except ValidationError:
-        return calendar.time_zone("UTC")

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from uuid import UUID
 
-from repositories.core.clock import LocalDay, date_of, days, time_zone
+from repositories.core.clock import LocalDay, date_of, days, stored_time_zone
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import Users
@@ -49,7 +49,7 @@ async def _begun(context: JobContext) -> Mapping[str, tuple[LocalDay, ...]]:
 
 
 def _days_begun(name: str, since: dt.datetime, at: dt.datetime) -> tuple[LocalDay, ...]:
-    zone = time_zone(name)
+    zone = stored_time_zone(name)
     first, last = date_of(since, zone), date_of(at, zone)
     return days(last, (last - first).days + 1, zone) if first < last else ()
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from repositories.aggregates.unit_of_work import Reaction, UnitOfWork, open_unit_of_work
-from repositories.core.clock import LocalDay, date_of, day, now, time_zone
+from repositories.core.clock import LocalDay, date_of, day, now, stored_time_zone, time_zone
 from repositories.core.errors import Forbidden, ServiceUnavailable, Unauthenticated
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, Snapshot
@@ -192,7 +192,9 @@ class Context:
 
     async def time_zone(self, requested: str | None = None) -> ZoneInfo:
         """The requested zone, else the viewer's: from the token, or from the account if the token has none."""
-        return time_zone(requested or self.viewer.time_zone or await self.service(AccountTimeZone).look_up(self))
+        if requested:
+            return time_zone(requested)
+        return stored_time_zone(self.viewer.time_zone or await self.service(AccountTimeZone).look_up(self))
 
     async def today(self, requested_zone: str | None = None) -> tuple[LocalDay, ZoneInfo]:
         """The current day in a zone (see ``time_zone``), and the zone."""

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repositories.core.clock import stored_time_zone
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
@@ -232,3 +233,25 @@ async def test_counting_a_day_does_not_change_moving_averages(database: Database
     empty = (0, 0, "0.00", "0.00")
     counted = [empty, (1, 2, "33.33", "4.76"), (0, 0, "0.00", "4.76")]
     assert results == [[empty] * 3, counted, counted]
+
+
+async def test_a_user_in_an_unknown_time_zone_has_the_days_of_utc(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The days of all other users are counted as well. The zone is logged once."""
+    midnight = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
+    stored_time_zone.cache_clear()
+    others = [await _make_user_with_tasks(database, zone, midnight) for zone in ("UTC", "Africa/Abidjan")]
+    users = [
+        await _make_user_with_tasks(database, zone, midnight) for zone in ("Mars/Olympus", "Factory", "Mars/Olympus")
+    ]
+    for _ in range(2):
+        assert await _roll(database, midnight, midnight - MICROSECOND) == 10
+    expected = [(dt.date(2026, 6, 14), 1, 2, Decimal("33.33")), (dt.date(2026, 6, 15), 0, 0, Decimal("0.00"))]
+    for user in (*users, *others):
+        assert await _fetch_days(database, user) == expected
+    warnings = [record.getMessage() for record in caplog.records if "time zone" in record.getMessage()]
+    assert sorted(warnings) == [
+        f"The time zone '{name}' of an account is unknown on this machine. UTC is used instead."
+        for name in ("Factory", "Mars/Olympus")
+    ]
