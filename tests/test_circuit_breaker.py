@@ -17,6 +17,7 @@ from repositories.core.errors import RateLimited, ServiceUnavailable
 from resolvers.caching.store import redis_store
 from resolvers.identity.accounts import Attempt, Attempts
 from resolvers.services import circuit_breaker
+from resolvers.services import redis_client as redis_client_module
 from resolvers.services.circuit_breaker import CircuitBreaker
 from resolvers.services.redis_client import redis_client
 from tests.stores import redis_process
@@ -55,8 +56,11 @@ class Counter:
 
 
 @pytest.fixture(autouse=True)
-def _short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+def _long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents that a busy machine looks like an outage. A stopped Redis refuses connections at once."""
     monkeypatch.setattr(circuit_breaker, "RETRY_INTERVAL", 0.01)
+    monkeypatch.setattr(circuit_breaker, "TIMEOUT", 60.0)
+    monkeypatch.setattr(redis_client_module, "SOCKET_TIMEOUT", 60.0)
 
 
 @pytest.fixture

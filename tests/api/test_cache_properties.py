@@ -17,6 +17,7 @@ from repositories.core.ids import new_id
 from repositories.engines.database import DatabaseOptions
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
+from resolvers.services import circuit_breaker, redis_client
 from tests.api.client import Client, Gateway, connect_database, gid
 from tests.databases import ENGINES, KEYS, copy_sqlite, postgres_options, temporary_clone
 from tests.factories import make_client, make_points, make_tasks, make_user
@@ -85,6 +86,15 @@ class Gateways:
     def close(self) -> None:
         self.run(self._stack.aclose())
         self.shared_database.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _long_timeouts() -> Iterator[None]:
+    """Prevents that a busy machine looks like an outage. Outages have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(circuit_breaker, "TIMEOUT", 60.0)
+        patch.setattr(redis_client, "SOCKET_TIMEOUT", 60.0)
+        yield
 
 
 @pytest.fixture(scope="module", params=ENGINES)

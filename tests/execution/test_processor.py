@@ -12,6 +12,7 @@ from repositories.core.viewer import ANONYMOUS
 from repositories.engines.database import Database
 from resolvers.request.context import Context
 from schema import schema
+from tests.databases import ON_SQLITE
 
 
 @pytest.fixture
@@ -72,6 +73,7 @@ def test_the_operation_is_chosen_by_its_name(processor: OperationProcessor) -> N
     )
 
 
+@ON_SQLITE
 async def test_an_operation_has_data_or_is_rejected(processor: OperationProcessor, database: Database) -> None:
     async def run(text: str, **variables: Any) -> Any:
         prepared = processor.prepare(text, None, ANONYMOUS, variables)
