@@ -17,6 +17,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from migrations.lock import hold_migration_lock
+
 _HERE = Path(__file__).parent
 
 
@@ -41,10 +43,27 @@ def call_with_connection(url: str | None, sqlite_path: Path, function: Callable[
     if url is None:
         sqlite_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         sqlite_path.touch(mode=0o600)
-        engine = sa.create_engine(f"sqlite:///{sqlite_path}", poolclass=sa.NullPool)
-        with engine.connect() as connection:
+        with _sqlite_engine(sqlite_path).connect() as connection:
             return function(connection)
     return asyncio.run(_call_on_postgresql(url, function))
+
+
+def _sqlite_engine(path: Path) -> sa.Engine:
+    """Begins transactions itself. The driver would begin one only before INSERT, UPDATE and DELETE.
+
+    https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#serializable-isolation-savepoints-transactional-ddl
+    """
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), poolclass=sa.NullPool)
+
+    @sa.event.listens_for(engine, "connect")
+    def disable_implicit_transactions(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
 
 
 async def _call_on_postgresql(url: str, function: Callable[[sa.Connection], Any]) -> Any:
@@ -79,15 +98,19 @@ def _translate_errors() -> Iterator[None]:
         raise MigrationError(str(cause or error.orig).splitlines()[0]) from error
 
 
-def upgrade(connection: sa.Connection, revision: str = "head") -> None:
-    with _translate_errors():
+def upgrade(connection: sa.Connection, revision: str = "head", on_wait: Callable[[], None] = lambda: None) -> None:
+    """Migrates up to ``revision``. Each revision is one transaction, with the row that records it.
+
+    If another process migrates the database, calls ``on_wait`` and waits until it has finished.
+    """
+    with _translate_errors(), hold_migration_lock(connection, on_wait):
         command.upgrade(_config(connection), revision)
         connection.commit()
 
 
-def downgrade(connection: sa.Connection, revision: str) -> None:
-    """Migrates down to ``revision``. "base" means an empty database, "-1" the previous revision."""
-    with _translate_errors():
+def downgrade(connection: sa.Connection, revision: str, on_wait: Callable[[], None] = lambda: None) -> None:
+    """Migrates down to ``revision``, like ``upgrade``. "base" means an empty database, "-1" the previous revision."""
+    with _translate_errors(), hold_migration_lock(connection, on_wait):
         command.downgrade(_config(connection), revision)
         connection.commit()
 

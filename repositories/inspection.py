@@ -45,7 +45,7 @@ async def fetch_revision(url: str | None, path: Path, *, timeout: float) -> str 
     Raises ServiceUnavailable with the driver's error as its cause, or MissingGrant.
     """
     if url is None:
-        return _read_file_revision(path)
+        return read_file_revision(path)
     async with _connection(url, timeout) as connection:
         if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
             return None
@@ -57,11 +57,12 @@ async def fetch_revision(url: str | None, path: Path, *, timeout: float) -> str 
         return revision
 
 
-def _read_file_revision(path: Path) -> str | None:
+def read_file_revision(path: Path) -> str | None:
+    """Opens the file for writing, because only then SQLite can roll back the transaction of a killed process."""
     if not path.exists():
         return None
     try:
-        with closing(sqlite3.connect(f"file:{path.absolute().as_posix()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
             table = connection.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
             if table is None:
                 return None

@@ -5,6 +5,7 @@ import errno
 import logging.config
 import socket
 from collections.abc import Mapping
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -95,9 +96,11 @@ def _migrate(settings: Settings) -> None:
     if revision == files.newest_revision():
         return
     if revision in files.revisions() or revision is None:
+        from gateway.cli.migrate import print_waiting
         from migrations import run
 
-        run.call_with_connection(None, settings.database_path, run.upgrade)
+        upgrade = partial(run.upgrade, on_wait=print_waiting)
+        run.call_with_connection(None, settings.database_path, upgrade)
         print_notice(f"Migrated the {database_location(settings)} to revision {files.newest_revision()}.")
     else:
         require_newest_revision(revision)

@@ -161,6 +161,7 @@ class SqliteDatabase(Database):
         SQLite's own file lock works between processes on every operating system, and is released with its process.
         """
         path = self.options.sqlite_path.with_name(f"{self.options.sqlite_path.name}-{name}.lock")
+        path.touch(mode=0o600)
         connection = await aiosqlite.connect(path, isolation_level=None, timeout=0)
         try:
             try:
