@@ -19,10 +19,12 @@ from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.filters import And, Compare, Direction, Filter, Op, Order
 from repositories.sql.statements import Statement, in_list, scalar
+from repositories.tables.events import DomainEvent
 from repositories.tables.identity import Session, Theme, User, UserPreferences, UserRole, UserStatus, Weekday
 
 _users = User.__table__
 _sessions = Session.__table__
+_events = DomainEvent.__table__
 
 # events
 
@@ -108,6 +110,18 @@ _time_zones: Statement[str] = Statement(
     sa.select(_users.c.time_zone).where(_users.c.deleted_at.is_(None)).distinct(), scalar(str)
 )
 
+_with_changed_time_zone: Statement[UUID] = Statement(
+    sa.select(_events.c.aggregate_id)
+    .where(
+        _events.c.event_type == ProfileUpdated.__name__,
+        _events.c.timestamp >= sa.bindparam("since", type_=types.Timestamp()),
+        sa.cast(_events.c.event_data, sa.Text()).like('%"time_zone"%'),
+    )
+    .distinct()
+    .order_by(_events.c.aggregate_id),
+    scalar(UUID),
+)
+
 _signed_in: Statement[User] = Statement(
     sa.update(_users)
     .where(
@@ -155,6 +169,10 @@ class Users(Repository[User], table=User, noun="user"):
     async def time_zones(self) -> list[str]:
         """The zones that people live in."""
         return await self.connection.rows(_time_zones)
+
+    async def with_changed_time_zone(self, since: dt.datetime) -> list[UUID]:
+        """The ids of the users who have changed their time zone since then, by the events."""
+        return await self.connection.rows(_with_changed_time_zone, since=since)
 
     async def are_there_any(self) -> bool:
         """Whether anybody has an account, deleted ones included."""

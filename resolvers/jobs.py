@@ -28,6 +28,12 @@ def create_jobs(analytics_retention: dt.timedelta) -> tuple[Job, ...]:
             life_lock.roll_days,
         ),
         Job(
+            "recount-days",
+            "7-59/15 * * * *",
+            "Recounts all days of users who have changed their time zone.",
+            life_lock.recount_days,
+        ),
+        Job(
             "clean-sessions",
             "20 3 * * *",
             "Deletes expired sessions.",

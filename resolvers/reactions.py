@@ -8,11 +8,13 @@ Only this module and resolvers/jobs.py import several domains of this layer.
 """
 
 from repositories.aggregates.unit_of_work import Reaction
+from repositories.identity import ProfileUpdated
 from resolvers.gamification import reactions as gamification
 from resolvers.life_lock import reactions as life_lock
 
 REACTIONS = (
     Reaction(to=life_lock.TASK_EVENTS, run=life_lock.count_days),
+    Reaction(to=(ProfileUpdated,), run=life_lock.recount_days),
     Reaction(to=gamification.TASK_EVENTS, run=gamification.reward_tasks),
     Reaction(to=gamification.BOOKED_EVENTS, run=gamification.book),
 )

@@ -47,8 +47,18 @@ def _recompute_of(engine: Engine) -> sa.Executable:
 
 def _roll_of(engine: Engine) -> sa.Executable:
     """Days of many. One on which there is nothing to count gets no row, and keeps the one it has, with zeros."""
+    return _upsert_days_of_many(engine, carried_into_quiet_days=True)
+
+
+def _recount_of(engine: Engine) -> sa.Executable:
+    """Days of several users, without the overdue tasks of days whose score does not depend on them."""
+    return _upsert_days_of_many(engine, carried_into_quiet_days=False)
+
+
+def _upsert_days_of_many(engine: Engine, *, carried_into_quiet_days: bool) -> sa.Executable:
     day = records(engine, "days", DAY_OF_COLUMNS)
-    counted = _counted(day, day.c.user_id, tasks_of(day.c.user_id), carried_into_quiet_days=True)
+    own = tasks_of(day.c.user_id)
+    counted = _counted(day, day.c.user_id, own, carried_into_quiet_days=carried_into_quiet_days)
     known = sa.exists().where(_analytics.c.user_id == counted.c.user_id, _analytics.c.date == counted.c.date)
     is_quiet = counted.c.completed + counted.c.created + counted.c.carried_in == 0
     return _upsert(engine, counted, sa.or_(sa.not_(is_quiet), known))
@@ -79,7 +89,7 @@ def _counted(
         sa.select(sa.func.count())
         .select_from(_tasks)
         .where(
-            *(tasks_of(day.c.user_id) if carried_into_quiet_days else own),
+            *(OWN if own is OWN else tasks_of(day.c.user_id)),
             _tasks.c.due_date < day.c.starts,
             _tasks.c.created_at < day.c.starts,
             _tasks.c.status != TaskStatus.CANCELLED,
@@ -133,6 +143,11 @@ def _upsert(engine: Engine, counted: sa.CTE, wanted: sa.ColumnElement[bool] | No
 
 _recompute: Statement[dt.date] = Statement(_recompute_of, scalar(dt.date))
 _roll: Statement[dt.date] = Statement(_roll_of, scalar(dt.date))
+_recount: Statement[dt.date] = Statement(_recount_of, scalar(dt.date))
+
+_dates: Statement[dt.date] = Statement(
+    sa.select(_analytics.c.date).where(_analytics.c.user_id == USER).order_by(_analytics.c.date), scalar(dt.date)
+)
 
 _with_tasks: Statement[tuple[UUID, str]] = Statement(
     sa.select(_users.c.id, _users.c.time_zone)
@@ -220,6 +235,19 @@ class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, noun="day"):
         await Users(self.connection).hold(user for user, _ in days)
         parameter = days_of_parameter(self.connection.engine, days)
         return len(await self.connection.rows(_roll, days=parameter, now=now()))
+
+    async def recount(self, days: Sequence[tuple[UUID, LocalDay]]) -> int:
+        """Counts days of users anew and returns how many of them have a row. Executes two statements.
+
+        Days on which nothing happened get no row, also if overdue tasks were carried into them.
+        """
+        await Users(self.connection).hold(user for user, _ in days)
+        parameter = days_of_parameter(self.connection.engine, days)
+        return len(await self.connection.rows(_recount, days=parameter, now=now()))
+
+    async def dates(self, user: UUID) -> list[dt.date]:
+        """The dates of a user's stored days."""
+        return await self.connection.rows(_dates, user=user)
 
     async def people(self, zones: Sequence[str], after: UUID, limit: int) -> list[tuple[UUID, str]]:
         """Who lives in these time zones, with the zone, and has tasks; by id, those ``after`` one."""

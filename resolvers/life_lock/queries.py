@@ -9,7 +9,7 @@ from uuid import UUID
 from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import LocalDay, date_of, days, now
 from repositories.core.viewer import SERVICE
-from repositories.identity import Users
+from repositories.identity import ProfileUpdated, Users
 from repositories.job_runs import JobRuns
 from repositories.life_lock.analytics import Analytics, DayScore
 from repositories.life_lock.categories import Categories
@@ -149,7 +149,7 @@ class Dashboard:
         """Those due today."""
         return (await self.tally()).today
 
-    @cached(own=(TaskUpdated,))
+    @cached(own=(TaskUpdated, ProfileUpdated))
     async def productivity_score(self) -> Decimal:
         """The mean score of the last seven days."""
         return await Analytics(self.context.snapshot).mean_score(self.user, self.today.date, len(self.week))
