@@ -5,7 +5,7 @@
                └ idle ── 75 seconds
 
 A request that breaks a rule is answered in the shape of all errors, after the responses to the requests before it, and
-the connection is closed. See docs/decisions/0030-http-connections.md.
+the connection is closed. See docs/decisions/0025-http-connections.md.
 """
 
 import asyncio
