@@ -202,10 +202,10 @@ async def test_invalid_settings_are_rejected(gateway: Gateway, admin: User) -> N
     payload = await client.do("setSystemSetting", SETTING, key="mail", value={"a": "\0"})
     message = "A text contains a character that cannot be stored."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
-    message = "This value cannot be stored as it is: a number has too many digits, or lists are nested too deep."
     document = f'mutation {{ setSystemSetting(input: {{key: "mail", value: %s}}) {{ {SETTING} {USER_ERRORS} }} }}'
-    payload = (await client.data(document % 10**30))["setSystemSetting"]
-    assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
+    response = await client.ask(document % 10**30)
+    assert response.codes == ["GRAPHQL_VALIDATION_FAILED"]
+    assert response.errors[0]["message"] == "A number in a JSON value must have at most 64 bits."
     deep = json.loads("[" * 65 + "]" * 65)
     response = await client.ask("mutation($input: SetSystemSettingInput!) {a: __typename}", input={"value": deep})
     assert (response.status, response.errors[0]["message"]) == (400, "The body is nested more than 64 levels deep.")

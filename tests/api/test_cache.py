@@ -125,7 +125,7 @@ async def test_a_lookup_is_one_round_trip(database: Database, redis: str, ada: U
 
     gateway.cache.store.get = get  # type: ignore[method-assign]
     await client.data(LIFE_LOCK)
-    assert asked == [5 + 3]
+    assert asked == [5 + 4]
     await gateway.cache.close()
 
 

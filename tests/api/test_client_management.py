@@ -326,9 +326,13 @@ async def test_clients_are_filtered_searched_and_sorted(gateway: Gateway, ada: U
     assert await names(by_revenue) == ["Alpha", "beta", "gamma"]
     first = (await client.data(f"{{ clients(first: 2, {by_revenue}) {{ pageInfo {{ endCursor }} }} }}"))["clients"]
     assert await names(f'first: 2, after: "{first["pageInfo"]["endCursor"]}", {by_revenue}') == ["gamma"]
-    for number in ("0.001", "10000000000000", "1e30"):
+    for number, code in (
+        ("0.001", "VALIDATION_ERROR"),
+        ("10000000000000", "VALIDATION_ERROR"),
+        ("1e30", "GRAPHQL_VALIDATION_FAILED"),
+    ):
         answer = await client.ask(f'{{ clients(filter: {{annualRevenue: {{lt: "{number}"}}}}) {{ totalCount }} }}')
-        assert answer.codes == ["VALIDATION_ERROR"], number
+        assert answer.codes == [code], number
     document = "{ clients { nodes { contacts(filter: {isPrimary: {eq: true}}) { nodes { firstName } } } } }"
     nodes = (await client.data(document))["clients"]["nodes"]
     assert [[person["firstName"] for person in node["contacts"]["nodes"]] for node in nodes] == [[], ["beta"], []]

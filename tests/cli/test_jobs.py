@@ -151,7 +151,7 @@ def test_gateways_run_due_jobs_once(siso: Siso, options: DatabaseOptions) -> Non
     log = "".join(ended)
     for name in NAMES:
         runs = [run for run in rows if run.job == name]
-        assert log.count(f"INFO gateway.jobs.scheduler: job {name} succeeded: 0 processed in ") == len(runs)
+        assert log.count(f"INFO gateway.jobs.scheduler: Job {name} succeeded: 0 processed in ") == len(runs)
     assert "apscheduler" not in log
 
 
