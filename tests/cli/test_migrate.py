@@ -23,7 +23,7 @@ from tests.databases import ENGINES, KEY_SETTINGS, Server
 from tests.repositories.test_migrations import MigratedDatabase
 
 INTERRUPTIONS = int(os.environ.get("INTERRUPTED_MIGRATIONS", "8"))
-"""How often a process is interrupted. CI sets 100."""
+"""How often a process is interrupted. CI sets 20."""
 
 IMAGES = 25
 """How many states of the file, as a crash would leave them, are migrated."""
@@ -51,7 +51,10 @@ def _database(siso: Siso) -> MigratedDatabase:
 
 
 def test_an_interrupted_run_is_completed_by_the_next(empty: Siso) -> None:
-    """A run is interrupted by each signal in turn, each time a little later, until all revisions are applied."""
+    """A run is interrupted by each signal in turn, each time a little later, until all revisions are applied.
+
+    A signal that arrives while a finished run writes its coverage interrupts that, which says nothing about the run.
+    """
     began = time.monotonic()
     assert empty.expect_output("migrate", "up") == DONE
     duration = time.monotonic() - began
@@ -63,7 +66,8 @@ def test_an_interrupted_run_is_completed_by_the_next(empty: Siso) -> None:
         time.sleep(duration * (attempt + 1) / (INTERRUPTIONS + 1))
         process.send_signal(signals[attempt % len(signals)])
         _, err = process.communicate(timeout=TIMEOUT)
-        assert "Traceback" not in err, err
+        own, _, _ = err.partition("Exception ignored in atexit callback: <bound method Coverage.")
+        assert "Traceback" not in own, err
         assert empty.expect_output("migrate", "up") in {DONE, DONE.replace(" at", " already at")}
         assert _database(empty).catalog() == complete
 
