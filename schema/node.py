@@ -8,9 +8,7 @@ import strawberry
 from repositories.core.errors import InputError, NotFound, Path, ValidationError
 from resolvers.request.context import Context
 from resolvers.validation.global_ids import parse_global_id
-from schema.types.view import VIEWS, Argument, Fetch, Node, query
-
-_MAX_IDS = 100
+from schema.types.view import MAX_IDS, VIEWS, Argument, Fetch, Node, query
 
 
 def _fetchers() -> dict[str, Fetch]:
@@ -45,8 +43,8 @@ async def _nodes(context: Context, ids: list[str]) -> list[object]:
     They are requested at the same time, so that the loaders read all objects of a type with one statement.
     """
     _ = context.viewer_id
-    if len(ids) > _MAX_IDS:
-        message = f"At most {_MAX_IDS} objects can be requested at once, not {len(ids)}."
+    if len(ids) > MAX_IDS:
+        message = f"At most {MAX_IDS} objects can be requested at once, not {len(ids)}."
         raise ValidationError(message, path=("ids",))
     fetchers = _fetchers()
     finds = (_find(context, fetchers, text, ("ids", index)) for index, text in enumerate(ids))
@@ -70,5 +68,5 @@ class NodeQueries:
         "The objects with these global ids, in the order of the ids. Null in the place of an object that does not "
         "exist or that the viewer may not see, with the error NOT_FOUND at this position.",
         size="ids",
-        ids=Argument(list[strawberry.ID], f"The global ids of the objects, at most {_MAX_IDS}."),
+        ids=Argument(list[strawberry.ID], f"The global ids of the objects, at most {MAX_IDS}."),
     )

@@ -153,15 +153,16 @@ def id_argument(type_name: str, description: str) -> Argument:
     return Argument(strawberry.ID, description, convert=lambda text: _parse_id(type_name, text))
 
 
-_MAX_IDS = 100
+MAX_IDS = 100
+"""How many ids a list of ids may have."""
 
 
 def ids_argument(type_name: str, description: str) -> Argument:
     """Optional global ids, which the resolver gets as UUIDs."""
 
     def convert(texts: list[str] | None) -> list[UUID] | None:
-        if texts is not None and not 1 <= len(texts) <= _MAX_IDS:
-            message = f"Give 1 to {_MAX_IDS} ids, or leave out `ids`."
+        if texts is not None and not 1 <= len(texts) <= MAX_IDS:
+            message = f"Give 1 to {MAX_IDS} ids, or leave out `ids`."
             raise ValidationError(message)
         return None if texts is None else [parse_item(index, text) for index, text in enumerate(texts)]
 
