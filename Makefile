@@ -9,6 +9,8 @@ PORT ?= 8000
 RIG ?= ../shared/bench
 BIN := .venv/bin
 GRAPHIQL := gateway/explorer
+# Tests wait for processes about half of the time, so two share a core.
+PYTEST = $(BIN)/python -m pytest -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist worksteal
 # Tests start `siso` hundreds of times; each start without compiled modules takes 0.2 s more.
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
@@ -26,7 +28,7 @@ run: .venv/installed $(GRAPHIQL)/dist/index.html ## Serve demo data on http://12
 
 .PHONY: test
 test: .venv/installed-dev $(GRAPHIQL)/dist/index.html ## Run all tests on SQLite and PostgreSQL, then lint (10 minutes); with `COVERAGE=1` as CI does.
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+	@$(PYTEST) $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 ifdef COVERAGE
 	@$(BIN)/coverage report --include='repositories/*,resolvers/*,gateway/execution/*' --fail-under=95 --format=total > /dev/null || \
 		{ echo "Coverage of repositories/, resolvers/ and gateway/execution/ is under 95 %." >&2; exit 1; }
@@ -35,7 +37,7 @@ endif
 
 .PHONY: quick
 quick: .venv/installed-dev $(GRAPHIQL)/dist/index.html ## Run the fast tests on SQLite, then ruff and mypy (a minute or two), while editing.
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m quick
+	@$(PYTEST) -m quick
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy

@@ -29,19 +29,28 @@ from tests.worker_database import WorkerDatabase
 _COMMANDS = Path(__file__).parent / "cli"
 _SLOW_MODULES = {
     "test_cache_outages",  # wait for timeouts
+    "test_http_connections",
     "test_sse_ends",
     "test_websocket_limits",
     "test_clients",  # start processes
     "test_lock",
     "test_migrations",  # run every migration up and down
+    "test_row_events",  # run every command
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that `make quick` runs."""
+    """Marks the tests that `make quick` runs, and spreads those of commands evenly over the run.
+
+    Tests of commands mostly wait for processes. In one group, they would leave the cores idle.
+    """
     for item in items:
         if isinstance(item, pytest.Function) and _is_quick(item):
             item.add_marker(pytest.mark.quick)
+    commands = [item for item in items if _COMMANDS in item.path.parents]
+    others = [item for item in items if _COMMANDS not in item.path.parents]
+    place = {item: index / len(group) for group in (commands, others) for index, item in enumerate(group)}
+    items.sort(key=place.__getitem__)
 
 
 def _is_quick(item: pytest.Function) -> bool:

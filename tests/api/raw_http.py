@@ -69,9 +69,15 @@ class RawConnection:
         return RawResponse(int(status.split(" ")[1]), headers, body)
 
     async def is_closed(self) -> bool:
-        """Waits for the end of the stream, and asserts that nothing precedes it."""
+        """Waits for the end of the stream, and asserts that nothing precedes it.
+
+        The operating system resets the connection if the gateway closes it before it has read everything.
+        """
         async with asyncio.timeout(_TIMEOUT):
-            return await self.reader.read() == b""
+            try:
+                return await self.reader.read() == b""
+            except ConnectionResetError:
+                return True
 
     async def rejection(self) -> tuple[int, str]:
         """The status and the code of the next response, after which the gateway closes the connection."""
