@@ -5,7 +5,6 @@ import hashlib
 import math
 import os
 import time
-import unicodedata
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from limits import RateLimitItem, parse
 from repositories.core.errors import RateLimited, ServiceUnavailable
 from repositories.permissions import RoleName
 from repositories.tables.identity import User
+from resolvers.identity.inputs import normalize_password
 from resolvers.services.rate_limits import RateLimitStore
 
 T = TypeVar("T")
@@ -52,11 +52,11 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """The text to store."""
-        return await self._run(self._hasher.hash, _spelled(password))
+        return await self._run(self._hasher.hash, normalize_password(password))
 
     async def matches(self, stored: str | None, password: str) -> bool:
         """Whether the password has this hash. Without a hash the answer is no, and takes as long as any other."""
-        is_right = await self._run(self._verify, stored or self._nobody, _spelled(password))
+        is_right = await self._run(self._verify, stored or self._nobody, normalize_password(password))
         return is_right and stored is not None
 
     async def _run(self, compute: Callable[..., T], *texts: str) -> T:
@@ -71,11 +71,6 @@ class Passwords:
     def is_outdated(self, stored: str) -> bool:
         """Whether it was hashed with other parameters than are in use now."""
         return self._hasher.check_needs_rehash(stored)
-
-
-def _spelled(password: str) -> str:
-    """One spelling for what looks the same on every keyboard (NIST SP 800-63B)."""
-    return unicodedata.normalize("NFKC", password)
 
 
 class Attempt(StrEnum):

@@ -65,7 +65,7 @@ class ChangePassword(Command):
     current_password: GivenPassword = Field(repr=False)
     """The password as it is."""
     new_password: NewPassword = Field(repr=False)
-    """The password as it is to be, 10 to 128 characters, not the e-mail address."""
+    """The new password, 10 to 128 characters, not the e-mail address and none of the most common passwords."""
 
 
 class UpdateProfile(Command):

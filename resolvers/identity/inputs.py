@@ -1,5 +1,7 @@
 """What people may call themselves, and how they prove who they are."""
 
+import unicodedata
+from functools import cache
 from typing import Annotated
 from uuid import UUID
 
@@ -35,8 +37,35 @@ def not_the_email(password: str, info: ValidationInfo) -> str:
     return password
 
 
+def normalize_password(password: str) -> str:
+    """One spelling for what looks the same on every keyboard (NIST SP 800-63B)."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def is_common(password: str) -> bool:
+    """Whether the password is one of the most common ones, in any case and with any spaces around it."""
+    return normalize_password(password).strip().casefold() in _common_passwords()
+
+
+@cache
+def _common_passwords() -> frozenset[str]:
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415 (takes 12 MB; loaded with the first password)
+
+    return frozenset(map(str.casefold, FREQUENCY_LISTS["passwords"]))
+
+
+def _check_uncommon(password: str) -> str:
+    if is_common(password):
+        message = "This is one of the most common passwords. Choose another one, such as three or four unrelated words"
+        raise ValueError(message)
+    return password
+
+
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=50), Visible]
-NewPassword = Annotated[str, StringConstraints(min_length=10, max_length=128), Storable]
+NewPassword = Annotated[
+    str, StringConstraints(min_length=10, max_length=128), Storable, AfterValidator(_check_uncommon)
+]
+"""A password that is being set."""
 GivenPassword = Annotated[str, StringConstraints(max_length=128), Storable]
 """One to compare with; how long it must be was decided when it was set."""
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]

@@ -48,7 +48,7 @@ class SignUp(Command):
     email: Email
     """The e-mail address, which no other account may have. It is stored in its normal form: in lower case."""
     password: Annotated[NewPassword, AfterValidator(not_the_email)] = Field(repr=False)
-    """The password, 10 to 128 characters, not the e-mail address."""
+    """The password, 10 to 128 characters, not the e-mail address and none of the most common passwords."""
     first_name: Name
     """The first name, 2 to 50 characters."""
     last_name: Name
