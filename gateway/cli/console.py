@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gateway.cli")
 
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
+_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*:)\S+(?=@)|([?&]password=)[^&\s]+")
+"""The password of a URL, before the host or as a parameter."""
 _ERROR_CODE = 2
 _INTERRUPTED_CODE = 130
 
@@ -25,7 +26,11 @@ class CommandError(Exception):
 
 def redact_passwords(text: str) -> str:
     """Replaces the passwords of URLs in the text with asterisks."""
-    return _PASSWORD.sub(r"\1***@", text)
+    return _PASSWORD.sub(r"\1\2***", text)
+
+
+def contains_password(url: str) -> bool:
+    return _PASSWORD.search(url) is not None
 
 
 def print_result(text: str = "") -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import datetime as dt
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.cli.console import CommandError, print_notice
+from gateway.cli.console import print_notice
 from gateway.cli.preconditions import open_migrated_database
+from gateway.cli.private_files import open_private
 from gateway.settings import load_settings
 from repositories.aggregates.event_store import EventStore
 from repositories.core.viewer import SERVICE
@@ -43,11 +45,7 @@ def _open_output(file: Path | None) -> Iterator[Callable[[bytes], object]]:
         yield sys.stdout.buffer.write
         sys.stdout.flush()
         return
-    try:
-        output = file.open("wb")
-    except OSError as error:
-        raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
-    with output:
+    with os.fdopen(open_private(file), "wb") as output:
         yield output.write
 
 

@@ -3,21 +3,24 @@
 import asyncio
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.cli.console import CommandError, print_result, progress_bar, redact_passwords
+from gateway.cli.console import CommandError, contains_password, print_result, progress_bar, redact_passwords
 from gateway.cli.preconditions import open_migrated_database
+from gateway.cli.private_files import open_private
 from gateway.settings import Settings, load_settings
 from repositories.legacy.importer import ImportResult, import_tasks
 from repositories.legacy.legacy_rows import RejectedRow
 from repositories.legacy.legacy_source import SourceError, open_source
 
 
-def import_legacy(source: str, report: Path | None, *, dry_run: bool) -> None:
+def import_legacy(source: str | None, report: Path | None, *, dry_run: bool) -> None:
     """Imports the tasks and prints how many rows were new, imported before, or rejected, with the reasons."""
     settings = load_settings()
+    source = _source(settings, source)
     try:
         with _open_report(report) as on_rejected:
             result = asyncio.run(_import(settings, source, on_rejected, dry_run=dry_run))
@@ -32,6 +35,21 @@ def import_legacy(source: str, report: Path | None, *, dry_run: bool) -> None:
         print_result(f"{count:8} {reason}")
     if rejected and report is None:
         print_result("Use `--report FILE` to list the rejected rows.")
+
+
+def _source(settings: Settings, option: str | None) -> str:
+    """The location of the source, from the option or the setting. The option must not contain a password."""
+    if option is None and settings.legacy_source is not None:
+        return settings.legacy_source.get_secret_value()
+    if option is None:
+        raise CommandError("Name the source with --source or GATEWAY_LEGACY_SOURCE.")
+    if contains_password(option):
+        message = (
+            "Every user of this machine can see the password on the command line. Put the URL into "
+            "GATEWAY_LEGACY_SOURCE, or the password into PGPASSWORD or the file ~/.pgpass."
+        )
+        raise CommandError(message)
+    return option
 
 
 async def _import(
@@ -56,11 +74,7 @@ def _open_report(path: Path | None) -> Iterator[Callable[[RejectedRow], None]]:
     if path is None:
         yield lambda _row: None
         return
-    try:
-        file = path.open("w", encoding="utf-8", newline="", buffering=1)
-    except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error.strerror}.") from error
-    with file:
+    with os.fdopen(open_private(path), "w", encoding="utf-8", newline="", buffering=1) as file:
         if path.suffix.lower() == ".csv":
             rows = csv.writer(file)
             rows.writerow(RejectedRow._fields)

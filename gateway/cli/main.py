@@ -226,7 +226,10 @@ def events_export(
 
 @app.command("import-legacy")
 def import_legacy(
-    source: Annotated[str, typer.Option(help="A postgresql:// URL or the path of a SQLite file.")],
+    source: Annotated[
+        str | None,
+        typer.Option(help="A postgresql:// URL without a password, or the path of a SQLite file."),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="List rejected rows and reasons in this file: CSV if it ends in .csv, else JSON lines."),
@@ -236,7 +239,7 @@ def import_legacy(
     """Import tasks from a legacy database.
 
     It reads the rows of type life-lock and skips tasks that exist already, so it can be repeated, also after an
-    interruption.
+    interruption. Without --source, it reads the database in GATEWAY_LEGACY_SOURCE, whose URL may contain a password.
 
     Example: siso import-legacy --source old.sqlite3 --report rejected.csv
     """

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
 
 from gateway.settings.value_types import EncryptionKey, EncryptionKeys, PostgresURL
 
@@ -40,6 +40,12 @@ class DatabaseSettings(BaseModel):
         "none",
         description="What the gateway does if PostgreSQL is unreachable when it starts: `sqlite` serves the SQLite "
         "file instead, `none` stops.",
+    )
+    legacy_source: SecretStr | None = Field(
+        None,
+        min_length=1,
+        description="Source of `siso import-legacy` if it gets no `--source`: a `postgresql://` URL, which may contain "
+        "a password, or the path of a SQLite file.",
     )
     database_pool_size: int = Field(
         10, ge=1, le=1000, description="Maximum number of database connections for the requests of a process."

@@ -239,9 +239,11 @@ def test_unreadable_sources(on_sqlite: Siso, server: Server) -> None:
     assert "file is not a database" in error_of("notes.txt")
     assert "has no readable table tasks with the columns" in error_of(on_sqlite.settings["GATEWAY_DATABASE_PATH"])
     assert "has no readable table tasks with the columns" in error_of(server.login("gateway", "postgres"))
-    unreachable = error_of("postgresql://somebody:geheim@127.0.0.1:1/nothing")
+    url = "postgresql://somebody:geheim@127.0.0.1:1/nothing"
+    unreachable = on_sqlite.expect_error("import-legacy", GATEWAY_LEGACY_SOURCE=url)
     assert "The source cannot be reached" in unreachable
     assert "geheim" not in unreachable
+    assert "Name the source with --source or GATEWAY_LEGACY_SOURCE" in on_sqlite.expect_error("import-legacy")
 
 
 def test_text_that_cannot_be_stored(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
