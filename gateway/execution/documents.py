@@ -78,6 +78,10 @@ class Documents:
             raise RequestError(result.errors, result.status)
         return result
 
+    def is_cached(self, text: str, *, hide_suggestions: bool = False) -> bool:
+        """Whether :meth:`get` needs no time to parse and validate."""
+        return (text, hide_suggestions) in self._cache
+
     def _store(self, key: tuple[str, bool], result: Document | RequestError) -> None:
         if len(key[0]) > _MAX_CACHED_LENGTH:
             return

@@ -97,6 +97,10 @@ class OperationProcessor:
         cost = self._check_cost(document, operation, variables, viewer)
         return PreparedOperation(document, operation, variables, cost)
 
+    def is_parsed(self, text: str, viewer: Viewer) -> bool:
+        """Whether :meth:`prepare` finds the parsed document, so that it takes microseconds and not milliseconds."""
+        return self.documents.is_cached(text, hide_suggestions=self._hides_suggestions(viewer))
+
     def _operation(self, prepared: PreparedOperation) -> Operation:
         cache = prepared.document.operation_cache
         operation: Operation | None = cache.get(id(prepared.operation))

@@ -170,6 +170,15 @@ def create_processor(settings: Settings, cost_limiter: CostLimiter) -> Operation
     )
 
 
+def create_concurrency_limit(settings: Settings, size: int) -> ConcurrencyLimit:
+    return ConcurrencyLimit(
+        size,
+        settings.queue_timeout,
+        per_viewer=settings.max_operations_per_viewer,
+        max_waiting=settings.max_waiting_operations,
+    )
+
+
 def create_operation_service(
     settings: Settings,
     database: Database,
@@ -183,7 +192,8 @@ def create_operation_service(
         create_processor(settings, cost_limiter),
         database,
         cost_limiter,
-        ConcurrencyLimit(settings.max_operations, settings.queue_timeout),
+        create_concurrency_limit(settings, settings.max_operations),
+        create_concurrency_limit(settings, 1),
         PersistedQueries(*(query_stores if settings.persisted_queries else ())),
         services,
         clock,

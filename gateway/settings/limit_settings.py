@@ -29,6 +29,18 @@ class LimitSettings(BaseModel):
         "`never` no one. Errors suggest names of the schema only to viewers who may read it. The default is `always` "
         "on SQLite and `signed_in` on PostgreSQL.",
     )
+    max_operations_per_viewer: int = Field(
+        20,
+        ge=1,
+        description="Maximum number of operations of one viewer that a process runs at the same time. The others wait, "
+        "and viewers take turns. Anonymous callers are counted by network.",
+    )
+    max_waiting_operations: int = Field(
+        200,
+        ge=1,
+        description="Maximum number of operations of one viewer that wait to run. Further ones are rejected with "
+        "`RATE_LIMITED`.",
+    )
     cost_per_minute: int = Field(
         1_000_000,
         ge=0,

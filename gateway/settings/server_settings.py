@@ -63,7 +63,8 @@ class ServerSettings(BaseModel):
     queue_timeout: float = Field(
         5.0,
         gt=0,
-        description="Seconds that an operation waits to run before it is rejected with status 503 and `Retry-After`.",
+        description="Seconds that an operation waits to run before it is rejected with status 503, or 429 if it waits "
+        "for other operations of its viewer, and `Retry-After`.",
     )
     operation_timeout: float = Field(
         30.0,

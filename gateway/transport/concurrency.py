@@ -1,8 +1,7 @@
 """Limits how many operations run at the same time, and cancels operations whose client has disconnected."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Hashable
 from types import TracebackType
 from typing import Self
 
@@ -10,37 +9,61 @@ from starlette.types import Receive
 
 from gateway.transport.error_responses import RequestRejected
 from gateway.transport.requests import Disconnected
+from repositories.core.errors import RateLimited
+from repositories.core.viewer import Viewer
+from repositories.engines.fair_slots import FairSlots, QueueFull
 
 
 class ConcurrencyLimit:
-    """At most ``size`` operations run at the same time in this process; the others wait.
+    """At most ``size`` operations run at the same time in this process, at most ``per_viewer`` of one viewer.
 
-    ``async with limit`` waits for at most ``timeout`` seconds and then raises RequestRejected (503, ``Retry-After``).
+    The others wait, and viewers take turns. Anonymous callers are one viewer per network.
+
+        async with limit.turn(viewer):
+            ...
     """
 
-    def __init__(self, size: int, timeout: float) -> None:
-        self._semaphore = asyncio.Semaphore(size)
+    def __init__(self, size: int, timeout: float, *, per_viewer: int, max_waiting: int) -> None:
+        self.slots: FairSlots[None] = FairSlots(size, min(size, per_viewer), max_waiting=max_waiting)
+        self.timeout = timeout
+
+    def turn(self, viewer: Viewer) -> "Turn":
+        """Waits for at most ``timeout`` seconds and then raises RequestRejected.
+
+        The status is 429 if the viewer's own operations are the reason, otherwise 503.
+        """
+        return Turn(self, viewer.key, self.timeout)
+
+    def turn_of_delivery(self, viewer: Viewer) -> "Turn":
+        """Waits without a timeout. For deliveries of subscriptions: no client waits for a response meanwhile."""
+        return Turn(self, viewer.key, None)
+
+
+class Turn:
+    """The ``async with`` block of one operation."""
+
+    __slots__ = ("_key", "_limit", "_timeout")
+
+    def __init__(self, limit: ConcurrencyLimit, key: Hashable, timeout: float | None) -> None:
+        self._limit = limit
+        self._key = key
         self._timeout = timeout
 
     async def __aenter__(self) -> None:
-        if not self._semaphore.locked():
-            await self._semaphore.acquire()
+        slots, key = self._limit.slots, self._key
+        if slots.take(key):
             return
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._semaphore.acquire()
-        except TimeoutError:
+            await slots.wait(key, self._timeout)
+        except (TimeoutError, QueueFull):
+            if slots.has_its_share(key):
+                error = RateLimited(1, "Too many of your operations are running at the same time.")
+                raise RequestRejected.from_exception(error) from None
             message = "The gateway is busy. Try again in a moment."
             raise RequestRejected(503, "SERVICE_UNAVAILABLE", message, {"Retry-After": "1"}) from None
 
     async def __aexit__(self, *_: object) -> None:
-        self._semaphore.release()
-
-    @asynccontextmanager
-    async def wait_unlimited(self) -> AsyncIterator[None]:
-        """Waits without a timeout. For deliveries of subscriptions: no client waits for a response meanwhile."""
-        async with self._semaphore:
-            yield
+        self._limit.slots.release(self._key)
 
 
 _WATCH_DELAY = 0.05

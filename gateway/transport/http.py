@@ -147,6 +147,8 @@ class GraphQLEndpoint:
         if b"authorization" in headers:
             header = headers[b"authorization"].decode("latin-1")
             exchange.expires_at, exchange.viewer = await self._tokens.verify_header(header)
+        else:
+            exchange.viewer = Viewer(network=request_origin(exchange.scope, headers).network)
         if method == "GET":
             return await self._execute_request(exchange, parse_query_string(exchange.scope["query_string"]))
         body = await read_body(exchange.receive, limit)
@@ -192,7 +194,7 @@ class GraphQLEndpoint:
             charge = await operations.charge(parameters, prepared.cost, exchange.viewer, origin)
             if charge is not None and charge.budget is not None:
                 exchange.response_headers |= charge.budget.headers
-            async with operations.concurrency_limit:
+            async with operations.concurrency_limit.turn(exchange.viewer):
                 result = await self._run(exchange, prepared, origin)
         except RequestError as error:
             return _request_error(exchange, error)

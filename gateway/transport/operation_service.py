@@ -33,6 +33,8 @@ class OperationService:
     database: Database
     cost_limiter: CostLimiter
     concurrency_limit: ConcurrencyLimit
+    parsing_limit: ConcurrencyLimit
+    """Lets one document be parsed at a time, and the event loop run other tasks before the next one."""
     persisted_queries: PersistedQueries
     services: Services
     clock: Callable[[], dt.datetime]
@@ -42,7 +44,10 @@ class OperationService:
     ) -> PreparedOperation:
         """The requested operation, parsed and validated; RequestError if it is invalid or exceeds a limit."""
         text = await self.persisted_queries.resolve(parameters.query, parameters.extensions)
-        return self.processor.prepare(text, parameters.operation_name, viewer, parameters.variables, timings)
+        if self.processor.is_parsed(text, viewer):
+            return self.processor.prepare(text, parameters.operation_name, viewer, parameters.variables, timings)
+        async with self.parsing_limit.turn(viewer):
+            return self.processor.prepare(text, parameters.operation_name, viewer, parameters.variables, timings)
 
     async def store_persisted_query(self, parameters: Parameters) -> None:
         """Stores the text of an operation that was sent with its hash. Call it after the operation was prepared."""

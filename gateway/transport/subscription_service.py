@@ -83,7 +83,7 @@ class SubscriptionService:
             return
         yield None
         charge = await operations.charge(parameters, prepared.cost, viewer, origin)
-        async with operations.concurrency_limit:
+        async with operations.concurrency_limit.turn(viewer):
             result = await operations.processor.run(prepared, operations.create_context(viewer, origin))
         response = format_result(result, charge if requests_cost(parameters) else None)
         if prepared.kind == "mutation":
@@ -128,7 +128,7 @@ class SubscriptionService:
     ) -> AsyncIterator[None]:
         """Charges one delivery, and waits until it may run; its ``with`` block runs within the concurrency limit."""
         await self.operations.charge(parameters, prepared.cost, viewer, origin)
-        async with self.operations.concurrency_limit.wait_unlimited():
+        async with self.operations.concurrency_limit.turn_of_delivery(viewer):
             yield
 
     async def _add_token(self, parameters: Parameters, response: dict[str, Any]) -> None:

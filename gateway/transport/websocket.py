@@ -35,7 +35,7 @@ from gateway.transport.requests import (
 )
 from gateway.transport.subscription_service import PerViewerLimit, SessionEnd, SubscriptionService
 from repositories.core.errors import GatewayError, Unauthenticated
-from repositories.core.viewer import ANONYMOUS
+from repositories.core.viewer import Viewer
 
 PROTOCOL = "graphql-transport-ws"
 
@@ -124,7 +124,7 @@ class _Socket:
         self._origin = request_origin(scope, handshake)
         self._receive = receive
         self._send = send
-        self._viewer = ANONYMOUS
+        self._viewer = Viewer(network=self._origin.network)
         self._is_initialised = False
         self._send_lock = asyncio.Lock()
         self._operations: dict[str, asyncio.Task[None]] = {}

@@ -4,7 +4,8 @@ A :class:`Viewer` is all that the layers below the gateway know about the identi
 role and the claims of every transaction (row-level security), and which root fields the request may use.
 """
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from repositories.permissions import PERMISSIONS, Permission, RoleName
@@ -16,7 +17,8 @@ class Viewer:
 
     ``id`` is None for anonymous callers and for the service. ``is_service`` marks work of the gateway itself (seeding,
     imports, jobs): it reads and writes every row, and on PostgreSQL it uses its own login. ``time_zone`` is the user's
-    time zone and ``session`` the session of the request; both are None if the token does not contain them.
+    time zone and ``session`` the session of the request; both are None if the token does not contain them. ``network``
+    is the network of an anonymous caller.
     """
 
     id: UUID | None = None
@@ -24,10 +26,18 @@ class Viewer:
     is_service: bool = False
     time_zone: str | None = None
     session: UUID | None = None
+    network: str | None = field(default=None, compare=False)
 
     @property
     def is_authenticated(self) -> bool:
         return self.id is not None
+
+    @property
+    def key(self) -> Hashable:
+        """What limits per viewer count by. None for the service, which has no such limits."""
+        if self.id is not None:
+            return self.id.int  # hashed in C, unlike a UUID
+        return None if self.is_service else self.network or "anonymous"
 
     def may(self, permission: Permission) -> bool:
         """Whether at least one of the viewer's roles grants ``permission``. The service has every permission."""

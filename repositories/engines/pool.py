@@ -1,15 +1,15 @@
-"""A connection pool. Waiting callers are served in the order of arrival, and none waits longer than the timeout.
+"""A connection pool. Waiting callers are served in turn by viewer, and none waits longer than the timeout.
 
 asyncpg's own pool wraps each connection in a proxy and each release in a task. Here, taking an idle connection and
 returning it are the pop and append of a list.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
 from repositories.core.errors import ServiceUnavailable
+from repositories.engines.fair_slots import FairSlots, wait_for_connection
 
 _IDLE_LIMIT = 300.0
 """Seconds after which an idle connection is not reused, because firewalls drop idle connections silently."""
@@ -37,48 +37,59 @@ C = TypeVar("C", bound=Poolable)
 class Pool(Generic[C]):
     """At most ``limit`` connections, which ``connect`` opens on demand. ``timeout`` is in seconds.
 
-    A waiting caller is a future. Its result is a connection, or None for a free slot, in which the caller opens a
-    connection itself.
+    One viewer may use ``share`` of the connections, by default half of them, so that the others never wait for the
+    slowest statements of one viewer. A connection is released for the viewer for whom it was acquired.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[C]], limit: int, timeout: float) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[C]], limit: int, timeout: float, share: int | None = None
+    ) -> None:
         self._connect = connect
-        self._limit = limit
         self._timeout = timeout
+        self._slots: FairSlots[C] = FairSlots(limit, share or max(1, limit // 2), self._take_back)
+        self._viewers: dict[C, Hashable] = {}
+        """The viewers for whom connections are in use."""
         self._idle: list[tuple[C, float]] = []
-        self._waiters: deque[asyncio.Future[C | None]] = deque()
         self._is_closing = False
         self._drained = asyncio.Event()
-        self.size = 0
+
+    @property
+    def size(self) -> int:
+        """The number of connections, including those that are being opened."""
+        return self.used + len(self._idle)
 
     @property
     def used(self) -> int:
         """The number of connections in use, including those that are being opened."""
-        return self.size - len(self._idle)
+        return self._slots.used
 
-    async def acquire(self) -> C:
-        """Returns a connection, which the caller must :meth:`release`.
+    async def acquire(self, viewer: Hashable = None) -> C:
+        """Returns a connection, which the caller must :meth:`release`. None stands for the gateway's own work.
 
-        Raises ServiceUnavailable if none becomes free within the timeout.
+        Raises ServiceUnavailable if none becomes free within the timeout, or RateLimited if the viewer's own
+        operations use too many.
         """
         if self._is_closing:
             raise ServiceUnavailable
-        now = asyncio.get_running_loop().time()
-        while self._idle:
-            connection, idle_since = self._idle.pop()
-            if not connection.is_closed() and now - idle_since < _IDLE_LIMIT:
-                return connection
-            self._discard(connection)
-        if self.size < self._limit:
-            self.size += 1
-            return await self._open()
-        return await self._wait_for_connection()
+        slots = self._slots
+        connection: C | None = None
+        if not slots.take(viewer):
+            connection = await wait_for_connection(slots, viewer, self._timeout)
+        try:
+            connection = connection or self._pop_idle() or await self._connect()
+        except BaseException:
+            self._free_slot(viewer)
+            raise
+        self._viewers[connection] = viewer
+        return connection
 
     def release(self, connection: C) -> None:
         """Takes a connection back. A closed connection leaves a free slot."""
+        viewer = self._viewers.pop(connection)
         if connection.is_closed():
-            self._discard(connection)
-        elif not self._give_to_waiter(connection):
+            connection.terminate()
+            self._free_slot(viewer)
+        elif not self._slots.release(viewer, connection):
             connection.on_idle()
             self._idle.append((connection, asyncio.get_running_loop().time()))
             self._check_drained()
@@ -90,65 +101,30 @@ class Pool(Generic[C]):
         await self._drained.wait()
         while self._idle:
             connection, _ = self._idle.pop()
-            self.size -= 1
             await connection.close()
 
-    async def _open(self) -> C:
-        """Opens a connection in a slot that the caller already holds."""
-        try:
-            return await self._connect()
-        except BaseException:
-            self._free_slot()
-            raise
+    def _pop_idle(self) -> C | None:
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection, idle_since = self._idle.pop()
+            if not connection.is_closed() and now - idle_since < _IDLE_LIMIT:
+                return connection
+            connection.terminate()
+        return None
 
-    async def _wait_for_connection(self) -> C:
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[C | None] = loop.create_future()
-        timer = loop.call_later(self._timeout, _expire, waiter)
-        self._waiters.append(waiter)
-        try:
-            connection = await waiter
-        except BaseException:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            elif waiter.done() and not waiter.cancelled() and not waiter.exception():
-                self._take_back(waiter.result())
-            raise
-        finally:
-            timer.cancel()
-        return await self._open() if connection is None else connection
-
-    def _take_back(self, connection: C | None) -> None:
+    def _take_back(self, viewer: Hashable, connection: C | None) -> None:
         """Takes back a connection or a slot if the task waiting for it was cancelled."""
         if connection is not None:
+            self._viewers[connection] = viewer
             self.release(connection)
         else:
-            self._free_slot()
+            self._free_slot(viewer)
 
-    def _give_to_waiter(self, connection: C | None) -> bool:
-        """Gives the connection, or a slot, to the longest waiting caller. Returns False if no caller waits."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return True
-        return False
-
-    def _discard(self, connection: C) -> None:
-        connection.terminate()
-        self._free_slot()
-
-    def _free_slot(self) -> None:
-        if not self._give_to_waiter(None):
-            self.size -= 1
-            self._check_drained()
+    def _free_slot(self, viewer: Hashable) -> None:
+        self._slots.release(viewer)
+        self._check_drained()
 
     def _check_drained(self) -> None:
         """Lets :meth:`close` continue once no connection is in use."""
         if self._is_closing and not self.used:
             self._drained.set()
-
-
-def _expire(waiter: "asyncio.Future[C | None]") -> None:
-    if not waiter.done():
-        waiter.set_exception(ServiceUnavailable())

@@ -172,7 +172,7 @@ class PostgresDatabase(Database):
     async def transaction(self, viewer: Viewer) -> AsyncIterator[WriteConnection]:
         """A READ COMMITTED transaction. Versions and row locks prevent lost updates."""
         pool = self.pool_for(viewer)
-        connection = await pool.acquire()
+        connection = await pool.acquire(viewer.key)
         try:
             try:
                 self.begin(connection, BEGIN_WRITE, viewer)
@@ -257,10 +257,10 @@ class _PostgresSnapshot(Snapshot):
         if self.needs_retry:
             raise ServiceUnavailable
         if self._replica is not None:
-            self._connection = await self._replica.acquire(self._since)
+            self._connection = await self._replica.acquire(self._since, self.viewer.key)
         if self._connection is None:
             self._replica = None
-            self._connection = await self._pool.acquire()
+            self._connection = await self._pool.acquire(self.viewer.key)
         self.database.begin(self._connection, BEGIN_READ, self.viewer)
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:

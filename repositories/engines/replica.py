@@ -6,7 +6,7 @@ While it is unavailable, the primary serves all reads, and no request waits for 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 from weakref import WeakSet
 
@@ -97,12 +97,12 @@ class Replica:
         await self._position_pool.close()
         timer.cancel()
 
-    async def acquire(self, since: int) -> PostgresConnection | None:
+    async def acquire(self, since: int, viewer: Hashable) -> PostgresConnection | None:
         """Returns a connection of ``pool`` that shows the position ``since``, or None if the primary must be used."""
         if self.is_unavailable or not await self._wait_until_replayed(since):
             return None
         try:
-            connection = await self.pool.acquire()
+            connection = await self.pool.acquire(viewer)
         except ServiceUnavailable:
             if self.is_unavailable:
                 return None

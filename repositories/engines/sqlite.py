@@ -25,6 +25,7 @@ from repositories.core.errors import (
 )
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, DatabaseOptions, PoolState, Snapshot, WriteConnection
+from repositories.engines.fair_slots import FairSlots, wait_for_connection
 from repositories.sql.constraints import error_of_constraint
 from repositories.sql.statements import Compiled, Engine, fold
 
@@ -74,10 +75,10 @@ class SqliteDatabase(Database):
         super().__init__(options)
         self._connections: list[aiosqlite.Connection] = []
         self._idle_readers: list[aiosqlite.Connection] = []
-        self._reader_slots = asyncio.Semaphore(options.pool_size)
+        self._reader_slots: FairSlots[None] = FairSlots(options.pool_size, max(1, options.pool_size // 2))
         self._opening_tasks: set[asyncio.Task[aiosqlite.Connection]] = set()
         self._writer: aiosqlite.Connection | None = None
-        self._write_lock = asyncio.Lock()
+        self._writer_slot: FairSlots[None] = FairSlots(1, 1)
 
     async def connect(self) -> None:
         """Opens the file. It must exist, because only the migrations create it."""
@@ -131,13 +132,10 @@ class SqliteDatabase(Database):
     async def transaction(self, viewer: Viewer) -> AsyncIterator[WriteConnection]:
         """An immediate transaction.
 
-        Writers of this process take turns. Writers of other processes wait with SQLite's ``busy_timeout``.
+        Viewers of this process take turns. Writers of other processes wait with SQLite's ``busy_timeout``.
         """
-        try:
-            async with asyncio.timeout(self.options.pool_timeout):
-                await self._write_lock.acquire()
-        except TimeoutError as error:
-            raise ServiceUnavailable from error
+        if not self._writer_slot.take(viewer.key):
+            await wait_for_connection(self._writer_slot, viewer.key, self.options.pool_timeout)
         try:
             if self._writer is None:
                 raise ServiceUnavailable
@@ -152,7 +150,7 @@ class SqliteDatabase(Database):
                     await asyncio.shield(self._writer.execute_fetchall("ROLLBACK"))
                 raise
         finally:
-            self._write_lock.release()
+            self._writer_slot.release(viewer.key)
 
     @asynccontextmanager
     async def try_lock(self, name: str) -> AsyncIterator[bool]:
@@ -173,22 +171,19 @@ class SqliteDatabase(Database):
         finally:
             await asyncio.shield(connection.close())
 
-    async def acquire_reader(self) -> aiosqlite.Connection:
-        """Returns a reading connection. Raises ServiceUnavailable if none becomes free within the pool timeout."""
-        try:
-            async with asyncio.timeout(self.options.pool_timeout):
-                await self._reader_slots.acquire()
-        except TimeoutError as error:
-            raise ServiceUnavailable from error
+    async def acquire_reader(self, viewer: Viewer) -> aiosqlite.Connection:
+        """Returns a reading connection. If none becomes free within the pool timeout, see wait_for_connection."""
+        if not self._reader_slots.take(viewer.key):
+            await wait_for_connection(self._reader_slots, viewer.key, self.options.pool_timeout)
         try:
             return self._idle_readers.pop() if self._idle_readers else await self._open_reader()
         except BaseException:
-            self._reader_slots.release()
+            self._reader_slots.release(viewer.key)
             raise
 
-    def release_reader(self, connection: aiosqlite.Connection) -> None:
+    def release_reader(self, connection: aiosqlite.Connection, viewer: Viewer) -> None:
         self._idle_readers.append(connection)
-        self._reader_slots.release()
+        self._reader_slots.release(viewer.key)
 
     async def call_driver(
         self, connection: aiosqlite.Connection, text: str, arguments: Sequence[Any] = ()
@@ -226,7 +221,7 @@ class _SqliteSnapshot(Snapshot):
         self._connection: aiosqlite.Connection | None = None
 
     async def begin(self) -> None:
-        self._connection = await self.database.acquire_reader()
+        self._connection = await self.database.acquire_reader(self.viewer)
         await self.database.call_driver(self._connection, "BEGIN")
 
     async def run(self, text: str, arguments: list[Any]) -> Sequence[Any]:
@@ -240,7 +235,7 @@ class _SqliteSnapshot(Snapshot):
                 if connection.in_transaction:
                     await asyncio.shield(connection.execute_fetchall("ROLLBACK"))
             finally:
-                self.database.release_reader(connection)
+                self.database.release_reader(connection, self.viewer)
 
 
 class _SqliteWrite(WriteConnection):

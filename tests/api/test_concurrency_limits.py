@@ -27,6 +27,7 @@ SLOW: Statement[Any] = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(600)) s
 _SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(600)%' AND {}"
 _OTHERS = "datname = current_database() AND pid <> pg_backend_pid()"
 
+_TOO_MANY = "Too many of your operations are running at the same time. Try again in 1 seconds."
 AT_THE_ROOT = '{ taskAnalytics(from: "2026-01-01", to: "2026-01-02") { date } }'
 IN_A_BATCH = "{ tasks { nodes { category { name } } } }"
 IN_A_UNIT = 'mutation { createTask(input: {title: "x"}) { task { id } } }'
@@ -142,7 +143,9 @@ async def test_a_thousand_clients_share_ten_connections(postgres_only: DatabaseO
     """With generous timeouts every client gets the right response, and all connections are returned."""
     generous_timeouts: Any = dict.fromkeys(("pool_timeout", "connect_timeout"), 120.0)
     async with connect_database(postgres_only, pool_size=10, **generous_timeouts) as database:
-        gateway = Gateway(database, settings=Settings(queue_timeout=120, operation_timeout=120))
+        gateway = Gateway(
+            database, settings=Settings(queue_timeout=120, operation_timeout=120, max_waiting_operations=1000)
+        )
         ada = await _make_user_with_task(database)
         async with serve(gateway.app) as address:
             asking = (_execute(address, gateway.token(ada), "{ tasks { totalCount } }") for _ in range(1000))
@@ -154,24 +157,55 @@ async def test_a_thousand_clients_share_ten_connections(postgres_only: DatabaseO
 @pytest.mark.usefixtures("slow_statements")
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 async def test_operation_that_waits_too_long_is_rejected(postgres_only: DatabaseOptions, server: Server) -> None:
+    """The error says whether the viewer's own operations or those of others are the reason."""
     async with (
         connect_database(postgres_only, statement_timeout=500) as database,
         observe_sleeping_statements(server, postgres_only) as until,
     ):
         gateway = Gateway(database, settings=Settings(max_operations=2, queue_timeout=0.1))
         client = gateway.client(await _make_user_with_task(database))
+        other = gateway.client(await make_user(database))
         first = [asyncio.ensure_future(client.ask(AT_THE_ROOT)) for _ in range(2)]
         await until(2)
         body = {"query": "{ __typename }"}
-        response = await client.http.post("/graphql", json=body, headers=client.headers)
-        error = {
-            "message": "The gateway is busy. Try again in a moment.",
-            "extensions": {"code": "SERVICE_UNAVAILABLE"},
-        }
-        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-        assert response.json() == {"errors": [error]}
+        for sender, status, message, extensions in (
+            (other, 503, "The gateway is busy. Try again in a moment.", {"code": "SERVICE_UNAVAILABLE"}),
+            (client, 429, _TOO_MANY, {"code": "RATE_LIMITED", "retryAfter": 1}),
+        ):
+            response = await sender.http.post("/graphql", json=body, headers=sender.headers)
+            assert (response.status_code, response.headers["retry-after"]) == (status, "1")
+            assert response.json() == {"errors": [{"message": message, "extensions": extensions}]}
         for request in first:
             request.cancel()
         await asyncio.gather(*first, return_exceptions=True)
         await until(0)
         assert await client.data("{ __typename }") == {"__typename": "Query"}
+
+
+@pytest.mark.usefixtures("slow_statements")
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+async def test_one_viewer_leaves_connections_and_turns_to_others(
+    postgres_only: DatabaseOptions, server: Server
+) -> None:
+    """Thirty slow operations of one viewer use half of the connections. Others are answered meanwhile."""
+    async with (
+        connect_database(postgres_only, statement_timeout=500, pool_size=4) as database,
+        observe_sleeping_statements(server, postgres_only) as until,
+    ):
+        limits = Settings(max_operations=10, max_operations_per_viewer=5, max_waiting_operations=10, queue_timeout=60)
+        gateway = Gateway(database, settings=limits)
+        attacker = gateway.client(await _make_user_with_task(database))
+        other = gateway.client(await _make_user_with_task(database))
+        attack = [asyncio.ensure_future(attacker.ask(AT_THE_ROOT)) for _ in range(30)]
+        await until(2)
+        rejected, _ = await asyncio.wait(attack, return_when=asyncio.FIRST_COMPLETED)
+        for _ in range(20):
+            assert await other.data("{ tasks { totalCount } }") == {"tasks": {"totalCount": 1}}
+        assert {(await answer).body["errors"][0]["message"] for answer in rejected} == {_TOO_MANY}
+        assert (await attack[-1]).body["errors"][0]["message"] == _TOO_MANY
+        assert sum(request.done() for request in attack) == 15
+        await until(2)
+        for request in attack:
+            request.cancel()
+        await asyncio.gather(*attack, return_exceptions=True)
+        await until(0)

@@ -88,7 +88,7 @@ async def test_cancelling_a_third_of_the_requests(options: DatabaseOptions, seed
         loop = asyncio.get_running_loop()
         for task in [*running, *reads]:
             if source.random() < 1 / 3:
-                loop.call_later(source.random() * 0.15, task.cancel)
+                loop.call_later(source.random() * 0.05, task.cancel)
         results = await asyncio.gather(*running, *reads, return_exceptions=True)
         assert {type(result) for result in results} == {str, type(None), asyncio.CancelledError}
         assert database.pool_state().used == 0
@@ -269,7 +269,7 @@ async def test_the_next_caller_gets_the_connection_of_a_cancelled_caller(sqlite_
 
 
 async def _cancel_while_opening(database: Any) -> None:
-    acquiring = asyncio.ensure_future(database.acquire_reader())
+    acquiring = asyncio.ensure_future(database.acquire_reader(SERVICE))
     while not database._opening_tasks:  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(0)
     acquiring.cancel()

@@ -14,11 +14,12 @@ from repositories.core.errors import (
     Forbidden,
     GatewayError,
     NotFound,
+    RateLimited,
     ServiceUnavailable,
     Timeout,
 )
 from repositories.core.ids import new_id
-from repositories.core.viewer import ANONYMOUS, SERVICE
+from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.engines.factory import open_database
 from repositories.engines.postgresql import PostgresDatabase
@@ -51,6 +52,8 @@ def _assert_error(error: GatewayError, kind: type[GatewayError], message: str) -
 
 TOO_LONG = "This took too long and was stopped. Request less data at once."
 UNREACHABLE = "The database cannot be reached right now. Try again in a moment."
+IN_USE = "All database connections are in use. Try again in a moment."
+OWN_SHARE = "Too many of your operations use the database at the same time. Try again in 1 seconds."
 
 
 async def test_a_slow_read_times_out(options: DatabaseOptions) -> None:
@@ -109,16 +112,20 @@ async def test_a_timeout_inside_a_savepoint_is_raised(options: DatabaseOptions) 
 
 
 async def test_a_full_pool_raises_service_unavailable(options: DatabaseOptions) -> None:
-    """The caller gets a connection when one has been returned."""
+    """The caller gets a connection when one has been returned. A viewer with half of them has to wait for itself."""
     async with connect_database(options, pool_size=2, pool_timeout=0.1) as database:
-        ada = await make_user(database)
-        async with open_snapshot(database, viewer_of(ada)) as first, open_snapshot(database, viewer_of(ada)) as second:
+        ada, bob, eve = [viewer_of(await make_user(database)) for _ in range(3)]
+        async with open_snapshot(database, ada) as first, open_snapshot(database, bob) as second:
             assert await Tasks(first).count() == await Tasks(second).count() == 0
             assert database.pool_state().used == 2
-            async with open_snapshot(database, viewer_of(ada)) as third:
+            async with open_snapshot(database, ada) as fourth:
+                with pytest.raises(RateLimited) as limited:
+                    await Tasks(fourth).count()
+                _assert_error(limited.value, RateLimited, OWN_SHARE)
+            async with open_snapshot(database, eve) as third:
                 with pytest.raises(ServiceUnavailable) as raised:
                     await Tasks(third).count()
-                _assert_error(raised.value, ServiceUnavailable, UNREACHABLE)
+                _assert_error(raised.value, ServiceUnavailable, IN_USE)
                 await second.close()
                 assert await Tasks(third).count() == 0
         assert database.pool_state().used == 0
@@ -244,7 +251,7 @@ async def test_the_server_grants_fewer_connections_than_the_pool_has(
         async with open_snapshot(database) as service:
             assert await Tasks(service).count() == 0
         await asyncio.to_thread(server.sql, f"ALTER DATABASE {name} CONNECTION LIMIT 2")
-        async with open_snapshot(database, ANONYMOUS) as first, open_snapshot(database, ANONYMOUS) as second:
+        async with open_snapshot(database, ANONYMOUS) as first, open_snapshot(database, Viewer(new_id())) as second:
             assert await Tasks(first).count() == 0
             with pytest.raises(ServiceUnavailable) as raised:
                 await Tasks(second).count()
@@ -292,5 +299,5 @@ async def test_a_second_sqlite_writer_waits_for_the_pool_timeout(sqlite_only: Da
             with pytest.raises(ServiceUnavailable) as raised:
                 async with database.transaction(SERVICE):
                     pytest.fail("two concurrent writers")
-        _assert_error(raised.value, ServiceUnavailable, UNREACHABLE)
+        _assert_error(raised.value, ServiceUnavailable, IN_USE)
         await make_user(database)
