@@ -4,6 +4,7 @@ The work for any text is bounded: its tokens are counted before it is parsed, an
 validation rule for overlapping fields compares are counted before it is validated.
 """
 
+import re
 from collections import OrderedDict
 from typing import Any
 
@@ -20,8 +21,11 @@ from graphql import (
 from gateway.execution.document_size import check_overlaps, check_tokens
 from gateway.execution.request_errors import RequestError, shorten
 from gateway.execution.timings import Timings
+from gateway.execution.validation_rules import RULES, RULES_WITHOUT_NAMES
 
 _MAX_ERRORS = 5
+_FOUND_TEXT = re.compile(r"\b(Name|Int|Float|String|BlockString|Comment|escape sequence):? '.*", re.DOTALL)
+"""What a message about a syntax error quotes from the document. It can be a part of a string, and so of a secret."""
 _MAX_CACHED_LENGTH = 20_000
 _CACHE_SIZE = 500_000
 """Characters of all cached texts together. A parsed document takes about 50 bytes per character."""
@@ -98,14 +102,15 @@ class Documents:
         except RequestError as error:
             return error
         except GraphQLSyntaxError as error:
-            return RequestError([shorten(_drop_traceback(error))])
+            return RequestError([_drop_found_text(shorten(_drop_traceback(error)))])
         if timings is not None:
             timings.mark("parse")
         try:
             check_overlaps(ast)
         except RequestError as error:
             return error
-        errors = validate(self._schema, ast, max_errors=_MAX_ERRORS, hide_suggestions=hide_suggestions)
+        rules = RULES_WITHOUT_NAMES if hide_suggestions else RULES
+        errors = validate(self._schema, ast, rules, max_errors=_MAX_ERRORS, hide_suggestions=hide_suggestions)
         if timings is not None:
             timings.mark("validate")
         return RequestError([shorten(_drop_traceback(error)) for error in errors]) if errors else Document(ast)
@@ -115,3 +120,9 @@ def _drop_traceback(error: GraphQLError) -> GraphQLError:
     """Frees the stack frames of an error, and the objects that they hold, before it is cached."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)
+
+
+def _drop_found_text(error: GraphQLError) -> GraphQLError:
+    """Removes the text of the document from the message of a syntax error; the error has its location."""
+    error.message = _FOUND_TEXT.sub(r"\1.", error.message)
+    return error

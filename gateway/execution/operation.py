@@ -6,6 +6,7 @@ from typing import Any
 from graphql import (
     FragmentDefinitionNode,
     GraphQLError,
+    GraphQLInputType,
     GraphQLSchema,
     OperationDefinitionNode,
     default_field_resolver,
@@ -19,17 +20,15 @@ from graphql.execution.get_variable_signature import GraphQLVariableSignature, g
 from graphql.execution.values import (
     VariableValues,
     VariableValueSource,
-    get_variable_values,
     input_is_nested_too_deeply,
 )
 from graphql.pyutils import Undefined
 from graphql.type import get_nullable_type
-from graphql.utilities import coerce_input_value
+from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_value
 from strawberry.execution import optimized_is_awaitable
 
+from gateway.execution.coercion_errors import MAX_ERRORS, variable_errors
 from gateway.execution.documents import Document
-
-_MAX_ERRORS = 5
 
 
 class Operation:
@@ -54,13 +53,9 @@ class Operation:
         self, kind: Any, variables: Mapping[str, Any], context: Any, root_value: Any = None, *, hide_suggestions: bool
     ) -> Executor[Any] | list[GraphQLError]:
         """An executor of class ``kind``, or the errors of the variables."""
-        values = self._coerce(variables)
-        if values is None:
-            nodes = self._node.variable_definitions or ()
-            result = get_variable_values(self._schema, nodes, dict(variables), _MAX_ERRORS, hide_suggestions)
-            if isinstance(result, list):
-                return result
-            values = result
+        values = self._coerce(variables, hide_names=hide_suggestions)
+        if isinstance(values, list):
+            return values
         executor: Executor[Any] = kind(
             self._schema,
             self._definitions,
@@ -77,23 +72,28 @@ class Operation:
         )
         return executor
 
-    def _coerce(self, variables: Mapping[str, Any]) -> VariableValues | None:
-        """The variables coerced to their types, None if graphql-core must do it because of a default or an error."""
+    def _coerce(self, variables: Mapping[str, Any], *, hide_names: bool) -> VariableValues | list[GraphQLError]:
+        """The variables coerced to their types, or the errors of the invalid ones."""
         sources: dict[str, VariableValueSource] = {}
         coerced: dict[str, Any] = {}
-        for signature in self._signatures:
+        errors: list[GraphQLError] = []
+        for signature, node in zip(self._signatures, self._node.variable_definitions or (), strict=True):
             name, kind = signature.name, signature.type
             value = variables.get(name, Undefined)
-            if value is Undefined:
-                if signature.default is not None or is_non_null_type(kind):
-                    return None
-                sources[name] = VariableValueSource(signature)
-                continue
-            if not is_leaf_type(get_nullable_type(kind)) and input_is_nested_too_deeply(value, kind):
-                return None
-            coerced_value = coerce_input_value(value, kind)
-            if coerced_value is Undefined:
-                return None
             sources[name] = VariableValueSource(signature, value)
-            coerced[name] = coerced_value
-        return VariableValues(sources, coerced)
+            if value is Undefined and signature.default is not None:
+                coerced[name] = coerce_default_value(signature)
+            elif value is not Undefined or is_non_null_type(kind):
+                coerced_value = _coerce_value(value, kind)
+                if coerced_value is Undefined:
+                    errors += variable_errors(name, value, kind, node, hide_names=hide_names)
+                else:
+                    coerced[name] = coerced_value
+        return errors[:MAX_ERRORS] or VariableValues(sources, coerced)
+
+
+def _coerce_value(value: Any, kind: GraphQLInputType) -> Any:
+    """The coerced value, Undefined if it is invalid."""
+    if not is_leaf_type(get_nullable_type(kind)) and input_is_nested_too_deeply(value, kind):
+        return Undefined
+    return coerce_input_value(value, kind)

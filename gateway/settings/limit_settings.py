@@ -26,8 +26,8 @@ class LimitSettings(BaseModel):
     introspection: Literal["always", "signed_in", "never"] | None = Field(
         None,
         description="Who may read the schema by introspection: `always` everyone, `signed_in` signed-in viewers, "
-        "`never` no one. Errors suggest names of the schema only to viewers who may read it. The default is `always` "
-        "on SQLite and `signed_in` on PostgreSQL.",
+        "`never` no one. For other viewers, errors contain no names of the schema that the client did not write. The "
+        "default is `always` on SQLite and `signed_in` on PostgreSQL.",
     )
     max_operations_per_viewer: int = Field(
         20,

@@ -49,7 +49,7 @@ class PageRequest:
     def __post_init__(self) -> None:
         for name, size in (("first", self.first), ("last", self.last)):
             if size is not None and not 1 <= size <= MAX_SIZE:
-                raise ValidationError(f"`{name}` must be between 1 and {MAX_SIZE}, not {size}.", path=(name,))
+                raise ValidationError(f"`{name}` must be between 1 and {MAX_SIZE}.", path=(name,))
         if self.first is not None and self.last is not None:
             raise ValidationError("Give `first` or `last`, not both.", path=("last",))
         if self.after is not None and self.before is not None:
@@ -58,7 +58,7 @@ class PageRequest:
             raise ValidationError("Use `first` with `after`, or `last` with `before`.", path=("before",))
         if self.page is not None:
             if not 1 <= self.page <= MAX_PAGE:
-                raise ValidationError(f"`page` must be between 1 and {MAX_PAGE}, not {self.page}.", path=("page",))
+                raise ValidationError(f"`page` must be between 1 and {MAX_PAGE}.", path=("page",))
             if self.after is not None or self.before is not None or self.last is not None:
                 raise ValidationError("Use `page` with `first` only.", path=("page",))
 
@@ -128,7 +128,7 @@ class Ordering:
             if fingerprint == self.fingerprint(where) and len(values) == len(self.keys):
                 return [_parse(self.table.c[key.column], value) for key, value in zip(self.keys, values, strict=True)]
         except (ValueError, TypeError, AttributeError, ArithmeticError):
-            message = "This is not a cursor of this list; take one from `pageInfo` or `edges`."
+            message = "This is not a cursor of this list; take one from a page of it."
             raise ValidationError(message, path=(argument,)) from None
         message = "This cursor belongs to another filter or order; start again without it."
         raise ValidationError(message, path=(argument,))

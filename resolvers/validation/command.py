@@ -35,9 +35,9 @@ R = TypeVar("R", bound=Table)
 
 
 class Command(BaseModel):
-    """Base of all commands. Immutable, and rejects fields that are not declared."""
+    """Base of all commands. Immutable, and rejects fields that are not declared. Exceptions contain no input value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 def _check_storable(text: str) -> str:

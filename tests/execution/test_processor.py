@@ -87,6 +87,6 @@ async def test_an_operation_has_data_or_is_rejected(processor: OperationProcesso
     with pytest.raises(RequestError) as caught:
         await run("query($type: String!) { __type(name: $type) { name } }")
     assert caught.value.status == 400
-    message = "Variable '$type' has invalid value: Expected a value of non-null type 'String!' to be provided."
+    message = "Variable '$type' has invalid value: Expected a value of type 'String!' to be provided."
     assert [error.message for error in caught.value.errors] == [message]
     assert database.pool_state().used == 0

@@ -25,7 +25,7 @@ from repositories.sql.page import Page, PageRequest
 from tests.factories import make_tasks, make_user
 from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
-BROKEN = "This is not a cursor of this list; take one from `pageInfo` or `edges`."
+BROKEN = "This is not a cursor of this list; take one from a page of it."
 OTHER = "This cursor belongs to another filter or order; start again without it."
 
 LISTS: list[tuple[type[Repository[Any]], list[str]]] = [
