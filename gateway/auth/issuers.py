@@ -1,103 +1,23 @@
 """Verifies tokens of an external issuer: Supabase, or any other issuer that publishes its keys (JWKS).
 
 The algorithm is a property of the key, never of the token: HS256 for the secret from the settings, ES256 or RS256 for a
-public key, as its JWK says. Keys are fetched when they are first needed, again after several intervals (the issuer may
-have withdrawn a key), and for an unknown key id, at most once per interval. While the issuer is unreachable, the known
-keys stay valid.
+public key, as its JWK says (gateway/auth/issuer_keys.py).
 """
 
-import asyncio
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jwt
 
+from gateway.auth.claims import decode_token, expiry_of
+from gateway.auth.issuer_keys import PUBLIC_ALGORITHMS, IssuerKeys
 from gateway.settings import Settings
 from repositories.aggregates.unit_of_work import Reaction
 from repositories.core.clock import stored_time_zone
-from repositories.core.errors import ServiceUnavailable
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database
 from resolvers.identity.outside import account_of
-
-log = logging.getLogger(__name__)
-
-_PUBLIC = frozenset({"ES256", "RS256"})
-_FETCH_TIMEOUT = 5.0
-_REFRESH_INTERVALS = 12
-"""Known keys are fetched again after this many intervals."""
-
-
-class IssuerKeys:
-    """The public keys of an issuer by their ids. Each has the one algorithm that it may be used with.
-
-    ``interval`` is the minimum time between two fetches, in seconds.
-    """
-
-    def __init__(self, url: str, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._url = url
-        self._interval = interval
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._known: Mapping[str | None, jwt.PyJWK] | None = None
-        self._fetched_at = -float("inf")
-        self._tried_at = -float("inf")
-
-    async def find(self, key_id: str | None) -> jwt.PyJWK:
-        """The key; InvalidKeyError if it does not exist, ServiceUnavailable if no keys could be fetched yet."""
-        if self._is_fetch_due(key_id):
-            async with self._lock:
-                if self._is_fetch_due(key_id):
-                    await self._fetch()
-        if self._known is None:
-            raise ServiceUnavailable("Your token cannot be verified right now. Try again in a moment.")
-        try:
-            return self._known[key_id]
-        except KeyError:
-            message = "no key with this id"
-            raise jwt.InvalidKeyError(message) from None
-
-    def _is_fetch_due(self, key_id: str | None) -> bool:
-        """Whether to fetch the keys now.
-
-        The first fetch does not count as an attempt, so that a key published right after it is found at once.
-        """
-        now = self._clock()
-        is_wanted = (
-            self._known is None
-            or key_id not in self._known
-            or now - self._fetched_at >= _REFRESH_INTERVALS * self._interval
-        )
-        pause = self._interval if self._known is not None else min(self._interval, _FETCH_TIMEOUT)
-        return is_wanted and now - self._tried_at >= pause
-
-    async def _fetch(self) -> None:
-        import httpx  # noqa: PLC0415 (takes 5 MB; loaded only with an external issuer)
-
-        is_first = self._known is None
-        try:
-            async with httpx.AsyncClient(timeout=_FETCH_TIMEOUT) as http:
-                response = await http.get(self._url)
-            keys = response.raise_for_status().json()["keys"]
-            self._known = {key.key_id: key for key in map(_parse_key, keys) if key is not None}
-            self._fetched_at = self._clock()
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            is_first = False
-            log.warning("The issuer's keys at %s cannot be fetched: %r.", self._url, error)
-        if not is_first:
-            self._tried_at = self._clock()
-
-
-def _parse_key(jwk: Any) -> jwt.PyJWK | None:
-    """The key, or None if it is not a public key for verifying signatures."""
-    try:
-        key = jwt.PyJWK(jwk)
-    except (jwt.PyJWTError, AttributeError, TypeError, ValueError):
-        return None
-    is_public = key.algorithm_name in _PUBLIC and key.public_key_use in {None, "sig"} and "d" not in jwk
-    return key if is_public else None
 
 
 class JWKSIssuer:
@@ -119,21 +39,14 @@ class JWKSIssuer:
         key: str | jwt.PyJWK
         if self._secret is not None and header.get("alg") == "HS256":
             key, algorithm = self._secret, "HS256"
-        elif self._keys is not None and header.get("alg") in _PUBLIC:
+        elif self._keys is not None and header.get("alg") in PUBLIC_ALGORITHMS:
             key = await self._keys.find(header.get("kid"))
             algorithm = key.algorithm_name
         else:
             message = "the issuer does not use this algorithm"
             raise jwt.InvalidAlgorithmError(message)
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            key,
-            algorithms=[algorithm],
-            audience=self._audience,
-            issuer=self.url,
-            options={"require": ["exp", "sub", "aud", "iss"], "verify_iat": False},
-        )
-        return claims
+        required = ("exp", "sub", "aud", "iss")
+        return decode_token(token, key, algorithm, required, audience=self._audience, issuer=self.url)
 
 
 class ExternalAccounts:
@@ -156,7 +69,7 @@ class ExternalAccounts:
         """Returns the time until which the token may be cached, in seconds since 1970, and its viewer."""
         claims = await self._issuer.verify(token)
         user, roles = await account_of(self._database, self._reactions, self._issuer.url, claims)
-        until = min(float(claims["exp"]), time.time() + self._cache_lifetime)
+        until = min(expiry_of(claims), time.time() + self._cache_lifetime)
         return until, Viewer(user.id, roles, time_zone=stored_time_zone(user.time_zone).key)
 
 

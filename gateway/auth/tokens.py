@@ -17,10 +17,11 @@ from uuid import UUID, uuid4
 
 import jwt
 
+from gateway.auth.claims import INVALID_TOKEN, decode_token, expiry_of
 from gateway.auth.keys import read_or_create_file
 from gateway.settings import Settings, SettingsError
 from repositories.core.clock import stored_time_zone
-from repositories.core.errors import Unauthenticated, ValidationError
+from repositories.core.errors import Unauthenticated
 from repositories.core.viewer import Viewer
 from repositories.permissions import RoleName
 from repositories.tables.identity import User
@@ -94,15 +95,12 @@ class Tokens:
 
     def session_of(self, refresh_token: str) -> UUID | None:
         """The session id in a refresh token of this gateway, else None. The session itself may have ended."""
-        options: Any = {"require": ["sid", "aud", "jti"], "strict_aud": True, "verify_exp": False}
         if len(refresh_token) > MAX_TOKEN_LENGTH:
             return None
         try:
-            claims = jwt.decode(
-                refresh_token, self._key, algorithms=[_ALGORITHM], audience=self._refresh_audience, options=options
-            )
+            claims = self._decode(refresh_token, self._refresh_audience, "sid", "aud", "jti", verify_exp=False)
             return UUID(claims["sid"])
-        except (jwt.PyJWTError, ValueError):
+        except INVALID_TOKEN:
             return None
 
     def issue_device(self, user: UUID) -> str:
@@ -113,12 +111,9 @@ class Tokens:
 
     def device_of(self, device_token: str, user: UUID) -> str | None:
         """The id of the device if the token was issued for the user and is valid, else None."""
-        options: Any = {"require": ["sub", "aud", "exp", "jti"], "strict_aud": True}
         try:
-            claims = jwt.decode(
-                device_token, self._key, algorithms=[_ALGORITHM], audience=self._device_audience, options=options
-            )
-        except (jwt.PyJWTError, ValueError):
+            claims = self._decode(device_token, self._device_audience, "sub", "aud", "exp", "jti")
+        except INVALID_TOKEN:
             return None
         return str(claims["jti"]) if claims["sub"] == str(user) else None
 
@@ -135,7 +130,7 @@ class Tokens:
                 raise jwt.InvalidTokenError
             external = self._external if self._external is not None and self._external.has_issued(token) else None
             verified = await external.verify(token) if external else self._verify_own(token)
-        except (jwt.PyJWTError, ValueError, AttributeError, TypeError, ValidationError) as error:
+        except INVALID_TOKEN as error:
             message = "The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
             raise Unauthenticated(message) from error
         self._cache[token] = verified
@@ -149,13 +144,7 @@ class Tokens:
         return await self.verify(token.strip() if scheme.lower() == "bearer" else "")
 
     def _verify_own(self, token: str) -> tuple[float, Viewer]:
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            self._key,
-            algorithms=[_ALGORITHM],
-            audience=self._audience,
-            options={"require": ["exp", "sub", "aud"], "strict_aud": True},
-        )
+        claims = self._decode(token, self._audience, "exp", "sub", "aud")
         roles = claims.get("app_metadata", {}).get("roles", [])
         viewer = Viewer(
             UUID(claims["sub"]),
@@ -163,7 +152,10 @@ class Tokens:
             time_zone=_time_zone_of(claims),
             session=UUID(claims["sid"]) if "sid" in claims else None,
         )
-        return float(claims["exp"]), viewer
+        return expiry_of(claims), viewer
+
+    def _decode(self, token: str, audience: str, *required: str, **options: Any) -> dict[str, Any]:
+        return decode_token(token, self._key, _ALGORITHM, required, audience=audience, strict_aud=True, **options)
 
 
 def _time_zone_of(claims: Mapping[str, Any]) -> str | None:

@@ -37,7 +37,10 @@ class AuthSettings(BaseModel):
         "authenticated", min_length=1, description="Audience that tokens of the external issuer must have."
     )
     jwks_interval: float = Field(
-        300.0, gt=0, description="Minimum number of seconds between two fetches of the external issuer's keys."
+        300.0,
+        gt=0,
+        description="Seconds after which the external issuer's keys are fetched again, in the background. A token with "
+        "an unknown key causes a fetch at once.",
     )
     issuer_url: str | None = Field(
         None,

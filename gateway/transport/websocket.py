@@ -306,6 +306,6 @@ def _find_authorization(payload: Message, handshake: Headers) -> str | None:
     """The value of ``Authorization`` in the payload of connection_init, else in the headers of the handshake."""
     for name in ("Authorization", "authorization"):
         if payload.get(name) is not None:
-            return str(payload[name])
+            return payload[name] if isinstance(payload[name], str) else ""
     header = handshake.get(b"authorization")
     return None if header is None else header.decode("latin-1")

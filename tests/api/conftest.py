@@ -5,10 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from gateway.auth.issuer_keys import IssuerKeys
+from gateway.auth.issuers import ExternalAccounts, JWKSIssuer
 from repositories.engines.database import Database
 from repositories.tables.identity import User, UserRole
 from resolvers.identity.accounts import Passwords
+from resolvers.reactions import REACTIONS
 from tests.api.client import Gateway
+from tests.api.issuer import EXTERNAL_AUDIENCE, KEY, RSA_KEY, SHARED, URL, Clock, KeyServer, publish_keys
 from tests.api.people import CHEAP
 from tests.factories import make_user
 
@@ -37,6 +41,29 @@ async def bob(database: Database) -> User:
 @pytest_asyncio.fixture
 async def admin(database: Database) -> User:
     return await make_user(database, email="admin@example.com", role=UserRole.ADMIN)
+
+
+@pytest_asyncio.fixture
+async def key_server() -> AsyncIterator[KeyServer]:
+    """An external issuer with an ES256 and an RS256 key."""
+    async with publish_keys(KEY, RSA_KEY) as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time by which the keys of an external issuer get old."""
+    return Clock()
+
+
+@pytest_asyncio.fixture
+async def external_gateway(database: Database, key_server: KeyServer, clock: Clock) -> AsyncIterator[Gateway]:
+    """A gateway that accepts tokens of the external issuer, by its keys and by its secret."""
+    issuer = JWKSIssuer(URL, EXTERNAL_AUDIENCE, secret=SHARED, keys=IssuerKeys(key_server.url, 60, clock))
+    made = Gateway(database, external=ExternalAccounts(issuer, database, REACTIONS, 900))
+    yield made
+    await made.http.aclose()
+    assert database.pool_state().used == 0
 
 
 @pytest.fixture

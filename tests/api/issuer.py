@@ -6,15 +6,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from repositories.core.clock import now
 from repositories.core.ids import new_id
+from tests.api.client import Gateway
 
 URL = "https://issuer.example/auth/v1"
 EXTERNAL_AUDIENCE = "authenticated"
+SHARED = "the secret of an external issuer, long enough"
+VIEWER = {"query": "{ viewer { email } }"}
 
 
 class SigningKey:
@@ -36,6 +40,25 @@ class SigningKey:
         return jwt.encode(claims, self.private, self.algorithm, headers={"kid": self.key_id})
 
 
+KEY = SigningKey("first")
+RSA_KEY = SigningKey("rsa", "RS256")
+
+
+class Clock:
+    """Seconds that pass only when a test advances them."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def ask_as(gateway: Gateway, token: str) -> httpx.Response:
+    """Sends a query with a token."""
+    return await gateway.http.post("/graphql", json=VIEWER, headers={"Authorization": f"Bearer {token}"})
+
+
 def make_claims(**changes: Any) -> dict[str, Any]:
     """The claims of a valid token, with changes; ``...`` removes a claim."""
     valid = {
@@ -51,13 +74,18 @@ def make_claims(**changes: Any) -> dict[str, Any]:
 
 
 class KeyServer:
-    """Serves the issuer's keys, and counts the requests. It responds while ``may_respond`` is set."""
+    """Serves the issuer's keys, and counts the requests. It responds while ``may_respond`` is set.
+
+    ``response`` is the body: bytes, or a value that is sent as JSON. ``raw`` is the whole response, if it is set.
+    """
 
     def __init__(self, *keys: SigningKey) -> None:
         self.response: Any = None
+        self.raw: AsyncIterator[bytes] | None = None
         self.request_count = 0
         self.may_respond = asyncio.Event()
         self.may_respond.set()
+        self._handlers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
         self.publish(*keys)
@@ -75,20 +103,34 @@ class KeyServer:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
+        """Closes the port and all connections."""
         if self._server is not None:
             self._server.close()
+            for handler in self._handlers:
+                handler.cancel()
+            await asyncio.gather(*self._handlers, return_exceptions=True)
             await self._server.wait_closed()
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        self.request_count += 1
-        await self.may_respond.wait()
+        handler: Any = asyncio.current_task()
+        self._handlers.add(handler)
+        handler.add_done_callback(self._handlers.discard)
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            self.request_count += 1
+            await self.may_respond.wait()
+            async for part in self.raw or self._respond():
+                writer.write(part)
+                await writer.drain()
+        except ConnectionError:  # the client may stop reading
+            pass
+        finally:
+            writer.close()
+
+    async def _respond(self) -> AsyncIterator[bytes]:
         body = self.response if isinstance(self.response, bytes) else json.dumps(self.response).encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
 
 
 @asynccontextmanager
