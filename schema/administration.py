@@ -131,7 +131,10 @@ class UsersOverview:
         queries.Overview.by_status, "How many users have each status, also with 0."
     )
     by_role: list[UserRoleTotal] = computed(queries.Overview.by_role, "How many users have each role, also with 0.")
-    new_this_week: int = computed(queries.Overview.new_this_week, "Whose account was made since Monday.")
+    new_this_week: int = computed(
+        queries.Overview.new_this_week,
+        "How many accounts were created since the week started.",
+    )
     new_this_month: int = computed(queries.Overview.new_this_month, "Whose account was made since the first.")
     active_last_seven_days: int = computed(
         queries.Overview.active_last_seven_days, "Who did something in the last 7 × 24 hours, by the events."
@@ -194,7 +197,8 @@ class AdministrationQueries:
         requires=_READ,
         time_zone=Argument(
             str | None,
-            "The IANA time zone that decides when a week and a month begin; by default the viewer's own.",
+            "The IANA time zone that decides when a week and a month begin; by default the viewer's own. Weeks start on "
+            "the viewer's `weekStartsOn`.",
             strawberry.UNSET,
         ),
     )

@@ -22,7 +22,7 @@ describe_enum(
     events.TrendInterval,
     "How long the intervals of a trend are.",
     DAY="From midnight to midnight.",
-    WEEK="From Monday to Sunday.",
+    WEEK="Seven days. They start on the day in the viewer's preferences (`weekStartsOn`).",
     MONTH="From the first of a month to its last day.",
 )
 describe_enum(

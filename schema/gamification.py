@@ -222,7 +222,8 @@ class GamificationDashboard:
 
     point_balance: int = computed(queries.Dashboard.point_balance, "What there is to spend.")
     points_this_week: int = computed(
-        queries.Dashboard.points_this_week, "What was earned on the last seven days, today included."
+        queries.Dashboard.points_this_week,
+        "Points earned since the week started, on the viewer's `weekStartsOn`.",
     )
     achievements_unlocked: int = computed(
         queries.Dashboard.achievements_unlocked, "How many achievements are unlocked."

@@ -89,7 +89,7 @@ class UserPreferences(Node):
     notifications: NotificationPreferences = strawberry.field(
         resolver=_notifications, description="What the person is told of."
     )
-    week_starts_on: rows.Weekday = column("The first day of the week.")
+    week_starts_on: rows.Weekday = column("The first day of the week in trends and in tiles such as `pointsThisWeek`.")
     version: int = column("Grows with every change; `updatePreferences` wants the one that was seen.")
     updated_at: dt.datetime = column("When they were last changed.")
 

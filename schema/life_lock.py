@@ -185,6 +185,7 @@ class DayScore:
     created: int = column("How many tasks were made on it.")
     score: Decimal = column("The day's productivity score, 0 to 100.")
     moving_average: Decimal = column("The mean score of the seven days that end with it.")
+    week_start: dt.date = column("The first day of its week. Weeks start on the viewer's `weekStartsOn`.")
 
 
 @view(tasks.CategoryTotals)

@@ -41,8 +41,8 @@ from repositories.core.clock import now
 from repositories.engines.database import Database
 from resolvers.caching.cache import Cache
 from resolvers.identity.accounts import Accounts
-from resolvers.identity.queries import account_time_zone
-from resolvers.request.context import AccountTimeZone, Services
+from resolvers.identity.queries import account_time_zone, first_weekday
+from resolvers.request.context import AccountCalendar, Services
 from resolvers.streaming.feed import Feed, FeedOptions
 from schema import schema
 
@@ -137,7 +137,7 @@ def create_services(accounts: Accounts, feed: Feed, cache: Cache | None) -> Serv
     """The services that resolvers find by their class."""
     services: dict[type[Any], Any] = {
         Accounts: accounts,
-        AccountTimeZone: AccountTimeZone(account_time_zone),
+        AccountCalendar: AccountCalendar(account_time_zone, first_weekday),
         Feed: feed,
     }
     if cache is not None:

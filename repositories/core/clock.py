@@ -73,6 +73,11 @@ def date_of(moment: dt.datetime, zone: ZoneInfo) -> dt.date:
     return moment.astimezone(zone).date()
 
 
+def week_start(date: dt.date, first_weekday: int) -> dt.date:
+    """The first day of the week that the date is in. Weeks start on ``first_weekday``, 0 (Monday) to 6 (Sunday)."""
+    return date - dt.timedelta(days=(date.weekday() - first_weekday) % 7)
+
+
 @lru_cache(maxsize=512)
 def days(last: dt.date, count: int, zone: ZoneInfo) -> tuple[LocalDay, ...]:
     """``count`` consecutive days, oldest first, ending with ``last``. All users of a zone share the cached result."""

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from repositories.aggregates.repository import Repository
-from repositories.core.clock import LocalDay, now
+from repositories.core.clock import LocalDay, now, week_start
 from repositories.identity import Users
 from repositories.life_lock.days import (
     DAY_COLUMNS,
@@ -204,13 +204,17 @@ def mean(scores: Decimal, count: int) -> Decimal:
 
 
 class DayScore(NamedTuple):
-    """One day of a series; ``moving_average`` is the mean score of the seven days that end with it."""
+    """One day of a series; ``moving_average`` is the mean score of the seven days that end with it.
+
+    ``week_start`` is the first day of its week.
+    """
 
     date: dt.date
     completed: int
     created: int
     score: Decimal
     moving_average: Decimal
+    week_start: dt.date
 
 
 class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, noun="day"):
@@ -267,8 +271,8 @@ class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, noun="day"):
         scores = await self.connection.one(_score_sum, user=user, since=since, until=last)
         return mean(scores or Decimal(0), days)
 
-    async def series(self, user: UUID, last: dt.date, days: int) -> list[DayScore]:
-        """The days that end with ``last``, without gaps, oldest first."""
+    async def series(self, user: UUID, last: dt.date, days: int, first_weekday: int) -> list[DayScore]:
+        """The days that end with ``last``, without gaps, oldest first. Weeks start on ``first_weekday`` (0: Monday)."""
         window = 7
         first = last - dt.timedelta(days=days + window - 2)
         stored: Mapping[dt.date, TaskAnalytics] = {row.date: row for row in await self.between(user, first, last)}
@@ -279,5 +283,6 @@ class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, noun="day"):
             row = stored.get(dates[index])
             average = mean(sum(scores[index - window + 1 : index + 1], Decimal(0)), window)
             completed, created = (row.tasks_completed, row.tasks_created) if row else (0, 0)
-            made.append(DayScore(dates[index], completed, created, scores[index], average))
+            starts = week_start(dates[index], first_weekday)
+            made.append(DayScore(dates[index], completed, created, scores[index], average, starts))
         return made

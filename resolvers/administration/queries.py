@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
 from repositories.aggregates.event_store import EventStore
-from repositories.core.clock import day
+from repositories.core.clock import midnight, week_start
 from repositories.identity import ProfileUpdated, Users
 from repositories.life_lock.analytics import mean
 from repositories.life_lock.statistics import DashboardStats, TaskTotals
@@ -116,13 +117,17 @@ class Overview:
     """All users at a glance; every tile is computed when it is asked for."""
 
     context: Context
-    week: dt.datetime
-    month: dt.datetime
+    today: dt.date
+    zone: ZoneInfo
 
-    @cached(all_users=(ProfileUpdated,), shared=True)
     async def tally(self) -> UserTally:
         """What is counted in one pass over the users, one statement for all of it."""
-        return await UserOverview(self.context.snapshot).tally(self.week, self.month)
+        return await self._tally(week_start(self.today, await self.context.first_weekday()))
+
+    @cached(all_users=(ProfileUpdated,), shared=True)
+    async def _tally(self, first_day: dt.date) -> UserTally:
+        month = midnight(self.today.replace(day=1), self.zone)
+        return await UserOverview(self.context.snapshot).tally(midnight(first_day, self.zone), month)
 
     async def by_status(self) -> list[StatusTotal]:
         """Every status, also those that nobody has."""
@@ -136,7 +141,7 @@ class Overview:
         return [RoleTotal(*each) for each in counted.items()]
 
     async def new_this_week(self) -> int:
-        """Since Monday."""
+        """Since the first day of the week."""
         return (await self.tally()).new_this_week
 
     async def new_this_month(self) -> int:
@@ -153,7 +158,6 @@ class Overview:
 
 
 async def overview(context: Context, time_zone: str | None = None) -> Overview:
-    """All users; weeks start on Monday, and begin when the viewer's do."""
+    """All users. A week starts on the day in the viewer's preferences, at midnight in the zone."""
     today, zone = await context.today(time_zone)
-    monday = day(today.date - dt.timedelta(days=today.date.weekday()), zone)
-    return Overview(context, monday.start, day(today.date.replace(day=1), zone).start)
+    return Overview(context, today.date, zone)

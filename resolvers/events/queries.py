@@ -6,7 +6,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
-from repositories.core.clock import midnight
+from repositories.core.clock import midnight, week_start
 from repositories.event_analytics import DAYS_BEFORE, EventAnalytics, FeatureUse
 from repositories.life_lock.analytics import HUNDREDTH, mean
 from repositories.sql.page import PageRequest
@@ -24,24 +24,24 @@ class TrendInterval(StrEnum):
     WEEK = "week"
     MONTH = "month"
 
-    def first_day(self, date: dt.date) -> dt.date:
-        """The first day of the interval that the date is in."""
+    def first_day(self, date: dt.date, first_weekday: int) -> dt.date:
+        """The first day of the interval that the date is in. Weeks start on ``first_weekday``, 0 (Monday) to 6."""
         match self:
             case TrendInterval.DAY:
                 return date
             case TrendInterval.WEEK:
-                return date - date.weekday() * _DAY
+                return week_start(date, first_weekday)
             case TrendInterval.MONTH:
                 return date.replace(day=1)
 
-    def first_days(self, since: dt.date, until: dt.date, before: int) -> list[dt.date]:
+    def first_days(self, since: dt.date, until: dt.date, before: int, first_weekday: int = 0) -> list[dt.date]:
         """The first days of the intervals that the days are in, of as many ``before``, and of the one after them."""
-        first = self.first_day(since)
+        first = self.first_day(since, first_weekday)
         for _ in range(before):
-            first = self.first_day(first - _DAY)
+            first = self.first_day(first - _DAY, first_weekday)
         found = [first]
         while found[-1] <= until:
-            found.append(self.first_day(found[-1] + _LONGEST[self]))
+            found.append(self.first_day(found[-1] + _LONGEST[self], first_weekday))
         return found
 
 
@@ -70,7 +70,8 @@ async def completion_trends(
     """What the viewer completed in the whole intervals that the days are in, oldest first, without gaps."""
     user, window = context.viewer_id, _AVERAGED[interval]
     asked = await resolve_period(context, since, until, time_zone)
-    dates = interval.first_days(asked.since, asked.until, window - 1)
+    first_weekday = await context.first_weekday() if interval is TrendInterval.WEEK else 0
+    dates = interval.first_days(asked.since, asked.until, window - 1, first_weekday)
     bounds = [midnight(date, asked.zone) for date in dates]
     found = await EventAnalytics(context.snapshot).completions(user, bounds)
     made = []

@@ -1,11 +1,12 @@
 """What can be asked about achievements, points and rewards."""
 
+import datetime as dt
 from dataclasses import dataclass
 from fractions import Fraction
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from repositories.core.clock import LocalDay, days
+from repositories.core.clock import LocalDay, days, midnight, week_start
 from repositories.gamification.achievements import Achievements, AchievementTally, Progress, UserAchievements
 from repositories.gamification.events import AchievementUnlocked, AchievementUpdated, RewardRedeemed
 from repositories.gamification.leaderboard import Leaderboard, Place
@@ -34,7 +35,6 @@ reward_of_redemption = one(Rewards.by_id, key=RewardRedemption.reward_id)
 
 LONGEST_SHOWN = 366
 """How many days a streak is followed back for the dashboard."""
-_WEEK = 7
 
 
 async def achievement(context: Context, key: UUID) -> Achievement | None:
@@ -123,11 +123,13 @@ class Dashboard:
     today: LocalDay
     zone: ZoneInfo
 
-    @cached(own=(TaskUpdated, AchievementUnlocked, RewardRedeemed))
     async def totals(self) -> PointTotals:
         """Balance and points of the week, one statement for both."""
-        since = days(self.today.date, _WEEK, self.zone)[0].start
-        return await Points(self.context.snapshot).totals(self.user, since)
+        return await self._totals(week_start(self.today.date, await self.context.first_weekday()))
+
+    @cached(own=(TaskUpdated, AchievementUnlocked, RewardRedeemed))
+    async def _totals(self, first_day: dt.date) -> PointTotals:
+        return await Points(self.context.snapshot).totals(self.user, midnight(first_day, self.zone))
 
     @cached(own=(AchievementUnlocked,), all_users=(AchievementUpdated,))
     async def tally(self) -> AchievementTally:
@@ -139,7 +141,7 @@ class Dashboard:
         return (await self.totals()).balance
 
     async def points_this_week(self) -> int:
-        """What was earned on the last seven days."""
+        """What was earned since the week started."""
         return (await self.totals()).earned
 
     async def achievements_unlocked(self) -> int:

@@ -110,7 +110,7 @@ class UpdatePreferences(Command):
     notifications: Maybe[Notifications]
     """What the viewer is told of."""
     week_starts_on: Maybe[Weekday]
-    """The first day of the week."""
+    """The first day of the week in trends and in tiles such as `pointsThisWeek`."""
 
 
 class DeactivateAccount(Command):

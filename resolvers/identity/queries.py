@@ -3,10 +3,10 @@
 from typing import Any
 from uuid import UUID
 
-from repositories.identity import Preferences, ProfileUpdated, Sessions, Users, default_preferences
+from repositories.identity import Preferences, PreferencesUpdated, ProfileUpdated, Sessions, Users, default_preferences
 from repositories.sql.filters import NO_FILTER, Direction, Filter, Order
 from repositories.sql.page import PageRequest
-from repositories.tables.identity import Session, User, UserPreferences
+from repositories.tables.identity import Session, User, UserPreferences, Weekday
 from resolvers.caching.cached import cached
 from resolvers.loading.edges import Connection, load, load_connection
 from resolvers.request.context import Context
@@ -28,6 +28,16 @@ async def user(context: Context, key: UUID) -> User | None:
 async def account_time_zone(context: Context) -> str:
     """The IANA time zone in the viewer's account."""
     return (await Users(context.snapshot).get(context.viewer_id)).time_zone
+
+
+_WEEKDAYS = tuple(Weekday)
+
+
+@cached(own=(PreferencesUpdated,))
+async def first_weekday(context: Context) -> int:
+    """The day on which the viewer's weeks start, 0 (Monday) to 6 (Sunday)."""
+    found: UserPreferences | None = await load(context, Preferences.by_id, context.viewer_id, _nothing)
+    return _WEEKDAYS.index(found.week_starts_on) if found else 0
 
 
 async def users(

@@ -193,4 +193,6 @@ async def trends(context: Context, period: TrendPeriod) -> list[DayScore]:
     """The viewer's days up to today, without gaps, with the moving average of seven days, as they are stored."""
     user = context.viewer_id
     zone = await context.time_zone()
-    return await Analytics(context.snapshot).series(user, date_of(context.now, zone), _PERIOD_DAYS[period])
+    first_weekday = await context.first_weekday()
+    today = date_of(context.now, zone)
+    return await Analytics(context.snapshot).series(user, today, _PERIOD_DAYS[period], first_weekday)

@@ -61,10 +61,15 @@ def _retrieve_error(future: asyncio.Future[Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountTimeZone:
-    """The service that looks up the time zone of the viewer's account, for tokens without one."""
+class AccountCalendar:
+    """The service that looks up the calendar of the viewer's account.
 
-    look_up: Callable[["Context"], Awaitable[str]]
+    ``time_zone`` returns the IANA name, for tokens without one. ``first_weekday`` returns the day on which weeks start,
+    0 (Monday) to 6 (Sunday).
+    """
+
+    time_zone: Callable[["Context"], Awaitable[str]]
+    first_weekday: Callable[["Context"], Awaitable[int]]
 
 
 class Context:
@@ -194,7 +199,11 @@ class Context:
         """The requested zone, else the viewer's: from the token, or from the account if the token has none."""
         if requested:
             return time_zone(requested)
-        return stored_time_zone(self.viewer.time_zone or await self.service(AccountTimeZone).look_up(self))
+        return stored_time_zone(self.viewer.time_zone or await self.service(AccountCalendar).time_zone(self))
+
+    async def first_weekday(self) -> int:
+        """The day on which the viewer's weeks start, by the preferences: 0 (Monday) to 6 (Sunday)."""
+        return await self.service(AccountCalendar).first_weekday(self)
 
     async def today(self, requested_zone: str | None = None) -> tuple[LocalDay, ZoneInfo]:
         """The current day in a zone (see ``time_zone``), and the zone."""

@@ -38,6 +38,13 @@ async def open_session(gateway: Gateway, email: str = "ada@example.com") -> tupl
     return gateway.client_with_token(payload["accessToken"]), payload
 
 
+async def set_preferences(client: Client, **values: Any) -> None:
+    """Changes the preferences of the client's user, whatever their version is."""
+    version = (await client.data("{ viewer { preferences { version } } }"))["viewer"]["preferences"]["version"]
+    payload = await client.do("updatePreferences", "userPreferences { version }", version=version, **values)
+    assert payload["userErrors"] == []
+
+
 async def all_sessions(database: Database) -> list[Session]:
     """Reads all sessions, oldest first."""
     snapshot = database.snapshot(SERVICE)

@@ -13,9 +13,9 @@ from repositories.core.viewer import ANONYMOUS
 from repositories.engines.database import Database
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
-from resolvers.identity.queries import account_time_zone
+from resolvers.identity.queries import account_time_zone, first_weekday
 from resolvers.reactions import REACTIONS
-from resolvers.request.context import AccountTimeZone, Context
+from resolvers.request.context import AccountCalendar, Context
 from resolvers.streaming.feed import Feed, FeedOptions
 from tests.factories import viewer_of
 
@@ -37,7 +37,7 @@ class SubscribingProcess:
         viewer = viewer_of(user, *roles) if user is not None else ANONYMOUS
         prepared = self.pipeline.prepare(document, None, viewer, variables)
 
-        services = {Feed: self.feed, AccountTimeZone: AccountTimeZone(account_time_zone)}
+        services = {Feed: self.feed, AccountCalendar: AccountCalendar(account_time_zone, first_weekday)}
 
         def new_context() -> Context:
             return Context(self.database, viewer, REACTIONS, now, services=services, resume_after=after)

@@ -287,8 +287,11 @@ _ROOT_FIELDS = {
     'dueTasks(until: "2099-01-01T00:00:00Z") { title }': ["SELECT tasks"],
     "taskEvents(id: $task) { eventType }": ["SELECT tasks", "SELECT domain_events"],
     'taskAnalytics(from: "2026-01-01", to: "2026-02-01") { date }': ["SELECT task_analytics"],
-    "productivityTrends(period: YEAR) { movingAverage }": ["SELECT task_analytics"],
+    "productivityTrends(period: YEAR) { movingAverage }": [*("SELECT user_preferences", "SELECT task_analytics")],
     "completionTrends { completed }": ["SELECT domain_events"],
+    'completionTrends(interval: WEEK, from: "2026-01-01", to: "2026-02-01") { onTime }': [
+        *("SELECT user_preferences", "SELECT domain_events")
+    ],
     'completionTrends(interval: MONTH, from: "2026-01-01", to: "2026-12-31") { onTime }': ["SELECT domain_events"],
     "viewer { email }": ["SELECT users"],
     "viewer { email preferences { theme } }": ["SELECT users", "SELECT user_preferences"],

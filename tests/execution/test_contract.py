@@ -30,16 +30,16 @@ from repositories.engines.database import Database, DatabaseOptions
 from repositories.engines.factory import open_database
 from repositories.permissions import RoleName
 from resolvers.administration import health
-from resolvers.identity.queries import account_time_zone
+from resolvers.identity.queries import account_time_zone, first_weekday
 from resolvers.reactions import REACTIONS
-from resolvers.request.context import AccountTimeZone, Context
+from resolvers.request.context import AccountCalendar, Context
 from tests.api.client import gid
 from tests.api.stored_rows import event_summaries
 from tests.databases import KEYS, copy_sqlite
 from tests.execution.documents import GRAPH, documents
 
 NOW = dt.datetime(2026, 3, 30, 12, tzinfo=dt.UTC)
-SERVICES = {AccountTimeZone: AccountTimeZone(account_time_zone)}
+SERVICES = {AccountCalendar: AccountCalendar(account_time_zone, first_weekday)}
 EXECUTORS: tuple[type[Executor[Any]], ...] = (Executor, CompiledExecutor, NativeExecutor)
 ADMIN = Viewer(list(generate_users(2))[-1]["id"], frozenset(RoleName), time_zone="Europe/Berlin")
 ADA = Viewer(next(iter(generate_users(2)))["id"], frozenset({RoleName.USER}))

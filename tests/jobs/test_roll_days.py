@@ -228,7 +228,7 @@ async def test_counting_a_day_does_not_change_moving_averages(database: Database
     for since in (midnight, midnight - QUARTER, midnight - 6 * DAY):
         await _roll(database, midnight, since)
         async with open_snapshot(database) as snapshot:
-            series = await Analytics(snapshot).series(user.id, dt.date(2026, 6, 15), 3)
+            series = await Analytics(snapshot).series(user.id, dt.date(2026, 6, 15), 3, 0)
         results.append([(day.completed, day.created, str(day.score), str(day.moving_average)) for day in series])
     empty = (0, 0, "0.00", "0.00")
     counted = [empty, (1, 2, "33.33", "4.76"), (0, 0, "0.00", "4.76")]

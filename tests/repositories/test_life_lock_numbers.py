@@ -148,10 +148,12 @@ async def _series(connection: ReadConnection, ada: User, tasks: list[Task], days
     for index in range(6, len(days)):
         week = [score for _, _, score in scores[index - 6 : index + 1]]
         average = (sum(week, Decimal(0)) / 7).quantize(Decimal("0.01"), ROUND_HALF_UP)
-        expected.append(DayScore(days[index].date, *scores[index], average))
+        date = days[index].date
+        monday = date - dt.timedelta(days=date.weekday())
+        expected.append(DayScore(date, *scores[index], average, monday))
     last = days[-1].date
     analytics = Analytics(connection)
-    assert await analytics.series(ada.id, last, len(days) - 6) == expected
+    assert await analytics.series(ada.id, last, len(days) - 6, 0) == expected
     assert await analytics.mean_score(ada.id, last, 7) == expected[-1].moving_average
     stored = await analytics.between(ada.id, days[0].date, last)
     assert [(row.date, row.tasks_completed, row.tasks_created, row.productivity_score) for row in stored] == [
@@ -190,11 +192,12 @@ async def test_days_without_rows_have_zeros(database: Database, statements: list
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         await Analytics(snapshot).count()
         statements.clear()
-        series = await Analytics(snapshot).series(ada.id, dt.date(2024, 3, 1), 3)
+        series = await Analytics(snapshot).series(ada.id, dt.date(2024, 3, 1), 3, 0)
         assert await Analytics(snapshot).mean_score(ada.id, dt.date(2024, 3, 1), 7) == Decimal("0.00")
         assert len(statements) == 2
     zero = Decimal("0.00")
-    assert series == [DayScore(dt.date(2024, *day), 0, 0, zero, zero) for day in ((2, 28), (2, 29), (3, 1))]
+    monday = dt.date(2024, 2, 26)
+    assert series == [DayScore(dt.date(2024, *day), 0, 0, zero, zero, monday) for day in ((2, 28), (2, 29), (3, 1))]
 
 
 async def test_uncategorise_removes_the_category_of_all_its_tasks(database: Database) -> None:
