@@ -1,4 +1,4 @@
-"""Roles and their grants, settings, and what there is to say about all users."""
+"""Roles and their grants, and numbers of all users."""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,15 +18,13 @@ from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.filters import Direction, Order
 from repositories.sql.statements import RowFactory, Statement, in_list, scalar
-from repositories.sql.types import to_json
-from repositories.tables.administration import Role, RoleGrant, SystemSetting
+from repositories.tables.administration import Role, RoleGrant
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserRole, UserStatus
 
 _users = User.__table__
 _roles = Role.__table__
 _grants = RoleGrant.__table__
-_settings = SystemSetting.__table__
 _events = DomainEvent.__table__
 
 # events
@@ -44,14 +42,6 @@ class RoleRevoked(Event, aggregate="user"):
     """A role was taken from a user."""
 
     role: str
-
-
-@dataclass(frozen=True, slots=True)
-class SystemSettingSet(Event, aggregate="system_setting"):
-    """A setting was made or changed; ``fields`` names what is new, its value is never told."""
-
-    key: str
-    fields: tuple[str, ...]
 
 
 # roles
@@ -130,31 +120,6 @@ class RoleGrants(Repository[RoleGrant], table=RoleGrant, noun="grant"):
         yield
         if before and not await self.connection.one(_is_there_an_admin):
             raise Conflict("This is the last administrator; make somebody else one first.", path=path)
-
-
-# settings
-
-_setting: Statement[SystemSetting] = Statement(
-    sa.select(*_settings.c).where(_settings.c.key == sa.bindparam("key", type_=sa.Text())).with_for_update(),
-    SystemSetting,
-)
-
-
-class SystemSettings(Repository[SystemSetting], table=SystemSetting, noun="setting"):
-    """Values by key; secret ones are written, never read back."""
-
-    default_order = (Order("key"),)
-
-    async def of_key(self, key: str) -> SystemSetting | None:
-        """A setting, kept from others until the transaction ends."""
-        return await self.connection.row(_setting, key=key)
-
-
-def stored_value(value: Any, *, is_secret: bool) -> dict[str, Any]:
-    """The columns that hold a value: in plain sight, or as text for the repository to seal."""
-    if not is_secret:
-        return {"value": value, "secret": None}
-    return {"value": None, "secret": None if value is None else to_json(value)}
 
 
 # all users

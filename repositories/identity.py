@@ -235,9 +235,6 @@ class Sessions(Repository[Session], table=Session, noun="session"):
 
 # preferences
 
-NOTIFICATIONS: Mapping[str, bool] = {"email": True, "push": True, "digest": False}
-"""The channels there are, and whether somebody who never said gets them."""
-
 
 def default_preferences(user: User) -> UserPreferences:
     """What is assumed of somebody who never said; a first change makes it version 2."""
@@ -245,8 +242,6 @@ def default_preferences(user: User) -> UserPreferences:
         "id": user.id,
         "user_id": user.id,
         "theme": Theme.SYSTEM,
-        "language": user.locale,
-        "notifications": dict(NOTIFICATIONS),
         "week_starts_on": Weekday.MONDAY,
         "version": 1,
         "created_at": user.created_at,

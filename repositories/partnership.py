@@ -1,5 +1,6 @@
 """Partners and their referrals."""
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -67,6 +68,14 @@ class ReferralClosed(Event, aggregate="referral"):
     commission: Decimal | None
 
 
+@dataclass(frozen=True, slots=True)
+class CommissionPaid(Event, aggregate="referral"):
+    """The partner of a won referral got its commission."""
+
+    partner_id: UUID
+    commission: Decimal
+
+
 # money
 
 _CENT = Decimal("0.01")
@@ -94,10 +103,16 @@ def _standing(values: Sequence[Any]) -> PartnerStanding:
     return PartnerStanding(Partner._make(partner), won, value, commission)
 
 
+_today = sa.bindparam("today", type_=types.Day())
 _active: Statement[int] = Statement(
     sa.select(sa.func.count())
     .select_from(_partners)
-    .where(_partners.c.status == PartnerStatus.ACTIVE, _partners.c.deleted_at.is_(None)),
+    .where(
+        _partners.c.status == PartnerStatus.ACTIVE,
+        _partners.c.deleted_at.is_(None),
+        sa.func.coalesce(_partners.c.started_on, _today) <= _today,
+        sa.func.coalesce(_partners.c.ended_on, _today) >= _today,
+    ),
     scalar(int),
 )
 
@@ -136,9 +151,9 @@ class Partners(Repository[Partner], table=Partner):
     default_order = (Order("name"),)
     searched = ("name", "website", "notes")
 
-    async def active(self) -> int:
-        """How many partnerships are active."""
-        return await self.connection.one(_active)
+    async def active(self, today: dt.date) -> int:
+        """The number of partnerships that are ACTIVE and whose first and last day include today."""
+        return await self.connection.one(_active, today=today)
 
     async def top(self, limit: int) -> list[PartnerStanding]:
         """The partners that brought in most, by won value, then by name; those without a won referral are left out."""
@@ -149,14 +164,15 @@ class Partners(Repository[Partner], table=Partner):
 
 
 class ReferralTally(NamedTuple):
-    """How many referrals stand where, and what those that were won are worth."""
+    """How many referrals stand where, what those that were won are worth, and the commissions for them."""
 
     submitted: int
     qualified: int
     won: int
     lost: int
     won_value: Decimal
-    commission: Decimal
+    commission_due: Decimal
+    commission_paid: Decimal
 
     @property
     def conversion_rate(self) -> Decimal:
@@ -166,15 +182,16 @@ class ReferralTally(NamedTuple):
 
 
 def _tallied(values: Sequence[Any]) -> ReferralTally:
-    *counts, value, commission = values
-    return ReferralTally._make([*counts, value or Decimal("0.00"), commission or Decimal("0.00")])
+    counts, sums = values[: len(ReferralStatus)], values[len(ReferralStatus) :]
+    return ReferralTally._make([*counts, *(value or Decimal("0.00") for value in sums)])
 
 
 _tally: Statement[ReferralTally] = Statement(
     sa.select(
         *(sa.func.count().filter(_referrals.c.status == status) for status in ReferralStatus),
         _sum(_referrals.c.value).filter(_referrals.c.status == ReferralStatus.WON),
-        _sum(_referrals.c.commission),
+        _sum(_referrals.c.commission).filter(_referrals.c.commission_paid_at.is_(None)),
+        _sum(_referrals.c.commission).filter(_referrals.c.commission_paid_at.is_not(None)),
     ).select_from(_referrals),
     RowFactory(_tallied),
 )

@@ -13,7 +13,6 @@ class RoleName(StrEnum):
 
     USER = "user"
     PARTNERSHIP_MANAGER = "partnership_manager"
-    CONTENT_EDITOR = "content_editor"
     ADMIN = "admin"
 
 
@@ -55,6 +54,5 @@ _USER = frozenset(
 PERMISSIONS: Mapping[RoleName, frozenset[Permission]] = {
     RoleName.USER: _USER,
     RoleName.PARTNERSHIP_MANAGER: _USER | {Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE},
-    RoleName.CONTENT_EDITOR: _USER,
     RoleName.ADMIN: frozenset(Permission),
 }

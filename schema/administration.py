@@ -1,11 +1,10 @@
-"""What administrators see: roles, settings, the audit log, all users at a glance."""
+"""What administrators see: roles, the audit log, all users at a glance."""
 
 import datetime as dt
 from decimal import Decimal
 from typing import Annotated
 
 import strawberry
-from strawberry.scalars import JSON
 
 from repositories import permissions
 from repositories.permissions import Permission
@@ -29,7 +28,6 @@ describe_enum(
     name="RoleName",
     USER="Everybody who has an account.",
     PARTNERSHIP_MANAGER="Looks after partners and their referrals.",
-    CONTENT_EDITOR="Writes and publishes content.",
     ADMIN="Sees and administers everything.",
 )
 
@@ -53,23 +51,6 @@ class RoleGrant(Node):
     role: Role | None = edge(queries.role_of_grant, "The role.")
     granted_by: User | None = edge(queries.granter_of_grant, "Who gave it; null if the account was deleted.")
     granted_at: dt.datetime = column("When it was given.")
-
-
-@view(rows.SystemSetting, node=queries.setting)
-class SystemSetting(Node):
-    """A value by its key."""
-
-    key: str = column("Its name.")
-    value: JSON | None = column("Its value; always null if it is a secret.")
-    is_set: bool = strawberry.field(
-        resolver=lambda root: root.value is not None or root.secret is not None,
-        description="Whether it has a value, which may be a secret.",
-    )
-    is_secret: bool = column("Whether the value can never be read back.")
-    description: str = column("What it is for.")
-    version: int = column("Grows with every change; `setSystemSetting` wants the one that was seen.")
-    created_at: dt.datetime = column("When it was made.")
-    updated_at: dt.datetime = column("When it was last changed.")
 
 
 @filter_input(events.DomainEvent)
@@ -187,9 +168,6 @@ class AdministrationQueries:
         requires=_READ,
         filter=AuditLogFilter,
     )
-    system_settings: ConnectionView[SystemSetting] | None = connection(
-        queries.settings, "The settings by key.", requires=_READ
-    )
     system_health: SystemHealth | None = query(health, "How the gateway is.", requires=_READ)
     users_overview: UsersOverview | None = query(
         queries.overview,
@@ -197,8 +175,8 @@ class AdministrationQueries:
         requires=_READ,
         time_zone=Argument(
             str | None,
-            "The IANA time zone that decides when a week and a month begin; by default the viewer's own. Weeks start on "
-            "the viewer's `weekStartsOn`.",
+            "The IANA time zone that decides when a week and a month begin; by default the viewer's own. Weeks start "
+            "on the viewer's `weekStartsOn`.",
             strawberry.UNSET,
         ),
     )
@@ -210,4 +188,3 @@ class AdministrationMutations:
 
     grant_role = mutation(commands.grant_role, returns=RoleGrant, requires=_WRITE)
     revoke_role = mutation(commands.revoke_role, returns=RoleGrant, requires=_WRITE)
-    set_system_setting = mutation(commands.set_system_setting, returns=SystemSetting, requires=_WRITE)

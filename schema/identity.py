@@ -5,7 +5,6 @@ from typing import Any
 
 import strawberry
 
-from repositories.identity import NOTIFICATIONS
 from repositories.permissions import Permission
 from repositories.tables import identity as rows
 from resolvers.administration.queries import roles_of_user
@@ -65,30 +64,11 @@ UserOrder = order_input(
 )
 
 
-@strawberry.type(description="What a person is told of.")
-class NotificationPreferences:
-    """The channels, each on or off."""
-
-    email: bool = strawberry.field(description="Whether messages are sent by e-mail.")
-    push: bool = strawberry.field(description="Whether messages are sent to devices.")
-    digest: bool = strawberry.field(description="Whether a summary of the week is sent.")
-
-
-def _notifications(root: Any) -> NotificationPreferences:
-    return NotificationPreferences(
-        **{name: root.notifications.get(name, NOTIFICATIONS[name]) for name in NOTIFICATIONS}
-    )
-
-
 @view(rows.UserPreferences, node=queries.preferences_of)
 class UserPreferences(Node):
     """How a person likes it; defaults for somebody who never said."""
 
     theme: rows.Theme = column("How the applications look.")
-    language: str = column("The language of the applications, such as en or de-AT.")
-    notifications: NotificationPreferences = strawberry.field(
-        resolver=_notifications, description="What the person is told of."
-    )
     week_starts_on: rows.Weekday = column("The first day of the week in trends and in tiles such as `pointsThisWeek`.")
     version: int = column("Grows with every change; `updatePreferences` wants the one that was seen.")
     updated_at: dt.datetime = column("When they were last changed.")

@@ -89,6 +89,7 @@ class ReferralFilter:
     client_name: TextFilter | None = where("Who the client is.")
     status: ChoiceFilter[rows.ReferralStatus] | None = where("Where it stands.")
     value: DecimalFilter | None = where("What it is worth.")
+    commission_paid_at: DateTimeFilter | None = where("When the commission was paid.")
     closed_at: DateTimeFilter | None = where("When it was won or lost.")
     created_at: DateTimeFilter | None = where("When it was entered.")
 
@@ -140,6 +141,7 @@ class Referral(Node):
     status: rows.ReferralStatus = column("Where it stands.")
     value: Decimal | None = column("What it is worth: an estimate while it is open or if it was lost.")
     commission: Decimal | None = column("What the partner earns: value × rate on the day it was won; null before.")
+    commission_paid_at: dt.datetime | None = column("When the commission was paid; null before.")
     closed_at: dt.datetime | None = column("When it was won or lost.")
     partner: Partner | None = edge(queries.partner_of_referral, "Who brings it; null if that partner was deleted.")
     version: int = column("Grows with every change.")
@@ -171,12 +173,18 @@ class PartnerStanding:
 class PartnershipDashboard:
     """Tiles. What is counted in one pass over the referrals counts as one tile."""
 
-    active_partners: int = computed(queries.Dashboard.active_partners, "How many partnerships are ACTIVE.")
+    active_partners: int = computed(
+        queries.Dashboard.active_partners,
+        "How many partnerships are ACTIVE today, by their status and dates.",
+    )
     referrals_by_status: list[ReferralStatusTotal] = computed(
         queries.Dashboard.referrals_by_status, "How many referrals stand where; every status, also with 0."
     )
     won_value: Decimal = computed(queries.Dashboard.won_value, "What all won referrals are worth.")
-    commission_due: Decimal = computed(queries.Dashboard.commission_due, "What partners earned by them.")
+    commission_due: Decimal = computed(
+        queries.Dashboard.commission_due, "The sum of the commissions that were not paid yet (`payCommission`)."
+    )
+    commission_paid: Decimal = computed(queries.Dashboard.commission_paid, "The sum of the commissions that were paid.")
     conversion_rate: Decimal = computed(
         queries.Dashboard.conversion_rate, "100 × won / all referrals, with two decimals; 0 without referrals."
     )
@@ -215,3 +223,4 @@ class PartnershipMutations:
     submit_referral = mutation(commands.submit_referral, returns=Referral, requires=_WRITE)
     qualify_referral = mutation(commands.qualify_referral, returns=Referral, requires=_WRITE)
     close_referral = mutation(commands.close_referral, returns=Referral, requires=_WRITE)
+    pay_commission = mutation(commands.pay_commission, returns=Referral, requires=_WRITE)

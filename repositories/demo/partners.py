@@ -63,6 +63,7 @@ def _referral(source: Random, partner: dict[str, Any], now: dt.datetime) -> dict
         "status": status,
         "value": value,
         "commission": commission_of(value, partner["commission_rate"]) if status is ReferralStatus.WON else None,
+        "commission_paid_at": None,
         "closed_at": created + (now - created) / 2 if is_closed else None,
         "created_at": created,
         "updated_at": created,

@@ -1,17 +1,14 @@
-"""What users may besides being users, how the system is set up, and what it does by itself."""
+"""The roles of users beside the one of the account, and the runs of jobs."""
 
 import datetime as dt
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from repositories.permissions import RoleName
-from repositories.sql.constraints import violation
 from repositories.sql.policy import policy, role
-from repositories.sql.table import Column, Table, Versioned, column
-from repositories.sql.types import Json
+from repositories.sql.table import Column, Table, column
 
 
 class Role(Table, schema="administration", name="roles"):
@@ -32,25 +29,6 @@ class RoleGrant(Table, schema="administration", name="user_roles"):
     granted_at: Column[dt.datetime] = column()
 
     __table_args__ = (sa.UniqueConstraint("user_id", "role_id"),)
-
-
-class SystemSetting(Versioned, Table, schema="administration", name="system_settings"):
-    """A value by its key. That of a secret one is sealed in ``secret``, and ``value`` is empty."""
-
-    __slots__ = ()
-    key: Column[str] = column(
-        length=(1, 100),
-        check="ltrim(substr(key, 1, 1), 'abcdefghijklmnopqrstuvwxyz') = '' "
-        "AND ltrim(key, 'abcdefghijklmnopqrstuvwxyz0123456789_.') = ''",
-        unique=True,
-        info=violation("key", "There is already a setting of this key."),
-    )
-    value: Column[Any | None] = column(Json(), check="NOT (is_secret AND value IS NOT NULL)")
-    secret: Column[str | None] = column(encrypted=True)
-    description: Column[str] = column(length=(0, 1000), default="")
-    is_secret: Column[bool] = column(default=False)
-
-    __table_args__ = (sa.CheckConstraint("is_secret OR secret IS NULL", name="secret_of_secret"),)
 
 
 class JobOutcome(StrEnum):
@@ -84,4 +62,3 @@ class JobRun(Table, schema="administration", name="job_runs"):
 policy(JobRun, read=role(RoleName.ADMIN))
 policy(Role, read=role(RoleName.ADMIN))
 policy(RoleGrant, read=role(RoleName.ADMIN), write=role(RoleName.ADMIN))
-policy(SystemSetting, read=role(RoleName.ADMIN), write=role(RoleName.ADMIN))

@@ -109,19 +109,9 @@ class UserPreferences(Versioned, Table, schema="identity", name="user_preference
     __slots__ = ()
     user_id: Column[UUID] = column(references="identity.users.id", unique=True)
     theme: Column[Theme] = column(default=Theme.SYSTEM)
-    language: Column[str] = column(length=(2, 35), default="en")
-    notifications: Column[dict[str, Any]] = column()
     week_starts_on: Column[Weekday] = column(default=Weekday.MONDAY)
 
-    __table_args__ = (
-        sa.CheckConstraint("id = user_id", name="id_shape"),
-        _is_locale("language"),
-        sa.CheckConstraint(
-            "jsonb_typeof(notifications) = 'object' AND notifications - ARRAY['email', 'push', 'digest'] = '{}' "
-            """AND NOT notifications @? '$.* ? (@.type() != "boolean")'""",
-            name="notifications_shape",
-        ).ddl_if(dialect="postgresql"),
-    )
+    __table_args__ = (sa.CheckConstraint("id = user_id", name="id_shape"),)
 
 
 _OWN_OR_ADMIN = owner(Session.user_id) | role(RoleName.ADMIN)

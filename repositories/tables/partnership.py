@@ -85,6 +85,7 @@ class Referral(Versioned, Table, schema="partnership", name="referrals"):
     """A client that a partner brings.
 
     ``commission`` is value × the partner's rate, set exactly when won; ``closed_at`` is set exactly when won or lost.
+    ``commission_paid_at`` is set when the partner has got the commission.
     """
 
     __slots__ = ()
@@ -96,6 +97,9 @@ class Referral(Versioned, Table, schema="partnership", name="referrals"):
     )
     commission: Column[Decimal | None] = column(
         Fixed(15, 2), range=(0, None), check="(status = 'won') = (commission IS NOT NULL)"
+    )
+    commission_paid_at: Column[dt.datetime | None] = column(
+        check="commission_paid_at IS NULL OR status = 'won'", index=True
     )
     closed_at: Column[dt.datetime | None] = column(
         check="(status IN ('won', 'lost')) = (closed_at IS NOT NULL)", index=True

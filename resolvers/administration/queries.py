@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
+from repositories.administration import RoleGrants, Roles, UserOverview, UserTally
 from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import midnight, week_start
 from repositories.identity import ProfileUpdated, Users
@@ -16,7 +16,7 @@ from repositories.life_lock.statistics import DashboardStats, TaskTotals
 from repositories.permissions import RoleName
 from repositories.sql.filters import NO_FILTER, Direction, Filter, Order
 from repositories.sql.page import PageRequest
-from repositories.tables.administration import Role, RoleGrant, SystemSetting
+from repositories.tables.administration import Role, RoleGrant
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserStatus
 from resolvers.caching.cached import cached
@@ -43,20 +43,10 @@ async def grant(context: Context, id: UUID) -> RoleGrant:  # noqa: A002 (the con
     return await get(context, RoleGrants, id)
 
 
-async def setting(context: Context, id: UUID) -> SystemSetting:  # noqa: A002 (the contract's word)
-    """A setting, or NotFound for viewers who are no admins."""
-    return await get(context, SystemSettings, id)
-
-
 @cached(shared=True)
 async def roles(context: Context) -> list[Role]:
     """Every role that can be granted, by name."""
     return await Roles(context.snapshot).find(limit=len(RoleName))
-
-
-async def settings(context: Context, request: PageRequest) -> Connection[SystemSetting]:
-    """The settings by key."""
-    return await load_connection(context, SystemSettings, request)
 
 
 async def audit_log(

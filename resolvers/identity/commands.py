@@ -10,7 +10,6 @@ from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict, NotFound, ValidationError
 from repositories.core.viewer import SERVICE
 from repositories.identity import (
-    NOTIFICATIONS,
     PasswordChanged,
     Preferences,
     PreferencesUpdated,
@@ -87,17 +86,6 @@ class UpdateProfile(Command):
     """The language and region texts are shown in, such as en or de-AT."""
 
 
-class Notifications(Command):
-    """Changes of what the viewer is told of; what is left out stays as it is."""
-
-    email: Maybe[bool]
-    """Whether messages are sent by e-mail."""
-    push: Maybe[bool]
-    """Whether messages are sent to devices."""
-    digest: Maybe[bool]
-    """Whether a summary of the week is sent."""
-
-
 class UpdatePreferences(Command):
     """Changes of the viewer's preferences; what is left out stays as it is."""
 
@@ -105,10 +93,6 @@ class UpdatePreferences(Command):
     """The version that was seen; if the preferences have another by now, nothing is changed."""
     theme: Maybe[Theme]
     """How the applications look."""
-    language: Maybe[Locale]
-    """The language of the applications, such as en or de-AT."""
-    notifications: Maybe[Notifications]
-    """What the viewer is told of."""
     week_starts_on: Maybe[Weekday]
     """The first day of the week in trends and in tiles such as `pointsThisWeek`."""
 
@@ -231,10 +215,7 @@ async def update_preferences(work: UnitOfWork, command: UpdatePreferences) -> Us
     user = await work.repository(Users).lock(work.viewer_id)
     stored = (await preferences.by_id([user.id])).get(user.id)
     row = check_version(stored or default_preferences(user), command.version)
-    wanted = dict(provided_fields(command, "theme", "language", "notifications", "week_starts_on"))
-    if "notifications" in wanted:
-        wanted["notifications"] = row.notifications | dict(provided_fields(wanted["notifications"], *NOTIFICATIONS))
-    values = changed_fields(work, row, wanted)
+    values = changed_fields(work, row, provided_fields(command, "theme", "week_starts_on"))
     if not values:
         return row
     work.record(PreferencesUpdated(user.id, user.id, tuple(sorted(values))))

@@ -14,9 +14,11 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, f
 from strawberry import Maybe
 
 from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.clock import date_of
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
-from repositories.identity import Users
+from repositories.identity import Users, time_zones_of
 from repositories.partnership import (
+    CommissionPaid,
     PartnerCreated,
     Partners,
     PartnerStatusChanged,
@@ -145,7 +147,8 @@ class ChangePartnerStatus(Command):
     """Where a partnership is to stand from now on.
 
     PROSPECT may become ACTIVE or ENDED, ACTIVE may become PAUSED or ENDED, PAUSED may become ACTIVE or ENDED, and
-    ENDED stays.
+    ENDED stays. Becoming ACTIVE sets `startedOn` to today if it is empty. Becoming ENDED sets `endedOn` to today if it
+    is empty or later.
     """
 
     id: PartnerKey
@@ -160,7 +163,7 @@ class SubmitReferral(Command):
     """A client that a partner brings."""
 
     partner_id: PartnerKey
-    """The partner, whose partnership must not be ENDED."""
+    """The partner, whose partnership must not have ended, by its status or by `endedOn`."""
     client_name: Name
     """Who the client is, 1 to 255 characters."""
     value: Money | None = None
@@ -208,6 +211,15 @@ class CloseReferral(Command):
             message = "A lost referral has no value"
             raise ValueError(message)
         return value
+
+
+class PayCommission(Command):
+    """The referral whose commission the partner has got."""
+
+    id: ReferralKey
+    """The referral, which is WON."""
+    version: Version | None = None
+    """The version that was seen; if given and the referral has another by now, nothing is changed."""
 
 
 # partners
@@ -260,9 +272,29 @@ async def change_partner_status(work: UnitOfWork, command: ChangePartnerStatus) 
     if row.status is command.status:
         return row
     _check_transition(PARTNER_TRANSITIONS, row.status, command.status)
-    changed = await work.repository(Partners).change(row, status=command.status)
+    dates = _dates_of_status(row, command.status, await _today(work))
+    changed = await work.repository(Partners).change(row, status=command.status, **dates)
     work.record(PartnerStatusChanged(row.id, row.manager_id, row.status, changed.status))
     return changed
+
+
+async def _today(work: UnitOfWork) -> dt.date:
+    """The date in the viewer's time zone."""
+    zones = await time_zones_of(work, [work.viewer_id])
+    return date_of(work.now, zones[work.viewer_id])
+
+
+def _dates_of_status(row: Partner, status: PartnerStatus, today: dt.date) -> dict[str, Any]:
+    """The dates that change with the status: an active partnership has started, and an ended one has ended."""
+    if status is PartnerStatus.ENDED:
+        is_over = row.ended_on is not None and row.ended_on <= today
+        return {} if is_over else {"ended_on": max(today, row.started_on or today)}
+    if row.ended_on is not None and row.ended_on < today:
+        message = "The last day of this partnership has passed. Change `endedOn` first."
+        raise Conflict(message, path=("status",))
+    if status is PartnerStatus.ACTIVE and row.started_on is None:
+        return {"started_on": today}
+    return {}
 
 
 # referrals
@@ -273,7 +305,8 @@ async def submit_referral(work: UnitOfWork, command: SubmitReferral) -> Referral
     partner = (await work.repository(Partners).lock_many([command.partner_id])).get(command.partner_id)
     if partner is None:
         raise NotFound.of("partner", path=("partner_id",))
-    if partner.status is PartnerStatus.ENDED:
+    has_ended = partner.ended_on is not None and partner.ended_on < await _today(work)
+    if partner.status is PartnerStatus.ENDED or has_ended:
         message = "This partnership has ended; it takes no more referrals."
         raise Conflict(message, path=("partner_id",))
     values = command.model_dump(exclude={"database_id"}) | {"id": command.database_id, "created_at": work.now}
@@ -308,6 +341,20 @@ async def close_referral(work: UnitOfWork, command: CloseReferral) -> Referral:
     work.record(
         ReferralClosed(row.id, partner.manager_id, partner.id, status, values.get("value"), values.get("commission"))
     )
+    return changed
+
+
+async def pay_commission(work: UnitOfWork, command: PayCommission) -> Referral:
+    """Records that the commission of a won referral was paid. One that was paid already stays as it is."""
+    row = check_version(await work.repository(Referrals).lock(command.id), command.version)
+    if row.commission is None:
+        message = f"{row.status.name} referrals have no commission; only WON ones have one."
+        raise Conflict(message, path=("id",))
+    if row.commission_paid_at is not None:
+        return row
+    partner = await work.repository(Partners).get(row.partner_id)
+    changed = await work.repository(Referrals).change(row, commission_paid_at=work.now)
+    work.record(CommissionPaid(row.id, partner.manager_id, partner.id, row.commission))
     return changed
 
 

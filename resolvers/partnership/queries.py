@@ -1,5 +1,6 @@
 """What can be asked about partners."""
 
+import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
@@ -61,10 +62,14 @@ class Dashboard:
         """What is counted in one pass over the referrals, one statement for all of it."""
         return await Referrals(self.context.snapshot).tally()
 
-    @cached(all_users=(PartnerUpdated,), shared=True)
     async def active_partners(self) -> int:
-        """How many partnerships are active."""
-        return await Partners(self.context.snapshot).active()
+        """The number of partnerships that are active today."""
+        today, _ = await self.context.today()
+        return await self._active_partners(today.date)
+
+    @cached(all_users=(PartnerUpdated,), shared=True)
+    async def _active_partners(self, today: dt.date) -> int:
+        return await Partners(self.context.snapshot).active(today)
 
     async def referrals_by_status(self) -> list[StatusTotal]:
         """Every status, also those that no referral has."""
@@ -76,8 +81,12 @@ class Dashboard:
         return (await self.tally()).won_value
 
     async def commission_due(self) -> Decimal:
-        """What partners earned by them."""
-        return (await self.tally()).commission
+        """The commissions that were not paid yet."""
+        return (await self.tally()).commission_due
+
+    async def commission_paid(self) -> Decimal:
+        """The commissions that were paid."""
+        return (await self.tally()).commission_paid
 
     async def conversion_rate(self) -> Decimal:
         """How many of 100 referrals were won."""

@@ -55,7 +55,7 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def test_sign_up_signs_in(gateway: Gateway) -> None:
     """The rest of the response is that of the new user. The password is stored as an argon2id hash."""
     moment = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    shown = "email firstName timeZone locale lastLogin role preferences { language }"
+    shown = "email firstName timeZone locale lastLogin role preferences { theme }"
     selection = f"accessToken refreshToken expiresAt viewer {{ {shown} }}"
     payload = await gateway.at(moment).client().do("signUp", selection, **NEW, timeZone="Europe/Vienna", locale="de-AT")
     assert payload["userErrors"] == []
@@ -67,7 +67,7 @@ async def test_sign_up_signs_in(gateway: Gateway) -> None:
         "locale": "de-AT",
         "lastLogin": moment.isoformat(),
         "role": "USER",
-        "preferences": {"language": "de-AT"},
+        "preferences": {"theme": "SYSTEM"},
     }
     (session,) = await all_sessions(gateway.database)
     claims = jwt.decode(payload["accessToken"], SECRET, ["HS256"], audience=AUDIENCE)

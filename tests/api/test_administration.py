@@ -2,13 +2,12 @@
 
 import asyncio
 import datetime as dt
-import json
 from typing import Any
 
 from gateway.jobs.runner import JobRunner, jobs_by_name
 from gateway.settings import Settings
 from migrations import files
-from repositories.administration import RoleGrants, SystemSettings, granted_roles
+from repositories.administration import RoleGrants, granted_roles
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
@@ -17,7 +16,7 @@ from repositories.life_lock.statistics import REFRESH_JOB
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole, UserStatus
 from repositories.tables.life_lock import TaskStatus
-from tests.api.client import USER_ERRORS, Client, Gateway, gid, user_error
+from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.people import make_member, open_session
 from tests.api.stored_rows import event_summaries, stored_events
 from tests.factories import make_task, make_user
@@ -25,7 +24,6 @@ from tests.factories import make_task, make_user
 AT = dt.datetime(2026, 6, 17, 12, tzinfo=dt.UTC)
 NOON = "2026-06-17T12:00:00+00:00"
 GRANT = "roleGrant { id user { id } role { name } grantedBy { id } grantedAt }"
-SETTING = "systemSetting { id key value isSet isSecret description version }"
 
 
 async def _role_ids(client: Client) -> dict[str, str]:
@@ -35,8 +33,7 @@ async def _role_ids(client: Client) -> dict[str, str]:
 async def _fetch_rows(database: Database) -> Any:
     snapshot = database.snapshot(SERVICE)
     try:
-        rows = [await kind(snapshot).find(limit=100) for kind in (RoleGrants, SystemSettings)]
-        return [*rows, await stored_events(database)]
+        return [await RoleGrants(snapshot).find(limit=100), await stored_events(database)]
     finally:
         await snapshot.close()
 
@@ -52,7 +49,7 @@ async def _fetch_roles(database: Database, user: User) -> frozenset[RoleName]:
 async def test_a_granted_role_is_in_the_next_token(gateway: Gateway, ada: User, admin: User) -> None:
     client = gateway.at(AT).client(admin)
     roles = await _role_ids(client)
-    assert list(roles) == ["admin", "content_editor", "partnership_manager"]
+    assert list(roles) == ["admin", "partnership_manager"]
     given = {"userId": gid("User", ada), "roleId": roles["partnership_manager"]}
     grant = (await client.do("grantRole", GRANT, **given))["roleGrant"]
     assert grant == {
@@ -91,7 +88,7 @@ async def test_granting_needs_an_existing_user_and_role(gateway: Gateway, admin:
             user_error("NOT_FOUND", "There is no such user.", "userId"),
             user_error("NOT_FOUND", "There is no such role.", "roleId"),
         ]
-    assert await _fetch_rows(gateway.database) == [[], [], []]
+    assert await _fetch_rows(gateway.database) == [[], []]
 
 
 async def test_the_last_admin_role_cannot_be_revoked(gateway: Gateway, ada: User) -> None:
@@ -126,90 +123,6 @@ async def test_admins_who_revoke_each_others_roles_leave_one_admin(gateway: Gate
     assert sorted(len(answer["userErrors"]) for answer in answers) == [0, 0, 0, 1]
     remaining = [person for person in people if RoleName.ADMIN in await _fetch_roles(gateway.database, person)]
     assert len(remaining) == 1
-
-
-async def test_a_setting_is_created_and_changed(gateway: Gateway, admin: User) -> None:
-    client = gateway.client(admin)
-    value = {"colours": ["red", 1, None, True], "limit": 2.5}
-    created = (await client.do("setSystemSetting", SETTING, key="mail.sender", value=value, description=" Who "))[
-        "systemSetting"
-    ]
-    assert created == {
-        "id": created["id"],
-        "key": "mail.sender",
-        "value": value,
-        "isSet": True,
-        "isSecret": False,
-        "description": "Who",
-        "version": 1,
-    }
-    exists = user_error(
-        "CONFLICT", "This setting is there already, at version 1; give the version that was seen.", "version"
-    )
-    assert (await client.do("setSystemSetting", SETTING, key="mail.sender", value=1))["userErrors"] == [exists]
-    same = await client.do("setSystemSetting", SETTING, key="mail.sender", value=value, version=1)
-    assert same["systemSetting"] == created
-    empty = (await client.do("setSystemSetting", SETTING, key="mail.sender", value=None, version=1))["systemSetting"]
-    assert empty == created | {"value": None, "isSet": False, "version": 2}
-    (stale,) = (await client.do("setSystemSetting", SETTING, key="mail.sender", value=1, version=1))["userErrors"]
-    assert (stale["code"], stale["current"]) == ("STALE_VERSION", {"id": created["id"]})
-    gone = await client.do("setSystemSetting", SETTING, key="unknown", value=1, version=1)
-    assert gone["userErrors"] == [user_error("NOT_FOUND", "There is no such setting.", "key")]
-    listed = await client.data("{ systemSettings { totalCount nodes { key } } }")
-    assert listed == {"systemSettings": {"totalCount": 1, "nodes": [{"key": "mail.sender"}]}}
-    shared = {"owner_id": str(admin.id), "key": "mail.sender"}
-    assert [event[4] for event in await event_summaries(gateway.database)] == [
-        shared | {"fields": ["value", "description"]},
-        shared | {"fields": ["value"]},
-    ]
-
-
-async def test_the_value_of_a_secret_setting_is_never_returned(gateway: Gateway, admin: User) -> None:
-    """Responses, tables and events do not contain it. A change to a plain setting needs a new value."""
-    client = gateway.client(admin)
-    given = {"key": "mail.password", "isSecret": True}
-    answers = [await client.do("setSystemSetting", SETTING, **given, value={"text": "swordfish"})]
-    created = answers[0]["systemSetting"]
-    assert (created["value"], created["isSet"], created["isSecret"]) == (None, True, True)
-    key = {"key": "mail.password"}
-    answers.append(await client.do("setSystemSetting", SETTING, **key, value={"text": "swordfish"}, version=1))
-    assert answers[1]["systemSetting"]["version"] == 2
-    answers.append(
-        await client.data("{ systemSettings { nodes { key value isSet } } auditLog { nodes { eventData } } }")
-    )
-    answers.append(
-        await client.data("query($id: ID!) { node(id: $id) { ... on SystemSetting { value } } }", id=created["id"])
-    )
-    rows = json.dumps([list(map(tuple, each)) for each in await _fetch_rows(gateway.database)], default=str)
-    assert "swordfish" not in rows + json.dumps(answers)
-    shown = await client.do("setSystemSetting", SETTING, **key, value="open", isSecret=False, version=2)
-    assert (shown["systemSetting"]["value"], shown["systemSetting"]["isSecret"]) == ("open", False)
-    hidden = await client.do("setSystemSetting", SETTING, **key, value=None, isSecret=True, version=3)
-    assert (hidden["systemSetting"]["value"], hidden["systemSetting"]["isSet"]) == (None, False)
-    fields = [event[4]["fields"] for event in await event_summaries(gateway.database)]
-    assert fields == [["value", "is_secret"], ["value"], ["is_secret", "value"], ["is_secret", "value"]]
-
-
-async def test_invalid_settings_are_rejected(gateway: Gateway, admin: User) -> None:
-    client = gateway.client(admin)
-    payload = await client.do("setSystemSetting", SETTING, key="Mail", value="x" * 10_000, description="x" * 1001)
-    assert {tuple(error["field"]): error["message"] for error in payload["userErrors"]} == {
-        ("key",): "A key starts with a lower-case letter, then come lower-case letters, digits, dots and underscores, "
-        "at most 100 characters in all.",
-        ("value",): "A value has at most 10,000 characters of JSON.",
-        ("description",): "This must have at most 1,000 characters.",
-    }
-    payload = await client.do("setSystemSetting", SETTING, key="mail", value={"a": "\0"})
-    message = "A text contains a character that cannot be stored."
-    assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "value")]
-    document = f'mutation {{ setSystemSetting(input: {{key: "mail", value: %s}}) {{ {SETTING} {USER_ERRORS} }} }}'
-    response = await client.ask(document % 10**30)
-    assert response.codes == ["GRAPHQL_VALIDATION_FAILED"]
-    assert response.errors[0]["message"] == "A number in a JSON value must have at most 64 bits."
-    deep = json.loads("[" * 65 + "]" * 65)
-    response = await client.ask("mutation($input: SetSystemSettingInput!) {a: __typename}", input={"value": deep})
-    assert (response.status, response.errors[0]["message"]) == (400, "The body is nested more than 64 levels deep.")
-    assert await _fetch_rows(gateway.database) == [[], [], []]
 
 
 async def test_the_audit_log_is_filtered_by_actor_aggregate_type_and_time(
@@ -265,7 +178,7 @@ async def test_the_users_overview(gateway: Gateway, ada: User, admin: User, stat
     await make_user(gateway.database, created_at=AT, status=UserStatus.SUSPENDED)
     await make_user(gateway.database, created_at=AT, deleted_at=AT)
     roles = await _role_ids(client)
-    for name in ("admin", "content_editor"):
+    for name in ("admin", "partnership_manager"):
         await client.do("grantRole", GRANT, userId=gid("User", ada), roleId=roles[name])
     after = (await client.data(OVERVIEW))["usersOverview"]
     assert after["newThisWeek"] - before["newThisWeek"] == 2
@@ -277,8 +190,7 @@ async def test_the_users_overview(gateway: Gateway, ada: User, admin: User, stat
     ]
     assert after["byRole"] == [
         {"role": "USER", "total": 7},
-        {"role": "PARTNERSHIP_MANAGER", "total": 0},
-        {"role": "CONTENT_EDITOR", "total": 1},
+        {"role": "PARTNERSHIP_MANAGER", "total": 1},
         {"role": "ADMIN", "total": 2},
     ]
     assert (before["activeLastSevenDays"], after["activeLastSevenDays"]) == (0, 1)
@@ -371,21 +283,18 @@ async def test_only_admins_refresh_and_read_task_totals(gateway: Gateway, ada: U
 async def test_users_who_are_not_admins_administer_nothing(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
     """The fields are FORBIDDEN. A row that is looked up by its id is NOT_FOUND, like a missing one. Nothing changes."""
     client = gateway.client(admin)
-    role = (await _role_ids(client))["content_editor"]
+    role = (await _role_ids(client))["partnership_manager"]
     grant = (await client.do("grantRole", GRANT, userId=gid("User", bob), roleId=role))["roleGrant"]["id"]
-    setting = (await client.do("setSystemSetting", SETTING, key="a", value=1))["systemSetting"]["id"]
     before = await _fetch_rows(gateway.database)
-    for other in (gateway.client(ada), gateway.client(ada, RoleName.PARTNERSHIP_MANAGER, RoleName.CONTENT_EDITOR)):
-        answer = await other.ask(
-            "{ roles { id } auditLog { totalCount } systemSettings { totalCount } usersOverview { newThisWeek } }"
-        )
+    for other in (gateway.client(ada), gateway.client(ada, RoleName.PARTNERSHIP_MANAGER)):
+        answer = await other.ask("{ roles { id } auditLog { totalCount } usersOverview { newThisWeek } }")
         assert (answer.data, answer.codes) == (
-            dict.fromkeys(("roles", "auditLog", "systemSettings", "usersOverview")),
-            ["FORBIDDEN"] * 4,
+            dict.fromkeys(("roles", "auditLog", "usersOverview")),
+            ["FORBIDDEN"] * 3,
         )
         answer = await other.ask("{ viewer { email roles { name } } }")
         assert (answer.data["viewer"], answer.codes) == ({"email": "ada@example.com", "roles": None}, ["FORBIDDEN"])
-        for key, name in ((role, "Role"), (grant, "RoleGrant"), (setting, "SystemSetting")):
+        for key, name in ((role, "Role"), (grant, "RoleGrant")):
             bodies = []
             for each in (key, gid(name, new_id())):
                 answer = await other.ask("query($id: ID!) { node(id: $id) { id } }", id=each)
@@ -395,7 +304,6 @@ async def test_users_who_are_not_admins_administer_nothing(gateway: Gateway, ada
         given: list[tuple[str, dict[str, Any]]] = [
             ("grantRole", {"userId": gid("User", ada), "roleId": role}),
             ("revokeRole", {"userId": gid("User", bob), "roleId": role}),
-            ("setSystemSetting", {"key": "a", "value": 2, "version": 1}),
         ]
         for mutation, values in given:
             name = mutation[0].upper() + mutation[1:]
@@ -413,7 +321,7 @@ async def test_concurrent_grants_of_a_role_create_one_grant(gateway: Gateway, ad
     payloads = await asyncio.gather(*(client.do("grantRole", GRANT, **given) for client in clients))
     assert [payload["userErrors"] for payload in payloads] == [[]] * 6
     (grant,) = {payload["roleGrant"]["id"] for payload in payloads}
-    ((stored,), _, recorded) = await _fetch_rows(gateway.database)
+    ((stored,), recorded) = await _fetch_rows(gateway.database)
     assert grant == gid("RoleGrant", stored)
     assert [event.event_type for event in recorded] == ["RoleGranted"]
 

@@ -48,6 +48,7 @@ INPUTS: dict[str, Callable[[Ids], dict[str, Any]]] = {
     "submitReferral": lambda ids: {"partnerId": ids["partner"], "clientName": "Client"},
     "qualifyReferral": lambda ids: {"id": ids["referral"]},
     "closeReferral": lambda ids: {"id": ids["referral"], "outcome": "WON", "value": "10"},
+    "payCommission": lambda ids: {"id": ids["referral"]},
     "createReward": lambda _: {"name": "Cup", "cost": 5},
     "updateReward": lambda ids: {"id": ids["reward"], "version": 1, "name": "Mug"},
     "redeemReward": lambda ids: {"rewardId": ids["reward"]},
@@ -63,7 +64,6 @@ INPUTS: dict[str, Callable[[Ids], dict[str, Any]]] = {
     "updateAchievement": lambda ids: {"id": ids["achievement"], "version": 1, "name": "Newer"},
     "grantRole": lambda ids: {"userId": ids["user"], "roleId": ids["role"]},
     "revokeRole": lambda ids: {"userId": ids["user"], "roleId": ids["role"]},
-    "setSystemSetting": lambda _: {"key": "a", "value": 1},
 }
 """The input of every mutation. They run in this order, each on the rows that the ones before have created."""
 

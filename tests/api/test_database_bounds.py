@@ -39,7 +39,6 @@ _ONLY_IN_COMMANDS = {
     ("partners", "website"): "as above",
     ("tasks", "due_date"): "not yet",
     ("rewards", "stock"): "a refund may return an item to a full stock",
-    ("system_settings", "value"): "the length of JSON depends on its format",
 }
 """The columns for which the database accepts some values that a command rejects, with the reasons."""
 

@@ -300,7 +300,7 @@ async def test_permissions(gateway: Gateway, ada: User, bob: User) -> None:
     for field, document in FOR_ADMINS.items():
         for client in (
             elsewhere.client(ada),
-            elsewhere.client(ada, RoleName.PARTNERSHIP_MANAGER, RoleName.CONTENT_EDITOR),
+            elsewhere.client(ada, RoleName.PARTNERSHIP_MANAGER),
         ):
             answer = await client.ask(document)
             assert (answer.data, answer.codes) == ({field: None}, ["FORBIDDEN"])

@@ -205,7 +205,7 @@ async def test_an_issued_token_contains_the_roles_of_the_account(database: Datab
 
 
 async def test_a_token_with_another_role_has_the_user_role_too(gateway: Gateway, ada: User) -> None:
-    manager_token = token(sub=str(ada.id), app_metadata={"roles": ["partnership_manager", "content_editor"]})
+    manager_token = token(sub=str(ada.id), app_metadata={"roles": ["partnership_manager"]})
     response = await gateway.http.post(
         "/graphql",
         json={"query": "{ tasks { totalCount } userDashboardStats { totalCount } }"},

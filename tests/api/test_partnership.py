@@ -533,7 +533,7 @@ async def test_other_users_cannot_see_or_change_anything(gateway: Gateway, manag
     referral = await make_referral(gateway.database, partner)
     rows = {"Partner": partner.id, "Referral": referral.id}
     before = await stored_rows(gateway.database)
-    for other in (gateway.client(ada), gateway.client(ada, RoleName.CONTENT_EDITOR)):
+    for other in (gateway.client(ada),):
         for fields, type_name in _QUERIES.items():
             declared = "query($id: ID!)" if "$id" in fields else "query"
             answers = []
@@ -555,3 +555,75 @@ async def test_other_users_cannot_see_or_change_anything(gateway: Gateway, manag
             answer = await other.ask(document, input=given)
             assert (answer.codes, answer.data) == (["FORBIDDEN"], {mutation: None}), mutation
     assert await stored_rows(gateway.database) == before
+
+
+async def test_a_commission_is_paid_once(gateway: Gateway, client: Client, manager: User, admin: User) -> None:
+    """Only a won referral has one. It is no longer due, and the payment is in the audit log."""
+    partner = await make_partner(gateway.database, manager)
+    key = gid("Referral", await make_referral(gateway.database, partner))
+    payload = await client.do("payCommission", "referral { commissionPaidAt }", id=key)
+    message = "SUBMITTED referrals have no commission; only WON ones have one."
+    assert payload["userErrors"] == [user_error("CONFLICT", message, "id")]
+    await client.do("closeReferral", "referral { id }", id=key, outcome="WON", value="100")
+    tiles = "{ partnershipDashboard { commissionDue commissionPaid } }"
+    assert await client.data(tiles) == {"partnershipDashboard": {"commissionDue": "10.00", "commissionPaid": "0.00"}}
+    (stale,) = (await client.do("payCommission", "referral { id }", id=key, version=1))["userErrors"]
+    assert stale["code"] == "STALE_VERSION"
+    selection = "referral { commission commissionPaidAt version }"
+    paid = (await client.do("payCommission", selection, id=key, version=2))["referral"]
+    assert paid == {"commission": "10.00", "commissionPaidAt": NOON, "version": 3}
+    assert (await client.do("payCommission", selection, id=key))["referral"] == paid
+    assert await client.data(tiles) == {"partnershipDashboard": {"commissionDue": "0.00", "commissionPaid": "10.00"}}
+    events = await event_summaries(gateway.database)
+    assert [event[0] for event in events] == ["ReferralClosed", "CommissionPaid"]
+    assert events[-1][4] == {"owner_id": str(manager.id), "partner_id": str(partner.id), "commission": "10.00"}
+    due = "{ partners { nodes { referrals(filter: { commissionPaidAt: { isNull: false } }) { totalCount } } } }"
+    assert await client.data(due) == {"partners": {"nodes": [{"referrals": {"totalCount": 1}}]}}
+    lost = gid("Referral", await make_referral(gateway.database, partner))
+    await client.do("closeReferral", "referral { id }", id=lost, outcome="LOST")
+    (error,) = (await client.do("payCommission", "referral { id }", id=lost))["userErrors"]
+    assert error["code"] == "CONFLICT"
+    for other in (gateway.client(), gateway.client(await make_user(gateway.database))):
+        document = "mutation($id: ID!) { payCommission(input: {id: $id}) { userErrors { code } } }"
+        assert (await other.ask(document, id=key)).data == {"payCommission": None}
+    assert [event[0] for event in await event_summaries(gateway.database)][2:] == ["ReferralClosed"]
+
+
+async def test_a_partnership_has_the_dates_of_its_status(gateway: Gateway, client: Client, manager: User) -> None:
+    """NOON is in June 2026 on the 15th. Dates that were given stay, unless they contradict the status."""
+    document = "partner { status startedOn endedOn }"
+    for before, after, expected in (
+        ({}, "ACTIVE", {"startedOn": "2026-06-15", "endedOn": None}),
+        ({"started_on": dt.date(2026, 7, 1)}, "ACTIVE", {"startedOn": "2026-07-01", "endedOn": None}),
+        ({}, "ENDED", {"startedOn": None, "endedOn": "2026-06-15"}),
+        ({"ended_on": dt.date(2026, 5, 1)}, "ENDED", {"startedOn": None, "endedOn": "2026-05-01"}),
+        ({"ended_on": dt.date(2027, 5, 1)}, "ENDED", {"startedOn": None, "endedOn": "2026-06-15"}),
+        ({"started_on": dt.date(2026, 7, 1)}, "ENDED", {"startedOn": "2026-07-01", "endedOn": "2026-07-01"}),
+    ):
+        partner = await make_partner(gateway.database, manager, **before)
+        payload = await client.do("changePartnerStatus", document, id=gid("Partner", partner), status=after)
+        assert payload == {"partner": {"status": after} | expected, "userErrors": []}, (before, after)
+    past = await make_partner(gateway.database, manager, ended_on=dt.date(2026, 6, 14))
+    payload = await client.do("changePartnerStatus", document, id=gid("Partner", past), status="ACTIVE")
+    message = "The last day of this partnership has passed. Change `endedOn` first."
+    assert payload == {"partner": None, "userErrors": [user_error("CONFLICT", message, "status")]}
+
+
+async def test_a_partnership_counts_until_its_last_day(gateway: Gateway, client: Client, manager: User) -> None:
+    """After that day it takes no referrals and is not active, also without a change of its status."""
+    last_day = dt.date(2026, 6, 15)
+    partner = await make_partner(gateway.database, manager, status=PartnerStatus.ACTIVE, ended_on=last_day)
+    later = await make_partner(
+        gateway.database, manager, status=PartnerStatus.ACTIVE, started_on=last_day + dt.timedelta(days=1)
+    )
+    tile = "{ partnershipDashboard { activePartners } }"
+    given = {"partnerId": gid("Partner", partner), "clientName": "Client"}
+    assert await client.data(tile) == {"partnershipDashboard": {"activePartners": 1}}
+    assert (await client.do("submitReferral", "referral { status }", **given))["userErrors"] == []
+    after = gateway.at(AT + dt.timedelta(days=1)).client(manager, RoleName.PARTNERSHIP_MANAGER)
+    payload = await after.do("submitReferral", "referral { status }", **given)
+    message = "This partnership has ended; it takes no more referrals."
+    assert payload == {"referral": None, "userErrors": [user_error("CONFLICT", message, "partnerId")]}
+    assert await after.data(tile) == {"partnershipDashboard": {"activePartners": 1}}
+    await client.do("changePartnerStatus", "partner { id }", id=gid("Partner", later), status="PAUSED")
+    assert await after.data(tile) == {"partnershipDashboard": {"activePartners": 0}}

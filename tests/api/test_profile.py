@@ -12,7 +12,7 @@ from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import Preferences, Users
-from repositories.tables.identity import User, UserPreferences, UserRole, UserStatus
+from repositories.tables.identity import User, UserPreferences, UserRole, UserStatus, Weekday
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.people import PASSWORD, all_sessions, make_member, open_session, refresh, sign_in
 from tests.api.stored_rows import event_summaries
@@ -23,7 +23,7 @@ from tests.repositories.support import open_snapshot
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
 PROFILE = "user { firstName lastName phone avatarUrl timeZone locale version }"
-PREFERENCES = "{ theme language notifications { email push digest } weekStartsOn version }"
+PREFERENCES = "{ theme weekStartsOn version }"
 STALE = "This was changed after you read it; it is now at version {}. Read it again and repeat your change."
 
 
@@ -151,7 +151,7 @@ async def test_a_phone_that_cannot_be_decrypted_is_a_masked_error_of_its_field(
 
 async def test_other_users_are_not_found(gateway: Gateway, ada: User, bob: User) -> None:
     """A user can fetch neither other accounts nor their preferences by their ids."""
-    await gateway.client(bob).do("updatePreferences", f"userPreferences {PREFERENCES}", version=1, language="de")
+    await gateway.client(bob).do("updatePreferences", f"userPreferences {PREFERENCES}", version=1, theme="DARK")
     client = gateway.client(ada)
     for name in ("User", "UserPreferences"):
         for key in (bob.id, new_id()):
@@ -162,13 +162,11 @@ async def test_other_users_are_not_found(gateway: Gateway, ada: User, bob: User)
 
 
 async def test_preferences_have_defaults(gateway: Gateway) -> None:
-    """Without a row they have an id and version 1. The default language is that of the account."""
+    """Without a row they have an id and version 1."""
     user = await make_user(gateway.database, locale="de-AT")
     client = gateway.client(user)
     defaults = {
         "theme": "SYSTEM",
-        "language": "de-AT",
-        "notifications": {"email": True, "push": True, "digest": False},
         "weekStartsOn": "MONDAY",
         "version": 1,
     }
@@ -179,19 +177,16 @@ async def test_preferences_have_defaults(gateway: Gateway) -> None:
 
 async def test_a_preferences_update_changes_the_given_fields_only(gateway: Gateway, ada: User) -> None:
     client, name, selection = gateway.client(ada), "updatePreferences", f"userPreferences {PREFERENCES}"
-    payload = await client.do(name, selection, version=1, theme="DARK", notifications={"digest": True})
+    payload = await client.do(name, selection, version=1, theme="DARK")
     first = {
         "theme": "DARK",
-        "language": "en",
-        "notifications": {"email": True, "push": True, "digest": True},
         "weekStartsOn": "MONDAY",
         "version": 2,
     }
     assert payload == {"userPreferences": first, "userErrors": []}
-    payload = await client.do(name, selection, version=2, weekStartsOn="SUNDAY", notifications={"push": False})
+    payload = await client.do(name, selection, version=2, weekStartsOn="SUNDAY", theme="DARK")
     second = first | {
         "weekStartsOn": "SUNDAY",
-        "notifications": {"email": True, "push": False, "digest": True},
         "version": 3,
     }
     assert payload["userPreferences"] == second
@@ -204,31 +199,33 @@ async def test_a_preferences_update_changes_the_given_fields_only(gateway: Gatew
     assert [
         (event[0], event[1], event[2], event[4]["fields"]) for event in await event_summaries(gateway.database)
     ] == [
-        ("PreferencesUpdated", "user_preferences", ada.id, ["notifications", "theme"]),
-        ("PreferencesUpdated", "user_preferences", ada.id, ["notifications", "week_starts_on"]),
+        ("PreferencesUpdated", "user_preferences", ada.id, ["theme"]),
+        ("PreferencesUpdated", "user_preferences", ada.id, ["week_starts_on"]),
     ]
-    payload = await client.do(name, selection, version=3, language="x", theme=None, notifications={"email": None})
+    payload = await client.do(name, selection, version=3, weekStartsOn=None, theme=None)
     assert {tuple(error["field"]) for error in payload["userErrors"]} == {
-        ("language",),
+        ("weekStartsOn",),
         ("theme",),
-        ("notifications", "email"),
     }
 
 
 async def test_concurrent_first_updates_of_preferences_succeed_once(gateway: Gateway, ada: User) -> None:
     """There is no row yet that the transactions could lock."""
-    client, selection = gateway.client(ada), "userPreferences { language }"
-    languages = [f"{letter}x" for letter in "abcdefgh"]
+    client, selection = gateway.client(ada), "userPreferences { weekStartsOn }"
     answers = await asyncio.gather(
-        *(client.do("updatePreferences", selection, version=1, language=each) for each in languages)
+        *(
+            client.do("updatePreferences", selection, version=1, weekStartsOn=day.name)
+            for day in Weekday
+            if day is not Weekday.MONDAY
+        )
     )
-    (winner,) = [answer["userPreferences"]["language"] for answer in answers if answer["userPreferences"]]
+    (winner,) = [answer["userPreferences"]["weekStartsOn"] for answer in answers if answer["userPreferences"]]
     codes = [error["code"] for answer in answers for error in answer["userErrors"]]
-    assert codes == ["STALE_VERSION"] * 7
+    assert codes == ["STALE_VERSION"] * 5
     async with open_snapshot(gateway.database) as snapshot:
         (row,) = await Preferences(snapshot).find(limit=10)
     assert isinstance(row, UserPreferences)
-    assert (row.language, row.version, row.id) == (winner, 2, ada.id)
+    assert (row.week_starts_on.name, row.version, row.id) == (winner, 2, ada.id)
 
 
 async def change_password(client: Client, current: str, new: str) -> Any:

@@ -13,7 +13,7 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.sql.statements import Statement
 from repositories.sql.table import Table, metadata
-from repositories.tables.administration import JobRun, Role, RoleGrant, SystemSetting
+from repositories.tables.administration import JobRun, Role, RoleGrant
 from repositories.tables.client_management import Client as ClientRow
 from repositories.tables.client_management import Contact
 from repositories.tables.events import DomainEvent
@@ -38,7 +38,6 @@ AGGREGATES: dict[type[Table], str] = {
     RewardRedemption: "reward_redemption",
     RoleGrant: "user",
     Session: "session",
-    SystemSetting: "system_setting",
     Task: "task",
     User: "user",
     UserAchievement: "user_achievement",
@@ -163,6 +162,9 @@ async def _partners(run: Step) -> None:
         referral = (await run("submitReferral", "referral { id }", partnerId=partner, clientName="x"))["id"]
         await run("qualifyReferral", "referral { id }", id=referral)
         await run("closeReferral", "referral { id }", id=referral, **outcome)
+        if outcome["outcome"] == "WON":
+            for _ in range(2):
+                await run("payCommission", "referral { id }", id=referral)
     await run("changePartnerStatus", "partner { id }", id=partner, status="ENDED")
 
 
@@ -184,9 +186,6 @@ async def _rewards(run: Step) -> None:
 async def _administration(run: Step, user: str, role: str) -> None:
     for mutation in ("grantRole", "grantRole", "revokeRole"):
         await run(mutation, "roleGrant { id }", userId=user, roleId=role)
-    await run("setSystemSetting", "systemSetting { id }", key="a", value=1)
-    for version in (1, 2):
-        await run("setSystemSetting", "systemSetting { id }", key="a", value=2, version=version)
 
 
 async def _accounts(everything: Everything, admin: Client) -> None:

@@ -306,17 +306,17 @@ async def test_expired_sessions_are_purged(database: Database) -> None:
 
 async def test_one_document_can_sign_in_as_several_users(gateway: Gateway) -> None:
     """Each payload shows its own user, also in fields that need another statement."""
-    for email, language in (("ada@example.com", "de"), ("bob@example.com", "fr")):
+    for email, theme in (("ada@example.com", "DARK"), ("bob@example.com", "LIGHT")):
         client = gateway.client(await make_member(gateway.database, email))
-        await client.do("updatePreferences", "userPreferences { language }", version=1, language=language)
+        await client.do("updatePreferences", "userPreferences { theme }", version=1, theme=theme)
     field = (
-        'signIn(input: {{email: "{}@example.com", password: "{}"}}) {{ viewer {{ email preferences {{ language }} }} }}'
+        'signIn(input: {{email: "{}@example.com", password: "{}"}}) {{ viewer {{ email preferences {{ theme }} }} }}'
     )
     data = await gateway.client().data(
         f"mutation {{ a: {field.format('ada', PASSWORD)} b: {field.format('bob', PASSWORD)} }}"
     )
     assert data == {
-        "a": {"viewer": {"email": "ada@example.com", "preferences": {"language": "de"}}},
-        "b": {"viewer": {"email": "bob@example.com", "preferences": {"language": "fr"}}},
+        "a": {"viewer": {"email": "ada@example.com", "preferences": {"theme": "DARK"}}},
+        "b": {"viewer": {"email": "bob@example.com", "preferences": {"theme": "LIGHT"}}},
     }
     assert (await sign_in(gateway.client()))["userErrors"] == []

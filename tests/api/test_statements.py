@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType, get_named_type
 
-from repositories.administration import SystemSettings
 from repositories.aggregates.repository import Repository
 from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
@@ -166,7 +165,7 @@ async def _make_users(database: Database, admin: User, count: int) -> None:
             client = await make_client(database, person)
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)
-        await make_grant(database, await make_user(database), RoleName.CONTENT_EDITOR, by=person)
+        await make_grant(database, await make_user(database), RoleName.PARTNERSHIP_MANAGER, by=person)
     async with database.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
 
@@ -340,7 +339,6 @@ _NODES = {
     "Role": "roles",
     "RoleGrant": "user_roles",
     "Session": "sessions",
-    "SystemSetting": "system_settings",
     "Task": "tasks",
     "User": "users",
 }
@@ -352,7 +350,6 @@ async def _node_ids(database: Database, admin: User, count: int) -> dict[str, li
     await _make_users(database, admin, count)
     async with database.transaction(SERVICE) as write:
         for index in range(count):
-            await SystemSettings(write).add(key=f"setting_{index}", value=1)
             await Sessions(write).add(
                 user_id=admin.id, refresh_token_hash=f"{index:064}", expires_at=now(), last_seen_at=now()
             )

@@ -207,8 +207,7 @@ mutation Others {{
             contacts {{ totalCount nodes {{ email client {{ id }} }} }} }} {ERRORS} }}
     b: setPrimaryContact(input: {{id: "{gid("Client", UUID(_key(6)))}", contactId: "{gid("Contact", UUID(_key(8)))}"}})
         {{ client {{ version primaryContact {{ firstName }} }} {ERRORS} }}
-    c: setSystemSetting(input: {{key: "mail.from", value: {{a: [1, 2.5, null, true, "x"]}}, description: "From"}}) {{
-        systemSetting {{ key value version }} {ERRORS} }}
+    c: createReward(input: {{name: "Tea", cost: 5, stock: 3}}) {{ reward {{ name cost stock version }} {ERRORS} }}
     d: redeemReward(input: {{rewardId: "{gid("Reward", UUID(_key(9)))}"}}) {{ rewardRedemption {{ id }} {ERRORS} }}
 }}
 """

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from repositories.administration import RoleGrants, Roles, SystemSettings
+from repositories.administration import RoleGrants, Roles
 from repositories.aggregates.event_store import EventStore
 from repositories.client_management import Clients, Contacts
 from repositories.engines.database import WriteConnection
@@ -22,7 +22,7 @@ from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
 from repositories.sql.table import Table
-from repositories.tables.administration import JobRun, Role, RoleGrant, SystemSetting
+from repositories.tables.administration import JobRun, Role, RoleGrant
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import (
@@ -67,7 +67,7 @@ async def _insert_session(write: WriteConnection, key: UUID, owner: UUID) -> Non
 
 async def _insert_preferences(write: WriteConnection, key: UUID, owner: UUID) -> None:
     del key
-    await Preferences(write).add(id=owner, user_id=owner, language="de", notifications={})
+    await Preferences(write).add(id=owner, user_id=owner, theme="dark")
 
 
 async def _insert_event(write: WriteConnection, key: UUID, owner: UUID) -> None:
@@ -122,11 +122,6 @@ async def _prepare_role(write: WriteConnection, key: UUID, owner: UUID) -> None:
 async def _insert_grant(write: WriteConnection, key: UUID, owner: UUID) -> None:
     """Adds a grant of the role whose id is that of the owner."""
     await RoleGrants(write).add(id=key, user_id=owner, role_id=owner, granted_by=owner, granted_at=_AT)
-
-
-async def _insert_setting(write: WriteConnection, key: UUID, owner: UUID) -> None:
-    del owner
-    await SystemSettings(write).add(id=key, key=f"k{key.hex}", description="Before")
 
 
 async def _insert_run(write: WriteConnection, key: UUID, owner: UUID) -> None:
@@ -201,14 +196,13 @@ SUBJECTS: dict[type[Table], Subject] = {
         _AT + dt.timedelta(days=366),
         prepare=_prepare_role,
     ),
-    SystemSetting: Subject(_insert_setting, "id", "description", "Before", "Changed"),
     JobRun: Subject(_insert_run, "id", "job", "Before", "Changed"),
     User: Subject(insert_user, "id", "first_name", "Ada", "Changed"),
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
     TaskAnalytics: Subject(_insert_day, "id", "tasks_created", 3, 7),
     Session: Subject(_insert_session, "id", "user_agent", "browser", "Changed"),
-    UserPreferences: Subject(_insert_preferences, "user_id", "language", "de", "fr"),
+    UserPreferences: Subject(_insert_preferences, "user_id", "theme", "dark", "light"),
     Client: Subject(_insert_client, "id", "company_name", "Acme", "Changed"),
     Contact: Subject(_insert_contact, "id", "first_name", "Joan", "Changed", _prepare_client),
     DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),

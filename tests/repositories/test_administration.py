@@ -1,18 +1,15 @@
-"""The numbers of the users' overview equal those computed in plain Python. The database enforces the inputs' bounds."""
+"""The numbers of the users' overview equal those computed in plain Python."""
 
 import datetime as dt
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.administration import RoleGrants, Roles, SystemSettings, UserOverview, UserTally
+from repositories.administration import RoleGrants, Roles, UserOverview, UserTally
 from repositories.aggregates.event_store import EventStore
 from repositories.aggregates.unit_of_work import open_unit_of_work
-from repositories.core.errors import InputError, ValidationError
 from repositories.core.ids import new_id
-from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.life_lock.events import TaskReopened
@@ -76,20 +73,3 @@ def test_the_overview_equals_a_computation_in_python(shared_database: SharedData
         shared_database.run(_check(shared_database.database, rows, week, month))
 
     check()
-
-
-_INVALID_SETTINGS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
-    ({"key": ""}, ("key",)),
-    ({"key": "x" * 101}, ("key",)),
-    ({"description": "x" * 1001}, ("description",)),
-    ({"is_secret": True, "value": 1}, ("value",)),
-    ({"is_secret": False, "secret": "x"}, ()),
-]
-
-
-async def test_the_database_enforces_the_bounds_of_the_inputs(database: Database) -> None:
-    for values, path in _INVALID_SETTINGS:
-        with pytest.raises(InputError) as caught:
-            async with database.transaction(SERVICE) as write:
-                await SystemSettings(write).add(**{"key": "a"} | values)
-        assert (type(caught.value), caught.value.path) == (ValidationError, path), values

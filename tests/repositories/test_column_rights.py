@@ -38,7 +38,6 @@ _EXPECTED = """
     table                             role           insert     update     delete     exceptions
     administration.job_runs           siso_writer    forbidden  unseen     unseen     -
     administration.roles              siso_writer    forbidden  unseen     unseen     -
-    administration.system_settings    siso_writer    forbidden  unseen     unseen     -
     administration.user_roles         siso_writer    forbidden  unseen     unseen     -
     client_management.clients         siso_writer    done       done       done       created_by=forbidden primary_contact_id=rejected
     client_management.contacts        siso_writer    done       done       done       user_id=forbidden client_id=rejected
@@ -76,9 +75,7 @@ _OTHER_VALUES: dict[str, Any] = {
     "email": "other@example.com",
     "email_index": "cd" * 32,
     "event_data": {"other": 1},
-    "language": "fr",
     "locale": "fr",
-    "notifications": {"email": True},
     "refresh_token_hash": "cd" * 32,
     "time_zone": "Europe/Berlin",
     "website": "https://example.com",

@@ -33,6 +33,7 @@ from tests.factories import make_partner, make_referral, make_user, viewer_of
 from tests.repositories.support import SharedDatabase, examples, fold, open_snapshot
 
 AT = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
+TODAY = dt.date(2026, 6, 15)
 OUTSIDE = "This value is not allowed: check its length, range and format."
 
 money = st.decimals(0, Decimal("9999999999999.99"), places=2)
@@ -47,6 +48,7 @@ def _referrals(draw: st.DrawFn) -> dict[str, Any]:
         "status": status,
         "value": value,
         "commission": draw(money) if status is ReferralStatus.WON else None,
+        "commission_paid_at": draw(st.sampled_from([None, AT])) if status is ReferralStatus.WON else None,
         "closed_at": AT if status in {ReferralStatus.WON, ReferralStatus.LOST} else None,
     }
 
@@ -56,6 +58,8 @@ _partners = st.fixed_dictionaries(
         "name": st.sampled_from(["acme", "Acme", "Beta", "Ärger", "Zett"]),
         "status": st.sampled_from(PartnerStatus),
         "deleted_at": st.sampled_from([None, None, AT]),
+        "started_on": st.sampled_from([None, dt.date(2026, 6, 14), TODAY, dt.date(2026, 6, 16)]),
+        "ended_on": st.sampled_from([None, dt.date(2026, 6, 16), dt.date(2026, 6, 17)]),
         "referrals": st.lists(_referrals(), max_size=5),
     }
 )
@@ -74,7 +78,8 @@ async def _check_numbers(database: Database, rows: list[dict[str, Any]], limit: 
         counts = Counter(row.status for row in referrals)
         worth = sum((row.value or Decimal(0) for row in won), Decimal("0.00"))
         earned = sum((row.commission or Decimal(0) for row in won), Decimal("0.00"))
-        tally = ReferralTally._make([*(counts[status] for status in ReferralStatus), worth, earned])
+        paid = sum((row.commission or Decimal(0) for row in won if row.commission_paid_at), Decimal("0.00"))
+        tally = ReferralTally._make([*(counts[status] for status in ReferralStatus), worth, earned - paid, paid])
         standings = []
         for partner in partners:
             own = [row for row in won if row.partner_id == partner.id]
@@ -88,12 +93,18 @@ async def _check_numbers(database: Database, rows: list[dict[str, Any]], limit: 
             assert found == tally
             exact = Decimal(100 * len(won)) / Decimal(len(referrals) or 1)
             assert found.conversion_rate == exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
-            active = [row for row in partners if row.status is PartnerStatus.ACTIVE and row.deleted_at is None]
-            assert await Partners(snapshot).active() == len(active)
+            active = [
+                row
+                for row in partners
+                if row.status is PartnerStatus.ACTIVE
+                and row.deleted_at is None
+                and (row.started_on or TODAY) <= TODAY <= (row.ended_on or TODAY)
+            ]
+            assert await Partners(snapshot).active(TODAY) == len(active)
             assert await Partners(snapshot).top(limit) == standings[:limit]
         async with open_snapshot(database, viewer_of(new_id())) as snapshot:
-            assert await Referrals(snapshot).tally() == ReferralTally(0, 0, 0, 0, Decimal(0), Decimal(0))
-            assert await Partners(snapshot).active() == 0
+            assert await Referrals(snapshot).tally() == ReferralTally(0, 0, 0, 0, Decimal(0), Decimal(0), Decimal(0))
+            assert await Partners(snapshot).active(TODAY) == 0
             assert await Partners(snapshot).top(limit) == []
     finally:
         async with database.transaction(SERVICE) as write:
@@ -166,6 +177,7 @@ _INVALID_REFERRALS: list[tuple[dict[str, Any], str]] = [
     ({"status": "won", "commission": 1, "closed_at": AT}, "value"),
     ({"status": "won", "value": 1, "closed_at": AT}, "commission"),
     ({"status": "lost", "commission": 1, "closed_at": AT}, "commission"),
+    ({"commission_paid_at": AT}, "commission_paid_at"),
     ({"status": "won", "value": 1, "commission": -1, "closed_at": AT}, "commission"),
     ({"status": "lost"}, "closed_at"),
     ({"status": "qualified", "closed_at": AT}, "closed_at"),

@@ -20,7 +20,7 @@ from repositories.permissions import RoleName
 from repositories.sql.policy import policies
 from repositories.sql.statements import Statement, scalar
 from repositories.sql.table import Table, metadata
-from repositories.tables.administration import JobRun, Role, RoleGrant, SystemSetting
+from repositories.tables.administration import JobRun, Role, RoleGrant
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import (
@@ -102,7 +102,6 @@ _PUBLISHED = """
 
 ANSWERS = {
     RoleGrant: _OF_ADMINS,
-    SystemSetting: _OF_ADMINS,
     Role: _READ_BY_ADMINS,
     JobRun: _READ_BY_ADMINS,
     Achievement: _PUBLISHED,

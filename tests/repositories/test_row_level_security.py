@@ -35,7 +35,6 @@ _MIGRATED_ROWS = {"administration.roles": len(RoleName) - 1, "gamification.achie
 """Numbers of rows that the migrations insert. The migrating login sees them as a member of ``service_role``."""
 
 _SECRET = {
-    "administration.system_settings": {"secret"},
     "client_management.contacts": {"email", "email_index", "phone"},
     "identity.sessions": {"refresh_token_hash"},
     "identity.users": {"password_hash", "phone"},
@@ -88,7 +87,6 @@ def test_every_table_is_compared() -> None:
     assert [name for name, _ in TABLES] == [
         "administration.job_runs",
         "administration.roles",
-        "administration.system_settings",
         "administration.user_roles",
         "client_management.clients",
         "client_management.contacts",
