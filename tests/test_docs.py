@@ -55,6 +55,12 @@ def links_of(page: Path) -> Iterator[tuple[Path, str]]:
             yield (page.parent / path).resolve() if path else page, anchor
 
 
+@pytest.mark.parametrize("index", [page for page in PAGES if page.name == "README.md"], ids=page_id)
+def test_an_index_links_every_page_beside_it(index: Path) -> None:
+    linked = {path for path, _ in links_of(index)}
+    assert {page for page in PAGES if page.parent == index.parent} - {index} <= linked
+
+
 @pages
 def test_no_line_is_too_long(page: Path) -> None:
     assert [line for line in text_of(page).splitlines() if len(line) > LONGEST_LINE] == []
