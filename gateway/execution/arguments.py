@@ -1,6 +1,7 @@
 """The arguments of a field in a document: those without variables are converted once, the others in every request."""
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from graphql import GraphQLField
@@ -38,12 +39,18 @@ class Arguments:
         self._node = details[0].node
         nodes = {argument.name.value: argument for argument in self._node.arguments or ()}
         self._variable_nodes = {name: node for name, node in nodes.items() if has_variables(node)}
-        self._constants: dict[str, Any] = {}
-        for name, argument in definition.args.items():
-            if name not in self._variable_nodes:
-                coerce_argument(self._constants, self._node, name, argument, nodes.get(name), _NO_VARIABLES, None)
+        self._nodes = nodes
         self._converted: dict[str, Any] | None = None
         self._not_cacheable: dict[str, Any] = {}
+
+    @cached_property
+    def _constants(self) -> dict[str, Any]:
+        """The GraphQL values of the arguments without variables; coerced when the field is used for the first time."""
+        constants: dict[str, Any] = {}
+        for name, argument in self._definition.args.items():
+            if name not in self._variable_nodes:
+                coerce_argument(constants, self._node, name, argument, self._nodes.get(name), _NO_VARIABLES, None)
+        return constants
 
     def values(self, variables: VariableValues, *, hide_suggestions: bool) -> dict[str, Any]:
         """The GraphQL values of all arguments, as graphql-core hands them to a resolver."""

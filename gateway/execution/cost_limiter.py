@@ -8,7 +8,7 @@ from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode
 
 from gateway.execution.budget import Budget, BudgetState
 from gateway.execution.documents import Document
-from gateway.execution.limits import Limits, check_introspection, check_limits
+from gateway.execution.limits import Limits, check_introspection, check_limits, check_variables
 from gateway.execution.measurement import Measurement, measure
 from gateway.execution.request_errors import RequestError
 from repositories.core.errors import GatewayError
@@ -47,6 +47,7 @@ class CostLimiter:
     ) -> int:
         """The cost of an operation; RequestError if it exceeds a limit or introspects without permission."""
         try:
+            check_variables(variables, self._limits)
             measurement = self._measure(document, operation)
             check_introspection(measurement, viewer, self._limits)
             return check_limits(measurement, variables, self._limits)

@@ -14,10 +14,10 @@ everything is cancelled here as well.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from graphql import GraphQLObjectType, OperationType
+from graphql import GraphQLError, GraphQLObjectType, OperationType
 from graphql.execution.collect_fields import DeferUsage, GroupedFieldSet
 from graphql.pyutils import is_awaitable
 from strawberry.execution import optimized_is_awaitable
@@ -28,6 +28,7 @@ from gateway.execution.leaf_serializers import PLAIN_CLASSES, UnexpectedValue, r
 from gateway.execution.object_groups import INCOMPLETE, ObjectGroup, Spans, build_results, build_shared_results
 from gateway.execution.plan import Field, Plan
 from gateway.execution.planner import Planner
+from repositories.permissions import Permission
 from schema.types.view import Resolution
 
 _AWAITABLE_CHECKS = (is_awaitable, optimized_is_awaitable)
@@ -39,6 +40,10 @@ class CompiledExecutor(CoreCompletion):
 
     native = False
     planners: dict[tuple[int, bool], Planner] = {}  # noqa: RUF012 (one for each schema, for the life of the process)
+    denied: Collection[Permission] = ()
+    """Permissions that the viewer lacked when the operation began, and whose fields have variables of their own."""
+    coerce_remaining: Callable[[], list[GraphQLError]]
+    """Coerces these variables."""
 
     def plan(self, root_type: GraphQLObjectType) -> Plan | None:
         """The plan of the operation, or None if this execution uses something that plans do not cover."""
@@ -164,6 +169,8 @@ class CompiledExecutor(CoreCompletion):
         context = self.context_value
         try:
             resolution.authorise(context)
+            if resolution.requires in self.denied:
+                self._coerce_remaining_variables()
             arguments = self._convert_arguments(group, field, resolution)
             if resolution.resolve_many is None or len(rows) == 1:
                 answers = [resolution.resolve_one(context, row, **arguments) for row in rows]
@@ -175,6 +182,12 @@ class CompiledExecutor(CoreCompletion):
             values = [FailedValue(error)] * len(indexes)
             iterations = [self.error_collection.current_iteration()]
         await self.run_all(self._complete_arrived(group, field, indexes, values, iterations))
+
+    def _coerce_remaining_variables(self) -> None:
+        """For a field that the viewer may use because an earlier field has signed in."""
+        for error in self.coerce_remaining():
+            raise error
+        self.denied = ()
 
     def _convert_arguments(self, group: ObjectGroup, field: Field, resolution: Resolution) -> dict[str, Any]:
         strawberry_field, converters = field.strawberry_field, self.converters

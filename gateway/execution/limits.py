@@ -7,6 +7,7 @@ computed from that measurement for each request, which takes microseconds.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from graphql import FieldNode, GraphQLError
 
@@ -35,6 +36,7 @@ class Limits:
     root_fields: int
     aliases: int
     directives: int
+    variable_values: int
     introspection: Introspection = Introspection.ALWAYS
 
     @classmethod
@@ -46,6 +48,7 @@ class Limits:
             root_fields=settings.max_root_fields,
             aliases=settings.max_aliases,
             directives=settings.max_directives,
+            variable_values=settings.max_variable_values,
             introspection=Introspection(settings.introspection_mode()),
         )
 
@@ -65,6 +68,25 @@ _MESSAGES = {
     "introspection": ("introspects {} values of the schema", "Select fewer types, or less of each."),
     "cost": ("costs {}", "Request smaller pages, or select less in them."),
 }
+
+
+def check_variables(variables: Variables, limits: Limits) -> None:
+    """Rejects variables with too many values, before the time is spent to convert them to their types.
+
+    Items of lists and fields of objects count, and so do the lists and objects themselves. Counting stops at the limit.
+    """
+    count = 0
+    containers: list[Any] = [variables]
+    while containers:
+        container = containers.pop()
+        count += len(container)
+        if count > limits.variable_values:
+            message = (
+                f"The variables have more than {limits.variable_values:,} values. Split them into several requests."
+            )
+            raise GraphQLError(message, original_error=QueryTooComplex(message, count, limits.variable_values))
+        items = container if container.__class__ is list else container.values()
+        containers += [item for item in items if item.__class__ is dict or item.__class__ is list]
 
 
 def check_limits(measurement: Measurement, variables: Variables, limits: Limits) -> int:

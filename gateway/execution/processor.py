@@ -109,8 +109,14 @@ class OperationProcessor:
         return operation
 
     def create_executor(self, prepared: PreparedOperation, context: Context, root_value: Any = None) -> Executor[Any]:
-        """The executor of an operation; RequestError if the variables do not have their declared types."""
-        executor = self._operation(prepared).create_executor(
+        """The executor of an operation; RequestError if the variables do not have their declared types.
+
+        A subscription is rejected with RequestError if the viewer lacks the permission for it.
+        """
+        operation = self._operation(prepared)
+        if prepared.kind == "subscription":
+            operation.authorise(context)
+        executor = operation.create_executor(
             self._executor,
             prepared.variables,
             context,

@@ -23,6 +23,12 @@ class LimitSettings(BaseModel):
     max_directives: int = Field(
         100, ge=0, description="Maximum number of directives in an operation, with its fragments expanded."
     )
+    max_variable_values: int = Field(
+        10_000,
+        ge=1,
+        description="Maximum number of values in the variables of an operation, counting the items of lists and the "
+        "fields of objects.",
+    )
     introspection: Literal["always", "signed_in", "never"] | None = Field(
         None,
         description="Who may read the schema by introspection: `always` everyone, `signed_in` signed-in viewers, "

@@ -188,7 +188,7 @@ def _other(value: Any) -> Any:
 def test_counts_are_those_of_the_expanded_document(text: str, variables: dict[str, Any]) -> None:
     document = parse(text)
     measurement = measure(GRAPH, document, operation_of(document))
-    limits = Limits(MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT)
+    limits = Limits(MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT, MAX_COUNT)
     total = measurement.total
     assert expand(document, variables) == Counts(
         check_limits(measurement, variables, limits),
