@@ -20,6 +20,7 @@ from resolvers.validation.command import (
     raise_all,
 )
 from resolvers.validation.global_ids import GlobalKey
+from resolvers.validation.valid_parts import reports
 
 RoleKey = Annotated[UUID, GlobalKey("Role")]
 UserKey = Annotated[UUID, GlobalKey("User")]
@@ -46,19 +47,30 @@ class RevokeRole(Command):
 # roles
 
 
+async def _missing(work: UnitOfWork, user: UUID | None, role: UUID | None, found: Role | None) -> list[InputError]:
+    """The errors of a user and a role that do not exist. One whose id is invalid is None and has an error already."""
+    missing: list[InputError] = []
+    if user is not None and not await work.repository(Users).exists(user):
+        missing.append(NotFound.of("user", path=("user_id",)))
+    if role is not None and found is None:
+        missing.append(NotFound.of("role", path=("role_id",)))
+    return missing
+
+
+async def _errors_of_grant(work: UnitOfWork, command: GrantRole | RevokeRole) -> list[InputError]:
+    roles = await work.repository(Roles).by_id([command.role_id]) if command.role_id else {}
+    return await _missing(work, command.user_id, command.role_id, roles.get(command.role_id))
+
+
 async def _named(work: UnitOfWork, user: UUID, role: UUID) -> Role:
     """The role, if both it and the user are there."""
-    missing: list[InputError] = []
-    if not await work.repository(Users).exists(user):
-        missing.append(NotFound.of("user", path=("user_id",)))
     found = (await work.repository(Roles).by_id([role])).get(role)
-    if found is None:
-        missing.append(NotFound.of("role", path=("role_id",)))
-    raise_all(missing)
+    raise_all(await _missing(work, user, role, found))
     assert found is not None  # noqa: S101 (refused above)
     return found
 
 
+@reports(_errors_of_grant)
 async def grant_role(work: UnitOfWork, command: GrantRole) -> RoleGrant:
     """Gives a user a role; one who has it already keeps it as it was granted."""
     role = await _named(work, command.user_id, command.role_id)
@@ -72,6 +84,7 @@ async def grant_role(work: UnitOfWork, command: GrantRole) -> RoleGrant:
     return made
 
 
+@reports(_errors_of_grant)
 async def revoke_role(work: UnitOfWork, command: RevokeRole) -> RoleGrant:
     """Takes a granted role away. There is always somebody left who can administer."""
     role = await _named(work, command.user_id, command.role_id)

@@ -36,15 +36,22 @@ from resolvers.client_management.inputs import (
     UpdateContact,
 )
 from resolvers.validation.command import changed_fields, check_version, locate_taken_id, provided_fields, raise_all
+from resolvers.validation.valid_parts import reports
 
 _TAKEN = "You already have a contact with this e-mail address."
 
 # clients
 
 
+async def _errors_of_new_client(work: UnitOfWork, command: CreateClient) -> list[InputError]:
+    contacts = command.contacts or []
+    return [*_duplicates(contacts), *await _taken(work, work.viewer_id, contacts)]
+
+
+@reports(_errors_of_new_client)
 async def create_client(work: UnitOfWork, command: CreateClient) -> Client:
     """Makes a client of the viewer's with its first contacts, all of it or nothing."""
-    raise_all([*_duplicates(command.contacts), *await _taken(work, work.viewer_id, command.contacts)])
+    raise_all(await _errors_of_new_client(work, command))
     values = command.model_dump(exclude={"contacts", "database_id"})
     with locate_taken_id("database_id"):
         client = await work.repository(Clients).add(
@@ -78,9 +85,10 @@ def _duplicates(contacts: Sequence[NewContact]) -> list[InputError]:
 
 async def _taken(work: UnitOfWork, owner: UUID, contacts: Sequence[NewContact]) -> list[InputError]:
     """A refusal for every contact whose address another contact of this owner's has; no statement if there are none."""
-    if not contacts:
+    emails = [contact.email for contact in contacts if contact.email is not None]
+    if not emails:
         return []
-    taken = await work.repository(Contacts).taken(owner, [contact.email for contact in contacts])
+    taken = await work.repository(Contacts).taken(owner, emails)
     return [
         Conflict(_TAKEN, path=("contacts", index, "email"))
         for index, contact in enumerate(contacts)
@@ -178,13 +186,25 @@ async def _set_primary(work: UnitOfWork, client: Client, contact: UUID | None) -
 # contacts
 
 
-async def add_contact(work: UnitOfWork, command: AddContact) -> Contact:
-    """Adds a contact to a client; a primary one takes the place of the one before."""
+async def _errors_of_new_contact(work: UnitOfWork, command: AddContact) -> list[InputError]:
+    client = await _client_of_new_contact(work, command) if command.client_id else None
+    if client is None or command.email not in await work.repository(Contacts).taken(client.created_by, [command.email]):
+        return []
+    return [Conflict(_TAKEN, path=("email",))]
+
+
+async def _client_of_new_contact(work: UnitOfWork, command: AddContact) -> Client:
     try:
-        client = await work.repository(Clients).lock(command.client_id)
+        return await work.repository(Clients).lock(command.client_id)
     except NotFound as error:
         error.path = ("client_id",)
         raise
+
+
+@reports(_errors_of_new_contact)
+async def add_contact(work: UnitOfWork, command: AddContact) -> Contact:
+    """Adds a contact to a client; a primary one takes the place of the one before."""
+    client = await _client_of_new_contact(work, command)
     if command.is_primary and client.primary_contact_id is not None:
         await _demote(work, client)
     with locate_taken_id("database_id"):

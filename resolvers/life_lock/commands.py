@@ -35,10 +35,16 @@ from resolvers.life_lock.inputs import (
     UpdateTasks,
 )
 from resolvers.validation.command import changed_fields, check_version, locate_taken_id, provided_fields, raise_all
+from resolvers.validation.valid_parts import reports
 
 # tasks
 
 
+async def _errors_of_new_task(work: UnitOfWork, command: CreateTask) -> list[InputError]:
+    return await _missing_categories(work, [command.category_id], [("category_id",)])
+
+
+@reports(_errors_of_new_task)
 async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
     """Makes a task of the viewer's."""
     try:  # the reference names owner and category together, so the database tells whether the category is theirs
@@ -52,12 +58,18 @@ async def create_task(work: UnitOfWork, command: CreateTask) -> Task:
     return task
 
 
+async def _errors_of_new_tasks(work: UnitOfWork, command: CreateTasks) -> list[InputError]:
+    tasks = command.tasks or []
+    wanted = [item.category_id for item in tasks]
+    places = [("tasks", index, "category_id") for index in range(len(wanted))]
+    twins = _duplicates([item.database_id for item in tasks], "database_id")
+    return [*twins, *await _missing_categories(work, wanted, places)]
+
+
+@reports(_errors_of_new_tasks)
 async def create_tasks(work: UnitOfWork, command: CreateTasks) -> list[Task]:
     """Makes tasks of the viewer's, all or none."""
-    wanted = [item.category_id for item in command.tasks]
-    places = [("tasks", index, "category_id") for index in range(len(wanted))]
-    twins = _duplicates([item.database_id for item in command.tasks], "database_id")
-    raise_all([*twins, *await _missing_categories(work, wanted, places)])
+    raise_all(await _errors_of_new_tasks(work, command))
     with locate_taken_id("tasks"):
         made = await work.repository(Tasks).add_many([_new_task(work, item) for item in command.tasks])
     for task in made:
@@ -76,32 +88,64 @@ def _record_created(work: UnitOfWork, task: Task) -> None:
     )
 
 
+async def _errors_of_change(work: UnitOfWork, command: UpdateTask) -> list[InputError]:
+    return await _errors_of_changes(work, [command], [()], await _lock_tasks(work, [command]))
+
+
+@reports(_errors_of_change)
 async def update_task(work: UnitOfWork, command: UpdateTask) -> Task:
     """Changes a task, if it still has the version that was seen."""
     (task,) = await _update(work, [command], [()])
     return task
 
 
+async def _errors_of_batch(work: UnitOfWork, command: UpdateTasks) -> list[InputError]:
+    tasks = command.tasks or []
+    places = [("tasks", index) for index in range(len(tasks))]
+    rows = await _lock_tasks(work, tasks)
+    return [*_duplicates([item.id for item in tasks], "id"), *await _errors_of_changes(work, tasks, places, rows)]
+
+
+@reports(_errors_of_batch)
 async def update_tasks(work: UnitOfWork, command: UpdateTasks) -> list[Task]:
     """Changes tasks, all or none; every refusal names the task it is about."""
-    raise_all(_duplicates([item.id for item in command.tasks], "id"))
-    return await _update(work, command.tasks, [("tasks", index) for index in range(len(command.tasks))])
+    twins = _duplicates([item.id for item in command.tasks], "id")
+    return await _update(work, command.tasks, [("tasks", index) for index in range(len(command.tasks))], twins)
 
 
-async def _update(
-    work: UnitOfWork, commands: Sequence[UpdateTask], places: Sequence[tuple[str | int, ...]]
-) -> list[Task]:
-    rows = await work.repository(Tasks).lock_many([command.id for command in commands])
+async def _lock_tasks(work: UnitOfWork, commands: Sequence[UpdateTask]) -> Mapping[UUID, Task]:
+    keys = {command.id: None for command in commands if command.id is not None}
+    return await work.repository(Tasks).lock_many(list(keys))
+
+
+async def _errors_of_changes(
+    work: UnitOfWork,
+    commands: Sequence[UpdateTask],
+    places: Sequence[tuple[str | int, ...]],
+    rows: Mapping[UUID, Task],
+) -> list[InputError]:
+    """Missing and stale rows, and missing categories."""
     refusals: list[InputError] = []
     for command, place in zip(commands, places, strict=True):
         row = rows.get(command.id)
+        if command.id is None:
+            continue  # the id is invalid
         if row is None or row.user_id != work.viewer_id:
             refusals.append(NotFound.of("task", path=(*place, "id")))
-        elif row.version != command.version:
+        elif command.version is not None and row.version != command.version:
             refusals.append(StaleVersion(row, path=(*place, "version")))
     wanted = [_wanted_category(rows.get(command.id), command) for command in commands]
-    refusals += await _missing_categories(work, wanted, [(*place, "category_id") for place in places])
-    raise_all(refusals)
+    return [*refusals, *await _missing_categories(work, wanted, [(*place, "category_id") for place in places])]
+
+
+async def _update(
+    work: UnitOfWork,
+    commands: Sequence[UpdateTask],
+    places: Sequence[tuple[str | int, ...]],
+    twins: Sequence[InputError] = (),
+) -> list[Task]:
+    rows = await _lock_tasks(work, commands)
+    raise_all([*twins, *await _errors_of_changes(work, commands, places, rows)])
     pairs = [(rows[command.id], _changes(work, rows[command.id], command)) for command in commands]
     effective = [(row, values) for row, values in pairs if values]
     changed = await work.repository(Tasks).change_many(effective) if effective else []

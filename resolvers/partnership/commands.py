@@ -52,6 +52,7 @@ from resolvers.validation.command import (
     raise_all,
 )
 from resolvers.validation.global_ids import GlobalKey
+from resolvers.validation.valid_parts import reports
 
 
 def _in_range(date: dt.date) -> dt.date:
@@ -225,6 +226,11 @@ class PayCommission(Command):
 # partners
 
 
+async def _errors_of_new_partner(work: UnitOfWork, command: CreatePartner) -> Sequence[InputError]:
+    return await _missing_manager(work, command.manager_id or work.viewer_id)
+
+
+@reports(_errors_of_new_partner)
 async def create_partner(work: UnitOfWork, command: CreatePartner) -> Partner:
     """Enters a partner."""
     manager = command.manager_id or work.viewer_id
@@ -236,14 +242,26 @@ async def create_partner(work: UnitOfWork, command: CreatePartner) -> Partner:
     return partner
 
 
+async def _errors_of_changed_partner(work: UnitOfWork, command: UpdatePartner) -> Sequence[InputError]:
+    if command.id is None:
+        return ()  # the id is invalid
+    row = check_version(await work.repository(Partners).lock(command.id), command.version)
+    return await _wrong_changes(work, row, changed_fields(work, row, provided_fields(command, *_CHANGEABLE)))
+
+
+async def _wrong_changes(work: UnitOfWork, row: Partner, values: Mapping[str, Any]) -> Sequence[InputError]:
+    refusals = list(_wrong_dates(row, values))
+    if "manager_id" in values:
+        refusals += await _missing_manager(work, values["manager_id"])
+    return refusals
+
+
+@reports(_errors_of_changed_partner)
 async def update_partner(work: UnitOfWork, command: UpdatePartner) -> Partner:
     """Changes a partner, if it still has the version that was seen."""
     row = check_version(await work.repository(Partners).lock(command.id), command.version)
     values = changed_fields(work, row, provided_fields(command, *_CHANGEABLE))
-    refusals = list(_wrong_dates(row, values))
-    if "manager_id" in values:
-        refusals += await _missing_manager(work, values["manager_id"])
-    raise_all(refusals)
+    raise_all(await _wrong_changes(work, row, values))
     if not values:
         return row
     changed = await work.repository(Partners).change(row, **values)

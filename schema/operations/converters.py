@@ -12,13 +12,14 @@ request's ``Info`` and the location of the value. Their converter always raises.
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphql import GraphQLSchema
 from pydantic import BaseModel
 from strawberry import UNSET, Some
 from strawberry.pydantic import InputValidationError
-from strawberry.pydantic.conversion import build_pydantic_model
+from strawberry.pydantic.conversion import _to_python_data, build_pydantic_model
+from strawberry.pydantic.error import ValidationErrorDetail
 from strawberry.relay import GlobalID
 from strawberry.schema import compat
 from strawberry.types.arguments import InputContext, StrawberryArgument, convert_argument
@@ -33,6 +34,8 @@ from strawberry.types.enum import StrawberryEnumDefinition, has_enum_definition
 from strawberry.types.field import StrawberryField
 from strawberry.types.lazy_type import LazyType
 
+from resolvers.validation.valid_parts import valid_part
+
 Convert = Callable[[Any], Any]
 
 
@@ -40,8 +43,15 @@ class _OnlyStrawberry(Exception):
     """Only Strawberry can convert this value."""
 
 
+class InvalidInput(NamedTuple):
+    """An invalid Pydantic input, as its resolver gets it: the errors, and a function that returns its valid part."""
+
+    errors: list[ValidationErrorDetail]
+    valid_part: Callable[[], Any]
+
+
 def return_validation_errors(model: type[BaseModel]) -> None:
-    """Makes a Pydantic input that is invalid reach its resolver as an ``InputValidationError``, which is not raised."""
+    """Makes a Pydantic input that is invalid reach its resolver as an :class:`InvalidInput`."""
     model.__strawberry_definition__.from_input = _build_or_return_error  # type: ignore[attr-defined]
 
 
@@ -49,7 +59,7 @@ def _build_or_return_error(model: type[BaseModel], value: Mapping[str, Any], con
     try:
         return build_pydantic_model(model, value, context)
     except InputValidationError as error:
-        return error
+        return InvalidInput(error.errors, lambda: valid_part(model, _to_python_data(model, value, context, ())))  # type: ignore[arg-type]
 
 
 _PYDANTIC_HOOKS = (build_pydantic_model, _build_or_return_error)

@@ -19,16 +19,17 @@ import strawberry
 import strawberry.pydantic
 from strawberry import Maybe
 from strawberry.annotation import StrawberryAnnotation
-from strawberry.pydantic import InputValidationError
+from strawberry.pydantic.error import ValidationErrorDetail
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import InputError, StaleVersion
+from repositories.core.errors import InputError, InputErrors, StaleVersion
 from repositories.permissions import Permission
 from resolvers.request.context import Context
 from resolvers.validation.command import Command
 from resolvers.validation.global_ids import GlobalKey
-from schema.operations.converters import return_validation_errors
+from resolvers.validation.valid_parts import Check, registered_check
+from schema.operations.converters import InvalidInput, return_validation_errors
 from schema.operations.messages import message_for
 from schema.types.costs import MUTATION, assumed_size, cost, sized_by
 from schema.types.enums import describe_enum
@@ -97,14 +98,23 @@ def user_errors(error: InputError) -> list[UserError]:
     ]
 
 
-def _validation_errors(error: InputValidationError) -> list[UserError]:
+async def _find_other_errors(context: Context, check: Check, command: Any) -> list[UserError]:
+    """The errors that the check finds in the valid part of an input. Nothing is committed."""
+    try:
+        async with context.unit_of_work() as work:
+            raise InputErrors(await check(work, command))
+    except InputError as error:
+        return user_errors(error)
+
+
+def _validation_errors(details: Iterable[ValidationErrorDetail]) -> list[UserError]:
     return [
         UserError(
             code=UserErrorCode.VALIDATION_ERROR,
             message=message_for(detail.type, detail.message),
             field=detail.location[1:],
         )
-        for detail in error.errors
+        for detail in details
     ]
 
 
@@ -144,9 +154,12 @@ def _mutation_field(
     fields: Mapping[str, PayloadField],
     requires: Permission | None,
 ) -> Any:
+    check = registered_check(handler)
+
     async def execute(context: Context, _: Any, input: Any) -> Payload:  # noqa: A002 (the name in the schema)
-        if isinstance(input, InputValidationError):
-            return Payload(None, _validation_errors(input))
+        if isinstance(input, InvalidInput):
+            others = await _find_other_errors(context, check, input.valid_part()) if check else []
+            return Payload(None, [*_validation_errors(input.errors), *others])
         try:
             return Payload(await run(context, input), [])
         except InputError as error:

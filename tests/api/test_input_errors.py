@@ -114,17 +114,26 @@ _CASES = st.one_of(
 )
 
 
+def _changed_tasks(given_input: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The places of the ids of tasks that an input changes."""
+    places = [("tasks", str(index), "id") for index, item in enumerate(given_input.get("tasks", [])) if "id" in item]
+    return [*places, *([("id",)] if "id" in given_input else [])]
+
+
 @ON_SQLITE
 @given(case=_CASES)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_all_mistakes_are_reported_at_once(gateway: Gateway, case: Any) -> None:
-    """Inputs are checked before anything is read, so a user without an account is enough."""
+    """A user without an account has no tasks, so a task that is to be changed is a mistake, too."""
     (mutation, selection), (given_input, mistakes) = case
     client = gateway.client(User._make((new_id(), *["x"] * (len(User.__fields__) - 1))).replace(time_zone="UTC"))
     payload = await client.do(mutation, selection, **given_input)
     found = {tuple(error["field"]): (error["code"], error["message"]) for error in payload["userErrors"]}
-    assert found == {place: ("VALIDATION_ERROR", message) for place, message in mistakes.items()}
-    assert len(payload["userErrors"]) == len(mistakes)
+    expected = {place: ("VALIDATION_ERROR", message) for place, message in mistakes.items()}
+    for place in _changed_tasks(given_input):
+        expected.setdefault(place, ("NOT_FOUND", "There is no such task."))
+    assert found == expected
+    assert len(payload["userErrors"]) == len(expected)
     assert payload[selection.split()[0]] is None
     assert await life_lock_rows(gateway.database) == [[], [], [], []]
 
