@@ -1,5 +1,6 @@
 """Console output: results on standard output, everything else on standard error, one line per error."""
 
+import errno
 import logging
 import os
 import re
@@ -88,6 +89,8 @@ def _known_message(error: Exception) -> str:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "siso"
         return f"{error.format_message().rstrip('.')}. See `{path} --help`."
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"{error.filename or 'The output'} cannot be written: {error.strerror}."
     if isinstance(error, ImportError):
         return f"A required package cannot be imported ({error}). Run `make run` to install the requirements."
     from gateway.settings import SettingsError

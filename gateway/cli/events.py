@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from gateway.cli.console import print_notice
 from gateway.cli.preconditions import open_migrated_database
-from gateway.cli.private_files import open_private
+from gateway.cli.private_files import replace_privately
 from gateway.settings import load_settings
 from repositories.aggregates.event_store import EventStore
 from repositories.core.viewer import SERVICE
@@ -45,8 +44,8 @@ def _open_output(file: Path | None) -> Iterator[Callable[[bytes], object]]:
         yield sys.stdout.buffer.write
         sys.stdout.flush()
         return
-    with os.fdopen(open_private(file), "wb") as output:
-        yield output.write
+    with replace_privately(file) as write:
+        yield write
 
 
 def _json_line(event: DomainEvent) -> bytes:

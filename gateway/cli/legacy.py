@@ -2,15 +2,15 @@
 
 import asyncio
 import csv
+import io
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.cli.console import CommandError, contains_password, print_result, progress_bar, redact_passwords
 from gateway.cli.preconditions import open_migrated_database
-from gateway.cli.private_files import open_private
+from gateway.cli.private_files import append_privately
 from gateway.settings import Settings, load_settings
 from repositories.legacy.importer import ImportResult, import_tasks
 from repositories.legacy.legacy_rows import RejectedRow
@@ -22,8 +22,7 @@ def import_legacy(source: str | None, report: Path | None, *, dry_run: bool) -> 
     settings = load_settings()
     source = _source(settings, source)
     try:
-        with _open_report(report) as on_rejected:
-            result = asyncio.run(_import(settings, source, on_rejected, dry_run=dry_run))
+        result = asyncio.run(_import(settings, source, report, dry_run=dry_run))
     except SourceError as error:
         raise CommandError(redact_passwords(f"{error}.")) from error
     new = "would be new" if dry_run else "new"
@@ -52,12 +51,11 @@ def _source(settings: Settings, option: str | None) -> str:
     return option
 
 
-async def _import(
-    settings: Settings, source: str, on_rejected: Callable[[RejectedRow], None], *, dry_run: bool
-) -> ImportResult:
+async def _import(settings: Settings, source: str, report: Path | None, *, dry_run: bool) -> ImportResult:
+    """A report of an earlier import is replaced only if the database and the source can be read."""
     async with open_migrated_database(settings) as database, open_source(source) as legacy:
         total = await legacy.count()
-        with progress_bar() as progress:
+        with _open_report(report) as on_rejected, progress_bar() as progress:
             bar = progress.add_task("Importing tasks", total=total)
             return await import_tasks(
                 database,
@@ -69,15 +67,20 @@ async def _import(
 
 
 @contextmanager
-def _open_report(path: Path | None) -> Iterator[Callable[[RejectedRow], None]]:
+def _open_report(path: Path | None) -> Iterator[Callable[[RejectedRow], object]]:
     """Writes each rejected row at once, so that an interrupted import leaves a report of the rows it has read."""
     if path is None:
         yield lambda _row: None
         return
-    with os.fdopen(open_private(path), "w", encoding="utf-8", newline="", buffering=1) as file:
+    with append_privately(path) as write:
         if path.suffix.lower() == ".csv":
-            rows = csv.writer(file)
-            rows.writerow(RejectedRow._fields)
-            yield rows.writerow
+            write(_csv_line(RejectedRow._fields))
+            yield lambda row: write(_csv_line(row))
         else:
-            yield lambda row: print(json.dumps(row._asdict()), file=file)
+            yield lambda row: write(f"{json.dumps(row._asdict())}\n".encode())
+
+
+def _csv_line(values: Sequence[str]) -> bytes:
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(values)
+    return line.getvalue().encode()

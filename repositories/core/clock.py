@@ -15,6 +15,18 @@ from repositories.core.errors import ValidationError
 log = logging.getLogger(__name__)
 
 
+EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
+LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
+"""The range of all times and dates that are accepted and stored. It includes EARLIEST and excludes LATEST."""
+
+
+def is_in_range(value: dt.date) -> bool:
+    """Whether a date, or a time with an offset, is in the range that is accepted and stored."""
+    if isinstance(value, dt.datetime):
+        return EARLIEST <= value < LATEST
+    return EARLIEST.date() <= value < LATEST.date()
+
+
 def now() -> dt.datetime:
     """The current time in UTC."""
     return dt.datetime.now(dt.UTC)

@@ -12,11 +12,12 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.core import clock as calendar
+from repositories.core.errors import AccessDenied, InputError, ServiceUnavailable
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, ReadConnection, WriteConnection
 from repositories.identity import Users
-from repositories.legacy.legacy_rows import Candidate, RejectedRow, parse_row
+from repositories.legacy.legacy_rows import Candidate, RejectedRow, parse_row, reject_row
 from repositories.legacy.legacy_source import LegacyRow, Source
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
@@ -70,7 +71,7 @@ async def import_tasks(
     source: Source,
     *,
     dry_run: bool = False,
-    on_rejected: Callable[[RejectedRow], None] = lambda _row: None,
+    on_rejected: Callable[[RejectedRow], object] = lambda _row: None,
     on_progress: Callable[[int], None] = lambda _count: None,
 ) -> ImportResult:
     """Imports the tasks that do not exist yet.
@@ -79,7 +80,7 @@ async def import_tasks(
     """
     result = ImportResult()
     async for rows in source.batches():
-        batch = await (_preview(database, rows) if dry_run else _import(database, rows))
+        batch = await (_preview(database, rows) if dry_run else _import_or_reject(database, rows))
         result.read += len(rows)
         result.added += len(batch.new)
         result.present += batch.present
@@ -96,6 +97,37 @@ async def import_tasks(
 async def _preview(database: Database, rows: Sequence[LegacyRow]) -> _Batch:
     async with database.snapshot(SERVICE) as snapshot:
         return await _classify(snapshot, rows)
+
+
+async def _import_or_reject(database: Database, rows: Sequence[LegacyRow]) -> _Batch:
+    """Imports the rows in one transaction. If that fails, imports each on its own and rejects those that fail again.
+
+    An error of the database or of its permissions is raised, because it is not an error of a row.
+    """
+    try:
+        return await _import(database, rows)
+    except (AccessDenied, ServiceUnavailable):
+        raise
+    except Exception as error:  # noqa: BLE001 (no value of a row must end the import)
+        if len(rows) == 1:
+            return _Batch([], 0, [reject_row(rows[0], _reason(error))], {})
+    batches = [await _import_or_reject(database, [row]) for row in rows]
+    users: dict[UUID, User] = {}
+    for batch in batches:
+        users |= batch.users
+    return _Batch(
+        [row for batch in batches for row in batch.new],
+        sum(batch.present for batch in batches),
+        [row for batch in batches for row in batch.rejected],
+        users,
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Why a row cannot be stored, without its values."""
+    if not isinstance(error, InputError):
+        return f"cannot be stored ({type(error).__name__})"
+    return "; ".join(" ".join((*map(str, part.path), part.message.rstrip("."))) for part in error.parts)
 
 
 async def _import(database: Database, rows: Sequence[LegacyRow]) -> _Batch:

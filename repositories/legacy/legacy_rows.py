@@ -18,6 +18,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
+from repositories.core.clock import EARLIEST, LATEST, is_in_range
 from repositories.legacy.legacy_source import LegacyRow
 from repositories.tables.life_lock import TaskStatus
 
@@ -31,6 +32,10 @@ _STATUSES = {
     }.items()
     for spelling in spellings
 }
+
+
+_INFINITE = {"infinity", "-infinity"}
+"""How PostgreSQL writes infinite times."""
 
 
 class RejectedRow(NamedTuple):
@@ -90,11 +95,18 @@ def _status(value: object) -> TaskStatus:
 
 def _moment(value: object) -> dt.datetime:
     """Reads a date in any ISO 8601 format. A date without an offset is UTC."""
+    text = _text(value)
     try:
-        moment = dt.datetime.fromisoformat(_text(value))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is not a readable date") from None
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None and text.lower() not in _INFINITE:
+        raise ValueError("is not a readable date")
+    if moment is not None and moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    if moment is None or not is_in_range(moment):
+        raise ValueError(f"is not between the years {EARLIEST.year} and {LATEST.year}")
+    return moment.astimezone(dt.UTC)
 
 
 class Candidate(BaseModel):
@@ -134,7 +146,11 @@ def parse_row(row: LegacyRow) -> Candidate | RejectedRow:
             f"{detail['loc'][0]} {detail['msg'].removeprefix('Value error, ')}"
             for detail in error.errors(include_url=False, include_input=False, include_context=False)
         )
-        return RejectedRow(_printable(row.id), _printable(row.user_id), "; ".join(reasons))
+        return reject_row(row, "; ".join(reasons))
+
+
+def reject_row(row: LegacyRow, reason: str) -> RejectedRow:
+    return RejectedRow(_printable(row.id), _printable(row.user_id), reason)
 
 
 def _printable(value: object) -> str:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from repositories.core.clock import EARLIEST, LATEST
 from repositories.permissions import RoleName
 from repositories.sql.constraints import is_web_address
 from repositories.sql.policy import policy, role
@@ -73,7 +74,7 @@ class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partner
 
     __table_args__ = (
         *(
-            sa.CheckConstraint(f"{day} >= '1900-01-01' AND {day} < '2200-01-01'", name=f"{day}_range")
+            sa.CheckConstraint(f"{day} >= '{EARLIEST.date()}' AND {day} < '{LATEST.date()}'", name=f"{day}_range")
             for day in ("started_on", "ended_on")
         ),
         sa.Index("ix_partners_created_at", "created_at"),

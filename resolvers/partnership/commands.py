@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, f
 from strawberry import Maybe
 
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.clock import date_of
+from repositories.core.clock import date_of, is_in_range
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
 from repositories.identity import Users, time_zones_of
 from repositories.partnership import (
@@ -56,7 +56,7 @@ from resolvers.validation.valid_parts import reports
 
 
 def _in_range(date: dt.date) -> dt.date:
-    if not dt.date(1900, 1, 1) <= date < dt.date(2200, 1, 1):
+    if not is_in_range(date):
         message = "A date must be between the years 1900 and 2200"
         raise ValueError(message)
     return date

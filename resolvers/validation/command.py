@@ -26,6 +26,7 @@ from strawberry import Some
 
 from repositories.aggregates.repository import row_version
 from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.clock import is_in_range
 from repositories.core.email_address import normalize_email, parse_email
 from repositories.core.encryption import DecryptionError
 from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion
@@ -90,7 +91,7 @@ def matching(pattern: str, message: str) -> AfterValidator:
 
 
 def _as_utc(moment: dt.datetime) -> dt.datetime:
-    if not dt.datetime(1900, 1, 1, tzinfo=dt.UTC) <= moment < dt.datetime(2200, 1, 1, tzinfo=dt.UTC):
+    if not is_in_range(moment):
         message = "A date must be between the years 1900 and 2200"
         raise ValueError(message)
     return moment.astimezone(dt.UTC)

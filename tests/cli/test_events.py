@@ -3,6 +3,11 @@
 import asyncio
 import datetime as dt
 import json
+import os
+import stat
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +17,8 @@ from repositories.aggregates.event_store import EventStore
 from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated, TaskReopened
-from tests.cli.siso import Siso
+from tests.cli.fork_server import PROGRAM
+from tests.cli.siso import Process, Siso
 from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import connect_database, open_snapshot
 
@@ -92,3 +98,64 @@ async def test_events_are_read_in_batches(
             statements.clear()
             assert [event async for event in EventStore(snapshot).export(None, None)] == rows
             assert len([text for text in statements if not text.startswith("BEGIN")]) == batches
+
+
+def _launch_with_a_full_disk(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Process:
+    """Starts `siso` in a process whose files cannot grow beyond 128 KiB."""
+    command: list[str] = ["sh", "-c", 'ulimit -f 256; exec "$@"', "sh", str(PROGRAM), *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was(on_sqlite: Siso, sqlite_only: DatabaseOptions) -> None:
+    """A wrong database, a database that is not migrated, a full disk, a folder that does not exist."""
+
+    async def create_events() -> None:
+        async with connect_database(sqlite_only) as database:
+            ada = await make_user(database)
+            async with open_unit_of_work(database, viewer_of(ada), (), START) as work:
+                for _ in range(600):
+                    work.record(TaskReopened(ada.id, ada.id, None))
+
+    asyncio.run(create_events())
+    file = on_sqlite.folder / "audit.jsonl"
+    file.write_text("earlier\n")
+    file.chmod(0o644)
+    link = on_sqlite.folder / "link.jsonl"
+    link.symlink_to(file)
+
+    def expect_error(siso: Siso, path: Path, message: str, **settings: str) -> None:
+        error = siso.expect_error("events", "export", str(path), **settings)
+        assert message in error, error
+        assert file.read_text() == "earlier\n"
+        assert list(on_sqlite.folder.glob(".*.new")) == []
+
+    expect_error(on_sqlite, file, "not migrated yet", GATEWAY_DATABASE_PATH=str(on_sqlite.folder / "none.sqlite3"))
+    expect_error(on_sqlite, file, "cannot be used", GATEWAY_DATABASE_PATH=str(file))
+    expect_error(on_sqlite, on_sqlite.folder / "no" / "file", "No such file or directory.")
+    expect_error(on_sqlite, Path("/dev/full"), "/dev/full cannot be written: No space left on device.")
+    full = Siso(on_sqlite.folder, on_sqlite.settings, _launch_with_a_full_disk)
+    for path in (file, link):
+        expect_error(full, path, f"{path} cannot be written: File too large.")
+
+    assert on_sqlite.run("events", "export", str(link)).err.strip() == "Exported 600 events."
+    assert link.is_symlink()
+    assert len(file.read_text().splitlines()) == 600
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(on_sqlite.folder.glob(".*.new")) == []
+    with Path("/dev/full").open("w") as output:
+        ended = subprocess.run(
+            [PROGRAM, "events", "export"],
+            env=os.environ | on_sqlite.settings,
+            cwd=on_sqlite.folder,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (2, "siso: The output cannot be written: No space left on device.\n")
+
+
+def test_an_export_can_be_written_to_a_pipe(on_sqlite: Siso) -> None:
+    assert on_sqlite.run("events", "export", "/dev/stdout").code == 0

@@ -271,6 +271,7 @@ def test_text_that_cannot_be_stored(on_sqlite: Siso, sqlite_only: DatabaseOption
 
 
 def test_an_unwritable_report(on_sqlite: Siso) -> None:
+    source = write_file(on_sqlite.folder / "legacy.sqlite3", [])
     assert "cannot be written" in on_sqlite.expect_error(
-        "import-legacy", "--source", "x", "--report", "no/such/file.csv"
+        "import-legacy", "--source", source, "--report", "no/such/file.csv"
     )
