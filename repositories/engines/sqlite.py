@@ -29,6 +29,7 @@ from repositories.engines.fair_slots import FairSlots, wait_for_connection
 from repositories.sql.constraints import error_of_constraint
 from repositories.sql.statements import Compiled, Engine, fold
 
+log = logging.getLogger(__name__)
 logging.getLogger("aiosqlite").setLevel(logging.INFO)
 """At DEBUG, aiosqlite logs every statement with its values, which can be personal data."""
 
@@ -49,6 +50,15 @@ def map_driver_error(error: Exception) -> GatewayError | None:
         if "interrupted" in str(error):
             return Timeout()
     return ValidationError.for_unstorable_text() if isinstance(error, UnicodeEncodeError) else None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What distinguishes the file at the path from other files, None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 async def _interrupt(connection: aiosqlite.Connection, statement: "asyncio.Future[Any]") -> None:
@@ -73,6 +83,9 @@ class SqliteDatabase(Database):
 
     def __init__(self, options: DatabaseOptions) -> None:
         super().__init__(options)
+        self._uri = f"{Path(options.sqlite_path).absolute().as_uri()}?mode=rw"
+        self._file: tuple[int, int] | None = None
+        self._is_missing = False
         self._connections: list[aiosqlite.Connection] = []
         self._idle_readers: list[aiosqlite.Connection] = []
         self._reader_slots: FairSlots[None] = FairSlots(options.pool_size, max(1, options.pool_size // 2))
@@ -86,9 +99,34 @@ class SqliteDatabase(Database):
             message = f"The database file {self.options.sqlite_path} does not exist. `siso migrate up` creates it."
             raise ServiceUnavailable(message)
         self._writer = await self._open()
+        self._file = _identity(self.options.sqlite_path)
+
+    def _check_file(self) -> None:
+        """Raises ServiceUnavailable while the file is not at its path, and logs when this begins and ends.
+
+        Open connections would write to a file that was moved away. A different file at the path is not opened, because
+        SQLite must not open it while connections to the first one use the files beside it.
+        """
+        found = _identity(self.options.sqlite_path)
+        is_missing = found != self._file
+        if is_missing is not self._is_missing:
+            self._is_missing = is_missing
+            path = self.options.sqlite_path
+            if not is_missing:
+                log.warning("The database file %s is back.", path)
+            elif found is None:
+                log.error("The database file %s was moved or deleted. Requests fail until it is back.", path)
+            else:
+                log.error("Another file replaced the database file %s. Restart the gateway to use it.", path)
+        if is_missing:
+            raise ServiceUnavailable
 
     async def _open(self, *, read_only: bool = False) -> aiosqlite.Connection:
-        connection = await aiosqlite.connect(self.options.sqlite_path, isolation_level=None)
+        """Opens the file without creating it."""
+        try:
+            connection = await aiosqlite.connect(self._uri, uri=True, isolation_level=None)
+        except sqlite3.Error as error:
+            raise ServiceUnavailable from error
         busy_timeout = int(self.options.pool_timeout * 1000)
         pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={busy_timeout}")
         try:
@@ -139,6 +177,7 @@ class SqliteDatabase(Database):
         try:
             if self._writer is None:
                 raise ServiceUnavailable
+            self._check_file()
             write = _SqliteWrite(self, viewer, self._writer)
             try:
                 await write.execute_sql("BEGIN IMMEDIATE")
@@ -158,6 +197,7 @@ class SqliteDatabase(Database):
 
         SQLite's own file lock works between processes on every operating system, and is released with its process.
         """
+        self._check_file()
         path = self.options.sqlite_path.with_name(f"{self.options.sqlite_path.name}-{name}.lock")
         path.touch(mode=0o600)
         connection = await aiosqlite.connect(path, isolation_level=None, timeout=0)
@@ -176,6 +216,7 @@ class SqliteDatabase(Database):
         if not self._reader_slots.take(viewer.key):
             await wait_for_connection(self._reader_slots, viewer.key, self.options.pool_timeout)
         try:
+            self._check_file()
             return self._idle_readers.pop() if self._idle_readers else await self._open_reader()
         except BaseException:
             self._reader_slots.release(viewer.key)
