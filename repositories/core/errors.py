@@ -232,6 +232,11 @@ class ServiceUnavailable(GatewayError):
     def __init__(self, message: str = "The database cannot be reached right now. Try again in a moment.") -> None:
         super().__init__(message)
 
+    @classmethod
+    def for_changes(cls) -> "ServiceUnavailable":
+        """For a database that is read-only or has no space left. Reads may still succeed."""
+        return cls("The database cannot store changes right now. Try again in a moment.")
+
 
 class DatabaseFault(Exception):
     """The database reported a bug of the gateway: an invalid statement, or a value of the wrong type.

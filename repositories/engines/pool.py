@@ -94,6 +94,11 @@ class Pool(Generic[C]):
             self._idle.append((connection, asyncio.get_running_loop().time()))
             self._check_drained()
 
+    def discard_idle(self) -> None:
+        """Closes the connections that are not in use, for example after a failover to another server."""
+        while self._idle:
+            self._idle.pop()[0].terminate()
+
     async def close(self) -> None:
         """Waits until all connections are released, then closes them."""
         self._is_closing = True

@@ -16,15 +16,7 @@ from typing import Any
 
 import asyncpg
 
-from repositories.core.errors import (
-    Conflict,
-    DatabaseFault,
-    Forbidden,
-    GatewayError,
-    ServiceUnavailable,
-    Timeout,
-    ValidationError,
-)
+from repositories.core.errors import Conflict, DatabaseFault, ServiceUnavailable
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions, PoolState, Snapshot, WriteConnection
 from repositories.engines.pool import Pool
@@ -36,20 +28,12 @@ from repositories.engines.postgresql_connection import (
     TIME_SETTINGS,
     PostgresConnection,
 )
+from repositories.engines.postgresql_errors import CONNECTION_ERRORS, map_postgresql_error
 from repositories.engines.replica import Replica, fetch_position
-from repositories.sql.constraints import error_of_constraint
 from repositories.sql.statements import Compiled, Engine, Statement
 
 _SERVICE_CONNECTIONS = 8
 """The size of the service pool. The event feed, jobs and requests use it at the same time, and a job can be long."""
-
-_CONNECTION_ERRORS = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a statement between the server's shutdown message and the close of the socket
-)
 
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 
@@ -57,30 +41,6 @@ _TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 def _advisory_lock_key(name: str) -> int:
     """Returns the advisory lock's number: the same in each process, and unlikely to be another application's."""
     return int.from_bytes(hashlib.sha256(f"siso-gateway {name}".encode()).digest()[:8], signed=True)
-
-
-def map_driver_error(error: Exception) -> GatewayError | None:
-    """Returns the gateway's error for an error of the driver, or None for a bug of the gateway."""
-    match error:
-        case asyncpg.NotNullViolationError():
-            return None
-        case asyncpg.DataError() if isinstance(error.__cause__, UnicodeError):
-            return ValidationError.for_unstorable_text()
-        case asyncpg.IntegrityConstraintViolationError():
-            return error_of_constraint(error.constraint_name)
-        case asyncpg.InsufficientPrivilegeError():
-            return Forbidden()
-        case asyncpg.QueryCanceledError() | asyncpg.LockNotAvailableError():
-            return Timeout()
-        case asyncpg.SerializationError() | asyncpg.DeadlockDetectedError():
-            return Conflict("Another request changed the same data at the same time. Try again.")
-        case asyncpg.UntranslatableCharacterError() | asyncpg.CharacterNotInRepertoireError():
-            return ValidationError.for_unstorable_text()
-        case asyncpg.TooManyConnectionsError() | asyncpg.CannotConnectNowError() | asyncpg.AdminShutdownError():
-            return ServiceUnavailable()
-        case _ if isinstance(error, _CONNECTION_ERRORS):
-            return ServiceUnavailable()
-    return None
 
 
 class PostgresDatabase(Database):
@@ -109,7 +69,7 @@ class PostgresDatabase(Database):
                 connect_timeout=options.connect_timeout,
                 settings={} if options.pgbouncer else settings,
             )
-        except (asyncpg.PostgresError, *_CONNECTION_ERRORS) as error:
+        except (asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
             raise ServiceUnavailable from error
 
     def _connector(self, url: str) -> Callable[[], Awaitable[PostgresConnection]]:
@@ -180,7 +140,10 @@ class PostgresDatabase(Database):
                 yield write
                 write.ensure_committable()
                 await self.call_driver(connection.commit)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error.__cause__, asyncpg.ReadOnlySQLTransactionError):
+                    connection.terminate()  # after a failover, a new connection may reach the new primary
+                    pool.discard_idle()
                 await _roll_back(connection)
                 raise
         finally:
@@ -216,7 +179,7 @@ class PostgresDatabase(Database):
         try:
             return await call(*arguments)
         except Exception as error:
-            gateway_error = map_driver_error(error)
+            gateway_error = map_postgresql_error(error)
             if gateway_error is not None:
                 raise gateway_error from error
             if isinstance(error, asyncpg.PostgresError):
@@ -232,7 +195,7 @@ async def _roll_back(connection: PostgresConnection) -> None:
     """Rolls back after another error. Ignores that the connection is lost, because the transaction is then lost too."""
     try:
         await connection.rollback()
-    except (asyncpg.PostgresError, *_CONNECTION_ERRORS):
+    except (asyncpg.PostgresError, *CONNECTION_ERRORS):
         return
 
 

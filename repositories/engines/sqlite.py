@@ -6,50 +6,44 @@ statement is interrupted if it exceeds its timeout or if its task is cancelled.
 
 import asyncio
 import logging
-import re
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 
-from repositories.core.errors import (
-    DatabaseFault,
-    Forbidden,
-    GatewayError,
-    ServiceUnavailable,
-    Timeout,
-    ValidationError,
-)
+from repositories.core.errors import DatabaseFault, ServiceUnavailable, Timeout, ValidationError
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, DatabaseOptions, PoolState, Snapshot, WriteConnection
 from repositories.engines.fair_slots import FairSlots, wait_for_connection
-from repositories.sql.constraints import error_of_constraint
+from repositories.engines.sqlite_errors import map_sqlite_error
 from repositories.sql.statements import Compiled, Engine, fold
 
 log = logging.getLogger(__name__)
 logging.getLogger("aiosqlite").setLevel(logging.INFO)
 """At DEBUG, aiosqlite logs every statement with its values, which can be personal data."""
 
-_FAILED_CONSTRAINT = re.compile(r"(UNIQUE|CHECK|FOREIGN KEY|NOT NULL) constraint failed(?:: (.+))?")
+
+@contextmanager
+def _map_errors(text: str) -> Iterator[None]:
+    """Raises driver errors of the block as those of repositories/core/errors.py. ``text`` is the statement."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeEncodeError) as error:
+        gateway_error = map_sqlite_error(error)
+        if gateway_error is not None:
+            raise gateway_error from error
+        name = getattr(error, "sqlite_errorname", "")
+        raise DatabaseFault(f"{type(error).__name__} ({name}) in: {text}") from None
 
 
-def map_driver_error(error: Exception) -> GatewayError | None:
-    """Returns the gateway's error for an error of the driver, or None for a bug of the gateway."""
-    if isinstance(error, sqlite3.IntegrityError):
-        match = _FAILED_CONSTRAINT.search(str(error))
-        if match and match[1] != "NOT NULL":
-            return error_of_constraint(match[2])
-        if str(error).endswith("is append-only"):
-            return Forbidden()
-    if isinstance(error, sqlite3.OperationalError):
-        if "locked" in str(error) or "unable to open" in str(error):
-            return ServiceUnavailable()
-        if "interrupted" in str(error):
-            return Timeout()
-    return ValidationError.for_unstorable_text() if isinstance(error, UnicodeEncodeError) else None
+async def _roll_back(connection: aiosqlite.Connection) -> None:
+    """Rolls back after another error. An error here would hide it, and SQLite has then rolled back itself."""
+    if connection.in_transaction:
+        with suppress(sqlite3.Error):
+            await asyncio.shield(connection.execute_fetchall("ROLLBACK"))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -123,19 +117,17 @@ class SqliteDatabase(Database):
 
     async def _open(self, *, read_only: bool = False) -> aiosqlite.Connection:
         """Opens the file without creating it."""
-        try:
-            connection = await aiosqlite.connect(self._uri, uri=True, isolation_level=None)
-        except sqlite3.Error as error:
-            raise ServiceUnavailable from error
         busy_timeout = int(self.options.pool_timeout * 1000)
         pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={busy_timeout}")
-        try:
-            await connection.create_function("fold", 1, fold, deterministic=True)
-            for pragma in (*pragmas, "query_only=ON") if read_only else pragmas:
-                await connection.execute_fetchall(f"PRAGMA {pragma}")
-        except BaseException:
-            await asyncio.shield(connection.close())
-            raise
+        with _map_errors("PRAGMA"):
+            connection = await aiosqlite.connect(self._uri, uri=True, isolation_level=None)
+            try:
+                await connection.create_function("fold", 1, fold, deterministic=True)
+                for pragma in (*pragmas, "query_only=ON") if read_only else pragmas:
+                    await connection.execute_fetchall(f"PRAGMA {pragma}")
+            except BaseException:
+                await asyncio.shield(connection.close())
+                raise
         self._connections.append(connection)
         return connection
 
@@ -185,8 +177,7 @@ class SqliteDatabase(Database):
                 write.ensure_committable()
                 await write.execute_sql("COMMIT")
             except BaseException:
-                if self._writer.in_transaction:
-                    await asyncio.shield(self._writer.execute_fetchall("ROLLBACK"))
+                await _roll_back(self._writer)
                 raise
         finally:
             self._writer_slot.release(viewer.key)
@@ -199,14 +190,18 @@ class SqliteDatabase(Database):
         """
         self._check_file()
         path = self.options.sqlite_path.with_name(f"{self.options.sqlite_path.name}-{name}.lock")
-        path.touch(mode=0o600)
-        connection = await aiosqlite.connect(path, isolation_level=None, timeout=0)
+        try:
+            path.touch(mode=0o600)
+        except OSError as error:
+            raise ServiceUnavailable from error
+        with _map_errors("ATTACH"):
+            connection = await aiosqlite.connect(path, isolation_level=None, timeout=0)
         try:
             try:
                 await connection.execute_fetchall("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                    raise
+                    raise ServiceUnavailable from error
             yield connection.in_transaction
         finally:
             await asyncio.shield(connection.close())
@@ -234,20 +229,15 @@ class SqliteDatabase(Database):
             raise ValidationError.for_unstorable_text()
         self.notify_statement_listeners(text)
         statement = asyncio.ensure_future(connection.execute_fetchall(text, arguments))
-        try:
-            async with asyncio.timeout(self.options.statement_timeout):
-                return list(await asyncio.shield(statement))
-        except (TimeoutError, asyncio.CancelledError) as error:
-            await _interrupt(connection, statement)
-            if isinstance(error, TimeoutError):
-                raise Timeout from error
-            raise
-        except (sqlite3.Error, UnicodeEncodeError) as error:
-            gateway_error = map_driver_error(error)
-            if gateway_error is not None:
-                raise gateway_error from error
-            name = getattr(error, "sqlite_errorname", "")
-            raise DatabaseFault(f"{type(error).__name__} ({name}) in: {text}") from None
+        with _map_errors(text):
+            try:
+                async with asyncio.timeout(self.options.statement_timeout):
+                    return list(await asyncio.shield(statement))
+            except (TimeoutError, asyncio.CancelledError) as error:
+                await _interrupt(connection, statement)
+                if isinstance(error, TimeoutError):
+                    raise Timeout from error
+                raise
 
     def pool_state(self) -> PoolState:
         """Returns the state of the reading connections."""
@@ -273,8 +263,7 @@ class _SqliteSnapshot(Snapshot):
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
-                if connection.in_transaction:
-                    await asyncio.shield(connection.execute_fetchall("ROLLBACK"))
+                await _roll_back(connection)
             finally:
                 self.database.release_reader(connection, self.viewer)
 
