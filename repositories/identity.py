@@ -55,7 +55,8 @@ class SessionRefreshed(Event, aggregate="session"):
 class SessionRevoked(Event, aggregate="session"):
     """A session ended before its time.
 
-    ``reason`` is one of signed_out, revoked, reused, password_changed, deactivated, suspended and not_active.
+    ``reason`` is one of signed_out, revoked, reused, password_changed, password_reset, deactivated, suspended and
+    not_active.
     """
 
     reason: str
@@ -138,6 +139,36 @@ _signed_in: Statement[User] = Statement(
 )
 
 
+_lock_holder: Statement[User] = Statement(
+    sa.select(*_users.c).where(_users.c.email == sa.bindparam("email", type_=types.Email())).with_for_update(), User
+)
+
+_release_email: Statement[User] = Statement(
+    sa.update(_users)
+    .where(_users.c.id == sa.bindparam("id", type_=types.Id()))
+    .values(
+        email=sa.bindparam("placeholder", type_=types.Email()),
+        email_verified=sa.false(),
+        version=_users.c.version + 1,
+        updated_at=sa.bindparam("now", type_=types.Timestamp()),
+    )
+    .returning(*_users.c),
+    User,
+)
+
+_PLACEHOLDER_DOMAIN = "outside.invalid"
+
+
+def placeholder_email(user: UUID) -> str:
+    """The address of an account without one. No message can be sent to it (RFC 2606)."""
+    return f"{user}@{_PLACEHOLDER_DOMAIN}"
+
+
+def is_placeholder(email: str) -> bool:
+    """Whether it is the address of an account without one."""
+    return email.endswith(f"@{_PLACEHOLDER_DOMAIN}")
+
+
 async def roles_of(connection: ReadConnection, user: User) -> frozenset[RoleName]:
     """The roles a user has, by the account and by grants; ask as the service."""
     own = frozenset({RoleName.USER, RoleName.ADMIN} if user.role is UserRole.ADMIN else {RoleName.USER})
@@ -165,6 +196,14 @@ class Users(Repository[User], table=User, noun="user"):
     async def of_email(self, email: str) -> User | None:
         """The account of an e-mail address, in any spelling of it (repositories/core/email_address.py)."""
         return await self.first(Compare("email", Op.EQ, email))
+
+    async def lock_holder(self, email: str) -> User | None:
+        """The account that has the e-mail address, also if it is deleted. Locks it until the transaction ends."""
+        return await self.connection.row(_lock_holder, email=email)
+
+    async def release_email(self, user: User, at: dt.datetime) -> None:
+        """Replaces the e-mail address of an account, deleted or not, by a placeholder."""
+        await self.connection.rows(_release_email, id=user.id, placeholder=placeholder_email(user.id), now=at)
 
     async def time_zones(self) -> list[str]:
         """The zones that people live in."""

@@ -40,6 +40,12 @@ def create_jobs(analytics_retention: dt.timedelta) -> tuple[Job, ...]:
             identity.clean_sessions,
         ),
         Job(
+            "clean-messages",
+            "30 3 * * *",
+            "Deletes expired tokens from e-mails, and records of e-mails after 30 days.",
+            identity.clean_messages,
+        ),
+        Job(
             "retain-analytics",
             "40 3 * * *",
             "Deletes task analytics older than the retention time.",

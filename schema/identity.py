@@ -8,7 +8,7 @@ import strawberry
 from repositories.permissions import Permission
 from repositories.tables import identity as rows
 from resolvers.administration.queries import roles_of_user
-from resolvers.identity import commands, queries, sessions, users
+from resolvers.identity import commands, queries, recovery, sessions, users
 from schema.operations.mutation import PayloadField, context_mutation, mutation
 from schema.types.connections import ConnectionView, connection
 from schema.types.enums import describe_enum
@@ -83,7 +83,7 @@ class User(Node):
     last_name: str = column("The last name.")
     role: rows.UserRole = column("What the user is by default.")
     status: rows.UserStatus = column("Whether the user may sign in.")
-    email_verified: bool = column("Whether the e-mail address was confirmed.")
+    email_verified: bool = column("Whether the user has proved to receive messages at the e-mail address.")
     phone: str | None = encrypted(rows.User.phone, "The phone number in E.164, such as +4930901820.")
     avatar_url: str | None = column("The address of a picture.")
     time_zone: str = column("The IANA time zone the user lives in; it decides what “today” is.")
@@ -149,6 +149,13 @@ _SIGNED_IN = {
     "expires_at": PayloadField(dt.datetime, "When the access token ends", lambda signed_in: signed_in.expires_at),
     "viewer": PayloadField(User, "Who has signed in", lambda signed_in: signed_in.viewer),
 }
+
+
+def _address(description: str) -> dict[str, PayloadField]:
+    return {"email": PayloadField(str, description, lambda email: email)}
+
+
+_SENT = _address("The e-mail address in its normal form. A message is sent to it, if the conditions are met")
 _WRITE = Permission.ACCOUNT_WRITE
 _ADMINISTER = Permission.ADMINISTRATION_WRITE
 
@@ -166,6 +173,19 @@ class IdentityMutations:
     update_profile = mutation(commands.update_profile, returns=User, requires=_WRITE)
     update_preferences = mutation(commands.update_preferences, returns=UserPreferences, requires=_WRITE)
     deactivate_account = context_mutation(commands.deactivate_account, returns=User, requires=_WRITE)
+    request_email_verification = context_mutation(recovery.request_email_verification, returns=_SENT, requires=_WRITE)
+    verify_email = context_mutation(
+        recovery.verify_email, returns=_address("The verified e-mail address"), requires=None
+    )
+    request_password_reset = context_mutation(recovery.request_password_reset, returns=_SENT, requires=None)
+    reset_password = context_mutation(
+        recovery.reset_password, returns=_address("The e-mail address for `signIn`"), requires=None
+    )
+    request_email_change = context_mutation(recovery.request_email_change, returns=_SENT, requires=_WRITE)
+    confirm_email_change = context_mutation(
+        recovery.confirm_email_change, returns=_address("The account's new e-mail address"), requires=None
+    )
+    invite_user = context_mutation(recovery.invite_user, returns=_SENT, requires=_ADMINISTER)
     change_user_role = mutation(users.change_user_role, returns=User, requires=_ADMINISTER)
     suspend_user = mutation(users.suspend_user, returns=User, requires=_ADMINISTER)
     reinstate_user = mutation(users.reinstate_user, returns=User, requires=_ADMINISTER)

@@ -25,7 +25,7 @@ from repositories.core.errors import Unauthenticated
 from repositories.core.viewer import Viewer
 from repositories.permissions import RoleName
 from repositories.tables.identity import User
-from resolvers.identity.accounts import Accounts, Attempt, Attempts, Passwords
+from resolvers.identity.accounts import Accounts, Attempt, Attempts, Passwords, SignUpMode
 
 JWT_SECRET = "jwt_secret"  # noqa: S105 (the name of a file)
 """The file beside the SQLite database that holds the signing key if the settings have none."""
@@ -173,6 +173,9 @@ def create_accounts(settings: Settings, tokens: Tokens) -> Accounts:
         Attempt.SIGN_IN_FROM_ADDRESS: settings.sign_ins_per_address,
         Attempt.SIGN_UP_FROM_ADDRESS: settings.sign_ups_per_address,
         Attempt.REFRESH_FROM_ADDRESS: settings.refreshes_per_address,
+        Attempt.MAIL_FROM_ADDRESS: settings.mails_per_address,
+        Attempt.MAIL_TO_RECIPIENT_FROM_CLIENT: settings.mails_per_client,
+        Attempt.MAIL_TO_RECIPIENT: settings.mails_per_recipient,
     }
     return Accounts(
         Passwords(),
@@ -180,4 +183,5 @@ def create_accounts(settings: Settings, tokens: Tokens) -> Accounts:
         tokens,
         settings.access_token_lifetime,
         settings.refresh_token_lifetime,
+        SignUpMode(settings.sign_up),
     )

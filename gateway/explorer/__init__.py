@@ -5,10 +5,10 @@ build it. examples/ has one file of operations per domain.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from mimetypes import guess_type
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -67,6 +67,23 @@ class Account(TypedDict):
     token: str
 
 
+class Message(TypedDict):
+    """An e-mail that the demo has not sent."""
+
+    id: str
+    recipient: str
+    subject: str
+    text: str
+    date: str
+
+
+class DemoData(NamedTuple):
+    """What the page shows in a demo: accounts, and e-mails if the gateway sends none."""
+
+    accounts: Callable[[], Awaitable[list[Account]]]
+    messages: Callable[[], Sequence[Message]] | None
+
+
 async def serve_page(scope: Scope, receive: Receive, send: Send) -> None:
     """Serves the page, or instructions to build it."""
     headers = SECURITY_HEADERS | {"Cache-Control": "no-cache", "Vary": "Accept"}
@@ -96,19 +113,32 @@ async def _serve_file(request: Request) -> Response:
     return FileResponse(path, headers=headers, media_type=guess_type(name)[0])
 
 
-def explorer_routes(
-    accounts: Callable[[], Awaitable[list[Account]]] | None, is_local: Callable[[Scope], bool]
-) -> list[Route]:
-    """The routes of the page: its files, the example operations, and the accounts of the demo.
+def explorer_routes(demo: DemoData | None, is_local: Callable[[Scope], bool]) -> list[Route]:
+    """The routes of the page: its files, the example operations, and the accounts and e-mails of the demo.
 
-    The accounts are sent only to requests that are ``is_local``, because they include the administrator's token.
+    The data of the demo are sent only to requests that are ``is_local``, because they include the administrator's
+    token, and tokens in e-mails.
     """
     examples = [{"domain": path.stem, "source": path.read_text("utf-8")} for path in sorted(EXAMPLES.iterdir())]
 
     async def start_data(request: Request) -> Response:
-        demo_accounts = await accounts() if accounts and is_local(request.scope) else []
-        data = {"accounts": demo_accounts, "examples": examples}
-        headers = SECURITY_HEADERS | {"Cache-Control": "no-store"}
-        return Response(orjson.dumps(data), headers=headers, media_type="application/json")
+        local_demo = demo if is_local(request.scope) else None
+        accounts = await local_demo.accounts() if local_demo else []
+        has_messages = local_demo is not None and local_demo.messages is not None
+        return _uncached({"accounts": accounts, "examples": examples, "hasMessages": has_messages})
 
-    return [Route("/explorer/start", start_data), Route("/explorer/{name}", _serve_file)]
+    async def messages(request: Request) -> Response:
+        if demo is None or demo.messages is None or not is_local(request.scope):
+            raise HTTPException(404)
+        return _uncached({"messages": demo.messages()})
+
+    return [
+        Route("/explorer/start", start_data),
+        Route("/explorer/messages", messages),
+        Route("/explorer/{name}", _serve_file),
+    ]
+
+
+def _uncached(data: object) -> Response:
+    headers = SECURITY_HEADERS | {"Cache-Control": "no-store"}
+    return Response(orjson.dumps(data), headers=headers, media_type="application/json")

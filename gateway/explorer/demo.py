@@ -1,7 +1,7 @@
-"""The users of the demo data that a user of GraphiQL may sign in as."""
+"""What the demo shows to users of GraphiQL: the users that they may sign in as, and the e-mails."""
 
 from gateway.auth.tokens import Tokens
-from gateway.explorer import Account
+from gateway.explorer import Account, Message
 from repositories.core.viewer import SERVICE
 from repositories.demo.users import generate_users
 from repositories.engines.database import Database
@@ -9,6 +9,7 @@ from repositories.identity import Users, roles_of
 from repositories.permissions import RoleName
 from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import UserStatus
+from resolvers.services.mail import LoggedMail
 
 _ORDINARY_USERS = 2
 """How many users without special roles are offered. The users with special roles follow them."""
@@ -46,3 +47,23 @@ class DemoAccounts:
 def _format_name(name: str, roles: frozenset[RoleName]) -> str:
     special = ", ".join(role.value.replace("_", " ") for role in sorted(roles - {RoleName.USER}))
     return f"{name} ({special})" if special else name
+
+
+class DemoMessages:
+    """The e-mails that this process has logged instead of sending them."""
+
+    def __init__(self, mail: LoggedMail) -> None:
+        self._mail = mail
+
+    def __call__(self) -> list[Message]:
+        """The latest ones, the newest first."""
+        return [
+            Message(
+                id=message["Message-ID"],
+                recipient=message["To"],
+                subject=message["Subject"],
+                text=message.get_content(),
+                date=message["Date"].datetime.isoformat(),
+            )
+            for message in self._mail.messages
+        ]

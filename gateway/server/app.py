@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,13 +20,14 @@ from gateway.execution.cost_limiter import CostLimiter
 from gateway.execution.limits import Limits
 from gateway.execution.persisted import MemoryQueryStore, PersistedQueries, RedisQueryStore
 from gateway.execution.processor import OperationProcessor
-from gateway.explorer import explorer_routes, serve_page
-from gateway.explorer.demo import DemoAccounts
+from gateway.explorer import DemoData, explorer_routes, serve_page
+from gateway.explorer.demo import DemoAccounts, DemoMessages
 from gateway.jobs.runner import JobRunner, jobs_by_name
 from gateway.jobs.scheduler import run_scheduler
 from gateway.server.event_announcements import open_announcements
 from gateway.server.health_check import health_route
 from gateway.server.http_protocol import STOP
+from gateway.server.mail_delivery import create_outbox, create_transport
 from gateway.settings import Settings
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.consistency import HEADER
@@ -41,8 +42,10 @@ from repositories.core.clock import now
 from repositories.engines.database import Database
 from resolvers.caching.cache import Cache
 from resolvers.identity.accounts import Accounts
+from resolvers.identity.outbox import Outbox
 from resolvers.identity.queries import account_time_zone, first_weekday
 from resolvers.request.context import AccountCalendar, Services
+from resolvers.services.mail import LoggedMail, MailTransport
 from resolvers.streaming.feed import Feed, FeedOptions
 from schema import schema
 
@@ -83,15 +86,18 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     feed = create_feed(settings, database, cache)
     query_store = create_redis_query_store(settings)
     accounts = create_accounts(settings, tokens)
-    services = create_services(accounts, feed, cache)
+    transport = create_transport(settings, database, fallback=fallback)
+    outbox = create_outbox(settings, database, tokens, transport, clock) if transport else None
+    services = create_services(accounts, feed, cache, outbox)
     operations = create_operation_service(settings, database, services, query_store, clock)
     event_streams = EventStreams(settings.event_stream_heartbeat)
     stores = (query_store, cache, operations.cost_limiter, accounts.attempts)
     closers = [store.close for store in stores if store is not None]
+    explorer = create_explorer_data(settings, database, tokens, transport) if demo else None
     other_routes = Starlette(
-        routes=create_routes(settings, database, tokens, fallback=fallback, demo=demo),
+        routes=create_routes(settings, database, explorer, fallback=fallback),
         exception_handlers={HTTPException: error_response, Exception: error_response},
-        lifespan=create_lifespan(settings, JobRunner(database, clock), feed, event_streams, closers),
+        lifespan=create_lifespan(settings, JobRunner(database, clock), feed, outbox, event_streams, closers),
     )
     other_routes.router.redirect_slashes = False  # it would redirect to the host that the client names
     endpoints = create_endpoints(settings, operations, tokens, event_streams)
@@ -133,7 +139,7 @@ def feed_options(settings: Settings, *, is_announced: bool) -> FeedOptions:
     )
 
 
-def create_services(accounts: Accounts, feed: Feed, cache: Cache | None) -> Services:
+def create_services(accounts: Accounts, feed: Feed, cache: Cache | None, outbox: Outbox | None) -> Services:
     """The services that resolvers find by their class."""
     services: dict[type[Any], Any] = {
         Accounts: accounts,
@@ -142,6 +148,8 @@ def create_services(accounts: Accounts, feed: Feed, cache: Cache | None) -> Serv
     }
     if cache is not None:
         services[Cache] = cache
+    if outbox is not None:
+        services[Outbox] = outbox
     return services
 
 
@@ -235,12 +243,19 @@ def socket_options(settings: Settings) -> SocketOptions:
     )
 
 
-def create_routes(settings: Settings, database: Database, tokens: Tokens, *, fallback: bool, demo: bool) -> list[Route]:
+def create_explorer_data(
+    settings: Settings, database: Database, tokens: Tokens, transport: MailTransport | None
+) -> DemoData:
+    """What the demo shows in GraphiQL: its accounts, and the e-mails that would have been sent."""
+    messages = DemoMessages(transport) if isinstance(transport, LoggedMail) else None
+    return DemoData(DemoAccounts(database, tokens, settings.token_lifetime), messages)
+
+
+def create_routes(settings: Settings, database: Database, demo: DemoData | None, *, fallback: bool) -> list[Route]:
     """The routes outside ``/graphql``."""
     routes = [Route("/", _redirect_to_graphiql), health_route(database, fallback=fallback)]
     if settings.graphiql:
-        demo_accounts = DemoAccounts(database, tokens, settings.token_lifetime) if demo else None
-        routes += explorer_routes(demo_accounts, is_local_request)
+        routes += explorer_routes(demo, is_local_request)
     return routes
 
 
@@ -248,19 +263,22 @@ async def _redirect_to_graphiql(request: Request) -> Response:
     return RedirectResponse("/graphql")
 
 
-def create_lifespan(
+def create_lifespan(  # noqa: PLR0913, PLR0917 (the parts of the process)
     settings: Settings,
     runner: JobRunner,
     feed: Feed,
+    outbox: Outbox | None,
     event_streams: EventStreams,
     closers: Sequence[Callable[[], Awaitable[None]]],
 ) -> Callable[[Starlette], AbstractAsyncContextManager[dict[str, Any]]]:
-    """Runs the feed and the scheduled jobs while the application runs, and then calls the closers."""
+    """Runs the feed, the scheduled jobs and the outbox while the application runs, and then calls the closers."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        jobs = jobs_by_name(settings).values() if settings.jobs == "on" else ()
-        async with feed.run(), run_scheduler(runner, jobs, settings.shutdown_timeout):
+        runs_jobs, timeout = settings.jobs == "on", settings.shutdown_timeout
+        jobs = jobs_by_name(settings).values() if runs_jobs else ()
+        sending = outbox.run(timeout) if outbox is not None and runs_jobs else nullcontext()
+        async with feed.run(), run_scheduler(runner, jobs, timeout), sending:
             yield {STOP: event_streams.stopping.set}
         for close in closers:
             await close()

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from gateway.settings.auth_settings import AuthSettings
 from gateway.settings.database_settings import DatabaseSettings
 from gateway.settings.limit_settings import LimitSettings
+from gateway.settings.mail_settings import MailSettings
 from gateway.settings.server_settings import ServerSettings
 from gateway.settings.value_types import parse_key, parse_keys
 from repositories.engines.database import DatabaseOptions
@@ -26,7 +27,7 @@ class SettingsError(Exception):
     """A setting that cannot be used. The message is one line that names the setting and says how to fix it."""
 
 
-class Settings(LimitSettings, AuthSettings, DatabaseSettings, ServerSettings, BaseSettings):
+class Settings(LimitSettings, MailSettings, AuthSettings, DatabaseSettings, ServerSettings, BaseSettings):
     """All settings. Pydantic puts the fields of the last base class first."""
 
     model_config = SettingsConfigDict(

@@ -65,7 +65,8 @@ class AuthSettings(BaseModel):
         "together. Known devices are not counted.",
     )
     sign_ins_per_address: Rate = Field(
-        "100 per 15 minutes", description="Maximum rate of attempts to sign in from one IP address."
+        "100 per 15 minutes",
+        description="Maximum rate of attempts to sign in, or to use a token from an e-mail, from one IP address.",
     )
     sign_ups_per_address: Rate = Field(
         "20 per hour", description="Maximum rate of attempts to create an account from one IP address."

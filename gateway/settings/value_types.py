@@ -2,6 +2,8 @@
 
 import base64
 import re
+from email.headerregistry import Address
+from email.utils import parseaddr
 from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -47,6 +49,16 @@ def parse_key(text: str) -> bytes:
     return key
 
 
+def parse_mail_sender(text: str) -> Address:
+    """The sender in ``Name <address>`` or ``address``; ValueError if it is none."""
+    name, email = parseaddr(text)
+    if not re.fullmatch(r"[^@\s<>,\"]+@[A-Za-z0-9.-]+", email) or not (text.isascii() and text.isprintable()):
+        message = "must look like Example <no-reply@example.com>, in ASCII"
+        raise ValueError(message)
+    local, _, domain = email.rpartition("@")
+    return Address(display_name=name, username=local, domain=domain)
+
+
 def _split_url(url: SecretStr) -> SplitResult:
     """The parts of a URL; empty parts if its port is not a number."""
     try:
@@ -88,6 +100,31 @@ def _check_redis_url(value: SecretStr) -> SecretStr:
     if not is_server and not (parts.scheme == "unix" and parts.path.strip("/")):
         message = "must look like redis://host:6379/0, or unix:///path/of/the/socket"
         raise ValueError(message)
+    return value
+
+
+def _check_smtp_url(value: SecretStr) -> SecretStr:
+    parts = _split_url(value)
+    is_bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
+    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or not is_bare:
+        message = "must look like smtp://user:password@host:587 or smtps://user:password@host:465"
+        raise ValueError(message)
+    return value
+
+
+def _check_web_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        message = "must be an address such as https://app.example.com"
+        raise ValueError(message)
+    if not value.isprintable() or " " in value or parts.username:
+        message = "must contain no spaces, no control characters and no user"
+        raise ValueError(message)
+    return value
+
+
+def _check_mail_sender(value: str) -> str:
+    parse_mail_sender(value)
     return value
 
 
@@ -136,6 +173,9 @@ EncryptionKey = Annotated[SecretStr, AfterValidator(_check_key)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
 PostgresURL = Annotated[SecretStr, AfterValidator(_check_postgres_url)]
 RedisURL = Annotated[SecretStr, AfterValidator(_check_redis_url)]
+SMTPURL = Annotated[SecretStr, AfterValidator(_check_smtp_url)]
+WebURL = Annotated[str, AfterValidator(_check_web_url)]
+MailSender = Annotated[str, AfterValidator(_check_mail_sender)]
 JWKSURL = Annotated[str, AfterValidator(_check_jwks_url)]
 Rate = Annotated[str, AfterValidator(_check_rate)]
 RateLimitStoreURL = Annotated[SecretStr, AfterValidator(_check_rate_limit_store)]

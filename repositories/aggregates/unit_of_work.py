@@ -43,6 +43,8 @@ class UnitOfWork:
         self.viewer = viewer
         self.now = at
         self.events: list[Event] = []
+        self.commit_callbacks: list[Callable[[], None]] = []
+        """Called after the commit, and not at all after a rollback."""
         self._stored_count = 0
 
     def repository(self, repository: Callable[[WriteConnection], Repo]) -> Repo:
@@ -97,6 +99,8 @@ async def open_unit_of_work(
         await work.store_events_and_react(reactions)
         if work.events and database.announces_events:
             await EventStore(connection).announce(database.process_id)
+    for callback in work.commit_callbacks:
+        callback()
     if work.events:
         for notify in database.commit_listeners:
             await notify(work.events)

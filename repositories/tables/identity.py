@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.constraints import is_web_address, violation
-from repositories.sql.policy import owner, policy, role
+from repositories.sql.policy import SERVICE_ONLY, owner, policy, role
 from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
 
 
@@ -49,10 +49,43 @@ class Weekday(StrEnum):
     SUNDAY = "sunday"
 
 
+class TokenPurpose(StrEnum):
+    """What the holder of an account token may do."""
+
+    VERIFY_EMAIL = "verify_email"
+    RESET_PASSWORD = "reset_password"  # noqa: S105 (a purpose)
+    CHANGE_EMAIL = "change_email"
+    INVITATION = "invitation"
+
+
+class MessageKind(StrEnum):
+    """What an e-mail is about. The kinds with the names of purposes contain a token; the others are notices."""
+
+    VERIFY_EMAIL = "verify_email"
+    RESET_PASSWORD = "reset_password"  # noqa: S105 (a kind of message)
+    CHANGE_EMAIL = "change_email"
+    INVITATION = "invitation"
+    PASSWORD_WAS_RESET = "password_was_reset"  # noqa: S105 (a kind of message)
+    EMAIL_WAS_CHANGED = "email_was_changed"
+
+
+class MessageOutcome(StrEnum):
+    """What became of a message. A message is dropped if there is no account or no valid token for it any more."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
 def _is_locale(column: str) -> Any:
     """SQLite has no regular expressions."""
     condition = f"{column} ~ '^[a-z]{{2,3}}(-[A-Z][a-z]{{3}})?(-([A-Z]{{2}}|[0-9]{{3}}))?$'"
     return sa.CheckConstraint(condition, name=f"{column}_shape").ddl_if(dialect="postgresql")
+
+
+_IS_INVITATION = sa.text("purpose = 'invitation'")
+_IS_PENDING = sa.text("outcome = 'pending'")
 
 
 class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
@@ -114,6 +147,64 @@ class UserPreferences(Versioned, Table, schema="identity", name="user_preference
     __table_args__ = (sa.CheckConstraint("id = user_id", name="id_shape"),)
 
 
+class AccountToken(Table, schema="identity", name="account_tokens"):
+    """A token that was sent by e-mail and may be used once: using it deletes the row.
+
+    ``token_hash`` is the SHA-256 of the token, ``email`` the address to which it was sent. Invitations have no user.
+    A user has at most one token of each purpose, and an address at most one invitation.
+    """
+
+    __slots__ = ()
+    user_id: Column[UUID | None] = column(references="identity.users.id")
+    purpose: Column[TokenPurpose] = column()
+    token_hash: Column[str] = column(length=(64, 64), unique=True, secret=True)
+    email: Column[str] = column(encrypted=True)
+    email_index: Column[str] = column(length=(64, 64), secret=True)
+    expires_at: Column[dt.datetime] = column(index=True)
+
+    __table_args__ = (
+        sa.UniqueConstraint("user_id", "purpose"),
+        sa.CheckConstraint("(purpose = 'invitation') = (user_id IS NULL)", name="user_id_shape"),
+        sa.Index(
+            "uq_account_tokens_invitation",
+            "email_index",
+            unique=True,
+            postgresql_where=_IS_INVITATION,
+            sqlite_where=_IS_INVITATION,
+        ),
+    )
+
+
+class OutboxMessage(Table, schema="identity", name="outbox_messages"):
+    """An e-mail to send. It contains no token: the token follows from ``token_id`` and a key of the gateway.
+
+    ``user_id`` is None if the account is looked up when the message is sent. ``recipient`` is deleted with the last
+    attempt. ``error`` names the kind of the last failure, without personal data.
+    """
+
+    __slots__ = ()
+    kind: Column[MessageKind] = column()
+    user_id: Column[UUID | None] = column(references="identity.users.id")
+    recipient: Column[str | None] = column(encrypted=True)
+    token_id: Column[UUID | None] = column()
+    attempts: Column[int] = column(default=0, range=(0, None))
+    next_attempt_at: Column[dt.datetime] = column()
+    outcome: Column[MessageOutcome] = column(default=MessageOutcome.PENDING)
+    finished_at: Column[dt.datetime | None] = column(index=True, check="(outcome = 'pending') = (finished_at IS NULL)")
+    error: Column[str | None] = column(length=(1, 100))
+
+    __table_args__ = (
+        sa.CheckConstraint("(outcome = 'pending') = (recipient IS NOT NULL)", name="recipient_presence"),
+        sa.Index("ix_outbox_messages_user_id", "user_id"),
+        sa.Index(
+            "ix_outbox_messages_pending",
+            "next_attempt_at",
+            postgresql_where=_IS_PENDING,
+            sqlite_where=_IS_PENDING,
+        ),
+    )
+
+
 _OWN_OR_ADMIN = owner(Session.user_id) | role(RoleName.ADMIN)
 
 policy(User, read=owner(User.id) | role(RoleName.ADMIN), write=owner(User.id) | role(RoleName.ADMIN))
@@ -123,3 +214,5 @@ policy(
     read=owner(UserPreferences.user_id) | role(RoleName.ADMIN),
     write=owner(UserPreferences.user_id),
 )
+policy(AccountToken, read=SERVICE_ONLY)
+policy(OutboxMessage, read=SERVICE_ONLY)

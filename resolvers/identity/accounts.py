@@ -81,6 +81,9 @@ class Attempt(StrEnum):
     SIGN_IN_FROM_ADDRESS = "sign_in_from_address"
     SIGN_UP_FROM_ADDRESS = "sign_up_from_address"
     REFRESH_FROM_ADDRESS = "refresh_from_address"
+    MAIL_FROM_ADDRESS = "mail_from_address"
+    MAIL_TO_RECIPIENT_FROM_CLIENT = "mail_to_recipient_from_client"
+    MAIL_TO_RECIPIENT = "mail_to_recipient"
 
 
 class Attempts:
@@ -124,6 +127,14 @@ class Attempts:
         return self._rates[attempt], attempt.value, hashlib.sha256(text.encode()).hexdigest()
 
 
+class SignUpMode(StrEnum):
+    """Who may create an account with `signUp`."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    INVITE = "invite"
+
+
 class TokenIssuer(Protocol):
     """Who signs tokens."""
 
@@ -157,3 +168,4 @@ class Accounts:
     tokens: TokenIssuer
     access_token_lifetime: int
     refresh_token_lifetime: int
+    sign_up_mode: SignUpMode = SignUpMode.OPEN

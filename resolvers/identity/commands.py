@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pydantic import Field
 from strawberry import Maybe
 
+from repositories.account_messages import AccountTokens
 from repositories.administration import RoleGrants
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict, NotFound, ValidationError
@@ -144,23 +145,24 @@ async def revoked(work: UnitOfWork, sessions: Iterable[Session], reason: str) ->
 
 
 async def change_password(context: Context, command: ChangePassword) -> User:
-    """Replaces the viewer's password and ends the viewer's other sessions."""
-    user = await _viewer_with(context, command.current_password, "current_password")
+    """Replaces the viewer's password and ends the viewer's other sessions. Tokens that were sent become invalid."""
+    user = await viewer_with_password(context, command.current_password, "current_password")
     if is_email(command.new_password, user.email):
         raise ValidationError(SAME_AS_EMAIL + ".", path=("new_password",))
     fresh = await context.service(Accounts).passwords.hash(command.new_password)
-    async with context.unit_of_work() as work:
+    async with context.unit_of_work(SERVICE) as work:  # only the service may revoke tokens that were sent by e-mail
         account = await _unchanged(work, user)
         changed = await work.repository(Users).change(account, password_hash=fresh)
         work.record(PasswordChanged(user.id, user.id))
-        others = await work.repository(Sessions).revoke_all(user.id, work.now, but=work.viewer.session)
+        await work.repository(AccountTokens).revoke_all(user.id)
+        others = await work.repository(Sessions).revoke_all(user.id, work.now, but=context.viewer.session)
         await revoked(work, others, "password_changed")
     return changed
 
 
 async def deactivate_account(context: Context, command: DeactivateAccount) -> User:
     """Closes the viewer's account and ends all of its sessions. The last administrator has to stay."""
-    user = await _viewer_with(context, command.password, "password")
+    user = await viewer_with_password(context, command.password, "password")
     async with context.unit_of_work(SERVICE) as work:  # who else administers is nothing that everybody may see
         async with work.repository(RoleGrants).keeping_an_admin():
             account = await _unchanged(work, user)
@@ -171,7 +173,7 @@ async def deactivate_account(context: Context, command: DeactivateAccount) -> Us
     return changed
 
 
-async def _viewer_with(context: Context, password: str | None, field: str) -> User:
+async def viewer_with_password(context: Context, password: str | None, field: str) -> User:
     """The viewer's account, if it has this password.
 
     Attempts are counted per session, so that attempts of others to sign in do not lock the owner out.

@@ -9,17 +9,20 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import TypeAdapter
 
-from repositories.aggregates.unit_of_work import Reaction, open_unit_of_work
+from repositories.account_messages import AccountTokens, EmailReleased
+from repositories.aggregates.unit_of_work import Reaction, UnitOfWork, open_unit_of_work
 from repositories.core.errors import ValidationError
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
-from repositories.identity import UserProvisioned, Users, roles_of
+from repositories.identity import UserProvisioned, Users, placeholder_email, roles_of
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserStatus
 from resolvers.validation.command import Email
 
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 _SHORTEST, _LONGEST = 2, 50
+_PROVISION_ATTEMPTS = 2
+"""The first one fails if another account gets the same e-mail address at the same moment."""
 
 
 async def account_of(
@@ -27,12 +30,14 @@ async def account_of(
 ) -> tuple[User, frozenset[RoleName]]:
     """The account of a verified subject and its roles; made if it is seen for the first time.
 
-    ValidationError if it may not sign in: because it is not active, or because it is, or would have the e-mail address
-    of, an account that somebody has with us. Accounts are never linked by an address.
+    ValidationError if it may not sign in: because it is not active, or because it is an account that somebody has with
+    us. Accounts are never linked by an address.
     """
     key = account_key(issuer, claims["sub"])
     found = await _stored(database, key)
-    if found is None:
+    for _ in range(_PROVISION_ATTEMPTS):
+        if found is not None:
+            break
         await _provision(database, reactions, key, claims)
         found = await _stored(database, key)
     if found is None or found[0].status is not UserStatus.ACTIVE or found[0].password_hash is not None:
@@ -56,11 +61,27 @@ async def _stored(database: Database, key: UUID) -> tuple[User, frozenset[RoleNa
 
 
 async def _provision(database: Database, reactions: Sequence[Reaction], key: UUID, claims: Mapping[str, Any]) -> None:
-    """Makes the account, unless another request has just made it or something of it is somebody else's."""
+    """Makes the account, unless another request has just made it.
+
+    If another account has the e-mail address, the address moves only if the issuer vouches for it and the other account
+    never verified it. Otherwise the new account gets a placeholder. Neither account gets anything else of the other.
+    """
     values = _person(key, claims)
     async with open_unit_of_work(database, SERVICE, reactions) as work:
+        holder = await work.repository(Users).lock_holder(values["email"])
+        if holder is not None and values["email_verified"] and not holder.email_verified:
+            await _release_email(work, holder)
+        elif holder is not None:
+            values |= {"email": placeholder_email(key), "email_verified": False}
         if key in await work.repository(Users).add_missing([values]):
             work.record(UserProvisioned(key, key))
+
+
+async def _release_email(work: UnitOfWork, holder: User) -> None:
+    """Takes the address from an account. Tokens that were sent to it must not open the account any more."""
+    await work.repository(Users).release_email(holder, work.now)
+    await work.repository(AccountTokens).revoke_all(holder.id)
+    work.record(EmailReleased(holder.id, holder.id))
 
 
 def _person(key: UUID, claims: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +89,7 @@ def _person(key: UUID, claims: Mapping[str, Any]) -> dict[str, Any]:
     try:
         email = _EMAIL.validate_python(claims.get("email"))
     except ValueError:
-        email = f"{key}@outside.invalid"
+        email = placeholder_email(key)
     first, last = _names(claims, email)
     return {
         "id": key,

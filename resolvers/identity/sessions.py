@@ -5,13 +5,13 @@ so the session ends for both. Who signs in is nobody yet, so all of this is done
 """
 
 import datetime as dt
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from repositories.account_messages import AccountTokens, hash_token
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import SessionEnded, ValidationError
 from repositories.core.ids import new_id
@@ -26,8 +26,8 @@ from repositories.identity import (
     roles_of,
 )
 from repositories.permissions import RoleName
-from repositories.tables.identity import Session, User, UserStatus
-from resolvers.identity.accounts import Accounts, Attempt, Passwords
+from repositories.tables.identity import MessageKind, Session, TokenPurpose, User, UserStatus
+from resolvers.identity.accounts import Accounts, Attempt, Passwords, SignUpMode
 from resolvers.identity.inputs import (
     GivenPassword,
     Locale,
@@ -36,6 +36,8 @@ from resolvers.identity.inputs import (
     TimeZone,
     not_the_email,
 )
+from resolvers.identity.outbox import Outbox
+from resolvers.identity.recovery import SecretToken, check_invitation, use_invitation
 from resolvers.request.context import Context
 from resolvers.validation.command import Command, Email, LookupEmail, Storable
 
@@ -57,6 +59,8 @@ class SignUp(Command):
     """The IANA time zone the person lives in, such as Europe/Berlin; it decides what “today” is."""
     locale: Locale = "en"
     """The language and region texts are shown in, such as en or de-AT."""
+    invitation: SecretToken | None = Field(None, repr=False)
+    """The token of an invitation to this e-mail address, which then counts as verified. Some gateways require one."""
 
 
 class SignIn(Command):
@@ -98,16 +102,40 @@ class _Turn(NamedTuple):
 
 
 async def sign_up(context: Context, command: SignUp) -> SignedIn:
-    """Makes an account and signs in to it."""
+    """Makes an account and signs in to it. A message is sent by which the e-mail address is verified.
+
+    The gateway may accept no new accounts, or only those of people with an invitation.
+    """
     accounts = context.service(Accounts)
     await accounts.attempts.count(Attempt.SIGN_UP_FROM_ADDRESS, context.origin.network)
-    values = command.model_dump(exclude={"password"})
+    await _check_sign_up(context, command)
+    values = command.model_dump(exclude={"password", "invitation"})
     values["password_hash"] = await accounts.passwords.hash(command.password)
+    values["email_verified"] = command.invitation is not None
+    outbox = context.optional_service(Outbox)
     async with context.unit_of_work(SERVICE) as work:
+        if command.invitation is not None:
+            await use_invitation(work, command.invitation, command.email)
         user = await work.repository(Users).add(**values, created_at=work.now, last_login=work.now)
         work.record(UserSignedUp(user.id, user.id))
+        if outbox is not None and not user.email_verified:
+            await outbox.add(work, MessageKind.VERIFY_EMAIL, user.email, user.id)
         turn = await _begin(context, work, user)
     return await _signed_in(context, turn)
+
+
+async def _check_sign_up(context: Context, command: SignUp) -> None:
+    """Rejects what the gateway does not accept, before the password is hashed, which takes time and memory."""
+    mode = context.service(Accounts).sign_up_mode
+    if mode is SignUpMode.CLOSED:
+        raise ValidationError("This gateway accepts no new accounts.")
+    if mode is SignUpMode.INVITE and command.invitation is None:
+        raise ValidationError("You need an invitation to create an account.", path=("invitation",))
+    if command.invitation is not None:
+        async with context.database.snapshot(SERVICE) as snapshot:
+            tokens = AccountTokens(snapshot)
+            found = await tokens.find_valid(TokenPurpose.INVITATION, command.invitation, context.now)
+        check_invitation(tokens, found, command.email)
 
 
 async def sign_in(context: Context, command: SignIn) -> SignedIn:
@@ -203,7 +231,7 @@ async def _next(context: Context, work: UnitOfWork, key: UUID, token: str) -> _T
     if session is None or session.revoked_at is not None or session.expires_at <= work.now:
         return None
     user = (await work.repository(Users).by_id([session.user_id])).get(session.user_id)
-    if session.refresh_token_hash != _hash(token):
+    if session.refresh_token_hash != hash_token(token):
         await _revoke(work, session, "reused")
         return None
     if user is None or user.status is not UserStatus.ACTIVE:
@@ -230,12 +258,9 @@ def _rotated(context: Context, work: UnitOfWork, key: UUID) -> _Rotated:
     accounts = context.service(Accounts)
     expires_at = work.now + dt.timedelta(seconds=accounts.refresh_token_lifetime)
     token = accounts.tokens.issue_refresh(key, expires_at)
-    return _Rotated(token, {"refresh_token_hash": _hash(token), "expires_at": expires_at, "last_seen_at": work.now})
-
-
-def _hash(token: str) -> str:
-    """A token is random enough to need no salt."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return _Rotated(
+        token, {"refresh_token_hash": hash_token(token), "expires_at": expires_at, "last_seen_at": work.now}
+    )
 
 
 async def _signed_in(context: Context, turn: _Turn) -> SignedIn:

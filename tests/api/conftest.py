@@ -13,6 +13,7 @@ from resolvers.identity.accounts import Passwords
 from resolvers.reactions import REACTIONS
 from tests.api.client import Gateway
 from tests.api.issuer import EXTERNAL_AUDIENCE, KEY, RSA_KEY, SHARED, URL, Clock, KeyServer, publish_keys
+from tests.api.mailbox import Mailbox, open_mailbox
 from tests.api.people import CHEAP
 from tests.factories import make_user
 
@@ -24,6 +25,13 @@ async def gateway(database: Database) -> AsyncIterator[Gateway]:
     yield application
     await application.http.aclose()
     assert database.pool_state().used == 0
+
+
+@pytest_asyncio.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    """A mail server that accepts everything."""
+    async with open_mailbox() as server:
+        yield server
 
 
 @pytest_asyncio.fixture

@@ -15,16 +15,17 @@ from pydantic import SecretStr
 from gateway.auth.issuer_keys import IssuerKeys
 from gateway.auth.issuers import ExternalAccounts, JWKSIssuer, create_external_accounts
 from gateway.settings import Settings, SettingsError, load_settings
+from repositories.account_messages import AccountTokens
 from repositories.administration import RoleGrants, Roles
 from repositories.core.clock import now
 from repositories.core.errors import Unauthenticated
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE, Viewer
 from repositories.engines.database import Database
-from repositories.identity import Users
+from repositories.identity import Users, placeholder_email
 from repositories.permissions import RoleName
 from repositories.sql.filters import Order
-from repositories.tables.identity import User, UserRole, UserStatus
+from repositories.tables.identity import TokenPurpose, User, UserRole, UserStatus
 from resolvers.identity.outside import account_key
 from resolvers.reactions import REACTIONS
 from tests.api.client import Gateway
@@ -196,9 +197,9 @@ async def test_own_tokens_are_valid_beside_external_ones(external_gateway: Gatew
 
 
 async def test_token_gives_no_access_to_another_account(external_gateway: Gateway) -> None:
-    """A token opens no account by its e-mail address, and no account that has a password or is inactive."""
+    """A token opens no account that has a password or is inactive."""
     ada = await make_user(external_gateway.database, email="ada@example.com", password_hash="some hash")  # noqa: S106
-    cases = [make_claims(email="ADA@example.com"), make_claims(sub=str(ada.id), email="ada@example.com")]
+    cases = [make_claims(sub=str(ada.id), email="ada@example.com")]
     for values in ({"status": UserStatus.SUSPENDED}, {"status": UserStatus.DEACTIVATED}, {"deleted_at": now()}):
         user = await make_user(external_gateway.database, **values)
         cases.append(make_claims(sub=str(user.id), email=user.email))
@@ -207,6 +208,69 @@ async def test_token_gives_no_access_to_another_account(external_gateway: Gatewa
         assert (await ask_as(external_gateway, KEY.sign(claims))).status_code == 401
     assert await all_users(external_gateway.database) == before
     assert await recorded(external_gateway.database) == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "holder", "moves"),
+    [
+        ({"email_verified": True}, {"email_verified": False}, True),
+        ({"email_verified": True}, {"email_verified": False, "password_hash": None}, True),
+        ({"email_verified": True}, {"email_verified": False, "status": UserStatus.SUSPENDED}, True),
+        ({"email_verified": True}, {"email_verified": False, "deleted_at": now()}, True),
+        ({"email_verified": True}, {"email_verified": True}, False),
+        ({"email_verified": True}, {"email_verified": True, "deleted_at": now()}, False),
+        ({}, {"email_verified": False}, False),
+        ({}, {"email_verified": True}, False),
+        ({"email_verified": "true"}, {"email_verified": False}, False),
+        ({"user_metadata": {"email_verified": True}}, {"email_verified": False}, False),
+    ],
+)
+async def test_a_person_whose_address_another_account_has_gets_an_account(
+    external_gateway: Gateway, claims: dict[str, Any], holder: dict[str, Any], *, moves: bool
+) -> None:
+    """The address moves only to the person for whom the issuer vouches, from an account that never verified it.
+
+    Neither gets into the account of the other. The account that loses its address keeps everything else.
+    """
+    database = external_gateway.database
+    local = await make_user(database, **{"email": "grace@navy.example", "password_hash": "some hash"} | holder)
+    async with database.transaction(SERVICE) as write:
+        await AccountTokens(write).add(
+            user_id=local.id,
+            purpose=TokenPurpose.RESET_PASSWORD,
+            token_hash="a" * 64,
+            email=local.email,
+            expires_at=now(),
+        )
+    given = make_claims(email="Grace@Navy.example", **claims)
+    external_email = "grace@navy.example" if moves else placeholder_email(UUID(given["sub"]))
+    for _ in range(2):
+        assert (await ask_as(external_gateway, KEY.sign(given))).json() == {
+            "data": {"viewer": {"email": external_email}}
+        }
+    async with database.transaction(SERVICE) as write:
+        external = await Users(write).get(UUID(given["sub"]))
+        left = await Users(write).lock_holder(placeholder_email(local.id) if moves else local.email)
+        tokens = await AccountTokens(write).find(limit=10)
+    assert left is not None
+    assert (external.email_verified, external.password_hash) == (moves, None)
+    unchanged = {"email": left.email, "version": local.version + moves, "updated_at": left.updated_at}
+    assert left == local.replace(**unchanged)
+    assert len(tokens) == (0 if moves else 1)
+    released = [("EmailReleased", "user", local.id, local.id)] if moves else []
+    assert [event[:4] for event in await recorded(database)] == [
+        *released,
+        ("UserProvisioned", "user", external.id, external.id),
+    ]
+
+
+async def test_a_placeholder_gets_no_messages_and_signs_nobody_in(external_gateway: Gateway) -> None:
+    """The address of an account without one cannot be used to sign up."""
+    taken = placeholder_email(new_id())
+    person = {"email": taken, "password": "correct horse battery", "firstName": "Ada", "lastName": "Byron"}
+    payload = await external_gateway.client().do("signUp", "accessToken", **person)
+    assert [error["field"] for error in payload["userErrors"]] == [["email"]]
+    assert await all_users(external_gateway.database) == []
 
 
 async def test_roles_come_from_the_database(external_gateway: Gateway, admin: User) -> None:

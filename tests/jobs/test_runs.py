@@ -319,6 +319,7 @@ def test_schedules_are_in_utc() -> None:
         "roll-days": "2026-06-15T12:15:00+00:00",
         "recount-days": "2026-06-15T12:07:00+00:00",
         "clean-sessions": "2026-06-16T03:20:00+00:00",
+        "clean-messages": "2026-06-16T03:30:00+00:00",
         "retain-analytics": "2026-06-16T03:40:00+00:00",
         "clean-job-runs": "2026-06-16T03:50:00+00:00",
     }

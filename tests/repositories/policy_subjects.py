@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from repositories.account_messages import AccountTokens, OutboxMessages
 from repositories.administration import RoleGrants, Roles
 from repositories.aggregates.event_store import EventStore
 from repositories.client_management import Clients, Contacts
@@ -34,7 +35,15 @@ from repositories.tables.gamification import (
     Standing,
     UserAchievement,
 )
-from repositories.tables.identity import Session, User, UserPreferences
+from repositories.tables.identity import (
+    AccountToken,
+    MessageKind,
+    OutboxMessage,
+    Session,
+    TokenPurpose,
+    User,
+    UserPreferences,
+)
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from repositories.tables.partnership import Partner, PartnerKind, Referral
 
@@ -63,6 +72,16 @@ async def _insert_session(write: WriteConnection, key: UUID, owner: UUID) -> Non
     await Sessions(write).add(
         id=key, user_id=owner, refresh_token_hash=hashed, user_agent="browser", expires_at=_AT, last_seen_at=_AT
     )
+
+
+async def _insert_token(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    values = {"token_hash": hashlib.sha256(key.bytes).hexdigest(), "email": "ada@example.com", "expires_at": _AT}
+    await AccountTokens(write).add(id=key, user_id=owner, purpose=TokenPurpose.VERIFY_EMAIL, **values)
+
+
+async def _insert_message(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    values = {"kind": MessageKind.VERIFY_EMAIL, "recipient": "ada@example.com", "next_attempt_at": _AT}
+    await OutboxMessages(write).add(id=key, user_id=owner, **values)
 
 
 async def _insert_preferences(write: WriteConnection, key: UUID, owner: UUID) -> None:
@@ -201,6 +220,8 @@ SUBJECTS: dict[type[Table], Subject] = {
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
     TaskAnalytics: Subject(_insert_day, "id", "tasks_created", 3, 7),
+    AccountToken: Subject(_insert_token, "id", "expires_at", _AT, _AT + dt.timedelta(days=1)),
+    OutboxMessage: Subject(_insert_message, "id", "attempts", 0, 1),
     Session: Subject(_insert_session, "id", "user_agent", "browser", "Changed"),
     UserPreferences: Subject(_insert_preferences, "user_id", "theme", "dark", "light"),
     Client: Subject(_insert_client, "id", "company_name", "Acme", "Changed"),

@@ -46,6 +46,8 @@ _EXPECTED = """
     gamification.reward_redemptions   siso_writer    done       done       done       user_id=forbidden reward_id=rejected
     gamification.rewards              siso_writer    forbidden  unseen     unseen     -
     gamification.user_achievements    siso_writer    done       done       done       user_id=forbidden achievement_id=rejected
+    identity.account_tokens           siso_writer    forbidden  unseen     unseen     -
+    identity.outbox_messages          siso_writer    forbidden  unseen     unseen     -
     identity.sessions                 siso_writer    done       done       done       user_id=forbidden
     identity.user_preferences         siso_writer    done       done       done       user_id=forbidden id=rejected
     identity.users                    siso_writer    done       done       done       id=forbidden role=forbidden email_verified=forbidden update:email=forbidden update:status=forbidden update:stripe_customer_id=forbidden
@@ -78,6 +80,7 @@ _OTHER_VALUES: dict[str, Any] = {
     "locale": "fr",
     "refresh_token_hash": "cd" * 32,
     "time_zone": "Europe/Berlin",
+    "token_hash": "cd" * 32,
     "website": "https://example.com",
 }
 """Valid values of columns by name, where a value by type is not valid."""

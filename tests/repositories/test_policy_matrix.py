@@ -32,7 +32,7 @@ from repositories.tables.gamification import (
     Standing,
     UserAchievement,
 )
-from repositories.tables.identity import Session, User, UserPreferences
+from repositories.tables.identity import AccountToken, OutboxMessage, Session, User, UserPreferences
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from repositories.tables.partnership import Partner, Referral
 from tests.factories import viewer_of
@@ -100,7 +100,18 @@ _PUBLISHED = """
     service    other   done    done    done       done    done
 """
 
+_OF_THE_SERVICE = """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     unseen  unseen  forbidden  unseen  unseen
+    admin      own     unseen  unseen  forbidden  unseen  unseen
+    admin      other   unseen  unseen  forbidden  unseen  unseen
+    service    other   done    done    done       done    done
+"""
+
 ANSWERS = {
+    AccountToken: _OF_THE_SERVICE,
+    OutboxMessage: _OF_THE_SERVICE,
     RoleGrant: _OF_ADMINS,
     Role: _READ_BY_ADMINS,
     JobRun: _READ_BY_ADMINS,

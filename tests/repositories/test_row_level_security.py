@@ -36,6 +36,8 @@ _MIGRATED_ROWS = {"administration.roles": len(RoleName) - 1, "gamification.achie
 
 _SECRET = {
     "client_management.contacts": {"email", "email_index", "phone"},
+    "identity.account_tokens": {"token_hash", "email", "email_index"},
+    "identity.outbox_messages": {"recipient"},
     "identity.sessions": {"refresh_token_hash"},
     "identity.users": {"password_hash", "phone"},
     "partnership.partners": {"contact_email"},
@@ -95,6 +97,8 @@ def test_every_table_is_compared() -> None:
         "gamification.reward_redemptions",
         "gamification.rewards",
         "gamification.user_achievements",
+        "identity.account_tokens",
+        "identity.outbox_messages",
         "identity.sessions",
         "identity.user_preferences",
         "identity.users",

@@ -1,0 +1,299 @@
+"""What people do with the tokens that they get by e-mail: verify an address, set a new password, change the address.
+
+The response to a request for a message never depends on whether an account has the address: the account is looked up
+when the message is sent (resolvers/identity/outbox.py).
+"""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from repositories.account_messages import (
+    AccountTokens,
+    EmailChanged,
+    EmailChangeRequested,
+    EmailVerificationRequested,
+    EmailVerified,
+    PasswordReset,
+    UserInvited,
+)
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import Conflict, ServiceUnavailable, ValidationError
+from repositories.core.viewer import SERVICE
+from repositories.identity import Sessions, Users, is_placeholder
+from repositories.tables.identity import AccountToken, MessageKind, TokenPurpose, User, UserStatus
+from resolvers.identity.accounts import Accounts, Attempt
+from resolvers.identity.commands import revoked, viewer_with_password
+from resolvers.identity.inputs import SAME_AS_EMAIL, GivenPassword, NewPassword, is_email
+from resolvers.identity.outbox import Outbox, can_reset_password
+from resolvers.request.context import Context
+from resolvers.validation.command import Command, Email, LookupEmail, Storable
+
+SecretToken = Annotated[str, StringConstraints(max_length=200), Storable]
+"""A token from an e-mail."""
+_TAKEN = "There is already an account with this e-mail address."
+
+
+class RequestEmailVerification(Command):
+    """The address to verify."""
+
+    email: LookupEmail
+    """The e-mail address of the viewer's account."""
+
+
+class VerifyEmail(Command):
+    """The token from the message."""
+
+    token: SecretToken = Field(repr=False)
+    """The token from the message. It can be used once."""
+
+
+class RequestPasswordReset(Command):
+    """The address of an account."""
+
+    email: LookupEmail
+    """The account's e-mail address, in any case and in any spelling of its domain."""
+
+
+class ResetPassword(Command):
+    """The token from the message, and the new password."""
+
+    token: SecretToken = Field(repr=False)
+    """The token from the message. It can be used once."""
+    new_password: NewPassword = Field(repr=False)
+    """The new password, 10 to 128 characters, not the e-mail address."""
+
+
+class RequestEmailChange(Command):
+    """The new address, and the password once more."""
+
+    new_email: Email
+    """The new e-mail address. A message with a token is sent to it."""
+    password: GivenPassword | None = Field(None, repr=False)
+    """The account's password. Accounts of an external issuer have none."""
+
+
+class ConfirmEmailChange(Command):
+    """The token from the message."""
+
+    token: SecretToken = Field(repr=False)
+    """The token from the message to the new address. It can be used once."""
+
+
+class InviteUser(Command):
+    """The person to invite."""
+
+    email: Email
+    """The e-mail address to which the invitation is sent. Only an account with this address can be created with it."""
+
+
+# verification of the address
+
+
+async def request_email_verification(context: Context, command: RequestEmailVerification) -> str:
+    """Sends a message with a token for `verifyEmail` to the address of the viewer's account.
+
+    Earlier messages become invalid. RATE_LIMITED after too many messages to one address, or from one IP address.
+    """
+    user = await Users(context.snapshot).get(context.viewer_id)
+    await context.discard_reads()
+    if user.email != command.email or is_placeholder(user.email):
+        raise ValidationError("This is not the e-mail address of your account.", path=("email",))
+    if user.email_verified:
+        raise Conflict("Your e-mail address is verified already.", path=("email",))
+    outbox = await _outbox_for_message(context, user.email)
+    async with context.unit_of_work(SERVICE) as work:
+        await outbox.add(work, MessageKind.VERIFY_EMAIL, user.email, user.id)
+        work.record(EmailVerificationRequested(user.id, user.id))
+    return command.email
+
+
+async def verify_email(context: Context, command: VerifyEmail) -> str:
+    """Marks the e-mail address to which the token was sent as verified. The caller need not be signed in."""
+    await _count_use(context)
+    async with context.unit_of_work(SERVICE) as work:
+        user = await _use(work, TokenPurpose.VERIFY_EMAIL, command.token)
+        if not user.email_verified:
+            await work.repository(Users).change(user, email_verified=True)
+            work.record(EmailVerified(user.id, user.id))
+    return user.email
+
+
+# the password
+
+
+async def request_password_reset(context: Context, command: RequestPasswordReset) -> str:
+    """Sends a message with a token for `resetPassword` to the address, if there is an account with a password.
+
+    The response does not tell whether there is one. Earlier messages become invalid. RATE_LIMITED after too many
+    messages to one address, or from one IP address.
+    """
+    outbox = await _outbox_for_message(context, command.email)
+    async with context.unit_of_work(SERVICE) as work:
+        await outbox.add(work, MessageKind.RESET_PASSWORD, command.email)
+    return command.email
+
+
+async def reset_password(context: Context, command: ResetPassword) -> str:
+    """Replaces the password and ends all sessions of the account. A message tells its owner.
+
+    The e-mail address counts as verified. All other tokens of the account become invalid.
+    """
+    await _count_use(context)
+    async with context.database.snapshot(SERVICE) as snapshot:
+        tokens = AccountTokens(snapshot)
+        token = await tokens.find_valid(TokenPurpose.RESET_PASSWORD, command.token, context.now)
+    if token is None:
+        raise invalid_token()
+    if is_email(command.new_password, tokens.address_of(token)):
+        raise ValidationError(SAME_AS_EMAIL + ".", path=("new_password",))
+    accounts = context.service(Accounts)
+    fresh = await accounts.passwords.hash(command.new_password)
+    outbox = context.optional_service(Outbox)
+    async with context.unit_of_work(SERVICE) as work:
+        user = await _use(work, TokenPurpose.RESET_PASSWORD, command.token)
+        if not can_reset_password(user):
+            raise invalid_token()
+        await work.repository(Users).change(user, password_hash=fresh, email_verified=True)
+        work.record(PasswordReset(user.id, user.id))
+        await work.repository(AccountTokens).revoke_all(user.id)
+        await revoked(work, await work.repository(Sessions).revoke_all(user.id, work.now), "password_reset")
+        if outbox is not None:
+            await outbox.add(work, MessageKind.PASSWORD_WAS_RESET, user.email, user.id)
+    await accounts.attempts.forget(Attempt.PASSWORD_OF_ACCOUNT, user.email)
+    await accounts.attempts.forget(Attempt.PASSWORD_FROM_CLIENT, user.email, context.origin.network)
+    return user.email
+
+
+# change of the address
+
+
+async def request_email_change(context: Context, command: RequestEmailChange) -> str:
+    """Sends a message with a token for `confirmEmailChange` to the new address. Nothing changes until it is used.
+
+    If the new address belongs to another account, its owner gets a message instead; the response does not tell. Earlier
+    messages become invalid. RATE_LIMITED after too many messages to one address, or from one IP address.
+    """
+    user = await viewer_with_password(context, command.password, "password")
+    if user.email == command.new_email:
+        raise Conflict("Your account has this e-mail address already.", path=("new_email",))
+    outbox = await _outbox_for_message(context, command.new_email)
+    async with context.unit_of_work(SERVICE) as work:
+        await outbox.add(work, MessageKind.CHANGE_EMAIL, command.new_email, user.id)
+        work.record(EmailChangeRequested(user.id, user.id))
+    return command.new_email
+
+
+async def confirm_email_change(context: Context, command: ConfirmEmailChange) -> str:
+    """Gives the account the e-mail address to which the token was sent. A message to the old address tells its owner.
+
+    All other tokens of the account become invalid. The error is CONFLICT if another account has got the address in the
+    meantime. The caller need not be signed in.
+    """
+    await _count_use(context)
+    outbox = context.optional_service(Outbox)
+    async with context.unit_of_work(SERVICE) as work:
+        user, address = await _use_of_account(work, TokenPurpose.CHANGE_EMAIL, command.token)
+        try:
+            await work.repository(Users).change(user, email=address, email_verified=True)
+        except Conflict as error:
+            raise Conflict(error.message) from error  # its path is a field of another input
+        work.record(EmailChanged(user.id, user.id))
+        await work.repository(AccountTokens).revoke_all(user.id)
+        if outbox is not None and not is_placeholder(user.email):
+            await outbox.add(work, MessageKind.EMAIL_WAS_CHANGED, user.email, user.id)
+    return address
+
+
+# invitations
+
+
+async def invite_user(context: Context, command: InviteUser) -> str:
+    """Sends an invitation with a token for `signUp`. An earlier one to the same address becomes invalid.
+
+    For administrators.
+    """
+    outbox = require_outbox(context)
+    async with context.unit_of_work(SERVICE) as work:
+        if await work.repository(Users).lock_holder(command.email) is not None:
+            raise Conflict(_TAKEN, path=("email",))
+        invitation = await outbox.add(work, MessageKind.INVITATION, command.email)
+        work.record(UserInvited(invitation, context.viewer_id))
+    return command.email
+
+
+async def use_invitation(work: UnitOfWork, token: str, email: str) -> None:
+    """Uses up an invitation for an account with this address."""
+    tokens = work.repository(AccountTokens)
+    invitation = await tokens.find_valid(TokenPurpose.INVITATION, token, work.now)
+    check_invitation(tokens, invitation, email)
+    if invitation is None or await tokens.use(invitation.id, work.now) is None:
+        raise invalid_token("invitation")
+
+
+def check_invitation(tokens: AccountTokens, invitation: AccountToken | None, email: str) -> None:
+    """Raises a ValidationError unless it is an invitation of this address."""
+    if invitation is None:
+        raise invalid_token("invitation")
+    if tokens.address_of(invitation) != email:
+        raise ValidationError("The invitation is for another e-mail address.", path=("email",))
+
+
+# tokens and limits
+
+
+def require_outbox(context: Context) -> Outbox:
+    """The outbox, if this gateway can send e-mails."""
+    outbox = context.optional_service(Outbox)
+    if outbox is None:
+        message = "This gateway cannot send e-mails. Ask its administrator."
+        raise ServiceUnavailable(message)
+    return outbox
+
+
+async def _outbox_for_message(context: Context, recipient: str) -> Outbox:
+    """The outbox, after the message was counted, whether or not there is an account.
+
+    The order matters: a network whose messages are used up uses up none of the recipient's.
+    """
+    outbox, network = require_outbox(context), context.origin.network
+    attempts = context.service(Accounts).attempts
+    await attempts.count(Attempt.MAIL_FROM_ADDRESS, network)
+    await attempts.count(Attempt.MAIL_TO_RECIPIENT_FROM_CLIENT, recipient, network)
+    await attempts.count(Attempt.MAIL_TO_RECIPIENT, recipient)
+    return outbox
+
+
+async def _count_use(context: Context) -> None:
+    await context.service(Accounts).attempts.count(Attempt.SIGN_IN_FROM_ADDRESS, context.origin.network)
+
+
+def invalid_token(field: str = "token") -> ValidationError:
+    """The same error for every reason."""
+    message = "This link or code is not valid: it was used, replaced by a newer one, or has expired."
+    return ValidationError(message, path=(field,))
+
+
+async def _use(work: UnitOfWork, purpose: TokenPurpose, token: str) -> User:
+    """The active account of a token for its current address, locked. The token is used up."""
+    user, address = await _use_of_account(work, purpose, token)
+    if user.email != address:
+        raise invalid_token()
+    return user
+
+
+async def _use_of_account(work: UnitOfWork, purpose: TokenPurpose, token: str) -> tuple[User, str]:
+    """The active account of a token, locked, and the address of the token, which is used up.
+
+    The account is locked before the token, as everywhere.
+    """
+    tokens = work.repository(AccountTokens)
+    found = await tokens.find_valid(purpose, token, work.now)
+    key: UUID | None = found.user_id if found else None
+    user = (await work.repository(Users).lock_many([key])).get(key) if key else None
+    if found is None or user is None or user.status is not UserStatus.ACTIVE:
+        raise invalid_token()
+    if await tokens.use(found.id, work.now) is None:
+        raise invalid_token()
+    return user, tokens.address_of(found)
