@@ -18,6 +18,8 @@ from gateway.settings import Settings, SettingsError, load_settings
 from repositories import inspection
 from repositories.core.errors import ServiceUnavailable
 from repositories.sql.policy import SERVICE_ROLE, VIEWER, WRITER
+from resolvers.services.mail import MailDeferred
+from resolvers.services.smtp import SMTPTransport
 
 
 class Severity(Enum):
@@ -55,6 +57,7 @@ def _findings() -> Iterator[Finding]:
     yield Finding(Severity.OK, "settings", "all names are known and all values are valid")
     yield _check_token_secret(settings)
     yield _check_keys(settings)
+    yield _check_mail(settings)
     if settings.redis_url is not None:
         yield _check_redis(settings.redis_url.get_secret_value(), settings.database_connect_timeout)
     yield from _check_database(settings)
@@ -110,6 +113,28 @@ def _check_redis(url: str, timeout: float) -> Finding:
         fix = "Without it, nothing is cached. Check GATEWAY_REDIS_URL and that Redis is running"
         return Finding(Severity.WARNING, "redis", f"cannot be used: {failure_reason(error)}. {fix}")
     return Finding(Severity.OK, "redis", "it responds")
+
+
+def _check_mail(settings: Settings) -> Finding:
+    """A gateway without e-mails works, but its users cannot reset their passwords, and nobody can be invited."""
+    subject = "e-mail"
+    if settings.smtp_url is None and settings.database_url is None:
+        return Finding(Severity.OK, subject, "messages are logged instead of sent, which is for development only")
+    if settings.smtp_url is None:
+        fix = "Set GATEWAY_SMTP_URL, GATEWAY_MAIL_FROM and GATEWAY_APP_URL"
+        if settings.sign_up == "invite":
+            return Finding(Severity.ERROR, subject, f"no invitations can be sent, so nobody can sign up. {fix}")
+        text = f"none can be sent: addresses are not verified, and passwords cannot be reset. {fix}"
+        return Finding(Severity.WARNING, subject, text)
+    try:
+        asyncio.run(SMTPTransport(settings.smtp_url.get_secret_value()).check())
+    except MailDeferred as error:
+        fix = "Messages wait in the outbox. Check GATEWAY_SMTP_URL and that the server is running"
+        return Finding(Severity.WARNING, subject, f"the server cannot be used: {error.reason}. {fix}")
+    if settings.app_url is None:
+        text = "the server responds; messages contain codes instead of links, because GATEWAY_APP_URL is not set"
+        return Finding(Severity.OK, subject, text)
+    return Finding(Severity.OK, subject, "the server responds")
 
 
 def _check_file_mode(path: Path) -> Iterator[Finding]:

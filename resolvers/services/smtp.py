@@ -76,9 +76,9 @@ class SMTPTransport:
             raise MailDeferred(type(error).__name__, is_outage=True) from error
         try:
             yield client
-        finally:
-            with suppress(SMTPException, OSError):  # the server has answered already
+            with suppress(SMTPException, OSError):  # the message was accepted, whatever happens now
                 await client.quit()
+        finally:
             client.close()
 
 
@@ -117,9 +117,9 @@ def _is_local(host: str) -> bool:
 
 
 def deliverable_address(email: str) -> str:
-    """The address as servers without SMTPUTF8 understand it, if there is such a form: with an ASCII domain."""
+    """The address with an ASCII domain, which servers without SMTPUTF8 understand. MailRejected if it is no address."""
     try:
         parts = validate_email(email, check_deliverability=False)
-    except EmailNotValidError:
-        return email
+    except EmailNotValidError as error:
+        raise MailRejected(type(error).__name__) from None
     return f"{parts.local_part}@{parts.ascii_domain}"

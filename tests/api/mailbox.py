@@ -2,14 +2,14 @@
 
 import asyncio
 import re
-import ssl
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTPUTF8
+from threading import Thread
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
@@ -121,7 +121,7 @@ def check_password(password: str) -> Any:
     """The authenticator of a server with one password."""
 
     def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-        return AuthResult(success=data.password == password.encode(), handled=False)
+        return AuthResult(success=data.password == password.encode(), handled=False, auth_data=data)
 
     return authenticate
 
@@ -135,6 +135,22 @@ async def open_mailbox(**options: Any) -> AsyncIterator[Mailbox]:
         yield mailbox
     finally:
         await mailbox.stop()
+
+
+@contextmanager
+def mail_server(**options: Any) -> Iterator[int]:
+    """Runs a server in a thread, for tests of commands. Yields its port."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    server = open_mailbox(**options)
+    try:
+        yield asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result().port
+    finally:
+        asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 class MailGateway(Gateway):
@@ -163,10 +179,3 @@ class MailGateway(Gateway):
         count = len(self.mailbox.received)
         await self.outbox.send_due()
         return self.mailbox.received[count:]
-
-
-def tls_context(certificate: Any) -> ssl.SSLContext:
-    """The server's side of TLS with a certificate and key in one file."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    return context

@@ -47,7 +47,12 @@ async def test_password_cannot_be_changed_to_a_common_one(gateway: Gateway, pass
 
 def test_every_command_that_sets_a_password_uses_the_same_type() -> None:
     """An input with a secret text either proves a right with it, or sets a password."""
-    proofs = {"SignIn.password", "ChangePassword.current_password", "DeactivateAccount.password"}
+    proofs = {
+        "SignIn.password",
+        "ChangePassword.current_password",
+        "DeactivateAccount.password",
+        "RequestEmailChange.password",
+    }
     fields = {
         f"{command.__name__}.{name}": field
         for command in Command.__subclasses__()

@@ -1,5 +1,6 @@
 """GraphiQL as browsers load it: the page, its files, the examples, and the accounts of a demo."""
 
+import asyncio
 import gzip
 import re
 from collections.abc import Iterator
@@ -19,8 +20,9 @@ from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.tables.identity import User, UserStatus
 from schema import schema
-from tests.api.client import ROOT, Gateway
+from tests.api.client import ROOT, Gateway, serve
 from tests.api.event_streams import create, open_event_stream, run_gateway
+from tests.api.mailbox import Mailbox, MailGateway
 from tests.databases import ON_SQLITE
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -192,13 +194,47 @@ FORWARDING_HEADERS = {
 """Headers that proxies add, each with a value that names this machine."""
 
 
+@ON_SQLITE
+async def test_demo_shows_the_messages_that_are_not_sent(database: Database, gateway: Gateway, ada: User) -> None:
+    """The newest first, to this machine only, and not if the gateway has a mail server."""
+    app = create_app(Settings(), database, gateway.tokens, demo=True)
+    mutation = """mutation { requestEmailVerification(input: {email: "ada@example.com"}) { email } }"""
+    headers = {"Authorization": f"Bearer {gateway.token(ada)}"}
+    async with serve(app, lifespan="on") as address, httpx.AsyncClient(base_url=address) as http:
+        start = (await http.get("/explorer/start")).json()
+        assert start["hasMessages"] is True
+        assert (await http.get("/explorer/messages")).json() == {"messages": []}
+        for count in (1, 2):
+            await http.post("/graphql", json={"query": mutation}, headers=headers)
+            while len((messages := await http.get("/explorer/messages")).json()["messages"]) < count:  # noqa: ASYNC110 (no event announces it)
+                await asyncio.sleep(0.005)
+        assert messages.headers["cache-control"] == "no-store"
+        assert has_security_headers(messages)
+        newest, oldest = messages.json()["messages"]
+        assert newest["id"] > oldest["id"]
+        assert (newest["recipient"], newest["subject"]) == ("ada@example.com", "Verify your e-mail address")
+        (token,) = re.findall(r"^[\w-]{43}$", newest["text"], re.MULTILINE)
+        verify = """mutation($input: VerifyEmailInput!) { verifyEmail(input: $input) { userErrors { message } } }"""
+        verified = await http.post("/graphql", json={"query": verify, "variables": {"input": {"token": token}}})
+        assert verified.json() == {"data": {"verifyEmail": {"userErrors": []}}}
+        for refused in ({"Host": "evil.example"}, {"X-Forwarded-For": "10.0.0.1"}, {"Origin": "https://evil.example"}):
+            assert (await http.get("/explorer/messages", headers=refused)).status_code == 404
+            assert (await http.get("/explorer/start", headers=refused)).json()["hasMessages"] is False
+    mail = Settings(smtp_url="smtp://127.0.0.1:1", mail_from="no-reply@example.com")
+    for settings, demo in ((mail, True), (Settings(), False)):
+        async with client_for_settings(gateway, settings, demo=demo) as http:
+            assert (await http.get("/explorer/start")).json()["hasMessages"] is False
+            assert (await http.get("/explorer/messages")).status_code == 404
+
+
 def test_every_domain_has_examples() -> None:
     domains = {path.stem for path in (ROOT / "schema").glob("*.py")} - NO_DOMAINS
     assert {path.stem for path in explorer.EXAMPLES.iterdir()} == domains, "gateway/explorer/examples/DOMAIN.graphql"
 
 
-async def test_examples_return_demo_data(database: Database, gateway: Gateway) -> None:
+async def test_examples_return_demo_data(database: Database, mailbox: Mailbox) -> None:
     """Runs as the demo's administrator. No example returns an empty list, which would be a poor first impression."""
+    gateway = MailGateway(database, mailbox)
     await load_demo(database, users=2, tasks=40)
     async with client_for_settings(gateway, Settings(), demo=True) as http:
         start = (await http.get("/explorer/start")).json()
@@ -207,6 +243,7 @@ async def test_examples_return_demo_data(database: Database, gateway: Gateway) -
         assert 2 <= len(parse(example["source"]).definitions) <= 6, example["domain"]
         for name, text in _operations_of_types(example["source"], *SINGLE):
             assert list(_empty_paths(await admin.data(text))) == [], (example["domain"], name)
+    await gateway.http.aclose()
 
 
 async def test_example_subscriptions_deliver_events(gateway: Gateway, admin: User) -> None:

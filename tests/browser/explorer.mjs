@@ -69,8 +69,19 @@ seen.left = await token();
 
 // an account with a password
 seen.made = (await runExample("identity", "SignUp")).data.signUp;
+await page.getByRole("button", { name: "E-mails" }).click();
+const mails = page.getByRole("dialog", { name: "E-mails" });
+const mail = mails.getByText("Verify your e-mail address – new@example.com");
+while (!(await mail.isVisible())) {
+  await mails.getByRole("button", { name: "Close" }).click();
+  await page.getByRole("button", { name: "E-mails" }).click(); // the message is sent after the response
+  await mails.waitFor();
+}
+await mail.click();
+seen.mail = await mails.locator("pre").first().textContent();
+await mails.getByRole("button", { name: "Close" }).click();
 await page.getByRole("button", { name: "Sign in" }).click();
-const dialog = page.getByRole("dialog");
+const dialog = page.getByRole("dialog", { name: "Sign in" });
 const signIn = async (password) => {
   await dialog.getByLabel("E-mail").fill("new@example.com");
   await dialog.getByLabel("Password").fill(password);

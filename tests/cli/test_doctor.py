@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.mailbox import check_password, mail_server
 from tests.cli.siso import Siso
 from tests.databases import Server, Standby, postgres_server
 from tests.stores import redis_server
@@ -21,6 +22,10 @@ def findings(siso: Siso, *, code: int, **settings: str) -> dict[str, tuple[str, 
 
 def test_a_healthy_gateway(siso: Siso) -> None:
     found = findings(siso, code=0)
+    verdict, text = found.pop("e-mail")
+    texts = {"ok": "messages are logged", "warning": "Set GATEWAY_SMTP_URL, GATEWAY_MAIL_FROM and GATEWAY_APP_URL"}
+    assert verdict == ("warning" if "GATEWAY_DATABASE_URL" in siso.settings else "ok")
+    assert texts[verdict] in text
     assert {verdict for verdict, _ in found.values()} == {"ok"}
     assert {"settings", "token secret", "database", "migrations"} < set(found)
 
@@ -93,6 +98,26 @@ def test_reachable_and_unreachable_redis(siso: Siso, tmp_path: Path) -> None:
         assert findings(siso, code=0, GATEWAY_REDIS_URL=f"unix://{socket}")["redis"] == ("ok", "it responds")
     verdict, text = findings(siso, code=0, GATEWAY_REDIS_URL="redis://:geheim@127.0.0.1:1")["redis"]
     assert (verdict, "Check GATEWAY_REDIS_URL" in text, "geheim" in text) == ("warning", True, False)
+
+
+def test_reachable_and_unreachable_mail_server(siso: Siso) -> None:
+    """Doctor signs in to the server. It prints neither the password nor the server's reply."""
+    sender = {"GATEWAY_MAIL_FROM": "no-reply@example.com"}
+    with mail_server(authenticator=check_password("geheim"), auth_require_tls=False) as port:
+        url = f"smtp://user:geheim@127.0.0.1:{port}"
+        found = findings(siso, code=0, GATEWAY_SMTP_URL=url, GATEWAY_APP_URL="https://app.example.com", **sender)
+        assert found["e-mail"] == ("ok", "the server responds")
+        assert "instead of links" in findings(siso, code=0, GATEWAY_SMTP_URL=url, **sender)["e-mail"][1]
+        wrong = findings(siso, code=0, GATEWAY_SMTP_URL=url.replace("geheim", "falsch"), **sender)["e-mail"]
+    fix = "Messages wait in the outbox. Check GATEWAY_SMTP_URL and that the server is running"
+    assert wrong == ("warning", f"the server cannot be used: SMTPAuthenticationError 535. {fix}")
+    down = findings(siso, code=0, GATEWAY_SMTP_URL=url, **sender)["e-mail"]
+    assert down == ("warning", f"the server cannot be used: SMTPConnectError. {fix}")
+
+
+def test_invitations_without_a_mail_server_are_an_error(on_postgresql: Siso) -> None:
+    verdict, text = findings(on_postgresql, code=1, GATEWAY_SIGN_UP="invite")["e-mail"]
+    assert (verdict, text[:27]) == ("error", "no invitations can be sent,")
 
 
 def test_a_service_login_without_the_service_role(on_postgresql: Siso) -> None:
@@ -168,6 +193,7 @@ def replica_url(on_postgresql: Siso, server: Server, running_standby: Standby) -
 def test_a_lagging_and_an_unreachable_replica(on_postgresql: Siso, running_standby: Standby, replica_url: str) -> None:
     """Doctor reports the replica lag. An unreachable replica is a warning, because the gateway works without it."""
     found = findings(on_postgresql, code=0, GATEWAY_DATABASE_READ_URL=replica_url)
+    del found["e-mail"]
     assert {verdict for verdict, _ in found.values()} == {"ok"}
     assert found["read login"] == found["login"]
     asyncio.run(running_standby.pause())

@@ -1,6 +1,7 @@
 """GraphiQL in a real Chromium, with the demo data that `make run` serves."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -40,6 +41,7 @@ async def test_using_graphiql(unmigrated: Siso) -> None:
     assert seen["left"] is None
     assert seen["tasks"]["totalCount"] > len(seen["tasks"]["nodes"]) == 10
     assert seen["made"]["userErrors"] == []
+    assert re.search(r"^Enter this code:\s+[\w-]{43}$", seen["mail"], re.MULTILINE)
     assert seen["signInError"] == "The e-mail address or the password is wrong."
     assert seen["operations"].count("Refresh") > 1
     assert seen["ended"] == {"data": {"signOut": {"userErrors": []}}}

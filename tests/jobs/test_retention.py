@@ -6,11 +6,13 @@ import pytest
 
 from gateway.jobs.runner import jobs_by_name
 from gateway.settings import Settings
+from repositories.account_messages import AccountTokens, OutboxMessages
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import Sessions
 from repositories.job_runs import JobRuns
 from repositories.life_lock.analytics import Analytics
+from repositories.tables.identity import MessageKind, MessageOutcome, TokenPurpose
 from resolvers.life_lock import jobs as life_lock
 from resolvers.services.job import JobContext
 from tests.factories import make_user
@@ -73,3 +75,26 @@ async def test_sessions_are_deleted_when_they_have_expired(database: Database) -
     async with open_snapshot(database) as snapshot:
         assert {row.refresh_token_hash[0] for row in await Sessions(snapshot).find(limit=9)} == {"2", "3"}
     assert await _run(database, "clean-sessions") == 0
+
+
+async def test_expired_tokens_and_old_messages_are_deleted(database: Database) -> None:
+    """A token is expired at the time ``expires_at``. Messages are deleted 30 days after they were finished."""
+    user = await make_user(database)
+    purposes = (TokenPurpose.VERIFY_EMAIL, TokenPurpose.RESET_PASSWORD)
+    ends = (AT, AT + MICROSECOND)
+    finished = [None, AT - 30 * DAY - MICROSECOND, AT - 30 * DAY, AT]
+    async with database.transaction(SERVICE) as write:
+        for index, (purpose, end) in enumerate(zip(purposes, ends, strict=True)):
+            values = {"user_id": user.id, "token_hash": str(index) * 64, "email": user.email}
+            await AccountTokens(write).add(purpose=purpose, expires_at=end, **values)
+        for at in finished:
+            outcome = MessageOutcome.SENT if at else MessageOutcome.PENDING
+            recipient = None if at else "ada@example.com"
+            values = {"kind": MessageKind.EMAIL_WAS_CHANGED, "next_attempt_at": AT - 90 * DAY}
+            await OutboxMessages(write).add(outcome=outcome, finished_at=at, recipient=recipient, **values)
+    assert await _run(database, "clean-messages") == 2
+    async with open_snapshot(database) as snapshot:
+        assert [token.purpose for token in await AccountTokens(snapshot).find(limit=9)] == ["reset_password"]
+        messages = await OutboxMessages(snapshot).find(limit=9)
+    assert {message.finished_at for message in messages} == {None, AT - 30 * DAY, AT}
+    assert await _run(database, "clean-messages") == 0

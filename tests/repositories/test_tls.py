@@ -1,7 +1,6 @@
 """Encrypted connections to PostgreSQL, through a TLS proxy, because the server of the wheel has no TLS."""
 
 import asyncio
-import datetime as dt
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,35 +10,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import sqlalchemy as sa
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from repositories.engines.database import DatabaseOptions
 from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import Statement, scalar
 from tests.api.relay import pump
+from tests.certificates import create_certificate, server_context
 from tests.factories import make_user, viewer_of
 from tests.repositories.support import connect_database, open_snapshot
 
 _SLEEP: Statement[int] = Statement(sa.text("SELECT 1 FROM (SELECT pg_sleep(600)) s"), scalar(int))
-
-
-def _create_tls_context(folder: Path) -> ssl.SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    certificate = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
-    path = folder / "server.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + certificate.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context
 
 
 @asynccontextmanager
@@ -71,7 +51,7 @@ async def test_statements_and_cancellation_over_tls(
     postgres_only: DatabaseOptions, tmp_path: Path, *, pgbouncer: bool
 ) -> None:
     async with (
-        _start_tls_proxy(postgres_only, _create_tls_context(tmp_path)) as options,
+        _start_tls_proxy(postgres_only, server_context(create_certificate(tmp_path))) as options,
         connect_database(options, pgbouncer=pgbouncer) as database,
     ):
         ada = await make_user(database)

@@ -6,6 +6,7 @@ import { createRoot } from "react-dom/client";
 import { Account } from "./account.jsx";
 import { Examples } from "./examples.jsx";
 import { fetcher } from "./fetcher.js";
+import { Messages } from "./messages.jsx";
 import { start } from "./session.js";
 import "graphiql/style.css";
 import "@graphiql/plugin-explorer/style.css";
@@ -22,7 +23,7 @@ query Welcome {
 `;
 
 function Explorer() {
-  const [{ accounts, examples }, setData] = useState({ accounts: [], examples: [] });
+  const [{ accounts, examples, hasMessages }, setData] = useState({ accounts: [], examples: [], hasMessages: false });
   useEffect(() => {
     start().then(setData);
   }, []);
@@ -38,6 +39,7 @@ function Explorer() {
       <GraphiQL.Logo>
         <div className="gateway-bar">
           <Examples examples={examples} />
+          {hasMessages && <Messages />}
           <Account accounts={accounts} />
         </div>
       </GraphiQL.Logo>

@@ -3,6 +3,7 @@ import { useSyncExternalStore } from "react";
 
 export const ENDPOINT = window.location.pathname;
 const START = new URL("explorer/start", window.location.href);
+const MESSAGES = new URL("explorer/messages", window.location.href);
 const KEY = "siso-gateway:session";
 const RENEWAL_MARGIN = 30; // seconds before its expiry at which a token is renewed
 
@@ -24,8 +25,14 @@ const subscribe = (listener) => {
 
 export const useSession = () => useSyncExternalStore(subscribe, () => session);
 
-/** The gateway's data for the page: example operations, and in a demo the accounts to sign in as. */
+/**
+ * The gateway's data for the page: example operations, and in a demo the accounts to sign in as and whether it shows
+ * the e-mails that it does not send.
+ */
 export const start = async () => (await fetch(START)).json();
+
+/** The e-mails that the demo has not sent, the newest first. */
+export const fetchMessages = async () => (await (await fetch(MESSAGES)).json()).messages;
 
 const execute = async (query, variables, token) => {
   const response = await fetch(ENDPOINT, {
