@@ -187,10 +187,13 @@ async def _set_primary(work: UnitOfWork, client: Client, contact: UUID | None) -
 
 
 async def _errors_of_new_contact(work: UnitOfWork, command: AddContact) -> list[InputError]:
-    client = await _client_of_new_contact(work, command) if command.client_id else None
-    if client is None or command.email not in await work.repository(Contacts).taken(client.created_by, [command.email]):
-        return []
-    return [Conflict(_TAKEN, path=("email",))]
+    if command.client_id is None:
+        return []  # the id is invalid
+    client = await _client_of_new_contact(work, command)
+    taken = await _taken(work, client.created_by, [command])
+    for error in taken:
+        error.path = ("email",)
+    return taken
 
 
 async def _client_of_new_contact(work: UnitOfWork, command: AddContact) -> Client:

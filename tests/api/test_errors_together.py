@@ -12,6 +12,7 @@ EMAIL = "This is not an e-mail address."
 TAKEN = "You already have a contact with this e-mail address."
 TWICE = "This e-mail address is in the list twice."
 PRIMARY = "Only one contact can be the primary one."
+NOT_AN_ID = "This is not an id; take one from the `id` field of an object."
 EMPTY = "This must not be empty."
 
 
@@ -66,6 +67,11 @@ async def test_an_invalid_contact_does_not_hide_the_errors_of_the_others(gateway
         gateway.client(ada), "addContact", "contact { id }", clientId=gid("Client", new_id()), **contact("nonsense")
     )
     missing = user_error("NOT_FOUND", "There is no such client.", "clientId")
+    wrong_id = user_error("VALIDATION_ERROR", NOT_AN_ID, "clientId")
+    for client_id, others in ((gid("Client", owned), []), ("nonsense", [wrong_id])):
+        values = contact("nonsense", clientId=client_id)
+        found = await errors_of(gateway.client(ada), "addContact", "contact { id }", **values)
+        assert found == [user_error("VALIDATION_ERROR", EMAIL, "email"), *others]
     assert errors == [user_error("VALIDATION_ERROR", EMAIL, "email"), missing]
     assert await client_rows(gateway.database) == before
 
@@ -126,11 +132,10 @@ async def test_a_list_that_is_too_long_is_not_checked_item_by_item(gateway: Gate
 
 async def test_administrators_see_all_errors_too(gateway: Gateway, admin: User) -> None:
     client, nobody = gateway.client(admin), gid("User", new_id())
-    not_an_id = "This is not an id; take one from the `id` field of an object."
     no_user = "There is no such user."
     for mutation in ("grantRole", "revokeRole"):
         assert await errors_of(client, mutation, "roleGrant { id }", userId=nobody, roleId="x") == [
-            user_error("VALIDATION_ERROR", not_an_id, "roleId"),
+            user_error("VALIDATION_ERROR", NOT_AN_ID, "roleId"),
             user_error("NOT_FOUND", no_user, "userId"),
         ]
     errors = await errors_of(
