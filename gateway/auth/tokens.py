@@ -10,7 +10,6 @@ message, which tells an attacker nothing about the reason.
 import datetime as dt
 import hmac
 import secrets
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -20,6 +19,7 @@ import jwt
 from gateway.auth.claims import INVALID_TOKEN, decode_token, expiry_of
 from gateway.auth.keys import read_or_create_file
 from gateway.settings import Settings, SettingsError
+from repositories.core.byte_budget import BoundedCache
 from repositories.core.clock import stored_time_zone
 from repositories.core.errors import Unauthenticated
 from repositories.core.viewer import Viewer
@@ -30,7 +30,8 @@ from resolvers.identity.accounts import Accounts, Attempt, Attempts, Passwords, 
 JWT_SECRET = "jwt_secret"  # noqa: S105 (the name of a file)
 """The file beside the SQLite database that holds the signing key if the settings have none."""
 _ALGORITHM = "HS256"
-_MAX_CACHED_TOKENS = 10_000
+_CACHED_VIEWER_SIZE = 900
+"""Bytes of a viewer, and of the token's text without its characters."""
 MAX_TOKEN_LENGTH = 8 * 1024
 _DEVICE_LIFETIME = dt.timedelta(days=365)
 
@@ -66,7 +67,7 @@ class Tokens:
         self._refresh_audience = f"{audience}/refresh"
         self._device_audience = f"{audience}/device"
         self._external = external
-        self._cache: OrderedDict[str, tuple[float, Viewer]] = OrderedDict()
+        self._cache: BoundedCache[str, tuple[float, Viewer]] = BoundedCache()
 
     def derive_key(self, purpose: str) -> bytes:
         """A key of 32 bytes for another purpose. All processes of a deployment derive the same key."""
@@ -133,10 +134,7 @@ class Tokens:
         except INVALID_TOKEN as error:
             message = "The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
             raise Unauthenticated(message) from error
-        self._cache[token] = verified
-        if len(self._cache) > _MAX_CACHED_TOKENS:
-            self._cache.popitem(last=False)
-        return verified
+        return self._cache.put(token, verified, len(token) + _CACHED_VIEWER_SIZE)
 
     async def verify_header(self, header: str) -> tuple[float, Viewer]:
         """Like :meth:`verify`, for the value of an Authorization header."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
-from graphql import GraphQLField
+from graphql import GraphQLField, VariableNode
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.values import VariableValues, coerce_argument
 from graphql.language import Node, Visitor, visit
@@ -12,23 +12,23 @@ from graphql.language import Node, Visitor, visit
 from schema.operations.converters import ArgumentConverter
 
 
-class _VariableFinder(Visitor):
+class _ValueVisitor(Visitor):
+    """Counts the nodes of a value, and finds out whether there are variables in it."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.found = False
+        self.nodes = 0
+        self.has_variables = False
 
-    def enter_variable(self, *_: Any) -> None:
-        self.found = True
-
-
-def has_variables(node: Node) -> bool:
-    """Whether there are variables in a value."""
-    visitor = _VariableFinder()
-    visit(node, visitor)
-    return visitor.found
+    def enter(self, node: Node, *_: Any) -> None:
+        self.nodes += 1
+        if isinstance(node, VariableNode):
+            self.has_variables = True
 
 
 _NO_VARIABLES = VariableValues({}, {})
+_VALUE_SIZE = 100
+"""Bytes of a value in Python, per node of the value in the document."""
 
 
 class Arguments:
@@ -38,7 +38,15 @@ class Arguments:
         self._definition = definition
         self._node = details[0].node
         nodes = {argument.name.value: argument for argument in self._node.arguments or ()}
-        self._variable_nodes = {name: node for name, node in nodes.items() if has_variables(node)}
+        self._variable_nodes = {}
+        self.size = 0
+        """Estimated bytes of the converted constants."""
+        for name, node in nodes.items():
+            visitor = _ValueVisitor()
+            visit(node, visitor)
+            self.size += _VALUE_SIZE * visitor.nodes
+            if visitor.has_variables:
+                self._variable_nodes[name] = node
         self._nodes = nodes
         self._converted: dict[str, Any] | None = None
         self._not_cacheable: dict[str, Any] = {}

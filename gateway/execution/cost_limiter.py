@@ -75,6 +75,7 @@ class CostLimiter:
         measurement: Measurement | None = document.measurements.get(id(operation))
         if measurement is None:
             measurement = document.measurements[id(operation)] = measure(self._schema, document.ast, operation)
+            document.grow(measurement.size)
         return measurement
 
 

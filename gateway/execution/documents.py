@@ -5,11 +5,14 @@ validation rule for overlapping fields compares are counted before it is validat
 """
 
 import re
-from collections import OrderedDict
+from collections.abc import Callable
+from functools import cached_property
+from sys import getsizeof
 from typing import Any
 
 from graphql import (
     DocumentNode,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
     GraphQLSyntaxError,
@@ -17,34 +20,47 @@ from graphql import (
     parse,
     validate,
 )
+from graphql.execution.collect_fields import FragmentDetails
 
 from gateway.execution.document_size import check_overlaps, check_tokens
 from gateway.execution.request_errors import RequestError, shorten
 from gateway.execution.timings import Timings
 from gateway.execution.validation_rules import RULES, RULES_WITHOUT_NAMES
+from repositories.core.byte_budget import BoundedCache
 
 _MAX_ERRORS = 5
 _FOUND_TEXT = re.compile(r"\b(Name|Int|Float|String|BlockString|Comment|escape sequence):? '.*", re.DOTALL)
 """What a message about a syntax error quotes from the document. It can be a part of a string, and so of a secret."""
-_MAX_CACHED_LENGTH = 20_000
-_CACHE_SIZE = 500_000
-"""Characters of all cached texts together. A parsed document takes about 50 bytes per character."""
+_DOCUMENT_SIZE = 3000
+_TOKEN_SIZE = 380
+"""Estimated bytes of a parsed document, and of each of its tokens."""
+_REJECTION_SIZE = 6000
+"""Estimated bytes of the errors of an invalid document."""
 
 
 class Document:
     """A valid document.
 
     ``measurements`` and ``operation_cache`` belong to later steps, which compute their values once. The keys are the
-    ids of operation nodes.
+    ids of operation nodes. These steps tell the cache the estimated bytes of their values by ``grow``.
     """
-
-    __slots__ = ("ast", "measurements", "operation_cache", "operations")
 
     def __init__(self, ast: DocumentNode) -> None:
         self.ast = ast
         self.operations = [node for node in ast.definitions if isinstance(node, OperationDefinitionNode)]
         self.measurements: dict[int, Any] = {}
         self.operation_cache: dict[int, Any] = {}
+        self.grow: Callable[[int], None] = _ignore_size
+
+    @cached_property
+    def definitions(self) -> dict[str, FragmentDefinitionNode]:
+        """The fragments by their names."""
+        return {node.name.value: node for node in self.ast.definitions if isinstance(node, FragmentDefinitionNode)}
+
+    @cached_property
+    def fragments(self) -> dict[str, FragmentDetails]:
+        """The fragments by their names, as graphql-core collects their fields."""
+        return {name: FragmentDetails(fragment) for name, fragment in self.definitions.items()}
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of that name; without a name, the only operation."""
@@ -60,14 +76,17 @@ class Document:
         raise RequestError.of(message, "OPERATION_RESOLUTION_FAILURE")
 
 
+def _ignore_size(size: int) -> None:
+    """For documents that are not cached."""
+
+
 class Documents:
-    """The documents of one schema. Short texts are cached, invalid ones too; the least recently used are dropped."""
+    """The documents of one schema, cached by their texts, invalid ones too."""
 
     def __init__(self, schema: GraphQLSchema, *, max_tokens: int) -> None:
         self._schema = schema
         self._max_tokens = max_tokens
-        self._cache: OrderedDict[tuple[str, bool], Document | RequestError] = OrderedDict()
-        self._length = 0
+        self._cache: BoundedCache[tuple[str, bool], Document | RequestError] = BoundedCache()
 
     def get(self, text: str, *, hide_suggestions: bool = False, timings: Timings | None = None) -> Document:
         """The document of a text; RequestError if it is invalid."""
@@ -76,8 +95,6 @@ class Documents:
         if result is None:
             result = self._parse(text, timings, hide_suggestions=hide_suggestions)
             self._store(key, result)
-        else:
-            self._cache.move_to_end(key)
         if isinstance(result, RequestError):
             raise RequestError(result.errors, result.status)
         return result
@@ -87,13 +104,13 @@ class Documents:
         return (text, hide_suggestions) in self._cache
 
     def _store(self, key: tuple[str, bool], result: Document | RequestError) -> None:
-        if len(key[0]) > _MAX_CACHED_LENGTH:
-            return
-        self._cache[key] = result
-        self._length += len(key[0])
-        while self._length > _CACHE_SIZE:
-            (text, _), _ = self._cache.popitem(last=False)
-            self._length -= len(text)
+        size = getsizeof(key[0])
+        if isinstance(result, Document):
+            size += _DOCUMENT_SIZE + _TOKEN_SIZE * _unlink_tokens(result.ast)
+            result.grow = self._cache.growth_of(key)
+        else:
+            size += _REJECTION_SIZE
+        self._cache.put(key, result, size)
 
     def _parse(self, text: str, timings: Timings | None, *, hide_suggestions: bool) -> Document | RequestError:
         try:
@@ -114,6 +131,20 @@ class Documents:
         if timings is not None:
             timings.mark("validate")
         return RequestError([shorten(_drop_traceback(error)) for error in errors]) if errors else Document(ast)
+
+
+def _unlink_tokens(ast: DocumentNode) -> int:
+    """Unlinks the tokens of a document, so that it is freed as soon as it is evicted. Returns their number.
+
+    graphql-core links the tokens in both directions. Such cycles are freed by the next full garbage collection only.
+    """
+    count = 0
+    token = ast.loc.start_token if ast.loc is not None else None
+    while token is not None:
+        count += 1
+        following, token.prev, token.next = token.next, None, None
+        token = following
+    return count
 
 
 def _drop_traceback(error: GraphQLError) -> GraphQLError:

@@ -27,7 +27,7 @@ from gateway.execution.error_collection import DataIsNull, ErrorCollection, Fail
 from gateway.execution.leaf_serializers import PLAIN_CLASSES, UnexpectedValue, register_if_plain
 from gateway.execution.object_groups import INCOMPLETE, ObjectGroup, Spans, build_results, build_shared_results
 from gateway.execution.plan import Field, Plan
-from gateway.execution.planner import Planner
+from gateway.execution.planner import OperationPlans, Planner
 from repositories.permissions import Permission
 from schema.types.view import Resolution
 
@@ -39,6 +39,8 @@ class CompiledExecutor(CoreCompletion):
     """Executes planned operations breadth-first, and all others as graphql-core does."""
 
     native = False
+    operation_plans: OperationPlans | None = None
+    """The cached plans of the operation. Without them, each execution makes a plan."""
     planners: dict[tuple[int, bool], Planner] = {}  # noqa: RUF012 (one for each schema, for the life of the process)
     denied: Collection[Permission] = ()
     """Permissions that the viewer lacked when the operation began, and whose fields have variables of their own."""
@@ -59,7 +61,8 @@ class CompiledExecutor(CoreCompletion):
         if planner is None or planner.schema is not self.schema:
             planner = self.planners[key] = Planner(self.schema, native=self.native)
         self.converters = planner.converters
-        return planner.plan(self.operation, self.fragments, self.variable_values, root_type)
+        plans = self.operation_plans or OperationPlans(self.operation, self.fragments)
+        return planner.plan(plans, self.variable_values, root_type)
 
     def execute_collected_root_fields(
         self,

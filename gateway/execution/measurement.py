@@ -80,6 +80,11 @@ class Measurement:
     formula: CostFormula
     introspection_limit: int
 
+    @property
+    def size(self) -> int:
+        """The estimated bytes of the measurement."""
+        return 500 + 200 * len(self.roots) + 250 * len(self.formula.terms)
+
 
 def measure(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Measurement:
     """Measures one operation of a validated document; GraphQLError if it is nested too deeply to measure."""

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from graphql import (
-    FragmentDefinitionNode,
     GraphQLError,
     GraphQLInputType,
     GraphQLSchema,
@@ -20,7 +19,6 @@ from graphql import (
     is_non_null_type,
 )
 from graphql.execution import Executor
-from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, input_is_nested_too_deeply
 from graphql.pyutils import Undefined
@@ -31,12 +29,16 @@ from strawberry.execution import optimized_is_awaitable
 from gateway.execution.coercion_errors import MAX_ERRORS, variable_errors
 from gateway.execution.documents import Document
 from gateway.execution.executor import CompiledExecutor
+from gateway.execution.planner import OperationPlans
 from gateway.execution.request_errors import RequestError
 from gateway.execution.root_permissions import root_fields_by_permission
 from repositories.core.errors import AccessDenied
 from repositories.core.viewer import Viewer
 from repositories.permissions import Permission
 from resolvers.request.context import Context
+
+_OPERATION_SIZE = 1500
+_VARIABLE_SIZE = 100
 
 
 class Operation:
@@ -45,18 +47,16 @@ class Operation:
     def __init__(self, schema: GraphQLSchema, document: Document, node: OperationDefinitionNode) -> None:
         self._schema = schema
         self._node = node
-        self._definitions = {
-            fragment.name.value: fragment
-            for fragment in document.ast.definitions
-            if isinstance(fragment, FragmentDefinitionNode)
-        }
-        self._fragments = {name: FragmentDetails(fragment) for name, fragment in self._definitions.items()}
+        self._definitions = document.definitions
+        self._fragments = document.fragments
+        self._plans = OperationPlans(node, document.fragments)
         self._signatures: dict[str, tuple[GraphQLVariableSignature, VariableDefinitionNode]] = {}
         for definition in node.variable_definitions or ():
             signature = get_variable_signature(schema, definition)
             assert not isinstance(signature, GraphQLError)  # noqa: S101 (the document is valid)
             self._signatures[signature.name] = (signature, definition)
         self._root_fields = root_fields_by_permission(schema, node, self._definitions)
+        document.grow(_OPERATION_SIZE + _VARIABLE_SIZE * len(self._signatures))
 
     def authorise(self, context: Context) -> None:
         """Raises RequestError if the viewer lacks a permission that a root field requires."""
@@ -103,6 +103,8 @@ class Operation:
             is_awaitable=optimized_is_awaitable,
             hide_suggestions=hide_suggestions,
         )
+        if isinstance(executor, CompiledExecutor):
+            executor.operation_plans = self._plans
         if len(allowed) < len(self._signatures):
             rest = [name for name in self._signatures if name not in allowed]
             executor.denied = denied

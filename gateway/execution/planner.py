@@ -24,54 +24,49 @@ from graphql.language import Visitor, visit
 from graphql.pyutils import Undefined
 
 from gateway.execution.plan import Field, Plan, Selection
+from repositories.core.byte_budget import BoundedCache
 from schema.operations.converters import ConverterCompiler
 
 _SELECTING_DIRECTIVES = (GraphQLSkipDirective.name, GraphQLIncludeDirective.name)
 
-_MAX_PLANS = 32
-"""Plans that are cached for one operation: one for each combination of the variables in ``@skip`` and ``@include``."""
+_SELECTION_SIZE = 2000
+_FIELD_SIZE = 2300
+_DETAIL_SIZE = 90
+"""Estimated bytes of the parts of a plan. A field has details for each place where the document selects it."""
+
+_NO_PLAN = Plan(Selection(GraphQLObjectType("None", {}), (), native=False))
+"""Stands for an operation that graphql-core must run."""
+
+
+class OperationPlans:
+    """The plans of one operation: one for each combination of the variables in ``@skip`` and ``@include`` in use.
+
+    Its document owns it. So when the document is evicted, the plans are freed with it.
+    """
+
+    def __init__(self, operation: OperationDefinitionNode, fragments: dict[str, FragmentDetails]) -> None:
+        self.operation = operation
+        self.fragments = fragments
+        self.variables = selecting_variables(operation, fragments)
+        self.cache: BoundedCache[tuple[Any, ...], Plan] = BoundedCache()
 
 
 class Planner:
-    """Makes the plans of one schema's operations, and caches those of the latest ``size`` operations.
+    """Makes the plans of one schema's operations. ``native`` is for data that orjson writes (leaf_serializers.py)."""
 
-    ``native`` is for data that orjson writes (leaf_serializers.py).
-    """
-
-    def __init__(self, schema: GraphQLSchema, *, native: bool = False, size: int = 500) -> None:
+    def __init__(self, schema: GraphQLSchema, *, native: bool = False) -> None:
         self.schema = schema
         self.native = native
         self.converters = ConverterCompiler(schema) if hasattr(schema, "_strawberry_schema") else None
-        self._size = size
-        self._cache: dict[int, tuple[OperationDefinitionNode, tuple[str, ...], dict[Any, Plan | None]]] = {}
 
-    def plan(
-        self,
-        operation: OperationDefinitionNode,
-        fragments: dict[str, FragmentDetails],
-        variables: VariableValues,
-        root_type: GraphQLObjectType,
-    ) -> Plan | None:
+    def plan(self, plans: OperationPlans, variables: VariableValues, root_type: GraphQLObjectType) -> Plan | None:
         """The plan of an operation of a valid document, or None if graphql-core must run it."""
-        entry = self._cache.get(id(operation))
-        if entry is None or entry[0] is not operation:
-            if len(self._cache) >= self._size:
-                self._cache.pop(next(iter(self._cache)))
-            entry = self._cache[id(operation)] = (operation, selecting_variables(operation, fragments), {})
-        _, names, plans = entry
-        values = tuple(variables.coerced.get(name, Undefined) for name in names)
-        if values not in plans:
-            if len(plans) >= _MAX_PLANS:
-                plans.clear()
-            try:
-                selecting = VariableValues(
-                    {name: variables.sources[name] for name in names if name in variables.sources},
-                    {name: variables.coerced[name] for name in names if name in variables.coerced},
-                )
-                plans[values] = _PlanBuilder(self, operation, fragments, selecting).build(root_type)
-            except Exception:  # noqa: BLE001 (graphql-core meets it again and reports it)
-                plans[values] = None
-        return plans[values]
+        values = tuple([variables.coerced.get(name, Undefined) for name in plans.variables])
+        plan = plans.cache.get(values)
+        if plan is None:
+            builder = _PlanBuilder(self, plans, values, variables)
+            plan = plans.cache.put(values, builder.build(root_type), builder.size)
+        return None if plan is _NO_PLAN else plan
 
 
 class _VariableCollector(Visitor):
@@ -106,22 +101,29 @@ def _is_unsupported(detail: FieldDetails) -> bool:
 
 
 class _PlanBuilder:
+    """Makes one plan. ``size`` is its estimated bytes. Selections that are planned later add to the cached size."""
+
     def __init__(
-        self,
-        planner: Planner,
-        operation: OperationDefinitionNode,
-        fragments: dict[str, FragmentDetails],
-        variables: VariableValues,
+        self, planner: Planner, plans: OperationPlans, values: tuple[Any, ...], variables: VariableValues
     ) -> None:
+        self.size = 0
         self._schema = planner.schema
         self._native = planner.native
-        self._operation = operation
-        self._fragments = fragments
-        self._variables = variables
+        self._operation = plans.operation
+        self._fragments = plans.fragments
+        self._variables = VariableValues(
+            {name: variables.sources[name] for name in plans.variables if name in variables.sources},
+            {name: variables.coerced[name] for name in plans.variables if name in variables.coerced},
+        )
+        self._grow = plans.cache.growth_of(values)
 
     def build(self, root_type: GraphQLObjectType) -> Plan:
-        collected = collect_fields(self._schema, self._fragments, self._variables, root_type, self._operation)
-        return Plan(self._selection(root_type, collected.grouped_field_set))
+        """The plan, _NO_PLAN if the operation cannot be planned."""
+        try:
+            collected = collect_fields(self._schema, self._fragments, self._variables, root_type, self._operation)
+            return Plan(self._selection(root_type, collected.grouped_field_set))
+        except Exception:  # noqa: BLE001 (graphql-core meets it again and reports it)
+            return _NO_PLAN
 
     def _selection(self, kind: GraphQLObjectType, grouped: GroupedFieldSet) -> Selection:
         fields: list[Field] = []
@@ -130,6 +132,10 @@ class _PlanBuilder:
             if definition is None or any(_is_unsupported(detail) for detail in details):
                 raise _CannotPlan
             fields.append(Field(key, len(fields), definition, details, self._subselection))
+        sizes = (_FIELD_SIZE + _DETAIL_SIZE * len(field.details) + field.arguments.size for field in fields)
+        size = _SELECTION_SIZE + sum(sizes)
+        self.size += size
+        self._grow(size)
         return Selection(kind, fields, native=self._native)
 
     def _subselection(self, details: FieldDetailsList, kind: GraphQLObjectType) -> Selection:

@@ -38,6 +38,7 @@ from gateway.transport.responses import error_response
 from gateway.transport.sse import EventStreams
 from gateway.transport.subscription_service import SubscriptionService
 from gateway.transport.websocket import SocketOptions, WebSocketEndpoint
+from repositories.core.byte_budget import CLIENT_CACHES
 from repositories.core.clock import now
 from repositories.engines.database import Database
 from resolvers.caching.cache import Cache
@@ -82,6 +83,7 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     ``fallback`` reports in /health that SQLite replaces an unreachable PostgreSQL. ``demo`` lets users of GraphiQL
     sign in as the users of the demo data. ``clock`` returns the current time of requests.
     """
+    CLIENT_CACHES.resize(settings.cache_bytes)
     cache = create_cache(settings, tokens)
     feed = create_feed(settings, database, cache)
     query_store = create_redis_query_store(settings)
@@ -115,7 +117,7 @@ def create_cache(settings: Settings, tokens: Tokens) -> Cache | None:
     if kind == "redis" and settings.redis_url is not None:
         store = cache_store.redis_store(settings.redis_url.get_secret_value(), secret)
     else:
-        store = cache_store.memory_store(entries)
+        store = cache_store.memory_store()
     return Cache(store, secret, lifetime=settings.cache_lifetime, entries=entries)
 
 

@@ -172,7 +172,14 @@ class ServerSettings(BaseModel):
         60.0, gt=0, description="Maximum age of a cached value, in seconds. A change invalidates it immediately."
     )
     cache_entries: int = Field(
-        10_000, ge=100, description="Maximum number of values and versions in the cache of a process."
+        10_000, ge=100, description="Maximum number of versions of cached values that a process remembers."
+    )
+    cache_bytes: int = Field(
+        64 * 2**20,
+        ge=2**20,
+        description="Maximum size, in bytes, of all caches in a process whose keys come from clients: documents and "
+        "their plans, statements, verified tokens, and cached values in memory. The least recently used entries are "
+        "evicted.",
     )
 
     @field_validator("cache")

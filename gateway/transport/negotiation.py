@@ -1,7 +1,9 @@
 """Content negotiation: the media type of a response and of a request body (RFC 9110, sections 12 and 8.3)."""
 
 from collections.abc import Iterator
-from functools import lru_cache
+from sys import getsizeof
+
+from repositories.core.byte_budget import bounded_cache
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
@@ -11,7 +13,7 @@ HTML = "text/html"
 _UTF8 = {"utf-8", "utf8"}
 
 
-@lru_cache(maxsize=256)
+@bounded_cache(getsizeof)
 def negotiate_media_type(accept: bytes | None) -> str | None:
     """The media type of the response to a request with this Accept header; None if it accepts none of ours.
 
@@ -32,14 +34,14 @@ def negotiate_media_type(accept: bytes | None) -> str | None:
     return GRAPHQL if graphql > json else JSON
 
 
-@lru_cache(maxsize=256)
+@bounded_cache(getsizeof)
 def accepts_event_stream(accept: bytes | None) -> bool:
     """Whether the Accept header names ``text/event-stream``; a wildcard is not enough."""
     weight, precision = _weight(list(_parse_accept(accept or b"")), EVENTS)
     return precision == _EXACT and weight > 0
 
 
-@lru_cache(maxsize=256)
+@bounded_cache(getsizeof)
 def prefers_html(accept: bytes | None) -> bool:
     """Whether the request comes from a browser that opens a page."""
     ranges = list(_parse_accept(accept or b""))
@@ -47,7 +49,7 @@ def prefers_html(accept: bytes | None) -> bool:
     return html[1] == _EXACT and html[0] > 0 and html >= max(_weight(ranges, JSON), _weight(ranges, GRAPHQL))
 
 
-@lru_cache(maxsize=256)
+@bounded_cache(getsizeof)
 def is_json(content_type: bytes) -> bool:
     """Whether a body of this type is JSON in UTF-8."""
     name, parameters = _parse_media_type(content_type.decode("latin-1"))

@@ -27,7 +27,7 @@ from repositories.core.ids import new_id
 from repositories.engines.database import ReadConnection
 from repositories.sql import filters
 from repositories.sql.filters import NO_FILTER, Filter, Order
-from repositories.sql.lists import KeysetQuery, ShapeKey, build_count, build_counts, build_page
+from repositories.sql.lists import KeysetQuery, build_count, build_counts, build_page
 from repositories.sql.page import Page, PageRequest
 from repositories.sql.row_statements import RowStatements, update, update_many
 from repositories.sql.statements import records_parameter
@@ -114,8 +114,7 @@ class Repository(Generic[R]):
     async def find(self, where: Filter = NO_FILTER, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
         """The first ``limit`` rows that pass the filter."""
         values = filters.parameters_of(where)
-        shape = ShapeKey(filters.shape_of(where), where)
-        statement = build_page(self.table, None, shape, self._order(order), None, backwards=False)
+        statement = build_page(self.table, None, where, self._order(order), None, backwards=False)
         return await self.connection.rows(statement, limit=limit, offset=0, **values)
 
     async def page(
@@ -172,14 +171,14 @@ class Repository(Generic[R]):
     async def counts_of(self, keys: Sequence[UUID], column: str, where: Filter = NO_FILTER) -> Mapping[UUID, int]:
         """The number of rows per key in ``column``, 0 included."""
         values = filters.parameters_of(where)
-        statement = build_counts(self.table, column, ShapeKey(filters.shape_of(where), where))
+        statement = build_counts(self.table, column, where)
         counts = await self.connection.rows(statement, keys=list(keys), **values)
         return dict.fromkeys(keys, 0) | dict(counts)
 
     async def count(self, where: Filter = NO_FILTER) -> int:
         """The number of rows that pass the filter."""
         values = filters.parameters_of(where)
-        statement = build_count(self.table, ShapeKey(filters.shape_of(where), where))
+        statement = build_count(self.table, where)
         return await self.connection.one(statement, **values)
 
     def _order(self, order: Sequence[Order] | None) -> tuple[Order, ...]:

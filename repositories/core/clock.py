@@ -7,9 +7,11 @@ rows, and a day on which the clocks change has its correct length.
 import datetime as dt
 import logging
 from functools import cache, lru_cache
+from sys import getsizeof
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
+from repositories.core.byte_budget import bounded_cache
 from repositories.core.errors import ValidationError
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ def time_zone(name: str) -> ZoneInfo:
     raise ValidationError(message, path=("time_zone",))
 
 
-@lru_cache(maxsize=512)
+@bounded_cache(getsizeof)
 def stored_time_zone(name: str) -> ZoneInfo:
     """The time zone that is stored in an account or a token. An unknown one counts as UTC, and is logged once.
 
@@ -90,7 +92,7 @@ def week_start(date: dt.date, first_weekday: int) -> dt.date:
     return date - dt.timedelta(days=(date.weekday() - first_weekday) % 7)
 
 
-@lru_cache(maxsize=512)
+@bounded_cache(lambda found: 100 + 300 * len(found))
 def days(last: dt.date, count: int, zone: ZoneInfo) -> tuple[LocalDay, ...]:
     """``count`` consecutive days, oldest first, ending with ``last``. All users of a zone share the cached result."""
     return tuple(day(last - dt.timedelta(days=back), zone) for back in range(count - 1, -1, -1))

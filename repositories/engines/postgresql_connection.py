@@ -12,14 +12,14 @@ does not keep prepared statements between transactions, so pipelining is off wit
 """
 
 import datetime as dt
-from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
+from sys import getsizeof
 from typing import Any
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
+from repositories.core.byte_budget import BoundedCache, bounded_cache
 from repositories.core.viewer import Viewer
 from repositories.engines.pipeline import (
     SYNC,
@@ -54,6 +54,7 @@ _ENCODED_COMMANDS = {
 }
 _ENCODED_ROLLBACK_QUERY = encode_simple_query(ROLLBACK)
 _MAX_PREPARED = 1000
+"""Prepared statements of one connection. The server keeps their plans in its own memory."""
 _ROLLBACK_TIMEOUT = 2.0
 """Seconds that a rollback may take, for example because a cancelled statement does not stop."""
 _ROLES_WITH_OWN_ROWS = frozenset({RoleName.USER})
@@ -63,7 +64,6 @@ TIME_SETTINGS = {"timezone": "UTC", "datestyle": "ISO, MDY"}
 """The settings with which :meth:`datetime.fromisoformat` can read PostgreSQL's timestamps."""
 
 
-@lru_cache(maxsize=10_000)
 def _plan_cache_mode(viewer: Viewer) -> str:
     """Returns whether PostgreSQL plans a statement once, or again for new parameter values.
 
@@ -78,7 +78,7 @@ def _role_and_claims(viewer: Viewer, begin_text: str) -> tuple[str, str]:
     return database_role(viewer, writes=begin_text == BEGIN_WRITE), to_json(claims(viewer))
 
 
-@lru_cache(maxsize=10_000)
+@bounded_cache(lambda encoded: 800 + getsizeof(encoded))  # a viewer takes 800 bytes
 def _encode_set_viewer(viewer: Viewer, begin_text: str) -> bytes:
     parameters = [value.encode() for value in (*_role_and_claims(viewer, begin_text), _plan_cache_mode(viewer))]
     return encode_bind_and_execute(_STATEMENT_NAMES[SET_VIEWER], parameters)
@@ -95,7 +95,8 @@ class PostgresConnection:
         self._asyncpg = connection
         self._transport = transport
         self._pipelined = pipelined
-        self._prepared: OrderedDict[str, PreparedStatement[Any]] = OrderedDict()
+        self._named: dict[str, PreparedStatement[Any]] = {}
+        self._prepared: BoundedCache[str, PreparedStatement[Any]] = BoundedCache()
         self._begin_commands: list[bytes] = []
         self._begin_sql = ""
 
@@ -123,7 +124,7 @@ class PostgresConnection:
             "timestamptz", schema="pg_catalog", encoder=dt.datetime.isoformat, decoder=dt.datetime.fromisoformat
         )
         for text, name in _STATEMENT_NAMES.items():
-            self._prepared[text] = await self._asyncpg.prepare(text, name=name)
+            self._named[text] = await self._asyncpg.prepare(text, name=name)
         # asyncpg sends no Sync after it prepares a statement, so BEGIN would run inside the implicit transaction.
         self._transport.write_ignoring_response(SYNC)
 
@@ -167,10 +168,10 @@ class PostgresConnection:
             return await self._fetch_unprepared(text, arguments)
         is_first = self._transport.pending_commands[-2:] == self._begin_commands
         try:
-            statement = self._prepared.get(text) or await self._prepare(text)
+            statement = self._prepared.get(text) or self._named.get(text) or await self._prepare(text)
             records: Sequence[Any] = await statement.fetch(*arguments)
         except asyncpg.InvalidCachedStatementError:
-            self._prepared = OrderedDict((named, self._prepared[named]) for named in _STATEMENT_NAMES)
+            self._prepared.clear()
             if not is_first:
                 raise
             await self.rollback()
@@ -200,7 +201,7 @@ class PostgresConnection:
             return
         if self._pipelined:
             await self.fetch(COMMIT)
-            status = self._prepared[COMMIT].get_statusmsg()
+            status = self._named[COMMIT].get_statusmsg()
         else:
             status = await self._asyncpg.execute(COMMIT)
         transport.has_sent_commands = False
@@ -231,17 +232,19 @@ class PostgresConnection:
         self._transport.pending_commands, self._begin_sql = [], ""
 
     async def _prepare(self, text: str) -> "PreparedStatement[Any]":
-        statement = self._prepared[text] = await self._asyncpg.prepare(text)
-        if len(self._prepared) > _MAX_PREPARED + len(_STATEMENT_NAMES):
-            del self._prepared[next(prepared for prepared in self._prepared if prepared not in _STATEMENT_NAMES)]
-        return statement
+        statement: PreparedStatement[Any] = await self._asyncpg.prepare(text)
+        if len(self._prepared) >= _MAX_PREPARED:
+            self._prepared.pop_oldest()
+        return self._prepared.put(text, statement, 1500 + 350 * len(statement.get_attributes()))
 
     def is_closed(self) -> bool:
         is_closed: bool = self._asyncpg.is_closed()
         return is_closed
 
     def terminate(self) -> None:
+        self._prepared.clear()
         self._asyncpg.terminate()
 
     async def close(self) -> None:
+        self._prepared.clear()
         await self._asyncpg.close()

@@ -146,29 +146,25 @@ def _check_pattern(text: str) -> str:
 
 def shape_of(where: Filter) -> Any:
     """The shape of a filter as a hashable value. It determines the SQL text."""
-    match where:
-        case Compare(column, Op.IS_NULL, value):
-            return (column, Op.IS_NULL, bool(value))
-        case Compare(column, op):
-            return (column, op, "null") if _names_null(where) else (column, op)
-        case And(parts):
-            return ("and", *map(shape_of, parts))
-        case Or(parts):
-            return ("or", *map(shape_of, parts))
-        case Not(part):
-            return ("not", shape_of(part))
-        case Search():
-            return ("search", where.columns, len(where.words()))
+    if isinstance(where, Compare):
+        if where.op is Op.IS_NULL:
+            return (where.column, Op.IS_NULL, bool(where.value))
+        return (where.column, where.op, "null") if _names_null(where) else (where.column, where.op)
+    if isinstance(where, And):
+        return ("and", *map(shape_of, where.parts))
+    if isinstance(where, Or):
+        return ("or", *map(shape_of, where.parts))
+    if isinstance(where, Not):
+        return ("not", shape_of(where.part))
+    return ("search", where.columns, len(where.words()))
 
 
 def _names_null(comparison: Compare) -> bool:
     """Whether NULL is the value, or one of the values, of EQ, NE, IN or NOT_IN."""
-    match comparison:
-        case Compare(_, Op.EQ | Op.NE, value):
-            return value is None
-        case Compare(_, Op.IN | Op.NOT_IN, values):
-            return any(value is None for value in values)
-    return False
+    op = comparison.op
+    if op is Op.EQ or op is Op.NE:
+        return comparison.value is None
+    return (op is Op.IN or op is Op.NOT_IN) and None in comparison.value
 
 
 def parameters_of(where: Filter) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The statements for pages and counts of lists. They are built once per shape of filter and order."""
 
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -10,29 +9,10 @@ from repositories.sql import filters
 from repositories.sql.filters import NO_FILTER, And, Filter, Order
 from repositories.sql.page import Page, PageRequest, ordering
 from repositories.sql.row_statements import is_not_deleted
-from repositories.sql.statements import RowFactory, Statement, in_list, scalar
+from repositories.sql.statements import RowFactory, Statement, cached_statement, in_list, scalar
 from repositories.sql.table import Table
 
 R = TypeVar("R", bound=Table)
-
-
-class ShapeKey:
-    """A key of an lru_cache that also carries a value for the cached function.
-
-    Only ``key`` is compared: filters of one shape share one cache entry, built from the value of the first filter.
-    """
-
-    __slots__ = ("key", "value")
-
-    def __init__(self, key: Any, value: Any) -> None:
-        self.key = key
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ShapeKey) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
 
 
 class KeysetQuery(Generic[R]):
@@ -69,9 +49,8 @@ class KeysetQuery(Generic[R]):
 
     def statement(self, partition: str | None = None) -> Statement[R]:
         """The statement for one page or, with the name of a column, for one page per value of ``keys`` in it."""
-        shape = ShapeKey(filters.shape_of(self.where), self.where)
         return build_page(
-            self.table, partition, shape, self.ordering.keys, self.cursor_nulls, backwards=self.request.backwards
+            self.table, partition, self.where, self.ordering.keys, self.cursor_nulls, backwards=self.request.backwards
         )
 
     def behind_statement(self, partition: str | None = None) -> Statement[Any]:
@@ -79,9 +58,8 @@ class KeysetQuery(Generic[R]):
 
         The cursor's own row is behind the page. Without a cursor, all rows are.
         """
-        shape = ShapeKey(filters.shape_of(self.where), self.where)
         return build_behind(
-            self.table, partition, shape, self.ordering.keys, self.cursor_nulls, backwards=self.request.backwards
+            self.table, partition, self.where, self.ordering.keys, self.cursor_nulls, backwards=self.request.backwards
         )
 
     def page(self, result: list[R]) -> Page[R]:
@@ -97,70 +75,84 @@ class KeysetQuery(Generic[R]):
         return Page(rows, has_more, has_behind, self.encode_cursor)
 
 
-@lru_cache(maxsize=1024)
 def build_page(  # noqa: PLR0913 (the parts of one query)
     owner: type[Table],
     partition: str | None,
-    shape: ShapeKey,
+    where: Filter,
     order: tuple[Order, ...],
     cursor_nulls: tuple[bool, ...] | None,
     *,
     backwards: bool,
 ) -> Statement[Any]:
     """The statement for one page or, with ``partition``, for one page per value of ``keys`` in that column."""
-    table = owner.__table__
-    total_order = ordering(table, order)
-    conditions = [is_not_deleted(table), filters.build_condition(table, shape.value)]
-    if cursor_nulls is not None:
-        conditions.append(total_order.after_cursor(cursor_nulls, backwards=backwards))
-    terms = filters.order_by(table, total_order.keys, backwards=backwards)
-    limit, offset = sa.bindparam("limit", type_=sa.Integer()), sa.bindparam("offset", type_=sa.Integer())
-    if partition is None:
-        return Statement(sa.select(*table.c).where(*conditions).order_by(*terms).limit(limit).offset(offset), owner)
-    place = sa.func.row_number().over(partition_by=table.c[partition], order_by=terms).label("place")
-    ranked = sa.select(*table.c, place).where(in_list(table.c[partition], "keys"), *conditions).subquery("ranked")
-    rows = sa.select(*(ranked.c[column.name] for column in table.columns))
-    return Statement(
-        rows.where(ranked.c.place > offset, ranked.c.place <= offset + limit).order_by(ranked.c.place), owner
-    )
+
+    def build() -> Statement[Any]:
+        table = owner.__table__
+        total_order = ordering(table, order)
+        conditions = [is_not_deleted(table), filters.build_condition(table, where)]
+        if cursor_nulls is not None:
+            conditions.append(total_order.after_cursor(cursor_nulls, backwards=backwards))
+        terms = filters.order_by(table, total_order.keys, backwards=backwards)
+        limit, offset = sa.bindparam("limit", type_=sa.Integer()), sa.bindparam("offset", type_=sa.Integer())
+        if partition is None:
+            return Statement(sa.select(*table.c).where(*conditions).order_by(*terms).limit(limit).offset(offset), owner)
+        place = sa.func.row_number().over(partition_by=table.c[partition], order_by=terms).label("place")
+        ranked = sa.select(*table.c, place).where(in_list(table.c[partition], "keys"), *conditions).subquery("ranked")
+        rows = sa.select(*(ranked.c[column.name] for column in table.columns))
+        return Statement(
+            rows.where(ranked.c.place > offset, ranked.c.place <= offset + limit).order_by(ranked.c.place), owner
+        )
+
+    key = (build_page, owner, partition, filters.shape_of(where), order, cursor_nulls, backwards)
+    return cached_statement(key, build)
 
 
-@lru_cache(maxsize=1024)
 def build_behind(  # noqa: PLR0913 (the parts of one query)
     owner: type[Table],
     partition: str | None,
-    shape: ShapeKey,
+    where: Filter,
     order: tuple[Order, ...],
     cursor_nulls: tuple[bool, ...] | None,
     *,
     backwards: bool,
 ) -> Statement[Any]:
     """The statement that tells whether rows exist up to a cursor, or which values of ``partition`` have such rows."""
-    table = owner.__table__
-    conditions = [is_not_deleted(table), filters.build_condition(table, shape.value)]
-    if cursor_nulls is not None:
-        total_order = ordering(table, order)
-        conditions.append(total_order.after_cursor(cursor_nulls, backwards=not backwards, inclusive=True))
-    if partition is None:
-        return Statement(sa.select(sa.exists().where(*conditions)), scalar(bool))
-    key = table.c[partition]
-    return Statement(sa.select(key).distinct().where(in_list(key, "keys"), *conditions), scalar(UUID))
+
+    def build() -> Statement[Any]:
+        table = owner.__table__
+        conditions = [is_not_deleted(table), filters.build_condition(table, where)]
+        if cursor_nulls is not None:
+            total_order = ordering(table, order)
+            conditions.append(total_order.after_cursor(cursor_nulls, backwards=not backwards, inclusive=True))
+        if partition is None:
+            return Statement(sa.select(sa.exists().where(*conditions)), scalar(bool))
+        key = table.c[partition]
+        return Statement(sa.select(key).distinct().where(in_list(key, "keys"), *conditions), scalar(UUID))
+
+    key = (build_behind, owner, partition, filters.shape_of(where), order, cursor_nulls, backwards)
+    return cached_statement(key, build)
 
 
-@lru_cache(maxsize=1024)
-def build_count(owner: type[Any], shape: ShapeKey) -> Statement[int]:
+def build_count(owner: type[Any], where: Filter) -> Statement[int]:
     """The statement that counts the rows of a list."""
-    table = owner.__table__
-    statement = sa.select(sa.func.count()).select_from(table)
-    return Statement(statement.where(is_not_deleted(table), filters.build_condition(table, shape.value)), scalar(int))
+
+    def build() -> Statement[int]:
+        table = owner.__table__
+        statement = sa.select(sa.func.count()).select_from(table)
+        return Statement(statement.where(is_not_deleted(table), filters.build_condition(table, where)), scalar(int))
+
+    return cached_statement((build_count, owner, filters.shape_of(where)), build)
 
 
-@lru_cache(maxsize=1024)
-def build_counts(owner: type[Any], column: str, shape: ShapeKey) -> Statement[tuple[UUID, int]]:
+def build_counts(owner: type[Any], column: str, where: Filter) -> Statement[tuple[UUID, int]]:
     """The statement that counts the rows of a list per value of ``keys`` in ``column``."""
-    table = owner.__table__
-    key = table.c[column]
-    statement = sa.select(key, sa.func.count()).where(
-        in_list(key, "keys"), is_not_deleted(table), filters.build_condition(table, shape.value)
-    )
-    return Statement(statement.group_by(key), RowFactory(tuple))
+
+    def build() -> Statement[tuple[UUID, int]]:
+        table = owner.__table__
+        key = table.c[column]
+        statement = sa.select(key, sa.func.count()).where(
+            in_list(key, "keys"), is_not_deleted(table), filters.build_condition(table, where)
+        )
+        return Statement(statement.group_by(key), RowFactory(tuple))
+
+    return cached_statement((build_counts, owner, column, filters.shape_of(where)), build)

@@ -11,12 +11,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import orjson
 import sqlalchemy as sa
 
+from repositories.core.byte_budget import bounded_cache
 from repositories.core.errors import ValidationError
 from repositories.core.ids import as_uuid
 from repositories.sql import filters, types
@@ -172,7 +172,7 @@ class Ordering:
         return sa.or_(after, column.is_(None)) if column.nullable and not nulls_first else after
 
 
-@lru_cache(maxsize=1024)
+@bounded_cache(lambda order: 100 + 100 * len(order.keys))
 def ordering(table: sa.Table, keys: tuple[Order, ...]) -> Ordering:
     return Ordering(table, keys)
 

@@ -1,6 +1,5 @@
 """The statements with which a repository reads and writes rows. They are built once per table or set of columns."""
 
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from repositories.sql.statements import Engine, Statement, in_list, records, scalar
+from repositories.sql.statements import Engine, Statement, cached_statement, in_list, records, scalar
 from repositories.sql.table import Table
 
 
@@ -65,9 +64,12 @@ def _insert_missing(table: sa.Table, engine: Engine) -> sa.Executable:
     return insert.from_select(names, rows).on_conflict_do_nothing().returning(table.c.id)
 
 
-@lru_cache(maxsize=1024)
 def update(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
     """Changes the columns ``names`` of a row, if the row still has the expected version."""
+    return cached_statement((update, owner, names), lambda: _build_update(owner, names))
+
+
+def _build_update(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
     table = owner.__table__
     values: dict[str, Any] = {
         name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in (*names, "updated_at")
@@ -81,9 +83,12 @@ def update(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
     return Statement(statement.values(values).returning(*table.c), owner)
 
 
-@lru_cache(maxsize=1024)
 def update_many(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
     """Changes the columns ``names`` of those rows that still have the expected version."""
+    return cached_statement((update_many, owner, names), lambda: _build_update_many(owner, names))
+
+
+def _build_update_many(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
     table = owner.__table__
 
     def build(engine: Engine) -> sa.Executable:

@@ -6,9 +6,9 @@ and a function that makes rows. The text never depends on the number of keys: a 
 (:func:`in_list`), and many rows are one parameter (:func:`records`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from enum import Enum
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from repositories.core.byte_budget import BoundedCache, bounded_cache
 from repositories.core.viewer import Viewer
 from repositories.sql import types
 from repositories.sql.dialects import PostgresDialect, SqliteDialect, apply_policy
@@ -95,18 +96,22 @@ class Compiled(NamedTuple):
 class Statement(Generic[R]):
     """SQL whose rows are of type R. ``sql`` is a function of the engine where the engines need different SQL."""
 
-    __slots__ = ("_build", "_compiled", "_row")
+    __slots__ = ("_build", "_compiled", "_row", "grow")
 
     def __init__(self, sql: sa.Executable | Callable[[Engine], sa.Executable], row: RowType[R]) -> None:
         self._build = sql
         self._row = row
         self._compiled: dict[Scope, Compiled] = {}
+        self.grow: Callable[[int], None] | None = None
+        """Adds to the size of a cached statement, because its size is known only when it is compiled."""
 
     def compile_for(self, scope: Scope) -> Compiled:
         """The statement for ``scope``. It is compiled at the first call."""
         compiled = self._compiled.get(scope)
         if compiled is None:
             compiled = self._compiled[scope] = self._compile(scope)
+            if self.grow is not None:
+                self.grow(_size_of(compiled.text, is_first=len(self._compiled) == 1))
         return compiled
 
     def _compile(self, scope: Scope) -> Compiled:
@@ -122,6 +127,30 @@ class Statement(Generic[R]):
             _compile_row_maker(self._row, columns[: -1 if checks_policy else None], scope.dialect),
             checks_policy,
         )
+
+
+_STATEMENTS: BoundedCache[Hashable, Statement[Any]] = BoundedCache()
+_STATEMENT_SIZE = 1000
+
+
+def cached_statement(key: Hashable, build: Callable[[], Statement[R]]) -> Statement[R]:
+    """The statement with this key, which is built if it is not cached. Clients can choose keys."""
+    statement = _STATEMENTS.get(key)
+    if statement is None:
+        statement = _STATEMENTS.put(key, build(), _STATEMENT_SIZE)
+        statement.grow = _STATEMENTS.growth_of(key)
+    return statement
+
+
+def _size_of(text: str, *, is_first: bool) -> int:
+    """The estimated bytes of a compiled statement and, for the first one, of SQLAlchemy's elements.
+
+    The factors are measured. A subquery with a window function has its own copy of the table's columns.
+    """
+    parameters = text.count("$") + text.count("?")
+    compiled = 4000 + 4 * len(text) + 500 * parameters
+    elements = 2000 + 5 * len(text) + 800 * parameters + 60_000 * (" OVER (" in text)
+    return compiled + elements if is_first else compiled
 
 
 def _compile_binder(compiled: SQLCompiler, dialect: Dialect) -> Callable[[Mapping[str, Any]], list[Any]]:
@@ -251,7 +280,7 @@ def records_parameter(
     ]
 
 
-@lru_cache(maxsize=1024)
+@bounded_cache(lambda converters: 200 + 300 * len(converters))
 def _parameter_converters(
     engine: Engine, columns: tuple[sa.Column[Any], ...]
 ) -> Mapping[str, Callable[[Any], Any] | None]:

@@ -7,23 +7,27 @@ not used: they let the writer of an entry choose the algorithm, and one of its a
 import asyncio
 import hashlib
 import hmac
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from cashews.backends.interface import Backend
-from cashews.backends.memory import Memory
 from cashews.backends.redis import Redis
 from cashews.exceptions import CacheError, SignIsMissingError
 from cashews.serialize import Serializer, Signer
 from redis.exceptions import RedisError
 
+from repositories.core.byte_budget import BoundedCache
 from resolvers.services.circuit_breaker import TIMEOUT, CircuitBreaker
 from resolvers.services.redis_client import redis_options
 
 T = TypeVar("T")
 
 _FAILURES = (CacheError, RedisError)
+_VALUE_SIZE = 200
+"""Bytes of a key, a value and the time at which it expires, without their characters."""
 
 
 class Signatures(Signer):
@@ -55,13 +59,47 @@ class _Redis(Redis):
             await client.connection_pool.disconnect()
 
 
+class _Memory:
+    """Values in the memory of this process, within the budget of the caches whose keys come from clients."""
+
+    is_init = True
+
+    def __init__(self) -> None:
+        self._values: BoundedCache[str, tuple[float, bytes]] = BoundedCache()
+
+    def _get(self, key: str) -> bytes | None:
+        expires_at, value = self._values.get(key) or (0.0, None)
+        return value if expires_at > time.monotonic() else None
+
+    def _set(self, key: str, value: bytes, expire: float | None) -> None:
+        expires_at = math.inf if expire is None else time.monotonic() + expire
+        value = bytes(memoryview(value))  # a copy, because orjson allocates up to five times what it returns
+        self._values.put(key, (expires_at, value), len(key) + len(value) + _VALUE_SIZE)
+
+    async def get_many(self, *keys: str) -> tuple[bytes | None, ...]:
+        return tuple(map(self._get, keys))
+
+    async def set_many(self, values: Mapping[str, bytes], expire: float | None) -> None:
+        for key, value in values.items():
+            self._set(key, value, expire)
+
+    async def set(self, key: str, value: bytes, expire: float | None, *, exist: bool) -> bool:
+        if (self._get(key) is not None) is not exist:
+            return False
+        self._set(key, value, expire)
+        return True
+
+    async def close(self) -> None:
+        self._values.clear()
+
+
 class CacheStore:
     """A cashews backend. ``name`` is shown to administrators.
 
     A store that ``is_shared`` with other processes may be unavailable: then every call returns None at once.
     """
 
-    def __init__(self, backend: Backend, name: str, *, is_shared: bool) -> None:
+    def __init__(self, backend: "Backend | _Memory", name: str, *, is_shared: bool) -> None:
         self.name = name
         self.is_shared = is_shared
         self._backend: Any = backend  # some of cashews' methods have no types
@@ -135,9 +173,9 @@ async def _true(operation: Awaitable[object]) -> bool:
     return True
 
 
-def memory_store(entries: int) -> CacheStore:
-    """The memory of this process, for at most ``entries`` values and versions. The least recently used are evicted."""
-    return CacheStore(Memory(size=entries, check_interval=0), "memory", is_shared=False)
+def memory_store() -> CacheStore:
+    """The memory of this process."""
+    return CacheStore(_Memory(), "memory", is_shared=False)
 
 
 def redis_store(url: str, secret: bytes) -> CacheStore:

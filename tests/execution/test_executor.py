@@ -17,19 +17,28 @@ from graphql import (
 )
 from graphql.execution import AbortedGraphQLExecutionError, Executor
 
+from gateway.execution.documents import Document
 from gateway.execution.executor import CompiledExecutor, NativeExecutor
 from gateway.execution.plan import Plan
-from gateway.execution.planner import Planner
+from gateway.execution.planner import OperationPlans, Planner
 from schema import schema as gateway_schema
 from tests.execution.comparison import Fresh, core_schema, run, run_both, subscribe_both
 from tests.execution.shape_schema import SCHEMA, Log
 
 
-def make_plan(planner: Planner, document: DocumentNode, variables: dict[str, Any] | None = None) -> Plan | None:
+def make_plan(
+    planner: Planner, plans: OperationPlans, document: DocumentNode, variables: dict[str, Any] | None = None
+) -> Plan | None:
     """The plan of the only operation of a document."""
     query: Any = core_schema(SCHEMA).query_type
     executor: Any = CompiledExecutor.build(core_schema(SCHEMA), document, None, None, variables)
-    return planner.plan(executor.operation, executor.fragments, executor.variable_values, query)
+    return planner.plan(plans, executor.variable_values, query)
+
+
+def plans_of(document: DocumentNode) -> OperationPlans:
+    """The cache of the plans of the only operation of a document."""
+    known = Document(document)
+    return OperationPlans(known.operations[0], known.fragments)
 
 
 async def test_objects_of_several_types() -> None:
@@ -143,33 +152,23 @@ FLAGS = "abcdef"
 
 
 async def test_plans_are_cached_for_each_combination_of_skip_and_include() -> None:
-    """At most 32 plans are cached for one operation."""
     text = f"query({', '.join(f'${name}: Boolean = false' for name in FLAGS)}) {{"
     text += "plain @skip(if: $a) square @include(if: $b) { name ...F side @skip(if: $b) @include(if: $c) }"
     text += "".join(f" {name}: __typename @include(if: ${name})" for name in FLAGS)
     text += "} fragment F on Square { other: name @include(if: $c) ... @skip(if: $d) { side } }"
     document, planner = parse(text), Planner(core_schema(SCHEMA))
+    plans = plans_of(document)
     for chosen in range(2 ** len(FLAGS)):
         variables = {name: bool(chosen >> place & 1) for place, name in enumerate(FLAGS)}
         data, errors = await run_both(SCHEMA, text, variable_values=variables)
         assert errors == []
         assert ("plain" in data, "square" in data) == (not variables["a"], variables["b"])
-        plan = make_plan(planner, document, variables)
+        plan = make_plan(planner, plans, document, variables)
         assert plan is not None
-        assert plan is make_plan(planner, document, variables)
+        assert plan is make_plan(planner, plans, document, variables)
         assert list(plan.root.by_key) == list(data)
-    (entry,) = planner._cache.values()
-    assert entry[1] == tuple(FLAGS)
-    assert len(entry[2]) == 32
-
-
-async def test_the_oldest_plans_are_dropped() -> None:
-    planner = Planner(core_schema(SCHEMA), size=2)
-    documents = [parse(text) for text in ("{ plain }", "{ sizes }", "{ numbers }")]
-    first, second, third = (make_plan(planner, document) for document in documents)
-    assert make_plan(planner, documents[2]) is third
-    assert make_plan(planner, documents[1]) is second
-    assert make_plan(planner, documents[0]) is not first
+    assert plans.variables == tuple(FLAGS)
+    assert len(plans.cache) == 2 ** len(FLAGS)
 
 
 async def test_graphql_core_rejects_null_in_include() -> None:

@@ -8,6 +8,7 @@ from graphql import get_introspection_query
 from gateway.execution import documents
 from gateway.execution.processor import OperationProcessor
 from gateway.execution.request_errors import RequestError
+from repositories.core.byte_budget import CLIENT_CACHES
 from repositories.core.viewer import ANONYMOUS
 from repositories.engines.database import Database
 from resolvers.request.context import Context
@@ -41,22 +42,14 @@ def test_a_document_is_parsed_once(processor: OperationProcessor, monkeypatch: p
     )
 
 
-def test_the_least_recently_used_document_is_dropped(
-    processor: OperationProcessor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_least_recently_used_document_is_dropped(processor: OperationProcessor) -> None:
     one, two, three = (f"{{ viewer {{ id }} }} # {number}" for number in range(3))
-    monkeypatch.setattr(documents, "_CACHE_SIZE", len(one) + len(two))
     cached = {text: processor.prepare(text, None, ANONYMOUS).document for text in (one, two)}
     assert processor.prepare(one, None, ANONYMOUS).document is cached[one]
+    CLIENT_CACHES.remove(next(entry for entry in CLIENT_CACHES.order if entry.key[0] in {one, two}))
     processor.prepare(three, None, ANONYMOUS)
     assert processor.prepare(one, None, ANONYMOUS).document is cached[one]
     assert processor.prepare(two, None, ANONYMOUS).document is not cached[two]
-
-
-def test_a_long_document_is_not_cached(processor: OperationProcessor) -> None:
-    text = "{ viewer { id } }" + " " * 30_000
-    document = processor.prepare(text, None, ANONYMOUS).document
-    assert processor.prepare(text, None, ANONYMOUS).document is not document
 
 
 def test_the_operation_is_chosen_by_its_name(processor: OperationProcessor) -> None:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repositories.core.clock import stored_time_zone
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
@@ -25,6 +24,7 @@ from repositories.tables.life_lock import TaskStatus
 from resolvers.life_lock import jobs
 from resolvers.services.job import JobContext
 from tests.api.day_model import Days, Item
+from tests.caches import empty_caches
 from tests.factories import make_task, make_user
 from tests.repositories.support import SharedDatabase, examples, open_snapshot
 
@@ -240,7 +240,7 @@ async def test_a_user_in_an_unknown_time_zone_has_the_days_of_utc(
 ) -> None:
     """The days of all other users are counted as well. The zone is logged once."""
     midnight = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
-    stored_time_zone.cache_clear()
+    empty_caches()
     others = [await _make_user_with_tasks(database, zone, midnight) for zone in ("UTC", "Africa/Abidjan")]
     users = [
         await _make_user_with_tasks(database, zone, midnight) for zone in ("Mars/Olympus", "Factory", "Mars/Olympus")

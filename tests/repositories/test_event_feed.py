@@ -217,7 +217,7 @@ async def test_a_malformed_event_does_not_block_the_feed(database: Database, dat
     """Policies allow users to store their own events without the gateway. Later events are still delivered."""
     user = await make_user(database)
     follower = Follower(database)
-    cache = Cache(memory_store(100), b"secret", lifetime=60, entries=100)
+    cache = Cache(memory_store(), b"secret", lifetime=60, entries=100)
     follower.feed.listeners.append(cache.invalidate_for_rows)
     mine = [aggregate_topic(user.id), owner_topic(user.id)]
     async with follower.feed.subscribe(mine, lambda _: True, queue_size=10) as subscriber:

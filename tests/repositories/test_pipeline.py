@@ -10,9 +10,11 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from asyncpg.prepared_stmt import PreparedStatement
 
 from repositories.aggregates.event_store import EventStore
 from repositories.aggregates.unit_of_work import open_unit_of_work
+from repositories.core.byte_budget import CLIENT_CACHES
 from repositories.core.errors import Conflict, DatabaseFault, GatewayError
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
@@ -27,6 +29,7 @@ from repositories.tables.identity import User
 from resolvers.life_lock.commands import create_task
 from resolvers.life_lock.inputs import CreateTask
 from resolvers.reactions import REACTIONS
+from tests.caches import empty_caches
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import borrow_connection, connect_database, open_snapshot
@@ -346,3 +349,24 @@ async def test_the_number_of_round_trips(postgres_only: DatabaseOptions, monkeyp
             async with open_snapshot(database, viewer) as snapshot:
                 assert await Tasks(snapshot).get(task.id) == task
         assert sent == [2]
+
+
+async def test_prepared_statements_are_evicted_within_the_budget(postgres_only: DatabaseOptions) -> None:
+    """The server closes them, statements are prepared again, and a closed connection leaves nothing in the budget."""
+    size = CLIENT_CACHES.size
+    empty_caches()
+    counted: Statement[int] = Statement(sa.text("SELECT count(*) FROM pg_prepared_statements"), scalar(int))
+    try:
+        async with connect_database(postgres_only, pool_size=1) as database:
+            ada = await make_user(database)
+            CLIENT_CACHES.resize(200_000)
+            for number in range(300):
+                different: Statement[int] = Statement(sa.text(f"SELECT {number % 150} AS a{number % 150}"), scalar(int))
+                async with open_snapshot(database, viewer_of(ada)) as snapshot:
+                    assert await snapshot.one(different) == number % 150
+            assert 100_000 < CLIENT_CACHES.used <= 200_000
+            async with open_snapshot(database, viewer_of(ada)) as snapshot:
+                assert 20 < await snapshot.one(counted) < 110
+        assert not [entry for entry in CLIENT_CACHES.order if isinstance(entry.value, PreparedStatement)]
+    finally:
+        CLIENT_CACHES.resize(size)
