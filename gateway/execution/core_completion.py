@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo
 from graphql.execution import Executor
@@ -13,9 +13,16 @@ from gateway.execution.error_collection import DataIsNull, ErrorCollection, Fail
 from gateway.execution.leaf_serializers import PLAIN_CLASSES, UnexpectedValue, register_if_plain
 from gateway.execution.object_groups import ObjectGroup
 from gateway.execution.plan import Field
+from repositories.core.errors import Timeout
+from resolvers.request.context import Context
 
+T = TypeVar("T")
 Pending = Coroutine[Any, Any, None]
 """Waits for values and then completes them and everything below them."""
+
+
+def _timeout(context: Context | None) -> Timeout:
+    return Timeout() if context is None else Timeout("This took too long and was stopped. It changed nothing.")
 
 
 class CoreCompletion(Executor[Any]):
@@ -25,6 +32,25 @@ class CoreCompletion(Executor[Any]):
     """
 
     error_collection: ErrorCollection
+    deadline: float | None = None
+    """The time of the event loop at which fields are stopped that have no value yet."""
+
+    def check_deadline(self, context: Context | None) -> None:
+        """Raises Timeout after the deadline, so that no more work is begun."""
+        if self.deadline is not None and asyncio.get_running_loop().time() >= self.deadline:
+            raise _timeout(context)
+
+    async def await_until_deadline(self, awaitable: Awaitable[T], context: Context | None = None) -> T:
+        """The value of an awaitable, or Timeout at the deadline. ``context`` is that of a field with a transaction."""
+        try:
+            async with asyncio.timeout_at(self.deadline) as timeout:
+                if context is not None:
+                    context.timeout = timeout
+                return await awaitable
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            raise _timeout(context) from error
 
     def build_info(self, group: ObjectGroup, field: Field, path: Path) -> GraphQLResolveInfo[Any]:
         return self.build_resolve_info(field.definition, to_nodes(field.details), group.selection.type, path)
@@ -95,7 +121,7 @@ class CoreCompletion(Executor[Any]):
         self, group: ObjectGroup, field: Field, index: int, completed: Awaitable[Any], container: Any, key: Any
     ) -> None:
         try:
-            container[key] = await completed
+            container[key] = await (completed if self.deadline is None else self.await_until_deadline(completed))
         except Exception as error:  # noqa: BLE001 (an error of the field)
             self.handle_error(group, field, index, error)
         if self.error_collection.is_data_null:

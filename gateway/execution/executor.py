@@ -29,6 +29,7 @@ from gateway.execution.object_groups import INCOMPLETE, ObjectGroup, Spans, buil
 from gateway.execution.plan import Field, Plan
 from gateway.execution.planner import OperationPlans, Planner
 from repositories.permissions import Permission
+from resolvers.request.context import Context
 from schema.types.view import Resolution
 
 _AWAITABLE_CHECKS = (is_awaitable, optimized_is_awaitable)
@@ -175,11 +176,14 @@ class CompiledExecutor(CoreCompletion):
             if resolution.requires in self.denied:
                 self._coerce_remaining_variables()
             arguments = self._convert_arguments(group, field, resolution)
+            root_context = context if group.parent is None else None
+            self.check_deadline(root_context)
             if resolution.resolve_many is None or len(rows) == 1:
                 answers = [resolution.resolve_one(context, row, **arguments) for row in rows]
-                values, iterations = await self._await_all(answers)
+                values, iterations = await self._await_all(answers, root_context)
             else:
-                values = await resolution.resolve_many(context, rows, **arguments)
+                answer = resolution.resolve_many(context, rows, **arguments)
+                values = await (answer if self.deadline is None else self.await_until_deadline(answer))
                 iterations = [self.error_collection.current_iteration()]
         except Exception as error:  # noqa: BLE001 (the value of the field)
             values = [FailedValue(error)] * len(indexes)
@@ -209,15 +213,19 @@ class CompiledExecutor(CoreCompletion):
             hide_suggestions=self.hide_suggestions,
         )
 
-    async def _await_all(self, awaitables: Sequence[Awaitable[Any]]) -> tuple[list[Any], list[int]]:
+    async def _await_all(
+        self, awaitables: Sequence[Awaitable[Any]], context: Context | None = None
+    ) -> tuple[list[Any], list[int]]:
         """The values, with :class:`FailedValue` in place of errors, and the iteration in which each arrived."""
         if len(awaitables) == 1:
-            arrived = [await self._await(awaitables[0])]
+            arrived = [await self._await(awaitables[0], context)]
         else:
             arrived = await asyncio.gather(*map(self._await, awaitables))
         return [value for value, _ in arrived], [iteration for _, iteration in arrived]
 
-    async def _await(self, awaitable: Awaitable[Any]) -> tuple[Any, int]:
+    async def _await(self, awaitable: Awaitable[Any], context: Context | None = None) -> tuple[Any, int]:
+        if self.deadline is not None:
+            awaitable = self.await_until_deadline(awaitable, context)
         try:
             return await awaitable, self.error_collection.current_iteration()
         except Exception as error:  # noqa: BLE001 (the value of the field)

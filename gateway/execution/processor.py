@@ -16,7 +16,7 @@ from graphql import ExecutionResult, Executor, GraphQLError, OperationDefinition
 from strawberry import Schema
 
 from gateway.execution.documents import Document, Documents
-from gateway.execution.executor import NativeExecutor
+from gateway.execution.executor import CompiledExecutor, NativeExecutor
 from gateway.execution.operation import Operation
 from gateway.execution.request_errors import RequestError, shorten
 from gateway.execution.timings import Timings
@@ -132,13 +132,18 @@ class OperationProcessor:
     ) -> ExecutionResult:
         """The result of a query, a mutation, or one delivery of a subscription, whose value is ``root_value``.
 
-        Closes the context. A timeout or a cancellation also stops the SQL statements.
+        Closes the context. A timeout or a cancellation also stops the SQL statements. After a timeout, a mutation has
+        the results of the fields that were committed before it, and an error for each of the others.
         """
         executor = self.create_executor(prepared, context, root_value)
+        time_limit = self._time_limit
+        if time_limit is not None and prepared.kind == "mutation" and isinstance(executor, CompiledExecutor):
+            executor.deadline = asyncio.get_running_loop().time() + time_limit
+            time_limit = None
         if timings is not None:
             timings.mark("plan")
         try:
-            async with asyncio.timeout(self._time_limit):
+            async with asyncio.timeout(time_limit):
                 result = executor.execute_operation()
                 if not isinstance(result, ExecutionResult):
                     result = await cast("Awaitable[ExecutionResult]", result)

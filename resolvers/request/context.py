@@ -108,6 +108,8 @@ class Context:
         self.is_closed = False
         self.loaders: dict[Hashable, Any] = {}
         self._computed: dict[Hashable, asyncio.Future[Any]] = {}
+        self.timeout: asyncio.Timeout | None = None
+        """The timeout of the mutation field that runs."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -181,11 +183,15 @@ class Context:
     async def unit_of_work(self, viewer: Viewer | None = None) -> AsyncIterator[UnitOfWork]:
         """The unit of work of one mutation field, on behalf of the request's viewer unless another one is given.
 
-        The snapshot is closed first, so that the request never holds two connections.
+        The snapshot is closed first, so that the request never holds two connections. The timeout of the operation does
+        not interrupt the end of the block, where the transaction is committed: a field that times out has changed
+        nothing.
         """
         await self.discard_reads()
         async with open_unit_of_work(self.database, viewer or self.viewer, self._reactions, self._clock()) as work:
             yield work
+            if self.timeout is not None and not self.timeout.expired():
+                self.timeout.reschedule(None)
         await self.discard_reads()
 
     async def compute_once(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
