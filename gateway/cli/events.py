@@ -12,6 +12,7 @@ from gateway.cli.preconditions import open_migrated_database
 from gateway.cli.private_files import replace_privately
 from gateway.settings import load_settings
 from repositories.aggregates.event_store import EventStore
+from repositories.core.errors import UnreadableValue
 from repositories.core.viewer import SERVICE
 from repositories.sql.types import to_json
 from repositories.tables.events import DomainEvent
@@ -52,7 +53,7 @@ def _json_line(event: DomainEvent) -> bytes:
     values = {
         "sequence": event.sequence,
         "id": event.id,
-        "timestamp": event.timestamp,
+        "timestamp": None if isinstance(event.timestamp, UnreadableValue) else event.timestamp,
         "eventType": event.event_type,
         "aggregateType": event.aggregate_type,
         "aggregateId": event.aggregate_id,

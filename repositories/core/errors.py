@@ -244,3 +244,11 @@ class DatabaseFault(Exception):
     It is not a GatewayError, so clients receive INTERNAL_SERVER_ERROR. The message contains the kind of fault and the
     statement without its values, because the driver's own text may quote rows.
     """
+
+
+class UnreadableValue(Exception):
+    """Stands in a row in the place of a stored value that has no Python value, such as a time in the year 12026.
+
+    Another client of the database can store such values where no constraint prevents it. The other values of the row,
+    and the other rows, can be used. It is not a GatewayError: a field with it is null and an INTERNAL_SERVER_ERROR.
+    """

@@ -12,7 +12,7 @@ does not keep prepared statements between transactions, so pipelining is off wit
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from sys import getsizeof
 from typing import Any
 
@@ -20,6 +20,7 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from repositories.core.byte_budget import BoundedCache, bounded_cache
+from repositories.core.errors import UnreadableValue
 from repositories.core.viewer import Viewer
 from repositories.engines.pipeline import (
     SYNC,
@@ -59,6 +60,42 @@ _ROLLBACK_TIMEOUT = 2.0
 """Seconds that a rollback may take, for example because a cancelled statement does not stop."""
 _ROLES_WITH_OWN_ROWS = frozenset({RoleName.USER})
 """The roles that see little more than their own rows."""
+
+_EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def _tolerant(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The decoder, but with an UnreadableValue as the result for infinity and for years that Python does not have."""
+
+    def decode_or_mark(value: Any) -> Any:
+        try:
+            return decode(value)
+        except (ValueError, OverflowError):
+            return UnreadableValue("A stored time or date cannot be read, because its year is not between 1 and 9999.")
+
+    return decode_or_mark
+
+
+_TEXT_CODECS: Mapping[str, Mapping[str, Any]] = {
+    "timestamptz": {"encoder": dt.datetime.isoformat, "decoder": _tolerant(dt.datetime.fromisoformat)},
+    "date": {"encoder": dt.date.isoformat, "decoder": _tolerant(dt.date.fromisoformat)},
+}
+"""Three times as fast as asyncpg's own codecs. They need TIME_SETTINGS."""
+
+_BINARY_CODECS: Mapping[str, Mapping[str, Any]] = {
+    "timestamptz": {
+        "encoder": lambda value: ((value - _EPOCH) // _MICROSECOND).to_bytes(8, signed=True),
+        "decoder": _tolerant(lambda data: _EPOCH + int.from_bytes(data, signed=True) * _MICROSECOND),
+        "format": "binary",
+    },
+    "date": {
+        "encoder": lambda value: (value.toordinal() - _EPOCH.toordinal()).to_bytes(4, signed=True),
+        "decoder": _tolerant(lambda data: dt.date.fromordinal(_EPOCH.toordinal() + int.from_bytes(data, signed=True))),
+        "format": "binary",
+    },
+}
+"""For PgBouncer, behind which the session's settings are unknown: microseconds or days since 2000-01-01."""
 
 TIME_SETTINGS = {"timezone": "UTC", "datestyle": "ISO, MDY"}
 """The settings with which :meth:`datetime.fromisoformat` can read PostgreSQL's timestamps."""
@@ -112,6 +149,8 @@ class PostgresConnection:
         )
         connection = cls(driver_connection, loop.transport, pipelined=pipelined)
         try:
+            for name, codec in (_TEXT_CODECS if pipelined else _BINARY_CODECS).items():
+                await driver_connection.set_type_codec(name, schema="pg_catalog", **codec)
             if pipelined:
                 await connection._prepare_named_statements()
         except BaseException:
@@ -120,9 +159,6 @@ class PostgresConnection:
         return connection
 
     async def _prepare_named_statements(self) -> None:
-        await self._asyncpg.set_type_codec(  # four times as fast as asyncpg's own codec
-            "timestamptz", schema="pg_catalog", encoder=dt.datetime.isoformat, decoder=dt.datetime.fromisoformat
-        )
         for text, name in _STATEMENT_NAMES.items():
             self._named[text] = await self._asyncpg.prepare(text, name=name)
         # asyncpg sends no Sync after it prepares a statement, so BEGIN would run inside the implicit transaction.

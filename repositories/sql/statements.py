@@ -17,6 +17,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from repositories.core.byte_budget import BoundedCache, bounded_cache
+from repositories.core.errors import UnreadableValue
 from repositories.core.viewer import Viewer
 from repositories.sql import types
 from repositories.sql.dialects import PostgresDialect, SqliteDialect, apply_policy
@@ -180,8 +181,13 @@ def _compile_binder(compiled: SQLCompiler, dialect: Dialect) -> Callable[[Mappin
 def _compile_row_maker(
     row: RowType[R], columns: Sequence[sa.types.TypeEngine[Any]], dialect: Dialect
 ) -> Callable[[Sequence[Values]], list[R]]:
-    """A function from records to rows. It converts only the values that the driver does not convert."""
-    make = partial(tuple.__new__, row) if isinstance(row, type) and issubclass(row, tuple) else row._make
+    """A function from records to rows. It converts only the values that the driver does not convert.
+
+    If a value cannot be converted, the rows are made again one by one, with an UnreadableValue in its place.
+    """
+    make: Callable[[Any], Any] = (
+        partial(tuple.__new__, row) if isinstance(row, type) and issubclass(row, tuple) else row._make
+    )
     converters = [_converter(column_type, dialect) for column_type in columns]
     names = {f"c{index}": convert for index, convert in enumerate(converters) if convert}
     values = ", ".join(
@@ -189,7 +195,32 @@ def _compile_row_maker(
     )
     text = f"lambda records: [make({f'({values},)' if names else 'r'}) for r in records]"
     make_rows: Callable[[Sequence[Values]], list[R]] = eval(text, {"make": make, **names})  # noqa: S307 (no input in it)
-    return make_rows
+    if not names:
+        return make_rows
+    tolerant = [_tolerant(convert) for convert in converters]
+
+    def make_readable_rows(records: Sequence[Values]) -> list[R]:
+        try:
+            return make_rows(records)
+        except Exception:  # noqa: BLE001 (if it is an error of ``make``, it is raised again)
+            return [
+                make(tuple(convert(value) for convert, value in zip(tolerant, record, strict=False)))
+                for record in records
+            ]
+
+    return make_readable_rows
+
+
+def _tolerant(convert: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+    """The converter, but with an UnreadableValue as the result where it fails."""
+
+    def convert_or_mark(value: Any) -> Any:
+        try:
+            return value if convert is None else convert(value)
+        except Exception as error:  # noqa: BLE001 (whatever another client has stored)
+            return UnreadableValue(f"A stored value cannot be read ({type(error).__name__}).")
+
+    return convert_or_mark
 
 
 def _converter(column_type: sa.types.TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

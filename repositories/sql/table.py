@@ -9,7 +9,8 @@ relationship; an edge between rows is a dataloader.
         text: Column[str] = column(length=(1, 10_000))
 
 The annotation determines the SQL type and nullability (``Column[str | None]`` is nullable). Lengths, ranges and choices
-become CHECK constraints, so that the database enforces the same bounds as the input models.
+become CHECK constraints, so that the database enforces the same bounds as the input models. So does the range of times
+and dates (repositories/core/clock.py), for every column with one.
 """
 
 import datetime as dt
@@ -24,6 +25,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
+from repositories.core.clock import EARLIEST, LATEST
 from repositories.sql import types
 
 T = TypeVar("T")
@@ -183,6 +185,9 @@ def _checks(
         yield sa.CheckConstraint(sa.and_(lower, upper), name=f"{name}_range")
     if check:
         yield sa.CheckConstraint(check, name=f"{name}_shape")
+    if isinstance(column_type, types.Timestamp | types.Day):
+        low, high = (f"{limit:{column_type.literal_format}}" for limit in (EARLIEST, LATEST))
+        yield sa.CheckConstraint(f"{name} >= '{low}' AND {name} < '{high}'", name=f"{name}_range")
     if isinstance(column_type, types.Fixed):
         yield sa.CheckConstraint(f"{name} <> 'NaN'", name=f"{name}_finite").ddl_if(dialect="postgresql")
     if isinstance(column_type, types.Choice):

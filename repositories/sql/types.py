@@ -32,7 +32,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import BigInteger, Integer, Text, TypeDecorator, TypeEngine
 
 from repositories.core.email_address import normalize_email
-from repositories.core.errors import ValidationError
+from repositories.core.errors import UnreadableValue, ValidationError
 from repositories.core.ids import as_uuid
 
 __all__ = [
@@ -117,6 +117,8 @@ class Timestamp(Converted):
     """A timezone-aware datetime in UTC."""
 
     impl = types.CHAR(32)
+    literal_format = "%Y-%m-%d %H:%M:%S+00"
+    """The format of constants in SQL. SQLite compares them with the texts that it stores, up to the date."""
 
     def native(self) -> TypeEngine[Any]:
         return postgresql.TIMESTAMP(timezone=True)
@@ -131,6 +133,7 @@ class Timestamp(Converted):
 
 class Day(Converted):
     impl = types.CHAR(10)
+    literal_format = "%Y-%m-%d"
 
     def native(self) -> TypeEngine[Any]:
         return types.Date()
@@ -251,10 +254,16 @@ class ListOf(Converted):
         return to_list if dialect.name != "sqlite" else lambda values: to_json(to_list(values))
 
 
+def _to_text(value: Any) -> str:
+    if isinstance(value, UnreadableValue):
+        raise value
+    return str(value)
+
+
 def to_json(value: object) -> str:
     """JSON text. UUIDs, dates and Decimals become strings; a text that cannot be stored is a ValidationError."""
     try:
-        text = orjson.dumps(value, default=str).decode()
+        text = orjson.dumps(value, default=_to_text).decode()
     except orjson.JSONEncodeError as error:
         if "surrogates" in str(error):
             raise ValidationError.for_unstorable_text() from None

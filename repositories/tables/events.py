@@ -35,9 +35,6 @@ class DomainEvent(Table, schema="public", name="domain_events", timestamps=False
             """AND NOT event_data @? '$.** ? (@.type() == "number" && (@ > 1e300 || @ < -1e300))'""",
             name="event_data_shape",
         ).ddl_if(dialect="postgresql"),
-        sa.CheckConstraint(
-            "timestamp >= '0001-01-02 00:00:00+00' AND timestamp < '9999-12-31 00:00:00+00'", name="timestamp_shape"
-        ).ddl_if(dialect="postgresql"),
         sa.Index("ix_domain_events_timestamp", "timestamp"),
         sa.Index("ix_domain_events_aggregate_type", "aggregate_type", "timestamp"),
         sa.Index("ix_domain_events_aggregate_id", "aggregate_id", "timestamp"),

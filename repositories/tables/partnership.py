@@ -8,7 +8,6 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.clock import EARLIEST, LATEST
 from repositories.permissions import RoleName
 from repositories.sql.constraints import is_web_address
 from repositories.sql.policy import policy, role
@@ -73,10 +72,6 @@ class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partner
     manager_id: Column[UUID] = column(references="identity.users.id", index=True)
 
     __table_args__ = (
-        *(
-            sa.CheckConstraint(f"{day} >= '{EARLIEST.date()}' AND {day} < '{LATEST.date()}'", name=f"{day}_range")
-            for day in ("started_on", "ended_on")
-        ),
         sa.Index("ix_partners_created_at", "created_at"),
         sa.Index("ix_partners_updated_at", "updated_at"),
     )

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import orjson
 
+from repositories.core.errors import UnreadableValue
 from repositories.core.event import Event
 from repositories.tables.events import DomainEvent
 from resolvers.caching.json_values import JSONReader, to_json
@@ -204,7 +205,11 @@ class Cache:
                 result: T = outcome.value if outcome.is_hit else await compute()
                 valid_until = result_type.valid_until
                 since, until = (None, None) if valid_until is None else (context.now, valid_until(result))
-                entry = to_json([lookup.versions, since, until, result])
+                try:
+                    entry = to_json([lookup.versions, since, until, result])
+                except UnreadableValue:  # concurrent requests compute it, too
+                    computation.result.set_result(_FAILED)
+                    return result
                 computation.result.set_result(entry)
                 if not outcome.is_hit:
                     await self.store.put({lookup.storage_key: entry}, self._lifetime)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 
+from repositories.core.errors import UnreadableValue
 from repositories.sql.table import Table
 
 JSONReader = Callable[[Any], Any]
@@ -29,8 +30,16 @@ def _identity(value: Any) -> Any:
 
 
 def to_json(value: Any) -> bytes:
-    """JSON with tuples as lists and decimals as strings. Raises TypeError for a value that is no data."""
-    return orjson.dumps(value, default=_default)
+    """JSON with tuples as lists and decimals as strings. Raises TypeError for a value that is no data.
+
+    Raises UnreadableValue for a value that could not be read.
+    """
+    try:
+        return orjson.dumps(value, default=_default)
+    except TypeError as error:
+        if isinstance(error.__cause__, UnreadableValue):
+            raise error.__cause__ from None
+        raise
 
 
 def _default(value: Any) -> Any:
@@ -38,7 +47,7 @@ def _default(value: Any) -> Any:
         return list(value)
     if isinstance(value, Decimal | UUID):  # orjson knows UUID itself, but not the subclass of asyncpg
         return str(value)
-    raise TypeError
+    raise value if isinstance(value, UnreadableValue) else TypeError
 
 
 def field_types(kind: Any) -> tuple[Any, ...] | None:

@@ -37,7 +37,6 @@ _ONLY_IN_COMMANDS = {
     ("users", "avatar_url"): "only the scheme of a URL matters to those who open it",
     ("clients", "website"): "as above",
     ("partners", "website"): "as above",
-    ("tasks", "due_date"): "not yet",
     ("rewards", "stock"): "a refund may return an item to a full stock",
 }
 """The columns for which the database accepts some values that a command rejects, with the reasons."""
