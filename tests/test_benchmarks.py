@@ -33,12 +33,13 @@ def test_every_operation_of_the_race_is_valid() -> None:
     assert [validate(schema._schema, parse(operation)) for operation in operations] == [[]] * 6
 
 
-async def test_requests_of_the_race_have_a_token_and_global_ids() -> None:
+def test_requests_of_the_race_have_a_token_and_global_ids() -> None:
     adapter = runpy.run_path(str(FOLDER / "adapter.py"))
 
     variables, headers = adapter["request"]("W6", {"input": {"userId": str(KEY), "categoryId": str(KEY)}}, IDS)
 
-    _, viewer = await Tokens(adapter["SECRET"].decode(), "siso-gateway").verify_header(headers["Authorization"])
+    token = headers["Authorization"].removeprefix("Bearer ")
+    viewer = Tokens(adapter["SECRET"].decode(), "siso-gateway").verify(token).viewer
     assert (viewer.id, viewer.roles, viewer.time_zone) == (KEY, frozenset({RoleName.USER}), "UTC")
     assert variables == {"input": {"categoryId": global_id("Category", KEY)}}
 

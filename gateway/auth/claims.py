@@ -38,8 +38,8 @@ def decode_token(  # noqa: PLR0913 (what must be true of a token)
 
 
 def expiry_of(claims: Mapping[str, Any]) -> float:
-    """When a token with these claims becomes invalid, in seconds since 1970. Raises one of INVALID_TOKEN."""
-    expiry = int(claims["exp"]) + LEEWAY
+    """The expiry in seconds since 1970. Raises one of INVALID_TOKEN."""
+    expiry = int(claims["exp"])
     if expiry > _MAX_EXPIRY:
         message = "the expiry is too far in the future"
         raise jwt.InvalidTokenError(message)

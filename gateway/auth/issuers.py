@@ -10,8 +10,9 @@ from typing import Any
 
 import jwt
 
-from gateway.auth.claims import decode_token, expiry_of
+from gateway.auth.claims import LEEWAY, decode_token, expiry_of
 from gateway.auth.issuer_keys import PUBLIC_ALGORITHMS, IssuerKeys
+from gateway.auth.tokens import VerifiedToken
 from gateway.settings import Settings
 from repositories.aggregates.unit_of_work import Reaction
 from repositories.core.clock import stored_time_zone
@@ -52,8 +53,8 @@ class JWKSIssuer:
 class ExternalAccounts:
     """Finds the accounts of an issuer's users.
 
-    Roles come from the database, not from the token. A verified token is therefore cached for ``cache_lifetime``
-    seconds at most, so that a role that is taken away ends as soon as with the gateway's own tokens.
+    Roles come from the database, not from the token. A verified token is cached for ``cache_lifetime`` seconds at most,
+    so that the tokens of a key that the issuer has withdrawn become invalid.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class ExternalAccounts:
         self._cache_lifetime = cache_lifetime
         self.has_issued = issuer.has_issued
 
-    async def verify(self, token: str) -> tuple[float, Viewer]:
-        """Returns the time until which the token may be cached, in seconds since 1970, and its viewer."""
+    async def verify(self, token: str) -> VerifiedToken:
+        """The token with its viewer. Raises one of INVALID_TOKEN."""
         claims = await self._issuer.verify(token)
+        now, expires_at = time.time(), expiry_of(claims)
         user, roles = await account_of(self._database, self._reactions, self._issuer.url, claims)
-        until = min(expiry_of(claims), time.time() + self._cache_lifetime)
-        return until, Viewer(user.id, roles, time_zone=stored_time_zone(user.time_zone).key)
+        viewer = Viewer(user.id, roles, time_zone=stored_time_zone(user.time_zone).key)
+        end = now + self._cache_lifetime
+        return VerifiedToken(viewer, now, min(expires_at, end), min(expires_at + LEEWAY, end))
 
 
 def create_external_accounts(

@@ -1,27 +1,24 @@
-"""Issues bearer tokens, and verifies them to find the viewer.
+"""Issues the gateway's own bearer tokens, and verifies their signatures and claims.
 
 A token is a JWT that this gateway signs with HS256. Its claims name the user's id (``sub``), the audience and the
-expiry. Like Supabase's tokens it carries the roles in ``app_metadata.roles``, so a role that is taken away ends with
-the token. Refresh tokens and device tokens have their own audiences, so that no kind is accepted as another. A token of
-an external issuer is recognised by its ``iss`` claim (gateway/auth/issuers.py). All invalid tokens get the same error
-message, which tells an attacker nothing about the reason.
+expiry. Like Supabase's tokens it carries the roles in ``app_metadata.roles``. Refresh tokens and device tokens have
+their own audiences, so that no kind is accepted as another. Whether the account still has these rights is decided
+elsewhere (gateway/auth/authentication.py).
 """
 
 import datetime as dt
 import hmac
 import secrets
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import jwt
 
-from gateway.auth.claims import INVALID_TOKEN, decode_token, expiry_of
+from gateway.auth.claims import INVALID_TOKEN, LEEWAY, decode_token, expiry_of
 from gateway.auth.keys import read_or_create_file
 from gateway.settings import Settings, SettingsError
-from repositories.core.byte_budget import BoundedCache
 from repositories.core.clock import stored_time_zone
-from repositories.core.errors import Unauthenticated
 from repositories.core.viewer import Viewer
 from repositories.permissions import RoleName
 from repositories.tables.identity import User
@@ -30,8 +27,6 @@ from resolvers.identity.accounts import Accounts, Attempt, Attempts, Passwords, 
 JWT_SECRET = "jwt_secret"  # noqa: S105 (the name of a file)
 """The file beside the SQLite database that holds the signing key if the settings have none."""
 _ALGORITHM = "HS256"
-_CACHED_VIEWER_SIZE = 900
-"""Bytes of a viewer, and of the token's text without its characters."""
 MAX_TOKEN_LENGTH = 8 * 1024
 _DEVICE_LIFETIME = dt.timedelta(days=365)
 
@@ -46,28 +41,24 @@ def signing_key(settings: Settings) -> str:
     return read_or_create_file(settings.database_path.parent / JWT_SECRET, lambda: secrets.token_hex(32))
 
 
-class ExternalIssuer(Protocol):
-    """Verifies the tokens of an external issuer and finds the accounts of its users."""
+class VerifiedToken(NamedTuple):
+    """A token whose signature and claims are valid. Times are in seconds since 1970."""
 
-    def has_issued(self, token: str) -> bool:
-        """Whether the token names the issuer; its signature is not verified yet."""
-        ...
-
-    async def verify(self, token: str) -> tuple[float, Viewer]:
-        """Returns until when the token may be cached, in seconds since 1970, and its viewer. Raises if invalid."""
-        ...
+    viewer: Viewer
+    issued_at: float
+    expires_at: float
+    valid_until: float
+    """The end of the time for which the token needs no other verification."""
 
 
 class Tokens:
-    """Issues and verifies tokens. Verified tokens are cached until they expire: verifying costs more than a query."""
+    """Issues and verifies tokens that are signed with ``key``."""
 
-    def __init__(self, key: str, audience: str, external: ExternalIssuer | None = None) -> None:
+    def __init__(self, key: str, audience: str) -> None:
         self._key = key
         self._audience = audience
         self._refresh_audience = f"{audience}/refresh"
         self._device_audience = f"{audience}/device"
-        self._external = external
-        self._cache: BoundedCache[str, tuple[float, Viewer]] = BoundedCache()
 
     def derive_key(self, purpose: str) -> bytes:
         """A key of 32 bytes for another purpose. All processes of a deployment derive the same key."""
@@ -118,30 +109,8 @@ class Tokens:
             return None
         return str(claims["jti"]) if claims["sub"] == str(user) else None
 
-    async def verify(self, token: str) -> tuple[float, Viewer]:
-        """Returns the expiry of the token in seconds since 1970, and its viewer. Raises Unauthenticated if invalid.
-
-        The token of an external issuer may expire later; it must be verified again at that time.
-        """
-        cached = self._cache.get(token)
-        if cached is not None and cached[0] > dt.datetime.now(dt.UTC).timestamp():
-            return cached
-        try:
-            if len(token) > MAX_TOKEN_LENGTH:
-                raise jwt.InvalidTokenError
-            external = self._external if self._external is not None and self._external.has_issued(token) else None
-            verified = await external.verify(token) if external else self._verify_own(token)
-        except INVALID_TOKEN as error:
-            message = "The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
-            raise Unauthenticated(message) from error
-        return self._cache.put(token, verified, len(token) + _CACHED_VIEWER_SIZE)
-
-    async def verify_header(self, header: str) -> tuple[float, Viewer]:
-        """Like :meth:`verify`, for the value of an Authorization header."""
-        scheme, _, token = header.partition(" ")
-        return await self.verify(token.strip() if scheme.lower() == "bearer" else "")
-
-    def _verify_own(self, token: str) -> tuple[float, Viewer]:
+    def verify(self, token: str) -> VerifiedToken:
+        """An access token, verified. Raises one of INVALID_TOKEN."""
         claims = self._decode(token, self._audience, "exp", "sub", "aud")
         roles = claims.get("app_metadata", {}).get("roles", [])
         viewer = Viewer(
@@ -150,7 +119,8 @@ class Tokens:
             time_zone=_time_zone_of(claims),
             session=UUID(claims["sid"]) if "sid" in claims else None,
         )
-        return expiry_of(claims), viewer
+        expires_at = expiry_of(claims)
+        return VerifiedToken(viewer, float(claims.get("iat", 0)), expires_at, expires_at + LEEWAY)
 
     def _decode(self, token: str, audience: str, *required: str, **options: Any) -> dict[str, Any]:
         return decode_token(token, self._key, _ALGORITHM, required, audience=audience, strict_aud=True, **options)

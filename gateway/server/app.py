@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from gateway.auth.authentication import Authenticator, ExternalIssuer
 from gateway.auth.tokens import Tokens, create_accounts
 from gateway.execution.budget import Budget
 from gateway.execution.cost_limiter import CostLimiter
@@ -74,6 +75,7 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     database: Database,
     tokens: Tokens,
     *,
+    external: ExternalIssuer | None = None,
     fallback: bool = False,
     demo: bool = False,
     clock: Callable[[], dt.datetime] = now,
@@ -81,11 +83,13 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     """The gateway over a database. Connect the database before the application's lifespan starts.
 
     ``fallback`` reports in /health that SQLite replaces an unreachable PostgreSQL. ``demo`` lets users of GraphiQL
-    sign in as the users of the demo data. ``clock`` returns the current time of requests.
+    sign in as the users of the demo data. ``clock`` returns the current time of requests. ``external`` verifies the
+    tokens of an external issuer.
     """
     CLIENT_CACHES.resize(settings.cache_bytes)
     cache = create_cache(settings, tokens)
     feed = create_feed(settings, database, cache)
+    authenticator = Authenticator(tokens, database, feed, external)
     query_store = create_redis_query_store(settings)
     accounts = create_accounts(settings, tokens)
     transport = create_transport(settings, database, fallback=fallback)
@@ -99,10 +103,18 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     other_routes = Starlette(
         routes=create_routes(settings, database, explorer, fallback=fallback),
         exception_handlers={HTTPException: error_response, Exception: error_response},
-        lifespan=create_lifespan(settings, JobRunner(database, clock), feed, outbox, event_streams, closers),
+        lifespan=create_lifespan(
+            settings,
+            JobRunner(database, clock),
+            feed,
+            authenticator=authenticator,
+            outbox=outbox,
+            event_streams=event_streams,
+            closers=closers,
+        ),
     )
     other_routes.router.redirect_slashes = False  # it would redirect to the host that the client names
-    endpoints = create_endpoints(settings, operations, tokens, event_streams)
+    endpoints = create_endpoints(settings, operations, authenticator, event_streams)
     return add_middleware(settings, _Application(endpoints, other_routes))
 
 
@@ -211,19 +223,19 @@ def create_operation_service(
 
 
 def create_endpoints(
-    settings: Settings, operations: OperationService, tokens: Tokens, event_streams: EventStreams
+    settings: Settings, operations: OperationService, authenticator: Authenticator, event_streams: EventStreams
 ) -> dict[str, ASGIApp]:
     """The applications of ``/graphql`` by the type of the ASGI scope."""
     subscriptions = SubscriptionService(operations, settings.max_subscriptions)
     return {
         "http": GraphQLEndpoint(
             subscriptions,
-            tokens,
+            authenticator,
             event_streams=event_streams,
             options=http_options(settings),
             page=serve_page if settings.graphiql else None,
         ),
-        "websocket": WebSocketEndpoint(subscriptions, tokens, socket_options(settings)),
+        "websocket": WebSocketEndpoint(subscriptions, authenticator, socket_options(settings)),
     }
 
 
@@ -265,15 +277,20 @@ async def _redirect_to_graphiql(request: Request) -> Response:
     return RedirectResponse("/graphql")
 
 
-def create_lifespan(  # noqa: PLR0913, PLR0917 (the parts of the process)
+def create_lifespan(  # noqa: PLR0913 (the parts of the process that run in the background)
     settings: Settings,
     runner: JobRunner,
     feed: Feed,
+    *,
+    authenticator: Authenticator,
     outbox: Outbox | None,
     event_streams: EventStreams,
     closers: Sequence[Callable[[], Awaitable[None]]],
 ) -> Callable[[Starlette], AbstractAsyncContextManager[dict[str, Any]]]:
-    """Runs the feed, the scheduled jobs and the outbox while the application runs, and then calls the closers."""
+    """Runs the feed, the scheduled jobs and the outbox while the application runs, and then calls the closers.
+
+    The application accepts requests as soon as the authenticator knows the latest changes of accounts.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -281,6 +298,7 @@ def create_lifespan(  # noqa: PLR0913, PLR0917 (the parts of the process)
         jobs = jobs_by_name(settings).values() if runs_jobs else ()
         sending = outbox.run(timeout) if outbox is not None and runs_jobs else nullcontext()
         async with feed.run(), run_scheduler(runner, jobs, timeout), sending:
+            await authenticator.start(max(settings.token_lifetime, settings.access_token_lifetime))
             yield {STOP: event_streams.stopping.set}
         for close in closers:
             await close()

@@ -88,8 +88,16 @@ class AppFactory:
 
         database = open_database(database_options(self.settings))
         external = create_external_accounts(self.settings, database, REACTIONS)
-        tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience, external)
-        app = create_app(self.settings, database, tokens, fallback=self.fallback, demo=self.demo, clock=self.clock)
+        tokens = Tokens(signing_key(self.settings), self.settings.jwt_audience)
+        app = create_app(
+            self.settings,
+            database,
+            tokens,
+            external=external,
+            fallback=self.fallback,
+            demo=self.demo,
+            clock=self.clock,
+        )
         return DatabaseLifespan(app, database)
 
 

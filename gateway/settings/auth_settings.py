@@ -16,8 +16,7 @@ class AuthSettings(BaseModel):
     access_token_lifetime: int = Field(
         900,
         ge=1,
-        description="Seconds that an access token is valid. A role that is taken away, or a session that is revoked, "
-        "stays valid for up to this time.",
+        description="Seconds that an access token is valid, unless the account or the session ends before.",
     )
     refresh_token_lifetime: int = Field(
         30 * 24 * 3600, ge=1, description="Seconds that a session lasts after it was last refreshed."

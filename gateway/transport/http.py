@@ -10,7 +10,7 @@ import orjson
 from graphql import ExecutionResult
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.auth.tokens import Tokens
+from gateway.auth.authentication import Authenticator
 from gateway.execution.processor import PreparedOperation
 from gateway.execution.request_errors import RequestError
 from gateway.execution.timings import Timings
@@ -73,6 +73,7 @@ class _Exchange:
     timings: Timings | None
     media_type: str = JSON
     viewer: Viewer = ANONYMOUS
+    authorization: str = ""
     since: int = 0
     """The database position that queries must include."""
     expires_at: float | None = None
@@ -91,7 +92,7 @@ class GraphQLEndpoint:
     def __init__(
         self,
         subscriptions: SubscriptionService,
-        tokens: Tokens,
+        authenticator: Authenticator,
         *,
         event_streams: EventStreams,
         options: HTTPOptions = HTTPOptions(),
@@ -100,7 +101,7 @@ class GraphQLEndpoint:
         self._operations = subscriptions.operations
         self._subscriptions = subscriptions
         self._event_streams = event_streams
-        self._tokens = tokens
+        self._authenticator = authenticator
         self._options = options
         self._page = page
 
@@ -145,8 +146,8 @@ class GraphQLEndpoint:
             check_body_headers(headers, limit)
         exchange.since = requested_position(headers)
         if b"authorization" in headers:
-            header = headers[b"authorization"].decode("latin-1")
-            exchange.expires_at, exchange.viewer = await self._tokens.verify_header(header)
+            exchange.authorization = headers[b"authorization"].decode("latin-1")
+            exchange.expires_at, exchange.viewer = await self._authenticator.authenticate(exchange.authorization)
         else:
             exchange.viewer = Viewer(network=request_origin(exchange.scope, headers).network)
         if method == "GET":
@@ -169,8 +170,10 @@ class GraphQLEndpoint:
             return None
 
     async def _send_events(self, exchange: _Exchange, responses: Responses) -> None:
-        origin = request_origin(exchange.scope, exchange.request_headers)
-        watch = self._subscriptions.watch_session(exchange.viewer, origin, exchange.expires_at)
+        async def authenticate_again() -> Viewer:
+            return (await self._authenticator.authenticate(exchange.authorization))[1]
+
+        watch = self._subscriptions.watch_session(exchange.viewer, exchange.expires_at, authenticate_again)
         async with watch as session_end:
             await self._event_streams.send(exchange.send, exchange.response_headers, responses, session_end)
 

@@ -1,6 +1,6 @@
 """The steps of a subscription in all transports: count it, watch the viewer's session, format what it delivers.
 
-async with subscriptions.watch_session(viewer, origin, expires_at) as session_end:  # Unauthenticated if it has ended
+async with subscriptions.watch_session(viewer, expires_at, authenticate_again) as session_end:
     async with aclosing(subscriptions.subscribe(prepared, parameters, viewer, origin, after)) as responses:
         async for response in responses: ...                    # None, then GraphQL responses; may raise RequestError
     reason = await session_end()
@@ -14,15 +14,17 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID
 
+from gateway.auth.account_changes import changes_rights
 from gateway.execution.processor import PreparedOperation
 from gateway.execution.request_errors import RequestError
 from gateway.execution.subscription_results import open_subscription
 from gateway.transport.consistency import current_token, requests_token
 from gateway.transport.operation_service import OperationService, format_result, requests_cost
 from gateway.transport.requests import Parameters
+from repositories.core.errors import GatewayError, Unauthenticated
 from repositories.core.viewer import Viewer
-from resolvers.identity.presence import presence
 from resolvers.request.context import RequestOrigin
+from resolvers.streaming.feed import Feed, aggregate_topic
 
 Responses = AsyncGenerator[dict[str, Any] | None, None]
 """GraphQL responses. The first item is None: the operation has started, and from now on no event is missed."""
@@ -138,27 +140,43 @@ class SubscriptionService:
 
     @asynccontextmanager
     async def watch_session(
-        self, viewer: Viewer, origin: RequestOrigin, expires_at: float | None
+        self, viewer: Viewer, expires_at: float | None, authenticate_again: Callable[[], Awaitable[Viewer]]
     ) -> AsyncIterator[SessionEnd]:
-        """Yields a function that waits until the token expires or the viewer's session ends.
+        """Yields a function that waits until the token expires, the viewer's session ends or the roles change.
 
-        ``expires_at`` is in seconds since 1970. Raises Unauthenticated if the session has ended already. For
-        anonymous callers the function waits forever.
+        ``expires_at`` is in seconds since 1970. ``authenticate_again`` returns the viewer with the current roles.
+        Raises Unauthenticated if the session has ended already, or if the roles have changed since the viewer was
+        authenticated. For anonymous callers the function waits forever.
         """
         if viewer.id is None:
             yield _wait_forever
             return
-        async with presence(self.operations.create_context(viewer, origin)) as wait_for_session_end:
+        feed: Feed = self.operations.services[Feed]
+        topics = [aggregate_topic(key) for key in (viewer.id, viewer.session) if key is not None]
+        async with feed.subscribe(topics, changes_rights, queue_size=None) as subscriber:
+            if await authenticate_again() != viewer:
+                raise Unauthenticated(_ROLES_CHANGED)
+
+            async def wait_for_change() -> str:
+                while True:
+                    await subscriber.take_all()
+                    try:
+                        if await authenticate_again() != viewer:
+                            return _ROLES_CHANGED
+                    except GatewayError:
+                        return "The session has ended: sign in again."
 
             async def session_end() -> str:
                 try:
                     async with asyncio.timeout(None if expires_at is None else expires_at - time.time()):
-                        await wait_for_session_end()
+                        return await wait_for_change()
                 except TimeoutError:
                     return "The token has expired: connect again with a current token."
-                return "The session has ended: sign in again."
 
             yield session_end
+
+
+_ROLES_CHANGED = "Your roles have changed: connect again."
 
 
 def _check_event_id(after: Any) -> None:

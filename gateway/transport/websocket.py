@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth.tokens import Tokens
+from gateway.auth.authentication import Authenticator
 from gateway.execution.request_errors import RequestError
 from gateway.transport import error_responses
 from gateway.transport.error_responses import RequestRejected, mask_error
@@ -80,9 +80,11 @@ class SocketOptions:
 class WebSocketEndpoint:
     """The route ``/graphql`` for WebSockets."""
 
-    def __init__(self, subscriptions: SubscriptionService, tokens: Tokens, options: SocketOptions) -> None:
+    def __init__(
+        self, subscriptions: SubscriptionService, authenticator: Authenticator, options: SocketOptions
+    ) -> None:
         self.subscriptions = subscriptions
-        self.tokens = tokens
+        self.authenticator = authenticator
         self.options = options
         self.socket_limit = PerViewerLimit(options.max_sockets, "WebSockets", "Close one of them first.")
 
@@ -125,6 +127,7 @@ class _Socket:
         self._receive = receive
         self._send = send
         self._viewer = Viewer(network=self._origin.network)
+        self._authorization: str | None = None
         self._is_initialised = False
         self._send_lock = asyncio.Lock()
         self._operations: dict[str, asyncio.Task[None]] = {}
@@ -195,12 +198,12 @@ class _Socket:
         self._init_timer.cancel()
         self._init_timer = None
         endpoint, expires_at = self._endpoint, None
-        authorization = _find_authorization(payload or {}, self._handshake)
+        self._authorization = _find_authorization(payload or {}, self._handshake)
         try:
-            if authorization is not None:
-                expires_at, self._viewer = await endpoint.tokens.verify_header(authorization)
+            if self._authorization is not None:
+                expires_at, self._viewer = await endpoint.authenticator.authenticate(self._authorization)
             self._stack.enter_context(endpoint.socket_limit.acquire(self._viewer, self._origin.network))
-            watch = endpoint.subscriptions.watch_session(self._viewer, self._origin, expires_at)
+            watch = endpoint.subscriptions.watch_session(self._viewer, expires_at, self._authenticate_again)
             session_end = await self._stack.enter_async_context(watch)
         except (Unauthenticated, RequestError) as error:
             raise SocketClosed(_FORBIDDEN, f"Forbidden: {error}") from None
@@ -209,6 +212,12 @@ class _Socket:
         self._tasks.create_task(_close_at_session_end(session_end))
         await self._send_message(type="connection_ack")
         self._is_initialised = True
+
+    async def _authenticate_again(self) -> Viewer:
+        """The viewer with the current roles. Raises Unauthenticated if the session has ended."""
+        if self._authorization is None:
+            return self._viewer
+        return (await self._endpoint.authenticator.authenticate(self._authorization))[1]
 
     async def _start_operation(self, key: str, payload: Message | None) -> None:
         """Starts an operation. The next message is handled after it has started.
@@ -235,7 +244,13 @@ class _Socket:
         self._operation_count += 1
         error_responses.request_id.set(f"{error_responses.request_id.get()}/{self._operation_count}")
         after = parameters.extensions.get("lastEventId")
-        responses = self._endpoint.subscriptions.execute(parameters, self._viewer, self._origin, after)
+        try:
+            viewer = await self._authenticate_again()
+        except Unauthenticated as error:
+            raise SocketClosed(_FORBIDDEN, f"Forbidden: {error}") from None
+        except GatewayError as error:
+            raise SocketClosed(_TRY_AGAIN_LATER, error.message) from None
+        responses = self._endpoint.subscriptions.execute(parameters, viewer, self._origin, after)
         last: dict[str, Any] = {"type": "complete"}
         try:
             async with aclosing(responses):

@@ -1,6 +1,7 @@
 """Who uses the gateway."""
 
 import datetime as dt
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,14 @@ class UserStatus(StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"
     DEACTIVATED = "deactivated"
+
+
+STATUS_TRANSITIONS: Mapping[UserStatus, tuple[UserStatus, ...]] = {
+    UserStatus.ACTIVE: (UserStatus.SUSPENDED, UserStatus.DEACTIVATED),
+    UserStatus.SUSPENDED: (UserStatus.ACTIVE,),
+    UserStatus.DEACTIVATED: (UserStatus.ACTIVE,),
+}
+"""A suspended account cannot be closed by its owner, because it would lose the suspension."""
 
 
 class Theme(StrEnum):
@@ -102,7 +111,7 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
     last_name: Column[str] = column(length=(2, 50))
     password_hash: Column[str | None] = column(secret=True)
     role: Column[UserRole] = column(default=UserRole.USER, index=True)
-    status: Column[UserStatus] = column(default=UserStatus.ACTIVE, index=True)
+    status: Column[UserStatus] = column(default=UserStatus.ACTIVE, index=True, transitions=STATUS_TRANSITIONS)
     email_verified: Column[bool] = column(default=False)
     phone: Column[str | None] = column(encrypted=True)
     avatar_url: Column[str | None] = column(length=(1, 255), check=is_web_address("avatar_url"))

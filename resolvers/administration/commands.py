@@ -27,7 +27,7 @@ UserKey = Annotated[UUID, GlobalKey("User")]
 
 
 class GrantRole(Command):
-    """A role for a user; it is in the user's next token."""
+    """A role for a user. It takes effect at the user's next request."""
 
     user_id: UserKey
     """Who gets it."""
@@ -36,7 +36,7 @@ class GrantRole(Command):
 
 
 class RevokeRole(Command):
-    """A granted role to take away; the user's current token keeps it until it ends."""
+    """A granted role to take away. It is lost at the user's next request."""
 
     user_id: UserKey
     """Who loses it."""

@@ -109,7 +109,7 @@ class DeactivateAccount(Command):
 
 
 async def sign_out(work: UnitOfWork, command: SignOut) -> list[Session]:
-    """Ends the session this request belongs to, or all of the viewer's. Access tokens last until their end."""
+    """Ends the session this request belongs to, or all of the viewer's. Its access tokens become invalid."""
     if command.everywhere:
         return await revoked(work, await work.repository(Sessions).revoke_all(work.viewer_id, work.now), "signed_out")
     key = work.viewer.session
@@ -166,6 +166,8 @@ async def deactivate_account(context: Context, command: DeactivateAccount) -> Us
     async with context.unit_of_work(SERVICE) as work:  # who else administers is nothing that everybody may see
         async with work.repository(RoleGrants).keeping_an_admin():
             account = await _unchanged(work, user)
+            if account.status is not UserStatus.ACTIVE:
+                raise Conflict("Only an active account can be closed.")
             changed = await work.repository(Users).change(account, status=UserStatus.DEACTIVATED)
         work.record(UserDeactivated(user.id, user.id))
         ended = await work.repository(Sessions).revoke_all(user.id, work.now)

@@ -34,7 +34,7 @@ class ChangeUserRole(AdministerUser):
     """A user and what the user is to be."""
 
     role: UserRole
-    """What the user is from the next access token on."""
+    """What the user is from the next request on."""
 
 
 class SuspendUser(AdministerUser):

@@ -10,13 +10,14 @@ after each poll interval. An announcement may be lost without harm, because the 
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from repositories.aggregates.event_store import EventStore, owner_id_of
+from repositories.aggregates.event_store import EventHorizon, EventStore, owner_id_of
 from repositories.core.errors import GatewayError, TooSlow
 from repositories.core.event import Event
 from repositories.core.viewer import SERVICE
@@ -130,6 +131,10 @@ class Feed:
         self.options = options
         self.is_listening = asyncio.Event()
         """Set while the process is subscribed to announcements. Otherwise it only polls."""
+        self.complete_at = float("inf")
+        """The time (``time.monotonic``) until which all events are known. It is infinite before the feed runs."""
+        self._awaited = (self.complete_at, 0)
+        """A later time, and the sequence number up to which the events must be delivered for it."""
         self._database = database
         self._announcements = announcements
         self._position: int | None = None
@@ -165,6 +170,7 @@ class Feed:
                 asyncio.ensure_future(self._publish(self._announcements)),
             ]
         self._is_running = True
+        self.complete_at = time.monotonic()
         try:
             yield
         finally:
@@ -203,6 +209,7 @@ class Feed:
         Returns False if some of them have to wait, because an open transaction has drawn an earlier sequence number.
         """
         async with self._lock:
+            started = time.monotonic()
             async with self.open_event_store() as store:
                 horizon = await store.horizon()
             if self._position is None:
@@ -216,7 +223,15 @@ class Feed:
                     batch = await store.between(self._position, horizon.readable_up_to, limit=_BATCH_SIZE)
                 await self._deliver(batch)
                 self._position = batch[-1].sequence if len(batch) == _BATCH_SIZE else horizon.readable_up_to
+            self._note_progress(started, horizon)
             return horizon.readable_up_to >= horizon.highest
+
+    def _note_progress(self, started: float, horizon: EventHorizon) -> None:
+        """Moves ``complete_at`` on to a time up to whose highest sequence number all events are delivered."""
+        if horizon.readable_up_to >= horizon.highest:
+            self.complete_at, self._awaited = started, (started, 0)
+        elif horizon.readable_up_to >= self._awaited[1]:
+            self.complete_at, self._awaited = self._awaited[0], (started, horizon.highest)
 
     def _rewind(self, position: int) -> None:
         """Continues from a lower position after a failover to a database that lacks the latest events.

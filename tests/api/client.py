@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,8 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.auth.tokens import ExternalIssuer, Tokens
+from gateway.auth.authentication import Authenticator, ExternalIssuer
+from gateway.auth.tokens import Tokens
 from gateway.server.app import create_app
 from gateway.settings import Settings
 from repositories.core.clock import now
@@ -24,6 +26,7 @@ from repositories.engines.factory import open_database
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
 from resolvers.caching.cache import Cache
+from resolvers.streaming.feed import Feed
 from resolvers.validation.global_ids import global_id
 
 SECRET = "the tests sign their tokens with this"  # noqa: S105 (used only in tests)
@@ -117,14 +120,20 @@ class Gateway:
         external: ExternalIssuer | None = None,
     ) -> None:
         self.database = database
-        self.tokens = Tokens(SECRET, AUDIENCE, external)
+        self.tokens = Tokens(SECRET, AUDIENCE)
+        self._external = external
         settings = settings or Settings()
         if "cache" not in settings.model_fields_set:
             settings = settings.model_copy(update={"cache": "off"})
         count = len(database.commit_listeners)
-        self.app = create_app(settings, database, self.tokens, clock=clock)
+        self.app = create_app(settings, database, self.tokens, external=external, clock=clock)
         self._listeners: list[Any] = [listener.__self__ for listener in database.commit_listeners[count:]]  # type: ignore[attr-defined]
         self.http = self.http_from("127.0.0.1")
+
+    @cached_property
+    def authenticator(self) -> Authenticator:
+        """An authenticator like that of the application, with a cache of its own."""
+        return Authenticator(self.tokens, self.database, Feed(self.database), self._external)
 
     @property
     def cache(self) -> Cache:

@@ -277,16 +277,16 @@ async def test_roles_come_from_the_database(external_gateway: Gateway, admin: Us
     """Roles and time zone in the token are ignored."""
     user = await make_user(external_gateway.database, time_zone="Europe/Vienna")
     claims = make_claims(sub=str(user.id), app_metadata={"roles": ["admin"]}, zoneinfo="Asia/Tokyo")
-    assert (await external_gateway.tokens.verify(KEY.sign(claims)))[1] == Viewer(
+    assert (await external_gateway.authenticator.verify(KEY.sign(claims)))[1] == Viewer(
         user.id, frozenset({RoleName.USER}), time_zone="Europe/Vienna"
     )
     async with external_gateway.database.transaction(SERVICE) as write:
         roles = {role.name: role for role in await Roles(write).find(limit=10)}
         role = roles["partnership_manager"]
         await RoleGrants(write).add(user_id=user.id, role_id=role.id, granted_by=admin.id, granted_at=now())
-    _, viewer = await external_gateway.tokens.verify(KEY.sign(claims | {"jti": "2"}))
+    _, viewer = await external_gateway.authenticator.verify(KEY.sign(claims | {"jti": "2"}))
     assert viewer.roles == {RoleName.USER, RoleName.PARTNERSHIP_MANAGER}
-    _, viewer = await external_gateway.tokens.verify(KEY.sign(make_claims(sub=str(admin.id), email=admin.email)))
+    _, viewer = await external_gateway.authenticator.verify(KEY.sign(make_claims(sub=str(admin.id), email=admin.email)))
     assert viewer.roles == {RoleName.USER, RoleName.ADMIN}
 
 
@@ -299,18 +299,18 @@ async def test_verified_token_is_cached_for_a_limited_time(
         gateway = Gateway(database, external=ExternalAccounts(issuer, database, REACTIONS, remembered))
         claims = make_claims(email=f"{remembered}@example.com")
         token = KEY.sign(claims)
-        _, viewer = await gateway.tokens.verify(token)
+        _, viewer = await gateway.authenticator.verify(token)
         statements.clear()
-        assert (await gateway.tokens.verify(token))[1] == viewer
+        assert (await gateway.authenticator.verify(token))[1] == viewer
         assert bool(statements) is is_expired
         async with database.transaction(SERVICE) as write:
             user = await Users(write).get(UUID(claims["sub"]))
             await Users(write).change(user, status=UserStatus.SUSPENDED)
         if is_expired:
             with pytest.raises(Unauthenticated):
-                await gateway.tokens.verify(token)
+                await gateway.authenticator.verify(token)
         else:
-            assert (await gateway.tokens.verify(token))[1] == viewer
+            assert (await gateway.authenticator.verify(token))[1] == viewer
 
 
 # settings

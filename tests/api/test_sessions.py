@@ -219,7 +219,7 @@ async def test_sessions_are_listed_page_by_page(gateway: Gateway) -> None:
 
 
 async def test_sign_out_ends_the_current_session(gateway: Gateway) -> None:
-    """Repeating it changes nothing. A token without a session has no session to end."""
+    """Its access token is rejected at once. A token without a session has no session to end."""
     user = await make_member(gateway.database)
     client, tokens = await open_session(gateway)
     _, other = await open_session(gateway)
@@ -230,7 +230,8 @@ async def test_sign_out_ends_the_current_session(gateway: Gateway) -> None:
     assert ended["revokedAt"] is not None
     before = await all_sessions(gateway.database)
     assert await refresh(gateway.client(), tokens["refreshToken"]) == ENDED
-    await client.do("signOut", "sessions { id }", everywhere=False)
+    answer = await client.ask("mutation { signOut(input: {everywhere: false}) { sessions { id } } }")
+    assert (answer.status, answer.codes) == (401, ["UNAUTHENTICATED"])
     assert (await gateway.client(user).do("signOut", "sessions { id }", everywhere=False))["sessions"] == []
     assert await all_sessions(gateway.database) == before
     assert await session_events(gateway.database) == [("UserSignedIn", None), ("SessionRevoked", "signed_out")]
@@ -267,13 +268,15 @@ async def test_only_the_owner_can_revoke_a_session(gateway: Gateway) -> None:
         answer = await bob.ask("query($id: ID!) { node(id: $id) { id ... on Session { ip } } }", id=key)
         assert (answer.data, answer.codes) == ({"node": None}, ["NOT_FOUND"])
     assert (await all_sessions(gateway.database))[0] == session
-    for _ in range(2):
-        payload = await client.do("revokeSession", "session { isCurrent revokedAt }", id=gid("Session", session))
-        assert payload["session"]["isCurrent"] is True
-        assert payload["session"]["revokedAt"] is not None
+    payload = await client.do("revokeSession", "session { isCurrent revokedAt }", id=gid("Session", session))
+    assert payload["session"]["isCurrent"] is True
+    assert payload["session"]["revokedAt"] is not None
     assert await refresh(gateway.client(), tokens["refreshToken"]) == ENDED
+    again, _ = await open_session(gateway)
+    repeated = await again.do("revokeSession", "session { isCurrent revokedAt }", id=gid("Session", session))
+    assert repeated["session"] == {"isCurrent": False, "revokedAt": payload["session"]["revokedAt"]}
     assert [reason for _, reason in await session_events(gateway.database) if reason] == ["revoked"]
-    node = await client.data("query($id: ID!) { node(id: $id) { id } }", id=gid("Session", session))
+    node = await again.data("query($id: ID!) { node(id: $id) { id } }", id=gid("Session", session))
     assert node == {"node": {"id": gid("Session", session)}}
 
 

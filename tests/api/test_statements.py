@@ -569,9 +569,9 @@ async def test_account_mutations_execute_exactly_these_statements(
         ]
     _, executed = await run(client, "changePassword", "user { id }", currentPassword=PASSWORD, newPassword=PASSWORD * 2)
     assert executed == ["SELECT users", "SELECT users", "UPDATE users", "UPDATE sessions", "INSERT domain_events"]
+    user = (await client.data("{ viewer { id } }"))["viewer"]["id"]
     _, executed = await run(client, "signOut", "sessions { id }", everywhere=False)
     assert executed == ["SELECT sessions", "UPDATE sessions", "INSERT domain_events"]
-    user = (await client.data("{ viewer { id } }"))["viewer"]["id"]
     changed = ["SELECT users", "SELECT users", "UPDATE users", "SELECT users"]
     for mutation, changes, expected in (
         ("changeUserRole", {"role": "ADMIN"}, [*changed, "INSERT domain_events"]),

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import stat
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,26 +11,24 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from gateway.auth import tokens as identity
+from gateway.auth import authentication
+from gateway.auth.authentication import Authenticator
 from gateway.auth.tokens import Tokens, signing_key
 from gateway.settings import Settings, SettingsError
 from repositories.core.errors import Unauthenticated
-from tests.api.client import AUDIENCE, SECRET
+from tests.api.client import AUDIENCE, SECRET, Gateway
 from tests.api.test_identity import token
+from tests.databases import ON_SQLITE
 
 
-class _Clock(dt.datetime):
-    """The time at which tokens are issued and verified."""
-
-    current: dt.datetime
-
-    @classmethod
-    def now(cls, tz: dt.tzinfo | None = None) -> "_Clock":
-        return cls.fromtimestamp(cls.current.timestamp(), tz)
+@pytest.fixture
+def authenticator(gateway: Gateway) -> Authenticator:
+    return gateway.authenticator
 
 
-async def test_verified_token_is_cached_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An expired token is rejected, cached or not. Clocks may differ by 30 seconds."""
+@pytest.fixture
+def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tokens that are verified."""
     verified: list[str] = []
     decode = jwt.decode
 
@@ -37,44 +36,68 @@ async def test_verified_token_is_cached_until_it_expires(monkeypatch: pytest.Mon
         verified.append(text)
         return decode(text, *arguments, **options)
 
-    tokens = Tokens(SECRET, AUDIENCE)
+    monkeypatch.setattr(jwt, "decode", counting)
+    return verified
+
+
+class _Clock(dt.datetime):
+    """The time at which tokens are verified."""
+
+    current: dt.datetime
+
+    @classmethod
+    def seconds(cls) -> float:
+        return cls.current.timestamp()
+
+    @classmethod
+    def now(cls, tz: dt.tzinfo | None = None) -> "_Clock":
+        return cls.fromtimestamp(cls.current.timestamp(), tz)
+
+
+@ON_SQLITE
+async def test_verified_token_is_cached_until_it_expires(
+    authenticator: Authenticator, verifications: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An expired token is rejected, cached or not. Clocks may differ by 30 seconds."""
     start = dt.datetime.now(dt.UTC).replace(microsecond=0)
     _Clock.current = start
-    monkeypatch.setattr(identity, "dt", SimpleNamespace(datetime=_Clock, UTC=dt.UTC))
+    clock = SimpleNamespace(time=_Clock.seconds, monotonic=time.monotonic)
+    monkeypatch.setattr(authentication, "time", clock)
     monkeypatch.setattr(jwt.api_jwt, "datetime", _Clock)
-    monkeypatch.setattr(jwt, "decode", counting)
     text = token(exp=int(start.timestamp()) + 60)
-    _, first = await tokens.verify(text)
+    _, first = await authenticator.verify(text)
     for second in (0, 30, 59, 89):
         _Clock.current = start + dt.timedelta(seconds=second)
-        assert (await tokens.verify(text))[1] is first
-    assert verified == [text]
+        assert (await authenticator.verify(text))[1] is first
+    assert verifications == [text]
     for second in (90, 91, 10_000):
         _Clock.current = start + dt.timedelta(seconds=second)
         with pytest.raises(Unauthenticated):
-            await tokens.verify(text)
+            await authenticator.verify(text)
     _Clock.current = start
     with pytest.raises(Unauthenticated):
-        await tokens.verify(text + "x")
+        await authenticator.verify(text + "x")
 
 
-async def test_long_tokens_are_rejected_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@ON_SQLITE
+async def test_long_tokens_are_rejected_before_they_are_read(
+    authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Over WebSocket, a token can be as long as a message."""
-    tokens = Tokens(SECRET, AUDIENCE)
     monkeypatch.setattr(jwt, "decode", lambda *_, **__: pytest.fail("this must be rejected before"))
     with pytest.raises(Unauthenticated):
-        await tokens.verify_header("Bearer " + "e" * 8193)
-    assert tokens.session_of("e" * 8193) is None
+        await authenticator.authenticate("Bearer " + "e" * 8193)
+    assert Tokens(SECRET, AUDIENCE).session_of("e" * 8193) is None
 
 
-async def test_only_valid_tokens_are_cached() -> None:
-    tokens = Tokens(SECRET, AUDIENCE)
+@ON_SQLITE
+async def test_only_valid_tokens_are_cached(authenticator: Authenticator) -> None:
     issued = [token() for _ in range(5)]
     for each in issued:
-        await tokens.verify(each)
+        await authenticator.verify(each)
         with pytest.raises(Unauthenticated):
-            await tokens.verify("nonsense")
-    assert list(tokens._cache._entries) == issued
+            await authenticator.verify("nonsense")
+    assert list(authenticator._cache._entries) == issued
 
 
 def test_configured_signing_key_is_used(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ async def user(database: Database) -> User:
 async def test_the_tokens_of_the_account_are_valid(database: Database, user: User) -> None:
     gateway = _gateway(database)
     await _use(gateway.client(user))
-    _, viewer = await gateway.tokens.verify(gateway.token(user))
+    _, viewer = await gateway.authenticator.verify(gateway.token(user))
     assert viewer.time_zone == "UTC"
 
 

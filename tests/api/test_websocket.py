@@ -223,7 +223,7 @@ async def test_token_is_sent_in_the_payload_or_in_a_header(gateway: Gateway, ada
 @ON_SQLITE
 async def test_invalid_token_closes_the_socket_with_4403(gateway: Gateway, ada: User) -> None:
     reason = "Forbidden: The Authorization header is not valid. Send `Bearer` and a current token, or no header at all."
-    late = gateway.tokens.issue(ada, frozenset(), -1)
+    late = gateway.tokens.issue(ada, frozenset(), -31)
     async with serve_sockets(gateway) as site:
         for given in ("", "Bearer", "Bearer nonsense", 7, f"Basic {gateway.token(ada)}", f"Bearer {late}"):
             async with site.peer() as peer:

@@ -10,14 +10,15 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.auth.tokens import Tokens
+from gateway.auth import authentication
+from gateway.auth.tokens import VerifiedToken
 from gateway.execution.cost_limiter import CostLimiter
 from gateway.execution.limits import Limits
 from gateway.execution.processor import OperationProcessor
 from gateway.execution.request_errors import RequestError
 from gateway.settings import Settings
 from gateway.transport.negotiation import accepts_event_stream, negotiate_media_type
-from repositories.core.byte_budget import CLIENT_CACHES
+from repositories.core.byte_budget import CLIENT_CACHES, BoundedCache
 from repositories.core.clock import days, now, time_zone
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, Viewer
@@ -33,7 +34,7 @@ from repositories.tables.life_lock import Task
 from resolvers.caching.store import memory_store
 from resolvers.validation.global_ids import global_id
 from schema import schema
-from tests.api.client import AUDIENCE, SECRET, Client, Gateway, connect_database
+from tests.api.client import Client, Gateway, connect_database
 from tests.caches import empty_caches
 from tests.factories import make_user
 
@@ -70,7 +71,7 @@ def measured(fill: Callable[[], object]) -> int:
 limiter = CostLimiter(schema._schema, Limits.from_settings(Settings()))
 processor = OperationProcessor(schema, check_cost=limiter.check)
 SERVICE_SCOPE = scope_of(Engine.POSTGRESQL, Viewer(new_id(), frozenset({RoleName.USER})))
-tokens = Tokens(SECRET, AUDIENCE)
+tokens: BoundedCache[str, Any] = BoundedCache()
 store = memory_store()
 
 
@@ -194,7 +195,11 @@ def add_viewer(_: int) -> None:
 
 
 def add_token(number: int) -> None:
-    tokens._cache.put("e" * 1000 + str(number), (1.0, Viewer(new_id(), frozenset({RoleName.USER}))), 1000 + 900)
+    text, viewer = "e" * 1000 + str(number), Viewer(new_id(), frozenset({RoleName.USER}), session=new_id())
+    cached = authentication._CachedToken(
+        VerifiedToken(viewer, number + 0.1, number + 0.2, number + 0.3), viewer, 0, 0.0
+    )
+    tokens.put(text, cached, len(text) + authentication._CACHED_TOKEN_SIZE)
 
 
 def add_header(number: int) -> None:

@@ -11,9 +11,11 @@ from repositories.core.errors import ValidationError
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.gamification.rewards import Redemptions
+from repositories.identity import Users
 from repositories.partnership import Partners, Referrals
 from repositories.sql.table import metadata
 from repositories.tables.gamification import RewardRedemption
+from repositories.tables.identity import User
 from repositories.tables.partnership import Partner, Referral, ReferralStatus
 from tests.factories import make_partner, make_redemption, make_referral, make_reward, make_user
 
@@ -41,6 +43,10 @@ def _outcome(status: ReferralStatus) -> dict[str, Any]:
     }
 
 
+async def _user(database: Database, status: Any) -> Any:
+    return await make_user(database, status=status)
+
+
 class Subject(NamedTuple):
     repository: Any
     make: Any
@@ -51,6 +57,7 @@ SUBJECTS: dict[Any, Subject] = {
     RewardRedemption: Subject(Redemptions, _redemption),
     Partner: Subject(Partners, _partner),
     Referral: Subject(Referrals, _referral, _outcome),
+    User: Subject(Users, _user),
 }
 
 
