@@ -3,7 +3,7 @@
 from migrations.helpers import allow_transitions, limit_transitions
 
 revision = "0031"
-down_revision = "0020"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
