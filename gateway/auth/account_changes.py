@@ -1,10 +1,10 @@
 """Which accounts and sessions have changed, so that a verified token can be checked without a statement.
 
-Tokens stay valid by their signature when their user is suspended, closes the account, loses a role or signs out. Events
-tell each process about these changes: its own at the commit, those of other processes through the event feed, and at
-the start those of the last hours. A change only causes a look-up of the account, so it does no harm that an event is
-late, repeated or made up. Their number is bounded: when the oldest is dropped, the tokens that were issued before it
-are looked up instead.
+Tokens stay valid by their signature when their user is suspended, closes the account, loses a role or signs out, and
+keep the time zone that they were issued with. Events tell each process about these changes: its own at the commit,
+those of other processes through the event feed, and at the start those of the last hours. A change only causes a
+look-up of the account, so it does no harm that an event is late, repeated or made up. Their number is bounded: when the
+oldest is dropped, the tokens that were issued before it are looked up instead.
 """
 
 import datetime as dt
@@ -22,6 +22,7 @@ from repositories.core.event import Event
 from repositories.core.viewer import SERVICE, Viewer
 from repositories.engines.database import Database
 from repositories.identity import (
+    ProfileUpdated,
     SessionRevoked,
     UserDeactivated,
     UserReinstated,
@@ -37,13 +38,14 @@ _KINDS = frozenset(
     kind.__name__
     for kind in (
         *(SessionRevoked, UserDeactivated, UserSuspended, UserReinstated),
-        *(UserRoleChanged, RoleGranted, RoleRevoked),
+        *(UserRoleChanged, RoleGranted, RoleRevoked, ProfileUpdated),
     )
 )
-"""The types of events after which a viewer may have other rights. Their aggregates are sessions and users."""
+"""The types of events after which the account is looked up. Their aggregates are sessions and users."""
 
 
-def changes_rights(event: DomainEvent) -> bool:
+def may_change_viewer(event: DomainEvent) -> bool:
+    """Whether the user of the event, or of its session, may have other rights or another time zone now."""
     return event.event_type in _KINDS
 
 

@@ -1,4 +1,4 @@
-"""Turns the Authorization header into a viewer, with the rights that the viewer has now.
+"""Turns the Authorization header into a viewer, with the rights and the time zone that the viewer has now.
 
 Verified tokens are cached until they expire: verifying costs more than a query. A request with a cached token takes a
 few comparisons and no statement. The account is looked up again if an event says that it, its roles or its session has
@@ -7,7 +7,7 @@ error message, which tells an attacker nothing about the reason.
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import jwt
@@ -19,7 +19,7 @@ from repositories.core.byte_budget import BoundedCache
 from repositories.core.errors import Unauthenticated
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database
-from resolvers.identity.rights import current_roles
+from resolvers.identity.rights import current_viewer
 from resolvers.streaming.feed import Feed
 
 _CACHED_TOKEN_SIZE = 900
@@ -44,7 +44,7 @@ class ExternalIssuer(Protocol):
 class _CachedToken:
     token: VerifiedToken
     viewer: Viewer | None
-    """The viewer with the current roles; None if the account or the session has ended."""
+    """The viewer with the current roles and time zone; None if the account or the session has ended."""
     checked: int
     """The number of the last change that was considered."""
     looked_up_at: float
@@ -108,7 +108,6 @@ class Authenticator:
         now, count, verified = time.monotonic(), self._changes.count, cached.token
         is_late = max(self._feed.complete_at, cached.looked_up_at) < now - _MAX_FEED_DELAY
         if is_late or self._changes.latest(verified.viewer, verified.issued_at) > cached.checked:
-            roles = await current_roles(self._database, verified.viewer)
-            cached.viewer = None if roles is None else replace(verified.viewer, roles=roles)
+            cached.viewer = await current_viewer(self._database, verified.viewer)
             cached.looked_up_at = now
         cached.checked = count

@@ -14,7 +14,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID
 
-from gateway.auth.account_changes import changes_rights
+from gateway.auth.account_changes import may_change_viewer
 from gateway.execution.processor import PreparedOperation
 from gateway.execution.request_errors import RequestError
 from gateway.execution.subscription_results import open_subscription
@@ -142,27 +142,27 @@ class SubscriptionService:
     async def watch_session(
         self, viewer: Viewer, expires_at: float | None, authenticate_again: Callable[[], Awaitable[Viewer]]
     ) -> AsyncIterator[SessionEnd]:
-        """Yields a function that waits until the token expires, the viewer's session ends or the roles change.
+        """Yields a function that waits until the token expires, the session ends, or roles or time zone change.
 
-        ``expires_at`` is in seconds since 1970. ``authenticate_again`` returns the viewer with the current roles.
-        Raises Unauthenticated if the session has ended already, or if the roles have changed since the viewer was
-        authenticated. For anonymous callers the function waits forever.
+        ``expires_at`` is in seconds since 1970. ``authenticate_again`` returns the viewer as it is now. Raises
+        Unauthenticated if the session has ended already, or if the viewer has changed since it was authenticated. For
+        anonymous callers the function waits forever.
         """
         if viewer.id is None:
             yield _wait_forever
             return
         feed: Feed = self.operations.services[Feed]
         topics = [aggregate_topic(key) for key in (viewer.id, viewer.session) if key is not None]
-        async with feed.subscribe(topics, changes_rights, queue_size=None) as subscriber:
+        async with feed.subscribe(topics, may_change_viewer, queue_size=None) as subscriber:
             if await authenticate_again() != viewer:
-                raise Unauthenticated(_ROLES_CHANGED)
+                raise Unauthenticated(_VIEWER_CHANGED)
 
             async def wait_for_change() -> str:
                 while True:
                     await subscriber.take_all()
                     try:
                         if await authenticate_again() != viewer:
-                            return _ROLES_CHANGED
+                            return _VIEWER_CHANGED
                     except GatewayError:
                         return "The session has ended: sign in again."
 
@@ -176,7 +176,7 @@ class SubscriptionService:
             yield session_end
 
 
-_ROLES_CHANGED = "Your roles have changed: connect again."
+_VIEWER_CHANGED = "Your roles or your time zone have changed: connect again."
 
 
 def _check_event_id(after: Any) -> None:

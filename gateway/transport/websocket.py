@@ -214,7 +214,7 @@ class _Socket:
         self._is_initialised = True
 
     async def _authenticate_again(self) -> Viewer:
-        """The viewer with the current roles. Raises Unauthenticated if the session has ended."""
+        """The viewer with the current roles and time zone. Raises Unauthenticated if the session has ended."""
         if self._authorization is None:
             return self._viewer
         return (await self._endpoint.authenticator.authenticate(self._authorization))[1]

@@ -82,7 +82,7 @@ class UpdateProfile(Command):
     avatar_url: Maybe[WebAddress | None]
     """The address of a picture, http or https, at most 255 characters; null removes it."""
     time_zone: Maybe[TimeZone]
-    """The IANA time zone the person lives in, such as Europe/Berlin. It counts from the next access token on."""
+    """The IANA time zone the person lives in, such as Europe/Berlin. It counts from the next request on."""
     locale: Maybe[Locale]
     """The language and region texts are shown in, such as en or de-AT."""
 

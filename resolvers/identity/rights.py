@@ -1,16 +1,21 @@
-"""What a viewer may do now, whatever the token says."""
+"""What a viewer may do now, and the viewer's time zone, whatever the token says."""
 
+from dataclasses import replace
+
+from repositories.core.clock import stored_time_zone
 from repositories.core.viewer import SERVICE, Viewer
 from repositories.engines.database import Database
 from repositories.identity import Sessions, Users, roles_of
-from repositories.permissions import RoleName
 from repositories.tables.identity import UserStatus
 
 
-async def current_roles(database: Database, viewer: Viewer) -> frozenset[RoleName] | None:
-    """The roles that the viewer has now; None if the account is not active or the session has ended."""
+async def current_viewer(database: Database, viewer: Viewer) -> Viewer | None:
+    """The viewer with the current roles and time zone; None if the account is not active or the session has ended.
+
+    The time zone stays None if the token names none: each request then reads the account's.
+    """
     if viewer.id is None:
-        return viewer.roles
+        return viewer
     async with database.snapshot(SERVICE) as snapshot:
         user = (await Users(snapshot).by_id([viewer.id])).get(viewer.id)
         if user is None or user.status is not UserStatus.ACTIVE:
@@ -19,4 +24,5 @@ async def current_roles(database: Database, viewer: Viewer) -> frozenset[RoleNam
             session = (await Sessions(snapshot).by_id([viewer.session])).get(viewer.session)
             if session is None or session.revoked_at is not None:
                 return None
-        return await roles_of(snapshot, user)
+        time_zone = viewer.time_zone and stored_time_zone(user.time_zone).key
+        return replace(viewer, roles=await roles_of(snapshot, user), time_zone=time_zone)

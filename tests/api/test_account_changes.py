@@ -1,4 +1,4 @@
-"""Suspension, closed accounts, ended sessions and changed roles take effect at the next request of any process.
+"""Suspensions, closed accounts, ended sessions, roles and time zones take effect at the next request of any process.
 
 The access tokens stay valid by their signature.
 """
@@ -8,6 +8,7 @@ import datetime as dt
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -185,6 +186,27 @@ async def test_roles_take_effect_in_all_processes(processes: Processes, root: Cl
         assert (await client.ask(CREATE)).codes == []
 
 
+async def test_time_zone_takes_effect_in_all_processes(processes: Processes) -> None:
+    """The token stays the same. Pago Pago is 25 hours behind Kiritimati, so the dates differ at any time."""
+    user = await make_user(processes.first.database, time_zone="Pacific/Pago_Pago")
+    client = processes.first.client(user)
+
+    async def assert_today(zone: str) -> None:
+        for each in (client, processes.on_second(client)):
+            dates = [now().astimezone(ZoneInfo(zone)).date().isoformat()]
+            days = (await each.data("{ lifeLockDashboard { weeklyProgress { date } } }"))["lifeLockDashboard"]
+            dates.append(now().astimezone(ZoneInfo(zone)).date().isoformat())
+            assert days["weeklyProgress"][-1]["date"] in dates
+
+    async with processes.site.initialised_peer(processes.first.token(user)) as peer:
+        await assert_today("Pacific/Pago_Pago")
+        payload = await client.do("updateProfile", "user { timeZone }", version=1, timeZone="Pacific/Kiritimati")
+        assert payload == {"user": {"timeZone": "Pacific/Kiritimati"}, "userErrors": []}
+        reason = "Forbidden: Your roles or your time zone have changed: connect again."
+        assert await peer.wait_closed() == (4403, reason)
+        await assert_today("Pacific/Kiritimati")
+
+
 async def test_sockets_and_streams_end_in_all_processes(processes: Processes, root: Client) -> None:
     """Of a suspended user, and of one who loses a role. A new socket of the same token has the current roles."""
     database = processes.first.database
@@ -205,7 +227,10 @@ async def test_sockets_and_streams_end_in_all_processes(processes: Processes, ro
         await root.do("suspendUser", "user { id }", id=gid("User", suspended))
         assert await first.wait_closed() == (4403, "Forbidden: The session has ended: sign in again.")
         await root.do("changeUserRole", "user { id }", id=gid("User", demoted), role="USER")
-        assert await second.wait_closed() == (4403, "Forbidden: Your roles have changed: connect again.")
+        assert await second.wait_closed() == (
+            4403,
+            "Forbidden: Your roles or your time zone have changed: connect again.",
+        )
         await third.wait_until_started()
         async with processes.site.initialised_peer(tokens[demoted.id]) as again:
             answer = await again.ask("{ users { totalCount } }")

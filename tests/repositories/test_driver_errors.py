@@ -48,7 +48,7 @@ def _subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
 
 _WITH_STATE = sorted(
     (kind for kind in set(_subclasses(asyncpg.PostgresError)) if getattr(kind, "sqlstate", None) is not None),
-    key=lambda kind: str(kind.sqlstate),  # type: ignore[attr-defined]
+    key=lambda kind: (str(kind.sqlstate), kind.__name__),  # type: ignore[attr-defined]
 )
 _WITHOUT_STATE = sorted(
     {
