@@ -3,7 +3,7 @@
 import base64
 import re
 from email.headerregistry import Address
-from email.utils import parseaddr
+from email.utils import getaddresses
 from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -51,8 +51,8 @@ def parse_key(text: str) -> bytes:
 
 def parse_mail_sender(text: str) -> Address:
     """The sender in ``Name <address>`` or ``address``; ValueError if it is none."""
-    name, email = parseaddr(text)
-    if not re.fullmatch(r"[^@\s<>,\"]+@[A-Za-z0-9.-]+", email) or not (text.isascii() and text.isprintable()):
+    (name, email), *others = getaddresses([text])
+    if others or not re.fullmatch(r"[^@\s<>,\"]+@[A-Za-z0-9.-]+", email) or not (text.isascii() and text.isprintable()):
         message = "must look like Example <no-reply@example.com>, in ASCII"
         raise ValueError(message)
     local, _, domain = email.rpartition("@")

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from repositories.core.clock import EARLIEST, LATEST, is_in_range
+from repositories.core.clock import EARLIEST, LATEST
 from repositories.legacy.legacy_source import LegacyRow
 from repositories.tables.life_lock import TaskStatus
 
@@ -34,6 +34,7 @@ _STATUSES = {
 }
 
 
+_DAY = dt.timedelta(days=1)
 _INFINITE = {"infinity", "-infinity"}
 """How PostgreSQL writes infinite times."""
 
@@ -94,7 +95,10 @@ def _status(value: object) -> TaskStatus:
 
 
 def _moment(value: object) -> dt.datetime:
-    """Reads a date in any ISO 8601 format. A date without an offset is UTC."""
+    """Reads a date in any ISO 8601 format. A date without an offset is UTC.
+
+    The day of the result is in the range of stored dates in every time zone, because days are counted per user.
+    """
     text = _text(value)
     try:
         moment = dt.datetime.fromisoformat(text)
@@ -104,7 +108,7 @@ def _moment(value: object) -> dt.datetime:
         raise ValueError("is not a readable date")
     if moment is not None and moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.UTC)
-    if moment is None or not is_in_range(moment):
+    if moment is None or not EARLIEST + _DAY <= moment < LATEST - _DAY:
         raise ValueError(f"is not between the years {EARLIEST.year} and {LATEST.year}")
     return moment.astimezone(dt.UTC)
 

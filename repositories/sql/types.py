@@ -24,6 +24,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 import orjson
 from sqlalchemy import types
@@ -94,6 +95,10 @@ class Id(Converted):
         return postgresql.UUID(as_uuid=True)
 
     def to_sqlite(self, value: Any) -> Any:
+        """TypeError for a text, as from asyncpg: SQLite would store any."""
+        if not isinstance(value, UUID):
+            message = f"An id is a UUID, not {value!r}."
+            raise TypeError(message)
         return str(value)
 
     def from_sqlite(self, value: Any) -> Any:

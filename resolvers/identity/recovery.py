@@ -28,9 +28,9 @@ from resolvers.identity.commands import revoked, viewer_with_password
 from resolvers.identity.inputs import SAME_AS_EMAIL, GivenPassword, NewPassword, is_email
 from resolvers.identity.outbox import Outbox, can_reset_password
 from resolvers.request.context import Context
-from resolvers.validation.command import Command, Email, LookupEmail, Storable
+from resolvers.validation.command import Command, Email, LookupEmail, SingleLine
 
-SecretToken = Annotated[str, StringConstraints(max_length=200), Storable]
+SecretToken = Annotated[str, StringConstraints(max_length=200), SingleLine]
 """A token from an e-mail."""
 _TAKEN = "There is already an account with this e-mail address."
 

@@ -185,7 +185,6 @@ async def test_every_change_of_an_account_is_recorded(database: Database, mailbo
         ("UserSignedUp", user_id)
     }
     recorded_mutations.add("signUp")
-    other = gateway.client_with_token(payload["accessToken"])
     signed_in = await run(anonymous, "signIn", session_fields, user_id, **credentials)
     refreshed = await run(anonymous, "refreshSession", session_fields, user_id, refreshToken=signed_in["refreshToken"])
     own, version = gateway.client_with_token(refreshed["accessToken"]), refreshed["viewer"]["version"]
@@ -197,7 +196,7 @@ async def test_every_change_of_an_account_is_recorded(database: Database, mailbo
     await anonymous.do("signIn", session_fields, **credentials)
     sessions = (await own.data("{ mySessions { nodes { id isCurrent } } }"))["mySessions"]["nodes"]
     away = next(session["id"] for session in sessions if not session["isCurrent"])
-    await run(other, "revokeSession", "session { id }", user_id, id=away)
+    await run(own, "revokeSession", "session { id }", user_id, id=away)
     await run(own, "signOut", "sessions { id }", user_id, everywhere=True)
     await make_user(gateway.database, role=UserRole.ADMIN)
     admin_client, actor = gateway.client(admin), str(admin.id)

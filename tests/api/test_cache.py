@@ -347,17 +347,15 @@ async def test_stored_events_invalidate_the_same_tags(cached: Gateway, ada: User
     await elsewhere.http.aclose()
 
 
-async def test_a_cache_in_memory_is_bounded(database: Database, ada: User) -> None:
+async def test_versions_in_memory_are_bounded(database: Database, ada: User) -> None:
     async with open_gateway(database, Settings(cache="memory", cache_entries=100)) as gateway:
         client = gateway.client(ada)
         document = "query($n: Int!) { lifeLockDashboard { upcomingDeadlines(first: $n) { id } } }"
-        for number in range(1, 200):
-            await client.data(document, n=number)
-        assert len(gateway.cache.store._backend.store) == 100
+        await client.data(document, n=199)
         await gateway.cache.invalidate(f"task:{new_id()}" for _ in range(200))
         assert len(gateway.cache._known_versions) == 100
         await client.data(document, n=199)
-        assert gateway.cache.health()[1:] == (0, 200, 0, 0)
+        assert gateway.cache.health()[1:] == (1, 1, 0, 0)
 
 
 def test_types_that_are_no_data_cannot_be_cached() -> None:

@@ -39,15 +39,17 @@ async def test_dates_out_of_range_are_rejected(database: Database, siso: Siso, t
         "-infinity": OUT_OF_RANGE,
         "12026-01-01": "is not a readable date",
         "0044-03-15 00:00:00+00 BC": "is not a readable date",
-        "1900-01-01T00:00:00Z": None,
-        "2199-12-31T23:59:59Z": None,
+        "1900-01-01T23:59:59Z": OUT_OF_RANGE,
+        "2199-12-31T00:00:00Z": OUT_OF_RANGE,
+        "1900-01-02T00:00:00Z": None,
+        "2199-12-30T23:59:59Z": None,
     }
     rows = [Row(str(uuid4()), user, status="done", created_at=date, updated_at=None) for date in dates]
     rows += [Row(str(uuid4()), user, updated_at="infinity"), Row(str(uuid4()), user)]
     source = write_file(tmp_path / "legacy.sqlite3", rows)
     arguments = ("import-legacy", "--source", source, "--report", "rejected.jsonl")
     result = await asyncio.to_thread(siso.expect_output, *arguments)
-    assert result.splitlines()[0] == "Read 15 rows: 3 new, 0 already present, 12 rejected."
+    assert result.splitlines()[0] == "Read 17 rows: 3 new, 0 already present, 14 rejected."
     lines = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
     expected = {
         row.id: f"created_at {reason}; updated_at {reason}"
@@ -57,7 +59,7 @@ async def test_dates_out_of_range_are_rejected(database: Database, siso: Siso, t
     assert {line["id"]: line["reason"] for line in lines} == expected | {rows[-2].id: f"updated_at {OUT_OF_RANGE}"}
     assert len(await tasks_of(database)) == 3
     again = await asyncio.to_thread(siso.expect_output, *arguments)
-    assert again.splitlines()[0] == "Read 15 rows: 0 new, 3 already present, 12 rejected."
+    assert again.splitlines()[0] == "Read 17 rows: 0 new, 3 already present, 14 rejected."
 
 
 async def test_infinite_times_of_postgresql_are_rejected(

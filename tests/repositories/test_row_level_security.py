@@ -252,7 +252,7 @@ _DEEP = '{"a":' * 32 + "1" + "}" * 32
     ("data", "at"),
     [
         *((data, "2026-01-01") for data in ("[]", "null", '"x"', '{"a": [1e400]}', '{"a": -1e400}', _DEEP)),
-        *(("{}", at) for at in ("infinity", "-infinity", "0001-01-01 BC", "10000-01-01")),
+        *(("{}", at) for at in ("infinity", "-infinity", "0001-01-01 BC", "2200-01-01")),
     ],
 )
 async def test_an_event_that_the_gateway_cannot_read_is_rejected(
@@ -272,7 +272,7 @@ async def test_an_event_that_the_gateway_cannot_read_is_rejected(
         await connection.execute("SELECT set_config('request.jwt.claims', $1, false)", claims)
         with pytest.raises(asyncpg.CheckViolationError):
             await connection.execute(insert, new_id(), data, ada.id, at)
-        await connection.execute(insert, new_id(), '{"a": [1e300, "1e400"]}', ada.id, "9999-12-30")
+        await connection.execute(insert, new_id(), '{"a": [1e300, "1e400"]}', ada.id, "2199-12-31")
         await connection.close()
         async with open_snapshot(database) as snapshot:
             assert [event.event_data for event in await EventStore(snapshot).find(limit=5)] == [{"a": [1e300, "1e400"]}]
