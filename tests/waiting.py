@@ -2,6 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
+
+
+async def until_ended(before: set[asyncio.Task[Any]]) -> None:
+    """Waits until no task is left that is not in ``before``; the error names the tasks that are left."""
+    try:
+        await until(lambda: asyncio.all_tasks() <= before)
+    except TimeoutError:
+        left = asyncio.all_tasks() - before
+        assert not left, left
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -115,7 +115,8 @@ class Outbox:
             except Exception:
                 log.exception("E-mails cannot be sent right now.")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_INTERVAL)
+                async with asyncio.timeout(POLL_INTERVAL):
+                    await self._wake.wait()
 
     async def send_due(self) -> int:
         """Sends the messages that are due and returns their number. Stops if the mail server cannot be reached."""

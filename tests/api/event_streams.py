@@ -17,7 +17,7 @@ from repositories.tables.identity import User
 from resolvers.streaming.feed import Feed
 from tests.api.client import Gateway, serve
 from tests.api.sockets import feeds
-from tests.waiting import until
+from tests.waiting import until, until_ended
 
 CHANGES = "subscription { taskChanged { eventType task { title } } }"
 COMPLETE = b"event: complete\ndata:\n\n"
@@ -55,7 +55,7 @@ async def run_gateway(gateway: Gateway, **options: Any) -> AsyncIterator[str]:
         feed, before = feed_of(gateway), asyncio.all_tasks()
         yield address
         await until(lambda: (feed.subscriber_count, gateway.database.pool_state().used) == (0, 0))
-        await until(lambda: asyncio.all_tasks() <= before)
+        await until_ended(before)
 
 
 @dataclass

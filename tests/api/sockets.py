@@ -14,7 +14,7 @@ from gateway.settings import Settings
 from repositories.engines.database import Database
 from resolvers.streaming.feed import Feed
 from tests.api.client import Gateway, serve
-from tests.waiting import until
+from tests.waiting import until, until_ended
 
 PROTOCOL = "graphql-transport-ws"
 MY_EVENTS = "subscription { myEvents { eventType } }"
@@ -118,7 +118,7 @@ async def serve_sockets(gateway: Gateway, settings: Settings | None = None) -> A
     async with serve_sockets_unchecked(gateway, settings) as site:
         yield site
         await site.wait_for_subscribers(0)
-    await until(lambda: asyncio.all_tasks() <= before)
+    await until_ended(before)
 
 
 @asynccontextmanager
