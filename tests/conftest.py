@@ -28,8 +28,11 @@ from tests.worker_database import WorkerDatabase
 
 _COMMANDS = Path(__file__).parent / "cli"
 _SLOW_MODULES = {
+    "test_cache_memory",  # traces every allocation
     "test_cache_outages",  # wait for timeouts
     "test_http_connections",
+    "test_issuer_keys",
+    "test_mutation_timeouts",
     "test_sse_ends",
     "test_websocket_limits",
     "test_clients",  # start processes
