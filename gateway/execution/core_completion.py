@@ -17,6 +17,8 @@ from repositories.core.errors import Timeout
 from resolvers.request.context import Context
 
 T = TypeVar("T")
+_ERROR_SIZE = 1000
+"""Bytes that an error with its path and its exception counts as."""
 Pending = Coroutine[Any, Any, None]
 """Waits for values and then completes them and everything below them."""
 
@@ -34,6 +36,23 @@ class CoreCompletion(Executor[Any]):
     error_collection: ErrorCollection
     deadline: float | None = None
     """The time of the event loop at which fields are stopped that have no value yet."""
+    max_bytes: int | None = None
+    """The largest response, in estimated bytes."""
+    _size = 0
+
+    def add_size(self, size: int) -> None:
+        """Counts bytes of the response."""
+        self._size += size
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the response has more bytes than are allowed."""
+        return self.max_bytes is not None and self._size > self.max_bytes
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing more needs to be done, because all data is null or too large."""
+        return self.error_collection.is_data_null or self.is_too_large
 
     def check_deadline(self, context: Context | None) -> None:
         """Raises Timeout after the deadline, so that no more work is begun."""
@@ -124,11 +143,12 @@ class CoreCompletion(Executor[Any]):
             container[key] = await (completed if self.deadline is None else self.await_until_deadline(completed))
         except Exception as error:  # noqa: BLE001 (an error of the field)
             self.handle_error(group, field, index, error)
-        if self.error_collection.is_data_null:
+        if self.is_stopped:
             raise DataIsNull
 
     def handle_error(self, group: ObjectGroup, field: Field, index: int, error: Exception) -> None:
         """Collects an error of an object's field; the field is null then, or the closest nullable value above it."""
+        self.add_size(_ERROR_SIZE)
         try:
             self.handle_field_error(error, field.type, field.details, group.path(index, field))
         except GraphQLError as located:
@@ -148,7 +168,7 @@ class CoreCompletion(Executor[Any]):
 
     async def run_all(self, pending: list[Pending]) -> None:
         """Runs coroutines concurrently, a single one without a task; raises DataIsNull if all data is null already."""
-        if self.error_collection.is_data_null:
+        if self.is_stopped:
             self.abandon(pending)
             raise DataIsNull
         if len(pending) == 1:

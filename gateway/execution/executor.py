@@ -26,14 +26,18 @@ from gateway.execution.core_completion import CoreCompletion, Pending
 from gateway.execution.error_collection import DataIsNull, ErrorCollection, FailedValue
 from gateway.execution.leaf_serializers import PLAIN_CLASSES, UnexpectedValue, register_if_plain
 from gateway.execution.object_groups import INCOMPLETE, ObjectGroup, Spans, build_results, build_shared_results
-from gateway.execution.plan import Field, Plan
+from gateway.execution.plan import Field, Plan, text_size
 from gateway.execution.planner import OperationPlans, Planner
+from repositories.core.errors import ResponseTooLarge
 from repositories.permissions import Permission
 from resolvers.request.context import Context
 from schema.types.view import Resolution
 
 _AWAITABLE_CHECKS = (is_awaitable, optimized_is_awaitable)
 """graphql-core's and Strawberry's. Another one may treat values as awaitable that are plain here."""
+
+_CARRIED_OUT = "This was carried out, but the response would be larger"
+_NOT_RUN = "This changed nothing, because the response would be larger"
 
 
 class CompiledExecutor(CoreCompletion):
@@ -89,23 +93,50 @@ class CompiledExecutor(CoreCompletion):
         steps = iter([[field] for field in fields] if serially else [fields])
         for step in steps:
             pending = self._resolve_all(root, step)
-            if self.error_collection.is_data_null:
+            if self.is_stopped:
                 self.abandon(pending)
+                self._report_size(root, step, steps, serially=serially)
                 break
             if pending:
-                return self._continue(plan, root, pending, steps)
+                return self._continue(plan, root, pending, step, steps, serially=serially)
         return self._data(plan, root)
 
-    async def _continue(
-        self, plan: Plan, root: ObjectGroup, pending: list[Pending], steps: Iterator[Sequence[Field]]
+    async def _continue(  # noqa: PLR0913 (the state of execute_plan)
+        self,
+        plan: Plan,
+        root: ObjectGroup,
+        pending: list[Pending],
+        step: Sequence[Field],
+        steps: Iterator[Sequence[Field]],
+        *,
+        serially: bool,
     ) -> Any:
         try:
             await self.run_all(pending)
-            for step in steps:
+            for step in steps:  # noqa: PLR1704 (the current one)
                 await self.run_all(self._resolve_all(root, step))
         except DataIsNull:
             pass
+        self._report_size(root, step, steps, serially=serially)
         return self._data(plan, root)
+
+    def _report_size(
+        self, root: ObjectGroup, step: Sequence[Field], later_steps: Iterator[Sequence[Field]], *, serially: bool
+    ) -> None:
+        """Adds the errors of a response that is too large. All data of a query is null.
+
+        The fields of a mutation before this one keep their payloads. Those after it do not run.
+        """
+        if not self.is_too_large or self.max_bytes is None:
+            return
+        if not serially:
+            self.error_collection.add(GraphQLError("", original_error=ResponseTooLarge(self.max_bytes)), None)
+            return
+        for field in step:
+            self.handle_error(root, field, 0, ResponseTooLarge(self.max_bytes, _CARRIED_OUT))
+        for fields in later_steps:
+            for field in fields:
+                self.handle_error(root, field, 0, ResponseTooLarge(self.max_bytes, _NOT_RUN))
 
     def _data(self, plan: Plan, root: ObjectGroup) -> Any:
         data: Any = root.results[0]
@@ -167,7 +198,7 @@ class CompiledExecutor(CoreCompletion):
 
     async def _answer(self, group: ObjectGroup, field: Field, indexes: list[int], resolution: Resolution) -> None:
         """Resolves a field of all objects by its :class:`Resolution`."""
-        if self.error_collection.is_data_null:
+        if self.is_stopped:
             return
         rows = [group.objects[index] for index in indexes]
         context = self.context_value
@@ -255,6 +286,7 @@ class CompiledExecutor(CoreCompletion):
         """Completes the values of a field, one for each of the objects with these indexes."""
         if field.serialize is not None or field.is_nested_list:
             for index, value in zip(indexes, values, strict=True):
+                self.add_size(_leaf_size(value))
                 if value.__class__ is field.unchanged_class:
                     group.results[index][field.key] = value
                 else:
@@ -300,6 +332,9 @@ class CompiledExecutor(CoreCompletion):
         results, is_complete = build(selection, objects)
         child = ObjectGroup(selection, objects, results, group, field, spans)
         data = results if is_complete else [None if result is INCOMPLETE else result for result in results]
+        self.add_size(selection.estimate_size(data))
+        if self.is_too_large:
+            return
         start, key, parents = 0, field.key, group.results
         for index, count in spans:
             if count is None:
@@ -346,6 +381,7 @@ class CompiledExecutor(CoreCompletion):
                 continue
             chosen = [objects[index] for index in indexes]
             results, is_complete = build_results(selection, chosen)
+            self.add_size(selection.estimate_size([result for result in results if result is not INCOMPLETE]))
             origins = [values.origin(index) for index in indexes]
             for (parent_index, position), result in zip(origins, results, strict=True):
                 data = None if result is INCOMPLETE else result
@@ -364,6 +400,17 @@ class CompiledExecutor(CoreCompletion):
                     self.complete_object_by_core(child, index, pending)
         for field in child.selection.unbuilt_fields:
             self._resolve(child, field, pending)
+
+
+def _leaf_size(value: Any) -> int:
+    """About the bytes of a scalar, or of a list or an object of scalars."""
+    if isinstance(value, str):
+        return text_size(value)
+    if isinstance(value, list | tuple):
+        return 2 + sum(map(_leaf_size, value))
+    if isinstance(value, dict):
+        return 2 + sum(_leaf_size(key) + _leaf_size(each) for key, each in value.items())
+    return 8
 
 
 class NativeExecutor(CompiledExecutor):

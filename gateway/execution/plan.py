@@ -38,7 +38,14 @@ from repositories.sql.table import Column
 from schema.types.view import COLUMN, Resolution
 
 Getter = Callable[[Any], Any]
+_VALUE_SIZE = 8
+"""Bytes of a value that is no text, with the punctuation around it and around its key."""
 PlanSelection = Callable[[FieldDetailsList, GraphQLObjectType], "Selection"]
+
+
+def text_size(text: str) -> int:
+    """The bytes of a text in UTF-8, before characters are escaped."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 class Field:
@@ -141,7 +148,17 @@ class Selection:
     ``unbuilt_fields`` are those that are None in the dicts.
     """
 
-    __slots__ = ("_has_known_type", "build", "by_key", "classes", "fields", "type", "unbuilt_fields")
+    __slots__ = (
+        "_has_known_type",
+        "_object_size",
+        "_text_keys",
+        "build",
+        "by_key",
+        "classes",
+        "fields",
+        "type",
+        "unbuilt_fields",
+    )
 
     def __init__(self, kind: GraphQLObjectType, fields: Sequence[Field], *, native: bool) -> None:
         self.type = kind
@@ -152,6 +169,16 @@ class Selection:
         self.classes: set[type] = {row} if row is not None else set()
         self.unbuilt_fields: list[Field] = []
         self.build: Callable[[Sequence[Any]], list[dict[str, Any]]] = self._generate(native=native)
+        built = [field for field in fields if field not in self.unbuilt_fields]
+        self._text_keys = [field.key for field in built if field.unchanged_class is str]
+        self._object_size = 2 + sum(len(field.key) + _VALUE_SIZE for field in fields)
+
+    def estimate_size(self, results: Sequence[dict[str, Any] | None]) -> int:
+        """About the number of bytes that results of :attr:`build` have in the response: their texts and their keys."""
+        size = self._object_size * len(results)
+        for key in self._text_keys:
+            size += sum([text_size(value) for result in results if result and (value := result[key])])
+        return size
 
     def _check_class(self, value: Any) -> None:
         """Adds the class of an object to ``classes``, or raises UnexpectedValue if graphql-core must look at it."""

@@ -63,7 +63,7 @@ class OperationProcessor:
 
     ``executor`` is graphql-core's executor or a subclass. ``check_cost`` gets every operation with its variables before
     it runs. ``hides_suggestions`` says whether errors must not suggest names of the schema to a viewer. ``time_limit``
-    is in seconds.
+    is in seconds, ``max_bytes`` the estimated size of the largest response.
     """
 
     def __init__(  # noqa: PLR0913 (the steps, one by one)
@@ -75,6 +75,7 @@ class OperationProcessor:
         hides_suggestions: Callable[[Viewer], bool] = never_hides_suggestions,
         max_tokens: int = 4000,
         time_limit: float | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         self.schema = schema._schema  # noqa: SLF001 (Strawberry has no public name for it)
         self.documents = Documents(self.schema, max_tokens=max_tokens)
@@ -82,6 +83,7 @@ class OperationProcessor:
         self._check_cost = check_cost
         self._hides_suggestions = hides_suggestions
         self._time_limit = time_limit
+        self._max_bytes = max_bytes
 
     def prepare(
         self,
@@ -136,6 +138,8 @@ class OperationProcessor:
         the results of the fields that were committed before it, and an error for each of the others.
         """
         executor = self.create_executor(prepared, context, root_value)
+        if isinstance(executor, CompiledExecutor):
+            executor.max_bytes = self._max_bytes
         time_limit = self._time_limit
         if time_limit is not None and prepared.kind == "mutation" and isinstance(executor, CompiledExecutor):
             executor.deadline = asyncio.get_running_loop().time() + time_limit

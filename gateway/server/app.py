@@ -32,6 +32,7 @@ from gateway.server.mail_delivery import create_outbox, create_transport
 from gateway.settings import Settings
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.consistency import HEADER
+from gateway.transport.held_bytes import HeldBytes
 from gateway.transport.http import GraphQLEndpoint, HTTPOptions
 from gateway.transport.local_requests import is_local_request
 from gateway.transport.operation_service import OperationService
@@ -189,6 +190,7 @@ def create_processor(settings: Settings, cost_limiter: CostLimiter) -> Operation
         hides_suggestions=cost_limiter.hides_suggestions,
         max_tokens=settings.max_document_tokens,
         time_limit=settings.operation_timeout,
+        max_bytes=settings.max_response_bytes,
     )
 
 
@@ -216,6 +218,7 @@ def create_operation_service(
         cost_limiter,
         create_concurrency_limit(settings, settings.max_operations),
         create_concurrency_limit(settings, 1),
+        HeldBytes(settings.max_held_bytes),
         PersistedQueries(*(query_stores if settings.persisted_queries else ())),
         services,
         clock,

@@ -45,6 +45,11 @@ class SocketProtocol(SendTimeout, WebSocketsSansIOProtocol):
                 "The client read nothing for too long. Reconnect and resume after the last event received."
             )
 
+    async def send(self, message: Any) -> None:
+        """Sends a message, and waits until the client has read enough for the next one."""
+        await super().send(message)
+        await self.writable.wait()
+
     def handle_cont(self, event: Frame) -> None:
         """Handles the next fragment of a message."""
         if self.close_sent:

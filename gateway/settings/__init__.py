@@ -27,6 +27,10 @@ class SettingsError(Exception):
     """A setting that cannot be used. The message is one line that names the setting and says how to fix it."""
 
 
+_ROW_BYTES = 2
+"""The rows of one statement may have this many times the bytes of a response, because they have all columns."""
+
+
 class Settings(LimitSettings, MailSettings, AuthSettings, DatabaseSettings, ServerSettings, BaseSettings):
     """All settings. Pydantic puts the fields of the last base class first."""
 
@@ -50,6 +54,7 @@ class Settings(LimitSettings, MailSettings, AuthSettings, DatabaseSettings, Serv
             statement_timeout=self.database_statement_timeout,
             pgbouncer=self.database_pgbouncer,
             announces_events=self.redis_url is None,
+            max_result_bytes=_ROW_BYTES * self.max_response_bytes,
             encryption_keys=parse_keys(self.encryption_keys.get_secret_value()) if self.encryption_keys else {},
             index_key=parse_key(self.index_key.get_secret_value()) if self.index_key else b"",
         )

@@ -47,6 +47,18 @@ class LimitSettings(BaseModel):
         description="Maximum number of operations of one viewer that wait to run. Further ones are rejected with "
         "`RATE_LIMITED`.",
     )
+    max_response_bytes: int = Field(
+        10_000_000,
+        ge=1000,
+        description="Maximum size of the response to an operation, in bytes. It is estimated while the response is "
+        "built. A larger one is an error, `RESPONSE_TOO_LARGE`.",
+    )
+    max_held_bytes: int = Field(
+        20_000_000,
+        ge=1000,
+        description="Maximum size, in bytes, of the responses of one viewer that the client has not read yet, over all "
+        "connections to a process. Beyond it, further responses are dropped with `RATE_LIMITED`.",
+    )
     cost_per_minute: int = Field(
         1_000_000,
         ge=0,

@@ -4,6 +4,7 @@ docs/decisions/0012-http.md lists the decisions where the specification leaves a
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -42,6 +43,7 @@ from gateway.transport.requests import (
 from gateway.transport.responses import send_response
 from gateway.transport.sse import EventStreams, format_single_response, last_event_id
 from gateway.transport.subscription_service import Responses, SubscriptionService
+from repositories.core.errors import RateLimited
 from repositories.core.viewer import ANONYMOUS, Viewer
 from repositories.engines.position import parse_position
 from resolvers.request.context import RequestOrigin
@@ -123,11 +125,18 @@ class GraphQLEndpoint:
             response = _reject(exchange, error)
         if response is None:
             return
-        status, body = response
         if timings is not None:
             timings.mark("encode")
             response_headers["Server-Timing"] = timings.header()
-        await send_response(send, status, exchange.media_type, body, response_headers)
+        await self._send(exchange, *response)
+
+    async def _send(self, exchange: _Exchange, status: int, body: bytes) -> None:
+        try:
+            with self._operations.held_bytes.hold(exchange.viewer, len(body)):
+                await send_response(exchange.send, status, exchange.media_type, body, exchange.response_headers)
+        except RateLimited as error:
+            status, body = _reject(exchange, error)
+            await send_response(exchange.send, status, exchange.media_type, body, exchange.response_headers)
 
     async def _handle(self, exchange: _Exchange) -> _HTTPResponse:
         """Checks and executes the request. The token is verified before the body is read."""
@@ -175,7 +184,8 @@ class GraphQLEndpoint:
 
         watch = self._subscriptions.watch_session(exchange.viewer, exchange.expires_at, authenticate_again)
         async with watch as session_end:
-            await self._event_streams.send(exchange.send, exchange.response_headers, responses, session_end)
+            hold = partial(self._operations.held_bytes.hold, exchange.viewer)
+            await self._event_streams.send(exchange.send, exchange.response_headers, responses, session_end, hold)
 
     async def _execute_batch(self, exchange: _Exchange, batch: list[Parameters]) -> _HTTPResponse:
         """Executes the operations of a batch one after another."""

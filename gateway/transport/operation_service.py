@@ -15,6 +15,7 @@ from gateway.execution.request_errors import RequestError
 from gateway.execution.timings import Timings
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.error_responses import RequestRejected, format_graphql_errors
+from gateway.transport.held_bytes import HeldBytes
 from gateway.transport.requests import Headers, Parameters
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database
@@ -35,6 +36,7 @@ class OperationService:
     concurrency_limit: ConcurrencyLimit
     parsing_limit: ConcurrencyLimit
     """Lets one document be parsed at a time, and the event loop run other tasks before the next one."""
+    held_bytes: HeldBytes
     persisted_queries: PersistedQueries
     services: Services
     clock: Callable[[], dt.datetime]

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Send
 
 from gateway.transport.error_responses import RequestRejected
+from gateway.transport.held_bytes import WRITE_BUFFER
 
 
 class JSONResponse(Response):
@@ -25,6 +26,9 @@ async def send_response(send: Send, status: int, media_type: str, body: bytes, h
     encoded = encode_headers(media_type, headers)
     encoded.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": encoded})
+    if len(body) > WRITE_BUFFER:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        body = b""  # it is sent after the client has read the rest
     await send({"type": "http.response.body", "body": body})
 
 

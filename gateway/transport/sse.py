@@ -7,19 +7,23 @@ header ``Last-Event-ID`` and misses nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from starlette.types import Send
 
+from gateway.transport.held_bytes import WRITE_BUFFER
 from gateway.transport.negotiation import EVENTS
 from gateway.transport.operation_service import format_errors
 from gateway.transport.requests import Headers, Parameters
 from gateway.transport.responses import encode_headers
 from gateway.transport.subscription_service import Responses, SessionEnd
 from repositories.core.errors import Unauthenticated
+
+Hold = Callable[[int], AbstractContextManager[None]]
+"""Makes the block that sends a number of bytes, or raises RateLimited (held_bytes.py)."""
 
 _COMPLETE = b"event: complete\ndata:\n\n"
 _COMMENT = b":\n\n"
@@ -59,7 +63,9 @@ class EventStreams:
     heartbeat: float
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def send(self, send: Send, headers: dict[str, str], responses: Responses, session_end: SessionEnd) -> None:
+    async def send(
+        self, send: Send, headers: dict[str, str], responses: Responses, session_end: SessionEnd, hold: Hold
+    ) -> None:
         """Sends responses until there are no more, the viewer's session ends, or the process stops.
 
         Sends nothing before the operation has started, so that a client whose stream is open misses no event.
@@ -73,7 +79,10 @@ class EventStreams:
                 encoded = encode_headers(EVENTS, headers | {"X-Accel-Buffering": "no"})
                 await send({"type": "http.response.start", "status": 200, "headers": encoded})
                 data = _START + data
-            await send({"type": "http.response.body", "body": data, "more_body": not is_last})
+            with hold(len(data)):
+                await send({"type": "http.response.body", "body": data, "more_body": not is_last})
+                if len(data) > WRITE_BUFFER:
+                    await send({"type": "http.response.body", "body": b"", "more_body": True})  # waits until it is read
 
         last = await _first_result(
             _write_responses(responses, write),

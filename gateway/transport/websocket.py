@@ -163,8 +163,9 @@ class _Socket:
         """Sends one message at a time, so that at most one waits for a client that reads slowly."""
         text = orjson.dumps(message).decode()
         try:
-            async with self._send_lock:
-                await self._send({"type": "websocket.send", "text": text})
+            with self._endpoint.subscriptions.operations.held_bytes.hold(self._viewer, len(text)):
+                async with self._send_lock:
+                    await self._send({"type": "websocket.send", "text": text})
         except OSError:
             raise Disconnected from None
 

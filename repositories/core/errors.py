@@ -14,6 +14,7 @@
     │   └── Forbidden              FORBIDDEN            403
     ├── RateLimited                RATE_LIMITED         429
     ├── QueryTooComplex            QUERY_TOO_COMPLEX    400
+    ├── ResponseTooLarge           RESPONSE_TOO_LARGE   400
     ├── TooSlow                    TOO_SLOW             429   a subscriber that reads too slowly
     ├── CannotResume               CANNOT_RESUME        410   an event id from which the stream cannot resume
     ├── Timeout                    TIMEOUT              504
@@ -191,6 +192,18 @@ class QueryTooComplex(GatewayError):
         super().__init__(message)
         self.requested = requested
         self.limit = limit
+
+
+class ResponseTooLarge(GatewayError):
+    """The response, or the rows that it is built from, would have more bytes than are allowed."""
+
+    code = "RESPONSE_TOO_LARGE"
+    status = 400
+
+    def __init__(self, limit: int, text: str = "The response would be larger") -> None:
+        super().__init__(
+            f"{text} than {limit:,} bytes, which is the limit. Request smaller pages, or select fewer long texts."
+        )
 
 
 class TooSlow(GatewayError):

@@ -39,6 +39,7 @@ class DatabaseOptions:
     - ``read_wait``: how long a read waits until the replica has replayed the client's last write.
     - ``pgbouncer``: uses no feature that a pooler in transaction mode does not support, such as prepared statements.
     - ``announces_events``: PostgreSQL notifies all processes of new events, with NOTIFY.
+    - ``max_result_bytes``: the most bytes that PostgreSQL may return for one statement of a viewer.
     - ``encryption_keys``, ``index_key``: see repositories/core/encryption.py. Encrypted columns need them.
     """
 
@@ -53,6 +54,7 @@ class DatabaseOptions:
     read_wait: float = 0.1
     pgbouncer: bool = False
     announces_events: bool = True
+    max_result_bytes: int | None = None
     encryption_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     index_key: bytes = field(default=b"", repr=False)
 

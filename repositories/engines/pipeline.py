@@ -69,6 +69,9 @@ class PipelinedTransport(asyncio.Protocol):
         self._partial_message = b""
         self._ignored_queries = 0
         self._ignored_commands = 0
+        self._received = 0
+        self.max_result_bytes: int | None = None
+        """The most bytes of the responses to what is sent at once. Beyond it, the connection is closed."""
         self.pending_commands: list[bytes] = []
         """Commands to send together with the next message of asyncpg."""
         self.has_sent_commands = False
@@ -76,6 +79,7 @@ class PipelinedTransport(asyncio.Protocol):
 
     def write(self, data: Any) -> None:
         """Sends the pending commands and a message of asyncpg."""
+        self._received = 0
         if self.pending_commands:
             self._ignored_commands += len(self.pending_commands)
             data, self.pending_commands = b"".join((*self.pending_commands, data)), []
@@ -103,6 +107,10 @@ class PipelinedTransport(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Removes the responses to ignored commands. The last message in ``data`` can be incomplete."""
+        self._received += len(data)
+        if self.is_result_too_large:
+            self._transport.abort()
+            return
         if not self._ignored_commands and not self._ignored_queries:
             self._protocol.data_received(data)
             return
@@ -123,6 +131,11 @@ class PipelinedTransport(asyncio.Protocol):
         self._partial_message = b""
         if start < size:
             self._protocol.data_received(data[start:])
+
+    @property
+    def is_result_too_large(self) -> bool:
+        """Whether the connection was closed because of ``max_result_bytes``."""
+        return self.max_result_bytes is not None and self._received > self.max_result_bytes
 
     def _ignore(self, message_type: int) -> bool:
         """Counts a message that is removed. Returns False for the error that asyncpg must receive."""

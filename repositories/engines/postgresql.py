@@ -58,7 +58,7 @@ class PostgresDatabase(Database):
             Replica(self._connector(options.read_url), self.call_driver, options) if options.read_url else None
         )
 
-    async def _open(self, url: str) -> PostgresConnection:
+    async def _open(self, url: str, max_result_bytes: int | None = None) -> PostgresConnection:
         options = self.options
         settings = {"application_name": "siso-gateway", "jit": "off", "statement_timeout": str(self._statement_timeout)}
         settings |= TIME_SETTINGS
@@ -68,20 +68,19 @@ class PostgresDatabase(Database):
                 pipelined=not options.pgbouncer,
                 connect_timeout=options.connect_timeout,
                 settings={} if options.pgbouncer else settings,
+                max_result_bytes=max_result_bytes,
             )
         except (asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
             raise ServiceUnavailable from error
 
     def _connector(self, url: str) -> Callable[[], Awaitable[PostgresConnection]]:
-        return partial(self._open, url)
-
-    def _create_pool(self, url: str, size: int) -> Pool[PostgresConnection]:
-        return Pool(self._connector(url), size, self.options.pool_timeout)
+        """Opens connections for viewers."""
+        return partial(self._open, url, self.options.max_result_bytes)
 
     async def connect(self) -> None:
         """Opens the viewers' pool with a first connection. It also succeeds if the replica cannot be reached."""
         assert self.options.url is not None  # noqa: S101 (open_database decides by it)
-        pool = self._create_pool(self.options.url, self.options.pool_size)
+        pool = Pool(self._connector(self.options.url), self.options.pool_size, self.options.pool_timeout)
         pool.release(await pool.acquire())
         self._pool = pool
         if self.replica is not None:
@@ -101,7 +100,8 @@ class PostgresDatabase(Database):
                 raise ServiceUnavailable
             return self._pool
         if self._service_pool is None:
-            self._service_pool = self._create_pool(self._service_url, _SERVICE_CONNECTIONS)
+            open_connection = partial(self._open, self._service_url)
+            self._service_pool = Pool(open_connection, _SERVICE_CONNECTIONS, self.options.pool_timeout)
         return self._service_pool
 
     @property

@@ -20,7 +20,7 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from repositories.core.byte_budget import BoundedCache, bounded_cache
-from repositories.core.errors import UnreadableValue
+from repositories.core.errors import ResponseTooLarge, UnreadableValue
 from repositories.core.viewer import Viewer
 from repositories.engines.pipeline import (
     SYNC,
@@ -139,9 +139,18 @@ class PostgresConnection:
 
     @classmethod
     async def open(
-        cls, url: str, *, pipelined: bool, connect_timeout: float, settings: dict[str, str]
+        cls,
+        url: str,
+        *,
+        pipelined: bool,
+        connect_timeout: float,
+        settings: dict[str, str],
+        max_result_bytes: int | None = None,
     ) -> "PostgresConnection":
-        """Opens a connection. ``connect_timeout`` is in seconds."""
+        """Opens a connection. ``connect_timeout`` is in seconds.
+
+        A statement whose rows have more than ``max_result_bytes`` raises ResponseTooLarge and closes the connection.
+        """
         loop: Any = PipeliningLoop()
         cache_size = 100 if pipelined else 0
         driver_connection = await asyncpg.connect(
@@ -156,6 +165,7 @@ class PostgresConnection:
         except BaseException:
             connection.terminate()
             raise
+        loop.transport.max_result_bytes = max_result_bytes
         return connection
 
     async def _prepare_named_statements(self) -> None:
@@ -200,8 +210,15 @@ class PostgresConnection:
         If a table has changed since the statement was prepared, and it is the first one of its transaction, the
         statement is prepared and executed again.
         """
-        if not self._pipelined:
-            return await self._fetch_unprepared(text, arguments)
+        try:
+            return await (self._fetch if self._pipelined else self._fetch_unprepared)(text, arguments)
+        except BaseException:
+            limit = self._transport.max_result_bytes
+            if limit is not None and self._transport.is_result_too_large:
+                raise ResponseTooLarge(limit, "The rows that this reads are larger") from None
+            raise
+
+    async def _fetch(self, text: str, arguments: Sequence[Any]) -> Sequence[Any]:
         is_first = self._transport.pending_commands[-2:] == self._begin_commands
         try:
             statement = self._prepared.get(text) or self._named.get(text) or await self._prepare(text)
@@ -212,7 +229,7 @@ class PostgresConnection:
                 raise
             await self.rollback()
             self._transport.pending_commands = [*self._begin_commands]
-            records = await self.fetch(text, arguments)
+            records = await self._fetch(text, arguments)
         return records
 
     async def _fetch_unprepared(self, text: str, arguments: Sequence[Any]) -> Sequence[Any]:
