@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode
+from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
 
 from gateway.execution.budget import Budget, BudgetState
 from gateway.execution.documents import Document
+from gateway.execution.input_cost import measure_inputs
 from gateway.execution.limits import Limits, check_introspection, check_limits, check_variables
 from gateway.execution.measurement import Measurement, measure
 from gateway.execution.request_errors import RequestError
@@ -50,7 +51,8 @@ class CostLimiter:
             check_variables(variables, self._limits)
             measurement = self._measure(document, operation)
             check_introspection(measurement, viewer, self._limits)
-            return check_limits(measurement, variables, self._limits)
+            inputs = self._measure_inputs(operation, measurement, variables)
+            return check_limits(measurement, variables, self._limits, inputs)
         except GraphQLError as error:
             raise _request_error(error) from None
 
@@ -70,6 +72,14 @@ class CostLimiter:
     def has_budgets(self) -> bool:
         """Whether the costs of a viewer's operations are summed up."""
         return self._budget is not None
+
+    def _measure_inputs(
+        self, operation: OperationDefinitionNode, measurement: Measurement, variables: Mapping[str, Any]
+    ) -> int:
+        kind = self._schema.mutation_type
+        if kind is None or operation.operation is not OperationType.MUTATION:
+            return 0
+        return measure_inputs(kind, operation, (node for node, _ in measurement.roots), variables)
 
     def _measure(self, document: Document, operation: OperationDefinitionNode) -> Measurement:
         measurement: Measurement | None = document.measurements.get(id(operation))

@@ -89,8 +89,11 @@ def check_variables(variables: Variables, limits: Limits) -> None:
         containers += [item for item in items if item.__class__ is dict or item.__class__ is list]
 
 
-def check_limits(measurement: Measurement, variables: Variables, limits: Limits) -> int:
-    """The cost of an operation with these variables; a QUERY_TOO_COMPLEX error names its most expensive root field."""
+def check_limits(measurement: Measurement, variables: Variables, limits: Limits, inputs: int = 0) -> int:
+    """The cost of an operation with these variables; a QUERY_TOO_COMPLEX error names its most expensive root field.
+
+    ``inputs`` is the cost of its inputs.
+    """
     for name in ("root_fields", "fields", "depth", "aliases", "directives", "introspection"):
         limit = measurement.introspection_limit if name == "introspection" else getattr(limits, name)
         requested = getattr(measurement.total, name)
@@ -98,7 +101,7 @@ def check_limits(measurement: Measurement, variables: Variables, limits: Limits)
             shares = [(getattr(counts, name), node) for node, counts in measurement.roots]
             raise _too_complex(name, requested, limit, shares)
     values = measurement.formula.evaluate(variables)
-    requested = _value(measurement.total.cost, values)
+    requested = min(_value(measurement.total.cost, values) + inputs, MAX_COUNT)
     if requested > limits.cost:
         shares = [(_value(counts.cost, values), node) for node, counts in measurement.roots]
         raise _too_complex("cost", requested, limits.cost, shares)
