@@ -181,4 +181,5 @@ class CoreCompletion(Executor[Any]):
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                tasks.clear()  # their exceptions refer to this frame, and to rows, which garbage collection frees late
                 raise
