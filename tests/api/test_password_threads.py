@@ -1,7 +1,6 @@
 """Concurrent computations of password hashes are bounded, because each takes 64 MiB."""
 
 import asyncio
-import os
 import threading
 from collections.abc import Iterator
 
@@ -10,12 +9,12 @@ import pytest
 from argon2 import PasswordHasher
 
 from repositories.engines.database import Database
-from resolvers.identity.accounts import Passwords
+from resolvers.identity.accounts import PASSWORD_THREADS, Passwords
 from tests.api.client import Gateway, serve
 from tests.api.people import PASSWORD, make_member
 from tests.waiting import until
 
-SLOTS = os.cpu_count() or 1
+SLOTS = PASSWORD_THREADS
 
 
 class HeldHasher(PasswordHasher):
@@ -106,3 +105,11 @@ async def test_sign_ins_of_disconnected_clients_do_not_add_up(
             answer = (await http.post("/graphql", json={"query": document, "variables": {"input": given}})).json()
         assert answer["data"]["signIn"]["accessToken"]
     assert hasher.most == SLOTS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_threads_run_after_the_event_loop() -> None:
+    threads = Passwords()._threads
+    assert threads.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result() == 10
+    assert os.getpriority(os.PRIO_PROCESS, 0) < 10
+    threads.shutdown()
