@@ -1,6 +1,8 @@
 """Concurrent computations of password hashes are bounded, because each takes 64 MiB."""
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Iterator
 
