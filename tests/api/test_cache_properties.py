@@ -121,17 +121,23 @@ def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 class Commands:
-    """The ids of all created rows, and the two users."""
+    """The ids of all created rows, and the users.
 
-    def __init__(self, setup: Gateways, user: User, admin: User) -> None:
+    The dashboards are those of ``user`` and ``admin``. Other users are suspended and change their profiles, because
+    afterwards the gateway reads their status and roles, instead of those in the token.
+    """
+
+    def __init__(self, setup: Gateways, user: User, admin: User, suspended: User, renamed: User) -> None:
         self.setup = setup
         self.user = user
         self.admin = admin
+        self.suspended = suspended
+        self.renamed = renamed
         self.ids: dict[str, list[str]] = {}
 
     async def change(self, gateway: Gateway, what: str, pick: int, amount: int) -> None:
-        """Runs one command of the user or the admin, which may be rejected."""
-        person = self.admin if what in _ADMINISTRATIVE else self.user
+        """Runs one command, which may be rejected."""
+        person = self.admin if what in _ADMINISTRATIVE else self.renamed if what == "updateProfile" else self.user
         client = gateway.client(person, RoleName.PARTNERSHIP_MANAGER)
         kind, fields = _COMMANDS[what]
         given: dict[str, Any] = {}
@@ -155,7 +161,7 @@ class Commands:
             case ("one of", *choices):
                 return choices[amount % len(choices)]
             case ("user",):
-                return gid("User", self.user)
+                return gid("User", self.suspended)
             case ("name",):
                 return f"n{new_id().hex[-9:]}"
         return value
@@ -263,8 +269,10 @@ async def _run_commands(
 ) -> None:
     database = setup.uncached.database
     setup.moment = now()
-    commands = Commands(setup, await make_user(database), await make_user(database, role=UserRole.ADMIN))
-    await make_points(database, commands.user, 20)
+    user, admin = await make_user(database), await make_user(database, role=UserRole.ADMIN)
+    commands = Commands(setup, user, admin, await make_user(database), await make_user(database))
+    await make_points(database, user, 20)
+    await make_points(database, commands.suspended, 30)
     gateways = setup.sharing_redis if kind == "redis" else [setup.in_memory]
     for gateway in gateways:
         await gateway.cache.invalidate(["user"])  # the factories record no events
