@@ -101,7 +101,8 @@ async def test_events_are_read_in_batches(
 
 
 def _launch_with_a_full_disk(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Process:
-    """Starts `siso` in a process whose files cannot grow beyond 128 KiB."""
+    """Starts `siso` in a process whose files cannot grow beyond 128 KiB, so coverage cannot write its data either."""
+    environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
     command: list[str] = ["sh", "-c", 'ulimit -f 256; exec "$@"', "sh", str(PROGRAM), *arguments]
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
