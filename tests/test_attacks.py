@@ -1,7 +1,20 @@
 """The script that attacks a gateway measures, and marks the attacks that exceed a limit."""
 
+import json
+
+from graphql import parse, validate
+
 from benchmarks import attacks
-from benchmarks.attacks import Outcome
+from benchmarks.attacks import ATTACKS, Outcome
+from schema import schema
+
+
+def test_documents_are_valid() -> None:
+    """An attack with an invalid document would measure only its validation."""
+    bodies = [attack.request("").partition(b"\r\n\r\n")[2] for attack in ATTACKS.values()]
+    documents = [json.loads(body)["query"] for body in bodies if len(body) > 1]
+    assert len(documents) == len(ATTACKS) - 2
+    assert [validate(schema._schema, parse(document)) for document in documents] == [[]] * len(documents)
 
 
 def test_attack_runs_against_a_real_gateway() -> None:
