@@ -15,6 +15,9 @@ from gateway.execution.request_errors import RequestError
 from repositories.core.errors import GatewayError
 from repositories.core.viewer import Viewer
 
+MIN_COST = 1
+"""What every operation costs at least, because it is read and its text may be stored."""
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:
@@ -52,7 +55,7 @@ class CostLimiter:
             measurement = self._measure(document, operation)
             check_introspection(measurement, viewer, self._limits)
             inputs = self._measure_inputs(operation, measurement, variables)
-            return check_limits(measurement, variables, self._limits, inputs)
+            return max(MIN_COST, check_limits(measurement, variables, self._limits, inputs))
         except GraphQLError as error:
             raise _request_error(error) from None
 

@@ -1,81 +1,69 @@
 """Automatic persisted queries, Apollo's protocol: a client sends the SHA-256 of a document instead of its text.
 
-A text is stored after it was parsed and validated, so clients cannot fill the store with anything else.
+A text is stored after it was parsed and validated, so clients cannot fill the store with anything else. What a store
+holds is limited in bytes, in all and for each client.
 """
 
 import hashlib
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.execution.request_errors import RequestError
-from resolvers.services.circuit_breaker import CircuitBreaker
-from resolvers.services.redis_client import redis_client
 
 _HASH = re.compile(r"[0-9a-f]{64}")
+_ENTRY_SIZE = 300
+"""Bytes of a stored text without its characters."""
+SHARES = 4
+"""One client may use a fourth of a store."""
 
 
 class PersistedQueryStore(Protocol):
-    """Texts by their SHA-256."""
+    """Texts by their SHA-256. ``client`` tells apart who stored a text."""
 
     async def get(self, key: str) -> str | None: ...
 
-    async def put(self, key: str, text: str) -> None: ...
+    async def put(self, key: str, text: str, client: str) -> None: ...
 
 
 class MemoryQueryStore:
-    """The texts of this process, with at most ``size`` characters in all; the least recently used are dropped."""
+    """The texts of this process, at most ``size`` bytes. A client's least recently used texts are dropped first."""
 
-    def __init__(self, size: int = 2_000_000) -> None:
+    def __init__(self, size: int = 8_000_000) -> None:
         self._size = size
-        self._length = 0
-        self._texts: OrderedDict[str, str] = OrderedDict()
+        self._texts: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
+        """The text, the client that stored it, and the size, by key."""
+        self._used: Counter[str] = Counter()
 
     async def get(self, key: str) -> str | None:
-        text = self._texts.get(key)
-        if text is not None:
-            self._texts.move_to_end(key)
-        return text
+        entry = self._texts.get(key)
+        if entry is None:
+            return None
+        self._texts.move_to_end(key)
+        return entry[0]
 
-    async def put(self, key: str, text: str) -> None:
-        if key not in self._texts:
-            self._texts[key] = text
-            self._length += len(text)
-            while self._length > self._size:
-                self._length -= len(self._texts.popitem(last=False)[1])
+    async def put(self, key: str, text: str, client: str) -> None:
+        size = stored_size(text)
+        if key in self._texts or size > self._size // SHARES:
+            return
+        while self._used[client] + size > self._size // SHARES:
+            self._drop(next(each for each, (_, owner, _) in self._texts.items() if owner == client))
+        while self._used.total() + size > self._size:
+            self._drop(next(iter(self._texts)))
+        self._texts[key] = text, client, size
+        self._used[client] += size
 
-
-class RedisQueryStore:
-    """Texts of all processes, each for ``lifetime`` seconds. While Redis is unavailable, it contains nothing."""
-
-    def __init__(self, url: str, lifetime: int) -> None:
-        from redis.exceptions import RedisError  # noqa: PLC0415 (loaded only where Redis is used)
-
-        self._client = redis_client(url, decode_responses=True)
-        self._lifetime = lifetime
-        self._breaker = CircuitBreaker(
-            "Redis (persisted queries)",
-            "each process knows only the persisted queries that it has received itself",
-            RedisError,
-            self._client.ping,
-        )
-
-    async def get(self, key: str) -> str | None:
-        """The text, if it is stored. Its lifetime starts again."""
-        text: str | None = await self._breaker.call(lambda: self._client.getex(_name(key), ex=self._lifetime))
-        return text if text is not None and sha256(text) == key else None
-
-    async def put(self, key: str, text: str) -> None:
-        await self._breaker.call(lambda: self._client.set(_name(key), text, ex=self._lifetime))
-
-    async def close(self) -> None:
-        await self._breaker.close()
-        await self._client.aclose()
+    def _drop(self, key: str) -> None:
+        _, client, size = self._texts.pop(key)
+        self._used[client] -= size
+        if not self._used[client]:
+            del self._used[client]
 
 
-def _name(key: str) -> str:
-    return f"siso:persisted:{key}"
+def stored_size(text: str) -> int:
+    """The bytes that a stored text counts as."""
+    return len(text.encode()) + _ENTRY_SIZE
 
 
 def sha256(text: str) -> str:
@@ -88,7 +76,7 @@ class PersistedQueries:
     def __init__(self, *stores: PersistedQueryStore) -> None:
         self._stores = stores
 
-    async def resolve(self, query: str | None, extensions: Mapping[str, Any]) -> str:
+    async def resolve(self, query: str | None, extensions: Mapping[str, Any], client: str) -> str:
         """The text of a request: its own, or the stored one with its hash."""
         key = self._key(extensions)
         if query is not None:
@@ -102,16 +90,16 @@ class PersistedQueries:
             text = await store.get(key)
             if text is not None:
                 for faster in self._stores[:index]:
-                    await faster.put(key, text)
+                    await faster.put(key, text, client)
                 return text
         raise RequestError.of("PersistedQueryNotFound", "PERSISTED_QUERY_NOT_FOUND")
 
-    async def store(self, query: str, extensions: Mapping[str, Any]) -> None:
+    async def store(self, query: str, extensions: Mapping[str, Any], client: str) -> None:
         """Stores a text if the request has its hash."""
         key = self._key(extensions)
         if key is not None:
             for store in self._stores:
-                await store.put(key, query)
+                await store.put(key, query, client)
 
     def _key(self, extensions: Mapping[str, Any]) -> str | None:
         extension = extensions.get("persistedQuery")

@@ -19,7 +19,8 @@ from gateway.auth.tokens import Tokens, create_accounts
 from gateway.execution.budget import Budget
 from gateway.execution.cost_limiter import CostLimiter
 from gateway.execution.limits import Limits
-from gateway.execution.persisted import MemoryQueryStore, PersistedQueries, RedisQueryStore
+from gateway.execution.persisted import MemoryQueryStore, PersistedQueries
+from gateway.execution.persisted_redis import RedisQueryStore
 from gateway.execution.processor import OperationProcessor
 from gateway.explorer import DemoData, explorer_routes, serve_page
 from gateway.explorer.demo import DemoAccounts, DemoMessages
@@ -171,7 +172,8 @@ def create_services(accounts: Accounts, feed: Feed, cache: Cache | None, outbox:
 def create_redis_query_store(settings: Settings) -> RedisQueryStore | None:
     if settings.redis_url is None:
         return None
-    return RedisQueryStore(settings.redis_url.get_secret_value(), settings.persisted_query_lifetime)
+    url, lifetime = settings.redis_url.get_secret_value(), settings.persisted_query_lifetime
+    return RedisQueryStore(url, lifetime, settings.persisted_query_bytes)
 
 
 def create_cost_limiter(settings: Settings) -> CostLimiter:

@@ -94,6 +94,12 @@ class ServerSettings(BaseModel):
     persisted_query_lifetime: int = Field(
         24 * 3600, ge=1, description="Seconds after its last use until Redis deletes a persisted query."
     )
+    persisted_query_bytes: int = Field(
+        32_000_000,
+        ge=100_000,
+        description="Maximum size of the persisted queries in Redis, in bytes. Those that one client has stored take "
+        "at most a fourth of it; the least recently used are dropped.",
+    )
     redis_url: RedisURL | None = Field(
         None,
         description="Redis server that all processes share for persisted queries, cached values and announcements of "

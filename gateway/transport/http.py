@@ -230,7 +230,7 @@ class GraphQLEndpoint:
         if prepared.kind == "mutation" and exchange.scope["method"] == "GET":
             message = "A GET request must not carry a mutation: use POST."
             raise RequestRejected(405, "METHOD_NOT_ALLOWED", message, {"Allow": "POST"})
-        await self._operations.store_persisted_query(parameters)
+        await self._operations.store_persisted_query(parameters, exchange.viewer)
         return prepared
 
     async def _run(self, exchange: _Exchange, prepared: PreparedOperation, origin: RequestOrigin) -> ExecutionResult:

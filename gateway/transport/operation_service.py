@@ -8,7 +8,7 @@ from typing import Any
 from graphql import ExecutionResult
 from starlette.types import Scope
 
-from gateway.execution.cost_limiter import Charge, CostLimiter
+from gateway.execution.cost_limiter import MIN_COST, Charge, CostLimiter
 from gateway.execution.persisted import PersistedQueries
 from gateway.execution.processor import OperationProcessor, PreparedOperation
 from gateway.execution.request_errors import RequestError
@@ -44,17 +44,28 @@ class OperationService:
     async def prepare(
         self, parameters: Parameters, viewer: Viewer, timings: Timings | None = None
     ) -> PreparedOperation:
-        """The requested operation, parsed and validated; RequestError if it is invalid or exceeds a limit."""
-        text = await self.persisted_queries.resolve(parameters.query, parameters.extensions)
+        """The requested operation, parsed and validated; RequestError if it is invalid or exceeds a limit.
+
+        A rejected operation costs 1, as the cheapest one that runs.
+        """
+        try:
+            return await self._prepare(parameters, viewer, timings)
+        except RequestError:
+            if self.cost_limiter.has_budgets:
+                await self.cost_limiter.charge(MIN_COST, viewer, viewer.network)
+            raise
+
+    async def _prepare(self, parameters: Parameters, viewer: Viewer, timings: Timings | None) -> PreparedOperation:
+        text = await self.persisted_queries.resolve(parameters.query, parameters.extensions, str(viewer.key))
         if self.processor.is_parsed(text, viewer):
             return self.processor.prepare(text, parameters.operation_name, viewer, parameters.variables, timings)
         async with self.parsing_limit.turn(viewer):
             return self.processor.prepare(text, parameters.operation_name, viewer, parameters.variables, timings)
 
-    async def store_persisted_query(self, parameters: Parameters) -> None:
+    async def store_persisted_query(self, parameters: Parameters, viewer: Viewer) -> None:
         """Stores the text of an operation that was sent with its hash. Call it after the operation was prepared."""
         if parameters.query is not None and parameters.extensions:
-            await self.persisted_queries.store(parameters.query, parameters.extensions)
+            await self.persisted_queries.store(parameters.query, parameters.extensions, str(viewer.key))
 
     async def charge(self, parameters: Parameters, cost: int, viewer: Viewer, origin: RequestOrigin) -> Charge | None:
         """Charges the viewer's budget; RequestError if it is used up.

@@ -77,7 +77,7 @@ class SubscriptionService:
         """
         operations = self.operations
         prepared = await operations.prepare(parameters, viewer)
-        await operations.store_persisted_query(parameters)
+        await operations.store_persisted_query(parameters, viewer)
         if prepared.kind == "subscription":
             async with aclosing(self.subscribe(prepared, parameters, viewer, origin, after)) as responses:
                 async for response in responses:
