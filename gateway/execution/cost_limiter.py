@@ -1,12 +1,13 @@
 """Checks operations against the limits and charges their costs to budgets. Each operation is measured once."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
 
-from gateway.execution.budget import Budget, BudgetState
+from gateway.execution.budget import Budget, BudgetExceeded, BudgetState
 from gateway.execution.documents import Document
 from gateway.execution.input_cost import measure_inputs
 from gateway.execution.limits import Limits, check_introspection, check_limits, check_variables
@@ -15,6 +16,8 @@ from gateway.execution.request_errors import RequestError
 from repositories.core.errors import GatewayError
 from repositories.core.viewer import Viewer
 
+COST_PER_SECOND = 10_000
+"""What a second with a database connection costs, if more than the computed cost of the operation."""
 MIN_COST = 1
 """What every operation costs at least, because it is read and its text may be stored."""
 
@@ -66,6 +69,16 @@ class CostLimiter:
         except GatewayError as error:
             raise _request_error(GraphQLError(error.message, original_error=error)) from None
         return Charge(cost, self._limits.cost, budget)
+
+    async def charge_time(self, seconds: float, cost: int, viewer: Viewer, network: str | None) -> None:
+        """Charges the time for which an operation held a connection, as far as its ``cost`` does not cover it.
+
+        The operation has run, so a budget that is used up affects the next one.
+        """
+        missing = int(seconds * COST_PER_SECOND) - cost
+        if self._budget is not None and missing > 0:
+            with suppress(BudgetExceeded):
+                await self._budget.spend(viewer, network, missing)
 
     async def close(self) -> None:
         if self._budget is not None:

@@ -76,6 +76,11 @@ class OperationService:
             return None
         return await self.cost_limiter.charge(cost, viewer, origin.network)
 
+    async def charge_time(self, context: Context, cost: int, viewer: Viewer, origin: RequestOrigin) -> None:
+        """Charges what an operation has cost more than was computed. Call it after the context is closed."""
+        if self.cost_limiter.has_budgets:
+            await self.cost_limiter.charge_time(context.connection_time, cost, viewer, origin.network)
+
     def create_context(
         self, viewer: Viewer, origin: RequestOrigin, after: str | None = None, since: int | None = None
     ) -> Context:

@@ -154,6 +154,7 @@ class Snapshot(ReadConnection):
     make the other fields fail.
 
     ``opened_at`` is the time (``time.monotonic``) just before the transaction began, or None if none is open.
+    ``connection_time`` is the number of seconds for which the snapshot held a connection.
     ``needs_retry`` is true if the replica failed after it had answered a statement. All later statements then raise
     ServiceUnavailable, and the request must run again with another snapshot.
     """
@@ -163,9 +164,20 @@ class Snapshot(ReadConnection):
         self.needs_retry = False
         self._lock = asyncio.Lock()
         self.opened_at: float | None = None
-        self.holds_connection = False
+        self.connection_time = 0.0
+        self._connected_at: float | None = None
         self._is_closed = False
         self._running_task: asyncio.Task[Any] | None = None
+
+    @property
+    def holds_connection(self) -> bool:
+        return self._connected_at is not None
+
+    def _count_time(self) -> None:
+        """Called before the connection is returned."""
+        if self._connected_at is not None:
+            self.connection_time += time.monotonic() - self._connected_at
+        self.opened_at = self._connected_at = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -183,10 +195,11 @@ class Snapshot(ReadConnection):
                 if self.opened_at is None:
                     self.opened_at = time.monotonic()
                     await self.begin()
-                    self.holds_connection = True
+                    self._connected_at = time.monotonic()
                 return await self.run(compiled.text, arguments)
             except BaseException:
-                self.opened_at, self.holds_connection, self._running_task = None, False, None
+                self._count_time()
+                self._running_task = None
                 await self.end()
                 raise
             finally:
@@ -199,7 +212,7 @@ class Snapshot(ReadConnection):
             self._running_task.cancel()
         async with self._lock:
             if self.opened_at is not None:
-                self.opened_at, self.holds_connection = None, False
+                self._count_time()
                 await self.end()
 
     @abstractmethod

@@ -106,6 +106,8 @@ class Context:
         self._reactions = reactions
         self._snapshot: Snapshot | None = None
         self.is_closed = False
+        self.connection_time = 0.0
+        """Seconds for which the reads of the request held a connection."""
         self.loaders: dict[Hashable, Any] = {}
         self._computed: dict[Hashable, asyncio.Future[Any]] = {}
         self.timeout: asyncio.Timeout | None = None
@@ -132,6 +134,7 @@ class Context:
         if self._snapshot is not None:
             snapshot, self._snapshot = self._snapshot, None
             await snapshot.close()
+            self.connection_time += snapshot.connection_time
             self.needs_retry = self.needs_retry or snapshot.needs_retry
 
     @property
