@@ -208,7 +208,7 @@ async def test_slow_client_gets_an_error_and_can_resume(database: Database, ada:
 @ON_SQLITE
 async def test_slow_reader_gets_the_whole_response(gateway: Gateway, ada: User) -> None:
     """Reading takes longer than the send timeout, but never pauses for so long. The connection stays open."""
-    await make_tasks(gateway.database, ada, 50, description=LARGE)
+    await make_tasks(gateway.database, ada, 48, description=LARGE)
     document = f"{{ tasks {{ nodes {{ {FIELDS} }} }} }}"
     async with (
         run_gateway(gateway, http=http_protocol(Settings(socket_send_timeout=1))) as address,

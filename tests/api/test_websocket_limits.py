@@ -23,8 +23,9 @@ from tests.databases import ON_SQLITE
 from tests.factories import make_tasks
 
 CREATED = {"data": {"myEvents": {"eventType": "TaskCreated"}}}
-MUCH = "{ tasks(first: 50) { " + " ".join(f"a{number}: nodes {{ description }}" for number in range(36)) + " } }"
-"""The result has 9 MB if descriptions have 5,000 characters: more than the buffers of two sockets hold."""
+MUCH = "{ tasks(first: 50) { " + " ".join(f"a{number}: nodes {{ description }}" for number in range(80)) + " } }"
+"""The result has 20 MB if descriptions have 5,000 characters: more than the buffers of two sockets hold."""
+ALLOWING_MUCH = Settings(max_response_bytes=30_000_000, max_held_bytes=100_000_000)
 
 
 async def request_large_results(stalled: Peer) -> None:
@@ -154,6 +155,7 @@ async def test_client_that_stops_reading_is_disconnected(
 ) -> None:
     """A client that starts to read again gets the reason. Other clients are not slowed down."""
     await make_tasks(gateway.database, ada, 50, description="x" * 5000)
+    gateway = Gateway(gateway.database, settings=ALLOWING_MUCH)
     caplog.set_level(logging.WARNING)
     token, settings = gateway.token(ada), Settings(socket_send_timeout=0.5)
     for reads_on in (True, False):
@@ -242,6 +244,7 @@ async def test_shutdown_closes_all_sockets(
 ) -> None:
     """Clients that do not read do not delay it."""
     await make_tasks(gateway.database, ada, 50, description="x" * 5000)
+    gateway = Gateway(gateway.database, settings=ALLOWING_MUCH)
     caplog.set_level(logging.WARNING)
     is_full, pause = asyncio.Semaphore(0), SocketProtocol.pause_writing
 
