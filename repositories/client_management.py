@@ -16,7 +16,7 @@ from repositories.core.errors import ValidationError
 from repositories.core.event import Event
 from repositories.sql import types
 from repositories.sql.filters import Compare, Direction, Op, Order
-from repositories.sql.statements import RowFactory, Statement, in_list, scalar
+from repositories.sql.statements import RowFactory, Statement, fold, in_list, scalar
 from repositories.tables.client_management import Client, ClientStatus, Contact
 
 _clients = Client.__table__
@@ -165,7 +165,7 @@ class Clients(Repository[Client], table=Client):
     async def by_industry(self, user: UUID) -> list[IndustryTotal]:
         """A person's clients by industry, the most frequent first; those without one come last."""
         found = await self.connection.rows(_by_industry, user=user)
-        return sorted(found, key=lambda row: (row.industry is None, -row.total, row.industry))
+        return sorted(found, key=lambda row: (row.industry is None, -row.total, fold(row.industry), row.industry))
 
     async def revenue(self, user: UUID) -> RevenueSummary:
         """What is known of the annual revenue of a person's clients."""

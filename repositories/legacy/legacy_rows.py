@@ -19,6 +19,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from repositories.core.clock import EARLIEST, LATEST
+from repositories.core.text import normalize_text
 from repositories.legacy.legacy_source import LegacyRow
 from repositories.tables.life_lock import TaskStatus
 
@@ -56,7 +57,7 @@ def _text(value: object) -> str:
         raise ValueError("is not readable text") from None
     if isinstance(value, bytes) or "\0" in text:
         raise ValueError("is not readable text")
-    return text.strip()
+    return normalize_text(text).strip()
 
 
 def _at_most(length: int) -> Callable[[object], str]:

@@ -12,7 +12,7 @@ from repositories.core.clock import LocalDay, now
 from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
 from repositories.sql import types
 from repositories.sql.filters import And, Compare, Direction, Op, Order
-from repositories.sql.statements import Engine, RowFactory, Statement, records, scalar
+from repositories.sql.statements import Engine, RowFactory, Statement, folded, records, scalar
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskStatus
 
 _tasks = Task.__table__
@@ -102,7 +102,7 @@ def _breakdown_of() -> sa.Executable:
     return (
         sa.select(*own.c, sa.func.coalesce(counted.c.total, 0), sa.func.coalesce(counted.c.completed, 0))
         .select_from(own.outerjoin(counted, own.c.id == counted.c.category_id, full=True))
-        .order_by(own.c.name.is_(None), own.c.name, own.c.id)
+        .order_by(own.c.name.is_(None), folded(own.c.name), own.c.id)
     )
 
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from repositories.core.email_address import normalize_search_word
 from repositories.core.errors import ValidationError
+from repositories.core.text import normalize_text
 from repositories.sql import types
 from repositories.sql.statements import fold, folded, in_list
 
@@ -93,6 +94,7 @@ class Search:
     @classmethod
     def of_table(cls, table: sa.Table, columns: tuple[str, ...], text: str) -> "Search":
         """A search in columns of a table. E-mail addresses in the text are found in every spelling."""
+        text = normalize_text(text)
         if any(isinstance(table.c[column].type, types.Email) for column in columns):
             text = " ".join(map(normalize_search_word, text.split()))
         return cls(columns, text)

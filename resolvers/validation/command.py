@@ -7,8 +7,9 @@ descriptions for frontend developers. A handler takes ``(work, command)``, retur
 import datetime as dt
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -18,10 +19,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     StringConstraints,
     TypeAdapter,
 )
 from pydantic import ValidationError as InvalidValue
+from pydantic_core import CoreSchema, core_schema
 from strawberry import Some
 
 from repositories.aggregates.repository import row_version
@@ -30,6 +33,7 @@ from repositories.core.clock import is_in_range
 from repositories.core.email_address import normalize_email, parse_email
 from repositories.core.encryption import DecryptionError
 from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion
+from repositories.core.text import normalize_text
 from repositories.sql.table import Table
 
 R = TypeVar("R", bound=Table)
@@ -97,16 +101,31 @@ def _as_utc(moment: dt.datetime) -> dt.datetime:
     return moment.astimezone(dt.UTC)
 
 
-Storable = AfterValidator(_check_storable)
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """Converts a text to its normal form before anything else, such as its length, is checked, and checks it then."""
+
+    check: Callable[[str], str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        checked = core_schema.no_info_after_validator_function(self.check, handler(source))
+        return core_schema.no_info_before_validator_function(_normalize, checked)
+
+
+def _normalize(value: Any) -> Any:
+    return normalize_text(value) if isinstance(value, str) else value
+
+
+Storable = _Text(_check_storable)
 """A text that every text column can store on both engines."""
 
-SingleLine = AfterValidator(lambda text: _check_single_line(_check_storable(text)))
+SingleLine = _Text(lambda text: _check_single_line(_check_storable(text)))
 """A storable text without control characters and line breaks."""
 
-Visible = AfterValidator(lambda text: _check_single_line(_check_visible(_check_storable(text))))
+Visible = _Text(lambda text: _check_single_line(_check_visible(_check_storable(text))))
 """A storable text in one line with a visible character, for names and titles."""
 
-VisibleText = AfterValidator(lambda text: _check_visible(_check_storable(text)))
+VisibleText = _Text(lambda text: _check_visible(_check_storable(text)))
 """A storable text with a visible character. It may have several lines."""
 
 
@@ -119,7 +138,10 @@ Version = Annotated[int, Field(ge=1)]
 
 _URL = TypeAdapter(AnyHttpUrl)
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_BETWEEN_DIGITS = re.compile(r"[ ().\-/]")
+_NO_PHONE = "A phone number starts with + and the code of its country, such as +49 30 1234567"
+_BETWEEN_DIGITS = "().-/\N{MINUS SIGN}"
+_SPACES_AND_DASHES = {"Zs", "Pd"}
+"""Unicode categories of all spaces, the no-break space included, and of all dashes."""
 
 
 def _as_email(text: str) -> str:
@@ -142,10 +164,18 @@ def _check_url(text: str) -> str:
 
 
 def _as_e164(text: str) -> str:
-    number = "" if "(0)" in text else _BETWEEN_DIGITS.sub("", text)
-    if not _E164.fullmatch(number):
-        message = "A phone number starts with + and the code of its country, such as +49 30 1234567"
+    """Full-width digits and signs count as the usual ones."""
+    text = unicodedata.normalize("NFKC", text)
+    if "(0)" in text:
+        message = "Leave out the (0) of the phone number, because it is not dialled after the code of the country"
         raise ValueError(message)
+    number = "".join(
+        character
+        for character in text
+        if character not in _BETWEEN_DIGITS and unicodedata.category(character) not in _SPACES_AND_DASHES
+    )
+    if not _E164.fullmatch(number):
+        raise ValueError(_NO_PHONE)
     return number
 
 

@@ -13,6 +13,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.core.errors import Path, ValidationError
+from repositories.core.text import normalize_text
 from repositories.sql.filters import (
     MAX_WORDS,
     And,
@@ -218,8 +219,10 @@ def _convert_condition(column: str, operator: str, operand: Any, key: str | None
 
 
 def _convert_operand(value: Any, key: str | None, path: Path) -> Any:
-    """The UUID of a global id of type ``key``. Other values stay as they are."""
-    return _parse_id(key, value, path) if key is not None and isinstance(value, str) else value
+    """The UUID of a global id of type ``key``, and the normal form of any other text."""
+    if not isinstance(value, str):
+        return value
+    return normalize_text(value) if key is None else _parse_id(key, value, path)
 
 
 def _check(table: Any, condition: Compare | Search, path: Path) -> Filter:
