@@ -234,16 +234,10 @@ class GraphQLEndpoint:
         return prepared
 
     async def _run(self, exchange: _Exchange, prepared: PreparedOperation, origin: RequestOrigin) -> ExecutionResult:
-        """Runs a query or a mutation. A query whose replica fails between two statements runs again on the primary."""
+        """Runs a query or a mutation. A mutation sets the position that later queries must include."""
         operations, is_mutation = self._operations, prepared.kind == "mutation"
-        context = operations.create_context(exchange.viewer, origin, since=None if is_mutation else exchange.since)
-        try:
-            result = await operations.processor.run(prepared, context, exchange.timings)
-            if context.needs_retry:
-                context = operations.create_context(exchange.viewer, origin)
-                result = await operations.processor.run(prepared, context, exchange.timings)
-        finally:
-            await operations.charge_time(context, prepared.cost, exchange.viewer, origin)
+        since = None if is_mutation else exchange.since
+        result = await operations.run(prepared, exchange.viewer, origin, since=since, timings=exchange.timings)
         if is_mutation and (token := await current_token(operations.database)) is not None:
             exchange.response_headers[HEADER], exchange.since = token, parse_position(token)
         return result

@@ -76,10 +76,31 @@ class OperationService:
             return None
         return await self.cost_limiter.charge(cost, viewer, origin.network)
 
-    async def charge_time(self, context: Context, cost: int, viewer: Viewer, origin: RequestOrigin) -> None:
-        """Charges what an operation has cost more than was computed. Call it after the context is closed."""
-        if self.cost_limiter.has_budgets:
-            await self.cost_limiter.charge_time(context.connection_time, cost, viewer, origin.network)
+    async def run(
+        self,
+        prepared: PreparedOperation,
+        viewer: Viewer,
+        origin: RequestOrigin,
+        *,
+        since: int | None = None,
+        timings: Timings | None = None,
+    ) -> ExecutionResult:
+        """Runs a query or a mutation, and charges what it has cost more than was computed.
+
+        A query runs again on the primary if its snapshot could not be read to the end: if the replica failed between
+        two statements, or a table changed.
+        """
+        context = self.create_context(viewer, origin, since=since)
+        try:
+            result = await self.processor.run(prepared, context, timings)
+            if context.needs_retry and prepared.kind == "query":
+                context = self.create_context(viewer, origin)
+                result = await self.processor.run(prepared, context, timings)
+        finally:
+            if self.cost_limiter.has_budgets:
+                time = context.connection_time
+                await self.cost_limiter.charge_time(time, prepared.cost, viewer, origin.network)
+        return result
 
     def create_context(
         self, viewer: Viewer, origin: RequestOrigin, after: str | None = None, since: int | None = None

@@ -86,11 +86,7 @@ class SubscriptionService:
         yield None
         charge = await operations.charge(parameters, prepared.cost, viewer, origin)
         async with operations.concurrency_limit.turn(viewer):
-            context = operations.create_context(viewer, origin)
-            try:
-                result = await operations.processor.run(prepared, context)
-            finally:
-                await operations.charge_time(context, prepared.cost, viewer, origin)
+            result = await operations.run(prepared, viewer, origin)
         response = format_result(result, charge if requests_cost(parameters) else None)
         if prepared.kind == "mutation":
             await self._add_token(parameters, response)

@@ -251,6 +251,13 @@ class ServiceUnavailable(GatewayError):
         return cls("The database cannot store changes right now. Try again in a moment.")
 
 
+class SchemaChanged(ServiceUnavailable):
+    """A table has changed since a statement was prepared. The transaction has failed; another one can succeed."""
+
+    def __init__(self) -> None:
+        super().__init__("The database was changed while this ran. Try again.")
+
+
 class DatabaseFault(Exception):
     """The database reported a bug of the gateway: an invalid statement, or a value of the wrong type.
 

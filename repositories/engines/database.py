@@ -155,8 +155,8 @@ class Snapshot(ReadConnection):
 
     ``opened_at`` is the time (``time.monotonic``) just before the transaction began, or None if none is open.
     ``connection_time`` is the number of seconds for which the snapshot held a connection.
-    ``needs_retry`` is true if the replica failed after it had answered a statement. All later statements then raise
-    ServiceUnavailable, and the request must run again with another snapshot.
+    ``needs_retry`` is true if the replica failed after it had answered a statement, or if a table changed. All later
+    statements then raise ServiceUnavailable, and the request must run again with another snapshot.
     """
 
     def __init__(self, database: "Database", viewer: Viewer) -> None:

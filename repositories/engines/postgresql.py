@@ -16,7 +16,7 @@ from typing import Any
 
 import asyncpg
 
-from repositories.core.errors import Conflict, DatabaseFault, ServiceUnavailable
+from repositories.core.errors import Conflict, DatabaseFault, SchemaChanged, ServiceUnavailable
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions, PoolState, Snapshot, WriteConnection
 from repositories.engines.pool import Pool
@@ -53,6 +53,8 @@ class PostgresDatabase(Database):
         self._pool: Pool[PostgresConnection] | None = None
         self._service_pool: Pool[PostgresConnection] | None = None
         self._statement_timeout = int(options.statement_timeout * 1000)
+        self._schema_version = 0
+        """The number of changes of tables that statements have met."""
         """In milliseconds."""
         self.replica = (
             Replica(self._connector(options.read_url), self.call_driver, options) if options.read_url else None
@@ -167,7 +169,11 @@ class PostgresDatabase(Database):
             await connection.close()
 
     def begin(self, connection: PostgresConnection, begin_text: str, viewer: Viewer) -> None:
-        """Begins a transaction with the viewer's role and claims."""
+        """Begins a transaction with the viewer's role and claims.
+
+        Statements that were prepared before a table changed are prepared again.
+        """
+        connection.forget_statements_before(self._schema_version)
         self.notify_statement_listeners(f"{begin_text}; {SET_VIEWER}")
         connection.begin(begin_text, viewer, self._statement_timeout)
 
@@ -180,6 +186,8 @@ class PostgresDatabase(Database):
             return await call(*arguments)
         except Exception as error:
             gateway_error = map_postgresql_error(error)
+            if isinstance(gateway_error, SchemaChanged):
+                self._schema_version += 1
             if gateway_error is not None:
                 raise gateway_error from error
             if isinstance(error, asyncpg.PostgresError):
@@ -203,7 +211,8 @@ class _PostgresSnapshot(Snapshot):
     """Uses the replica for the first transaction if ``since`` allows it, and the primary for all later ones.
 
     If the replica fails at the first statement, the primary executes the statement. If it fails later, the primary
-    cannot continue, because it shows another state. ``needs_retry`` is then set.
+    cannot continue, because it shows another state. ``needs_retry`` is then set. It is also set if a table has changed
+    since a statement was prepared.
     """
 
     def __init__(self, database: PostgresDatabase, viewer: Viewer, since: int | None) -> None:
@@ -230,6 +239,9 @@ class _PostgresSnapshot(Snapshot):
         self.database.notify_statement_listeners(text)
         try:
             records: Sequence[Any] = await self.database.call_driver(self._connection.fetch, text, arguments)
+        except SchemaChanged:
+            self._has_failed = self.needs_retry = True
+            raise
         except (ServiceUnavailable, Conflict) as error:
             self._has_failed = True
             if self._replica is None:

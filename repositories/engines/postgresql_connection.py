@@ -134,6 +134,7 @@ class PostgresConnection:
         self._pipelined = pipelined
         self._named: dict[str, PreparedStatement[Any]] = {}
         self._prepared: BoundedCache[str, PreparedStatement[Any]] = BoundedCache()
+        self._schema_version = 0
         self._begin_commands: list[bytes] = []
         self._begin_sql = ""
 
@@ -203,6 +204,12 @@ class PostgresConnection:
         parameters = [encode_parameter(argument) for argument in arguments]
         self._transport.pending_commands.append(encode_bind_and_execute(statement.get_name(), parameters))
         return True
+
+    def forget_statements_before(self, schema_version: int) -> None:
+        """Forgets the prepared statements if the schema has another version now."""
+        if self._schema_version != schema_version:
+            self._schema_version = schema_version
+            self._prepared.clear()
 
     async def fetch(self, text: str, arguments: Sequence[Any] = ()) -> Sequence[Any]:
         """Returns the records of one statement.

@@ -5,7 +5,15 @@ from typing import Any
 
 import asyncpg
 
-from repositories.core.errors import Conflict, Forbidden, GatewayError, ServiceUnavailable, Timeout, ValidationError
+from repositories.core.errors import (
+    Conflict,
+    Forbidden,
+    GatewayError,
+    SchemaChanged,
+    ServiceUnavailable,
+    Timeout,
+    ValidationError,
+)
 from repositories.sql.constraints import error_of_constraint
 
 CONNECTION_ERRORS = (
@@ -61,6 +69,8 @@ def map_postgresql_error(error: Exception) -> GatewayError | None:
     """Returns the gateway's error for an error of the driver, or None for a bug of the gateway."""
     if isinstance(error, asyncpg.DataError) and isinstance(error.__cause__, UnicodeError):
         return ValidationError.for_unstorable_text()
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return SchemaChanged()
     state = getattr(error, "sqlstate", None)
     if state is not None:
         return (_ERRORS.get(state) or _ERRORS.get(state[:2], _bug))(error)

@@ -23,7 +23,7 @@ from strawberry.pydantic.error import ValidationErrorDetail
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import InputError, InputErrors, StaleVersion
+from repositories.core.errors import InputError, InputErrors, SchemaChanged, StaleVersion
 from repositories.permissions import Permission
 from resolvers.request.context import Context
 from resolvers.validation.command import Command
@@ -130,7 +130,14 @@ def mutation(
         async with context.unit_of_work() as work:
             return await handler(work, command)
 
-    return _mutation_field(handler, run, _row_field(returns, many=many), requires)
+    async def run_again_after_change(context: Context, command: Any) -> Any:
+        """Nothing was committed if a table has changed since one of the statements was prepared."""
+        try:
+            return await run(context, command)
+        except SchemaChanged:
+            return await run(context, command)
+
+    return _mutation_field(handler, run_again_after_change, _row_field(returns, many=many), requires)
 
 
 def context_mutation(

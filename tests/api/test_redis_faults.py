@@ -17,7 +17,7 @@ from resolvers.services import circuit_breaker
 from tests.api.client import Gateway
 from tests.api.people import PASSWORD, TOKENS, make_member
 from tests.databases import ON_SQLITE
-from tests.execution.test_persisted import by_hash
+from tests.execution.test_persisted import by_hash, run_lifespan
 from tests.stores import redis_process
 
 pytestmark = [pytest.mark.usefixtures("cheap_passwords"), ON_SQLITE]
@@ -89,19 +89,19 @@ async def test_requests_during_a_fault_of_redis(
                 assert answer["data"]["viewer"] is not None
             assert await client.data('mutation { createCategory(input: {name: ""}) { userErrors { code } } }')
 
-    await send_all()
     document = f"mutation($input: SignInInput!) {{ signIn(input: $input) {{ {TOKENS} userErrors {{ code }} }} }}"
     given = {"email": "member@example.com", "password": PASSWORD}
-    assert (await gateway.client().data(document, input=given))["signIn"]["accessToken"]
-    redis: Any = Redis.from_url(url)
-    await fault(redis, process)
-    for _ in range(3):
+    async with run_lifespan(gateway.app):
         await send_all()
-        answer = await gateway.client().ask(document, input=given)
-        assert (answer.codes, answer.data) in (
-            (["SERVICE_UNAVAILABLE"], {"signIn": None}),
-            # other keys than those with garbage are counted
-            *([] if fault is not _rename_types else [([], answer.data)]),
-        )
-    await redis.aclose()
-    await gateway.http.aclose()
+        assert (await gateway.client().data(document, input=given))["signIn"]["accessToken"]
+        redis: Any = Redis.from_url(url)
+        await fault(redis, process)
+        for _ in range(3):
+            await send_all()
+            answer = await gateway.client().ask(document, input=given)
+            assert (answer.codes, answer.data) in (
+                (["SERVICE_UNAVAILABLE"], {"signIn": None}),
+                # other keys than those with garbage are counted
+                *([] if fault is not _rename_types else [([], answer.data)]),
+            )
+        await redis.aclose()
