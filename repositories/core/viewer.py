@@ -6,6 +6,7 @@ role and the claims of every transaction (row-level security), and which root fi
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from uuid import UUID
 
 from repositories.permissions import PERMISSIONS, Permission, RoleName
@@ -41,7 +42,7 @@ class Viewer:
 
     def may(self, permission: Permission) -> bool:
         """Whether at least one of the viewer's roles grants ``permission``. The service has every permission."""
-        return self.is_service or any(permission in PERMISSIONS[role] for role in self.roles)
+        return self.is_service or permission in _permissions_of(self.roles)
 
     @property
     def claimed_role(self) -> str:
@@ -49,6 +50,11 @@ class Viewer:
         if self.is_service:
             return "service_role"
         return "authenticated" if self.is_authenticated else "anon"
+
+
+@lru_cache(maxsize=64)
+def _permissions_of(roles: frozenset[RoleName]) -> frozenset[Permission]:
+    return frozenset().union(*(PERMISSIONS[role] for role in roles))
 
 
 ANONYMOUS = Viewer()
