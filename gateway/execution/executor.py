@@ -332,7 +332,7 @@ class CompiledExecutor(CoreCompletion):
         results, is_complete = build(selection, objects)
         child = ObjectGroup(selection, objects, results, group, field, spans)
         data = results if is_complete else [None if result is INCOMPLETE else result for result in results]
-        self.add_size(selection.estimate_size(data))
+        self.add_size(selection.estimate_size(results if is_complete else [each for each in data if each is not None]))
         if self.is_too_large:
             return
         start, key, parents = 0, field.key, group.results

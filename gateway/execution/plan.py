@@ -9,6 +9,7 @@ itself. The other fields are None in these dicts, at their place in the order, u
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from graphql import (
@@ -151,7 +152,7 @@ class Selection:
     __slots__ = (
         "_has_known_type",
         "_object_size",
-        "_text_keys",
+        "_text_getters",
         "build",
         "by_key",
         "classes",
@@ -170,14 +171,14 @@ class Selection:
         self.unbuilt_fields: list[Field] = []
         self.build: Callable[[Sequence[Any]], list[dict[str, Any]]] = self._generate(native=native)
         built = [field for field in fields if field not in self.unbuilt_fields]
-        self._text_keys = [field.key for field in built if field.unchanged_class is str]
+        self._text_getters = [itemgetter(field.key) for field in built if field.unchanged_class is str]
         self._object_size = 2 + sum(len(field.key) + _VALUE_SIZE for field in fields)
 
-    def estimate_size(self, results: Sequence[dict[str, Any] | None]) -> int:
+    def estimate_size(self, results: Sequence[dict[str, Any]]) -> int:
         """About the number of bytes that results of :attr:`build` have in the response: their texts and their keys."""
         size = self._object_size * len(results)
-        for key in self._text_keys:
-            size += sum([text_size(value) for result in results if result and (value := result[key])])
+        for text_of in self._text_getters:
+            size += text_size("".join(filter(None, map(text_of, results))))
         return size
 
     def _check_class(self, value: Any) -> None:
