@@ -27,7 +27,7 @@ run: .venv/installed $(GRAPHIQL)/dist/index.html ## Serve demo data on http://12
 	@exec $(BIN)/siso serve --demo --port $(PORT)
 
 .PHONY: test
-test: .venv/installed-dev $(GRAPHIQL)/dist/index.html ## Run all tests on SQLite and PostgreSQL, then lint (10 minutes); with `COVERAGE=1` as CI does.
+test: .venv/installed-dev $(GRAPHIQL)/dist/index.html ## Run all tests on SQLite and PostgreSQL, then lint (six minutes on two cores); with `COVERAGE=1` as CI does.
 	@$(PYTEST) $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 ifdef COVERAGE
 	@$(BIN)/coverage report --include='repositories/*,resolvers/*,gateway/execution/*' --fail-under=95 --format=total > /dev/null || \
@@ -36,7 +36,7 @@ endif
 	@$(MAKE) lint
 
 .PHONY: quick
-quick: .venv/installed-dev $(GRAPHIQL)/dist/index.html ## Run the fast tests on SQLite, then ruff and mypy (a minute or two), while editing.
+quick: .venv/installed-dev $(GRAPHIQL)/dist/index.html ## Run the fast tests on SQLite, then ruff and mypy (one minute), while editing.
 	@$(PYTEST) -m quick
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
