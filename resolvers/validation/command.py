@@ -45,8 +45,12 @@ class Command(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""NUL and surrogates. A regular expression, because a loop over long texts would block the event loop."""
+
+
 def _check_storable(text: str) -> str:
-    if any(character == "\0" or unicodedata.category(character) == "Cs" for character in text):
+    if _UNSTORABLE.search(text):
         message = "Text must not contain NUL or half of a surrogate pair"
         raise ValueError(message)
     return text
