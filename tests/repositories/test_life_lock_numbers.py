@@ -22,7 +22,7 @@ from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskStatus
 from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of
-from tests.repositories.support import SharedDatabase, examples, open_snapshot
+from tests.repositories.support import SharedDatabase, examples, fold, open_snapshot
 
 CLOSED = (TaskStatus.COMPLETED, TaskStatus.CANCELLED)
 CHANGES_OF_CLOCKS = (dt.datetime(2024, 3, 31, 1, tzinfo=dt.UTC), dt.datetime(2024, 10, 27, 1, tzinfo=dt.UTC))
@@ -104,7 +104,7 @@ async def _dashboard(database: Database, at: dt.datetime, rows: list[dict[str, A
             for day in days
         ]
         expected = []
-        for category in [*sorted(categories, key=lambda made: made.name), None]:
+        for category in [*sorted(categories, key=lambda made: (fold(made.name), made.id)), None]:
             own = [task for task in tasks if task.category_id == (category.id if category else None)]
             if category or own:
                 done = sum(task.status is TaskStatus.COMPLETED for task in own)
