@@ -20,7 +20,16 @@ from repositories.sql import types
 from repositories.sql.filters import And, Compare, Direction, Filter, Op, Order
 from repositories.sql.statements import Statement, in_list, scalar
 from repositories.tables.events import DomainEvent
-from repositories.tables.identity import Session, Theme, User, UserPreferences, UserRole, UserStatus, Weekday
+from repositories.tables.identity import (
+    AccountUsage,
+    Session,
+    Theme,
+    User,
+    UserPreferences,
+    UserRole,
+    UserStatus,
+    Weekday,
+)
 
 _users = User.__table__
 _sessions = Session.__table__
@@ -291,6 +300,10 @@ def default_preferences(user: User) -> UserPreferences:
 
 class Preferences(Repository[UserPreferences], table=UserPreferences, noun="preferences"):
     """How people like it; their id is the user's."""
+
+
+class Usages(Repository[AccountUsage], table=AccountUsage, noun="account"):
+    """How much accounts store; triggers write it, and the id is the user's."""
 
 
 async def time_zones_of(work: UnitOfWork, user_ids: Iterable[UUID]) -> Mapping[UUID, ZoneInfo]:

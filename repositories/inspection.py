@@ -148,6 +148,15 @@ _EXCESSIVE_RIGHTS = """
 """
 
 
+async def folds_all_letters(url: str, *, timeout: float) -> bool | None:  # noqa: ASYNC109 (asyncpg's own)
+    """Whether searches ignore the case of letters beyond ASCII; None before migration 0032, which creates the fold."""
+    async with _connection(url, timeout) as connection:
+        if await connection.fetchval("SELECT to_regprocedure('public.fold(text)')") is None:
+            return None
+        folds: bool = await connection.fetchval("SELECT public.fold('\u00c9') = '\u00e9'")
+        return folds
+
+
 async def excessive_client_rights(url: str, *, timeout: float) -> list[str]:  # noqa: ASYNC109 (asyncpg's own)
     """What ``anon`` and ``authenticated`` may do beyond reading columns that are not secret, as ``INSERT ON table``."""
     tables = [table for table in metadata.tables.values() if not table.info.get("is_view")]

@@ -12,7 +12,7 @@ from resolvers.gamification import commands, queries
 from schema.identity import User
 from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection
-from schema.types.costs import AGGREGATE
+from schema.types.costs import RANKING
 from schema.types.enums import describe_enum
 from schema.types.filter_inputs import (
     BooleanFilter,
@@ -237,7 +237,7 @@ class GamificationDashboard:
         queries.Dashboard.next_achievement, "What is nearest to being unlocked; null if everything is."
     )
     rank: int | None = computed(
-        queries.Dashboard.rank, "The place on the leaderboard of all time; null without points."
+        queries.Dashboard.rank, "The place on the leaderboard of all time; null without points.", weight=RANKING
     )
 
 
@@ -287,7 +287,7 @@ class GamificationQueries:
         queries.leaderboard,
         "Who earned most: names and points, nothing else.",
         requires=_READ,
-        weight=AGGREGATE,
+        weight=RANKING,
         period=Argument(rows.LeaderboardPeriod, "Since when points count."),
         first=FIRST,
     )

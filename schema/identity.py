@@ -74,6 +74,17 @@ class UserPreferences(Node):
     updated_at: dt.datetime = column("When they were last changed.")
 
 
+@view(rows.AccountUsage)
+class AccountUsage:
+    """How much an account stores: tasks, categories, clients and contacts, deleted ones included.
+
+    A mutation that would exceed the quota fails with the code QUOTA_EXCEEDED.
+    """
+
+    row_count: int = column("The number of stored objects.")
+    byte_count: float = resolved_by(queries.byte_count, "The size of their texts in bytes, a whole number.")
+
+
 @view(rows.User, node=queries.user)
 class User(Node):
     """A person with an account."""
@@ -90,6 +101,7 @@ class User(Node):
     locale: str = column("The language and region texts are shown in, such as en or de-AT.")
     last_login: dt.datetime | None = column("When the user last signed in.")
     preferences: UserPreferences = resolved_by(queries.preferences, "How the user likes it.")
+    usage: AccountUsage = resolved_by(queries.usage, "How much the account stores.")
     roles: Any = strawberry.field(
         graphql_type=list[defined_in("schema.administration", "Role")] | None,  # type: ignore[misc]
         resolver=resolver(roles_of_user.load, {}, requires=Permission.ADMINISTRATION_READ),
@@ -143,7 +155,8 @@ _SIGNED_IN = {
     ),
     "device_token": PayloadField(
         str,
-        "The token for `signIn` by which the account knows this device, valid for a year; keep it after the sign-out",
+        "The token for `signIn` by which the account knows this device, valid for a year or until the password "
+        "changes; keep it after the sign-out",
         lambda signed_in: signed_in.device_token,
     ),
     "expires_at": PayloadField(dt.datetime, "When the access token ends", lambda signed_in: signed_in.expires_at),

@@ -10,6 +10,7 @@ is evicted first.
 docs/decisions/0030-cache-memory.md lists the caches. They are used in the thread of the event loop only.
 """
 
+import gc
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -26,7 +27,8 @@ ENTRY_SIZE = 400
 """Bytes of an entry without its key and value: the places in two dicts, and the entry itself."""
 
 _MAX_SHARE = 8
-"""An entry of more than this part of the budget is not cached, so that one request cannot evict everything."""
+"""An entry of more than this part of the budget is not cached, so that one request cannot evict everything. After
+evictions of as many bytes, garbage is collected, because documents and plans have reference cycles."""
 
 
 class _Entry:
@@ -45,6 +47,8 @@ class ByteBudget:
     def __init__(self, size: int) -> None:
         self.size = size
         self.used = 0
+        self._evicted = 0
+        """Bytes that were evicted since the last garbage collection."""
         self.order: OrderedDict[_Entry, None] = OrderedDict()
         self.freed: list[dict[Any, _Entry]] = []
         """The entries of caches that were freed, which the garbage collector may do at any moment in any thread."""
@@ -64,7 +68,15 @@ class ByteBudget:
                 for entry in list(self.freed.pop().values()):
                     self.remove(entry)
             else:
-                self.remove(next(iter(self.order)))
+                self._evict_oldest()
+        if self._evicted > self.size // _MAX_SHARE:
+            self._evicted = 0
+            gc.collect()
+
+    def _evict_oldest(self) -> None:
+        oldest = next(iter(self.order))
+        self._evicted += oldest.size
+        self.remove(oldest)
 
     def remove(self, entry: _Entry) -> None:
         """Removes an entry from its cache. Caches inside its value are freed with it."""

@@ -1,10 +1,11 @@
 """The normal form of e-mail addresses. Accounts and contacts are stored, found and counted by it.
 
-The normal form is in lower case and in Unicode's form NFC. Its domain is in Unicode (IDNA 2008 with the mapping of
-UTS 46, as the package email-validator applies it), so ``xn--bcher-kva.example`` and ``BÜCHER.example`` are the
-same domain, also with full-width dots, while ``straße.example`` and ``strasse.example`` are two.
+The normal form has no differences of case, and is in Unicode's form NFC. Its domain is in Unicode (IDNA 2008 with the
+mapping of UTS 46, as the package email-validator applies it), so ``xn--bcher-kva.example`` and ``BÜCHER.example`` are
+the same domain, also with full-width dots, while ``straße.example`` and ``strasse.example`` are two.
 """
 
+import re
 import unicodedata
 
 from email_validator import EmailNotValidError, validate_email
@@ -51,4 +52,10 @@ def normalize_search_word(word: str) -> str:
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
+    """The text for a comparison that ignores case (Unicode 3.13, D145), except that ß and ss are two.
+
+    Each letter is folded for itself, while lower case depends on the letters beside it for the Greek sigma.
+    """
+    parts = re.split("[ßẞ]", unicodedata.normalize("NFC", text))
+    folded = "ß".join(unicodedata.normalize("NFD", part).casefold() for part in parts)
+    return unicodedata.normalize("NFC", folded)

@@ -7,6 +7,7 @@
     │   ├── Conflict               CONFLICT             409
     │   │   └── DanglingReference  CONFLICT             409   refers to a missing row, or is still referenced
     │   ├── StaleVersion           STALE_VERSION        409   carries the current row
+    │   ├── QuotaExceeded          QUOTA_EXCEEDED       403   the account stores as much as it may
     │   ├── SessionEnded           SESSION_ENDED        401   the user has to sign in again
     │   └── InputErrors            VALIDATION_ERROR     400   several of the above
     ├── AccessDenied               the caller may not make this request, whatever its input is
@@ -114,6 +115,19 @@ class StaleVersion(InputError):
             path=path,
         )
         self.current = current
+
+
+class QuotaExceeded(InputError):
+    """The account would store more than its quota. ``kind`` is ``rows`` or ``bytes``, ``limit`` the quota."""
+
+    code = "QUOTA_EXCEEDED"
+    status = 403
+
+    def __init__(self, kind: str, limit: int) -> None:
+        texts = "bytes of texts" if kind == "bytes" else kind
+        super().__init__(
+            f"An account may store {limit:,} {texts}, those of deleted objects included. This change would exceed it."
+        )
 
 
 class SessionEnded(InputError):

@@ -40,6 +40,7 @@ class DatabaseOptions:
     - ``pgbouncer``: uses no feature that a pooler in transaction mode does not support, such as prepared statements.
     - ``announces_events``: PostgreSQL notifies all processes of new events, with NOTIFY.
     - ``max_result_bytes``: the most bytes that PostgreSQL may return for one statement of a viewer.
+    - ``account_rows``, ``account_bytes``: what an account may store (``AccountUsage``). Service work may add more.
     - ``encryption_keys``, ``index_key``: see repositories/core/encryption.py. Encrypted columns need them.
     """
 
@@ -55,6 +56,8 @@ class DatabaseOptions:
     pgbouncer: bool = False
     announces_events: bool = True
     max_result_bytes: int | None = None
+    account_rows: int | None = None
+    account_bytes: int | None = None
     encryption_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     index_key: bytes = field(default=b"", repr=False)
 

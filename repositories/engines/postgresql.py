@@ -25,8 +25,8 @@ from repositories.engines.postgresql_connection import (
     BEGIN_WRITE,
     COMMIT,
     SET_VIEWER,
-    TIME_SETTINGS,
     PostgresConnection,
+    TimeCodecs,
 )
 from repositories.engines.postgresql_errors import CONNECTION_ERRORS, map_postgresql_error
 from repositories.engines.replica import Replica, fetch_position
@@ -52,24 +52,29 @@ class PostgresDatabase(Database):
         super().__init__(options)
         self._pool: Pool[PostgresConnection] | None = None
         self._service_pool: Pool[PostgresConnection] | None = None
-        self._statement_timeout = int(options.statement_timeout * 1000)
+        self._codecs = TimeCodecs()
         self._schema_version = 0
         """The number of changes of tables that statements have met."""
-        """In milliseconds."""
         self.replica = (
             Replica(self._connector(options.read_url), self.call_driver, options) if options.read_url else None
         )
 
-    async def _open(self, url: str, max_result_bytes: int | None = None) -> PostgresConnection:
+    async def _open(
+        self, url: str, *, quota: str = "", max_result_bytes: int | None = None, codecs: TimeCodecs | None = None
+    ) -> PostgresConnection:
+        """Opens a connection; ``quota`` is the setting that the triggers of revision 0033 read.
+
+        Without ``codecs``, it reads all times, for the gateway's own work, which is not repeated.
+        """
         options = self.options
-        settings = {"application_name": "siso-gateway", "jit": "off", "statement_timeout": str(self._statement_timeout)}
-        settings |= TIME_SETTINGS
+        settings = {"statement_timeout": str(int(options.statement_timeout * 1000)), "siso.quota": quota}
         try:
             return await PostgresConnection.open(
                 re.sub(r"^postgresql\+asyncpg:", "postgresql:", url),
                 pipelined=not options.pgbouncer,
                 connect_timeout=options.connect_timeout,
-                settings={} if options.pgbouncer else settings,
+                settings=settings,
+                codecs=codecs or TimeCodecs(is_tolerant=True),
                 max_result_bytes=max_result_bytes,
             )
         except (asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
@@ -77,7 +82,9 @@ class PostgresDatabase(Database):
 
     def _connector(self, url: str) -> Callable[[], Awaitable[PostgresConnection]]:
         """Opens connections for viewers."""
-        return partial(self._open, url, self.options.max_result_bytes)
+        options = self.options
+        quota = f"{options.account_rows or ''},{options.account_bytes or ''}"
+        return partial(self._open, url, quota=quota, max_result_bytes=options.max_result_bytes, codecs=self._codecs)
 
     async def connect(self) -> None:
         """Opens the viewers' pool with a first connection. It also succeeds if the replica cannot be reached."""
@@ -175,7 +182,7 @@ class PostgresDatabase(Database):
         """
         connection.forget_statements_before(self._schema_version)
         self.notify_statement_listeners(f"{begin_text}; {SET_VIEWER}")
-        connection.begin(begin_text, viewer, self._statement_timeout)
+        connection.begin(begin_text, viewer)
 
     async def call_driver(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Calls the driver and maps its errors.

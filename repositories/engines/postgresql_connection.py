@@ -20,7 +20,7 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from repositories.core.byte_budget import BoundedCache, bounded_cache
-from repositories.core.errors import ResponseTooLarge, UnreadableValue
+from repositories.core.errors import ResponseTooLarge, SchemaChanged, UnreadableValue
 from repositories.core.viewer import Viewer
 from repositories.engines.pipeline import (
     SYNC,
@@ -78,10 +78,15 @@ def _tolerant(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _TEXT_CODECS: Mapping[str, Mapping[str, Any]] = {
-    "timestamptz": {"encoder": dt.datetime.isoformat, "decoder": _tolerant(dt.datetime.fromisoformat)},
-    "date": {"encoder": dt.date.isoformat, "decoder": _tolerant(dt.date.fromisoformat)},
+    "timestamptz": {"encoder": dt.datetime.isoformat, "decoder": dt.datetime.fromisoformat},
+    "date": {"encoder": dt.date.isoformat, "decoder": dt.date.fromisoformat},
 }
-"""Three times as fast as asyncpg's own codecs. They need TIME_SETTINGS."""
+"""Three times as fast as asyncpg's own codecs. They need _SESSION_SETTINGS."""
+
+_TOLERANT_CODECS: Mapping[str, Mapping[str, Any]] = {
+    name: {**codec, "decoder": _tolerant(codec["decoder"])} for name, codec in _TEXT_CODECS.items()
+}
+"""They call a Python function for each value, which takes three times as long."""
 
 _BINARY_CODECS: Mapping[str, Mapping[str, Any]] = {
     "timestamptz": {
@@ -97,8 +102,8 @@ _BINARY_CODECS: Mapping[str, Mapping[str, Any]] = {
 }
 """For PgBouncer, behind which the session's settings are unknown: microseconds or days since 2000-01-01."""
 
-TIME_SETTINGS = {"timezone": "UTC", "datestyle": "ISO, MDY"}
-"""The settings with which :meth:`datetime.fromisoformat` can read PostgreSQL's timestamps."""
+_SESSION_SETTINGS = {"application_name": "siso-gateway", "jit": "off", "timezone": "UTC", "datestyle": "ISO, MDY"}
+"""With the last two, :meth:`datetime.fromisoformat` can read PostgreSQL's timestamps."""
 
 
 def _plan_cache_mode(viewer: Viewer) -> str:
@@ -125,13 +130,37 @@ def _quote_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+class TimeCodecs:
+    """Whether the connections of a database must expect times that cannot be read.
+
+    Nearly no database contains any, so connections are fast until the first one is met. From then on, new connections
+    take their place.
+    """
+
+    def __init__(self, *, is_tolerant: bool = False) -> None:
+        self.is_tolerant = is_tolerant
+
+
 class PostgresConnection:
     """Serves one transaction at a time, and one statement at a time within it."""
 
-    def __init__(self, connection: Any, transport: PipelinedTransport, *, pipelined: bool) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        transport: PipelinedTransport,
+        settings: Mapping[str, str],
+        codecs: TimeCodecs,
+        *,
+        pipelined: bool,
+    ) -> None:
         self._asyncpg = connection
         self._transport = transport
         self._pipelined = pipelined
+        self._codecs = codecs
+        self._is_tolerant = codecs.is_tolerant or not pipelined
+        self._set_locally = "".join(
+            f", set_config({_quote_literal(name)}, {_quote_literal(value)}, true)" for name, value in settings.items()
+        )
         self._named: dict[str, PreparedStatement[Any]] = {}
         self._prepared: BoundedCache[str, PreparedStatement[Any]] = BoundedCache()
         self._schema_version = 0
@@ -139,27 +168,31 @@ class PostgresConnection:
         self._begin_sql = ""
 
     @classmethod
-    async def open(
+    async def open(  # noqa: PLR0913 (the properties of a connection)
         cls,
         url: str,
         *,
         pipelined: bool,
         connect_timeout: float,
-        settings: dict[str, str],
+        settings: Mapping[str, str],
+        codecs: TimeCodecs,
         max_result_bytes: int | None = None,
     ) -> "PostgresConnection":
         """Opens a connection. ``connect_timeout`` is in seconds.
 
+        ``settings`` are those of the session. Behind PgBouncer (not ``pipelined``) each transaction sets them.
         A statement whose rows have more than ``max_result_bytes`` raises ResponseTooLarge and closes the connection.
         """
         loop: Any = PipeliningLoop()
         cache_size = 100 if pipelined else 0
+        session = {**_SESSION_SETTINGS, **settings} if pipelined else {}
         driver_connection = await asyncpg.connect(
-            url, loop=loop, timeout=connect_timeout, statement_cache_size=cache_size, server_settings=settings
+            url, loop=loop, timeout=connect_timeout, statement_cache_size=cache_size, server_settings=session
         )
-        connection = cls(driver_connection, loop.transport, pipelined=pipelined)
+        connection = cls(driver_connection, loop.transport, settings, codecs, pipelined=pipelined)
+        fast_or_tolerant = _TOLERANT_CODECS if connection._is_tolerant else _TEXT_CODECS
         try:
-            for name, codec in (_TEXT_CODECS if pipelined else _BINARY_CODECS).items():
+            for name, codec in (fast_or_tolerant if pipelined else _BINARY_CODECS).items():
                 await driver_connection.set_type_codec(name, schema="pg_catalog", **codec)
             if pipelined:
                 await connection._prepare_named_statements()
@@ -175,11 +208,10 @@ class PostgresConnection:
         # asyncpg sends no Sync after it prepares a statement, so BEGIN would run inside the implicit transaction.
         self._transport.write_ignoring_response(SYNC)
 
-    def begin(self, begin_text: str, viewer: Viewer, statement_timeout: int) -> None:
+    def begin(self, begin_text: str, viewer: Viewer) -> None:
         """Begins a transaction for the viewer with the next statement, and ends one that is still open.
 
-        ``begin_text`` is BEGIN_READ or BEGIN_WRITE. ``statement_timeout`` is in milliseconds. It is used behind
-        PgBouncer, where it cannot be a setting of the session.
+        ``begin_text`` is BEGIN_READ or BEGIN_WRITE.
         """
         is_open = self._transport.has_sent_commands
         if self._pipelined:
@@ -189,8 +221,7 @@ class PostgresConnection:
         role, claims_json = _role_and_claims(viewer, begin_text)
         self._begin_sql = (
             f"{'ROLLBACK; ' if is_open else ''}{begin_text}; SELECT set_config('role', '{role}', true),"
-            f" set_config('request.jwt.claims', {_quote_literal(claims_json)}, true),"
-            f" set_config('statement_timeout', '{statement_timeout}', true)"
+            f" set_config('request.jwt.claims', {_quote_literal(claims_json)}, true){self._set_locally}"
         )
 
     def execute_later(self, text: str, arguments: Sequence[Any]) -> bool:
@@ -215,28 +246,31 @@ class PostgresConnection:
         """Returns the records of one statement.
 
         If a table has changed since the statement was prepared, and it is the first one of its transaction, the
-        statement is prepared and executed again.
+        statement is prepared and executed again. SchemaChanged if a time cannot be read, and the connection was not
+        prepared for that: another transaction, on another connection, can read the row.
         """
+        before = self._transport.pending_commands
         try:
-            return await (self._fetch if self._pipelined else self._fetch_unprepared)(text, arguments)
-        except BaseException:
-            limit = self._transport.max_result_bytes
-            if limit is not None and self._transport.is_result_too_large:
-                raise ResponseTooLarge(limit, "The rows that this reads are larger") from None
-            raise
-
-    async def _fetch(self, text: str, arguments: Sequence[Any]) -> Sequence[Any]:
-        is_first = self._transport.pending_commands[-2:] == self._begin_commands
-        try:
+            if not self._pipelined:
+                return await self._fetch_unprepared(text, arguments)
             statement = self._prepared.get(text) or self._named.get(text) or await self._prepare(text)
             records: Sequence[Any] = await statement.fetch(*arguments)
         except asyncpg.InvalidCachedStatementError:
             self._prepared.clear()
-            if not is_first:
+            if not self._pipelined or before[-2:] != self._begin_commands:
                 raise
             await self.rollback()
             self._transport.pending_commands = [*self._begin_commands]
-            records = await self._fetch(text, arguments)
+            return await self.fetch(text, arguments)
+        except BaseException as error:
+            is_unreadable = isinstance(error, ValueError | OverflowError)
+            if is_unreadable and not isinstance(error, asyncpg.InterfaceError) and not self._is_tolerant:
+                self._codecs.is_tolerant = True
+                raise SchemaChanged from error
+            limit = self._transport.max_result_bytes
+            if limit is not None and self._transport.is_result_too_large:
+                raise ResponseTooLarge(limit, "The rows that this reads are larger") from None
+            raise
         return records
 
     async def _fetch_unprepared(self, text: str, arguments: Sequence[Any]) -> Sequence[Any]:
@@ -298,8 +332,9 @@ class PostgresConnection:
         return self._prepared.put(text, statement, 1500 + 350 * len(statement.get_attributes()))
 
     def is_closed(self) -> bool:
+        """Whether it must not be used again."""
         is_closed: bool = self._asyncpg.is_closed()
-        return is_closed
+        return is_closed or (self._codecs.is_tolerant and not self._is_tolerant)
 
     def terminate(self) -> None:
         self._prepared.clear()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 from weakref import WeakSet
 
+from repositories.core.background_tasks import end_tasks
 from repositories.core.errors import ServiceUnavailable
 from repositories.engines.database import DatabaseOptions
 from repositories.engines.pool import Pool
@@ -88,10 +89,7 @@ class Replica:
 
     async def close(self) -> None:
         """Waits until all connections are returned, then closes them. Terminates them if this takes too long."""
-        for task in (self._background_refresh, self._current_refresh):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        await end_tasks(task for task in (self._background_refresh, self._current_refresh) if task is not None)
         timer = asyncio.get_running_loop().call_later(self._timeout, self._terminate_connections)
         await self.pool.close()
         await self._position_pool.close()

@@ -89,6 +89,8 @@ class SqliteDatabase(Database):
         self._opening_tasks: set[asyncio.Task[aiosqlite.Connection]] = set()
         self._writer: aiosqlite.Connection | None = None
         self._writer_slot: FairSlots[None] = FairSlots(1, 1)
+        self._has_quota = True
+        """Whether the quota of accounts applies to the transaction of the writer."""
 
     async def connect(self) -> None:
         """Opens the file. It must exist, because only the migrations create it."""
@@ -96,7 +98,23 @@ class SqliteDatabase(Database):
             message = f"The database file {self.options.sqlite_path} does not exist. `siso migrate up` creates it."
             raise ServiceUnavailable(message)
         self._writer = await self._open()
+        await self._limit_accounts(self._writer)
         self._file = _identity(self.options.sqlite_path)
+
+    async def _limit_accounts(self, writer: aiosqlite.Connection) -> None:
+        """Rejects what exceeds the quota of an account, except in service work.
+
+        The triggers belong to this connection, because the quota is not stored in the file.
+        """
+        await writer.create_function("has_quota", 0, lambda: self._has_quota)
+        for kind, limit in {"rows": self.options.account_rows, "bytes": self.options.account_bytes}.items():
+            count = f"{kind.removesuffix('s')}_count"
+            if limit is not None:
+                await writer.execute_fetchall(
+                    f"CREATE TEMP TRIGGER quota_of_{kind} AFTER UPDATE OF {count} ON main.account_usage "
+                    f"WHEN NEW.{count} > OLD.{count} AND NEW.{count} > {limit} AND has_quota() "
+                    f"BEGIN SELECT RAISE(ABORT, 'CHECK constraint failed: quota_{kind}_{limit}'); END"
+                )
 
     def _check_file(self) -> None:
         """Raises ServiceUnavailable while the file is not at its path, and logs when this begins and ends.
@@ -175,6 +193,7 @@ class SqliteDatabase(Database):
             if self._writer is None:
                 raise ServiceUnavailable
             self._check_file()
+            self._has_quota = not viewer.is_service
             write = _SqliteWrite(self, viewer, self._writer)
             try:
                 await write.execute_sql("BEGIN IMMEDIATE")

@@ -1,5 +1,6 @@
 """Reads a legacy `tasks` table, in a SQLite file or on PostgreSQL, in batches and without changing it."""
 
+import codecs
 import os
 import re
 import sqlite3
@@ -109,12 +110,14 @@ class _SqliteSource(Source):
 
 
 class _PostgresSource(Source):
-    """A database with the encoding SQL_ASCII contains any bytes, which the server would not convert to UTF-8.
+    """A database that is not in UTF-8 can contain bytes that the server cannot convert to UTF-8.
 
-    Their columns are read as bytes.
+    Its columns are read as bytes and decoded here, so that such bytes concern their row only.
     """
 
-    reads_bytes = False
+    encoding = ""
+    """The encoding of the database if its columns are read as bytes."""
+    codec = "utf-8"
 
     @contextmanager
     def translate_errors(self) -> Iterator[None]:
@@ -128,13 +131,16 @@ class _PostgresSource(Source):
 
     def as_text(self, column: str) -> str:
         text = self.as_plain_text(column)
-        return f"convert_to({text}, 'SQL_ASCII')" if self.reads_bytes else text
+        return f"convert_to({text}, '{self.encoding}')" if self.encoding else text
 
     def decode(self, value: object) -> object:
-        return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
+        return value.decode(self.codec, errors="surrogateescape") if isinstance(value, bytes) else value
 
     async def fetch_count(self) -> int:
-        self.reads_bytes = await self.connection.fetchval("SELECT getdatabaseencoding()") == "SQL_ASCII"
+        encoding = await self.connection.fetchval("SELECT getdatabaseencoding()")
+        codec = _codec_of(encoding)
+        if codec is not None:
+            self.encoding, self.codec = encoding, codec
         return int(await self.connection.fetchval(self.query("count(*)")))
 
     async def open_cursor(self, statement: str) -> Any:
@@ -143,6 +149,16 @@ class _PostgresSource(Source):
     async def fetch(self, cursor: Any) -> Sequence[Sequence[object]]:
         rows: Sequence[Sequence[object]] = await cursor.fetch(_BATCH_SIZE)
         return rows
+
+
+def _codec_of(encoding: str) -> str | None:
+    """Python's codec for an encoding of PostgreSQL; None if the server sends UTF-8, or must convert to it."""
+    if encoding in {"UTF8", "SQL_ASCII"}:
+        return "utf-8" if encoding == "SQL_ASCII" else None
+    try:
+        return codecs.lookup(re.sub(r"^WIN(?=\d)", "cp", encoding).replace("KOI8", "koi8-")).name
+    except LookupError:
+        return None
 
 
 @asynccontextmanager

@@ -10,8 +10,11 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from repositories.core.errors import Conflict, DanglingReference, InputError, ValidationError
+from repositories.core.errors import Conflict, DanglingReference, InputError, QuotaExceeded, ValidationError
 from repositories.sql.table import metadata
+
+_QUOTA = re.compile(r"quota_(rows|bytes)_(\d+)")
+"""What triggers name as the violated constraint if an account stores too much."""
 
 
 def violation(field: str, message: str) -> dict[str, str]:
@@ -50,10 +53,12 @@ def _declared_violations() -> dict[str, tuple[str, str]]:
 def error_of_constraint(constraint: str | None) -> InputError:
     """The error for a violation of ``constraint``, which is a name or SQLite's list of columns.
 
-    It is a ValidationError for CHECK constraints, a DanglingReference for foreign keys and unknown constraints, and a
-    Conflict for all others and for constraints with a declared message.
+    It is a QuotaExceeded for a quota, a ValidationError for CHECK constraints, a DanglingReference for foreign keys and
+    unknown constraints, and a Conflict for all others and for constraints with a declared message.
     """
     name = constraint or ""
+    if quota := _QUOTA.fullmatch(name):
+        return QuotaExceeded(quota[1], int(quota[2]))
     if name in _declared_violations():
         field, message = _declared_violations()[name]
         return Conflict(message, path=(field,))
@@ -69,7 +74,7 @@ def error_of_constraint(constraint: str | None) -> InputError:
 def _field_of(name: str) -> tuple[str, ...]:
     """The path of the column that a CHECK constraint is about, read from the name that ``column()`` gives it."""
     for table in metadata.tables.values():
-        field = re.fullmatch(rf"ck_{table.name}_(\w+)_(?:length|range|shape|choice|finite|transition)", name)
+        field = re.fullmatch(rf"ck_{table.name}_(\w+)_(?:length|line|range|shape|choice|finite|transition)", name)
         if field:
             return (field[1],)
     return ()

@@ -266,7 +266,7 @@ class _Folded(sa.ColumnElement[str]):
 
 @compiles(_Folded, "postgresql")
 def _(element: _Folded, compiler: SQLCompiler, **kw: Any) -> str:
-    return f'lower({compiler.process(element.text, **kw)}) COLLATE "C"'
+    return f'public.fold({compiler.process(element.text, **kw)}) COLLATE "C"'
 
 
 @compiles(_Folded, "sqlite")
@@ -275,7 +275,7 @@ def _(element: _Folded, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def fold(text: str | None) -> str | None:
-    """Lower case as PostgreSQL's ``lower`` computes it.
+    """Lower case as PostgreSQL's function ``public.fold`` computes it (migration 0032).
 
     Maps each character to exactly one, independent of its neighbours.
     """

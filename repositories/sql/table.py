@@ -109,6 +109,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
     *,
     references: str | None = None,
     length: tuple[int, int] | None = None,
+    single_line: bool = False,
     range: tuple[int | None, int | None] | None = None,  # noqa: A002 (the standard term)
     check: str | None = None,
     default: object = None,
@@ -123,6 +124,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
     """Declares a column. Its type and nullability are read from the annotation ``Column[...]``.
 
     - ``length``: minimum and maximum number of characters.
+    - ``single_line``: a text without control characters, line breaks and characters without width.
     - ``range``: minimum and maximum value, both inclusive; None means unlimited.
     - ``check``: a condition in SQL that both engines understand.
     - ``default``: a constant, used by the repository and by the database.
@@ -150,8 +152,10 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
                 "default": default,
                 "encrypted": encrypted,
                 "secret": secret or encrypted,
+                "max_length": length[1] if length else None,
                 "transitions": transitions,
                 "constraints": [
+                    *([_single_line_check(name)] if single_line else []),
                     *_checks(name, column_type, length, range, f"substr({name}, 1, 2) = '1.'" if encrypted else check),
                     *([sa.UniqueConstraint(name, info=info or {})] if unique else []),
                 ],
@@ -166,6 +170,12 @@ def _literal(value: object) -> str:
     if isinstance(value, bool):
         return f"'{int(value)}'"
     return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+
+
+def _single_line_check(name: str) -> sa.CheckConstraint:
+    """Only on PostgreSQL. SQLite has no regular expressions, and only the gateway writes there."""
+    condition = rf"{name} !~ '[\u0001-\u001F\u007F-\u009F\u2028\u2029\u200B\u2060\uFEFF]'"
+    return sa.CheckConstraint(condition, name=f"{name}_line").ddl_if(dialect="postgresql")
 
 
 def _checks(

@@ -26,10 +26,10 @@ class Client(Versioned, SoftDeleted, Table, schema="client_management", name="cl
     """A company that somebody does business with; ``created_by`` is its owner."""
 
     __slots__ = ()
-    company_name: Column[str] = column(length=(1, 255))
+    company_name: Column[str] = column(length=(1, 255), single_line=True)
     primary_contact_id: Column[UUID | None] = column()
     status: Column[ClientStatus] = column(default=ClientStatus.ACTIVE)
-    industry: Column[str | None] = column(length=(1, 100))
+    industry: Column[str | None] = column(length=(1, 100), single_line=True)
     website: Column[str | None] = column(check=f"length(website) <= 255 AND {is_web_address('website')}")
     annual_revenue: Column[Decimal | None] = column(Fixed(15, 2), range=(0, None))
     employee_count: Column[int | None] = column(range=(0, None))
@@ -66,12 +66,12 @@ class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
     __slots__ = ()
     client_id: Column[UUID] = column()
     user_id: Column[UUID] = column()
-    first_name: Column[str] = column(length=(1, 100))
-    last_name: Column[str] = column(length=(1, 100))
+    first_name: Column[str] = column(length=(1, 100), single_line=True)
+    last_name: Column[str] = column(length=(1, 100), single_line=True)
     email: Column[str] = column(encrypted=True)
     email_index: Column[str] = column(length=(64, 64), secret=True)
     phone: Column[str | None] = column(encrypted=True)
-    position: Column[str | None] = column(length=(1, 100))
+    position: Column[str | None] = column(length=(1, 100), single_line=True)
     is_primary: Column[bool] = column(default=False)
 
     __table_args__ = (

@@ -45,7 +45,7 @@ class Achievement(Versioned, Table, schema="gamification", name="achievements"):
         unique=True,
         info=violation("code", "There is already an achievement of this code."),
     )
-    name: Column[str] = column(length=(1, 100))
+    name: Column[str] = column(length=(1, 100), single_line=True)
     description: Column[str] = column(length=(1, 500))
     points: Column[int] = column(range=(1, 100_000))
     criteria: Column[dict[str, Any]] = column(check=_CRITERIA)
@@ -106,7 +106,7 @@ class Reward(Versioned, Table, schema="gamification", name="rewards"):
     """What points buy. ``stock`` is what is left, None for any number; redemptions take from it by a trigger."""
 
     __slots__ = ()
-    name: Column[str] = column(length=(1, 100))
+    name: Column[str] = column(length=(1, 100), single_line=True)
     description: Column[str | None] = column(length=(0, 2000))
     cost: Column[int] = column(range=(1, 1_000_000))
     stock: Column[int | None] = column()

@@ -107,8 +107,8 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
         unique=True,
         info=violation("email", "There is already an account with this e-mail address."),
     )
-    first_name: Column[str] = column(length=(2, 50))
-    last_name: Column[str] = column(length=(2, 50))
+    first_name: Column[str] = column(length=(2, 50), single_line=True)
+    last_name: Column[str] = column(length=(2, 50), single_line=True)
     password_hash: Column[str | None] = column(secret=True)
     role: Column[UserRole] = column(default=UserRole.USER, index=True)
     status: Column[UserStatus] = column(default=UserStatus.ACTIVE, index=True, transitions=STATUS_TRANSITIONS)
@@ -154,6 +154,20 @@ class UserPreferences(Versioned, Table, schema="identity", name="user_preference
     week_starts_on: Column[Weekday] = column(default=Weekday.MONDAY)
 
     __table_args__ = (sa.CheckConstraint("id = user_id", name="id_shape"),)
+
+
+class AccountUsage(Table, schema="identity", name="account_usage", timestamps=False):
+    """How much an account stores: its tasks, categories, clients and contacts, deleted ones included.
+
+    ``id`` is that of the user, ``byte_count`` the bytes of the texts. Triggers count at every change, and reject one
+    that adds beyond the quota of the connection (``DatabaseOptions.account_rows`` and ``account_bytes``).
+    """
+
+    __slots__ = ()
+    row_count: Column[int] = column(sa.BigInteger())
+    byte_count: Column[int] = column(sa.BigInteger())
+
+    __table_args__ = (sa.ForeignKeyConstraint(["id"], ["identity.users.id"]),)
 
 
 class AccountToken(Table, schema="identity", name="account_tokens"):
@@ -222,6 +236,11 @@ policy(
     UserPreferences,
     read=owner(UserPreferences.user_id) | role(RoleName.ADMIN),
     write=owner(UserPreferences.user_id),
+)
+policy(
+    AccountUsage,
+    read=owner(AccountUsage.id) | role(RoleName.ADMIN),
+    write=owner(AccountUsage.id) | role(RoleName.ADMIN),
 )
 policy(AccountToken, read=SERVICE_ONLY)
 policy(OutboxMessage, read=SERVICE_ONLY)

@@ -31,7 +31,7 @@ class Category(Table, schema="life_lock", name="categories"):
 
     __slots__ = ()
     user_id: Column[UUID] = column(references="identity.users.id")
-    name: Column[str] = column(length=(1, 100))
+    name: Column[str] = column(length=(1, 100), single_line=True)
     color: Column[str] = column(
         check="length(color) = 7 AND substr(color, 1, 1) = '#' "
         "AND ltrim(substr(color, 2), '0123456789abcdefABCDEF') = ''"
@@ -51,7 +51,7 @@ class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
 
     __slots__ = ()
     user_id: Column[UUID] = column(references="identity.users.id")
-    title: Column[str] = column(length=(1, 255))
+    title: Column[str] = column(length=(1, 255), single_line=True)
     description: Column[str | None] = column(length=(0, 10_000))
     status: Column[TaskStatus] = column(default=TaskStatus.PENDING)
     priority_level: Column[int] = column(range=(1, 5), default=3)

@@ -60,7 +60,7 @@ class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partner
     """A company that works with ours. ``commission_rate`` is a share: 0.125 is 12.5 %."""
 
     __slots__ = ()
-    name: Column[str] = column(length=(1, 255))
+    name: Column[str] = column(length=(1, 255), single_line=True)
     kind: Column[PartnerKind] = column(index=True)
     status: Column[PartnerStatus] = column(default=PartnerStatus.PROSPECT, index=True, transitions=PARTNER_TRANSITIONS)
     contact_email: Column[str | None] = column(encrypted=True)
@@ -86,7 +86,7 @@ class Referral(Versioned, Table, schema="partnership", name="referrals"):
 
     __slots__ = ()
     partner_id: Column[UUID] = column(references="partnership.partners.id")
-    client_name: Column[str] = column(length=(1, 255))
+    client_name: Column[str] = column(length=(1, 255), single_line=True)
     status: Column[ReferralStatus] = column(default=ReferralStatus.SUBMITTED, transitions=REFERRAL_TRANSITIONS)
     value: Column[Decimal | None] = column(
         Fixed(15, 2), range=(0, None), check="status <> 'won' OR value IS NOT NULL", index=True

@@ -165,12 +165,12 @@ class TokenIssuer(Protocol):
         """The session of a refresh token that was issued here, however long ago; None for any other text."""
         ...
 
-    def issue_device(self, user: UUID) -> str:
-        """A token by which a device is known to its user's account."""
+    def issue_device(self, user: User) -> str:
+        """A token by which a device is known to its user's account until the password changes."""
         ...
 
-    def device_of(self, device_token: str, user: UUID) -> str | None:
-        """The id of the device if the token was issued for the user and is valid, else None."""
+    def device_of(self, device_token: str, user: User) -> str | None:
+        """The id of the device if the token is valid and was issued for the user's current password, else None."""
         ...
 
 

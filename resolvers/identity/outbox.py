@@ -21,6 +21,7 @@ from uuid import UUID
 
 from repositories.account_messages import AccountTokens, OutboxMessages, PasswordResetRequested
 from repositories.aggregates.unit_of_work import Reaction, UnitOfWork, open_unit_of_work
+from repositories.core.background_tasks import end_tasks
 from repositories.core.clock import now
 from repositories.core.encryption import DecryptionError
 from repositories.core.errors import GatewayError
@@ -101,9 +102,7 @@ class Outbox:
             self._is_stopping = True
             self._wake.set()
             _, late = await asyncio.wait([task], timeout=shutdown_timeout)
-            for each in late:
-                each.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end_tasks(late)
 
     async def _send_until_stopped(self) -> None:
         while not self._is_stopping:

@@ -3,10 +3,18 @@
 from typing import Any
 from uuid import UUID
 
-from repositories.identity import Preferences, PreferencesUpdated, ProfileUpdated, Sessions, Users, default_preferences
+from repositories.identity import (
+    Preferences,
+    PreferencesUpdated,
+    ProfileUpdated,
+    Sessions,
+    Usages,
+    Users,
+    default_preferences,
+)
 from repositories.sql.filters import NO_FILTER, Direction, Filter, Order
 from repositories.sql.page import PageRequest
-from repositories.tables.identity import Session, User, UserPreferences, Weekday
+from repositories.tables.identity import AccountUsage, Session, User, UserPreferences, Weekday
 from resolvers.caching.cached import cached
 from resolvers.loading.edges import Connection, load, load_connection
 from resolvers.request.context import Context
@@ -70,6 +78,17 @@ async def preferences(context: Context, row: User) -> UserPreferences:
     """A user's preferences, the defaults if there are none."""
     found: UserPreferences | None = await load(context, Preferences.by_id, row.id, _nothing)
     return found or default_preferences(row)
+
+
+async def usage(context: Context, row: User) -> AccountUsage:
+    """How much a user's account stores; an account that has never stored anything has no row."""
+    found: AccountUsage | None = await load(context, Usages.by_id, row.id, _nothing)
+    return found or AccountUsage._make((row.id, 0, 0))
+
+
+async def byte_count(context: Context, row: AccountUsage) -> float:
+    """The bytes of an account's texts. They can be more than an Int can be."""
+    return float(row.byte_count)
 
 
 async def preferences_of(context: Context, key: UUID) -> UserPreferences | None:

@@ -62,7 +62,7 @@ class ResetPassword(Command):
     token: SecretToken = Field(repr=False)
     """The token from the message. It can be used once."""
     new_password: NewPassword = Field(repr=False)
-    """The new password, 10 to 128 characters, not the e-mail address."""
+    """The new password, 10 to 128 characters, not the e-mail address and none of the most common passwords."""
 
 
 class RequestEmailChange(Command):
@@ -212,9 +212,9 @@ async def confirm_email_change(context: Context, command: ConfirmEmailChange) ->
 async def invite_user(context: Context, command: InviteUser) -> str:
     """Sends an invitation with a token for `signUp`. An earlier one to the same address becomes invalid.
 
-    For administrators.
+    For administrators. RATE_LIMITED after too many messages to one address, or from one IP address.
     """
-    outbox = require_outbox(context)
+    outbox = await _outbox_for_message(context, command.email)
     async with context.unit_of_work(SERVICE) as work:
         if await work.repository(Users).lock_holder(command.email) is not None:
             raise Conflict(_TAKEN, path=("email",))

@@ -170,7 +170,7 @@ def _password_attempts(
     The order matters: a network whose attempts are used up uses up none of the account's.
     """
     if user is not None and command.device_token is not None:
-        device = context.service(Accounts).tokens.device_of(command.device_token, user.id)
+        device = context.service(Accounts).tokens.device_of(command.device_token, user)
         if device is not None:
             return [(Attempt.PASSWORD_FROM_CLIENT, user.id, device)]
     return [
@@ -270,4 +270,4 @@ async def _signed_in(context: Context, turn: _Turn) -> SignedIn:
     token = accounts.tokens.issue(turn.user, turn.roles, lifetime, turn.session)
     await context.switch_viewer(Viewer(turn.user.id, turn.roles, time_zone=turn.user.time_zone, session=turn.session))
     expires_at = context.now + dt.timedelta(seconds=lifetime)
-    return SignedIn(token, turn.refresh_token, expires_at, turn.user, accounts.tokens.issue_device(turn.user.id))
+    return SignedIn(token, turn.refresh_token, expires_at, turn.user, accounts.tokens.issue_device(turn.user))

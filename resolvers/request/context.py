@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import monotonic
 from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,7 +20,7 @@ from repositories.core.errors import Forbidden, ServiceUnavailable, Unauthentica
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, Snapshot
 from repositories.permissions import Permission
-from resolvers.services.client_networks import client_network
+from resolvers.services.client_addresses import client_network
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ class Context:
         self._snapshot: Snapshot | None = None
         self.is_closed = False
         self.connection_time = 0.0
-        """Seconds for which the reads of the request held a connection."""
+        """Seconds for which the reads and the units of work of the request held a connection."""
         self.loaders: dict[Hashable, Any] = {}
         self._computed: dict[Hashable, asyncio.Future[Any]] = {}
         self.timeout: asyncio.Timeout | None = None
@@ -191,10 +192,16 @@ class Context:
         nothing.
         """
         await self.discard_reads()
-        async with open_unit_of_work(self.database, viewer or self.viewer, self._reactions, self._clock()) as work:
-            yield work
-            if self.timeout is not None and not self.timeout.expired():
-                self.timeout.reschedule(None)
+        started = None
+        try:
+            async with open_unit_of_work(self.database, viewer or self.viewer, self._reactions, self._clock()) as work:
+                started = monotonic()
+                yield work
+                if self.timeout is not None and not self.timeout.expired():
+                    self.timeout.reschedule(None)
+        finally:
+            if started is not None:
+                self.connection_time += monotonic() - started
         await self.discard_reads()
 
     async def compute_once(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> T:

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from repositories.core.background_tasks import end_tasks
+
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -84,8 +86,7 @@ class CircuitBreaker:
         """Stops the background task. The store itself is closed by its owner."""
         self._is_closed = True
         if self._recovery is not None:
-            self._recovery.cancel()
-            await asyncio.wait((self._recovery,))
+            await end_tasks([self._recovery])
 
     def _open(self, error: Exception) -> None:
         """Makes further calls return at once. Concurrent calls may fail together; they share one background task."""

@@ -1,9 +1,10 @@
 """IP addresses of clients as they are compared and counted."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 _IPV6_PREFIX = 64
-"""Bits of an IPv6 address that name a network. Its owner can choose all other bits."""
+"""The bits of an IPv6 address that a provider assigns. A client chooses the others itself (RFC 4291, section 2.5.4)."""
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -21,3 +22,10 @@ def network_of(address: IPv4Address | IPv6Address) -> str:
     if isinstance(address, IPv4Address):
         return str(address)
     return str(IPv6Network((address, _IPV6_PREFIX), strict=False))
+
+
+@lru_cache(maxsize=4096)
+def client_network(text: str | None) -> str | None:
+    """What counts as one client, for the text of an address. Any other text, such as a socket's name, as it is."""
+    address = None if text is None else parse_address(text)
+    return text if address is None else network_of(address)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from repositories.aggregates.event_store import EventHorizon, EventStore, owner_id_of
+from repositories.core.background_tasks import end_tasks
 from repositories.core.errors import GatewayError, TooSlow
 from repositories.core.event import Event
 from repositories.core.viewer import SERVICE
@@ -175,9 +176,7 @@ class Feed:
             yield
         finally:
             self._is_running = False
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
             if self._announcements is not None:
                 await self._announcements.close()
 

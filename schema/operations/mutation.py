@@ -41,6 +41,7 @@ class UserErrorCode(StrEnum):
     NOT_FOUND = "NOT_FOUND"
     CONFLICT = "CONFLICT"
     STALE_VERSION = "STALE_VERSION"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     SESSION_ENDED = "SESSION_ENDED"
 
 
@@ -51,6 +52,7 @@ describe_enum(
     NOT_FOUND="The object does not exist, or the viewer may not see it.",
     CONFLICT="The change contradicts existing data, such as a name that is taken.",
     STALE_VERSION="The object was changed after the client read it.",
+    QUOTA_EXCEEDED="The account would store more rows, or more bytes of texts, than it may. The message has the limit.",
     SESSION_ENDED="The session was signed out, revoked or unused for too long. The user must sign in again.",
 )
 

@@ -19,15 +19,22 @@ MUTATION = 10
 AGGREGATE = 5
 """A statement that reads many rows and returns few, such as a count."""
 
+PATTERN = 20
+"""A condition that looks for a text inside of texts, which no index answers. Other conditions cost 1."""
+
+RANKING = 50
+"""A statement that reads the rows of all users and returns few."""
+
 REFRESH = 100
 """A statement that reads the rows of all users and writes its results."""
 
 
 @strawberry.schema_directive(
-    locations=[Location.FIELD_DEFINITION, Location.OBJECT],
+    locations=[Location.FIELD_DEFINITION, Location.INPUT_FIELD_DEFINITION, Location.OBJECT],
     name="cost",
     description="On a field: the cost of a call in addition to the cost of its objects, 0 by default. On a type: the "
-    "cost of each object, 1 by default. See IBM's GraphQL Cost Directives specification.",
+    "cost of each object, 1 by default. On a condition of a filter: its cost, 1 by default. See IBM's GraphQL Cost "
+    "Directives specification.",
 )
 class Cost:
     weight: str = strawberry.directive_field(name="weight")

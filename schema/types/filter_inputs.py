@@ -30,6 +30,7 @@ from repositories.sql.filters import (
 )
 from repositories.sql.table import Table
 from resolvers.validation.global_ids import parse_global_id
+from schema.types.costs import PATTERN, cost
 from schema.types.enums import describe_enum
 
 T = TypeVar("T", bound=type)
@@ -48,8 +49,9 @@ _RULE = (
 )
 
 
-def _condition(description: str, name: str | None = None) -> Any:
-    return strawberry.field(description=description, name=name, default=strawberry.UNSET)
+def _condition(description: str, name: str | None = None, *, weight: int | None = None) -> Any:
+    directives = () if weight is None else (cost(weight),)
+    return strawberry.field(description=description, name=name, default=strawberry.UNSET, directives=directives)
 
 
 @strawberry.input(description=f"Conditions on a global id. {_RULE}")
@@ -81,11 +83,12 @@ class TextFilter:
     ne: str | None = _condition(_NE)
     in_: list[str | None] | None = _condition(_IN, "in")
     not_in: list[str | None] | None = _condition(_NOT_IN)
-    contains: str | None = _condition("Contains this text.")
-    prefix: str | None = _condition("Starts with this text.", "startsWith")
+    contains: str | None = _condition("Contains this text.", weight=PATTERN)
+    prefix: str | None = _condition("Starts with this text.", "startsWith", weight=PATTERN)
     like: str | None = _condition(
         "Matches this pattern: % stands for any text, _ for any single character. "
-        "A backslash before %, _ or a backslash makes it a plain character."
+        "A backslash before %, _ or a backslash makes it a plain character.",
+        weight=PATTERN,
     )
     is_null: bool | None = _condition(_NULL)
 
@@ -150,7 +153,7 @@ def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[
             columns = " or ".join(to_camel_case(column) for column in searched)
             cls.__annotations__["search"] = str | None
             description = f"At most {MAX_WORDS} words separated by spaces. Each occurs in {columns}, ignoring case."
-            setattr(cls, "search", _condition(description))  # noqa: B010 (like the fields above)
+            setattr(cls, "search", _condition(description, weight=PATTERN))  # noqa: B010 (like the fields above)
         cls.filtered = row  # type: ignore[attr-defined]
         cls.searched = tuple(searched)  # type: ignore[attr-defined]
         return strawberry.input(cls, description=f"{inspect.cleandoc(cls.__doc__ or '')} {_FIELD_RULE}")

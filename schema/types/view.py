@@ -268,13 +268,18 @@ def encrypted(column: Any, description: str) -> Any:
 
 
 def computed(
-    method: Callable[..., Awaitable[Any]], description: str, *, size: int | None = None, **arguments: Argument
+    method: Callable[..., Awaitable[Any]],
+    description: str,
+    *,
+    size: int | None = None,
+    weight: int = AGGREGATE,
+    **arguments: Argument,
 ) -> Any:
     """A field of a dashboard, with the value of a method of the object. ``size`` is the assumed size of its list."""
     return strawberry.field(
         resolver=resolver(lambda _, root, **values: method(root, **values), arguments),
         description=description,
-        directives=cost_directives(arguments, size=size, weight=AGGREGATE),
+        directives=cost_directives(arguments, size=size, weight=weight),
     )
 
 

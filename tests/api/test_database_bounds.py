@@ -55,6 +55,10 @@ _CANDIDATES: dict[type[Any], list[Any]] = {
         *("key.of_1", "1key", ".key", "Key", "ke y", "kéy", "key-1", "first_task", "First", "first-task"),
         *("UTC", "Europe/Berlin", "Etc/GMT+1", "Europe/Ber lin", "Europe/Berlín", "Nowhere/Else", "'; --"),
         *("ada@example.com", "ada", "ada@", "@example.com", "a da@example.com"),
+        *(
+            "a" + character + "b"
+            for character in "\t\n\r\x01\x1f\x7f\x80\x85\x9f\xa0\u200b\u200d\u2028\u2029\u2060\ufeff"
+        ),
     ],
     Integer: [-(2**31), -1, 0, 1, 2, 5, 6, 100_000, 100_001, 1_000_000, 1_000_001, 2**31 - 1],
     Fixed: [*("-0.01", "-1", "0", "0.5", "1", "1.0001", "1.5", "0.00001", "9" * 13, "9" * 14, "0.01", "0.001", "NaN")],
@@ -158,11 +162,18 @@ async def _insert_row(options: DatabaseOptions, row: type[Table]) -> UUID:
     return key
 
 
-def _is_valid(field: Field, value: Any) -> bool:
+def _validated(field: Field, value: Any) -> Any:
+    """The value as the command stores it, or None if the command rejects it."""
     try:
-        return field.validate(value) is not None
+        return field.validate(value)
     except InvalidValue:
-        return False
+        return None
+
+
+def _is_stored_unchanged(field: Field, value: Any) -> bool:
+    """Some commands remove spaces around a text."""
+    validated = _validated(field, value)
+    return validated is not None and (validated == value or not isinstance(validated, str))
 
 
 async def _compare(connection: Any, field: Field, key: UUID) -> tuple[list[Any], list[Any]]:
@@ -172,12 +183,14 @@ async def _compare(connection: Any, field: Field, key: UUID) -> tuple[list[Any],
         try:
             stored = await _store(connection, field, key, value)
         except (asyncpg.CheckViolationError, asyncpg.DataError):
-            if _is_valid(field, value) and not (field.place in _TOGETHER or field.column.info["transitions"]):
+            if _is_stored_unchanged(field, value) and not (
+                field.place in _TOGETHER or field.column.info["transitions"]
+            ):
                 wrongly_rejected.append(value)
         except asyncpg.UniqueViolationError:
             pass
         else:
-            if not _is_valid(field, stored):
+            if _validated(field, stored) is None:
                 wrongly_stored.append(value)
     return wrongly_stored, wrongly_rejected
 

@@ -151,3 +151,18 @@ async def test_an_invitation_also_verifies_on_an_open_gateway(
     token = await invite(gateway, admin)
     assert (await sign_up(gateway, "free@example.com"))["viewer"]["emailVerified"] is False
     assert (await sign_up(gateway, invitation=token))["viewer"]["emailVerified"] is True
+
+
+async def test_invitations_to_one_address_are_limited(database: Database, mailbox: Mailbox, admin: User) -> None:
+    """Nothing is stored and sent beyond the limit. Another address is not affected."""
+    gateway = MailGateway(database, mailbox, sign_up="invite", mails_per_recipient="2/hour")
+    await invite(gateway, admin)
+    await invite(gateway, admin)
+    events = await event_summaries(database)
+    document = "mutation($i: InviteUserInput!) { inviteUser(input: $i) { email } }"
+    answer = await gateway.client(admin).ask(document, i={"email": "new@example.com"})
+    assert (answer.data, answer.codes) == ({"inviteUser": None}, ["RATE_LIMITED"])
+    assert await event_summaries(database) == events
+    assert await gateway.deliver() == []
+    await invite(gateway, admin, "other@example.com")
+    await gateway.http.aclose()

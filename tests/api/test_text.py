@@ -1,12 +1,17 @@
 """Texts are stored, compared and sorted in the same way wherever they come from."""
 
+import asyncio
 import unicodedata
+from uuid import uuid4
 
+import asyncpg
 import pytest
 
+from repositories.engines.database import DatabaseOptions
 from repositories.tables.identity import User
-from tests.api.client import Gateway, user_error
-from tests.factories import make_category
+from tests.api.client import Gateway, connect_database, user_error
+from tests.databases import Server, create_template, database_of, drop, postgres_options
+from tests.factories import make_category, make_tasks, make_user
 
 NFC, NFD = "Caf\u00e9", "Cafe\u0301"
 NAMES = ["b", "A", "C", "\u00e4", "\u00c4b", "Z", "a b", "\u00e9", "1"]
@@ -32,6 +37,35 @@ async def test_accents_are_equal_however_they_are_written(gateway: Gateway, ada:
             {"search": text.upper()},
         ):
             assert await client.data(document, filter=condition) == {"tasks": {"nodes": [{"title": NFC}]}}, condition
+
+
+async def test_search_does_not_depend_on_the_locale_of_the_database(server: Server) -> None:
+    name, locale = f"locale_{uuid4().hex[:8]}", "LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
+    await asyncio.to_thread(create_template, server, name, locale=locale)
+    try:
+        async with connect_database(postgres_options(server, name)) as database:
+            user = await make_user(database)
+            await make_tasks(database, user, 1, title=NFC)
+            document = "query($filter: TaskFilter) { tasks(filter: $filter) { nodes { title } } }"
+            for condition in (
+                {"search": "CAF\u00c9"},
+                {"title": {"contains": "F\u00c9"}},
+                {"title": {"like": "%\u00c9"}},
+            ):
+                data = await Gateway(database).client(user).data(document, filter=condition)
+                assert data == {"tasks": {"nodes": [{"title": NFC}]}}, condition
+    finally:
+        await asyncio.to_thread(drop, server, name)
+
+
+async def test_fold_is_inlined(postgres_only: DatabaseOptions, server: Server) -> None:
+    """PostgreSQL evaluates no function of ours for each row."""
+    connection = await asyncpg.connect(server.login("postgres", database_of(postgres_only)))
+    plan = await connection.fetch("EXPLAIN VERBOSE SELECT public.fold(title) FROM life_lock.tasks")
+    source = await connection.fetchval("SELECT prosrc FROM pg_proc WHERE oid = 'public.fold(text)'::regprocedure")
+    await connection.close()
+    assert source == "SELECT lower($1 COLLATE pg_catalog.pg_c_utf8)"
+    assert plan[1][0].strip() == "Output: lower((title)::text)"  # EXPLAIN does not print the collation
 
 
 async def test_categories_are_unique_however_accents_are_written(gateway: Gateway, ada: User) -> None:

@@ -15,7 +15,7 @@ from repositories.engines.database import WriteConnection
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
-from repositories.identity import Preferences, Sessions, Users
+from repositories.identity import Preferences, Sessions, Usages, Users
 from repositories.job_runs import JobRuns
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
@@ -37,6 +37,7 @@ from repositories.tables.gamification import (
 )
 from repositories.tables.identity import (
     AccountToken,
+    AccountUsage,
     MessageKind,
     OutboxMessage,
     Session,
@@ -77,6 +78,11 @@ async def _insert_session(write: WriteConnection, key: UUID, owner: UUID) -> Non
 async def _insert_token(write: WriteConnection, key: UUID, owner: UUID) -> None:
     values = {"token_hash": hashlib.sha256(key.bytes).hexdigest(), "email": "ada@example.com", "expires_at": _AT}
     await AccountTokens(write).add(id=key, user_id=owner, purpose=TokenPurpose.VERIFY_EMAIL, **values)
+
+
+async def _insert_usage(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    del key
+    await Usages(write).add(id=owner, row_count=3, byte_count=100)
 
 
 async def _insert_message(write: WriteConnection, key: UUID, owner: UUID) -> None:
@@ -220,6 +226,7 @@ SUBJECTS: dict[type[Table], Subject] = {
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
     TaskAnalytics: Subject(_insert_day, "id", "tasks_created", 3, 7),
+    AccountUsage: Subject(_insert_usage, "id", "row_count", 3, 7),
     AccountToken: Subject(_insert_token, "id", "expires_at", _AT, _AT + dt.timedelta(days=1)),
     OutboxMessage: Subject(_insert_message, "id", "attempts", 0, 1),
     Session: Subject(_insert_session, "id", "user_agent", "browser", "Changed"),

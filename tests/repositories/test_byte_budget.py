@@ -1,5 +1,8 @@
 """Caches that share a budget in bytes."""
 
+import gc
+import weakref
+
 from repositories.core.byte_budget import CLIENT_CACHES, ENTRY_SIZE, BoundedCache, ByteBudget, bounded_cache
 from tests.caches import empty_caches
 
@@ -97,3 +100,22 @@ def test_results_of_a_function_are_cached_by_its_arguments() -> None:
     assert len(calls) == 4
     empty_caches()
     assert (CLIENT_CACHES.used, repeat("a"), len(calls)) == (0, "a", 5)
+
+
+class _Cyclic:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_evicted_values_with_cycles_are_freed() -> None:
+    """Without automatic collections: evictions of more than an eighth of the budget collect garbage."""
+    cache = BoundedCache[int, _Cyclic](budget_of(8, 100))
+    gc.disable()
+    try:
+        values = [weakref.ref(cache.put(number, _Cyclic(), 100)) for number in range(8)]
+        cache.put(8, _Cyclic(), 100)
+        assert values[0]() is not None
+        cache.put(9, _Cyclic(), 100)
+    finally:
+        gc.enable()
+    assert [value() is None for value in values] == [True, True, *[False] * 6]

@@ -25,7 +25,7 @@ from repositories.inspection import excessive_client_rights
 from repositories.sql.policy import claims, policies
 from repositories.sql.table import Table
 from repositories.sql.types import Choice, to_json
-from repositories.tables.identity import User, UserPreferences
+from repositories.tables.identity import AccountUsage, User, UserPreferences
 from tests.databases import Server, database_of
 from tests.factories import viewer_of
 from tests.repositories.policy_subjects import SUBJECTS, insert_user
@@ -47,6 +47,7 @@ _EXPECTED = """
     gamification.rewards              siso_writer    forbidden  unseen     unseen     -
     gamification.user_achievements    siso_writer    done       done       done       user_id=forbidden achievement_id=rejected
     identity.account_tokens           siso_writer    forbidden  unseen     unseen     -
+    identity.account_usage            siso_writer    done       done       done       id=forbidden
     identity.outbox_messages          siso_writer    forbidden  unseen     unseen     -
     identity.sessions                 siso_writer    done       done       done       user_id=forbidden
     identity.user_preferences         siso_writer    done       done       done       user_id=forbidden id=rejected
@@ -146,7 +147,7 @@ async def _make_rows(options: DatabaseOptions, superuser: Any, table: type[Table
     subject, keys = SUBJECTS[table], {}
     async with connect_database(options) as database, database.transaction(SERVICE) as write:
         for owner in (new_id(), new_id()):
-            keys[owner] = owner if table in (User, UserPreferences) else new_id()
+            keys[owner] = owner if table in (User, UserPreferences, AccountUsage) else new_id()
             if table is not User:
                 await insert_user(write, owner, owner)
             await subject.prepare(write, keys[owner], owner)

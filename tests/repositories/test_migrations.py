@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -215,25 +216,55 @@ def test_stored_addresses_are_converted_to_their_normal_form(
     migrated.run(run.check)
 
 
-def test_values_that_no_command_allows_are_replaced(server: Server, tmp_path: Path) -> None:
-    """Before revision 0017, other clients of a PostgreSQL database could write them."""
+def test_stored_texts_are_converted_to_nfc(migrated: MigratedDatabase, caplog: pytest.LogCaptureFixture) -> None:
+    """A category that would get the name of another one keeps its own, and is reported without its name."""
+    migrated.run(run.upgrade, "0033")
+    migrated.run(_insert_users, ["ada@example.com", "νίκος@example.com"])
+    names = ["Cafe\u0301", "Café", "Bu\u0308ro", "Home"]
+    migrated.run(_insert_categories, names)
+    migrated.run(run.upgrade)
+    assert migrated.run(_category_names) == ["Cafe\u0301", "Café", "Büro", "Home"]
+    assert migrated.run(_emails) == ["ada@example.com", "νίκοσ@example.com"]
+    (warning,) = [record.getMessage() for record in caplog.records if "keeps its name" in record.getMessage()]
+    assert "Caf" not in warning
+
+
+@contextmanager
+def _before_revision(revision: str, server: Server, folder: Path) -> Iterator[tuple[str, MigratedDatabase]]:
+    """A PostgreSQL database, with its name, at the revision before this one."""
     name = f"empty_{uuid4().hex[:12]}"
     server.sql(f"CREATE DATABASE {name} OWNER owner")
-    migrated = MigratedDatabase(server.login("owner", name), tmp_path)
-    steps = [revision for revision, _ in run.revision_descriptions()]
-    migrated.run(run.upgrade, steps[steps.index("0018") - 1])
-    migrated.run(_insert_users, ["ada@example.com", "bob@example.com"])
-    server.sql(
-        "UPDATE identity.users SET avatar_url = 'javascript:alert(1)', time_zone = '?', locale = 'EN_us'"
-        f" WHERE id = '{_key(0)}'",
-        "UPDATE identity.users SET avatar_url = 'https://example.com/b.png', time_zone = 'Europe/Berlin',"
-        f" locale = 'de-AT' WHERE id = '{_key(1)}'",
-        database=name,
-    )
-    migrated.run(run.upgrade)
-    rows = migrated.run(_rows, "SELECT avatar_url, time_zone, locale FROM identity.users ORDER BY id")
-    assert rows == [(None, "UTC", "en"), ("https://example.com/b.png", "Europe/Berlin", "de-AT")]
+    migrated = MigratedDatabase(server.login("owner", name), folder)
+    steps = [each for each, _ in run.revision_descriptions()]
+    migrated.run(run.upgrade, steps[steps.index(revision) - 1])
+    yield name, migrated
     server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_values_that_no_command_allows_are_replaced(server: Server, tmp_path: Path) -> None:
+    """Before revision 0017, other clients of a PostgreSQL database could write them."""
+    with _before_revision("0018", server, tmp_path) as (name, migrated):
+        migrated.run(_insert_users, ["ada@example.com", "bob@example.com"])
+        server.sql(
+            "UPDATE identity.users SET avatar_url = 'javascript:alert(1)', time_zone = '?', locale = 'EN_us'"
+            f" WHERE id = '{_key(0)}'",
+            "UPDATE identity.users SET avatar_url = 'https://example.com/b.png', time_zone = 'Europe/Berlin',"
+            f" locale = 'de-AT' WHERE id = '{_key(1)}'",
+            database=name,
+        )
+        migrated.run(run.upgrade)
+        rows = migrated.run(_rows, "SELECT avatar_url, time_zone, locale FROM identity.users ORDER BY id")
+        assert rows == [(None, "UTC", "en"), ("https://example.com/b.png", "Europe/Berlin", "de-AT")]
+
+
+def test_control_characters_in_names_are_replaced(server: Server, tmp_path: Path) -> None:
+    """Before revision 0035, statements of other programs could store them. Texts do not become equal."""
+    with _before_revision("0035", server, tmp_path) as (_, migrated):
+        migrated.run(_insert_users, ["ada@example.com"])
+        migrated.run(_insert_categories, ["Home\n", "Home", "a\u200d\x1fb\u2028\x85\ufeff", "\u3000é"])
+        migrated.run(run.upgrade)
+        rows = migrated.run(_rows, "SELECT name FROM life_lock.categories ORDER BY id")
+        assert [row[0] for row in rows] == ["Home\ufffd", "Home", "a\u200d\ufffdb\ufffd\ufffd\ufffd", "\u3000é"]
 
 
 def _rows(connection: sa.Connection, text: str) -> list[tuple[Any, ...]]:
@@ -247,27 +278,53 @@ def _key(index: int) -> UUID:
 
 
 def _insert_users(connection: sa.Connection, emails: list[str]) -> None:
-    at = now()
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("ALTER TABLE identity.users NO FORCE ROW LEVEL SECURITY"))
-    text = (
-        "INSERT INTO {} (id, email, first_name, last_name, created_at, updated_at) "
-        "VALUES (:id, :email, 'Ada', 'Byron', :at, :at)"
+    people = {"first_name": "Ada", "last_name": "Byron"}
+    _insert_rows(
+        connection, _users(connection), [{"id": _key(n), "email": email, **people} for n, email in enumerate(emails)]
     )
-    for index, email in enumerate(emails):
-        values: dict[str, Any] = {"id": _key(index), "email": email, "at": at}
-        if connection.dialect.name == "sqlite":
-            values |= {"id": str(values["id"]), "at": at.isoformat(timespec="microseconds")}
-        connection.execute(sa.text(text.format(_users(connection))), values)
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("ALTER TABLE identity.users FORCE ROW LEVEL SECURITY"))
+
+
+def _insert_categories(connection: sa.Connection, names: list[str]) -> None:
+    """Categories of the first user."""
+    values = {"user_id": _key(0), "color": "#00FF00"}
+    rows = [{"id": _key(index), "name": name, **values} for index, name in enumerate(names, start=100)]
+    _insert_rows(connection, _categories(connection), rows)
+
+
+def _insert_rows(connection: sa.Connection, table: str, rows: list[dict[str, Any]]) -> None:
+    """Inserts rows, created now, without row-level security."""
+    is_postgresql, at = connection.dialect.name == "postgresql", now()
+    if is_postgresql:
+        connection.execute(sa.text(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY"))
+    for row in rows:
+        values = {**row, "created_at": at, "updated_at": at}
+        if not is_postgresql:
+            stored = at.isoformat(timespec="microseconds")
+            values = {name: stored if value is at else str(value) for name, value in values.items()}
+        names = ", ".join(values)
+        parameters = ", ".join(f":{name}" for name in values)
+        connection.execute(sa.text(f"INSERT INTO {table} ({names}) VALUES ({parameters})"), values)
+    if is_postgresql:
+        connection.execute(sa.text(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY"))
     connection.commit()
 
 
 def _emails(connection: sa.Connection) -> list[str]:
+    return _values(connection, _users(connection), "email")
+
+
+def _category_names(connection: sa.Connection) -> list[str]:
+    return _values(connection, _categories(connection), "name")
+
+
+def _values(connection: sa.Connection, table: str, column: str) -> list[str]:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SET ROLE service_role"))
-    return list(connection.execute(sa.text(f"SELECT email FROM {_users(connection)} ORDER BY id")).scalars())
+    return list(connection.execute(sa.text(f"SELECT {column} FROM {table} ORDER BY id")).scalars())
+
+
+def _categories(connection: sa.Connection) -> str:
+    return "life_lock.categories" if connection.dialect.name == "postgresql" else "categories"
 
 
 def _users(connection: sa.Connection) -> str:

@@ -50,6 +50,7 @@ _VALUES = {
     sa.Text: "'text ' || g",
     types.Email: "'text ' || g",
     sa.Integer: "g",
+    sa.BigInteger: "g",
     types.Fixed: "1",
 }
 

@@ -32,7 +32,7 @@ from repositories.tables.gamification import (
     Standing,
     UserAchievement,
 )
-from repositories.tables.identity import AccountToken, OutboxMessage, Session, User, UserPreferences
+from repositories.tables.identity import AccountToken, AccountUsage, OutboxMessage, Session, User, UserPreferences
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from repositories.tables.partnership import Partner, Referral
 from tests.factories import viewer_of
@@ -110,6 +110,7 @@ _OF_THE_SERVICE = """
 """
 
 ANSWERS = {
+    AccountUsage: _ADMINISTERED,
     AccountToken: _OF_THE_SERVICE,
     OutboxMessage: _OF_THE_SERVICE,
     RoleGrant: _OF_ADMINS,
@@ -252,7 +253,7 @@ async def _check(database: Database, case: Case, *, is_bare: bool = False) -> No
     owner = me if case.row == "own" else someone
     subject = SUBJECTS[case.table]
     is_user = subject.insert is insert_user
-    key = owner if is_user or case.table is UserPreferences else new_id()
+    key = owner if is_user or case.table in (AccountUsage, UserPreferences) else new_id()
     async with database.transaction(SERVICE) as write:
         if not is_user:
             await insert_user(write, owner, owner)

@@ -98,6 +98,7 @@ def test_every_table_is_compared() -> None:
         "gamification.rewards",
         "gamification.user_achievements",
         "identity.account_tokens",
+        "identity.account_usage",
         "identity.outbox_messages",
         "identity.sessions",
         "identity.user_preferences",
