@@ -8,11 +8,13 @@ from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo
 from graphql.execution import Executor
 from graphql.execution.executor import to_nodes
 from graphql.pyutils import Path
+from graphql.type.definition import GraphQLResolveInfoHelpers
 
 from gateway.execution.error_collection import DataIsNull, ErrorCollection, FailedValue
 from gateway.execution.leaf_serializers import PLAIN_CLASSES, UnexpectedValue, register_if_plain
 from gateway.execution.object_groups import ObjectGroup
 from gateway.execution.plan import Field
+from gateway.execution.response_size import ResponseSize
 from repositories.core.errors import Timeout
 from resolvers.request.context import Context
 
@@ -36,23 +38,25 @@ class CoreCompletion(Executor[Any]):
     error_collection: ErrorCollection
     deadline: float | None = None
     """The time of the event loop at which fields are stopped that have no value yet."""
-    max_bytes: int | None = None
-    """The largest response, in estimated bytes."""
-    _size = 0
-
-    def add_size(self, size: int) -> None:
-        """Counts bytes of the response."""
-        self._size += size
+    size: ResponseSize
+    """The size of the response so far."""
 
     @property
-    def is_too_large(self) -> bool:
-        """Whether the response has more bytes than are allowed."""
-        return self.max_bytes is not None and self._size > self.max_bytes
+    def async_helpers(self) -> GraphQLResolveInfoHelpers:
+        """What a resolver's ``info`` has to start work of its own."""
+        return GraphQLResolveInfoHelpers(self.gather_async_work, self.track_async_work)
+
+    @async_helpers.setter
+    def async_helpers(self, _: GraphQLResolveInfoHelpers) -> None:
+        """Does not keep the helpers that graphql-core makes.
+
+        They refer to the executor, and only a garbage collection would free such a cycle, with all rows and results.
+        """
 
     @property
     def is_stopped(self) -> bool:
         """Whether nothing more needs to be done, because all data is null or too large."""
-        return self.error_collection.is_data_null or self.is_too_large
+        return self.error_collection.is_data_null or self.size.is_exceeded
 
     def check_deadline(self, context: Context | None) -> None:
         """Raises Timeout after the deadline, so that no more work is begun."""
@@ -148,7 +152,7 @@ class CoreCompletion(Executor[Any]):
 
     def handle_error(self, group: ObjectGroup, field: Field, index: int, error: Exception) -> None:
         """Collects an error of an object's field; the field is null then, or the closest nullable value above it."""
-        self.add_size(_ERROR_SIZE)
+        self.size.add(_ERROR_SIZE)
         try:
             self.handle_field_error(error, field.type, field.details, group.path(index, field))
         except GraphQLError as located:

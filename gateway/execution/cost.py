@@ -1,10 +1,11 @@
 """The cost of an operation: about the number of objects it requests, plus the declared cost of expensive fields.
 
-    cost of a field = its @cost + size × (1 + cost of the selection below it)
+    cost of a field = its @cost + its conditions + size × (1 + cost of the selection below it)
 
 for fields with objects. ``size`` is the size of the list by its @listSize, 1 without a list. If the type has a @cost,
-it takes the place of the 1. Leaf fields cost nothing. So page sizes multiply down the tree, as in the limits of GitHub
-and Shopify. The cost is an upper bound: fields that are selected twice or left out by a directive count.
+it takes the place of the 1. Leaf fields cost nothing. A condition of a filter costs its @cost, 1 without one. So page
+sizes multiply down the tree, as in the limits of GitHub and Shopify. The cost is an upper bound: fields that are
+selected twice or left out by a directive count.
 
 Sizes may come from variables. Each document stores a :class:`CostFormula`, a list of terms: each term is a sum of
 earlier terms multiplied by a size. Amounts that do not depend on variables are numbers from the start.
@@ -21,6 +22,7 @@ from graphql import (
     GraphQLField,
     GraphQLInputField,
     GraphQLInputObjectType,
+    GraphQLInputType,
     GraphQLList,
     GraphQLNamedType,
     GraphQLNonNull,
@@ -35,10 +37,14 @@ from graphql import (
     VariableNode,
     get_named_type,
     is_leaf_type,
+    value_from_ast_untyped,
 )
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from schema.types.costs import Cost, ListSize
+
+FILTER = "filter"
+"""The name of the argument with conditions."""
 
 MAX_COUNT = 2**31 - 1
 """Costs and counts are capped at the greatest Int of GraphQL."""
@@ -107,12 +113,36 @@ class TermIndex(NamedTuple):
 Amount = int | TermIndex
 
 
+class Conditions(NamedTuple):
+    """The conditions of a filter argument: the cost of those that are literals, and the variables with the others."""
+
+    literal: int
+    from_variables: "tuple[ConditionVariable, ...]"
+
+    def resolve(self, variables: Variables) -> int:
+        """What the conditions cost together."""
+        return min(self.literal + sum(each.resolve(variables) for each in self.from_variables), MAX_COUNT)
+
+
+class ConditionVariable(NamedTuple):
+    """A variable with a filter, a part of it or the value of a condition. ``weight`` is that of the condition."""
+
+    name: str
+    type: GraphQLNamedType
+    weight: int
+    default: Any
+
+    def resolve(self, variables: Variables) -> int:
+        value = variables.get(self.name, self.default)
+        return 0 if value is Undefined else _conditions_cost(value, self.type, self.weight)
+
+
 class Term(NamedTuple):
     """``size × (constant + sum of the terms with these indexes)``."""
 
     constant: int
     terms: tuple[int, ...]
-    size: Size | int
+    size: Size | Conditions | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +151,7 @@ class CostFormula:
 
     terms: list[Term] = field(default_factory=list)
 
-    def add(self, amounts: Iterable[Amount], size: Size | int = 1) -> Amount:
+    def add(self, amounts: Iterable[Amount], size: Size | Conditions | int = 1) -> Amount:
         """``size`` times the sum of the amounts; a new term is added only if it depends on variables."""
         constant, terms = 0, []
         for amount in amounts:
@@ -144,7 +174,7 @@ class CostFormula:
         return values
 
 
-def _find_directive(definition: GraphQLField | GraphQLNamedType, kind: type[Any]) -> Any:
+def _find_directive(definition: GraphQLField | GraphQLInputField | GraphQLNamedType, kind: type[Any]) -> Any:
     """The directive of a field or type in the schema, None if it has none."""
     published = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
     return next((each for each in getattr(published, "directives", None) or () if isinstance(each, kind)), None)
@@ -175,6 +205,61 @@ def find_list_size(definition: GraphQLField, node: FieldNode, defaults: Defaults
     from_variables = tuple(size for size in sizes if isinstance(size, VariableSize))
     size = Size(max(literals, default=None), from_variables, directive.assumed_size or _DEFAULT_SIZE)
     return (size if from_variables else size.resolve({})), frozenset(directive.sized_fields or ())
+
+
+def conditions_of(definition: GraphQLField, node: FieldNode, defaults: Defaults) -> Conditions | int:
+    """The cost of the conditions in the argument ``filter`` of a field; 0 if it has none."""
+    argument = next((each for each in node.arguments or () if each.name.value == FILTER), None)
+    if argument is None:
+        return 0
+    variables: list[ConditionVariable] = []
+    literal = _literal_conditions(argument.value, definition.args[FILTER].type, 1, defaults, variables)
+    return Conditions(literal, tuple(variables)) if variables else literal
+
+
+def _literal_conditions(
+    node: ValueNode, kind: GraphQLInputType, weight: int, defaults: Defaults, variables: list[ConditionVariable]
+) -> int:
+    """The cost of the conditions that are literals. Those of variables are added to ``variables``."""
+    named = get_named_type(kind)
+    if isinstance(node, VariableNode):
+        name = node.name.value
+        default = value_from_ast_untyped(defaults[name]) if name in defaults else Undefined
+        variables.append(ConditionVariable(name, named, weight, default))
+        return 0
+    if not isinstance(named, GraphQLInputObjectType):
+        return weight * max(1, len(node.values) if isinstance(node, ListValueNode) else 1)
+    if isinstance(node, ListValueNode):
+        return sum(_literal_conditions(each, kind, weight, defaults, variables) for each in node.values)
+    if not isinstance(node, ObjectValueNode):
+        return 0
+    return sum(
+        _literal_conditions(each.value, inner.type, _condition_weight(inner), defaults, variables)
+        for each in node.fields
+        if (inner := named.fields.get(each.name.value)) is not None
+    )
+
+
+def _condition_weight(definition: GraphQLInputField) -> int:
+    cost = _find_directive(definition, Cost)
+    return int(cost.weight) if cost else 1
+
+
+def _conditions_cost(value: Any, named: GraphQLNamedType, weight: int) -> int:
+    """The sum of the weights of the conditions in a filter, or in a part of it. Each item of a list of values counts.
+
+    A filter whose values have other types is rejected later.
+    """
+    values = value if isinstance(value, list) else [value]
+    if not isinstance(named, GraphQLInputObjectType):
+        return min(weight * max(1, len(values)), MAX_COUNT)
+    total = 0
+    for each in values:
+        for name, inner in each.items() if isinstance(each, dict) else ():
+            definition = named.fields.get(name)
+            if definition is not None:
+                total += _conditions_cost(inner, get_named_type(definition.type), _condition_weight(definition))
+    return min(total, MAX_COUNT)
 
 
 def _is_list(kind: GraphQLType) -> bool:

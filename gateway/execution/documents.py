@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from sys import getsizeof
-from typing import Any
+from typing import Any, TypeVar
 
 from graphql import (
     DocumentNode,
@@ -27,6 +27,8 @@ from gateway.execution.request_errors import RequestError, shorten
 from gateway.execution.timings import Timings
 from gateway.execution.validation_rules import RULES, RULES_WITHOUT_NAMES
 from repositories.core.byte_budget import BoundedCache
+
+E = TypeVar("E", bound=Exception)
 
 _MAX_ERRORS = 5
 _FOUND_TEXT = re.compile(r"\b(Name|Int|Float|String|BlockString|Comment|escape sequence):? '.*", re.DOTALL)
@@ -117,7 +119,7 @@ class Documents:
             check_tokens(text, self._max_tokens)
             ast = parse(text, max_lexical_tokens=self._max_tokens)
         except RequestError as error:
-            return error
+            return _drop_traceback(error)
         except GraphQLSyntaxError as error:
             return RequestError([_drop_found_text(shorten(_drop_traceback(error)))])
         if timings is not None:
@@ -125,7 +127,7 @@ class Documents:
         try:
             check_overlaps(ast)
         except RequestError as error:
-            return error
+            return _drop_traceback(error)
         rules = RULES_WITHOUT_NAMES if hide_suggestions else RULES
         errors = validate(self._schema, ast, rules, max_errors=_MAX_ERRORS, hide_suggestions=hide_suggestions)
         if timings is not None:
@@ -147,8 +149,8 @@ def _unlink_tokens(ast: DocumentNode) -> int:
     return count
 
 
-def _drop_traceback(error: GraphQLError) -> GraphQLError:
-    """Frees the stack frames of an error, and the objects that they hold, before it is cached."""
+def _drop_traceback(error: E) -> E:
+    """Frees the stack frames of an error, and the tokens and the syntax tree that they hold, before it is cached."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)
 

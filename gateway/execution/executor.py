@@ -26,8 +26,9 @@ from gateway.execution.core_completion import CoreCompletion, Pending
 from gateway.execution.error_collection import DataIsNull, ErrorCollection, FailedValue
 from gateway.execution.leaf_serializers import PLAIN_CLASSES, UnexpectedValue, register_if_plain
 from gateway.execution.object_groups import INCOMPLETE, ObjectGroup, Spans, build_results, build_shared_results
-from gateway.execution.plan import Field, Plan, text_size
+from gateway.execution.plan import Field, Plan
 from gateway.execution.planner import OperationPlans, Planner
+from gateway.execution.response_size import ResponseSize, value_size
 from repositories.core.errors import ResponseTooLarge
 from repositories.permissions import Permission
 from resolvers.request.context import Context
@@ -44,6 +45,8 @@ class CompiledExecutor(CoreCompletion):
     """Executes planned operations breadth-first, and all others as graphql-core does."""
 
     native = False
+    max_bytes: int | None = None
+    """The most bytes of the response."""
     operation_plans: OperationPlans | None = None
     """The cached plans of the operation. Without them, each execution makes a plan."""
     planners: dict[tuple[int, bool], Planner] = {}  # noqa: RUF012 (one for each schema, for the life of the process)
@@ -88,6 +91,7 @@ class CompiledExecutor(CoreCompletion):
     def execute_plan(self, plan: Plan, root_value: Any, *, serially: bool) -> Any:
         """The data of a planned operation, or an awaitable of it; errors are collected."""
         self.error_collection = self.collected_errors = ErrorCollection()
+        self.size = ResponseSize(self.max_bytes)
         fields = plan.root.fields
         root = ObjectGroup(plan.root, (root_value,), [dict.fromkeys(plan.root.by_key)])
         steps = iter([[field] for field in fields] if serially else [fields])
@@ -127,16 +131,17 @@ class CompiledExecutor(CoreCompletion):
 
         The fields of a mutation before this one keep their payloads. Those after it do not run.
         """
-        if not self.is_too_large or self.max_bytes is None:
+        limit = self.size.limit
+        if not self.size.is_exceeded or limit is None:
             return
         if not serially:
-            self.error_collection.add(GraphQLError("", original_error=ResponseTooLarge(self.max_bytes)), None)
+            self.error_collection.add(GraphQLError("", original_error=ResponseTooLarge(limit)), None)
             return
         for field in step:
-            self.handle_error(root, field, 0, ResponseTooLarge(self.max_bytes, _CARRIED_OUT))
+            self.handle_error(root, field, 0, ResponseTooLarge(limit, _CARRIED_OUT))
         for fields in later_steps:
             for field in fields:
-                self.handle_error(root, field, 0, ResponseTooLarge(self.max_bytes, _NOT_RUN))
+                self.handle_error(root, field, 0, ResponseTooLarge(limit, _NOT_RUN))
 
     def _data(self, plan: Plan, root: ObjectGroup) -> Any:
         data: Any = root.results[0]
@@ -286,7 +291,7 @@ class CompiledExecutor(CoreCompletion):
         """Completes the values of a field, one for each of the objects with these indexes."""
         if field.serialize is not None or field.is_nested_list:
             for index, value in zip(indexes, values, strict=True):
-                self.add_size(_leaf_size(value))
+                self.size.add(value_size(value))
                 if value.__class__ is field.unchanged_class:
                     group.results[index][field.key] = value
                 else:
@@ -332,8 +337,8 @@ class CompiledExecutor(CoreCompletion):
         results, is_complete = build(selection, objects)
         child = ObjectGroup(selection, objects, results, group, field, spans)
         data = results if is_complete else [None if result is INCOMPLETE else result for result in results]
-        self.add_size(selection.estimate_size(results if is_complete else [each for each in data if each is not None]))
-        if self.is_too_large:
+        self.size.add_objects(selection.size, results if is_complete else [each for each in data if each is not None])
+        if self.size.is_exceeded:
             return
         start, key, parents = 0, field.key, group.results
         for index, count in spans:
@@ -381,7 +386,7 @@ class CompiledExecutor(CoreCompletion):
                 continue
             chosen = [objects[index] for index in indexes]
             results, is_complete = build_results(selection, chosen)
-            self.add_size(selection.estimate_size([result for result in results if result is not INCOMPLETE]))
+            self.size.add_objects(selection.size, [result for result in results if result is not INCOMPLETE])
             origins = [values.origin(index) for index in indexes]
             for (parent_index, position), result in zip(origins, results, strict=True):
                 data = None if result is INCOMPLETE else result
@@ -400,17 +405,6 @@ class CompiledExecutor(CoreCompletion):
                     self.complete_object_by_core(child, index, pending)
         for field in child.selection.unbuilt_fields:
             self._resolve(child, field, pending)
-
-
-def _leaf_size(value: Any) -> int:
-    """About the bytes of a scalar, or of a list or an object of scalars."""
-    if isinstance(value, str):
-        return text_size(value)
-    if isinstance(value, list | tuple):
-        return 2 + sum(map(_leaf_size, value))
-    if isinstance(value, dict):
-        return 2 + sum(_leaf_size(key) + _leaf_size(each) for key, each in value.items())
-    return 8
 
 
 class NativeExecutor(CompiledExecutor):

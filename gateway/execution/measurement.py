@@ -40,6 +40,7 @@ from gateway.execution.cost import (
     CostFormula,
     Size,
     call_weight,
+    conditions_of,
     find_list_size,
     object_weight,
 )
@@ -177,7 +178,10 @@ class _Counter:
             return SelectionCounts(introspection=_introspection_values(self._schema, name, below))
         if is_introspection_type(kind) and not is_leaf_type(kind):
             below = below._replace(cost=_INTROSPECTION_COST, introspection=1 + below.introspection)
-        cost, cost_per_row = self._cost(field, below, size, is_wrapper=bool(sized_fields), is_per_row=name in per_row)
+        call = self.formula.add([call_weight(field), self.formula.add([1], conditions_of(field, node, self._defaults))])
+        cost, cost_per_row = self._cost(
+            field, call, below, size, is_wrapper=bool(sized_fields), is_per_row=name in per_row
+        )
         return SelectionCounts(
             depth=1 + below.depth,
             fields=_capped_sum([1, below.fields]),
@@ -189,11 +193,18 @@ class _Counter:
             cost_per_row=cost_per_row,
         )
 
-    def _cost(
-        self, field: GraphQLField, below: SelectionCounts, size: Size | int, *, is_wrapper: bool, is_per_row: bool
+    def _cost(  # noqa: PLR0913 (what the cost depends on)
+        self,
+        field: GraphQLField,
+        call: Amount,
+        below: SelectionCounts,
+        size: Size | int,
+        *,
+        is_wrapper: bool,
+        is_per_row: bool,
     ) -> tuple[Amount, Amount]:
         """The cost of a field, and its cost for each row of the parent's list."""
-        add, call = self.formula.add, call_weight(field)
+        add = self.formula.add
         rows = add([below.cost_per_row], size)
         amounts = [object_weight(field), below.cost, rows]
         if is_per_row:

@@ -9,7 +9,6 @@ itself. The other fields are None in these dicts, at their place in the order, u
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 from graphql import (
@@ -35,18 +34,12 @@ from gateway.execution.leaf_serializers import (
     register_if_plain,
     unchanged_class,
 )
+from gateway.execution.response_size import ObjectSize
 from repositories.sql.table import Column
 from schema.types.view import COLUMN, Resolution
 
 Getter = Callable[[Any], Any]
-_VALUE_SIZE = 8
-"""Bytes of a value that is no text, with the punctuation around it and around its key."""
 PlanSelection = Callable[[FieldDetailsList, GraphQLObjectType], "Selection"]
-
-
-def text_size(text: str) -> int:
-    """The bytes of a text in UTF-8, before characters are escaped."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 class Field:
@@ -146,17 +139,16 @@ def _find_getter(field: StrawberryField | None) -> Getter | str | None:
 class Selection:
     """A selection set on one object type, and the function that makes its result dicts.
 
-    ``unbuilt_fields`` are those that are None in the dicts.
+    ``unbuilt_fields`` are those that are None in the dicts. ``size`` measures the dicts.
     """
 
     __slots__ = (
         "_has_known_type",
-        "_object_size",
-        "_text_getters",
         "build",
         "by_key",
         "classes",
         "fields",
+        "size",
         "type",
         "unbuilt_fields",
     )
@@ -171,15 +163,8 @@ class Selection:
         self.unbuilt_fields: list[Field] = []
         self.build: Callable[[Sequence[Any]], list[dict[str, Any]]] = self._generate(native=native)
         built = [field for field in fields if field not in self.unbuilt_fields]
-        self._text_getters = [itemgetter(field.key) for field in built if field.unchanged_class is str]
-        self._object_size = 2 + sum(len(field.key) + _VALUE_SIZE for field in fields)
-
-    def estimate_size(self, results: Sequence[dict[str, Any]]) -> int:
-        """About the number of bytes that results of :attr:`build` have in the response: their texts and their keys."""
-        size = self._object_size * len(results)
-        for text_of in self._text_getters:
-            size += text_size("".join(filter(None, map(text_of, results))))
-        return size
+        leaves = [(field.key, field.type, _max_length(field, row)) for field in built]
+        self.size = ObjectSize(leaves, [field.key for field in self.unbuilt_fields])
 
     def _check_class(self, value: Any) -> None:
         """Adds the class of an object to ``classes``, or raises UnexpectedValue if graphql-core must look at it."""
@@ -218,6 +203,13 @@ class Selection:
         exec(compile(source, f"<selection on {self.type.name}>", "exec"), names)  # noqa: S102 (names are GraphQL names)
         build: Callable[[Sequence[Any]], list[dict[str, Any]]] = names["build"]
         return build
+
+
+def _max_length(field: Field, row: type | None) -> int | None:
+    """The most characters of the column that a field shows, None if it shows no column with such a limit."""
+    source = field.strawberry_field.metadata.get(COLUMN) if field.strawberry_field is not None else None
+    column = inspect.getattr_static(row, source[0], None) if source is not None and row is not None else None
+    return column.sql.info["max_length"] if isinstance(column, Column) else None
 
 
 def _read_expression(field: Field, names: dict[str, Any], row: type | None) -> str:

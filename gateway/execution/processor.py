@@ -63,7 +63,7 @@ class OperationProcessor:
 
     ``executor`` is graphql-core's executor or a subclass. ``check_cost`` gets every operation with its variables before
     it runs. ``hides_suggestions`` says whether errors must not suggest names of the schema to a viewer. ``time_limit``
-    is in seconds, ``max_bytes`` the estimated size of the largest response.
+    is in seconds, ``max_bytes`` the size of the largest response.
     """
 
     def __init__(  # noqa: PLR0913 (the steps, one by one)
@@ -83,7 +83,7 @@ class OperationProcessor:
         self._check_cost = check_cost
         self._hides_suggestions = hides_suggestions
         self._time_limit = time_limit
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
 
     def prepare(
         self,
@@ -130,7 +130,13 @@ class OperationProcessor:
         return executor
 
     async def run(
-        self, prepared: PreparedOperation, context: Context, timings: Timings | None = None, *, root_value: Any = None
+        self,
+        prepared: PreparedOperation,
+        context: Context,
+        timings: Timings | None = None,
+        *,
+        root_value: Any = None,
+        max_bytes: int | None = None,
     ) -> ExecutionResult:
         """The result of a query, a mutation, or one delivery of a subscription, whose value is ``root_value``.
 
@@ -139,7 +145,7 @@ class OperationProcessor:
         """
         executor = self.create_executor(prepared, context, root_value)
         if isinstance(executor, CompiledExecutor):
-            executor.max_bytes = self._max_bytes
+            executor.max_bytes = self.max_bytes if max_bytes is None else max_bytes
         time_limit = self._time_limit
         if time_limit is not None and prepared.kind == "mutation" and isinstance(executor, CompiledExecutor):
             executor.deadline = asyncio.get_running_loop().time() + time_limit

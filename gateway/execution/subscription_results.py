@@ -29,8 +29,11 @@ class SubscriptionResult:
     id: str | None = None
 
 
-DeliveryScope = Callable[[], AbstractAsyncContextManager[None]]
-"""Makes the context manager that each delivery runs in. Entering it may wait, or raise RequestError."""
+DeliveryContext = Callable[[], AbstractAsyncContextManager[Context]]
+"""Makes the context manager that each delivery runs in. It yields the delivery's context.
+
+Entering it may wait, or raise RequestError.
+"""
 
 
 @asynccontextmanager
@@ -38,14 +41,15 @@ async def open_subscription(
     processor: OperationProcessor,
     prepared: PreparedOperation,
     new_context: Callable[[], Context],
-    delivery_scope: DeliveryScope = nullcontext,
+    delivery_context: DeliveryContext | None = None,
 ) -> AsyncIterator[AsyncIterator[SubscriptionResult]]:
     """Yields the results of a subscription. Every event from the start of the block on is delivered.
 
-    RequestError if the subscription is rejected, and later if its source fails. The source is closed with the block.
+    Without ``delivery_context``, each delivery runs at once in a new context. RequestError if the subscription is
+    rejected, and later if its source fails. The source is closed with the block.
     """
     source = await _open_source(processor, prepared, new_context())
-    results = _results(processor, prepared, new_context, source, delivery_scope)
+    results = _results(processor, prepared, source, delivery_context or (lambda: nullcontext(new_context())))
     async with aclosing(source), aclosing(results):
         with _convert_errors():
             await anext(source)
@@ -77,15 +81,13 @@ async def _open_source(processor: OperationProcessor, prepared: PreparedOperatio
 async def _results(
     processor: OperationProcessor,
     prepared: PreparedOperation,
-    new_context: Callable[[], Context],
     source: Source,
-    delivery_scope: DeliveryScope,
+    delivery_context: DeliveryContext,
 ) -> AsyncGenerator[SubscriptionResult, None]:
     with _convert_errors():
         async for delivery in source:
             assert delivery is not None  # noqa: S101 (only the first item is)
-            async with delivery_scope():
-                context = new_context()
+            async with delivery_context() as context:
                 try:
                     value = await delivery.resolve(context)
                     result = await processor.run(prepared, context, root_value=value)

@@ -33,6 +33,7 @@ from gateway.server.mail_delivery import create_outbox, create_transport
 from gateway.settings import Settings
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.consistency import HEADER
+from gateway.transport.error_responses import RequestRejected
 from gateway.transport.held_bytes import HeldBytes
 from gateway.transport.http import GraphQLEndpoint, HTTPOptions
 from gateway.transport.local_requests import is_local_request
@@ -40,7 +41,7 @@ from gateway.transport.operation_service import OperationService
 from gateway.transport.responses import error_response
 from gateway.transport.sse import EventStreams
 from gateway.transport.subscription_service import SubscriptionService
-from gateway.transport.websocket import SocketOptions, WebSocketEndpoint
+from gateway.transport.websocket import SocketOptions, WebSocketEndpoint, reject_handshake
 from repositories.core.byte_budget import CLIENT_CACHES
 from repositories.core.clock import now
 from repositories.engines.database import Database
@@ -68,8 +69,12 @@ class _Application:
         self._other_routes = other_routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_graphql = scope["type"] in self._endpoints and scope["path"] == "/graphql"
-        await (self._endpoints[scope["type"]] if is_graphql else self._other_routes)(scope, receive, send)
+        if scope["type"] in self._endpoints and scope["path"] == "/graphql":
+            await self._endpoints[scope["type"]](scope, receive, send)
+        elif scope["type"] == "websocket":
+            await reject_handshake(send, RequestRejected(404, "NOT_FOUND", "WebSockets are opened on /graphql."))
+        else:
+            await self._other_routes(scope, receive, send)
 
 
 def create_app(  # noqa: PLR0913 (the parts of the process)

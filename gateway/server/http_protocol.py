@@ -163,6 +163,9 @@ class HTTPProtocol(SendTimeout, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
+        if self.parser.get_method() == b"CONNECT":  # the parser takes it for an upgrade
+            message = "The gateway is no proxy, so it does not accept CONNECT."
+            raise bad_request(message)
         host = check_head(version, self.url, self.headers, is_large=self._tracked_scope is self.scope)
         if host != self._valid_host:
             if host is not None and not is_valid_host(host):

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _KEEP_ALIVE = 75
 """Seconds that an idle connection stays open. Load balancers usually close theirs after 60 seconds: if the gateway
 closed first, they could send a request on a closed connection."""
+_GC_THRESHOLD = 2_000
+"""How many more objects are made than freed before the next garbage collection. Python's default is 700, which the rows
+of one list exceed."""
 
 
 class DatabaseLifespan:
@@ -58,12 +61,14 @@ class DatabaseLifespan:
         async def send_after_work(message: "Message") -> None:
             """Freezes the garbage collector after startup; closes the database before uvicorn gets the last message.
 
-            Objects that are loaded at startup live as long as the process, so garbage collections can skip them.
+            Objects that are loaded at startup live as long as the process, so garbage collections can skip them. The
+            others become rare, because requests leave no reference cycles.
             Uvicorn does not wait for work that follows the last message.
             """
             if message["type"] == "lifespan.startup.complete":
                 gc.collect()
                 gc.freeze()
+                gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
             else:
                 await self._database.close()
             await send(message)
@@ -164,7 +169,7 @@ def websocket_options(settings: Settings) -> dict[str, Any]:
     """The options of uvicorn for WebSockets. Compression is off, because each socket would need memory for a window."""
     return {
         "ws": partial(SocketProtocol, send_timeout=settings.socket_send_timeout),
-        "ws_max_size": settings.max_request_size,
+        "ws_max_size": settings.max_socket_message_size,
         "ws_ping_interval": settings.socket_ping_interval,
         "ws_ping_timeout": settings.socket_ping_interval,
         "ws_per_message_deflate": False,

@@ -54,7 +54,7 @@ def check_head(version: str, url: bytes, headers: Headers, *, is_large: bool) ->
     if len(values.get(b"authorization", b"")) > MAX_TOKEN_LENGTH:
         raise _too_large(f"The `Authorization` header has more than {MAX_TOKEN_LENGTH} bytes.")
     if b"transfer-encoding" in values:
-        _check_transfer_encoding(version, values[b"transfer-encoding"])
+        _check_transfer_encoding(version, [value for name, value in headers if name == b"transfer-encoding"])
     if url[0] != _SLASH and url != b"*":
         _check_absolute_url(url, host)
     return host
@@ -68,10 +68,10 @@ def _check_sizes(url: bytes, headers: Headers) -> None:
         raise _too_large(f"A header has more than {MAX_HEADER_SIZE} bytes.")
 
 
-def _check_transfer_encoding(version: str, value: bytes) -> None:
+def _check_transfer_encoding(version: str, values: Sequence[bytes]) -> None:
     if version != "1.1":
         raise bad_request("A request of HTTP/1.0 cannot be chunked.")
-    if value.lower() != b"chunked":
+    if [value.lower() for value in values] != [b"chunked"]:
         message = "The only transfer coding that is supported is `chunked`."
         raise RequestRejected(501, "NOT_IMPLEMENTED", message)
 

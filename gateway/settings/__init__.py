@@ -55,6 +55,8 @@ class Settings(LimitSettings, MailSettings, AuthSettings, DatabaseSettings, Serv
             pgbouncer=self.database_pgbouncer,
             announces_events=self.redis_url is None,
             max_result_bytes=_ROW_BYTES * self.max_response_bytes,
+            account_rows=self.max_account_rows or None,
+            account_bytes=self.max_account_bytes or None,
             encryption_keys=parse_keys(self.encryption_keys.get_secret_value()) if self.encryption_keys else {},
             index_key=parse_key(self.index_key.get_secret_value()) if self.index_key else b"",
         )

@@ -50,8 +50,8 @@ class LimitSettings(BaseModel):
     max_response_bytes: int = Field(
         10_000_000,
         ge=1000,
-        description="Maximum size of the response to an operation, in bytes. It is estimated while the response is "
-        "built. A larger one is an error, `RESPONSE_TOO_LARGE`.",
+        description="Maximum size of the response to an operation, or to a batch of operations, in bytes. A larger "
+        "one is an error, `RESPONSE_TOO_LARGE`.",
     )
     max_held_bytes: int = Field(
         20_000_000,
@@ -64,4 +64,15 @@ class LimitSettings(BaseModel):
         ge=0,
         description="Maximum total cost of a viewer's operations per minute. Anonymous callers are counted by IP "
         "address. 0 switches the limit off.",
+    )
+    max_account_rows: int = Field(
+        100_000,
+        ge=0,
+        description="Maximum number of tasks, categories, clients and contacts that an account stores in total, "
+        "deleted ones included. A mutation that adds more fails with `QUOTA_EXCEEDED`. 0 switches the limit off.",
+    )
+    max_account_bytes: int = Field(
+        100_000_000,
+        ge=0,
+        description="Maximum size of the texts of these rows, in bytes. 0 switches the limit off.",
     )

@@ -134,6 +134,9 @@ class ServerSettings(BaseModel):
         description="Maximum number of WebSockets per viewer in a process. Anonymous callers are counted by IP "
         "address.",
     )
+    max_socket_message_size: int = Field(
+        256_000, ge=1000, description="Maximum size of a message of a WebSocket client, in bytes."
+    )
     max_socket_operations: int = Field(
         50, ge=1, description="Maximum number of open operations on a WebSocket, subscriptions included."
     )

@@ -100,6 +100,7 @@ class DisconnectWatcher:
         self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+            self._watcher = None  # it refers to this object, and only a garbage collection would free such a cycle
         if self._is_disconnected and self._task is not None:
             self._task.uncancel()
             raise Disconnected from None

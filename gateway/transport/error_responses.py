@@ -31,7 +31,26 @@ _SERVER_ERROR = 500
 def format_graphql_errors(errors: Sequence[GraphQLError]) -> list[dict[str, Any]]:
     """The ``errors`` of a response. An exception that failed several fields is logged once, under one id."""
     masked: dict[int, dict[str, Any]] = {}
-    return [_format_graphql_error(error, masked) for error in errors]
+    formatted = [_format_graphql_error(error, masked) for error in errors]
+    for error in errors:
+        _forget_frames(error)
+    return formatted
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Forgets where an error and its causes were raised, which has been logged if it matters.
+
+    The frames hold the operation, which holds the error. Only a garbage collection would free such a cycle, and with it
+    all rows and results of the operation.
+    """
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and each.__traceback__ is not None:
+            each.__traceback__ = None
+            waiting += [each.__cause__, each.__context__]
+        if isinstance(each, GraphQLError):
+            waiting.append(each.original_error)
 
 
 def _format_graphql_error(error: GraphQLError, masked: dict[int, dict[str, Any]]) -> dict[str, Any]:

@@ -81,6 +81,8 @@ class _Exchange:
     expires_at: float | None = None
     """When the viewer's token expires, in seconds since 1970."""
     is_batch: bool = False
+    max_bytes: int | None = None
+    """The bytes that are left for the next operation of a batch."""
 
 
 _GraphQLResponse = dict[str, Any] | Responses
@@ -188,13 +190,19 @@ class GraphQLEndpoint:
             await self._event_streams.send(exchange.send, exchange.response_headers, responses, session_end, hold)
 
     async def _execute_batch(self, exchange: _Exchange, batch: list[Parameters]) -> _HTTPResponse:
-        """Executes the operations of a batch one after another."""
+        """Executes the operations of a batch one after another. They share the bytes of one response."""
         exchange.is_batch = True
         if exchange.media_type == EVENTS:
             message = "An event stream carries one operation, not a batch."
             raise RequestRejected(400, "BAD_REQUEST", message)
-        responses = [(await self._execute(exchange, parameters))[1] for parameters in batch]
-        return 200, orjson.dumps(responses)
+        responses: list[bytes] = []
+        exchange.max_bytes = self._operations.processor.max_bytes
+        for parameters in batch:
+            encoded = orjson.dumps((await self._execute(exchange, parameters))[1])
+            responses.append(encoded)
+            if exchange.max_bytes is not None:
+                exchange.max_bytes = max(0, exchange.max_bytes - len(encoded))
+        return 200, b"[%b]" % b",".join(responses)
 
     async def _execute(self, exchange: _Exchange, parameters: Parameters) -> tuple[int, _GraphQLResponse]:
         """The status and the response of one operation, or the responses of a subscription."""
@@ -237,7 +245,9 @@ class GraphQLEndpoint:
         """Runs a query or a mutation. A mutation sets the position that later queries must include."""
         operations, is_mutation = self._operations, prepared.kind == "mutation"
         since = None if is_mutation else exchange.since
-        result = await operations.run(prepared, exchange.viewer, origin, since=since, timings=exchange.timings)
+        result = await operations.run(
+            prepared, exchange.viewer, origin, since=since, timings=exchange.timings, max_bytes=exchange.max_bytes
+        )
         if is_mutation and (token := await current_token(operations.database)) is not None:
             exchange.response_headers[HEADER], exchange.since = token, parse_position(token)
         return result

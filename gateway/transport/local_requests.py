@@ -19,12 +19,13 @@ def is_local_request(scope: Scope) -> bool:
     """Whether a page of the gateway on this machine sends the request.
 
     It is not if a proxy has forwarded it, if the page is another site's, or if its host name only resolves to this
-    machine.
+    machine. Some proxies add no header, but forward requests with HTTP/1.0, which browsers do not use.
     """
     headers, peer = request_headers(scope), scope.get("client")
     return (
         peer is not None
         and _is_loopback(peer[0])
+        and scope["http_version"] != "1.0"
         and not any(map(_FORWARDING_HEADER.fullmatch, headers))
         and _LOCAL_HOST.fullmatch(headers.get(b"host", b"")) is not None
         and is_allowed_origin(headers, frozenset())

@@ -76,7 +76,7 @@ class OperationService:
             return None
         return await self.cost_limiter.charge(cost, viewer, origin.network)
 
-    async def run(
+    async def run(  # noqa: PLR0913 (what a request says about how its operation runs)
         self,
         prepared: PreparedOperation,
         viewer: Viewer,
@@ -84,23 +84,30 @@ class OperationService:
         *,
         since: int | None = None,
         timings: Timings | None = None,
+        max_bytes: int | None = None,
     ) -> ExecutionResult:
         """Runs a query or a mutation, and charges what it has cost more than was computed.
+
+        The response has at most ``max_bytes``, by default those of the setting.
 
         A query runs again on the primary if its snapshot could not be read to the end: if the replica failed between
         two statements, or a table changed.
         """
         context = self.create_context(viewer, origin, since=since)
         try:
-            result = await self.processor.run(prepared, context, timings)
+            result = await self.processor.run(prepared, context, timings, max_bytes=max_bytes)
             if context.needs_retry and prepared.kind == "query":
                 context = self.create_context(viewer, origin)
-                result = await self.processor.run(prepared, context, timings)
+                result = await self.processor.run(prepared, context, timings, max_bytes=max_bytes)
         finally:
-            if self.cost_limiter.has_budgets:
-                time = context.connection_time
-                await self.cost_limiter.charge_time(time, prepared.cost, viewer, origin.network)
+            await self.charge_time(prepared, context, origin)
         return result
+
+    async def charge_time(self, prepared: PreparedOperation, context: Context, origin: RequestOrigin) -> None:
+        """Charges what an operation, or a delivery of a subscription, has cost more than was computed."""
+        if self.cost_limiter.has_budgets:
+            seconds = context.connection_time
+            await self.cost_limiter.charge_time(seconds, prepared.cost, context.viewer, origin.network)
 
     def create_context(
         self, viewer: Viewer, origin: RequestOrigin, after: str | None = None, since: int | None = None

@@ -20,6 +20,7 @@ from gateway.transport.operation_service import format_errors
 from gateway.transport.requests import Headers, Parameters
 from gateway.transport.responses import encode_headers
 from gateway.transport.subscription_service import Responses, SessionEnd
+from repositories.core.background_tasks import end_tasks
 from repositories.core.errors import Unauthenticated
 
 Hold = Callable[[int], AbstractContextManager[None]]
@@ -122,7 +123,5 @@ async def _first_result(*coroutines: Coroutine[Any, Any, bytes]) -> bytes:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
     return next(task for task in tasks if task in done).result()

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from gateway.transport.operation_service import OperationService, format_result,
 from gateway.transport.requests import Parameters
 from repositories.core.errors import GatewayError, Unauthenticated
 from repositories.core.viewer import Viewer
-from resolvers.request.context import RequestOrigin
+from resolvers.request.context import Context, RequestOrigin
 from resolvers.streaming.feed import Feed, aggregate_topic
 
 Responses = AsyncGenerator[dict[str, Any] | None, None]
@@ -109,12 +110,13 @@ class SubscriptionService:
         operations = self.operations
         charge = await operations.charge(parameters, prepared.cost, viewer, origin)
         reported = charge if requests_cost(parameters) else None
+        new_context = partial(operations.create_context, viewer, origin, after)
         with self._limit.acquire(viewer, origin.network):
             async with open_subscription(
                 operations.processor,
                 prepared,
-                lambda: operations.create_context(viewer, origin, after),
-                lambda: self._charge_delivery(prepared, parameters, viewer, origin),
+                new_context,
+                lambda: self._charge_delivery(prepared, parameters, viewer, origin, new_context),
             ) as deliveries:
                 yield None
                 async for delivery in deliveries:
@@ -126,12 +128,19 @@ class SubscriptionService:
 
     @asynccontextmanager
     async def _charge_delivery(
-        self, prepared: PreparedOperation, parameters: Parameters, viewer: Viewer, origin: RequestOrigin
-    ) -> AsyncIterator[None]:
-        """Charges one delivery, and waits until it may run; its ``with`` block runs within the concurrency limit."""
+        self,
+        prepared: PreparedOperation,
+        parameters: Parameters,
+        viewer: Viewer,
+        origin: RequestOrigin,
+        new_context: Callable[[], Context],
+    ) -> AsyncIterator[Context]:
+        """Charges one delivery, and waits until it may run. Its ``with`` block runs within the concurrency limit."""
         await self.operations.charge(parameters, prepared.cost, viewer, origin)
         async with self.operations.concurrency_limit.turn_of_delivery(viewer):
-            yield
+            context = new_context()
+            yield context
+        await self.operations.charge_time(prepared, context, origin)
 
     async def _add_token(self, parameters: Parameters, response: dict[str, Any]) -> None:
         """Adds the consistency token if the operation requests it."""

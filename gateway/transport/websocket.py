@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
+from traceback import clear_frames
 from typing import Any, NoReturn
 
 import orjson
@@ -95,7 +96,8 @@ class WebSocketEndpoint:
         error_responses.request_id.set(request_id)
         await receive()
         if not is_allowed_origin(handshake, self.options.origins):
-            await _reject_handshake(send)
+            message = "Pages of this origin may not connect: GATEWAY_CORS_ORIGINS does not list it."
+            await reject_handshake(send, RequestRejected(403, "FORBIDDEN", message))
             return
         is_supported = PROTOCOL in scope["subprotocols"]
         subprotocol = PROTOCOL if is_supported else None
@@ -109,9 +111,8 @@ class WebSocketEndpoint:
                 await send({"type": "websocket.close", "code": closed.code, "reason": closed.reason})
 
 
-async def _reject_handshake(send: Send) -> None:
-    message = "Pages of this origin may not connect: GATEWAY_CORS_ORIGINS does not list it."
-    rejected = RequestRejected(403, "FORBIDDEN", message)
+async def reject_handshake(send: Send, rejected: RequestRejected) -> None:
+    """Answers the request that would open a WebSocket with an error."""
     headers = [(b"content-type", b"application/json; charset=utf-8")]
     await send({"type": "websocket.http.response.start", "status": rejected.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": orjson.dumps({"errors": [rejected.error]})})
@@ -275,9 +276,14 @@ async def _close_at_session_end(session_end: SessionEnd) -> NoReturn:
 
 
 def _first_exception(group: BaseExceptionGroup[SocketClosed]) -> SocketClosed:
-    """The first of the exceptions that several tasks raised in the same iteration of the event loop."""
+    """The first of the exceptions that several tasks raised in the same iteration of the event loop.
+
+    Clears the frames of the tracebacks, which hold the socket's last message and refer to the exceptions in a cycle.
+    """
     first = group.exceptions[0]
-    return _first_exception(first) if isinstance(first, BaseExceptionGroup) else first
+    clear_frames(group.__traceback__)
+    clear_frames(first.__traceback__)
+    return _first_exception(first) if isinstance(first, BaseExceptionGroup) else first.with_traceback(None)
 
 
 def _parse_message(text: str) -> Message:

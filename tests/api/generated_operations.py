@@ -3,6 +3,7 @@
 The documents are valid. Values are valid, extreme, null, omitted or of a wrong type, as literals and as variables.
 """
 
+import base64
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,7 @@ TEXTS = (
     "9" * 400,
     "a" * 255,
     "ü" * 10_001,
+    "\x01" * 300_000,
     " ".join("abcdefghijkl"),
     "e30=",
     "eyJhIjoxfQ==",
@@ -126,10 +128,15 @@ class Operation:
 
 @dataclass
 class Generator:
-    """Writes operations. ``ids`` are global ids of existing rows by the names of their types."""
+    """Writes operations.
+
+    ``ids`` are global ids of existing rows by the names of their types, ``cursors`` those of existing rows by the names
+    of the root fields that return them without arguments.
+    """
 
     random: random.Random
     ids: Mapping[str, Sequence[str]]
+    cursors: Mapping[str, str]
     _declared: dict[str, str] = field(default_factory=dict)
     _variables: dict[str, Any] = field(default_factory=dict)
     _fields: int = 0
@@ -150,11 +157,22 @@ class Generator:
     def _field(self, name: str, definition: GraphQLField, depth: int) -> str:
         """A field with arguments and a selection."""
         self._fields += 1
-        written = {name: self._input(name, argument) for name, argument in definition.args.items()}
+        if name in self.cursors and self.random.random() < 0.2:
+            written = {"first": "3", "after": self._variable("String", self._cursor(self.cursors[name]))}
+        else:
+            written = {name: self._input(name, argument) for name, argument in definition.args.items()}
         arguments = ", ".join(f"{name}: {text}" for name, text in written.items() if text is not OMITTED)
         named = get_named_type(definition.type)
         selection = "" if is_leaf_type(named) else self._selection(named, depth - 1)
         return f"{name}{f'({arguments})' if arguments else ''}{self._directive()} {selection}"
+
+    def _cursor(self, cursor: str) -> str:
+        """The cursor, or one of the same list with a value that the gateway has not written."""
+        fingerprint, *values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if self.random.random() < 0.8:
+            made = self.random.choice([WRONG, NUMBERS, TEXTS, *SCALARS.values()])
+            values[self.random.randrange(len(values))] = self.random.choice(made)
+        return base64.urlsafe_b64encode(json.dumps([fingerprint, *values]).encode()).decode().rstrip("=")
 
     def _directive(self) -> str:
         if self.random.random() > 0.03:
@@ -225,10 +243,7 @@ class Generator:
                 return None
         nullable: Any = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
         if isinstance(nullable, GraphQLList):
-            count = self.random.choice([0, 1, 1, 2, 3, 3, 101])
-            items = [self.value(nullable.of_type, name, parent, depth + 1) for _ in range(min(count, 4))]
-            items = [None if item is OMITTED else item for item in items]
-            return items * 30 if count > 4 else items
+            return self._list(nullable, name, parent, depth)
         if isinstance(nullable, GraphQLInputObjectType):
             values = {
                 name: self.value(each.type, name, nullable.name, depth + 1) for name, each in nullable.fields.items()
@@ -241,6 +256,14 @@ class Generator:
         if nullable.name == "UUID" and self.random.random() < 0.8:
             return str(new_id())
         return self._scalar(nullable.name, name)
+
+    def _list(self, kind: Any, name: str, parent: str, depth: int) -> list[Any]:
+        """Rarely as long as no input may be."""
+        count, repetitions = self.random.choice([(0, 1), (1, 1), (1, 1), (2, 1), (3, 1), (3, 1), (4, 30)])
+        if self.random.random() < 0.01:
+            repetitions = 3000
+        items = [self.value(kind.of_type, name, parent, depth + 1) for _ in range(count)]
+        return [None if item is OMITTED else item for item in items] * repetitions
 
     def _scalar(self, kind: str, name: str) -> Any:
         if kind == "String" and name in {"after", "before"}:

@@ -9,7 +9,7 @@ import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from graphql import get_named_type, is_required_argument
@@ -31,7 +31,7 @@ from tests.api.subscribing import SubscribingProcess
 COUNT = int(os.environ.get("GENERATED_OPERATIONS", "200"))
 SEED = int(os.environ.get("GENERATED_SEED", "0"))
 log = logging.getLogger(__name__)
-CHUNK = 2000
+CHUNK = 500
 """Operations on one database: they change it, and deactivate its users."""
 
 
@@ -43,20 +43,31 @@ async def all_users(database: Database) -> list[User]:
         await snapshot.close()
 
 
-async def existing_ids(clients: list[Client]) -> dict[str, list[str]]:
-    """The global ids of rows by type, from every list that needs no arguments."""
+class ExistingRows(NamedTuple):
+    """Global ids of rows by type, and the cursor of a row by the name of the list."""
+
+    ids: dict[str, list[str]]
+    cursors: dict[str, str]
+
+
+async def existing_rows(clients: list[Client]) -> ExistingRows:
+    """Rows of every list that needs no arguments."""
     assert GRAPH.query_type is not None
     found: defaultdict[str, set[str]] = defaultdict(set)
+    cursors = {}
     for name, field in GRAPH.query_type.fields.items():
         rows = getattr(get_named_type(field.type), "fields", {}).get("nodes")
         is_node_list = rows is not None and bool(get_named_type(rows.type).interfaces)
         if not is_node_list or any(map(is_required_argument, field.args.values())):
             continue
         for client in clients:
-            answer = await client.ask(f"{{ {name}(first: 20) {{ nodes {{ id }} }} }}")
-            for node in ((answer.data or {}).get(name) or {}).get("nodes", ()):
-                found[parse_global_id(node["id"])[0]].add(node["id"])
-    return {kind: sorted(ids) for kind, ids in sorted(found.items())}
+            answer = await client.ask(f"{{ {name}(first: 20) {{ nodes {{ id }} pageInfo {{ startCursor }} }} }}")
+            page = (answer.data or {}).get(name)
+            if page is not None and page["nodes"]:
+                cursors[name] = page["pageInfo"]["startCursor"]
+                for node in page["nodes"]:
+                    found[parse_global_id(node["id"])[0]].add(node["id"])
+    return ExistingRows({kind: sorted(ids) for kind, ids in sorted(found.items())}, cursors)
 
 
 async def subscribe(process: SubscribingProcess, user: User | None, operation: Operation) -> list[str]:
@@ -85,8 +96,9 @@ async def test_no_operation_has_an_internal_error(
     clients: list[tuple[User | None, Client]] = [(None, gateway.client())]
     clients += [(user, gateway.client(user)) for user in users]
     clients += [(user, gateway.client(user, *RoleName)) for user in users[-2:]]
-    ids = await existing_ids([client for _, client in clients[1:]])
-    assert len(ids) > 8
+    existing = await existing_rows([client for _, client in clients[1:]])
+    assert len(existing.ids) > 8
+    assert len(existing.cursors) > 8
     process = SubscribingProcess(database)
     codes: Counter[str] = Counter()
     failures: dict[str, str] = {}
@@ -95,7 +107,7 @@ async def test_no_operation_has_an_internal_error(
         for number in numbers:
             source = random.Random(number)  # noqa: S311 (generates test cases)
             user, client = source.choices(clients, [1] + [3] * (len(clients) - 1))[0]
-            operation = Generator(source, ids).operation()
+            operation = Generator(source, *existing).operation()
             if operation.kind == "subscription":
                 found = await subscribe(process, user, operation)
             else:

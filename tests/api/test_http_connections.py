@@ -57,6 +57,7 @@ MALFORMED: dict[str, tuple[bytes, tuple[int, str]]] = {
     "chunks and a length": (POST + CHUNKED + b"Content-Length: 5\r\n\r\n0\r\n\r\n", BAD),
     "chunked twice": (POST + CHUNKED + CHUNKED + b"\r\n0\r\n\r\n", BAD),
     "compressed chunks": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", NOT_IMPLEMENTED),
+    "two headers with codings": (POST + b"Transfer-Encoding: gzip\r\n" + CHUNKED + b"\r\n0\r\n\r\n", NOT_IMPLEMENTED),
     "an unknown coding": (POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", NOT_IMPLEMENTED),
     "an invalid chunk": (POST + CHUNKED + b"\r\nx\r\n", BAD),
     "chunks in HTTP/1.0": (b"POST / HTTP/1.0\r\n" + HOST + CHUNKED + b"\r\n0\r\n\r\n", BAD),
@@ -71,10 +72,19 @@ MALFORMED: dict[str, tuple[bytes, tuple[int, str]]] = {
     "the URL of another host": (b"GET http://evil/graphql HTTP/1.1\r\n" + HOST + b"\r\n", BAD),
     "a URL with a password": (b"GET http://a@gateway/graphql HTTP/1.1\r\n" + HOST + b"\r\n", BAD),
     "CONNECT": (b"CONNECT gateway:80 HTTP/1.1\r\n" + HOST + b"\r\n", BAD),
+    "CONNECT to everything": (b"CONNECT * HTTP/1.1\r\n" + HOST + b"\r\n", BAD),
+    "CONNECT to a path": (b"CONNECT /graphql HTTP/1.1\r\n" + HOST + 90 * b"X: y\r\n" + b"\r\n", BAD),
+    "CONNECT with an upgrade": (b"CONNECT * HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n", BAD),
     "a WebSocket over HTTP/1.0": (b"GET / HTTP/1.0\r\n" + HOST + HANDSHAKE + b"\r\n", BAD),
     "a WebSocket with a body": (GET + HANDSHAKE + b"Content-Length: 5\r\n\r\nhello", BAD),
     "a WebSocket with chunks": (GET + HANDSHAKE + CHUNKED + b"\r\n0\r\n\r\n", BAD),
     "a WebSocket with a long line": (GET + HANDSHAKE + b"X: " + b"a" * 9000 + b"\r\n\r\n", TOO_LARGE),
+    "a WebSocket of another version": (GET + HANDSHAKE.replace(b"13", b"12") + b"\r\n", BAD),
+    "a WebSocket of two versions": (GET + HANDSHAKE + b"Sec-WebSocket-Version: 13\r\n\r\n", BAD),
+    "a WebSocket with half a key": (GET + HANDSHAKE.replace(b"dGhlIHNhbXBsZSB", b"") + b"\r\n", BAD),
+    "a WebSocket with a malformed subprotocol": (GET + HANDSHAKE.replace(b"graphql-", b"a b") + b"\r\n", BAD),
+    "a WebSocket of two origins": (GET + HANDSHAKE + b"Origin: http://a\r\nOrigin: http://b\r\n\r\n", BAD),
+    "a WebSocket by POST": (POST + HANDSHAKE + b"\r\n", (405, "METHOD_NOT_ALLOWED")),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", BAD),
 }
 
@@ -254,12 +264,10 @@ async def test_blank_lines_do_not_keep_an_idle_connection_open() -> None:
     async with serve_as_process(echo, keep_alive=1) as address, connect(address) as connection:
         await connection.send(request())
         assert (await connection.response()).status == 200
-        sent = 0
-        while not connection.reader.at_eof():
-            connection.writer.write(b"\r\n")
-            sent += 1
-            assert sent < 300
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(30):
+            while not connection.reader.at_eof():
+                connection.writer.write(b"\r\n")
+                await asyncio.sleep(0.02)
 
 
 @pytest.fixture

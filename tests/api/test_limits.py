@@ -8,6 +8,7 @@ import httpx
 import pytest
 from graphql import get_introspection_query
 
+from gateway.execution import cost_limiter
 from gateway.settings import Settings
 from repositories.engines.database import Database
 from repositories.tables.identity import User
@@ -39,7 +40,8 @@ async def calling_gateway(database: Database, user: User | None = None, **given:
 
 
 @ON_SQLITE
-async def test_cost_is_reported_on_request(database: Database, ada: User) -> None:
+async def test_cost_is_reported_on_request(database: Database, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost_limiter, "COST_PER_SECOND", 1)  # a slow read costs no more than was computed
     async with calling_gateway(database, ada) as caller:
         plain = await caller.ask(PAGE, variables={"n": 20})
         with_cost = await caller.ask(PAGE, variables={"n": 20}, extensions={"cost": True})

@@ -57,3 +57,30 @@ async def test_an_operation_without_statements_is_not_charged_more(
     gateway = Gateway(database, settings=Settings(cost_per_minute=1_000_000))
     for _ in range(3):
         assert (await gateway.client(ada).ask("{ __typename }")).codes == []
+
+
+async def test_a_slow_unit_of_work_is_charged(
+    database: Database, ada: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The payload is a scalar, so that nothing is read besides."""
+    monkeypatch.setattr(cost_limiter, "COST_PER_SECOND", 10**12)
+    gateway = Gateway(database, settings=Settings(cost_per_minute=1_000_000))
+    document = 'mutation { createTask(input: {title: "x"}) { userErrors { code } } }'
+    assert await gateway.client(ada).data(document) == {"createTask": {"userErrors": []}}
+    answer = await gateway.client(ada).ask(document)
+    assert (answer.status, answer.codes) == (429, ["RATE_LIMITED"])
+    assert (await gateway.client(bob).ask(document)).codes == []
+
+
+async def test_a_slow_delivery_is_charged(
+    database: Database, ada: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first delivery of a live query is sent. It uses up the budget, so the viewer's next operation is rejected."""
+    monkeypatch.setattr(cost_limiter, "COST_PER_SECOND", 10**12)
+    gateway = Gateway(database, settings=Settings(cost_per_minute=1_000_000))
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
+        await peer.subscribe("1", "subscription { lifeLockDashboard { totalTasks } }")
+        delivered = await peer.receive()
+        assert delivered["payload"]["data"] == {"lifeLockDashboard": {"totalTasks": 0}}
+        assert (await gateway.client(ada).ask(TASKS)).codes == ["RATE_LIMITED"]
+        assert (await gateway.client(bob).ask(TASKS)).codes == []

@@ -5,6 +5,7 @@ import tracemalloc
 from contextlib import AsyncExitStack
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.settings import Settings
@@ -62,15 +63,44 @@ async def test_response_of_225_megabytes_is_not_built(gateway: Gateway, ada: Use
     assert len((await client.data("{ tasks(first: 500) { nodes { description } } }"))["tasks"]["nodes"]) == 500
 
 
-@pytest.mark.parametrize("text", ["x", "ä", "€", "😀"])
+@pytest.mark.parametrize("text", ["x", "ä", "€", "😀", '"', "\n", "\x1f"])
 async def test_limit_counts_bytes_and_not_characters(gateway: Gateway, ada: User, text: str) -> None:
+    """Those of the JSON, in which some characters are escaped."""
     await make_tasks(gateway.database, ada, 2, description=text * 1000)
-    size = 2 * 1000 * len(text.encode())
+    size = 2 * 1000 * (len(orjson.dumps(text)) - 2)
     query = "{ tasks(first: 2) { nodes { description } } }"
     small = client_with(gateway, ada, max_response_bytes=size)
     large = client_with(gateway, ada, max_response_bytes=size + 300)
     assert (await small.ask(query)).codes == ["RESPONSE_TOO_LARGE"]
     assert (await large.ask(query)).codes == []
+
+
+@ON_SQLITE
+async def test_size_is_that_of_the_response_or_a_little_more(gateway: Gateway, ada: User) -> None:
+    """A limit of that size rejects the response, because values of a fixed form count with their longest one."""
+    category = await make_category(gateway.database, ada, name="Home")
+    await make_tasks(gateway.database, ada, 100, description="x" * 100, category_id=category.id)
+    query = """{ tasks(first: 100) { nodes { id databaseId title description status priorityLevel dueDate createdAt
+        completedAt version category { id name color } } } }"""
+    size = len(orjson.dumps((await gateway.client(ada).ask(query)).data))
+    assert (await client_with(gateway, ada, max_response_bytes=size).ask(query)).codes == ["RESPONSE_TOO_LARGE"]
+    assert (await client_with(gateway, ada, max_response_bytes=size * 3 // 2).ask(query)).codes == []
+
+
+@ON_SQLITE
+async def test_operations_of_a_batch_share_the_bytes_of_a_response(gateway: Gateway, ada: User) -> None:
+    """Those that fit have their data. The next one has none, and all are answered."""
+    await make_tasks(gateway.database, ada, 10, description="x" * 1000)
+    client = client_with(gateway, ada, max_response_bytes=25_000, max_batch=10)
+    query = {"query": "{ tasks(first: 10) { nodes { description } } }"}
+    response = await client.http.post("/graphql", json=[query] * 4, headers=client.headers)
+    answers = response.json()
+    assert [answer["data"] is None for answer in answers] == [False, False, True, True]
+    assert [answer.get("errors", [{}])[0].get("extensions", {}).get("code") for answer in answers] == [
+        *(None, None),
+        *("RESPONSE_TOO_LARGE", "RESPONSE_TOO_LARGE"),
+    ]
+    assert len(response.content) < 26_000
 
 
 @ON_SQLITE
@@ -156,6 +186,7 @@ async def test_unread_responses_of_a_viewer_are_limited(gateway: Gateway, ada: U
         await ask_without_reading(address, stack, tokens[1], accept)
         await until(lambda: held.of(bob.id.int) > 9_000_000)
         first.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len(await first.reader.readexactly(9_000_000)) == 9_000_000
         await until(lambda: held.of(ada.id.int) == 0)
     await until(lambda: held.of(bob.id.int) == 0)
 
@@ -180,4 +211,5 @@ async def test_unread_responses_on_websockets_are_limited(gateway: Gateway, ada:
         assert (message["type"], message["payload"][0]["extensions"]["code"]) == ("error", "RATE_LIMITED")
         assert DROPPED in message["payload"][0]["message"]
         first.connection.transport.resume_reading()
+        assert [(await first.receive())["type"] for _ in range(2)] == ["next", "complete"]
         await until(lambda: held.of(ada.id.int) == 0)

@@ -18,7 +18,15 @@ from repositories.tables.client_management import Client as ClientRow
 from repositories.tables.client_management import Contact
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import Achievement, PointEntry, Reward, RewardRedemption, UserAchievement
-from repositories.tables.identity import AccountToken, OutboxMessage, Session, User, UserPreferences, UserRole
+from repositories.tables.identity import (
+    AccountToken,
+    AccountUsage,
+    OutboxMessage,
+    Session,
+    User,
+    UserPreferences,
+    UserRole,
+)
 from repositories.tables.life_lock import Category, Task, TaskAnalytics
 from repositories.tables.partnership import Partner, Referral
 from schema import schema
@@ -45,7 +53,16 @@ AGGREGATES: dict[type[Table], str] = {
     UserPreferences: "user_preferences",
 }
 """The type of the events of each table's rows. A grant of a role is part of its user."""
-DERIVED: set[type[Table]] = {AccountToken, DomainEvent, JobRun, OutboxMessage, PointEntry, Role, TaskAnalytics}
+DERIVED: set[type[Table]] = {
+    AccountToken,
+    AccountUsage,
+    DomainEvent,
+    JobRun,
+    OutboxMessage,
+    PointEntry,
+    Role,
+    TaskAnalytics,
+}
 """Tables without events of their own: records, messages, and values that are computed from events and rows."""
 UNCHANGED = {"UserSignedIn", "RoleGranted", "RoleRevoked", "EmailVerificationRequested", "EmailChangeRequested"}
 """Events of users that change no value that clients edit, so the version of the user stays."""

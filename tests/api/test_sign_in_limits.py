@@ -9,16 +9,22 @@ import pytest
 
 from gateway.auth.tokens import Tokens
 from gateway.settings import Settings
+from repositories.account_messages import AccountTokens
+from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.core.ids import new_id
+from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
-from resolvers.services.client_networks import client_network
+from repositories.tables.identity import TokenPurpose
+from resolvers.services.client_addresses import client_network
 from tests.api.client import AUDIENCE, SECRET, Client, Gateway
-from tests.api.people import PASSWORD, make_member, open_session
+from tests.api.people import CHEAP, PASSWORD, make_member, open_session
 from tests.api.test_accounts import is_limited
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
 GUESS = "a wrong password"
+NEW_PASSWORD = "a completely new password"  # noqa: S105 (used only in tests)
+SENT = "a token that was sent by e-mail, forty characters"
 OWNER, ATTACKER = "198.51.100.7", "203.0.113.9"
 
 
@@ -116,14 +122,17 @@ async def test_other_tokens_do_not_exempt_from_the_limit(database: Database) -> 
     gateway = limited_gateway(database, account=3)
     tokens, (_, session) = gateway.tokens, await open_session(gateway, "bob@example.com")
     tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
-    claims = {"sub": str(ada.id), "aud": f"{AUDIENCE}/device", "exp": tomorrow, "jti": "x"}
+    valid = tokens.issue_device(ada)
+    claims = jwt.decode(valid, SECRET, algorithms=["HS256"], audience=f"{AUDIENCE}/device") | {"exp": tomorrow}
     useless = {
-        "another account's": tokens.issue_device(bob.id),
+        "another account's": tokens.issue_device(bob),
         "expired": jwt.encode(claims | {"exp": tomorrow - dt.timedelta(days=2)}, SECRET),
         "another audience": jwt.encode(claims | {"aud": AUDIENCE}, SECRET),
         "several audiences": jwt.encode(claims | {"aud": [f"{AUDIENCE}/device", AUDIENCE]}, SECRET),
-        "another key": Tokens("another secret of a sufficient length", AUDIENCE).issue_device(ada.id),
+        "another key": Tokens("another secret of a sufficient length", AUDIENCE).issue_device(ada),
         "without an id": jwt.encode({name: value for name, value in claims.items() if name != "jti"}, SECRET),
+        "without a key": jwt.encode({name: value for name, value in claims.items() if name != "key"}, SECRET),
+        "another password's": tokens.issue_device(ada.replace(password_hash=CHEAP.hash("another"))),
         "an access token": gateway.token(ada),
         "a refresh token": session["refreshToken"],
         "a text": "x",
@@ -137,13 +146,37 @@ async def test_other_tokens_do_not_exempt_from_the_limit(database: Database) -> 
     assert await is_signed_in(gateway, OWNER, device=jwt.encode(claims, SECRET))
 
 
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_devices_are_forgotten_when_the_password_changes(database: Database, *, is_reset: bool) -> None:
+    """A device that someone used with a stolen password counts like any other afterwards."""
+    user = await make_member(database)
+    gateway = limited_gateway(database, account=2)
+    client, session = await open_session(gateway)
+    stolen = (await attempt(gateway, ATTACKER))["deviceToken"]
+    if is_reset:
+        async with open_unit_of_work(database, SERVICE, ()) as work:
+            times = {"requested_at": work.now, "expires_at": work.now + dt.timedelta(hours=1)}
+            tokens = work.repository(AccountTokens)
+            assert await tokens.replace(new_id(), TokenPurpose.RESET_PASSWORD, user.id, user.email, SENT, **times)
+        changed = await gateway.client().do("resetPassword", "email", token=SENT, newPassword=NEW_PASSWORD)
+    else:
+        changed = await client.do("changePassword", "user { id }", currentPassword=PASSWORD, newPassword=NEW_PASSWORD)
+    assert changed["userErrors"] == []
+    for index in range(2):
+        await attempt(gateway, f"203.0.113.{index}", GUESS)
+    assert await attempt(gateway, OWNER, NEW_PASSWORD, device=stolen) is None
+    if not is_reset:
+        renewed = await client.do("refreshSession", "deviceToken", refreshToken=session["refreshToken"])
+        assert await is_signed_in(gateway, OWNER, NEW_PASSWORD, device=renewed["deviceToken"])
+
+
 async def test_a_device_token_gives_no_access(gateway: Gateway, database: Database) -> None:
     user = await make_member(database)
-    token = gateway.tokens.issue_device(user.id)
+    token = gateway.tokens.issue_device(user)
     assert (await gateway.client_with_token(token).ask("{ viewer { id } }")).codes == ["UNAUTHENTICATED"]
     payload = await gateway.client().do("refreshSession", "accessToken", refreshToken=token)
     assert [error["code"] for error in payload["userErrors"]] == ["VALIDATION_ERROR"]
-    assert gateway.tokens.device_of(token, new_id()) is None
+    assert gateway.tokens.device_of(token, user.replace(id=new_id())) is None
 
 
 @pytest.mark.parametrize(
@@ -196,9 +229,10 @@ async def test_limits_count_networks(database: Database, first: str, same: str, 
             "RATE_LIMITED",
             None,
         ], name
-    spent = [await _remaining_budget(gateway, address) for address in (first, same, other)]
-    assert spent[0] > spent[1]
-    assert spent[2] >= spent[0]
+    before = {address: await _remaining_budget(gateway, address) for address in (same, other)}
+    await _remaining_budget(gateway, first)
+    after = {address: await _remaining_budget(gateway, address) for address in (same, other)}
+    assert {address: before[address] - after[address] for address in before} == {same: 2, other: 1}
 
 
 async def _ask(gateway: Gateway, address: str, document: str, given: dict[str, Any]) -> Any:
@@ -207,6 +241,7 @@ async def _ask(gateway: Gateway, address: str, document: str, given: dict[str, A
 
 
 async def _remaining_budget(gateway: Gateway, address: str) -> int:
+    """What is left after an operation that costs exactly 1, because it uses no database connection."""
     async with gateway.http_from(address) as http:
         response: httpx.Response = await http.post("/graphql", json={"query": "{ viewer { id } }"})
     return int(response.headers["RateLimit"].partition("r=")[2].partition(";")[0])

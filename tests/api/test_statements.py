@@ -149,6 +149,7 @@ def test_every_edge_is_counted() -> None:
         "Task.user",
         "User.preferences",
         "User.roles",
+        "User.usage",
         "UserDashboardStats.user",
     ]
 
@@ -182,7 +183,7 @@ async def test_every_edge_executes_one_statement_for_all_rows(
         for selection, extra in (
             [("edges { cursor node { databaseId } }", 1), ("totalCount", 2), ("nodes { databaseId } totalCount", 2)]
             if is_connection
-            else [("databaseId", int(is_loaded))]
+            else [("rowCount" if field == "usage" else "databaseId", int(is_loaded))]
         ):
             statements.clear()
             await client.data("{" + root % f"{field} {{ {selection} }}" + "}")

@@ -6,6 +6,8 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 import asyncio
 import hashlib
 import json
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -56,6 +58,13 @@ MALFORMED_PAYLOADS: list[tuple[Any, str]] = [
 ]
 
 
+@pytest.fixture
+def logs_no_warning(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """For what a client does wrong, which is no fault of the gateway."""
+    yield
+    assert [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING] == []
+
+
 @ON_SQLITE
 async def test_malformed_message_closes_the_socket_with_4400(gateway: Gateway) -> None:
     async with serve_sockets(gateway) as site:
@@ -89,7 +98,7 @@ async def test_close_codes_of_the_protocol(gateway: Gateway) -> None:
             assert peer.connection.subprotocol == PROTOCOL
             await peer.initialise()
         async with site.peer() as peer:
-            await peer.connection.send(" " * 1_000_001)
+            await peer.connection.send(" " * 256_001)
             assert (await peer.wait_closed())[0] == 1009
 
 
@@ -160,6 +169,7 @@ async def test_pings_are_answered_and_pongs_ignored(gateway: Gateway) -> None:
         ("*", "https://any.example", {}, 101),
     ],
 )
+@pytest.mark.usefixtures("logs_no_warning")
 async def test_pages_of_other_origins_cannot_connect(
     gateway: Gateway, allowed: str, origin: str, headers: dict[str, str], status: int
 ) -> None:
@@ -188,6 +198,19 @@ async def test_pages_of_other_origins_cannot_connect(
             ]
         },
     )
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("path", ["/", "/health", "/graphql/", "/graphql%20", "/explorer/start", "/none"])
+@pytest.mark.usefixtures("logs_no_warning")
+async def test_sockets_on_other_paths_are_not_found(gateway: Gateway, path: str) -> None:
+    async with serve_sockets(gateway) as site:
+        site.address = site.http.replace("http:", "ws:") + path
+        with pytest.raises(InvalidStatus) as caught:
+            async with site.peer():
+                pass
+    error = {"message": "WebSockets are opened on /graphql.", "extensions": {"code": "NOT_FOUND"}}
+    assert (caught.value.response.status_code, json.loads(caught.value.response.body)) == (404, {"errors": [error]})
 
 
 WHO = "{ viewer { email } }"

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import logging
+import weakref
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -21,11 +23,19 @@ from tests.api.client import Gateway
 from tests.api.sockets import MY_EVENTS, Peer, serve_sockets, serve_sockets_unchecked
 from tests.databases import ON_SQLITE
 from tests.factories import make_tasks
+from tests.waiting import until
 
 CREATED = {"data": {"myEvents": {"eventType": "TaskCreated"}}}
 MUCH = "{ tasks(first: 50) { " + " ".join(f"a{number}: nodes {{ description }}" for number in range(80)) + " } }"
 """The result has 20 MB if descriptions have 5,000 characters: more than the buffers of two sockets hold."""
 ALLOWING_MUCH = Settings(max_response_bytes=30_000_000, max_held_bytes=100_000_000)
+
+
+@pytest.fixture
+def without_garbage_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
 
 
 async def request_large_results(stalled: Peer) -> None:
@@ -199,6 +209,23 @@ async def test_client_that_does_not_answer_pings_is_disconnected(gateway: Gatewa
             await site.wait_for_subscribers(1)
             assert await stalled.wait_closed() == (1013, "The client did not answer pings in time.")
         await other.wait_until_started()
+
+
+@ON_SQLITE
+async def test_closed_socket_is_freed_with_its_last_message(
+    gateway: Gateway, ada: User, without_garbage_collection: None
+) -> None:
+    """No timer and no reference cycle keeps it. The client resets the connection without a closing handshake."""
+    async with serve_sockets(gateway) as site:
+        async with site.initialised_peer(gateway.token(ada)) as peer:
+            protocols = [each for each in gc.get_objects() if type(each) is SocketProtocol]
+            [protocol] = [weakref.ref(each) for each in protocols if not each._is_lost]
+            del protocols
+            await peer.send("subscribe", id="x" * 200_000, payload={"query": "{ viewer { id } }"})
+            assert (await peer.wait_closed())[0] == 4400
+            peer.connection.transport.abort()
+        async with asyncio.timeout(5):  # the timer of the closing handshake ends after 11 seconds
+            await until(lambda: protocol() is None)
 
 
 @ON_SQLITE

@@ -114,6 +114,16 @@ def add_invalid_document(number: int) -> None:
         processor.prepare(f"{{ {' '.join(f'unknown{number}{place}' for place in range(8))} }}", None, ANONYMOUS)
 
 
+def add_document_with_too_many_tokens(number: int) -> None:
+    with pytest.raises(RequestError, match="more than 4000 tokens"):
+        processor.prepare(f"{{ viewer {{ {'id ' * 8000} }} }} # {number}", None, ANONYMOUS)
+
+
+def add_document_with_too_many_comparisons(number: int) -> None:
+    with pytest.raises(RequestError, match="too often"):
+        processor.prepare(f"{{ viewer {{ {'id ' * 1500} }} }} # {number} {'x' * 20_000}", None, ANONYMOUS)
+
+
 def add_operations(number: int) -> None:
     text = "".join(f"query A{place}($n: Int) {{ tasks(first: $n) {{ totalCount }} }} " for place in range(10))
     for place in range(10):

@@ -1,0 +1,106 @@
+"""The size of a response while it is built, so that it never takes more memory than its limit allows.
+
+The size is that of the JSON text, escapes included, or a little more: values of a fixed form count with their longest
+one. Measuring texts takes time, so it is put off while even the longest texts that the columns allow are within the
+limit.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import orjson
+from graphql import GraphQLEnumType, GraphQLList, GraphQLOutputType, get_nullable_type
+
+_LARGEST = {"Boolean": 5, "Date": 12, "DateTime": 34, "Decimal": 24, "Float": 24, "ID": 96, "Int": 11, "UUID": 38}
+"""The most bytes of a value in JSON, by the name of its scalar. 96 are those of a global id of a type whose name has 32
+letters."""
+_ESCAPED = 6
+"""The most bytes of a character in JSON, which is written as ``\\u001f``."""
+_PUNCTUATION = 6
+"""Bytes around a key and its value: the quotation marks of the key, a colon and a comma, and two in reserve."""
+
+
+def value_size(value: Any) -> int:
+    """The bytes of a scalar in JSON, or of a list or an object of scalars."""
+    try:
+        return len(orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS))
+    except TypeError:  # a lone surrogate
+        return _ESCAPED * len(str(value))
+
+
+class ObjectSize:
+    """The sizes of the result dicts of one selection.
+
+    ``fields`` are the keys, types and greatest lengths of the leaf fields in the dicts; a length is None if it is not a
+    text of a column with one. ``other_keys`` are those of the fields that are added later. ``bound`` is the most bytes
+    of one dict, or None if it is unknown.
+    """
+
+    __slots__ = ("_fixed", "_measured", "bound")
+
+    def __init__(self, fields: Iterable[tuple[str, GraphQLOutputType, int | None]], other_keys: Iterable[str]) -> None:
+        self._fixed = 3 + sum(_PUNCTUATION + len(key) for key in other_keys)
+        self._measured: list[Callable[[Any], Any]] = []
+        self.bound: int | None = 0
+        for key, kind, length in fields:
+            self._fixed += _PUNCTUATION + len(key)
+            largest = _largest_value(kind)
+            if largest is not None:
+                self._fixed += largest
+                continue
+            self._measured.append(itemgetter(key))
+            self.bound = None if self.bound is None or length is None else self.bound + _ESCAPED * length
+        if self.bound is not None:
+            self.bound += self._fixed
+
+    def measure(self, results: Sequence[dict[str, Any]]) -> int:
+        """The bytes of the dicts."""
+        size = self._fixed * len(results)
+        for value_of in self._measured:
+            size += sum(map(value_size, map(value_of, results)))
+        return size
+
+
+def _largest_value(kind: GraphQLOutputType) -> int | None:
+    """The most bytes of a value of a fixed form, None if there is no such limit."""
+    leaf: Any = get_nullable_type(kind)
+    if isinstance(leaf, GraphQLEnumType):
+        return max(map(len, leaf.values)) + 2
+    return None if isinstance(leaf, GraphQLList) else _LARGEST.get(leaf.name)
+
+
+class ResponseSize:
+    """Adds up the bytes of one response. ``limit`` is the most that it may have, None for no limit."""
+
+    __slots__ = ("_at_most", "_unmeasured", "limit")
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self._at_most = 0
+        self._unmeasured: list[tuple[ObjectSize, Sequence[dict[str, Any]], int]] = []
+
+    def add(self, size: int) -> None:
+        """Adds the bytes of a value or an error."""
+        self._at_most += size
+
+    def add_objects(self, kind: ObjectSize, results: Sequence[dict[str, Any]]) -> None:
+        """Adds result dicts, which are measured when their texts can matter."""
+        if self.limit is None:
+            return
+        if kind.bound is None:
+            self._at_most += kind.measure(results)
+            return
+        bound = kind.bound * len(results)
+        self._at_most += bound
+        self._unmeasured.append((kind, results, bound))
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether the response has more bytes than are allowed."""
+        if self.limit is None or self._at_most <= self.limit:
+            return False
+        for kind, results, bound in self._unmeasured:
+            self._at_most += kind.measure(results) - bound
+        self._unmeasured.clear()
+        return self._at_most > self.limit
