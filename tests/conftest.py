@@ -1,9 +1,12 @@
 """Fixtures: a migrated database on each engine, a replica, and the statements that a test executes."""
 
 import asyncio
+import functools
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -42,18 +45,35 @@ _SLOW_MODULES = {
 }
 
 
+_TEST_TIMEOUT = 240.0
+"""Seconds after which an asynchronous test fails where it waits. Less than ``faulthandler_timeout``, which shows only
+that the event loop waits."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that `make quick` runs, and spreads those of commands evenly over the run.
 
     Tests of commands mostly wait for processes. In one group, they would leave the cores idle.
     """
     for item in items:
-        if isinstance(item, pytest.Function) and _is_quick(item):
-            item.add_marker(pytest.mark.quick)
+        if isinstance(item, pytest.Function):
+            if _is_quick(item):
+                item.add_marker(pytest.mark.quick)
+            if inspect.iscoroutinefunction(item.obj):
+                item.obj = _limit_time(item.obj)
     commands = [item for item in items if _COMMANDS in item.path.parents]
     others = [item for item in items if _COMMANDS not in item.path.parents]
     place = {item: index / len(group) for group in (commands, others) for index, item in enumerate(group)}
     items.sort(key=place.__getitem__)
+
+
+def _limit_time(test: Any) -> Any:
+    @functools.wraps(test)
+    async def limited(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(_TEST_TIMEOUT):
+            await test(*args, **kwargs)
+
+    return limited
 
 
 def _is_quick(item: pytest.Function) -> bool:

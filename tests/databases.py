@@ -203,11 +203,12 @@ def postgres_server() -> Iterator[Server]:
         running.cleanup()
 
 
-def create_template(server: Server, name: str = "template_migrated") -> str:
+UNICODE_LOCALE = "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
+
+
+def create_template(server: Server, name: str = "template_migrated", *, locale: str = UNICODE_LOCALE) -> str:
     """Creates a migrated database, as a login that is not a superuser."""
-    server.sql(
-        f"CREATE DATABASE {name} OWNER owner TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'",
-    )
+    server.sql(f"CREATE DATABASE {name} OWNER owner TEMPLATE template0 ENCODING 'UTF8' {locale}")
     run.call_with_connection(server.login("owner", name), Path(), run.upgrade)
     server.sql(
         "GRANT siso_viewer, siso_writer TO gateway",

@@ -95,19 +95,27 @@ class Tokens:
         except INVALID_TOKEN:
             return None
 
-    def issue_device(self, user: UUID) -> str:
-        """A token by which a device is known to its user's account. It proves an earlier sign-in and nothing else."""
-        expires_at = dt.datetime.now(dt.UTC) + _DEVICE_LIFETIME
-        claims = {"sub": str(user), "aud": self._device_audience, "exp": expires_at, "jti": str(uuid4())}
-        return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
+    def issue_device(self, user: User) -> str:
+        """A token by which a device is known to its user's account. It proves an earlier sign-in and nothing else.
 
-    def device_of(self, device_token: str, user: UUID) -> str | None:
-        """The id of the device if the token was issued for the user and is valid, else None."""
+        ``key`` differs for each password: a device that someone used with a stolen password must not stay known after
+        the password was changed.
+        """
+        expires_at = dt.datetime.now(dt.UTC) + _DEVICE_LIFETIME
+        claims = {"sub": str(user.id), "aud": self._device_audience, "exp": expires_at, "jti": str(uuid4())}
+        return jwt.encode(claims | {"key": self._password_key(user)}, self._key, algorithm=_ALGORITHM)
+
+    def device_of(self, device_token: str, user: User) -> str | None:
+        """The id of the device if the token is valid and was issued for the user's current password, else None."""
         try:
-            claims = self._decode(device_token, self._device_audience, "sub", "aud", "exp", "jti")
+            claims = self._decode(device_token, self._device_audience, "sub", "aud", "exp", "jti", "key")
         except INVALID_TOKEN:
             return None
-        return str(claims["jti"]) if claims["sub"] == str(user) else None
+        is_known = (claims["sub"], claims["key"]) == (str(user.id), self._password_key(user))
+        return str(claims["jti"]) if is_known else None
+
+    def _password_key(self, user: User) -> str:
+        return hmac.digest(self.derive_key("device"), (user.password_hash or "").encode(), "sha256").hex()
 
     def verify(self, token: str) -> VerifiedToken:
         """An access token, verified. Raises one of INVALID_TOKEN."""

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 from uuid import uuid4
@@ -57,16 +58,28 @@ def run(app: typer.Typer) -> NoReturn:
     """Runs the command given in ``sys.argv`` and exits the process."""
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED_CODE
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _INTERRUPTED_CODE
     except Exception as error:  # noqa: BLE001 (the last resort: users must not see a traceback)
         is_help = type(error).__name__ == "NoArgsIsHelpError"  # its message is the help, with line breaks
         print_notice(str(error) if is_help else f"siso: {_error_line(error)}")
         code = _ERROR_CODE
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # nothing is left to interrupt, and Python's exit would print a traceback
+    _discard_unwritten_output()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _discard_unwritten_output() -> None:
+    """Discards what cannot be written. Python's exit would try again, print a traceback and change the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _error_line(error: Exception) -> str:

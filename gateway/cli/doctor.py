@@ -189,8 +189,12 @@ def _check_postgresql(settings: Settings, url: str, *, is_migrated: bool) -> Ite
     if settings.database_read_url is not None:
         yield from _check_replica(url, settings.database_read_url.get_secret_value(), timeout)
     if is_migrated:
-        yield _check_policies(url, timeout)
-        yield _check_clients(url, timeout)
+        checks = {"policies": _check_policies, "clients": _check_clients, "search": _check_search}
+        for subject, check in checks.items():
+            try:
+                yield check(url, timeout)
+            except ServiceUnavailable as error:
+                yield Finding(Severity.ERROR, subject, failure_reason(error))
 
 
 def _check_login(
@@ -236,10 +240,7 @@ def _check_replica(url: str, read_url: str, timeout: float) -> Iterator[Finding]
 
 
 def _check_policies(url: str, timeout: float) -> Finding:
-    try:
-        tables = asyncio.run(inspection.tables_without_forced_rls(url, timeout=timeout))
-    except ServiceUnavailable as error:
-        return Finding(Severity.ERROR, "policies", failure_reason(error))
+    tables = asyncio.run(inspection.tables_without_forced_rls(url, timeout=timeout))
     if tables:
         names = ", ".join(tables)
         fix = "For each, run: ALTER TABLE ... ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
@@ -247,12 +248,19 @@ def _check_policies(url: str, timeout: float) -> Finding:
     return Finding(Severity.OK, "policies", "row-level security is enabled and forced on every table")
 
 
+def _check_search(url: str, timeout: float) -> Finding:
+    folds = asyncio.run(inspection.folds_all_letters(url, timeout=timeout))
+    if folds is None:
+        return Finding(Severity.WARNING, "search", "not checked, because migration 0032 is not applied")
+    if not folds:
+        fix = "Use PostgreSQL 17 or later, or one with ICU, and create the function fold again as in migration 0032"
+        return Finding(Severity.WARNING, "search", f"upper and lower case of letters such as \u00c9 differ. {fix}")
+    return Finding(Severity.OK, "search", "upper and lower case are equal for letters beyond ASCII too")
+
+
 def _check_clients(url: str, timeout: float) -> Finding:
     """Checks that other clients of the database can only read. A place for their own objects alone is a warning."""
-    try:
-        rights = asyncio.run(inspection.excessive_client_rights(url, timeout=timeout))
-    except ServiceUnavailable as error:
-        return Finding(Severity.ERROR, "clients", failure_reason(error))
+    rights = asyncio.run(inspection.excessive_client_rights(url, timeout=timeout))
     if not rights:
         return Finding(Severity.OK, "clients", "anon and authenticated can read, and change nothing")
     is_harmless = all(right.startswith(("CREATE ON", "TEMPORARY ON")) for right in rights)

@@ -17,6 +17,7 @@ from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from gateway.jobs.runner import JobAlreadyRunning, JobFailed, JobRunner, cron_trigger, is_due
+from repositories.core.background_tasks import end_tasks
 from repositories.core.errors import GatewayError
 from repositories.tables.administration import JobRun
 from resolvers.services.job import Job
@@ -76,9 +77,7 @@ async def run_scheduler(runner: JobRunner, jobs: Iterable[Job], shutdown_timeout
 async def _finish(running: "set[asyncio.Task[None]]", timeout: float) -> None:  # noqa: ASYNC109 (cancels only those that are late)
     if running:
         _, late = await asyncio.wait(running, timeout=timeout)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await end_tasks(late)
 
 
 async def run_if_due(runner: JobRunner, job: Job) -> None:

@@ -26,6 +26,8 @@ from types import FrameType, ModuleType, TracebackType
 from typing import Any, Self
 
 PROGRAM = Path(sys.executable).with_name("siso")
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+"""The environment for a process whose output is buffered, as it is for users."""
 _NUMBER = struct.Struct("i")
 _LARGEST_REQUEST = 100_000
 

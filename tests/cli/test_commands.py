@@ -2,6 +2,8 @@
 
 import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from gateway.cli.console import redact_passwords
 from gateway.cli.docs import settings_page
 from gateway.cli.main import app
 from migrations import files, run
+from tests.cli.fork_server import BUFFERED, PROGRAM
 from tests.cli.siso import Siso
 
 ROOT = Path(__file__).parents[2]
@@ -153,3 +156,32 @@ def test_an_unexpected_error_is_one_line_with_an_id(on_sqlite: Siso) -> None:
 
 def test_passwords_in_urls_are_redacted() -> None:
     assert redact_passwords("at postgresql://ada:geh:eim@host/db!") == "at postgresql://ada:***@host/db!"
+
+
+def test_signal_during_the_exit_of_a_command(tmp_path: Path) -> None:
+    """Ctrl-C after the command has ended changes nothing. Python would print a traceback."""
+    code = (
+        "import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT); "
+        "from gateway.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "docs", "settings", str(tmp_path / "settings.md")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", [["schema", "export"], ["docs", "settings", "/dev/stdout"], ["--help"]])
+def test_output_that_cannot_be_written_is_one_line(on_sqlite: Siso, command: list[str]) -> None:
+    """Python's exit does not try again, which would print a traceback and end with the code 120."""
+    with Path("/dev/full").open("w") as output:
+        ended = subprocess.run(
+            [PROGRAM, *command],
+            env=BUFFERED | on_sqlite.settings,
+            cwd=on_sqlite.folder,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith("cannot be written: No space left on device.")

@@ -142,6 +142,26 @@ def test_a_table_without_forced_row_level_security(on_postgresql: Siso, server: 
     assert "life_lock.categories" not in text
 
 
+def test_database_that_folds_ascii_letters_only(on_postgresql: Siso, server: Server) -> None:
+    name = on_postgresql.settings["GATEWAY_DATABASE_URL"].partition("@/")[2].partition("?")[0]
+    assert findings(on_postgresql, code=0)["search"] == (
+        "ok",
+        "upper and lower case are equal for letters beyond ASCII too",
+    )
+    server.sql(
+        "CREATE OR REPLACE FUNCTION public.fold(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE "
+        'AS $$ SELECT lower($1 COLLATE "C") $$',
+        database=name,
+    )
+    verdict, text = findings(on_postgresql, code=0)["search"]
+    assert (verdict, "letters such as \u00c9 differ" in text) == ("warning", True)
+    server.sql("DROP FUNCTION public.fold", database=name)
+    assert findings(on_postgresql, code=0)["search"] == (
+        "warning",
+        "not checked, because migration 0032 is not applied",
+    )
+
+
 def test_other_clients_that_may_do_more_than_read(on_postgresql: Siso, server: Server) -> None:
     """Doctor prints the statements that revoke it. A place for their own objects alone is a warning."""
     name = on_postgresql.settings["GATEWAY_DATABASE_URL"].partition("@/")[2].partition("?")[0]

@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import json
-import os
 import stat
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from repositories.aggregates.event_store import EventStore
 from repositories.aggregates.unit_of_work import open_unit_of_work
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated, TaskReopened
-from tests.cli.fork_server import PROGRAM
+from tests.cli.fork_server import BUFFERED, PROGRAM
 from tests.cli.siso import Process, Siso
 from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import connect_database, open_snapshot
@@ -148,7 +147,7 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(on_sqlite: Siso, sqlite_
     with Path("/dev/full").open("w") as output:
         ended = subprocess.run(
             [PROGRAM, "events", "export"],
-            env=os.environ | on_sqlite.settings,
+            env=BUFFERED | on_sqlite.settings,
             cwd=on_sqlite.folder,
             stdout=output,
             stderr=subprocess.PIPE,

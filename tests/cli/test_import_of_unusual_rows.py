@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.legacy.importer import import_tasks
@@ -87,33 +88,39 @@ async def test_infinite_times_of_postgresql_are_rejected(
         await asyncio.to_thread(server.sql, f"DROP DATABASE {name}")
 
 
-async def test_bytes_of_a_sql_ascii_database_reject_their_row(
-    on_sqlite: Siso, sqlite_only: DatabaseOptions, server: Server
+@pytest.mark.parametrize(
+    ("encoding", "data", "title"),
+    [("SQL_ASCII", "fc6265", None), ("WIN1252", "6281", None), ("LATIN1", "6281", "b\x81")],
+)
+async def test_bytes_without_a_character_in_the_encoding_reject_their_row(  # noqa: PLR0913, PLR0917 (a table)
+    on_sqlite: Siso, sqlite_only: DatabaseOptions, server: Server, encoding: str, data: str, title: str | None
 ) -> None:
-    """0xFC is ü in Latin-1 and no UTF-8. UTF-8 in the same table is read."""
-    name = f"ascii_{uuid4().hex[:8]}"
+    """The other rows are read. SQL_ASCII is read as UTF-8; 0x81 is a control character in Latin-1 only."""
+    name = f"other_{uuid4().hex[:8]}"
     await asyncio.to_thread(
         server.sql,
-        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' "
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' "
         "LOCALE_PROVIDER libc",
     )
     async with connect_database(sqlite_only) as database:
         user = str((await make_user(database)).id)
         url = await write_database(server.login("postgres", name), [Row(str(uuid4()), user, "Müsli \\ 1")])
-        wrong = str(uuid4())
+        unusual = str(uuid4())
         connection = await asyncpg.connect(url)
         await connection.execute(
-            "INSERT INTO tasks SELECT $1, user_id, convert_from('\\xfc6265', 'SQL_ASCII'), NULL, status, type, "
+            f"INSERT INTO tasks SELECT $1, user_id, convert_from('\\x{data}', '{encoding}'), NULL, status, type, "
             "category, created_at, updated_at FROM tasks",
-            wrong,
+            unusual,
         )
         await connection.close()
         arguments = ("import-legacy", "--source", url, "--report", "rejected.jsonl")
         result = await asyncio.to_thread(on_sqlite.expect_output, *arguments)
-        assert result.splitlines()[0] == "Read 2 rows: 1 new, 0 already present, 1 rejected."
-        (line,) = map(json.loads, (on_sqlite.folder / "rejected.jsonl").read_text().splitlines())
-        assert line == {"id": wrong, "user_id": user, "reason": "title is not readable text"}
-        assert [task.title for task in (await tasks_of(database)).values()] == ["Müsli \\ 1"]
+        rejected = 1 if title is None else 0
+        assert result.splitlines()[0] == f"Read 2 rows: {2 - rejected} new, 0 already present, {rejected} rejected."
+        lines = [json.loads(line) for line in (on_sqlite.folder / "rejected.jsonl").read_text().splitlines()]
+        assert lines == [{"id": unusual, "user_id": user, "reason": "title is not readable text"}] * rejected
+        titles = sorted(task.title for task in (await tasks_of(database)).values())
+        assert titles == sorted(["Müsli \\ 1", *([] if title is None else [title])])
     await asyncio.to_thread(server.sql, f"DROP DATABASE {name}")
 
 
