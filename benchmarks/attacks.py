@@ -7,6 +7,7 @@ second. The table has a line for each attack:
 - the peak of the gateway's resident memory (limit 250 MB)
 - how long the other user waited: p50 and p99 (limit 1,000 ms)
 - how many of the other user's requests failed with a status of 500 or more, or without a response (limit 0)
+- what the attacker got: the number of responses by status, and of connections that ended without one
 
 The exit code is 1 if a limit is exceeded. Client, gateway and database share the machine, so repeat a run whose
 latencies are too high when nothing else runs.
@@ -17,15 +18,16 @@ latencies are too high when nothing else runs.
 
 import argparse
 import asyncio
+import hashlib
 import json
 import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -57,8 +59,8 @@ def _aliases(number: int, field: str) -> str:
     return "{ " + " ".join(f"a{index}: {field}" for index in range(number)) + " }"
 
 
-def _post(document: str, token: str = "", **variables: Any) -> bytes:
-    body = json.dumps({"query": document, "variables": variables}).encode()
+def _post(document: str, token: str = "", extensions: Any = None, **variables: Any) -> bytes:
+    body = json.dumps({"query": document, "variables": variables, "extensions": extensions or {}}).encode()
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""
     head = f"POST /graphql HTTP/1.1\r\nHost: gateway\r\n{authorization}Content-Type: application/json\r\n"
     return head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -113,76 +115,165 @@ def _endless_head(_: str) -> bytes:
     return b"GET /graphql HTTP/1.1\r\nHost: gateway\r\nX-Long: " + b"x" * 1_000_000
 
 
+def _connect(_: str) -> bytes:
+    """The parser takes this for an upgrade to a protocol that the gateway does not have."""
+    return b"CONNECT * HTTP/1.1\r\nHost: gateway\r\n" + 90 * (b"X: " + 150 * b"x" + b"\r\n") + b"\r\n"
+
+
 def _half_open(_: str) -> bytes:
-    return b"POST /graphql HTTP/1.1\r\nHost: gateway\r\nContent-Length: 900000\r\n\r\n{"
+    head = b"POST /graphql HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+    return head + b"Content-Length: 900000\r\n\r\n{"
+
+
+def _trailers(token: str) -> bytes:
+    """A chunked request with credentials in its trailers, and an upgrade behind it that does not wait."""
+    head = b"POST /graphql HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+    body = json.dumps({"query": "{ viewer { id } }"}).encode()
+    trailers = f"Authorization: Bearer {token}\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n".encode()
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n%b" % (len(body), body, trailers)
+    return chunked + _upgrade(token)
+
+
+def _persisted_queries(token: str) -> bytes:
+    """Asks the gateway to store a valid document of 58 kB, another one each time."""
+    text = f"{{ viewer {{ id }} }} # {next(_NUMBERS)} {'x' * 57_900}"
+    extensions = {"persistedQuery": {"version": 1, "sha256Hash": hashlib.sha256(text.encode()).hexdigest()}}
+    return _post(text, token, extensions=extensions)
+
+
+def _rejected_documents(token: str) -> bytes:
+    """A document with too many tokens, another one each time."""
+    return _post(f"{_aliases(1800, 'tasks(first: 1) { nodes { id } }')} # {next(_NUMBERS)}", token)
+
+
+def _upgrade(_: str) -> bytes:
+    return (
+        b"GET /graphql HTTP/1.1\r\nHost: gateway\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+    )
+
+
+def _frame(message: object) -> bytes:
+    """A WebSocket frame with a text and a mask of zeros."""
+    text = json.dumps(message).encode()
+    return b"\x81\xff" + len(text).to_bytes(8) + bytes(4) + text
+
+
+def _long_ids(token: str) -> bytes:
+    """Ten subscriptions with long ids. The first has 250 kB, which fits into a message, and the others have 900 kB."""
+    payload = {"query": "subscription { taskChanged { eventType } }"}
+    sizes = [250_000] + [900_000] * 9
+    frames = [_frame({"type": "subscribe", "id": "x" * size, "payload": payload}) for size in sizes]
+    return _frame({"type": "connection_init", "payload": {"Authorization": f"Bearer {token}"}}) + b"".join(frames)
 
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """``request`` makes the bytes of the next request. ``reads`` is whether the client reads the response."""
+    """``request`` makes the bytes of the next request, and ``follow_up`` those that are sent after its response.
+
+    ``reads`` is whether the client reads the response. Without a response, it disconnects after ``patience`` seconds.
+    Meanwhile it sends one more byte per second if ``drips``.
+    """
 
     request: Callable[[str], bytes]
+    follow_up: Callable[[str], bytes] | None = None
     reads: bool = True
+    patience: float = 30
+    drips: bool = False
 
 
 ATTACKS = {
     "endless-head": Attack(_endless_head),
-    "half-open": Attack(_half_open, reads=False),
+    "connect": Attack(_connect),
+    "half-open": Attack(_half_open, reads=False, patience=5),
+    "slow-bodies": Attack(_half_open, drips=True),
     "variables": Attack(_variables),
+    "trailers": Attack(_trailers),
+    "persisted-queries": Attack(_persisted_queries),
+    "rejected-documents": Attack(_rejected_documents),
     "sign-in": Attack(_sign_in),
+    "cut-off-sign-in": Attack(_sign_in, patience=0.15),
     "plans": Attack(_plans),
     "search": Attack(_search),
     "leaderboard": Attack(_leaderboard),
     "large-responses": Attack(_large_responses),
-    "unread-responses": Attack(_unread, reads=False),
+    "unread-responses": Attack(_unread, reads=False, patience=5),
     "inputs": Attack(_inputs),
+    "long-ids": Attack(_upgrade, _long_ids),
 }
 
 
-async def _attack_once(attack: Attack, url: str, token: str) -> None:
-    """Sends one request on a connection of its own, and waits for the beginning and the rest of the response."""
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while True:
+            await asyncio.sleep(1)
+            writer.write(b" ")
+            await writer.drain()
+
+
+async def _attack_once(attack: Attack, url: str, token: str) -> int | None:
+    """Sends one request on a connection of its own, and reads the beginning and the rest of the response.
+
+    Returns the status. Without a response, the gateway has closed the connection.
+    """
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    dripping = asyncio.create_task(_drip(writer)) if attack.drips else None
     try:
         if not attack.reads:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(attack.request(token))
-        await writer.drain()
-        async with asyncio.timeout(30):
-            if not attack.reads:
-                await asyncio.sleep(5)
-            elif await reader.read(65536):
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(0.2):
-                        while await reader.read(1_000_000):
-                            pass
+        async with asyncio.timeout(attack.patience):
+            await writer.drain()
+            beginning = await reader.read(65536)
+            if attack.follow_up is not None:
+                writer.write(attack.follow_up(token))
+                await writer.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                while await reader.read(1_000_000):
+                    pass
+        return int(beginning[9:12]) if beginning else None
     finally:
+        if dripping is not None:
+            dripping.cancel()
         writer.transport.abort()
 
 
-async def _attack(attack: Attack, url: str, token: str) -> None:
+async def _attack(attack: Attack, url: str, token: str, counts: Any) -> None:
     async def repeat() -> None:
         while True:
+            status: int | None = None
             with suppress(OSError, TimeoutError):
-                await _attack_once(attack, url, token)
+                status = await _attack_once(attack, url, token)
+            counts[status or 0] += 1
             await asyncio.sleep(0)
 
     await asyncio.gather(*(repeat() for _ in range(_CONNECTIONS)))
 
 
-def run_attack(name: str, url: str, token: str) -> None:
-    """Attacks until the process is ended."""
-    asyncio.run(_attack(ATTACKS[name], url, token))
+def run_attack(name: str, url: str, token: str, counts: Any, begun: Any) -> None:
+    """Sets the event ``begun``, and attacks until the process is ended.
+
+    ``counts`` is shared: the number of responses by status, 0 for none.
+    """
+    begun.set()
+    asyncio.run(_attack(ATTACKS[name], url, token, counts))
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What one attack did: the peak memory in megabytes, delays in milliseconds, and the number of failures."""
+    """What one attack did: the peak memory in megabytes, delays in milliseconds, and the number of failures.
+
+    ``answers`` is what the attacker got: the number of responses by status, with 0 for connections without any.
+    """
 
     name: str
     megabytes: float
     delays: list[float]
     failures: int
+    answers: dict[int, int] = field(default_factory=dict)
 
     @property
     def p50(self) -> float:
@@ -223,10 +314,13 @@ async def _watch(name: str, served: RunningGateway, token: str, seconds: float, 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
     """The outcomes as lines; an attack that exceeds a limit is marked."""
-    lines = [f"{'attack':18}{'peak MB':>9}{'p50 ms':>9}{'p99 ms':>9}{'failures':>10}"]
+    lines = [f"{'attack':18}{'peak MB':>9}{'p50 ms':>9}{'p99 ms':>9}{'failures':>10}  the attacker's responses"]
     for each in outcomes:
+        answers = ", ".join(f"{number} × {status or 'none'}" for status, number in sorted(each.answers.items()))
         mark = "  exceeds a limit" if each.exceeds_limits else ""
-        lines.append(f"{each.name:18}{each.megabytes:9.0f}{each.p50:9.0f}{each.p99:9.0f}{each.failures:10}{mark}")
+        lines.append(
+            f"{each.name:18}{each.megabytes:9.0f}{each.p50:9.0f}{each.p99:9.0f}{each.failures:10}  {answers}{mark}"
+        )
     return lines
 
 
@@ -250,11 +344,16 @@ def measure(name: str, seconds: float, tick: Callable[[], None] = lambda: None) 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         served = stack.enter_context(create_siso(options, folder, server).serving(GATEWAY_JOBS="off"))
         attacker, other = asyncio.run(_create_users(options))
-        process = multiprocessing.get_context("spawn").Process(target=run_attack, args=(name, served.url, attacker))
+        context = multiprocessing.get_context("spawn")
+        counts = context.Array("Q", 600, lock=False)
+        begun = context.Event()
+        process = context.Process(target=run_attack, args=(name, served.url, attacker, counts, begun))
         process.start()
         try:
-            watching: Awaitable[Outcome] = _watch(name, served, other, seconds, tick)
-            return asyncio.run(watching)  # type: ignore[arg-type]
+            begun.wait()
+            outcome = asyncio.run(_watch(name, served, other, seconds, tick))
+            outcome.answers = {status: number for status, number in enumerate(counts) if number}
+            return outcome
         finally:
             process.kill()
             process.join()

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from graphql import parse, validate
 
 from benchmarks import attacks
@@ -12,16 +13,30 @@ from schema import schema
 def test_documents_are_valid() -> None:
     """An attack with an invalid document would measure only its validation."""
     bodies = [attack.request("").partition(b"\r\n\r\n")[2] for attack in ATTACKS.values()]
-    documents = [json.loads(body)["query"] for body in bodies if len(body) > 1]
-    assert len(documents) == len(ATTACKS) - 2
+    documents = [json.loads(body)["query"] for body in bodies if body.startswith(b'{"query"')]
+    without_document = {"connect", "endless-head", "half-open", "long-ids", "slow-bodies", "trailers"}
+    assert len(documents) == len(ATTACKS.keys() - without_document)
     assert [validate(schema._schema, parse(document)) for document in documents] == [[]] * len(documents)
 
 
 def test_attack_runs_against_a_real_gateway() -> None:
-    outcome = attacks.measure("large-responses", 1)
+    outcome = attacks.measure("trailers", 1)
     assert outcome.megabytes > 50
     assert len(outcome.delays) >= 5
     assert outcome.failures == 0
+    assert outcome.answers[200] > 0
+
+
+@pytest.mark.parametrize("name", ["search", "leaderboard", "sign-in"])
+def test_another_viewer_waits_less_than_a_second(name: str) -> None:
+    """Gateway, attacker and database are processes. Other tests share the machine, so the best of three runs counts."""
+    for _ in range(3):
+        outcome = attacks.measure(name, 4)
+        assert outcome.failures == 0
+        assert sum(outcome.answers.values()) > 0
+        if outcome.p99 < attacks.MAX_P99:
+            return
+    assert outcome.p99 < attacks.MAX_P99
 
 
 def test_outcome_beyond_a_limit_is_marked() -> None:

@@ -262,3 +262,29 @@ async def test_attempts_are_rejected_while_their_store_is_unavailable(
         ),
         "The rate limit store (attempts) is available again.",
     ]
+
+
+async def test_closing_ends_a_probe_that_loses_a_cancellation() -> None:
+    """As a library does that takes the cancellation for its own timeout."""
+    started, lost = asyncio.Event(), 0
+
+    async def probe() -> None:
+        nonlocal lost
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost += 1
+            if lost > 1:
+                raise
+            raise RedisError from None
+
+    async def fail() -> None:
+        raise RedisError
+
+    breaker = CircuitBreaker("Redis", "nothing is counted", RedisError, probe)
+    await breaker.call(fail)
+    await started.wait()
+    async with asyncio.timeout(30):
+        await breaker.close()
+    assert not breaker.is_available
