@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _KEEP_ALIVE = 75
 """Seconds that an idle connection stays open. Load balancers usually close theirs after 60 seconds: if the gateway
 closed first, they could send a request on a closed connection."""
-_GC_THRESHOLD = 2_000
+_GC_THRESHOLD = 10_000
 """How many more objects are made than freed before the next garbage collection. Python's default is 700, which the rows
 of one list exceed."""
 

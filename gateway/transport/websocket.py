@@ -143,13 +143,15 @@ class _Socket:
                     self._init_timer: asyncio.Task[NoReturn] | None = self._tasks.create_task(self._limit_init_time())
                     while True:
                         await self._handle_message(_parse_message(await self._receive_text()))
-            except* Disconnected:
-                pass
+            except* Disconnected as group:
+                clear_frames(group.__traceback__)
             except* SocketClosed as group:
                 closed = _first_exception(group)
             except* Exception as group:  # noqa: BLE001 (the last resort: masked and logged)
                 mask_error(group)
+                clear_frames(group.__traceback__)
                 closed = SocketClosed(_INTERNAL_SERVER_ERROR, "Internal server error")
+        self._operations.clear()  # a cancelled task and this object refer to each other
         return closed
 
     async def _receive_text(self) -> Any:

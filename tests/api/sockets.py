@@ -9,7 +9,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from gateway.server.process import websocket_options
+from gateway.server.process import http_protocol, websocket_options
 from gateway.settings import Settings
 from repositories.engines.database import Database
 from resolvers.streaming.feed import Feed
@@ -124,5 +124,7 @@ async def serve_sockets(gateway: Gateway, settings: Settings | None = None) -> A
 @asynccontextmanager
 async def serve_sockets_unchecked(gateway: Gateway, settings: Settings | None = None) -> AsyncIterator[SocketServer]:
     """Like :func:`serve_sockets`, for tests whose clients are still connected at the end."""
-    async with serve(gateway.app, lifespan="on", **websocket_options(settings or Settings())) as address:
+    settings = settings or Settings()
+    options: Any = {"http": http_protocol(settings), **websocket_options(settings)}
+    async with serve(gateway.app, lifespan="on", **options) as address:
         yield SocketServer(address, gateway.database)
