@@ -249,10 +249,15 @@ def create_endpoints(
     }
 
 
+_OTHER_VALUES = 1000
+"""The values that a request may have outside of its variables."""
+
+
 def http_options(settings: Settings) -> HTTPOptions:
     return HTTPOptions(
         max_request_size=settings.max_request_size,
         max_batch=settings.max_batch,
+        max_values=settings.max_variable_values + _OTHER_VALUES,
         origins=settings.origins(),
         is_always_timed=settings.server_timing == "always",
     )

@@ -55,10 +55,14 @@ _BAD_REQUEST = 400
 
 @dataclass(frozen=True, slots=True)
 class HTTPOptions:
-    """Options of the endpoint. ``max_request_size`` is in bytes; ``max_batch`` 0 switches batches off."""
+    """Options of the endpoint.
+
+    ``max_request_size`` is in bytes; ``max_batch`` 0 switches batches off; ``max_values`` is for one operation.
+    """
 
     max_request_size: int = 1_000_000
     max_batch: int = 0
+    max_values: int = 11_000
     origins: frozenset[str] = frozenset()
     is_always_timed: bool = False
 
@@ -164,7 +168,9 @@ class GraphQLEndpoint:
         if method == "GET":
             return await self._execute_request(exchange, parse_query_string(exchange.scope["query_string"]))
         body = await read_body(exchange.receive, limit)
-        return await self._execute_request(exchange, parse_body(body, self._options.max_batch))
+        return await self._execute_request(
+            exchange, parse_body(body, self._options.max_batch, self._options.max_values)
+        )
 
     async def _execute_request(self, exchange: _Exchange, parameters: Parameters | list[Parameters]) -> _HTTPResponse:
         """Executes the request; cancels it and raises Disconnected if the client disconnects."""

@@ -12,13 +12,15 @@ from starlette.types import Receive, Scope
 
 from gateway.transport.error_responses import RequestRejected
 from gateway.transport.negotiation import is_json
+from repositories.core.errors import QueryTooComplex
 
 Headers = dict[bytes, bytes]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _MAX_DEPTH = 64
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_BRACES_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_OTHER_BYTES = bytes(set(range(256)) - set(b'",[]{}'))
+"""All bytes except quotes, commas and brackets."""
 MAX_URL_SIZE = 16 * 1024
 _MAX_QUERY_PARAMETERS = 16
 _MAX_LENGTH_DIGITS = 15
@@ -123,8 +125,15 @@ def _too_large(limit: int) -> RequestRejected:
     return RequestRejected(413, "PAYLOAD_TOO_LARGE", message, {"Connection": "close"})
 
 
-def parse_body(body: bytes, max_batch: int) -> list[Parameters] | Parameters:
-    """The parameters of a POST; a list of them for a batch of up to ``max_batch`` operations."""
+def parse_body(body: bytes, max_batch: int, max_values: int) -> list[Parameters] | Parameters:
+    """The parameters of a POST; a list of them for a batch of up to ``max_batch`` operations.
+
+    Each operation may have ``max_values`` values. A body with more is rejected before they are made.
+    """
+    most = max_values * max(1, max_batch)
+    if body.count(b",") > most and (values := _structure(body).count(b",")) > most:
+        message = f"The body has more than {most:,} values. Split it into several requests."
+        raise RequestRejected.from_exception(QueryTooComplex(message, values, most))
     value = parse_json(body, "The body")
     if not isinstance(value, list):
         return parse_parameters(value)
@@ -172,15 +181,26 @@ def parse_json(text: bytes | str, name: str) -> Any:
 
 
 def _is_too_deep(text: bytes) -> bool:
-    """Whether valid JSON is nested too deeply. Each pass removes the innermost level of brackets."""
+    """Whether valid JSON is nested too deeply."""
     if text.count(b"{") + text.count(b"[") <= _MAX_DEPTH:
         return False
-    brackets = _STRINGS.sub(b"", text).translate(None, _NO_BRACKETS)
+    brackets = _structure(text).replace(b",", b"")
     for _ in range(_MAX_DEPTH):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = brackets.replace(b"[]", b"")  # removes the innermost level
         if not brackets:
             return False
     return True
+
+
+def _structure(text: bytes) -> bytes:
+    """The commas and brackets of JSON outside of its strings, with brackets for braces.
+
+    A few passes over the bytes, without a value for each. Without backslashes, each text in quotes is a string. Two
+    quotes in a row are an empty string, or they separate two strings: both contain nothing that counts.
+    """
+    unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    quoted = unescaped.translate(_BRACES_AS_BRACKETS, _OTHER_BYTES).replace(b'""', b"")
+    return b"".join(quoted.split(b'"')[::2])
 
 
 def parse_parameters(value: Any) -> Parameters:

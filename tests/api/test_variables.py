@@ -1,8 +1,10 @@
 """Variables: their number of values is limited, and those of fields that the caller may not use are not converted."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 from graphql import GraphQLField, is_required_argument
 from graphql.utilities import coerce_input_value
@@ -10,6 +12,7 @@ from graphql.utilities import coerce_input_value
 from gateway.execution import operation
 from gateway.execution.root_permissions import required_permission
 from gateway.settings import Settings
+from gateway.transport import requests
 from repositories.engines.database import Database
 from repositories.tables.identity import User
 from tests.api.client import Gateway
@@ -46,7 +49,7 @@ def nested(count: int) -> dict[str, Any]:
 async def test_variables_have_at_most_10000_values(gateway: Gateway, ada: User, converted: list[Any]) -> None:
     client = gateway.client(ada)
     values: list[dict[str, Any]] = [
-        nested(240_000),
+        nested(10_900),
         nested(10_001),
         {"id": {"in": ["x"] * 9_998}},
         {"or": [{"or": [{}] * 9_997}]},
@@ -62,6 +65,35 @@ async def test_variables_have_at_most_10000_values(gateway: Gateway, ada: User, 
     assert converted == []
     assert (await client.ask(FILTERED, f=nested(10_000))).codes == ["VALIDATION_ERROR"]  # too many conditions
     assert len(converted) == 1
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("max_batch", [0, 3])
+async def test_a_body_with_more_values_is_not_parsed(
+    database: Database, ada: User, monkeypatch: pytest.MonkeyPatch, max_batch: int
+) -> None:
+    """Commas in strings do not count. A batch may have more."""
+    settings = Settings(max_batch=max_batch)
+    client = Gateway(database, settings=settings).client(ada)
+    parsed: list[int] = []
+    parse = orjson.loads
+
+    def record(text: bytes) -> Any:
+        parsed.append(len(text))
+        return parse(text)
+
+    monkeypatch.setattr(requests, "orjson", SimpleNamespace(loads=record, JSONDecodeError=orjson.JSONDecodeError))
+    limit = 11_000 * (max_batch or 1)
+    answer = await client.ask(FILTERED, f=nested(240_000))
+    message = f"The body has more than {limit:,} values. Split it into several requests."
+    assert [(error["message"], error["extensions"]["code"]) for error in answer.errors] == [
+        (message, "QUERY_TOO_COMPLEX")
+    ]
+    assert answer.errors[0]["extensions"]["limit"] == limit
+    assert parsed == []
+    answer = await client.ask(FILTERED, f=None, unused='","\\' * 12_000)
+    assert answer.codes == []
+    assert len(parsed) == 1
 
 
 @ON_SQLITE
