@@ -28,6 +28,7 @@ from gateway.execution.timings import Timings
 from gateway.execution.validation_rules import RULES, RULES_WITHOUT_NAMES
 from repositories.core.byte_budget import BoundedCache
 
+D = TypeVar("D", bound="Document | None")
 E = TypeVar("E", bound=Exception)
 
 _MAX_ERRORS = 5
@@ -90,20 +91,18 @@ class Documents:
         self._max_tokens = max_tokens
         self._cache: BoundedCache[tuple[str, bool], Document | RequestError] = BoundedCache()
 
-    def get(self, text: str, *, hide_suggestions: bool = False, timings: Timings | None = None) -> Document:
-        """The document of a text; RequestError if it is invalid."""
-        key = (text, hide_suggestions)
-        result = self._cache.get(key)
-        if result is None:
-            result = self._parse(text, timings, hide_suggestions=hide_suggestions)
-            self._store(key, result)
-        if isinstance(result, RequestError):
-            raise RequestError(result.errors, result.status)
-        return result
+    def find(self, text: str, *, hide_suggestions: bool = False) -> Document | None:
+        """The document of a text if it is cached, which takes microseconds; RequestError if it is invalid."""
+        return _valid(self._cache.get((text, hide_suggestions)))
 
-    def is_cached(self, text: str, *, hide_suggestions: bool = False) -> bool:
-        """Whether :meth:`get` needs no time to parse and validate."""
-        return (text, hide_suggestions) in self._cache
+    def get(self, text: str, *, hide_suggestions: bool = False, timings: Timings | None = None) -> Document:
+        """The document of a text, parsed and validated if it is not cached; RequestError if it is invalid."""
+        document = self.find(text, hide_suggestions=hide_suggestions)
+        if document is None:
+            result = self._parse(text, timings, hide_suggestions=hide_suggestions)
+            self._store((text, hide_suggestions), result)
+            document = _valid(result)
+        return document
 
     def _store(self, key: tuple[str, bool], result: Document | RequestError) -> None:
         size = getsizeof(key[0])
@@ -133,6 +132,12 @@ class Documents:
         if timings is not None:
             timings.mark("validate")
         return RequestError([shorten(_drop_traceback(error)) for error in errors]) if errors else Document(ast)
+
+
+def _valid(result: D | RequestError) -> D:
+    if isinstance(result, RequestError):
+        raise RequestError(result.errors, result.status)
+    return result
 
 
 def _unlink_tokens(ast: DocumentNode) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from graphql import FieldNode, GraphQLError
 
 from gateway.execution.cost import MAX_COUNT, Amount, TermIndex, Variables
-from gateway.execution.measurement import Measurement
+from gateway.execution.measurement import Measurement, SelectionCounts
 from gateway.settings import Settings
 from repositories.core.errors import AccessDenied, Forbidden, QueryTooComplex, Unauthenticated
 from repositories.core.viewer import Viewer
@@ -94,9 +94,7 @@ def check_limits(measurement: Measurement, variables: Variables, limits: Limits,
 
     ``inputs`` is the cost of its inputs.
     """
-    for name in ("root_fields", "fields", "depth", "aliases", "directives", "introspection"):
-        limit = measurement.introspection_limit if name == "introspection" else getattr(limits, name)
-        requested = getattr(measurement.total, name)
+    for name, requested, limit in _counts(measurement.total, limits, measurement.introspection_limit):
         if requested > limit:
             shares = [(getattr(counts, name), node) for node, counts in measurement.roots]
             raise _too_complex(name, requested, limit, shares)
@@ -106,6 +104,18 @@ def check_limits(measurement: Measurement, variables: Variables, limits: Limits,
         shares = [(_value(counts.cost, values), node) for node, counts in measurement.roots]
         raise _too_complex("cost", requested, limits.cost, shares)
     return requested
+
+
+def _counts(total: SelectionCounts, limits: Limits, introspection_limit: int) -> tuple[tuple[str, int, int], ...]:
+    """The name, the number and the limit of each count that does not depend on variables."""
+    return (
+        ("root_fields", total.root_fields, limits.root_fields),
+        ("fields", total.fields, limits.fields),
+        ("depth", total.depth, limits.depth),
+        ("aliases", total.aliases, limits.aliases),
+        ("directives", total.directives, limits.directives),
+        ("introspection", total.introspection, introspection_limit),
+    )
 
 
 def _value(amount: Amount, values: Sequence[int]) -> int:

@@ -205,26 +205,34 @@ class Selection:
         return build
 
 
+def _column_of(field: Field, row: type | None) -> tuple[Column[Any] | None, Any]:
+    """The column that a field shows, and the function that makes its converter from the row's class; None without."""
+    source = field.strawberry_field.metadata.get(COLUMN) if field.strawberry_field is not None else None
+    if source is None and isinstance(field.getter, str):
+        source = field.getter, None
+    if source is None or row is None:
+        return None, None
+    name, converter_of = source
+    column = inspect.getattr_static(row, name, None)
+    return (column, converter_of) if isinstance(column, Column) else (None, None)
+
+
 def _max_length(field: Field, row: type | None) -> int | None:
     """The most characters of the column that a field shows, None if it shows no column with such a limit."""
-    source = field.strawberry_field.metadata.get(COLUMN) if field.strawberry_field is not None else None
-    column = inspect.getattr_static(row, source[0], None) if source is not None and row is not None else None
-    return column.sql.info["max_length"] if isinstance(column, Column) else None
+    column, _ = _column_of(field, row)
+    return column.sql.info["max_length"] if column is not None else None
 
 
 def _read_expression(field: Field, names: dict[str, Any], row: type | None) -> str:
     """The expression that reads a field's value from the object ``o``: rows are tuples, read by index."""
-    source = field.strawberry_field.metadata.get(COLUMN) if field.strawberry_field is not None else None
-    if source is not None and row is not None:
-        name, converter_of = source
-        index = inspect.getattr_static(row, name).index
-        if converter_of is None:
-            return f"o[{index}]"
+    column, converter_of = _column_of(field, row)
+    if column is not None and converter_of is None:
+        return f"o[{column.index}]"
+    if column is not None:
         names[f"g{field.index}"] = converter_of(row)
-        return f"g{field.index}(o[{index}])"
+        return f"g{field.index}(o[{column.index}])"
     if isinstance(field.getter, str):
-        column = inspect.getattr_static(row, field.getter, None)
-        return f"o[{column.index}]" if isinstance(column, Column) else f"o.{field.getter}"
+        return f"o.{field.getter}"
     names[f"g{field.index}"] = field.getter
     return f"g{field.index}(o)"
 

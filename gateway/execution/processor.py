@@ -1,9 +1,10 @@
 """The steps of an operation: parse → validate → limit → plan → execute.
 
-    prepared = processor.prepare(text, operation_name, viewer, variables)   # parse → validate → limit
-    result = await processor.run(prepared, context)                         # plan → execute
+    document = processor.parse(text, viewer)                                  # parse → validate
+    prepared = processor.prepare(document, operation_name, viewer, variables) # limit
+    result = await processor.run(prepared, context)                           # plan → execute
 
-Both raise :class:`RequestError` for an operation that is rejected without any data.
+Each raises :class:`RequestError` for an operation that is rejected without any data.
 """
 
 import asyncio
@@ -85,23 +86,25 @@ class OperationProcessor:
         self._time_limit = time_limit
         self.max_bytes = max_bytes
 
+    def find_document(self, text: str, viewer: Viewer) -> Document | None:
+        """The valid document of a text if it is cached; RequestError if it is known to be invalid."""
+        return self.documents.find(text, hide_suggestions=self._hides_suggestions(viewer))
+
+    def parse(self, text: str, viewer: Viewer, timings: Timings | None = None) -> Document:
+        """Parses and validates a document, which can take milliseconds; RequestError if it is invalid."""
+        return self.documents.get(text, hide_suggestions=self._hides_suggestions(viewer), timings=timings)
+
     def prepare(
         self,
-        text: str,
+        document: Document,
         operation_name: str | None,
         viewer: Viewer,
         variables: Mapping[str, Any] = NO_VARIABLES,
-        timings: Timings | None = None,
     ) -> PreparedOperation:
-        """Parses and validates a document, and checks one of its operations (None for the only one)."""
-        document = self.documents.get(text, hide_suggestions=self._hides_suggestions(viewer), timings=timings)
+        """Chooses an operation of a document (None for the only one), and checks its limits."""
         operation = document.operation(operation_name)
         cost = self._check_cost(document, operation, variables, viewer)
         return PreparedOperation(document, operation, variables, cost)
-
-    def is_parsed(self, text: str, viewer: Viewer) -> bool:
-        """Whether :meth:`prepare` finds the parsed document, so that it takes microseconds and not milliseconds."""
-        return self.documents.is_cached(text, hide_suggestions=self._hides_suggestions(viewer))
 
     def _operation(self, prepared: PreparedOperation) -> Operation:
         cache = prepared.document.operation_cache

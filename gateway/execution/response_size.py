@@ -1,8 +1,10 @@
 """The size of a response while it is built, so that it never takes more memory than its limit allows.
 
 The size is that of the JSON text, escapes included, or a little more: values of a fixed form count with their longest
-one. Measuring texts takes time, so it is put off while even the longest texts that the columns allow are within the
-limit.
+one. Measuring texts takes time, so it is put off while the response is within the limit
+
+- even with the longest texts that the columns allow, and then
+- even if each character of its texts is escaped.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +19,7 @@ _LARGEST = {"Boolean": 5, "Date": 12, "DateTime": 34, "Decimal": 24, "Float": 24
 letters."""
 _ESCAPED = 6
 """The most bytes of a character in JSON, which is written as ``\\u001f``."""
+_NULL = len("null")
 _PUNCTUATION = 6
 """Bytes around a key and its value: the quotation marks of the key, a colon and a comma, and two in reserve."""
 
@@ -34,7 +37,7 @@ class ObjectSize:
 
     ``fields`` are the keys, types and greatest lengths of the leaf fields in the dicts; a length is None if it is not a
     text of a column with one. ``other_keys`` are those of the fields that are added later. ``bound`` is the most bytes
-    of one dict, or None if it is unknown.
+    of one dict, or None if it is unknown because a field is no such text.
     """
 
     __slots__ = ("_fixed", "_measured", "bound")
@@ -50,9 +53,19 @@ class ObjectSize:
                 self._fixed += largest
                 continue
             self._measured.append(itemgetter(key))
-            self.bound = None if self.bound is None or length is None else self.bound + _ESCAPED * length
+            self.bound = None if self.bound is None or length is None else self.bound + _ESCAPED * length + _NULL
         if self.bound is not None:
             self.bound += self._fixed
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether the sizes of the dicts differ."""
+        return bool(self._measured)
+
+    def estimate(self, results: Sequence[dict[str, Any]]) -> int:
+        """The most bytes of the dicts, by the lengths of their texts. Only for a selection with a ``bound``."""
+        texts = sum(sum(map(len, filter(None, map(value_of, results)))) for value_of in self._measured)
+        return (self._fixed + _NULL * len(self._measured)) * len(results) + _ESCAPED * texts
 
     def measure(self, results: Sequence[dict[str, Any]]) -> int:
         """The bytes of the dicts."""
@@ -73,12 +86,14 @@ def _largest_value(kind: GraphQLOutputType) -> int | None:
 class ResponseSize:
     """Adds up the bytes of one response. ``limit`` is the most that it may have, None for no limit."""
 
-    __slots__ = ("_at_most", "_unmeasured", "limit")
+    __slots__ = ("_at_most", "_bounded", "_estimated", "limit")
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
         self._at_most = 0
-        self._unmeasured: list[tuple[ObjectSize, Sequence[dict[str, Any]], int]] = []
+        self._bounded: list[tuple[ObjectSize, Sequence[dict[str, Any]], int]] = []
+        """Result dicts with the bytes that count for them."""
+        self._estimated: list[tuple[ObjectSize, Sequence[dict[str, Any]], int]] = []
 
     def add(self, size: int) -> None:
         """Adds the bytes of a value or an error."""
@@ -88,19 +103,26 @@ class ResponseSize:
         """Adds result dicts, which are measured when their texts can matter."""
         if self.limit is None:
             return
-        if kind.bound is None:
+        if kind.bound is None or not kind.has_texts:
             self._at_most += kind.measure(results)
             return
         bound = kind.bound * len(results)
         self._at_most += bound
-        self._unmeasured.append((kind, results, bound))
+        self._bounded.append((kind, results, bound))
 
     @property
     def is_exceeded(self) -> bool:
         """Whether the response has more bytes than are allowed."""
         if self.limit is None or self._at_most <= self.limit:
             return False
-        for kind, results, bound in self._unmeasured:
-            self._at_most += kind.measure(results) - bound
-        self._unmeasured.clear()
+        while self._bounded:
+            kind, results, bound = self._bounded.pop()
+            estimate = kind.estimate(results)
+            self._at_most += estimate - bound
+            self._estimated.append((kind, results, estimate))
+        if self._at_most <= self.limit:
+            return False
+        while self._estimated:
+            kind, results, estimate = self._estimated.pop()
+            self._at_most += kind.measure(results) - estimate
         return self._at_most > self.limit

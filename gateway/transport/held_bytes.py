@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from repositories.core.errors import RateLimited
 from repositories.core.viewer import Viewer
@@ -10,6 +10,8 @@ from repositories.core.viewer import Viewer
 WRITE_BUFFER = 64 * 1024
 """Bytes that the server writes to a connection before it waits for the client. Smaller responses are not counted,
 because the number of connections limits them."""
+
+_UNCOUNTED = nullcontext()
 
 
 class HeldBytes:
@@ -23,12 +25,12 @@ class HeldBytes:
         """The bytes that a viewer's clients have not read."""
         return self._held[key]
 
-    @contextmanager
-    def hold(self, viewer: Viewer, size: int) -> Iterator[None]:
+    def hold(self, viewer: Viewer, size: int) -> AbstractContextManager[None]:
         """Counts ``size`` bytes while the block sends them; RateLimited if the viewer holds too many others."""
-        if size <= WRITE_BUFFER:
-            yield
-            return
+        return _UNCOUNTED if size <= WRITE_BUFFER else self._count(viewer, size)
+
+    @contextmanager
+    def _count(self, viewer: Viewer, size: int) -> Iterator[None]:
         key, held = viewer.key, self._held[viewer.key]
         if held and held + size > self._limit:
             message = (

@@ -57,10 +57,11 @@ class OperationService:
 
     async def _prepare(self, parameters: Parameters, viewer: Viewer, timings: Timings | None) -> PreparedOperation:
         text = await self.persisted_queries.resolve(parameters.query, parameters.extensions, str(viewer.key))
-        if self.processor.is_parsed(text, viewer):
-            return self.processor.prepare(text, parameters.operation_name, viewer, parameters.variables, timings)
-        async with self.parsing_limit.turn(viewer):
-            return self.processor.prepare(text, parameters.operation_name, viewer, parameters.variables, timings)
+        document = self.processor.find_document(text, viewer)
+        if document is None:
+            async with self.parsing_limit.turn(viewer):
+                document = self.processor.parse(text, viewer, timings)
+        return self.processor.prepare(document, parameters.operation_name, viewer, parameters.variables)
 
     async def store_persisted_query(self, parameters: Parameters, viewer: Viewer) -> None:
         """Stores the text of an operation that was sent with its hash. Call it after the operation was prepared."""

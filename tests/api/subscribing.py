@@ -35,7 +35,7 @@ class SubscribingProcess:
         """The results of a subscription that has started: it receives everything that is committed from now on."""
         roles = [RoleName.ADMIN] if user is not None and user.role is UserRole.ADMIN else []
         viewer = viewer_of(user, *roles) if user is not None else ANONYMOUS
-        prepared = self.pipeline.prepare(document, None, viewer, variables)
+        prepared = self.pipeline.prepare(self.pipeline.parse(document, viewer), None, viewer, variables)
 
         services = {Feed: self.feed, AccountCalendar: AccountCalendar(account_time_zone, first_weekday)}
 

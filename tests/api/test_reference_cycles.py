@@ -7,7 +7,7 @@ import asyncio
 import gc
 import json
 import re
-from asyncio.selector_events import _SelectorTransport
+from asyncio import selector_events
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -188,13 +188,14 @@ ENDS = [
 @pytest.fixture
 def transports_without_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removes the cycle of each closed transport of asyncio. The transports of uvloop, which serves, have none."""
-    close = _SelectorTransport._call_connection_lost
+    kind: Any = selector_events._SelectorTransport  # type: ignore[attr-defined]
+    close = kind._call_connection_lost
 
     def close_and_forget(self: Any, error: Exception | None) -> None:
         close(self, error)
         self._read_ready_cb = None
 
-    monkeypatch.setattr(_SelectorTransport, "_call_connection_lost", close_and_forget)
+    monkeypatch.setattr(kind, "_call_connection_lost", close_and_forget)
 
 
 @pytest.mark.usefixtures("transports_without_cycles")

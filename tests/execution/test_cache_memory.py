@@ -3,7 +3,7 @@
 import gc
 import itertools
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +14,7 @@ from gateway.auth import authentication
 from gateway.auth.tokens import VerifiedToken
 from gateway.execution.cost_limiter import CostLimiter
 from gateway.execution.limits import Limits
-from gateway.execution.processor import OperationProcessor
+from gateway.execution.processor import NO_VARIABLES, OperationProcessor, PreparedOperation
 from gateway.execution.request_errors import RequestError
 from gateway.settings import Settings
 from gateway.transport.negotiation import accepts_event_stream, negotiate_media_type
@@ -76,9 +76,13 @@ tokens: BoundedCache[str, Any] = BoundedCache()
 store = memory_store()
 
 
+def prepare(text: str, name: str | None = None, variables: Mapping[str, Any] = NO_VARIABLES) -> PreparedOperation:
+    return processor.prepare(processor.parse(text, ANONYMOUS), name, ANONYMOUS, variables)
+
+
 def plan(text: str, **variables: Any) -> None:
     """Plans an operation with all its selections, and converts the arguments of its fields."""
-    prepared = processor.prepare(text, None, ANONYMOUS, variables)
+    prepared = prepare(text, None, variables)
     context: Any = SimpleNamespace(viewer=ANONYMOUS)
     executor: Any = processor.create_executor(prepared, context)
     found = executor.plan(schema._schema.query_type)
@@ -101,33 +105,33 @@ def plan(text: str, **variables: Any) -> None:
 
 
 def add_document(number: int) -> None:
-    processor.prepare(f"{{ viewer {{ id }} }} # {number}", None, ANONYMOUS)
+    prepare(f"{{ viewer {{ id }} }} # {number}")
 
 
 def add_long_document(number: int) -> None:
     aliases = " ".join(f"a{alias}: title" for alias in range(90))
-    processor.prepare(f"query A{number} {{ tasks {{ nodes {{ {aliases} }} }} }}", None, ANONYMOUS)
+    prepare(f"query A{number} {{ tasks {{ nodes {{ {aliases} }} }} }}")
 
 
 def add_invalid_document(number: int) -> None:
     with pytest.raises(RequestError):
-        processor.prepare(f"{{ {' '.join(f'unknown{number}{place}' for place in range(8))} }}", None, ANONYMOUS)
+        processor.parse(f"{{ {' '.join(f'unknown{number}{place}' for place in range(8))} }}", ANONYMOUS)
 
 
 def add_document_with_too_many_tokens(number: int) -> None:
     with pytest.raises(RequestError, match="more than 4000 tokens"):
-        processor.prepare(f"{{ viewer {{ {'id ' * 8000} }} }} # {number}", None, ANONYMOUS)
+        processor.parse(f"{{ viewer {{ {'id ' * 8000} }} }} # {number}", ANONYMOUS)
 
 
 def add_document_with_too_many_comparisons(number: int) -> None:
     with pytest.raises(RequestError, match="too often"):
-        processor.prepare(f"{{ viewer {{ {'id ' * 1500} }} }} # {number} {'x' * 20_000}", None, ANONYMOUS)
+        processor.parse(f"{{ viewer {{ {'id ' * 1500} }} }} # {number} {'x' * 20_000}", ANONYMOUS)
 
 
 def add_operations(number: int) -> None:
     text = "".join(f"query A{place}($n: Int) {{ tasks(first: $n) {{ totalCount }} }} " for place in range(10))
     for place in range(10):
-        prepared = processor.prepare(f"{text} # {number}", f"A{place}", ANONYMOUS)
+        prepared = prepare(f"{text} # {number}", f"A{place}")
         processor._operation(prepared)
 
 

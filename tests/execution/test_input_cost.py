@@ -20,7 +20,7 @@ VARIABLE = "mutation($i: CreateTasksInput!) { " + FIELD % "$i" + " }"
 
 
 def cost(text: str, variables: dict[str, Any]) -> int:
-    return PROCESSOR.prepare(text, None, ANONYMOUS, variables).cost
+    return PROCESSOR.prepare(PROCESSOR.parse(text, ANONYMOUS), None, ANONYMOUS, variables).cost
 
 
 def task(size: int, text: str = "x") -> str:

@@ -23,15 +23,15 @@ def processor() -> OperationProcessor:
 
 def request_error(processor: OperationProcessor, text: str, name: str | None = None) -> tuple[int, list[str]]:
     with pytest.raises(RequestError) as caught:
-        processor.prepare(text, name, ANONYMOUS)
+        processor.prepare(processor.parse(text, ANONYMOUS), name, ANONYMOUS)
     return caught.value.status, [error.message for error in caught.value.errors]
 
 
 def test_a_document_is_parsed_once(processor: OperationProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = processor.prepare("{ viewer { id } }", None, ANONYMOUS)
+    first = processor.parse("{ viewer { id } }", ANONYMOUS)
     unknown = request_error(processor, "{ nonsense }")
     monkeypatch.delattr(documents, "parse")
-    assert processor.prepare("{ viewer { id } }", None, ANONYMOUS).document is first.document
+    assert processor.parse("{ viewer { id } }", ANONYMOUS) is first
     assert (
         request_error(processor, "{ nonsense }")
         == unknown
@@ -44,19 +44,19 @@ def test_a_document_is_parsed_once(processor: OperationProcessor, monkeypatch: p
 
 def test_the_least_recently_used_document_is_dropped(processor: OperationProcessor) -> None:
     one, two, three = (f"{{ viewer {{ id }} }} # {number}" for number in range(3))
-    cached = {text: processor.prepare(text, None, ANONYMOUS).document for text in (one, two)}
-    assert processor.prepare(one, None, ANONYMOUS).document is cached[one]
+    cached = {text: processor.parse(text, ANONYMOUS) for text in (one, two)}
+    assert processor.parse(one, ANONYMOUS) is cached[one]
     documents = [entry for entry in CLIENT_CACHES.order if entry.key in {(one, False), (two, False)}]
     CLIENT_CACHES.remove(documents[0])
-    processor.prepare(three, None, ANONYMOUS)
-    assert processor.prepare(one, None, ANONYMOUS).document is cached[one]
-    assert processor.prepare(two, None, ANONYMOUS).document is not cached[two]
+    processor.parse(three, ANONYMOUS)
+    assert processor.parse(one, ANONYMOUS) is cached[one]
+    assert processor.parse(two, ANONYMOUS) is not cached[two]
 
 
 def test_the_operation_is_chosen_by_its_name(processor: OperationProcessor) -> None:
     text = "query A { viewer { id } } mutation B { signOut(input: {}) { userErrors { code } } }"
-    assert processor.prepare(text, "A", ANONYMOUS).kind == "query"
-    assert processor.prepare(text, "B", ANONYMOUS).kind == "mutation"
+    assert processor.prepare(processor.parse(text, ANONYMOUS), "A", ANONYMOUS).kind == "query"
+    assert processor.prepare(processor.parse(text, ANONYMOUS), "B", ANONYMOUS).kind == "mutation"
     message = "The document has several operations: name one of them in `operationName`."
     assert request_error(processor, text) == (400, [message])
     assert request_error(processor, text, "C") == (400, ["The document has no operation named 'C'."])
@@ -70,7 +70,7 @@ def test_the_operation_is_chosen_by_its_name(processor: OperationProcessor) -> N
 @ON_SQLITE
 async def test_an_operation_has_data_or_is_rejected(processor: OperationProcessor, database: Database) -> None:
     async def run(text: str, **variables: Any) -> Any:
-        prepared = processor.prepare(text, None, ANONYMOUS, variables)
+        prepared = processor.prepare(processor.parse(text, ANONYMOUS), None, ANONYMOUS, variables)
         result = await processor.run(prepared, Context(database, ANONYMOUS, ()))
         return result.data
 
