@@ -131,7 +131,7 @@ class CompiledExecutor(CoreCompletion):
 
         The fields of a mutation before this one keep their payloads. Those after it do not run.
         """
-        limit = self.size.limit
+        limit = self.max_bytes
         if not self.size.is_exceeded or limit is None:
             return
         if not serially:

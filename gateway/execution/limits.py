@@ -12,7 +12,7 @@ from typing import Any
 from graphql import FieldNode, GraphQLError
 
 from gateway.execution.cost import MAX_COUNT, Amount, TermIndex, Variables
-from gateway.execution.measurement import Measurement, SelectionCounts
+from gateway.execution.measurement import Measurement
 from gateway.settings import Settings
 from repositories.core.errors import AccessDenied, Forbidden, QueryTooComplex, Unauthenticated
 from repositories.core.viewer import Viewer
@@ -94,28 +94,33 @@ def check_limits(measurement: Measurement, variables: Variables, limits: Limits,
 
     ``inputs`` is the cost of its inputs.
     """
-    for name, requested, limit in _counts(measurement.total, limits, measurement.introspection_limit):
-        if requested > limit:
-            shares = [(getattr(counts, name), node) for node, counts in measurement.roots]
-            raise _too_complex(name, requested, limit, shares)
+    total = measurement.total
+    if (
+        total.root_fields > limits.root_fields
+        or total.fields > limits.fields
+        or total.depth > limits.depth
+        or total.aliases > limits.aliases
+        or total.directives > limits.directives
+        or total.introspection > measurement.introspection_limit
+    ):
+        raise _too_many(measurement, limits)
     values = measurement.formula.evaluate(variables)
-    requested = min(_value(measurement.total.cost, values) + inputs, MAX_COUNT)
+    requested = min(_value(total.cost, values) + inputs, MAX_COUNT)
     if requested > limits.cost:
         shares = [(_value(counts.cost, values), node) for node, counts in measurement.roots]
         raise _too_complex("cost", requested, limits.cost, shares)
     return requested
 
 
-def _counts(total: SelectionCounts, limits: Limits, introspection_limit: int) -> tuple[tuple[str, int, int], ...]:
-    """The name, the number and the limit of each count that does not depend on variables."""
-    return (
-        ("root_fields", total.root_fields, limits.root_fields),
-        ("fields", total.fields, limits.fields),
-        ("depth", total.depth, limits.depth),
-        ("aliases", total.aliases, limits.aliases),
-        ("directives", total.directives, limits.directives),
-        ("introspection", total.introspection, introspection_limit),
-    )
+def _too_many(measurement: Measurement, limits: Limits) -> GraphQLError:
+    """The error of the first count that exceeds its limit."""
+    for name in ("root_fields", "fields", "depth", "aliases", "directives"):
+        requested, limit = getattr(measurement.total, name), getattr(limits, name)
+        if requested > limit:
+            break
+    else:
+        name, requested, limit = "introspection", measurement.total.introspection, measurement.introspection_limit
+    return _too_complex(name, requested, limit, [(getattr(counts, name), node) for node, counts in measurement.roots])
 
 
 def _value(amount: Amount, values: Sequence[int]) -> int:

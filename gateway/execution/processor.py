@@ -32,13 +32,10 @@ class PreparedOperation:
 
     document: Document
     operation: OperationDefinitionNode
+    kind: str
+    """``query``, ``mutation`` or ``subscription``."""
     variables: Mapping[str, Any]
     cost: int
-
-    @property
-    def kind(self) -> str:
-        """``query``, ``mutation`` or ``subscription``."""
-        return self.operation.operation.value
 
 
 CheckCost = Callable[[Document, OperationDefinitionNode, Mapping[str, Any], Viewer], int]
@@ -104,7 +101,7 @@ class OperationProcessor:
         """Chooses an operation of a document (None for the only one), and checks its limits."""
         operation = document.operation(operation_name)
         cost = self._check_cost(document, operation, variables, viewer)
-        return PreparedOperation(document, operation, variables, cost)
+        return PreparedOperation(document, operation, operation.operation.value, variables, cost)
 
     def _operation(self, prepared: PreparedOperation) -> Operation:
         cache = prepared.document.operation_cache

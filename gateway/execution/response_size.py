@@ -7,6 +7,7 @@ one. Measuring texts takes time, so it is put off while the response is within t
 - even if each character of its texts is escaped.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -91,10 +92,12 @@ def _largest_value(kind: GraphQLOutputType) -> int | None:
 class ResponseSize:
     """Adds up the bytes of one response. ``limit`` is the most that it may have, None for no limit."""
 
-    __slots__ = ("_at_most", "_bounded", "_estimated", "limit")
+    __slots__ = ("_at_most", "_bounded", "_estimated", "_limit", "is_exceeded")
 
     def __init__(self, limit: int | None) -> None:
-        self.limit = limit
+        self._limit = sys.maxsize if limit is None else limit
+        self.is_exceeded = False
+        """Whether the response has more bytes than are allowed."""
         self._at_most = 0
         self._bounded: list[tuple[ObjectSize, Sequence[dict[str, Any]], int]] = []
         """Result dicts with the bytes that count for them."""
@@ -103,11 +106,11 @@ class ResponseSize:
     def add(self, size: int) -> None:
         """Adds the bytes of a value or an error."""
         self._at_most += size
+        if self._at_most > self._limit:
+            self._measure()
 
     def add_objects(self, kind: ObjectSize, results: Sequence[dict[str, Any]]) -> None:
         """Adds result dicts, which are measured when their texts can matter."""
-        if self.limit is None:
-            return
         if not kind.has_texts:
             self._at_most += kind.measure(results)
         elif kind.bound is None:
@@ -116,24 +119,22 @@ class ResponseSize:
             bound = kind.bound * len(results)
             self._at_most += bound
             self._bounded.append((kind, results, bound))
+        if self._at_most > self._limit:
+            self._measure()
 
     def _add_estimate(self, kind: ObjectSize, results: Sequence[dict[str, Any]]) -> None:
         estimate = kind.estimate(results)
         self._at_most += estimate
         self._estimated.append((kind, results, estimate))
 
-    @property
-    def is_exceeded(self) -> bool:
-        """Whether the response has more bytes than are allowed."""
-        if self.limit is None or self._at_most <= self.limit:
-            return False
+    def _measure(self) -> None:
+        """Estimates what was only bounded, and then measures what was estimated, until the response is small enough."""
         while self._bounded:
             kind, results, bound = self._bounded.pop()
             self._at_most -= bound
             self._add_estimate(kind, results)
-        if self._at_most <= self.limit:
-            return False
-        while self._estimated:
-            kind, results, estimate = self._estimated.pop()
-            self._at_most += kind.measure(results) - estimate
-        return self._at_most > self.limit
+        if self._at_most > self._limit:
+            while self._estimated:
+                kind, results, estimate = self._estimated.pop()
+                self._at_most += kind.measure(results) - estimate
+            self.is_exceeded = self._at_most > self._limit

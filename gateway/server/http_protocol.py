@@ -104,15 +104,12 @@ class HTTPProtocol(SendTimeout, HttpToolsProtocol):
 
     # reading
 
-    def data_received(self, data: bytes) -> None:
-        if len(data) <= _PIECE:
-            self._feed(data)
+    def data_received(self, data: bytes | memoryview) -> None:
+        if len(data) > _PIECE:
+            view = memoryview(data)
+            for start in range(0, len(data), _PIECE):
+                self.data_received(view[start : start + _PIECE])
             return
-        view = memoryview(data)
-        for start in range(0, len(data), _PIECE):
-            self._feed(view[start : start + _PIECE])
-
-    def _feed(self, data: bytes | memoryview) -> None:
         if self._rejection is not None or self.parser is None:
             return
         try:
@@ -184,7 +181,8 @@ class HTTPProtocol(SendTimeout, HttpToolsProtocol):
         self.headers = []  # of trailers, which must not be taken for headers
         self._body_size = 0
         self._unset_keepalive_if_required()
-        self._stop_read_timer()
+        if self._read_timer is not None:
+            self._stop_read_timer()
 
     def on_body(self, body: bytes) -> None:
         self._body_size += len(body)
@@ -194,8 +192,10 @@ class HTTPProtocol(SendTimeout, HttpToolsProtocol):
         if self._ignores_upgrade:
             return
         self._complete_scope = self.scope
-        self._stop_read_timer()
-        self._release_body()
+        if self._read_timer is not None:
+            self._stop_read_timer()
+        if self._reserved_size:
+            self._release_body()
         super().on_message_complete()
 
     def _upgrade(self, rest: bytes) -> None:
@@ -213,7 +213,7 @@ class HTTPProtocol(SendTimeout, HttpToolsProtocol):
         line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
         headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         self.parser, self._ignores_upgrade = HttpRequestParser(self), False
-        self._feed(b"".join((line, *headers, b"\r\n", rest)))
+        self.data_received(b"".join((line, *headers, b"\r\n", rest)))
 
     # timeouts
 

@@ -49,19 +49,16 @@ class OperationService:
         A rejected operation costs 1, as the cheapest one that runs.
         """
         try:
-            return await self._prepare(parameters, viewer, timings)
+            text = await self.persisted_queries.resolve(parameters.query, parameters.extensions, str(viewer.key))
+            document = self.processor.find_document(text, viewer)
+            if document is None:
+                async with self.parsing_limit.turn(viewer):
+                    document = self.processor.parse(text, viewer, timings)
+            return self.processor.prepare(document, parameters.operation_name, viewer, parameters.variables)
         except RequestError:
             if self.cost_limiter.has_budgets:
                 await self.cost_limiter.charge(MIN_COST, viewer, viewer.network)
             raise
-
-    async def _prepare(self, parameters: Parameters, viewer: Viewer, timings: Timings | None) -> PreparedOperation:
-        text = await self.persisted_queries.resolve(parameters.query, parameters.extensions, str(viewer.key))
-        document = self.processor.find_document(text, viewer)
-        if document is None:
-            async with self.parsing_limit.turn(viewer):
-                document = self.processor.parse(text, viewer, timings)
-        return self.processor.prepare(document, parameters.operation_name, viewer, parameters.variables)
 
     async def store_persisted_query(self, parameters: Parameters, viewer: Viewer) -> None:
         """Stores the text of an operation that was sent with its hash. Call it after the operation was prepared."""

@@ -175,15 +175,18 @@ def bounded_cache(size_of: Callable[[Any], int]) -> Callable[[Callable[P, R]], C
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         cache: BoundedCache[Any, R] = BoundedCache()
+        entries, touch = cache._entries, cache._touch  # noqa: SLF001 (both are in this module)
 
         @wraps(function)
         def get(*arguments: P.args, **keywords: P.kwargs) -> R:
             key = (arguments, *keywords.items()) if keywords else arguments
-            result = cache.get(key)
-            if result is None:
-                result = function(*arguments, **keywords)
-                if result is not None:
-                    cache.put(key, result, size_of(result) + getsizeof(key) + sum(map(getsizeof, arguments)))
+            entry = entries.get(key)
+            if entry is not None:  # like cache.get, without another call
+                touch(entry)
+                return entry.value  # type: ignore[no-any-return]
+            result = function(*arguments, **keywords)
+            if result is not None:
+                cache.put(key, result, size_of(result) + getsizeof(key) + sum(map(getsizeof, arguments)))
             return result
 
         return get

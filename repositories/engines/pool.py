@@ -21,7 +21,7 @@ class Poolable(Protocol):
     def is_closed(self) -> bool: ...
 
     def on_idle(self) -> None:
-        """Called when the connection is returned and no caller waits for it."""
+        """Called, perhaps more than once, when no caller has taken the connection for a while."""
         ...
 
     def terminate(self) -> None:
@@ -39,13 +39,24 @@ class Pool(Generic[C]):
 
     One viewer may use ``share`` of the connections, by default half of them, so that the others never wait for the
     slowest statements of one viewer. A connection is released for the viewer for whom it was acquired.
+
+    A connection that nobody takes for ``idle_delay`` seconds after its release is told that it is idle.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[C]], limit: int, timeout: float, share: int | None = None
+        self,
+        connect: Callable[[], Awaitable[C]],
+        limit: int,
+        timeout: float,
+        share: int | None = None,
+        *,
+        idle_delay: float = 0.0,
     ) -> None:
         self._connect = connect
         self._timeout = timeout
+        self._idle_delay = idle_delay
+        self._idle_timer: asyncio.TimerHandle | None = None
+        """It is for all connections, because a timer for each release would cost more than it saves."""
         self._slots: FairSlots[C] = FairSlots(limit, share or max(1, limit // 2), self._take_back)
         self._viewers: dict[C, Hashable] = {}
         """The viewers for whom connections are in use."""
@@ -90,9 +101,23 @@ class Pool(Generic[C]):
             connection.terminate()
             self._free_slot(viewer)
         elif not self._slots.release(viewer, connection):
-            connection.on_idle()
-            self._idle.append((connection, asyncio.get_running_loop().time()))
+            loop = asyncio.get_running_loop()
+            self._idle.append((connection, loop.time()))
+            if not self._idle_delay:
+                connection.on_idle()
+            elif self._idle_timer is None:
+                self._idle_timer = loop.call_later(self._idle_delay, self._report_idle, loop)
             self._check_drained()
+
+    def _report_idle(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tells the connections that nobody has taken for ``idle_delay`` that they are idle."""
+        self._idle_timer = None
+        latest = loop.time() - self._idle_delay
+        for connection, idle_since in self._idle:
+            if idle_since <= latest:
+                connection.on_idle()
+            elif self._idle_timer is None:
+                self._idle_timer = loop.call_at(idle_since + self._idle_delay, self._report_idle, loop)
 
     def discard_idle(self) -> None:
         """Closes the connections that are not in use, for example after a failover to another server."""
@@ -104,6 +129,8 @@ class Pool(Generic[C]):
         self._is_closing = True
         self._check_drained()
         await self._drained.wait()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         while self._idle:
             connection, _ = self._idle.pop()
             await connection.close()

@@ -35,6 +35,10 @@ from repositories.sql.statements import Compiled, Engine, Statement
 _SERVICE_CONNECTIONS = 8
 """The size of the service pool. The event feed, jobs and requests use it at the same time, and a job can be long."""
 
+_IDLE_DELAY = 0.01
+"""Seconds after which a reader's transaction is ended if no other caller uses its connection meanwhile, which saves one
+message and its response."""
+
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 
 
@@ -86,10 +90,14 @@ class PostgresDatabase(Database):
         quota = f"{options.account_rows or ''},{options.account_bytes or ''}"
         return partial(self._open, url, quota=quota, max_result_bytes=options.max_result_bytes, codecs=self._codecs)
 
+    def _create_pool(self, connect: Callable[[], Awaitable[PostgresConnection]], size: int) -> Pool[PostgresConnection]:
+        """A pool whose transactions end late, except with PgBouncer, which lends its own connection until the end."""
+        return Pool(connect, size, self.options.pool_timeout, idle_delay=0.0 if self.options.pgbouncer else _IDLE_DELAY)
+
     async def connect(self) -> None:
         """Opens the viewers' pool with a first connection. It also succeeds if the replica cannot be reached."""
         assert self.options.url is not None  # noqa: S101 (open_database decides by it)
-        pool = Pool(self._connector(self.options.url), self.options.pool_size, self.options.pool_timeout)
+        pool = self._create_pool(self._connector(self.options.url), self.options.pool_size)
         pool.release(await pool.acquire())
         self._pool = pool
         if self.replica is not None:
@@ -110,7 +118,7 @@ class PostgresDatabase(Database):
             return self._pool
         if self._service_pool is None:
             open_connection = partial(self._open, self._service_url)
-            self._service_pool = Pool(open_connection, _SERVICE_CONNECTIONS, self.options.pool_timeout)
+            self._service_pool = self._create_pool(open_connection, _SERVICE_CONNECTIONS)
         return self._service_pool
 
     @property

@@ -5,7 +5,7 @@
 | BEGIN, role and claims          | with the first statement of the transaction                                 |
 | that of :meth:`execute_later`   | with the next statement or COMMIT                                           |
 | COMMIT of a writer              | alone, and the connection waits for the response                            |
-| ROLLBACK of a reader            | on return to the pool, or with the next BEGIN if another caller is waiting  |
+| ROLLBACK of a reader            | with the next BEGIN, or alone if the connection stays idle (pool.py)        |
 
 Role and claims are local to the transaction, so the next transaction does not see them. PgBouncer in transaction mode
 does not keep prepared statements between transactions, so pipelining is off with it.

@@ -38,6 +38,7 @@ async def fetch_position(pool: Pool[PostgresConnection], call_driver: CallDriver
     """
     connection = await pool.acquire()
     timer = asyncio.get_running_loop().call_later(time_limit, connection.terminate)
+    connection.on_idle()  # ends the transaction of the caller before, whose role may not read the position
     try:
         position: int = (await call_driver(connection.fetch, _SELECT_POSITION))[0]["position"]
     except BaseException:

@@ -8,6 +8,7 @@ import pytest
 from repositories.core.errors import ServiceUnavailable
 from repositories.engines import pool as pools
 from repositories.engines.pool import Pool
+from tests.waiting import until
 
 
 class FakeConnection:
@@ -91,6 +92,27 @@ async def test_waiting_callers_are_served_in_order() -> None:
     await asyncio.gather(*waiting)
     assert order == [0, 1, 2, 3, 4, 5]
     assert (connection.idle_count, _state(pool)) == (1, (1, 0))
+
+
+async def test_a_connection_is_idle_if_nobody_takes_it_for_a_while() -> None:
+    """Each is idle after its own delay, and one timer is enough for all."""
+    pool = Pool(FakeServer().connect, 3, 30, idle_delay=0.05)
+    first, second = await pool.acquire(), await pool.acquire()
+    pool.release(first)
+    assert await pool.acquire() is first
+    pool.release(second)
+    pool.release(first)
+    assert await pool.acquire() is first
+    assert (first.idle_count, second.idle_count) == (0, 0)
+    await until(lambda: second.idle_count == 1)
+    assert first.idle_count == 0
+    pool.release(first)
+    await until(lambda: first.idle_count == 1)
+    pool.release(await pool.acquire())
+    await pool.close()
+    counts = first.idle_count, second.idle_count
+    await asyncio.sleep(0.1)
+    assert (first.idle_count, second.idle_count) == counts
 
 
 async def test_a_caller_that_waits_too_long_gets_service_unavailable() -> None:
