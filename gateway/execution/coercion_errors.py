@@ -29,7 +29,6 @@ from graphql import (
     get_nullable_type,
     is_required_input_field,
 )
-from graphql.execution.values import input_is_nested_too_deeply
 from graphql.language import Node
 from graphql.pyutils import did_you_mean, print_path_list, suggestion_list
 
@@ -62,9 +61,6 @@ def variable_errors(
     name: str, value: Any, kind: GraphQLInputType, node: Node, *, hide_names: bool
 ) -> Iterator[GraphQLError]:
     """The errors of the invalid value of a variable, at most ``MAX_ERRORS``; ``node`` is the variable's definition."""
-    if input_is_nested_too_deeply(value, kind):
-        yield GraphQLError(f"Variable '${name}' has invalid value: It is nested too deeply.", node)
-        return
     for error in islice(find_errors(value, kind, hide_names=hide_names), MAX_ERRORS):
         place = print_path_list(list(error.path))
         yield GraphQLError(f"Variable '${name}' has invalid value{place}: {error.message}", node)

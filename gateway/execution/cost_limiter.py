@@ -5,11 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
+from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode
 
 from gateway.execution.budget import Budget, BudgetExceeded, BudgetState
 from gateway.execution.documents import Document
-from gateway.execution.input_cost import measure_inputs
 from gateway.execution.limits import Limits, check_introspection, check_limits, check_variables
 from gateway.execution.measurement import Measurement, measure
 from gateway.execution.request_errors import RequestError
@@ -57,8 +56,7 @@ class CostLimiter:
             check_variables(variables, self._limits)
             measurement = self._measure(document, operation)
             check_introspection(measurement, viewer, self._limits)
-            inputs = self._measure_inputs(operation, measurement, variables)
-            return max(MIN_COST, check_limits(measurement, variables, self._limits, inputs))
+            return max(MIN_COST, check_limits(measurement, variables, self._limits))
         except GraphQLError as error:
             raise _request_error(error) from None
 
@@ -88,14 +86,6 @@ class CostLimiter:
     def has_budgets(self) -> bool:
         """Whether the costs of a viewer's operations are summed up."""
         return self._budget is not None
-
-    def _measure_inputs(
-        self, operation: OperationDefinitionNode, measurement: Measurement, variables: Mapping[str, Any]
-    ) -> int:
-        kind = self._schema.mutation_type
-        if kind is None or operation.operation is not OperationType.MUTATION:
-            return 0
-        return measure_inputs(kind, operation, (node for node, _ in measurement.roots), variables)
 
     def _measure(self, document: Document, operation: OperationDefinitionNode) -> Measurement:
         measurement: Measurement | None = document.measurements.get(id(operation))

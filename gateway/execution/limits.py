@@ -89,11 +89,8 @@ def check_variables(variables: Variables, limits: Limits) -> None:
         containers += [item for item in items if item.__class__ is dict or item.__class__ is list]
 
 
-def check_limits(measurement: Measurement, variables: Variables, limits: Limits, inputs: int = 0) -> int:
-    """The cost of an operation with these variables; a QUERY_TOO_COMPLEX error names its most expensive root field.
-
-    ``inputs`` is the cost of its inputs.
-    """
+def check_limits(measurement: Measurement, variables: Variables, limits: Limits) -> int:
+    """The cost of an operation with these variables; a QUERY_TOO_COMPLEX error names its most expensive root field."""
     total = measurement.total
     if (
         total.root_fields > limits.root_fields
@@ -105,6 +102,7 @@ def check_limits(measurement: Measurement, variables: Variables, limits: Limits,
     ):
         raise _too_many(measurement, limits)
     values = measurement.formula.evaluate(variables)
+    inputs = 0 if measurement.inputs is None else measurement.inputs.evaluate(variables)
     requested = min(_value(total.cost, values) + inputs, MAX_COUNT)
     if requested > limits.cost:
         shares = [(_value(counts.cost, values), node) for node, counts in measurement.roots]

@@ -23,6 +23,7 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     OperationDefinitionNode,
+    OperationType,
     SelectionNode,
     SelectionSetNode,
     get_introspection_query,
@@ -44,6 +45,7 @@ from gateway.execution.cost import (
     find_list_size,
     object_weight,
 )
+from gateway.execution.input_cost import InputCost
 from repositories.core.errors import QueryTooComplex
 
 _MAX_NESTING = 150
@@ -80,6 +82,8 @@ class Measurement:
     roots: tuple[tuple[FieldNode, SelectionCounts], ...]
     formula: CostFormula
     introspection_limit: int
+    inputs: InputCost | None
+    """The cost of a mutation's inputs."""
 
     @property
     def size(self) -> int:
@@ -92,7 +96,10 @@ def measure(schema: GraphQLSchema, document: DocumentNode, operation: OperationD
     counter = _Counter(schema, document, operation)
     total = counter.count(operation.selection_set, counter.root, frozenset(), 0)
     limit = _INTROSPECTION_FACTOR * _standard_introspection(schema)
-    return Measurement(total, tuple(counter.roots), counter.formula, limit)
+    inputs = None
+    if operation.operation is OperationType.MUTATION and schema.mutation_type is not None:
+        inputs = InputCost(schema.mutation_type, operation, (node for node, _ in counter.roots))
+    return Measurement(total, tuple(counter.roots), counter.formula, limit, inputs)
 
 
 class _Counter:

@@ -9,20 +9,17 @@ from typing import Any
 
 from graphql import (
     GraphQLError,
-    GraphQLInputType,
     GraphQLSchema,
     OperationDefinitionNode,
     VariableDefinitionNode,
     default_field_resolver,
     default_type_resolver,
-    is_leaf_type,
     is_non_null_type,
 )
 from graphql.execution import Executor
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
-from graphql.execution.values import VariableValues, VariableValueSource, input_is_nested_too_deeply
+from graphql.execution.values import VariableValues, VariableValueSource
 from graphql.pyutils import Undefined
-from graphql.type import get_nullable_type
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_value
 from strawberry.execution import optimized_is_awaitable
 
@@ -136,16 +133,9 @@ class Operation:
             if value is Undefined and signature.default is not None:
                 values.coerced[name] = coerce_default_value(signature)
             elif value is not Undefined or is_non_null_type(kind):
-                coerced = _coerce_value(value, kind)
+                coerced = coerce_input_value(value, kind)
                 if coerced is Undefined:
                     errors += variable_errors(name, value, kind, node, hide_names=hide_names)
                 else:
                     values.coerced[name] = coerced
         return errors[:MAX_ERRORS]
-
-
-def _coerce_value(value: Any, kind: GraphQLInputType) -> Any:
-    """The coerced value, Undefined if it is invalid."""
-    if not is_leaf_type(get_nullable_type(kind)) and input_is_nested_too_deeply(value, kind):
-        return Undefined
-    return coerce_input_value(value, kind)

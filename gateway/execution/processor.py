@@ -153,14 +153,17 @@ class OperationProcessor:
         if timings is not None:
             timings.mark("plan")
         try:
+            result = executor.execute_operation()
+            if isinstance(result, ExecutionResult):
+                return result
+            waiting = cast("Awaitable[ExecutionResult]", result)
+            if time_limit is None:
+                return await waiting
             async with asyncio.timeout(time_limit):
-                result = executor.execute_operation()
-                if not isinstance(result, ExecutionResult):
-                    result = await cast("Awaitable[ExecutionResult]", result)
+                return await waiting
         except TimeoutError as error:
             raise RequestError([GraphQLError("", original_error=Timeout())], Timeout.status) from error
         finally:
             await context.close()
             if timings is not None:
                 timings.mark("run")
-        return result

@@ -327,7 +327,11 @@ async def test_an_idle_connection_that_the_server_closed_is_replaced(
 
 
 async def test_the_number_of_round_trips(postgres_only: DatabaseOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for a row by id. Two, including the commit, for a new task with its event and the analytics of its day."""
+    """One for a row by id. Two, including the commit, for a new task with its event and the analytics of its day.
+
+    The numbers are those of the commands that are sent with a statement: BEGIN, the viewer, and the ROLLBACK of the
+    reader before.
+    """
     sent: list[int] = []
     write = PipelinedTransport.write
 
@@ -344,11 +348,11 @@ async def test_the_number_of_round_trips(postgres_only: DatabaseOptions, monkeyp
             async with open_unit_of_work(database, viewer, REACTIONS) as work:
                 task = await create_task(work, CreateTask(title="New"))
         assert sent == [2, 4]
-        for _ in range(2):
+        for rollbacks in range(2):
             sent.clear()
             async with open_snapshot(database, viewer) as snapshot:
                 assert await Tasks(snapshot).get(task.id) == task
-        assert sent == [2]
+            assert sent == [2 + rollbacks]
 
 
 async def test_prepared_statements_are_evicted_within_the_budget(postgres_only: DatabaseOptions) -> None:
