@@ -8,9 +8,10 @@ an awaitable in a list, an unknown class.
 
 graphql-core reports errors depth first within what it completes in one go. So errors are sorted at the end: by the
 iteration of the event loop in which their value arrived, then by their position in the document. The executors differ
-in one case: when an error makes an object null, graphql-core cancels the other fields of the object. Here these fields
+in two cases. When an error makes an object null, graphql-core cancels the other fields of the object. Here these fields
 belong to all objects of the group, so they complete and their results are dropped. When all data becomes null,
-everything is cancelled here as well.
+everything is cancelled here as well. And a value that a dataloader has already loaded arrives here with the others of
+its list. In graphql-core it arrives earlier, and so do the errors below it.
 """
 
 import asyncio

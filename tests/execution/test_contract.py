@@ -101,11 +101,15 @@ async def execute_with(
         await context.close()
     errors = format_graphql_errors(result.errors or [])
     assert not [error for error in errors if error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"]
-    return orjson.dumps(result.data), errors
+    return orjson.dumps(result.data), sorted(errors, key=lambda error: orjson.dumps(error.get("path")))
 
 
 async def compare(copies: list[Database], text: str, viewer: Viewer = ADMIN, **variables: Any) -> Any:
-    """The data and the codes of the errors, which must be the same with all executors."""
+    """The data and the codes of the errors, which must be the same with all executors.
+
+    The order of errors is not compared: a value that a loader has already loaded arrives earlier in graphql-core than
+    the others of its list, so its error comes first.
+    """
     theirs, *ours = [
         await execute_with(database, text, executor, viewer, variables)
         for database, executor in zip(copies, EXECUTORS, strict=True)

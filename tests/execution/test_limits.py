@@ -69,7 +69,7 @@ TASKS = "{ tasks%s { nodes { title category { name } } } }"
         ("{ lifeLockDashboard { totalTasks weeklyProgress { date } } }", 1 + 5 + 5 + 10),
         ("{ viewer { roles { name } } }", 1 + 10),
         ('mutation { createTask(input: {title: "x"}) { task { id } userErrors { message } } }', 10 + 1 + 1 + 1),
-        ('mutation { createTasks(input: {tasks: [{title: "x"}, {title: "y"}]}) { tasks { id } } }', 10 + 1 + 2),
+        ('mutation { createTasks(input: {tasks: [{title: "x"}, {title: "y"}]}) { tasks { id } } }', 10 + 1 + 2 + 20),
         ("mutation { refreshUserDashboardStats { refreshedAt } }", 100 + 1),
         (
             "{ categories(first: 2) { nodes { tasks(first: 3) { nodes { title user { email } } totalCount } } } }",
@@ -112,7 +112,7 @@ def test_sizes_come_from_variables(variables: dict[str, Any], size: int) -> None
 )
 def test_batches_cost_what_their_input_contains(head: str, value: str, variables: dict[str, Any]) -> None:
     text = f"mutation{head} {{ createTasks(input: {value}) {{ tasks {{ id }} }} }}"
-    assert cost(text, **variables) == 10 + 1 + 3
+    assert cost(text, **variables) == 10 + 1 + 3 + 3 * 10
 
 
 def _literal(value: Any) -> str:
@@ -135,8 +135,8 @@ ITEM = {"title": "x"}
         ("nodes(ids: %s) { id }", None, "[ID!]!", [["a", "b", 3]], 3),
         ("tasks(first: %s) { nodes { id } }", None, "Int", [7], 1 + 7),
         ("tasks(first: %s) { nodes { id } }", None, "Int", [None], 1 + 50),
-        ("createTasks(input: %s) { tasks { id } }", "tasks", "CreateTasksInput!", [ITEM, [ITEM]], 10 + 1 + 1),
-        ("createTasks(input: %s) { tasks { id } }", "tasks", "CreateTasksInput!", [[ITEM] * 3], 10 + 1 + 3),
+        ("createTasks(input: %s) { tasks { id } }", "tasks", "CreateTasksInput!", [ITEM, [ITEM]], 10 + 1 + 1 + 10),
+        ("createTasks(input: %s) { tasks { id } }", "tasks", "CreateTasksInput!", [[ITEM] * 3], 10 + 1 + 3 + 30),
     ],
 )
 def test_the_same_value_has_the_same_cost(
