@@ -11,7 +11,7 @@ https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELIN
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -42,19 +42,28 @@ def encode_simple_query(text: str) -> bytes:
 
 def encode_parameter(value: Any) -> bytes | None:
     """Encodes a parameter in its text format. Raises TypeError for other types than those of pipelined statements."""
+    encode = _ENCODERS.get(value.__class__)
+    if encode is not None:
+        return encode(value)
     match value:
         case None:
             return None
-        case str():
+        case str():  # an enum
             return value.encode()
-        case int() | UUID():
+        case int():  # a bool
             return str(value).encode()
-        case dt.datetime():
-            return value.isoformat().encode()
         case [*items] if all(isinstance(item, UUID) for item in items):
             return ("{" + ",".join(map(str, items)) + "}").encode()
     message = f"A pipelined statement cannot have a parameter of type {type(value).__name__}."
     raise TypeError(message)
+
+
+_ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
+    str: str.encode,
+    int: lambda number: b"%d" % number,
+    UUID: lambda key: str(key).encode(),
+    dt.datetime: lambda time: time.isoformat().encode(),
+}
 
 
 class PipelinedTransport(asyncio.Protocol):

@@ -79,8 +79,12 @@ _ZERO_WIDTH = frozenset("\u200b\u2060\ufeff")
 """Characters without width and without a meaning in any script. The joiners U+200C and U+200D have one."""
 
 
+def _breaks_line(character: str) -> bool:
+    return unicodedata.category(character) in _LINE_CATEGORIES or character in _ZERO_WIDTH
+
+
 def _check_single_line(text: str) -> str:
-    if any(unicodedata.category(character) in _LINE_CATEGORIES or character in _ZERO_WIDTH for character in text):
+    if not text.isprintable() and any(map(_breaks_line, text)):  # no printable character breaks a line
         message = "This must not contain control characters, line breaks or characters without width"
         raise ValueError(message)
     return text

@@ -1,5 +1,7 @@
 """Texts that identify something have one spelling: addresses are normalized, names contain no control characters."""
 
+import sys
+import unicodedata
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args, get_origin
 
@@ -10,7 +12,7 @@ import schema  # noqa: F401 (declares all commands)
 from gateway.settings import Settings
 from repositories.engines.database import Database
 from repositories.tables.identity import User
-from resolvers.validation.command import Command
+from resolvers.validation.command import Command, _check_single_line
 from tests.api.client import Gateway, gid, user_error
 from tests.api.people import PASSWORD, TOKENS, make_member, sign_in
 from tests.api.test_accounts import WRONG, is_limited, try_sign_in
@@ -30,6 +32,18 @@ SPELLINGS = (
     "  ada@bücher.example ",
 )
 CONTROLS = [*"\0\t\n\r\x1c\x1d\x1e\x1f\x7f\x85", "\u200b", "\u2028", "\u2029", "\ufeff"]
+
+
+def test_every_character_that_breaks_a_line_is_rejected() -> None:
+    """All of Unicode, against the plain definition."""
+    for code in range(sys.maxunicode + 1):
+        character = chr(code)
+        breaks = unicodedata.category(character) in {"Cc", "Zl", "Zp"} or character in "\u200b\u2060\ufeff"
+        if breaks:
+            with pytest.raises(ValueError, match="control characters"):
+                _check_single_line(character)
+        else:
+            _check_single_line(character)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS, ids=ascii)
