@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from asyncpg.pgproto import pgproto
+
 SYNC = b"S\0\0\0\4"
 
 _COMMAND_COMPLETE = ord("C")
@@ -42,16 +44,18 @@ def encode_simple_query(text: str) -> bytes:
 
 def encode_parameter(value: Any) -> bytes | None:
     """Encodes a parameter in its text format. Raises TypeError for other types than those of pipelined statements."""
-    encode = _ENCODERS.get(value.__class__)
+    encode = _ENCODERS.get(value.__class__)  # a table, because it is faster than the comparisons below
     if encode is not None:
         return encode(value)
     match value:
         case None:
             return None
-        case str():  # an enum
+        case str():
             return value.encode()
-        case int():  # a bool
+        case int() | UUID():
             return str(value).encode()
+        case dt.datetime():
+            return value.isoformat().encode()
         case [*items] if all(isinstance(item, UUID) for item in items):
             return ("{" + ",".join(map(str, items)) + "}").encode()
     message = f"A pipelined statement cannot have a parameter of type {type(value).__name__}."
@@ -61,7 +65,7 @@ def encode_parameter(value: Any) -> bytes | None:
 _ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
     str: str.encode,
     int: lambda number: b"%d" % number,
-    UUID: lambda key: str(key).encode(),
+    **dict.fromkeys((UUID, pgproto.UUID), lambda key: str(key).encode()),
     dt.datetime: lambda time: time.isoformat().encode(),
 }
 

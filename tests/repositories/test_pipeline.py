@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from asyncpg.pgproto import pgproto
 from asyncpg.prepared_stmt import PreparedStatement
 
 from repositories.aggregates.event_store import EventStore
@@ -18,6 +19,7 @@ from repositories.core.byte_budget import CLIENT_CACHES
 from repositories.core.errors import Conflict, DatabaseFault, GatewayError
 from repositories.core.ids import new_id
 from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
+from repositories.engines import postgresql
 from repositories.engines.database import Database, DatabaseOptions, WriteConnection
 from repositories.engines.pipeline import SYNC, PipelinedTransport, encode_bind_and_execute, encode_parameter
 from repositories.identity import Users
@@ -117,7 +119,8 @@ async def test_the_server_decodes_encoded_parameters_to_the_same_values(postgres
         "text": "ẞ'\"\\ 😀",
         "int": -7,
         "uuid": key,
-        "uuid[]": [key, key],
+        "uuid[]": [key, pgproto.UUID(str(key))],
+        "bool": True,
         "timestamptz": moment,
         "jsonb": '{"a": "C"}',
         "date": None,
@@ -127,6 +130,8 @@ async def test_the_server_decodes_encoded_parameters_to_the_same_values(postgres
             query = f"SELECT ${{}}::text::{kind} IS NOT DISTINCT FROM $1::{kind}"
             encoded = encode_parameter(value)
             assert await connection.fetchval(query.format(2), value, encoded and encoded.decode()), kind
+    for same in (pgproto.UUID(str(key)), UUID(str(key))):
+        assert encode_parameter(same) == str(key).encode()
     with pytest.raises(TypeError, match="parameter of type object"):
         encode_parameter(object())
     assert encode_bind_and_execute("s", [b"", None]).count(b"\xff\xff\xff\xff") == 1
@@ -340,6 +345,7 @@ async def test_the_number_of_round_trips(postgres_only: DatabaseOptions, monkeyp
         write(transport, data)
 
     monkeypatch.setattr(PipelinedTransport, "write", count)
+    monkeypatch.setattr(postgresql, "_IDLE_DELAY", 60.0)
     async with connect_database(postgres_only, pool_size=1) as database:
         ada = await make_user(database)
         viewer = replace(viewer_of(ada), time_zone="UTC")
