@@ -141,7 +141,7 @@ async def test_header_or_claims_of_any_shape_are_rejected(external_gateway: Gate
 @ON_SQLITE
 async def test_authorization_of_a_socket_must_be_text(gateway: Gateway, database: Database) -> None:
     nested: Any = "x"
-    for _ in range(50):
+    for _ in range(30):
         nested = {"a": [nested]}
     ada = await make_user(database)
     async with serve_sockets(gateway) as site:

@@ -50,6 +50,8 @@ def channel(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
 
 @contextmanager
 def _gateways(siso: Siso, count: int, **settings: str) -> Iterator[list[RunningGateway]]:
+    """Without pings, which hundreds of sockets in one process may answer too late on a busy machine."""
+    settings = {"GATEWAY_SOCKET_PING_INTERVAL": "0"} | settings
     with ExitStack() as stack:
         yield [stack.enter_context(siso.serving(**settings)) for _ in range(count)]
 

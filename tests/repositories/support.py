@@ -58,6 +58,7 @@ async def borrow_connection(database: Database, viewer: Viewer = ANONYMOUS) -> A
     """The asyncpg connection of one of the pool's connections to PostgreSQL."""
     pool = database.pool_for(viewer)  # type: ignore[attr-defined]
     connection = await pool.acquire()
+    connection.on_idle()  # ends the transaction of the caller before
     try:
         yield connection._asyncpg
     finally:
