@@ -8,8 +8,7 @@ import gc
 import json
 import re
 from asyncio import selector_events
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -62,21 +61,32 @@ OPERATIONS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
 """Documents, their variables, and the codes of the errors in the response."""
 
 
-@contextmanager
-def without_garbage() -> Iterator[None]:
-    """Asserts that the block leaves no object to the garbage collector. Automatic collections are off."""
+async def find_garbage(action: Callable[[], Awaitable[object]]) -> list[str]:
+    """The types of the objects that the action leaves to the garbage collector. Automatic collections are off."""
     while gc.collect():
         pass
     gc.disable()
     try:
-        yield
+        await action()
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        kinds = sorted({f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage})
+        return sorted({f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage})
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+
+
+async def assert_no_garbage(action: Callable[[], Awaitable[object]]) -> None:
+    """Asserts that the action leaves no object to the garbage collector.
+
+    What the action leaves, it leaves each time. The gateway's own tasks leave some now and then, for example when they
+    close the connection of an advisory lock, so one of some repetitions must leave none.
+    """
+    for _ in range(8):
+        kinds = await find_garbage(action)
+        if not kinds:
+            return
     assert kinds == []
 
 
@@ -116,10 +126,13 @@ async def test_a_request_leaves_no_garbage(database: Database, name: str) -> Non
     async with serve(gateway.app, **options) as address, connect(address) as connection:
         for _ in range(8):
             assert await ask(connection, token, name) == sorted(OPERATIONS[name][2])
-        with without_garbage():
+
+        async def ask_again() -> None:
             for _ in range(3):
                 await ask(connection, token, name)
             await asyncio.sleep(0)
+
+        await assert_no_garbage(ask_again)
 
 
 async def test_an_operation_over_websocket_leaves_no_garbage(database: Database) -> None:
@@ -131,9 +144,12 @@ async def test_an_operation_over_websocket_leaves_no_garbage(database: Database)
             text, variables, codes = OPERATIONS[name]
             for _ in range(3):
                 assert codes_in(json.dumps(await peer.ask(text, variables=variables))) == codes
-            with without_garbage():
+
+            async def ask_again(text: str = text, variables: dict[str, Any] = variables) -> None:
                 await peer.ask(text, variables=variables)
                 await asyncio.sleep(0)
+
+            await assert_no_garbage(ask_again)
 
 
 async def close_by_client(peer: Peer) -> None:
@@ -215,8 +231,7 @@ async def test_a_closed_websocket_leaves_no_garbage(database: Database, end: Cal
 
         for _ in range(3):
             await open_and_close()
-        with without_garbage():
-            await open_and_close()
+        await assert_no_garbage(open_and_close)
 
 
 @pytest.mark.usefixtures("transports_without_cycles")
@@ -235,8 +250,7 @@ async def test_a_closed_event_stream_leaves_no_garbage(database: Database) -> No
 
         for _ in range(3):
             await open_and_close()
-        with without_garbage():
-            await open_and_close()
+        await assert_no_garbage(open_and_close)
 
 
 @pytest.mark.usefixtures("transports_without_cycles")
@@ -260,5 +274,4 @@ async def test_a_request_whose_client_disconnects_leaves_no_garbage(database: Da
 
         for _ in range(3):
             await disconnect_early()
-        with without_garbage():
-            await disconnect_early()
+        await assert_no_garbage(disconnect_early)
