@@ -143,9 +143,14 @@ class AccountTokens(Repository[AccountToken], table=AccountToken, noun="token"):
         """The e-mail address for which the token is."""
         return self.connection.cipher.decrypt(AccountToken.email, token.id, token.email)
 
-    async def revoke_all(self, user: UUID) -> None:
-        """Deletes all tokens of a user."""
+    async def revoke_all(self, user: UUID, at: dt.datetime) -> None:
+        """Deletes all tokens of a user, and drops the messages that would be sent with others.
+
+        A message for a new password stays, because it belongs to no user before it is sent. It is only sent to the
+        address that the account has then.
+        """
         await self.connection.execute_later(_revoke_of_user, user=user)
+        await self.connection.execute_later(_drop_of_user, user=user, now=at)
 
     async def purge_expired(self, at: dt.datetime) -> int:
         """Deletes the tokens that have expired by then and returns their number."""
@@ -186,6 +191,23 @@ _finish: Statement[UUID] = Statement(
         finished_at=_now,
         recipient=sa.null(),
         error=_error,
+        updated_at=_now,
+    )
+    .returning(_messages.c.id),
+    scalar(UUID),
+)
+
+_drop_of_user: Statement[UUID] = Statement(
+    sa.update(_messages)
+    .where(
+        _messages.c.user_id == sa.bindparam("user", type_=types.Id()),
+        _is_pending,
+        sa.or_(*(_messages.c.kind == sa.literal_column(f"'{purpose.value}'") for purpose in TokenPurpose)),
+    )
+    .values(
+        outcome=sa.literal_column(f"'{MessageOutcome.DROPPED.value}'"),
+        finished_at=_now,
+        recipient=sa.null(),
         updated_at=_now,
     )
     .returning(_messages.c.id),

@@ -24,7 +24,11 @@ if text then
     redis.call('ZADD', uses, 'XX', ARGV[2], ARGV[1])
     local owner = redis.call('HGET', owners, ARGV[1])
     local client = owner and owner:match(' (.*)$')
-    if client then redis.call('ZADD', uses_of(client), 'XX', ARGV[2], ARGV[1]) end
+    for _, name in ipairs({texts, owners, uses, bytes}) do redis.call('EXPIRE', name, ARGV[3]) end
+    if client then
+        redis.call('ZADD', uses_of(client), 'XX', ARGV[2], ARGV[1])
+        redis.call('EXPIRE', uses_of(client), ARGV[3])
+    end
 end
 return text
 """
@@ -92,7 +96,7 @@ class RedisQueryStore:
 
     async def get(self, key: str) -> str | None:
         """The text, if it is stored. Its lifetime starts again."""
-        text = await self._breaker.call(lambda: self._get(keys=self._keys, args=[key, time.time()]))
+        text = await self._breaker.call(lambda: self._get(keys=self._keys, args=[key, time.time(), self._lifetime]))
         if not isinstance(text, bytes) or hashlib.sha256(text).hexdigest() != key:
             return None
         return text.decode()

@@ -164,9 +164,10 @@ class _Socket:
 
     async def _send_message(self, **message: Any) -> None:
         """Sends one message at a time, so that at most one waits for a client that reads slowly."""
-        text = orjson.dumps(message).decode()
+        data = orjson.dumps(message)
+        text = data.decode()
         try:
-            with self._endpoint.subscriptions.operations.held_bytes.hold(self._viewer, len(text)):
+            with self._endpoint.subscriptions.operations.held_bytes.hold(self._viewer, len(data)):
                 async with self._send_lock:
                     await self._send({"type": "websocket.send", "text": text})
         except OSError:

@@ -154,7 +154,7 @@ async def change_password(context: Context, command: ChangePassword) -> User:
         account = await _unchanged(work, user)
         changed = await work.repository(Users).change(account, password_hash=fresh)
         work.record(PasswordChanged(user.id, user.id))
-        await work.repository(AccountTokens).revoke_all(user.id)
+        await work.repository(AccountTokens).revoke_all(user.id, work.now)
         others = await work.repository(Sessions).revoke_all(user.id, work.now, but=context.viewer.session)
         await revoked(work, others, "password_changed")
     return changed

@@ -214,13 +214,17 @@ class Outbox:
             stored = (await tokens.by_id([message.token_id])).get(message.token_id)
             is_valid = stored is not None and stored.expires_at > work.now
             return SentToken(self._text_of(message.token_id), lifetime) if is_valid else None
+        messages = work.repository(OutboxMessages)
+        current = (await messages.by_id([message.id])).get(message.id)
+        if current is None or current.outcome is not MessageOutcome.PENDING:
+            return None  # dropped before the account was locked here
         key = new_id()
         token = SentToken(self._text_of(key), lifetime)
         owner = user.id if user else None
         times = {"requested_at": message.created_at, "expires_at": work.now + lifetime}
         if not await tokens.replace(key, purpose, owner, recipient, token.text, **times):
             return None
-        await work.repository(OutboxMessages).change(message, token_id=key)
+        await messages.change(message, token_id=key)
         if message.kind is MessageKind.RESET_PASSWORD and owner is not None:
             work.record(PasswordResetRequested(owner, owner))
         return token

@@ -80,7 +80,7 @@ async def _provision(database: Database, reactions: Sequence[Reaction], key: UUI
 async def _release_email(work: UnitOfWork, holder: User) -> None:
     """Takes the address from an account. Tokens that were sent to it must not open the account any more."""
     await work.repository(Users).release_email(holder, work.now)
-    await work.repository(AccountTokens).revoke_all(holder.id)
+    await work.repository(AccountTokens).revoke_all(holder.id, work.now)
     work.record(EmailReleased(holder.id, holder.id))
 
 

@@ -157,7 +157,7 @@ async def reset_password(context: Context, command: ResetPassword) -> str:
             raise invalid_token()
         await work.repository(Users).change(user, password_hash=fresh, email_verified=True)
         work.record(PasswordReset(user.id, user.id))
-        await work.repository(AccountTokens).revoke_all(user.id)
+        await work.repository(AccountTokens).revoke_all(user.id, work.now)
         await revoked(work, await work.repository(Sessions).revoke_all(user.id, work.now), "password_reset")
         if outbox is not None:
             await outbox.add(work, MessageKind.PASSWORD_WAS_RESET, user.email, user.id)
@@ -200,7 +200,7 @@ async def confirm_email_change(context: Context, command: ConfirmEmailChange) ->
         except Conflict as error:
             raise Conflict(error.message) from error  # its path is a field of another input
         work.record(EmailChanged(user.id, user.id))
-        await work.repository(AccountTokens).revoke_all(user.id)
+        await work.repository(AccountTokens).revoke_all(user.id, work.now)
         if outbox is not None and not is_placeholder(user.email):
             await outbox.add(work, MessageKind.EMAIL_WAS_CHANGED, user.email, user.id)
     return address

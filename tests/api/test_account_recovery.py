@@ -13,7 +13,7 @@ from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.identity import Users, placeholder_email
-from repositories.tables.identity import AccountToken, OutboxMessage, User, UserStatus
+from repositories.tables.identity import AccountToken, MessageOutcome, OutboxMessage, User, UserStatus
 from tests.api.client import Client, connect_database, user_error
 from tests.api.mailbox import Mailbox, MailGateway, Received
 from tests.api.people import PASSWORD, all_sessions, make_member, open_session, sign_in
@@ -353,6 +353,48 @@ async def test_change_of_the_address(mailing: MailGateway) -> None:
     names = [event[0] for event in await event_summaries(mailing.database)]
     assert names == ["UserSignedIn", "PasswordResetRequested", "EmailChangeRequested", "EmailChanged", "UserSignedIn"]
     assert "new.example" not in str(await event_summaries(mailing.database))
+
+
+@pytest.mark.parametrize("change", ["changePassword", "resetPassword", "confirmEmailChange"])
+async def test_a_message_that_waits_is_dropped_by_a_new_password_or_address(mailing: MailGateway, change: str) -> None:
+    """Otherwise an intruder's request, sent later, would give the account to the intruder after all."""
+    await make_member(mailing.database)
+    client, _ = await open_session(mailing)
+    if change == "resetPassword":
+        await request_reset(mailing)
+        token = (await one_mail(mailing)).token
+    elif change == "confirmEmailChange":
+        await request_change(client, "ada@new.example")
+        token = (await one_mail(mailing, "ada@new.example")).token
+    assert (await request_change(client, "mallory@example.com"))["userErrors"] == []
+    if change == "changePassword":
+        given = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
+        assert (await client.do("changePassword", "user { id }", **given))["userErrors"] == []
+    elif change == "resetPassword":
+        assert (await reset(mailing, token))["userErrors"] == []
+    else:
+        assert (await confirm(mailing, token))["userErrors"] == []
+    before = [each.outcome for each in await all_messages(mailing.database) if each.recipient is None]
+    assert before.count(MessageOutcome.DROPPED) == 1
+    notices = await mailing.deliver()
+    assert "mallory" not in str(notices)
+    assert len(notices) == (change != "changePassword")
+    assert await all_tokens(mailing.database) == []
+
+
+async def test_a_message_that_is_dropped_during_its_attempt_gets_no_token(mailing: MailGateway, clock: _Clock) -> None:
+    await make_member(mailing.database)
+    client, _ = await open_session(mailing)
+    await request_change(client, "mallory@example.com")
+    async with mailing.database.transaction(SERVICE) as write:
+        message = await OutboxMessages(write).take(clock.at, clock.at + HOUR)
+    assert message is not None
+    given = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
+    assert (await client.do("changePassword", "user { id }", **given))["userErrors"] == []
+    assert await mailing.outbox._attempt(message)
+    assert mailing.mailbox.received == []
+    assert await all_tokens(mailing.database) == []
+    assert [each.outcome for each in await all_messages(mailing.database)] == [MessageOutcome.DROPPED]
 
 
 async def test_change_to_the_address_of_another_account(mailing: MailGateway, statements: list[str]) -> None:

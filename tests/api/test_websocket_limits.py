@@ -17,6 +17,7 @@ from websockets.frames import Frame, Opcode
 
 from gateway.server.websocket_protocol import SocketProtocol
 from gateway.settings import Settings
+from gateway.transport.held_bytes import HeldBytes
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
 from tests.api.client import Gateway
@@ -443,3 +444,18 @@ def _check_messages(steps: list[Step], messages: list[Any]) -> None:
         assert {message["type"] for message in of_operation} <= {"next", "error", "complete"}
     for message in messages:
         assert set(message) <= {"id", "type", "payload"}
+
+
+async def test_messages_are_counted_in_bytes(gateway: Gateway, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A character of UTF-8 has up to four."""
+    sizes: list[int] = []
+    hold = HeldBytes.hold
+
+    def record(self: HeldBytes, viewer: Any, size: int) -> Any:
+        sizes.append(size)
+        return hold(self, viewer, size)
+
+    monkeypatch.setattr(HeldBytes, "hold", record)
+    async with serve_sockets(gateway) as site, site.initialised_peer(gateway.token(ada)) as peer:
+        await peer.ask('mutation { createTask(input: {title: "%s"}) { task { title } } }' % ("\U0001f600" * 100))
+    assert 400 < max(sizes) < 600

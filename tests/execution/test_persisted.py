@@ -161,6 +161,20 @@ async def test_redis_is_bounded(tmp_path: Path) -> None:
         await store.close()
 
 
+async def test_reading_a_text_renews_every_key_of_redis(tmp_path: Path) -> None:
+    with run_redis(tmp_path / "redis") as url:
+        store = RedisQueryStore(url, 1000, 12_000)
+        await store.put(sha256(QUERY), QUERY, "ada")
+        names = [name async for name in store._client.scan_iter("siso:persisted:*") if b"probe" not in name]
+        assert len(names) == 5
+        for name in names:
+            await store._client.expire(name, 10)
+        assert await store.get(sha256(QUERY)) == QUERY
+        for name in names:
+            assert 900 < await store._client.ttl(name) <= 1000
+        await store.close()
+
+
 async def test_many_large_texts_leave_redis_small(tmp_path: Path) -> None:
     """1,500 texts of 58 kB are 87 MB."""
     with run_redis(tmp_path / "redis") as url:
