@@ -12,6 +12,9 @@ _PREFIX = "siso:persisted:"
 _KEYS = """
 local texts, owners, uses, bytes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local function uses_of(client) return uses .. ':' .. client end
+local function renew(client, lifetime)
+    for _, name in ipairs({texts, owners, uses, bytes, uses_of(client)}) do redis.call('EXPIRE', name, lifetime) end
+end
 """
 """``texts`` and ``owners`` (size and client) are hashes by key, ``bytes`` a hash by client, and ``uses`` sorted sets of
 keys by the time of their last use: one of all keys, and one for each client."""
@@ -24,10 +27,9 @@ if text then
     redis.call('ZADD', uses, 'XX', ARGV[2], ARGV[1])
     local owner = redis.call('HGET', owners, ARGV[1])
     local client = owner and owner:match(' (.*)$')
-    for _, name in ipairs({texts, owners, uses, bytes}) do redis.call('EXPIRE', name, ARGV[3]) end
     if client then
         redis.call('ZADD', uses_of(client), 'XX', ARGV[2], ARGV[1])
-        redis.call('EXPIRE', uses_of(client), ARGV[3])
+        renew(client, ARGV[3])
     end
 end
 return text
@@ -67,7 +69,7 @@ redis.call('ZADD', uses, now, key)
 redis.call('ZADD', uses_of(client), now, key)
 redis.call('HINCRBY', bytes, client, size)
 redis.call('HINCRBY', bytes, 'total', size)
-for _, name in ipairs({texts, owners, uses, bytes, uses_of(client)}) do redis.call('EXPIRE', name, lifetime) end
+renew(client, lifetime)
 """
 )
 

@@ -151,7 +151,7 @@ async def change_password(context: Context, command: ChangePassword) -> User:
         raise ValidationError(SAME_AS_EMAIL + ".", path=("new_password",))
     fresh = await context.service(Accounts).passwords.hash(command.new_password)
     async with context.unit_of_work(SERVICE) as work:  # only the service may revoke tokens that were sent by e-mail
-        account = await _unchanged(work, user)
+        account = await unchanged_account(work, user)
         changed = await work.repository(Users).change(account, password_hash=fresh)
         work.record(PasswordChanged(user.id, user.id))
         await work.repository(AccountTokens).revoke_all(user.id, work.now)
@@ -165,7 +165,7 @@ async def deactivate_account(context: Context, command: DeactivateAccount) -> Us
     user = await viewer_with_password(context, command.password, "password")
     async with context.unit_of_work(SERVICE) as work:  # who else administers is nothing that everybody may see
         async with work.repository(RoleGrants).keeping_an_admin():
-            account = await _unchanged(work, user)
+            account = await unchanged_account(work, user)
             if account.status is not UserStatus.ACTIVE:
                 raise Conflict("Only an active account can be closed.")
             changed = await work.repository(Users).change(account, status=UserStatus.DEACTIVATED)
@@ -193,7 +193,7 @@ async def viewer_with_password(context: Context, password: str | None, field: st
     return user
 
 
-async def _unchanged(work: UnitOfWork, before: User) -> User:
+async def unchanged_account(work: UnitOfWork, before: User) -> User:
     """The viewer's account, locked, if it still is the one whose password was looked at."""
     user = await work.repository(Users).lock(before.id)
     if (user.password_hash, user.status) != (before.password_hash, before.status):

@@ -24,7 +24,7 @@ from repositories.core.viewer import SERVICE
 from repositories.identity import Sessions, Users, is_placeholder
 from repositories.tables.identity import AccountToken, MessageKind, TokenPurpose, User, UserStatus
 from resolvers.identity.accounts import Accounts, Attempt
-from resolvers.identity.commands import revoked, viewer_with_password
+from resolvers.identity.commands import revoked, unchanged_account, viewer_with_password
 from resolvers.identity.inputs import SAME_AS_EMAIL, GivenPassword, NewPassword, is_email
 from resolvers.identity.outbox import Outbox, can_reset_password
 from resolvers.request.context import Context
@@ -180,6 +180,7 @@ async def request_email_change(context: Context, command: RequestEmailChange) ->
         raise Conflict("Your account has this e-mail address already.", path=("new_email",))
     outbox = await _outbox_for_message(context, command.new_email)
     async with context.unit_of_work(SERVICE) as work:
+        await unchanged_account(work, user)  # a new password must drop this message, too
         await outbox.add(work, MessageKind.CHANGE_EMAIL, command.new_email, user.id)
         work.record(EmailChangeRequested(user.id, user.id))
     return command.new_email

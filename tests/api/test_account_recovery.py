@@ -14,6 +14,7 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.identity import Users, placeholder_email
 from repositories.tables.identity import AccountToken, MessageOutcome, OutboxMessage, User, UserStatus
+from resolvers.identity.commands import viewer_with_password
 from tests.api.client import Client, connect_database, user_error
 from tests.api.mailbox import Mailbox, MailGateway, Received
 from tests.api.people import PASSWORD, all_sessions, make_member, open_session, sign_in
@@ -374,11 +375,31 @@ async def test_a_message_that_waits_is_dropped_by_a_new_password_or_address(mail
         assert (await reset(mailing, token))["userErrors"] == []
     else:
         assert (await confirm(mailing, token))["userErrors"] == []
-    before = [each.outcome for each in await all_messages(mailing.database) if each.recipient is None]
-    assert before.count(MessageOutcome.DROPPED) == 1
-    notices = await mailing.deliver()
-    assert "mallory" not in str(notices)
-    assert len(notices) == (change != "changePassword")
+    outcomes = [each.outcome for each in await all_messages(mailing.database)]
+    assert outcomes.count(MessageOutcome.DROPPED) == 1
+    notices = [] if change == "changePassword" else [["ada@example.com"]]
+    assert [each.recipients for each in await mailing.deliver()] == notices
+    assert await all_tokens(mailing.database) == []
+
+
+async def test_a_request_with_a_password_that_is_replaced_meanwhile_stores_nothing(
+    mailing: MailGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old password was checked before the new one was stored, and the message would be added after that."""
+    await make_member(mailing.database)
+    owner, _ = await open_session(mailing)
+    intruder, _ = await open_session(mailing)
+
+    async def check_and_wait(*arguments: Any) -> User:
+        user = await viewer_with_password(*arguments)
+        given = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
+        assert (await owner.do("changePassword", "user { id }", **given))["userErrors"] == []
+        return user
+
+    monkeypatch.setattr("resolvers.identity.recovery.viewer_with_password", check_and_wait)
+    (error,) = (await request_change(intruder, "mallory@example.com"))["userErrors"]
+    assert error["code"] == "CONFLICT"
+    assert await all_messages(mailing.database) == []
     assert await all_tokens(mailing.database) == []
 
 
