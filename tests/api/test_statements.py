@@ -575,7 +575,7 @@ async def test_account_mutations_execute_exactly_these_statements(
     _, executed = await run(client, "changePassword", "user { id }", currentPassword=PASSWORD, newPassword=PASSWORD * 2)
     assert executed == [
         *("SELECT users", "SELECT users", "UPDATE users"),
-        *("DELETE account_tokens", "UPDATE sessions", "INSERT domain_events"),
+        *("DELETE account_tokens", "UPDATE outbox_messages", "UPDATE sessions", "INSERT domain_events"),
     ]
     user = (await client.data("{ viewer { id } }"))["viewer"]["id"]
     _, executed = await run(client, "signOut", "sessions { id }", everywhere=False)
