@@ -16,15 +16,16 @@ from tests.api.issuer import EXTERNAL_AUDIENCE, KEY, RSA_KEY, SHARED, URL, Clock
 from tests.api.mailbox import Mailbox, open_mailbox
 from tests.api.people import CHEAP
 from tests.factories import make_user
+from tests.waiting import until
 
 
 @pytest_asyncio.fixture
 async def gateway(database: Database) -> AsyncIterator[Gateway]:
-    """The application. Asserts at the end of the test that all connections are returned to the pool."""
+    """The application. At the end of the test, all connections must be returned to the pool."""
     application = Gateway(database)
     yield application
     await application.http.aclose()
-    assert database.pool_state().used == 0
+    await until(lambda: database.pool_state().used == 0)
 
 
 @pytest_asyncio.fixture
@@ -71,7 +72,7 @@ async def external_gateway(database: Database, key_server: KeyServer, clock: Clo
     made = Gateway(database, external=ExternalAccounts(issuer, database, REACTIONS, 900))
     yield made
     await made.http.aclose()
-    assert database.pool_state().used == 0
+    await until(lambda: database.pool_state().used == 0)
 
 
 @pytest.fixture

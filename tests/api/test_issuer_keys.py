@@ -186,10 +186,10 @@ async def _failing() -> AsyncIterator[bytes]:
 async def test_response_is_bounded_in_size_and_time(
     clock: Clock, response: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(issuer_keys, "_FETCH_TIMEOUT", 0.3)
     async with publish_keys(KEY) as issuer:
         keys = IssuerKeys(issuer.url, 60, clock)
         before = await keys.find("first")
+        monkeypatch.setattr(issuer_keys, "_FETCH_TIMEOUT", 0.3)
         issuer.raw = response()
         clock.now += 10_000
         assert await keys.find("first") is before

@@ -251,8 +251,11 @@ async def test_a_write_makes_the_cache_of_another_gateway_stale(
 async def test_memory_of_disconnected_subscribers_is_released(
     on_postgresql: Siso, postgres_only: DatabaseOptions
 ) -> None:
-    """In each round 100 subscribers receive 100 events. Later rounds use no more memory than the first ones."""
-    with on_postgresql.serving() as served:
+    """In each round 100 subscribers receive 100 events. Later rounds use no more memory than the first ones.
+
+    They belong to one viewer, so on a busy machine they wait long for their share of the connections.
+    """
+    with on_postgresql.serving(GATEWAY_DATABASE_POOL_TIMEOUT="120") as served:
         async with _create_users(postgres_only, 1) as [ada, admin]:
             used = []
             for _ in range(6):
