@@ -16,6 +16,7 @@ import asyncpg
 
 from repositories.core.errors import ServiceUnavailable
 from repositories.sql.policy import CLIENTS, SERVICE_ROLE, VIEWER, WRITER
+from repositories.sql.table import declared
 from repositories.tables import metadata
 
 _VIEWERS = (VIEWER, WRITER)
@@ -160,7 +161,7 @@ async def folds_all_letters(url: str, *, timeout: float) -> bool | None:  # noqa
 async def excessive_client_rights(url: str, *, timeout: float) -> list[str]:  # noqa: ASYNC109 (asyncpg's own)
     """What ``anon`` and ``authenticated`` may do beyond reading columns that are not secret, as ``INSERT ON table``."""
     tables = [table for table in metadata.tables.values() if not table.info.get("is_view")]
-    secret = [column for table in tables for column in table.columns if column.info["secret"]]
+    secret = [column for table in tables for column in table.columns if declared(column).secret]
     arguments = (
         [table.fullname for table in tables],
         CLIENTS,

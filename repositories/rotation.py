@@ -15,6 +15,7 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.sql import types
 from repositories.sql.statements import Engine, RowFactory, Statement, records, records_parameter, scalar
+from repositories.sql.table import declared
 from repositories.tables import metadata
 
 BATCH = 200
@@ -61,7 +62,7 @@ class _EncryptedColumn:
 
 def _columns() -> Iterator[_EncryptedColumn]:
     for table in metadata.sorted_tables:
-        yield from (_EncryptedColumn(column) for column in table.columns if column.info["encrypted"])
+        yield from (_EncryptedColumn(column) for column in table.columns if declared(column).encrypted)
 
 
 async def count_outdated(database: Database) -> int:

@@ -35,7 +35,7 @@ from gateway.execution.leaf_serializers import (
     unchanged_class,
 )
 from gateway.execution.response_size import ObjectSize
-from repositories.sql.table import Column
+from repositories.sql.table import Column, declared
 from schema.types.view import COLUMN, Resolution
 
 Getter = Callable[[Any], Any]
@@ -220,7 +220,8 @@ def _column_of(field: Field, row: type | None) -> tuple[Column[Any] | None, Any]
 def _max_length(field: Field, row: type | None) -> int | None:
     """The most characters of the column that a field shows, None if it shows no column with such a limit."""
     column, _ = _column_of(field, row)
-    return column.sql.info["max_length"] if column is not None else None
+    length = declared(column.sql).length if column is not None else None
+    return length[1] if length is not None else None
 
 
 def _read_expression(field: Field, names: dict[str, Any], row: type | None) -> str:

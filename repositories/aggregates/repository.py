@@ -26,6 +26,7 @@ from repositories.core.errors import InputError, InputErrors, NotFound, StaleVer
 from repositories.core.ids import new_id
 from repositories.engines.database import ReadConnection
 from repositories.sql import filters
+from repositories.sql.aggregate import aggregates
 from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.lists import KeysetQuery, build_count, build_counts, build_page
 from repositories.sql.page import Page, PageRequest
@@ -55,13 +56,21 @@ class Repository(Generic[R]):
     default_order: ClassVar[tuple[Order, ...]] = ()
     searched: ClassVar[tuple[str, ...]] = ()
     """The columns in which a search looks for its words."""
+    of_tables: ClassVar[dict[type[Table], type["Repository[Any]"]]] = {}
+    """The repositories by table."""
     _statements: ClassVar["RowStatements"]
 
     def __init_subclass__(cls, *, table: type[Table], noun: str = "") -> None:
+        """Takes the noun, the default order and the searched columns from the declaration of an aggregate."""
         super().__init_subclass__()
+        declared = aggregates.get(table)
         cls.table = cast("type[Any]", table)
-        cls.noun = noun or table.__name__.lower()
+        cls.noun = noun or (declared.noun if declared else table.__name__.lower())
+        if declared is not None:
+            cls.default_order = declared.order
+            cls.searched = declared.searched
         cls._statements = RowStatements(table)
+        Repository.of_tables[table] = cls
 
     def __init__(self, connection: ReadConnection) -> None:
         self.connection = connection

@@ -4,8 +4,12 @@ A handler changes rows and records events; it never commits. At the end of the b
 reactions run, and the transaction is committed. If anything fails, the whole transaction is rolled back.
 
     async with open_unit_of_work(database, viewer, reactions) as work:
-        note = await work.repository(Notes).add(...)
-        work.record(NoteWritten(...))
+        note = await work.add(Note, text="...")
+        note = await work.change(note, text="...")
+
+``add``, ``change``, ``delete``, ``restore`` and ``purge`` write a row of an aggregate and record its event together, so
+that every change of a row is in the row's events. A row that is written in another way needs an event of its own
+(``record``).
 """
 
 import datetime as dt
@@ -16,11 +20,15 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from repositories.aggregates.event_store import EventStore
+from repositories.aggregates.derived import change_of, event_for, event_type, repository_of
 from repositories.core.clock import now
-from repositories.core.event import Event
+from repositories.core.event import Created, Deleted, Event, Purged, Restored, Updated
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, WriteConnection
+from repositories.sql.aggregate import aggregates
+from repositories.sql.table import Table
 
+R = TypeVar("R", bound=Table)
 Repo = TypeVar("Repo")
 
 
@@ -54,6 +62,60 @@ class UnitOfWork:
     def record(self, event: Event) -> None:
         """Records an event. It is stored in this transaction and announced after the commit."""
         self.events.append(event)
+
+    async def add(self, row: type[R], event: type[Event] | None = None, **values: Any) -> R:
+        """Inserts a row of an aggregate and records the event, by default the derived one."""
+        added: R = await self.repository(repository_of(row)).add(**values)
+        self.record_added([added], event)
+        return added
+
+    def record_added(self, rows: Sequence[R], event: type[Event] | None = None) -> None:
+        """Records the events of rows that were inserted."""
+        for row in rows:
+            self.record(event_for(event or event_type(type(row), Created), row, self.owner_of(row)))
+
+    async def change(self, row: R, event: type[Event] | None = None, **values: Any) -> R:
+        """Changes values of a row of an aggregate and records the event, by default the derived one."""
+        changed: R = await self.repository(repository_of(type(row))).change(row, **values)
+        self.record_changed(row, changed, event)
+        return changed
+
+    def record_changed(self, before: R, after: R, event: type[Event] | None = None) -> None:
+        """Records the event of a row that was changed, with the names of the columns that differ."""
+        kind = event or event_type(type(after), Updated)
+        self.record(event_for(kind, after, self.owner_of(after), change_of(before, after)))
+
+    async def delete(self, row: R, event: type[Event] | None = None, **values: Any) -> R:
+        """Marks a row as deleted, and records the event; a row of a table without ``deleted_at`` is deleted.
+
+        Returns the row with its ``deleted_at``, or as it was. ``values`` are changed with it.
+        """
+        kind = event or event_type(type(row), Deleted)
+        repository = self.repository(repository_of(type(row)))
+        if not aggregates[type(row)].is_soft_deleted:
+            await repository.purge(row.id)
+            self.record(event_for(kind, row, self.owner_of(row)))
+            return row
+        deleted: R = await repository.change(row, deleted_at=self.now, **values)
+        self.record(event_for(kind, deleted, self.owner_of(deleted)))
+        return deleted
+
+    async def restore(self, row: R, event: type[Event] | None = None) -> R:
+        """Restores a row that is marked as deleted, and records the event."""
+        restored: R = await self.repository(repository_of(type(row))).restore(row)
+        self.record(event_for(event or event_type(type(row), Restored), restored, self.owner_of(restored)))
+        return restored
+
+    async def purge(self, row: Table) -> None:
+        """Deletes a row permanently that is marked as deleted, and records the event."""
+        await self.repository(repository_of(type(row))).purge(row.id)
+        self.record(event_for(event_type(type(row), Purged), row, self.owner_of(row)))
+
+    def owner_of(self, row: Table) -> UUID:
+        """The owner of a row, by the declaration of the aggregate: the value of a column, or the viewer who acts."""
+        column = aggregates[type(row)].owner
+        owner: UUID = self.viewer_id if column is None else getattr(row, column)
+        return owner
 
     @property
     def viewer_id(self) -> UUID:

@@ -11,7 +11,7 @@ from repositories.aggregates.repository import Repository
 from repositories.core.clock import LocalDay, now
 from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
 from repositories.sql import types
-from repositories.sql.filters import And, Compare, Direction, Op, Order
+from repositories.sql.filters import And, Compare, Op, Order
 from repositories.sql.statements import Engine, RowFactory, Statement, folded, records, scalar
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskStatus
 
@@ -119,9 +119,6 @@ _uncategorise: Statement[UUID] = Statement(
 
 class Tasks(Repository[Task], table=Task):
     """Things to be done."""
-
-    default_order = (Order("priority_level", Direction.DESC), Order("due_date"))
-    searched = ("title", "description")
 
     async def due(self, until: dt.datetime, *, user: UUID, limit: int) -> list[Task]:
         """A person's open tasks that are due until then, the most pressing first, overdue ones included."""

@@ -22,11 +22,6 @@ def violation(field: str, message: str) -> dict[str, str]:
     return {"field": field, "message": message}
 
 
-def is_web_address(column: str) -> str:
-    """A condition in SQL: the column is empty or begins like an absolute http or https URL."""
-    return f"(substr(lower({column}), 1, 7) = 'http://' OR substr(lower({column}), 1, 8) = 'https://')"
-
-
 @cache
 def _declared_violations() -> dict[str, tuple[str, str]]:
     """Field and message by the name of the constraint, and also by ``table.column, table.column``.

@@ -42,7 +42,7 @@ from sqlalchemy.dialects import postgresql
 from repositories.core.viewer import Viewer
 from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.table import Table
+from repositories.sql.table import Table, declared
 
 CLIENTS = ("anon", "authenticated")
 """The roles of other clients of a PostgreSQL database."""
@@ -63,12 +63,20 @@ class Rule:
     """
 
     condition: Callable[[Roles | None], Condition]
+    owner: sa.Column[Any] | None = None
+    """The column with the owner of a row, None if the rule does not name one."""
 
     def __or__(self, other: "Rule") -> "Rule":
-        return Rule(lambda roles: _build_or(self.condition(roles), other.condition(roles)))
+        return Rule(
+            lambda roles: _build_or(self.condition(roles), other.condition(roles)),
+            self.owner if self.owner is not None else other.owner,
+        )
 
     def __and__(self, other: "Rule") -> "Rule":
-        return Rule(lambda roles: sa.and_(self.condition(roles), other.condition(roles)))
+        return Rule(
+            lambda roles: sa.and_(self.condition(roles), other.condition(roles)),
+            self.owner if self.owner is not None else other.owner,
+        )
 
 
 def _build_or(*conditions: Condition) -> Condition:
@@ -80,7 +88,7 @@ def owner(column: sa.Column[Any]) -> Rule:
     """Rows whose ``column`` contains the viewer's id."""
     viewer = sa.bindparam("viewer_id", type_=types.Id())
     claimed = sa.literal_column("(SELECT auth.uid())", types.Id())
-    return Rule(lambda roles: column == (claimed if roles is None else viewer))
+    return Rule(lambda roles: column == (claimed if roles is None else viewer), column)
 
 
 def role(wanted: RoleName) -> Rule:
@@ -166,7 +174,7 @@ def row_level_security(declared: Policy) -> list[str]:
 
 def readable_columns(table: sa.Table) -> list[str]:
     """The columns that other clients of the database may read: those that are not secret."""
-    return [column.name for column in table.columns if not column.info["secret"]]
+    return [column.name for column in table.columns if not declared(column).secret]
 
 
 def _compile_for_ddl(rule: Rule) -> str:

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from repositories.sql.statements import Engine, Statement, cached_statement, in_list, records, scalar
-from repositories.sql.table import Table
+from repositories.sql.table import Table, declared
 
 
 class RowStatements:
@@ -16,8 +16,8 @@ class RowStatements:
 
     def __init__(self, owner: type[Table]) -> None:
         table = owner.__table__
-        self.defaults: dict[str, Any] = {column.name: column.info.get("default") for column in table.columns}
-        self.encrypted = [column for column in table.columns if column.info["encrypted"]]
+        self.defaults: dict[str, Any] = {column.name: declared(column).default for column in table.columns}
+        self.encrypted = [column for column in table.columns if declared(column).encrypted]
         is_live = is_not_deleted(table)
         has_id = table.c.id == sa.bindparam("id", type_=table.c.id.type)
         has_one_of_ids = in_list(table.c.id, "ids")

@@ -5,19 +5,24 @@ the rows: light, immutable tuples whose values have the same names. There is no 
 relationship; an edge between rows is a dataloader.
 
     class Note(Table, schema="notebook", name="notes"):
-        user_id: Column[UUID] = column(references="identity.users.id")
-        text: Column[str] = column(length=(1, 10_000))
+        user_id: Column[UUID] = column("The user who wrote the note.", references="identity.users.id")
+        text: Column[str] = column("The text of the note.", length=(1, 10_000), searched=True)
 
 The annotation determines the SQL type and nullability (``Column[str | None]`` is nullable). Lengths, ranges and choices
 become CHECK constraints, so that the database enforces the same bounds as the input models. So does the range of times
 and dates (repositories/core/clock.py), for every column with one.
+
+A column with a description is published: clients see it in the GraphQL type of the row. ``repositories/sql/aggregate.py``
+says what else is derived from the declarations. A declaration that contradicts itself raises DeclarationError at import.
 """
 
 import datetime as dt
 import inspect
 import types as python_types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import StrEnum
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum, StrEnum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Union, get_args, get_origin, overload
 from uuid import UUID
@@ -104,42 +109,161 @@ def _unwrap_optional(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
+class Writer(Enum):
+    """Which inputs of mutations contain a column."""
+
+    CLIENT = "the inputs that create and change rows"
+    ON_CREATE = "the input that creates rows"
+    ON_UPDATE = "the input that changes rows"
+    GATEWAY = "no input: only the gateway writes the column"
+
+
+class Format(Enum):
+    """Formats of texts that need more than a length."""
+
+    EMAIL = "an e-mail address"
+    PHONE = "a phone number in E.164"
+    WEB_ADDRESS = "an absolute http or https URL"
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A format that a regular expression describes. ``message`` tells users the format in words."""
+
+    regex: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """The field of the referenced row with the rows that refer to it, a connection."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What :func:`column` declares, apart from what SQLAlchemy keeps itself."""
+
+    kind: Any
+    """The Python type of the values, without None."""
+    description: str
+    default: Any
+    input_default: Any
+    writer: Writer
+    length: tuple[int, int] | None
+    range: tuple[int | None, int | None] | None
+    single_line: bool
+    format: Format | Pattern | None
+    searched: bool
+    filtered: bool
+    sorted: bool
+    encrypted: bool
+    secret: bool
+    history: bool
+    transitions: Mapping[Any, Sequence[Any]] | None
+    inverse: Inverse | None
+    constraints: tuple[sa.Constraint, ...]
+
+
+def declared(column: Any) -> Declared:
+    """The declaration of a column of a :class:`Table`."""
+    found: Declared = column.info["declared"]
+    return found
+
+
+class DeclarationError(Exception):
+    """A declaration contradicts itself. Raised at import; the message names the table and the column."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+
+
 def column(  # noqa: PLR0913 (one keyword per property of a column)
+    description: str = "",
     sql_type: TypeEngine[Any] | None = None,
     *,
     references: str | None = None,
+    inverse: Inverse | None = None,
     length: tuple[int, int] | None = None,
     single_line: bool = False,
     range: tuple[int | None, int | None] | None = None,  # noqa: A002 (the standard term)
+    format: Format | Pattern | None = None,  # noqa: A002 (the standard term)
     check: str | None = None,
     default: object = None,
+    input_default: object = None,
     unique: bool = False,
     index: bool = False,
     identity: bool = False,
+    writer: Writer | None = None,
+    searched: bool = False,
+    filtered: bool = False,
+    sorted: bool = False,  # noqa: A002 (beside searched and filtered)
     encrypted: bool = False,
     secret: bool = False,
+    history: bool = False,
     transitions: Mapping[Any, Sequence[Any]] | None = None,
     info: dict[str, str] | None = None,
 ) -> Any:
     """Declares a column. Its type and nullability are read from the annotation ``Column[...]``.
 
+    - ``description``: what the value is, for frontend developers. A column without one is not published.
+    - ``inverse``: the field of the referenced row that lists the rows of this table.
     - ``length``: minimum and maximum number of characters.
-    - ``single_line``: a text without control characters, line breaks and characters without width.
+    - ``single_line``: a text without control characters, line breaks and characters without width. Spaces around it are
+      removed from inputs.
     - ``range``: minimum and maximum value, both inclusive; None means unlimited.
+    - ``format``: what a text must be. It becomes a check of inputs, and for web addresses a CHECK constraint.
     - ``check``: a condition in SQL that both engines understand.
     - ``default``: a constant, used by the repository and by the database.
+    - ``input_default``: a default of the input that creates rows only. By default it is ``default``.
     - ``identity``: the database numbers the rows.
+    - ``writer``: the inputs that contain the column; by default those that create and change rows if it has a
+      description, else none.
+    - ``searched``, ``filtered``, ``sorted``: whether searches look into it, filters have conditions on it, and lists can
+      be sorted by it.
     - ``encrypted``: the column contains ciphertexts (repositories/core/encryption.py). Repositories encrypt the value
       that they write into ``email``, and write its blind index into ``email_index`` if the table has such a column.
       The value of such a column is an e-mail address. A CHECK constraint rejects values that are not encrypted.
     - ``secret``: only the gateway reads the column. Encrypted columns are secret too.
+    - ``history``: events contain the values before and after a change. Not for free text and secret values.
     - ``transitions``: the values that may follow each value. A trigger rejects other changes.
     - ``info``: the message for a violated unique constraint (``violation`` in repositories/sql/constraints.py).
     """
+    is_web_address = format is Format.WEB_ADDRESS
 
     def build(name: str, annotation: Any) -> sa.Column[Any]:
         inner, nullable = _unwrap_optional(annotation)
         column_type = sql_type if sql_type is not None else _sql_type(inner)
+        condition = f"substr({name}, 1, 2) = '1.'" if encrypted else check
+        if is_web_address and check is None:
+            condition = is_web_address_sql(name)
+        constraints = (
+            *([_single_line_check(name)] if single_line else []),
+            *_checks(name, column_type, length, range, condition),
+            *([sa.UniqueConstraint(name, info=info or {})] if unique else []),
+        )
+        facts = Declared(
+            kind=get_origin(inner) or inner,
+            description=description,
+            default=default,
+            input_default=default if input_default is None else input_default,
+            writer=writer or (Writer.CLIENT if description else Writer.GATEWAY),
+            length=length,
+            range=range,
+            single_line=single_line,
+            format=format,
+            searched=searched,
+            filtered=filtered,
+            sorted=sorted,
+            encrypted=encrypted,
+            secret=secret or encrypted,
+            history=history,
+            transitions=transitions,
+            inverse=inverse,
+            constraints=constraints,
+        )
         return sa.Column(
             name,
             column_type,
@@ -148,21 +272,53 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
             nullable=nullable,
             index=index or None,
             server_default=None if default is None else sa.text(_literal(default)),
-            info={
-                "default": default,
-                "encrypted": encrypted,
-                "secret": secret or encrypted,
-                "max_length": length[1] if length else None,
-                "transitions": transitions,
-                "constraints": [
-                    *([_single_line_check(name)] if single_line else []),
-                    *_checks(name, column_type, length, range, f"substr({name}, 1, 2) = '1.'" if encrypted else check),
-                    *([sa.UniqueConstraint(name, info=info or {})] if unique else []),
-                ],
-            },
+            info={"declared": facts},
         )
 
     return Column(build)
+
+
+def is_web_address_sql(name: str) -> str:
+    """A condition in SQL: the column begins like an absolute http or https URL."""
+    return f"(substr(lower({name}), 1, 7) = 'http://' OR substr(lower({name}), 1, 8) = 'https://')"
+
+
+def contradiction(column: sa.Column[Any]) -> str | None:
+    """Why the declaration of a column cannot be meant as it stands, None if it can."""
+    facts = declared(column)
+    is_text = facts.kind is str
+    default = facts.default
+    low, high = facts.range or (None, None)
+    rules = {
+        "an encrypted column cannot be searched, filtered or sorted": facts.encrypted
+        and (facts.searched or facts.filtered or facts.sorted),
+        "a secret column cannot be published": facts.secret and not facts.encrypted and bool(facts.description),
+        "only texts can be searched": facts.searched and not is_text,
+        "only texts have a length, a format or a single line": not is_text
+        and bool(facts.length or facts.format or facts.single_line),
+        "only numbers have a range": facts.range is not None and facts.kind not in {int, Decimal},
+        "only enums have transitions": facts.transitions is not None and not isinstance(column.type, types.Choice),
+        "the history must not contain texts and secret values": facts.history and (is_text or facts.secret),
+        "a column that clients write, filter, sort or search needs a description": not facts.description
+        and (facts.writer is not Writer.GATEWAY or facts.searched or facts.filtered or facts.sorted),
+        f"the default {default!r} is not in its range": default is not None
+        and facts.range is not None
+        and ((low is not None and default < low) or (high is not None and default > high)),
+        f"the default {default!r} has another length": isinstance(default, str)
+        and is_text
+        and facts.length is not None
+        and not facts.length[0] <= len(default) <= facts.length[1],
+        f"the default {default!r} is none of its values": default is not None
+        and isinstance(column.type, types.Choice)
+        and default not in column.type.choices,
+        "a length or a range must not end before it starts": any(
+            limits is not None and None not in limits and limits[0] > limits[1]  # type: ignore[operator]
+            for limits in (facts.length, facts.range)
+        ),
+        "only a column that references a table has an inverse": facts.inverse is not None
+        and facts.kind is not UUID,
+    }
+    return next((reason for reason, is_broken in rules.items() if is_broken), None)
 
 
 def _literal(value: object) -> str:
@@ -235,8 +391,12 @@ class Table(tuple[Any, ...], metaclass=_TableType):
     __fields__: ClassVar[tuple[str, ...]]
 
     id: Column[UUID] = column()
-    created_at: Column[dt.datetime] = column()
-    updated_at: Column[dt.datetime] = column()
+    created_at: Column[dt.datetime] = column(
+        "The time when the row was created.", writer=Writer.GATEWAY, filtered=True, sorted=True
+    )
+    updated_at: Column[dt.datetime] = column(
+        "The time of the last change.", writer=Writer.GATEWAY, filtered=True, sorted=True
+    )
 
     def __init_subclass__(
         cls, *, schema: str = "", name: str = "", timestamps: bool = True, is_view: bool = False
@@ -244,16 +404,19 @@ class Table(tuple[Any, ...], metaclass=_TableType):
         super().__init_subclass__()
         if not name:
             return
-        declared = _declared_columns(cls, timestamps=timestamps, is_view=is_view)
-        cls.__fields__ = tuple(declared)
-        for field, bound in declared.items():
+        bound_columns = _declared_columns(cls, timestamps=timestamps, is_view=is_view)
+        cls.__fields__ = tuple(bound_columns)
+        for field, bound in bound_columns.items():
             setattr(cls, field, bound)
-        columns = [bound.sql for bound in declared.values()]
+        columns = [bound.sql for bound in bound_columns.values()]
+        for each in columns:
+            if reason := contradiction(each):
+                raise DeclarationError(f"{name}.{each.name}", reason)
         cls.__table__ = sa.Table(
             name,
             metadata,
             *columns,
-            *(constraint for each in columns for constraint in each.info["constraints"]),
+            *(constraint for each in columns for constraint in declared(each).constraints),
             *getattr(cls, "__table_args__", ()),
             schema=schema or None,
             info={"row": cls, "is_view": is_view},
@@ -277,11 +440,17 @@ class Versioned:
     """For aggregates. Every change increments the version, and a change that is based on an older version fails."""
 
     __slots__ = ()
-    version: Column[int] = column(default=1)
+    version: Column[int] = column(
+        "Increases by 1 with every change. Mutations that change the row compare it with the version that they get.",
+        writer=Writer.GATEWAY,
+        default=1,
+    )
 
 
 class SoftDeleted:
     """For tables whose deleted rows are only marked as deleted, so that they can be restored."""
 
     __slots__ = ()
-    deleted_at: Column[dt.datetime | None] = column()
+    deleted_at: Column[dt.datetime | None] = column(
+        "The time when the row was deleted. Null if it is not deleted.", writer=Writer.GATEWAY, sorted=True
+    )

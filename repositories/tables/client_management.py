@@ -7,9 +7,9 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.permissions import RoleName
-from repositories.sql.constraints import is_web_address, violation
+from repositories.sql.constraints import violation
 from repositories.sql.policy import owner, policy, role
-from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
+from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column, is_web_address_sql
 from repositories.sql.types import Fixed
 
 
@@ -30,8 +30,8 @@ class Client(Versioned, SoftDeleted, Table, schema="client_management", name="cl
     primary_contact_id: Column[UUID | None] = column()
     status: Column[ClientStatus] = column(default=ClientStatus.ACTIVE)
     industry: Column[str | None] = column(length=(1, 100), single_line=True)
-    website: Column[str | None] = column(check=f"length(website) <= 255 AND {is_web_address('website')}")
-    annual_revenue: Column[Decimal | None] = column(Fixed(15, 2), range=(0, None))
+    website: Column[str | None] = column(check=f"length(website) <= 255 AND {is_web_address_sql('website')}")
+    annual_revenue: Column[Decimal | None] = column(sql_type=Fixed(15, 2), range=(0, None))
     employee_count: Column[int | None] = column(range=(0, None))
     created_by: Column[UUID] = column(references="identity.users.id")
 

@@ -27,7 +27,7 @@ class DomainEvent(Table, schema="public", name="domain_events", timestamps=False
     user_id: Column[UUID | None] = column()
     timestamp: Column[dt.datetime] = column()
     version: Column[int] = column(default=1)
-    sequence: Column[int] = column(BigInteger(), identity=True, unique=True)
+    sequence: Column[int] = column(sql_type=BigInteger(), identity=True, unique=True)
 
     __table_args__ = (
         sa.CheckConstraint(

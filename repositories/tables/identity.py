@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.constraints import is_web_address, violation
+from repositories.sql.constraints import violation
 from repositories.sql.policy import SERVICE_ONLY, owner, policy, role
-from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
+from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column, is_web_address_sql
 
 
 class UserRole(StrEnum):
@@ -102,7 +102,7 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
 
     __slots__ = ()
     email: Column[str] = column(
-        types.Email(),
+        sql_type=types.Email(),
         length=(3, 255),
         unique=True,
         info=violation("email", "There is already an account with this e-mail address."),
@@ -114,7 +114,7 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
     status: Column[UserStatus] = column(default=UserStatus.ACTIVE, index=True, transitions=STATUS_TRANSITIONS)
     email_verified: Column[bool] = column(default=False)
     phone: Column[str | None] = column(encrypted=True)
-    avatar_url: Column[str | None] = column(length=(1, 255), check=is_web_address("avatar_url"))
+    avatar_url: Column[str | None] = column(length=(1, 255), check=is_web_address_sql("avatar_url"))
     stripe_customer_id: Column[str | None] = column(unique=True)
     time_zone: Column[str] = column(
         length=(1, 64),
@@ -164,8 +164,8 @@ class AccountUsage(Table, schema="identity", name="account_usage", timestamps=Fa
     """
 
     __slots__ = ()
-    row_count: Column[int] = column(sa.BigInteger())
-    byte_count: Column[int] = column(sa.BigInteger())
+    row_count: Column[int] = column(sql_type=sa.BigInteger())
+    byte_count: Column[int] = column(sql_type=sa.BigInteger())
 
     __table_args__ = (sa.ForeignKeyConstraint(["id"], ["identity.users.id"]),)
 

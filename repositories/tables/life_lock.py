@@ -1,40 +1,54 @@
-"""Tasks, their categories, and what they say about a person's days."""
+"""Tasks, their categories, and statistics about them."""
 
 import datetime as dt
 from decimal import Decimal
-from enum import StrEnum
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from repositories.core.enums import DescribedEnum
 from repositories.permissions import RoleName
+from repositories.sql.aggregate import aggregate
 from repositories.sql.constraints import violation
+from repositories.sql.filters import Direction, Order
 from repositories.sql.policy import owner, policy, role
-from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
+from repositories.sql.table import Column, Inverse, Pattern, SoftDeleted, Table, Versioned, Writer, column
 from repositories.sql.types import Fixed
 
 
-class TaskStatus(StrEnum):
-    """Where a task stands. COMPLETED and CANCELLED are closed, the others open."""
+class TaskStatus(DescribedEnum):
+    """The status of a task. PENDING and IN_PROGRESS are open, COMPLETED and CANCELLED are closed."""
 
-    PENDING = "pending"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    CANCELLED = "cancelled"
+    PENDING = "pending", "Not started."
+    IN_PROGRESS = "in_progress", "Started, but not completed."
+    COMPLETED = "completed", "Completed."
+    CANCELLED = "cancelled", "Will not be completed."
 
 
 CLOSED = (TaskStatus.COMPLETED, TaskStatus.CANCELLED)
 
 
 class Category(Table, schema="life_lock", name="categories"):
-    """A person's own heading for tasks."""
+    """A user's category for tasks."""
 
     __slots__ = ()
-    user_id: Column[UUID] = column(references="identity.users.id")
-    name: Column[str] = column(length=(1, 100), single_line=True)
+    user_id: Column[UUID] = column(
+        "The user who owns the category.", references="identity.users.id", writer=Writer.GATEWAY, filtered=True
+    )
+    name: Column[str] = column(
+        "The name, unique among the categories of the owner.",
+        length=(1, 100),
+        single_line=True,
+        searched=True,
+        filtered=True,
+        sorted=True,
+    )
     color: Column[str] = column(
+        "The colour as #RRGGBB.",
+        format=Pattern("#[0-9a-fA-F]{6}", "A colour is # and six hexadecimal digits, such as #3B82F6"),
         check="length(color) = 7 AND substr(color, 1, 1) = '#' "
-        "AND ltrim(substr(color, 2), '0123456789abcdefABCDEF') = ''"
+        "AND ltrim(substr(color, 2), '0123456789abcdefABCDEF') = ''",
+        input_default="#3B82F6",
     )
 
     __table_args__ = (
@@ -44,20 +58,45 @@ class Category(Table, schema="life_lock", name="categories"):
 
 
 class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
-    """Something to be done.
+    """A to-do item of a user.
 
-    ``completed_at`` is set exactly while the status is COMPLETED; priority 5 is most urgent.
+    ``completed_at`` is set if and only if the status is COMPLETED.
     """
 
     __slots__ = ()
-    user_id: Column[UUID] = column(references="identity.users.id")
-    title: Column[str] = column(length=(1, 255), single_line=True)
-    description: Column[str | None] = column(length=(0, 10_000))
-    status: Column[TaskStatus] = column(default=TaskStatus.PENDING)
-    priority_level: Column[int] = column(range=(1, 5), default=3)
-    category_id: Column[UUID | None] = column()
-    due_date: Column[dt.datetime | None] = column()
-    completed_at: Column[dt.datetime | None] = column()
+    user_id: Column[UUID] = column(
+        "The user who owns the task.", references="identity.users.id", writer=Writer.GATEWAY, filtered=True
+    )
+    title: Column[str] = column(
+        "The title.", length=(1, 255), single_line=True, searched=True, filtered=True, sorted=True
+    )
+    description: Column[str | None] = column("Details.", length=(0, 10_000), searched=True, filtered=True)
+    status: Column[TaskStatus] = column(
+        "The status. COMPLETED sets `completedAt`, every other status clears it.",
+        default=TaskStatus.PENDING,
+        filtered=True,
+        sorted=True,
+        history=True,
+    )
+    priority_level: Column[int] = column(
+        "The priority from 1 (lowest) to 5 (urgent).", range=(1, 5), default=3, filtered=True, sorted=True, history=True
+    )
+    category_id: Column[UUID | None] = column(
+        "The category, one of the owner's.",
+        inverse=Inverse("tasks", "The tasks in the category."),
+        filtered=True,
+        history=True,
+    )
+    due_date: Column[dt.datetime | None] = column(
+        "The time by which the task is to be completed.", filtered=True, sorted=True, history=True
+    )
+    completed_at: Column[dt.datetime | None] = column(
+        "The time of completion. Null unless the status is COMPLETED.",
+        writer=Writer.GATEWAY,
+        filtered=True,
+        sorted=True,
+        history=True,
+    )
 
     __table_args__ = (
         sa.ForeignKeyConstraint(
@@ -84,7 +123,7 @@ class TaskAnalytics(Table, schema="life_lock", name="task_analytics"):
     date: Column[dt.date] = column()
     tasks_completed: Column[int] = column(range=(0, None), default=0)
     tasks_created: Column[int] = column(range=(0, None), default=0)
-    productivity_score: Column[Decimal] = column(Fixed(5, 2), default=0)
+    productivity_score: Column[Decimal] = column(sql_type=Fixed(5, 2), default=0)
 
     __table_args__ = (sa.UniqueConstraint("user_id", "date"),)
 
@@ -105,11 +144,23 @@ class UserDashboardStats(Table, schema="life_lock", name="visible_user_dashboard
     completed_tasks: Column[int] = column()
     cancelled_tasks: Column[int] = column()
     overdue_tasks: Column[int] = column()
-    completion_rate: Column[Decimal] = column(Fixed(5, 2))
+    completion_rate: Column[Decimal] = column(sql_type=Fixed(5, 2))
     last_activity: Column[dt.datetime | None] = column()
 
 
-policy(Category, read=owner(Category.user_id) | role(RoleName.ADMIN), write=owner(Category.user_id))
-policy(Task, read=owner(Task.user_id) | role(RoleName.ADMIN), write=owner(Task.user_id))
+aggregate(
+    Category,
+    read=owner(Category.user_id) | role(RoleName.ADMIN),
+    write=owner(Category.user_id),
+    order=(Order("name"),),
+    order_text="by name",
+)
+aggregate(
+    Task,
+    read=owner(Task.user_id) | role(RoleName.ADMIN),
+    write=owner(Task.user_id),
+    order=(Order("priority_level", Direction.DESC), Order("due_date")),
+    order_text="the most urgent first, then by due date",
+)
 policy(TaskAnalytics, read=owner(TaskAnalytics.user_id) | role(RoleName.ADMIN), write=owner(TaskAnalytics.user_id))
 policy(UserDashboardStats, read=role(RoleName.ADMIN))

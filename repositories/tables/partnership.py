@@ -9,9 +9,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.permissions import RoleName
-from repositories.sql.constraints import is_web_address
 from repositories.sql.policy import policy, role
-from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
+from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column, is_web_address_sql
 from repositories.sql.types import Fixed
 
 
@@ -64,8 +63,8 @@ class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partner
     kind: Column[PartnerKind] = column(index=True)
     status: Column[PartnerStatus] = column(default=PartnerStatus.PROSPECT, index=True, transitions=PARTNER_TRANSITIONS)
     contact_email: Column[str | None] = column(encrypted=True)
-    website: Column[str | None] = column(length=(1, 255), check=is_web_address("website"))
-    commission_rate: Column[Decimal] = column(Fixed(5, 4), range=(0, 1), index=True)
+    website: Column[str | None] = column(length=(1, 255), check=is_web_address_sql("website"))
+    commission_rate: Column[Decimal] = column(sql_type=Fixed(5, 4), range=(0, 1), index=True)
     started_on: Column[dt.date | None] = column(index=True)
     ended_on: Column[dt.date | None] = column(check="ended_on >= started_on")
     notes: Column[str | None] = column(length=(0, 10_000))
@@ -89,10 +88,10 @@ class Referral(Versioned, Table, schema="partnership", name="referrals"):
     client_name: Column[str] = column(length=(1, 255), single_line=True)
     status: Column[ReferralStatus] = column(default=ReferralStatus.SUBMITTED, transitions=REFERRAL_TRANSITIONS)
     value: Column[Decimal | None] = column(
-        Fixed(15, 2), range=(0, None), check="status <> 'won' OR value IS NOT NULL", index=True
+        sql_type=Fixed(15, 2), range=(0, None), check="status <> 'won' OR value IS NOT NULL", index=True
     )
     commission: Column[Decimal | None] = column(
-        Fixed(15, 2), range=(0, None), check="(status = 'won') = (commission IS NOT NULL)"
+        sql_type=Fixed(15, 2), range=(0, None), check="(status = 'won') = (commission IS NOT NULL)"
     )
     commission_paid_at: Column[dt.datetime | None] = column(
         check="commission_paid_at IS NULL OR status = 'won'", index=True

@@ -34,7 +34,7 @@ from repositories.core.email_address import normalize_email, parse_email
 from repositories.core.encryption import DecryptionError
 from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion
 from repositories.core.text import normalize_text
-from repositories.sql.table import Table
+from repositories.sql.table import Table, declared
 
 R = TypeVar("R", bound=Table)
 
@@ -247,7 +247,7 @@ def changed_fields(work: UnitOfWork, row: Table, values: Mapping[str, Any]) -> d
 def _decrypt_value(work: UnitOfWork, row: Table, name: str) -> Any:
     """A value of the row. A value that cannot be decrypted equals no other, so that it can be replaced."""
     value, column = getattr(row, name), getattr(type(row), name)
-    if value is None or not column.info["encrypted"]:
+    if value is None or not declared(column).encrypted:
         return value
     try:
         return work.connection.cipher.decrypt(column, row.id, value)

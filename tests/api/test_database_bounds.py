@@ -15,7 +15,7 @@ from strawberry import Maybe
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import DatabaseOptions
-from repositories.sql.table import Table
+from repositories.sql.table import Table, declared
 from repositories.sql.types import Choice, Day, Email, Fixed, Flag, Integer, Json, Text, Timestamp
 from repositories.tables.identity import User, UserPreferences
 from resolvers.validation.command import Command
@@ -123,7 +123,7 @@ def _fields() -> list[Field]:
             for command, row in _handlers()
             for name in command.model_fields
             if name in row.__fields__ and not name.endswith("id") and name != "version"
-            if not row.__table__.c[name].info["encrypted"]
+            if not declared(row.__table__.c[name]).encrypted
         },
         key=str,
     )
@@ -184,7 +184,7 @@ async def _compare(connection: Any, field: Field, key: UUID) -> tuple[list[Any],
             stored = await _store(connection, field, key, value)
         except (asyncpg.CheckViolationError, asyncpg.DataError):
             if _is_stored_unchanged(field, value) and not (
-                field.place in _TOGETHER or field.column.info["transitions"]
+                field.place in _TOGETHER or declared(field.column).transitions
             ):
                 wrongly_rejected.append(value)
         except asyncpg.UniqueViolationError:

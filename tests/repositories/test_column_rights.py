@@ -24,6 +24,7 @@ from repositories.engines.database import DatabaseOptions
 from repositories.inspection import excessive_client_rights
 from repositories.sql.policy import claims, policies
 from repositories.sql.table import Table
+from repositories.sql.table import declared as facts
 from repositories.sql.types import Choice, to_json
 from repositories.tables.identity import AccountUsage, User, UserPreferences
 from tests.databases import Server, database_of
@@ -100,7 +101,7 @@ _VALUES_BY_TYPE: dict[str, Any] = {
 
 def _other_value(column: Any) -> Any:
     """A valid value for the column, which differs from that of the rows of the test."""
-    if column.info["encrypted"]:
+    if facts(column).encrypted:
         return "1.other"
     if column.name in _OTHER_VALUES:
         return _OTHER_VALUES[column.name]

@@ -13,7 +13,7 @@ from repositories.engines.database import Database
 from repositories.gamification.rewards import Redemptions
 from repositories.identity import Users
 from repositories.partnership import Partners, Referrals
-from repositories.sql.table import metadata
+from repositories.sql.table import declared, metadata
 from repositories.tables.gamification import RewardRedemption
 from repositories.tables.identity import User
 from repositories.tables.partnership import Partner, Referral, ReferralStatus
@@ -64,7 +64,7 @@ SUBJECTS: dict[Any, Subject] = {
 @pytest.mark.parametrize("row", SUBJECTS, ids=lambda row: row.__name__)
 async def test_a_status_changes_only_as_declared(database: Database, row: Any) -> None:
     """In particular, a refunded redemption cannot be redeemed and refunded again."""
-    subject, transitions = SUBJECTS[row], row.status.info["transitions"]
+    subject, transitions = SUBJECTS[row], declared(row.status).transitions or {}
     for before, after in product(transitions, repeat=2):
         made = await subject.make(database, before)
         is_allowed = after is before or after in transitions[before]
@@ -80,4 +80,4 @@ async def test_a_status_changes_only_as_declared(database: Database, row: Any) -
 
 def test_every_column_with_transitions_is_tested() -> None:
     columns = (column for table in metadata.tables.values() for column in table.columns)
-    assert {column.table.info["row"] for column in columns if column.info["transitions"]} == set(SUBJECTS)
+    assert {column.table.info["row"] for column in columns if declared(column).transitions} == set(SUBJECTS)

@@ -1,0 +1,20 @@
+"""Enums whose values have descriptions, which clients see in the GraphQL schema."""
+
+from enum import StrEnum
+from typing import Self
+
+
+class DescribedEnum(StrEnum):
+    """Base of enums that columns contain. A member is declared with its stored value and its description.
+
+    class NoteStatus(DescribedEnum):
+        DRAFT = "draft", "Only the author can see the note."
+    """
+
+    description: str
+
+    def __new__(cls, value: str, description: str) -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.description = description
+        return member

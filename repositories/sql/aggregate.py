@@ -1,0 +1,225 @@
+"""Aggregates: the tables whose rows clients read and change, and what is derived from their declarations.
+
+    aggregate(Note, read=owner(Note.user_id) | role(RoleName.ADMIN), write=owner(Note.user_id))
+
+declares the policy of the table and makes it an aggregate. From this declaration and those of the columns
+(``column`` in table.py), the layers derive the following. `siso explain Note` prints it for one aggregate.
+
+| derived                                                              | by                                |
+|----------------------------------------------------------------------|-----------------------------------|
+| CHECK constraints, row-level security                                | repositories/sql                  |
+| the repository, and events with the fields that changed              | repositories/aggregates           |
+| inputs and handlers of commands, and their errors                    | resolvers/aggregates              |
+| GraphQL type, filter, order and groups, root fields, mutations       | schema/aggregates                 |
+
+Custom behaviour is a function of the domain with the name of the derived one, which it replaces.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Flag, auto
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+
+from repositories.permissions import RoleName
+from repositories.sql import types
+from repositories.sql.filters import Order
+from repositories.sql.policy import SERVICE_ONLY, Rule, policies, policy
+from repositories.sql.table import DeclarationError, Inverse, Table, Writer, declared
+
+
+class Commands(Flag):
+    """The commands that are derived for an aggregate.
+
+    DELETE marks rows of tables with ``deleted_at`` as deleted and deletes rows of other tables. RESTORE and PURGE are
+    for rows that are marked as deleted.
+    """
+
+    NONE = 0
+    CREATE = auto()
+    UPDATE = auto()
+    DELETE = auto()
+    RESTORE = auto()
+    PURGE = auto()
+    ALL = CREATE | UPDATE | DELETE | RESTORE | PURGE
+
+
+class _Actor:
+    """Stands for the viewer who acts, as the owner of aggregates without an owner."""
+
+
+ACTOR = _Actor()
+"""The owner of the events of an aggregate without an owner is the viewer who acts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A column that refers to a row of another table (or of the same one)."""
+
+    column: sa.Column[Any]
+    target: type[Table]
+    inverse: Inverse | None
+    shares: tuple[str, str] | None
+    """A column of this row and one of the target that must be equal, by a composite foreign key: the owners."""
+
+    @property
+    def field(self) -> str:
+        """The name of the edge: that of the column without ``_id``."""
+        return self.column.name.removesuffix("_id")
+
+
+@dataclass(frozen=True, eq=False)
+class Aggregate:
+    """One aggregate. ``owner`` is the name of the column with the owner's id; None if the acting viewer owns events."""
+
+    row: type[Table]
+    noun: str
+    plural: str
+    owner: str | None
+    order: tuple[Order, ...]
+    order_text: str
+    commands: Commands
+
+    @property
+    def table(self) -> sa.Table:
+        return self.row.__table__
+
+    @property
+    def type_name(self) -> str:
+        """The name of the GraphQL type."""
+        return self.row.__name__
+
+    @cached_property
+    def name(self) -> str:
+        """The name in snake case: the type of its events, and part of the names of its commands."""
+        return re.sub("(?<!^)(?=[A-Z])", "_", self.row.__name__).lower()
+
+    @property
+    def is_versioned(self) -> bool:
+        return "version" in self.table.c
+
+    @property
+    def is_soft_deleted(self) -> bool:
+        return "deleted_at" in self.table.c
+
+    @cached_property
+    def published(self) -> tuple[sa.Column[Any], ...]:
+        """The columns that clients see, in the order of their declaration."""
+        return tuple(column for column in self.table.columns if declared(column).description and column.name != "id")
+
+    @cached_property
+    def searched(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.table.columns if declared(column).searched)
+
+    @cached_property
+    def history(self) -> frozenset[str]:
+        """The columns whose values before and after a change are in the events."""
+        return frozenset(column.name for column in self.table.columns if declared(column).history)
+
+    def written(self, *writers: Writer) -> list[sa.Column[Any]]:
+        """The columns in the inputs of these writers and of both."""
+        return [column for column in self.published if declared(column).writer in {Writer.CLIENT, *writers}]
+
+    @cached_property
+    def references(self) -> dict[str, Reference]:
+        """The references to other tables, by the name of the column."""
+        return {column.name: found for column in self.table.columns if (found := _reference(column)) is not None}
+
+    @cached_property
+    def grouped(self) -> tuple[sa.Column[Any], ...]:
+        """The columns by which rows are counted in groups: those that filters know and that have few values."""
+        return tuple(
+            column
+            for column in self.published
+            if declared(column).filtered
+            and (isinstance(column.type, types.Choice | types.Flag) or column.name in self.references)
+        )
+
+    @property
+    def readers(self) -> frozenset[RoleName]:
+        """The roles whose viewers may see some of the rows."""
+        return _roles(policies[self.table].read)
+
+    @property
+    def writers(self) -> frozenset[RoleName]:
+        """The roles whose viewers may change some of the rows."""
+        return self.readers & _roles(policies[self.table].write)
+
+
+def _roles(rule: Rule) -> frozenset[RoleName]:
+    """The roles of signed-in viewers for whom the rule can be true."""
+    return frozenset(
+        name
+        for name in RoleName
+        if not isinstance(rule.condition(frozenset({RoleName.USER, name})), sa.False_)
+    )
+
+
+def _reference(column: sa.Column[Any]) -> Reference | None:
+    for key in column.foreign_keys:
+        if key.column.name != "id" or column.name == "id":
+            continue
+        elements = key.constraint.elements if key.constraint is not None else []
+        others = [(str(each.parent.name), str(each.column.name)) for each in elements if each is not key]
+        return Reference(
+            column, key.column.table.info["row"], declared(column).inverse, others[0] if others else None
+        )
+    return None
+
+
+aggregates: dict[type[Table], Aggregate] = {}
+"""All aggregates, in the order of their declaration."""
+
+
+def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
+    row: type[Table],
+    *,
+    read: Rule,
+    write: Rule = SERVICE_ONLY,
+    order: Sequence[Order] = (),
+    order_text: str = "",
+    owner: sa.Column[Any] | _Actor | None = None,
+    commands: Commands = Commands.ALL,
+    noun: str = "",
+    plural: str = "",
+) -> None:
+    """Declares the policy of a table and makes the table an aggregate.
+
+    - ``order``, ``order_text``: the default order of lists, and the same in words, such as "the newest first".
+    - ``owner``: the column with the owner of a row, by default that of ``owner(...)`` in ``read``; or ACTOR.
+    - ``commands``: the derived commands. Without ``write`` there are none.
+    - ``noun``, ``plural``: the words for a row and for rows, by default from the names of the class and the table.
+    """
+    policy(row, read=read, write=write)
+    table = row.__table__
+    owned = owner if owner is not None else read.owner
+    if owned is None:
+        place = f"{table.name}.{'user_id' if 'user_id' in table.c else 'id'}"
+        raise DeclarationError(place, "the policy names no owner; declare `owner=`, a column or ACTOR")
+    if write is SERVICE_ONLY:
+        commands = Commands.NONE
+    if "deleted_at" not in table.c:
+        commands &= ~(Commands.RESTORE | Commands.PURGE)
+    for key in order:
+        if key.column not in table.c:
+            raise DeclarationError(f"{table.name}.{key.column}", "the default order names a column that does not exist")
+    aggregates[row] = Aggregate(
+        row=row,
+        noun=noun or re.sub("(?<!^)(?=[A-Z])", " ", row.__name__).lower(),
+        plural=plural or table.name,
+        owner=None if isinstance(owned, _Actor) else str(owned.name),
+        order=tuple(order),
+        order_text=order_text,
+        commands=commands,
+    )
+
+
+def inverses_of(row: type[Table]) -> Iterator[tuple[Aggregate, Reference]]:
+    """The references of other aggregates to this one that declare a field for the inverse."""
+    for found in aggregates.values():
+        for reference in found.references.values():
+            if reference.target is row and reference.inverse is not None:
+                yield found, reference
