@@ -28,9 +28,9 @@ from repositories.engines.database import ReadConnection
 from repositories.sql import filters
 from repositories.sql.aggregate import aggregates
 from repositories.sql.filters import NO_FILTER, Filter, Order
-from repositories.sql.lists import KeysetQuery, build_count, build_counts, build_page
+from repositories.sql.lists import KeysetQuery, build_count, build_counts, build_groups, build_page
 from repositories.sql.page import Page, PageRequest
-from repositories.sql.row_statements import RowStatements, update, update_many
+from repositories.sql.row_statements import RowStatements, update, update_many, update_many_columns
 from repositories.sql.statements import records_parameter
 from repositories.sql.table import Table
 
@@ -45,6 +45,8 @@ CHANGE_BATCH = 50
 """Rows per statement of ``change_many``."""
 LOAD_BATCH = 1000
 """Rows per statement of bulk loads."""
+MAX_GROUPS = 500
+"""Groups of one list."""
 
 
 class Repository(Generic[R]):
@@ -184,6 +186,23 @@ class Repository(Generic[R]):
         counts = await self.connection.rows(statement, keys=list(keys), **values)
         return dict.fromkeys(keys, 0) | dict(counts)
 
+    async def groups(self, by: str, where: Filter = NO_FILTER) -> list[tuple[Any, int]]:
+        """The values of the column ``by`` with their numbers of rows, the most frequent first, at most 500 values."""
+        values = filters.parameters_of(where)
+        return await self.connection.rows(build_groups(self.table, by, None, where), limit=MAX_GROUPS, **values)
+
+    async def groups_of(
+        self, keys: Sequence[UUID], column: str, by: str, where: Filter = NO_FILTER
+    ) -> Mapping[UUID, list[tuple[Any, int]]]:
+        """:meth:`groups` of the rows of each key in ``column``, with one statement."""
+        values = filters.parameters_of(where)
+        found: dict[UUID, list[tuple[Any, int]]] = {key: [] for key in keys}
+        statement = build_groups(self.table, by, column, where)
+        for key, value, count in await self.connection.rows(statement, keys=list(keys), **values):
+            if len(found[key]) < MAX_GROUPS:
+                found[key].append((value, count))
+        return found
+
     async def count(self, where: Filter = NO_FILTER) -> int:
         """The number of rows that pass the filter."""
         values = filters.parameters_of(where)
@@ -251,12 +270,13 @@ class Repository(Generic[R]):
         """
         changes = [(row, self._encrypt(row.id, values)) for row, values in changes]
         names = tuple(sorted({name for _, values in changes for name in values}))
-        columns = [self.table.__table__.c[name] for name in ("id", "version", *names, "updated_at")]
+        columns = [self.table.__table__.c[name] for name in update_many_columns(self.table, names)]
+        copied = tuple(column.name for column in columns if column.name != "updated_at")
         at = now()
         changed: dict[UUID, R] = {}
         for start in range(0, len(changes), CHANGE_BATCH):
             rows = [
-                {name: values.get(name, getattr(row, name)) for name in ("id", "version", *names)} | {"updated_at": at}
+                {name: values.get(name, getattr(row, name)) for name in copied} | {"updated_at": at}
                 for row, values in changes[start : start + CHANGE_BATCH]
             ]
             parameter = records_parameter(self.connection.engine, columns, rows)
@@ -283,6 +303,11 @@ class Repository(Generic[R]):
         if row is None:
             raise NotFound.of(self.noun)
         return cast("R", row)
+
+    async def lock_many_deleted(self, keys: Sequence[UUID]) -> Mapping[UUID, R]:
+        """The soft-deleted rows among these. Locks them until the transaction ends, in the order of their ids."""
+        rows = await self.connection.rows(self._statements.lock_many_deleted, ids=list(keys))
+        return {row.id: cast("R", row) for row in rows}
 
     async def purge(self, key: UUID) -> None:
         """Deletes the row permanently, whether it is soft-deleted or not. Raises NotFound if it does not exist."""

@@ -97,14 +97,22 @@ class UnitOfWork:
             self.record(event_for(kind, row, self.owner_of(row)))
             return row
         deleted: R = await repository.change(row, deleted_at=self.now, **values)
-        self.record(event_for(kind, deleted, self.owner_of(deleted)))
+        self.record_deleted(deleted, kind)
         return deleted
+
+    def record_deleted(self, row: Table, event: type[Event] | None = None) -> None:
+        """Records the event of a row that was marked as deleted."""
+        self.record(event_for(event or event_type(type(row), Deleted), row, self.owner_of(row)))
 
     async def restore(self, row: R, event: type[Event] | None = None) -> R:
         """Restores a row that is marked as deleted, and records the event."""
         restored: R = await self.repository(repository_of(type(row))).restore(row)
-        self.record(event_for(event or event_type(type(row), Restored), restored, self.owner_of(restored)))
+        self.record_restored(restored, event)
         return restored
+
+    def record_restored(self, row: Table, event: type[Event] | None = None) -> None:
+        """Records the event of a row that was restored."""
+        self.record(event_for(event or event_type(type(row), Restored), row, self.owner_of(row)))
 
     async def purge(self, row: Table) -> None:
         """Deletes a row permanently that is marked as deleted, and records the event."""

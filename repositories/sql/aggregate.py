@@ -73,7 +73,10 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Aggregate:
-    """One aggregate. ``owner`` is the name of the column with the owner's id; None if the acting viewer owns events."""
+    """One aggregate.
+
+    ``owner`` is the name of the column with the owner's id, None if the viewer who acts owns the events.
+    """
 
     row: type[Table]
     noun: str
@@ -82,6 +85,7 @@ class Aggregate:
     order: tuple[Order, ...]
     order_text: str
     commands: Commands
+    batch: int
 
     @property
     def table(self) -> sa.Table:
@@ -183,6 +187,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     order_text: str = "",
     owner: sa.Column[Any] | _Actor | None = None,
     commands: Commands = Commands.ALL,
+    batch: int = 100,
     noun: str = "",
     plural: str = "",
 ) -> None:
@@ -191,6 +196,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     - ``order``, ``order_text``: the default order of lists, and the same in words, such as "the newest first".
     - ``owner``: the column with the owner of a row, by default that of ``owner(...)`` in ``read``; or ACTOR.
     - ``commands``: the derived commands. Without ``write`` there are none.
+    - ``batch``: how many rows one command can create or change.
     - ``noun``, ``plural``: the words for a row and for rows, by default from the names of the class and the table.
     """
     policy(row, read=read, write=write)
@@ -214,6 +220,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
         order=tuple(order),
         order_text=order_text,
         commands=commands,
+        batch=batch,
     )
 
 

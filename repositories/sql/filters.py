@@ -18,6 +18,7 @@ from repositories.core.errors import ValidationError
 from repositories.core.text import normalize_text
 from repositories.sql import types
 from repositories.sql.statements import fold, folded, in_list
+from repositories.sql.table import Table
 
 MAX_CONDITIONS = 100
 """Conditions of one filter. A filter with more is a ValidationError and is not sent to the database."""
@@ -108,8 +109,52 @@ class Search:
         return [f"%{_escape(word)}%" for word in words]
 
 
-Filter = Compare | And | Or | Not | Search
+@dataclass(frozen=True, slots=True)
+class Related:
+    """True if ``column`` refers to a row of the table ``target`` that passes the filter and is not deleted.
+
+    The rows of ``target`` are looked up by their ids, so that the statement can use their primary key. Only rows that
+    the viewer may see count.
+    """
+
+    column: str
+    target: type[Table]
+    where: "Filter"
+
+
+class Deletion(StrEnum):
+    """Which rows a list has, of a table that marks rows as deleted. A filter without it has the rows not deleted."""
+
+    ONLY = "only"
+    INCLUDE = "include"
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """Makes a list contain deleted rows too, or only those. Valid as a filter or as a part of the outermost And."""
+
+    rows: Deletion
+
+
+Filter = Compare | And | Or | Not | Search | Related | Deleted
 NO_FILTER = And()
+
+
+def is_not_deleted(table: Any) -> sa.ColumnElement[bool]:
+    """The condition that a row is not softly deleted; true for tables without ``deleted_at``."""
+    condition: sa.ColumnElement[bool] = table.c.deleted_at.is_(None) if "deleted_at" in table.c else sa.true()
+    return condition
+
+
+def deletion_condition(table: sa.Table, where: Filter) -> sa.ColumnElement[bool]:
+    """The condition on ``deleted_at`` of a list with this filter."""
+    parts = where.parts if isinstance(where, And) else (where,)
+    for part in parts:
+        if isinstance(part, Deleted):
+            return table.c.deleted_at.is_not(None) if part.rows is Deletion.ONLY else sa.true()
+        if isinstance(part, And) and any(isinstance(inner, Deleted) for inner in part.parts):
+            return deletion_condition(table, part)
+    return is_not_deleted(table)
 
 
 class Direction(StrEnum):
@@ -158,6 +203,10 @@ def shape_of(where: Filter) -> Any:
         return ("or", *map(shape_of, where.parts))
     if isinstance(where, Not):
         return ("not", shape_of(where.part))
+    if isinstance(where, Related):
+        return ("related", where.column, where.target, shape_of(where.where))
+    if isinstance(where, Deleted):
+        return ("deleted", where.rows)
     return ("search", where.columns, len(where.words()))
 
 
@@ -219,6 +268,10 @@ def _count_conditions(where: Filter) -> int:
             return sum(map(_count_conditions, parts)) if parts else 1
         case Not(part):
             return _count_conditions(part)
+        case Related(_, _, inner):
+            return 1 + _count_conditions(inner)
+        case Deleted():
+            return 1
         case Search():
             return max(1, len(where.words()))
 
@@ -243,16 +296,18 @@ def _values(where: Filter) -> Iterator[Any]:
                 yield from _values(part)
         case Not(part):
             yield from _values(part)
+        case Related(_, _, inner):
+            yield from _values(inner)
         case Search():
             yield from where.words()
 
 
-def build_condition(table: sa.Table, where: Filter) -> sa.ColumnElement[bool]:
+def build_condition(table: Any, where: Filter) -> sa.ColumnElement[bool]:
     """The SQL of a filter's shape; the values are parameters (see :func:`parameters_of`)."""
     return _build(table, where, (f"f{index}" for index in range(MAX_CONDITIONS + 1)))
 
 
-def _build(table: sa.Table, where: Filter, names: Iterator[str]) -> sa.ColumnElement[bool]:
+def _build(table: Any, where: Filter, names: Iterator[str]) -> sa.ColumnElement[bool]:
     match where:
         case Compare(column):
             return _compare(table.c[column], where, names)
@@ -262,6 +317,13 @@ def _build(table: sa.Table, where: Filter, names: Iterator[str]) -> sa.ColumnEle
             return sa.or_(sa.false(), *(_build(table, part, names) for part in parts))
         case Not(part):
             return sa.not_(sa.func.coalesce(_build(table, part, names), sa.false()))
+        case Related(column, target, inner):
+            found = target.__table__.alias()
+            matching = sa.select(found.c.id).where(is_not_deleted(found), _build(found, inner, names))
+            found_ids: sa.ColumnElement[bool] = table.c[column].in_(matching)
+            return found_ids
+        case Deleted():
+            return sa.true()
         case Search(columns, _):
             searched = [folded(table.c[column]) for column in columns]
             words = [sa.bindparam(next(names), type_=sa.Text()) for _ in where.words()]

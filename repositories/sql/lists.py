@@ -6,9 +6,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.sql import filters
-from repositories.sql.filters import NO_FILTER, And, Filter, Order
+from repositories.sql.filters import NO_FILTER, And, Filter, Order, deletion_condition
 from repositories.sql.page import Page, PageRequest, ordering
-from repositories.sql.row_statements import is_not_deleted
 from repositories.sql.statements import RowFactory, Statement, cached_statement, in_list, scalar
 from repositories.sql.table import Table
 
@@ -89,7 +88,7 @@ def build_page(  # noqa: PLR0913 (the parts of one query)
     def build() -> Statement[Any]:
         table = owner.__table__
         total_order = ordering(table, order)
-        conditions = [is_not_deleted(table), filters.build_condition(table, where)]
+        conditions = [deletion_condition(table, where), filters.build_condition(table, where)]
         if cursor_nulls is not None:
             conditions.append(total_order.after_cursor(cursor_nulls, backwards=backwards))
         terms = filters.order_by(table, total_order.keys, backwards=backwards)
@@ -120,7 +119,7 @@ def build_behind(  # noqa: PLR0913 (the parts of one query)
 
     def build() -> Statement[Any]:
         table = owner.__table__
-        conditions = [is_not_deleted(table), filters.build_condition(table, where)]
+        conditions = [deletion_condition(table, where), filters.build_condition(table, where)]
         if cursor_nulls is not None:
             total_order = ordering(table, order)
             conditions.append(total_order.after_cursor(cursor_nulls, backwards=not backwards, inclusive=True))
@@ -139,7 +138,7 @@ def build_count(owner: type[Any], where: Filter) -> Statement[int]:
     def build() -> Statement[int]:
         table = owner.__table__
         statement = sa.select(sa.func.count()).select_from(table)
-        return Statement(statement.where(is_not_deleted(table), filters.build_condition(table, where)), scalar(int))
+        return Statement(statement.where(deletion_condition(table, where), filters.build_condition(table, where)), scalar(int))
 
     return cached_statement((build_count, owner, filters.shape_of(where)), build)
 
@@ -151,8 +150,32 @@ def build_counts(owner: type[Any], column: str, where: Filter) -> Statement[tupl
         table = owner.__table__
         key = table.c[column]
         statement = sa.select(key, sa.func.count()).where(
-            in_list(key, "keys"), is_not_deleted(table), filters.build_condition(table, where)
+            in_list(key, "keys"), deletion_condition(table, where), filters.build_condition(table, where)
         )
         return Statement(statement.group_by(key), RowFactory(tuple))
 
     return cached_statement((build_counts, owner, column, filters.shape_of(where)), build)
+
+
+def build_groups(owner: type[Any], by: str, column: str | None, where: Filter) -> Statement[Any]:
+    """The statement that counts the rows of a list per value of the column ``by``.
+
+    Its rows are pairs of a value and a count, the most frequent value first, at most ``limit``. With ``column``, they
+    are triples that begin with one of the values of ``keys`` in that column, and are counted separately for each.
+    """
+
+    def build() -> Statement[Any]:
+        table = owner.__table__
+        count = sa.func.count()
+        keys = [table.c[column]] if column is not None else []
+        statement = (
+            sa.select(*keys, table.c[by], count)
+            .where(deletion_condition(table, where), filters.build_condition(table, where))
+            .group_by(*keys, table.c[by])
+            .order_by(count.desc(), table.c[by])
+        )
+        if column is not None:
+            return Statement(statement.where(in_list(table.c[column], "keys")), RowFactory(tuple))
+        return Statement(statement.limit(sa.bindparam("limit", type_=sa.Integer())), RowFactory(tuple))
+
+    return cached_statement((build_groups, owner, by, column, filters.shape_of(where)), build)

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from repositories.sql.filters import is_not_deleted
 from repositories.sql.statements import Engine, Statement, cached_statement, in_list, records, scalar
 from repositories.sql.table import Table, declared
 
@@ -36,17 +37,15 @@ class RowStatements:
         self.insert_missing = Statement(lambda engine: _insert_missing(table, engine), scalar(UUID))
         self.purge = Statement(sa.delete(table).where(has_id).returning(table.c.id), scalar(UUID))
         if "deleted_at" in table.c:
-            self.lock_deleted = Statement(rows.where(has_id, table.c.deleted_at.is_not(None)).with_for_update(), owner)
+            is_deleted = table.c.deleted_at.is_not(None)
+            self.lock_deleted = Statement(rows.where(has_id, is_deleted).with_for_update(), owner)
+            many_deleted = rows.where(has_one_of_ids, is_deleted).order_by(table.c.id)
+            self.lock_many_deleted = Statement(many_deleted.with_for_update(), owner)
 
 
 def _inserted_columns(table: sa.Table) -> list[sa.Column[Any]]:
     """The columns whose values the application gives. The database numbers identity columns."""
     return [column for column in table.columns if column.identity is None]
-
-
-def is_not_deleted(table: sa.Table) -> sa.ColumnElement[bool]:
-    """The condition that a row is not softly deleted; true for tables without ``deleted_at``."""
-    return table.c.deleted_at.is_(None) if "deleted_at" in table.c else sa.true()
 
 
 def _insert_many(table: sa.Table, engine: Engine) -> sa.Executable:
@@ -88,18 +87,23 @@ def update_many(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
     return cached_statement((update_many, owner, names), lambda: _build_update_many(owner, names))
 
 
+def update_many_columns(owner: type[Table], names: tuple[str, ...]) -> list[str]:
+    """The columns of the records that :func:`update_many` gets."""
+    return ["id", *(["version"] if "version" in owner.__table__.c else []), *names, "updated_at"]
+
+
 def _build_update_many(owner: type[Table], names: tuple[str, ...]) -> Statement[Any]:
     table = owner.__table__
 
     def build(engine: Engine) -> sa.Executable:
-        source = records(engine, "rows", [table.c[name] for name in ("id", "version", *names, "updated_at")])
+        source = records(engine, "rows", [table.c[name] for name in update_many_columns(owner, names)])
         values: dict[str, Any] = {name: source.c[name] for name in (*names, "updated_at")}
-        values["version"] = table.c.version + 1
-        return (
-            sa.update(table)
-            .where(table.c.id == source.c.id, table.c.version == source.c.version, is_not_deleted(table))
-            .values(values)
-            .returning(*table.c)
-        )
+        statement = sa.update(table).where(table.c.id == source.c.id)
+        if "version" in table.c:
+            statement = statement.where(table.c.version == source.c.version)
+            values["version"] = table.c.version + 1
+        if "deleted_at" not in names:
+            statement = statement.where(is_not_deleted(table))
+        return statement.values(values).returning(*table.c)
 
     return Statement(build, owner)

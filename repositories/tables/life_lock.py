@@ -161,6 +161,7 @@ aggregate(
     write=owner(Task.user_id),
     order=(Order("priority_level", Direction.DESC), Order("due_date")),
     order_text="the most urgent first, then by due date",
+    batch=500,
 )
 policy(TaskAnalytics, read=owner(TaskAnalytics.user_id) | role(RoleName.ADMIN), write=owner(TaskAnalytics.user_id))
 policy(UserDashboardStats, read=role(RoleName.ADMIN))

@@ -10,11 +10,11 @@ from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from strawberry import Maybe
 
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.clock import date_of, is_in_range
+from repositories.core.clock import date_of
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
 from repositories.identity import Users, time_zones_of
 from repositories.partnership import (
@@ -40,6 +40,7 @@ from repositories.tables.partnership import (
 )
 from resolvers.validation.command import (
     Command,
+    Date,
     Email,
     Storable,
     Version,
@@ -55,13 +56,6 @@ from resolvers.validation.global_ids import GlobalKey
 from resolvers.validation.valid_parts import reports
 
 
-def _in_range(date: dt.date) -> dt.date:
-    if not is_in_range(date):
-        message = "A date must be between the years 1900 and 2200"
-        raise ValueError(message)
-    return date
-
-
 PartnerKey = Annotated[UUID, GlobalKey("Partner")]
 ReferralKey = Annotated[UUID, GlobalKey("Referral")]
 UserKey = Annotated[UUID, GlobalKey("User")]
@@ -69,7 +63,6 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Notes = Annotated[str, StringConstraints(max_length=10_000), Storable]
 Rate = Annotated[Decimal, Field(ge=0, le=1, decimal_places=4)]
 Money = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=2)]
-Date = Annotated[dt.date, AfterValidator(_in_range)]
 
 _ENDS_BEFORE = "A partnership must not end before it starts"
 _CHANGEABLE = (

@@ -137,8 +137,18 @@ VisibleText = _Text(lambda text: _check_visible(_check_storable(text)))
 """A storable text with a visible character. It may have several lines."""
 
 
+def _check_date(date: dt.date) -> dt.date:
+    if not is_in_range(date):
+        message = "A date must be between the years 1900 and 2200"
+        raise ValueError(message)
+    return date
+
+
 Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
 """A time with an offset, between 1900 and 2200, converted to UTC."""
+
+Date = Annotated[dt.date, AfterValidator(_check_date)]
+"""A date between 1900 and 2200."""
 
 
 Version = Annotated[int, Field(ge=1)]

@@ -123,6 +123,8 @@ def matches(row: Task, where: Filter) -> bool:
         case Search(columns, text):
             values = [fold(getattr(row, column) or "") for column in columns]
             return all(any(fold(word) in value for value in values) for word in text.split())
+        case _:
+            raise TypeError(where)
 
 
 def compare(value: Any, op: Op, operand: Any) -> bool:

@@ -244,6 +244,8 @@ def _with_other_values(one: Filter, data: st.DataObject) -> Filter:
             return Not(_with_other_values(part, data))
         case Search(columns, text):
             return Search(columns, " ".join("x" * index for index, _ in enumerate(text.split(), 1)))
+        case _:
+            raise TypeError(one)
 
 
 async def test_the_text_contains_no_values(database: Database, statements: list[str]) -> None:

@@ -1,0 +1,179 @@
+"""The inputs of commands, derived from the columns of an aggregate: their types, bounds, defaults and descriptions."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any
+from uuid import UUID
+
+import pydantic
+from pydantic import Field, StringConstraints
+from strawberry import Maybe
+
+from repositories.sql import types
+from repositories.sql.aggregate import Aggregate, Reference
+from repositories.sql.table import Declared, Format, Pattern, Writer, declared
+from resolvers.validation.command import (
+    Command,
+    Date,
+    Email,
+    Moment,
+    Phone,
+    Storable,
+    Version,
+    Visible,
+    VisibleText,
+    WebAddress,
+    matching,
+)
+from resolvers.validation.global_ids import GlobalKey
+
+MAX_BULK = 100
+"""Rows of one bulk command."""
+
+_FORMATS: Mapping[Format, Any] = {Format.EMAIL: Email, Format.PHONE: Phone, Format.WEB_ADDRESS: WebAddress}
+
+
+def value_type(column: Any, reference: Reference | None) -> Any:
+    """The type of the values of a column in an input, without None: its bounds, its format and its normal form."""
+    facts = declared(column)
+    if reference is not None:
+        return Annotated[UUID, GlobalKey(reference.target.__name__)]
+    if facts.kind is str:
+        return _text_type(facts)
+    if facts.kind is int:
+        return _bounded(int, facts)
+    if facts.kind is Decimal and isinstance(column.type, types.Fixed):
+        digits = Field(max_digits=column.type.precision, decimal_places=column.type.scale)
+        return Annotated[_bounded(Decimal, facts), digits]
+    return {dt.datetime: Moment, dt.date: Date}.get(facts.kind, facts.kind)
+
+
+def _text_type(facts: Declared) -> Any:
+    if isinstance(facts.format, Format):
+        return _FORMATS[facts.format]
+    if isinstance(facts.format, Pattern):
+        return Annotated[str, matching(facts.format.regex, facts.format.message)]
+    low, high = facts.length or (0, None)
+    if low == 0 and not facts.single_line:
+        return Annotated[str, StringConstraints(max_length=high), Storable]
+    checked = Visible if facts.single_line else VisibleText
+    return Annotated[str, StringConstraints(strip_whitespace=True, min_length=low, max_length=high), checked]
+
+
+def _bounded(kind: type, facts: Declared) -> Any:
+    low, high = facts.range or (None, None)
+    return Annotated[kind, Field(ge=low, le=high)] if facts.range else kind
+
+
+def bounds_text(column: Any) -> str:
+    """The bounds of a column's values in words, such as "1 to 255 characters"; empty without bounds."""
+    facts = declared(column)
+    if facts.length is not None and not isinstance(facts.format, Pattern):
+        low, high = facts.length
+        return f"{low} to {high:,} characters" if low else f"at most {high:,} characters"
+    if facts.range is None:
+        return ""
+    least, most = facts.range
+    if most is None:
+        return f"{least:,} or more"
+    return f"at most {most:,}" if least is None else f"{least:,} to {most:,}"
+
+
+def description_of(column: Any, *, null: str = "") -> str:
+    """The description of a column for an input: what it is, its bounds, and what null means."""
+    text = declared(column).description
+    bounds = bounds_text(column)
+    if bounds and not any(character.isdigit() for character in text):
+        first, dot, rest = text.partition(". ")
+        text = f"{first.removesuffix('.')}, {bounds}.{' ' + rest if dot else ''}"
+    return f"{text} {null}".rstrip()
+
+
+def _model(name: str, doc: str, fields: Mapping[str, tuple[Any, Any]], base: type[Command] = Command) -> type[Command]:
+    definitions: dict[str, Any] = dict(fields)
+    made = pydantic.create_model(name, __base__=base, __module__=__name__, __doc__=doc, **definitions)
+    return made
+
+
+@cache
+def create_input(aggregate: Aggregate, *, nested: bool = False) -> type[Command]:
+    """The input that creates a row: the columns that clients write, and the id for clients that generate ids."""
+    fields: dict[str, tuple[Any, Any]] = {}
+    for column in aggregate.written(Writer.ON_CREATE):
+        facts = declared(column)
+        kind = value_type(column, aggregate.references.get(column.name))
+        description = description_of(column)
+        if facts.input_default is not None:
+            fields[column.name] = (kind, Field(_member(facts), description=description))
+        elif column.nullable:
+            fields[column.name] = (kind | None, Field(None, description=description))
+        else:
+            fields[column.name] = (kind, Field(description=description))
+    taken = f"The UUID of the new {aggregate.noun}, for clients that generate ids. By default the gateway generates it."
+    fields["database_id"] = (UUID | None, Field(None, description=taken))
+    return _model(f"Create{aggregate.type_name}", f"The values of a new {aggregate.noun}.", fields)
+
+
+def _member(facts: Declared) -> Any:
+    """The default as a value of the column's type."""
+    return facts.kind(facts.input_default) if isinstance(facts.input_default, str) else facts.input_default
+
+
+@cache
+def update_input(aggregate: Aggregate) -> type[Command]:
+    """The input that changes a row. A column that is left out keeps its value."""
+    fields: dict[str, tuple[Any, Any]] = {"id": _id_field(aggregate)}
+    if aggregate.is_versioned:
+        text = f"The version of the {aggregate.noun} that the client read. If it has another one now, nothing changes."
+        fields["version"] = (Version, Field(description=text))
+    for column in aggregate.written(Writer.ON_UPDATE):
+        kind = value_type(column, aggregate.references.get(column.name))
+        description = description_of(column, null="Null removes it." if column.nullable else "")
+        maybe: Any = Maybe
+        fields[column.name] = (maybe[kind | None if column.nullable else kind], Field(description=description))
+    return _model(
+        f"Update{aggregate.type_name}", f"Changes of a {aggregate.noun}. Fields that are left out keep their values.", fields
+    )
+
+
+def _id_field(aggregate: Aggregate) -> tuple[Any, Any]:
+    return Annotated[UUID, GlobalKey(aggregate.type_name)], Field(description=f"The {aggregate.noun}.")
+
+
+@cache
+def row_input(aggregate: Aggregate, verb: str, doc: str) -> type[Command]:
+    """The input of a command on one row that needs no further values, such as a deletion."""
+    fields = {"id": _id_field(aggregate)}
+    if aggregate.is_versioned:
+        text = f"The version that the client read. If it is given and the {aggregate.noun} has another one, nothing changes."
+        fields["version"] = (Version | None, Field(None, description=text))
+    return _model(verb.capitalize() + aggregate.type_name, doc, fields)
+
+
+@cache
+def bulk_input(aggregate: Aggregate, verb: str, doc: str) -> type[Command]:
+    """The input of a command on several rows: their ids."""
+    plural = aggregate.plural.replace("_", " ")
+    ids = Annotated[list[Annotated[UUID, GlobalKey(aggregate.type_name)]], Field(min_length=1, max_length=MAX_BULK)]
+    description = f"The ids of the {plural}, 1 to {MAX_BULK}, all different."
+    return _model(verb.capitalize() + plural_type(aggregate), doc, {"ids": (ids, Field(description=description))})
+
+
+def list_input(aggregate: Aggregate, item: type[Command], verb: str, doc: str, limit: int = MAX_BULK) -> type[Command]:
+    """The input of a command that creates or changes several rows, with an input for each."""
+    plural = aggregate.plural
+    items = Annotated[list[item], Field(min_length=1, max_length=limit)]  # type: ignore[valid-type]
+    field = (items, Field(description=f"The {plural.replace('_', ' ')}, 1 to {limit}."))
+    return _model(verb.capitalize() + plural_type(aggregate), doc, {plural: field})
+
+
+def plural_type(aggregate: Aggregate) -> str:
+    """The plural in Pascal case, such as PointEntries."""
+    return "".join(word.capitalize() for word in aggregate.plural.split("_"))
+
+
+def values_of(command: Command, columns: Iterable[Any]) -> dict[str, Any]:
+    """The values of the columns that the command of :func:`create_input` contains."""
+    return {column.name: getattr(command, column.name) for column in columns}
