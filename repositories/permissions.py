@@ -37,6 +37,10 @@ class Permission(StrEnum):
     CLIENT_WRITE = "client:write"
 
 
+Requirement = Permission | frozenset[RoleName]
+"""What a field requires: a permission, or one of several roles."""
+
+
 _USER = frozenset(
     {
         Permission.TASK_READ,

@@ -10,6 +10,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
 from schema.administration import AdministrationMutations, AdministrationQueries
+from schema.aggregates.fields import derive_roots
 from schema.client_management import ClientMutations, ClientQueries
 from schema.events import EventQueries, EventSubscriptions
 from schema.gamification import GamificationMutations, GamificationQueries
@@ -19,9 +20,7 @@ from schema.node import NodeQueries
 from schema.partnership import PartnershipMutations, PartnershipQueries
 from schema.types.scalars import SCALARS
 
-
-@strawberry.type(description="All queries. The fields of one request read one consistent snapshot of the database.")
-class Query(
+_QUERIES = (
     NodeQueries,
     IdentityQueries,
     LifeLockQueries,
@@ -30,32 +29,41 @@ class Query(
     GamificationQueries,
     AdministrationQueries,
     EventQueries,
-):
-    pass
-
-
-@strawberry.type(
-    description="All mutations. Each field is one transaction: it takes effect completely or not at all. The fields "
-    "run one after another. A field that fails is null with an error, and the fields after it still run."
 )
-class Mutation(
+_MUTATIONS = (
     IdentityMutations,
     LifeLockMutations,
     ClientMutations,
     PartnershipMutations,
     GamificationMutations,
     AdministrationMutations,
-):
-    pass
-
-
-@strawberry.type(
-    description="All subscriptions. Each result is read when an event occurs, and contains what the viewer may see at "
-    "that moment. Available over WebSocket (graphql-transport-ws) and server-sent events (graphql-sse, distinct "
-    "connections mode)."
 )
-class Subscription(LifeLockSubscriptions, EventSubscriptions):
-    pass
+_SUBSCRIPTIONS = (LifeLockSubscriptions, EventSubscriptions)
+_DERIVED_QUERIES, _DERIVED_MUTATIONS, _DERIVED_SUBSCRIPTIONS = derive_roots(_QUERIES, _MUTATIONS, _SUBSCRIPTIONS)
+
+
+def _root(name: str, classes: tuple[type, ...], description: str) -> type:
+    """A root type with the fields of all classes."""
+    return strawberry.type(type(name, classes, {}), name=name, description=description)
+
+
+Query = _root(
+    "Query",
+    (*_QUERIES, _DERIVED_QUERIES),
+    "All queries. The fields of one request read one consistent snapshot of the database.",
+)
+Mutation = _root(
+    "Mutation",
+    (*_MUTATIONS, _DERIVED_MUTATIONS),
+    "All mutations. Each field is one transaction: it takes effect completely or not at all. The fields run one after "
+    "another. A field that fails is null with an error, and the fields after it still run.",
+)
+Subscription = _root(
+    "Subscription",
+    (*_SUBSCRIPTIONS, _DERIVED_SUBSCRIPTIONS),
+    "All subscriptions. Each result is read when an event occurs, and contains what the viewer may see at that moment. "
+    "Available over WebSocket (graphql-transport-ws) and server-sent events (graphql-sse, distinct connections mode).",
+)
 
 
 class _Schema(strawberry.Schema):

@@ -2,21 +2,25 @@
 
 import datetime as dt
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
+from strawberry.utils.str_converters import to_camel_case
 
 from repositories import event_analytics
 from repositories.permissions import Permission
 from repositories.tables import events as rows
+from resolvers.aggregates import queries as aggregate_queries
 from resolvers.events import queries as events
 from resolvers.events import subscriptions
 from resolvers.request.periods import MAX_DAYS
+from schema.aggregates.lists import published_change
 from schema.operations.subscription import RESUMABLE, subscription
-from schema.types.costs import AGGREGATE
+from schema.types.costs import AGGREGATE, assumed_size
 from schema.types.enums import describe_enum
-from schema.types.view import FIRST, TIME_ZONE, Argument, column, query, view
+from schema.types.view import FIRST, TIME_ZONE, Argument, column, defined_in, query, resolver, view
 
 describe_enum(
     events.TrendInterval,
@@ -45,6 +49,44 @@ class DomainEvent:
     user_id: UUID | None = column("The `databaseId` of the user who did it.")
     timestamp: dt.datetime = column("When it happened.")
     version: int = column("The version of the format of `eventData`.")
+
+
+@view(aggregate_queries.FieldChange)
+class FieldChange:
+    """A value of an object that has changed."""
+
+    field: str = column("The name of the field, as in the input of the mutation that changes it.")
+    before: JSON | None = column("The value before the change. Null if there was none.")
+    after: JSON | None = column("The value after the change. Null if there is none.")
+
+
+@view(rows.DomainEvent)
+class HistoryEntry:
+    """An event of an object: who changed it, when and how."""
+
+    id: UUID = column("The id of the event.")
+    event_type: str = column("What happened, such as TaskCompleted.")
+    timestamp: dt.datetime = column("The time of the event.")
+    user: Any = strawberry.field(
+        graphql_type=defined_in("schema.identity", "User") | None,
+        resolver=resolver(events.actor_of_event.load, {}, resolve_many=events.actor_of_event.load_many),
+        description="The user who did it. Null for the gateway itself, and if the viewer may not see the user.",
+    )
+    fields: Any = strawberry.field(
+        graphql_type=list[str],
+        resolver=lambda root: [to_camel_case(name) for name in aggregate_queries.changed_names(root)],
+        description="The names of the fields that changed. Empty if the object was created, deleted or restored.",
+        directives=[assumed_size(5)],
+    )
+    changes: Any = strawberry.field(
+        graphql_type=list[FieldChange],
+        resolver=lambda root: [
+            published_change(root.aggregate_type, change) for change in aggregate_queries.changed_values(root)
+        ],
+        description="The values before and after, of those fields whose values are recorded: no texts and no encrypted "
+        "values.",
+        directives=[assumed_size(5)],
+    )
 
 
 @view(events.CompletionTrend)

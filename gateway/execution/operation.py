@@ -31,7 +31,7 @@ from gateway.execution.request_errors import RequestError
 from gateway.execution.root_permissions import root_fields_by_permission
 from repositories.core.errors import AccessDenied
 from repositories.core.viewer import Viewer
-from repositories.permissions import Permission
+from repositories.permissions import Requirement
 from resolvers.request.context import Context
 
 _OPERATION_SIZE = 1500
@@ -108,11 +108,11 @@ class Operation:
             executor.coerce_remaining = partial(self._coerce, values, variables, rest, hide_names=hide_suggestions)
         return executor  # type: ignore[no-any-return]
 
-    def _denied(self, viewer: Viewer) -> list[Permission]:
+    def _denied(self, viewer: Viewer) -> list[Requirement]:
         """The permissions that root fields require and the viewer lacks."""
         return [permission for permission in self._root_fields if permission and not viewer.may(permission)]
 
-    def _variables_without(self, denied: Collection[Permission]) -> Collection[str]:
+    def _variables_without(self, denied: Collection[Requirement]) -> Collection[str]:
         """The names of the variables that fields use which do not require one of these permissions."""
         if not denied:
             return self._signatures

@@ -14,7 +14,7 @@ from graphql import (
 )
 from graphql.language import Node, Visitor, visit
 
-from repositories.permissions import Permission
+from repositories.permissions import Requirement
 from schema.types.view import Resolution
 
 
@@ -26,7 +26,7 @@ class RootFields:
     variables: set[str] = field(default_factory=set)
 
 
-def required_permission(definition: GraphQLField) -> Permission | None:
+def required_permission(definition: GraphQLField) -> Requirement | None:
     """The permission that a root field requires, None if every caller may use it."""
     field = definition.extensions.get("strawberry-definition")
     resolver = getattr(field, "base_resolver", None)
@@ -36,7 +36,7 @@ def required_permission(definition: GraphQLField) -> Permission | None:
 
 def root_fields_by_permission(
     schema: GraphQLSchema, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
-) -> Mapping[Permission | None, RootFields]:
+) -> Mapping[Requirement | None, RootFields]:
     """The root fields of an operation of a valid document."""
     collector = _Collector(schema, operation, fragments)
     collector.collect(operation.selection_set, set())
@@ -66,7 +66,7 @@ class _Collector:
         self._root = schema.get_root_type(operation.operation)
         self._fragments = fragments
         self._of_fragments: dict[str, _References] = {}
-        self.found: dict[Permission | None, RootFields] = {}
+        self.found: dict[Requirement | None, RootFields] = {}
 
     def collect(self, selections: SelectionSetNode, spread: set[str]) -> None:
         for node in selections.selections:

@@ -87,7 +87,7 @@ def change_of(before: Table, after: Table) -> Change:
     declaration = aggregates.get(type(after))
     history = declaration.history if declaration is not None else frozenset()
     names = sorted(
-        column.name
+        str(column.name)  # SQLAlchemy's names are of a subclass of str, which orjson rejects
         for column in table.columns
         if column.name not in _OF_EVERY_CHANGE and getattr(before, column.name) != getattr(after, column.name)
     )

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from repositories.aggregates.event_store import EventStore
 from repositories.aggregates.derived import change_of, event_for, event_type, repository_of
+from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import now
 from repositories.core.event import Created, Deleted, Event, Purged, Restored, Updated
 from repositories.core.viewer import Viewer

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from uuid import UUID
 
-from repositories.permissions import PERMISSIONS, Permission, RoleName
+from repositories.permissions import PERMISSIONS, Permission, Requirement, RoleName
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,10 @@ class Viewer:
             return self.id.int  # hashed in C, unlike a UUID
         return None if self.is_service else self.network or "anonymous"
 
-    def may(self, permission: Permission) -> bool:
-        """Whether at least one of the viewer's roles grants ``permission``. The service has every permission."""
+    def may(self, permission: Requirement) -> bool:
+        """Whether the viewer has one of the roles, or a role that grants the permission. The service may everything."""
+        if isinstance(permission, frozenset):
+            return self.is_service or not permission.isdisjoint(self.roles)
         return self.is_service or permission in _permissions_of(self.roles)
 
     @property

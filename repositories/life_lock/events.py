@@ -4,11 +4,11 @@ import datetime as dt
 from dataclasses import dataclass
 from uuid import UUID
 
-from repositories.core.event import Event
+from repositories.core.event import Created, Deleted, Event, Restored, Updated
 
 
 @dataclass(frozen=True, slots=True)
-class TaskCreated(Event, aggregate="task"):
+class TaskCreated(Created, aggregate="task"):
     """A task was made."""
 
     created_at: dt.datetime
@@ -18,10 +18,8 @@ class TaskCreated(Event, aggregate="task"):
 
 
 @dataclass(frozen=True, slots=True)
-class TaskUpdated(Event, aggregate="task"):
-    """Some fields of a task were changed; ``fields`` names them."""
-
-    fields: tuple[str, ...]
+class TaskUpdated(Updated, aggregate="task"):
+    """A task was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class TaskReopened(Event, aggregate="task"):
 
 
 @dataclass(frozen=True, slots=True)
-class TaskDeleted(Event, aggregate="task"):
+class TaskDeleted(Deleted, aggregate="task"):
     """A task was put away; it can be restored."""
 
     created_at: dt.datetime
@@ -48,7 +46,7 @@ class TaskDeleted(Event, aggregate="task"):
 
 
 @dataclass(frozen=True, slots=True)
-class TaskRestored(Event, aggregate="task"):
+class TaskRestored(Restored, aggregate="task"):
     """A deleted task is back."""
 
     created_at: dt.datetime
@@ -56,19 +54,17 @@ class TaskRestored(Event, aggregate="task"):
 
 
 @dataclass(frozen=True, slots=True)
-class CategoryCreated(Event, aggregate="category"):
+class CategoryCreated(Created, aggregate="category"):
     """A category was made."""
 
 
 @dataclass(frozen=True, slots=True)
-class CategoryUpdated(Event, aggregate="category"):
-    """Some fields of a category were changed; ``fields`` names them."""
-
-    fields: tuple[str, ...]
+class CategoryUpdated(Updated, aggregate="category"):
+    """A category was changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class CategoryDeleted(Event, aggregate="category"):
+class CategoryDeleted(Deleted, aggregate="category"):
     """A category was deleted. Each task that was in it has an event of its own."""
 
     format_version = 2

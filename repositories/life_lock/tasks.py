@@ -12,7 +12,7 @@ from repositories.core.clock import LocalDay, now
 from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
 from repositories.sql import types
 from repositories.sql.filters import And, Compare, Op, Order
-from repositories.sql.statements import Engine, RowFactory, Statement, folded, records, scalar
+from repositories.sql.statements import Engine, RowFactory, Statement, folded, records
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskStatus
 
 _tasks = Task.__table__
@@ -108,12 +108,12 @@ def _breakdown_of() -> sa.Executable:
 
 _breakdown: Statement[CategoryTotals] = Statement(_breakdown_of(), RowFactory(_category_totals))
 
-_uncategorise: Statement[UUID] = Statement(
+_uncategorise: Statement[Task] = Statement(
     sa.update(_tasks)
     .where(_tasks.c.category_id == sa.bindparam("category", type_=types.Id()))
     .values(category_id=None, version=_tasks.c.version + 1, updated_at=NOW)
-    .returning(_tasks.c.id),
-    scalar(UUID),
+    .returning(*_tasks.c),
+    Task,
 )
 
 
@@ -145,6 +145,6 @@ class Tasks(Repository[Task], table=Task):
         """A person's tasks by category, by name, empty categories included; tasks without a category come last."""
         return await self.connection.rows(_breakdown, user=user)
 
-    async def uncategorise(self, category: UUID) -> list[UUID]:
-        """Removes the category of all its tasks, including deleted ones. Returns the ids of the tasks."""
+    async def uncategorise(self, category: UUID) -> list[Task]:
+        """Removes the category of all its tasks, including deleted ones. Returns the changed tasks."""
         return await self.connection.rows(_uncategorise, category=category, now=now())

@@ -156,9 +156,7 @@ class Aggregate:
 def _roles(rule: Rule) -> frozenset[RoleName]:
     """The roles of signed-in viewers for whom the rule can be true."""
     return frozenset(
-        name
-        for name in RoleName
-        if not isinstance(rule.condition(frozenset({RoleName.USER, name})), sa.False_)
+        name for name in RoleName if not isinstance(rule.condition(frozenset({RoleName.USER, name})), sa.False_)
     )
 
 
@@ -168,9 +166,7 @@ def _reference(column: sa.Column[Any]) -> Reference | None:
             continue
         elements = key.constraint.elements if key.constraint is not None else []
         others = [(str(each.parent.name), str(each.column.name)) for each in elements if each is not key]
-        return Reference(
-            column, key.column.table.info["row"], declared(column).inverse, others[0] if others else None
-        )
+        return Reference(column, key.column.table.info["row"], declared(column).inverse, others[0] if others else None)
     return None
 
 

@@ -137,8 +137,8 @@ def build_count(owner: type[Any], where: Filter) -> Statement[int]:
 
     def build() -> Statement[int]:
         table = owner.__table__
-        statement = sa.select(sa.func.count()).select_from(table)
-        return Statement(statement.where(deletion_condition(table, where), filters.build_condition(table, where)), scalar(int))
+        conditions = deletion_condition(table, where), filters.build_condition(table, where)
+        return Statement(sa.select(sa.func.count()).select_from(table).where(*conditions), scalar(int))
 
     return cached_statement((build_count, owner, filters.shape_of(where)), build)
 

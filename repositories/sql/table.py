@@ -12,8 +12,8 @@ The annotation determines the SQL type and nullability (``Column[str | None]`` i
 become CHECK constraints, so that the database enforces the same bounds as the input models. So does the range of times
 and dates (repositories/core/clock.py), for every column with one.
 
-A column with a description is published: clients see it in the GraphQL type of the row. ``repositories/sql/aggregate.py``
-says what else is derived from the declarations. A declaration that contradicts itself raises DeclarationError at import.
+A column with a description is published: clients see it in the GraphQL type of the row. The module aggregate.py says
+what else is derived from the declarations. A declaration that contradicts itself raises DeclarationError at import.
 """
 
 import datetime as dt
@@ -221,8 +221,8 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
     - ``identity``: the database numbers the rows.
     - ``writer``: the inputs that contain the column; by default those that create and change rows if it has a
       description, else none.
-    - ``searched``, ``filtered``, ``sorted``: whether searches look into it, filters have conditions on it, and lists can
-      be sorted by it.
+    - ``searched``, ``filtered``, ``sorted``: whether searches look into it, filters have conditions on it, and lists
+      can be sorted by it.
     - ``encrypted``: the column contains ciphertexts (repositories/core/encryption.py). Repositories encrypt the value
       that they write into ``email``, and write its blind index into ``email_index`` if the table has such a column.
       The value of such a column is an e-mail address. A CHECK constraint rejects values that are not encrypted.
@@ -315,8 +315,7 @@ def contradiction(column: sa.Column[Any]) -> str | None:
             limits is not None and None not in limits and limits[0] > limits[1]  # type: ignore[operator]
             for limits in (facts.length, facts.range)
         ),
-        "only a column that references a table has an inverse": facts.inverse is not None
-        and facts.kind is not UUID,
+        "only a column that references a table has an inverse": facts.inverse is not None and facts.kind is not UUID,
     }
     return next((reason for reason, is_broken in rules.items() if is_broken), None)
 

@@ -1,8 +1,8 @@
 """The handlers of commands, derived from the declaration of an aggregate.
 
-A handler takes ``(work, command)`` and returns rows. A domain replaces a derived handler by a function of the same name,
-and adds to all of them with :class:`Rules`. Every handler checks what it can before it raises, so that all errors of an
-input are reported together.
+A handler takes ``(work, command)`` and returns rows. A domain replaces a derived handler by a function of the same
+name, and adds to all of them with :class:`Rules`. Every handler checks what it can before it raises, so that all errors
+of an input are reported together.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,11 +13,26 @@ from uuid import UUID
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.repository import Repository
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import Conflict, DanglingReference, InputError, NotFound, Path, StaleVersion, ValidationError
+from repositories.core.errors import (
+    Conflict,
+    DanglingReference,
+    InputError,
+    NotFound,
+    Path,
+    StaleVersion,
+    ValidationError,
+)
 from repositories.sql.aggregate import Aggregate, Commands, Reference, aggregates
 from repositories.sql.table import Table, Writer
 from resolvers.aggregates import inputs
-from resolvers.validation.command import Command, changed_fields, check_version, locate_taken_id, provided_fields, raise_all
+from resolvers.validation.command import (
+    Command,
+    changed_fields,
+    check_version,
+    locate_taken_id,
+    provided_fields,
+    raise_all,
+)
 from resolvers.validation.valid_parts import Handler, reports
 
 R = TypeVar("R", bound=Table)
@@ -126,17 +141,30 @@ def _create(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]
     @_handler(inputs.create_input(aggregate), _create_text(aggregate))
     async def create(work: UnitOfWork, command: Any) -> Any:
         values = inputs.values_of(command, columns)
-        raise_all(await _errors_of_new(work, aggregate, [values], [()], is_valid=True))
+        checked_by_database = _reference_checked_by_database(aggregate, values)
+        raise_all(await _errors_of_new(work, aggregate, [values], [()], checked=checked_by_database))
         try:
             with locate_taken_id("database_id"):
                 added = await work.add(aggregate.row, **_new_row(work, aggregate, command, values))
         except DanglingReference:
-            raise_all(await _missing_references(work, aggregate, [values], [()]))
-            raise
+            if checked_by_database is None:
+                raise
+            noun = aggregates[aggregate.references[checked_by_database].target].noun
+            raise NotFound.of(noun, path=(checked_by_database,)) from None
         _rules.get(aggregate.row, _NO_RULES).record(work, None, added)
         return added
 
     return create
+
+
+def _reference_checked_by_database(aggregate: Aggregate, values: Values) -> str | None:
+    """The only reference of a new row whose foreign key contains the owner. Inserting the row needs no check of it."""
+    owned = [
+        name
+        for name, reference in aggregate.references.items()
+        if reference.shares is not None and values.get(name) is not None
+    ]
+    return owned[0] if len(owned) == 1 else None
 
 
 def _create_many(aggregate: Aggregate, own: Callable[..., Any] | None) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
@@ -176,14 +204,16 @@ def _new_row(work: UnitOfWork, aggregate: Aggregate, command: Any, values: Value
 
 
 async def _errors_of_new(
-    work: UnitOfWork, aggregate: Aggregate, rows: Sequence[Values], places: Sequence[Path], *, is_valid: bool = False
+    work: UnitOfWork,
+    aggregate: Aggregate,
+    rows: Sequence[Values],
+    places: Sequence[Path],
+    *,
+    checked: str | None = None,
 ) -> list[InputError]:
-    """Errors of the values of new rows.
-
-    For a single valid row, the database itself checks the references that are composite foreign keys with the owner.
-    """
+    """Errors of the values of new rows. The reference ``checked`` is checked by the database."""
     check = _rules.get(aggregate.row, _NO_RULES).check
-    errors = await _missing_references(work, aggregate, rows, places, only_unchecked=is_valid)
+    errors = await _missing_references(work, aggregate, rows, places, checked=checked)
     for values, place in zip(rows, places, strict=True):
         errors += [error.prefix_path(*place) for error in await check(work, None, values)]
     return errors
@@ -298,7 +328,7 @@ async def _missing_references(
     rows: Sequence[Values],
     places: Sequence[Path],
     *,
-    only_unchecked: bool = False,
+    checked: str | None = None,
 ) -> list[InputError]:
     """An error for each reference to a row that the viewer may not see, or that belongs to another owner.
 
@@ -307,7 +337,7 @@ async def _missing_references(
     """
     errors: list[InputError] = []
     for name, reference in aggregate.references.items():
-        if only_unchecked and reference.shares is not None:
+        if name == checked:
             continue
         keys = {values[name] for values in rows if values.get(name) is not None}
         known = await _referenced(work, reference, sorted(keys)) if keys else {}
@@ -369,8 +399,8 @@ def _restore(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]
 def _purge(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
     noun = aggregate.noun
     doc = (
-        f"Deletes a {noun} permanently that was deleted before. Its history remains in the audit log. Returns the {noun} "
-        "as it was. Returns the error CONFLICT if other objects refer to it."
+        f"Deletes a {noun} permanently that was deleted before. Its events remain in the audit log. Returns the "
+        f"{noun} as it was. Returns the error CONFLICT if other objects refer to it."
     )
 
     @_handler(inputs.row_input(aggregate, "purge", f"The deleted {noun} to delete permanently."), doc)

@@ -93,8 +93,7 @@ def description_of(column: Any, *, null: str = "") -> str:
 
 def _model(name: str, doc: str, fields: Mapping[str, tuple[Any, Any]], base: type[Command] = Command) -> type[Command]:
     definitions: dict[str, Any] = dict(fields)
-    made = pydantic.create_model(name, __base__=base, __module__=__name__, __doc__=doc, **definitions)
-    return made
+    return pydantic.create_model(name, __base__=base, __module__=__name__, __doc__=doc, **definitions)
 
 
 @cache
@@ -133,9 +132,8 @@ def update_input(aggregate: Aggregate) -> type[Command]:
         description = description_of(column, null="Null removes it." if column.nullable else "")
         maybe: Any = Maybe
         fields[column.name] = (maybe[kind | None if column.nullable else kind], Field(description=description))
-    return _model(
-        f"Update{aggregate.type_name}", f"Changes of a {aggregate.noun}. Fields that are left out keep their values.", fields
-    )
+    doc = f"Changes of a {aggregate.noun}. Fields that are left out keep their values."
+    return _model(f"Update{aggregate.type_name}", doc, fields)
 
 
 def _id_field(aggregate: Aggregate) -> tuple[Any, Any]:
@@ -147,7 +145,7 @@ def row_input(aggregate: Aggregate, verb: str, doc: str) -> type[Command]:
     """The input of a command on one row that needs no further values, such as a deletion."""
     fields = {"id": _id_field(aggregate)}
     if aggregate.is_versioned:
-        text = f"The version that the client read. If it is given and the {aggregate.noun} has another one, nothing changes."
+        text = f"The version that the client read. If the {aggregate.noun} has another one, nothing changes."
         fields["version"] = (Version | None, Field(None, description=text))
     return _model(verb.capitalize() + aggregate.type_name, doc, fields)
 

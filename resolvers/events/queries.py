@@ -8,10 +8,15 @@ from typing import NamedTuple
 
 from repositories.core.clock import midnight, week_start
 from repositories.event_analytics import DAYS_BEFORE, EventAnalytics, FeatureUse
+from repositories.identity import Users
 from repositories.life_lock.analytics import HUNDREDTH, mean
 from repositories.sql.page import PageRequest
+from repositories.tables.events import DomainEvent
+from resolvers.loading.edges import one
 from resolvers.request.context import Context
 from resolvers.request.periods import Period, resolve_period
+
+actor_of_event = one(Users.by_id, key=DomainEvent.user_id)
 
 MAX_DAYS_BY_HOUR = 31
 _HOUR, _DAY = dt.timedelta(hours=1), dt.timedelta(days=1)

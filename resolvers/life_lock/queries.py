@@ -12,50 +12,21 @@ from repositories.core.viewer import SERVICE
 from repositories.identity import ProfileUpdated, Users
 from repositories.job_runs import JobRuns
 from repositories.life_lock.analytics import Analytics, DayScore
-from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import CategoryUpdated, TaskUpdated
 from repositories.life_lock.statistics import REFRESH_JOB, DashboardStats
 from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
-from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.administration import JobOutcome
 from repositories.tables.events import DomainEvent
-from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
+from repositories.tables.life_lock import Task, TaskAnalytics, UserDashboardStats
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, get, load_connection, one, pages
+from resolvers.loading.edges import Connection, get, load_connection, one
 from resolvers.request.context import Context
 from resolvers.request.periods import check_days
 
-category_of_task = one(Categories.by_id, key=Task.category_id)
-owner_of_task = one(Users.by_id, key=Task.user_id)
 owner_of_statistics = one(Users.by_id, key=UserDashboardStats.user_id)
-tasks_of_category = pages(Tasks, column=Task.category_id, key=Category.id)
 
 PRIORITY_NAMES = ("lowest", "low", "medium", "high", "urgent")
-
-
-async def task(context: Context, id: UUID) -> Task:  # noqa: A002 (the contract's word)
-    """A task the viewer may see, or NotFound."""
-    return await get(context, Tasks, id)
-
-
-async def category(context: Context, id: UUID) -> Category:  # noqa: A002 (the contract's word)
-    """A category the viewer may see, or NotFound."""
-    return await get(context, Categories, id)
-
-
-async def tasks(
-    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
-) -> Connection[Task]:
-    """The tasks the viewer may see; by default the most urgent first, then by due date."""
-    return await load_connection(context, Tasks, request, where, order)
-
-
-async def categories(
-    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
-) -> Connection[Category]:
-    """The categories the viewer may see; by default by name."""
-    return await load_connection(context, Categories, request, where, order)
 
 
 def checked_size(first: int) -> int:
@@ -78,7 +49,7 @@ async def analytics(context: Context, since: dt.date, until: dt.date) -> list[Ta
 async def events_of_task(context: Context, id: UUID, first: int) -> list[DomainEvent]:  # noqa: A002
     """A task's history, oldest first; NotFound for a task the viewer may not see."""
     limit = checked_size(first)
-    await task(context, id)
+    await get(context, Tasks, id)
     return await EventStore(context.snapshot).of_aggregate(id, limit=limit)
 
 

@@ -33,12 +33,14 @@ class Connection(Generic[R]):
     """One page of a list.
 
     ``total`` counts the whole list, and ``has_rows_behind`` tells what the page itself does not know (None in its
-    ``has_next`` or ``has_previous``). Each is a statement, which is executed only if the field is requested.
+    ``has_next`` or ``has_previous``). ``groups`` counts the rows of the whole list by the values of a column. Each is a
+    statement, which is executed only if the field is requested.
     """
 
     page: Page[R]
     total: Callable[[], Awaitable[int]]
     has_rows_behind: Callable[[], Awaitable[bool]]
+    groups: Callable[[str], Awaitable[list[tuple[Any, int]]]]
 
 
 async def load_connection(  # noqa: PLR0913 (the parts of one list)
@@ -55,10 +57,12 @@ async def load_connection(  # noqa: PLR0913 (the parts of one list)
     ``within`` is a condition that the client does not choose, so that its cursors do not depend on it.
     """
     page = await repository(context.snapshot).page(request, where, order, within)
+    both = where if within is NO_FILTER else And((within, where))
     return Connection(
         page,
-        lambda: repository(context.snapshot).count(where if within is NO_FILTER else And((within, where))),
+        lambda: repository(context.snapshot).count(both),
         lambda: repository(context.snapshot).has_rows_behind(request, where, order, within),
+        lambda by: repository(context.snapshot).groups(by, both),
     )
 
 
@@ -150,6 +154,7 @@ class PagesEdge(Generic[R]):
         self._pages: Batch[Any, Page[R]] = Batch(repository, partial(_pages_of, column=column.name))
         self._counts: Batch[Any, int] = Batch(repository, partial(_counts_of, column=column.name))
         self._behind: Batch[Any, bool] = Batch(repository, partial(_have_rows_behind, column=column.name))
+        self._groups: Batch[Any, list[tuple[Any, int]]] = Batch(repository, partial(_groups_of, column=column.name))
         self.key: str = key.name
 
     async def load(
@@ -185,6 +190,7 @@ class PagesEdge(Generic[R]):
             page,
             lambda: load(context, self._counts, key, int, where=asked["where"]),
             lambda: load(context, self._behind, key, bool, **asked),
+            lambda by: load(context, self._groups, key, list, by=by, where=asked["where"]),
         )
 
 
@@ -208,6 +214,12 @@ async def _counts_of(
     repository: Repository[Any], keys: Sequence[Any], *, column: str, where: Filter
 ) -> Mapping[Any, int]:
     return await repository.counts_of(keys, column, where)
+
+
+async def _groups_of(
+    repository: Repository[Any], keys: Sequence[Any], *, column: str, by: str, where: Filter
+) -> Mapping[Any, Any]:
+    return await repository.groups_of(keys, column, by, where)
 
 
 def pages(repository: type[Repository[R]], *, column: Any, key: Any) -> PagesEdge[R]:

@@ -55,7 +55,6 @@ from resolvers.validation.command import (
 from resolvers.validation.global_ids import GlobalKey
 from resolvers.validation.valid_parts import reports
 
-
 PartnerKey = Annotated[UUID, GlobalKey("Partner")]
 ReferralKey = Annotated[UUID, GlobalKey("Referral")]
 UserKey = Annotated[UUID, GlobalKey("User")]

@@ -19,7 +19,7 @@ from repositories.core.clock import LocalDay, date_of, day, now, stored_time_zon
 from repositories.core.errors import Forbidden, ServiceUnavailable, Unauthenticated
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, Snapshot
-from repositories.permissions import Permission
+from repositories.permissions import Requirement
 from resolvers.services.client_addresses import client_network
 
 T = TypeVar("T")
@@ -171,7 +171,7 @@ class Context:
         await self.discard_reads()
         self.viewer = viewer
 
-    def authorise(self, permission: Permission) -> None:
+    def authorise(self, permission: Requirement) -> None:
         """Raises Forbidden if the viewer lacks the permission, and Unauthenticated if the viewer is anonymous."""
         if not self.viewer.may(permission):
             raise Forbidden if self.viewer.is_authenticated else Unauthenticated

@@ -20,11 +20,12 @@ import strawberry.pydantic
 from strawberry import Maybe
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.pydantic.error import ValidationErrorDetail
+from strawberry.types.lazy_type import LazyType
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import InputError, InputErrors, SchemaChanged, StaleVersion
-from repositories.permissions import Permission
+from repositories.permissions import Requirement
 from resolvers.request.context import Context
 from resolvers.validation.command import Command
 from resolvers.validation.global_ids import GlobalKey
@@ -121,11 +122,17 @@ def _validation_errors(details: Iterable[ValidationErrorDetail]) -> list[UserErr
 
 
 def mutation(
-    handler: Callable[[UnitOfWork, Any], Awaitable[Any]], *, returns: type, requires: Permission, many: bool = False
+    handler: Callable[[UnitOfWork, Any], Awaitable[Any]],
+    *,
+    returns: Any,
+    requires: Requirement,
+    many: bool = False,
+    plural: str = "",
 ) -> Any:
     """The mutation field of a handler that takes ``(work, command)``. The handler's docstring is the description.
 
-    ``returns`` is the type of the row; ``many`` is for handlers that return a list of rows.
+    ``returns`` is the type of the row or a reference to it. ``many`` is for handlers that return a list of rows, and
+    ``plural`` the name of the payload's field then, by default the name of the type with an s.
     """
 
     async def run(context: Context, command: Any) -> Any:
@@ -139,21 +146,21 @@ def mutation(
         except SchemaChanged:
             return await run(context, command)
 
-    return _mutation_field(handler, run_again_after_change, _row_field(returns, many=many), requires)
+    return _mutation_field(handler, run_again_after_change, _row_field(returns, many=many, plural=plural), requires)
 
 
 def context_mutation(
     handler: Callable[[Context, Any], Awaitable[Any]],
     *,
     returns: type | Mapping[str, PayloadField],
-    requires: Permission | None,
+    requires: Requirement | None,
 ) -> Any:
     """The mutation field of a handler that takes ``(context, command)`` and opens its own unit of work.
 
     It may do other work outside of the transaction. ``returns`` is the type of the row, or the fields of the payload.
     Without ``requires``, every caller may use the mutation.
     """
-    fields = _row_field(returns, many=False) if isinstance(returns, type) else returns
+    fields = returns if isinstance(returns, Mapping) else _row_field(returns, many=False)
     return _mutation_field(handler, handler, fields, requires)
 
 
@@ -161,7 +168,7 @@ def _mutation_field(
     handler: Callable[..., Any],
     run: Callable[[Context, Any], Awaitable[Any]],
     fields: Mapping[str, PayloadField],
-    requires: Permission | None,
+    requires: Requirement | None,
 ) -> Any:
     check = registered_check(handler)
 
@@ -174,6 +181,7 @@ def _mutation_field(
         except InputError as error:
             return Payload(None, user_errors(error))
 
+    execute.handler = handler  # type: ignore[attr-defined]
     command = get_type_hints(handler)["command"]
     arguments = {"input": Argument(publish_input(command), "The values of the mutation.")}
     batches = [name for name in fields if name in command.model_fields and get_origin(fields[name].type) is list]
@@ -185,13 +193,14 @@ def _mutation_field(
     )
 
 
-def _row_field(returns: type, *, many: bool) -> Mapping[str, PayloadField]:
+def _row_field(returns: Any, *, many: bool, plural: str = "") -> Mapping[str, PayloadField]:
     """The only field of a payload, named after the type of the row."""
-    type_name = returns.__strawberry_definition__.name  # type: ignore[attr-defined]
+    type_name = returns.type_name if isinstance(returns, LazyType) else returns.__strawberry_definition__.name
     name = type_name[0].lower() + type_name[1:]
     if many:
-        name = name.removesuffix("y") + "ies" if name.endswith("y") else name + "s"
-    kind: Any = list[returns] if many else returns  # type: ignore[valid-type]
+        name = plural or name + "s"
+    list_of: Any = list
+    kind: Any = list_of[returns] if many else returns
     words = re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name)
     return {name: PayloadField(kind, f"The {words}", lambda result: result)}
 

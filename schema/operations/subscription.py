@@ -10,7 +10,7 @@ from typing import Any
 
 import strawberry
 
-from repositories.permissions import Permission
+from repositories.permissions import Requirement
 from resolvers.request.context import Context
 from resolvers.streaming.deliveries import Source
 from schema.types.costs import cost_directives
@@ -27,11 +27,15 @@ def subscription(
     source: Callable[..., Source],
     description: str,
     *,
-    requires: Permission | None = None,
+    requires: Requirement | None = None,
     weight: int = 0,
+    kind: Any = None,
     **arguments: Argument,
 ) -> Any:
-    """A field of Subscription; ``weight`` is the cost of each result in addition to its objects."""
+    """A field of Subscription; ``weight`` is the cost of each result in addition to its objects.
+
+    ``kind`` is the type of the results if the field has no annotation.
+    """
 
     async def open_source(context: Context, _: Any, **values: Any) -> Source:
         return source(context, **values)
@@ -39,6 +43,7 @@ def subscription(
     return strawberry.field(
         resolver=resolver(open_source, arguments, requires=requires),
         description=description,
+        graphql_type=kind,
         directives=cost_directives(arguments, size=None, weight=weight),
         is_subscription=True,
     )

@@ -1,14 +1,15 @@
 """Connections, as Relay specifies them, and the fields that return them."""
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import strawberry
 
-from repositories.permissions import Permission
+from repositories.permissions import Requirement
 from repositories.sql.filters import NO_FILTER
 from repositories.sql.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, PageRequest
 from resolvers.loading.edges import Connection, PagesEdge
+from resolvers.request.context import Context
 from schema.types.costs import AGGREGATE, CONNECTION_SIZE, NO_COST, cost
 from schema.types.filter_inputs import convert_filter, convert_order
 from schema.types.view import Argument, resolver
@@ -137,25 +138,53 @@ def _filter_and_order(arguments: dict[str, Any]) -> dict[str, Any]:
     return {"where": arguments.get("filter") or NO_FILTER, "order": arguments.get("order") or ()}
 
 
-def connection(
+def connection(  # noqa: PLR0913 (the properties of a field)
     resolve: Callable[..., Any],
     description: str,
     *,
-    requires: Permission,
+    requires: Requirement,
     filter: Any = None,  # noqa: A002 (the name of the argument in the schema)
     order: Any = None,
+    kind: Any = None,
+    **more: Argument,
 ) -> Any:
     """A root field that is a connection: ``resolve(context, request, where, order)``.
 
-    ``where`` and ``order`` are passed only if the field has a filter.
+    ``where`` and ``order`` are passed only if the field has a filter, and the values of ``more`` arguments by their
+    names. ``kind`` is the type of the field if it has no annotation.
     """
 
     async def resolve_connection(context: Any, _: Any, **arguments: Any) -> Any:
         request = _pop_page_request(arguments)
-        return await resolve(context, request, **(_filter_and_order(arguments) if filter is not None else {}))
+        given = {name: arguments[name] for name in more if name in arguments}
+        return await resolve(context, request, **(_filter_and_order(arguments) if filter is not None else {}), **given)
 
     return strawberry.field(
-        resolver=resolver(resolve_connection, _list_arguments(filter, order), requires=requires),
+        resolver=resolver(resolve_connection, _list_arguments(filter, order) | more, requires=requires),
+        graphql_type=kind,
+        description=description,
+        directives=[CONNECTION_SIZE],
+    )
+
+
+class _LoadsPages(Protocol):
+    """From rows to connections that clients cannot filter or sort."""
+
+    async def load(self, context: Context, row: Any, request: PageRequest) -> Any: ...
+    async def load_many(self, context: Context, rows: Any, request: PageRequest) -> Any: ...
+
+
+def history_connection(history: _LoadsPages, description: str) -> Any:
+    """A field of a row that is a connection in a fixed order, without filter."""
+
+    async def resolve_one(context: Any, root: Any, **arguments: Any) -> Any:
+        return await history.load(context, root, _pop_page_request(arguments))
+
+    async def resolve_many(context: Any, roots: Any, **arguments: Any) -> Any:
+        return await history.load_many(context, roots, _pop_page_request(arguments))
+
+    return strawberry.field(
+        resolver=resolver(resolve_one, _PAGE_ARGUMENTS, resolve_many=resolve_many),
         description=description,
         directives=[CONNECTION_SIZE],
     )

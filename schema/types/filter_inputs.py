@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Container, Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 import strawberry
@@ -25,6 +25,7 @@ from repositories.sql.filters import (
     Op,
     Or,
     Order,
+    Related,
     Search,
     check_value,
 )
@@ -32,6 +33,7 @@ from repositories.sql.table import Table
 from resolvers.validation.global_ids import parse_global_id
 from schema.types.costs import PATTERN, cost
 from schema.types.enums import describe_enum
+from schema.types.references import later
 
 T = TypeVar("T", bound=type)
 E = TypeVar("E")
@@ -67,6 +69,7 @@ class IdFilter:
 class UuidFilter:
     eq: UUID | None = _condition(_EQ)
     in_: list[UUID | None] | None = _condition(_IN, "in")
+    is_null: bool | None = _condition(_NULL)
 
 
 @strawberry.input(description=f"Conditions on an enum. {_RULE}")
@@ -75,6 +78,7 @@ class ChoiceFilter(Generic[E]):
     ne: E | None = _condition(_NE)
     in_: list[E | None] | None = _condition(_IN, "in")
     not_in: list[E | None] | None = _condition(_NOT_IN)
+    is_null: bool | None = _condition(_NULL)
 
 
 @strawberry.input(description=f"Conditions on a text. Only `eq`, `ne`, `in` and `notIn` are case-sensitive. {_RULE}")
@@ -103,6 +107,7 @@ class IntFilter:
     gte: int | None = _condition(_GTE)
     lt: int | None = _condition(_LT)
     lte: int | None = _condition(_LTE)
+    is_null: bool | None = _condition(_NULL)
 
 
 @strawberry.input(description=f"Conditions on a decimal number. {_RULE}")
@@ -119,6 +124,7 @@ class DecimalFilter:
 @strawberry.input(description=f"A condition on a boolean. {_RULE}")
 class BooleanFilter:
     eq: bool | None = _condition(_EQ)
+    is_null: bool | None = _condition(_NULL)
 
 
 @strawberry.input(description=f"Conditions on a point in time. {_RULE}")
@@ -132,20 +138,40 @@ class DateTimeFilter:
     is_null: bool | None = _condition(_NULL)
 
 
+@strawberry.input(description=f"Conditions on a date. {_RULE}")
+class DateFilter:
+    eq: dt.date | None = _condition(_EQ)
+    ne: dt.date | None = _condition(_NE)
+    gt: dt.date | None = _condition("Later than this date.")
+    gte: dt.date | None = _condition("On this date or later.")
+    lt: dt.date | None = _condition("Earlier than this date.")
+    lte: dt.date | None = _condition("On this date or earlier.")
+    is_null: bool | None = _condition(_NULL)
+
+
 def where(description: str, *, key: str | None = None) -> Any:
     """A condition on the column of the same name; ``key`` is the name of the type whose global ids it contains."""
     return strawberry.field(description=description, default=strawberry.UNSET, metadata={"key": key})
+
+
+def related(description: str, column: str, target: type[Table]) -> Any:
+    """Conditions on the row of ``target`` to which ``column`` refers."""
+    return strawberry.field(
+        description=f"{description} The row must exist, and the viewer must be allowed to see it.",
+        default=strawberry.UNSET,
+        metadata={"related": (column, target)},
+    )
 
 
 def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[[T], T]:
     """Publishes a class as the filter of a table: its own conditions, ``search`` in some columns, and, or and not."""
 
     def publish(cls: T) -> T:
-        name = cls.__name__
+        itself, list_of = later(cls.__name__, lambda: published), cast("Any", list)
         for field, annotation, description in (
-            ("and_", f"list[{name}] | None", "All of these filters match."),
-            ("or_", f"list[{name}] | None", "At least one of these filters matches."),
-            ("not_", f"{name} | None", "This filter does not match."),
+            ("and_", list_of[itself] | None, "All of these filters match."),
+            ("or_", list_of[itself] | None, "At least one of these filters matches."),
+            ("not_", itself | None, "This filter does not match."),
         ):
             cls.__annotations__[field] = annotation
             setattr(cls, field, _condition(description, field.strip("_")))
@@ -156,7 +182,8 @@ def filter_input(row: type[Table], *, searched: Sequence[str] = ()) -> Callable[
             setattr(cls, "search", _condition(description, weight=PATTERN))  # noqa: B010 (like the fields above)
         cls.filtered = row  # type: ignore[attr-defined]
         cls.searched = tuple(searched)  # type: ignore[attr-defined]
-        return strawberry.input(cls, description=f"{inspect.cleandoc(cls.__doc__ or '')} {_FIELD_RULE}")
+        published = strawberry.input(cls, description=f"{inspect.cleandoc(cls.__doc__ or '')} {_FIELD_RULE}")
+        return published
 
     return publish
 
@@ -201,6 +228,9 @@ def _convert_fields(value: Any, path: Path, depth: int) -> Iterator[Filter]:
                 yield Not(And(tuple(_convert_fields(inner, inner_path, depth + 1))))
             case "search":
                 yield _check(table, Search.of_table(table, type(value).searched, inner), inner_path)
+            case _ if "related" in field.metadata:
+                column, target = field.metadata["related"]
+                yield Related(column, target, And(tuple(_convert_fields(inner, inner_path, depth + 1))))
             case column:
                 for operator, operand, operand_path in _provided_fields(inner, inner_path, _NULLABLE):
                     key = field.metadata.get("key")

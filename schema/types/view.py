@@ -22,7 +22,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.lazy_type import LazyType
 
 from repositories.core.errors import InputError, NotFound, ValidationError
-from repositories.permissions import Permission
+from repositories.permissions import Requirement
 from repositories.sql.page import DEFAULT_SIZE, MAX_SIZE
 from resolvers.loading.edges import Edge
 from resolvers.loading.encrypted import EncryptedField
@@ -197,7 +197,7 @@ class Resolution:
 
     resolve_one: Callable[..., Awaitable[Any]]
     arguments: Mapping[str, Argument]
-    requires: Permission | None = None
+    requires: Requirement | None = None
     resolve_many: Callable[..., Awaitable[list[Any]]] | None = None
 
     def convert(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def resolver(
     resolve_one: Callable[..., Any],
     arguments: Mapping[str, Argument],
     *,
-    requires: Permission | None = None,
+    requires: Requirement | None = None,
     resolve_many: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """A resolver for Strawberry: checks the permission, then calls ``resolve_one(context, row, **arguments)``."""
@@ -283,22 +283,26 @@ def computed(
     )
 
 
-def query(
+def query(  # noqa: PLR0913 (the properties of a field)
     resolve: Callable[..., Awaitable[Any]],
     description: str,
     *,
-    requires: Permission | None = None,
+    requires: Requirement | None = None,
     size: int | str | None = None,
     weight: int = 0,
+    kind: Any = None,
     **arguments: Argument,
 ) -> Any:
     """A root field with the value of ``resolve(context, **arguments)``; ``size`` and ``weight`` are for its cost.
+
+    ``kind`` is its type if it has no annotation.
 
     ``size`` is the assumed size of its list, or the name of the argument that gives it if that is not ``first``.
     ``weight`` is the cost of a call in addition to the objects.
     """
     return strawberry.field(
         resolver=resolver(lambda context, _, **values: resolve(context, **values), arguments, requires=requires),
+        graphql_type=kind,
         description=description,
         directives=cost_directives(arguments, size=size, weight=weight),
     )

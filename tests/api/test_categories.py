@@ -69,7 +69,8 @@ async def test_a_deleted_category_keeps_its_tasks(gateway: Gateway, ada: User) -
     *changed, last = (await event_summaries(gateway.database))[1:]
     assert (last[0], last[2], last[4]) == ("CategoryDeleted", category.id, {"owner_id": str(ada.id)})
     assert {event[2] for event in changed} == {task.id, deleted.id}
-    fields = {"owner_id": str(ada.id), "fields": ["category_id"]}
+    changes = {"category_id": [str(category.id), None]}
+    fields = {"owner_id": str(ada.id), "fields": ["category_id"], "changes": changes}
     assert [(event[0], event[4]) for event in changed] == [("TaskUpdated", fields)] * 2
     payload = await client.do("restoreTask", "task { category { id } }", id=gid("Task", deleted))
     assert payload["task"] == {"category": None}

@@ -18,8 +18,8 @@ from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import RowFactory, Statement
-from resolvers.life_lock import queries
 from tests.api.client import Client, Gateway, connect_database, serve
+from tests.api.edges import edge_of
 from tests.databases import Server, database_of
 from tests.factories import make_category, make_task, make_user
 
@@ -47,7 +47,7 @@ def slow_statements(monkeypatch: pytest.MonkeyPatch) -> None:
         return await (add if self.connection.viewer.is_service else sleep)(self, **values)
 
     monkeypatch.setattr(Tasks, "add", sleep_for_viewers)
-    monkeypatch.setattr(queries.category_of_task.batch, "method", sleep)
+    monkeypatch.setattr(edge_of("Task", "category").batch, "method", sleep)
 
 
 @asynccontextmanager

@@ -19,9 +19,9 @@ from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
 from repositories.sql.statements import Engine, RowFactory, Statement
 from repositories.tables.identity import User
-from resolvers.life_lock import queries
 from schema import life_lock
 from tests.api.client import SECRET, Gateway, connect_database, gid
+from tests.api.edges import edge_of
 from tests.api.relay import open_relay
 from tests.api.stored_rows import life_lock_rows
 from tests.factories import make_category, make_task, make_user
@@ -47,7 +47,7 @@ async def test_failing_edge_is_null_masked_and_logged_once(
     async def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError(SECRETS)
 
-    monkeypatch.setattr(queries.category_of_task.batch, "method", broken)
+    monkeypatch.setattr(edge_of("Task", "category").batch, "method", broken)
     category = await make_category(gateway.database, ada)
     for _ in range(3):
         await make_task(gateway.database, ada, category_id=category.id)
@@ -203,7 +203,7 @@ async def test_failing_field_does_not_cancel_shared_loaders(
 ) -> None:
     """Siblings of the failing field are cancelled while they wait for a batch that other rows need too."""
     ready = asyncio.Event()
-    method = queries.category_of_task.batch.method
+    method = edge_of("Task", "category").batch.method
 
     async def slow(*arguments: Any, **named: Any) -> Any:
         await ready.wait()
@@ -216,7 +216,7 @@ async def test_failing_field_does_not_cancel_shared_loaders(
                 raise RuntimeError(SECRETS)
             return super().__getitem__(index)
 
-    monkeypatch.setattr(queries.category_of_task.batch, "method", slow)
+    monkeypatch.setattr(edge_of("Task", "category").batch, "method", slow)
     monkeypatch.setattr(life_lock, "_PRIORITIES", Breaking(life_lock._PRIORITIES))
     category = await make_category(gateway.database, ada, name="Shared")
     tasks = [

@@ -11,8 +11,8 @@ from gateway.settings import Settings
 from repositories.aggregates.event_store import EventStore
 from repositories.life_lock.categories import Categories
 from repositories.tables.identity import User
-from resolvers.life_lock import queries
 from tests.api.client import Client, Gateway
+from tests.api.edges import edge_of
 from tests.api.stored_rows import life_lock_rows
 from tests.databases import ON_SQLITE
 
@@ -74,7 +74,7 @@ async def test_a_field_whose_payload_takes_too_long_is_committed(
         await asyncio.sleep(60)
 
     category = await client.do("createCategory", "category { id }", name="B")
-    monkeypatch.setattr(queries.category_of_task.batch, "method", wait)
+    monkeypatch.setattr(edge_of("Task", "category").batch, "method", wait)
     document = """mutation($c: ID!) {
         a: createTask(input: {title: "A", categoryId: $c}) { task { title category { name } } }
         c: createTask(input: {title: "C"}) { task { title } }

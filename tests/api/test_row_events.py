@@ -8,9 +8,11 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from strawberry.utils.str_converters import to_camel_case
 
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
+from repositories.sql.aggregate import aggregates
 from repositories.sql.statements import Statement
 from repositories.sql.table import Table, metadata
 from repositories.tables.administration import JobRun, Role, RoleGrant
@@ -29,11 +31,13 @@ from repositories.tables.identity import (
 )
 from repositories.tables.life_lock import Category, Task, TaskAnalytics
 from repositories.tables.partnership import Partner, Referral
+from resolvers.aggregates.inputs import plural_type
 from schema import schema
 from tests.api.client import Client, Gateway, gid
 from tests.api.mailbox import Mailbox, MailGateway
 from tests.api.stored_rows import stored_events
 from tests.api.subscribing import SubscribingProcess, take
+from tests.derived import story
 from tests.factories import make_category, make_points, make_task, make_user
 
 AGGREGATES: dict[type[Table], str] = {
@@ -123,6 +127,18 @@ class Everything:
 
 
 Step = Callable[..., Awaitable[Any]]
+
+
+async def _derived(run: Step) -> None:
+    ids: dict[str, str] = {}
+    for aggregate in aggregates.values():
+        plural = to_camel_case(aggregate.plural)
+        for mutation, given in story(aggregate):
+            is_bulk = mutation.endswith(plural_type(aggregate))
+            rows = await run(mutation, f"{plural if is_bulk else to_camel_case(aggregate.name)} {{ id }}", **given(ids))
+            ids[aggregate.type_name] = (rows[0] if is_bulk else rows)["id"]
+        if story(aggregate):
+            del ids[aggregate.type_name]  # its last command has deleted the row
 
 
 async def _tasks(run: Step) -> None:
@@ -271,7 +287,7 @@ async def test_every_mutation_records_an_event_of_every_row_that_it_changes(
     async def run(mutation: str, selection: str, **given: Any) -> Any:
         return await everything.run(client, mutation, selection, **given)
 
-    for part in (_tasks, _clients, _partners, _rewards):
+    for part in (_tasks, _clients, _partners, _rewards, _derived):
         await part(run)
     roles = (await client.data("{ roles { id } }"))["roles"]
     await _administration(run, gid("User", await make_user(database)), roles[0]["id"])

@@ -13,6 +13,7 @@ from repositories.engines.database import Database
 from repositories.tables.identity import User
 from resolvers.life_lock import subscriptions
 from tests.api.client import Gateway, serve
+from tests.api.edges import edge_of
 from tests.api.event_streams import (
     BEGINNING,
     CHANGES,
@@ -63,7 +64,7 @@ async def test_disconnect_during_a_delivery_ends_the_subscription(
         await may_end.wait()
         return {}
 
-    monkeypatch.setattr(subscriptions.task_of_event.batch, "method", slow)
+    monkeypatch.setattr(edge_of("TaskChange", "task").batch, "method", slow)
     async with run_gateway(gateway) as address, open_event_stream(gateway, address, CHANGES, ada) as stream:
         await create(gateway, ada, "Never told")
         await has_begun.wait()

@@ -14,6 +14,7 @@ from repositories.engines.sqlite import SqliteDatabase
 from repositories.identity import Sessions, Users
 from repositories.life_lock.statistics import DashboardStats
 from repositories.permissions import RoleName
+from repositories.sql.aggregate import aggregates
 from repositories.sql.table import metadata
 from repositories.tables.identity import User
 from schema import schema
@@ -79,6 +80,10 @@ _ROOTS = {
     "User": ("users(first: 500) { nodes { %s } }", ["SELECT users"]),
     "Task": ("tasks(first: 500) { nodes { %s } }", ["SELECT tasks"]),
     "Category": ("categories(first: 500) { nodes { %s } }", ["SELECT categories"]),
+    "HistoryEntry": (
+        "tasks(first: 500) { nodes { history { nodes { %s } } } }",
+        ["SELECT tasks", "SELECT domain_events"],
+    ),
     "Role": ("roles { %s }", ["SELECT roles"]),
     "RoleGrant": ("roles { grants { nodes { %s } } }", ["SELECT roles", "SELECT user_roles"]),
     "Partner": ("partners(first: 500) { nodes { %s } }", ["SELECT partners"]),
@@ -97,13 +102,19 @@ _ROOTS = {
 }
 """For each view with edges: a query that returns its rows, and the statements that the query executes."""
 
-_SUBSCRIPTION_VIEWS = {"TaskChange"}
+_SUBSCRIPTION_VIEWS = {f"{aggregate.type_name}Change" for aggregate in aggregates.values()}
 """Views that only subscriptions deliver. tests/api/test_subscriptions.py counts their statements."""
+
+
+_EMBEDDED = {"FieldChange"}
+"""Views of values that are inside of a row."""
 
 
 def _edges() -> list[tuple[str, str, bool, bool]]:
     """View, field, whether it is a connection, and whether it executes a statement (else the row contains it)."""
     names = {view.__strawberry_definition__.name: view.__strawberry_definition__ for view in VIEWS}  # type: ignore[attr-defined]
+    for name in _EMBEDDED:
+        del names[name]
     edges = []
     for name, definition in names.items():
         if name in _SUBSCRIPTION_VIEWS:
@@ -128,12 +139,15 @@ def test_every_edge_is_counted() -> None:
     assert {view for view, *_ in _edges()} == set(_ROOTS)
     assert [f"{view}.{field}" for view, field, *_ in _edges()] == [
         "AchievementProgress.achievement",
+        "Category.history",
         "Category.tasks",
+        "Category.user",
         "CategoryTotals.category",
         "Client.contacts",
         "Client.createdBy",
         "Client.primaryContact",
         "Contact.client",
+        "HistoryEntry.user",
         "Partner.manager",
         "Partner.referrals",
         "PartnerStanding.partner",
@@ -146,6 +160,7 @@ def test_every_edge_is_counted() -> None:
         "RoleGrant.role",
         "RoleGrant.user",
         "Task.category",
+        "Task.history",
         "Task.user",
         "User.preferences",
         "User.roles",
@@ -178,12 +193,15 @@ async def test_every_edge_executes_one_statement_for_all_rows(
 ) -> None:
     await _make_users(gateway.database, admin, count)
     client = gateway.client(admin)
+    for index in range(count):
+        await client.do("createTask", "task { id }", title=f"With a history {index}")
     for view, field, is_connection, is_loaded in _edges():
         root, base = _ROOTS[view]
+        key = {"usage": "rowCount", "history": "id"}.get(field, "databaseId")
         for selection, extra in (
-            [("edges { cursor node { databaseId } }", 1), ("totalCount", 2), ("nodes { databaseId } totalCount", 2)]
+            [(f"edges {{ cursor node {{ {key} }} }}", 1), ("totalCount", 2), (f"nodes {{ {key} }} totalCount", 2)]
             if is_connection
-            else [("rowCount" if field == "usage" else "databaseId", int(is_loaded))]
+            else [(key, int(is_loaded))]
         ):
             statements.clear()
             await client.data("{" + root % f"{field} {{ {selection} }}" + "}")

@@ -1,6 +1,7 @@
 """Queries and mutations of tasks: the exact responses, rows and events."""
 
 import datetime as dt
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,6 +16,14 @@ AT = dt.datetime(2026, 6, 15, 12, 0, tzinfo=dt.UTC)
 NOON = "2026-06-15T12:00:00+00:00"
 TASK = """task { id databaseId title description status priorityLevel priority { level name } category { id name }
     dueDate completedAt user { email } version createdAt deletedAt }"""
+
+
+def _changed(status: str, completed_at: str | None, new_status: str, new_completed_at: str | None) -> dict[str, Any]:
+    """What an event contains about a change of the status."""
+    return {
+        "fields": ["completed_at", "status"],
+        "changes": {"status": [status, new_status], "completed_at": [completed_at, new_completed_at]},
+    }
 
 
 @pytest.fixture
@@ -124,7 +133,11 @@ async def test_an_update_changes_the_given_fields_only(gateway: Gateway, at_noon
             "task",
             task.id,
             ada.id,
-            {"owner_id": str(ada.id), "fields": ["category_id", "description", "due_date"]},
+            {
+                "owner_id": str(ada.id),
+                "fields": ["category_id", "description", "due_date"],
+                "changes": {"category_id": [str(task.category_id), None], "due_date": [NOON, None]},
+            },
         ),
     ]
 
@@ -168,8 +181,20 @@ async def test_a_task_is_completed_and_reopened(gateway: Gateway, at_noon: Clien
     assert (await at_noon.do("reopenTask", TASK, id=key))["task"] == reopened
     owner = str(ada.id)
     assert await event_summaries(gateway.database) == [
-        ("TaskCompleted", "task", task.id, ada.id, {"owner_id": owner, "completed_at": NOON, "due_date": NOON}),
-        ("TaskReopened", "task", task.id, ada.id, {"owner_id": owner, "completed_at": NOON}),
+        (
+            "TaskCompleted",
+            "task",
+            task.id,
+            ada.id,
+            {"owner_id": owner, "completed_at": NOON, "due_date": NOON, **_changed("pending", None, "completed", NOON)},
+        ),
+        (
+            "TaskReopened",
+            "task",
+            task.id,
+            ada.id,
+            {"owner_id": owner, "completed_at": NOON, **_changed("completed", NOON, "pending", None)},
+        ),
     ]
 
 
@@ -177,7 +202,8 @@ async def test_a_cancelled_task_is_reopened(gateway: Gateway, at_noon: Client, a
     task = await make_task(gateway.database, ada, status=TaskStatus.CANCELLED)
     payload = await at_noon.do("reopenTask", TASK, id=gid("Task", task))
     assert payload["task"]["status"] == "PENDING"
-    data = {"owner_id": str(ada.id), "completed_at": None}
+    changes = {"status": ["cancelled", "pending"]}
+    data = {"owner_id": str(ada.id), "completed_at": None, "fields": ["status"], "changes": changes}
     assert await event_summaries(gateway.database) == [("TaskReopened", "task", task.id, ada.id, data)]
 
 
@@ -253,7 +279,12 @@ async def test_task_events_are_the_history_of_the_task(gateway: Gateway, ada: Us
         {"eventType": "TaskCreated", "eventData": created, **shared},
         {
             "eventType": "TaskCompleted",
-            "eventData": {"owner_id": str(ada.id), "completed_at": NOON, "due_date": None},
+            "eventData": {
+                "owner_id": str(ada.id),
+                "completed_at": NOON,
+                "due_date": None,
+                **_changed("pending", None, "completed", NOON),
+            },
             **shared,
         },
     ]

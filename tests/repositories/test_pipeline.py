@@ -26,10 +26,12 @@ from repositories.identity import Users
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.aggregate import aggregates
 from repositories.sql.statements import RowFactory, Statement, scalar
 from repositories.tables.identity import User
-from resolvers.life_lock.commands import create_task
-from resolvers.life_lock.inputs import CreateTask
+from repositories.tables.life_lock import Task
+from resolvers.aggregates.commands import derive_commands
+from resolvers.aggregates.inputs import create_input
 from resolvers.reactions import REACTIONS
 from tests.caches import empty_caches
 from tests.databases import Server, database_of
@@ -349,10 +351,12 @@ async def test_the_number_of_round_trips(postgres_only: DatabaseOptions, monkeyp
     async with connect_database(postgres_only, pool_size=1) as database:
         ada = await make_user(database)
         viewer = replace(viewer_of(ada), time_zone="UTC")
+        create_task = derive_commands(aggregates[Task], {})["create_task"].handler
+        new_task: Any = create_input(aggregates[Task])
         for _ in range(2):
             sent.clear()
             async with open_unit_of_work(database, viewer, REACTIONS) as work:
-                task = await create_task(work, CreateTask(title="New"))
+                task = await create_task(work, new_task(title="New"))
         assert sent == [2, 4]
         for _ in range(2):
             sent.clear()

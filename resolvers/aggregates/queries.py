@@ -1,0 +1,100 @@
+"""The queries of aggregates: one row, lists, groups, and the history of a row."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from repositories.aggregates.derived import repository_of
+from repositories.aggregates.event_store import EventStore
+from repositories.sql.aggregate import Aggregate
+from repositories.sql.filters import NO_FILTER, And, Compare, Deleted, Deletion, Direction, Filter, Op, Order
+from repositories.sql.page import PageRequest
+from repositories.sql.table import Table
+from repositories.tables.events import DomainEvent
+from resolvers.loading.edges import Connection, PagesEdge, get, load_connection
+from resolvers.request.context import Context
+
+R = TypeVar("R", bound=Table)
+
+
+class Scope(StrEnum):
+    """Whose rows a list has."""
+
+    MINE = "mine"
+    ALL = "all"
+
+
+class Trash(StrEnum):
+    """Whether a list has deleted rows."""
+
+    EXCLUDE = "exclude"
+    INCLUDE = "include"
+    ONLY = "only"
+
+
+async def load_list(  # noqa: PLR0913 (the arguments of the field)
+    context: Context,
+    aggregate: Aggregate,
+    request: PageRequest,
+    where: Filter = NO_FILTER,
+    order: tuple[Order, ...] = (),
+    *,
+    scope: Scope = Scope.ALL,
+    deleted: Trash = Trash.EXCLUDE,
+) -> Connection[Any]:
+    """A page of the rows that the viewer may see, or that belong to the viewer."""
+    if deleted is not Trash.EXCLUDE:
+        where = And((Deleted(Deletion(deleted.value)), where))
+    within: Filter = NO_FILTER
+    if scope is Scope.MINE and aggregate.owner is not None:
+        within = Compare(aggregate.owner, Op.EQ, context.viewer_id)
+    return await load_connection(context, repository_of(aggregate.row), request, where, order, within=within)
+
+
+async def load_row(context: Context, aggregate: Aggregate, key: UUID) -> Any:
+    """The row with this primary key. NotFound if it does not exist, is deleted, or the viewer may not see it."""
+    return await get(context, repository_of(aggregate.row), key)
+
+
+# history
+
+
+class FieldChange(NamedTuple):
+    """A column whose value has changed, with the values before and after in their stored form."""
+
+    field: str
+    before: Any | None
+    after: Any | None
+
+
+NEWEST_FIRST = (Order("timestamp", Direction.DESC), Order("sequence", Direction.DESC))
+
+
+class History:
+    """From a row to the events of the row, newest first."""
+
+    def __init__(self, aggregate: Aggregate) -> None:
+        self._edge = PagesEdge(EventStore, DomainEvent.aggregate_id, aggregate.row.id)
+        self._where = Compare("aggregate_type", Op.EQ, aggregate.name)
+
+    async def load(self, context: Context, row: Table, request: PageRequest) -> Connection[DomainEvent]:
+        return await self._edge.load(context, row, request, self._where, NEWEST_FIRST)
+
+    async def load_many(self, context: Context, rows: Sequence[Table], request: PageRequest) -> Sequence[Any]:
+        """The histories of all rows of a level, with one statement."""
+        return await self._edge.load_many(context, rows, request, self._where, NEWEST_FIRST)
+
+
+def changed_names(event: DomainEvent) -> list[str]:
+    """The names of the columns that have changed, empty if the event does not tell."""
+    data: Any = event.event_data
+    names = data.get("fields", ()) if isinstance(data, Mapping) else ()
+    return [name for name in names if isinstance(name, str)]
+
+
+def changed_values(event: DomainEvent) -> list[FieldChange]:
+    """The values before and after, of the columns for which the event contains them."""
+    data: Any = event.event_data
+    changes: Any = data.get("changes", {}) if isinstance(data, Mapping) else {}
+    return [FieldChange(name, *values) for name, values in sorted(changes.items())]

@@ -1,0 +1,188 @@
+"""The root fields of aggregates: one row, a list, mutations, and a subscription to changes.
+
+:func:`derive_roots` returns classes with the derived fields of all aggregates, from which Query, Mutation and
+Subscription inherit. A field of a domain with the same name replaces the derived one.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import strawberry
+from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.utils.str_converters import to_camel_case
+
+from repositories.aggregates.derived import derive_event_types, repository_of
+from repositories.sql.aggregate import Aggregate, aggregates
+from repositories.sql.filters import NO_FILTER, Filter, Order
+from repositories.sql.page import PageRequest
+from repositories.tables.events import DomainEvent
+from resolvers.aggregates.commands import derive_commands
+from resolvers.aggregates.queries import Scope, Trash, load_list, load_row
+from resolvers.aggregates.subscriptions import stream_changes
+from resolvers.loading.edges import one
+from resolvers.request.context import Context
+from resolvers.streaming.deliveries import Source
+from resolvers.validation.global_ids import global_id
+from schema.aggregates.lists import filter_of, order_of
+from schema.aggregates.objects import connection_type, type_of
+from schema.operations.mutation import mutation
+from schema.operations.subscription import RESUMABLE, subscription
+from schema.types.connections import connection
+from schema.types.view import Argument, column, edge, id_argument, ids_argument, query, view
+
+Handlers = Mapping[str, Callable[..., Any]]
+
+
+def derive_roots(queries: Iterable[type], mutations: Iterable[type], subscriptions: Iterable[type]) -> tuple[Any, ...]:
+    """The classes with the derived fields of Query, Mutation and Subscription, without those that the classes have."""
+    derive_event_types()
+    taken = [_fields_of(classes) for classes in (queries, mutations, subscriptions)]
+    derived: list[dict[str, Any]] = [{}, {}, {}]
+    for found in aggregates.values():
+        derived[0] |= _query_fields(found)
+        derived[1] |= _mutation_fields(found, taken[1])
+        derived[2] |= {f"{found.name}_changed": _change_field(found)}
+    names = ("DerivedQueries", "DerivedMutations", "DerivedSubscriptions")
+    return tuple(
+        _publish(name, {key: field for key, field in fields.items() if key not in known})
+        for name, fields, known in zip(names, derived, taken, strict=True)
+    )
+
+
+def _fields_of(classes: Iterable[type]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for kind in classes:
+        definition: StrawberryObjectDefinition = kind.__strawberry_definition__  # type: ignore[attr-defined]
+        fields |= {field.python_name: field for field in definition.fields}
+    return fields
+
+
+def _publish(name: str, fields: Mapping[str, Any]) -> Any:
+    return strawberry.type(type(name, (), dict(fields)))
+
+
+# queries
+
+
+def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
+    readers = aggregate.readers
+    noun = aggregate.noun
+    single = query(
+        partial(_load_one, aggregate),
+        f"The {noun} with this id. Null, with the error NOT_FOUND, if it does not exist or the viewer may not see it.",
+        requires=readers,
+        kind=type_of(aggregate.row) | None,
+        id=id_argument(aggregate.type_name, f"The id of the {noun}."),
+    )
+    by_default = f" By default {aggregate.order_text}." if aggregate.order_text else ""
+    many = connection(
+        partial(_load_many, aggregate),
+        f"The {aggregate.plural.replace('_', ' ')} that the viewer may see.{by_default}",
+        requires=readers,
+        filter=filter_of(aggregate),
+        order=order_of(aggregate),
+        kind=connection_type(aggregate) | None,
+        **_list_arguments(aggregate),
+    )
+    return {aggregate.name: single, aggregate.plural: many}
+
+
+def _list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
+    arguments: dict[str, Argument] = {}
+    if aggregate.owner is not None:
+        text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default all that the viewer may see."
+        arguments["scope"] = Argument(Scope, text, Scope.ALL)
+    if aggregate.is_soft_deleted:
+        text = "Whether the list has deleted objects, which can be restored or deleted permanently. By default not."
+        arguments["deleted"] = Argument(Trash, text, Trash.EXCLUDE)
+    return arguments
+
+
+async def _load_one(aggregate: Aggregate, context: Context, id: UUID) -> Any:  # noqa: A002 (the name in the schema)
+    return await load_row(context, aggregate, id)
+
+
+async def _load_many(  # noqa: PLR0913 (the arguments of the field)
+    aggregate: Aggregate,
+    context: Context,
+    request: PageRequest,
+    where: Filter = NO_FILTER,
+    order: tuple[Order, ...] = (),
+    *,
+    scope: Scope = Scope.ALL,
+    deleted: Trash = Trash.EXCLUDE,
+) -> Any:
+    return await load_list(context, aggregate, request, where, order, scope=scope, deleted=deleted)
+
+
+# mutations
+
+
+def _mutation_fields(aggregate: Aggregate, taken: Mapping[str, Any]) -> dict[str, Any]:
+    own = {name: handler for name, field in taken.items() if (handler := _handler_of(field)) is not None}
+    return {
+        name: mutation(
+            derived.handler,
+            returns=type_of(aggregate.row),
+            requires=aggregate.writers,
+            many=derived.many,
+            plural=to_camel_case(aggregate.plural),
+        )
+        for name, derived in derive_commands(aggregate, own).items()
+    }
+
+
+def _handler_of(field: Any) -> Callable[..., Any] | None:
+    """The handler of a mutation field."""
+    resolution = getattr(field.base_resolver.wrapped_func, "resolution", None)
+    return getattr(getattr(resolution, "resolve_one", None), "handler", None)
+
+
+# subscriptions
+
+
+def _change_field(aggregate: Aggregate) -> Any:
+    kind = _change_type(aggregate)
+    plural = aggregate.plural.replace("_", " ")
+    rows = f"to all {plural} that the viewer may see" if aggregate.owner is None else f"to the viewer's own {plural}"
+    return subscription(
+        partial(_open_changes, aggregate),
+        f"What happens to the {plural} with these ids that the viewer may see, or without ids {rows}.{RESUMABLE}",
+        requires=aggregate.readers,
+        kind=kind,
+        ids=ids_argument(aggregate.type_name, f"The ids of the {plural}, 1 to 100."),
+    )
+
+
+def _open_changes(aggregate: Aggregate, context: Context, ids: list[UUID] | None = None) -> Source:
+    return stream_changes(context, aggregate, ids)
+
+
+def _change_type(aggregate: Aggregate) -> Any:
+    """The type of the results of the subscription: an event of a row, and the row as it is now."""
+    name, noun, type_name = aggregate.name, aggregate.noun, aggregate.type_name
+    row = one(repository_of(aggregate.row).by_id, key=DomainEvent.aggregate_id)
+    namespace: dict[str, Any] = {
+        "__doc__": f"Something that happened to a {noun}.",
+        "__annotations__": {
+            "id": UUID,
+            "event_type": str,
+            f"{name}_id": strawberry.ID,
+            "aggregate_id": UUID,
+            "timestamp": dt.datetime,
+            name: type_of(aggregate.row) | None,
+        },
+        "id": column("The id of the event, after which an interrupted subscription can resume."),
+        "event_type": column(f"What happened, such as {type_name}Updated."),
+        f"{name}_id": strawberry.field(
+            resolver=lambda root: strawberry.ID(global_id(type_name, root.aggregate_id)),
+            description=f"The id of the {noun}, also after it was deleted and `{name}` is null.",
+        ),
+        "aggregate_id": column(f"The `databaseId` of the {noun}.", name=f"{to_camel_case(name)}DatabaseId"),
+        "timestamp": column("The time of the event."),
+        name: edge(row, f"The {noun} as it is now. Null if it was deleted since."),
+    }
+    return view(DomainEvent)(type(f"{type_name}Change", (), namespace))

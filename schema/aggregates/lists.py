@@ -1,0 +1,187 @@
+"""Filters, sort keys and groups of lists, derived from the columns that are filtered, searched, sorted and grouped."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache
+from types import new_class
+from typing import Any
+from uuid import UUID
+
+import strawberry
+from strawberry.utils.str_converters import to_camel_case
+
+from repositories.sql.aggregate import Aggregate, aggregates
+from repositories.sql.table import declared
+from repositories.sql.types import Choice
+from resolvers.aggregates.queries import FieldChange
+from resolvers.loading.edges import Connection
+from resolvers.validation.global_ids import global_id
+from schema.aggregates.enums import publish_enum
+from schema.types.connections import ConnectionView
+from schema.types.costs import AGGREGATE, assumed_size, cost
+from schema.types.enums import describe_enum
+from schema.types.filter_inputs import (
+    BooleanFilter,
+    ChoiceFilter,
+    DateFilter,
+    DateTimeFilter,
+    DecimalFilter,
+    IdFilter,
+    IntFilter,
+    TextFilter,
+    UuidFilter,
+    filter_input,
+    order_input,
+    related,
+    where,
+)
+from schema.types.references import later
+from schema.types.view import Argument, resolver
+
+_CONDITIONS: Mapping[Any, Any] = {
+    str: TextFilter,
+    int: IntFilter,
+    Decimal: DecimalFilter,
+    bool: BooleanFilter,
+    dt.datetime: DateTimeFilter,
+    dt.date: DateFilter,
+    UUID: UuidFilter,
+}
+_CHOICE: Any = ChoiceFilter
+
+
+@cache
+def filter_of(aggregate: Aggregate) -> Any:
+    """The filter input: conditions on columns, and on the rows that the row refers to."""
+    namespace: dict[str, Any] = {"__doc__": f"Conditions on {aggregate.plural.replace('_', ' ')}."}
+    annotations: dict[str, Any] = {"id": IdFilter | None}
+    namespace["id"] = where(f"The id of the {aggregate.noun}.", key=aggregate.type_name)
+    for column in aggregate.table.columns:
+        facts, name = declared(column), column.name
+        if not facts.filtered:
+            continue
+        reference = aggregate.references.get(name)
+        if reference is not None:
+            annotations[name] = IdFilter | None
+            namespace[name] = where(facts.description, key=reference.target.__name__)
+        else:
+            condition = _CONDITIONS.get(facts.kind)
+            annotations[name] = (condition or _CHOICE[publish_enum(facts.kind)]) | None
+            namespace[name] = where(facts.description)
+        if reference is not None and reference.target in aggregates:
+            target = aggregates[reference.target]
+            annotations[reference.field] = _optional(later(f"{target.type_name}Filter", _finder(filter_of, target)))
+            namespace[reference.field] = related(
+                f"Conditions on the {reference.field.replace('_', ' ')}.", name, reference.target
+            )
+    namespace["__annotations__"] = annotations
+    cls = type(f"{aggregate.type_name}Filter", (), namespace)
+    return filter_input(aggregate.row, searched=aggregate.searched)(cls)
+
+
+def _finder(find: Callable[[Aggregate], Any], aggregate: Aggregate) -> Callable[[], Any]:
+    return lambda: find(aggregate)
+
+
+def _optional(kind: Any) -> Any:
+    return kind | None
+
+
+@cache
+def order_of(aggregate: Aggregate) -> Any:
+    """The input for sort keys; None if no column can be sorted by."""
+    columns = {
+        column.name: declared(column).description + (" Ignores case." if declared(column).kind is str else "")
+        for column in aggregate.table.columns
+        if declared(column).sorted
+    }
+    return order_input(aggregate.row, **columns) if columns else None
+
+
+# groups
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A value that rows have in common, and the number of these rows."""
+
+    key: str | None
+    count: int
+
+
+@strawberry.type(name="Group", description="The rows of a list that have the same value in one column.")
+class GroupView:
+    key: str | None = strawberry.field(
+        description="The value: the name of an enum value, `true` or `false`, or the global id of an object. Null for "
+        "rows without a value."
+    )
+    count: int = strawberry.field(description="The number of rows with this value.")
+
+
+@cache
+def group_fields(aggregate: Aggregate) -> Any:
+    """The enum of the columns by which rows can be counted."""
+    columns = {column.name.upper(): column for column in aggregate.grouped}
+    enum = StrEnum(f"{aggregate.type_name}GroupField", {key: column.name for key, column in columns.items()})  # type: ignore[misc]
+    text = f"The columns by which {aggregate.plural.replace('_', ' ')} can be counted."
+    descriptions = {key: declared(column).description for key, column in columns.items()}
+    return describe_enum(enum, text, **descriptions)
+
+
+def _key_of(aggregate: Aggregate, by: str) -> Callable[[Any], str | None]:
+    """The function that makes the key of a group from the value of the column."""
+    reference = aggregate.references.get(by)
+    if reference is not None:
+        return lambda value: None if value is None else global_id(reference.target.__name__, value)
+    if declared(aggregate.table.c[by]).kind is bool:
+        return lambda value: None if value is None else str(bool(value)).lower()
+    return lambda value: None if value is None else value.name
+
+
+def published_change(aggregate_type: str, change: FieldChange) -> FieldChange:
+    """A change as clients see it: names of fields, names of enum values, and global ids."""
+    found = next((each for each in aggregates.values() if each.name == aggregate_type), None)
+    if found is None or change.field not in found.table.c:
+        return change
+    publish = _publisher(found, change.field)
+    return FieldChange(to_camel_case(change.field), publish(change.before), publish(change.after))
+
+
+def _publisher(aggregate: Aggregate, name: str) -> Callable[[Any], Any]:
+    """The function that makes a value for clients from a value in an event."""
+    reference = aggregate.references.get(name)
+    column_type = aggregate.table.c[name].type
+    if reference is not None:
+        return lambda value: None if value is None else global_id(reference.target.__name__, UUID(value))
+    if isinstance(column_type, Choice):
+        return lambda value: None if value is None else column_type.choices(value).name
+    return lambda value: value
+
+
+@cache
+def connection_of(aggregate: Aggregate, node: Any) -> Any:
+    """The connection type of an aggregate. ``node`` is the GraphQL type of the rows, or a reference to it."""
+    name = f"{aggregate.type_name}Connection"
+    fields: dict[str, Any] = {"__annotations__": {}}
+    if aggregate.grouped:
+        fields["__annotations__"]["groups"] = list[GroupView]
+        fields["groups"] = _groups_field(aggregate)
+    made = new_class(name, (ConnectionView[node],), {}, lambda namespace: namespace.update(fields))
+    return strawberry.type(made, name=name, description=f"One page of a list of {aggregate.plural.replace('_', ' ')}.")
+
+
+def _groups_field(aggregate: Aggregate) -> Any:
+    async def resolve(context: Any, root: Connection[Any], *, by: StrEnum) -> list[Group]:
+        key = _key_of(aggregate, by.value)
+        return [Group(key(value), count) for value, count in await root.groups(by.value)]
+
+    return strawberry.field(
+        resolver=resolver(resolve, {"by": Argument(group_fields(aggregate), "The column.")}),
+        graphql_type=list[GroupView],
+        description="The number of rows on all pages together for each value of a column, the most frequent value "
+        "first, at most 500 values. Counted only if it is selected.",
+        directives=[cost(AGGREGATE), assumed_size(10)],
+    )

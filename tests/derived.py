@@ -1,0 +1,103 @@
+"""Valid inputs for the derived commands of any aggregate, from its declaration.
+
+Tests of derived features run for every aggregate. They create rows with the derived mutation, or with the functions of
+``MAKERS`` for aggregates whose rows are created in another way.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from strawberry.utils.str_converters import to_camel_case
+
+from repositories.sql.aggregate import Aggregate, Commands
+from repositories.sql.table import Format, Pattern, Writer, declared
+from repositories.sql.types import Choice
+from resolvers.aggregates.inputs import plural_type
+
+Ids = Mapping[str, str]
+"""Global ids by the name of the type."""
+
+_BY_FORMAT = {
+    Format.EMAIL: "person{}@example.com",
+    Format.PHONE: "+4930123{:04}",
+    Format.WEB_ADDRESS: "https://example.com/{}",
+}
+
+
+def sample(aggregate: Aggregate, ids: Ids, number: int = 1, *, writer: Writer = Writer.ON_CREATE) -> dict[str, Any]:
+    """Values of all columns that clients write; other numbers give other values."""
+    values: dict[str, Any] = {}
+    for column in aggregate.written(writer):
+        reference = aggregate.references.get(column.name)
+        if reference is None:
+            values[to_camel_case(column.name)] = sample_value(column, number)
+        elif reference.target.__name__ in ids:
+            values[to_camel_case(column.name)] = ids[reference.target.__name__]
+    return values
+
+
+def sample_value(column: Any, number: int) -> Any:
+    """A valid value of a column, as clients write it."""
+    facts = declared(column)
+    if isinstance(column.type, Choice):
+        choices = list(column.type.choices)
+        return choices[number % len(choices)].name
+    if facts.kind is str:
+        return _sample_text(facts, number)
+    low, high = facts.range or (None, None)
+    if facts.kind is int:
+        return min(max(number, low or 0), high or number + 1)
+    if facts.kind is Decimal:
+        return str(Decimal(min(number, 9)) / 10)
+    if facts.kind is bool:
+        return number % 2 == 0
+    moment = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC) + dt.timedelta(days=number)
+    return moment.date().isoformat() if facts.kind is dt.date else moment.isoformat()
+
+
+def _sample_text(facts: Any, number: int) -> str:
+    if isinstance(facts.format, Format):
+        return _BY_FORMAT[facts.format].format(number)
+    if isinstance(facts.format, Pattern):
+        candidates = (f"x{number}", f"#00{number:04}")
+        return next(text for text in candidates if re.fullmatch(facts.format.regex, text))
+    return f"Text {number}"
+
+
+def story(aggregate: Aggregate) -> list[tuple[str, Any]]:
+    """All derived commands of an aggregate, in an order in which each succeeds: the mutation, and its input.
+
+    The inputs are functions of the ids. ``ids[type]`` is the row that the mutation before has returned.
+    """
+    name, plural, kind = aggregate.type_name, plural_type(aggregate), to_camel_case(aggregate.plural)
+    version = {"version": 1} if aggregate.is_versioned else {}
+    update = Writer.ON_UPDATE
+    steps: list[tuple[Commands, str, Any]] = [
+        (Commands.CREATE, f"create{name}", lambda ids: sample(aggregate, ids, 1)),
+        (
+            Commands.UPDATE,
+            f"update{name}",
+            lambda ids: {"id": ids[name], **version, **sample(aggregate, ids, 2, writer=update)},
+        ),
+        (Commands.CREATE, f"create{plural}", lambda ids: {kind: [sample(aggregate, ids, 3)]}),
+        (
+            Commands.UPDATE,
+            f"update{plural}",
+            lambda ids: {kind: [{"id": ids[name], **version, **sample(aggregate, ids, 4, writer=update)}]},
+        ),
+        (Commands.DELETE, f"delete{name}", lambda ids: {"id": ids[name]}),
+        (Commands.RESTORE, f"restore{name}", lambda ids: {"id": ids[name]}),
+    ]
+    if Commands.CREATE in aggregate.commands and Commands.RESTORE not in aggregate.commands:
+        steps.append((Commands.DELETE, f"create{name}", lambda ids: sample(aggregate, ids, 5)))
+    steps += [
+        (Commands.DELETE, f"delete{plural}", lambda ids: {"ids": [ids[name]]}),
+        (Commands.RESTORE, f"restore{plural}", lambda ids: {"ids": [ids[name]]}),
+    ]
+    if Commands.PURGE in aggregate.commands:
+        steps.append((Commands.PURGE, f"delete{name}", lambda ids: {"id": ids[name]}))
+        steps.append((Commands.PURGE, f"purge{name}", lambda ids: {"id": ids[name]}))
+    return [(mutation, given) for command, mutation, given in steps if command in aggregate.commands]
