@@ -36,12 +36,20 @@ from schema.types.view import Argument, column, edge, id_argument, ids_argument,
 Handlers = Mapping[str, Callable[..., Any]]
 
 
-def derive_roots(queries: Iterable[type], mutations: Iterable[type], subscriptions: Iterable[type]) -> tuple[Any, ...]:
-    """The classes with the derived fields of Query, Mutation and Subscription, without those that the classes have."""
+def derive_roots(
+    queries: Iterable[type],
+    mutations: Iterable[type],
+    subscriptions: Iterable[type],
+    declared: Iterable[Aggregate] | None = None,
+) -> tuple[Any, ...]:
+    """The classes with the derived fields of Query, Mutation and Subscription, without those that the classes have.
+
+    ``declared`` are the aggregates, by default all.
+    """
     derive_event_types()
     taken = [_fields_of(classes) for classes in (queries, mutations, subscriptions)]
     derived: list[dict[str, Any]] = [{}, {}, {}]
-    for found in aggregates.values():
+    for found in aggregates.values() if declared is None else declared:
         derived[0] |= _query_fields(found)
         derived[1] |= _mutation_fields(found, taken[1])
         derived[2] |= {f"{found.name}_changed": _change_field(found)}

@@ -5,26 +5,20 @@ from typing import Any, Protocol
 
 import pytest
 import sqlalchemy as sa
-import strawberry
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from strawberry.schema.config import StrawberryConfig
 
 from migrations import run
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
 from resolvers.request.context import Context
-from schema.types.scalars import SCALARS
 from tests.api.conftest import ada, admin, bob
 from tests.databases import Server, database_of
-from tests.example import OWN, REGISTRIES, migration
-from tests.example.contract import NotebookMutations, NotebookQueries
+from tests.example import OWN, REGISTRIES, SCHEMA, migration
 from tests.factories import viewer_of
 
 __all__ = ["ada", "admin", "bob"]
-
-_SCHEMA = strawberry.Schema(NotebookQueries, NotebookMutations, config=StrawberryConfig(scalar_map=SCALARS))
 
 
 class Ask(Protocol):
@@ -76,7 +70,7 @@ def ask(migrate: Migrate, database: Database) -> Ask:
     async def ask(user: User, document: str, **variables: Any) -> Any:
         granted = [RoleName.ADMIN] if user.role is UserRole.ADMIN else []
         context = Context(database, viewer_of(user, *granted), reactions=())
-        result = await _SCHEMA.execute(document, variables, context_value=context)
+        result = await SCHEMA.execute(document, variables, context_value=context)
         await context.close()
         assert result.errors is None
         return result.data

@@ -14,12 +14,14 @@ def upgrade() -> None:
         helpers.id_column(),
         sa.Column("user_id", Id(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("color", sa.Text(), nullable=False, server_default=sa.text("'yellow'")),
         sa.Column("version", sa.Integer(), nullable=False, server_default=sa.text("1")),
         sa.Column("deleted_at", Timestamp()),
         *helpers.timestamps(),
         sa.PrimaryKeyConstraint("id", name="pk_notes"),
         sa.ForeignKeyConstraint(["user_id"], [helpers.ref("identity.users.id")], name="fk_notes_user_id"),
         sa.CheckConstraint("length(text) BETWEEN 1 AND 10000", name=op.f("ck_notes_text_length")),
+        sa.CheckConstraint("color IN ('yellow', 'green')", name=op.f("ck_notes_color_choice")),
         schema=helpers.schema("notebook"),
     )
     op.create_index(

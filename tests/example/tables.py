@@ -4,19 +4,40 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from repositories.core.enums import DescribedEnum
 from repositories.permissions import RoleName
-from repositories.sql.policy import owner, policy, role
-from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column
+from repositories.sql.aggregate import aggregate
+from repositories.sql.filters import Direction, Order
+from repositories.sql.policy import owner, role
+from repositories.sql.table import Column, SoftDeleted, Table, Versioned, Writer, column
+
+
+class NoteColor(DescribedEnum):
+    """The colour of a note."""
+
+    YELLOW = "yellow", "Yellow paper."
+    GREEN = "green", "Green paper."
 
 
 class Note(Versioned, SoftDeleted, Table, schema="notebook", name="notes"):
     """A note of a user."""
 
     __slots__ = ()
-    user_id: Column[UUID] = column(references="identity.users.id")
-    text: Column[str] = column(length=(1, 10_000))
+    user_id: Column[UUID] = column(
+        "The user who wrote the note.", references="identity.users.id", writer=Writer.GATEWAY, filtered=True
+    )
+    text: Column[str] = column("The text of the note.", length=(1, 10_000), searched=True, filtered=True)
+    color: Column[NoteColor] = column(
+        "The colour of the paper.", default=NoteColor.YELLOW, filtered=True, sorted=True, history=True
+    )
 
     __table_args__ = (sa.Index("ix_notes_user_id_updated_at", "user_id", "updated_at"),)
 
 
-policy(Note, read=owner(Note.user_id) | role(RoleName.ADMIN), write=owner(Note.user_id))
+aggregate(
+    Note,
+    read=owner(Note.user_id) | role(RoleName.ADMIN),
+    write=owner(Note.user_id),
+    order=(Order("updated_at", Direction.DESC),),
+    order_text="the most recently changed first",
+)

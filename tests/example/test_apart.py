@@ -18,7 +18,7 @@ _FILES = dict(re.findall(r"^`tests/example/(\w+)\.py`:\n\n```python\n(.*?)^```$"
 
 
 def test_the_page_shows_every_file() -> None:
-    assert list(_FILES) == ["tables", "migration", "data", "queries", "commands", "contract", "test_notebook"]
+    assert list(_FILES) == ["tables", "migration", "test_notebook"]
 
 
 @pytest.mark.parametrize("name", _FILES)

@@ -1,37 +1,43 @@
-"""Notes on both engines: which viewers see them, the number of statements, rejected commands, and events."""
+"""Notes on both engines: what is derived, by one story."""
 
 from typing import Any
 
-from repositories.core.ids import new_id
-from repositories.engines.database import Database
 from repositories.tables.identity import User
-from tests.api.client import TAKEN_ID, gid
-from tests.api.stored_rows import event_summaries
 from tests.example.conftest import Ask
 
-WRITE = """mutation($input: WriteNoteInput!) {
-    writeNote(input: $input) { note { id text } userErrors { code message field current { id } } }
-}"""
+CHANGES = """{ notes { nodes { text color user { firstName } history { nodes { eventType fields changes {
+    field before after } } } } totalCount groups(by: COLOR) { key count } } }"""
 
 
-async def test_users_see_their_own_notes_and_admins_all(
-    ask: Ask, statements: list[str], ada: User, bob: User, admin: User
-) -> None:
-    for author in (ada, ada, bob):
-        await ask(author, WRITE, input={"text": f"I am {author.first_name}."})
-    document = "{ notes { nodes { text author { firstName } } totalCount } }"
-    statements.clear()
-    own_note: Any = {"text": "I am Ada.", "author": {"firstName": "Ada"}}
-    assert await ask(ada, document) == {"notes": {"nodes": [own_note, own_note], "totalCount": 2}}
-    assert len([text for text in statements if text.startswith("SELECT")]) == 3
-    assert (await ask(admin, "{ notes { totalCount } }")) == {"notes": {"totalCount": 3}}
-
-
-async def test_a_rejected_command_changes_nothing(ask: Ask, database: Database, ada: User, bob: User) -> None:
-    key = new_id()
-    written = (await ask(ada, WRITE, input={"text": "First", "databaseId": str(key)}))["writeNote"]
-    assert written == {"note": {"id": gid("Note", key), "text": "First"}, "userErrors": []}
-    assert await ask(bob, WRITE, input={"text": "Second", "databaseId": str(key)}) == {
-        "writeNote": {"note": None, "userErrors": [TAKEN_ID]}
+async def test_the_story_of_a_note(ask: Ask, ada: User, bob: User, admin: User) -> None:
+    made = await ask(ada, 'mutation { createNote(input: {text: "Milk"}) { note { id version } } }')
+    key = made["createNote"]["note"]["id"]
+    change = {"id": key, "version": 1, "text": "Milk and honey", "color": "GREEN"}
+    await ask(ada, "mutation($i: UpdateNoteInput!) { updateNote(input: $i) { note { id } } }", i=change)
+    changes = [{"field": "color", "before": "YELLOW", "after": "GREEN"}]
+    note: Any = {
+        "text": "Milk and honey",
+        "color": "GREEN",
+        "user": {"firstName": "Ada"},
+        "history": {
+            "nodes": [
+                {"eventType": "NoteUpdated", "fields": ["color", "text"], "changes": changes},
+                {"eventType": "NoteCreated", "fields": [], "changes": []},
+            ]
+        },
     }
-    assert await event_summaries(database) == [("NoteWritten", "note", key, ada.id, {"owner_id": str(ada.id)})]
+    expected = {"notes": {"nodes": [note], "totalCount": 1, "groups": [{"key": "GREEN", "count": 1}]}}
+    assert await ask(ada, CHANGES) == await ask(admin, CHANGES) == expected
+    found = 'query($id: ID!) { notes(filter: {id: {eq: $id}, text: {contains: "HONEY"}}) { totalCount } }'
+    assert await ask(ada, found, id=key) == {"notes": {"totalCount": 1}}
+    assert await ask(bob, found, id=key) == {"notes": {"totalCount": 0}}
+    delete = "mutation($id: ID!) { deleteNote(input: {id: $id}) { note { text } userErrors { code field } } }"
+    missing = {"code": "NOT_FOUND", "field": ["id"]}
+    assert await ask(bob, delete, id=key) == {"deleteNote": {"note": None, "userErrors": [missing]}}
+    assert (await ask(ada, delete, id=key))["deleteNote"]["userErrors"] == []
+    trash = "{ notes(deleted: ONLY) { nodes { id text } } }"
+    assert await ask(ada, trash) == {"notes": {"nodes": [{"id": key, "text": "Milk and honey"}]}}
+    assert await ask(bob, trash) == {"notes": {"nodes": []}}
+    await ask(ada, "mutation($id: ID!) { restoreNote(input: {id: $id}) { note { id } } }", id=key)
+    node = "query($id: ID!) { node(id: $id) { ... on Note { text } } }"
+    assert await ask(ada, node, id=key) == {"node": {"text": "Milk and honey"}}
