@@ -32,7 +32,7 @@ secret of the rows that the policy allows, and write nothing.
 | ``anon, authenticated`` | other clients of the database        | SELECT on columns that are not secret    |
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ class Rule:
 
     def __and__(self, other: "Rule") -> "Rule":
         return Rule(
-            lambda roles: sa.and_(self.condition(roles), other.condition(roles)),
+            lambda roles: _build_and(self.condition(roles), other.condition(roles)),
             self.owner if self.owner is not None else other.owner,
         )
 
@@ -82,6 +82,11 @@ class Rule:
 def _build_or(*conditions: Condition) -> Condition:
     """OR of the conditions, or the constant true if one of them is true, so that the SQL contains no condition."""
     return sa.true() if any(isinstance(part, sa.True_) for part in conditions) else sa.or_(*conditions)
+
+
+def _build_and(*conditions: Condition) -> Condition:
+    """AND of the conditions, or the constant false if one of them is false."""
+    return sa.false() if any(isinstance(part, sa.False_) for part in conditions) else sa.and_(*conditions)
 
 
 def owner(column: sa.Column[Any]) -> Rule:
@@ -101,6 +106,20 @@ def role(wanted: RoleName) -> Rule:
         return sa.true() if wanted in roles else sa.false()
 
     return Rule(condition)
+
+
+def owner_in_json(column: sa.Column[Any], key: str) -> Rule:
+    """Rows whose JSON ``column`` contains the viewer's id under ``key``, as text."""
+    viewer = sa.cast(sa.bindparam("viewer_id", type_=types.Id()), sa.Text())
+    claimed = sa.literal_column("(SELECT auth.uid())::text", sa.Text())
+    value = column.op("->>", return_type=sa.Text(), precedence=15)(sa.literal_column(f"'{key}'"))
+    return Rule(lambda roles: value == (claimed if roles is None else viewer))
+
+
+def one_of(column: sa.Column[Any], values: Sequence[str]) -> Rule:
+    """Rows whose ``column`` contains one of some constants."""
+    constants: list[sa.ColumnElement[str]] = [sa.literal_column(f"'{value}'") for value in values]
+    return Rule(lambda _roles: column.in_(constants))
 
 
 def signed_in() -> Rule:

@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.permissions import RoleName
-from repositories.sql.policy import owner, policy, role
+from repositories.sql.policy import one_of, owner, owner_in_json, policy, role
 from repositories.sql.table import Column, Table, column
 from repositories.sql.types import BigInteger
 
@@ -44,4 +44,14 @@ class DomainEvent(Table, schema="public", name="domain_events", timestamps=False
     )
 
 
-policy(DomainEvent, read=owner(DomainEvent.user_id) | role(RoleName.ADMIN), write=owner(DomainEvent.user_id))
+_OF_PARTNERS = one_of(DomainEvent.aggregate_type, ("partner", "referral"))
+"""Every partnership manager may read all partners and referrals, and so their histories."""
+
+policy(
+    DomainEvent,
+    read=owner(DomainEvent.user_id)
+    | owner_in_json(DomainEvent.event_data, "owner_id")
+    | role(RoleName.ADMIN)
+    | (role(RoleName.PARTNERSHIP_MANAGER) & _OF_PARTNERS),
+    write=owner(DomainEvent.user_id),
+)
