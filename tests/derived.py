@@ -16,6 +16,7 @@ from repositories.sql.aggregate import Aggregate, Commands
 from repositories.sql.table import Format, Pattern, Writer, declared
 from repositories.sql.types import Choice
 from resolvers.aggregates.inputs import plural_type
+from tests.api.client import Client
 
 Ids = Mapping[str, str]
 """Global ids by the name of the type."""
@@ -101,3 +102,17 @@ def story(aggregate: Aggregate) -> list[tuple[str, Any]]:
         steps.append((Commands.PURGE, f"delete{name}", lambda ids: {"id": ids[name]}))
         steps.append((Commands.PURGE, f"purge{name}", lambda ids: {"id": ids[name]}))
     return [(mutation, given) for command, mutation, given in steps if command in aggregate.commands]
+
+
+async def make_row(client: Client, aggregate: Aggregate, number: int = 1, ids: Ids | None = None) -> str:
+    """Creates a row with the mutation of its aggregate, and returns its global id."""
+    mutation, values = MAKERS.get(aggregate.type_name, (f"create{aggregate.type_name}", sample))
+    payload = await client.do(
+        mutation, f"{to_camel_case(aggregate.name)} {{ id }}", **values(aggregate, ids or {}, number)
+    )
+    assert payload["userErrors"] == [], payload
+    return str(payload[to_camel_case(aggregate.name)]["id"])
+
+
+MAKERS: dict[str, tuple[str, Any]] = {}
+"""The mutation that creates a row, and a function like ``sample``, for aggregates with another one than the derived."""

@@ -1,0 +1,297 @@
+"""What is derived for every aggregate, on both engines: lists, filters, groups, trash, history, bulk commands, changes.
+
+The tests run for every aggregate. What they expect follows from the declaration.
+"""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from strawberry.utils.str_converters import to_camel_case
+
+from repositories.core.viewer import SERVICE
+from repositories.engines.database import Database
+from repositories.permissions import RoleName
+from repositories.sql.aggregate import Aggregate, Commands, aggregates
+from repositories.sql.statements import Statement
+from repositories.sql.table import Writer, declared
+from repositories.tables.identity import User
+from resolvers.aggregates.inputs import MAX_BULK, plural_type
+from tests.api.client import Client, Gateway, gid
+from tests.api.stored_rows import stored_events
+from tests.api.subscribing import SubscribingProcess, take
+from tests.api.test_statements import summarize_statements
+from tests.derived import make_row, sample
+
+ALL = list(aggregates.values())
+
+
+def _with(*commands: Commands) -> Any:
+    """The aggregates that have all of the commands, as parameters."""
+    return [each for each in ALL if all(command in each.commands for command in commands)]
+
+
+def _name(aggregate: Aggregate) -> str:
+    return aggregate.name
+
+
+def _mutation(verb: str, aggregate: Aggregate, *, many: bool = False) -> str:
+    return verb + (plural_type(aggregate) if many else aggregate.type_name)
+
+
+def _one(aggregate: Aggregate) -> str:
+    return to_camel_case(aggregate.name)
+
+
+def _list(aggregate: Aggregate) -> str:
+    return to_camel_case(aggregate.plural)
+
+
+async def _ids(client: Client, aggregate: Aggregate, arguments: str = "") -> set[str]:
+    field = f"{_list(aggregate)}({arguments})" if arguments else _list(aggregate)
+    found = (await client.data(f"{{ {field} {{ nodes {{ id }} totalCount }} }}"))[_list(aggregate)]
+    assert found["totalCount"] == len(found["nodes"])
+    return {node["id"] for node in found["nodes"]}
+
+
+async def _stored(database: Database, aggregate: Aggregate) -> list[Any]:
+    """All rows of the aggregate, deleted ones included, and all events."""
+    rows = Statement(sa.select(*aggregate.table.c).order_by(aggregate.table.c.id), aggregate.row)
+    async with database.transaction(SERVICE) as write:
+        return [await write.rows(rows), await stored_events(database)]
+
+
+def _errors(payload: Any) -> list[tuple[str, list[str]]]:
+    return [(error["code"], error["field"]) for error in payload["userErrors"]]
+
+
+def test_the_declarations_are_complete() -> None:
+    """Each aggregate has an owner's column or the actor, an order that an index can serve, and a described type."""
+    for aggregate in ALL:
+        assert aggregate.noun
+        assert aggregate.plural
+        assert aggregate.published, aggregate.name
+        assert aggregate.readers, aggregate.name
+
+
+@pytest.mark.parametrize("aggregate", _with(Commands.CREATE), ids=_name)
+async def test_rows_are_found_alone_in_lists_and_as_nodes(
+    gateway: Gateway, admin: User, bob: User, aggregate: Aggregate, statements: list[str]
+) -> None:
+    """Other users see neither the rows nor their number, unless the policy lets everybody read them."""
+    client, other = gateway.client(admin), gateway.client(bob)
+    before = await _ids(client, aggregate)
+    keys = [await make_row(client, aggregate, number) for number in (1, 2)]
+    assert await _ids(client, aggregate) == {*before, *keys}
+    statements.clear()
+    await client.data(f"{{ {_list(aggregate)} {{ nodes {{ id }} }} }}")
+    assert summarize_statements(statements) == [f"SELECT {aggregate.table.name}"]
+    single = f"query($id: ID!) {{ {_one(aggregate)}(id: $id) {{ id }} node(id: $id) {{ id }} }}"
+    for key in keys:
+        assert await client.data(single, id=key) == {_one(aggregate): {"id": key}, "node": {"id": key}}
+    filters = f"query($ids: [ID]) {{ {_list(aggregate)}(filter: {{id: {{in: $ids}}}}) {{ nodes {{ id }} }} }}"
+    for person in (client, other):
+        answer = await person.ask(filters, ids=keys[:1])
+        page = (answer.data or {}).get(_list(aggregate)) or {"nodes": []}
+        is_visible = person is client or (aggregate.owner is None and RoleName.USER in aggregate.readers)
+        assert page["nodes"] == ([{"id": keys[0]}] if is_visible else []), person is client
+
+
+@pytest.mark.parametrize("aggregate", _with(Commands.CREATE), ids=_name)
+async def test_groups_count_the_rows_of_the_list(gateway: Gateway, admin: User, aggregate: Aggregate) -> None:
+    client = gateway.client(admin)
+    for number in (1, 2, 3, 4):
+        await make_row(client, aggregate, number)
+    for column in aggregate.grouped:
+        field = aggregate.references[column.name].field if column.name in aggregate.references else column.name
+        selection = f"{to_camel_case(field)} {{ id }}" if column.name in aggregate.references else to_camel_case(field)
+        document = f"""{{ {_list(aggregate)}(first: 500) {{
+            nodes {{ {selection} }} groups(by: {column.name.upper()}) {{ key count }} }} }}"""
+        found = (await client.data(document))[_list(aggregate)]
+        values = [node[to_camel_case(field)] for node in found["nodes"]]
+        keys = [value["id"] if isinstance(value, dict) else value for value in values]
+        keys = [str(key).lower() if isinstance(key, bool) else key for key in keys]
+        assert {group["key"]: group["count"] for group in found["groups"]} == Counter(keys), column.name
+        counts = [group["count"] for group in found["groups"]]
+        assert counts == sorted(counts, reverse=True)
+
+
+@pytest.mark.parametrize("aggregate", _with(Commands.CREATE), ids=_name)
+async def test_null_checks_divide_the_list(gateway: Gateway, admin: User, aggregate: Aggregate) -> None:
+    """Every nullable column that filters know can be compared with null."""
+    client = gateway.client(admin)
+    for number in (1, 2):
+        await make_row(client, aggregate, number)
+    for column in aggregate.published:
+        if not (declared(column).filtered and column.nullable):
+            continue
+        name = to_camel_case(column.name)
+        parts = [await _ids(client, aggregate, f"filter: {{{name}: {{isNull: {flag}}}}}") for flag in ("true", "false")]
+        assert parts[0].isdisjoint(parts[1])
+        assert parts[0] | parts[1] == await _ids(client, aggregate), column.name
+
+
+@pytest.mark.parametrize("aggregate", _with(Commands.CREATE, Commands.RESTORE), ids=_name)
+async def test_trash(gateway: Gateway, admin: User, bob: User, aggregate: Aggregate) -> None:
+    """A deleted row is listed on request, restored, and deleted permanently; its events remain."""
+    client, other, database = gateway.client(admin), gateway.client(bob), gateway.database
+    kept, key = [await make_row(client, aggregate, number) for number in (1, 2)]
+    live = await _ids(client, aggregate)
+    delete, restore, purge = (_mutation(verb, aggregate) for verb in ("delete", "restore", "purge"))
+    selection = f"{_one(aggregate)} {{ id deletedAt }}"
+
+    before = await _stored(database, aggregate)
+    assert _errors(await client.do(purge, selection, id=key)) == [("NOT_FOUND", ["id"])]
+    assert await _stored(database, aggregate) == before
+
+    deleted = await client.do(delete, selection, id=key)
+    assert deleted[_one(aggregate)]["deletedAt"] is not None
+    assert await _ids(client, aggregate) == live - {key}
+    assert await _ids(client, aggregate, "deleted: EXCLUDE") == live - {key}
+    assert await _ids(client, aggregate, "deleted: INCLUDE") == live
+    assert await _ids(client, aggregate, "deleted: ONLY") == {key}
+    groups = f"{{ {_list(aggregate)}(deleted: ONLY) {{ totalCount pageInfo {{ endCursor hasNextPage }} }} }}"
+    assert (await client.data(groups))[_list(aggregate)]["totalCount"] == 1
+
+    before = await _stored(database, aggregate)
+    for mutation in (delete, restore, purge):
+        kind = f"{mutation[0].upper()}{mutation[1:]}Input"
+        document = f"mutation($i: {kind}!) {{ {mutation}(input: $i) {{ userErrors {{ code }} }} }}"
+        answer = await other.ask(document, i={"id": key})
+        codes = [error["extensions"]["code"] for error in answer.errors] or [
+            error["code"] for error in answer.data[mutation]["userErrors"]
+        ]
+        assert codes in (["NOT_FOUND"], ["FORBIDDEN"])
+    assert await _stored(database, aggregate) == before
+
+    restored = await client.do(restore, selection, id=key)
+    assert restored[_one(aggregate)] == {"id": key, "deletedAt": None}
+    assert await _ids(client, aggregate) == live
+    await client.do(delete, selection, id=key)
+    events = len(await stored_events(database))
+    assert (await client.do(purge, selection, id=key))["userErrors"] == []
+    assert await _ids(client, aggregate, "deleted: INCLUDE") == live - {key}
+    assert kept in await _ids(client, aggregate)
+    assert len(await stored_events(database)) > events
+    assert _errors(await client.do(restore, selection, id=key)) == [("NOT_FOUND", ["id"])]
+
+
+@pytest.mark.parametrize("aggregate", _with(Commands.CREATE, Commands.UPDATE), ids=_name)
+async def test_history(gateway: Gateway, admin: User, bob: User, aggregate: Aggregate) -> None:
+    """Newest first, with the names of the changed fields, and the values of those that are declared for it."""
+    client = gateway.client(admin)
+    key = await make_row(client, aggregate, 1)
+    version = {"version": 1} if aggregate.is_versioned else {}
+    changes = sample(aggregate, {}, 2, writer=Writer.ON_UPDATE)
+    update = _mutation("update", aggregate)
+    assert (await client.do(update, f"{_one(aggregate)} {{ id }}", id=key, **version, **changes))["userErrors"] == []
+    document = f"""query($id: ID!, $first: Int!, $after: String) {{ {_one(aggregate)}(id: $id) {{
+        history(first: $first, after: $after) {{ totalCount pageInfo {{ endCursor hasNextPage }}
+            nodes {{ id eventType user {{ id }} fields changes {{ field before after }} }} }} }} }}"""
+
+    async def load(first: int, after: str | None = None) -> Any:
+        return (await client.data(document, id=key, first=first, after=after))[_one(aggregate)]["history"]
+
+    entries = (await load(50))["nodes"]
+    events = [event for event in await stored_events(gateway.database) if key == _id_of(aggregate, event)]
+    assert [entry["id"] for entry in entries] == [str(event.id) for event in reversed(events)]
+    newest = next(entry for entry in entries if entry["eventType"] == f"{aggregate.type_name}Updated")
+    changed = {to_camel_case(name) for name in _columns_of(aggregate, changes)}
+    assert changed <= set(newest["fields"])
+    assert newest["user"] is not None
+    recorded = {change["field"] for change in newest["changes"]}
+    assert recorded == {name for name in newest["fields"] if name in map(to_camel_case, aggregate.history)}
+    for change in newest["changes"]:
+        assert change["before"] != change["after"]
+    texts = [
+        value
+        for value in changes.values()
+        if isinstance(value, str) and value.startswith(("Text ", "person", "https://", "+49"))
+    ]
+    stored = json.dumps([event.event_data for event in await stored_events(gateway.database)], default=str)
+    assert not any(text in stored for text in texts)
+    page = await load(1)
+    assert page["pageInfo"]["hasNextPage"]
+    following = await load(1, page["pageInfo"]["endCursor"])
+    assert [*page["nodes"], *following["nodes"]] == entries[:2]
+    assert page["totalCount"] == len(entries)
+
+
+def _id_of(aggregate: Aggregate, event: Any) -> str | None:
+    """The global id of the row of an event, None for events of other aggregates."""
+    return gid(aggregate.type_name, event.aggregate_id) if event.aggregate_type == aggregate.name else None
+
+
+def _columns_of(aggregate: Aggregate, values: dict[str, Any]) -> list[str]:
+    return [column.name for column in aggregate.published if to_camel_case(column.name) in values]
+
+
+@pytest.mark.parametrize("aggregate", _with(Commands.CREATE, Commands.DELETE), ids=_name)
+async def test_bulk_commands_are_all_or_nothing(gateway: Gateway, admin: User, bob: User, aggregate: Aggregate) -> None:
+    client, database = gateway.client(admin), gateway.database
+    keys = [await make_row(client, aggregate, number) for number in (1, 2, 3)]
+    delete, restore = (_mutation(verb, aggregate, many=True) for verb in ("delete", "restore"))
+    gone = await make_row(client, aggregate, 4)
+    await client.do(_mutation("delete", aggregate), f"{_one(aggregate)} {{ id }}", id=gone)
+    selection = f"{_list(aggregate)} {{ id }}"
+    before = await _stored(database, aggregate)
+    for ids, errors in (
+        ([keys[0], gone, keys[1]], [("NOT_FOUND", ["ids", "1"])]),
+        ([keys[0], keys[1], keys[0]], [("VALIDATION_ERROR", ["ids", "2"])]),
+        ([], [("VALIDATION_ERROR", ["ids"])]),
+        ([keys[0]] * (MAX_BULK + 1), [("VALIDATION_ERROR", ["ids"])]),
+    ):
+        payload = await client.do(delete, selection, ids=ids)
+        assert payload[_list(aggregate)] is None
+        assert _errors(payload) == errors
+    assert await _stored(database, aggregate) == before
+    payload = await client.do(delete, selection, ids=keys)
+    assert payload == {_list(aggregate): [{"id": key} for key in keys], "userErrors": []}
+    assert (await _ids(client, aggregate)).isdisjoint(keys)
+    types = [event.event_type for event in (await stored_events(database))[len(before[1]) :]]
+    assert types.count(f"{aggregate.type_name}Deleted") == len(keys)
+    if Commands.RESTORE in aggregate.commands:
+        payload = await client.do(restore, selection, ids=keys)
+        assert payload == {_list(aggregate): [{"id": key} for key in keys], "userErrors": []}
+        assert set(keys) <= await _ids(client, aggregate)
+
+
+@pytest.mark.parametrize("aggregate", _with(Commands.CREATE, Commands.UPDATE, Commands.DELETE), ids=_name)
+async def test_changes_are_delivered_to_the_viewers_who_may_see_the_row(
+    gateway: Gateway, admin: User, bob: User, aggregate: Aggregate
+) -> None:
+    """By ids, and without ids. Another user receives nothing."""
+    client, process = gateway.client(admin), SubscribingProcess(gateway.database)
+    first, second = [await make_row(client, aggregate, number) for number in (1, 2)]
+    field = f"{_one(aggregate)}Changed"
+    selection = f"{{ eventType {_one(aggregate)}Id {_one(aggregate)} {{ id }} }}"
+    version = {"version": 1} if aggregate.is_versioned else {}
+
+    async def change() -> None:
+        for key in (first, second):
+            values = sample(aggregate, {}, 5 if key == first else 6, writer=Writer.ON_UPDATE)
+            payload = await client.do(
+                _mutation("update", aggregate), f"{_one(aggregate)} {{ id }}", id=key, **version, **values
+            )
+            assert payload["userErrors"] == []
+
+    by_ids = f"subscription($ids: [ID!]) {{ {field}(ids: $ids) {selection} }}"
+    async with (
+        process.feed.run(),
+        process.subscribe(admin, by_ids, ids=[second]) as some,
+        process.subscribe(admin, f"subscription {{ {field} {selection} }}") as every,
+    ):
+        await change()
+        updated = f"{aggregate.type_name}Updated"
+        of_all: list[Any] = []
+        while len(of_all) < 2:  # other events of the rows may be among them
+            (delivered,) = await take(every, 1)
+            of_all += [delivered[field]] if delivered[field]["eventType"] == updated else []
+        assert {(each["eventType"], each[f"{_one(aggregate)}Id"]) for each in of_all} == {
+            (updated, first),
+            (updated, second),
+        }
+        (only,) = [each[field] for each in await take(some, 1)]
+        assert only == {"eventType": updated, f"{_one(aggregate)}Id": second, _one(aggregate): {"id": second}}
