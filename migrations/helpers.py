@@ -48,6 +48,11 @@ def named(path: str) -> str:
     return path if is_postgresql() else path.split(".", 1)[1]
 
 
+def per_engine(postgresql: str, *, sqlite: str) -> str:
+    """Returns the condition for this engine, for columns whose values SQLite stores in another form."""
+    return postgresql if is_postgresql() else sqlite
+
+
 def create_schema(name: str) -> None:
     """Creates a domain's schema, with access for all roles. The grants and policies of its tables limit them."""
     if is_postgresql():

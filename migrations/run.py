@@ -20,6 +20,8 @@ from alembic.util import CommandError
 from migrations.lock import hold_migration_lock
 
 _HERE = Path(__file__).parent
+VERSIONS = _HERE / "versions"
+"""The folder of the revisions."""
 
 
 def _config(connection: sa.Connection | None = None) -> Config:
@@ -33,6 +35,11 @@ def revision_descriptions() -> list[tuple[str, str]]:
     """Returns all revisions, oldest first, each with its description."""
     scripts = ScriptDirectory.from_config(_config()).walk_revisions()
     return [(script.revision, script.doc) for script in scripts][::-1]
+
+
+def table_names(connection: sa.Connection) -> set[str]:
+    """Returns the names of the tables of a SQLite file."""
+    return set(sa.inspect(connection).get_table_names())
 
 
 def call_with_connection(url: str | None, sqlite_path: Path, function: Callable[[sa.Connection], Any]) -> Any:

@@ -116,6 +116,38 @@ def migrate_status() -> None:
     status()
 
 
+@migrate.command("new")
+def migrate_new(
+    name: Annotated[str, typer.Argument(help="The name of the file, such as notebook.")],
+) -> None:
+    """Write a migration for declared tables that have none.
+
+    It creates the tables with their constraints, indexes, policies and transitions, as they are declared in
+    repositories/tables. Read and correct the file before you apply it.
+
+    Example: siso migrate new notebook
+    """
+    from gateway.cli.migrate import new
+
+    new(name)
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="The GraphQL type of the aggregate, such as Task.")],
+) -> None:
+    """Show what is declared for an aggregate, and what is derived from it.
+
+    It prints the columns, the policy, filters, sort keys, groups, root fields, commands, events, and the SQL of its
+    list and of a row by its id.
+
+    Example: siso explain Task
+    """
+    from gateway.cli.explain import explain as run
+
+    run(name)
+
+
 @app.command()
 def seed(
     demo: Annotated[bool, typer.Option("--demo", help="Load demo data.")] = False,  # noqa: FBT002 (a flag)

@@ -172,7 +172,7 @@ def row_level_security(declared: Policy) -> list[str]:
     ``service_role`` has its own policy instead of BYPASSRLS, because only a superuser may grant BYPASSRLS.
     """
     name = f"{declared.table.schema}.{declared.table.name}"
-    read, write = _compile_for_ddl(declared.read), _compile_for_ddl(declared.write)
+    read, write = compile_for_ddl(declared.read), compile_for_ddl(declared.write)
     clients = ", ".join(CLIENTS)
     rules: Mapping[str, str] = {
         "viewer_select": f"FOR SELECT TO {clients}, {VIEWER}, {WRITER} USING ({read})",
@@ -196,6 +196,7 @@ def readable_columns(table: sa.Table) -> list[str]:
     return [column.name for column in table.columns if not declared(column).secret]
 
 
-def _compile_for_ddl(rule: Rule) -> str:
+def compile_for_ddl(rule: Rule) -> str:
+    """The condition of a rule in the text of a CREATE POLICY."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     return str(rule.condition(None).compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

@@ -1,26 +1,15 @@
-"""All tables with their row types and policies, one module per domain."""
+"""All tables with their row types and policies, one module per domain.
+
+Every module of this package is imported with it, so that a new domain needs no registration.
+"""
+
+import importlib
+import pkgutil
 
 from repositories.sql.policy import policies, row_level_security
 from repositories.sql.table import metadata
-from repositories.tables import (
-    administration,
-    client_management,
-    events,
-    gamification,
-    identity,
-    life_lock,
-    partnership,
-)
 
-__all__ = [
-    "administration",
-    "client_management",
-    "events",
-    "gamification",
-    "identity",
-    "life_lock",
-    "metadata",
-    "partnership",
-    "policies",
-    "row_level_security",
-]
+__all__ = ["metadata", "policies", "row_level_security"]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
