@@ -68,6 +68,19 @@ def _sample_text(facts: Any, number: int) -> str:
     return f"Text {number}"
 
 
+def stored_sample(column: Any, number: int) -> Any:
+    """The value of :func:`sample_value` as repositories take it."""
+    value, facts = sample_value(column, number), declared(column)
+    if isinstance(column.type, Choice):
+        return column.type.choices[value]
+    parse: Mapping[Any, Any] = {
+        Decimal: Decimal,
+        dt.datetime: dt.datetime.fromisoformat,
+        dt.date: dt.date.fromisoformat,
+    }
+    return parse[facts.kind](value) if facts.kind in parse else value
+
+
 def story(aggregate: Aggregate) -> list[tuple[str, Any]]:
     """All derived commands of an aggregate, in an order in which each succeeds: the mutation, and its input.
 

@@ -310,7 +310,7 @@ def contradiction(column: sa.Column[Any]) -> str | None:
         and not facts.length[0] <= len(default) <= facts.length[1],
         f"the default {default!r} is none of its values": default is not None
         and isinstance(column.type, types.Choice)
-        and default not in column.type.choices,
+        and str(default) not in {member.value for member in column.type.choices},
         "a length or a range must not end before it starts": any(
             limits is not None and None not in limits and limits[0] > limits[1]  # type: ignore[operator]
             for limits in (facts.length, facts.range)

@@ -124,7 +124,7 @@ def matches(row: Task, where: Filter) -> bool:
             values = [fold(getattr(row, column) or "") for column in columns]
             return all(any(fold(word) in value for value in values) for word in text.split())
         case _:
-            raise TypeError(where)
+            raise TypeError(where)  # see tests/repositories/test_related_filters.py
 
 
 def compare(value: Any, op: Op, operand: Any) -> bool:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from repositories.account_messages import AccountTokens, OutboxMessages
 from repositories.administration import RoleGrants, Roles
+from repositories.aggregates.derived import repository_of
 from repositories.aggregates.event_store import EventStore
 from repositories.client_management import Clients, Contacts
 from repositories.engines.database import WriteConnection
@@ -22,7 +23,8 @@ from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
-from repositories.sql.table import Table
+from repositories.sql.aggregate import Aggregate, aggregates
+from repositories.sql.table import Table, Writer
 from repositories.tables.administration import JobRun, Role, RoleGrant
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.events import DomainEvent
@@ -47,6 +49,7 @@ from repositories.tables.identity import (
 )
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from repositories.tables.partnership import Partner, PartnerKind, Referral
+from tests.derived import stored_sample
 
 _AT = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
@@ -244,3 +247,21 @@ SUBJECTS: dict[type[Table], Subject] = {
     Standing: Subject(_insert_standing, "display_name", "points", 10, 10, known_by=lambda key: f"{key} B."),
     UserDashboardStats: Subject(insert_user, "id", "total_tasks", 0, 0),
 }
+
+
+def subject_of(table: type[Table]) -> Subject:
+    """The subject of a table. That of an aggregate without references but to its owner is derived."""
+    return SUBJECTS.get(table) or _derived_subject(aggregates[table])
+
+
+def _derived_subject(found: Aggregate) -> Subject:
+    """Inserts samples of all columns that clients write. The test changes the first of them that has two samples."""
+    columns = [column for column in found.written(Writer.ON_CREATE) if column.name not in found.references]
+    stored = [{column.name: stored_sample(column, number) for column in columns} for number in (1, 2)]
+
+    async def insert(write: WriteConnection, key: UUID, owner: UUID) -> None:
+        owned = {found.owner: owner} if found.owner else {}
+        await repository_of(found.row)(write).add(id=key, **owned, **stored[0])
+
+    column = next(name for name in stored[0] if stored[0][name] != stored[1][name])
+    return Subject(insert, "id", column, stored[0][column], stored[1][column])
