@@ -80,8 +80,10 @@ class Rule:
 
 
 def _build_or(*conditions: Condition) -> Condition:
-    """OR of the conditions, or the constant true if one of them is true, so that the SQL contains no condition."""
-    return sa.true() if any(isinstance(part, sa.True_) for part in conditions) else sa.or_(*conditions)
+    """OR of the conditions, or a constant: true if one of them is true, false if all of them are false."""
+    if any(isinstance(part, sa.True_) for part in conditions):
+        return sa.true()
+    return sa.false() if all(isinstance(part, sa.False_) for part in conditions) else sa.or_(*conditions)
 
 
 def _build_and(*conditions: Condition) -> Condition:
