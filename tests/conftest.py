@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tests.databases import (
     run_standby,
     temporary_clone,
 )
+from tests.measured import pause_coverage, unmeasured_tests
 from tests.worker_database import WorkerDatabase
 
 _COMMANDS = Path(__file__).parent / "cli"
@@ -45,6 +46,8 @@ _SLOW_MODULES = {
 }
 
 
+_UNMEASURED = pytest.StashKey[bool]()
+
 _TEST_TIMEOUT = 240.0
 """Seconds after which an asynchronous test fails where it waits. Less than ``faulthandler_timeout``, which shows only
 that the event loop waits."""
@@ -61,10 +64,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.quick)
             if inspect.iscoroutinefunction(item.obj):
                 item.obj = _limit_time(item.obj)
+    for item in unmeasured_tests(items):
+        item.stash[_UNMEASURED] = True
     commands = [item for item in items if _COMMANDS in item.path.parents]
     others = [item for item in items if _COMMANDS not in item.path.parents]
     place = {item: index / len(group) for group in (commands, others) for index, item in enumerate(group)}
     items.sort(key=place.__getitem__)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Pauses the coverage during tests that do not measure it."""
+    if not item.stash.get(_UNMEASURED, False):
+        return (yield)
+    with pause_coverage(item.config):
+        return (yield)
 
 
 def _limit_time(test: Any) -> Any:

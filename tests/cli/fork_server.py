@@ -25,6 +25,8 @@ from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any, Self
 
+import coverage
+
 PROGRAM = Path(sys.executable).with_name("siso")
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 """The environment for a process whose output is buffered, as it is for users."""
@@ -119,8 +121,9 @@ class ForkServer:
         with theirs:
             command = [sys.executable, "-m", __name__, str(theirs.fileno())]
             root = Path(__file__).parents[2]
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], cwd=root, env=os.environ
+                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], cwd=root, env=environment
             )
 
     def start(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> ForkedProcess:
@@ -199,6 +202,7 @@ def _become(request: dict[str, Any], out: int, err: int) -> None:
     main = ModuleType("__main__")
     main.__file__ = str(PROGRAM)
     sys.modules["__main__"] = main
+    coverage.process_startup()  # as the interpreter does for an installed program, if the environment asks for it
 
 
 def main() -> None:
