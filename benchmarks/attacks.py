@@ -44,7 +44,7 @@ from repositories.engines.factory import open_database
 from repositories.permissions import RoleName
 from tests.cli.conftest import TOKEN_SECRET, create_siso
 from tests.cli.siso import RunningGateway
-from tests.databases import create_template, postgres_options, postgres_server, temporary_clone
+from tests.databases import Server, create_template, postgres_options, postgres_server, temporary_clone
 from tests.factories import make_tasks, make_user
 
 MAX_MEGABYTES = 250
@@ -337,10 +337,17 @@ async def _create_users(options: DatabaseOptions) -> list[str]:
 
 
 def measure(name: str, seconds: float, tick: Callable[[], None] = lambda: None) -> Outcome:
-    """Runs one attack against a new gateway on a new database."""
+    """Runs one attack against a new gateway on a new PostgreSQL server."""
+    with postgres_server() as server:
+        return measure_on(server, create_template(server), name, seconds, tick)
+
+
+def measure_on(
+    server: Server, template: str, name: str, seconds: float, tick: Callable[[], None] = lambda: None
+) -> Outcome:
+    """Runs one attack against a new gateway on a copy of a migrated database."""
     with ExitStack() as stack:
-        server = stack.enter_context(postgres_server())
-        options = postgres_options(server, stack.enter_context(temporary_clone(server, create_template(server))))
+        options = postgres_options(server, stack.enter_context(temporary_clone(server, template)))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         served = stack.enter_context(create_siso(options, folder, server).serving(GATEWAY_JOBS="off"))
         attacker, other = asyncio.run(_create_users(options))

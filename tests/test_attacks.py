@@ -8,6 +8,7 @@ from graphql import parse, validate
 from benchmarks import attacks
 from benchmarks.attacks import ATTACKS, Outcome
 from schema import schema
+from tests.databases import Server
 
 
 def test_documents_are_valid() -> None:
@@ -28,19 +29,19 @@ def test_attack_runs_against_a_real_gateway() -> None:
 
 
 @pytest.mark.parametrize("name", ["search", "leaderboard", "sign-in"])
-def test_another_viewer_is_served_during_an_attack(name: str) -> None:
+def test_another_viewer_is_served_during_an_attack(server: Server, postgres_template: str, name: str) -> None:
     """The viewer waits at most ten times as long as while the attacker only connects, by the median of one run each.
 
     Gateway, attacker and database are processes, and other tests share the machine, so limits in milliseconds are
     checked by `python -m benchmarks.attacks` only. On a busy machine the attacker may get no response at first.
     """
     for seconds in (4, 8, 16):
-        outcome = attacks.measure(name, seconds)
+        outcome = attacks.measure_on(server, postgres_template, name, seconds)
         assert outcome.failures == 0
         if sum(outcome.answers.values()) > 0:
             break
     assert sum(outcome.answers.values()) > 0
-    assert outcome.p50 < 10 * attacks.measure("half-open", 4).p50
+    assert outcome.p50 < 10 * attacks.measure_on(server, postgres_template, "half-open", 4).p50
 
 
 def test_outcome_beyond_a_limit_is_marked() -> None:
