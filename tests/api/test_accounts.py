@@ -341,6 +341,7 @@ async def test_sign_ups_per_address_are_limited(database: Database, monkeypatch:
     assert len(hashed) == 2
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_no_connection_is_held_while_a_password_is_hashed(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

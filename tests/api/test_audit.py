@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from graphql import get_named_type
 
 from repositories.engines.database import Database
@@ -173,6 +174,7 @@ async def _use_messages(
     await run(anonymous, "resetPassword", "email", user_id, token=token, newPassword=credentials["password"])
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_every_change_of_an_account_is_recorded(database: Database, mailbox: Mailbox, admin: User) -> None:
     """The actor is the user or the admin."""
     gateway = MailGateway(database, mailbox)

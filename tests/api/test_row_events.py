@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+import pytest
 import sqlalchemy as sa
 from strawberry.utils.str_converters import to_camel_case
 
@@ -275,6 +276,7 @@ async def _accounts(everything: Everything, admin: Client) -> None:
     await run(other, "deactivateAccount", "user { id }", password=credentials["password"])
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_every_mutation_records_an_event_of_every_row_that_it_changes(
     database: Database, mailbox: Mailbox, admin: User
 ) -> None:

@@ -84,6 +84,7 @@ async def test_idle_stream_sends_heartbeats(database: Database, ada: User) -> No
         assert event_of(chunk)[1]["data"] == created("Among comments")
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_stream_ends_with_the_session(gateway: Gateway) -> None:
     """The client gets the reason. The stream of another session of the same user goes on."""
     user = await make_member(gateway.database)

@@ -558,6 +558,7 @@ async def test_batches_insert_a_hundred_and_update_fifty_rows_per_statement(
     ]
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_account_mutations_execute_exactly_these_statements(
     gateway: Gateway, admin: User, statements: list[str]
 ) -> None:

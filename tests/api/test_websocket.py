@@ -377,6 +377,7 @@ async def test_socket_ends_with_its_token(gateway: Gateway, ada: User) -> None:
 ENDED = (4403, "Forbidden: The session has ended: sign in again.")
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_socket_ends_with_its_session(gateway: Gateway, admin: User) -> None:
     """Covers every way in which a session ends. Sockets of other sessions go on, unless those sessions end too."""
     ada = await make_member(gateway.database)
