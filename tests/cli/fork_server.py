@@ -2,7 +2,8 @@
 
 :class:`ForkServer` belongs to the tests. The server itself is this module as a program: for each request it forks, the
 fork runs the command with its own folder, environment, output and exit code. Everything after the imports is as in a
-process of the installed program; tests/cli/test_commands.py runs each command as such a process too.
+process of the installed program; tests/cli/test_installed.py runs each command as such a process too. Coverage begins
+after the imports too, so that each command writes only what it has run itself.
 """
 
 import gc
