@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import pydantic
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 from strawberry import Maybe
 
 from repositories.sql import types
@@ -91,9 +91,15 @@ def description_of(column: Any, *, null: str = "") -> str:
     return f"{text} {null}".rstrip()
 
 
-def _model(name: str, doc: str, fields: Mapping[str, tuple[Any, Any]], base: type[Command] = Command) -> type[Command]:
+class _DerivedCommand(Command):
+    """Base of the derived commands. They have no source in which Pydantic could look for docstrings of fields."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+
+def _model(name: str, doc: str, fields: Mapping[str, tuple[Any, Any]]) -> type[Command]:
     definitions: dict[str, Any] = dict(fields)
-    return pydantic.create_model(name, __base__=base, __module__=__name__, __doc__=doc, **definitions)
+    return pydantic.create_model(name, __base__=_DerivedCommand, __module__=__name__, __doc__=doc, **definitions)
 
 
 @cache
