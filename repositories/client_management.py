@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from repositories.aggregates.repository import Repository
 from repositories.core.clock import now
 from repositories.core.email_address import normalize_email
-from repositories.core.errors import ValidationError
-from repositories.core.event import Event
+from repositories.core.errors import NotFound, ValidationError
+from repositories.core.event import Created, Deleted, Event, Purged, Restored, Updated
 from repositories.sql import types
-from repositories.sql.filters import Compare, Direction, Op, Order
-from repositories.sql.statements import RowFactory, Statement, fold, in_list, scalar
+from repositories.sql.filters import And, Compare, Deletion, Direction, Op, Order
+from repositories.sql.filters import Deleted as DeletedRows
+from repositories.sql.statements import Engine, RowFactory, Statement, fold, in_list, scalar
 from repositories.tables.client_management import Client, ClientStatus, Contact
 
 _clients = Client.__table__
@@ -26,27 +27,15 @@ _contacts = Contact.__table__
 
 
 @dataclass(frozen=True, slots=True)
-class ClientCreated(Event, aggregate="client"):
-    """A client was made."""
+class ClientCreated(Created, aggregate="client"):
+    """A client was created."""
 
     status: ClientStatus
 
 
 @dataclass(frozen=True, slots=True)
-class ClientUpdated(Event, aggregate="client"):
-    """Some fields of a client were changed; ``fields`` names them."""
-
-    fields: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ClientDeleted(Event, aggregate="client"):
-    """A client was put away with its contacts; it can be restored."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientRestored(Event, aggregate="client"):
-    """A deleted client is back, with the contacts it had."""
+class ClientUpdated(Updated, aggregate="client"):
+    """A client was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +46,44 @@ class PrimaryContactSet(Event, aggregate="client"):
 
 
 @dataclass(frozen=True, slots=True)
-class ContactAdded(Event, aggregate="contact"):
-    """A client has one contact more."""
+class ClientTransferred(Event, aggregate="client"):
+    """A client has another owner. It is recorded for both owners: ``owner_id`` is one of them."""
+
+    from_user_id: UUID
+    to_user_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ContactAdded(Created, aggregate="contact"):
+    """A client has one more contact."""
 
     client_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
-class ContactUpdated(Event, aggregate="contact"):
-    """Some fields of a contact were changed; ``fields`` names them."""
+class ContactUpdated(Updated, aggregate="contact"):
+    """A contact was changed."""
 
     client_id: UUID
-    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ContactRemoved(Event, aggregate="contact"):
+class ContactRemoved(Deleted, aggregate="contact"):
     """A contact was deleted, alone or together with its client."""
 
     client_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
-class ContactRestored(Event, aggregate="contact"):
-    """A contact was restored together with its client."""
+class ContactRestored(Restored, aggregate="contact"):
+    """A contact was restored, alone or together with its client."""
+
+    client_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ContactPurged(Purged, aggregate="contact"):
+    """A deleted contact was deleted permanently, alone or together with its client."""
 
     client_id: UUID
 
@@ -114,6 +117,7 @@ _user = sa.bindparam("user", type_=types.Id())
 _now = sa.bindparam("now", type_=types.Timestamp())
 _moment = sa.bindparam("moment", type_=types.Timestamp())
 _client = sa.bindparam("client", type_=types.Id())
+_of_client = _contacts.c.client_id == _client
 _alive = (_clients.c.created_by == _user, _clients.c.deleted_at.is_(None))
 _HUNDREDTH = Decimal("0.01")
 
@@ -151,11 +155,26 @@ _link_primaries: Statement[Client] = Statement(
 )
 
 
+def _transfer_contacts_of(engine: Engine) -> sa.Executable:
+    """PostgreSQL checks the foreign key from contacts to clients after the statement, so one must change both."""
+    contacts = sa.update(_contacts).where(_of_client).values(user_id=_user, updated_at=_now).returning(*_contacts.c)
+    if not engine.is_postgresql:
+        return contacts
+    client = (
+        sa.update(_clients)
+        .where(_clients.c.id == _client)
+        .values(created_by=_user, version=_clients.c.version + 1, updated_at=_now)
+    )
+    return contacts.add_cte(client.cte("transferred"))
+
+
+_transfer: Statement[Contact] = Statement(_transfer_contacts_of, Contact)
+_defer_foreign_keys: Statement[int] = Statement(sa.text("PRAGMA defer_foreign_keys = ON"), scalar(int))
+_check_foreign_keys: Statement[int] = Statement(sa.text("PRAGMA defer_foreign_keys = OFF"), scalar(int))
+
+
 class Clients(Repository[Client], table=Client):
     """Companies."""
-
-    default_order = (Order("company_name"),)
-    searched = ("company_name", "industry")
 
     async def by_status(self, user: UUID) -> list[StatusTotal]:
         """How many clients of a person have each status, in the order of the statuses."""
@@ -180,6 +199,19 @@ class Clients(Repository[Client], table=Client):
         """Makes the primary contacts of new clients known to them; the clients that have one."""
         return await self.connection.rows(_link_primaries, clients=list(keys))
 
+    async def transfer(self, client: Client, user: UUID) -> list[Contact]:
+        """Gives a client with all its contacts, deleted ones included, to another user. Returns the contacts.
+
+        On SQLite, which cannot change two tables with one statement, the foreign keys are checked after both changes.
+        """
+        if self.connection.engine.is_postgresql:
+            return await self.connection.rows(_transfer, client=client.id, user=user, now=now())
+        await self.connection.rows(_defer_foreign_keys)
+        await self.change(client, created_by=user)
+        contacts = await self.connection.rows(_transfer, client=client.id, user=user, now=now())
+        await self.connection.rows(_check_foreign_keys)
+        return contacts
+
 
 # contacts
 
@@ -190,38 +222,35 @@ _taken: Statement[str] = Statement(
     scalar(str),
 )
 
-_of_client = _contacts.c.client_id == _client
-
-_demote: Statement[UUID] = Statement(
+_demote: Statement[Contact] = Statement(
     sa.update(_contacts)
     .where(_of_client, _contacts.c.is_primary)
     .values(is_primary=False, updated_at=_now)
-    .returning(_contacts.c.id),
-    scalar(UUID),
+    .returning(*_contacts.c),
+    Contact,
 )
 
-_remove_all: Statement[UUID] = Statement(
+_remove_all: Statement[Contact] = Statement(
     sa.update(_contacts)
     .where(_of_client, _contacts.c.deleted_at.is_(None))
     .values(deleted_at=_moment, updated_at=_now)
-    .returning(_contacts.c.id),
-    scalar(UUID),
+    .returning(*_contacts.c),
+    Contact,
 )
 
-_restore_all: Statement[UUID] = Statement(
+_restore_all: Statement[Contact] = Statement(
     sa.update(_contacts)
     .where(_of_client, _contacts.c.deleted_at == _moment)
     .values(deleted_at=None, updated_at=_now)
-    .returning(_contacts.c.id),
-    scalar(UUID),
+    .returning(*_contacts.c),
+    Contact,
 )
+
+_purge_all: Statement[Contact] = Statement(sa.delete(_contacts).where(_of_client).returning(*_contacts.c), Contact)
 
 
 class Contacts(Repository[Contact], table=Contact):
     """People to talk to. E-mail addresses are found by their blind index."""
-
-    default_order = (Order("last_name"), Order("first_name"))
-    searched = ("first_name", "last_name", "position")
 
     def index_of(self, email: str) -> str:
         """The blind index of an address, the same for every spelling that means the same."""
@@ -230,26 +259,33 @@ class Contacts(Repository[Contact], table=Contact):
         except UnicodeEncodeError:
             raise ValidationError.for_unstorable_text() from None
 
-    async def of_email(self, email: str, *, limit: int) -> list[Contact]:
-        """Those with an e-mail address."""
-        return await self.find(Compare("email_index", Op.EQ, self.index_of(email)), limit=limit)
-
     async def taken(self, user: UUID, emails: Sequence[str]) -> set[str]:
         """Those of the addresses that a contact of this person's clients has; nobody else's count."""
         indexes = {self.index_of(email): email for email in emails}
         return {indexes[index] for index in await self.connection.rows(_taken, user=user, indexes=list(indexes))}
 
-    async def demote(self, client: UUID) -> list[UUID]:
-        """Makes the client's primary contact an ordinary one. Returns the ids of the contacts that changed."""
+    async def find_deleted(self, key: UUID) -> Contact:
+        """The deleted contact, or NotFound. Does not lock it."""
+        found = await self.first(And((Compare("id", Op.EQ, key), DeletedRows(Deletion.ONLY))))
+        if found is None:
+            raise NotFound.of(self.noun)
+        return found
+
+    async def demote(self, client: UUID) -> list[Contact]:
+        """Makes the client's primary contact an ordinary one. Returns the contacts that changed."""
         return await self.connection.rows(_demote, client=client, now=now())
 
-    async def remove_all(self, client: UUID, at: dt.datetime) -> list[UUID]:
-        """Soft-deletes the client's contacts and returns their ids.
+    async def remove_all(self, client: UUID, at: dt.datetime) -> list[Contact]:
+        """Soft-deletes the client's contacts and returns them.
 
         All of them get the same ``deleted_at``, which distinguishes them from contacts that were deleted before.
         """
         return await self.connection.rows(_remove_all, client=client, moment=at, now=now())
 
-    async def restore_all(self, client: UUID, at: dt.datetime) -> list[UUID]:
-        """Restores the contacts whose ``deleted_at`` is ``at``, and returns their ids."""
+    async def restore_all(self, client: UUID, at: dt.datetime) -> list[Contact]:
+        """Restores the contacts whose ``deleted_at`` is ``at``, and returns them."""
         return await self.connection.rows(_restore_all, client=client, moment=at, now=now())
+
+    async def purge_all(self, client: UUID) -> list[Contact]:
+        """Deletes the client's contacts permanently, and returns them. The client must have no primary contact."""
+        return await self.connection.rows(_purge_all, client=client)

@@ -7,10 +7,12 @@ Deleted, Restored or Purged with the name of the aggregate.
 from types import new_class
 from typing import Any, TypeVar, cast
 
+import sqlalchemy as sa
+
 from repositories.aggregates.repository import Repository
 from repositories.core.event import Change, Created, Deleted, Event, Purged, Restored, Updated, own_fields
 from repositories.sql.aggregate import Aggregate, Commands, aggregates
-from repositories.sql.table import Table
+from repositories.sql.table import Table, declared
 
 R = TypeVar("R", bound=Table)
 E = TypeVar("E", bound=Event)
@@ -82,17 +84,25 @@ def event_for(kind: type[E], row: Table, owner: Any, change: Change | None = Non
 
 
 def change_of(before: Table, after: Table) -> Change:
-    """What differs between two versions of a row, apart from the version and the time of the change."""
+    """What differs between two versions of a row, apart from the version, the time of the change and blind indexes."""
     table = type(after).__table__
     declaration = aggregates.get(type(after))
     history = declaration.history if declaration is not None else frozenset()
     names = sorted(
         str(column.name)  # SQLAlchemy's names are of a subclass of str, which orjson rejects
         for column in table.columns
-        if column.name not in _OF_EVERY_CHANGE and getattr(before, column.name) != getattr(after, column.name)
+        if column.name not in _OF_EVERY_CHANGE
+        and not _is_blind_index(table, column.name)
+        and getattr(before, column.name) != getattr(after, column.name)
     )
     values = {name: (getattr(before, name), getattr(after, name)) for name in names if name in history}
     return Change(tuple(names), values)
+
+
+def _is_blind_index(table: sa.Table, name: str) -> bool:
+    """Whether the column contains the blind index of an encrypted column, which changes with that column."""
+    encrypted = name.removesuffix("_index")
+    return encrypted != name and encrypted in table.c and declared(table.c[encrypted]).encrypted
 
 
 _OF_EVERY_CHANGE = {"version", "updated_at"}

@@ -117,6 +117,10 @@ class UnitOfWork:
     async def purge(self, row: Table) -> None:
         """Deletes a row permanently that is marked as deleted, and records the event."""
         await self.repository(repository_of(type(row))).purge(row.id)
+        self.record_purged(row)
+
+    def record_purged(self, row: Table) -> None:
+        """Records the event of a row that was deleted permanently."""
         self.record(event_for(event_type(type(row), Purged), row, self.owner_of(row)))
 
     def owner_of(self, row: Table) -> UUID:

@@ -1,39 +1,93 @@
 """Clients, and the people to talk to there."""
 
 from decimal import Decimal
-from enum import StrEnum
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from repositories.core.enums import DescribedEnum
 from repositories.permissions import RoleName
+from repositories.sql.aggregate import Commands, aggregate
 from repositories.sql.constraints import violation
-from repositories.sql.policy import owner, policy, role
-from repositories.sql.table import Column, SoftDeleted, Table, Versioned, column, is_web_address_sql
+from repositories.sql.filters import Order
+from repositories.sql.policy import owner, role
+from repositories.sql.table import (
+    Column,
+    Format,
+    Inverse,
+    SoftDeleted,
+    Table,
+    Versioned,
+    Writer,
+    column,
+    is_web_address_sql,
+)
 from repositories.sql.types import Fixed
 
 
-class ClientStatus(StrEnum):
-    """How a business relation stands."""
+class ClientStatus(DescribedEnum):
+    """The state of the business relation with a client."""
 
-    LEAD = "lead"
-    ACTIVE = "active"
-    INACTIVE = "inactive"
-    CHURNED = "churned"
+    LEAD = "lead", "Might become a client."
+    ACTIVE = "active", "Does business with the owner."
+    INACTIVE = "inactive", "Does no business with the owner at present."
+    CHURNED = "churned", "Has ended the business relation."
 
 
 class Client(Versioned, SoftDeleted, Table, schema="client_management", name="clients"):
-    """A company that somebody does business with; ``created_by`` is its owner."""
+    """A company with which a user does business."""
 
     __slots__ = ()
-    company_name: Column[str] = column(length=(1, 255), single_line=True)
-    primary_contact_id: Column[UUID | None] = column()
-    status: Column[ClientStatus] = column(default=ClientStatus.ACTIVE)
-    industry: Column[str | None] = column(length=(1, 100), single_line=True)
-    website: Column[str | None] = column(check=f"length(website) <= 255 AND {is_web_address_sql('website')}")
-    annual_revenue: Column[Decimal | None] = column(sql_type=Fixed(15, 2), range=(0, None))
-    employee_count: Column[int | None] = column(range=(0, None))
-    created_by: Column[UUID] = column(references="identity.users.id")
+    company_name: Column[str] = column(
+        "The name of the company.", length=(1, 255), single_line=True, searched=True, filtered=True, sorted=True
+    )
+    primary_contact_id: Column[UUID | None] = column(
+        "The contact to talk to first, one of the client's contacts.", writer=Writer.GATEWAY, history=True
+    )
+    status: Column[ClientStatus] = column(
+        "The state of the business relation.",
+        default=ClientStatus.ACTIVE,
+        filtered=True,
+        sorted=True,
+        history=True,
+    )
+    industry: Column[str | None] = column(
+        "The industry of the company. Null if it is unknown.",
+        length=(1, 100),
+        single_line=True,
+        searched=True,
+        filtered=True,
+        sorted=True,
+    )
+    website: Column[str | None] = column(
+        "The address of the company's website, http or https, at most 255 characters. Null if it is unknown.",
+        format=Format.WEB_ADDRESS,
+        check=f"length(website) <= 255 AND {is_web_address_sql('website')}",
+        filtered=True,
+    )
+    annual_revenue: Column[Decimal | None] = column(
+        "The revenue of the company in a year, with at most 13 digits before the decimal point and 2 after it. Null if "
+        "it is unknown.",
+        sql_type=Fixed(15, 2),
+        range=(0, None),
+        filtered=True,
+        sorted=True,
+        history=True,
+    )
+    employee_count: Column[int | None] = column(
+        "The number of people who work at the company. Null if it is unknown.",
+        range=(0, None),
+        filtered=True,
+        sorted=True,
+        history=True,
+    )
+    created_by: Column[UUID] = column(
+        "The user who owns the client.",
+        references="identity.users.id",
+        writer=Writer.GATEWAY,
+        filtered=True,
+        history=True,
+    )
 
     __table_args__ = (
         sa.UniqueConstraint("created_by", "id", name="uq_clients_owner"),
@@ -58,21 +112,51 @@ _PRIMARY = sa.text("is_primary")
 
 
 class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
-    """A person at a client. ``user_id`` is the client's owner, copied so that policies need not look it up.
+    """A person at a client.
 
-    E-mail address and phone number are stored encrypted.
+    ``user_id`` is the client's owner, copied so that policies need not look it up. E-mail address and phone number are
+    stored encrypted.
     """
 
     __slots__ = ()
-    client_id: Column[UUID] = column()
-    user_id: Column[UUID] = column()
-    first_name: Column[str] = column(length=(1, 100), single_line=True)
-    last_name: Column[str] = column(length=(1, 100), single_line=True)
-    email: Column[str] = column(encrypted=True)
+    client_id: Column[UUID] = column(
+        "The client at which the person works.",
+        inverse=Inverse("contacts", "The contacts of the client."),
+        writer=Writer.ON_CREATE,
+        filtered=True,
+    )
+    user_id: Column[UUID] = column(history=True)
+    first_name: Column[str] = column(
+        "The first name.", length=(1, 100), single_line=True, searched=True, filtered=True, sorted=True
+    )
+    last_name: Column[str] = column(
+        "The last name.", length=(1, 100), single_line=True, searched=True, filtered=True, sorted=True
+    )
+    email: Column[str] = column(
+        "The e-mail address, unique among the contacts of all clients of the same owner, ignoring case.",
+        format=Format.EMAIL,
+        encrypted=True,
+    )
     email_index: Column[str] = column(length=(64, 64), secret=True)
-    phone: Column[str | None] = column(encrypted=True)
-    position: Column[str | None] = column(length=(1, 100), single_line=True)
-    is_primary: Column[bool] = column(default=False)
+    phone: Column[str | None] = column(
+        "The phone number in E.164, such as +49301234567. Null if it is unknown.", format=Format.PHONE, encrypted=True
+    )
+    position: Column[str | None] = column(
+        "The position of the person at the client. Null if it is unknown.",
+        length=(1, 100),
+        single_line=True,
+        searched=True,
+        filtered=True,
+        sorted=True,
+    )
+    is_primary: Column[bool] = column(
+        "Whether this is the contact to talk to first. A client has at most one.",
+        default=False,
+        writer=Writer.ON_CREATE,
+        filtered=True,
+        sorted=True,
+        history=True,
+    )
 
     __table_args__ = (
         sa.ForeignKeyConstraint(
@@ -103,13 +187,18 @@ class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
     )
 
 
-policy(
+aggregate(
     Client,
     read=owner(Client.created_by) | role(RoleName.ADMIN),
     write=owner(Client.created_by) | role(RoleName.ADMIN),
+    order=(Order("company_name"),),
+    order_text="by name",
 )
-policy(
+aggregate(
     Contact,
     read=owner(Contact.user_id) | role(RoleName.ADMIN),
     write=owner(Contact.user_id) | role(RoleName.ADMIN),
+    order=(Order("last_name"), Order("first_name")),
+    order_text="by last name, then by first name",
+    commands=Commands.ALL & ~(Commands.CREATE | Commands.DELETE),
 )

@@ -7,7 +7,7 @@ of an input are reported together.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_type_hints
 from uuid import UUID
 
 from repositories.aggregates.derived import repository_of
@@ -33,7 +33,7 @@ from resolvers.validation.command import (
     provided_fields,
     raise_all,
 )
-from resolvers.validation.valid_parts import Handler, reports
+from resolvers.validation.valid_parts import Handler, registered_check, reports
 
 R = TypeVar("R", bound=Table)
 T = TypeVar("T")
@@ -117,6 +117,16 @@ def _named(handler: Handler, name: str) -> Handler:
     return handler
 
 
+def takes(command: type[Command]) -> Callable[[Handler], Handler]:
+    """Declares the input of a domain's handler if it is derived: a variable, which annotations cannot name."""
+
+    def annotate(handler: Handler) -> Handler:
+        handler.__annotations__["command"] = command
+        return handler
+
+    return annotate
+
+
 def _handler(command: type[Command], doc: str) -> Callable[[Handler], Handler]:
     """Gives a handler the annotation and the docstring from which its mutation is made."""
 
@@ -170,6 +180,8 @@ def _reference_checked_by_database(aggregate: Aggregate, values: Values) -> str 
 def _create_many(aggregate: Aggregate, own: Callable[..., Any] | None) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
     columns, plural = aggregate.written(Writer.ON_CREATE), aggregate.plural
     doc = f"New {plural.replace('_', ' ')}, all or none."
+    if own is not None:
+        return _create_each(aggregate, own, doc)
     model = inputs.list_input(aggregate, inputs.create_input(aggregate), "create", doc, aggregate.batch)
 
     async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
@@ -193,6 +205,35 @@ def _create_many(aggregate: Aggregate, own: Callable[..., Any] | None) -> Callab
         return added
 
     return create_many
+
+
+def _create_each(
+    aggregate: Aggregate, own: Callable[..., Any], doc: str
+) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+    """Creates several rows with the domain's own handler for one row."""
+    plural, item, check = aggregate.plural, get_type_hints(own)["command"], registered_check(own)
+    model = inputs.list_input(aggregate, item, "create", doc, aggregate.batch)
+
+    def duplicates(items: Sequence[Any]) -> list[InputError]:
+        places = [(plural, index, "database_id") for index in range(len(items))]
+        return _duplicates(places, [each.database_id for each in items])
+
+    async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
+        items = getattr(command, plural) or []
+        found = duplicates(items)
+        for index, each in enumerate(items):
+            found += [error.prefix_path(plural, index) for error in await check(work, each)] if check else []
+        return found
+
+    @reports(errors)
+    @_handler(model, f"Creates {plural.replace('_', ' ')}, all or none. The errors name each of them by its index.")
+    async def create_each(work: UnitOfWork, command: Any) -> Any:
+        items = getattr(command, plural)
+        if duplicates(items):
+            raise_all(await errors(work, command))
+        return await _each(work, own, items, [(plural, index) for index in range(len(items))])
+
+    return create_each
 
 
 def _new_row(work: UnitOfWork, aggregate: Aggregate, command: Any, values: Values) -> dict[str, Any]:
@@ -477,16 +518,36 @@ async def _one_by_one(
 ) -> list[Any]:
     """Runs a command for each row in the order of their ids, so that concurrent commands do not wait for each other."""
     command: Any = inputs.row_input(aggregate, verb, "")
-    done: dict[UUID, Any] = {}
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    places: list[Path] = [("ids", index) for index in order]
+    rows = await _each(work, single, [command(id=ids[index]) for index in order], places, names_fields=False)
+    return [row for _, row in sorted(zip(order, rows, strict=True))]
+
+
+async def _each(
+    work: UnitOfWork,
+    single: Callable[..., Any],
+    commands: Sequence[Any],
+    places: Sequence[Path],
+    *,
+    names_fields: bool = True,
+) -> list[Any]:
+    """Runs several commands, and raises the errors of all of them together, in the order of their places.
+
+    Each runs in a savepoint, because PostgreSQL executes no statement after one that failed.
+    """
+    done: list[Any] = []
     errors: list[InputError] = []
-    for key in sorted(ids):
+    for command, place in zip(commands, places, strict=True):
         try:
-            done[key] = await single(work, command(id=key))
+            async with work.savepoint():
+                done.append(await single(work, command))
         except InputError as error:
-            error.path = ("ids", ids.index(key))
-            errors.append(error)
-    raise_all(sorted(errors, key=lambda error: error.path))
-    return [done[key] for key in ids]
+            for part in error.parts:
+                part.path = (*place, *part.path) if names_fields else place
+                errors.append(part)
+    raise_all(sorted(errors, key=lambda error: error.path[:2]))
+    return done
 
 
 # descriptions
@@ -494,20 +555,16 @@ async def _one_by_one(
 
 def _create_text(aggregate: Aggregate) -> str:
     owned = " of the viewer" if aggregate.owner is not None else ""
-    return f"Creates a {aggregate.noun}{owned}. {_errors_text(aggregate)}"
+    return f"Creates a {aggregate.noun}{owned}. {_errors_text(aggregate, Writer.ON_CREATE)}"
 
 
 def _update_text(aggregate: Aggregate) -> str:
     stale = "Returns the error STALE_VERSION if it was changed since. " if aggregate.is_versioned else ""
-    return f"Changes a {aggregate.noun}. {stale}{_errors_text(aggregate)}"
+    return f"Changes a {aggregate.noun}. {stale}{_errors_text(aggregate, Writer.ON_UPDATE)}"
 
 
-def _errors_text(aggregate: Aggregate) -> str:
-    missing = [reference.field.replace("_", " ") for reference in _written_references(aggregate)]
+def _errors_text(aggregate: Aggregate, writer: Writer) -> str:
+    written = {column.name for column in aggregate.written(writer)}
+    missing = [reference.field.replace("_", " ") for name, reference in aggregate.references.items() if name in written]
     found = f"NOT_FOUND if the {' or the '.join(missing)} does not exist, " if missing else ""
     return f"Possible errors: VALIDATION_ERROR, {found}CONFLICT if a unique value is taken, QUOTA_EXCEEDED."
-
-
-def _written_references(aggregate: Aggregate) -> list[Reference]:
-    written = {column.name for column in aggregate.written(Writer.ON_CREATE, Writer.ON_UPDATE)}
-    return [reference for name, reference in aggregate.references.items() if name in written]

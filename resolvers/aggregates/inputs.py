@@ -1,9 +1,10 @@
 """The inputs of commands, derived from the columns of an aggregate: their types, bounds, defaults and descriptions."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -103,10 +104,24 @@ def _model(name: str, doc: str, fields: Mapping[str, tuple[Any, Any]]) -> type[C
 
 
 @cache
-def create_input(aggregate: Aggregate, *, nested: bool = False) -> type[Command]:
+def create_input(aggregate: Aggregate) -> type[Command]:
     """The input that creates a row: the columns that clients write, and the id for clients that generate ids."""
+    return new_row_input(aggregate, f"Create{aggregate.type_name}", f"The values of a new {aggregate.noun}.")
+
+
+def new_row_input(
+    aggregate: Aggregate,
+    name: str,
+    doc: str,
+    *,
+    without: Collection[str] = (),
+    more: Mapping[str, tuple[Any, Any]] = MappingProxyType({}),
+) -> type[Command]:
+    """:func:`create_input` for handlers of a domain: another name, columns left out, and more fields."""
     fields: dict[str, tuple[Any, Any]] = {}
     for column in aggregate.written(Writer.ON_CREATE):
+        if column.name in without:
+            continue
         facts = declared(column)
         kind = value_type(column, aggregate.references.get(column.name))
         description = description_of(column)
@@ -118,7 +133,7 @@ def create_input(aggregate: Aggregate, *, nested: bool = False) -> type[Command]
             fields[column.name] = (kind, Field(description=description))
     taken = f"The UUID of the new {aggregate.noun}, for clients that generate ids. By default the gateway generates it."
     fields["database_id"] = (UUID | None, Field(None, description=taken))
-    return _model(f"Create{aggregate.type_name}", f"The values of a new {aggregate.noun}.", fields)
+    return _model(name, doc, {**fields, **more})
 
 
 def _member(facts: Declared) -> Any:

@@ -1,41 +1,34 @@
-"""What can be done with clients and contacts.
+"""Commands on clients and contacts beyond the derived ones.
 
-Whoever changes which contacts a client has locks the client first, then the contact, so that two of them never wait for
-each other, and a client that is being deleted gets no new contact.
+A command that changes which contacts a client has locks the client first, then the contact. Two such commands therefore
+never wait for each other, and a client that is being deleted gets no new contact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.client_management import (
-    ClientCreated,
-    ClientDeleted,
-    ClientRestored,
-    Clients,
-    ClientUpdated,
-    ContactAdded,
-    ContactRemoved,
-    ContactRestored,
-    Contacts,
-    ContactUpdated,
-    PrimaryContactSet,
-)
+from repositories.client_management import Clients, ClientTransferred, Contacts, PrimaryContactSet
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
+from repositories.identity import Users
 from repositories.tables.client_management import Client, Contact
+from repositories.tables.identity import UserStatus
+from resolvers.aggregates.commands import Rules, Values, add_rules, takes
 from resolvers.client_management.inputs import (
     AddContact,
     CreateClient,
     DeleteClient,
-    NewContact,
+    PurgeClient,
+    PurgeContact,
     RemoveContact,
     RestoreClient,
+    RestoreContact,
     SetPrimaryContact,
-    UpdateClient,
-    UpdateContact,
+    TransferClient,
 )
-from resolvers.validation.command import changed_fields, check_version, locate_taken_id, provided_fields, raise_all
+from resolvers.validation.command import check_version, locate_taken_id, raise_all
 from resolvers.validation.valid_parts import reports
 
 _TAKEN = "You already have a contact with this e-mail address."
@@ -43,48 +36,53 @@ _TAKEN = "You already have a contact with this e-mail address."
 # clients
 
 
-async def _errors_of_new_client(work: UnitOfWork, command: CreateClient) -> list[InputError]:
+async def _errors_of_new_client(work: UnitOfWork, command: Any) -> list[InputError]:
     contacts = command.contacts or []
     return [*_duplicates(contacts), *await _taken(work, work.viewer_id, contacts)]
 
 
 @reports(_errors_of_new_client)
-async def create_client(work: UnitOfWork, command: CreateClient) -> Client:
-    """Makes a client of the viewer's with its first contacts, all of it or nothing."""
+@takes(CreateClient)
+async def create_client(work: UnitOfWork, command: Any) -> Client:
+    """Creates a client of the viewer together with its first contacts.
+
+    Possible errors: VALIDATION_ERROR, CONFLICT if the viewer already has a contact with one of the e-mail addresses or
+    if a `databaseId` is taken, QUOTA_EXCEEDED.
+    """
     raise_all(await _errors_of_new_client(work, command))
     values = command.model_dump(exclude={"contacts", "database_id"})
     with locate_taken_id("database_id"):
-        client = await work.repository(Clients).add(
-            **values, id=command.database_id, created_by=work.viewer_id, created_at=work.now
+        client = await work.add(
+            Client, **values, id=command.database_id, created_by=work.viewer_id, created_at=work.now
         )
-    work.record(ClientCreated(client.id, client.created_by, client.status))
     contacts = await _add_contacts(work, client, command.contacts)
     if any(contact.is_primary for contact in contacts):
-        (client,) = await work.repository(Clients).link_primaries([client.id])
-        work.record(PrimaryContactSet(client.id, client.created_by, client.primary_contact_id))
+        (linked,) = await work.repository(Clients).link_primaries([client.id])
+        _record_primary(work, client, linked)
+        return linked
     return client
 
 
-def _duplicates(contacts: Sequence[NewContact]) -> list[InputError]:
-    """A refusal for every contact with the address or id of one before it, and for every primary one but the first."""
+def _duplicates(contacts: Sequence[Any]) -> list[InputError]:
+    """An error for every contact with the address or id of one before it, and for every primary one but the first."""
     seen: set[object] = set()
-    refusals: list[InputError] = []
+    errors: list[InputError] = []
     for index, contact in enumerate(contacts):
         keys = {
             "email": (Conflict, contact.email, "This e-mail address is in the list twice."),
             "database_id": (ValidationError, contact.database_id, "This one is in the list twice."),
             "is_primary": (ValidationError, contact.is_primary or None, "Only one contact can be the primary one."),
         }
-        for field, (refusal, key, message) in keys.items():
+        for field, (error, key, message) in keys.items():
             if (field, key) in seen:
-                refusals.append(refusal(message, path=("contacts", index, field)))
+                errors.append(error(message, path=("contacts", index, field)))
             elif key is not None:
                 seen.add((field, key))
-    return refusals
+    return errors
 
 
-async def _taken(work: UnitOfWork, owner: UUID, contacts: Sequence[NewContact]) -> list[InputError]:
-    """A refusal for every contact whose address another contact of this owner's has; no statement if there are none."""
+async def _taken(work: UnitOfWork, owner: UUID, contacts: Sequence[Any]) -> list[InputError]:
+    """An error for every contact whose address another contact of the owner has. No statement without addresses."""
     emails = [contact.email for contact in contacts if contact.email is not None]
     if not emails:
         return []
@@ -96,69 +94,119 @@ async def _taken(work: UnitOfWork, owner: UUID, contacts: Sequence[NewContact]) 
     ]
 
 
-async def _add_contacts(work: UnitOfWork, client: Client, contacts: Sequence[NewContact]) -> list[Contact]:
-    """Which one of several lost a race for its address or id the database does not tell."""
+async def _add_contacts(work: UnitOfWork, client: Client, contacts: Sequence[Any]) -> list[Contact]:
+    """The database does not tell which of several contacts has an address or id that was taken at the same time."""
     if not contacts:
         return []
     try:
         with locate_taken_id("contacts"):
-            made = await work.repository(Contacts).add_many([_new_contact(work, client, item) for item in contacts])
+            added = await work.repository(Contacts).add_many([_new_contact(work, client, item) for item in contacts])
     except Conflict as error:
         error.path = ("contacts",)
         raise
-    for contact in made:
-        work.record(ContactAdded(contact.id, contact.user_id, client.id))
-    return made
+    work.record_added(added)
+    return added
 
 
-def _new_contact(work: UnitOfWork, client: Client, command: NewContact) -> dict[str, Any]:
-    values = command.model_dump(exclude={"database_id", "client_id"})
+def _new_contact(work: UnitOfWork, client: Client, command: Any) -> dict[str, Any]:
+    values: dict[str, Any] = command.model_dump(exclude={"database_id", "client_id"})
     owned = {"id": command.database_id, "client_id": client.id, "user_id": client.created_by}
     return values | owned | {"created_at": work.now}
 
 
-async def update_client(work: UnitOfWork, command: UpdateClient) -> Client:
-    """Changes a client, if it still has the version that was seen."""
+@takes(DeleteClient)
+async def delete_client(work: UnitOfWork, command: Any) -> Client:
+    """Deletes a client with its contacts. They can be restored together. Possible errors: NOT_FOUND, STALE_VERSION."""
     client = check_version(await work.repository(Clients).lock(command.id), command.version)
-    wanted = provided_fields(
-        command, "company_name", "status", "industry", "website", "annual_revenue", "employee_count"
-    )
-    values = changed_fields(work, client, wanted)
-    if not values:
-        return client
-    changed = await work.repository(Clients).change(client, **values)
-    work.record(ClientUpdated(changed.id, changed.created_by, tuple(sorted(values))))
-    return changed
+    for contact in await work.repository(Contacts).remove_all(client.id, work.now):
+        work.record_deleted(contact)
+    return await work.delete(client)
 
 
-async def delete_client(work: UnitOfWork, command: DeleteClient) -> Client:
-    """Puts a client away with its contacts; it can be restored."""
-    client = check_version(await work.repository(Clients).lock(command.id), command.version)
-    for contact_id in await work.repository(Contacts).remove_all(client.id, work.now):
-        work.record(ContactRemoved(contact_id, client.created_by, client.id))
-    deleted = await work.repository(Clients).change(client, deleted_at=work.now)
-    work.record(ClientDeleted(deleted.id, deleted.created_by))
-    return deleted
+@takes(RestoreClient)
+async def restore_client(work: UnitOfWork, command: Any) -> Client:
+    """Restores a deleted client with the contacts that were deleted together with it.
 
-
-async def restore_client(work: UnitOfWork, command: RestoreClient) -> Client:
-    """Brings a deleted client back, with the contacts it had."""
+    Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if another contact has the e-mail address of one of its contacts
+    by now.
+    """
     client = check_version(await work.repository(Clients).lock_deleted(command.id), command.version)
     assert client.deleted_at is not None  # noqa: S101 (only deleted ones are found)
     try:
-        contact_ids = await work.repository(Contacts).restore_all(client.id, client.deleted_at)
+        contacts = await work.repository(Contacts).restore_all(client.id, client.deleted_at)
     except Conflict:
         message = "The e-mail address of one of its contacts belongs to another contact of yours by now."
         raise Conflict(message, path=("id",)) from None
-    for contact_id in contact_ids:
-        work.record(ContactRestored(contact_id, client.created_by, client.id))
-    restored = await work.repository(Clients).restore(client)
-    work.record(ClientRestored(restored.id, restored.created_by))
-    return restored
+    for contact in contacts:
+        work.record_restored(contact)
+    return await work.restore(client)
+
+
+@takes(PurgeClient)
+async def purge_client(work: UnitOfWork, command: Any) -> Client:
+    """Deletes a client permanently that was deleted before, with all its contacts. Returns the client as it was.
+
+    Their events remain in the audit log. Possible errors: NOT_FOUND, STALE_VERSION.
+    """
+    client = check_version(await work.repository(Clients).lock_deleted(command.id), command.version)
+    await _forget_primary(work, client)
+    for contact in await work.repository(Contacts).purge_all(client.id):
+        work.record_purged(contact)
+    await work.purge(client)
+    return client
+
+
+async def _forget_primary(work: UnitOfWork, client: Client) -> Client:
+    """Removes the primary contact of a deleted client, so that the contact can be deleted permanently."""
+    if client.primary_contact_id is None:
+        return client
+    kept: dict[str, Any] = {"deleted_at": client.deleted_at}
+    return await work.repository(Clients).change(client, primary_contact_id=None, **kept)
+
+
+async def transfer_client(work: UnitOfWork, command: TransferClient) -> Client:
+    """Gives a client with its contacts, deleted ones included, to another user. For admins.
+
+    A client that belongs to the user already stays as it is. Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if the
+    account of the user is not active or if the user already has a contact with one of the e-mail addresses,
+    QUOTA_EXCEEDED.
+    """
+    client = check_version(await work.repository(Clients).lock(command.id), command.version)
+    await _check_new_owner(work, command.user_id)
+    if client.created_by == command.user_id:
+        return client
+    try:
+        contacts = await work.repository(Clients).transfer(client, command.user_id)
+    except Conflict:
+        message = "The user already has a contact with the e-mail address of one of the client's contacts."
+        raise Conflict(message, path=("user_id",)) from None
+    transferred = await work.repository(Clients).get(client.id)
+    for owner in (client.created_by, transferred.created_by):
+        change = change_of(client, transferred)
+        ends = (client.created_by, transferred.created_by)
+        work.record(ClientTransferred(client.id, owner, *ends, change=change))
+    for contact in contacts:
+        work.record_changed(contact.replace(user_id=client.created_by), contact)
+    return transferred
+
+
+async def _check_new_owner(work: UnitOfWork, key: UUID) -> None:
+    user = (await work.repository(Users).by_id([key])).get(key)
+    if user is None:
+        raise NotFound.of("user", path=("user_id",))
+    if user.status is not UserStatus.ACTIVE:
+        message = "The account of this user is not active."
+        raise Conflict(message, path=("user_id",))
+
+
+# primary contacts
 
 
 async def set_primary_contact(work: UnitOfWork, command: SetPrimaryContact) -> Client:
-    """Makes one of a client's contacts its primary one, instead of another if there is one."""
+    """Makes one of a client's contacts its primary contact, instead of another if there is one.
+
+    Possible errors: NOT_FOUND, STALE_VERSION.
+    """
     client = check_version(await work.repository(Clients).lock(command.id), command.version)
     contact = (await work.repository(Contacts).lock_many([command.contact_id])).get(command.contact_id)
     if contact is None or contact.client_id != client.id:
@@ -166,27 +214,42 @@ async def set_primary_contact(work: UnitOfWork, command: SetPrimaryContact) -> C
     if client.primary_contact_id == contact.id:
         return client
     await _demote(work, client)
-    await work.repository(Contacts).change(contact, is_primary=True)
-    work.record(ContactUpdated(contact.id, contact.user_id, client.id, ("is_primary",)))
+    await work.change(contact, is_primary=True)
     return await _set_primary(work, client, contact.id)
 
 
 async def _demote(work: UnitOfWork, client: Client) -> None:
     """Makes the client's primary contact an ordinary one."""
-    for contact_id in await work.repository(Contacts).demote(client.id):
-        work.record(ContactUpdated(contact_id, client.created_by, client.id, ("is_primary",)))
+    for contact in await work.repository(Contacts).demote(client.id):
+        work.record_changed(contact.replace(is_primary=True), contact)
 
 
 async def _set_primary(work: UnitOfWork, client: Client, contact: UUID | None) -> Client:
     changed = await work.repository(Clients).change(client, primary_contact_id=contact)
-    work.record(PrimaryContactSet(client.id, client.created_by, contact))
+    _record_primary(work, client, changed)
     return changed
+
+
+def _record_primary(work: UnitOfWork, before: Client, after: Client) -> None:
+    change = change_of(before, after)
+    work.record(PrimaryContactSet(after.id, after.created_by, after.primary_contact_id, change=change))
 
 
 # contacts
 
 
-async def _errors_of_new_contact(work: UnitOfWork, command: AddContact) -> list[InputError]:
+async def _errors_of_changed_contact(work: UnitOfWork, before: Contact | None, values: Values) -> list[InputError]:
+    """The check of addresses names the contact, unlike the unique index, if several contacts are changed at once."""
+    if before is None or values.get("email") is None:
+        return []
+    taken = await work.repository(Contacts).taken(before.user_id, [values["email"]])
+    return [Conflict(_TAKEN, path=("email",))] if taken else []
+
+
+add_rules(Contact, Rules[Contact](check=_errors_of_changed_contact))
+
+
+async def _errors_of_new_contact(work: UnitOfWork, command: Any) -> list[InputError]:
     if command.client_id is None:
         return []  # the id is invalid
     client = await _client_of_new_contact(work, command)
@@ -196,7 +259,7 @@ async def _errors_of_new_contact(work: UnitOfWork, command: AddContact) -> list[
     return taken
 
 
-async def _client_of_new_contact(work: UnitOfWork, command: AddContact) -> Client:
+async def _client_of_new_contact(work: UnitOfWork, command: Any) -> Client:
     try:
         return await work.repository(Clients).lock(command.client_id)
     except NotFound as error:
@@ -205,38 +268,71 @@ async def _client_of_new_contact(work: UnitOfWork, command: AddContact) -> Clien
 
 
 @reports(_errors_of_new_contact)
-async def add_contact(work: UnitOfWork, command: AddContact) -> Contact:
-    """Adds a contact to a client; a primary one takes the place of the one before."""
+@takes(AddContact)
+async def add_contact(work: UnitOfWork, command: Any) -> Contact:
+    """Adds a contact to a client. If it is a primary one, it replaces the primary contact that the client has.
+
+    Possible errors: VALIDATION_ERROR, NOT_FOUND if the client does not exist, CONFLICT if the owner already has a
+    contact with this e-mail address or if the `databaseId` is taken, QUOTA_EXCEEDED.
+    """
     client = await _client_of_new_contact(work, command)
     if command.is_primary and client.primary_contact_id is not None:
         await _demote(work, client)
     with locate_taken_id("database_id"):
-        contact = await work.repository(Contacts).add(**_new_contact(work, client, command))
-    work.record(ContactAdded(contact.id, contact.user_id, client.id))
+        contact = await work.add(Contact, **_new_contact(work, client, command))
     if contact.is_primary:
         await _set_primary(work, client, contact.id)
     return contact
 
 
-async def update_contact(work: UnitOfWork, command: UpdateContact) -> Contact:
-    """Changes a contact."""
-    contact = await work.repository(Contacts).lock(command.id)
-    wanted = provided_fields(command, "first_name", "last_name", "email", "phone", "position")
-    values = changed_fields(work, contact, wanted)
-    if not values:
-        return contact
-    changed = await work.repository(Contacts).change(contact, **values)
-    work.record(ContactUpdated(changed.id, changed.user_id, changed.client_id, tuple(sorted(values))))
-    return changed
+@takes(RemoveContact)
+async def remove_contact(work: UnitOfWork, command: Any) -> Contact:
+    """Deletes a contact. It can be restored. If it is the primary contact, the client has none afterwards.
 
-
-async def remove_contact(work: UnitOfWork, command: RemoveContact) -> Contact:
-    """Removes a contact; a client whose primary contact it was has none then."""
+    Possible error: NOT_FOUND.
+    """
     contacts = work.repository(Contacts)
     client = await work.repository(Clients).lock((await contacts.get(command.id)).client_id)
     contact = await contacts.lock(command.id)
-    removed = await contacts.change(contact, deleted_at=work.now, is_primary=False)
-    work.record(ContactRemoved(removed.id, removed.user_id, client.id))
+    removed = await work.delete(contact, is_primary=False)
     if client.primary_contact_id == contact.id:
         await _set_primary(work, client, None)
     return removed
+
+
+@takes(RestoreContact)
+async def restore_contact(work: UnitOfWork, command: Any) -> Contact:
+    """Restores a deleted contact of a client that is not deleted.
+
+    Possible errors: NOT_FOUND, CONFLICT if another contact has its e-mail address by now or if its client is deleted.
+    """
+    contacts = work.repository(Contacts)
+    client_id = (await contacts.find_deleted(command.id)).client_id
+    if client_id not in await work.repository(Clients).lock_many([client_id]):
+        message = "The client of this contact is deleted. Restore the client first."
+        raise Conflict(message, path=("id",))
+    contact = await contacts.lock_deleted(command.id)
+    try:
+        return await work.restore(contact)
+    except Conflict:
+        message = "The e-mail address of this contact belongs to another contact of yours by now."
+        raise Conflict(message, path=("id",)) from None
+
+
+@takes(PurgeContact)
+async def purge_contact(work: UnitOfWork, command: Any) -> Contact:
+    """Deletes a contact permanently that was deleted before. Returns the contact as it was.
+
+    Its events remain in the audit log. Possible error: NOT_FOUND.
+    """
+    contacts, clients = work.repository(Contacts), work.repository(Clients)
+    client_id = (await contacts.find_deleted(command.id)).client_id
+    deleted_clients: Mapping[UUID, Client] = {}
+    if client_id not in await clients.lock_many([client_id]):
+        deleted_clients = await clients.lock_many_deleted([client_id])
+    contact = await contacts.lock_deleted(command.id)
+    client = deleted_clients.get(client_id)
+    if client is not None and client.primary_contact_id == contact.id:
+        _record_primary(work, client, await _forget_primary(work, client))
+    await work.purge(contact)
+    return contact

@@ -12,41 +12,31 @@ from repositories.client_management import (
     RevenueSummary,
     StatusTotal,
 )
-from repositories.identity import Users
-from repositories.sql.filters import NO_FILTER, Filter, Order
+from repositories.sql.aggregate import aggregates
+from repositories.sql.filters import NO_FILTER, And, Compare, Filter, Op, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.client_management import Client, Contact
+from resolvers.aggregates.queries import Scope, Trash, load_list
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, get, load_connection, one, pages
+from resolvers.loading.edges import Connection
 from resolvers.request.context import Context
 
-client_of_contact = one(Clients.by_id, key=Contact.client_id)
-contacts_of_client = pages(Contacts, column=Contact.client_id, key=Client.id)
-creator_of_client = one(Users.by_id, key=Client.created_by)
-primary_contact_of_client = one(Contacts.by_id, key=Client.primary_contact_id)
 
-
-async def client(context: Context, id: UUID) -> Client:  # noqa: A002 (the contract's word)
-    """A client the viewer may see, or NotFound."""
-    return await get(context, Clients, id)
-
-
-async def contact(context: Context, id: UUID) -> Contact:  # noqa: A002 (the contract's word)
-    """A contact the viewer may see, or NotFound."""
-    return await get(context, Contacts, id)
-
-
-async def clients(
-    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
-) -> Connection[Client]:
-    """The clients the viewer may see; by default by name."""
-    return await load_connection(context, Clients, request, where, order)
-
-
-async def contacts(context: Context, email: str, first: int) -> list[Contact]:
-    """The contacts with an e-mail address that the viewer may see."""
-    limit = PageRequest(first=first).size
-    return await Contacts(context.snapshot).of_email(email, limit=limit)
+async def contacts(  # noqa: PLR0913 (the arguments of the field)
+    context: Context,
+    request: PageRequest,
+    where: Filter = NO_FILTER,
+    order: tuple[Order, ...] = (),
+    *,
+    email: str | None = None,
+    scope: Scope = Scope.ALL,
+    deleted: Trash = Trash.EXCLUDE,
+) -> Connection[Contact]:
+    """The contacts of all clients that the viewer may see, or those with an e-mail address."""
+    if email is not None:
+        index = Contacts(context.snapshot).index_of(email)
+        where = And((Compare("email_index", Op.EQ, index), where))
+    return await load_list(context, aggregates[Contact], request, where, order, scope=scope, deleted=deleted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,12 +93,13 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
         filter=filter_of(aggregate),
         order=order_of(aggregate),
         kind=connection_type(aggregate) | None,
-        **_list_arguments(aggregate),
+        **list_arguments(aggregate),
     )
     return {aggregate.name: single, aggregate.plural: many}
 
 
-def _list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
+def list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
+    """The arguments of lists of the aggregate: whose rows, and whether deleted ones."""
     arguments: dict[str, Argument] = {}
     if aggregate.owner is not None:
         text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default all that the viewer may see."

@@ -71,7 +71,7 @@ def filter_of(aggregate: Aggregate) -> Any:
             condition = _CONDITIONS.get(facts.kind)
             annotations[name] = (condition or _CHOICE[publish_enum(facts.kind)]) | None
             namespace[name] = where(facts.description)
-        if reference is not None and reference.target in aggregates:
+        if reference is not None and reference.field != name and reference.target in aggregates:
             target = aggregates[reference.target]
             annotations[reference.field] = _optional(later(f"{target.type_name}Filter", _finder(filter_of, target)))
             namespace[reference.field] = related(
