@@ -246,7 +246,8 @@ async def _errors_of_changed_contact(work: UnitOfWork, before: Contact | None, v
     return [Conflict(_TAKEN, path=("email",))] if taken else []
 
 
-add_rules(Contact, Rules[Contact](check=_errors_of_changed_contact))
+_rules: Rules[Contact] = Rules(check=_errors_of_changed_contact)
+add_rules(Contact, _rules)
 
 
 async def _errors_of_new_contact(work: UnitOfWork, command: Any) -> list[InputError]:
