@@ -1,6 +1,7 @@
 """A client and its contacts can get another owner, whose account then stores them.
 
-On PostgreSQL, the triggers of revision 0033 count by owner already. On SQLite, they expected that an owner never changes.
+On PostgreSQL, the triggers of revision 0033 count by owner already. Those on
+SQLite expect that an owner never changes.
 """
 
 from collections.abc import Mapping

@@ -79,7 +79,7 @@ async def test_a_client_of_another_user_is_not_found(gateway: Gateway, ada: User
 async def test_lists_and_dashboards_show_only_own_clients(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
     theirs = await make_client(gateway.database, bob, annual_revenue="5.00", industry="Tools")
     await make_contact(gateway.database, theirs, email="secret@example.org")
-    document = """{ clients { totalCount nodes { id } } contacts(email: "secret@example.org") { email }
+    document = """{ clients { totalCount nodes { id } } contacts(email: "secret@example.org") { nodes { email } }
         clientDashboard { byStatus { total } byIndustry { total } totalRevenue meanRevenue newest { id } } }"""
     nothing = {
         "byStatus": [{"total": 0}] * 4,
@@ -90,12 +90,12 @@ async def test_lists_and_dashboards_show_only_own_clients(gateway: Gateway, ada:
     }
     assert await gateway.client(ada).data(document) == {
         "clients": {"totalCount": 0, "nodes": []},
-        "contacts": [],
+        "contacts": {"nodes": []},
         "clientDashboard": nothing,
     }
     assert await gateway.client(admin).data(document) == {
         "clients": {"totalCount": 1, "nodes": [{"id": gid("Client", theirs)}]},
-        "contacts": [{"email": "secret@example.org"}],
+        "contacts": {"nodes": [{"email": "secret@example.org"}]},
         "clientDashboard": nothing,
     }
     shown = (await gateway.client(bob).data(document))["clientDashboard"]
@@ -126,7 +126,7 @@ async def test_an_anonymous_caller_gets_nothing(gateway: Gateway, ada: User) -> 
     before = await client_rows(gateway.database)
     client = gateway.client()
     document = """query($id: ID!) { client(id: $id) { id } clients { totalCount }
-        contacts(email: "x@example.org") { id } clientDashboard { totalRevenue } node(id: $id) { id } }"""
+        contacts(email: "x@example.org") { totalCount } clientDashboard { totalRevenue } node(id: $id) { id } }"""
     answer = await client.ask(document, id=gid("Client", row))
     assert answer.data == dict.fromkeys(["client", "clients", "contacts", "clientDashboard", "node"])
     assert set(answer.codes) == {"UNAUTHENTICATED"}

@@ -90,8 +90,8 @@ async def test_a_contact_is_found_by_every_spelling_of_its_address(gateway: Gate
     assert (payload["contact"], payload["userErrors"]) == ({"email": STORED}, [])
     taken = user_error("CONFLICT", "You already have a contact with this e-mail address.", "email")
     for other in SPELLINGS:
-        document = "query($email: String!) { contacts(email: $email) { email } }"
-        assert await client.data(document, email=other) == {"contacts": [{"email": STORED}]}
+        document = "query($email: String!) { contacts(email: $email) { nodes { email } } }"
+        assert await client.data(document, email=other) == {"contacts": {"nodes": [{"email": STORED}]}}
         assert (await client.do("addContact", "contact { email }", **new | {"email": other}))["userErrors"] == [taken]
     twice = [{"firstName": "Ada", "lastName": "B", "email": f"x{each.strip()}"} for each in (spelling, SPELLINGS[2])]
     payload = await client.do("createClient", "client { id }", companyName="Acme", contacts=twice)
