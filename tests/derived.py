@@ -6,7 +6,7 @@ Tests of derived features run for every aggregate. They create rows with the der
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -81,8 +81,18 @@ def stored_sample(column: Any, number: int) -> Any:
     return parse[facts.kind](value) if facts.kind in parse else value
 
 
+REPLACED: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "createContact": ("addContact", lambda given: given),
+    "deleteContact": ("removeContact", lambda given: given),
+    "deleteContacts": ("removeContact", lambda given: {"id": given["ids"][0]}),
+}
+"""Mutations of domains in place of derived ones of other names, and their inputs, from those of the derived ones."""
+
+
 def story(aggregate: Aggregate) -> list[tuple[str, Any]]:
-    """All derived commands of an aggregate, in an order in which each succeeds: the mutation, and its input.
+    """All commands of an aggregate that are derived or replace derived ones: the mutation, and its input.
+
+    They are in an order in which each succeeds.
 
     The inputs are functions of the ids. ``ids[type]`` is the row that the mutation before has returned.
     """
@@ -114,7 +124,18 @@ def story(aggregate: Aggregate) -> list[tuple[str, Any]]:
     if Commands.PURGE in aggregate.commands:
         steps.append((Commands.PURGE, f"delete{name}", lambda ids: {"id": ids[name]}))
         steps.append((Commands.PURGE, f"purge{name}", lambda ids: {"id": ids[name]}))
-    return [(mutation, given) for command, mutation, given in steps if command in aggregate.commands]
+    return [
+        _replaced(mutation, given)
+        for command, mutation, given in steps
+        if command in aggregate.commands or mutation in REPLACED
+    ]
+
+
+def _replaced(mutation: str, given: Any) -> tuple[str, Any]:
+    if mutation not in REPLACED:
+        return mutation, given
+    name, convert = REPLACED[mutation]
+    return name, lambda ids: convert(given(ids))
 
 
 async def make_row(client: Client, aggregate: Aggregate, number: int = 1, ids: Ids | None = None) -> str:
@@ -127,5 +148,5 @@ async def make_row(client: Client, aggregate: Aggregate, number: int = 1, ids: I
     return str(payload[to_camel_case(aggregate.name)]["id"])
 
 
-MAKERS: dict[str, tuple[str, Any]] = {}
+MAKERS: dict[str, tuple[str, Any]] = {"Contact": ("addContact", sample)}
 """The mutation that creates a row, and a function like ``sample``, for aggregates with another one than the derived."""

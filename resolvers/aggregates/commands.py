@@ -5,7 +5,8 @@ name, and adds to all of them with :class:`Rules`. Every handler checks what it 
 of an input are reported together.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_type_hints
 from uuid import UUID
@@ -197,7 +198,7 @@ def _create_many(aggregate: Aggregate, own: Callable[..., Any] | None) -> Callab
         raise_all(await errors(work, command))
         items = getattr(command, plural)
         rows = [_new_row(work, aggregate, item, inputs.values_of(item, columns)) for item in items]
-        with locate_taken_id(plural):
+        with _locate_conflict(plural), locate_taken_id(plural):
             added = await work.repository(repository_of(aggregate.row)).add_many(rows)
         for row in added:
             work.record_added([row])
@@ -295,9 +296,21 @@ def _update_many(aggregate: Aggregate, own: Callable[..., Any] | None) -> Callab
     async def update_many(work: UnitOfWork, command: Any) -> Any:
         items = getattr(command, plural)
         places: list[Path] = [(plural, index) for index in range(len(items))]
-        return await _apply_changes(work, aggregate, items, places, duplicates(items))
+        with _locate_conflict(plural):
+            return await _apply_changes(work, aggregate, items, places, duplicates(items))
 
     return update_many
+
+
+@contextmanager
+def _locate_conflict(plural: str) -> Iterator[None]:
+    """Locates a unique value that is taken. The database does not tell which row of several has it."""
+    try:
+        yield
+    except Conflict as error:
+        if error.path[:1] != (plural,):
+            error.path = (plural,)
+        raise
 
 
 async def _lock(work: UnitOfWork, aggregate: Aggregate, keys: Sequence[UUID | None]) -> Mapping[UUID, Any]:

@@ -15,7 +15,7 @@ from repositories.core.errors import Conflict, InputError, NotFound, ValidationE
 from repositories.identity import Users
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.identity import UserStatus
-from resolvers.aggregates.commands import Rules, Values, add_rules, takes
+from resolvers.aggregates.commands import takes
 from resolvers.client_management.inputs import (
     AddContact,
     CreateClient,
@@ -236,18 +236,6 @@ def _record_primary(work: UnitOfWork, before: Client, after: Client) -> None:
 
 
 # contacts
-
-
-async def _errors_of_changed_contact(work: UnitOfWork, before: Contact | None, values: Values) -> list[InputError]:
-    """The check of addresses names the contact, unlike the unique index, if several contacts are changed at once."""
-    if before is None or values.get("email") is None:
-        return []
-    taken = await work.repository(Contacts).taken(before.user_id, [values["email"]])
-    return [Conflict(_TAKEN, path=("email",))] if taken else []
-
-
-_rules: Rules[Contact] = Rules(check=_errors_of_changed_contact)
-add_rules(Contact, _rules)
 
 
 async def _errors_of_new_contact(work: UnitOfWork, command: Any) -> list[InputError]:

@@ -26,19 +26,8 @@ Ids = dict[str, str]
 INPUTS: dict[str, Callable[[Ids], dict[str, Any]]] = {
     "completeTask": lambda ids: {"id": ids["Task"]},
     "reopenTask": lambda ids: {"id": ids["Task"]},
-    "createClient": lambda _: {"companyName": "Acme"},
-    "updateClient": lambda ids: {"id": ids["client"], "version": 1, "companyName": "Other"},
-    "deleteClient": lambda ids: {"id": ids["client"]},
-    "restoreClient": lambda ids: {"id": ids["client"]},
-    "addContact": lambda ids: {
-        "clientId": ids["client"],
-        "firstName": "Joan",
-        "lastName": "Clarke",
-        "email": "joan@example.com",
-    },
-    "updateContact": lambda ids: {"id": ids["contact"], "firstName": "Jo"},
-    "setPrimaryContact": lambda ids: {"id": ids["client"], "contactId": ids["contact"]},
-    "removeContact": lambda ids: {"id": ids["contact"]},
+    "setPrimaryContact": lambda ids: {"id": ids["Client"], "contactId": ids["Contact"]},
+    "transferClient": lambda ids: {"id": ids["Client"], "userId": ids["user"]},
     "createPartner": lambda _: {"name": "Acme", "kind": "REFERRAL", "commissionRate": "0.1"},
     "updatePartner": lambda ids: {"id": ids["partner"], "version": 1, "name": "Other"},
     "changePartnerStatus": lambda ids: {"id": ids["partner"], "status": "ACTIVE"},
@@ -106,7 +95,7 @@ def _steps() -> list[tuple[str, Any]]:
     last: list[tuple[str, Any]] = []
     for aggregate in aggregates.values():
         steps = story(aggregate)
-        deletion = next((i for i, (name, _) in enumerate(steps) if name.startswith("delete")), len(steps))
+        deletion = next((i for i, (name, _) in enumerate(steps) if name.startswith(("delete", "remove"))), len(steps))
         first += steps[:deletion]
         last = [*steps[deletion:], *last]
     return [*first, *INPUTS.items(), *last]

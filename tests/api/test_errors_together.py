@@ -71,7 +71,7 @@ async def test_an_invalid_contact_does_not_hide_the_errors_of_the_others(gateway
     for client_id, others in ((gid("Client", owned), []), ("nonsense", [wrong_id])):
         values = contact("nonsense", clientId=client_id)
         found = await errors_of(gateway.client(ada), "addContact", "contact { id }", **values)
-        assert found == [user_error("VALIDATION_ERROR", EMAIL, "email"), *others]
+        assert found == [*others, user_error("VALIDATION_ERROR", EMAIL, "email")]
     assert errors == [user_error("VALIDATION_ERROR", EMAIL, "email"), missing]
     assert await client_rows(gateway.database) == before
 

@@ -13,7 +13,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
-from repositories.sql.aggregate import aggregates
+from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.sql.statements import Statement
 from repositories.sql.table import Table, metadata
 from repositories.tables.administration import JobRun, Role, RoleGrant
@@ -133,6 +133,7 @@ Step = Callable[..., Awaitable[Any]]
 async def _derived(run: Step) -> None:
     ids: dict[str, str] = {}
     for aggregate in aggregates.values():
+        await _create_required(run, aggregate, ids)
         plural = to_camel_case(aggregate.plural)
         for mutation, given in story(aggregate):
             is_bulk = mutation.endswith(plural_type(aggregate))
@@ -140,6 +141,16 @@ async def _derived(run: Step) -> None:
             ids[aggregate.type_name] = (rows[0] if is_bulk else rows)["id"]
         if story(aggregate):
             del ids[aggregate.type_name]  # its last command has deleted the row
+
+
+async def _create_required(run: Step, aggregate: Aggregate, ids: dict[str, str]) -> None:
+    """Creates the rows to which a row of the aggregate must refer."""
+    for reference in aggregate.references.values():
+        target = aggregates.get(reference.target)
+        if target in {None, aggregate} or reference.column.nullable or target.type_name in ids:
+            continue
+        for mutation, given in story(target)[:1]:
+            ids[target.type_name] = (await run(mutation, f"{to_camel_case(target.name)} {{ id }}", **given(ids)))["id"]
 
 
 async def _tasks(run: Step) -> None:
@@ -221,6 +232,10 @@ async def _rewards(run: Step) -> None:
 async def _administration(run: Step, user: str, role: str) -> None:
     for mutation in ("grantRole", "grantRole", "revokeRole"):
         await run(mutation, "roleGrant { id }", userId=user, roleId=role)
+    contacts = [{"firstName": "Given", "lastName": "Away", "email": "given@example.org", "isPrimary": True}]
+    client = (await run("createClient", "client { id }", companyName="Acme", contacts=contacts))["id"]
+    for _ in range(2):
+        await run("transferClient", "client { id }", id=client, userId=user)
 
 
 async def _accounts(everything: Everything, admin: Client) -> None:
