@@ -148,5 +148,5 @@ async def make_row(client: Client, aggregate: Aggregate, number: int = 1, ids: I
     return str(payload[to_camel_case(aggregate.name)]["id"])
 
 
-MAKERS: dict[str, tuple[str, Any]] = {"Contact": ("addContact", sample)}
+MAKERS: dict[str, tuple[str, Any]] = {}
 """The mutation that creates a row, and a function like ``sample``, for aggregates with another one than the derived."""
