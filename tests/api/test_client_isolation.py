@@ -20,6 +20,10 @@ _QUERIES = [
     "query($id: ID!) { clients(filter: {not: {id: {ne: $id}}}) { totalCount } }",
     "query($id: ID!) { clients(filter: {createdBy: {eq: $id}}) { totalCount } }",
     "query($id: ID!) { clients { nodes { contacts(filter: {id: {eq: $id}}) { totalCount nodes { email } } } } }",
+    "query($id: ID!) { contact(id: $id) { id email history { totalCount } } }",
+    "query($id: ID!) { contacts(filter: {clientId: {eq: $id}}, deleted: INCLUDE) { totalCount nodes { email } } }",
+    "query($id: ID!) { contacts(filter: {client: {id: {eq: $id}}}) { totalCount groups(by: CLIENT_ID) { key } } }",
+    "query($id: ID!) { clients(deleted: ONLY, filter: {id: {eq: $id}}) { totalCount groups(by: STATUS) { count } } }",
 ]
 _CONTACT = {"firstName": "Joan", "lastName": "Clarke", "email": "new@example.org"}
 _MUTATIONS: list[tuple[str, str, str, dict[str, Any]]] = [
@@ -28,12 +32,15 @@ _MUTATIONS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("deleteClient", "id", "Client", {}),
     ("deleteClient", "id", "Client", {"version": 9}),
     ("restoreClient", "id", "Client", {}),
+    ("purgeClient", "id", "Client", {}),
     ("addContact", "clientId", "Client", _CONTACT),
     ("addContact", "clientId", "Client", _CONTACT | {"email": "secret@example.org", "isPrimary": True}),
     ("setPrimaryContact", "contactId", "Contact", {"id": "mine"}),
     ("setPrimaryContact", "id", "Client", {"contactId": "mine"}),
     ("updateContact", "id", "Contact", {"firstName": "stolen", "email": "secret@example.org"}),
     ("removeContact", "id", "Contact", {}),
+    ("restoreContact", "id", "Contact", {}),
+    ("purgeContact", "id", "Contact", {}),
 ]
 
 
