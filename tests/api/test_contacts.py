@@ -1,5 +1,6 @@
 """Lists of contacts over all clients, their trash, bulk commands, and clients that get another owner."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import sqlalchemy as sa
 
 from gateway.settings import Settings
 from repositories.client_management import Clients
-from repositories.core.errors import Conflict, Forbidden, NotFound
+from repositories.core.errors import Forbidden, NotFound
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
@@ -442,11 +443,14 @@ async def test_a_user_cannot_change_the_owner_in_the_database(database: Database
     row = await make_client(database, ada)
     await make_contact(database, row)
     before = await _everything(database)
-    for user in (ada, bob):
-        with pytest.raises((Forbidden, NotFound, Conflict)):
-            async with database.transaction(viewer_of(user)) as write:
-                await Clients(write).transfer(row, bob.id)
-        assert await _everything(database) == before
+    with pytest.raises(Forbidden):
+        async with database.transaction(viewer_of(ada)) as write:
+            await Clients(write).transfer(row, bob.id)
+    assert await _everything(database) == before
+    with suppress(NotFound):  # on PostgreSQL, the statement finds no row
+        async with database.transaction(viewer_of(bob)) as write:
+            assert await Clients(write).transfer(row, bob.id) == []
+    assert await _everything(database) == before
 
 
 async def test_both_owners_see_the_transfer_on_their_dashboards(
