@@ -432,8 +432,8 @@ async def test_a_rejected_transfer_changes_nothing(gateway: Gateway, ada: User, 
         payload = await gateway.client(admin).do("transferClient", "client { id }", **values)
         assert payload == {"client": None, "userErrors": [user_error(code, message, field)]}
         assert await _everything(database) == before
-    values = {"id": key, "userId": gid("User", admin), "version": 2}
-    (error,) = (await gateway.client(admin).do("transferClient", "client { id }", **values))["userErrors"]
+    stale: dict[str, Any] = {"id": key, "userId": gid("User", admin), "version": 2}
+    (error,) = (await gateway.client(admin).do("transferClient", "client { id }", **stale))["userErrors"]
     assert (error["code"], error["field"], error["current"]) == ("STALE_VERSION", ["version"], {"id": key})
     assert await _everything(database) == before
 
