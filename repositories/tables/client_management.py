@@ -66,8 +66,8 @@ class Client(Versioned, SoftDeleted, Table, schema="client_management", name="cl
         filtered=True,
     )
     annual_revenue: Column[Decimal | None] = column(
-        "The revenue of the company in a year, with at most 13 digits before the decimal point and 2 after it. Null if "
-        "it is unknown.",
+        "The revenue of the company in a year, 0 or more, with at most 13 digits before the decimal point and 2 after "
+        "it. Null if it is unknown.",
         sql_type=Fixed(15, 2),
         range=(0, None),
         filtered=True,
@@ -125,7 +125,7 @@ class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
         writer=Writer.ON_CREATE,
         filtered=True,
     )
-    user_id: Column[UUID] = column(history=True)
+    user_id: Column[UUID] = column()
     first_name: Column[str] = column(
         "The first name.", length=(1, 100), single_line=True, searched=True, filtered=True, sorted=True
     )

@@ -1,6 +1,7 @@
 """The inputs of commands, derived from the columns of an aggregate: their types, bounds, defaults and descriptions."""
 
 import datetime as dt
+import re
 from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from functools import cache
@@ -83,8 +84,13 @@ def bounds_text(column: Any) -> str:
 
 
 def description_of(column: Any, *, null: str = "") -> str:
-    """The description of a column for an input: what it is, its bounds, and what null means."""
+    """The description of a column for an input: what it is, its bounds, and what null means.
+
+    ``null`` replaces the sentence that says what null means in a row.
+    """
     text = declared(column).description
+    if null:
+        text = re.sub(r" Null (?:if|unless) [^.]*\.", "", text)
     bounds = bounds_text(column)
     if bounds and not any(character.isdigit() for character in text):
         first, dot, rest = text.partition(". ")

@@ -1,5 +1,6 @@
 """Lists of contacts over all clients, their trash, bulk commands, and clients that get another owner."""
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -388,12 +389,7 @@ async def test_a_client_is_given_to_another_user(gateway: Gateway, ada: User, bo
     assert [(event.event_type, event.aggregate_id, event.event_data) for event in events[:2]] == [
         ("ClientTransferred", row.id, {"owner_id": str(user.id), **ends, **changes}) for user in (ada, bob)
     ]
-    data = {
-        "owner_id": str(bob.id),
-        "client_id": str(row.id),
-        "fields": ["user_id"],
-        "changes": {"user_id": [str(ada.id), str(bob.id)]},
-    }
+    data = {"owner_id": str(bob.id), "client_id": str(row.id), "fields": ["user_id"]}
     assert {(event.event_type, event.aggregate_id) for event in events[2:]} == {
         ("ContactUpdated", each.id) for each in (removed, contact, primary)
     }
@@ -404,6 +400,26 @@ async def test_a_client_is_given_to_another_user(gateway: Gateway, ada: User, bo
     again = await gateway.client(admin).do("transferClient", "client { version }", id=key, userId=gid("User", bob))
     assert again == {"client": {"version": 2}, "userErrors": []}
     assert await _everything(database) == before
+
+
+async def test_contacts_that_are_added_during_a_transfer_have_the_owner_of_the_client(
+    gateway: Gateway, ada: User, bob: User, admin: User
+) -> None:
+    """Each is added before the transfer and transferred, or not found by the former owner after it."""
+    row = await make_client(gateway.database, ada)
+    client, key = gateway.client(ada), gid("Client", row)
+    person = {"clientId": key, "firstName": "Joan", "lastName": "Clarke"}
+    payloads = await asyncio.gather(
+        *(client.do("addContact", "contact { id }", **person, email=f"{index}@example.org") for index in range(4)),
+        gateway.client(admin).do("transferClient", "client { id }", id=key, userId=gid("User", bob)),
+        *(client.do("addContact", "contact { id }", **person, email=f"{index}@example.org") for index in range(4, 8)),
+    )
+    errors = [error for payload in payloads for error in payload["userErrors"]]
+    assert {(error["code"], *error["field"]) for error in errors} <= {("NOT_FOUND", "clientId")}
+    (changed,), contacts, _ = await _everything(gateway.database)
+    assert (changed.created_by, changed.version) == (bob.id, 2)
+    assert {contact.user_id for contact in contacts} <= {bob.id}
+    assert len(contacts) == 8 - len(errors)
 
 
 async def test_a_rejected_transfer_changes_nothing(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
