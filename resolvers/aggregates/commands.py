@@ -22,8 +22,8 @@ from repositories.core.errors import (
     StaleVersion,
     ValidationError,
 )
-from repositories.sql.aggregate import Aggregate, Commands, Reference, aggregates
-from repositories.sql.table import Table, Writer
+from repositories.sql.aggregate import Aggregate, Commands, Reference
+from repositories.sql.table import Table, Writer, declared
 from resolvers.aggregates import inputs
 from resolvers.validation.command import (
     Command,
@@ -149,7 +149,7 @@ def _create(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]
         except DanglingReference:
             if checked_by_database is None:
                 raise
-            noun = aggregates[aggregate.references[checked_by_database].target].noun
+            noun = repository_of(aggregate.references[checked_by_database].target).noun
             raise NotFound.of(noun, path=(checked_by_database,)) from None
         _rules.get(aggregate.row, _NO_RULES).record(work, None, added)
         return added
@@ -187,6 +187,7 @@ def _create_many(aggregate: Aggregate, own: Callable[..., Any] | None) -> Callab
         rows = [_new_row(work, aggregate, item, inputs.values_of(item, columns)) for item in items]
         with locate_taken_id(plural):
             added = await work.repository(repository_of(aggregate.row)).add_many(rows)
+        await work.load_owners(added)
         for row in added:
             work.record_added([row])
             _rules.get(aggregate.row, _NO_RULES).record(work, None, row)
@@ -276,6 +277,7 @@ async def _apply_changes(
     pairs = [(rows[command.id], _changes(work, aggregate, rows[command.id], command)) for command in commands]
     effective = [(row, values) for row, values in pairs if values]
     changed = await work.repository(repository_of(aggregate.row)).change_many(effective) if effective else []
+    await work.load_owners(changed)
     done = {row.id: row for row in changed}
     record = _rules.get(aggregate.row, _NO_RULES).record
     for before, _ in effective:
@@ -342,7 +344,7 @@ async def _missing_references(
         keys = {values[name] for values in rows if values.get(name) is not None}
         known = await _referenced(work, reference, sorted(keys)) if keys else {}
         errors += [
-            NotFound.of(aggregates[reference.target].noun, path=(*place, name))
+            NotFound.of(repository_of(reference.target).noun, path=(*place, name))
             for values, place in zip(rows, places, strict=True)
             if values.get(name) is not None and values[name] not in known
         ]
@@ -467,6 +469,7 @@ async def _mark(
     raise_all([NotFound.of(aggregate.noun, path=("ids", at)) for at, key in enumerate(ids) if key not in rows])
     repository: Repository[Any] = work.repository(repository_of(aggregate.row))
     changed = await repository.change_many([(rows[key], values) for key in ids])
+    await work.load_owners(changed)
     for row in changed:
         record(row)
     return changed
@@ -493,7 +496,8 @@ async def _one_by_one(
 
 
 def _create_text(aggregate: Aggregate) -> str:
-    owned = " of the viewer" if aggregate.owner is not None else ""
+    owner = None if aggregate.owner is None else aggregate.table.c[aggregate.owner]
+    owned = " of the viewer" if owner is not None and declared(owner).writer is Writer.GATEWAY else ""
     return f"Creates a {aggregate.noun}{owned}. {_errors_text(aggregate)}"
 
 

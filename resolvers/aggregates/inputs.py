@@ -112,6 +112,8 @@ def create_input(aggregate: Aggregate, *, nested: bool = False) -> type[Command]
         description = description_of(column)
         if facts.input_default is not None:
             fields[column.name] = (kind, Field(_member(facts), description=description))
+        elif column.name == aggregate.owner:
+            fields[column.name] = (kind | None, Field(None, description=f"{description} By default the viewer."))
         elif column.nullable:
             fields[column.name] = (kind | None, Field(None, description=description))
         else:

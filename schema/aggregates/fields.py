@@ -100,7 +100,7 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
 
 def _list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
     arguments: dict[str, Argument] = {}
-    if aggregate.owner is not None:
+    if aggregate.has_owner:
         text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default all that the viewer may see."
         arguments["scope"] = Argument(Scope, text, Scope.ALL)
     if aggregate.is_soft_deleted:
@@ -155,7 +155,7 @@ def _handler_of(field: Any) -> Callable[..., Any] | None:
 def _change_field(aggregate: Aggregate) -> Any:
     kind = _change_type(aggregate)
     plural = aggregate.plural.replace("_", " ")
-    rows = f"to all {plural} that the viewer may see" if aggregate.owner is None else f"to the viewer's own {plural}"
+    rows = f"to the viewer's own {plural}" if aggregate.has_owner else f"to all {plural} that the viewer may see"
     return subscription(
         partial(_open_changes, aggregate),
         f"What happens to the {plural} with these ids that the viewer may see, or without ids {rows}.{RESUMABLE}",

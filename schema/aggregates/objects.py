@@ -109,7 +109,12 @@ def _is_enum(kind: Any) -> bool:
 
 def _reference_field(reference: Reference) -> tuple[Any, Any]:
     text = declared(reference.column).description
-    missing = "Null if there is none, or if the viewer may not see it."
+    reasons = {
+        "there is none": reference.column.nullable,
+        "it was deleted": "deleted_at" in reference.target.__table__.c,
+        "the viewer may not see it": True,
+    }
+    missing = f"Null if {' or if '.join(reason for reason, is_possible in reasons.items() if is_possible)}."
     loaded = one(repository_of(reference.target).by_id, key=reference.column)
     return type_of(reference.target) | None, edge(loaded, f"{text} {missing}")
 
