@@ -53,9 +53,11 @@ def sample_value(column: Any, number: int) -> Any:
         return min(max(number, low or 0), high or number + 1)
     if facts.kind is Decimal:
         return str(Decimal(min(number, 9)) / 10)
+    if facts.kind is dict:
+        return {"count": 900 + number}  # of achievements
     if facts.kind is bool:
         return number % 2 == 0
-    moment = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC) + dt.timedelta(days=number)
+    moment = dt.datetime(2126, 6, 15, 12, tzinfo=dt.UTC) + dt.timedelta(days=number)
     return moment.date().isoformat() if facts.kind is dt.date else moment.isoformat()
 
 

@@ -100,6 +100,12 @@ class Aggregate:
     commands: Commands
     batch: int
     owner_reference: str | None = None
+    has_events: bool = True
+
+    @property
+    def a_noun(self) -> str:
+        """The word for a row with its article."""
+        return f"{'an' if self.noun[0] in 'aeio' else 'a'} {self.noun}"
 
     @property
     def has_owner(self) -> bool:
@@ -203,6 +209,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     owner: sa.Column[Any] | Through | _Actor | None = None,
     commands: Commands = Commands.ALL,
     batch: int = 100,
+    has_events: bool = True,
     noun: str = "",
     plural: str = "",
 ) -> None:
@@ -213,6 +220,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
       ``through(column)``, the owner of another row; or ACTOR.
     - ``commands``: the derived commands. Without ``write`` there are none.
     - ``batch``: how many rows one command can create or change.
+    - ``has_events``: whether rows have events of their own, and so a history and a subscription.
     - ``noun``, ``plural``: the words for a row and for rows, by default from the names of the class and the table.
     """
     policy(row, read=read, write=write)
@@ -238,6 +246,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
         commands=commands,
         batch=batch,
         owner_reference=str(owned.column.name) if isinstance(owned, Through) else None,
+        has_events=has_events,
     )
 
 

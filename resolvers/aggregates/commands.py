@@ -30,7 +30,6 @@ from resolvers.validation.command import (
     changed_fields,
     check_version,
     locate_taken_id,
-    provided_fields,
     raise_all,
 )
 from resolvers.validation.valid_parts import Handler, reports
@@ -288,8 +287,7 @@ async def _apply_changes(
 
 def _changes(work: UnitOfWork, aggregate: Aggregate, row: Any, command: Any) -> dict[str, Any]:
     """The columns that get another value, with those that follow from them."""
-    names = [column.name for column in aggregate.written(Writer.ON_UPDATE)]
-    values = changed_fields(work, row, provided_fields(command, *names))
+    values = changed_fields(work, row, inputs.provided_values(command, aggregate.written(Writer.ON_UPDATE)))
     return {**values, **_rules.get(aggregate.row, _NO_RULES).complete(work, row, values)} if values else {}
 
 
@@ -303,11 +301,11 @@ async def _errors_of_changes(
     """Missing and stale rows, missing references, and errors by the rules of the domain."""
     errors: list[InputError] = []
     wanted: list[Values] = []
-    names = [column.name for column in aggregate.written(Writer.ON_UPDATE)]
+    columns = aggregate.written(Writer.ON_UPDATE)
     check = _rules.get(aggregate.row, _NO_RULES).check
     for command, place in zip(commands, places, strict=True):
         row = rows.get(command.id)
-        provided = provided_fields(command, *names)
+        provided = inputs.provided_values(command, columns)
         if row is None:
             errors += [NotFound.of(aggregate.noun, path=(*place, "id"))] if command.id is not None else []
             wanted.append({name: value for name, value in provided.items() if name in aggregate.references})
@@ -379,7 +377,7 @@ def _delete(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]
     noun = aggregate.noun
     what = "It can be restored." if aggregate.is_soft_deleted else "It cannot be restored."
 
-    @_handler(inputs.row_input(aggregate, "delete", f"The {noun} to delete."), f"Deletes a {noun}. {what}")
+    @_handler(inputs.row_input(aggregate, "delete", f"The {noun} to delete."), f"Deletes {aggregate.a_noun}. {what}")
     async def delete(work: UnitOfWork, command: Any) -> Any:
         row = await work.repository(repository_of(aggregate.row)).lock(command.id)
         return await _in_use(work.delete(check_version(row, getattr(command, "version", None))), aggregate)
@@ -401,8 +399,8 @@ def _restore(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]
 def _purge(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
     noun = aggregate.noun
     doc = (
-        f"Deletes a {noun} permanently that was deleted before. Its events remain in the audit log. Returns the "
-        f"{noun} as it was. Returns the error CONFLICT if other objects refer to it."
+        f"Deletes {aggregate.a_noun} permanently that was deleted before. Its events remain in the audit log. "
+        f"Returns the {noun} as it was. Returns the error CONFLICT if other objects refer to it."
     )
 
     @_handler(inputs.row_input(aggregate, "purge", f"The deleted {noun} to delete permanently."), doc)
@@ -498,12 +496,12 @@ async def _one_by_one(
 def _create_text(aggregate: Aggregate) -> str:
     owner = None if aggregate.owner is None else aggregate.table.c[aggregate.owner]
     owned = " of the viewer" if owner is not None and declared(owner).writer is Writer.GATEWAY else ""
-    return f"Creates a {aggregate.noun}{owned}. {_errors_text(aggregate)}"
+    return f"Creates {aggregate.a_noun}{owned}. {_errors_text(aggregate)}"
 
 
 def _update_text(aggregate: Aggregate) -> str:
     stale = "Returns the error STALE_VERSION if it was changed since. " if aggregate.is_versioned else ""
-    return f"Changes a {aggregate.noun}. {stale}{_errors_text(aggregate)}"
+    return f"Changes {aggregate.a_noun}. {stale}{_errors_text(aggregate)}"
 
 
 def _errors_text(aggregate: Aggregate) -> str:

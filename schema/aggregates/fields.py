@@ -52,7 +52,7 @@ def derive_roots(
     for found in aggregates.values() if declared is None else declared:
         derived[0] |= _query_fields(found)
         derived[1] |= _mutation_fields(found, taken[1])
-        derived[2] |= {f"{found.name}_changed": _change_field(found)}
+        derived[2] |= {f"{found.name}_changed": _change_field(found)} if found.has_events else {}
     names = ("DerivedQueries", "DerivedMutations", "DerivedSubscriptions")
     return tuple(
         _publish(name, {key: field for key, field in fields.items() if key not in known})
@@ -174,7 +174,7 @@ def _change_type(aggregate: Aggregate) -> Any:
     name, noun, type_name = aggregate.name, aggregate.noun, aggregate.type_name
     row = one(repository_of(aggregate.row).by_id, key=DomainEvent.aggregate_id)
     namespace: dict[str, Any] = {
-        "__doc__": f"Something that happened to a {noun}.",
+        "__doc__": f"Something that happened to {aggregate.a_noun}.",
         "__annotations__": {
             "id": UUID,
             "event_type": str,

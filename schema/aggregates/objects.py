@@ -90,7 +90,8 @@ def _derived_fields(aggregate: Aggregate) -> dict[str, tuple[Any, Any]]:
     for source, reference in inverses_of(aggregate.row):
         assert reference.inverse is not None  # noqa: S101 (inverses_of returns only these)
         fields[reference.inverse.field] = _inverse_field(aggregate, source, reference)
-    fields["history"] = _history_field(aggregate)
+    if aggregate.has_events:
+        fields["history"] = _history_field(aggregate)
     return fields
 
 

@@ -848,12 +848,13 @@ async def test_referrals_of_all_partners_are_listed(gateway: Gateway, client: Cl
     missing = [user_error("NOT_FOUND", "There is no such partner.", "id")]
     referral = gid("Referral", await make_referral(gateway.database, partner))
     before = await stored_rows(gateway.database)
-    for mutation, given in (
+    changes: list[tuple[str, dict[str, Any]]] = [
         ("qualifyReferral", {}),
         ("closeReferral", {"outcome": "LOST"}),
         ("updateReferral", {"version": 1, "value": "5"}),
-    ):
-        assert (await client.do(mutation, "referral { id }", id=referral, **given))["userErrors"] == missing
+    ]
+    for mutation, values in changes:
+        assert (await client.do(mutation, "referral { id }", id=referral, **values))["userErrors"] == missing
     in_use = [user_error("CONFLICT", "Other objects still refer to this partner.", "id")]
     assert (await client.do("purgePartner", "partner { id }", id=key))["userErrors"] == in_use
     assert await stored_rows(gateway.database) == before
