@@ -48,7 +48,7 @@ _VALID: Mapping[str, Any] = {
     "Date": "2026-06-15",
     "DateTime": "2026-06-15T12:00:00Z",
 }
-_VALID_FIELDS = {"email": "ada@example.org"}
+_VALID_FIELDS: Mapping[str, Any] = {"email": "ada@example.org", "criteria": {"count": 1}}
 _MAX_DEPTH = 2
 """How often a type may be nested in itself."""
 
@@ -137,18 +137,22 @@ def test_every_list_is_generated() -> None:
     assert sorted({f"{case.parent}.{case.field}" for case in CASES}) == [
         "Category.tasks",
         "Client.contacts",
+        "Mutation.createAchievements",
         "Mutation.createCategories",
         "Mutation.createClient",
         "Mutation.createPartners",
+        "Mutation.createRewards",
         "Mutation.createTasks",
         "Mutation.deleteCategories",
         "Mutation.deletePartners",
         "Mutation.deleteTasks",
         "Mutation.restorePartners",
         "Mutation.restoreTasks",
+        "Mutation.updateAchievements",
         "Mutation.updateCategories",
         "Mutation.updatePartners",
         "Mutation.updateReferrals",
+        "Mutation.updateRewards",
         "Mutation.updateTasks",
         "Partner.referrals",
         "Query.achievements",
@@ -162,13 +166,18 @@ def test_every_list_is_generated() -> None:
         "Query.rewardRedemptions",
         "Query.rewards",
         "Query.tasks",
+        "Query.userAchievements",
         "Query.users",
+        "Subscription.achievementChanged",
         "Subscription.categoryChanged",
         "Subscription.domainEvents",
         "Subscription.myEvents",
         "Subscription.partnerChanged",
         "Subscription.referralChanged",
+        "Subscription.rewardChanged",
+        "Subscription.rewardRedemptionChanged",
         "Subscription.taskChanged",
+        "Subscription.userAchievementChanged",
     ]
 
 
