@@ -20,6 +20,7 @@ from repositories.tables.identity import User
 from repositories.tables.partnership import PARTNER_TRANSITIONS, PartnerKind, PartnerStatus, ReferralStatus
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.stored_rows import event_summaries, stored_events
+from tests.api.subscribing import SubscribingProcess, take
 from tests.factories import make_partner, make_referral, make_user
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
@@ -875,3 +876,40 @@ async def test_partners_get_and_keep_consistent_dates_in_bulk(gateway: Gateway, 
     assert await stored_rows(gateway.database) == before
     made = (await client.do("createPartners", "partners { id manager { email } }", partners=[valid, valid]))["partners"]
     assert [row["manager"]["email"] for row in made] == ["manager@example.com"] * 2
+
+
+async def test_a_commission_is_paid_or_the_referral_reopened(gateway: Gateway, client: Client, manager: User) -> None:
+    """Of concurrent requests for both, one succeeds."""
+    partner = await make_partner(gateway.database, manager)
+    for _ in range(4):
+        key = gid("Referral", await make_referral(gateway.database, partner))
+        await client.do("closeReferral", REFERRAL, id=key, outcome="WON", value="100")
+        payloads = await asyncio.gather(
+            *(client.do(mutation, "referral { id }", id=key) for mutation in ("payCommission", "reopenReferral"))
+        )
+        assert sorted(len(payload["userErrors"]) for payload in payloads) == [0, 1]
+        (error,) = [error for payload in payloads for error in payload["userErrors"]]
+        assert error["code"] == "CONFLICT"
+
+
+async def test_changes_of_referrals_are_delivered_to_the_manager(
+    gateway: Gateway, client: Client, manager: User, admin: User
+) -> None:
+    """Without ids, those of the viewer's own partners; with ids, those of every referral that the viewer may see."""
+    theirs, own = [
+        gid("Referral", await make_referral(gateway.database, await make_partner(gateway.database, person)))
+        for person in (manager, admin)
+    ]
+    process = SubscribingProcess(gateway.database)
+    document = """subscription($ids: [ID!]) { referralChanged(ids: $ids) {
+        eventType referralId referral { status } } }"""
+    async with (
+        process.feed.run(),
+        process.subscribe(admin, document) as of_viewer,
+        process.subscribe(admin, document, ids=[theirs]) as of_id,
+    ):
+        for key in (theirs, own):
+            await client.do("qualifyReferral", REFERRAL, id=key)
+        for stream, key in ((of_viewer, own), (of_id, theirs)):
+            change = {"eventType": "ReferralQualified", "referralId": key, "referral": {"status": "QUALIFIED"}}
+            assert await take(stream, 1) == [{"referralChanged": change}]

@@ -624,9 +624,16 @@ async def test_achievements_are_created_and_changed_in_bulk(gateway: Gateway, ad
     ]
     payload = await client.do("createAchievements", selection, achievements=[item("a", count=1)] * 2)
     assert [error["code"] for error in payload["userErrors"]] == ["CONFLICT"]
-    document = "mutation($i: CreateAchievementsInput!) { createAchievements(input: $i) { userErrors { code } } }"
-    answer = await gateway.client(ada).ask(document, i={"achievements": [item("a", count=1)]})
-    assert answer.codes == ["FORBIDDEN"]
+    row = {"id": gid("Achievement", new_id()), "version": 1}
+    for mutation, values in (
+        ("CreateAchievements", {"achievements": [item("a", count=1)]}),
+        ("UpdateAchievements", {"achievements": [row]}),
+        ("CreateRewards", {"rewards": [{"name": "x", "cost": 1}]}),
+        ("UpdateRewards", {"rewards": [row | {"id": gid("Reward", new_id())}]}),
+    ):
+        field = mutation[0].lower() + mutation[1:]
+        document = f"mutation($i: {mutation}Input!) {{ {field}(input: $i) {{ userErrors {{ code }} }} }}"
+        assert (await gateway.client(ada).ask(document, i=values)).codes == ["FORBIDDEN"], mutation
     assert await gamification_rows(gateway.database) == before
     payload = await client.do(
         "createAchievements", selection, achievements=[item("a", count=1), item("b", streakDays=2)]
