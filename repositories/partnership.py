@@ -10,9 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.aggregates.repository import Repository
-from repositories.core.event import Event
+from repositories.core.event import Created, Event, Updated
 from repositories.sql import types
-from repositories.sql.filters import Direction, Order
 from repositories.sql.statements import RowFactory, Statement, folded, scalar
 from repositories.tables.partnership import Partner, PartnerKind, PartnerStatus, Referral, ReferralStatus
 
@@ -23,30 +22,28 @@ _referrals = Referral.__table__
 
 
 @dataclass(frozen=True, slots=True)
-class PartnerCreated(Event, aggregate="partner"):
-    """A partner was entered; the owner of a partner's events is its manager."""
+class PartnerCreated(Created, aggregate="partner"):
+    """A partner was created."""
 
     kind: PartnerKind
 
 
 @dataclass(frozen=True, slots=True)
-class PartnerUpdated(Event, aggregate="partner"):
-    """Some fields of a partner were changed; ``fields`` names them."""
-
-    fields: tuple[str, ...]
+class PartnerUpdated(Updated, aggregate="partner"):
+    """A partner was changed. After a change of the manager, the new manager owns the event."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartnerStatusChanged(Event, aggregate="partner"):
-    """A partnership stands elsewhere than before."""
+    """The status of a partnership was changed."""
 
     before: PartnerStatus
     after: PartnerStatus
 
 
 @dataclass(frozen=True, slots=True)
-class ReferralSubmitted(Event, aggregate="referral"):
-    """A partner brought a client."""
+class ReferralSubmitted(Created, aggregate="referral"):
+    """A partner referred a client."""
 
     partner_id: UUID
 
@@ -60,7 +57,7 @@ class ReferralQualified(Event, aggregate="referral"):
 
 @dataclass(frozen=True, slots=True)
 class ReferralClosed(Event, aggregate="referral"):
-    """A referral was won or lost; ``value`` and ``commission`` are those of one that was won."""
+    """A referral was won or lost. ``value`` and ``commission`` are None if it was lost."""
 
     partner_id: UUID
     status: ReferralStatus
@@ -69,8 +66,15 @@ class ReferralClosed(Event, aggregate="referral"):
 
 
 @dataclass(frozen=True, slots=True)
+class ReferralReopened(Event, aggregate="referral"):
+    """A closed referral is QUALIFIED again, without a commission."""
+
+    partner_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class CommissionPaid(Event, aggregate="referral"):
-    """The partner of a won referral got its commission."""
+    """The commission of a won referral was paid to the partner."""
 
     partner_id: UUID
     commission: Decimal
@@ -146,10 +150,7 @@ _top: Statement[PartnerStanding] = Statement(_top_of(), RowFactory(_standing))
 
 
 class Partners(Repository[Partner], table=Partner):
-    """Companies that work with ours."""
-
-    default_order = (Order("name"),)
-    searched = ("name", "website", "notes")
+    """Companies that refer clients."""
 
     async def active(self, today: dt.date) -> int:
         """The number of partnerships that are ACTIVE and whose first and last day include today."""
@@ -198,9 +199,7 @@ _tally: Statement[ReferralTally] = Statement(
 
 
 class Referrals(Repository[Referral], table=Referral):
-    """Clients that partners bring."""
-
-    default_order = (Order("created_at", Direction.DESC),)
+    """Clients that partners refer."""
 
     async def tally(self) -> ReferralTally:
         """All counters, in one pass over the referrals."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from strawberry.utils.str_converters import to_camel_case
 
-from repositories.sql.aggregate import Aggregate, Commands
+from repositories.sql.aggregate import Aggregate, Commands, aggregates
 from repositories.sql.table import Format, Pattern, Writer, declared
 from repositories.sql.types import Choice
 from resolvers.aggregates.inputs import plural_type
@@ -53,9 +53,11 @@ def sample_value(column: Any, number: int) -> Any:
         return min(max(number, low or 0), high or number + 1)
     if facts.kind is Decimal:
         return str(Decimal(min(number, 9)) / 10)
+    if facts.kind is dict:
+        return {"count": 900 + number}  # of achievements
     if facts.kind is bool:
         return number % 2 == 0
-    moment = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC) + dt.timedelta(days=number)
+    moment = dt.datetime(2126, 6, 15, 12, tzinfo=dt.UTC) + dt.timedelta(days=number)
     return moment.date().isoformat() if facts.kind is dt.date else moment.isoformat()
 
 
@@ -97,16 +99,19 @@ def story(aggregate: Aggregate) -> list[tuple[str, Any]]:
     The inputs are functions of the ids. ``ids[type]`` is the row that the mutation before has returned.
     """
     name, plural, kind = aggregate.type_name, plural_type(aggregate), to_camel_case(aggregate.plural)
+    maker, values = MAKERS.get(name, (f"create{name}", sample))
+    created = Commands.CREATE if Commands.CREATE in aggregate.commands else Commands.UPDATE
     version = {"version": 1} if aggregate.is_versioned else {}
     update = Writer.ON_UPDATE
     steps: list[tuple[Commands, str, Any]] = [
-        (Commands.CREATE, f"create{name}", lambda ids: sample(aggregate, ids, 1)),
+        (created, maker, lambda ids: values(aggregate, ids, 1)),
         (
             Commands.UPDATE,
             f"update{name}",
             lambda ids: {"id": ids[name], **version, **sample(aggregate, ids, 2, writer=update)},
         ),
         (Commands.CREATE, f"create{plural}", lambda ids: {kind: [sample(aggregate, ids, 3)]}),
+        *([(created, maker, lambda ids: values(aggregate, ids, 3))] if created is Commands.UPDATE else []),
         (
             Commands.UPDATE,
             f"update{plural}",
@@ -122,6 +127,7 @@ def story(aggregate: Aggregate) -> list[tuple[str, Any]]:
         (Commands.RESTORE, f"restore{plural}", lambda ids: {"ids": [ids[name]]}),
     ]
     if Commands.PURGE in aggregate.commands:
+        steps.append((Commands.CREATE, maker, lambda ids: values(aggregate, ids, 6)))
         steps.append((Commands.PURGE, f"delete{name}", lambda ids: {"id": ids[name]}))
         steps.append((Commands.PURGE, f"purge{name}", lambda ids: {"id": ids[name]}))
     return [
@@ -138,6 +144,28 @@ def _replaced(mutation: str, given: Any) -> tuple[str, Any]:
     return name, lambda ids: convert(given(ids))
 
 
+Step = tuple[Aggregate, str, Any]
+
+
+def stories() -> tuple[list[Step], list[Step]]:
+    """The steps of all aggregates, with the aggregate of each: those up to the first deletion, and the others.
+
+    The rows that other rows refer to are created first and deleted last.
+    """
+    first: list[Step] = []
+    last: list[Step] = []
+    for aggregate in aggregates.values():
+        steps = [(aggregate, mutation, given) for mutation, given in story(aggregate)]
+        deletion = next((i for i, step in enumerate(steps) if step[1].startswith(("delete", "remove"))), len(steps))
+        first += steps[:deletion]
+        last = [*steps[deletion:], *last]
+    return first, last
+
+
+def _referral(_: Aggregate, ids: Ids, number: int) -> dict[str, Any]:
+    return {"partnerId": ids["Partner"], "clientName": f"Text {number}"}
+
+
 async def make_row(client: Client, aggregate: Aggregate, number: int = 1, ids: Ids | None = None) -> str:
     """Creates a row with the mutation of its aggregate, and returns its global id."""
     mutation, values = MAKERS.get(aggregate.type_name, (f"create{aggregate.type_name}", sample))
@@ -148,5 +176,5 @@ async def make_row(client: Client, aggregate: Aggregate, number: int = 1, ids: I
     return str(payload[to_camel_case(aggregate.name)]["id"])
 
 
-MAKERS: dict[str, tuple[str, Any]] = {}
+MAKERS: dict[str, tuple[str, Any]] = {"Referral": ("submitReferral", _referral)}
 """The mutation that creates a row, and a function like ``sample``, for aggregates with another one than the derived."""

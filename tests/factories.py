@@ -11,7 +11,7 @@ from repositories.core.clock import now
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE, Viewer
 from repositories.engines.database import Database
-from repositories.gamification.achievements import Achievements
+from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
@@ -23,7 +23,14 @@ from repositories.permissions import RoleName
 from repositories.sql.filters import Compare, Op
 from repositories.tables.administration import RoleGrant
 from repositories.tables.client_management import Client, Contact
-from repositories.tables.gamification import Achievement, PointEntry, PointReason, Reward, RewardRedemption
+from repositories.tables.gamification import (
+    Achievement,
+    PointEntry,
+    PointReason,
+    Reward,
+    RewardRedemption,
+    UserAchievement,
+)
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task
 from repositories.tables.partnership import Partner, PartnerKind, Referral
@@ -94,6 +101,12 @@ async def make_achievement(database: Database, **values: Any) -> Achievement:
     }
     async with database.transaction(SERVICE) as write:
         return await Achievements(write).add(**{"code": f"hero_{new_id().hex[-8:]}"} | defaults | values)
+
+
+async def make_user_achievement(database: Database, user: User, achievement: Achievement) -> UserAchievement:
+    """An achievement that the user has reached, without the event and the points."""
+    async with database.transaction(SERVICE) as write:
+        return await UserAchievements(write).add(user_id=user.id, achievement_id=achievement.id, unlocked_at=now())
 
 
 async def make_reward(database: Database, **values: Any) -> Reward:

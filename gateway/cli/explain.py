@@ -42,6 +42,8 @@ def explanation(found: Aggregate) -> Iterator[str]:
     yield f"{found.type_name}  {found.table.schema}.{found.table.name}"
     yield from _section("Columns", _columns(found))
     owner = f"the column {found.owner}" if found.owner else "the viewer who acts"
+    if found.owner_reference:
+        owner = f"the owner of the row in the column {found.owner_reference}"
     yield from _section(
         "Policy",
         [

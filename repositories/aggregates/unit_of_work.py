@@ -22,6 +22,7 @@ from uuid import UUID
 from repositories.aggregates.derived import change_of, event_for, event_type, repository_of
 from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import now
+from repositories.core.errors import NotFound
 from repositories.core.event import Created, Deleted, Event, Purged, Restored, Updated
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, WriteConnection
@@ -54,6 +55,7 @@ class UnitOfWork:
         self.commit_callbacks: list[Callable[[], None]] = []
         """Called after the commit, and not at all after a rollback."""
         self._stored_count = 0
+        self._owners: dict[UUID, UUID] = {}
 
     def repository(self, repository: Callable[[WriteConnection], Repo]) -> Repo:
         """The repository, using this transaction."""
@@ -66,6 +68,7 @@ class UnitOfWork:
     async def add(self, row: type[R], event: type[Event] | None = None, **values: Any) -> R:
         """Inserts a row of an aggregate and records the event, by default the derived one."""
         added: R = await self.repository(repository_of(row)).add(**values)
+        await self.load_owners([added])
         self.record_added([added], event)
         return added
 
@@ -76,6 +79,7 @@ class UnitOfWork:
 
     async def change(self, row: R, event: type[Event] | None = None, **values: Any) -> R:
         """Changes values of a row of an aggregate and records the event, by default the derived one."""
+        await self.load_owners([row.replace(**values)])
         changed: R = await self.repository(repository_of(type(row))).change(row, **values)
         self.record_changed(row, changed, event)
         return changed
@@ -92,6 +96,7 @@ class UnitOfWork:
         """
         kind = event or event_type(type(row), Deleted)
         repository = self.repository(repository_of(type(row)))
+        await self.load_owners([row])
         if not aggregates[type(row)].is_soft_deleted:
             await repository.purge(row.id)
             self.record(event_for(kind, row, self.owner_of(row)))
@@ -107,6 +112,7 @@ class UnitOfWork:
     async def restore(self, row: R, event: type[Event] | None = None) -> R:
         """Restores a row that is marked as deleted, and records the event."""
         restored: R = await self.repository(repository_of(type(row))).restore(row)
+        await self.load_owners([restored])
         self.record_restored(restored, event)
         return restored
 
@@ -116,6 +122,7 @@ class UnitOfWork:
 
     async def purge(self, row: Table) -> None:
         """Deletes a row permanently that is marked as deleted, and records the event."""
+        await self.load_owners([row])
         await self.repository(repository_of(type(row))).purge(row.id)
         self.record_purged(row)
 
@@ -124,10 +131,32 @@ class UnitOfWork:
         self.record(event_for(event_type(type(row), Purged), row, self.owner_of(row)))
 
     def owner_of(self, row: Table) -> UUID:
-        """The owner of a row, by the declaration of the aggregate: the value of a column, or the viewer who acts."""
-        column = aggregates[type(row)].owner
-        owner: UUID = self.viewer_id if column is None else getattr(row, column)
+        """The owner of a row, by the declaration of the aggregate: the value of a column, or the viewer who acts.
+
+        The owners of rows that belong to other rows must be loaded before (``load_owners``).
+        """
+        found = aggregates[type(row)]
+        if found.owner_reference is not None:
+            return self._owners[getattr(row, found.owner_reference)]
+        owner: UUID = self.viewer_id if found.owner is None else getattr(row, found.owner)
         return owner
+
+    async def load_owners(self, rows: Sequence[Table]) -> None:
+        """Loads the owners of rows of one table that belong to other rows. For other tables it does nothing.
+
+        Executes one statement. Raises NotFound if one of the other rows does not exist.
+        """
+        found = aggregates[type(rows[0])] if rows else None
+        if found is None or found.owner_reference is None:
+            return
+        column = found.owner_reference
+        wanted = {getattr(row, column) for row in rows}
+        repository = self.repository(repository_of(found.references[column].target))
+        others = await repository.by_id(sorted(wanted))
+        if len(others) < len(wanted):
+            raise NotFound.of(repository.noun)
+        await self.load_owners(list(others.values()))
+        self._owners |= {key: self.owner_of(other) for key, other in others.items()}
 
     @property
     def viewer_id(self) -> UUID:

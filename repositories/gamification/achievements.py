@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from repositories.aggregates.repository import Repository
 from repositories.core.clock import LocalDay
 from repositories.sql import types
-from repositories.sql.filters import Direction, Order
 from repositories.sql.statements import Engine, RowFactory, Statement, in_list, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import Achievement, UserAchievement
@@ -126,10 +125,7 @@ _tally: Statement[AchievementTally] = Statement(
 
 
 class Achievements(Repository[Achievement], table=Achievement):
-    """What can be reached."""
-
-    default_order = (Order("points"), Order("code"))
-    searched = ("name", "description")
+    """Goals that award points."""
 
     async def progress(self, people: Mapping[UUID, Sequence[LocalDay]]) -> list[Progress]:
         """How far each person is with each achievement that is active or unlocked, cheapest first.
@@ -149,10 +145,8 @@ _streak: Statement[int] = Statement(
 )
 
 
-class UserAchievements(Repository[UserAchievement], table=UserAchievement, noun="achievement"):
-    """Who has what."""
-
-    default_order = (Order("unlocked_at", Direction.DESC),)
+class UserAchievements(Repository[UserAchievement], table=UserAchievement):
+    """Achievements that users have reached."""
 
     async def streak(self, user: UUID, event: str, days: Sequence[LocalDay]) -> int:
         """On how many of the days in a row it happened; the last of them may still be without."""

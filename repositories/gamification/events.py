@@ -1,46 +1,42 @@
-"""What happens with achievements and rewards."""
+"""The events of achievements, rewards and redemptions."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
-from repositories.core.event import Event
+from repositories.core.event import Created, Event, Updated
 
 
 @dataclass(frozen=True, slots=True)
-class AchievementCreated(Event, aggregate="achievement"):
-    """An achievement was made."""
+class AchievementCreated(Created, aggregate="achievement"):
+    """An achievement was created."""
 
 
 @dataclass(frozen=True, slots=True)
-class AchievementUpdated(Event, aggregate="achievement"):
-    """Some fields of an achievement were changed; ``fields`` names them."""
-
-    fields: tuple[str, ...]
+class AchievementUpdated(Updated, aggregate="achievement"):
+    """An achievement was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class AchievementUnlocked(Event, aggregate="user_achievement"):
-    """A person has an achievement from now on."""
+    """A user reached an achievement."""
 
     achievement_id: UUID
     points: int
 
 
 @dataclass(frozen=True, slots=True)
-class RewardCreated(Event, aggregate="reward"):
-    """A reward was made."""
+class RewardCreated(Created, aggregate="reward"):
+    """A reward was created."""
 
 
 @dataclass(frozen=True, slots=True)
-class RewardUpdated(Event, aggregate="reward"):
-    """Some fields of a reward were changed; ``fields`` names them."""
-
-    fields: tuple[str, ...]
+class RewardUpdated(Updated, aggregate="reward"):
+    """A reward was changed, possibly only its stock by a redemption or a refund."""
 
 
 @dataclass(frozen=True, slots=True)
-class RewardRedeemed(Event, aggregate="reward_redemption"):
-    """A person paid for a reward."""
+class RewardRedeemed(Created, aggregate="reward_redemption"):
+    """A user redeemed points for a reward."""
 
     reward_id: UUID
     cost: int
@@ -48,14 +44,14 @@ class RewardRedeemed(Event, aggregate="reward_redemption"):
 
 @dataclass(frozen=True, slots=True)
 class RedemptionFulfilled(Event, aggregate="reward_redemption"):
-    """A person has got a reward."""
+    """A user received a reward."""
 
     reward_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class RedemptionRefunded(Event, aggregate="reward_redemption"):
-    """A person got the points for a reward back."""
+    """A user received the points for a reward back."""
 
     reward_id: UUID
     cost: int

@@ -2,22 +2,31 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from repositories.aggregates.batch import batch
 from repositories.aggregates.repository import Repository
 from repositories.sql import types
-from repositories.sql.filters import Direction, Order
+from repositories.sql.filters import is_not_deleted
 from repositories.sql.statements import RowFactory, Statement, in_list
+from repositories.sql.table import Table
 from repositories.tables.events import DomainEvent
-from repositories.tables.gamification import EARNED, PointEntry, PointReason
-from repositories.tables.identity import User
+from repositories.tables.gamification import (
+    EARNED,
+    Achievement,
+    PointEntry,
+    PointReason,
+    Reward,
+    RewardRedemption,
+    UserAchievement,
+)
+from repositories.tables.life_lock import Task
 
 _entries = PointEntry.__table__
 _events = DomainEvent.__table__
-_users = User.__table__
 
 
 def points_for_task(completed_at: dt.datetime, due_date: dt.datetime | None) -> int:
@@ -76,10 +85,49 @@ _totals: Statement[PointTotals] = Statement(
 )
 
 
-class Points(Repository[PointEntry], table=PointEntry, noun="entry"):
-    """The account book: entries are added, never changed."""
+R = TypeVar("R", bound=Table)
 
-    default_order = (Order("created_at", Direction.DESC), Order("id", Direction.DESC))
+
+def _of_events(row: type[R], rows: sa.FromClause, subject: sa.ColumnElement[UUID]) -> Statement[tuple[UUID, R]]:
+    """The rows of a table that events are about. ``subject`` is the column with the id that the events are about."""
+
+    def make(values: Sequence[Any]) -> tuple[UUID, R]:
+        return values[0], row._make(values[1:])
+
+    return Statement(
+        sa.select(_events.c.id, *row.__table__.c)
+        .select_from(rows.join(_events, _events.c.aggregate_id == subject))
+        .where(in_list(_events.c.id, "events"), is_not_deleted(row.__table__)),
+        RowFactory(make),
+    )
+
+
+_tasks, _achievements, _rewards = Task.__table__, Achievement.__table__, Reward.__table__
+_unlocked, _redeemed = UserAchievement.__table__, RewardRedemption.__table__
+_task_of_event = _of_events(Task, _tasks, _tasks.c.id)
+_achievement_of_event = _of_events(
+    Achievement, _achievements.join(_unlocked, _unlocked.c.achievement_id == _achievements.c.id), _unlocked.c.id
+)
+_reward_of_event = _of_events(Reward, _rewards.join(_redeemed, _redeemed.c.reward_id == _rewards.c.id), _redeemed.c.id)
+
+
+class Points(Repository[PointEntry], table=PointEntry):
+    """Point entries: they are added, never changed."""
+
+    @batch
+    async def task_of_event(self, events: Sequence[UUID]) -> Mapping[UUID, Task]:
+        """The task that each event is about."""
+        return dict(await self.connection.rows(_task_of_event, events=list(events)))
+
+    @batch
+    async def achievement_of_event(self, events: Sequence[UUID]) -> Mapping[UUID, Achievement]:
+        """The achievement that was reached with each event."""
+        return dict(await self.connection.rows(_achievement_of_event, events=list(events)))
+
+    @batch
+    async def reward_of_event(self, events: Sequence[UUID]) -> Mapping[UUID, Reward]:
+        """The reward that was redeemed, or whose redemption was refunded, with each event."""
+        return dict(await self.connection.rows(_reward_of_event, events=list(events)))
 
     async def balances(self, users: Sequence[UUID]) -> Mapping[UUID, int]:
         """What people have."""

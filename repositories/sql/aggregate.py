@@ -56,6 +56,18 @@ ACTOR = _Actor()
 
 
 @dataclass(frozen=True, slots=True)
+class Through:
+    """Stands for the owner of the row to which a column refers."""
+
+    column: sa.Column[Any]
+
+
+def through(column: sa.Column[Any]) -> Through:
+    """The owner of the row to which ``column`` refers, as the owner of aggregates that belong to another one."""
+    return Through(column)
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """A column that refers to a row of another table (or of the same one)."""
 
@@ -75,7 +87,8 @@ class Reference:
 class Aggregate:
     """One aggregate.
 
-    ``owner`` is the name of the column with the owner's id, None if the viewer who acts owns the events.
+    ``owner`` is the name of the column with the owner's id. If it is None, ``owner_reference`` is the name of the
+    column that refers to the row with the same owner. If both are None, the viewer who acts owns the events.
     """
 
     row: type[Table]
@@ -86,6 +99,18 @@ class Aggregate:
     order_text: str
     commands: Commands
     batch: int
+    owner_reference: str | None = None
+    has_events: bool = True
+
+    @property
+    def a_noun(self) -> str:
+        """The word for a row with its article."""
+        return f"{'an' if self.noun[0] in 'aeio' else 'a'} {self.noun}"
+
+    @property
+    def has_owner(self) -> bool:
+        """Whether rows have an owner, other than the viewer who acts."""
+        return self.owner is not None or self.owner_reference is not None
 
     @property
     def table(self) -> sa.Table:
@@ -181,18 +206,21 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     write: Rule = SERVICE_ONLY,
     order: Sequence[Order] = (),
     order_text: str = "",
-    owner: sa.Column[Any] | _Actor | None = None,
+    owner: sa.Column[Any] | Through | _Actor | None = None,
     commands: Commands = Commands.ALL,
     batch: int = 100,
+    has_events: bool = True,
     noun: str = "",
     plural: str = "",
 ) -> None:
     """Declares the policy of a table and makes the table an aggregate.
 
     - ``order``, ``order_text``: the default order of lists, and the same in words, such as "the newest first".
-    - ``owner``: the column with the owner of a row, by default that of ``owner(...)`` in ``read``; or ACTOR.
+    - ``owner``: the column with the owner of a row, by default that of ``owner(...)`` in ``read``; or
+      ``through(column)``, the owner of another row; or ACTOR.
     - ``commands``: the derived commands. Without ``write`` there are none.
     - ``batch``: how many rows one command can create or change.
+    - ``has_events``: whether rows have events of their own, and so a history and a subscription.
     - ``noun``, ``plural``: the words for a row and for rows, by default from the names of the class and the table.
     """
     policy(row, read=read, write=write)
@@ -200,7 +228,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     owned = owner if owner is not None else read.owner
     if owned is None:
         place = f"{table.name}.{'user_id' if 'user_id' in table.c else 'id'}"
-        raise DeclarationError(place, "the policy names no owner; declare `owner=`, a column or ACTOR")
+        raise DeclarationError(place, "the policy names no owner; declare `owner=`, a column, through() or ACTOR")
     if write is SERVICE_ONLY:
         commands = Commands.NONE
     if "deleted_at" not in table.c:
@@ -212,11 +240,13 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
         row=row,
         noun=noun or re.sub("(?<!^)(?=[A-Z])", " ", row.__name__).lower(),
         plural=plural or table.name,
-        owner=None if isinstance(owned, _Actor) else str(owned.name),
+        owner=str(owned.name) if isinstance(owned, sa.Column) else None,
         order=tuple(order),
         order_text=order_text,
         commands=commands,
         batch=batch,
+        owner_reference=str(owned.column.name) if isinstance(owned, Through) else None,
+        has_events=has_events,
     )
 
 

@@ -189,6 +189,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
     length: tuple[int, int] | None = None,
     single_line: bool = False,
     range: tuple[int | None, int | None] | None = None,  # noqa: A002 (the standard term)
+    input_range: tuple[int | None, int | None] | None = None,
     format: Format | Pattern | None = None,  # noqa: A002 (the standard term)
     check: str | None = None,
     default: object = None,
@@ -214,6 +215,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
     - ``single_line``: a text without control characters, line breaks and characters without width. Spaces around it are
       removed from inputs.
     - ``range``: minimum and maximum value, both inclusive; None means unlimited.
+    - ``input_range``: the range of inputs, for a column without ``range`` that can leave it by other changes.
     - ``format``: what a text must be. It becomes a check of inputs, and for web addresses a CHECK constraint.
     - ``check``: a condition in SQL that both engines understand.
     - ``default``: a constant, used by the repository and by the database.
@@ -251,7 +253,7 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
             input_default=default if input_default is None else input_default,
             writer=writer or (Writer.CLIENT if description else Writer.GATEWAY),
             length=length,
-            range=range,
+            range=range or input_range,
             single_line=single_line,
             format=format,
             searched=searched,

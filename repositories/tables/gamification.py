@@ -1,26 +1,28 @@
-"""Achievements, points and what they buy."""
+"""Achievements, points, and the rewards that users redeem points for."""
 
 import datetime as dt
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from repositories.core.enums import DescribedEnum
 from repositories.permissions import RoleName
+from repositories.sql.aggregate import ACTOR, Commands, aggregate
 from repositories.sql.constraints import violation
+from repositories.sql.filters import Direction, Order
 from repositories.sql.policy import Rule, owner, policy, role, signed_in
-from repositories.sql.table import Column, Table, Versioned, column
+from repositories.sql.table import Column, Pattern, Table, Versioned, Writer, column
 
 MAX_COUNT = 1_000_000
 MAX_STREAK = 100
 """The longest streak, in days, that an achievement may ask for."""
 
 
-class CountedEvent(StrEnum):
-    """Which events achievements can be for, by the names of their types."""
+class CountedEvent(DescribedEnum):
+    """The events that achievements count."""
 
-    TASK_COMPLETED = "TaskCompleted"
+    TASK_COMPLETED = "TaskCompleted", "A task was completed."
 
 
 _CRITERIA = (
@@ -32,7 +34,7 @@ _CRITERIA = (
 
 
 class Achievement(Versioned, Table, schema="gamification", name="achievements"):
-    """Something to be proud of, and the points it pays once.
+    """A goal that awards points once, when the user reaches it.
 
     ``criteria`` names a type of event and how many different things it must have happened to (``count``), or on how
     many days in a row it must have happened (``streak_days``).
@@ -40,41 +42,72 @@ class Achievement(Versioned, Table, schema="gamification", name="achievements"):
 
     __slots__ = ()
     code: Column[str] = column(
+        "The name for programs: 1 to 50 lower-case letters, digits and underscores, unique. It cannot be changed.",
         length=(1, 50),
+        format=Pattern("[a-z0-9_]{1,50}", "A code has 1 to 50 lower-case letters, digits and underscores"),
         check="ltrim(code, 'abcdefghijklmnopqrstuvwxyz0123456789_') = ''",
         unique=True,
+        writer=Writer.ON_CREATE,
+        filtered=True,
+        sorted=True,
         info=violation("code", "There is already an achievement of this code."),
     )
-    name: Column[str] = column(length=(1, 100), single_line=True)
-    description: Column[str] = column(length=(1, 500))
-    points: Column[int] = column(range=(1, 100_000))
-    criteria: Column[dict[str, Any]] = column(check=_CRITERIA)
-    is_active: Column[bool] = column(default=True)
+    name: Column[str] = column(
+        "The name.", length=(1, 100), single_line=True, searched=True, filtered=True, sorted=True
+    )
+    description: Column[str] = column("What the user has to do.", length=(1, 500), searched=True)
+    points: Column[int] = column(
+        "The number of points that it awards once. A new number does not change the points of users who have reached "
+        "it.",
+        range=(1, 100_000),
+        filtered=True,
+        sorted=True,
+        history=True,
+    )
+    criteria: Column[dict[str, Any]] = column(
+        "The condition for reaching it. Users who fulfil a new condition already reach it with the next event that "
+        "counts.",
+        check=_CRITERIA,
+        history=True,
+    )
+    is_active: Column[bool] = column("Whether users can reach it.", default=True, filtered=True, history=True)
 
     __table_args__ = (sa.Index("ix_achievements_points", "points", "code"),)
 
 
 class UserAchievement(Table, schema="gamification", name="user_achievements"):
-    """An achievement that a person has."""
+    """An achievement that a user has reached."""
 
     __slots__ = ()
-    user_id: Column[UUID] = column(references="identity.users.id")
-    achievement_id: Column[UUID] = column(references="gamification.achievements.id", index=True)
-    unlocked_at: Column[dt.datetime] = column()
+    user_id: Column[UUID] = column(
+        "The user who has reached it.", references="identity.users.id", writer=Writer.GATEWAY, filtered=True
+    )
+    achievement_id: Column[UUID] = column(
+        "The achievement.",
+        references="gamification.achievements.id",
+        index=True,
+        writer=Writer.GATEWAY,
+        filtered=True,
+    )
+    unlocked_at: Column[dt.datetime] = column(
+        "The time when the user reached it.", writer=Writer.GATEWAY, filtered=True, sorted=True
+    )
+    created_at: Column[dt.datetime] = column()
+    updated_at: Column[dt.datetime] = column()
 
     __table_args__ = (sa.UniqueConstraint("user_id", "achievement_id"),)
 
 
-class PointReason(StrEnum):
-    """What points were given or taken for."""
+class PointReason(DescribedEnum):
+    """The reason why points were awarded or deducted."""
 
-    TASK_COMPLETED = "task_completed"
-    TASK_REOPENED = "task_reopened"
-    TASK_DELETED = "task_deleted"
-    TASK_RESTORED = "task_restored"
-    ACHIEVEMENT_UNLOCKED = "achievement_unlocked"
-    REWARD_REDEEMED = "reward_redeemed"
-    REDEMPTION_REFUNDED = "redemption_refunded"
+    TASK_COMPLETED = "task_completed", "A task was completed: 10 points, or 15 on or before its due date."
+    TASK_REOPENED = "task_reopened", "A completed task was reopened or cancelled: its points were deducted."
+    TASK_DELETED = "task_deleted", "A completed task was deleted: its points were deducted."
+    TASK_RESTORED = "task_restored", "A deleted task that is completed was restored: its points were awarded again."
+    ACHIEVEMENT_UNLOCKED = "achievement_unlocked", "An achievement was reached."
+    REWARD_REDEEMED = "reward_redeemed", "A reward was redeemed."
+    REDEMPTION_REFUNDED = "redemption_refunded", "A redemption was refunded."
 
 
 EARNED = (
@@ -88,13 +121,30 @@ EARNED = (
 
 
 class PointEntry(Table, schema="gamification", name="point_entries"):
-    """Points given or taken because of one event. Append-only; a person's balance is the sum."""
+    """Points that were awarded to a user or deducted because of one event. The sum of the entries is the balance.
+
+    The table is append-only.
+    """
 
     __slots__ = ()
-    user_id: Column[UUID] = column(references="identity.users.id")
-    points: Column[int] = column(check="points <> 0")
-    reason: Column[PointReason] = column()
+    user_id: Column[UUID] = column(
+        "The user whose points they are.", references="identity.users.id", writer=Writer.GATEWAY, filtered=True
+    )
+    points: Column[int] = column(
+        "The number of points, negative if they were deducted.",
+        check="points <> 0",
+        writer=Writer.GATEWAY,
+        filtered=True,
+        sorted=True,
+    )
+    reason: Column[PointReason] = column(
+        "The reason why they were awarded or deducted.", writer=Writer.GATEWAY, filtered=True
+    )
     source_event_id: Column[UUID] = column(references="public.domain_events.id", unique=True)
+    created_at: Column[dt.datetime] = column(
+        "The time when they were awarded or deducted.", writer=Writer.GATEWAY, filtered=True, sorted=True
+    )
+    updated_at: Column[dt.datetime] = column()
 
     __table_args__ = (
         sa.Index("ix_point_entries_user_id_created_at", "user_id", "created_at", "id"),
@@ -103,14 +153,32 @@ class PointEntry(Table, schema="gamification", name="point_entries"):
 
 
 class Reward(Versioned, Table, schema="gamification", name="rewards"):
-    """What points buy. ``stock`` is what is left, None for any number; redemptions take from it by a trigger."""
+    """Something that users redeem points for.
+
+    A trigger reduces ``stock`` with every redemption, and increases it with every refund.
+    """
 
     __slots__ = ()
-    name: Column[str] = column(length=(1, 100), single_line=True)
-    description: Column[str | None] = column(length=(0, 2000))
-    cost: Column[int] = column(range=(1, 1_000_000))
-    stock: Column[int | None] = column()
-    is_active: Column[bool] = column(default=True)
+    name: Column[str] = column(
+        "The name.", length=(1, 100), single_line=True, searched=True, filtered=True, sorted=True
+    )
+    description: Column[str | None] = column("Details.", length=(0, 2000), searched=True)
+    cost: Column[int] = column(
+        "The number of points that it costs. A new number does not change the cost of redemptions.",
+        range=(1, 1_000_000),
+        filtered=True,
+        sorted=True,
+        history=True,
+    )
+    stock: Column[int | None] = column(
+        "The number of items that are left. Null if the number is unlimited. Redemptions decrease it, and refunds "
+        "increase it.",
+        input_range=(0, 1_000_000),
+        filtered=True,
+        sorted=True,
+        history=True,
+    )
+    is_active: Column[bool] = column("Whether users can redeem it.", default=True, filtered=True, history=True)
 
     __table_args__ = (
         sa.CheckConstraint(
@@ -120,12 +188,12 @@ class Reward(Versioned, Table, schema="gamification", name="rewards"):
     )
 
 
-class RedemptionStatus(StrEnum):
-    """What became of a redemption."""
+class RedemptionStatus(DescribedEnum):
+    """The status of a redemption."""
 
-    REDEEMED = "redeemed"
-    FULFILLED = "fulfilled"
-    REFUNDED = "refunded"
+    REDEEMED = "redeemed", "Paid with points. Can become FULFILLED or REFUNDED."
+    FULFILLED = "fulfilled", "The user has received the reward. Can become REFUNDED."
+    REFUNDED = "refunded", "The user has received the points back. Cannot change any more."
 
 
 REDEMPTION_TRANSITIONS = {
@@ -136,14 +204,35 @@ REDEMPTION_TRANSITIONS = {
 
 
 class RewardRedemption(Table, schema="gamification", name="reward_redemptions"):
-    """A reward that a person paid ``cost`` points for."""
+    """A reward that a user has redeemed points for."""
 
     __slots__ = ()
-    user_id: Column[UUID] = column(references="identity.users.id")
-    reward_id: Column[UUID] = column(references="gamification.rewards.id", index=True)
-    cost: Column[int] = column(range=(1, 1_000_000))
-    redeemed_at: Column[dt.datetime] = column()
-    status: Column[RedemptionStatus] = column(default=RedemptionStatus.REDEEMED, transitions=REDEMPTION_TRANSITIONS)
+    user_id: Column[UUID] = column(
+        "The user who redeemed the points.", references="identity.users.id", writer=Writer.GATEWAY, filtered=True
+    )
+    reward_id: Column[UUID] = column(
+        "The reward.", references="gamification.rewards.id", index=True, writer=Writer.GATEWAY, filtered=True
+    )
+    cost: Column[int] = column(
+        "The number of points that the user paid.",
+        range=(1, 1_000_000),
+        writer=Writer.GATEWAY,
+        filtered=True,
+        sorted=True,
+    )
+    redeemed_at: Column[dt.datetime] = column(
+        "The time of the redemption.", writer=Writer.GATEWAY, filtered=True, sorted=True
+    )
+    status: Column[RedemptionStatus] = column(
+        "The status.",
+        default=RedemptionStatus.REDEEMED,
+        transitions=REDEMPTION_TRANSITIONS,
+        writer=Writer.GATEWAY,
+        filtered=True,
+        sorted=True,
+        history=True,
+    )
+    created_at: Column[dt.datetime] = column()
 
     __table_args__ = (
         sa.Index("ix_reward_redemptions_user_id_redeemed_at", "user_id", "redeemed_at", "id"),
@@ -151,18 +240,18 @@ class RewardRedemption(Table, schema="gamification", name="reward_redemptions"):
     )
 
 
-class LeaderboardPeriod(StrEnum):
-    """Since when points count."""
+class LeaderboardPeriod(DescribedEnum):
+    """The period in which points count."""
 
-    WEEK = "week"
-    MONTH = "month"
-    ALL = "all"
+    WEEK = "week", "The last 7 days."
+    MONTH = "month", "The last 30 days."
+    ALL = "all", "All time."
 
 
 class Standing(Table, schema="gamification", name="leaderboard", is_view=True):
-    """What a person earned in a period: a first name, the initial of the last name and points, nothing else.
+    """The points that a user earned in a period, with the first name and the initial of the last name.
 
-    Everybody who is signed in may read it, which is why no id and no address is in it.
+    All signed-in users may read it. It therefore contains neither ids nor addresses.
     """
 
     __slots__ = ()
@@ -175,9 +264,49 @@ def _owned(user_id: sa.Column[UUID]) -> Rule:
     return owner(user_id) | role(RoleName.ADMIN)
 
 
-policy(Achievement, read=signed_in(), write=role(RoleName.ADMIN))
-policy(UserAchievement, read=_owned(UserAchievement.user_id), write=_owned(UserAchievement.user_id))
-policy(PointEntry, read=_owned(PointEntry.user_id), write=_owned(PointEntry.user_id))
-policy(Reward, read=signed_in(), write=role(RoleName.ADMIN))
-policy(RewardRedemption, read=_owned(RewardRedemption.user_id), write=_owned(RewardRedemption.user_id))
+aggregate(
+    Achievement,
+    read=signed_in(),
+    write=role(RoleName.ADMIN),
+    owner=ACTOR,
+    order=(Order("points"), Order("code")),
+    order_text="those with the fewest points first",
+    commands=Commands.CREATE | Commands.UPDATE,
+)
+aggregate(
+    UserAchievement,
+    read=_owned(UserAchievement.user_id),
+    write=_owned(UserAchievement.user_id),
+    order=(Order("unlocked_at", Direction.DESC),),
+    order_text="the newest first",
+    commands=Commands.NONE,
+)
+aggregate(
+    PointEntry,
+    read=_owned(PointEntry.user_id),
+    write=_owned(PointEntry.user_id),
+    order=(Order("created_at", Direction.DESC), Order("id", Direction.DESC)),
+    order_text="the newest first",
+    commands=Commands.NONE,
+    has_events=False,
+    plural="point_history",
+)
+aggregate(
+    Reward,
+    read=signed_in(),
+    write=role(RoleName.ADMIN),
+    owner=ACTOR,
+    order=(Order("cost"),),
+    order_text="the cheapest first",
+    commands=Commands.CREATE | Commands.UPDATE,
+)
+aggregate(
+    RewardRedemption,
+    read=_owned(RewardRedemption.user_id),
+    write=_owned(RewardRedemption.user_id),
+    order=(Order("redeemed_at", Direction.DESC), Order("id", Direction.DESC)),
+    order_text="the newest first",
+    commands=Commands.NONE,
+    noun="redemption",
+)
 policy(Standing, read=signed_in())

@@ -23,15 +23,14 @@ from repositories.core.errors import (
     StaleVersion,
     ValidationError,
 )
-from repositories.sql.aggregate import Aggregate, Commands, Reference, aggregates
-from repositories.sql.table import Table, Writer
+from repositories.sql.aggregate import Aggregate, Commands, Reference
+from repositories.sql.table import Table, Writer, declared
 from resolvers.aggregates import inputs
 from resolvers.validation.command import (
     Command,
     changed_fields,
     check_version,
     locate_taken_id,
-    provided_fields,
     raise_all,
 )
 from resolvers.validation.valid_parts import Handler, registered_check, reports
@@ -160,7 +159,7 @@ def _create(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]
         except DanglingReference:
             if checked_by_database is None:
                 raise
-            noun = aggregates[aggregate.references[checked_by_database].target].noun
+            noun = repository_of(aggregate.references[checked_by_database].target).noun
             raise NotFound.of(noun, path=(checked_by_database,)) from None
         _rules.get(aggregate.row, _NO_RULES).record(work, None, added)
         return added
@@ -200,6 +199,7 @@ def _create_many(aggregate: Aggregate, own: Callable[..., Any] | None) -> Callab
         rows = [_new_row(work, aggregate, item, inputs.values_of(item, columns)) for item in items]
         with _locate_conflict(plural), locate_taken_id(plural):
             added = await work.repository(repository_of(aggregate.row)).add_many(rows)
+        await work.load_owners(added)
         for row in added:
             work.record_added([row])
             _rules.get(aggregate.row, _NO_RULES).record(work, None, row)
@@ -330,6 +330,7 @@ async def _apply_changes(
     pairs = [(rows[command.id], _changes(work, aggregate, rows[command.id], command)) for command in commands]
     effective = [(row, values) for row, values in pairs if values]
     changed = await work.repository(repository_of(aggregate.row)).change_many(effective) if effective else []
+    await work.load_owners(changed)
     done = {row.id: row for row in changed}
     record = _rules.get(aggregate.row, _NO_RULES).record
     for before, _ in effective:
@@ -340,8 +341,7 @@ async def _apply_changes(
 
 def _changes(work: UnitOfWork, aggregate: Aggregate, row: Any, command: Any) -> dict[str, Any]:
     """The columns that get another value, with those that follow from them."""
-    names = [column.name for column in aggregate.written(Writer.ON_UPDATE)]
-    values = changed_fields(work, row, provided_fields(command, *names))
+    values = changed_fields(work, row, inputs.provided_values(command, aggregate.written(Writer.ON_UPDATE)))
     return {**values, **_rules.get(aggregate.row, _NO_RULES).complete(work, row, values)} if values else {}
 
 
@@ -355,11 +355,11 @@ async def _errors_of_changes(
     """Missing and stale rows, missing references, and errors by the rules of the domain."""
     errors: list[InputError] = []
     wanted: list[Values] = []
-    names = [column.name for column in aggregate.written(Writer.ON_UPDATE)]
+    columns = aggregate.written(Writer.ON_UPDATE)
     check = _rules.get(aggregate.row, _NO_RULES).check
     for command, place in zip(commands, places, strict=True):
         row = rows.get(command.id)
-        provided = provided_fields(command, *names)
+        provided = inputs.provided_values(command, columns)
         if row is None:
             errors += [NotFound.of(aggregate.noun, path=(*place, "id"))] if command.id is not None else []
             wanted.append({name: value for name, value in provided.items() if name in aggregate.references})
@@ -396,7 +396,7 @@ async def _missing_references(
         keys = {values[name] for values in rows if values.get(name) is not None}
         known = await _referenced(work, reference, sorted(keys)) if keys else {}
         errors += [
-            NotFound.of(aggregates[reference.target].noun, path=(*place, name))
+            NotFound.of(repository_of(reference.target).noun, path=(*place, name))
             for values, place in zip(rows, places, strict=True)
             if values.get(name) is not None and values[name] not in known
         ]
@@ -431,7 +431,7 @@ def _delete(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]
     noun = aggregate.noun
     what = "It can be restored." if aggregate.is_soft_deleted else "It cannot be restored."
 
-    @_handler(inputs.row_input(aggregate, "delete", f"The {noun} to delete."), f"Deletes a {noun}. {what}")
+    @_handler(inputs.row_input(aggregate, "delete", f"The {noun} to delete."), f"Deletes {aggregate.a_noun}. {what}")
     async def delete(work: UnitOfWork, command: Any) -> Any:
         row = await work.repository(repository_of(aggregate.row)).lock(command.id)
         return await _in_use(work.delete(check_version(row, getattr(command, "version", None))), aggregate)
@@ -453,8 +453,8 @@ def _restore(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]
 def _purge(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
     noun = aggregate.noun
     doc = (
-        f"Deletes a {noun} permanently that was deleted before. Its events remain in the audit log. Returns the "
-        f"{noun} as it was. Returns the error CONFLICT if other objects refer to it."
+        f"Deletes {aggregate.a_noun} permanently that was deleted before. Its events remain in the audit log. "
+        f"Returns the {noun} as it was. Returns the error CONFLICT if other objects refer to it."
     )
 
     @_handler(inputs.row_input(aggregate, "purge", f"The deleted {noun} to delete permanently."), doc)
@@ -521,6 +521,7 @@ async def _mark(
     raise_all([NotFound.of(aggregate.noun, path=("ids", at)) for at, key in enumerate(ids) if key not in rows])
     repository: Repository[Any] = work.repository(repository_of(aggregate.row))
     changed = await repository.change_many([(rows[key], values) for key in ids])
+    await work.load_owners(changed)
     for row in changed:
         record(row)
     return changed
@@ -567,13 +568,14 @@ async def _each(
 
 
 def _create_text(aggregate: Aggregate) -> str:
-    owned = " of the viewer" if aggregate.owner is not None else ""
-    return f"Creates a {aggregate.noun}{owned}. {_errors_text(aggregate, Writer.ON_CREATE)}"
+    owner = None if aggregate.owner is None else aggregate.table.c[aggregate.owner]
+    owned = " of the viewer" if owner is not None and declared(owner).writer is Writer.GATEWAY else ""
+    return f"Creates {aggregate.a_noun}{owned}. {_errors_text(aggregate, Writer.ON_CREATE)}"
 
 
 def _update_text(aggregate: Aggregate) -> str:
     stale = "Returns the error STALE_VERSION if it was changed since. " if aggregate.is_versioned else ""
-    return f"Changes a {aggregate.noun}. {stale}{_errors_text(aggregate, Writer.ON_UPDATE)}"
+    return f"Changes {aggregate.a_noun}. {stale}{_errors_text(aggregate, Writer.ON_UPDATE)}"
 
 
 def _errors_text(aggregate: Aggregate, writer: Writer) -> str:

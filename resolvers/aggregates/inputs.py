@@ -28,6 +28,7 @@ from resolvers.validation.command import (
     VisibleText,
     WebAddress,
     matching,
+    provided_fields,
 )
 from resolvers.validation.global_ids import GlobalKey
 
@@ -37,9 +38,19 @@ MAX_BULK = 100
 _FORMATS: Mapping[Format, Any] = {Format.EMAIL: Email, Format.PHONE: Phone, Format.WEB_ADDRESS: WebAddress}
 
 
+_json_inputs: dict[str, type[Command]] = {}
+
+
+def set_json_input(column: Any, model: type[Command]) -> None:
+    """Makes a model the input for the values of a JSON column. They are stored without the values that are null."""
+    _json_inputs[str(column)] = model
+
+
 def value_type(column: Any, reference: Reference | None) -> Any:
     """The type of the values of a column in an input, without None: its bounds, its format and its normal form."""
     facts = declared(column)
+    if str(column) in _json_inputs:
+        return _json_inputs[str(column)]
     if reference is not None:
         return Annotated[UUID, GlobalKey(reference.target.__name__)]
     if facts.kind is str:
@@ -133,6 +144,8 @@ def new_row_input(
         description = description_of(column)
         if facts.input_default is not None:
             fields[column.name] = (kind, Field(_member(facts), description=description))
+        elif column.name == aggregate.owner:
+            fields[column.name] = (kind | None, Field(None, description=f"{description} By default the viewer."))
         elif column.nullable:
             fields[column.name] = (kind | None, Field(None, description=description))
         else:
@@ -159,7 +172,7 @@ def update_input(aggregate: Aggregate) -> type[Command]:
         description = description_of(column, null="Null removes it." if column.nullable else "")
         maybe: Any = Maybe
         fields[column.name] = (maybe[kind | None if column.nullable else kind], Field(description=description))
-    doc = f"Changes of a {aggregate.noun}. Fields that are left out keep their values."
+    doc = f"Changes of {aggregate.a_noun}. Fields that are left out keep their values."
     return _model(f"Update{aggregate.type_name}", doc, fields)
 
 
@@ -201,4 +214,15 @@ def plural_type(aggregate: Aggregate) -> str:
 
 def values_of(command: Command, columns: Iterable[Any]) -> dict[str, Any]:
     """The values of the columns that the command of :func:`create_input` contains."""
-    return {column.name: getattr(command, column.name) for column in columns}
+    return {column.name: _stored(getattr(command, column.name)) for column in columns}
+
+
+def provided_values(command: Command, columns: Iterable[Any]) -> dict[str, Any]:
+    """The values that the command of :func:`update_input` provides for the columns. Null is a value."""
+    provided = provided_fields(command, *(column.name for column in columns))
+    return {name: _stored(value) for name, value in provided.items()}
+
+
+def _stored(value: Any) -> Any:
+    """The value as the column contains it."""
+    return value.model_dump(mode="json", exclude_none=True) if isinstance(value, Command) else value

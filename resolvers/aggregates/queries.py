@@ -7,8 +7,8 @@ from uuid import UUID
 
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.event_store import EventStore
-from repositories.sql.aggregate import Aggregate
-from repositories.sql.filters import NO_FILTER, And, Compare, Deleted, Deletion, Direction, Filter, Op, Order
+from repositories.sql.aggregate import Aggregate, aggregates
+from repositories.sql.filters import NO_FILTER, And, Compare, Deleted, Deletion, Direction, Filter, Op, Order, Related
 from repositories.sql.page import PageRequest
 from repositories.sql.table import Table
 from repositories.tables.events import DomainEvent
@@ -47,9 +47,19 @@ async def load_list(  # noqa: PLR0913 (the arguments of the field)
     if deleted is not Trash.EXCLUDE:
         where = And((Deleted(Deletion(deleted.value)), where))
     within: Filter = NO_FILTER
-    if scope is Scope.MINE and aggregate.owner is not None:
-        within = Compare(aggregate.owner, Op.EQ, context.viewer_id)
+    if scope is Scope.MINE:
+        within = _owned_by(aggregate, context.viewer_id)
     return await load_connection(context, repository_of(aggregate.row), request, where, order, within=within)
+
+
+def _owned_by(aggregate: Aggregate, owner: UUID) -> Filter:
+    """True for the rows of an owner; for every row if the rows have no owner."""
+    if aggregate.owner is not None:
+        return Compare(aggregate.owner, Op.EQ, owner)
+    if aggregate.owner_reference is None:
+        return NO_FILTER
+    target = aggregate.references[aggregate.owner_reference].target
+    return Related(aggregate.owner_reference, target, _owned_by(aggregates[target], owner))
 
 
 async def load_row(context: Context, aggregate: Aggregate, key: UUID) -> Any:

@@ -21,7 +21,7 @@ def stream_changes(context: Context, aggregate: Aggregate, ids: Sequence[UUID] |
     if ids is not None:
         topics = [aggregate_topic(key) for key in ids]
     else:
-        topics = [ALL_EVENTS if aggregate.owner is None else owner_topic(owner)]
+        topics = [owner_topic(owner) if aggregate.has_owner else ALL_EVENTS]
 
     async def visible(snapshot: Snapshot, events: Sequence[DomainEvent]) -> list[DomainEvent]:
         """A deleted row is announced too, to the viewers who may see it."""

@@ -9,80 +9,27 @@ from zoneinfo import ZoneInfo
 from repositories.core.clock import LocalDay, days, midnight, week_start
 from repositories.gamification.achievements import Achievements, AchievementTally, Progress, UserAchievements
 from repositories.gamification.events import AchievementUnlocked, AchievementUpdated, RewardRedeemed
-from repositories.gamification.leaderboard import Leaderboard, Place
+from repositories.gamification.leaderboard import Leaderboard, Neighbor, Place
 from repositories.gamification.points import Points, PointTotals
-from repositories.gamification.rewards import Redemptions, Rewards
-from repositories.identity import ProfileUpdated, Users
+from repositories.identity import ProfileUpdated
 from repositories.life_lock.events import TaskUpdated
-from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.gamification import (
     MAX_STREAK,
-    Achievement,
     CountedEvent,
     LeaderboardPeriod,
     PointEntry,
-    Reward,
-    RewardRedemption,
 )
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, load, load_connection, one
+from resolvers.loading.edges import one
 from resolvers.request.context import Context
 
-owner_of_entry = one(Users.by_id, key=PointEntry.user_id)
-owner_of_redemption = one(Users.by_id, key=RewardRedemption.user_id)
-reward_of_redemption = one(Rewards.by_id, key=RewardRedemption.reward_id)
+task_of_entry = one(Points.task_of_event, key=PointEntry.source_event_id)
+achievement_of_entry = one(Points.achievement_of_event, key=PointEntry.source_event_id)
+reward_of_entry = one(Points.reward_of_event, key=PointEntry.source_event_id)
 
 LONGEST_SHOWN = 366
 """How many days a streak is followed back for the dashboard."""
-
-
-async def achievement(context: Context, key: UUID) -> Achievement | None:
-    """An achievement, or None."""
-    return await load(context, Achievements.by_id, key, lambda: None)
-
-
-async def entry(context: Context, key: UUID) -> PointEntry | None:
-    """An entry the viewer may see, or None."""
-    return await load(context, Points.by_id, key, lambda: None)
-
-
-async def reward(context: Context, key: UUID) -> Reward | None:
-    """A reward, or None."""
-    return await load(context, Rewards.by_id, key, lambda: None)
-
-
-async def redemption(context: Context, key: UUID) -> RewardRedemption | None:
-    """A redemption the viewer may see, or None."""
-    return await load(context, Redemptions.by_id, key, lambda: None)
-
-
-async def achievements(
-    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
-) -> Connection[Achievement]:
-    """All achievements; by default the cheapest first."""
-    return await load_connection(context, Achievements, request, where, order)
-
-
-async def point_history(
-    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
-) -> Connection[PointEntry]:
-    """The entries the viewer may see, newest first."""
-    return await load_connection(context, Points, request, where, order)
-
-
-async def rewards(
-    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
-) -> Connection[Reward]:
-    """All rewards; by default the cheapest first."""
-    return await load_connection(context, Rewards, request, where, order)
-
-
-async def redemptions(
-    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
-) -> Connection[RewardRedemption]:
-    """The redemptions the viewer may see, newest first."""
-    return await load_connection(context, Redemptions, request, where, order)
 
 
 async def point_balance(context: Context) -> int:
@@ -94,6 +41,12 @@ async def leaderboard(context: Context, period: LeaderboardPeriod, first: int) -
     """The first places of a period."""
     limit = PageRequest(first=first).size
     return await Leaderboard(context.snapshot).places(period, limit=limit)
+
+
+async def leaderboard_around_viewer(context: Context, period: LeaderboardPeriod, first: int) -> list[Neighbor]:
+    """The place of the viewer in a period, and the places before and after it."""
+    user, limit = context.viewer_id, PageRequest(first=first).size
+    return await Leaderboard(context.snapshot).around(user, period, limit=limit)
 
 
 async def my_achievements(context: Context, time_zone: str | None = None) -> list[Progress]:
@@ -166,6 +119,14 @@ class Dashboard:
     async def rank(self) -> int | None:
         """The viewer's place on the leaderboard of all time."""
         return await Leaderboard(self.context.snapshot).rank(self.user)
+
+    async def rank_this_week(self) -> int | None:
+        """The viewer's rank of the last 7 days. Not cached, because it changes with the time."""
+        return await Leaderboard(self.context.snapshot).rank(self.user, LeaderboardPeriod.WEEK)
+
+    async def rank_this_month(self) -> int | None:
+        """The viewer's rank of the last 30 days. Not cached, because it changes with the time."""
+        return await Leaderboard(self.context.snapshot).rank(self.user, LeaderboardPeriod.MONTH)
 
 
 async def dashboard(context: Context, time_zone: str | None = None) -> Dashboard:

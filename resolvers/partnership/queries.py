@@ -4,9 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
-from uuid import UUID
 
-from repositories.identity import Users
 from repositories.partnership import (
     Partners,
     PartnerStanding,
@@ -15,33 +13,10 @@ from repositories.partnership import (
     ReferralSubmitted,
     ReferralTally,
 )
-from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
-from repositories.tables.partnership import Partner, Referral, ReferralStatus
+from repositories.tables.partnership import ReferralStatus
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, get, load_connection, one, pages
 from resolvers.request.context import Context
-
-manager_of_partner = one(Users.by_id, key=Partner.manager_id)
-partner_of_referral = one(Partners.by_id, key=Referral.partner_id)
-referrals_of_partner = pages(Referrals, column=Referral.partner_id, key=Partner.id)
-
-
-async def partner(context: Context, id: UUID) -> Partner:  # noqa: A002 (the contract's word)
-    """A partner the viewer may see, or NotFound."""
-    return await get(context, Partners, id)
-
-
-async def referral(context: Context, id: UUID) -> Referral:  # noqa: A002 (the contract's word)
-    """A referral the viewer may see, or NotFound."""
-    return await get(context, Referrals, id)
-
-
-async def partners(
-    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
-) -> Connection[Partner]:
-    """The partners; by default by name."""
-    return await load_connection(context, Partners, request, where, order)
 
 
 class StatusTotal(NamedTuple):

@@ -52,7 +52,7 @@ def derive_roots(
     for found in aggregates.values() if declared is None else declared:
         derived[0] |= _query_fields(found)
         derived[1] |= _mutation_fields(found, taken[1])
-        derived[2] |= {f"{found.name}_changed": _change_field(found)}
+        derived[2] |= {f"{found.name}_changed": _change_field(found)} if found.has_events else {}
     names = ("DerivedQueries", "DerivedMutations", "DerivedSubscriptions")
     return tuple(
         _publish(name, {key: field for key, field in fields.items() if key not in known})
@@ -101,7 +101,7 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
 def list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
     """The arguments of lists of the aggregate: whose rows, and whether deleted ones."""
     arguments: dict[str, Argument] = {}
-    if aggregate.owner is not None:
+    if aggregate.has_owner:
         text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default all that the viewer may see."
         arguments["scope"] = Argument(Scope, text, Scope.ALL)
     if aggregate.is_soft_deleted:
@@ -156,7 +156,7 @@ def _handler_of(field: Any) -> Callable[..., Any] | None:
 def _change_field(aggregate: Aggregate) -> Any:
     kind = _change_type(aggregate)
     plural = aggregate.plural.replace("_", " ")
-    rows = f"to all {plural} that the viewer may see" if aggregate.owner is None else f"to the viewer's own {plural}"
+    rows = f"to the viewer's own {plural}" if aggregate.has_owner else f"to all {plural} that the viewer may see"
     return subscription(
         partial(_open_changes, aggregate),
         f"What happens to the {plural} with these ids that the viewer may see, or without ids {rows}.{RESUMABLE}",
@@ -175,7 +175,7 @@ def _change_type(aggregate: Aggregate) -> Any:
     name, noun, type_name = aggregate.name, aggregate.noun, aggregate.type_name
     row = one(repository_of(aggregate.row).by_id, key=DomainEvent.aggregate_id)
     namespace: dict[str, Any] = {
-        "__doc__": f"Something that happened to a {noun}.",
+        "__doc__": f"Something that happened to {aggregate.a_noun}.",
         "__annotations__": {
             "id": UUID,
             "event_type": str,

@@ -90,7 +90,8 @@ def _derived_fields(aggregate: Aggregate) -> dict[str, tuple[Any, Any]]:
     for source, reference in inverses_of(aggregate.row):
         assert reference.inverse is not None  # noqa: S101 (inverses_of returns only these)
         fields[reference.inverse.field] = _inverse_field(aggregate, source, reference)
-    fields["history"] = _history_field(aggregate)
+    if aggregate.has_events:
+        fields["history"] = _history_field(aggregate)
     return fields
 
 
@@ -109,7 +110,12 @@ def _is_enum(kind: Any) -> bool:
 
 def _reference_field(reference: Reference) -> tuple[Any, Any]:
     text = declared(reference.column).description
-    missing = "Null if there is none, or if the viewer may not see it."
+    reasons = {
+        "there is none": reference.column.nullable,
+        "it was deleted": "deleted_at" in reference.target.__table__.c,
+        "the viewer may not see it": True,
+    }
+    missing = f"Null if {' or if '.join(reason for reason, is_possible in reasons.items() if is_possible)}."
     loaded = one(repository_of(reference.target).by_id, key=reference.column)
     return type_of(reference.target) | None, edge(loaded, f"{text} {missing}")
 

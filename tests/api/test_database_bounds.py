@@ -15,9 +15,11 @@ from strawberry import Maybe
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import DatabaseOptions
+from repositories.sql.aggregate import Commands, aggregates
 from repositories.sql.table import Table, declared
 from repositories.sql.types import Choice, Day, Email, Fixed, Flag, Integer, Json, Text, Timestamp
 from repositories.tables.identity import User, UserPreferences
+from resolvers.aggregates.inputs import create_input, update_input
 from resolvers.validation.command import Command
 from tests.databases import Server, database_of
 from tests.repositories.policy_subjects import SUBJECTS, insert_user
@@ -113,6 +115,11 @@ def _handlers() -> Iterator[tuple[type[Command], type[Table]]]:
             row = _ROWS_OF_OTHER_RESULTS.get(command.__name__, row)
             if isinstance(row, type) and issubclass(row, Table):
                 yield command, row
+    for aggregate in aggregates.values():
+        if Commands.CREATE in aggregate.commands:
+            yield create_input(aggregate), aggregate.row
+        if Commands.UPDATE in aggregate.commands:
+            yield update_input(aggregate), aggregate.row
 
 
 def _fields() -> list[Field]:

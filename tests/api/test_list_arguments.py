@@ -48,7 +48,7 @@ _VALID: Mapping[str, Any] = {
     "Date": "2026-06-15",
     "DateTime": "2026-06-15T12:00:00Z",
 }
-_VALID_FIELDS = {"email": "ada@example.org"}
+_VALID_FIELDS: Mapping[str, Any] = {"email": "ada@example.org", "criteria": {"count": 1}}
 _MAX_DEPTH = 2
 """How often a type may be nested in itself."""
 
@@ -137,19 +137,28 @@ def test_every_list_is_generated() -> None:
     assert sorted({f"{case.parent}.{case.field}" for case in CASES}) == [
         "Category.tasks",
         "Client.contacts",
+        "Mutation.createAchievements",
         "Mutation.createCategories",
         "Mutation.createClient",
         "Mutation.createClients",
+        "Mutation.createPartners",
+        "Mutation.createRewards",
         "Mutation.createTasks",
         "Mutation.deleteCategories",
         "Mutation.deleteClients",
+        "Mutation.deletePartners",
         "Mutation.deleteTasks",
         "Mutation.restoreClients",
         "Mutation.restoreContacts",
+        "Mutation.restorePartners",
         "Mutation.restoreTasks",
+        "Mutation.updateAchievements",
         "Mutation.updateCategories",
         "Mutation.updateClients",
         "Mutation.updateContacts",
+        "Mutation.updatePartners",
+        "Mutation.updateReferrals",
+        "Mutation.updateRewards",
         "Mutation.updateTasks",
         "Partner.referrals",
         "Query.achievements",
@@ -160,16 +169,24 @@ def test_every_list_is_generated() -> None:
         "Query.nodes",
         "Query.partners",
         "Query.pointHistory",
+        "Query.referrals",
         "Query.rewardRedemptions",
         "Query.rewards",
         "Query.tasks",
+        "Query.userAchievements",
         "Query.users",
+        "Subscription.achievementChanged",
         "Subscription.categoryChanged",
         "Subscription.clientChanged",
         "Subscription.contactChanged",
         "Subscription.domainEvents",
         "Subscription.myEvents",
+        "Subscription.partnerChanged",
+        "Subscription.referralChanged",
+        "Subscription.rewardChanged",
+        "Subscription.rewardRedemptionChanged",
         "Subscription.taskChanged",
+        "Subscription.userAchievementChanged",
     ]
 
 

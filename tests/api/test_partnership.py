@@ -20,6 +20,7 @@ from repositories.tables.identity import User
 from repositories.tables.partnership import PARTNER_TRANSITIONS, PartnerKind, PartnerStatus, ReferralStatus
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.stored_rows import event_summaries, stored_events
+from tests.api.subscribing import SubscribingProcess, take
 from tests.factories import make_partner, make_referral, make_user
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
@@ -111,6 +112,11 @@ async def test_a_partner_is_changed(gateway: Gateway, client: Client, manager: U
     assert (await event_summaries(gateway.database))[-1][4] == {
         "owner_id": str(manager.id),
         "fields": ["commission_rate", "contact_email", "kind", "started_on"],
+        "changes": {
+            "commission_rate": ["0.1000", "0.2000"],
+            "kind": ["referral", "affiliate"],
+            "started_on": ["2026-01-01", None],
+        },
     }
     payload = await client.do("updatePartner", "partner { id }", id=key, version=1, name="Late")
     (error,) = payload["userErrors"]
@@ -208,7 +214,15 @@ async def test_partner_status_follows_the_allowed_transitions(
             assert await stored_rows(gateway.database) == unchanged
         elif after in allowed:
             assert (payload["partner"]["status"], payload["partner"]["version"]) == (after.name, 2)
-            data = {"owner_id": str(manager.id), "before": before.value, "after": after.value}
+            dates = {PartnerStatus.ACTIVE: "started_on", PartnerStatus.ENDED: "ended_on"}
+            date = {dates[after]: [None, "2026-06-15"]} if after in dates else {}
+            data = {
+                "owner_id": str(manager.id),
+                "before": before.value,
+                "after": after.value,
+                "fields": sorted(["status", *date]),
+                "changes": {"status": [before.value, after.value], **date},
+            }
             assert (await event_summaries(gateway.database))[-1] == (
                 "PartnerStatusChanged",
                 "partner",
@@ -254,16 +268,31 @@ async def test_a_referral_is_submitted_qualified_and_won(gateway: Gateway, clien
         ("closeReferral", {"outcome": "LOST"}, "outcome"),
         ("closeReferral", {"outcome": "WON", "value": "5"}, "outcome"),
     ):
-        (error,) = (await client.do(mutation, REFERRAL, id=key, **given_input))["userErrors"]
-        assert (error["code"], error["field"]) == ("CONFLICT", [field])
-        assert error["message"].startswith("WON cannot become ")
-        assert error["message"].endswith(": it is final.")
+        message = "This referral is closed: it is WON. Reopen it first (`reopenReferral`)."
+        assert await client.do(mutation, REFERRAL, id=key, **given_input) == {
+            "referral": None,
+            "userErrors": [user_error("CONFLICT", message, field)],
+        }
     assert [(event[0], event[1], event[3], event[4]) for event in await event_summaries(gateway.database)] == [
         (name, "referral", manager.id, {"owner_id": str(manager.id), "partner_id": str(partner.id), **data})
         for name, data in (
             ("ReferralSubmitted", {}),
-            ("ReferralQualified", {}),
-            ("ReferralClosed", {"status": "won", "value": "0.30", "commission": "0.02"}),
+            ("ReferralQualified", {"fields": ["status"], "changes": {"status": ["submitted", "qualified"]}}),
+            (
+                "ReferralClosed",
+                {
+                    "status": "won",
+                    "value": "0.30",
+                    "commission": "0.02",
+                    "fields": ["closed_at", "commission", "status", "value"],
+                    "changes": {
+                        "closed_at": [None, NOON],
+                        "commission": [None, "0.02"],
+                        "status": ["qualified", "won"],
+                        "value": ["100.50", "0.30"],
+                    },
+                },
+            ),
         )
     ]
 
@@ -281,6 +310,8 @@ async def test_a_referral_is_lost(gateway: Gateway, client: Client, manager: Use
         "status": "lost",
         "value": None,
         "commission": None,
+        "fields": ["closed_at", "status"],
+        "changes": {"closed_at": [None, NOON], "status": ["submitted", "lost"]},
     }
 
 
@@ -424,6 +455,14 @@ async def test_mutations_execute_exactly_these_statements(
     referral_id = payload["referral"]["id"]
     assert (await verbs("qualifyReferral", "referral { id }", id=referral_id))[1] == ["SELECT", *changed]
     assert (await verbs("closeReferral", "referral { id }", id=referral_id, outcome="LOST"))[1] == ["SELECT", *changed]
+    assert (await verbs("reopenReferral", "referral { id }", id=referral_id))[1] == ["SELECT", *changed]
+    updated = ["SELECT", "UPDATE", "SELECT", "INSERT"]
+    assert (await verbs("updateReferral", "referral { id }", id=referral_id, version=4, value="5"))[1] == updated
+    for index in range(3):
+        await make_referral(gateway.database, partner, client_name=f"Client {index}")
+    rows = (await client.data("{ referrals { nodes { id version } } }"))["referrals"]["nodes"]
+    referrals = [{**row, "clientName": "Same"} for row in rows]
+    assert (await verbs("updateReferrals", "referrals { id }", referrals=referrals))[1] == updated
 
 
 async def test_partners_are_filtered_searched_and_sorted(gateway: Gateway, client: Client, manager: User) -> None:
@@ -521,6 +560,8 @@ _QUERIES = {
     "partner(id: $id) { id name }": "Partner",
     "partners { totalCount nodes { id } }": "Partner",
     "partnershipDashboard { activePartners }": "Partner",
+    "referral(id: $id) { id clientName }": "Referral",
+    "referrals { totalCount nodes { id } }": "Referral",
     "node(id: $id) { id }": "Referral",
     "again: node(id: $id) { id ... on Partner { name } }": "Partner",
     "nodes(ids: [$id]) { id }": "Partner",
@@ -549,6 +590,17 @@ async def test_other_users_cannot_see_or_change_anything(gateway: Gateway, manag
             ("submitReferral", {"partnerId": gid("Partner", partner), "clientName": "x"}),
             ("qualifyReferral", {"id": gid("Referral", referral)}),
             ("closeReferral", {"id": gid("Referral", referral), "outcome": "LOST"}),
+            ("reopenReferral", {"id": gid("Referral", referral)}),
+            ("payCommission", {"id": gid("Referral", referral)}),
+            ("updateReferral", {"id": gid("Referral", referral), "version": 1, "clientName": "stolen"}),
+            ("updateReferrals", {"referrals": [{"id": gid("Referral", referral), "version": 1, "value": "1"}]}),
+            ("deletePartner", {"id": gid("Partner", partner)}),
+            ("restorePartner", {"id": gid("Partner", partner)}),
+            ("purgePartner", {"id": gid("Partner", partner)}),
+            ("createPartners", {"partners": [{"name": "x", "kind": "REFERRAL", "commissionRate": 0}]}),
+            ("updatePartners", {"partners": [{"id": gid("Partner", partner), "version": 1, "name": "stolen"}]}),
+            ("deletePartners", {"ids": [gid("Partner", partner)]}),
+            ("restorePartners", {"ids": [gid("Partner", partner)]}),
         ):
             name = mutation[0].upper() + mutation[1:]
             document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
@@ -576,7 +628,13 @@ async def test_a_commission_is_paid_once(gateway: Gateway, client: Client, manag
     assert await client.data(tiles) == {"partnershipDashboard": {"commissionDue": "0.00", "commissionPaid": "10.00"}}
     events = await event_summaries(gateway.database)
     assert [event[0] for event in events] == ["ReferralClosed", "CommissionPaid"]
-    assert events[-1][4] == {"owner_id": str(manager.id), "partner_id": str(partner.id), "commission": "10.00"}
+    assert events[-1][4] == {
+        "owner_id": str(manager.id),
+        "partner_id": str(partner.id),
+        "commission": "10.00",
+        "fields": ["commission_paid_at"],
+        "changes": {"commission_paid_at": [None, NOON]},
+    }
     due = "{ partners { nodes { referrals(filter: { commissionPaidAt: { isNull: false } }) { totalCount } } } }"
     assert await client.data(due) == {"partners": {"nodes": [{"referrals": {"totalCount": 1}}]}}
     lost = gid("Referral", await make_referral(gateway.database, partner))
@@ -627,3 +685,231 @@ async def test_a_partnership_counts_until_its_last_day(gateway: Gateway, client:
     assert await after.data(tile) == {"partnershipDashboard": {"activePartners": 1}}
     await client.do("changePartnerStatus", "partner { id }", id=gid("Partner", later), status="PAUSED")
     assert await after.data(tile) == {"partnershipDashboard": {"activePartners": 0}}
+
+
+async def test_a_closed_referral_is_reopened(gateway: Gateway, client: Client, manager: User) -> None:
+    """It is QUALIFIED again, without a commission, and its value is an estimate that can be changed."""
+    partner = await make_partner(gateway.database, manager)
+    key = gid("Referral", await make_referral(gateway.database, partner))
+    await client.do("closeReferral", REFERRAL, id=key, outcome="WON", value="100")
+    (stale,) = (await client.do("reopenReferral", REFERRAL, id=key, version=1))["userErrors"]
+    assert (stale["code"], stale["current"]) == ("STALE_VERSION", {"id": key})
+    opened = (await client.do("reopenReferral", REFERRAL, id=key, version=2))["referral"]
+    assert opened == {
+        "id": key,
+        "clientName": "Client",
+        "status": "QUALIFIED",
+        "value": "100.00",
+        "commission": None,
+        "closedAt": None,
+        "version": 3,
+        "partner": {"id": gid("Partner", partner)},
+    }
+    before = await stored_rows(gateway.database)
+    assert (await client.do("reopenReferral", REFERRAL, id=key))["referral"] == opened
+    assert await stored_rows(gateway.database) == before
+    name, aggregate, _, owner, data = (await event_summaries(gateway.database))[-1]
+    assert (name, aggregate, owner) == ("ReferralReopened", "referral", manager.id)
+    assert data == {
+        "owner_id": str(manager.id),
+        "partner_id": str(partner.id),
+        "fields": ["closed_at", "commission", "status"],
+        "changes": {"closed_at": [NOON, None], "commission": ["10.00", None], "status": ["won", "qualified"]},
+    }
+    changed = await client.do("updateReferral", REFERRAL, id=key, version=3, value="200", clientName=" Renamed ")
+    assert (changed["referral"]["value"], changed["referral"]["clientName"]) == ("200.00", "Renamed")
+    assert (await client.do("closeReferral", REFERRAL, id=key, outcome="LOST"))["referral"]["status"] == "LOST"
+    assert (await client.do("reopenReferral", REFERRAL, id=key))["referral"]["status"] == "QUALIFIED"
+
+
+async def test_a_referral_whose_commission_was_paid_stays_closed(
+    gateway: Gateway, client: Client, manager: User
+) -> None:
+    partner = await make_partner(gateway.database, manager)
+    key = gid("Referral", await make_referral(gateway.database, partner))
+    await client.do("closeReferral", REFERRAL, id=key, outcome="WON", value="100")
+    await client.do("payCommission", REFERRAL, id=key)
+    before = await stored_rows(gateway.database)
+    message = "The commission of this referral was paid, so it cannot be reopened."
+    payload = await client.do("reopenReferral", REFERRAL, id=key)
+    assert payload == {"referral": None, "userErrors": [user_error("CONFLICT", message, "id")]}
+    payload = await client.do("reopenReferral", REFERRAL, id=gid("Referral", new_id()))
+    assert payload["userErrors"] == [user_error("NOT_FOUND", "There is no such referral.", "id")]
+    assert await stored_rows(gateway.database) == before
+
+
+async def test_the_value_of_a_closed_referral_cannot_be_changed(
+    gateway: Gateway, client: Client, manager: User
+) -> None:
+    """Its name can. All errors are reported together, also those of several referrals, and nothing is changed then."""
+    partner = await make_partner(gateway.database, manager)
+    open_key, key = [gid("Referral", await make_referral(gateway.database, partner)) for _ in range(2)]
+    await client.do("closeReferral", REFERRAL, id=key, outcome="WON", value="100")
+    before = await stored_rows(gateway.database)
+    message = "The value of a closed referral cannot be changed. Reopen the referral first (`reopenReferral`)."
+    for value in ("99", None):
+        payload = await client.do("updateReferral", REFERRAL, id=key, version=2, value=value)
+        assert payload == {"referral": None, "userErrors": [user_error("CONFLICT", message, "value")]}
+    both = [
+        {"id": open_key, "version": 1, "clientName": " "},
+        {"id": key, "version": 2, "value": "1"},
+    ]
+    payload = await client.do("updateReferrals", "referrals { id }", referrals=both)
+    assert payload == {
+        "referrals": None,
+        "userErrors": [
+            user_error("VALIDATION_ERROR", "This must not be empty.", "referrals", "0", "clientName"),
+            user_error("CONFLICT", message, "referrals", "1", "value"),
+        ],
+    }
+    assert await stored_rows(gateway.database) == before
+    renamed = await client.do("updateReferral", REFERRAL, id=key, version=2, value="100", clientName="Other")
+    assert (renamed["referral"]["clientName"], renamed["referral"]["value"]) == ("Other", "100.00")
+    assert (await event_summaries(gateway.database))[-1] == (
+        "ReferralUpdated",
+        "referral",
+        UUID(
+            (await client.data("query($id: ID!) { referral(id: $id) { databaseId } }", id=key))["referral"][
+                "databaseId"
+            ]
+        ),
+        manager.id,
+        {"owner_id": str(manager.id), "fields": ["client_name"]},
+    )
+
+
+async def test_a_partner_is_transferred_to_another_manager(
+    gateway: Gateway, client: Client, manager: User, admin: User, bob: User
+) -> None:
+    """The events of the partner and of its referrals belong to the new manager from then on."""
+    partner = await make_partner(gateway.database, manager)
+    referral = await make_referral(gateway.database, partner)
+    key = gid("Partner", partner)
+    missing = [user_error("NOT_FOUND", "There is no such user.", "managerId")]
+    before = await stored_rows(gateway.database)
+    for other in (bob.id, new_id()):
+        payload = await client.do("updatePartner", PARTNER, id=key, version=1, managerId=gid("User", other))
+        assert payload == {"partner": None, "userErrors": missing}
+    assert await stored_rows(gateway.database) == before
+    moved = await gateway.client(admin).do("updatePartner", PARTNER, id=key, version=1, managerId=gid("User", bob))
+    assert moved["partner"]["manager"] == {"id": gid("User", bob)}
+    await client.do("qualifyReferral", REFERRAL, id=gid("Referral", referral))
+    await client.do("updateReferral", REFERRAL, id=gid("Referral", referral), version=2, value="7")
+    owner = str(bob.id)
+    events = await event_summaries(gateway.database)
+    assert [(name, data) for name, _, _, _, data in events] == [
+        (
+            "PartnerUpdated",
+            {"owner_id": owner, "fields": ["manager_id"], "changes": {"manager_id": [str(manager.id), owner]}},
+        ),
+        (
+            "ReferralQualified",
+            {
+                "owner_id": owner,
+                "partner_id": str(partner.id),
+                "fields": ["status"],
+                "changes": {"status": ["submitted", "qualified"]},
+            },
+        ),
+        ("ReferralUpdated", {"owner_id": owner, "fields": ["value"], "changes": {"value": [None, "7.00"]}}),
+    ]
+    lists = "{ partners(scope: MINE) { totalCount } referrals(scope: MINE) { totalCount nodes { clientName } } }"
+    none = {"partners": {"totalCount": 0}, "referrals": {"totalCount": 0, "nodes": []}}
+    assert await client.data(lists) == none
+    assert await gateway.at(AT).client(bob, RoleName.PARTNERSHIP_MANAGER).data(lists) == {
+        "partners": {"totalCount": 1},
+        "referrals": {"totalCount": 1, "nodes": [{"clientName": "Client"}]},
+    }
+
+
+async def test_referrals_of_all_partners_are_listed(gateway: Gateway, client: Client, manager: User) -> None:
+    """The newest first, with conditions on their partners, in groups, and also those of deleted partners."""
+    for index, name in enumerate(("Acme", "Beta")):
+        partner = await make_partner(gateway.database, manager, name=name)
+        for number in range(2):
+            await make_referral(
+                gateway.database,
+                partner,
+                client_name=f"{name} {number}",
+                created_at=AT.replace(day=1 + index + 2 * number),
+            )
+    document = """query($filter: ReferralFilter) { referrals(filter: $filter) {
+        totalCount nodes { clientName partner { name } } groups(by: PARTNER_ID) { key count } } }"""
+    page = (await client.data(document))["referrals"]
+    assert [node["clientName"] for node in page["nodes"]] == ["Beta 1", "Acme 1", "Beta 0", "Acme 0"]
+    assert sorted(group["count"] for group in page["groups"]) == [2, 2]
+    key = gid("Partner", partner)
+    for given in ({"partner": {"name": {"eq": "Beta"}}}, {"partnerId": {"eq": key}}, {"search": "beta"}):
+        page = (await client.data(document, filter=given))["referrals"]
+        assert [node["clientName"] for node in page["nodes"]] == ["Beta 1", "Beta 0"]
+        assert page["groups"] == [{"key": key, "count": 2}]
+    await client.do("deletePartner", "partner { id }", id=key)
+    page = (await client.data(document, filter={"search": "beta"}))["referrals"]
+    assert page["nodes"] == [{"clientName": f"Beta {number}", "partner": None} for number in (1, 0)]
+    missing = [user_error("NOT_FOUND", "There is no such partner.", "id")]
+    referral = gid("Referral", await make_referral(gateway.database, partner))
+    before = await stored_rows(gateway.database)
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("qualifyReferral", {}),
+        ("closeReferral", {"outcome": "LOST"}),
+        ("updateReferral", {"version": 1, "value": "5"}),
+    ]
+    for mutation, values in changes:
+        assert (await client.do(mutation, "referral { id }", id=referral, **values))["userErrors"] == missing
+    in_use = [user_error("CONFLICT", "Other objects still refer to this partner.", "id")]
+    assert (await client.do("purgePartner", "partner { id }", id=key))["userErrors"] == in_use
+    assert await stored_rows(gateway.database) == before
+
+
+async def test_partners_get_and_keep_consistent_dates_in_bulk(gateway: Gateway, client: Client) -> None:
+    """The errors of all partners are reported together, and nothing is written then."""
+    before = await stored_rows(gateway.database)
+    valid = {"name": "x", "kind": "REFERRAL", "commissionRate": "0.1"}
+    wrong = valid | {"startedOn": "2026-01-02", "endedOn": "2026-01-01"}
+    message = "A partnership must not end before it starts."
+    payload = await client.do("createPartners", "partners { id }", partners=[valid, wrong, wrong | {"name": " "}])
+    assert {tuple(error["field"]): error["message"] for error in payload["userErrors"]} == {
+        ("partners", "1", "endedOn"): message,
+        ("partners", "2", "name"): "This must not be empty.",
+        ("partners", "2", "endedOn"): message,
+    }
+    assert await stored_rows(gateway.database) == before
+    made = (await client.do("createPartners", "partners { id manager { email } }", partners=[valid, valid]))["partners"]
+    assert [row["manager"]["email"] for row in made] == ["manager@example.com"] * 2
+
+
+async def test_a_commission_is_paid_or_the_referral_reopened(gateway: Gateway, client: Client, manager: User) -> None:
+    """Of concurrent requests for both, one succeeds."""
+    partner = await make_partner(gateway.database, manager)
+    for _ in range(4):
+        key = gid("Referral", await make_referral(gateway.database, partner))
+        await client.do("closeReferral", REFERRAL, id=key, outcome="WON", value="100")
+        payloads = await asyncio.gather(
+            *(client.do(mutation, "referral { id }", id=key) for mutation in ("payCommission", "reopenReferral"))
+        )
+        assert sorted(len(payload["userErrors"]) for payload in payloads) == [0, 1]
+        (error,) = [error for payload in payloads for error in payload["userErrors"]]
+        assert error["code"] == "CONFLICT"
+
+
+async def test_changes_of_referrals_are_delivered_to_the_manager(
+    gateway: Gateway, client: Client, manager: User, admin: User
+) -> None:
+    """Without ids, those of the viewer's own partners; with ids, those of every referral that the viewer may see."""
+    theirs, own = [
+        gid("Referral", await make_referral(gateway.database, await make_partner(gateway.database, person)))
+        for person in (manager, admin)
+    ]
+    process = SubscribingProcess(gateway.database)
+    document = """subscription($ids: [ID!]) { referralChanged(ids: $ids) {
+        eventType referralId referral { status } } }"""
+    async with (
+        process.feed.run(),
+        process.subscribe(admin, document) as of_viewer,
+        process.subscribe(admin, document, ids=[theirs]) as of_id,
+    ):
+        for key in (theirs, own):
+            await client.do("qualifyReferral", REFERRAL, id=key)
+        for stream, key in ((of_viewer, own), (of_id, theirs)):
+            change = {"eventType": "ReferralQualified", "referralId": key, "referral": {"status": "QUALIFIED"}}
+            assert await take(stream, 1) == [{"referralChanged": change}]

@@ -13,7 +13,7 @@ from repositories.tables.identity import User
 from tests.api.client import TAKEN_ID, Gateway, gid, user_error
 from tests.api.stored_rows import event_summaries, gamification_rows
 from tests.api.test_statements import summarize_statements
-from tests.factories import make_achievement, make_points, make_redemption, make_reward, make_user
+from tests.factories import make_achievement, make_points, make_redemption, make_reward, make_task, make_user
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
 ACHIEVEMENT = """achievement { id databaseId code name description points isActive version createdAt updatedAt
@@ -50,7 +50,24 @@ async def test_an_achievement_is_created_and_changed(gateway: Gateway, admin: Us
     fields = ["criteria", "description", "is_active", "name", "points"]
     assert await event_summaries(gateway.database) == [
         ("AchievementCreated", "achievement", key, admin.id, {"owner_id": str(admin.id)}),
-        ("AchievementUpdated", "achievement", key, admin.id, {"owner_id": str(admin.id), "fields": fields}),
+        (
+            "AchievementUpdated",
+            "achievement",
+            key,
+            admin.id,
+            {
+                "owner_id": str(admin.id),
+                "fields": fields,
+                "changes": {
+                    "criteria": [
+                        {"event": "TaskCompleted", "streak_days": 30},
+                        {"event": "TaskCompleted", "count": 3},
+                    ],
+                    "is_active": [True, False],
+                    "points": [500, 400],
+                },
+            },
+        ),
     ]
 
 
@@ -155,9 +172,11 @@ async def test_all_validation_errors_are_reported_at_once(
     gateway: Gateway, admin: User, mutation: str, given: dict[str, Any], paths: list[list[str]]
 ) -> None:
     result = mutation[len("create") :].lower()
-    before = await gamification_rows(gateway.database)
     if mutation.startswith("update"):
-        given = {"id": gid(result.capitalize(), new_id())} | given
+        result = mutation[len("update") :].lower()
+        make: Any = {"reward": make_reward, "achievement": make_achievement}[result]
+        given = {"id": gid(result.capitalize(), await make(gateway.database))} | given
+    before = await gamification_rows(gateway.database)
     payload = await gateway.client(admin).do(mutation, f"{result} {{ id }}", **given)
     assert payload[result] is None
     assert [error["field"] for error in payload["userErrors"]] == paths
@@ -321,9 +340,26 @@ async def test_the_gamification_dashboard(gateway: Gateway, ada: User, bob: User
         "rank": 2,
         "nextAchievement": {"achievement": {"code": "first_task"}, "progress": 1, "wanted": 1, "unlockedAt": None},
     }
+    places = """{ gamificationDashboard { rankThisWeek rankThisMonth }
+        week: leaderboard(period: WEEK) { rank displayName } month: leaderboard(period: MONTH) { rank displayName } }"""
+    rival = await make_user(database, first_name="Rival", last_name="Rose")
+    await make_points(database, rival, 60)
+    for person, ranks in ((ada, [3, 2]), (rival, [2, 3]), (bob, [1, 1])):
+        data = await gateway.client(person).data(places)
+        shown = [data["gamificationDashboard"][name] for name in ("rankThisWeek", "rankThisMonth")]
+        name = f"{person.first_name} {person.last_name[0]}."
+        boards = [data[period] for period in ("week", "month")]
+        assert shown == ranks
+        assert shown == [next(row["rank"] for row in board if row["displayName"] == name) for board in boards]
     newcomer = await make_user(database)
-    data = await gateway.client(newcomer).data("{ gamificationDashboard { rank currentStreak pointBalance } }")
-    assert data["gamificationDashboard"] == {"rank": None, "currentStreak": 0, "pointBalance": 0}
+    await make_points(database, newcomer, 10, created_at=now() - dt.timedelta(days=10))
+    await make_points(
+        database, newcomer, -10, created_at=now() - dt.timedelta(days=9), reason=PointReason.TASK_REOPENED
+    )
+    document = "{ gamificationDashboard { rank rankThisWeek rankThisMonth currentStreak } }"
+    data = await gateway.client(newcomer).data(document)
+    nothing = {"rank": None, "rankThisWeek": None, "rankThisMonth": None, "currentStreak": 0}
+    assert data["gamificationDashboard"] == nothing
 
 
 _TILES = {
@@ -334,6 +370,8 @@ _TILES = {
     "currentStreak": "streak",
     "nextAchievement { progress wanted achievement { name } }": "next",
     "rank": "rank",
+    "rankThisWeek": "rank of the week",
+    "rankThisMonth": "rank of the month",
 }
 
 
@@ -356,6 +394,14 @@ async def test_the_dashboard_executes_one_statement_per_tile(
         "rewards { nodes { name } }": ["SELECT rewards"],
         "rewardRedemptions { nodes { cost } }": ["SELECT reward_redemptions"],
         "leaderboard(period: WEEK) { points }": ["SELECT leaderboard"],
+        "leaderboardAroundViewer(period: WEEK) { points isViewer }": ["SELECT point_entries"],
+        "userAchievements { nodes { unlockedAt } }": ["SELECT user_achievements"],
+        "pointHistory { nodes { task { id } achievement { id } reward { id } } }": [
+            "SELECT point_entries",
+            "SELECT tasks",
+            "SELECT achievements",
+            "SELECT rewards",
+        ],
     }.items():
         statements.clear()
         await client.data(f"{{ {field} }}")
@@ -403,3 +449,202 @@ async def test_mutations_execute_exactly_these_statements(
     key = payload["achievement"]["id"]
     _, executed = await run(admin, "updateAchievement", "achievement { id }", id=key, version=1, points=2)
     assert executed == ["SELECT achievements", "UPDATE achievements", "INSERT domain_events"]
+
+
+AROUND = """query($p: LeaderboardPeriod!, $n: Int!) { leaderboardAroundViewer(period: $p, first: $n) {
+    rank displayName points isViewer } }"""
+
+
+async def test_the_leaderboard_around_the_viewer(gateway: Gateway) -> None:
+    """The viewer is in the middle, if there are enough places before and after. Only the viewer is marked."""
+    database = gateway.database
+    people = [await make_user(database, first_name=name * 2, last_name="Öz") for name in "ABCDEFG"]
+    for person, points in zip(people, (70, 60, 50, 50, 30, 20, 10), strict=True):
+        await make_points(database, person, points)
+    await make_points(database, people[6], 500, created_at=now() - dt.timedelta(days=8))
+
+    async def around(person: User, first: int, period: str = "WEEK") -> list[tuple[Any, ...]]:
+        data = await gateway.client(person).data(AROUND, p=period, n=first)
+        return [tuple(place.values()) for place in data["leaderboardAroundViewer"]]
+
+    board = [
+        *[(1, "AA Ö.", 70), (2, "BB Ö.", 60), (3, "CC Ö.", 50), (3, "DD Ö.", 50), (5, "EE Ö.", 30)],
+        *[(6, "FF Ö.", 20), (7, "GG Ö.", 10)],
+    ]
+    for index, person in enumerate(people):
+        for first in (1, 2, 3, 4, 7, 500):
+            start = max(min(index - (first - 1) // 2, len(board) - first), 0)
+            expected = [(*board[at], at == index) for at in range(start, min(start + first, len(board)))]
+            assert await around(person, first) == expected, (index, first)
+    assert await around(people[6], 2, "MONTH") == [(1, "GG Ö.", 510, True), (2, "AA Ö.", 70, False)]
+    assert await around(people[6], 1, "ALL") == [(1, "GG Ö.", 510, True)]
+    twin = await make_user(database, first_name="CC", last_name="Ödon")
+    await make_points(database, twin, 50)
+    for person in (people[2], twin):
+        places = await around(person, 500)
+        assert [place[1:3] for place in places if place[3]] == [("CC Ö.", 50)]
+    newcomer = await make_user(database)
+    assert await around(newcomer, 10) == []
+    client = gateway.client(people[0])
+    for first in (0, 501):
+        answer = await client.ask(AROUND, p="WEEK", n=first)
+        assert (answer.codes, answer.data) == (["VALIDATION_ERROR"], {"leaderboardAroundViewer": None})
+    for field in ("id", "userId", "email", "user { id }"):
+        answer = await client.ask(f"{{ leaderboardAroundViewer(period: ALL) {{ {field} }} }}")
+        assert answer.codes == ["GRAPHQL_VALIDATION_FAILED"]
+    answer = await gateway.client().ask(AROUND, p="WEEK", n=1)
+    assert answer.codes == ["UNAUTHENTICATED"]
+
+
+_ENTRIES = "{ pointHistory { nodes { reason task { title } achievement { code } reward { name } } } }"
+
+
+async def test_entries_name_what_they_are_about(
+    gateway: Gateway, ada: User, bob: User, admin: User, statements: list[str]
+) -> None:
+    """The task, the achievement or the reward, with one statement for each field, whatever the number of entries."""
+    client, database = gateway.at(AT).client(ada), gateway.database
+    task = await make_task(database, ada, title="Walk")
+    reward = await make_reward(database, name="Tea", cost=5)
+    await client.do("completeTask", "task { id }", id=gid("Task", task))
+    redeemed = await client.do("redeemReward", "rewardRedemption { id }", rewardId=gid("Reward", reward))
+    await gateway.client(admin).do("refundRedemption", "rewardRedemption { id }", **redeemed["rewardRedemption"])
+
+    def entry(reason: str, **about: Any) -> dict[str, Any]:
+        return {"reason": reason, "task": None, "achievement": None, "reward": None, **about}
+
+    entries = [
+        entry("TASK_COMPLETED", task={"title": "Walk"}),
+        entry("ACHIEVEMENT_UNLOCKED", achievement={"code": "first_task"}),
+        entry("REWARD_REDEEMED", reward={"name": "Tea"}),
+        entry("REDEMPTION_REFUNDED", reward={"name": "Tea"}),
+    ]
+
+    def by_reason(nodes: list[Any]) -> list[Any]:
+        return sorted(nodes, key=lambda node: str(node["reason"]))
+
+    for count in (1, 20):
+        for _ in range(count - 1):
+            other = await make_task(database, ada, title="Walk")
+            await client.do("completeTask", "task { id }", id=gid("Task", other))
+        statements.clear()
+        shown = (await client.data(_ENTRIES))["pointHistory"]["nodes"]
+        assert summarize_statements(statements) == [
+            "SELECT point_entries",
+            "SELECT tasks",
+            "SELECT achievements",
+            "SELECT rewards",
+        ]
+        if count == 1:
+            assert by_reason(shown) == by_reason(entries)
+    assert [node for node in shown if node["reason"] == "TASK_COMPLETED"] == entries[:1] * 20
+    assert (await gateway.client(bob).data(_ENTRIES))["pointHistory"]["nodes"] == []
+    of_all = (await gateway.client(admin).data(_ENTRIES))["pointHistory"]["nodes"]
+    assert by_reason(of_all) == by_reason(shown)
+    await client.do("deleteTask", "task { id }", id=gid("Task", task))
+    shown = (await client.data(_ENTRIES))["pointHistory"]["nodes"]
+    assert [node for node in shown if node["reason"] == "TASK_DELETED"] == [entry("TASK_DELETED")]
+    assert sum(node["task"] is not None for node in shown) == 19
+
+
+async def test_reached_achievements_are_listed_with_their_history(gateway: Gateway, ada: User, bob: User) -> None:
+    """Each user sees their own, admins those of all users. Nobody can change them."""
+    client = gateway.at(AT).client(ada)
+    await client.do("completeTask", "task { id }", id=gid("Task", await make_task(gateway.database, ada)))
+    document = """{ userAchievements { totalCount nodes { id unlockedAt user { email } achievement { code }
+        history { nodes { eventType user { email } } } } } }"""
+    page = (await client.data(document))["userAchievements"]
+    (reached,) = page["nodes"]
+    assert reached == {
+        "id": reached["id"],
+        "unlockedAt": AT.isoformat(),
+        "user": {"email": "ada@example.com"},
+        "achievement": {"code": "first_task"},
+        "history": {"nodes": [{"eventType": "AchievementUnlocked", "user": {"email": "ada@example.com"}}]},
+    }
+    single = "query($id: ID!) { userAchievement(id: $id) { unlockedAt } }"
+    assert await client.data(single, id=reached["id"]) == {"userAchievement": {"unlockedAt": AT.isoformat()}}
+    other = gateway.client(bob)
+    assert (await other.data(document))["userAchievements"] == {"totalCount": 0, "nodes": []}
+    answers = []
+    for key in (reached["id"], gid("UserAchievement", new_id())):
+        answer = await other.ask(single, id=key)
+        assert answer.codes == ["NOT_FOUND"]
+        answers.append(json.dumps(answer.body).replace(key, "id"))
+    assert answers[0] == answers[1]
+    for given, count in (('{achievement: {code: {eq: "first_task"}}}', 1), ('{achievement: {code: {eq: "x"}}}', 0)):
+        found = await client.data(f"{{ userAchievements(filter: {given}) {{ totalCount }} }}")
+        assert found == {"userAchievements": {"totalCount": count}}
+
+
+async def test_the_history_of_a_redemption(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    """Its owner sees the changes of admins too. The stock of the reward has a history as well."""
+    client, manager = gateway.client(ada), gateway.client(admin)
+    await make_points(gateway.database, ada, 30)
+    reward = await make_reward(gateway.database, cost=10, stock=3)
+    redeemed = await client.do("redeemReward", "rewardRedemption { id }", rewardId=gid("Reward", reward))
+    key = redeemed["rewardRedemption"]["id"]
+    for mutation in ("fulfillRedemption", "fulfillRedemption", "refundRedemption"):
+        await manager.do(mutation, "rewardRedemption { id }", id=key)
+    entries = "history { nodes { eventType fields changes { field before after } } }"
+    document = f"query($id: ID!) {{ node(id: $id) {{ ... on RewardRedemption {{ {entries} }} }} }}"
+
+    def change(event: str, **changes: list[Any]) -> dict[str, Any]:
+        values = [{"field": name, "before": before, "after": after} for name, (before, after) in changes.items()]
+        return {"eventType": event, "fields": list(changes), "changes": values}
+
+    assert (await client.data(document, id=key))["node"]["history"]["nodes"] == [
+        change("RedemptionRefunded", status=["FULFILLED", "REFUNDED"]),
+        change("RedemptionFulfilled", status=["REDEEMED", "FULFILLED"]),
+        change("RewardRedeemed"),
+    ]
+    assert (await gateway.client(bob).ask(document, id=key)).codes == ["NOT_FOUND"]
+    document = f"query($id: ID!) {{ reward(id: $id) {{ stock {entries} }} }}"
+    assert (await manager.data(document, id=gid("Reward", reward)))["reward"] == {
+        "stock": 3,
+        "history": {"nodes": [change("RewardUpdated", stock=[2, 3]), change("RewardUpdated", stock=[3, 2])]},
+    }
+
+
+async def test_achievements_are_created_and_changed_in_bulk(gateway: Gateway, admin: User, ada: User) -> None:
+    """All or none. The errors name the place in the list, also those of values inside of the criteria."""
+    client = gateway.client(admin)
+    before = await gamification_rows(gateway.database)
+
+    def item(code: str, **criteria: int) -> dict[str, Any]:
+        return {"code": code, "name": code, "description": "x", "points": 1, "criteria": criteria}
+
+    selection = "achievements { id code version criteria { event count streakDays } }"
+    invalid = [item("a", count=1), item("b", count=0), item("c")]
+    payload = await client.do("createAchievements", selection, achievements=invalid)
+    assert payload["achievements"] is None
+    assert [error["field"] for error in payload["userErrors"]] == [
+        ["achievements", "1", "criteria", "count"],
+        ["achievements", "2", "criteria"],
+    ]
+    payload = await client.do("createAchievements", selection, achievements=[item("a", count=1)] * 2)
+    assert [error["code"] for error in payload["userErrors"]] == ["CONFLICT"]
+    row = {"id": gid("Achievement", new_id()), "version": 1}
+    for mutation, values in (
+        ("CreateAchievements", {"achievements": [item("a", count=1)]}),
+        ("UpdateAchievements", {"achievements": [row]}),
+        ("CreateRewards", {"rewards": [{"name": "x", "cost": 1}]}),
+        ("UpdateRewards", {"rewards": [row | {"id": gid("Reward", new_id())}]}),
+    ):
+        field = mutation[0].lower() + mutation[1:]
+        document = f"mutation($i: {mutation}Input!) {{ {field}(input: $i) {{ userErrors {{ code }} }} }}"
+        assert (await gateway.client(ada).ask(document, i=values)).codes == ["FORBIDDEN"], mutation
+    assert await gamification_rows(gateway.database) == before
+    payload = await client.do(
+        "createAchievements", selection, achievements=[item("a", count=1), item("b", streakDays=2)]
+    )
+    assert [row["criteria"] for row in payload["achievements"]] == [
+        {"event": "TASK_COMPLETED", "count": 1, "streakDays": None},
+        {"event": "TASK_COMPLETED", "count": None, "streakDays": 2},
+    ]
+    changes = [{"id": row["id"], "version": 1, "criteria": {"count": 1}} for row in payload["achievements"]]
+    payload = await client.do("updateAchievements", selection, achievements=changes)
+    assert [(row["code"], row["version"], row["criteria"]["count"]) for row in payload["achievements"]] == [
+        ("a", 1, 1),
+        ("b", 2, 1),
+    ]

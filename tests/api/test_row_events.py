@@ -38,7 +38,7 @@ from tests.api.client import Client, Gateway, gid
 from tests.api.mailbox import Mailbox, MailGateway
 from tests.api.stored_rows import stored_events
 from tests.api.subscribing import SubscribingProcess, take
-from tests.derived import story
+from tests.derived import stories, story
 from tests.factories import make_category, make_points, make_task, make_user
 
 AGGREGATES: dict[type[Table], str] = {
@@ -132,15 +132,13 @@ Step = Callable[..., Awaitable[Any]]
 
 async def _derived(run: Step) -> None:
     ids: dict[str, str] = {}
-    for aggregate in aggregates.values():
+    first, last = stories()
+    for aggregate, mutation, given in (*first, *last):
         await _create_required(run, aggregate, ids)
-        plural = to_camel_case(aggregate.plural)
-        for mutation, given in story(aggregate):
-            is_bulk = mutation.endswith(plural_type(aggregate))
-            rows = await run(mutation, f"{plural if is_bulk else to_camel_case(aggregate.name)} {{ id }}", **given(ids))
-            ids[aggregate.type_name] = (rows[0] if is_bulk else rows)["id"]
-        if story(aggregate):
-            del ids[aggregate.type_name]  # its last command has deleted the row
+        is_bulk = mutation.endswith(plural_type(aggregate))
+        field = to_camel_case(aggregate.plural if is_bulk else aggregate.name)
+        rows = await run(mutation, f"{field} {{ id }}", **given(ids))
+        ids[aggregate.type_name] = (rows[0] if is_bulk else rows)["id"]
 
 
 async def _create_required(run: Step, aggregate: Aggregate, ids: dict[str, str]) -> None:
@@ -207,6 +205,10 @@ async def _partners(run: Step) -> None:
     for outcome in ({"outcome": "WON", "value": "10"}, {"outcome": "LOST"}):
         referral = (await run("submitReferral", "referral { id }", partnerId=partner, clientName="x"))["id"]
         await run("qualifyReferral", "referral { id }", id=referral)
+        for _ in range(2):
+            await run("closeReferral", "referral { id }", id=referral, **outcome)
+            await run("reopenReferral", "referral { id }", id=referral)
+            await run("reopenReferral", "referral { id }", id=referral)
         await run("closeReferral", "referral { id }", id=referral, **outcome)
         if outcome["outcome"] == "WON":
             for _ in range(2):

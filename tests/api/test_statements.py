@@ -22,6 +22,7 @@ from schema.types.view import VIEWS
 from tests.api.client import Client, Gateway, gid
 from tests.api.people import PASSWORD, TOKENS
 from tests.factories import (
+    make_achievement,
     make_category,
     make_client,
     make_contact,
@@ -35,6 +36,7 @@ from tests.factories import (
     make_task,
     make_tasks,
     make_user,
+    make_user_achievement,
 )
 
 _TABLES = "|".join(table.name for table in metadata.tables.values())
@@ -87,12 +89,12 @@ _ROOTS = {
     "Role": ("roles { %s }", ["SELECT roles"]),
     "RoleGrant": ("roles { grants { nodes { %s } } }", ["SELECT roles", "SELECT user_roles"]),
     "Partner": ("partners(first: 500) { nodes { %s } }", ["SELECT partners"]),
-    "Referral": (
-        "partners(first: 500) { nodes { referrals { nodes { %s } } } }",
-        ["SELECT partners", "SELECT referrals"],
-    ),
+    "Referral": ("referrals(first: 500) { nodes { %s } }", ["SELECT referrals"]),
     "PartnerStanding": ("partnershipDashboard { topPartners { %s } }", ["SELECT partners"]),
     "UserDashboardStats": ("userDashboardStats(first: 500) { nodes { %s } }", ["SELECT visible_user_dashboard_stats"]),
+    "Achievement": ("achievements(first: 500) { nodes { %s } }", ["SELECT achievements"]),
+    "UserAchievement": ("userAchievements(first: 500) { nodes { %s } }", ["SELECT user_achievements"]),
+    "Reward": ("rewards(first: 500) { nodes { %s } }", ["SELECT rewards"]),
     "PointEntry": ("pointHistory(first: 500) { nodes { %s } }", ["SELECT point_entries"]),
     "RewardRedemption": ("rewardRedemptions(first: 500) { nodes { %s } }", ["SELECT reward_redemptions"]),
     "AchievementProgress": ('myAchievements(timeZone: "UTC") { %s }', ["SELECT domain_events"]),
@@ -138,6 +140,7 @@ def test_every_edge_is_counted() -> None:
     """The test below can count an edge only if _ROOTS has a query for its view."""
     assert {view for view, *_ in _edges()} == set(_ROOTS)
     assert [f"{view}.{field}" for view, field, *_ in _edges()] == [
+        "Achievement.history",
         "AchievementProgress.achievement",
         "Category.history",
         "Category.tasks",
@@ -150,11 +153,18 @@ def test_every_edge_is_counted() -> None:
         "Contact.client",
         "Contact.history",
         "HistoryEntry.user",
+        "Partner.history",
         "Partner.manager",
         "Partner.referrals",
         "PartnerStanding.partner",
+        "PointEntry.achievement",
+        "PointEntry.reward",
+        "PointEntry.task",
         "PointEntry.user",
+        "Referral.history",
         "Referral.partner",
+        "Reward.history",
+        "RewardRedemption.history",
         "RewardRedemption.reward",
         "RewardRedemption.user",
         "Role.grants",
@@ -167,6 +177,9 @@ def test_every_edge_is_counted() -> None:
         "User.preferences",
         "User.roles",
         "User.usage",
+        "UserAchievement.achievement",
+        "UserAchievement.history",
+        "UserAchievement.user",
         "UserDashboardStats.user",
     ]
 
@@ -181,6 +194,7 @@ async def _make_users(database: Database, admin: User, count: int) -> None:
             await make_referral(database, await make_partner(database, person))
             await make_points(database, person, 10)
             await make_redemption(database, person, reward)
+            await make_user_achievement(database, person, await make_achievement(database))
             client = await make_client(database, person)
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)
@@ -367,6 +381,7 @@ _NODES = {
     "Session": "sessions",
     "Task": "tasks",
     "User": "users",
+    "UserAchievement": "user_achievements",
 }
 """The table of every type that ``nodes`` finds, except UserPreferences."""
 
