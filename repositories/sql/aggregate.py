@@ -16,7 +16,7 @@ Custom behaviour is a function of the domain with the name of the derived one, w
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 from functools import cached_property
@@ -86,6 +86,8 @@ class Aggregate:
     order_text: str
     commands: Commands
     batch: int
+    roots: frozenset[RoleName] | None
+    """The roles whose viewers may use the root fields of queries. None: all that may see some of the rows."""
 
     @property
     def table(self) -> sa.Table:
@@ -184,6 +186,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     owner: sa.Column[Any] | _Actor | None = None,
     commands: Commands = Commands.ALL,
     batch: int = 100,
+    roots: Iterable[RoleName] | None = None,
     noun: str = "",
     plural: str = "",
 ) -> None:
@@ -193,6 +196,8 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     - ``owner``: the column with the owner of a row, by default that of ``owner(...)`` in ``read``; or ACTOR.
     - ``commands``: the derived commands. Without ``write`` there are none.
     - ``batch``: how many rows one command can create or change.
+    - ``roots``: the roles whose viewers may use the root fields of queries, by default all that may see some of the
+      rows. If it is empty, there are no such fields.
     - ``noun``, ``plural``: the words for a row and for rows, by default from the names of the class and the table.
     """
     policy(row, read=read, write=write)
@@ -217,6 +222,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
         order_text=order_text,
         commands=commands,
         batch=batch,
+        roots=None if roots is None else frozenset(roots),
     )
 
 

@@ -14,7 +14,7 @@ import strawberry
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.utils.str_converters import to_camel_case
 
-from repositories.aggregates.derived import derive_event_types, repository_of
+from repositories.aggregates.derived import derive_event_types, has_events, repository_of
 from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
@@ -50,9 +50,11 @@ def derive_roots(
     taken = [_fields_of(classes) for classes in (queries, mutations, subscriptions)]
     derived: list[dict[str, Any]] = [{}, {}, {}]
     for found in aggregates.values() if declared is None else declared:
-        derived[0] |= _query_fields(found)
+        if found.roots != frozenset():
+            derived[0] |= _query_fields(found)
         derived[1] |= _mutation_fields(found, taken[1])
-        derived[2] |= {f"{found.name}_changed": _change_field(found)}
+        if has_events(found):
+            derived[2] |= {f"{found.name}_changed": _change_field(found)}
     names = ("DerivedQueries", "DerivedMutations", "DerivedSubscriptions")
     return tuple(
         _publish(name, {key: field for key, field in fields.items() if key not in known})
@@ -76,7 +78,7 @@ def _publish(name: str, fields: Mapping[str, Any]) -> Any:
 
 
 def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
-    readers = aggregate.readers
+    readers = aggregate.readers if aggregate.roots is None else aggregate.roots
     noun = aggregate.noun
     single = query(
         partial(_load_one, aggregate),
