@@ -6,20 +6,50 @@ from typing import Any
 
 import strawberry
 
-from repositories import permissions
-from repositories.permissions import Permission
+from repositories.administration import has_granted_role
+from repositories.permissions import Permission, RoleName
 from repositories.tables import administration as rows
 from repositories.tables import events
-from repositories.tables.identity import UserStatus
+from repositories.tables.identity import User, UserStatus
 from resolvers.administration import commands, queries
 from resolvers.administration.health import Health, health
 from resolvers.caching import cache
+from schema.aggregates.enums import publish_enum
+from schema.aggregates.lists import add_condition
 from schema.aggregates.objects import type_of
 from schema.events import DomainEvent
 from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection
-from schema.types.filter_inputs import DateTimeFilter, IdFilter, TextFilter, UuidFilter, filter_input, where
+from schema.types.enums import describe_enum
+from schema.types.filter_inputs import (
+    ChoiceFilter,
+    DateTimeFilter,
+    IdFilter,
+    TextFilter,
+    UuidFilter,
+    filter_input,
+    where,
+)
 from schema.types.view import Argument, column, computed, query, view
+
+describe_enum(
+    RoleName,
+    "A role of a signed-in user. Roles decide what the user may do.",
+    name="RoleName",
+    USER="Every user with an account.",
+    PARTNERSHIP_MANAGER="Manages partners and their referrals.",
+    ADMIN="Sees and administers everything.",
+)
+add_condition(
+    User,
+    "granted_role",
+    ChoiceFilter[RoleName],
+    where(
+        "A role that the user was granted in addition to the role of the account. A user without grants has no value.",
+        rewrite=has_granted_role,
+    ),
+)
+publish_enum(UserStatus)
 
 
 @filter_input(events.DomainEvent)
@@ -45,7 +75,7 @@ class UserStatusTotal:
 class UserRoleTotal:
     """How many users have a role."""
 
-    role: permissions.RoleName = column("The role.")
+    role: RoleName = column("The role.")
     total: int = column("How many users have it, by the account or by a grant; everybody is a USER.")
 
 

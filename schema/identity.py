@@ -5,38 +5,16 @@ from typing import Any
 
 import strawberry
 
-from repositories.administration import has_granted_role
-from repositories.permissions import Permission, RoleName
+from repositories.permissions import Permission
 from repositories.sql.aggregate import aggregates
 from repositories.tables import identity as rows
 from repositories.tables.administration import Role
 from resolvers.administration.queries import roles_of_user
 from resolvers.identity import commands, queries, recovery, sessions, users
-from schema.aggregates.lists import add_condition
 from schema.aggregates.objects import aggregate_view, connection_type, type_of
 from schema.operations.mutation import PayloadField, context_mutation, mutation
 from schema.types.connections import connection
-from schema.types.enums import describe_enum
-from schema.types.filter_inputs import ChoiceFilter, where
 from schema.types.view import Node, column, query, resolved_by, resolver, view
-
-describe_enum(
-    RoleName,
-    "A role of a signed-in user. Roles decide what the user may do.",
-    name="RoleName",
-    USER="Every user with an account.",
-    PARTNERSHIP_MANAGER="Manages partners and their referrals.",
-    ADMIN="Sees and administers everything.",
-)
-add_condition(
-    rows.User,
-    "granted_role",
-    ChoiceFilter[RoleName],
-    where(
-        "A role that the user was granted in addition to the role of the account. A user without grants has no value.",
-        rewrite=has_granted_role,
-    ),
-)
 
 
 @aggregate_view(rows.UserPreferences, node=queries.preferences_of)
