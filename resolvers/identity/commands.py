@@ -223,7 +223,7 @@ async def update_preferences(work: UnitOfWork, command: UpdatePreferences) -> Us
         return row
     if stored is not None:
         return await work.change(stored, PreferencesUpdated, **values)
-    made = dict(zip(row.__fields__, row, strict=True)) | {"version": row.version + 1, "created_at": work.now}
-    added = await preferences.add(**made | {"updated_at": work.now} | values)
-    work.record_changed(row, added, PreferencesUpdated)
+    defaults = row.replace(version=row.version + 1, created_at=work.now, updated_at=work.now)
+    added = await preferences.add(**dict(zip(row.__fields__, defaults, strict=True)) | values)
+    work.record_changed(defaults, added, PreferencesUpdated)
     return added

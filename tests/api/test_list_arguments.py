@@ -36,6 +36,8 @@ _PARENTS = {
     "Category": "categories { nodes { %s } }",
     "Client": "clients { nodes { %s } }",
     "Partner": "partners { nodes { %s } }",
+    "Role": "roles { %s }",
+    "User": "viewer { %s }",
 }
 """A query for each type with a field that takes lists."""
 _VALID: Mapping[str, Any] = {
