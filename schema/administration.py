@@ -1,4 +1,4 @@
-"""What administrators see: roles, the audit log, all users at a glance."""
+"""The GraphQL types and fields for administrators: roles, the audit log, overviews and the health of the gateway."""
 
 import datetime as dt
 from decimal import Decimal
@@ -54,103 +54,114 @@ publish_enum(UserStatus)
 
 @filter_input(events.DomainEvent)
 class AuditLogFilter:
-    """Which events; all conditions that are given must hold."""
+    """Conditions on events."""
 
-    user_id: IdFilter | None = where("The actor: who did it.", key="User")
-    aggregate_type: TextFilter | None = where("What it happened to, such as task.")
-    aggregate_id: UuidFilter | None = where("The `databaseId` of what it happened to.")
-    event_type: TextFilter | None = where("What happened, such as TaskCompleted.")
-    timestamp: DateTimeFilter | None = where("When it happened.")
+    user_id: IdFilter | None = where("The user who caused the event.", key="User")
+    aggregate_type: TextFilter | None = where("The type of the object that the event is about, such as task.")
+    aggregate_id: UuidFilter | None = where("The `databaseId` of the object that the event is about.")
+    event_type: TextFilter | None = where("The type of the event, such as TaskCompleted.")
+    timestamp: DateTimeFilter | None = where("The time of the event.")
 
 
 @view(queries.StatusTotal)
 class UserStatusTotal:
-    """How many users have a status."""
+    """The number of users with a status."""
 
     status: UserStatus = column("The status.")
-    total: int = column("How many users have it.")
+    total: int = column("The number of users with this status.")
 
 
 @view(queries.RoleTotal)
 class UserRoleTotal:
-    """How many users have a role."""
+    """The number of users with a role."""
 
     role: RoleName = column("The role.")
-    total: int = column("How many users have it, by the account or by a grant; everybody is a USER.")
+    total: int = column(
+        "The number of users who have the role by the account or by a grant. Every user has the role USER."
+    )
 
 
 @strawberry.type(
-    description="The tasks of all users, deleted ones left out, as of `refreshedAt`: counted every hour, and by "
+    description="The tasks of all users without deleted ones, as of `refreshedAt`. They are counted every hour and by "
     "`refreshUserDashboardStats`."
 )
 class TasksOverview:
     """Tiles."""
 
-    total: int = computed(queries.TasksOverview.total, "How many tasks there are.")
-    completed: int = computed(queries.TasksOverview.completed, "How many of them are completed.")
+    total: int = computed(queries.TasksOverview.total, "The number of tasks.")
+    completed: int = computed(queries.TasksOverview.completed, "The number of completed tasks.")
     overdue: int = computed(
-        queries.TasksOverview.overdue, "How many of them were due, and neither completed nor cancelled."
+        queries.TasksOverview.overdue,
+        "The number of tasks whose due date had passed and that were neither completed nor cancelled.",
     )
     mean_completion_rate: Decimal | None = computed(
         queries.TasksOverview.mean_completion_rate,
-        "The mean of the users' completion rates, 0.00 to 100.00, over those who have tasks; null if nobody has.",
+        "The mean completion rate of the users who have tasks, 0.00 to 100.00. Null if no user has tasks.",
     )
     refreshed_at: dt.datetime | None = computed(
         queries.TasksOverview.refreshed_at,
-        "What was done before this moment is counted, on SQLite all there is; null if it was never refreshed.",
+        "The time of the count. On SQLite it is the time of the request. Null if the tasks were never counted.",
     )
 
 
 @strawberry.type(
-    description="All users at a glance, deleted ones left out. Each tile is one statement; one not asked for is free."
+    description="Numbers of all users without deleted ones. Each field is one statement, which runs only if it is selected."
 )
 class UsersOverview:
     """Tiles. What is counted in one pass over the users counts as one tile."""
 
     by_status: list[UserStatusTotal] = computed(
-        queries.Overview.by_status, "How many users have each status, also with 0."
+        queries.Overview.by_status, "The number of users by status, every status included."
     )
-    by_role: list[UserRoleTotal] = computed(queries.Overview.by_role, "How many users have each role, also with 0.")
+    by_role: list[UserRoleTotal] = computed(
+        queries.Overview.by_role, "The number of users by role, every role included."
+    )
     new_this_week: int = computed(
         queries.Overview.new_this_week,
-        "How many accounts were created since the week started.",
+        "The number of accounts created since the week started.",
     )
-    new_this_month: int = computed(queries.Overview.new_this_month, "Whose account was made since the first.")
+    new_this_month: int = computed(
+        queries.Overview.new_this_month, "The number of accounts created since the month started."
+    )
     active_last_seven_days: int = computed(
-        queries.Overview.active_last_seven_days, "Who did something in the last 7 × 24 hours, by the events."
+        queries.Overview.active_last_seven_days, "The number of users who caused an event in the last 7 × 24 hours."
     )
-    tasks: TasksOverview = computed(queries.Overview.tasks, "Their tasks.")
+    tasks: TasksOverview = computed(queries.Overview.tasks, "The tasks of all users.")
 
 
 @view(cache.CacheHealth)
 class CacheHealth:
-    """What the cache of computed values has done in this process since it began."""
+    """Counters of the cache of computed values in this process since its start."""
 
-    backend: str = column("Where values are kept: memory, which is this process's own, or redis, which all share.")
-    hits: int = column("How often a value was found that is right.")
-    misses: int = column("How often none was found.")
-    stale: int = column("How often one was found that is out of date.")
-    errors: int = column("How often Redis did not answer, or not in time.")
+    backend: str = column("The store: memory, which belongs to this process, or redis, which all processes share.")
+    hits: int = column("The number of lookups that found a current value.")
+    misses: int = column("The number of lookups that found no value.")
+    stale: int = column("The number of lookups that found an outdated value.")
+    errors: int = column("The number of lookups that Redis did not answer in time.")
 
 
-@strawberry.type(description="How the gateway is, as the process that answers sees it. What is not asked for is free.")
+@strawberry.type(
+    description="The health of the gateway, as seen by the process that answers. Fields that are not selected cost nothing."
+)
 class SystemHealth:
     """What is counted is one statement each."""
 
     engine: str = computed(Health.engine, "The database: postgresql or sqlite.")
-    connections: int = computed(Health.connections, "How many database connections this process has open for requests.")
-    connections_in_use: int = computed(Health.connections_in_use, "How many of them are in use at this moment.")
-    revision: str = computed(Health.revision, "The migration that the database is at.")
-    users: int = computed(Health.users, "How many accounts there are, deleted ones left out.")
-    sessions: int = computed(Health.sessions, "How many sessions have not ended.")
-    events: int = computed(Health.events, "How many events are recorded.")
+    connections: int = computed(
+        Health.connections, "The number of open database connections of this process for requests."
+    )
+    connections_in_use: int = computed(Health.connections_in_use, "The number of these connections that are in use.")
+    revision: str = computed(Health.revision, "The newest migration of the database.")
+    users: int = computed(Health.users, "The number of accounts without deleted ones.")
+    sessions: int = computed(Health.sessions, "The number of sessions that have not ended.")
+    events: int = computed(Health.events, "The number of stored events.")
     followers: int = computed(
         Health.followers,
-        "How many follow the events in this process: each subscription, and each WebSocket or event stream of somebody "
-        "who is signed in, which has to learn of the end of the session.",
+        "The number of subscribers to events in this process: each subscription, and each WebSocket or event stream of a "
+        "signed-in user, which must learn of the end of the session.",
     )
-    cache: CacheHealth | None = computed(Health.cache, "How the cache does; null if nothing is cached.")
-    uptime_seconds: int = computed(Health.uptime_seconds, "For how many seconds this process has been running.")
+    cache: CacheHealth | None = computed(Health.cache, "The counters of the cache. Null if the gateway has no cache.")
+    uptime_seconds: int = computed(Health.uptime_seconds, "The time since the start of this process in seconds.")
 
 
 _READ, _WRITE = Permission.ADMINISTRATION_READ, Permission.ADMINISTRATION_WRITE
@@ -168,19 +179,19 @@ class AdministrationQueries:
     )
     audit_log: ConnectionView[DomainEvent] | None = connection(
         queries.audit_log,
-        "Who did what and when, the latest first.",
+        "The events of all users, the latest first. For administrators.",
         requires=_READ,
         filter=AuditLogFilter,
     )
-    system_health: SystemHealth | None = query(health, "How the gateway is.", requires=_READ)
+    system_health: SystemHealth | None = query(health, "The health of the gateway. For administrators.", requires=_READ)
     users_overview: UsersOverview | None = query(
         queries.overview,
-        "All users at a glance.",
+        "Numbers of all users. For administrators.",
         requires=_READ,
         time_zone=Argument(
             str | None,
-            "The IANA time zone that decides when a week and a month begin; by default the viewer's own. Weeks start "
-            "on the viewer's `weekStartsOn`.",
+            "The IANA time zone in which weeks and months begin. By default the viewer's time zone. Weeks start on the "
+            "viewer's `weekStartsOn`.",
             strawberry.UNSET,
         ),
     )

@@ -1,4 +1,4 @@
-"""What administrators can ask."""
+"""Queries of administrators."""
 
 import datetime as dt
 from dataclasses import dataclass

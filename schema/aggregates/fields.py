@@ -15,6 +15,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.derived import derive_event_types, has_events, repository_of
+from repositories.permissions import RoleName
 from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
@@ -82,7 +83,8 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
     noun = aggregate.noun
     single = query(
         partial(_load_one, aggregate),
-        f"The {noun} with this id. Null, with the error NOT_FOUND, if it does not exist or the viewer may not see it.",
+        f"The {noun} with this id. Null, with the error NOT_FOUND, if it does not exist or the viewer may not see it."
+        f"{_roles_text(readers)}",
         requires=readers,
         kind=type_of(aggregate.row) | None,
         id=id_argument(aggregate.type_name, f"The id of the {noun}."),
@@ -90,7 +92,7 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
     by_default = f" By default {aggregate.order_text}." if aggregate.order_text else ""
     many = connection(
         partial(_load_many, aggregate),
-        f"The {aggregate.plural.replace('_', ' ')} that the viewer may see.{by_default}",
+        f"The {aggregate.plural.replace('_', ' ')} that the viewer may see.{by_default}{_roles_text(readers)}",
         requires=readers,
         filter=filter_of(aggregate),
         order=order_of(aggregate),
@@ -100,10 +102,17 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
     return {aggregate.name: single, aggregate.plural: many}
 
 
+def _roles_text(roles: frozenset[RoleName]) -> str:
+    """Who may use a field, in words; empty if every user may."""
+    if RoleName.USER in roles:
+        return ""
+    return f" For {' and '.join(f'{name.value}s'.replace('_', ' ') for name in sorted(roles))}."
+
+
 def list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
     """The arguments of lists of the aggregate: whose rows, and whether deleted ones."""
     arguments: dict[str, Argument] = {}
-    if aggregate.owner is not None:
+    if aggregate.owner not in {None, "id"}:  # a user is the only row of that user
         text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default all that the viewer may see."
         arguments["scope"] = Argument(Scope, text, Scope.ALL)
     if aggregate.is_soft_deleted:

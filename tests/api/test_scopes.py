@@ -21,14 +21,15 @@ BOTH = """query($now: DateTime!) { tasks(scope: MINE) { totalCount groups(by: ST
 
 
 async def _make_tasks(gateway: Gateway, user: User, prefix: str) -> None:
-    for title, values in {
+    states: dict[str, dict[str, Any]] = {
         "open": {},
         "overdue": {"due_date": AT - HOUR},
         "due": {"due_date": AT + HOUR},
         "completed": {"status": TaskStatus.COMPLETED, "completed_at": AT, "due_date": AT - HOUR},
         "cancelled": {"status": TaskStatus.CANCELLED, "due_date": AT - HOUR},
         "deleted": {"deleted_at": AT},
-    }.items():
+    }
+    for title, values in states.items():
         await make_task(gateway.database, user, title=f"{prefix} {title}", **values)
 
 
@@ -38,19 +39,19 @@ async def test_the_scope_chooses_whose_rows_a_list_has(gateway: Gateway, ada: Us
         for title in titles:
             await make_task(gateway.database, user, title=title)
 
-    async def titles(user: User, *roles: RoleName, **given: Any) -> list[str]:
+    async def listed(user: User, *roles: RoleName, **given: Any) -> list[str]:
         tasks = (await gateway.client(user, *roles).data(LIST, **given))["tasks"]
         assert tasks["totalCount"] == len(tasks["nodes"])
         return sorted(node["title"] for node in tasks["nodes"])
 
-    assert await titles(admin) == await titles(admin, scope="ALL") == ["a", "b", "c"]
-    assert await titles(admin, scope="MINE") == ["b", "c"]
-    assert await titles(admin, scope="MINE", filter={"title": {"in": ["a", "b"]}}) == ["b"]
-    assert await titles(admin, scope="ALL", filter={"title": {"in": ["a", "b"]}}) == ["a", "b"]
+    assert await listed(admin) == await listed(admin, scope="ALL") == ["a", "b", "c"]
+    assert await listed(admin, scope="MINE") == ["b", "c"]
+    assert await listed(admin, scope="MINE", filter={"title": {"in": ["a", "b"]}}) == ["b"]
+    assert await listed(admin, scope="ALL", filter={"title": {"in": ["a", "b"]}}) == ["a", "b"]
     for given in ({}, {"scope": "ALL"}, {"scope": "MINE"}):
-        assert await titles(ada, **given) == ["a"]
-        assert await titles(ada, RoleName.PARTNERSHIP_MANAGER, **given) == ["a"]
-        assert await titles(await make_user(gateway.database), **given) == []
+        assert await listed(ada, **given) == ["a"]
+        assert await listed(ada, RoleName.PARTNERSHIP_MANAGER, **given) == ["a"]
+        assert await listed(await make_user(gateway.database), **given) == []
 
 
 async def test_the_viewers_own_list_and_dashboard_have_the_same_rows(gateway: Gateway, ada: User, admin: User) -> None:
