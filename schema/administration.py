@@ -105,7 +105,7 @@ class TasksOverview:
 
 
 @strawberry.type(
-    description="Numbers of all users without deleted ones. Each field is one statement, which runs only if it is selected."
+    description="Numbers of all users without deleted ones. Each field executes one statement, only if it is selected."
 )
 class UsersOverview:
     """Tiles. What is counted in one pass over the users counts as one tile."""
@@ -141,7 +141,7 @@ class CacheHealth:
 
 
 @strawberry.type(
-    description="The health of the gateway, as seen by the process that answers. Fields that are not selected cost nothing."
+    description="The health of the gateway, as seen by the process that answers. Only selected fields are computed."
 )
 class SystemHealth:
     """What is counted is one statement each."""
@@ -157,8 +157,8 @@ class SystemHealth:
     events: int = computed(Health.events, "The number of stored events.")
     followers: int = computed(
         Health.followers,
-        "The number of subscribers to events in this process: each subscription, and each WebSocket or event stream of a "
-        "signed-in user, which must learn of the end of the session.",
+        "The number of subscribers to events in this process: each subscription, and each WebSocket or event stream of "
+        "a signed-in user, which must learn of the end of the session.",
     )
     cache: CacheHealth | None = computed(Health.cache, "The counters of the cache. Null if the gateway has no cache.")
     uptime_seconds: int = computed(Health.uptime_seconds, "The time since the start of this process in seconds.")

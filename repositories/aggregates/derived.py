@@ -104,7 +104,7 @@ def change_of(before: Table, after: Table) -> Change:
     names = sorted(
         str(column.name)  # SQLAlchemy's names are of a subclass of str, which orjson rejects
         for column in table.columns
-        if _is_reported(column) and getattr(before, column.name) != getattr(after, column.name)
+        if getattr(before, column.name) != getattr(after, column.name) and _is_reported(column)
     )
     values = {name: (getattr(before, name), getattr(after, name)) for name in names if name in history}
     return Change(tuple(names), values)
