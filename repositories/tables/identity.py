@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -61,33 +60,33 @@ class Weekday(DescribedEnum):
     SUNDAY = "sunday", "Sunday."
 
 
-class TokenPurpose(StrEnum):
-    """What the holder of an account token may do."""
+class TokenPurpose(DescribedEnum):
+    """The purpose of a token that is sent by e-mail."""
 
-    VERIFY_EMAIL = "verify_email"
-    RESET_PASSWORD = "reset_password"  # noqa: S105 (a purpose)
-    CHANGE_EMAIL = "change_email"
-    INVITATION = "invitation"
-
-
-class MessageKind(StrEnum):
-    """What an e-mail is about. The kinds with the names of purposes contain a token; the others are notices."""
-
-    VERIFY_EMAIL = "verify_email"
-    RESET_PASSWORD = "reset_password"  # noqa: S105 (a kind of message)
-    CHANGE_EMAIL = "change_email"
-    INVITATION = "invitation"
-    PASSWORD_WAS_RESET = "password_was_reset"  # noqa: S105 (a kind of message)
-    EMAIL_WAS_CHANGED = "email_was_changed"
+    VERIFY_EMAIL = "verify_email", "Proves that the account's e-mail address receives messages."
+    RESET_PASSWORD = "reset_password", "Sets a new password of the account."
+    CHANGE_EMAIL = "change_email", "Gives the account the e-mail address to which the token was sent."
+    INVITATION = "invitation", "Creates an account with the e-mail address to which the token was sent."
 
 
-class MessageOutcome(StrEnum):
-    """What became of a message. A message is dropped if there is no account or no valid token for it any more."""
+class MessageKind(DescribedEnum):
+    """The subject of an e-mail. The kinds with the names of purposes contain a token, the others are notices."""
 
-    PENDING = "pending"
-    SENT = "sent"
-    FAILED = "failed"
-    DROPPED = "dropped"
+    VERIFY_EMAIL = "verify_email", "A token to verify the e-mail address."
+    RESET_PASSWORD = "reset_password", "A token to set a new password."
+    CHANGE_EMAIL = "change_email", "A token to change the e-mail address."
+    INVITATION = "invitation", "A token to create an account."
+    PASSWORD_WAS_RESET = "password_was_reset", "The notice that the password was replaced with a token."
+    EMAIL_WAS_CHANGED = "email_was_changed", "The notice that the account has another e-mail address."
+
+
+class MessageOutcome(DescribedEnum):
+    """The outcome of an e-mail."""
+
+    PENDING = "pending", "It is to be sent."
+    SENT = "sent", "It was sent."
+    FAILED = "failed", "It could not be sent."
+    DROPPED = "dropped", "It was not sent, because there is no account or no valid token for it any more."
 
 
 def _is_locale(column: str) -> Any:
