@@ -16,7 +16,7 @@ from repositories.core.event import Event
 from repositories.engines.database import ReadConnection
 from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.filters import Direction, Order
+from repositories.sql.filters import NO_FILTER, Compare, Filter, Referring, Related, compare_each
 from repositories.sql.statements import RowFactory, Statement, in_list, scalar
 from repositories.tables.administration import Role, RoleGrant
 from repositories.tables.events import DomainEvent
@@ -86,10 +86,8 @@ async def granted_roles(connection: ReadConnection, user: UUID) -> frozenset[Rol
     return frozenset(RoleName(name) for name in names if name in set(RoleName))
 
 
-class Roles(Repository[Role], table=Role, noun="role"):
-    """What can be granted."""
-
-    default_order = (Order("name"),)
+class Roles(Repository[Role], table=Role):
+    """The roles that can be granted."""
 
     @batch
     async def of_users(self, users: Sequence[UUID]) -> Mapping[UUID, list[Role]]:
@@ -100,10 +98,19 @@ class Roles(Repository[Role], table=Role, noun="role"):
         return found
 
 
-class RoleGrants(Repository[RoleGrant], table=RoleGrant, noun="grant"):
-    """Who was given what."""
+def has_granted_role(comparison: Compare) -> Filter:
+    """The users who were granted one of the roles that pass a comparison of RoleName."""
 
-    default_order = (Order("granted_at", Direction.DESC),)
+    def granted(where: Filter) -> Filter:
+        return Referring(RoleGrant, "user_id", NO_FILTER if where is NO_FILTER else Related("role_id", Role, where))
+
+    value = comparison.value
+    names = tuple(item and str(item) for item in value) if isinstance(value, tuple) else value
+    return compare_each(Compare("name", comparison.op, names), granted)
+
+
+class RoleGrants(Repository[RoleGrant], table=RoleGrant):
+    """The roles that users were granted."""
 
     async def find_grant(self, user: UUID, role: UUID) -> RoleGrant | None:
         """The grant of a role to a user, kept from others until the transaction ends."""

@@ -13,11 +13,11 @@ from repositories.administration import granted_roles
 from repositories.aggregates.repository import Repository
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.clock import stored_time_zone
-from repositories.core.event import Event
+from repositories.core.event import Created, Event, Updated
 from repositories.engines.database import ReadConnection
 from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.filters import And, Compare, Direction, Filter, Op, Order
+from repositories.sql.filters import And, Compare, Filter, Op
 from repositories.sql.statements import Statement, in_list, scalar
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import (
@@ -39,18 +39,18 @@ _events = DomainEvent.__table__
 
 
 @dataclass(frozen=True, slots=True)
-class UserSignedUp(Event, aggregate="user"):
-    """Somebody made an account."""
+class UserSignedUp(Created, aggregate="user"):
+    """A user created an account."""
 
 
 @dataclass(frozen=True, slots=True)
-class UserProvisioned(Event, aggregate="user"):
-    """Somebody came with a token of the outside issuer for the first time and got an account."""
+class UserProvisioned(Created, aggregate="user"):
+    """A user came with a token of the external issuer for the first time and got an account."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserSignedIn(Event, aggregate="user"):
-    """Somebody signed in, which began a session."""
+    """A user signed in, which began a session."""
 
     session_id: UUID
 
@@ -77,39 +77,35 @@ class PasswordChanged(Event, aggregate="user"):
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileUpdated(Event, aggregate="user"):
-    """Some fields of an account were changed by its owner; ``fields`` names them."""
-
-    fields: tuple[str, ...]
+class ProfileUpdated(Updated, aggregate="user"):
+    """A user changed the profile of the account."""
 
 
 @dataclass(frozen=True, slots=True)
-class PreferencesUpdated(Event, aggregate="user_preferences"):
-    """Some preferences were changed; ``fields`` names them."""
-
-    fields: tuple[str, ...]
+class PreferencesUpdated(Updated, aggregate="user_preferences"):
+    """A user changed preferences."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserDeactivated(Event, aggregate="user"):
-    """An account was closed by its owner."""
+    """A user closed the account."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserRoleChanged(Event, aggregate="user"):
-    """An administrator made somebody an administrator, or no longer one."""
+    """An administrator changed the role of a user's account."""
 
     role: UserRole
 
 
 @dataclass(frozen=True, slots=True)
 class UserSuspended(Event, aggregate="user"):
-    """An administrator locked somebody out."""
+    """An administrator suspended an account."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserReinstated(Event, aggregate="user"):
-    """An administrator let somebody in again."""
+    """An administrator activated an account that was suspended or closed."""
 
 
 # users
@@ -189,10 +185,8 @@ _hold: Statement[UUID] = Statement(
 )
 
 
-class Users(Repository[User], table=User, noun="user"):
+class Users(Repository[User], table=User):
     """People with an account."""
-
-    searched = ("email", "first_name", "last_name")
 
     async def hold(self, users: Iterable[UUID]) -> None:
         """Keeps what is counted about people from others until the transaction ends, always in the same order.
@@ -210,9 +204,9 @@ class Users(Repository[User], table=User, noun="user"):
         """The account that has the e-mail address, also if it is deleted. Locks it until the transaction ends."""
         return await self.connection.row(_lock_holder, email=email)
 
-    async def release_email(self, user: User, at: dt.datetime) -> None:
+    async def release_email(self, user: User, at: dt.datetime) -> User:
         """Replaces the e-mail address of an account, deleted or not, by a placeholder."""
-        await self.connection.rows(_release_email, id=user.id, placeholder=placeholder_email(user.id), now=at)
+        return await self.connection.one(_release_email, id=user.id, placeholder=placeholder_email(user.id), now=at)
 
     async def time_zones(self) -> list[str]:
         """The zones that people live in."""
@@ -257,10 +251,8 @@ _purge_expired: Statement[UUID] = Statement(
 )
 
 
-class Sessions(Repository[Session], table=Session, noun="session"):
+class Sessions(Repository[Session], table=Session):
     """Sign-ins. A revoked one is kept until it would have ended, so that its tokens are known for what they are."""
-
-    default_order = (Order("last_seen_at", Direction.DESC),)
 
     @staticmethod
     def alive(at: dt.datetime) -> Filter:
@@ -298,8 +290,8 @@ def default_preferences(user: User) -> UserPreferences:
     return UserPreferences._make(values[name] for name in UserPreferences.__fields__)
 
 
-class Preferences(Repository[UserPreferences], table=UserPreferences, noun="preferences"):
-    """How people like it; their id is the user's."""
+class Preferences(Repository[UserPreferences], table=UserPreferences):
+    """The preferences of users. Their id is the user's."""
 
 
 class Usages(Repository[AccountUsage], table=AccountUsage, noun="account"):

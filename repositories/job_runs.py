@@ -9,12 +9,11 @@ import sqlalchemy as sa
 from repositories.aggregates.repository import Repository
 from repositories.core.clock import now
 from repositories.sql import types
-from repositories.sql.filters import And, Compare, Direction, Op, Order
+from repositories.sql.filters import And, Compare, Op
 from repositories.sql.statements import Statement, scalar
 from repositories.tables.administration import JobOutcome, JobRun
 
 _runs = JobRun.__table__
-_NEWEST = (Order("started_at", Direction.DESC),)
 
 _abandon: Statement[UUID] = Statement(
     sa.update(_runs)
@@ -30,10 +29,8 @@ _purge: Statement[UUID] = Statement(
 )
 
 
-class JobRuns(Repository[JobRun], table=JobRun, noun="run"):
+class JobRuns(Repository[JobRun], table=JobRun):
     """Runs of all jobs, the latest first."""
-
-    default_order = _NEWEST
 
     async def latest(self, job: str, outcomes: Sequence[JobOutcome] = tuple(JobOutcome)) -> JobRun | None:
         """The most recently started run of a job that has one of the outcomes."""

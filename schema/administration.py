@@ -1,157 +1,167 @@
-"""What administrators see: roles, the audit log, all users at a glance."""
+"""The GraphQL types and fields for administrators: roles, the audit log, overviews and the health of the gateway."""
 
 import datetime as dt
 from decimal import Decimal
-from typing import Annotated
+from typing import Any
 
 import strawberry
 
-from repositories import permissions
-from repositories.permissions import Permission
+from repositories.administration import has_granted_role
+from repositories.permissions import Permission, RoleName
 from repositories.tables import administration as rows
 from repositories.tables import events
-from repositories.tables.identity import UserStatus
+from repositories.tables.identity import User, UserStatus
 from resolvers.administration import commands, queries
 from resolvers.administration.health import Health, health
 from resolvers.caching import cache
+from schema.aggregates.enums import publish_enum
+from schema.aggregates.lists import add_condition
+from schema.aggregates.objects import type_of
 from schema.events import DomainEvent
-from schema.identity import User
 from schema.operations.mutation import mutation
-from schema.types.connections import ConnectionView, connection, pages
+from schema.types.connections import ConnectionView, connection
 from schema.types.enums import describe_enum
-from schema.types.filter_inputs import DateTimeFilter, IdFilter, TextFilter, UuidFilter, filter_input, where
-from schema.types.view import Argument, Node, column, computed, edge, query, view
+from schema.types.filter_inputs import (
+    ChoiceFilter,
+    DateTimeFilter,
+    IdFilter,
+    TextFilter,
+    UuidFilter,
+    filter_input,
+    where,
+)
+from schema.types.view import Argument, column, computed, query, view
 
 describe_enum(
-    permissions.RoleName,
-    "What somebody who is signed in may be.",
+    RoleName,
+    "A role of a signed-in user. Roles decide what the user may do.",
     name="RoleName",
-    USER="Everybody who has an account.",
-    PARTNERSHIP_MANAGER="Looks after partners and their referrals.",
+    USER="Every user with an account.",
+    PARTNERSHIP_MANAGER="Manages partners and their referrals.",
     ADMIN="Sees and administers everything.",
 )
-
-
-@view(rows.Role, node=queries.role)
-class Role(Node):
-    """A role that can be granted."""
-
-    name: str = column("Its name, such as partnership_manager.")
-    description: str = column("What it is for.")
-    grants: ConnectionView[Annotated["RoleGrant", strawberry.lazy("schema.administration")]] = pages(
-        queries.grants_of_role, "Whom it was given; the latest first.", filter=None, order=None
-    )
-
-
-@view(rows.RoleGrant, node=queries.grant)
-class RoleGrant(Node):
-    """A role that a user was given beside the one of the account."""
-
-    user: User | None = edge(queries.user_of_grant, "Who has it; null if the account was deleted.")
-    role: Role | None = edge(queries.role_of_grant, "The role.")
-    granted_by: User | None = edge(queries.granter_of_grant, "Who gave it; null if the account was deleted.")
-    granted_at: dt.datetime = column("When it was given.")
+add_condition(
+    User,
+    "granted_role",
+    ChoiceFilter[RoleName],
+    where(
+        "A role that the user was granted in addition to the role of the account. A user without grants has no value.",
+        rewrite=has_granted_role,
+    ),
+)
+publish_enum(UserStatus)
 
 
 @filter_input(events.DomainEvent)
 class AuditLogFilter:
-    """Which events; all conditions that are given must hold."""
+    """Conditions on events."""
 
-    user_id: IdFilter | None = where("The actor: who did it.", key="User")
-    aggregate_type: TextFilter | None = where("What it happened to, such as task.")
-    aggregate_id: UuidFilter | None = where("The `databaseId` of what it happened to.")
-    event_type: TextFilter | None = where("What happened, such as TaskCompleted.")
-    timestamp: DateTimeFilter | None = where("When it happened.")
+    user_id: IdFilter | None = where("The user who caused the event.", key="User")
+    aggregate_type: TextFilter | None = where("The type of the object that the event is about, such as task.")
+    aggregate_id: UuidFilter | None = where("The `databaseId` of the object that the event is about.")
+    event_type: TextFilter | None = where("The type of the event, such as TaskCompleted.")
+    timestamp: DateTimeFilter | None = where("The time of the event.")
 
 
 @view(queries.StatusTotal)
 class UserStatusTotal:
-    """How many users have a status."""
+    """The number of users with a status."""
 
     status: UserStatus = column("The status.")
-    total: int = column("How many users have it.")
+    total: int = column("The number of users with this status.")
 
 
 @view(queries.RoleTotal)
 class UserRoleTotal:
-    """How many users have a role."""
+    """The number of users with a role."""
 
-    role: permissions.RoleName = column("The role.")
-    total: int = column("How many users have it, by the account or by a grant; everybody is a USER.")
+    role: RoleName = column("The role.")
+    total: int = column(
+        "The number of users who have the role by the account or by a grant. Every user has the role USER."
+    )
 
 
 @strawberry.type(
-    description="The tasks of all users, deleted ones left out, as of `refreshedAt`: counted every hour, and by "
+    description="The tasks of all users without deleted ones, as of `refreshedAt`. They are counted every hour and by "
     "`refreshUserDashboardStats`."
 )
 class TasksOverview:
     """Tiles."""
 
-    total: int = computed(queries.TasksOverview.total, "How many tasks there are.")
-    completed: int = computed(queries.TasksOverview.completed, "How many of them are completed.")
+    total: int = computed(queries.TasksOverview.total, "The number of tasks.")
+    completed: int = computed(queries.TasksOverview.completed, "The number of completed tasks.")
     overdue: int = computed(
-        queries.TasksOverview.overdue, "How many of them were due, and neither completed nor cancelled."
+        queries.TasksOverview.overdue,
+        "The number of tasks whose due date had passed and that were neither completed nor cancelled.",
     )
     mean_completion_rate: Decimal | None = computed(
         queries.TasksOverview.mean_completion_rate,
-        "The mean of the users' completion rates, 0.00 to 100.00, over those who have tasks; null if nobody has.",
+        "The mean completion rate of the users who have tasks, 0.00 to 100.00. Null if no user has tasks.",
     )
     refreshed_at: dt.datetime | None = computed(
         queries.TasksOverview.refreshed_at,
-        "What was done before this moment is counted, on SQLite all there is; null if it was never refreshed.",
+        "The time of the count. On SQLite it is the time of the request. Null if the tasks were never counted.",
     )
 
 
 @strawberry.type(
-    description="All users at a glance, deleted ones left out. Each tile is one statement; one not asked for is free."
+    description="Numbers of all users without deleted ones. Each field executes one statement, only if it is selected."
 )
 class UsersOverview:
     """Tiles. What is counted in one pass over the users counts as one tile."""
 
     by_status: list[UserStatusTotal] = computed(
-        queries.Overview.by_status, "How many users have each status, also with 0."
+        queries.Overview.by_status, "The number of users by status, every status included."
     )
-    by_role: list[UserRoleTotal] = computed(queries.Overview.by_role, "How many users have each role, also with 0.")
+    by_role: list[UserRoleTotal] = computed(
+        queries.Overview.by_role, "The number of users by role, every role included."
+    )
     new_this_week: int = computed(
         queries.Overview.new_this_week,
-        "How many accounts were created since the week started.",
+        "The number of accounts created since the week started.",
     )
-    new_this_month: int = computed(queries.Overview.new_this_month, "Whose account was made since the first.")
+    new_this_month: int = computed(
+        queries.Overview.new_this_month, "The number of accounts created since the month started."
+    )
     active_last_seven_days: int = computed(
-        queries.Overview.active_last_seven_days, "Who did something in the last 7 × 24 hours, by the events."
+        queries.Overview.active_last_seven_days, "The number of users who caused an event in the last 7 × 24 hours."
     )
-    tasks: TasksOverview = computed(queries.Overview.tasks, "Their tasks.")
+    tasks: TasksOverview = computed(queries.Overview.tasks, "The tasks of all users.")
 
 
 @view(cache.CacheHealth)
 class CacheHealth:
-    """What the cache of computed values has done in this process since it began."""
+    """Counters of the cache of computed values in this process since its start."""
 
-    backend: str = column("Where values are kept: memory, which is this process's own, or redis, which all share.")
-    hits: int = column("How often a value was found that is right.")
-    misses: int = column("How often none was found.")
-    stale: int = column("How often one was found that is out of date.")
-    errors: int = column("How often Redis did not answer, or not in time.")
+    backend: str = column("The store: memory, which belongs to this process, or redis, which all processes share.")
+    hits: int = column("The number of lookups that found a current value.")
+    misses: int = column("The number of lookups that found no value.")
+    stale: int = column("The number of lookups that found an outdated value.")
+    errors: int = column("The number of lookups that Redis did not answer in time.")
 
 
-@strawberry.type(description="How the gateway is, as the process that answers sees it. What is not asked for is free.")
+@strawberry.type(
+    description="The health of the gateway, as seen by the process that answers. Only selected fields are computed."
+)
 class SystemHealth:
     """What is counted is one statement each."""
 
     engine: str = computed(Health.engine, "The database: postgresql or sqlite.")
-    connections: int = computed(Health.connections, "How many database connections this process has open for requests.")
-    connections_in_use: int = computed(Health.connections_in_use, "How many of them are in use at this moment.")
-    revision: str = computed(Health.revision, "The migration that the database is at.")
-    users: int = computed(Health.users, "How many accounts there are, deleted ones left out.")
-    sessions: int = computed(Health.sessions, "How many sessions have not ended.")
-    events: int = computed(Health.events, "How many events are recorded.")
+    connections: int = computed(
+        Health.connections, "The number of open database connections of this process for requests."
+    )
+    connections_in_use: int = computed(Health.connections_in_use, "The number of these connections that are in use.")
+    revision: str = computed(Health.revision, "The newest migration of the database.")
+    users: int = computed(Health.users, "The number of accounts without deleted ones.")
+    sessions: int = computed(Health.sessions, "The number of sessions that have not ended.")
+    events: int = computed(Health.events, "The number of stored events.")
     followers: int = computed(
         Health.followers,
-        "How many follow the events in this process: each subscription, and each WebSocket or event stream of somebody "
-        "who is signed in, which has to learn of the end of the session.",
+        "The number of subscribers to events in this process: each subscription, and each WebSocket or event stream of "
+        "a signed-in user, which must learn of the end of the session.",
     )
-    cache: CacheHealth | None = computed(Health.cache, "How the cache does; null if nothing is cached.")
-    uptime_seconds: int = computed(Health.uptime_seconds, "For how many seconds this process has been running.")
+    cache: CacheHealth | None = computed(Health.cache, "The counters of the cache. Null if the gateway has no cache.")
+    uptime_seconds: int = computed(Health.uptime_seconds, "The time since the start of this process in seconds.")
 
 
 _READ, _WRITE = Permission.ADMINISTRATION_READ, Permission.ADMINISTRATION_WRITE
@@ -161,22 +171,27 @@ _READ, _WRITE = Permission.ADMINISTRATION_READ, Permission.ADMINISTRATION_WRITE
 class AdministrationQueries:
     """Root fields."""
 
-    roles: list[Role] | None = query(queries.roles, "Every role that can be granted, by name.", requires=_READ)
+    roles: Any = query(
+        queries.roles,
+        "All roles that can be granted, by name. For administrators.",
+        requires=_READ,
+        kind=list[type_of(rows.Role)] | None,  # type: ignore[misc]
+    )
     audit_log: ConnectionView[DomainEvent] | None = connection(
         queries.audit_log,
-        "Who did what and when, the latest first.",
+        "The events of all users, the latest first. For administrators.",
         requires=_READ,
         filter=AuditLogFilter,
     )
-    system_health: SystemHealth | None = query(health, "How the gateway is.", requires=_READ)
+    system_health: SystemHealth | None = query(health, "The health of the gateway. For administrators.", requires=_READ)
     users_overview: UsersOverview | None = query(
         queries.overview,
-        "All users at a glance.",
+        "Numbers of all users. For administrators.",
         requires=_READ,
         time_zone=Argument(
             str | None,
-            "The IANA time zone that decides when a week and a month begin; by default the viewer's own. Weeks start "
-            "on the viewer's `weekStartsOn`.",
+            "The IANA time zone in which weeks and months begin. By default the viewer's time zone. Weeks start on the "
+            "viewer's `weekStartsOn`.",
             strawberry.UNSET,
         ),
     )
@@ -186,5 +201,5 @@ class AdministrationQueries:
 class AdministrationMutations:
     """Root fields."""
 
-    grant_role = mutation(commands.grant_role, returns=RoleGrant, requires=_WRITE)
-    revoke_role = mutation(commands.revoke_role, returns=RoleGrant, requires=_WRITE)
+    grant_role = mutation(commands.grant_role, returns=type_of(rows.RoleGrant), requires=_WRITE)
+    revoke_role = mutation(commands.revoke_role, returns=type_of(rows.RoleGrant), requires=_WRITE)

@@ -47,6 +47,11 @@ class DomainEvent:
     event_type: str = column("What happened, such as TaskCompleted.")
     event_data: JSON = column("The particulars, by type of event.")
     user_id: UUID | None = column("The `databaseId` of the user who did it.")
+    user: Any = strawberry.field(
+        graphql_type=defined_in("schema.identity", "User") | None,
+        resolver=resolver(events.actor_of_event.load, {}, resolve_many=events.actor_of_event.load_many),
+        description="The user who did it. Null for the gateway itself, and if the viewer may not see the user.",
+    )
     timestamp: dt.datetime = column("When it happened.")
     version: int = column("The version of the format of `eventData`.")
 

@@ -6,72 +6,20 @@ from typing import Any
 import strawberry
 
 from repositories.permissions import Permission
+from repositories.sql.aggregate import aggregates
 from repositories.tables import identity as rows
+from repositories.tables.administration import Role
 from resolvers.administration.queries import roles_of_user
 from resolvers.identity import commands, queries, recovery, sessions, users
+from schema.aggregates.objects import aggregate_view, connection_type, type_of
 from schema.operations.mutation import PayloadField, context_mutation, mutation
-from schema.types.connections import ConnectionView, connection
-from schema.types.enums import describe_enum
-from schema.types.filter_inputs import (
-    ChoiceFilter,
-    DateTimeFilter,
-    IdFilter,
-    TextFilter,
-    filter_input,
-    order_input,
-    where,
-)
-from schema.types.view import Node, column, defined_in, encrypted, query, resolved_by, resolver, view
-
-describe_enum(
-    rows.UserRole, "What a user is by default.", USER="An ordinary user.", ADMIN="Sees and administers everything."
-)
-describe_enum(
-    rows.UserStatus,
-    "Whether a user may sign in.",
-    ACTIVE="May sign in.",
-    SUSPENDED="Was locked out by an administrator.",
-    DEACTIVATED="Closed the account.",
-)
-describe_enum(
-    rows.Theme,
-    "How the applications look.",
-    SYSTEM="As the device does.",
-    LIGHT="Dark on light.",
-    DARK="Light on dark.",
-)
-describe_enum(rows.Weekday, "A day of the week.", **{day.name: f"{day.value.capitalize()}." for day in rows.Weekday})
+from schema.types.connections import connection
+from schema.types.view import Node, column, query, resolved_by, resolver, view
 
 
-@filter_input(rows.User, searched=("email", "first_name", "last_name"))
-class UserFilter:
-    """Which users; all conditions that are given must hold."""
-
-    id: IdFilter | None = where("The user's id.", key="User")
-    email: TextFilter | None = where("The e-mail address, in lower case.")
-    status: ChoiceFilter[rows.UserStatus] | None = where("Whether the user may sign in.")
-    role: ChoiceFilter[rows.UserRole] | None = where("What the user is by default.")
-    created_at: DateTimeFilter | None = where("When the account was made.")
-    last_login: DateTimeFilter | None = where("When the user last signed in.")
-
-
-UserOrder = order_input(
-    rows.User,
-    email="By e-mail address.",
-    last_name="By last name, whatever its case.",
-    created_at="When the account was made.",
-    last_login="When the user last signed in.",
-)
-
-
-@view(rows.UserPreferences, node=queries.preferences_of)
+@aggregate_view(rows.UserPreferences, node=queries.preferences_of)
 class UserPreferences(Node):
-    """How a person likes it; defaults for somebody who never said."""
-
-    theme: rows.Theme = column("How the applications look.")
-    week_starts_on: rows.Weekday = column("The first day of the week in trends and in tiles such as `pointsThisWeek`.")
-    version: int = column("Grows with every change; `updatePreferences` wants the one that was seen.")
-    updated_at: dt.datetime = column("When they were last changed.")
+    __slots__ = ()
 
 
 @view(rows.AccountUsage)
@@ -85,62 +33,32 @@ class AccountUsage:
     byte_count: float = resolved_by(queries.byte_count, "The size of their texts in bytes, a whole number.")
 
 
-@view(rows.User, node=queries.user)
+@aggregate_view(rows.User)
 class User(Node):
-    """A person with an account."""
-
-    email: str = column("The e-mail address, in lower case.")
-    first_name: str = column("The first name.")
-    last_name: str = column("The last name.")
-    role: rows.UserRole = column("What the user is by default.")
-    status: rows.UserStatus = column("Whether the user may sign in.")
-    email_verified: bool = column("Whether the user has proved to receive messages at the e-mail address.")
-    phone: str | None = encrypted(rows.User.phone, "The phone number in E.164, such as +4930901820.")
-    avatar_url: str | None = column("The address of a picture.")
-    time_zone: str = column("The IANA time zone the user lives in; it decides what “today” is.")
-    locale: str = column("The language and region texts are shown in, such as en or de-AT.")
-    last_login: dt.datetime | None = column("When the user last signed in.")
-    preferences: UserPreferences = resolved_by(queries.preferences, "How the user likes it.")
+    preferences: UserPreferences = resolved_by(queries.preferences, "The preferences of the user.")
     usage: AccountUsage = resolved_by(queries.usage, "How much the account stores.")
     roles: Any = strawberry.field(
-        graphql_type=list[defined_in("schema.administration", "Role")] | None,  # type: ignore[misc]
+        graphql_type=list[type_of(Role)] | None,  # type: ignore[misc]
         resolver=resolver(roles_of_user.load, {}, requires=Permission.ADMINISTRATION_READ),
-        description="The roles the user was granted besides, by name. For administrators.",
+        description="The roles that the user was granted in addition to `role`, by name. For administrators.",
     )
-    version: int = column("Grows with every change; `updateProfile` wants the one that was seen.")
-    created_at: dt.datetime = column("When the account was made.")
-    updated_at: dt.datetime = column("When it was last changed.")
 
 
-@view(rows.Session, node=queries.session)
+@aggregate_view(rows.Session)
 class Session(Node):
-    """A sign-in on one device."""
-
-    is_current: bool = resolved_by(queries.is_current, "Whether this request belongs to it.")
-    user_agent: str | None = column("What the client called itself when it signed in.")
-    ip: str | None = column("The address it was last used from.")
-    created_at: dt.datetime = column("When it began.")
-    last_seen_at: dt.datetime = column("When it was last refreshed.")
-    expires_at: dt.datetime = column("When it ends unless it is refreshed.")
-    revoked_at: dt.datetime | None = column("When it was ended before its time.")
+    is_current: bool = resolved_by(queries.is_current, "Whether this request belongs to the session.")
 
 
 @strawberry.type
 class IdentityQueries:
     """Root fields."""
 
-    viewer: User | None = query(queries.viewer, "The user who is asking; null without an Authorization header.")
-    my_sessions: ConnectionView[Session] | None = connection(
+    viewer: User | None = query(queries.viewer, "The signed-in user. Null without an Authorization header.")
+    my_sessions: Any = connection(
         queries.my_sessions,
         "The viewer's sessions that have not ended, the most recently used first.",
         requires=Permission.ACCOUNT_READ,
-    )
-    users: ConnectionView[User] | None = connection(
-        queries.users,
-        "All users, the newest first. For administrators.",
-        requires=Permission.ADMINISTRATION_READ,
-        filter=UserFilter,
-        order=UserOrder,
+        kind=connection_type(aggregates[rows.Session]) | None,
     )
 
 
@@ -150,17 +68,19 @@ _SIGNED_IN = {
     ),
     "refresh_token": PayloadField(
         str,
-        "The token for `refreshSession`, good for one use; keep it secret",
+        "The token for `refreshSession`, which can be used once. Keep it secret",
         lambda signed_in: signed_in.refresh_token,
     ),
     "device_token": PayloadField(
         str,
         "The token for `signIn` by which the account knows this device, valid for a year or until the password "
-        "changes; keep it after the sign-out",
+        "changes. Keep it after the sign-out",
         lambda signed_in: signed_in.device_token,
     ),
-    "expires_at": PayloadField(dt.datetime, "When the access token ends", lambda signed_in: signed_in.expires_at),
-    "viewer": PayloadField(User, "Who has signed in", lambda signed_in: signed_in.viewer),
+    "expires_at": PayloadField(
+        dt.datetime, "The time when the access token expires", lambda signed_in: signed_in.expires_at
+    ),
+    "viewer": PayloadField(User, "The user who has signed in", lambda signed_in: signed_in.viewer),
 }
 
 

@@ -1,5 +1,6 @@
 """Factories for tests: one function per type of row. The service writes the rows."""
 
+import datetime as dt
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from repositories.engines.database import Database
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
-from repositories.identity import Users
+from repositories.identity import Sessions, Users
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskCompleted
 from repositories.life_lock.tasks import Tasks
@@ -31,7 +32,7 @@ from repositories.tables.gamification import (
     RewardRedemption,
     UserAchievement,
 )
-from repositories.tables.identity import User
+from repositories.tables.identity import Session, User
 from repositories.tables.life_lock import Category, Task
 from repositories.tables.partnership import Partner, PartnerKind, Referral
 
@@ -46,6 +47,16 @@ async def make_user(database: Database, **values: Any) -> User:
 def viewer_of(user: User | UUID, *roles: RoleName) -> Viewer:
     """The viewer of requests for which the user is signed in."""
     return Viewer(user if isinstance(user, UUID) else user.id, frozenset({RoleName.USER, *roles}))
+
+
+async def make_session(database: Database, user: User, **values: Any) -> Session:
+    """A session that ends in an hour. It has no valid refresh token."""
+    at = now()
+    times = {"created_at": at, "last_seen_at": at, "expires_at": at + dt.timedelta(hours=1)}
+    async with database.transaction(SERVICE) as write:
+        return await Sessions(write).add(
+            **{"user_id": user.id, "refresh_token_hash": new_id().hex * 2} | times | values,
+        )
 
 
 async def make_category(database: Database, user: User, **values: Any) -> Category:

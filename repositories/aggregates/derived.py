@@ -7,10 +7,18 @@ Deleted, Restored or Purged with the name of the aggregate.
 from types import new_class
 from typing import Any, TypeVar, cast
 
-import sqlalchemy as sa
-
 from repositories.aggregates.repository import Repository
-from repositories.core.event import Change, Created, Deleted, Event, Purged, Restored, Updated, own_fields
+from repositories.core.event import (
+    Change,
+    Created,
+    Deleted,
+    Event,
+    Purged,
+    Restored,
+    Updated,
+    all_event_types,
+    own_fields,
+)
 from repositories.sql.aggregate import Aggregate, Commands, aggregates
 from repositories.sql.table import Table, declared
 
@@ -74,6 +82,11 @@ def derive_event_types() -> None:
                 event_type(row, kind)
 
 
+def has_events(found: Aggregate) -> bool:
+    """Whether events of the aggregate exist. Its rows have no history otherwise, and nobody can subscribe to them."""
+    return bool(found.commands) or any(kind.aggregate == found.name for kind in all_event_types())
+
+
 def event_for(kind: type[E], row: Table, owner: Any, change: Change | None = None) -> E:
     """An event about a row. Its fields get the values of the row's columns of the same names."""
     stored: Any = kind
@@ -84,25 +97,23 @@ def event_for(kind: type[E], row: Table, owner: Any, change: Change | None = Non
 
 
 def change_of(before: Table, after: Table) -> Change:
-    """What differs between two versions of a row, apart from the version, the time of the change and blind indexes."""
+    """What differs between two versions of a row, apart from the version, the time of the change, and secrets."""
     table = type(after).__table__
     declaration = aggregates.get(type(after))
     history = declaration.history if declaration is not None else frozenset()
     names = sorted(
         str(column.name)  # SQLAlchemy's names are of a subclass of str, which orjson rejects
         for column in table.columns
-        if column.name not in _OF_EVERY_CHANGE
-        and not _is_blind_index(table, column.name)
-        and getattr(before, column.name) != getattr(after, column.name)
+        if getattr(before, column.name) != getattr(after, column.name) and _is_reported(column)
     )
     values = {name: (getattr(before, name), getattr(after, name)) for name in names if name in history}
     return Change(tuple(names), values)
 
 
-def _is_blind_index(table: sa.Table, name: str) -> bool:
-    """Whether the column contains the blind index of an encrypted column, which changes with that column."""
-    encrypted = name.removesuffix("_index")
-    return encrypted != name and encrypted in table.c and declared(table.c[encrypted]).encrypted
+def _is_reported(column: Any) -> bool:
+    """Whether events name the column. A secret column without a description is internal, such as a hash."""
+    facts = declared(column)
+    return column.name not in _OF_EVERY_CHANGE and not (facts.secret and not facts.description)
 
 
 _OF_EVERY_CHANGE = {"version", "updated_at"}

@@ -16,7 +16,7 @@ Custom behaviour is a function of the domain with the name of the derived one, w
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 from functools import cached_property
@@ -99,8 +99,9 @@ class Aggregate:
     order_text: str
     commands: Commands
     batch: int
+    roots: frozenset[RoleName] | None
+    """The roles whose viewers may use the root fields of queries. None: all that may see some of the rows."""
     owner_reference: str | None = None
-    has_events: bool = True
 
     @property
     def a_noun(self) -> str:
@@ -209,7 +210,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     owner: sa.Column[Any] | Through | _Actor | None = None,
     commands: Commands = Commands.ALL,
     batch: int = 100,
-    has_events: bool = True,
+    roots: Iterable[RoleName] | None = None,
     noun: str = "",
     plural: str = "",
 ) -> None:
@@ -220,7 +221,8 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
       ``through(column)``, the owner of another row; or ACTOR.
     - ``commands``: the derived commands. Without ``write`` there are none.
     - ``batch``: how many rows one command can create or change.
-    - ``has_events``: whether rows have events of their own, and so a history and a subscription.
+    - ``roots``: the roles whose viewers may use the root fields of queries, by default all that may see some of the
+      rows. If it is empty, there are no such fields.
     - ``noun``, ``plural``: the words for a row and for rows, by default from the names of the class and the table.
     """
     policy(row, read=read, write=write)
@@ -246,7 +248,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
         commands=commands,
         batch=batch,
         owner_reference=str(owned.column.name) if isinstance(owned, Through) else None,
-        has_events=has_events,
+        roots=None if roots is None else frozenset(roots),
     )
 
 

@@ -122,6 +122,18 @@ class Related:
     where: "Filter"
 
 
+@dataclass(frozen=True, slots=True)
+class Referring:
+    """True if a row of the table ``source`` refers to this row in ``column``, passes the filter and is not deleted.
+
+    The statement looks up the ids of this table in the rows of ``source`` that the viewer may see.
+    """
+
+    source: type[Table]
+    column: str
+    where: "Filter"
+
+
 class Deletion(StrEnum):
     """Which rows a list has, of a table that marks rows as deleted. A filter without it has the rows not deleted."""
 
@@ -136,8 +148,25 @@ class Deleted:
     rows: Deletion
 
 
-Filter = Compare | And | Or | Not | Search | Related | Deleted
+Filter = Compare | And | Or | Not | Search | Related | Referring | Deleted
 NO_FILTER = And()
+
+
+def compare_each(comparison: Compare, exists: Callable[[Filter], Filter]) -> Filter:
+    """A comparison by EQ, NE, IN, NOT_IN or IS_NULL with the values that a row has in other rows, any number of them.
+
+    ``exists`` makes the filter for the rows with such another row that passes a filter. A row without one has no value.
+    """
+    op, value = comparison.op, comparison.value
+    if op is Op.NE or op is Op.NOT_IN:
+        positive = Compare(comparison.column, Op.EQ if op is Op.NE else Op.IN, value)
+        return Not(compare_each(positive, exists))
+    if op is Op.IS_NULL:
+        return Not(exists(NO_FILTER)) if value else exists(NO_FILTER)
+    if op is Op.EQ:
+        return Not(exists(NO_FILTER)) if value is None else exists(comparison)
+    known = exists(Compare(comparison.column, Op.IN, tuple(item for item in value if item is not None)))
+    return Or((known, Not(exists(NO_FILTER)))) if None in value else known
 
 
 def is_not_deleted(table: Any) -> sa.ColumnElement[bool]:
@@ -205,6 +234,8 @@ def shape_of(where: Filter) -> Any:
         return ("not", shape_of(where.part))
     if isinstance(where, Related):
         return ("related", where.column, where.target, shape_of(where.where))
+    if isinstance(where, Referring):
+        return ("referring", where.column, where.source, shape_of(where.where))
     if isinstance(where, Deleted):
         return ("deleted", where.rows)
     return ("search", where.columns, len(where.words()))
@@ -268,7 +299,7 @@ def _count_conditions(where: Filter) -> int:
             return sum(map(_count_conditions, parts)) if parts else 1
         case Not(part):
             return _count_conditions(part)
-        case Related(_, _, inner):
+        case Related(_, _, inner) | Referring(_, _, inner):
             return 1 + _count_conditions(inner)
         case Deleted():
             return 1
@@ -296,7 +327,7 @@ def _values(where: Filter) -> Iterator[Any]:
                 yield from _values(part)
         case Not(part):
             yield from _values(part)
-        case Related(_, _, inner):
+        case Related(_, _, inner) | Referring(_, _, inner):
             yield from _values(inner)
         case Search():
             yield from where.words()
@@ -322,6 +353,11 @@ def _build(table: Any, where: Filter, names: Iterator[str]) -> sa.ColumnElement[
             matching = sa.select(found.c.id).where(is_not_deleted(found), _build(found, inner, names))
             found_ids: sa.ColumnElement[bool] = table.c[column].in_(matching)
             return found_ids
+        case Referring(source, column, inner):
+            rows = source.__table__.alias()
+            referring = sa.select(rows.c[column]).where(is_not_deleted(rows), _build(rows, inner, names))
+            referred: sa.ColumnElement[bool] = table.c.id.in_(referring)
+            return referred
         case Deleted():
             return sa.true()
         case Search(columns, _):

@@ -288,7 +288,6 @@ aggregate(
     order=(Order("created_at", Direction.DESC), Order("id", Direction.DESC)),
     order_text="the newest first",
     commands=Commands.NONE,
-    has_events=False,
     plural="point_history",
 )
 aggregate(

@@ -1,1 +1,1 @@
-"""Roles, settings, the audit log, all users at a glance: queries and commands."""
+"""Roles, the audit log, and overviews of users and of the gateway: queries and commands."""

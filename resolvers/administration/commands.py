@@ -1,4 +1,4 @@
-"""What administrators can do."""
+"""Commands of administrators on roles."""
 
 from contextlib import nullcontext
 from typing import Annotated
@@ -27,19 +27,19 @@ UserKey = Annotated[UUID, GlobalKey("User")]
 
 
 class GrantRole(Command):
-    """A role for a user. It takes effect at the user's next request."""
+    """The role to grant to a user. It takes effect with the user's next request."""
 
     user_id: UserKey
-    """Who gets it."""
+    """The user who gets the role."""
     role_id: RoleKey
     """The role."""
 
 
 class RevokeRole(Command):
-    """A granted role to take away. It is lost at the user's next request."""
+    """The granted role to revoke. It takes effect with the user's next request."""
 
     user_id: UserKey
-    """Who loses it."""
+    """The user who loses the role."""
     role_id: RoleKey
     """The role."""
 
@@ -72,7 +72,7 @@ async def _named(work: UnitOfWork, user: UUID, role: UUID) -> Role:
 
 @reports(_errors_of_grant)
 async def grant_role(work: UnitOfWork, command: GrantRole) -> RoleGrant:
-    """Gives a user a role; one who has it already keeps it as it was granted."""
+    """Grants a role to a user. If the user has it already, returns the existing grant. Possible error: NOT_FOUND."""
     role = await _named(work, command.user_id, command.role_id)
     grants = work.repository(RoleGrants)
     await work.repository(Users).hold([command.user_id])
@@ -86,7 +86,10 @@ async def grant_role(work: UnitOfWork, command: GrantRole) -> RoleGrant:
 
 @reports(_errors_of_grant)
 async def revoke_role(work: UnitOfWork, command: RevokeRole) -> RoleGrant:
-    """Takes a granted role away. There is always somebody left who can administer."""
+    """Revokes a role that a user was granted, and returns the former grant.
+
+    Possible errors: NOT_FOUND, CONFLICT if the role was not granted or if it would leave no administrator.
+    """
     role = await _named(work, command.user_id, command.role_id)
     grants = work.repository(RoleGrants)
     async with grants.keeping_an_admin(path=("user_id",)) if role.name == RoleName.ADMIN.value else nullcontext():

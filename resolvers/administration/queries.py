@@ -1,46 +1,31 @@
-"""What administrators can ask."""
+"""Queries of administrators."""
 
 import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from repositories.administration import RoleGrants, Roles, UserOverview, UserTally
+from repositories.administration import Roles, UserOverview, UserTally
 from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import midnight, week_start
-from repositories.identity import ProfileUpdated, Users
+from repositories.identity import ProfileUpdated
 from repositories.life_lock.analytics import mean
 from repositories.life_lock.statistics import DashboardStats, TaskTotals
 from repositories.permissions import RoleName
 from repositories.sql.filters import NO_FILTER, Direction, Filter, Order
 from repositories.sql.page import PageRequest
-from repositories.tables.administration import Role, RoleGrant
+from repositories.tables.administration import Role
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User, UserStatus
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, Edge, get, load_connection, one, pages
+from resolvers.loading.edges import Connection, Edge, load_connection
 from resolvers.request.context import Context
 
 roles_of_user: Edge[list[Role]] = Edge(Roles.of_users, User.id, list)
-grants_of_role = pages(RoleGrants, column=RoleGrant.role_id, key=Role.id)
-user_of_grant = one(Users.by_id, key=RoleGrant.user_id)
-role_of_grant = one(Roles.by_id, key=RoleGrant.role_id)
-granter_of_grant = one(Users.by_id, key=RoleGrant.granted_by)
 
 _NEWEST = (Order("sequence", Direction.DESC),)
 _WEEK = dt.timedelta(days=7)
-
-
-async def role(context: Context, id: UUID) -> Role:  # noqa: A002 (the contract's word)
-    """A role, or NotFound for viewers who are no admins."""
-    return await get(context, Roles, id)
-
-
-async def grant(context: Context, id: UUID) -> RoleGrant:  # noqa: A002 (the contract's word)
-    """A grant, or NotFound for viewers who are no admins."""
-    return await get(context, RoleGrants, id)
 
 
 @cached(shared=True)

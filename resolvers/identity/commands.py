@@ -1,14 +1,15 @@
-"""What people do with their own account."""
+"""Commands of users on their own account."""
 
-from collections.abc import Iterable
+from uuid import UUID
 
 from pydantic import Field
 from strawberry import Maybe
 
 from repositories.account_messages import AccountTokens
 from repositories.administration import RoleGrants
+from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import Conflict, NotFound, ValidationError
+from repositories.core.errors import Conflict, ValidationError
 from repositories.core.viewer import SERVICE
 from repositories.identity import (
     PasswordChanged,
@@ -46,7 +47,7 @@ from resolvers.validation.command import (
 
 
 class SignOut(Command):
-    """Where to sign out."""
+    """The sessions to end."""
 
     everywhere: bool = False
     """True: ends all of the viewer's sessions. False: ends the one this request belongs to."""
@@ -56,122 +57,124 @@ class RevokeSession(Command):
     """The session to end."""
 
     id: SessionKey
-    """One of the viewer's sessions."""
+    """One of the viewer's sessions. Administrators may end sessions of all users."""
 
 
 class ChangePassword(Command):
-    """The old and the new password."""
+    """The current and the new password."""
 
     current_password: GivenPassword = Field(repr=False)
-    """The password as it is."""
+    """The current password."""
     new_password: NewPassword = Field(repr=False)
     """The new password, 10 to 128 characters, not the e-mail address and none of the most common passwords."""
 
 
 class UpdateProfile(Command):
-    """Changes of the viewer's account; what is left out stays as it is."""
+    """Changes of the viewer's account. Fields that are left out keep their values."""
 
     version: Version
-    """The version that was seen; if the account has another by now, nothing is changed."""
+    """The version of the account that the client read. If it has another one now, nothing changes."""
     first_name: Maybe[Name]
     """The first name, 2 to 50 characters."""
     last_name: Maybe[Name]
     """The last name, 2 to 50 characters."""
     phone: Maybe[Phone | None]
-    """The phone number with + and the code of its country; it is kept in E.164, encrypted. Null removes it."""
+    """The phone number with + and the country code. It is stored in E.164, encrypted. Null removes it."""
     avatar_url: Maybe[WebAddress | None]
-    """The address of a picture, http or https, at most 255 characters; null removes it."""
+    """The address of a picture, http or https, at most 255 characters. Null removes it."""
     time_zone: Maybe[TimeZone]
-    """The IANA time zone the person lives in, such as Europe/Berlin. It counts from the next request on."""
+    """The IANA time zone in which the user lives, such as Europe/Berlin. It takes effect with the next request."""
     locale: Maybe[Locale]
-    """The language and region texts are shown in, such as en or de-AT."""
+    """The language and the region of texts and formats, such as en or de-AT."""
 
 
 class UpdatePreferences(Command):
-    """Changes of the viewer's preferences; what is left out stays as it is."""
+    """Changes of the viewer's preferences. Fields that are left out keep their values."""
 
     version: Version
-    """The version that was seen; if the preferences have another by now, nothing is changed."""
+    """The version of the preferences that the client read. If they have another one now, nothing changes."""
     theme: Maybe[Theme]
-    """How the applications look."""
+    """The colours of the applications."""
     week_starts_on: Maybe[Weekday]
     """The first day of the week in trends and in tiles such as `pointsThisWeek`."""
 
 
 class DeactivateAccount(Command):
-    """The password once more, because an account that is closed can be opened by administrators only."""
+    """The password, because only administrators can open a closed account again."""
 
     password: GivenPassword | None = Field(None, repr=False)
-    """The account's password; accounts of an outside issuer have none."""
+    """The account's password. Accounts of an external issuer have none."""
 
 
 # sessions
 
 
 async def sign_out(work: UnitOfWork, command: SignOut) -> list[Session]:
-    """Ends the session this request belongs to, or all of the viewer's. Its access tokens become invalid."""
+    """Ends the session of this request, or all sessions of the viewer. Their access tokens become invalid."""
     if command.everywhere:
-        return await revoked(work, await work.repository(Sessions).revoke_all(work.viewer_id, work.now), "signed_out")
+        return await revoke_all_sessions(work, work.viewer_id, "signed_out")
     key = work.viewer.session
     session = (await work.repository(Sessions).lock_many([key])).get(key) if key else None
-    return [] if session is None else [await _end(work, session, "signed_out")]
+    return [] if session is None else [await end_session(work, session, "signed_out")]
 
 
 async def revoke_session(work: UnitOfWork, command: RevokeSession) -> Session:
-    """Ends one of the viewer's sessions; one that has ended stays as it is."""
-    session = await work.repository(Sessions).lock(command.id)
-    if session.user_id != work.viewer_id:
-        raise NotFound.of("session")
-    return await _end(work, session, "revoked")
+    """Ends one of the viewer's sessions, or any session for administrators. Its tokens become invalid.
+
+    A session that has ended stays as it is. Possible error: NOT_FOUND.
+    """
+    return await end_session(work, await work.repository(Sessions).lock(command.id), "revoked")
 
 
-async def _end(work: UnitOfWork, session: Session, reason: str) -> Session:
+async def end_session(work: UnitOfWork, session: Session, reason: str) -> Session:
+    """Ends a session and records the event. A session that was ended before stays as it is."""
     if session.revoked_at is not None:
         return session
-    changed = await work.repository(Sessions).change(session, revoked_at=work.now)
-    await revoked(work, [changed], reason)
-    return changed
-
-
-async def revoked(work: UnitOfWork, sessions: Iterable[Session], reason: str) -> list[Session]:
-    """Notes that sessions have ended."""
-    ended = list(sessions)
-    for session in ended:
-        work.record(SessionRevoked(session.id, session.user_id, reason))
+    ended = await work.repository(Sessions).change(session, revoked_at=work.now)
+    _record_end(work, ended, reason)
     return ended
+
+
+async def revoke_all_sessions(work: UnitOfWork, user: UUID, reason: str, *, but: UUID | None = None) -> list[Session]:
+    """Ends the sessions of a user, except ``but``, and records the events."""
+    ended = await work.repository(Sessions).revoke_all(user, work.now, but=but)
+    for session in ended:
+        _record_end(work, session, reason)
+    return ended
+
+
+def _record_end(work: UnitOfWork, session: Session, reason: str) -> None:
+    change = change_of(session.replace(revoked_at=None), session)
+    work.record(SessionRevoked(session.id, session.user_id, reason, change=change))
 
 
 # the account
 
 
 async def change_password(context: Context, command: ChangePassword) -> User:
-    """Replaces the viewer's password and ends the viewer's other sessions. Tokens that were sent become invalid."""
+    """Replaces the viewer's password and ends the viewer's other sessions. Tokens sent by e-mail become invalid."""
     user = await viewer_with_password(context, command.current_password, "current_password")
     if is_email(command.new_password, user.email):
         raise ValidationError(SAME_AS_EMAIL + ".", path=("new_password",))
     fresh = await context.service(Accounts).passwords.hash(command.new_password)
     async with context.unit_of_work(SERVICE) as work:  # only the service may revoke tokens that were sent by e-mail
         account = await unchanged_account(work, user)
-        changed = await work.repository(Users).change(account, password_hash=fresh)
-        work.record(PasswordChanged(user.id, user.id))
+        changed = await work.change(account, PasswordChanged, password_hash=fresh)
         await work.repository(AccountTokens).revoke_all(user.id, work.now)
-        others = await work.repository(Sessions).revoke_all(user.id, work.now, but=context.viewer.session)
-        await revoked(work, others, "password_changed")
+        await revoke_all_sessions(work, user.id, "password_changed", but=context.viewer.session)
     return changed
 
 
 async def deactivate_account(context: Context, command: DeactivateAccount) -> User:
-    """Closes the viewer's account and ends all of its sessions. The last administrator has to stay."""
+    """Closes the viewer's account and ends all of its sessions. Returns CONFLICT for the last administrator."""
     user = await viewer_with_password(context, command.password, "password")
     async with context.unit_of_work(SERVICE) as work:  # who else administers is nothing that everybody may see
         async with work.repository(RoleGrants).keeping_an_admin():
             account = await unchanged_account(work, user)
             if account.status is not UserStatus.ACTIVE:
                 raise Conflict("Only an active account can be closed.")
-            changed = await work.repository(Users).change(account, status=UserStatus.DEACTIVATED)
-        work.record(UserDeactivated(user.id, user.id))
-        ended = await work.repository(Sessions).revoke_all(user.id, work.now)
-        await revoked(work, ended, "deactivated")
+            changed = await work.change(account, UserDeactivated, status=UserStatus.DEACTIVATED)
+        await revoke_all_sessions(work, user.id, "deactivated")
     return changed
 
 
@@ -202,19 +205,15 @@ async def unchanged_account(work: UnitOfWork, before: User) -> User:
 
 
 async def update_profile(work: UnitOfWork, command: UpdateProfile) -> User:
-    """Changes the viewer's account, if it still has the version that was seen."""
+    """Changes the viewer's account. Possible errors: VALIDATION_ERROR, STALE_VERSION if it was changed since."""
     user = check_version(await work.repository(Users).lock(work.viewer_id), command.version)
     wanted = provided_fields(command, "first_name", "last_name", "phone", "avatar_url", "time_zone", "locale")
     values = changed_fields(work, user, wanted)
-    if not values:
-        return user
-    changed = await work.repository(Users).change(user, **values)
-    work.record(ProfileUpdated(user.id, user.id, tuple(sorted(values))))
-    return changed
+    return await work.change(user, ProfileUpdated, **values) if values else user
 
 
 async def update_preferences(work: UnitOfWork, command: UpdatePreferences) -> UserPreferences:
-    """Changes the viewer's preferences, if they still have the version that was seen."""
+    """Changes the viewer's preferences. Possible error: STALE_VERSION if they were changed since."""
     preferences = work.repository(Preferences)
     user = await work.repository(Users).lock(work.viewer_id)
     stored = (await preferences.by_id([user.id])).get(user.id)
@@ -222,8 +221,9 @@ async def update_preferences(work: UnitOfWork, command: UpdatePreferences) -> Us
     values = changed_fields(work, row, provided_fields(command, "theme", "week_starts_on"))
     if not values:
         return row
-    work.record(PreferencesUpdated(user.id, user.id, tuple(sorted(values))))
     if stored is not None:
-        return await preferences.change(stored, **values)
-    made = dict(zip(row.__fields__, row, strict=True)) | {"version": row.version + 1, "created_at": work.now}
-    return await preferences.add(**made | {"updated_at": work.now} | values)
+        return await work.change(stored, PreferencesUpdated, **values)
+    defaults = row.replace(version=row.version + 1, created_at=work.now, updated_at=work.now)
+    added = await preferences.add(**dict(zip(row.__fields__, defaults, strict=True)) | values)
+    work.record_changed(defaults, added, PreferencesUpdated)
+    return added

@@ -208,7 +208,7 @@ class Outbox:
         self, work: UnitOfWork, message: OutboxMessage, recipient: str, user: User | None
     ) -> SentToken | None:
         """The message's token, which the first attempt stores. None if it was used, replaced or revoked, or expired."""
-        tokens, purpose = work.repository(AccountTokens), TokenPurpose(message.kind.value)
+        tokens, purpose = work.repository(AccountTokens), TokenPurpose[message.kind.name]
         lifetime = self._lifetimes[purpose]
         if message.token_id is not None:
             stored = (await tokens.by_id([message.token_id])).get(message.token_id)

@@ -79,9 +79,9 @@ async def _provision(database: Database, reactions: Sequence[Reaction], key: UUI
 
 async def _release_email(work: UnitOfWork, holder: User) -> None:
     """Takes the address from an account. Tokens that were sent to it must not open the account any more."""
-    await work.repository(Users).release_email(holder, work.now)
+    released = await work.repository(Users).release_email(holder, work.now)
     await work.repository(AccountTokens).revoke_all(holder.id, work.now)
-    work.record(EmailReleased(holder.id, holder.id))
+    work.record_changed(holder, released, EmailReleased)
 
 
 def _person(key: UUID, claims: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,11 @@ from repositories.identity import (
     Users,
     default_preferences,
 )
-from repositories.sql.filters import NO_FILTER, Direction, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.identity import AccountUsage, Session, User, UserPreferences, Weekday
 from resolvers.caching.cached import cached
 from resolvers.loading.edges import Connection, load, load_connection
 from resolvers.request.context import Context
-
-_NEWEST = (Order("created_at", Direction.DESC),)
 
 
 async def viewer(context: Context) -> User | None:
@@ -46,18 +43,6 @@ async def first_weekday(context: Context) -> int:
     """The day on which the viewer's weeks start, 0 (Monday) to 6 (Sunday)."""
     found: UserPreferences | None = await load(context, Preferences.by_id, context.viewer_id, _nothing)
     return _WEEKDAYS.index(found.week_starts_on) if found else 0
-
-
-async def users(
-    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
-) -> Connection[User]:
-    """The users the viewer may see; by default the newest first."""
-    return await load_connection(context, Users, request, where, order or _NEWEST)
-
-
-async def session(context: Context, key: UUID) -> Session | None:
-    """A session the viewer may see, or None."""
-    return await load(context, Sessions.by_id, key, lambda: None)
 
 
 async def my_sessions(context: Context, request: PageRequest) -> Connection[Session]:

@@ -21,10 +21,10 @@ from repositories.account_messages import (
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict, ServiceUnavailable, ValidationError
 from repositories.core.viewer import SERVICE
-from repositories.identity import Sessions, Users, is_placeholder
+from repositories.identity import Users, is_placeholder
 from repositories.tables.identity import AccountToken, MessageKind, TokenPurpose, User, UserStatus
 from resolvers.identity.accounts import Accounts, Attempt
-from resolvers.identity.commands import revoked, unchanged_account, viewer_with_password
+from resolvers.identity.commands import revoke_all_sessions, unchanged_account, viewer_with_password
 from resolvers.identity.inputs import SAME_AS_EMAIL, GivenPassword, NewPassword, is_email
 from resolvers.identity.outbox import Outbox, can_reset_password
 from resolvers.request.context import Context
@@ -115,8 +115,7 @@ async def verify_email(context: Context, command: VerifyEmail) -> str:
     async with context.unit_of_work(SERVICE) as work:
         user = await _use(work, TokenPurpose.VERIFY_EMAIL, command.token)
         if not user.email_verified:
-            await work.repository(Users).change(user, email_verified=True)
-            work.record(EmailVerified(user.id, user.id))
+            await work.change(user, EmailVerified, email_verified=True)
     return user.email
 
 
@@ -155,10 +154,9 @@ async def reset_password(context: Context, command: ResetPassword) -> str:
         user = await _use(work, TokenPurpose.RESET_PASSWORD, command.token)
         if not can_reset_password(user):
             raise invalid_token()
-        await work.repository(Users).change(user, password_hash=fresh, email_verified=True)
-        work.record(PasswordReset(user.id, user.id))
+        await work.change(user, PasswordReset, password_hash=fresh, email_verified=True)
         await work.repository(AccountTokens).revoke_all(user.id, work.now)
-        await revoked(work, await work.repository(Sessions).revoke_all(user.id, work.now), "password_reset")
+        await revoke_all_sessions(work, user.id, "password_reset")
         if outbox is not None:
             await outbox.add(work, MessageKind.PASSWORD_WAS_RESET, user.email, user.id)
     await accounts.attempts.forget(Attempt.PASSWORD_OF_ACCOUNT, user.email)
@@ -197,10 +195,9 @@ async def confirm_email_change(context: Context, command: ConfirmEmailChange) ->
     async with context.unit_of_work(SERVICE) as work:
         user, address = await _use_of_account(work, TokenPurpose.CHANGE_EMAIL, command.token)
         try:
-            await work.repository(Users).change(user, email=address, email_verified=True)
+            await work.change(user, EmailChanged, email=address, email_verified=True)
         except Conflict as error:
             raise Conflict(error.message) from error  # its path is a field of another input
-        work.record(EmailChanged(user.id, user.id))
         await work.repository(AccountTokens).revoke_all(user.id, work.now)
         if outbox is not None and not is_placeholder(user.email):
             await outbox.add(work, MessageKind.EMAIL_WAS_CHANGED, user.email, user.id)

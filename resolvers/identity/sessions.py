@@ -18,7 +18,6 @@ from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE, Viewer
 from repositories.identity import (
     SessionRefreshed,
-    SessionRevoked,
     Sessions,
     Users,
     UserSignedIn,
@@ -26,8 +25,9 @@ from repositories.identity import (
     roles_of,
 )
 from repositories.permissions import RoleName
-from repositories.tables.identity import MessageKind, Session, TokenPurpose, User, UserStatus
+from repositories.tables.identity import MessageKind, TokenPurpose, User, UserStatus
 from resolvers.identity.accounts import Accounts, Attempt, Passwords, SignUpMode
+from resolvers.identity.commands import end_session
 from resolvers.identity.inputs import (
     GivenPassword,
     Locale,
@@ -56,15 +56,15 @@ class SignUp(Command):
     last_name: Name
     """The last name, 2 to 50 characters."""
     time_zone: TimeZone = "UTC"
-    """The IANA time zone the person lives in, such as Europe/Berlin; it decides what “today” is."""
+    """The IANA time zone in which the user lives, such as Europe/Berlin. It decides when days begin and end."""
     locale: Locale = "en"
-    """The language and region texts are shown in, such as en or de-AT."""
+    """The language and the region of texts and formats, such as en or de-AT."""
     invitation: SecretToken | None = Field(None, repr=False)
     """The token of an invitation to this e-mail address, which then counts as verified. Some gateways require one."""
 
 
 class SignIn(Command):
-    """Who wants to come in."""
+    """The credentials of an account."""
 
     email: LookupEmail
     """The account's e-mail address, in any case and in any spelling of its domain."""
@@ -76,10 +76,10 @@ class SignIn(Command):
 
 
 class RefreshSession(Command):
-    """The session to go on with."""
+    """The session to continue."""
 
     refresh_token: Annotated[str, StringConstraints(max_length=2000), Storable] = Field(repr=False)
-    """The session's current refresh token. It is good for one use: the answer has the next one."""
+    """The session's current refresh token. It can be used once: the payload has the next one."""
 
 
 class SignedIn(NamedTuple):
@@ -102,9 +102,9 @@ class _Turn(NamedTuple):
 
 
 async def sign_up(context: Context, command: SignUp) -> SignedIn:
-    """Makes an account and signs in to it. A message is sent by which the e-mail address is verified.
+    """Creates an account and signs in to it. A message with a token for `verifyEmail` is sent to its address.
 
-    The gateway may accept no new accounts, or only those of people with an invitation.
+    Some gateways accept no new accounts, or only those of people with an invitation.
     """
     accounts = context.service(Accounts)
     await accounts.attempts.count(Attempt.SIGN_UP_FROM_ADDRESS, context.origin.network)
@@ -116,8 +116,7 @@ async def sign_up(context: Context, command: SignUp) -> SignedIn:
     async with context.unit_of_work(SERVICE) as work:
         if command.invitation is not None:
             await use_invitation(work, command.invitation, command.email)
-        user = await work.repository(Users).add(**values, created_at=work.now, last_login=work.now)
-        work.record(UserSignedUp(user.id, user.id))
+        user = await work.add(User, UserSignedUp, **values, created_at=work.now, last_login=work.now)
         if outbox is not None and not user.email_verified:
             await outbox.add(work, MessageKind.VERIFY_EMAIL, user.email, user.id)
         turn = await _begin(context, work, user)
@@ -194,7 +193,7 @@ async def _check_password(passwords: Passwords, user: User | None, password: str
 
 
 async def refresh_session(context: Context, command: RefreshSession) -> SignedIn:
-    """Goes on with a session: new tokens for the current refresh token. An older one ends the session for everybody."""
+    """Continues a session: returns new tokens for the current refresh token. An older token ends the session."""
     accounts = context.service(Accounts)
     await accounts.attempts.count(Attempt.REFRESH_FROM_ADDRESS, context.origin.network)
     key = accounts.tokens.session_of(command.refresh_token)
@@ -232,20 +231,14 @@ async def _next(context: Context, work: UnitOfWork, key: UUID, token: str) -> _T
         return None
     user = (await work.repository(Users).by_id([session.user_id])).get(session.user_id)
     if session.refresh_token_hash != hash_token(token):
-        await _revoke(work, session, "reused")
+        await end_session(work, session, "reused")
         return None
     if user is None or user.status is not UserStatus.ACTIVE:
-        await _revoke(work, session, "not_active")
+        await end_session(work, session, "not_active")
         return None
     rotated = _rotated(context, work, key)
-    await sessions.change(session, ip=context.origin.address, **rotated.values)
-    work.record(SessionRefreshed(session.id, session.user_id))
+    await work.change(session, SessionRefreshed, ip=context.origin.address, **rotated.values)
     return _Turn(user, await roles_of(work.connection, user), key, rotated.token)
-
-
-async def _revoke(work: UnitOfWork, session: Session, reason: str) -> None:
-    await work.repository(Sessions).change(session, revoked_at=work.now)
-    work.record(SessionRevoked(session.id, session.user_id, reason))
 
 
 class _Rotated(NamedTuple):

@@ -1,4 +1,4 @@
-"""What administrators do with accounts. There is always one of them left who can sign in."""
+"""Commands of administrators on accounts. One active administrator always remains."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,14 +7,13 @@ from repositories.administration import RoleGrants
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict
 from repositories.identity import (
-    SessionRevoked,
-    Sessions,
     UserReinstated,
     UserRoleChanged,
     Users,
     UserSuspended,
 )
 from repositories.tables.identity import User, UserRole, UserStatus
+from resolvers.identity.commands import revoke_all_sessions
 from resolvers.validation.command import Command, Version, check_version
 from resolvers.validation.global_ids import GlobalKey
 
@@ -27,58 +26,61 @@ class AdministerUser(Command):
     id: UserKey
     """The user."""
     version: Version | None = None
-    """The version that was seen; if given and the account has another by now, nothing is changed."""
+    """The version that the client read. If it is given and the account has another one, nothing changes."""
 
 
 class ChangeUserRole(AdministerUser):
-    """A user and what the user is to be."""
+    """The user, and the new role of the account."""
 
     role: UserRole
-    """What the user is from the next request on."""
+    """The new role. It takes effect with the user's next request."""
 
 
 class SuspendUser(AdministerUser):
-    """The user to lock out."""
+    """The user to suspend."""
 
 
 class ReinstateUser(AdministerUser):
-    """The user to let in again."""
+    """The suspended or deactivated user."""
 
 
 async def change_user_role(work: UnitOfWork, command: ChangeUserRole) -> User:
-    """Makes a user an administrator or an ordinary user. The last administrator stays one. For administrators."""
+    """Changes the role of a user's account. For administrators.
+
+    Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if it would leave no administrator.
+    """
     async with work.repository(RoleGrants).keeping_an_admin(path=("id",)):
         user = await _administered(work, command)
         if user.role is command.role:
             return user
-        changed = await work.repository(Users).change(user, role=command.role)
-    work.record(UserRoleChanged(user.id, user.id, command.role))
-    return changed
+        return await work.change(user, UserRoleChanged, role=command.role)
 
 
 async def suspend_user(work: UnitOfWork, command: SuspendUser) -> User:
-    """Locks a user out and ends all of the user's sessions. The last administrator stays. For administrators."""
+    """Suspends a user, who then cannot sign in, and ends all sessions of the user. For administrators.
+
+    Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if the user has closed the account or is the last administrator.
+    """
     async with work.repository(RoleGrants).keeping_an_admin(path=("id",)):
         user = await _administered(work, command)
         if user.status is UserStatus.SUSPENDED:
             return user
         if user.status is UserStatus.DEACTIVATED:
             raise Conflict("The owner of this account has closed it already.", path=("id",))
-        changed = await work.repository(Users).change(user, status=UserStatus.SUSPENDED)
-    work.record(UserSuspended(user.id, user.id))
-    for session in await work.repository(Sessions).revoke_all(user.id, work.now):
-        work.record(SessionRevoked(session.id, user.id, "suspended"))
+        changed = await work.change(user, UserSuspended, status=UserStatus.SUSPENDED)
+    await revoke_all_sessions(work, user.id, "suspended")
     return changed
 
 
 async def reinstate_user(work: UnitOfWork, command: ReinstateUser) -> User:
-    """Lets a suspended user in again, or opens an account that its owner has closed. For administrators."""
+    """Activates an account that was suspended or that its owner has closed. For administrators.
+
+    Possible errors: NOT_FOUND, STALE_VERSION.
+    """
     user = await _administered(work, command)
     if user.status is UserStatus.ACTIVE:
         return user
-    changed = await work.repository(Users).change(user, status=UserStatus.ACTIVE)
-    work.record(UserReinstated(user.id, user.id))
-    return changed
+    return await work.change(user, UserReinstated, status=UserStatus.ACTIVE)
 
 
 async def _administered(work: UnitOfWork, command: AdministerUser) -> User:

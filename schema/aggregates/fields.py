@@ -14,7 +14,8 @@ import strawberry
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.utils.str_converters import to_camel_case
 
-from repositories.aggregates.derived import derive_event_types, repository_of
+from repositories.aggregates.derived import derive_event_types, has_events, repository_of
+from repositories.permissions import RoleName
 from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
@@ -50,9 +51,11 @@ def derive_roots(
     taken = [_fields_of(classes) for classes in (queries, mutations, subscriptions)]
     derived: list[dict[str, Any]] = [{}, {}, {}]
     for found in aggregates.values() if declared is None else declared:
-        derived[0] |= _query_fields(found)
+        if found.roots != frozenset():
+            derived[0] |= _query_fields(found)
         derived[1] |= _mutation_fields(found, taken[1])
-        derived[2] |= {f"{found.name}_changed": _change_field(found)} if found.has_events else {}
+        if has_events(found):
+            derived[2] |= {f"{found.name}_changed": _change_field(found)}
     names = ("DerivedQueries", "DerivedMutations", "DerivedSubscriptions")
     return tuple(
         _publish(name, {key: field for key, field in fields.items() if key not in known})
@@ -76,11 +79,12 @@ def _publish(name: str, fields: Mapping[str, Any]) -> Any:
 
 
 def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
-    readers = aggregate.readers
+    readers = aggregate.readers if aggregate.roots is None else aggregate.roots
     noun = aggregate.noun
     single = query(
         partial(_load_one, aggregate),
-        f"The {noun} with this id. Null, with the error NOT_FOUND, if it does not exist or the viewer may not see it.",
+        f"The {noun} with this id. Null, with the error NOT_FOUND, if it does not exist or the viewer may not see it."
+        f"{_roles_text(readers)}",
         requires=readers,
         kind=type_of(aggregate.row) | None,
         id=id_argument(aggregate.type_name, f"The id of the {noun}."),
@@ -88,7 +92,7 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
     by_default = f" By default {aggregate.order_text}." if aggregate.order_text else ""
     many = connection(
         partial(_load_many, aggregate),
-        f"The {aggregate.plural.replace('_', ' ')} that the viewer may see.{by_default}",
+        f"The {aggregate.plural.replace('_', ' ')} that the viewer may see.{by_default}{_roles_text(readers)}",
         requires=readers,
         filter=filter_of(aggregate),
         order=order_of(aggregate),
@@ -98,10 +102,17 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
     return {aggregate.name: single, aggregate.plural: many}
 
 
+def _roles_text(roles: frozenset[RoleName]) -> str:
+    """Who may use a field, in words; empty if every user may."""
+    if RoleName.USER in roles:
+        return ""
+    return f" For {' and '.join(f'{name.value}s'.replace('_', ' ') for name in sorted(roles))}."
+
+
 def list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
     """The arguments of lists of the aggregate: whose rows, and whether deleted ones."""
     arguments: dict[str, Argument] = {}
-    if aggregate.has_owner:
+    if aggregate.has_owner and aggregate.owner != "id":  # a user is the only row of that user
         text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default all that the viewer may see."
         arguments["scope"] = Argument(Scope, text, Scope.ALL)
     if aggregate.is_soft_deleted:

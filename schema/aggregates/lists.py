@@ -14,7 +14,7 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.sql.aggregate import Aggregate, aggregates
-from repositories.sql.table import declared
+from repositories.sql.table import Table, declared
 from repositories.sql.types import Choice
 from resolvers.aggregates.queries import FieldChange
 from resolvers.loading.edges import Connection
@@ -53,9 +53,17 @@ _CONDITIONS: Mapping[Any, Any] = {
 _CHOICE: Any = ChoiceFilter
 
 
+_conditions: dict[type[Table], dict[str, tuple[Any, Any]]] = {}
+
+
+def add_condition(row: type[Table], name: str, kind: Any, condition: Any) -> None:
+    """Adds a condition to the filter of an aggregate: its name, its type, and the result of ``where``."""
+    _conditions.setdefault(row, {})[name] = (kind | None, condition)
+
+
 @cache
 def filter_of(aggregate: Aggregate) -> Any:
-    """The filter input: conditions on columns, and on the rows that the row refers to."""
+    """The filter input: conditions on columns, on the rows that the row refers to, and those of the domain."""
     namespace: dict[str, Any] = {"__doc__": f"Conditions on {aggregate.plural.replace('_', ' ')}."}
     annotations: dict[str, Any] = {"id": IdFilter | None}
     namespace["id"] = where(f"The id of the {aggregate.noun}.", key=aggregate.type_name)
@@ -77,6 +85,8 @@ def filter_of(aggregate: Aggregate) -> Any:
             namespace[reference.field] = related(
                 f"Conditions on the {reference.field.replace('_', ' ')}.", name, reference.target
             )
+    for name, (kind, condition) in _conditions.get(aggregate.row, {}).items():
+        annotations[name], namespace[name] = kind, condition
     namespace["__annotations__"] = annotations
     cls = type(f"{aggregate.type_name}Filter", (), namespace)
     return filter_input(aggregate.row, searched=aggregate.searched)(cls)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from strawberry.scalars import JSON
 
-from repositories.aggregates.derived import repository_of
+from repositories.aggregates.derived import has_events, repository_of
 from repositories.sql.aggregate import Aggregate, Reference, aggregates, inverses_of
 from repositories.sql.table import Table, declared
 from resolvers.aggregates.queries import History, load_row
@@ -27,7 +27,7 @@ from schema.aggregates.enums import publish_enum
 from schema.aggregates.lists import connection_of, filter_of, order_of
 from schema.types.connections import ConnectionView, history_connection, pages
 from schema.types.references import later
-from schema.types.view import VIEWS, Node, column, defined_in, edge, encrypted, view
+from schema.types.view import VIEWS, Fetch, Node, column, defined_in, edge, encrypted, view
 
 T = TypeVar("T", bound=type)
 
@@ -54,8 +54,11 @@ def description_of(aggregate: Aggregate) -> str:
     return " ".join((aggregate.row.__doc__ or "").partition("\n\n")[0].split())
 
 
-def aggregate_view(row: type[Table]) -> Callable[[T], T]:
-    """Publishes a class as the GraphQL type of an aggregate, with the derived fields before its own."""
+def aggregate_view(row: type[Table], *, node: Fetch | None = None) -> Callable[[T], T]:
+    """Publishes a class as the GraphQL type of an aggregate, with the derived fields before its own.
+
+    ``node`` loads the object with an id if that is not just the row with this id.
+    """
     found = aggregates[row]
 
     async def fetch(context: Context, key: UUID) -> Any:
@@ -73,7 +76,7 @@ def aggregate_view(row: type[Table]) -> Callable[[T], T]:
         cls.__annotations__ = annotations | own
         if not cls.__dict__.get("__doc__"):
             cls.__doc__ = description_of(found)
-        return view(row, node=fetch)(cls)
+        return view(row, node=node or fetch)(cls)
 
     return publish
 
@@ -90,7 +93,7 @@ def _derived_fields(aggregate: Aggregate) -> dict[str, tuple[Any, Any]]:
     for source, reference in inverses_of(aggregate.row):
         assert reference.inverse is not None  # noqa: S101 (inverses_of returns only these)
         fields[reference.inverse.field] = _inverse_field(aggregate, source, reference)
-    if aggregate.has_events:
+    if has_events(aggregate):
         fields["history"] = _history_field(aggregate)
     return fields
 

@@ -149,9 +149,18 @@ class DateFilter:
     is_null: bool | None = _condition(_NULL)
 
 
-def where(description: str, *, key: str | None = None) -> Any:
-    """A condition on the column of the same name; ``key`` is the name of the type whose global ids it contains."""
-    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"key": key})
+Rewrite = Callable[[Compare], Filter]
+"""Makes the filter from a comparison with the value of a condition."""
+
+
+def where(description: str, *, key: str | None = None, rewrite: Rewrite | None = None) -> Any:
+    """A condition on the column of the same name; ``key`` is the name of the type whose global ids it contains.
+
+    ``rewrite`` is for a condition that is not on a column of the table.
+    """
+    return strawberry.field(
+        description=description, default=strawberry.UNSET, metadata={"key": key, "rewrite": rewrite}
+    )
 
 
 def related(description: str, column: str, target: type[Table]) -> Any:
@@ -233,9 +242,9 @@ def _convert_fields(value: Any, path: Path, depth: int) -> Iterator[Filter]:
                 yield Related(column, target, And(tuple(_convert_fields(inner, inner_path, depth + 1))))
             case column:
                 for operator, operand, operand_path in _provided_fields(inner, inner_path, _NULLABLE):
-                    key = field.metadata.get("key")
+                    key, rewrite = field.metadata.get("key"), field.metadata.get("rewrite")
                     compare = _convert_condition(column, operator.python_name, operand, key, operand_path)
-                    yield _check(table, compare, operand_path)
+                    yield _check(table, compare, operand_path) if rewrite is None else rewrite(compare)
 
 
 def _convert_all(values: Sequence[Any], path: Path, depth: int) -> Iterator[Filter]:

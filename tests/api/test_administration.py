@@ -11,15 +11,17 @@ from repositories.administration import RoleGrants, granted_roles
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
+from repositories.identity import Users
 from repositories.job_runs import JobRuns
 from repositories.life_lock.statistics import REFRESH_JOB
 from repositories.permissions import RoleName
+from repositories.tables.administration import JobOutcome
 from repositories.tables.identity import User, UserRole, UserStatus
 from repositories.tables.life_lock import TaskStatus
 from tests.api.client import USER_ERRORS, Client, Gateway, gid, user_error
 from tests.api.people import make_member, open_session
 from tests.api.stored_rows import event_summaries, stored_events
-from tests.factories import make_task, make_user
+from tests.factories import make_grant, make_task, make_user
 
 AT = dt.datetime(2026, 6, 17, 12, tzinfo=dt.UTC)
 NOON = "2026-06-17T12:00:00+00:00"
@@ -163,6 +165,144 @@ async def test_the_audit_log_is_filtered_by_actor_aggregate_type_and_time(
         "auditLog"
     ]
     assert [len(first["nodes"]), len(rest["nodes"]), rest["totalCount"]] == [3, 1, 4]
+
+
+async def test_audit_log_entries_have_the_user_who_acted(
+    gateway: Gateway, ada: User, bob: User, admin: User, statements: list[str]
+) -> None:
+    """Null for users who are deleted. One statement loads the users of all events."""
+    gone = await make_user(gateway.database)
+    for person in (ada, bob, gone, ada):
+        await gateway.client(person).do("createCategory", "category { id }", name=f"Home {new_id()}")
+    async with gateway.database.transaction(SERVICE) as write:
+        await Users(write).change(gone, deleted_at=AT)
+    document = "{ auditLog { nodes { userId user { id email } } } }"
+    statements.clear()
+    nodes = (await gateway.client(admin).data(document))["auditLog"]["nodes"]
+    assert nodes == [
+        {"userId": str(person.id), "user": shown and {"id": gid("User", person), "email": person.email}}
+        for person, shown in ((ada, True), (gone, None), (bob, True), (ada, True))
+    ]
+    assert len([text for text in statements if not text.startswith("BEGIN")]) == 2
+    task = await make_task(gateway.database, ada)
+    await gateway.client(ada).do("completeTask", "task { id }", id=gid("Task", task))
+    document = "query($id: ID!) { taskEvents(id: $id) { eventType user { email } } }"
+    for client in (gateway.client(ada), gateway.client(admin)):
+        data = await client.data(document, id=gid("Task", task))
+        assert data == {"taskEvents": [{"eventType": "TaskCompleted", "user": {"email": "ada@example.com"}}]}
+
+
+GRANTS = """query($filter: RoleGrantFilter, $order: [RoleGrantOrder!]) { roleGrants(filter: $filter, order: $order) {
+    totalCount nodes { user { email } role { name } grantedBy { email } } groups(by: ROLE_ID) { key count } } }"""
+
+
+async def test_grants_are_listed_and_filtered(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    """The latest first, in the list and in ``Role.grants``."""
+    granted = [(ada, RoleName.PARTNERSHIP_MANAGER), (bob, RoleName.ADMIN), (ada, RoleName.ADMIN)]
+    for person, role in granted:
+        await make_grant(gateway.database, person, role, by=admin)
+    client = gateway.client(admin)
+    roles = await _role_ids(client)
+
+    async def listed(**given: Any) -> list[tuple[str, str]]:
+        found = (await client.data(GRANTS, **given))["roleGrants"]
+        assert found["totalCount"] == len(found["nodes"]) == sum(group["count"] for group in found["groups"])
+        assert {node["grantedBy"]["email"] for node in found["nodes"]} <= {admin.email}
+        return [(node["user"]["email"], node["role"]["name"]) for node in found["nodes"]]
+
+    everything = [(person.email, role.value) for person, role in reversed(granted)]
+    assert await listed() == everything
+    assert await listed(order=[{"field": "GRANTED_AT"}]) == everything[::-1]
+    assert await listed(filter={"userId": {"eq": gid("User", ada)}}) == [everything[0], everything[2]]
+    assert await listed(filter={"roleId": {"eq": roles["admin"]}}) == everything[:2]
+    assert await listed(filter={"role": {"name": {"eq": "partnership_manager"}}}) == [everything[2]]
+    assert await listed(filter={"user": {"email": {"eq": "bob@example.com"}}}) == [everything[1]]
+    both = {"userId": {"eq": gid("User", bob)}, "roleId": {"eq": roles["partnership_manager"]}}
+    assert await listed(filter=both) == []
+    groups = (await client.data(GRANTS))["roleGrants"]["groups"]
+    assert groups == [{"key": roles["admin"], "count": 2}, {"key": roles["partnership_manager"], "count": 1}]
+    document = """query($id: ID!, $filter: RoleGrantFilter) { role(id: $id) { name grants(filter: $filter) {
+        nodes { user { email } } } } }"""
+    data = await client.data(document, id=roles["admin"])
+    assert data["role"] == {
+        "name": "admin",
+        "grants": {"nodes": [{"user": {"email": email}} for email, _ in everything[:2]]},
+    }
+    data = await client.data(document, id=roles["admin"], filter={"userId": {"eq": gid("User", bob)}})
+    assert data["role"]["grants"] == {"nodes": [{"user": {"email": "bob@example.com"}}]}
+
+
+RUNS = """query($filter: JobRunFilter, $order: [JobRunOrder!]) { jobRuns(filter: $filter, order: $order) { totalCount
+    nodes { job startedAt finishedAt outcome processed errorId } groups(by: OUTCOME) { key count } } }"""
+
+
+async def test_runs_of_jobs_are_filtered_and_sorted(gateway: Gateway, admin: User) -> None:
+    """The latest first."""
+    hour, error = dt.timedelta(hours=1), new_id()
+    runs: list[dict[str, Any]] = [
+        {"job": "a", "outcome": JobOutcome.SUCCEEDED, "finished_at": AT + hour, "processed": 7},
+        {"job": "b", "outcome": JobOutcome.FAILED, "finished_at": AT + hour, "error_id": error},
+        {"job": "b", "outcome": JobOutcome.ABANDONED},
+        {"job": "a", "outcome": JobOutcome.SUCCEEDED, "finished_at": AT + 4 * hour, "processed": 3},
+        {"job": "a"},
+    ]
+    async with gateway.database.transaction(SERVICE) as write:
+        made = [await JobRuns(write).add(started_at=AT + index * hour, **run) for index, run in enumerate(runs)]
+    client = gateway.client(admin)
+    shown = [
+        {
+            "job": row.job,
+            "startedAt": row.started_at.isoformat(),
+            "finishedAt": row.finished_at and row.finished_at.isoformat(),
+            "outcome": row.outcome.name,
+            "processed": row.processed,
+            "errorId": row.error_id and str(row.error_id),
+        }
+        for row in made
+    ]
+
+    async def listed(**given: Any) -> list[int]:
+        found = (await client.data(RUNS, **given))["jobRuns"]
+        assert found["totalCount"] == len(found["nodes"])
+        return [shown.index(node) for node in found["nodes"]]
+
+    assert await listed() == [4, 3, 2, 1, 0]
+    assert await listed(filter={"job": {"eq": "a"}}) == [4, 3, 0]
+    assert await listed(filter={"outcome": {"in": ["FAILED", "ABANDONED"]}}) == [2, 1]
+    assert await listed(filter={"outcome": {"eq": "RUNNING"}}) == [4]
+    assert await listed(filter={"errorId": {"eq": str(error)}}) == [1]
+    assert await listed(filter={"processed": {"gt": 3}}) == [0]
+    assert await listed(filter={"startedAt": {"gte": (AT + 3 * hour).isoformat()}}) == [4, 3]
+    assert await listed(filter={"finishedAt": {"isNull": True}}) == [4, 2]
+    assert await listed(filter={"job": {"eq": "a"}}, order=[{"field": "PROCESSED"}]) == [3, 0, 4]
+    assert await listed(order=[{"field": "STARTED_AT"}]) == [0, 1, 2, 3, 4]
+    groups = (await client.data(RUNS))["jobRuns"]["groups"]
+    assert groups[0] == {"key": "SUCCEEDED", "count": 2}
+    assert {(group["key"], group["count"]) for group in groups[1:]} == {("ABANDONED", 1), ("FAILED", 1), ("RUNNING", 1)}
+    data = await client.data("query($id: ID!) { jobRun(id: $id) { outcome } }", id=gid("JobRun", made[1]))
+    assert data == {"jobRun": {"outcome": "FAILED"}}
+
+
+async def test_only_administrators_see_grants_roles_and_runs(
+    gateway: Gateway, ada: User, bob: User, admin: User
+) -> None:
+    """Also in ``node``, where a row that exists is the same as one that does not."""
+    grant = await make_grant(gateway.database, ada, RoleName.PARTNERSHIP_MANAGER, by=admin)
+    async with gateway.database.transaction(SERVICE) as write:
+        run = await JobRuns(write).add(job="a", started_at=AT)
+    ids = {"role": gid("Role", grant.role_id), "roleGrant": gid("RoleGrant", grant), "jobRun": gid("JobRun", run)}
+    for client in (gateway.client(ada), gateway.client(bob, RoleName.PARTNERSHIP_MANAGER)):
+        for name, key in ids.items():
+            for given in (key, gid(name[0].upper() + name[1:], new_id())):
+                answer = await client.ask(f"query($id: ID!) {{ {name}(id: $id) {{ id }} }}", id=given)
+                assert (answer.data, answer.codes) == ({name: None}, ["FORBIDDEN"])
+                answer = await client.ask("query($id: ID!) { node(id: $id) { id } }", id=given)
+                assert (answer.data, answer.codes) == ({"node": None}, ["NOT_FOUND"])
+        for name in ("roleGrants", "jobRuns"):
+            answer = await client.ask(f"{{ {name} {{ totalCount nodes {{ id }} }} }}")
+            assert (answer.data, answer.codes) == ({name: None}, ["FORBIDDEN"])
+    answer = await gateway.client().ask("{ roleGrants { totalCount } jobRuns { totalCount } }")
+    assert (answer.data, answer.codes) == ({"roleGrants": None, "jobRuns": None}, ["UNAUTHENTICATED"] * 2)
 
 
 OVERVIEW = """query($zone: String) { usersOverview(timeZone: $zone) { byStatus { status total } byRole { role total }

@@ -24,8 +24,10 @@ from graphql import (
 from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.types.enum import StrawberryEnumDefinition
 from strawberry.types.field import StrawberryField
+from strawberry.utils.str_converters import to_camel_case
 
 from repositories.permissions import PERMISSIONS, Permission, Requirement, RoleName
+from repositories.sql.aggregate import aggregates
 from repositories.sql.table import Column, Table
 from repositories.tables import life_lock as rows
 from schema import schema
@@ -231,6 +233,25 @@ def test_ids_in_inputs_are_global_ids() -> None:
     update = GRAPH.type_map["UpdateTaskInput"]
     assert isinstance(update, GraphQLInputObjectType)
     assert (str(update.fields["id"].type), str(update.fields["version"].type)) == ("ID!", "Int!")
+
+
+def test_aggregates_without_events_have_no_history_and_no_subscription() -> None:
+    """Their rows never change, or an event of another object tells about a change."""
+    assert GRAPH.subscription_type is not None
+    for aggregate in aggregates.values():
+        kind: Any = GRAPH.type_map[aggregate.type_name]
+        has_events = aggregate.type_name not in {"JobRun", "Role", "RoleGrant"}
+        assert ("history" in kind.fields) == has_events, aggregate.type_name
+        changes = to_camel_case(f"{aggregate.name}_changed")
+        assert (changes in GRAPH.subscription_type.fields) == has_events, aggregate.type_name
+
+
+def test_only_preferences_have_no_root_fields() -> None:
+    """They are a field of their user."""
+    assert GRAPH.query_type is not None
+    names = {aggregate.type_name: to_camel_case(aggregate.name) for aggregate in aggregates.values()}
+    missing = {kind for kind, name in names.items() if name not in GRAPH.query_type.fields}
+    assert missing == {"UserPreferences"}
 
 
 def test_connections_have_the_fields_of_relay() -> None:

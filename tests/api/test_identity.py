@@ -152,7 +152,9 @@ async def test_the_viewer_has_all_fields_of_the_account_except_secrets(gateway: 
     }
     names = {field["name"] for field in data["__type"]["fields"]}
     assert names.isdisjoint({"passwordHash", "stripeCustomerId"})
-    assert names == set(data["viewer"]) | {"phone", "preferences", "roles", "usage"}
+    assert names == set(data["viewer"]) | {
+        *("phone", "preferences", "roles", "usage", "sessions", "deletedAt", "history")
+    }
 
 
 def gid_of(user: User) -> str:

@@ -36,6 +36,8 @@ _PARENTS = {
     "Category": "categories { nodes { %s } }",
     "Client": "clients { nodes { %s } }",
     "Partner": "partners { nodes { %s } }",
+    "Role": "roles { %s }",
+    "User": "viewer { %s }",
 }
 """A query for each type with a field that takes lists."""
 _VALID: Mapping[str, Any] = {
@@ -166,15 +168,19 @@ def test_every_list_is_generated() -> None:
         "Query.categories",
         "Query.clients",
         "Query.contacts",
+        "Query.jobRuns",
         "Query.nodes",
         "Query.partners",
         "Query.pointHistory",
         "Query.referrals",
         "Query.rewardRedemptions",
         "Query.rewards",
+        "Query.roleGrants",
+        "Query.sessions",
         "Query.tasks",
         "Query.userAchievements",
         "Query.users",
+        "Role.grants",
         "Subscription.achievementChanged",
         "Subscription.categoryChanged",
         "Subscription.clientChanged",
@@ -185,8 +191,12 @@ def test_every_list_is_generated() -> None:
         "Subscription.referralChanged",
         "Subscription.rewardChanged",
         "Subscription.rewardRedemptionChanged",
+        "Subscription.sessionChanged",
         "Subscription.taskChanged",
         "Subscription.userAchievementChanged",
+        "Subscription.userChanged",
+        "Subscription.userPreferencesChanged",
+        "User.sessions",
     ]
 
 

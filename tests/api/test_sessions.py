@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import hashlib
 from typing import Any
+from unittest.mock import ANY
 
 import jwt
 import pytest
@@ -14,11 +15,11 @@ from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import Sessions, Users
-from repositories.tables.identity import UserStatus
+from repositories.tables.identity import User, UserStatus
 from tests.api.client import AUDIENCE, SECRET, Client, Gateway, gid, user_error
 from tests.api.people import PASSWORD, all_sessions, make_member, open_session, refresh, sign_in
 from tests.api.stored_rows import event_summaries
-from tests.factories import make_user
+from tests.factories import make_session, make_user
 from tests.repositories.support import open_snapshot
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
@@ -30,6 +31,7 @@ ENDED = {
     "viewer": None,
     "userErrors": [user_error("SESSION_ENDED", "This session has ended. Sign in again.", "refreshToken")],
 }
+AT = dt.datetime(2100, 6, 15, 12, tzinfo=dt.UTC)
 MINE = "{ mySessions { totalCount nodes { id isCurrent userAgent ip expiresAt lastSeenAt revokedAt } } }"
 
 
@@ -251,19 +253,17 @@ async def test_sign_out_everywhere_ends_all_sessions(gateway: Gateway) -> None:
     assert [reason for _, reason in await session_events(gateway.database) if reason] == ["signed_out"] * 3
 
 
-async def test_only_the_owner_can_revoke_a_session(gateway: Gateway) -> None:
+async def test_only_the_owner_and_administrators_can_revoke_a_session(gateway: Gateway) -> None:
     """For other users it is the same as a session that does not exist."""
     await make_member(gateway.database)
     await make_member(gateway.database, "bob@example.com")
-    admin = await make_user(gateway.database, email="admin@example.com", role="admin")
     client, tokens = await open_session(gateway)
     bob, _ = await open_session(gateway, "bob@example.com")
     (session, _) = await all_sessions(gateway.database)
     missing = [user_error("NOT_FOUND", "There is no such session.", "id")]
-    for stranger in (bob, gateway.client(admin)):
-        for key in (gid("Session", session), gid("Session", new_id())):
-            payload = await stranger.do("revokeSession", "session { id }", id=key)
-            assert payload == {"session": None, "userErrors": missing}
+    for key in (gid("Session", session), gid("Session", new_id())):
+        payload = await bob.do("revokeSession", "session { id }", id=key)
+        assert payload == {"session": None, "userErrors": missing}
     for key in (gid("Session", session), gid("Session", new_id())):
         answer = await bob.ask("query($id: ID!) { node(id: $id) { id ... on Session { ip } } }", id=key)
         assert (answer.data, answer.codes) == ({"node": None}, ["NOT_FOUND"])
@@ -278,6 +278,91 @@ async def test_only_the_owner_can_revoke_a_session(gateway: Gateway) -> None:
     assert [reason for _, reason in await session_events(gateway.database) if reason] == ["revoked"]
     node = await again.data("query($id: ID!) { node(id: $id) { id } }", id=gid("Session", session))
     assert node == {"node": {"id": gid("Session", session)}}
+
+
+async def test_administrators_revoke_sessions_of_other_users(gateway: Gateway, admin: User) -> None:
+    """The event names the administrator. A missing session is NOT_FOUND, and a revoked one stays as it is."""
+    ada = await make_member(gateway.database)
+    client, tokens = await open_session(gateway)
+    await open_session(gateway)
+    session, other = await all_sessions(gateway.database)
+    revoker = gateway.at(AT).client(admin)
+    selection = "session { isCurrent revokedAt user { email } }"
+    for moment in (AT, AT + dt.timedelta(minutes=1)):
+        payload = await gateway.at(moment).client(admin).do("revokeSession", selection, id=gid("Session", session))
+        revoked = {"isCurrent": False, "revokedAt": AT.isoformat(), "user": {"email": "ada@example.com"}}
+        assert payload == {"session": revoked, "userErrors": []}
+    payload = await revoker.do("revokeSession", selection, id=gid("Session", new_id()))
+    missing = [user_error("NOT_FOUND", "There is no such session.", "id")]
+    assert payload == {"session": None, "userErrors": missing}
+    assert await all_sessions(gateway.database) == [session.replace(revoked_at=AT, updated_at=ANY), other]
+    assert (await client.ask("{ viewer { email } }")).status == 401
+    assert await refresh(gateway.client(), tokens["refreshToken"]) == ENDED
+    data = {
+        "owner_id": str(ada.id),
+        "reason": "revoked",
+        "fields": ["revoked_at"],
+        "changes": {"revoked_at": [None, AT.isoformat()]},
+    }
+    assert (await event_summaries(gateway.database))[2:] == [
+        ("SessionRevoked", "session", session.id, admin.id, data),
+    ]
+
+
+SESSIONS = """query($filter: SessionFilter, $scope: Scope) { sessions(filter: $filter, scope: $scope) {
+    totalCount nodes { ip } groups(by: USER_ID) { key count } } }"""
+
+
+async def test_administrators_see_the_sessions_of_all_users(
+    gateway: Gateway, ada: User, bob: User, admin: User
+) -> None:
+    """The most recently used first, in the list and in ``User.sessions``. Other users see their own only."""
+    ago, hour = now(), dt.timedelta(hours=1)
+    for index, (user, values) in enumerate(
+        [(ada, {}), (bob, {"revoked_at": ago}), (admin, {}), (ada, {"expires_at": ago + hour})]
+    ):
+        await make_session(gateway.database, user, ip=f"10.0.0.{index}", last_seen_at=ago - index * hour, **values)
+
+    async def listed(user: User, **given: Any) -> list[str]:
+        found = (await gateway.client(user).data(SESSIONS, **given))["sessions"]
+        assert found["totalCount"] == len(found["nodes"]) == sum(group["count"] for group in found["groups"])
+        return [node["ip"][-1] for node in found["nodes"]]
+
+    assert await listed(admin) == ["0", "1", "2", "3"]
+    assert await listed(admin, scope="MINE") == ["2"]
+    assert await listed(admin, filter={"userId": {"eq": gid("User", ada)}}) == ["0", "3"]
+    assert await listed(admin, filter={"user": {"email": {"eq": "bob@example.com"}}}) == ["1"]
+    assert await listed(admin, filter={"revokedAt": {"isNull": True}}) == ["0", "2", "3"]
+    groups = (await gateway.client(admin).data(SESSIONS))["sessions"]["groups"]
+    assert groups[0] == {"key": gid("User", ada), "count": 2}
+    assert {(group["key"], group["count"]) for group in groups[1:]} == {(gid("User", bob), 1), (gid("User", admin), 1)}
+    data = await gateway.client(admin).data(
+        "{ users(order: [{field: EMAIL}]) { nodes { sessions { nodes { ip } } } } }"
+    )
+    found = [[node["ip"][-1] for node in user["sessions"]["nodes"]] for user in data["users"]["nodes"]]
+    assert sorted(found) == [["0", "3"], ["1"], ["2"]]
+    for scope in ("MINE", "ALL"):
+        assert await listed(ada, scope=scope) == ["0", "3"]
+        assert await listed(bob, scope=scope) == ["1"]
+    assert await listed(ada, filter={"userId": {"eq": gid("User", bob)}}) == []
+    data = await gateway.client(ada).data("{ viewer { sessions { totalCount nodes { ip user { email } } } } }")
+    assert data["viewer"]["sessions"] == {
+        "totalCount": 2,
+        "nodes": [{"ip": f"10.0.0.{index}", "user": {"email": "ada@example.com"}} for index in (0, 3)],
+    }
+    answer = await gateway.client().ask("{ sessions { totalCount } }")
+    assert (answer.data, answer.codes) == ({"sessions": None}, ["UNAUTHENTICATED"])
+
+
+async def test_a_session_of_another_user_is_not_found(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    session = await make_session(gateway.database, ada, ip="10.0.0.1")
+    document = "query($id: ID!) { session(id: $id) { ip user { email } } }"
+    for user in (ada, admin):
+        data = await gateway.client(user).data(document, id=gid("Session", session))
+        assert data == {"session": {"ip": "10.0.0.1", "user": {"email": "ada@example.com"}}}
+    for key in (session.id, new_id()):
+        answer = await gateway.client(bob).ask(document, id=gid("Session", key))
+        assert (answer.data, answer.codes) == ({"session": None}, ["NOT_FOUND"])
 
 
 async def test_expired_sessions_are_purged(database: Database) -> None:

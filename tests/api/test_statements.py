@@ -11,7 +11,8 @@ from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.engines.sqlite import SqliteDatabase
-from repositories.identity import Sessions, Users
+from repositories.identity import Users
+from repositories.job_runs import JobRuns
 from repositories.life_lock.statistics import DashboardStats
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import aggregates
@@ -33,6 +34,7 @@ from tests.factories import (
     make_redemption,
     make_referral,
     make_reward,
+    make_session,
     make_task,
     make_tasks,
     make_user,
@@ -87,6 +89,12 @@ _ROOTS = {
         ["SELECT tasks", "SELECT domain_events"],
     ),
     "Role": ("roles { %s }", ["SELECT roles"]),
+    "Session": ("sessions(first: 500) { nodes { %s } }", ["SELECT sessions"]),
+    "UserPreferences": (
+        "users(first: 500) { nodes { preferences { %s } } }",
+        ["SELECT users", "SELECT user_preferences"],
+    ),
+    "DomainEvent": ("auditLog(first: 500) { nodes { %s } }", ["SELECT domain_events"]),
     "RoleGrant": ("roles { grants { nodes { %s } } }", ["SELECT roles", "SELECT user_roles"]),
     "Partner": ("partners(first: 500) { nodes { %s } }", ["SELECT partners"]),
     "Referral": ("referrals(first: 500) { nodes { %s } }", ["SELECT referrals"]),
@@ -152,6 +160,7 @@ def test_every_edge_is_counted() -> None:
         "Client.primaryContact",
         "Contact.client",
         "Contact.history",
+        "DomainEvent.user",
         "HistoryEntry.user",
         "Partner.history",
         "Partner.manager",
@@ -171,16 +180,21 @@ def test_every_edge_is_counted() -> None:
         "RoleGrant.grantedBy",
         "RoleGrant.role",
         "RoleGrant.user",
+        "Session.history",
+        "Session.user",
         "Task.category",
         "Task.history",
         "Task.user",
+        "User.history",
         "User.preferences",
         "User.roles",
+        "User.sessions",
         "User.usage",
         "UserAchievement.achievement",
         "UserAchievement.history",
         "UserAchievement.user",
         "UserDashboardStats.user",
+        "UserPreferences.history",
     ]
 
 
@@ -198,6 +212,7 @@ async def _make_users(database: Database, admin: User, count: int) -> None:
             client = await make_client(database, person)
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)
+            await make_session(database, person)
         await make_grant(database, await make_user(database), RoleName.PARTNERSHIP_MANAGER, by=person)
     async with database.transaction(SERVICE) as write:
         await DashboardStats(write).refresh()
@@ -331,6 +346,10 @@ _ROOT_FIELDS = {
     "viewer { email }": ["SELECT users"],
     "viewer { email preferences { theme } }": ["SELECT users", "SELECT user_preferences"],
     "mySessions { nodes { isCurrent } }": ["SELECT sessions"],
+    "sessions { nodes { isCurrent } totalCount groups(by: USER_ID) { count } }": ["SELECT sessions"] * 3,
+    "viewer { sessions { nodes { ip } } history { nodes { eventType } } }": [
+        *("SELECT users", "SELECT sessions", "SELECT domain_events")
+    ],
     "client(id: $client) { companyName }": ["SELECT clients"],
     "node(id: $contact) { id ... on Contact { email } }": ["SELECT contacts"],
     "clients { nodes { companyName } totalCount }": ["SELECT clients", "SELECT clients"],
@@ -371,6 +390,7 @@ _NODES = {
     "Category": "categories",
     "Client": "clients",
     "Contact": "contacts",
+    "JobRun": "job_runs",
     "Partner": "partners",
     "PointEntry": "point_entries",
     "Referral": "referrals",
@@ -390,10 +410,8 @@ async def _node_ids(database: Database, admin: User, count: int) -> dict[str, li
     """Ids of all types: the rows of ``count`` users and of the admin."""
     await _make_users(database, admin, count)
     async with database.transaction(SERVICE) as write:
-        for index in range(count):
-            await Sessions(write).add(
-                user_id=admin.id, refresh_token_hash=f"{index:064}", expires_at=now(), last_seen_at=now()
-            )
+        for _ in range(count):
+            await JobRuns(write).add(job="test", started_at=now())
     repositories = {repository.table: repository for repository in Repository.__subclasses__()}
     found = {}
     async with database.snapshot(SERVICE) as snapshot:

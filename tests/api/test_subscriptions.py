@@ -19,7 +19,7 @@ from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated
-from repositories.tables.identity import User
+from repositories.tables.identity import User, UserRole
 from resolvers.services import circuit_breaker
 from resolvers.streaming import feed
 from resolvers.streaming.feed import Feed, FeedOptions
@@ -27,7 +27,7 @@ from tests.api.client import Gateway, connect_database, gid
 from tests.api.subscribing import SubscribingProcess, take
 from tests.api.test_statements import summarize_statements
 from tests.databases import ON_SQLITE
-from tests.factories import make_task, make_tasks
+from tests.factories import make_session, make_task, make_tasks, make_user
 from tests.stores import redis_process, redis_server
 from tests.waiting import until
 
@@ -82,6 +82,49 @@ async def test_every_change_of_a_task_is_delivered(gateway: Gateway, process: Su
     ]
     assert {change["taskChanged"]["taskDatabaseId"] for change in changes} == {task["databaseId"]}
     assert {change["taskChanged"]["taskId"] for change in changes} == {task["id"]}
+
+
+_ACCOUNT_CHANGES: dict[str, tuple[str, str, str, dict[str, str]]] = {
+    "userChanged": ("User", "firstName", "ProfileUpdated", {"firstName": "Augusta"}),
+    "userPreferencesChanged": ("UserPreferences", "theme", "PreferencesUpdated", {"theme": "DARK"}),
+    "sessionChanged": ("Session", "ip", "SessionRevoked", {"ip": "10.0.0.1"}),
+}
+"""Type, field, event, and the row after the event."""
+
+
+@pytest.mark.parametrize("name", _ACCOUNT_CHANGES)
+async def test_changes_of_accounts_are_delivered(
+    gateway: Gateway, process: SubscribingProcess, ada: User, bob: User, name: str
+) -> None:
+    """To their owners, and to administrators who name their ids."""
+    sessions = {user.id: await make_session(gateway.database, user, ip="10.0.0.1") for user in (ada, bob)}
+    admin = await make_user(gateway.database, role=UserRole.ADMIN)
+    kind, selection, event, row = _ACCOUNT_CHANGES[name]
+    field = kind[0].lower() + kind[1:]
+    ids = [gid(kind, sessions[user.id] if name == "sessionChanged" else user.id) for user in (ada, bob)]
+    document = f"subscription($ids: [ID!]) {{ {name}(ids: $ids) {{ eventType {field}Id {field} {{ {selection} }} }} }}"
+    admins, bobs = SubscribingProcess(gateway.database), SubscribingProcess(gateway.database)
+    async with (
+        process.subscribe(ada, document) as to_ada,
+        admins.feed.run(),
+        admins.subscribe(admin, document, ids=ids) as to_admin,
+        bobs.feed.run(),
+        bobs.subscribe(bob, document, ids=ids) as to_bob,
+    ):
+        for user in (ada, bob):
+            client = gateway.client(user)
+            if name == "userChanged":
+                payload = await client.do("updateProfile", "user { id }", version=1, firstName="Augusta")
+            elif name == "userPreferencesChanged":
+                payload = await client.do("updatePreferences", "userPreferences { id }", version=1, theme="DARK")
+            else:
+                key = gid("Session", sessions[user.id])
+                payload = await gateway.client(admin).do("revokeSession", "session { id }", id=key)
+            assert payload["userErrors"] == []
+        first, second = ({name: {"eventType": event, f"{field}Id": key, field: row}} for key in ids)
+        assert await take(to_ada, 1) == [first]
+        assert await take(to_admin, 2) == [first, second]
+        assert await take(to_bob, 1) == [second]
 
 
 async def test_events_of_other_users_tasks_are_not_delivered(

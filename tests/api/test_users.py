@@ -13,9 +13,9 @@ from repositories.permissions import RoleName
 from repositories.sql.filters import Compare, Op
 from repositories.tables.identity import User, UserRole, UserStatus
 from tests.api.client import Gateway, gid, user_error
-from tests.api.people import all_sessions, make_member, open_session, refresh, sign_in
+from tests.api.people import PASSWORD, all_sessions, make_member, open_session, refresh, sign_in
 from tests.api.stored_rows import event_summaries
-from tests.factories import make_grant, make_user
+from tests.factories import make_grant, make_task, make_user
 from tests.repositories.support import open_snapshot
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
@@ -26,6 +26,7 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("suspendUser", {}),
     ("reinstateUser", {}),
 ]
+CHANGE = ("field", "before", "after")
 DAY = dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
 
 
@@ -96,6 +97,163 @@ async def test_only_administrators_see_and_change_users(gateway: Gateway, ada: U
             assert (answer.data, answer.codes) == ({name: None}, ["FORBIDDEN"])
     assert await all_users(gateway.database) == before
     assert await event_summaries(gateway.database) == []
+
+
+GRANTED = (
+    "query($filter: UserFilter) { users(filter: $filter, order: [{field: EMAIL}]) { totalCount nodes { email } } }"
+)
+
+
+async def test_users_are_filtered_by_granted_roles(
+    gateway: Gateway, ada: User, bob: User, admin: User, statements: list[str]
+) -> None:
+    """The role of the account does not count. Each condition takes one statement, like any other filter."""
+    await make_user(gateway.database, email="deleted@example.com", deleted_at=DAY)
+    for user, role in (
+        (ada, RoleName.PARTNERSHIP_MANAGER),
+        (ada, RoleName.ADMIN),
+        (bob, RoleName.PARTNERSHIP_MANAGER),
+    ):
+        await make_grant(gateway.database, user, role, by=admin)
+    client = gateway.client(admin)
+
+    async def emails(**granted: Any) -> str:
+        users = (await client.data(GRANTED, filter={"grantedRole": granted}))["users"]
+        assert users["totalCount"] == len(users["nodes"])
+        return " ".join(node["email"].partition("@")[0] for node in users["nodes"])
+
+    everybody = (await client.data(GRANTED))["users"]["nodes"]
+    (name,) = {node["email"].partition("@")[0] for node in everybody} - {"ada", "bob"}
+    for granted, expected in (
+        ({"eq": "PARTNERSHIP_MANAGER"}, ["ada", "bob"]),
+        ({"eq": "ADMIN"}, ["ada"]),
+        ({"eq": "USER"}, []),
+        ({"eq": None}, [name]),
+        ({"ne": "ADMIN"}, ["bob", name]),
+        ({"ne": None}, ["ada", "bob"]),
+        ({"in": ["ADMIN", "PARTNERSHIP_MANAGER"]}, ["ada", "bob"]),
+        ({"in": ["ADMIN", None]}, ["ada", name]),
+        ({"in": []}, []),
+        ({"notIn": ["ADMIN"]}, ["bob", name]),
+        ({"notIn": ["PARTNERSHIP_MANAGER", None]}, []),
+        ({"notIn": []}, ["ada", "bob", name]),
+        ({"isNull": True}, [name]),
+        ({"isNull": False}, ["ada", "bob"]),
+        ({"eq": "PARTNERSHIP_MANAGER", "ne": "ADMIN"}, ["bob"]),
+    ):
+        assert await emails(**granted) == " ".join(sorted(expected)), granted
+    statements.clear()
+    await client.data("{ users(filter: {grantedRole: {in: [ADMIN]}}) { nodes { id } } }")
+    assert len([text for text in statements if not text.startswith("BEGIN")]) == 1
+
+
+async def test_filters_do_not_reveal_granted_roles(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    """Only administrators see grants. For other users nobody has any, themselves included."""
+    for user in (ada, bob, admin):
+        await make_task(gateway.database, user)
+        await make_grant(gateway.database, user, RoleName.PARTNERSHIP_MANAGER, by=admin)
+    document = "query($role: RoleNameChoiceFilter) { tasks(filter: {user: {grantedRole: $role}}) { totalCount } }"
+    for user, roles, expected in (
+        (ada, (), (0, 1)),
+        (bob, (RoleName.PARTNERSHIP_MANAGER,), (0, 1)),
+        (admin, (), (3, 0)),
+    ):
+        client = gateway.client(user, *roles)
+        for condition, count in zip(({"eq": "PARTNERSHIP_MANAGER"}, {"isNull": True}), expected, strict=True):
+            data = await client.data(document, role=condition)
+            assert data == {"tasks": {"totalCount": count}}, (user, condition)
+
+
+async def test_only_administrators_read_a_user_by_id(gateway: Gateway, ada: User, bob: User, admin: User) -> None:
+    document = "query($id: ID!) { user(id: $id) { email phone } }"
+    for key in (ada.id, bob.id, new_id()):
+        for client in (gateway.client(ada), gateway.client(ada, RoleName.PARTNERSHIP_MANAGER)):
+            answer = await client.ask(document, id=gid("User", key))
+            assert (answer.data, answer.codes) == ({"user": None}, ["FORBIDDEN"])
+    answer = await gateway.client().ask(document, id=gid("User", ada))
+    assert (answer.data, answer.codes) == ({"user": None}, ["UNAUTHENTICATED"])
+    data = await gateway.client(admin).data(document, id=gid("User", bob))
+    assert data == {"user": {"email": "bob@example.com", "phone": None}}
+    answer = await gateway.client(admin).ask(document, id=gid("User", new_id()))
+    assert (answer.data, answer.codes) == ({"user": None}, ["NOT_FOUND"])
+
+
+async def test_users_are_counted_in_groups(gateway: Gateway, admin: User) -> None:
+    await make_user(gateway.database, status=UserStatus.SUSPENDED)
+    await make_user(gateway.database)
+    await make_user(gateway.database, deleted_at=DAY)
+    document = "{ users { byRole: groups(by: ROLE) { key count } byStatus: groups(by: STATUS) { key count } } }"
+    assert (await gateway.client(admin).data(document))["users"] == {
+        "byRole": [{"key": "USER", "count": 2}, {"key": "ADMIN", "count": 1}],
+        "byStatus": [{"key": "ACTIVE", "count": 2}, {"key": "SUSPENDED", "count": 1}],
+    }
+
+
+HISTORY = "history { nodes { eventType user { email } fields changes { field before after } } }"
+
+
+async def test_the_history_of_a_user(gateway: Gateway, ada: User, admin: User) -> None:
+    """Contains the values of roles and states. The owner of the account sees only own actions."""
+    client, key = gateway.client(admin), gid("User", ada)
+    await client.do("changeUserRole", "user { id }", id=key, role="ADMIN")
+    await client.do("changeUserRole", "user { id }", id=key, role="USER")
+    await client.do("suspendUser", "user { id }", id=key)
+    await client.do("reinstateUser", "user { id }", id=key)
+    await gateway.client(ada).do("updateProfile", "user { id }", version=5, firstName="Augusta", phone="+4930901820")
+    by_admin = {"user": {"email": admin.email}}
+    profile = {
+        "eventType": "ProfileUpdated",
+        "user": {"email": "ada@example.com"},
+        "fields": ["firstName", "phone"],
+        "changes": [],
+    }
+    document = f"query($id: ID!) {{ user(id: $id) {{ {HISTORY} }} }}"
+    assert (await client.data(document, id=key))["user"]["history"]["nodes"] == [
+        profile,
+        *(
+            {
+                "eventType": kind,
+                **by_admin,
+                "fields": [field],
+                "changes": [dict(zip(CHANGE, (field, *values), strict=True))],
+            }
+            for kind, field, values in (
+                ("UserReinstated", "status", ("SUSPENDED", "ACTIVE")),
+                ("UserSuspended", "status", ("ACTIVE", "SUSPENDED")),
+                ("UserRoleChanged", "role", ("ADMIN", "USER")),
+                ("UserRoleChanged", "role", ("USER", "ADMIN")),
+            )
+        ),
+    ]
+    data = await gateway.client(ada).data(f"{{ viewer {{ {HISTORY} }} }}")
+    assert data["viewer"]["history"]["nodes"] == [profile]
+
+
+async def test_events_of_accounts_contain_what_changed(gateway: Gateway, admin: User) -> None:
+    """No hashes and tokens, and not the names of their columns."""
+    user = await make_member(gateway.database)
+    client, tokens = await open_session(gateway)
+    await refresh(gateway.client(), tokens["refreshToken"])
+    changed = {"currentPassword": PASSWORD, "newPassword": f"{PASSWORD}!"}
+    assert (await client.do("changePassword", "user { id }", **changed))["userErrors"] == []
+    await gateway.client(admin).do("suspendUser", "user { id }", id=gid("User", user))
+    (session,) = await all_sessions(gateway.database)
+    owner = {"owner_id": str(user.id)}
+    assert [(event[0], event[4]) for event in await event_summaries(gateway.database)] == [
+        ("UserSignedIn", owner | {"session_id": str(session.id)}),
+        ("SessionRefreshed", owner | {"fields": ["expires_at", "last_seen_at"]}),
+        ("PasswordChanged", owner | {"fields": []}),
+        ("UserSuspended", owner | {"fields": ["status"], "changes": {"status": ["active", "suspended"]}}),
+        (
+            "SessionRevoked",
+            owner
+            | {
+                "reason": "suspended",
+                "fields": ["revoked_at"],
+                "changes": {"revoked_at": [None, session.revoked_at and session.revoked_at.isoformat()]},
+            },
+        ),
+    ]
 
 
 async def test_changes_need_an_existing_user_and_the_current_version(gateway: Gateway, ada: User, admin: User) -> None:

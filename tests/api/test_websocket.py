@@ -382,7 +382,7 @@ async def test_socket_ends_with_its_session(gateway: Gateway, admin: User) -> No
     """Covers every way in which a session ends. Sockets of other sessions go on, unless those sessions end too."""
     ada = await make_member(gateway.database)
     async with serve_sockets(gateway) as site:
-        for how in ("sign out", "revoke", "reuse", "password"):
+        for how in ("sign out", "revoke", "administrator", "reuse", "password"):
             other, others = await open_session(gateway)
             client, tokens = await open_session(gateway)
             async with (
@@ -392,6 +392,10 @@ async def test_socket_ends_with_its_session(gateway: Gateway, admin: User) -> No
                 await peer.subscribe("1", MY_EVENTS)
                 if how == "sign out":
                     await client.do("signOut", "sessions { id }")
+                elif how == "administrator":
+                    current = await client.data("{ mySessions(first: 50) { nodes { id isCurrent } } }")
+                    (key,) = [node["id"] for node in current["mySessions"]["nodes"] if node["isCurrent"]]
+                    await gateway.client(admin).do("revokeSession", "session { id }", id=key)
                 elif how == "revoke":
                     mine = await other.data("{ mySessions(first: 50) { nodes { id isCurrent } } }")
                     current = await client.data("{ mySessions(first: 50) { nodes { id isCurrent } } }")

@@ -44,7 +44,7 @@ async def test_weeks_of_trends_start_on_the_preferred_day(
     assert [week["date"] for week in after["completionTrends"]] == [expected]
     days = after["productivityTrends"]
     assert [day["date"] for day in days] == [f"2026-06-{number}" for number in range(11, 18)]
-    first = list(Weekday).index(Weekday(weekday.lower()))
+    first = list(Weekday).index(Weekday[weekday])
     assert [day["weekStart"] for day in days] == [
         week_start(dt.date.fromisoformat(day["date"]), first).isoformat() for day in days
     ]
