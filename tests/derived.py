@@ -12,6 +12,7 @@ from typing import Any
 
 from strawberry.utils.str_converters import to_camel_case
 
+from repositories.core.ids import new_id
 from repositories.sql.aggregate import Aggregate, Commands, aggregates
 from repositories.sql.table import Format, Pattern, Writer, declared
 from repositories.sql.types import Choice
@@ -162,6 +163,11 @@ def stories() -> tuple[list[Step], list[Step]]:
     return first, last
 
 
+def _achievement(aggregate: Aggregate, ids: Ids, number: int) -> dict[str, Any]:
+    """The code is unique among the achievements of all users."""
+    return sample(aggregate, ids, number) | {"code": f"x{new_id().hex}"}
+
+
 def _referral(_: Aggregate, ids: Ids, number: int) -> dict[str, Any]:
     return {"partnerId": ids["Partner"], "clientName": f"Text {number}"}
 
@@ -176,5 +182,8 @@ async def make_row(client: Client, aggregate: Aggregate, number: int = 1, ids: I
     return str(payload[to_camel_case(aggregate.name)]["id"])
 
 
-MAKERS: dict[str, tuple[str, Any]] = {"Referral": ("submitReferral", _referral)}
+MAKERS: dict[str, tuple[str, Any]] = {
+    "Achievement": ("createAchievement", _achievement),
+    "Referral": ("submitReferral", _referral),
+}
 """The mutation that creates a row, and a function like ``sample``, for aggregates with another one than the derived."""

@@ -1,6 +1,7 @@
 """Random commands on all aggregates: versions, histories, trash and live changes of every row agree."""
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,13 +54,13 @@ class Story:
         """Runs the command on one of the rows for which it succeeds, or nothing without such a row."""
         model = self.models[aggregate.name]
         self.number += 1
-        can_restore = Commands.RESTORE in aggregate.commands
+        can_delete, can_restore = (each in aggregate.commands for each in (Commands.DELETE, Commands.RESTORE))
         match command:
             case "create":
                 model.live.append(await make_row(self.client, aggregate, self.number))
             case "update" if model.live:
                 await self._update(aggregate, model.live[pick % len(model.live)])
-            case "delete" if model.live:
+            case "delete" if model.live and can_delete:
                 key = model.live.pop(pick % len(model.live))
                 await self._do(aggregate, "delete", id=key)
                 model.deleted += [key] if can_restore else []
@@ -69,7 +70,7 @@ class Story:
                 model.live.append(key)
             case "purge" if model.deleted:
                 await self._do(aggregate, "purge", id=model.deleted.pop(pick % len(model.deleted)))
-            case "delete many" if model.live:
+            case "delete many" if model.live and can_delete:
                 await self._do(aggregate, "delete", ids=model.live)
                 model.deleted += model.live if can_restore else []
                 model.live = []
@@ -104,25 +105,29 @@ async def _check(database: Database, story: Story) -> None:
     events = await stored_events(database)
     for aggregate in CHANGING:
         model = story.models[aggregate.name]
-        shown = await _histories(story.client, aggregate, "EXCLUDE")
-        trash = await _histories(story.client, aggregate, "ONLY") if aggregate.is_soft_deleted else {}
+        keys = [*model.live, *model.deleted]
+        shown = await _histories(story.client, aggregate, "EXCLUDE", keys)
+        trash = await _histories(story.client, aggregate, "ONLY", keys) if aggregate.is_soft_deleted else {}
         if aggregate.owner is not None:
             assert (set(shown), set(trash)) == (set(model.live), set(model.deleted))
         rows = Statement(sa.select(*aggregate.table.c), aggregate.row)
         async with database.transaction(SERVICE) as write:
             stored: dict[str, Any] = {gid(aggregate.type_name, row.id): row for row in await write.rows(rows)}
-        for key in [*model.live, *model.deleted]:
+        for key in keys:
             of_row = [event for event in events if gid(aggregate.type_name, event.aggregate_id) == key]
             assert {**shown, **trash}[key] == [str(event.id) for event in reversed(of_row)]
             if aggregate.is_versioned:
                 assert stored[key].version == sum(map(_changes_the_version, of_row)), key
 
 
-async def _histories(client: Client, aggregate: Aggregate, deleted: str) -> dict[str, list[str]]:
-    """The ids of the events of each row of the viewer, newest first, by the id of the row."""
+async def _histories(client: Client, aggregate: Aggregate, deleted: str, keys: list[str]) -> dict[str, list[str]]:
+    """The ids of the events of each row of the viewer, newest first, by the id of the row.
+
+    Rows without an owner are those with the ids ``keys``.
+    """
     arguments = ["first: 100"]
     arguments += [f"deleted: {deleted}"] if aggregate.is_soft_deleted else []
-    arguments += ["scope: MINE"] if aggregate.owner is not None else []
+    arguments += ["scope: MINE" if aggregate.owner is not None else f"filter: {{id: {{in: {json.dumps(keys)}}}}}"]
     name = to_camel_case(aggregate.plural)
     selection = "nodes { id history(first: 100) { nodes { id } } }"
     nodes = (await client.data(f"{{ {name}({', '.join(arguments)}) {{ {selection} }} }}"))[name]["nodes"]
