@@ -240,7 +240,7 @@ def test_aggregates_without_events_have_no_history_and_no_subscription() -> None
     assert GRAPH.subscription_type is not None
     for aggregate in aggregates.values():
         kind: Any = GRAPH.type_map[aggregate.type_name]
-        has_events = aggregate.type_name not in {"JobRun", "Role", "RoleGrant"}
+        has_events = aggregate.type_name not in {"JobRun", "PointEntry", "Role", "RoleGrant"}
         assert ("history" in kind.fields) == has_events, aggregate.type_name
         changes = to_camel_case(f"{aggregate.name}_changed")
         assert (changes in GRAPH.subscription_type.fields) == has_events, aggregate.type_name
