@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType, get_named_type
 
+from gateway.settings import Settings
 from repositories.aggregates.repository import Repository
 from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
@@ -223,7 +224,7 @@ async def test_every_edge_executes_one_statement_for_all_rows(
     gateway: Gateway, admin: User, statements: list[str], count: int
 ) -> None:
     await _make_users(gateway.database, admin, count)
-    client = gateway.client(admin)
+    client = Gateway(gateway.database, settings=Settings(cost_per_minute=0)).client(admin)
     for index in range(count):
         await client.do("createTask", "task { id }", title=f"With a history {index}")
     for view, field, is_connection, is_loaded in _edges():
