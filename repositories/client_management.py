@@ -15,8 +15,7 @@ from repositories.core.email_address import normalize_email
 from repositories.core.errors import NotFound, ValidationError
 from repositories.core.event import Created, Deleted, Event, Purged, Restored, Updated
 from repositories.sql import types
-from repositories.sql.filters import And, Compare, Deletion, Direction, Op, Order
-from repositories.sql.filters import Deleted as DeletedRows
+from repositories.sql.filters import And, Compare, DeletedRows, Deletion, Direction, Op, Order
 from repositories.sql.statements import Engine, RowFactory, Statement, fold, in_list, scalar
 from repositories.tables.client_management import Client, ClientStatus, Contact
 

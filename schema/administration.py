@@ -14,9 +14,9 @@ from repositories.tables.identity import User, UserStatus
 from resolvers.administration import commands, queries
 from resolvers.administration.health import Health, health
 from resolvers.caching import cache
-from schema.aggregates.enums import publish_enum
-from schema.aggregates.lists import add_condition
+from schema.aggregates.list_inputs import add_condition
 from schema.aggregates.objects import type_of
+from schema.aggregates.published_enums import publish_enum
 from schema.events import DomainEvent
 from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection

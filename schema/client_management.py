@@ -10,7 +10,7 @@ from repositories.sql.aggregate import aggregates
 from repositories.tables import client_management as rows
 from resolvers.client_management import commands, queries
 from schema.aggregates.fields import list_arguments
-from schema.aggregates.lists import filter_of, order_of
+from schema.aggregates.list_inputs import filter_of, order_of
 from schema.aggregates.objects import aggregate_view, connection_type, type_of
 from schema.operations.mutation import mutation
 from schema.types.connections import connection

@@ -12,11 +12,11 @@ from strawberry.utils.str_converters import to_camel_case
 from repositories import event_analytics
 from repositories.permissions import Permission
 from repositories.tables import events as rows
-from resolvers.aggregates import queries as aggregate_queries
+from resolvers.aggregates import row_queries as aggregate_queries
 from resolvers.events import queries as events
 from resolvers.events import subscriptions
 from resolvers.request.periods import MAX_DAYS
-from schema.aggregates.lists import published_change
+from schema.aggregates.list_inputs import published_change
 from schema.operations.subscription import RESUMABLE, subscription
 from schema.types.costs import AGGREGATE, assumed_size
 from schema.types.enums import describe_enum

@@ -9,8 +9,8 @@ from repositories.gamification import leaderboard as leaderboard_data
 from repositories.permissions import Permission
 from repositories.tables import gamification as rows
 from resolvers.gamification import commands, queries
-from schema.aggregates.enums import publish_enum
 from schema.aggregates.objects import aggregate_view
+from schema.aggregates.published_enums import publish_enum
 from schema.life_lock import Task
 from schema.operations.mutation import mutation
 from schema.types.costs import RANKING

@@ -8,8 +8,8 @@ from repositories import partnership as data
 from repositories.permissions import Permission
 from repositories.tables import partnership as rows
 from resolvers.partnership import commands, queries
-from schema.aggregates.enums import publish_enum
 from schema.aggregates.objects import aggregate_view, type_of
+from schema.aggregates.published_enums import publish_enum
 from schema.operations.mutation import mutation
 from schema.types.view import Argument, Node, column, computed, query, view
 

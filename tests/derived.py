@@ -16,7 +16,7 @@ from repositories.core.ids import new_id
 from repositories.sql.aggregate import Aggregate, Commands, aggregates
 from repositories.sql.table import Format, Pattern, Writer, declared
 from repositories.sql.types import Choice
-from resolvers.aggregates.inputs import plural_type
+from resolvers.aggregates.derived_inputs import plural_type
 from tests.api.client import Client
 
 Ids = Mapping[str, str]

@@ -17,7 +17,7 @@ from repositories.sql.lists import build_page
 from repositories.sql.policy import compile_for_ddl, policies
 from repositories.sql.statements import Engine, Statement, scope_of
 from repositories.sql.table import Writer, declared
-from resolvers.aggregates.inputs import bounds_text
+from resolvers.aggregates.derived_inputs import bounds_text
 from schema import schema
 
 

@@ -142,13 +142,13 @@ class Deletion(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
+class DeletedRows:
     """Makes a list contain deleted rows too, or only those. Valid as a filter or as a part of the outermost And."""
 
     rows: Deletion
 
 
-Filter = Compare | And | Or | Not | Search | Related | Referring | Deleted
+Filter = Compare | And | Or | Not | Search | Related | Referring | DeletedRows
 NO_FILTER = And()
 
 
@@ -179,9 +179,9 @@ def deletion_condition(table: sa.Table, where: Filter) -> sa.ColumnElement[bool]
     """The condition on ``deleted_at`` of a list with this filter."""
     parts = where.parts if isinstance(where, And) else (where,)
     for part in parts:
-        if isinstance(part, Deleted):
+        if isinstance(part, DeletedRows):
             return table.c.deleted_at.is_not(None) if part.rows is Deletion.ONLY else sa.true()
-        if isinstance(part, And) and any(isinstance(inner, Deleted) for inner in part.parts):
+        if isinstance(part, And) and any(isinstance(inner, DeletedRows) for inner in part.parts):
             return deletion_condition(table, part)
     return is_not_deleted(table)
 
@@ -236,7 +236,7 @@ def shape_of(where: Filter) -> Any:
         return ("related", where.column, where.target, shape_of(where.where))
     if isinstance(where, Referring):
         return ("referring", where.column, where.source, shape_of(where.where))
-    if isinstance(where, Deleted):
+    if isinstance(where, DeletedRows):
         return ("deleted", where.rows)
     return ("search", where.columns, len(where.words()))
 
@@ -301,7 +301,7 @@ def _count_conditions(where: Filter) -> int:
             return _count_conditions(part)
         case Related(_, _, inner) | Referring(_, _, inner):
             return 1 + _count_conditions(inner)
-        case Deleted():
+        case DeletedRows():
             return 1
         case Search():
             return max(1, len(where.words()))
@@ -358,7 +358,7 @@ def _build(table: Any, where: Filter, names: Iterator[str]) -> sa.ColumnElement[
             referring = sa.select(rows.c[column]).where(is_not_deleted(rows), _build(rows, inner, names))
             referred: sa.ColumnElement[bool] = table.c.id.in_(referring)
             return referred
-        case Deleted():
+        case DeletedRows():
             return sa.true()
         case Search(columns, _):
             searched = [folded(table.c[column]) for column in columns]

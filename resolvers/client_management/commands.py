@@ -15,7 +15,7 @@ from repositories.core.errors import Conflict, InputError, NotFound, ValidationE
 from repositories.identity import Users
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.identity import UserStatus
-from resolvers.aggregates.commands import takes
+from resolvers.aggregates.derived_commands import takes
 from resolvers.client_management.inputs import (
     AddContact,
     CreateClient,

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from repositories.sql.aggregate import aggregates
 from repositories.tables.client_management import Client, Contact
-from resolvers.aggregates.inputs import new_row_input, row_input
+from resolvers.aggregates.derived_inputs import new_row_input, row_input
 from resolvers.validation.command import Command, Version
 from resolvers.validation.global_ids import GlobalKey
 

@@ -16,7 +16,7 @@ from repositories.sql.aggregate import aggregates
 from repositories.sql.filters import NO_FILTER, And, Compare, Filter, Op, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.client_management import Client, Contact
-from resolvers.aggregates.queries import Scope, Trash, load_list
+from resolvers.aggregates.row_queries import ListScope, Trash, load_list
 from resolvers.caching.cached import cached
 from resolvers.loading.edges import Connection
 from resolvers.request.context import Context
@@ -29,7 +29,7 @@ async def contacts(  # noqa: PLR0913 (the arguments of the field)
     order: tuple[Order, ...] = (),
     *,
     email: str | None = None,
-    scope: Scope = Scope.ALL,
+    scope: ListScope = ListScope.ALL,
     deleted: Trash = Trash.EXCLUDE,
 ) -> Connection[Contact]:
     """The contacts of all clients that the viewer may see, or those with an e-mail address."""

@@ -19,7 +19,7 @@ from repositories.tables.gamification import (
     RedemptionStatus,
     RewardRedemption,
 )
-from resolvers.aggregates.inputs import set_json_input
+from resolvers.aggregates.derived_inputs import set_json_input
 from resolvers.validation.command import Command, locate_taken_id
 from resolvers.validation.global_ids import GlobalKey
 

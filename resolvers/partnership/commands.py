@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.clock import date_of
-from repositories.core.enums import DescribedEnum
+from repositories.core.described_enum import DescribedEnum
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
 from repositories.identity import time_zones_of
 from repositories.partnership import (
@@ -33,7 +33,7 @@ from repositories.tables.partnership import (
     Referral,
     ReferralStatus,
 )
-from resolvers.aggregates.commands import Rules, Values, add_rules
+from resolvers.aggregates.derived_commands import Rules, Values, add_rules
 from resolvers.validation.command import Command, Version, Visible, check_version, locate_taken_id
 from resolvers.validation.global_ids import GlobalKey
 

@@ -20,14 +20,14 @@ from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.events import DomainEvent
-from resolvers.aggregates.commands import derive_commands
-from resolvers.aggregates.queries import Scope, Trash, load_list, load_row
-from resolvers.aggregates.subscriptions import stream_changes
+from resolvers.aggregates.derived_commands import derive_commands
+from resolvers.aggregates.row_changes import stream_changes
+from resolvers.aggregates.row_queries import ListScope, Trash, load_list, load_row
 from resolvers.loading.edges import one
 from resolvers.request.context import Context
 from resolvers.streaming.deliveries import Source
 from resolvers.validation.global_ids import global_id
-from schema.aggregates.lists import filter_of, order_of
+from schema.aggregates.list_inputs import filter_of, order_of
 from schema.aggregates.objects import connection_type, type_of
 from schema.operations.mutation import mutation
 from schema.operations.subscription import RESUMABLE, subscription
@@ -114,7 +114,7 @@ def list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
     arguments: dict[str, Argument] = {}
     if aggregate.has_owner and aggregate.owner != "id":  # a user is the only row of that user
         text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default all that the viewer may see."
-        arguments["scope"] = Argument(Scope, text, Scope.ALL)
+        arguments["scope"] = Argument(ListScope, text, ListScope.ALL)
     if aggregate.is_soft_deleted:
         text = "Whether the list has deleted objects, which can be restored or deleted permanently. By default not."
         arguments["deleted"] = Argument(Trash, text, Trash.EXCLUDE)
@@ -132,7 +132,7 @@ async def _load_many(  # noqa: PLR0913 (the arguments of the field)
     where: Filter = NO_FILTER,
     order: tuple[Order, ...] = (),
     *,
-    scope: Scope = Scope.ALL,
+    scope: ListScope = ListScope.ALL,
     deleted: Trash = Trash.EXCLUDE,
 ) -> Any:
     return await load_list(context, aggregate, request, where, order, scope=scope, deleted=deleted)

@@ -19,12 +19,12 @@ from strawberry.scalars import JSON
 from repositories.aggregates.derived import has_events, repository_of
 from repositories.sql.aggregate import Aggregate, Reference, aggregates, inverses_of
 from repositories.sql.table import Table, declared
-from resolvers.aggregates.queries import History, load_row
+from resolvers.aggregates.row_queries import History, load_row
 from resolvers.loading.edges import one
 from resolvers.loading.edges import pages as pages_edge
 from resolvers.request.context import Context
-from schema.aggregates.enums import publish_enum
-from schema.aggregates.lists import connection_of, filter_of, order_of
+from schema.aggregates.list_inputs import connection_of, filter_of, order_of
+from schema.aggregates.published_enums import publish_enum
 from schema.types.connections import ConnectionView, history_connection, pages
 from schema.types.references import later
 from schema.types.view import VIEWS, Fetch, Node, column, defined_in, edge, encrypted, view

@@ -18,7 +18,7 @@ from repositories.sql.aggregate import Aggregate, Commands, aggregates
 from repositories.sql.statements import Statement
 from repositories.sql.table import Writer, declared
 from repositories.tables.identity import User
-from resolvers.aggregates.inputs import MAX_BULK, plural_type
+from resolvers.aggregates.derived_inputs import MAX_BULK, plural_type
 from tests.api.client import Client, Gateway, gid
 from tests.api.stored_rows import stored_events
 from tests.api.subscribing import SubscribingProcess, take

@@ -19,7 +19,7 @@ from repositories.sql.aggregate import Commands, aggregates
 from repositories.sql.table import Table, declared
 from repositories.sql.types import Choice, Day, Email, Fixed, Flag, Integer, Json, Text, Timestamp
 from repositories.tables.identity import User, UserPreferences
-from resolvers.aggregates.inputs import create_input, update_input
+from resolvers.aggregates.derived_inputs import create_input, update_input
 from resolvers.validation.command import Command
 from tests.databases import Server, database_of
 from tests.repositories.policy_subjects import SUBJECTS, insert_user

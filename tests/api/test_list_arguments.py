@@ -53,8 +53,9 @@ _VALID: Mapping[str, Any] = {
 }
 _VALID_FIELDS: Mapping[str, Any] = {"email": "ada@example.org", "criteria": {"count": 1}}
 _MAX_DEPTH = 2
-_MAX_LEVELS = 3
 """How often a type may be nested in itself."""
+_MAX_LEVELS = 3
+"""How many inputs may be nested in each other."""
 
 Path = tuple[str | int, ...]
 

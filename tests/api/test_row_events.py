@@ -32,7 +32,7 @@ from repositories.tables.identity import (
 )
 from repositories.tables.life_lock import Category, Task, TaskAnalytics
 from repositories.tables.partnership import Partner, Referral
-from resolvers.aggregates.inputs import plural_type
+from resolvers.aggregates.derived_inputs import plural_type
 from schema import schema
 from tests.api.client import Client, Gateway, gid
 from tests.api.mailbox import Mailbox, MailGateway

@@ -16,7 +16,7 @@ from repositories.sql.aggregate import Aggregate, Commands, aggregates
 from repositories.sql.statements import Statement
 from repositories.sql.table import Writer
 from repositories.tables.identity import UserRole
-from resolvers.aggregates.inputs import plural_type
+from resolvers.aggregates.derived_inputs import plural_type
 from tests.api.client import Client, Gateway, gid
 from tests.api.stored_rows import stored_events
 from tests.api.subscribing import SubscribingProcess

@@ -8,7 +8,6 @@ from typing import Annotated, Any, get_args, get_origin
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-import schema
 from gateway.settings import Settings
 from repositories.engines.database import Database
 from repositories.tables.identity import User

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from repositories.core.enums import DescribedEnum
+from repositories.core.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import ACTOR, aggregate, aggregates
 from repositories.sql.filters import Order

@@ -30,8 +30,8 @@ from repositories.sql.aggregate import aggregates
 from repositories.sql.statements import RowFactory, Statement, scalar
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task
-from resolvers.aggregates.commands import derive_commands
-from resolvers.aggregates.inputs import create_input
+from resolvers.aggregates.derived_commands import derive_commands
+from resolvers.aggregates.derived_inputs import create_input
 from resolvers.reactions import REACTIONS
 from tests.caches import empty_caches
 from tests.databases import Server, database_of

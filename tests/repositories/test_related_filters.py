@@ -11,7 +11,7 @@ from repositories.core.errors import ValidationError
 from repositories.engines.database import Database
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.filters import And, Compare, Deleted, Deletion, Filter, Not, Op, Or, Related
+from repositories.sql.filters import And, Compare, DeletedRows, Deletion, Filter, Not, Op, Or, Related
 from repositories.tables.life_lock import Category
 from tests.factories import make_category, make_task, make_user, viewer_of
 from tests.repositories.support import SharedDatabase, examples, open_snapshot
@@ -98,7 +98,7 @@ async def test_deleted_rows_are_listed_on_request(database: Database) -> None:
     live, deleted = await make_task(database, ada), await make_task(database, ada, deleted_at=now())
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         tasks = Tasks(snapshot)
-        only, both = Deleted(Deletion.ONLY), Deleted(Deletion.INCLUDE)
+        only, both = DeletedRows(Deletion.ONLY), DeletedRows(Deletion.INCLUDE)
         assert [task.id for task in await tasks.find(limit=9)] == [live.id]
         assert [task.id for task in await tasks.find(only, limit=9)] == [deleted.id]
         assert {task.id for task in await tasks.find(both, limit=9)} == {live.id, deleted.id}

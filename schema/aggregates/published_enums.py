@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 from strawberry.types.enum import has_enum_definition
 
-from repositories.core.enums import DescribedEnum
-from resolvers.aggregates.queries import Scope, Trash
+from repositories.core.described_enum import DescribedEnum
+from resolvers.aggregates.row_queries import ListScope, Trash
 from schema.types.enums import describe_enum
 
 E = TypeVar("E", bound=type[StrEnum])
@@ -21,10 +21,11 @@ def publish_enum(kind: Any) -> Any:
 
 
 describe_enum(
-    Scope,
+    ListScope,
     "Whose objects a list has.",
     MINE="Those that belong to the viewer.",
     ALL="All that the viewer may see. For users these are their own, for administrators those of all users.",
+    name="Scope",
 )
 describe_enum(
     Trash,

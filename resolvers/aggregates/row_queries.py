@@ -8,7 +8,18 @@ from uuid import UUID
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.event_store import EventStore
 from repositories.sql.aggregate import Aggregate, aggregates
-from repositories.sql.filters import NO_FILTER, And, Compare, Deleted, Deletion, Direction, Filter, Op, Order, Related
+from repositories.sql.filters import (
+    NO_FILTER,
+    And,
+    Compare,
+    DeletedRows,
+    Deletion,
+    Direction,
+    Filter,
+    Op,
+    Order,
+    Related,
+)
 from repositories.sql.page import PageRequest
 from repositories.sql.table import Table
 from repositories.tables.events import DomainEvent
@@ -18,7 +29,7 @@ from resolvers.request.context import Context
 R = TypeVar("R", bound=Table)
 
 
-class Scope(StrEnum):
+class ListScope(StrEnum):
     """Whose rows a list has."""
 
     MINE = "mine"
@@ -40,14 +51,14 @@ async def load_list(  # noqa: PLR0913 (the arguments of the field)
     where: Filter = NO_FILTER,
     order: tuple[Order, ...] = (),
     *,
-    scope: Scope = Scope.ALL,
+    scope: ListScope = ListScope.ALL,
     deleted: Trash = Trash.EXCLUDE,
 ) -> Connection[Any]:
     """A page of the rows that the viewer may see, or that belong to the viewer."""
     if deleted is not Trash.EXCLUDE:
-        where = And((Deleted(Deletion(deleted.value)), where))
+        where = And((DeletedRows(Deletion(deleted.value)), where))
     within: Filter = NO_FILTER
-    if scope is Scope.MINE:
+    if scope is ListScope.MINE:
         within = _owned_by(aggregate, context.viewer_id)
     return await load_connection(context, repository_of(aggregate.row), request, where, order, within=within)
 

@@ -25,7 +25,7 @@ from repositories.core.errors import (
 )
 from repositories.sql.aggregate import Aggregate, Commands, Reference
 from repositories.sql.table import Table, Writer, declared
-from resolvers.aggregates import inputs
+from resolvers.aggregates import derived_inputs as inputs
 from resolvers.validation.command import (
     Command,
     changed_fields,

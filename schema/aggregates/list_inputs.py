@@ -16,10 +16,10 @@ from strawberry.utils.str_converters import to_camel_case
 from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.sql.table import Table, declared
 from repositories.sql.types import Choice
-from resolvers.aggregates.queries import FieldChange
+from resolvers.aggregates.row_queries import FieldChange
 from resolvers.loading.edges import Connection
 from resolvers.validation.global_ids import global_id
-from schema.aggregates.enums import publish_enum
+from schema.aggregates.published_enums import publish_enum
 from schema.types.connections import ConnectionView
 from schema.types.costs import AGGREGATE, assumed_size, cost
 from schema.types.enums import describe_enum
