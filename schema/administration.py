@@ -169,8 +169,6 @@ _READ, _WRITE = Permission.ADMINISTRATION_READ, Permission.ADMINISTRATION_WRITE
 
 @strawberry.type
 class AdministrationQueries:
-    """Root fields."""
-
     roles: Any = query(
         queries.roles,
         "All roles that can be granted, by name. For administrators.",
@@ -199,7 +197,5 @@ class AdministrationQueries:
 
 @strawberry.type
 class AdministrationMutations:
-    """Root fields."""
-
     grant_role = mutation(commands.grant_role, returns=type_of(rows.RoleGrant), requires=_WRITE)
     revoke_role = mutation(commands.revoke_role, returns=type_of(rows.RoleGrant), requires=_WRITE)

@@ -71,8 +71,6 @@ class ClientDashboard:
 
 @strawberry.type
 class ClientQueries:
-    """Root fields."""
-
     contacts = connection(
         queries.contacts,
         f"The contacts of all clients that the viewer may see. By default {_CONTACT.order_text}.",
@@ -99,8 +97,6 @@ _contact_type = type_of(rows.Contact)
 
 @strawberry.type
 class ClientMutations:
-    """Root fields."""
-
     create_client = mutation(commands.create_client, returns=Client, requires=_WRITE)
     delete_client = mutation(commands.delete_client, returns=Client, requires=_WRITE)
     restore_client = mutation(commands.restore_client, returns=Client, requires=_WRITE)

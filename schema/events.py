@@ -1,4 +1,4 @@
-"""What clients see of events, and of what they tell."""
+"""The GraphQL types of events and of the statistics about them."""
 
 import datetime as dt
 from decimal import Decimal
@@ -24,35 +24,35 @@ from schema.types.view import FIRST, TIME_ZONE, Argument, column, defined_in, qu
 
 describe_enum(
     events.TrendInterval,
-    "How long the intervals of a trend are.",
+    "The length of the intervals of a trend.",
     DAY="From midnight to midnight.",
     WEEK="Seven days. They start on the day in the viewer's preferences (`weekStartsOn`).",
     MONTH="From the first of a month to its last day.",
 )
 describe_enum(
     events.RateInterval,
-    "How long the intervals of a rate are.",
-    HOUR="60 minutes, counted from midnight; the last one of a day that has no whole number of hours is shorter.",
-    DAY="From midnight to midnight; 23 or 25 hours where the clocks change.",
+    "The length of the intervals of a rate.",
+    HOUR="60 minutes, counted from midnight. The last interval of a day without a whole number of hours is shorter.",
+    DAY="From midnight to midnight: 23 or 25 hours if the clocks change.",
 )
 
 
 @view(rows.DomainEvent)
 class DomainEvent:
-    """Something that happened, as it was recorded."""
+    """A recorded event."""
 
-    id: UUID = column("The event's id.")
-    aggregate_id: UUID = column("The `databaseId` of what it happened to.")
-    aggregate_type: str = column("What it happened to, such as task.")
+    id: UUID = column("The id of the event.")
+    aggregate_id: UUID = column("The `databaseId` of the object that the event is about.")
+    aggregate_type: str = column("The type of the object, such as task.")
     event_type: str = column("What happened, such as TaskCompleted.")
-    event_data: JSON = column("The particulars, by type of event.")
-    user_id: UUID | None = column("The `databaseId` of the user who did it.")
+    event_data: JSON = column("The data of the event. Its keys depend on the type of the event.")
+    user_id: UUID | None = column("The `databaseId` of the user who caused the event.")
     user: Any = strawberry.field(
         graphql_type=defined_in("schema.identity", "User") | None,
         resolver=resolver(events.actor_of_event.load, {}, resolve_many=events.actor_of_event.load_many),
-        description="The user who did it. Null for the gateway itself, and if the viewer may not see the user.",
+        description="The user who caused the event. Null if there is none, or if the viewer may not see the user.",
     )
-    timestamp: dt.datetime = column("When it happened.")
+    timestamp: dt.datetime = column("The time of the event.")
     version: int = column("The version of the format of `eventData`.")
 
 
@@ -75,7 +75,7 @@ class HistoryEntry:
     user: Any = strawberry.field(
         graphql_type=defined_in("schema.identity", "User") | None,
         resolver=resolver(events.actor_of_event.load, {}, resolve_many=events.actor_of_event.load_many),
-        description="The user who did it. Null for the gateway itself, and if the viewer may not see the user.",
+        description="The user who caused the event. Null if there is none, or if the viewer may not see the user.",
     )
     fields: Any = strawberry.field(
         graphql_type=list[str],
@@ -96,12 +96,14 @@ class HistoryEntry:
 
 @view(events.CompletionTrend)
 class CompletionTrend:
-    """What the viewer completed in one day, week or month."""
+    """The tasks that the viewer completed in one day, week or month."""
 
     date: dt.date = column("The first day of the interval.")
-    completed: int = column("How often a task was completed; one that was reopened and completed again counts twice.")
-    on_time: int = column("How often that was on or before the due date that the task had then.")
-    reopened: int = column("How often the completion of a task was taken back.")
+    completed: int = column(
+        "The number of completions. A task that is completed, reopened and completed again counts twice."
+    )
+    on_time: int = column("The number of completions on or before the due date that the task had at that time.")
+    reopened: int = column("The number of completed tasks that were reopened.")
     moving_average: Decimal = column(
         "The mean of `completed` over the 7 days, 4 weeks or 3 months that end with the interval."
     )
@@ -109,38 +111,40 @@ class CompletionTrend:
 
 @view(events.DailyActiveUsers)
 class DailyActiveUsers:
-    """How many users were active up to the end of a day. Active is who did something that is recorded as an event."""
+    """The numbers of users who caused at least one event."""
 
     date: dt.date = column("The day.")
-    daily: int = column("How many were active on it.")
-    weekly: int = column("How many were active on at least one of the 7 days that end with it.")
-    monthly: int = column("How many were active on at least one of the 30 days that end with it.")
-    stickiness: Decimal = column("100 × daily / monthly, 0 if nobody was active.")
+    daily: int = column("The number of users who were active on this day.")
+    weekly: int = column("The number of users who were active on this day or one of the 6 days before.")
+    monthly: int = column("The number of users who were active on this day or one of the 29 days before.")
+    stickiness: Decimal = column("100 × daily / monthly. 0 if no user was active.")
 
 
 @view(event_analytics.FeatureUse)
 class FeatureUse:
-    """How much use is made of what a type of event is recorded for."""
+    """How often events of one type were recorded."""
 
     event_type: str = column("What happened, such as TaskCompleted.")
-    aggregate_type: str = column("What it happened to, such as task.")
-    events: int = column("How often it happened.")
-    users: int = column("How many users did it.")
-    last_used: dt.datetime = column("When it happened last.")
+    aggregate_type: str = column("The type of the object, such as task.")
+    events: int = column("The number of events.")
+    users: int = column("The number of users who caused them.")
+    last_used: dt.datetime = column("The time of the last event.")
 
 
 @view(events.EventRate)
 class EventRate:
-    """How many events were recorded within an interval."""
+    """The number of events in one interval."""
 
-    starts_at: dt.datetime = column("When the interval starts.")
-    ends_at: dt.datetime = column("When it ends; what happens at that very moment is in the next one.")
-    events: int = column("How many events there are in it.")
+    starts_at: dt.datetime = column("The start of the interval.")
+    ends_at: dt.datetime = column("The end of the interval. An event at exactly this time is in the next interval.")
+    events: int = column("The number of events in the interval.")
 
 
-_SINCE = Argument(dt.date | None, "The first day; by default 29 days before the last.", strawberry.UNSET, name="from")
+_SINCE = Argument(
+    dt.date | None, "The first day. By default 29 days before the last day.", strawberry.UNSET, name="from"
+)
 _UNTIL = Argument(
-    dt.date | None, "The last day; by default today. At most 366 days in all.", strawberry.UNSET, name="to"
+    dt.date | None, "The last day. By default today. At most 366 days in total.", strawberry.UNSET, name="to"
 )
 _HOURS = 745
 """In 31 days, one of which has 25."""
@@ -148,25 +152,23 @@ _HOURS = 745
 
 @strawberry.type
 class EventQueries:
-    """Root fields."""
-
     completion_trends: list[CompletionTrend] | None = query(
         events.completion_trends,
-        "What the viewer completed, by the events of the time, without gaps, oldest first. What was deleted or "
-        "reopened later still counts, where `productivityTrends` counts the tasks as they are now. Weeks and months "
-        "that the first and the last day are in are counted whole.",
+        "The completions of the viewer's tasks by the recorded events, without gaps, the oldest interval first. Tasks "
+        "that were deleted or reopened later count too; `productivityTrends` counts the tasks as they are now. The "
+        "first and the last week or month are counted completely.",
         requires=Permission.EVENT_READ,
         size=MAX_DAYS,
         weight=AGGREGATE,
         since=_SINCE,
         until=_UNTIL,
-        interval=Argument(events.TrendInterval, "How long the intervals are.", events.TrendInterval.DAY),
+        interval=Argument(events.TrendInterval, "The length of the intervals.", events.TrendInterval.DAY),
         time_zone=TIME_ZONE,
     )
     daily_active_users: list[DailyActiveUsers] | None = query(
         events.daily_active_users,
-        "How many users were active, by day, without gaps, oldest first. What the gateway did on somebody's behalf "
-        "counts as that user's, and users whose accounts were deleted since count too. For admins.",
+        "The numbers of active users by day, without gaps, the oldest first. Events that the gateway recorded for a "
+        "user count as that user's. Users whose accounts were deleted since count too. For admins.",
         requires=Permission.ADMINISTRATION_READ,
         size=MAX_DAYS,
         weight=AGGREGATE,
@@ -176,8 +178,8 @@ class EventQueries:
     )
     feature_use: list[FeatureUse] | None = query(
         events.feature_use,
-        "What was done how often, by type of event, the most frequent first. What never happened in these days is left "
-        "out. For admins.",
+        "The numbers of events by type, the most frequent type first. Types without events in these days are left out. "
+        "For admins.",
         requires=Permission.ADMINISTRATION_READ,
         weight=AGGREGATE,
         since=_SINCE,
@@ -187,20 +189,22 @@ class EventQueries:
     )
     event_rates: list[EventRate] | None = query(
         events.event_rates,
-        "How many events were recorded by hour or day, without gaps, oldest first. For admins.",
+        "The numbers of events by hour or day, without gaps, the oldest first. For admins.",
         requires=Permission.ADMINISTRATION_READ,
         size=_HOURS,
         weight=AGGREGATE,
         since=_SINCE,
         until=Argument(
             dt.date | None,
-            "The last day; by default today. At most 31 days in all by hour, 366 by day.",
+            "The last day. By default today. At most 31 days in total by hour, 366 by day.",
             strawberry.UNSET,
             name="to",
         ),
-        interval=Argument(events.RateInterval, "How long the intervals are.", events.RateInterval.HOUR),
+        interval=Argument(events.RateInterval, "The length of the intervals.", events.RateInterval.HOUR),
         aggregate_type=Argument(
-            str | None, "Of what alone events are counted, such as task; by default of everything.", strawberry.UNSET
+            str | None,
+            "Counts only events about objects of this type, such as task. By default all events.",
+            strawberry.UNSET,
         ),
         time_zone=TIME_ZONE,
     )
@@ -211,18 +215,18 @@ _TYPES = Argument(list[str] | None, "Only events of these types, such as TaskCom
 
 @strawberry.type
 class EventSubscriptions:
-    """Root fields."""
-
     my_events: DomainEvent = subscription(
         subscriptions.my_events,
-        "What the viewer does, here or on another device, as it happens." + RESUMABLE,
+        "The events that the viewer causes, on this or another device." + RESUMABLE,
         requires=Permission.EVENT_READ,
         types=_TYPES,
     )
     domain_events: DomainEvent = subscription(
         subscriptions.domain_events,
-        "What anybody does, as it happens. For admins." + RESUMABLE,
+        "The events of all users. For admins." + RESUMABLE,
         requires=Permission.ADMINISTRATION_READ,
         types=_TYPES,
-        aggregate_types=Argument(list[str] | None, "Only what happens to these, such as task.", strawberry.UNSET),
+        aggregate_types=Argument(
+            list[str] | None, "Only events about objects of these types, such as task.", strawberry.UNSET
+        ),
     )

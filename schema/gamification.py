@@ -155,8 +155,6 @@ _READ = Permission.GAMIFICATION_READ
 
 @strawberry.type
 class GamificationQueries:
-    """Root fields."""
-
     my_achievements: list[AchievementProgress] | None = query(
         queries.my_achievements,
         "The viewer's progress towards each achievement that is active or reached, those with the fewest points first.",
@@ -191,8 +189,6 @@ _MANAGE = Permission.GAMIFICATION_MANAGE
 
 @strawberry.type
 class GamificationMutations:
-    """Root fields."""
-
     redeem_reward = mutation(commands.redeem_reward, returns=RewardRedemption, requires=Permission.REWARD_REDEEM)
     fulfill_redemption = mutation(commands.fulfill_redemption, returns=RewardRedemption, requires=_MANAGE)
     refund_redemption = mutation(commands.refund_redemption, returns=RewardRedemption, requires=_MANAGE)

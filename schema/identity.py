@@ -51,8 +51,6 @@ class Session(Node):
 
 @strawberry.type
 class IdentityQueries:
-    """Root fields."""
-
     viewer: User | None = query(queries.viewer, "The signed-in user. Null without an Authorization header.")
     my_sessions: Any = connection(
         queries.my_sessions,
@@ -95,8 +93,6 @@ _ADMINISTER = Permission.ADMINISTRATION_WRITE
 
 @strawberry.type
 class IdentityMutations:
-    """Root fields."""
-
     sign_up = context_mutation(sessions.sign_up, returns=_SIGNED_IN, requires=None)
     sign_in = context_mutation(sessions.sign_in, returns=_SIGNED_IN, requires=None)
     refresh_session = context_mutation(sessions.refresh_session, returns=_SIGNED_IN, requires=None)

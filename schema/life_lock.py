@@ -33,19 +33,17 @@ from schema.types.view import (
 
 describe_enum(
     queries.TrendPeriod,
-    "How far a trend reaches back.",
+    "The number of days that a trend covers, up to today.",
     WEEK="7 days.",
     MONTH="30 days.",
     YEAR="365 days.",
 )
 
 
-@strawberry.type(description="How urgent a task is.")
+@strawberry.type(description="The priority of a task.")
 class Priority:
-    """A level and its name."""
-
-    level: int = strawberry.field(description="From 1 to 5; 5 is most urgent.")
-    name: str = strawberry.field(description="The level in words: lowest, low, medium, high or urgent.")
+    level: int = strawberry.field(description="The level from 1 (lowest) to 5 (urgent).")
+    name: str = strawberry.field(description="The name of the level: lowest, low, medium, high or urgent.")
 
 
 _PRIORITIES = [Priority(level=level, name=name) for level, name in enumerate(queries.PRIORITY_NAMES, start=1)]
@@ -65,21 +63,23 @@ class Task(Node):
 
 @view(rows.TaskAnalytics)
 class TaskAnalytics:
-    """One day of the viewer's, in the viewer's time zone. A day on which nothing happened has none."""
+    """The viewer's tasks on one day, in the viewer's time zone."""
 
     date: dt.date = column("The day.")
-    tasks_completed: int = column("How many tasks were completed on it.")
-    tasks_created: int = column("How many tasks were made on it.")
-    productivity_score: Decimal = column("100 × completed / max(created + overdue carried in, 1), at most 100.")
+    tasks_completed: int = column("The number of tasks completed on this day.")
+    tasks_created: int = column("The number of tasks created on this day.")
+    productivity_score: Decimal = column(
+        "100 × completed / max(created + tasks that were overdue when the day began, 1), at most 100."
+    )
 
 
 @view(tasks.DayProgress)
 class DayProgress:
-    """What happened on one day."""
+    """The numbers of tasks created and completed on one day."""
 
     date: dt.date = column("The day.")
-    completed: int = column("How many tasks were completed on it.")
-    created: int = column("How many tasks were made on it.")
+    completed: int = column("The number of tasks completed on this day.")
+    created: int = column("The number of tasks created on this day.")
 
 
 @view(analytics.DayScore)
@@ -87,112 +87,117 @@ class DayScore:
     """One day of a trend."""
 
     date: dt.date = column("The day.")
-    completed: int = column("How many tasks were completed on it.")
-    created: int = column("How many tasks were made on it.")
-    score: Decimal = column("The day's productivity score, 0 to 100.")
-    moving_average: Decimal = column("The mean score of the seven days that end with it.")
-    week_start: dt.date = column("The first day of its week. Weeks start on the viewer's `weekStartsOn`.")
+    completed: int = column("The number of tasks completed on this day.")
+    created: int = column("The number of tasks created on this day.")
+    score: Decimal = column("The productivity score of the day, 0 to 100.")
+    moving_average: Decimal = column("The mean score of this day and the six days before.")
+    week_start: dt.date = column(
+        "The first day of the week that this day is in. Weeks start on the viewer's `weekStartsOn`."
+    )
 
 
 @view(tasks.CategoryTotals)
 class CategoryTotals:
-    """The tasks of one category."""
+    """The numbers of tasks in one category."""
 
-    category: Category | None = column("The category; null stands for tasks without one.")
-    total: int = column("How many tasks it has.")
-    completed: int = column("How many of them are completed.")
+    category: Category | None = column("The category. Null for the tasks without a category.")
+    total: int = column("The number of tasks in the category.")
+    completed: int = column("The number of them that are completed.")
 
 
 @strawberry.type(
-    description="A person's tasks at a glance. Each tile is one statement; a tile that is not asked for costs nothing."
+    description="Numbers about the viewer's tasks. Each field executes one statement, and a field that is not selected "
+    "none."
 )
 class LifeLockDashboard:
-    """Tiles. The four counters come from one pass over the tasks and count as one tile."""
+    """The four counters come from the same statement."""
 
-    total_tasks: int = computed(queries.Dashboard.total_tasks, "All tasks.")
-    completed_tasks: int = computed(queries.Dashboard.completed_tasks, "Those that are completed.")
-    overdue_tasks: int = computed(queries.Dashboard.overdue_tasks, "Open ones whose due date has passed.")
-    todays_tasks: int = computed(queries.Dashboard.todays_tasks, "Those that are due today, whatever their status.")
+    total_tasks: int = computed(queries.Dashboard.total_tasks, "The number of tasks.")
+    completed_tasks: int = computed(queries.Dashboard.completed_tasks, "The number of completed tasks.")
+    overdue_tasks: int = computed(
+        queries.Dashboard.overdue_tasks, "The number of open tasks whose due date has passed."
+    )
+    todays_tasks: int = computed(
+        queries.Dashboard.todays_tasks, "The number of tasks that are due today, with any status."
+    )
     productivity_score: Decimal = computed(
         queries.Dashboard.productivity_score,
-        "The mean score, 0 to 100, of the last seven days as the viewer's own time zone has them.",
+        "The mean score of the last seven days in the viewer's own time zone, 0 to 100.",
     )
     weekly_progress: list[DayProgress] = computed(
-        queries.Dashboard.weekly_progress, "The last seven days without gaps, today last."
+        queries.Dashboard.weekly_progress, "The last seven days, without gaps, the oldest first."
     )
     category_breakdown: list[CategoryTotals] = computed(
-        queries.Dashboard.category_breakdown, "Tasks by category, by name; tasks without a category come last."
+        queries.Dashboard.category_breakdown,
+        "The numbers of tasks by category, by name. Tasks without a category come last.",
     )
     upcoming_deadlines: list[Task] = computed(
         queries.Dashboard.upcoming_deadlines,
-        "The open tasks that are due next.",
-        first=Argument(int, "How many at most, 1 to 500.", 5),
+        "The open tasks that are due next, the earliest first.",
+        first=Argument(int, "Maximum number of tasks, 1 to 500.", 5),
     )
 
 
 @view(rows.UserDashboardStats)
 class UserDashboardStats:
-    """Totals of one user."""
+    """The numbers of tasks of one user."""
 
     user: User | None = edge(queries.owner_of_statistics, "The user.")
-    total_tasks: int = column("All tasks.")
-    pending_tasks: int = column("Those not begun.")
-    in_progress_tasks: int = column("Those being worked on.")
-    completed_tasks: int = column("Those that are done.")
-    cancelled_tasks: int = column("Those that will not be done.")
-    overdue_tasks: int = column("Open ones whose due date has passed.")
-    completion_rate: Decimal = column("100 × completed / all, 0 without tasks.")
-    last_activity: dt.datetime | None = column("When one of the tasks was last changed.")
+    total_tasks: int = column("The number of tasks.")
+    pending_tasks: int = column("The number of tasks with the status PENDING.")
+    in_progress_tasks: int = column("The number of tasks with the status IN_PROGRESS.")
+    completed_tasks: int = column("The number of tasks with the status COMPLETED.")
+    cancelled_tasks: int = column("The number of tasks with the status CANCELLED.")
+    overdue_tasks: int = column("The number of open tasks whose due date has passed.")
+    completion_rate: Decimal = column("100 × completed tasks / tasks. 0 without tasks.")
+    last_activity: dt.datetime | None = column("The time of the last change of one of the tasks. Null without tasks.")
 
 
 @strawberry.type
 class LifeLockQueries:
-    """Root fields."""
-
     due_tasks: list[Task] | None = query(
         queries.due_tasks,
-        "The viewer's open tasks that are due by a moment, overdue ones included, the earliest first.",
+        "The viewer's open tasks that are due at a time or before it, overdue tasks included, the earliest first.",
         requires=Permission.TASK_READ,
-        until=Argument(dt.datetime, "Until when."),
+        until=Argument(dt.datetime, "The latest due date."),
         first=FIRST,
     )
     task_events: list[DomainEvent] | None = query(
         queries.events_of_task,
-        "What happened to a task, oldest first, as far as the viewer did it.",
+        "The events of a task, the oldest first. `history` of the task has the newest first, with pages.",
         requires=Permission.EVENT_READ,
-        id=id_argument("Task", "The task's id."),
+        id=id_argument("Task", "The id of the task."),
         first=FIRST,
     )
     task_analytics: list[TaskAnalytics] | None = query(
         queries.analytics,
-        "The viewer's days on which something happened, or was overdue when they began, oldest first.",
+        "The viewer's days, the oldest first. Days on which no task was created, completed or overdue may be missing.",
         requires=Permission.TASK_READ,
         size=MAX_DAYS,
         since=Argument(dt.date, "The first day.", name="from"),
         until=Argument(dt.date, "The last day, at most 366 days in all.", name="to"),
     )
     life_lock_dashboard: LifeLockDashboard | None = query(
-        queries.dashboard, "The viewer's tasks at a glance.", requires=Permission.TASK_READ, time_zone=TIME_ZONE
+        queries.dashboard, "Numbers about the viewer's tasks.", requires=Permission.TASK_READ, time_zone=TIME_ZONE
     )
     productivity_trends: list[DayScore] | None = query(
         queries.trends,
-        "The viewer's days up to today, without gaps, oldest first, in the viewer's own time zone.",
+        "The viewer's days up to today in the viewer's own time zone, without gaps, the oldest first.",
         requires=Permission.TASK_READ,
         size=MAX_DAYS,
-        period=Argument(queries.TrendPeriod, "How far back."),
+        period=Argument(queries.TrendPeriod, "The number of days."),
     )
     user_dashboard_stats: ConnectionView[UserDashboardStats] | None = connection(
         queries.statistics,
-        "Totals of every user as of the last refresh, most recently active first. For admins.",
+        "The numbers of tasks of every user at the time of the last refresh, the most recently active users first. For "
+        "admins.",
         requires=Permission.STATISTICS_READ,
     )
 
 
-@strawberry.type(description="The answer of `refreshUserDashboardStats`.")
+@strawberry.type(description="The result of `refreshUserDashboardStats`.")
 class RefreshUserDashboardStatsPayload:
-    """There is nothing in it that a person could get wrong, so there are no userErrors."""
-
-    refreshed_at: dt.datetime = strawberry.field(description="When the totals were counted.")
+    refreshed_at: dt.datetime = strawberry.field(description="The time at which the tasks were counted.")
 
 
 _WRITE = Permission.TASK_WRITE
@@ -200,14 +205,12 @@ _WRITE = Permission.TASK_WRITE
 
 @strawberry.type
 class LifeLockMutations:
-    """Root fields."""
-
     complete_task = mutation(commands.complete_task, returns=Task, requires=_WRITE)
     reopen_task = mutation(commands.reopen_task, returns=Task, requires=_WRITE)
     delete_category = mutation(commands.delete_category, returns=Category, requires=_WRITE)
     refresh_user_dashboard_stats: RefreshUserDashboardStatsPayload | None = query(
         queries.refresh_statistics,
-        "Counts `userDashboardStats` anew. For admins.",
+        "Counts the tasks of `userDashboardStats` again. For admins.",
         requires=Permission.STATISTICS_REFRESH,
         weight=REFRESH,
     )
@@ -215,13 +218,11 @@ class LifeLockMutations:
 
 @strawberry.type
 class LifeLockSubscriptions:
-    """Root fields."""
-
     life_lock_dashboard: LifeLockDashboard = subscription(
         subscriptions.live_dashboard,
-        "The viewer's tasks at a glance: at once, and anew whenever one of the viewer's tasks or categories changes, "
-        "but not more often than the gateway's interval (one second if nothing else was set). What time alone changes, "
-        "such as a task that becomes overdue, comes with the next answer.",
+        "Numbers about the viewer's tasks: at once, and again after changes of the viewer's tasks and categories, but "
+        "at most once per interval (a setting of the gateway, one second by default). Numbers that change with time "
+        "alone, such as overdue tasks, are delivered with the next result.",
         requires=Permission.TASK_READ,
         time_zone=TIME_ZONE,
     )

@@ -76,8 +76,6 @@ _READ, _WRITE = Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE
 
 @strawberry.type
 class PartnershipQueries:
-    """Root fields."""
-
     partnership_dashboard: PartnershipDashboard | None = query(
         queries.dashboard, "Numbers about all partners and referrals.", requires=_READ
     )
@@ -85,8 +83,6 @@ class PartnershipQueries:
 
 @strawberry.type
 class PartnershipMutations:
-    """Root fields."""
-
     change_partner_status = mutation(commands.change_partner_status, returns=Partner, requires=_WRITE)
     submit_referral = mutation(commands.submit_referral, returns=Referral, requires=_WRITE)
     qualify_referral = mutation(commands.qualify_referral, returns=Referral, requires=_WRITE)

@@ -1,8 +1,8 @@
-"""Headings for tasks."""
+"""The repository of categories."""
 
 from repositories.aggregates.repository import Repository
 from repositories.tables.life_lock import Category
 
 
 class Categories(Repository[Category], table=Category):
-    """Headings."""
+    """Categories of tasks."""

@@ -1,4 +1,4 @@
-"""What happens with tasks and categories."""
+"""Events of tasks and categories."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from repositories.core.event import Created, Deleted, Event, Restored, Updated
 
 @dataclass(frozen=True, slots=True)
 class TaskCreated(Created, aggregate="task"):
-    """A task was made."""
+    """A task was created."""
 
     created_at: dt.datetime
     category_id: UUID | None
@@ -24,7 +24,7 @@ class TaskUpdated(Updated, aggregate="task"):
 
 @dataclass(frozen=True, slots=True)
 class TaskCompleted(Event, aggregate="task"):
-    """A task was done."""
+    """A task was completed."""
 
     completed_at: dt.datetime
     due_date: dt.datetime | None
@@ -32,14 +32,14 @@ class TaskCompleted(Event, aggregate="task"):
 
 @dataclass(frozen=True, slots=True)
 class TaskReopened(Event, aggregate="task"):
-    """A task that was completed or cancelled is open again; ``completed_at`` is when it had been completed."""
+    """A closed task was reopened. ``completed_at`` is the time of its completion, None if it was cancelled."""
 
     completed_at: dt.datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskDeleted(Deleted, aggregate="task"):
-    """A task was put away; it can be restored."""
+    """A task was deleted. It can be restored."""
 
     created_at: dt.datetime
     completed_at: dt.datetime | None
@@ -47,7 +47,7 @@ class TaskDeleted(Deleted, aggregate="task"):
 
 @dataclass(frozen=True, slots=True)
 class TaskRestored(Restored, aggregate="task"):
-    """A deleted task is back."""
+    """A deleted task was restored."""
 
     created_at: dt.datetime
     completed_at: dt.datetime | None
@@ -55,7 +55,7 @@ class TaskRestored(Restored, aggregate="task"):
 
 @dataclass(frozen=True, slots=True)
 class CategoryCreated(Created, aggregate="category"):
-    """A category was made."""
+    """A category was created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,6 @@ class CategoryUpdated(Updated, aggregate="category"):
 
 @dataclass(frozen=True, slots=True)
 class CategoryDeleted(Deleted, aggregate="category"):
-    """A category was deleted. Each task that was in it has an event of its own."""
+    """A category was deleted. Each of its tasks has an event of its own."""
 
     format_version = 2

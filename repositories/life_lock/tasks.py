@@ -1,4 +1,4 @@
-"""Things to be done, counted and listed."""
+"""The repository of tasks."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ BY_DUE_DATE = (Order("due_date"),)
 
 
 class TaskTally(NamedTuple):
-    """How many tasks a person has; ``today`` counts all that are due today, ``overdue`` open ones only.
+    """The numbers of a user's tasks. ``today`` counts all tasks that are due today, ``overdue`` only open ones.
 
     ``next_due`` is when the next open one is due, after which one more is overdue; None if none will be.
     """
@@ -37,7 +37,7 @@ class TaskTally(NamedTuple):
 
 
 class DayProgress(NamedTuple):
-    """What happened on one day."""
+    """The numbers of tasks completed and created on one day."""
 
     date: dt.date
     completed: int
@@ -45,7 +45,7 @@ class DayProgress(NamedTuple):
 
 
 class CategoryTotals(NamedTuple):
-    """The tasks of one category; None stands for tasks without one."""
+    """The numbers of tasks in one category, or without a category (None)."""
 
     category: Category | None
     total: int
@@ -118,31 +118,31 @@ _uncategorise: Statement[Task] = Statement(
 
 
 class Tasks(Repository[Task], table=Task):
-    """Things to be done."""
+    """Tasks."""
 
     async def due(self, until: dt.datetime, *, user: UUID, limit: int) -> list[Task]:
-        """A person's open tasks that are due until then, the most pressing first, overdue ones included."""
+        """A user's open tasks that are due at this time or before, overdue tasks included, the earliest first."""
         return await self.find(
             And((Compare("user_id", Op.EQ, user), OPEN, Compare("due_date", Op.LTE, until))), BY_DUE_DATE, limit=limit
         )
 
     async def upcoming(self, after: dt.datetime, *, user: UUID, limit: int) -> list[Task]:
-        """A person's open tasks that are due from then on, the next first."""
+        """A user's open tasks that are due at this time or later, the earliest first."""
         return await self.find(
             And((Compare("user_id", Op.EQ, user), OPEN, Compare("due_date", Op.GTE, after))), BY_DUE_DATE, limit=limit
         )
 
     async def tally(self, user: UUID, at: dt.datetime, today: LocalDay) -> TaskTally:
-        """A person's four counters and the next due date, in one pass over the tasks."""
+        """The counters of a user's tasks and the next due date, by one statement."""
         return await self.connection.one(_tally, user=user, now=at, day_start=today.start, day_end=today.end)
 
     async def progress(self, user: UUID, days: Sequence[LocalDay]) -> list[DayProgress]:
-        """What a person created and completed on each of the days, oldest first."""
+        """The numbers of tasks that a user created and completed on each of the days, the oldest first."""
         parameter = days_parameter(self.connection.engine, days)
         return await self.connection.rows(_progress, user=user, days=parameter)
 
     async def breakdown(self, user: UUID) -> list[CategoryTotals]:
-        """A person's tasks by category, by name, empty categories included; tasks without a category come last."""
+        """The numbers of a user's tasks by category, by name, with empty categories. Tasks without one come last."""
         return await self.connection.rows(_breakdown, user=user)
 
     async def uncategorise(self, category: UUID) -> list[Task]:

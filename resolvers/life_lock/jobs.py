@@ -1,4 +1,4 @@
-"""What is done about days and statistics when it is time, without anybody asking."""
+"""Jobs that keep the days and statistics of tasks current."""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,7 +14,7 @@ from resolvers.life_lock.reactions import ZONE_SHIFT
 from resolvers.services.job import JobContext
 
 CATCH_UP = dt.timedelta(days=7)
-"""How far back days are rolled after the gateway was down: as far as a score looks."""
+"""How many days are counted at most after the gateway was down: those that a score depends on."""
 
 LOOK_BACK = dt.timedelta(hours=1)
 _BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -24,13 +24,13 @@ DAYS_PER_STATEMENT = 500
 
 
 async def refresh_statistics(context: JobContext) -> int:
-    """Counts every user's totals anew; says of how many users."""
+    """Computes the totals of all users again. Returns the number of users."""
     async with context.database.transaction(SERVICE) as write:
         return await DashboardStats(write).refresh(has_time=True)
 
 
 async def roll_days(context: JobContext) -> int:
-    """Counts yesterday and today anew for everybody whose day has begun since the last roll; says how many days.
+    """Counts yesterday and today for all users whose day has begun since the last run. Returns the number of days.
 
     If it was not run for longer, then every day since, a week at most; if it never was, as if it had been a day ago.
     """
@@ -44,7 +44,7 @@ async def roll_days(context: JobContext) -> int:
 
 
 async def _begun(context: JobContext) -> Mapping[str, tuple[LocalDay, ...]]:
-    """The zones in which days have begun since the last roll, with these days and the one before."""
+    """The time zones in which days have begun since the last run, with these days and the one before."""
     at = context.started_at
     since = max(context.last_success_at or at - dt.timedelta(days=1), at - CATCH_UP)
     async with context.database.snapshot(SERVICE) as snapshot:
@@ -59,7 +59,7 @@ def _days_begun(name: str, since: dt.datetime, at: dt.datetime) -> tuple[LocalDa
 
 
 async def _people(database: Database, zones: list[str]) -> AsyncIterator[list[tuple[UUID, str]]]:
-    """Who lives in these zones and has tasks, so many at once that a transaction does not take long."""
+    """The users with tasks in these time zones, in batches, so that no transaction takes long."""
     after = UUID(int=0)
     while zones:
         async with database.snapshot(SERVICE) as snapshot:
@@ -111,7 +111,7 @@ async def _recount_all_days(database: Database, user_id: UUID) -> int:
 
 
 def retain_analytics(kept: dt.timedelta) -> Callable[[JobContext], Awaitable[int]]:
-    """Deletes days that are older than that, by the date in UTC; says how many."""
+    """Deletes days before that age, by the date in UTC. Returns their number."""
 
     async def run(context: JobContext) -> int:
         before, deleted = (context.started_at - kept).astimezone(dt.UTC).date(), 0

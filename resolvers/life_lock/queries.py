@@ -1,4 +1,4 @@
-"""What can be asked about tasks."""
+"""Queries of tasks."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -30,43 +30,43 @@ PRIORITY_NAMES = ("lowest", "low", "medium", "high", "urgent")
 
 
 def checked_size(first: int) -> int:
-    """A number of rows that is allowed for a plain list, or ValidationError."""
+    """The number of rows of a list without pages. ValidationError if it is out of range."""
     return PageRequest(first=first).size
 
 
 async def due_tasks(context: Context, until: dt.datetime, first: int) -> list[Task]:
-    """The viewer's open tasks that are due until then, overdue ones first."""
+    """The viewer's open tasks that are due at this time or before, the earliest first."""
     limit = checked_size(first)
     return await Tasks(context.snapshot).due(until, user=context.viewer_id, limit=limit)
 
 
 async def analytics(context: Context, since: dt.date, until: dt.date) -> list[TaskAnalytics]:
-    """The viewer's days on which something happened, or was overdue when they began."""
+    """The stored days of the viewer."""
     check_days(since, until)
     return await Analytics(context.snapshot).between(context.viewer_id, since, until)
 
 
 async def events_of_task(context: Context, id: UUID, first: int) -> list[DomainEvent]:  # noqa: A002
-    """A task's history, oldest first; NotFound for a task the viewer may not see."""
+    """The events of a task, the oldest first. NotFound if the viewer may not see the task."""
     limit = checked_size(first)
     await get(context, Tasks, id)
     return await EventStore(context.snapshot).of_aggregate(id, limit=limit)
 
 
 async def statistics(context: Context, request: PageRequest) -> Connection[UserDashboardStats]:
-    """Totals of every user, most recently active first."""
+    """The totals of every user, the most recently active first."""
     return await load_connection(context, DashboardStats, request)
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """Since when statistics are what they are."""
+    """The time at which the statistics were computed."""
 
     refreshed_at: dt.datetime
 
 
 async def refresh_statistics(context: Context) -> Refreshed:
-    """Counts every user's totals anew, as the service: no viewer owns what is about everybody.
+    """Computes the totals of all users again, as the service, because no viewer may read all tasks.
 
     Written down as a run of the job, which it waits for in the database if that is refreshing.
     """
@@ -92,7 +92,7 @@ def _first_due(tasks: list[Task]) -> dt.datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """Whose dashboard, and on which day; every tile is computed when it is asked for."""
+    """The dashboard of one user on one day. Every value is computed when it is selected."""
 
     context: Context
     user: UUID
@@ -101,23 +101,23 @@ class Dashboard:
 
     @cached(own=(TaskUpdated,), valid_until=_next_due)
     async def tally(self) -> TaskTally:
-        """The four counters, one statement for all of them."""
+        """The four counters, by one statement."""
         return await Tasks(self.context.snapshot).tally(self.user, self.context.now, self.today)
 
     async def total_tasks(self) -> int:
-        """All."""
+        """The number of tasks."""
         return (await self.tally()).total
 
     async def completed_tasks(self) -> int:
-        """Completed ones."""
+        """The number of completed tasks."""
         return (await self.tally()).completed
 
     async def overdue_tasks(self) -> int:
-        """Open ones that were due before now."""
+        """The number of open tasks whose due date has passed."""
         return (await self.tally()).overdue
 
     async def todays_tasks(self) -> int:
-        """Those due today."""
+        """The number of tasks that are due today."""
         return (await self.tally()).today
 
     @cached(own=(TaskUpdated, ProfileUpdated))
@@ -127,30 +127,30 @@ class Dashboard:
 
     @cached(own=(TaskUpdated,))
     async def weekly_progress(self) -> list[DayProgress]:
-        """The last seven days without gaps."""
+        """The numbers of the last seven days, without gaps."""
         return await Tasks(self.context.snapshot).progress(self.user, self.week)
 
     @cached(own=(TaskUpdated, CategoryUpdated))
     async def category_breakdown(self) -> list[CategoryTotals]:
-        """Tasks by category."""
+        """The numbers of tasks by category."""
         return await Tasks(self.context.snapshot).breakdown(self.user)
 
     @cached(own=(TaskUpdated, CategoryUpdated), valid_until=_first_due)
     async def upcoming_deadlines(self, first: int) -> list[Task]:
-        """The next open tasks that are due."""
+        """The open tasks that are due next."""
         limit = checked_size(first)
         return await Tasks(self.context.snapshot).upcoming(self.context.now, user=self.user, limit=limit)
 
 
 async def dashboard(context: Context, time_zone: str | None = None) -> Dashboard:
-    """The viewer's dashboard on the day it is in the zone."""
+    """The viewer's dashboard on the current day in the time zone."""
     user = context.viewer_id
     today, zone = await context.today(time_zone)
     return Dashboard(context, user, today, days(today.date, 7, zone))
 
 
 class TrendPeriod(StrEnum):
-    """How far a trend reaches back."""
+    """The length of a trend."""
 
     WEEK = "week"
     MONTH = "month"

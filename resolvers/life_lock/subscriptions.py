@@ -1,4 +1,4 @@
-"""Tasks and their dashboard as they change."""
+"""The live dashboard of tasks."""
 
 from resolvers.life_lock.queries import Dashboard, dashboard
 from resolvers.request.context import Context
