@@ -32,7 +32,7 @@ async def refresh_statistics(context: JobContext) -> int:
 async def roll_days(context: JobContext) -> int:
     """Counts yesterday and today for all users whose day has begun since the last run. Returns the number of days.
 
-    If it was not run for longer, then every day since, a week at most; if it never was, as if it had been a day ago.
+    After a longer pause it counts every day since, at most a week. The first run counts one day.
     """
     zones = await _begun(context)
     counted = 0
