@@ -9,7 +9,7 @@ from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskCompleted, TaskReopened, TaskUpdated
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskStatus
-from resolvers.aggregates.derived_commands import Rules, Values, add_rules
+from resolvers.aggregates.derived_changes import Rules, Values, add_rules
 from resolvers.validation.command import Command, Version, check_version
 from resolvers.validation.global_ids import GlobalKey
 

@@ -1,0 +1,363 @@
+"""The handlers that create and change rows, derived from the declaration of an aggregate.
+
+A domain adds to them with :class:`Rules`. Every handler checks what it can before it raises, so that all errors of an
+input are reported together.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, get_type_hints
+from uuid import UUID
+
+from repositories.aggregates.derived import repository_of
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import Conflict, DanglingReference, InputError, NotFound, Path, StaleVersion
+from repositories.sql.aggregate import Aggregate, Reference
+from repositories.sql.table import Table, Writer, declared
+from resolvers.aggregates import derived_inputs as inputs
+from resolvers.aggregates.handlers import describe_handler, find_duplicates, run_each
+from resolvers.validation.command import changed_fields, locate_taken_id, raise_all
+from resolvers.validation.valid_parts import registered_check, reports
+
+R = TypeVar("R", bound=Table)
+Values = Mapping[str, Any]
+
+
+async def _no_errors(work: UnitOfWork, before: Any, values: Values) -> Sequence[InputError]:
+    return ()
+
+
+def _no_values(work: UnitOfWork, before: Any, values: Values) -> Values:
+    return {}
+
+
+def _no_events(work: UnitOfWork, before: Any, after: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules(Generic[R]):
+    """What a domain adds to the commands that create and change rows of an aggregate.
+
+    - ``check`` returns errors of new values. ``before`` is the row, or None for a new one. An invalid value is missing.
+    - ``complete`` returns the values that follow from new values and that no client writes.
+    - ``record`` records events in addition to the derived one. ``before`` is None for a new row.
+    """
+
+    check: Callable[[UnitOfWork, R | None, Values], Awaitable[Sequence[InputError]]] = _no_errors
+    complete: Callable[[UnitOfWork, R | None, Values], Values] = _no_values
+    record: Callable[[UnitOfWork, R | None, R], None] = _no_events
+
+
+_rules: dict[type[Table], Rules[Any]] = {}
+_NO_RULES: Rules[Any] = Rules()
+
+
+def add_rules(row: type[R], rules: Rules[R]) -> None:
+    """Adds rules to the commands of an aggregate."""
+    _rules[row] = rules
+
+
+# new rows
+
+
+def create_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+    columns = aggregate.written(Writer.ON_CREATE)
+
+    async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
+        return await _errors_of_new(work, aggregate, [inputs.values_of(command, columns)], [()])
+
+    @reports(errors)
+    @describe_handler(inputs.create_input(aggregate), _create_text(aggregate))
+    async def create(work: UnitOfWork, command: Any) -> Any:
+        values = inputs.values_of(command, columns)
+        checked_by_database = _reference_checked_by_database(aggregate, values)
+        raise_all(await _errors_of_new(work, aggregate, [values], [()], checked=checked_by_database))
+        try:
+            with locate_taken_id("database_id"):
+                added = await work.add(aggregate.row, **_new_row(work, aggregate, command, values))
+        except DanglingReference:
+            if checked_by_database is None:
+                raise
+            noun = repository_of(aggregate.references[checked_by_database].target).noun
+            raise NotFound.of(noun, path=(checked_by_database,)) from None
+        _rules.get(aggregate.row, _NO_RULES).record(work, None, added)
+        return added
+
+    return create
+
+
+def _reference_checked_by_database(aggregate: Aggregate, values: Values) -> str | None:
+    """The only reference of a new row whose foreign key contains the owner. Inserting the row needs no check of it."""
+    owned = [
+        name
+        for name, reference in aggregate.references.items()
+        if reference.shares is not None and values.get(name) is not None
+    ]
+    return owned[0] if len(owned) == 1 else None
+
+
+def create_many_handler(
+    aggregate: Aggregate, own: Callable[..., Any] | None
+) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+    columns, plural = aggregate.written(Writer.ON_CREATE), aggregate.plural
+    doc = f"New {plural.replace('_', ' ')}, all or none."
+    if own is not None:
+        return _create_each(aggregate, own, doc)
+    model = inputs.list_input(aggregate, inputs.create_input(aggregate), "create", doc, aggregate.batch)
+
+    async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
+        items = getattr(command, plural) or []
+        places: list[Path] = [(plural, index) for index in range(len(items))]
+        twins = find_duplicates([(*place, "database_id") for place in places], [item.database_id for item in items])
+        values = [inputs.values_of(item, columns) for item in items]
+        return [*twins, *await _errors_of_new(work, aggregate, values, places)]
+
+    @reports(errors)
+    @describe_handler(
+        model, f"Creates {plural.replace('_', ' ')}, all or none. The errors name each of them by its index."
+    )
+    async def create_many(work: UnitOfWork, command: Any) -> Any:
+        raise_all(await errors(work, command))
+        items = getattr(command, plural)
+        rows = [_new_row(work, aggregate, item, inputs.values_of(item, columns)) for item in items]
+        with _locate_conflict(plural), locate_taken_id(plural):
+            added = await work.repository(repository_of(aggregate.row)).add_many(rows)
+        await work.load_owners(added)
+        for row in added:
+            work.record_added([row])
+            _rules.get(aggregate.row, _NO_RULES).record(work, None, row)
+        return added
+
+    return create_many
+
+
+def _create_each(
+    aggregate: Aggregate, own: Callable[..., Any], doc: str
+) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+    """Creates several rows with the domain's own handler for one row."""
+    plural, item, check = aggregate.plural, get_type_hints(own)["command"], registered_check(own)
+    model = inputs.list_input(aggregate, item, "create", doc, aggregate.batch)
+
+    def duplicates(items: Sequence[Any]) -> list[InputError]:
+        places = [(plural, index, "database_id") for index in range(len(items))]
+        return find_duplicates(places, [each.database_id for each in items])
+
+    async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
+        items = getattr(command, plural) or []
+        found = duplicates(items)
+        for index, each in enumerate(items):
+            found += [error.prefix_path(plural, index) for error in await check(work, each)] if check else []
+        return found
+
+    @reports(errors)
+    @describe_handler(
+        model, f"Creates {plural.replace('_', ' ')}, all or none. The errors name each of them by its index."
+    )
+    async def create_each(work: UnitOfWork, command: Any) -> Any:
+        items = getattr(command, plural)
+        if duplicates(items):
+            raise_all(await errors(work, command))
+        return await run_each(work, own, items, [(plural, index) for index in range(len(items))])
+
+    return create_each
+
+
+def _new_row(work: UnitOfWork, aggregate: Aggregate, command: Any, values: Values) -> dict[str, Any]:
+    completed = _rules.get(aggregate.row, _NO_RULES).complete(work, None, values)
+    row = {**values, **completed, "id": command.database_id, "created_at": work.now}
+    if aggregate.owner is not None and row.get(aggregate.owner) is None:
+        row[aggregate.owner] = work.viewer_id
+    return row
+
+
+async def _errors_of_new(
+    work: UnitOfWork,
+    aggregate: Aggregate,
+    rows: Sequence[Values],
+    places: Sequence[Path],
+    *,
+    checked: str | None = None,
+) -> list[InputError]:
+    """Errors of the values of new rows. The reference ``checked`` is checked by the database."""
+    check = _rules.get(aggregate.row, _NO_RULES).check
+    errors = await _missing_references(work, aggregate, rows, places, checked=checked)
+    for values, place in zip(rows, places, strict=True):
+        errors += [error.prefix_path(*place) for error in await check(work, None, values)]
+    return errors
+
+
+# changes
+
+
+def update_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+    async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
+        return await _errors_of_changes(work, aggregate, [command], [()], await _lock(work, aggregate, [command.id]))
+
+    @reports(errors)
+    @describe_handler(inputs.update_input(aggregate), _update_text(aggregate))
+    async def update(work: UnitOfWork, command: Any) -> Any:
+        (row,) = await _apply_changes(work, aggregate, [command], [()])
+        return row
+
+    return update
+
+
+def update_many_handler(
+    aggregate: Aggregate, own: Callable[..., Any] | None
+) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+    plural = aggregate.plural
+    doc = f"Changes of several {plural.replace('_', ' ')}, all or none."
+    model = inputs.list_input(aggregate, inputs.update_input(aggregate), "update", doc, aggregate.batch)
+
+    def duplicates(items: Sequence[Any]) -> list[InputError]:
+        return find_duplicates([(plural, index, "id") for index in range(len(items))], [item.id for item in items])
+
+    async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
+        items = getattr(command, plural) or []
+        places: list[Path] = [(plural, index) for index in range(len(items))]
+        rows = await _lock(work, aggregate, [item.id for item in items])
+        return [*duplicates(items), *await _errors_of_changes(work, aggregate, items, places, rows)]
+
+    @reports(errors)
+    @describe_handler(
+        model, f"Changes {plural.replace('_', ' ')}, all or none. The errors name each of them by its index."
+    )
+    async def update_many(work: UnitOfWork, command: Any) -> Any:
+        items = getattr(command, plural)
+        places: list[Path] = [(plural, index) for index in range(len(items))]
+        with _locate_conflict(plural):
+            return await _apply_changes(work, aggregate, items, places, duplicates(items))
+
+    return update_many
+
+
+@contextmanager
+def _locate_conflict(plural: str) -> Iterator[None]:
+    """Locates a unique value that is taken. The database does not tell which row of several has it."""
+    try:
+        yield
+    except Conflict as error:
+        if error.path[:1] != (plural,):
+            error.path = (plural,)
+        raise
+
+
+async def _lock(work: UnitOfWork, aggregate: Aggregate, keys: Sequence[UUID | None]) -> Mapping[UUID, Any]:
+    wanted = dict.fromkeys(key for key in keys if key is not None)
+    return await work.repository(repository_of(aggregate.row)).lock_many(list(wanted)) if wanted else {}
+
+
+async def _apply_changes(
+    work: UnitOfWork,
+    aggregate: Aggregate,
+    commands: Sequence[Any],
+    places: Sequence[Path],
+    errors: Sequence[InputError] = (),
+) -> list[Any]:
+    rows = await _lock(work, aggregate, [command.id for command in commands])
+    raise_all([*errors, *await _errors_of_changes(work, aggregate, commands, places, rows)])
+    pairs = [(rows[command.id], _changes(work, aggregate, rows[command.id], command)) for command in commands]
+    effective = [(row, values) for row, values in pairs if values]
+    changed = await work.repository(repository_of(aggregate.row)).change_many(effective) if effective else []
+    await work.load_owners(changed)
+    done = {row.id: row for row in changed}
+    record = _rules.get(aggregate.row, _NO_RULES).record
+    for before, _ in effective:
+        work.record_changed(before, done[before.id])
+        record(work, before, done[before.id])
+    return [done.get(row.id, row) for row, _ in pairs]
+
+
+def _changes(work: UnitOfWork, aggregate: Aggregate, row: Any, command: Any) -> dict[str, Any]:
+    """The columns that get another value, with those that follow from them."""
+    values = changed_fields(work, row, inputs.provided_values(command, aggregate.written(Writer.ON_UPDATE)))
+    return {**values, **_rules.get(aggregate.row, _NO_RULES).complete(work, row, values)} if values else {}
+
+
+async def _errors_of_changes(
+    work: UnitOfWork,
+    aggregate: Aggregate,
+    commands: Sequence[Any],
+    places: Sequence[Path],
+    rows: Mapping[UUID, Any],
+) -> list[InputError]:
+    """Missing and stale rows, missing references, and errors by the rules of the domain."""
+    errors: list[InputError] = []
+    wanted: list[Values] = []
+    columns = aggregate.written(Writer.ON_UPDATE)
+    check = _rules.get(aggregate.row, _NO_RULES).check
+    for command, place in zip(commands, places, strict=True):
+        row = rows.get(command.id)
+        provided = inputs.provided_values(command, columns)
+        if row is None:
+            errors += [NotFound.of(aggregate.noun, path=(*place, "id"))] if command.id is not None else []
+            wanted.append({name: value for name, value in provided.items() if name in aggregate.references})
+            continue
+        expected = getattr(command, "version", None)
+        if expected is not None and row.version != expected:
+            errors.append(StaleVersion(row, path=(*place, "version")))
+        values = changed_fields(work, row, provided)
+        wanted.append(values)
+        errors += [error.prefix_path(*place) for error in await check(work, row, values)]
+    return [*errors, *await _missing_references(work, aggregate, wanted, places)]
+
+
+# references
+
+
+async def _missing_references(
+    work: UnitOfWork,
+    aggregate: Aggregate,
+    rows: Sequence[Values],
+    places: Sequence[Path],
+    *,
+    checked: str | None = None,
+) -> list[InputError]:
+    """An error for each reference to a row that the viewer may not see, or that belongs to another owner.
+
+    One statement for each column that refers to something, none if no row does. The rows cannot be deleted until the
+    transaction ends.
+    """
+    errors: list[InputError] = []
+    for name, reference in aggregate.references.items():
+        if name == checked:
+            continue
+        keys = {values[name] for values in rows if values.get(name) is not None}
+        known = await _referenced(work, reference, sorted(keys)) if keys else {}
+        errors += [
+            NotFound.of(repository_of(reference.target).noun, path=(*place, name))
+            for values, place in zip(rows, places, strict=True)
+            if values.get(name) is not None and values[name] not in known
+        ]
+    return errors
+
+
+async def _referenced(work: UnitOfWork, reference: Reference, keys: Sequence[UUID]) -> Mapping[UUID, Any]:
+    """The rows that a row of the viewer may refer to."""
+    known: Mapping[UUID, Any] = await work.repository(repository_of(reference.target)).lock_for_reference(keys)
+    if reference.shares is None:
+        return known
+    owner = reference.shares[1]
+    return {key: row for key, row in known.items() if getattr(row, owner) == work.viewer_id}
+
+
+# descriptions
+
+
+def _create_text(aggregate: Aggregate) -> str:
+    owner = None if aggregate.owner is None else aggregate.table.c[aggregate.owner]
+    owned = " of the viewer" if owner is not None and declared(owner).writer is Writer.GATEWAY else ""
+    return f"Creates {aggregate.a_noun}{owned}. {_errors_text(aggregate, Writer.ON_CREATE)}"
+
+
+def _update_text(aggregate: Aggregate) -> str:
+    stale = "Returns the error STALE_VERSION if it was changed since. " if aggregate.is_versioned else ""
+    return f"Changes {aggregate.a_noun}. {stale}{_errors_text(aggregate, Writer.ON_UPDATE)}"
+
+
+def _errors_text(aggregate: Aggregate, writer: Writer) -> str:
+    written = {column.name for column in aggregate.written(writer)}
+    missing = [reference.field.replace("_", " ") for name, reference in aggregate.references.items() if name in written]
+    found = f"NOT_FOUND if the {' or the '.join(missing)} does not exist, " if missing else ""
+    return f"Possible errors: VALIDATION_ERROR, {found}CONFLICT if a unique value is taken, QUOTA_EXCEEDED."

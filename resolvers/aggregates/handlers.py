@@ -1,0 +1,59 @@
+"""What the derived handlers of commands have in common."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import InputError, Path, ValidationError
+from resolvers.validation.command import Command, raise_all
+from resolvers.validation.valid_parts import Handler
+
+
+def describe_handler(command: type[Command], doc: str) -> Callable[[Handler], Handler]:
+    """Gives a handler the annotation and the docstring from which its mutation is made."""
+
+    def describe(handler: Handler) -> Handler:
+        handler.__annotations__ = {"work": UnitOfWork, "command": command, "return": Any}
+        handler.__doc__ = doc
+        return handler
+
+    return describe
+
+
+def find_duplicates(places: Sequence[Path], keys: Sequence[UUID | None]) -> list[InputError]:
+    """An error for every key that is in the list before."""
+    seen: set[UUID] = set()
+    errors: list[InputError] = []
+    for place, key in zip(places, keys, strict=True):
+        if key in seen:
+            errors.append(ValidationError("This one is in the list twice.", path=place))
+        elif key is not None:
+            seen.add(key)
+    return errors
+
+
+async def run_each(
+    work: UnitOfWork,
+    single: Callable[..., Any],
+    commands: Sequence[Any],
+    places: Sequence[Path],
+    *,
+    names_fields: bool = True,
+) -> list[Any]:
+    """Runs several commands, and raises the errors of all of them together, in the order of their places.
+
+    Each runs in a savepoint, because PostgreSQL executes no statement after one that failed.
+    """
+    done: list[Any] = []
+    errors: list[InputError] = []
+    for command, place in zip(commands, places, strict=True):
+        try:
+            async with work.savepoint():
+                done.append(await single(work, command))
+        except InputError as error:
+            for part in error.parts:
+                part.path = (*place, *part.path) if names_fields else place
+                errors.append(part)
+    raise_all(sorted(errors, key=lambda error: error.path[:2]))
+    return done
