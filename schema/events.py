@@ -16,7 +16,7 @@ from resolvers.aggregates import row_queries as aggregate_queries
 from resolvers.events import queries as events
 from resolvers.events import subscriptions
 from resolvers.request.periods import MAX_DAYS
-from schema.aggregates.list_inputs import published_change
+from schema.aggregates.list_inputs import published_changes
 from schema.operations.subscription import RESUMABLE, subscription
 from schema.types.costs import AGGREGATE, assumed_size
 from schema.types.enums import describe_enum
@@ -85,9 +85,7 @@ class HistoryEntry:
     )
     changes: Any = strawberry.field(
         graphql_type=list[FieldChange],
-        resolver=lambda root: [
-            published_change(root.aggregate_type, change) for change in aggregate_queries.changed_values(root)
-        ],
+        resolver=lambda root: published_changes(root.aggregate_type, aggregate_queries.changed_values(root)),
         description="The values before and after, of those fields whose values are recorded: no texts and no encrypted "
         "values.",
         directives=[assumed_size(5)],

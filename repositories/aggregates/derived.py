@@ -8,6 +8,7 @@ from types import new_class
 from typing import Any, TypeVar, cast
 
 from repositories.aggregates.repository import Repository
+from repositories.core.errors import UnreadableValue
 from repositories.core.event import (
     Change,
     Created,
@@ -106,8 +107,14 @@ def change_of(before: Table, after: Table) -> Change:
         for column in table.columns
         if getattr(before, column.name) != getattr(after, column.name) and _is_reported(column)
     )
-    values = {name: (getattr(before, name), getattr(after, name)) for name in names if name in history}
+    values = {name: (_recorded(before, name), _recorded(after, name)) for name in names if name in history}
     return Change(tuple(names), values)
+
+
+def _recorded(row: Table, name: str) -> Any:
+    """A value for an event: None if it cannot be read."""
+    value = getattr(row, name)
+    return None if isinstance(value, UnreadableValue) else value
 
 
 def _is_reported(column: Any) -> bool:

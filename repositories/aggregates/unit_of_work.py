@@ -146,17 +146,24 @@ class UnitOfWork:
 
         Executes one statement. Raises NotFound if one of the other rows does not exist.
         """
+        if await self.find_missing_owners(rows):
+            found = aggregates[type(rows[0])]
+            assert found.owner_reference is not None  # noqa: S101 (otherwise none is missing)
+            raise NotFound.of(repository_of(found.references[found.owner_reference].target).noun)
+
+    async def find_missing_owners(self, rows: Sequence[Table]) -> set[UUID]:
+        """Loads the owners of rows like ``load_owners``. Returns the ids of the other rows that do not exist."""
         found = aggregates[type(rows[0])] if rows else None
         if found is None or found.owner_reference is None:
-            return
+            return set()
         column = found.owner_reference
-        wanted = {getattr(row, column) for row in rows}
-        repository = self.repository(repository_of(found.references[column].target))
-        others = await repository.by_id(sorted(wanted))
-        if len(others) < len(wanted):
-            raise NotFound.of(repository.noun)
+        wanted = {getattr(row, column) for row in rows} - self._owners.keys()
+        if not wanted:
+            return set()
+        others = await self.repository(repository_of(found.references[column].target)).by_id(sorted(wanted))
         await self.load_owners(list(others.values()))
         self._owners |= {key: self.owner_of(other) for key, other in others.items()}
+        return wanted - others.keys()
 
     @property
     def viewer_id(self) -> UUID:

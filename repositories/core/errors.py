@@ -110,7 +110,7 @@ class StaleVersion(InputError):
 
     def __init__(self, current: object, *, path: Path = ("version",)) -> None:
         super().__init__(
-            f"This was changed after you read it; it is now at version {getattr(current, 'version', '?')}. "
+            f"You did not read the current version of this, which is {getattr(current, 'version', '?')}. "
             "Read it again and repeat your change.",
             path=path,
         )

@@ -22,6 +22,13 @@ def violation(field: str, message: str) -> dict[str, str]:
     return {"field": field, "message": message}
 
 
+def unique_fields(table: sa.Table) -> list[str]:
+    """The fields that the messages of the table's unique constraints and indexes name."""
+    unique = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
+    infos = [each.info for each in (*unique, *(index for index in table.indexes if index.unique))]
+    return sorted(info["field"] for info in infos if "message" in info)
+
+
 @cache
 def _declared_violations() -> dict[str, tuple[str, str]]:
     """Field and message by the name of the constraint, and also by ``table.column, table.column``.

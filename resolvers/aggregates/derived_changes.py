@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_type_hints
 from uuid import UUID
 
+from strawberry.utils.str_converters import to_camel_case
+
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict, DanglingReference, InputError, NotFound, Path, StaleVersion
 from repositories.sql.aggregate import Aggregate, Reference
+from repositories.sql.constraints import unique_fields
 from repositories.sql.table import Table, Writer, declared
 from resolvers.aggregates import derived_inputs as inputs
 from resolvers.aggregates.handlers import describe_handler, find_duplicates, run_each
@@ -42,11 +45,13 @@ class Rules(Generic[R]):
     - ``check`` returns errors of new values. ``before`` is the row, or None for a new one. An invalid value is missing.
     - ``complete`` returns the values that follow from new values and that no client writes.
     - ``record`` records events in addition to the derived one. ``before`` is None for a new row.
+    - ``errors`` are the codes of the errors of ``check`` with their causes, for the description of the update.
     """
 
     check: Callable[[UnitOfWork, R | None, Values], Awaitable[Sequence[InputError]]] = _no_errors
     complete: Callable[[UnitOfWork, R | None, Values], Values] = _no_values
     record: Callable[[UnitOfWork, R | None, R], None] = _no_events
+    errors: str = ""
 
 
 _rules: dict[type[Table], Rules[Any]] = {}
@@ -165,7 +170,7 @@ def _create_each(
 
 def _new_row(work: UnitOfWork, aggregate: Aggregate, command: Any, values: Values) -> dict[str, Any]:
     completed = _rules.get(aggregate.row, _NO_RULES).complete(work, None, values)
-    row = {**values, **completed, "id": command.database_id, "created_at": work.now}
+    row = {**values, **completed, "id": command.database_id, "created_at": work.now, "updated_at": work.now}
     if aggregate.owner is not None and row.get(aggregate.owner) is None:
         row[aggregate.owner] = work.viewer_id
     return row
@@ -300,7 +305,23 @@ async def _errors_of_changes(
         values = changed_fields(work, row, provided)
         wanted.append(values)
         errors += [error.prefix_path(*place) for error in await check(work, row, values)]
+    errors += await _missing_owners(work, aggregate, commands, places, rows)
     return [*errors, *await _missing_references(work, aggregate, wanted, places)]
+
+
+async def _missing_owners(
+    work: UnitOfWork, aggregate: Aggregate, commands: Sequence[Any], places: Sequence[Path], rows: Mapping[UUID, Any]
+) -> list[InputError]:
+    """An error for each row that belongs to a row that is deleted."""
+    if aggregate.owner_reference is None:
+        return []
+    name, missing = aggregate.owner_reference, await work.find_missing_owners(list(rows.values()))
+    noun = repository_of(aggregate.references[name].target).noun
+    return [
+        NotFound.of(noun, path=(*place, "id"))
+        for command, place in zip(commands, places, strict=True)
+        if command.id in rows and getattr(rows[command.id], name) in missing
+    ]
 
 
 # references
@@ -346,18 +367,49 @@ async def _referenced(work: UnitOfWork, reference: Reference, keys: Sequence[UUI
 
 
 def _create_text(aggregate: Aggregate) -> str:
-    owner = None if aggregate.owner is None else aggregate.table.c[aggregate.owner]
-    owned = " of the viewer" if owner is not None and declared(owner).writer is Writer.GATEWAY else ""
-    return f"Creates {aggregate.a_noun}{owned}. {_errors_text(aggregate, Writer.ON_CREATE)}"
+    owned = " of the viewer" if _is_of_viewer(aggregate) else ""
+    return f"Creates {aggregate.a_noun}{owned}. {_errors_text(aggregate, Writer.ON_CREATE, unique=['database_id'])}"
 
 
 def _update_text(aggregate: Aggregate) -> str:
-    stale = "Returns the error STALE_VERSION if it was changed since. " if aggregate.is_versioned else ""
-    return f"Changes {aggregate.a_noun}. {stale}{_errors_text(aggregate, Writer.ON_UPDATE)}"
+    missing = [aggregate.noun]
+    if aggregate.owner_reference is not None:
+        missing.append(repository_of(aggregate.references[aggregate.owner_reference].target).noun)
+    more = ["STALE_VERSION if it was changed since"] if aggregate.is_versioned else []
+    if rules := _rules.get(aggregate.row, _NO_RULES).errors:
+        more.append(rules)
+    return f"Changes {aggregate.a_noun}. {_errors_text(aggregate, Writer.ON_UPDATE, missing=missing, more=more)}"
 
 
-def _errors_text(aggregate: Aggregate, writer: Writer) -> str:
+def _is_of_viewer(aggregate: Aggregate) -> bool:
+    """Whether the rows belong to the viewer who creates them. Only these count towards the quota of an account."""
+    owner = None if aggregate.owner is None else aggregate.table.c[aggregate.owner]
+    return owner is not None and declared(owner).writer is Writer.GATEWAY
+
+
+def _errors_text(
+    aggregate: Aggregate,
+    writer: Writer,
+    *,
+    missing: Sequence[str] = (),
+    more: Sequence[str] = (),
+    unique: Sequence[str] = (),
+) -> str:
+    """The codes of the errors that a command can have, with their causes.
+
+    ``missing`` are nouns of rows that may not exist, ``unique`` fields whose values may be taken, in addition to what
+    the columns declare.
+    """
     written = {column.name for column in aggregate.written(writer)}
-    missing = [reference.field.replace("_", " ") for name, reference in aggregate.references.items() if name in written]
-    found = f"NOT_FOUND if the {' or the '.join(missing)} does not exist, " if missing else ""
-    return f"Possible errors: VALIDATION_ERROR, {found}CONFLICT if a unique value is taken, QUOTA_EXCEEDED."
+    references = {name: each for name, each in aggregate.references.items() if name in written}
+    nouns = [*missing, *(reference.field.replace("_", " ") for reference in references.values())]
+    fields = [name for name in unique_fields(aggregate.table) if name in written]
+    taken = [f"`{to_camel_case(name)}`" for name in (*fields, *unique)]
+    errors = [
+        "VALIDATION_ERROR",
+        *([f"NOT_FOUND if the {' or the '.join(nouns)} does not exist"] if nouns else []),
+        *more,
+        *([f"CONFLICT if the {' or the '.join(taken)} is taken"] if taken else []),
+        *(["QUOTA_EXCEEDED"] if _is_of_viewer(aggregate) else []),
+    ]
+    return f"Possible errors: {', '.join(errors)}."

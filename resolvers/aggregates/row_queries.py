@@ -1,6 +1,6 @@
 """The queries of aggregates: one row, lists, groups, and the history of a row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -108,14 +108,26 @@ class History:
 
 
 def changed_names(event: DomainEvent) -> list[str]:
-    """The names of the columns that have changed, empty if the event does not tell."""
-    data: Any = event.event_data
-    names = data.get("fields", ()) if isinstance(data, Mapping) else ()
-    return [name for name in names if isinstance(name, str)]
+    """The names of the columns that have changed, empty if the event does not tell.
+
+    Other clients of the database may store events, so the data may have any content.
+    """
+    match event.event_data:
+        case {"fields": [*names]}:
+            return [name for name in names if isinstance(name, str)]
+    return []
 
 
 def changed_values(event: DomainEvent) -> list[FieldChange]:
     """The values before and after, of the columns for which the event contains them."""
-    data: Any = event.event_data
-    changes: Any = data.get("changes", {}) if isinstance(data, Mapping) else {}
-    return [FieldChange(name, *values) for name, values in sorted(changes.items())]
+    match event.event_data:
+        case {"changes": {**changes}}:
+            return [found for name, pair in sorted(changes.items()) if (found := _field_change(name, pair)) is not None]
+    return []
+
+
+def _field_change(name: Any, pair: Any) -> FieldChange | None:
+    match pair:
+        case [before, after]:
+            return FieldChange(name, before, after)
+    return None

@@ -125,8 +125,13 @@ class PayCommission(ChangeReferral):
 
 
 async def _check_dates(work: UnitOfWork, before: Partner | None, values: Values) -> Sequence[InputError]:
-    """An error if the partnership would end before it starts."""
+    """An error if the partnership would end before it starts, or if it has ended and would end later or never."""
     starts, ends = (values.get(name, getattr(before, name, None)) for name in ("started_on", "ended_on"))
+    if before is not None and before.status is PartnerStatus.ENDED and "ended_on" in values:
+        today = await _today(work)
+        if ends is None or ends > max(today, starts or today):
+            message = "This partnership has ended, so its last day must be given, and must not be in the future."
+            return (ValidationError(message, path=("ended_on",)),)
     if starts is None or ends is None or starts <= ends:
         return ()
     place = "ended_on" if "ended_on" in values else "started_on"
@@ -187,7 +192,9 @@ async def _check_referral(work: UnitOfWork, before: Referral | None, values: Val
     return (Conflict(message, path=("value",)),)
 
 
-_referral_rules: Rules[Referral] = Rules(check=_check_referral)
+_referral_rules: Rules[Referral] = Rules(
+    check=_check_referral, errors="CONFLICT if the `value` of a closed referral would change"
+)
 add_rules(Referral, _referral_rules)
 
 

@@ -47,7 +47,7 @@ class GlobalKey:
         except ValueError as error:
             raise PydanticCustomError("global_id", "{reason}", {"reason": str(error)}) from None
         if type_name != self.type_name:
-            article = "an" if self.type_name[0] in "AEIOU" else "a"
+            article = "an" if self.type_name[0] in "AEIO" else "a"  # a User
             text = "This is not the id of {article} {type_name}."
             raise PydanticCustomError("global_id", text, {"article": article, "type_name": self.type_name})
         return key

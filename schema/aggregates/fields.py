@@ -16,7 +16,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.derived import derive_event_types, has_events, repository_of
 from repositories.permissions import RoleName
-from repositories.sql.aggregate import Aggregate, aggregates
+from repositories.sql.aggregate import Aggregate, Commands, aggregates
 from repositories.sql.filters import NO_FILTER, Filter, Order
 from repositories.sql.page import PageRequest
 from repositories.tables.events import DomainEvent
@@ -116,7 +116,8 @@ def list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
         text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default all that the viewer may see."
         arguments["scope"] = Argument(ListScope, text, ListScope.ALL)
     if aggregate.is_soft_deleted:
-        text = "Whether the list has deleted objects, which can be restored or deleted permanently. By default not."
+        restorable = ", which can be restored or deleted permanently" if Commands.RESTORE in aggregate.commands else ""
+        text = f"Whether the list has deleted objects{restorable}. By default not."
         arguments["deleted"] = Argument(Trash, text, Trash.EXCLUDE)
     return arguments
 
@@ -168,6 +169,8 @@ def _change_field(aggregate: Aggregate) -> Any:
     kind = _change_type(aggregate)
     plural = aggregate.plural.replace("_", " ")
     rows = f"to the viewer's own {plural}" if aggregate.has_owner else f"to all {plural} that the viewer may see"
+    if aggregate.owner == "id":
+        rows = "to the viewer"
     return subscription(
         partial(_open_changes, aggregate),
         f"What happens to the {plural} with these ids that the viewer may see, or without ids {rows}.{RESUMABLE}",

@@ -1,7 +1,8 @@
 """Filters, sort keys and groups of lists, derived from the columns that are filtered, searched, sorted and grouped."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -151,8 +152,19 @@ def _key_of(aggregate: Aggregate, by: str) -> Callable[[Any], str | None]:
     return lambda value: None if value is None else value.name
 
 
-def published_change(aggregate_type: str, change: FieldChange) -> FieldChange:
-    """A change as clients see it: names of fields, names of enum values, and global ids."""
+def published_changes(aggregate_type: str, changes: Iterable[FieldChange]) -> list[FieldChange]:
+    """Changes as clients see them: names of fields, names of enum values, and global ids.
+
+    A change with a value that its column cannot contain is left out: other clients of the database may store events.
+    """
+    published: list[FieldChange] = []
+    for change in changes:
+        with suppress(ValueError, TypeError, AttributeError):
+            published.append(_published_change(aggregate_type, change))
+    return published
+
+
+def _published_change(aggregate_type: str, change: FieldChange) -> FieldChange:
     found = next((each for each in aggregates.values() if each.name == aggregate_type), None)
     if found is None or change.field not in found.table.c:
         return change

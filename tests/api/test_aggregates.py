@@ -11,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 from strawberry.utils.str_converters import to_camel_case
 
+from repositories.aggregates.event_store import EventStore
+from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.permissions import RoleName
@@ -18,6 +20,7 @@ from repositories.sql.aggregate import Aggregate, Commands, aggregates
 from repositories.sql.statements import Statement
 from repositories.sql.table import Writer, declared
 from repositories.tables.identity import User
+from repositories.tables.life_lock import Task
 from resolvers.aggregates.derived_inputs import MAX_BULK, plural_type
 from tests.api.client import Client, Gateway, gid
 from tests.api.stored_rows import stored_events
@@ -295,3 +298,74 @@ async def test_changes_are_delivered_to_the_viewers_who_may_see_the_row(
         }
         (only,) = [each[field] for each in await take(some, 1)]
         assert only == {"eventType": updated, f"{_one(aggregate)}Id": second, _one(aggregate): {"id": second}}
+
+
+@pytest.mark.parametrize("aggregate", _with(Commands.CREATE, Commands.DELETE), ids=_name)
+async def test_permanent_deletions_are_delivered(gateway: Gateway, admin: User, aggregate: Aggregate) -> None:
+    """Although the row is gone: by ids and without."""
+    client, process = gateway.client(admin), SubscribingProcess(gateway.database)
+    key = await make_row(client, aggregate, 1)
+    field = f"{_one(aggregate)}Changed"
+    document = f"""subscription($ids: [ID!]) {{ {field}(ids: $ids) {{
+        eventType {_one(aggregate)}Id {_one(aggregate)} {{ id }} }} }}"""
+    verbs = ["delete", "purge"] if Commands.PURGE in aggregate.commands else ["delete"]
+    expected = [f"{aggregate.type_name}{what}" for what in ("Deleted", "Purged")[: len(verbs)]]
+    async with (
+        process.feed.run(),
+        process.subscribe(admin, document, ids=[key]) as some,
+        process.subscribe(admin, document) as every,
+    ):
+        for verb in verbs:
+            payload = await client.do(_mutation(verb, aggregate), f"{_one(aggregate)} {{ id }}", id=key)
+            assert payload["userErrors"] == []
+        for stream in (some, every):
+            delivered: list[Any] = []
+            while len(delivered) < len(verbs):  # other events of the row may be among them
+                (result,) = await take(stream, 1)
+                delivered += [result[field]] if result[field]["eventType"] in expected else []
+            assert [each["eventType"] for each in delivered] == expected
+            assert {each[f"{_one(aggregate)}Id"] for each in delivered} == {key}
+            assert delivered[-1][_one(aggregate)] is None
+
+
+async def test_permanent_deletions_are_not_delivered_to_others(gateway: Gateway, ada: User, bob: User) -> None:
+    """To another user who knows the id: that user receives the event of an own row first."""
+    process, task = SubscribingProcess(gateway.database), aggregates[Task]
+    keys = {user.id: await make_row(gateway.client(user), task, 1) for user in (ada, bob)}
+    document = "subscription($ids: [ID!]) { taskChanged(ids: $ids) { eventType taskId } }"
+    async with process.feed.run(), process.subscribe(bob, document, ids=list(keys.values())) as stream:
+        for user in (ada, bob):
+            for mutation in ("deleteTask", "purgeTask"):
+                payload = await gateway.client(user).do(mutation, "task { id }", id=keys[user.id])
+                assert payload["userErrors"] == []
+        delivered = [each["taskChanged"] for each in await take(stream, 2)]
+    assert delivered == [{"eventType": kind, "taskId": keys[bob.id]} for kind in ("TaskDeleted", "TaskPurged")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"changes": {"status": "x"}},
+        {"changes": []},
+        {"changes": {"status": ["nope", "pending"]}},
+        {"changes": {"category_id": ["zz", None]}},
+        {"changes": {"status": [1, 2, 3]}},
+        {"changes": {"priority_level": {"a": 1}}},
+        {"fields": 5},
+        {"fields": {"a": 1}},
+        {"fields": [None, 1]},
+    ],
+    ids=str,
+)
+async def test_history_leaves_out_what_it_cannot_read(gateway: Gateway, ada: User, data: dict[str, Any]) -> None:
+    """Other clients of the database may store events with any data."""
+    client = gateway.client(ada)
+    key = await make_row(client, aggregates[Task], 1)
+    (row,) = [event for event in await stored_events(gateway.database) if key == _id_of(aggregates[Task], event)]
+    stored = {column.name: getattr(row, column.name) for column in row.__table__.c}
+    foreign = stored | {"id": new_id(), "event_data": {"owner_id": str(ada.id), **data}}
+    async with gateway.database.transaction(SERVICE) as write:
+        await EventStore(write).load([foreign])
+    document = "query($id: ID!) { task(id: $id) { id history { nodes { fields changes { field } } } } }"
+    entries: list[Any] = [{"fields": [], "changes": []}] * 2
+    assert await client.data(document, id=key) == {"task": {"id": key, "history": {"nodes": entries}}}

@@ -22,7 +22,7 @@ from repositories.tables.identity import User, UserPreferences
 from resolvers.aggregates.derived_inputs import create_input, update_input
 from resolvers.validation.command import Command
 from tests.databases import Server, database_of
-from tests.repositories.policy_subjects import SUBJECTS, insert_user
+from tests.repositories.policy_subjects import insert_user, subject_of
 from tests.repositories.support import connect_database
 
 _MODULES = [
@@ -150,7 +150,7 @@ async def _store(connection: Any, field: Field, key: UUID, value: Any) -> Any:
     try:
         parsed = f"(SELECT {field.name} FROM jsonb_populate_record(NULL::{table}, $1))"
         text = (
-            f"UPDATE {table} SET {field.name} = {parsed} WHERE {SUBJECTS[field.row].key} = $2"
+            f"UPDATE {table} SET {field.name} = {parsed} WHERE {subject_of(field.row).key} = $2"
             f" RETURNING to_jsonb({field.name})::text"
         )
         return json.loads(await connection.fetchval(text, json.dumps({field.name: value}), key))
@@ -159,7 +159,7 @@ async def _store(connection: Any, field: Field, key: UUID, value: Any) -> Any:
 
 
 async def _insert_row(options: DatabaseOptions, row: type[Table]) -> UUID:
-    owner, subject = new_id(), SUBJECTS[row]
+    owner, subject = new_id(), subject_of(row)
     key = owner if row in (User, UserPreferences) else new_id()
     async with connect_database(options) as database, database.transaction(SERVICE) as write:
         if row is not User:

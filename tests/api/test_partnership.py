@@ -16,7 +16,7 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.partnership import Partners, Referrals
 from repositories.permissions import RoleName
-from repositories.tables.identity import User
+from repositories.tables.identity import User, UserRole
 from repositories.tables.partnership import PARTNER_TRANSITIONS, PartnerKind, PartnerStatus, ReferralStatus
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.stored_rows import event_summaries, stored_events
@@ -457,7 +457,10 @@ async def test_mutations_execute_exactly_these_statements(
     assert (await verbs("closeReferral", "referral { id }", id=referral_id, outcome="LOST"))[1] == ["SELECT", *changed]
     assert (await verbs("reopenReferral", "referral { id }", id=referral_id))[1] == ["SELECT", *changed]
     updated = ["SELECT", "UPDATE", "SELECT", "INSERT"]
-    assert (await verbs("updateReferral", "referral { id }", id=referral_id, version=4, value="5"))[1] == updated
+    assert (await verbs("updateReferral", "referral { id }", id=referral_id, version=4, value="5"))[1] == [
+        "SELECT",
+        *changed,
+    ]
     for index in range(3):
         await make_referral(gateway.database, partner, client_name=f"Client {index}")
     rows = (await client.data("{ referrals { nodes { id version } } }"))["referrals"]["nodes"]
@@ -665,6 +668,38 @@ async def test_a_partnership_has_the_dates_of_its_status(gateway: Gateway, clien
     payload = await client.do("changePartnerStatus", document, id=gid("Partner", past), status="ACTIVE")
     message = "The last day of this partnership has passed. Change `endedOn` first."
     assert payload == {"partner": None, "userErrors": [user_error("CONFLICT", message, "status")]}
+
+
+async def test_an_ended_partnership_keeps_a_last_day(gateway: Gateway, client: Client, manager: User) -> None:
+    """NOON is in June 2026 on the 15th."""
+    partner = await make_partner(gateway.database, manager)
+    key = gid("Partner", partner)
+    await client.do("changePartnerStatus", "partner { id }", id=key, status="ENDED")
+    events = await stored_events(gateway.database)
+    message = "This partnership has ended, so its last day must be given, and must not be in the future."
+    for ends in (None, "2026-06-16"):
+        payload = await client.do("updatePartner", "partner { id }", id=key, version=2, endedOn=ends)
+        assert payload == {"partner": None, "userErrors": [user_error("VALIDATION_ERROR", message, "endedOn")]}
+    assert await stored_events(gateway.database) == events
+    payload = await client.do("updatePartner", "partner { endedOn }", id=key, version=2, endedOn="2026-06-14")
+    assert payload == {"partner": {"endedOn": "2026-06-14"}, "userErrors": []}
+
+
+async def test_referrals_of_a_deleted_partner_do_not_change(gateway: Gateway, client: Client, manager: User) -> None:
+    """Reported by the index of the referral, together with the other errors."""
+    live, gone = [await make_partner(gateway.database, manager) for _ in range(2)]
+    keys = [gid("Referral", await make_referral(gateway.database, partner)) for partner in (live, gone)]
+    admin = gateway.client(await make_user(gateway.database, role=UserRole.ADMIN))
+    assert (await admin.do("deletePartner", "partner { id }", id=gid("Partner", gone)))["userErrors"] == []
+    events = await stored_events(gateway.database)
+    changes = [{"id": keys[0], "version": 7}, {"id": keys[1], "version": 1, "clientName": "New"}]
+    payload = await client.do("updateReferrals", "referrals { id }", referrals=changes)
+    assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [
+        ("STALE_VERSION", ["referrals", "0", "version"]),
+        ("NOT_FOUND", ["referrals", "1", "id"]),
+    ]
+    assert payload["userErrors"][1]["message"] == "There is no such partner."
+    assert await stored_events(gateway.database) == events
 
 
 async def test_a_partnership_counts_until_its_last_day(gateway: Gateway, client: Client, manager: User) -> None:

@@ -19,11 +19,12 @@ from tests.cli.fork_server import BUFFERED, PROGRAM
 from tests.cli.siso import Siso
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["serve", "seed", "token", "doctor", "import-legacy"]
+COMMANDS = ["serve", "seed", "token", "doctor", "import-legacy", "explain"]
 COMMANDS += [
     "migrate up",
     "migrate down",
     "migrate status",
+    "migrate new",
     "schema export",
     "schema check",
     "docs settings",

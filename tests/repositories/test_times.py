@@ -16,7 +16,7 @@ from repositories.sql.policy import policies
 from repositories.sql.types import Day, Timestamp
 from repositories.tables.identity import User, UserPreferences
 from tests.databases import Server, database_of
-from tests.repositories.policy_subjects import SUBJECTS, insert_user
+from tests.repositories.policy_subjects import insert_user, subject_of
 from tests.repositories.support import connect_database
 
 _TABLES = {
@@ -34,8 +34,8 @@ async def _insert_row(options: DatabaseOptions, table: Any) -> None:
     async with connect_database(options) as database, database.transaction(SERVICE) as write:
         if row is not User:
             await insert_user(write, owner, owner)
-        await SUBJECTS[row].prepare(write, key, owner)
-        await SUBJECTS[row].insert(write, key, owner)
+        await subject_of(row).prepare(write, key, owner)
+        await subject_of(row).insert(write, key, owner)
 
 
 async def _outcomes_on_postgresql(url: str, statements: list[str]) -> list[str]:
