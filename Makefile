@@ -28,7 +28,8 @@ run: .venv/installed $(GRAPHIQL)/dist/index.html ## Serve demo data on http://12
 
 .PHONY: test
 test: .venv/installed-dev $(GRAPHIQL)/dist/index.html ## Run all tests on SQLite and PostgreSQL, then lint (six minutes on two cores); with `COVERAGE=1` as CI does.
-	@$(PYTEST) $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+	@$(PYTEST) -m "not alone" $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+	@$(BIN)/python -m pytest -m alone
 ifdef COVERAGE
 	@$(BIN)/coverage report --include='repositories/*,resolvers/*,gateway/execution/*' --fail-under=95 --format=total > /dev/null || \
 		{ echo "Coverage of repositories/, resolvers/ and gateway/execution/ is under 95 %." >&2; exit 1; }

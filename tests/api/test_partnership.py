@@ -456,7 +456,6 @@ async def test_mutations_execute_exactly_these_statements(
     assert (await verbs("qualifyReferral", "referral { id }", id=referral_id))[1] == ["SELECT", *changed]
     assert (await verbs("closeReferral", "referral { id }", id=referral_id, outcome="LOST"))[1] == ["SELECT", *changed]
     assert (await verbs("reopenReferral", "referral { id }", id=referral_id))[1] == ["SELECT", *changed]
-    updated = ["SELECT", "UPDATE", "SELECT", "INSERT"]
     assert (await verbs("updateReferral", "referral { id }", id=referral_id, version=4, value="5"))[1] == [
         "SELECT",
         *changed,
@@ -465,7 +464,7 @@ async def test_mutations_execute_exactly_these_statements(
         await make_referral(gateway.database, partner, client_name=f"Client {index}")
     rows = (await client.data("{ referrals { nodes { id version } } }"))["referrals"]["nodes"]
     referrals = [{**row, "clientName": "Same"} for row in rows]
-    assert (await verbs("updateReferrals", "referrals { id }", referrals=referrals))[1] == updated
+    assert (await verbs("updateReferrals", "referrals { id }", referrals=referrals))[1] == ["SELECT", *changed]
 
 
 async def test_partners_are_filtered_searched_and_sorted(gateway: Gateway, client: Client, manager: User) -> None:

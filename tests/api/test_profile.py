@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
 PROFILE = "user { firstName lastName phone avatarUrl timeZone locale version }"
 PREFERENCES = "{ theme weekStartsOn version }"
-STALE = "This was changed after you read it; it is now at version {}. Read it again and repeat your change."
+STALE = "You did not read the current version of this, which is {}. Read it again and repeat your change."
 
 
 async def stored_user(database: Database, user: User) -> User:

@@ -10,8 +10,8 @@ import pytest
 from gateway.server.process import http_protocol
 from gateway.settings import Settings
 from repositories.engines.database import Database
+from repositories.life_lock.tasks import Tasks
 from repositories.tables.identity import User
-from resolvers.life_lock import subscriptions
 from tests.api.client import Gateway, serve
 from tests.api.edges import edge_of
 from tests.api.event_streams import (
@@ -137,7 +137,7 @@ async def test_unexpected_error_is_masked_and_ends_the_stream(
         message = "secret particulars"
         raise LookupError(message)
 
-    monkeypatch.setattr(subscriptions, "_visible_tasks", broken)
+    monkeypatch.setattr(Tasks, "visible_ids", broken)
     async with run_gateway(gateway) as address, open_event_stream(gateway, address, CHANGES, ada) as stream:
         await create(gateway, ada, "Never told")
         body = await stream.rest()

@@ -121,14 +121,14 @@ async def test_operation_ids_are_unique_while_in_use(gateway: Gateway, ada: User
 
 @ON_SQLITE
 async def test_connection_must_be_initialised_in_time(gateway: Gateway) -> None:
-    impatient_gateway = Gateway(gateway.database, settings=Settings(socket_init_timeout=0.05))
+    impatient_gateway = Gateway(gateway.database, settings=Settings(socket_init_timeout=0.5))
     async with serve_sockets(impatient_gateway) as site:
         async with site.peer() as peer:
             await peer.send("ping")
             assert await peer.receive() == {"type": "pong"}
             assert await peer.wait_closed() == (4408, "Connection initialisation timeout")
         async with site.initialised_peer() as peer:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.6)
             await peer.wait_until_started()
 
 

@@ -19,6 +19,8 @@ PARAMETERS_WITH_TEXT = {
     "serve": {"host"},
     "migrate up": {"revision"},
     "migrate down": {"revision"},
+    "migrate new": {"name"},
+    "explain": {"name"},
     "token": {"email"},
     "schema export": {"file"},
     "schema check": {"against"},

@@ -33,7 +33,7 @@ async def test_one_of_several_writers_with_the_same_version_succeeds(database: D
         assert error.current == winner
         assert error.path == ("version",)
         assert error.message == (
-            "This was changed after you read it; it is now at version 2. Read it again and repeat your change."
+            "You did not read the current version of this, which is 2. Read it again and repeat your change."
         )
     async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).get(task.id) == winner
