@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import httpx
@@ -80,6 +80,12 @@ class Client:
         name = mutation[0].upper() + mutation[1:]
         document = f"mutation($input: {name}Input!) {{ {mutation}(input: $input) {{ {selection} {USER_ERRORS} }} }}"
         return (await self.data(document, input=values))[mutation]
+
+
+class Ask(Protocol):
+    """Executes an operation as a user, and returns the data; errors fail the test."""
+
+    async def __call__(self, user: User, document: str, **variables: Any) -> Any: ...
 
 
 USER_ERRORS = "userErrors { code message field current { id ... on Task { title version } } }"

@@ -1,6 +1,7 @@
 """Fixtures: the gateway over each engine, two users without special roles, and an administrator."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -11,7 +12,7 @@ from repositories.engines.database import Database
 from repositories.tables.identity import User, UserRole
 from resolvers.identity.accounts import Passwords
 from resolvers.reactions import REACTIONS
-from tests.api.client import Gateway
+from tests.api.client import Ask, Gateway
 from tests.api.issuer import EXTERNAL_AUDIENCE, KEY, RSA_KEY, SHARED, URL, Clock, KeyServer, publish_keys
 from tests.api.mailbox import Mailbox, open_mailbox
 from tests.api.people import CHEAP
@@ -26,6 +27,16 @@ async def gateway(database: Database) -> AsyncIterator[Gateway]:
     yield application
     await application.http.aclose()
     await until(lambda: database.pool_state().used == 0)
+
+
+@pytest.fixture
+def ask(gateway: Gateway) -> Ask:
+    """Executes operations as users, over HTTP."""
+
+    async def ask(user: User, document: str, **variables: Any) -> Any:
+        return await gateway.client(user).data(document, **variables)
+
+    return ask
 
 
 @pytest_asyncio.fixture

@@ -1,7 +1,7 @@
 """The migration, the registries and the schema of the notebook, for its own tests only."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,18 +13,13 @@ from repositories.engines.database import Database, DatabaseOptions
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
 from resolvers.request.context import Context
+from tests.api.client import Ask
 from tests.api.conftest import ada, admin, bob
 from tests.databases import Server, database_of
 from tests.example import OWN, REGISTRIES, SCHEMA, migration
 from tests.factories import viewer_of
 
 __all__ = ["ada", "admin", "bob"]
-
-
-class Ask(Protocol):
-    """Executes an operation as a user, and returns the data; errors fail the test."""
-
-    async def __call__(self, user: User, document: str, **variables: Any) -> Any: ...
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from repositories.engines.database import Database
 from repositories.sql.constraints import error_of_constraint
 from repositories.sql.migration_text import migration_text
 from repositories.tables import metadata
-from tests.api.client import ROOT
+from tests.api.client import ROOT, Ask
 from tests.example import migration
-from tests.example.conftest import Ask, Migrate
+from tests.example.conftest import Migrate
 from tests.example.tables import Note, NoteColor
 from tests.factories import make_user
 

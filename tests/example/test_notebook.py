@@ -3,7 +3,7 @@
 from typing import Any
 
 from repositories.tables.identity import User
-from tests.example.conftest import Ask
+from tests.api.client import Ask
 
 CHANGES = """{ notes { nodes { text color user { firstName } history { nodes { eventType fields changes {
     field before after } } } } totalCount groups(by: COLOR) { key count } } }"""
