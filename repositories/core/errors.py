@@ -110,7 +110,7 @@ class StaleVersion(InputError):
 
     def __init__(self, current: object, *, path: Path = ("version",)) -> None:
         super().__init__(
-            f"You did not read the current version of this, which is {getattr(current, 'version', '?')}. "
+            f"This is at version {getattr(current, 'version', '?')} now, which is not the one that you read. "
             "Read it again and repeat your change.",
             path=path,
         )

@@ -95,7 +95,7 @@ def stale_version_error(key: UUID | str, title: str, version: int, path: list[st
     """The user error of a change that is based on an older version than ``version``."""
     return {
         "code": "STALE_VERSION",
-        "message": f"You did not read the current version of this, which is {version}. "
+        "message": f"This is at version {version} now, which is not the one that you read. "
         "Read it again and repeat your change.",
         "field": path,
         "current": {"id": str(key), "title": title, "version": version},

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
 PROFILE = "user { firstName lastName phone avatarUrl timeZone locale version }"
 PREFERENCES = "{ theme weekStartsOn version }"
-STALE = "You did not read the current version of this, which is {}. Read it again and repeat your change."
+STALE = "This is at version {} now, which is not the one that you read. Read it again and repeat your change."
 
 
 async def stored_user(database: Database, user: User) -> User:

@@ -33,7 +33,7 @@ async def test_one_of_several_writers_with_the_same_version_succeeds(database: D
         assert error.current == winner
         assert error.path == ("version",)
         assert error.message == (
-            "You did not read the current version of this, which is 2. Read it again and repeat your change."
+            "This is at version 2 now, which is not the one that you read. Read it again and repeat your change."
         )
     async with open_snapshot(database) as snapshot:
         assert await Tasks(snapshot).get(task.id) == winner
