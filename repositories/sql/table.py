@@ -18,6 +18,8 @@ what else is derived from the declarations. A declaration that contradicts itsel
 
 import datetime as dt
 import inspect
+import re
+import sys
 import types as python_types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -289,9 +291,8 @@ def contradiction(column: sa.Column[Any]) -> str | None:
     """Why the declaration of a column cannot be meant as it stands, None if it can."""
     facts = declared(column)
     is_text = facts.kind is str
-    default = facts.default
-    low, high = facts.range or (None, None)
     rules = {
+        "only texts can be encrypted": facts.encrypted and not is_text,
         "an encrypted column cannot be searched, filtered or sorted": facts.encrypted
         and (facts.searched or facts.filtered or facts.sorted),
         "a secret column cannot be published": facts.secret and not facts.encrypted and bool(facts.description),
@@ -303,23 +304,37 @@ def contradiction(column: sa.Column[Any]) -> str | None:
         "the history must not contain texts and secret values": facts.history and (is_text or facts.secret),
         "a column that clients write, filter, sort or search needs a description": not facts.description
         and (facts.writer is not Writer.GATEWAY or facts.searched or facts.filtered or facts.sorted),
-        f"the default {default!r} is not in its range": default is not None
-        and facts.range is not None
-        and ((low is not None and default < low) or (high is not None and default > high)),
-        f"the default {default!r} has another length": isinstance(default, str)
-        and is_text
-        and facts.length is not None
-        and not facts.length[0] <= len(default) <= facts.length[1],
-        f"the default {default!r} is none of its values": default is not None
-        and isinstance(column.type, types.Choice)
-        and str(default) not in {member.value for member in column.type.choices},
         "a length or a range must not end before it starts": any(
             limits is not None and None not in limits and limits[0] > limits[1]  # type: ignore[operator]
             for limits in (facts.length, facts.range)
         ),
         "only a column that references a table has an inverse": facts.inverse is not None and facts.kind is not UUID,
     }
-    return next((reason for reason, is_broken in rules.items() if is_broken), None)
+    broken = next((reason for reason, is_broken in rules.items() if is_broken), None)
+    defaults = [value for value in (facts.default, facts.input_default) if value is not None]
+    return broken or next((reason for value in defaults if (reason := _contradiction_of_default(column, value))), None)
+
+
+_TYPES_OF_DEFAULTS = {str: (str,), int: (int,), bool: (bool,), Decimal: (int, Decimal)}
+
+
+def _contradiction_of_default(column: sa.Column[Any], default: Any) -> str | None:
+    """Why a default cannot be a value of the column, None if it can."""
+    facts = declared(column)
+    low, high = facts.range or (None, None)
+    shortest, longest = facts.length or (0, sys.maxsize)
+    is_text = facts.kind is str
+    if type(default) not in _TYPES_OF_DEFAULTS.get(facts.kind, (type(default),)):
+        return f"the default {default!r} is of another type"
+    rules = {
+        "is not in its range": (low is not None and default < low) or (high is not None and default > high),
+        "has another length": is_text and not shortest <= len(default) <= longest,
+        "has another format": isinstance(facts.format, Pattern) and not re.fullmatch(facts.format.regex, default),
+        "has several lines": facts.single_line and len(default.splitlines()) > 1,
+        "is none of its values": isinstance(column.type, types.Choice)
+        and str(default) not in {member.value for member in column.type.choices},
+    }
+    return next((f"the default {default!r} {reason}" for reason, is_broken in rules.items() if is_broken), None)
 
 
 def _literal(value: object) -> str:

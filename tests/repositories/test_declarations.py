@@ -12,7 +12,7 @@ from repositories.permissions import RoleName
 from repositories.sql.aggregate import ACTOR, aggregate, aggregates
 from repositories.sql.filters import Order
 from repositories.sql.policy import policies, role
-from repositories.sql.table import Column, DeclarationError, Format, Inverse, Table, Writer, column, metadata
+from repositories.sql.table import Column, DeclarationError, Format, Inverse, Pattern, Table, Writer, column, metadata
 from repositories.sql.types import Fixed
 
 
@@ -60,6 +60,14 @@ _COLUMN: Any = Column
         (Decimal, column("A number.", Fixed(5, 2), range=(None, 5), default=9), "the default 9 is not in its range"),
         (str, column("A text.", length=(3, 5), default="x"), "the default 'x' has another length"),
         (Shade, column("A shade.", default="dark"), "the default 'dark' is none of its values"),
+        (int, column("A number.", encrypted=True), "only texts can be encrypted"),
+        (int, column("A number.", range=(1, 5), input_default=9), "the default 9 is not in its range"),
+        (int, column("A number.", default="x"), "the default 'x' is of another type"),
+        (int, column("A number.", default=True), "the default True is of another type"),
+        (bool, column("A flag.", default=3), "the default 3 is of another type"),
+        (str, column("A text.", default=3), "the default 3 is of another type"),
+        (str, column("A text.", format=Pattern("#[0-9]", "Digits"), default="9"), "the default '9' has another format"),
+        (str, column("A text.", length=(1, 9), single_line=True, default="a\nb"), "has several lines"),
         (int, column("A number.", range=(5, 1)), "must not end before it starts"),
         (int, column("A number.", inverse=Inverse("odds", "The odds.")), "only a column that references a table"),
     ],
