@@ -80,7 +80,7 @@ class HistoryEntry:
     fields: Any = strawberry.field(
         graphql_type=list[str],
         resolver=lambda root: [to_camel_case(name) for name in aggregate_queries.changed_names(root)],
-        description="The names of the fields that changed. Empty if the object was created, deleted or restored.",
+        description="The names of the fields that changed. Empty for an object that was created, restored or only deleted.",
         directives=[assumed_size(5)],
     )
     changes: Any = strawberry.field(

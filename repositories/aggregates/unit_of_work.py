@@ -102,7 +102,8 @@ class UnitOfWork:
             self.record(event_for(kind, row, self.owner_of(row)))
             return row
         deleted: R = await repository.change(row, deleted_at=self.now, **values)
-        self.record_deleted(deleted, kind)
+        change = change_of(row, row.replace(**values))
+        self.record(event_for(kind, deleted, self.owner_of(deleted), change if change.fields else None))
         return deleted
 
     def record_deleted(self, row: Table, event: type[Event] | None = None) -> None:

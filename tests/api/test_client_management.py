@@ -16,6 +16,7 @@ from tests.factories import make_client, make_contact, make_contacts
 
 CLIENT = """client { id companyName status industry website annualRevenue employeeCount version deletedAt
     createdBy { email } primaryContact { email } contacts { totalCount nodes { firstName email isPrimary } } }"""
+HISTORY = "contact { history { nodes { eventType fields } } }"
 CONTACT = "contact { id firstName lastName email phone position isPrimary client { version primaryContact { email } } }"
 JOAN = {"firstName": "Joan", "lastName": "Clarke", "email": "joan@example.org"}
 MAX = {"firstName": "Max", "lastName": "Newman", "email": "max@example.org"}
@@ -269,6 +270,9 @@ async def test_a_client_has_at_most_one_primary_contact(gateway: Gateway, ada: U
     assert added["client"] == {"version": 4, "primaryContact": {"email": JOAN["email"]}}
     removed = (await client.do("removeContact", CONTACT, id=added["id"]))["contact"]
     assert (removed["isPrimary"], removed["client"]) == (False, {"version": 5, "primaryContact": None})
+    restored = (await client.do("restoreContact", HISTORY, id=added["id"]))["contact"]
+    entries = [(entry["eventType"], entry["fields"]) for entry in restored["history"]["nodes"]]
+    assert entries == [("ContactRestored", []), ("ContactRemoved", ["isPrimary"]), ("ContactAdded", [])]
     other = await make_contact(gateway.database, await make_client(gateway.database, ada))
     payload = await client.do("setPrimaryContact", CLIENT, id=key, contactId=gid("Contact", other))
     missing = user_error("NOT_FOUND", "There is no such contact.", "contactId")
