@@ -80,7 +80,7 @@ class HistoryEntry:
     fields: Any = strawberry.field(
         graphql_type=list[str],
         resolver=lambda root: [to_camel_case(name) for name in aggregate_queries.changed_names(root)],
-        description="The names of the fields that changed. Empty for an object that was created, restored or only deleted.",
+        description="The names of the fields that changed. Empty for a new, restored or only deleted object.",
         directives=[assumed_size(5)],
     )
     changes: Any = strawberry.field(

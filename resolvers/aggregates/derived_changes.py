@@ -119,9 +119,7 @@ def create_many_handler(
         return [*twins, *await _errors_of_new(work, aggregate, values, places)]
 
     @reports(errors)
-    @describe_handler(
-        model, f"Creates {plural.replace('_', ' ')}, all or none. The errors name each of them by its index."
-    )
+    @describe_handler(model, f"Creates {plural.replace('_', ' ')}, all or none. {_INDEXED}")
     async def create_many(work: UnitOfWork, command: Any) -> Any:
         raise_all(await errors(work, command))
         items = getattr(command, plural)
@@ -225,9 +223,7 @@ def update_many_handler(
         return [*duplicates(items), *await _errors_of_changes(work, aggregate, items, places, rows)]
 
     @reports(errors)
-    @describe_handler(
-        model, f"Changes {plural.replace('_', ' ')}, all or none. The errors name each of them by its index."
-    )
+    @describe_handler(model, f"Changes {plural.replace('_', ' ')}, all or none. {_INDEXED}")
     async def update_many(work: UnitOfWork, command: Any) -> Any:
         items = getattr(command, plural)
         places: list[Path] = [(plural, index) for index in range(len(items))]
@@ -235,6 +231,9 @@ def update_many_handler(
             return await _apply_changes(work, aggregate, items, places, duplicates(items))
 
     return update_many
+
+
+_INDEXED = "The errors name each of them by its index, except CONFLICT for a value that is taken."
 
 
 @contextmanager
