@@ -53,7 +53,12 @@ async def create_client(work: UnitOfWork, command: Any) -> Client:
     values = command.model_dump(exclude={"contacts", "database_id"})
     with locate_taken_id("database_id"):
         client = await work.add(
-            Client, **values, id=command.database_id, created_by=work.viewer_id, created_at=work.now
+            Client,
+            **values,
+            id=command.database_id,
+            created_by=work.viewer_id,
+            created_at=work.now,
+            updated_at=work.now,
         )
     contacts = await _add_contacts(work, client, command.contacts)
     if any(contact.is_primary for contact in contacts):
@@ -111,7 +116,7 @@ async def _add_contacts(work: UnitOfWork, client: Client, contacts: Sequence[Any
 def _new_contact(work: UnitOfWork, client: Client, command: Any) -> dict[str, Any]:
     values: dict[str, Any] = command.model_dump(exclude={"database_id", "client_id"})
     owned = {"id": command.database_id, "client_id": client.id, "user_id": client.created_by}
-    return values | owned | {"created_at": work.now}
+    return values | owned | {"created_at": work.now, "updated_at": work.now}
 
 
 @takes(DeleteClient)

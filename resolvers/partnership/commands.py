@@ -211,7 +211,11 @@ async def submit_referral(work: UnitOfWork, command: SubmitReferral) -> Referral
     if partner.status is PartnerStatus.ENDED or has_ended:
         message = "This partnership has ended; it takes no more referrals."
         raise Conflict(message, path=("partner_id",))
-    values = command.model_dump(exclude={"database_id"}) | {"id": command.database_id, "created_at": work.now}
+    values = command.model_dump(exclude={"database_id"}) | {
+        "id": command.database_id,
+        "created_at": work.now,
+        "updated_at": work.now,
+    }
     with locate_taken_id("database_id"):
         referral = await work.repository(Referrals).add(**values)
     work.record(ReferralSubmitted(referral.id, partner.manager_id, partner.id))

@@ -88,6 +88,8 @@ async def test_rows_are_found_alone_in_lists_and_as_nodes(
     before = await _ids(client, aggregate)
     keys = [await make_row(client, aggregate, number) for number in (1, 2)]
     assert await _ids(client, aggregate) == {*before, *keys}
+    times = (await client.data(f"{{ {_list(aggregate)} {{ nodes {{ createdAt updatedAt }} }} }}"))[_list(aggregate)]
+    assert [node["updatedAt"] for node in times["nodes"]] == [node["createdAt"] for node in times["nodes"]]
     statements.clear()
     await client.data(f"{{ {_list(aggregate)} {{ nodes {{ id }} }} }}")
     assert summarize_statements(statements) == [f"SELECT {aggregate.table.name}"]

@@ -132,7 +132,7 @@ async def test_a_deleted_contact_is_restored_and_purged(gateway: Gateway, ada: U
     assert purged["id"] == key
     assert await _emails(client, "deleted: INCLUDE") == []
     assert await _events(gateway.database) == [
-        ("ContactRemoved", owned),
+        ("ContactRemoved", owned | {"fields": ["is_primary"], "changes": {"is_primary": [True, False]}}),
         (
             "PrimaryContactSet",
             {
@@ -442,7 +442,7 @@ async def test_a_rejected_transfer_changes_nothing(gateway: Gateway, ada: User, 
         ({"userId": gid("User", suspended)}, "CONFLICT", "The account of this user is not active.", "userId"),
         ({"userId": gid("User", new_id())}, "NOT_FOUND", "There is no such user.", "userId"),
         ({"id": gid("Client", new_id())}, "NOT_FOUND", "There is no such client.", "id"),
-        ({"userId": key}, "VALIDATION_ERROR", "This is not the id of an User.", "userId"),
+        ({"userId": key}, "VALIDATION_ERROR", "This is not the id of a User.", "userId"),
     ):
         values = {"id": key, "userId": gid("User", admin), **given}
         payload = await gateway.client(admin).do("transferClient", "client { id }", **values)

@@ -669,6 +669,22 @@ async def test_a_partnership_has_the_dates_of_its_status(gateway: Gateway, clien
     assert payload == {"partner": None, "userErrors": [user_error("CONFLICT", message, "status")]}
 
 
+async def test_messages_about_null_and_wrong_ids(gateway: Gateway, client: Client, manager: User) -> None:
+    key = gid("Partner", await make_partner(gateway.database, manager))
+    events = await stored_events(gateway.database)
+    for field, value, message in (
+        ("commissionRate", None, "This must not be null."),
+        ("managerId", None, "This must not be null."),
+        ("managerId", key, "This is not the id of a User."),
+    ):
+        payload = await client.do("updatePartner", "partner { id }", id=key, version=1, **{field: value})
+        assert payload == {"partner": None, "userErrors": [user_error("VALIDATION_ERROR", message, field)]}
+    payload = await client.do("updatePartner", "partner { id }", id=key, version=2, name="New")
+    message = "This is at version 1 now, which is not the one that you read. Read it again and repeat your change."
+    assert [(error["code"], error["message"]) for error in payload["userErrors"]] == [("STALE_VERSION", message)]
+    assert await stored_events(gateway.database) == events
+
+
 async def test_an_ended_partnership_keeps_a_last_day(gateway: Gateway, client: Client, manager: User) -> None:
     """NOON is in June 2026 on the 15th."""
     partner = await make_partner(gateway.database, manager)
