@@ -45,7 +45,8 @@ def installed(options: DatabaseOptions, tmp_path: Path, request: pytest.FixtureR
 def test_every_command_is_run_here() -> None:
     """`migrate new` writes into the source code; tests/cli/test_explain.py runs it."""
     run = [*_DATABASE_COMMANDS, *_OTHER_COMMANDS]
-    assert [name for name in COMMANDS if not any(command.startswith(name) for command in run)] == ["serve", "migrate new"]
+    left_out = [name for name in COMMANDS if not any(command.startswith(name) for command in run)]
+    assert left_out == ["serve", "migrate new"]
 
 
 def test_commands_on_a_database(installed: Siso) -> None:
