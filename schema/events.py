@@ -60,7 +60,7 @@ class DomainEvent:
 class FieldChange:
     """A value of an object that has changed."""
 
-    field: str = column("The name of the field, as in the input of the mutation that changes it.")
+    field: str = column("The name of the field. That of a reference to an object ends in `Id`, as in inputs.")
     before: JSON | None = column("The value before the change. Null if there was none.")
     after: JSON | None = column("The value after the change. Null if there is none.")
 

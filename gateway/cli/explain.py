@@ -1,4 +1,4 @@
-"""`siso explain`: what is declared for an aggregate, and what is derived from it."""
+"""`siso explain`: prints the declaration of an aggregate and everything that is derived from it."""
 
 import difflib
 from collections.abc import Iterable, Iterator

@@ -136,7 +136,7 @@ def migrate_new(
 def explain(
     name: Annotated[str, typer.Argument(help="The GraphQL type of the aggregate, such as Task.")],
 ) -> None:
-    """Show what is declared for an aggregate, and what is derived from it.
+    """Show the declaration of an aggregate and everything that is derived from it.
 
     It prints the columns, the policy, filters, sort keys, groups, root fields, commands, events, and the SQL of its
     list and of a row by its id.

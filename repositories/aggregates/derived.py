@@ -84,7 +84,7 @@ def derive_event_types() -> None:
 
 
 def has_events(found: Aggregate) -> bool:
-    """Whether events of the aggregate exist. Its rows have no history otherwise, and nobody can subscribe to them."""
+    """Whether the aggregate has events. Without events, its rows have no history and no subscription."""
     return bool(found.commands) or any(kind.aggregate == found.name for kind in all_event_types())
 
 

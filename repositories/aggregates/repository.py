@@ -287,10 +287,13 @@ class Repository(Generic[R]):
             raise InputErrors([(await self._explain_failed_change(row.id)).prefix_path(index) for index, row in failed])
         return [changed[row.id] for row, _ in changes]
 
-    async def remove(self, row: R) -> R | None:
-        """Soft-deletes the row and returns it if the table has ``deleted_at``, else deletes it and returns None."""
+    async def remove(self, row: R, *, at: dt.datetime | None = None, **values: Any) -> R | None:
+        """Soft-deletes the row and returns it if the table has ``deleted_at``, else deletes it and returns None.
+
+        ``at`` is the time of the deletion, by default now. ``values`` of a soft-deleted row are changed with it.
+        """
         if hasattr(self.table, "deleted_at"):
-            return await self.change(row, deleted_at=now())
+            return await self.change(row, deleted_at=at or now(), **values)
         await self.purge(row.id)
         return None
 

@@ -23,7 +23,7 @@ from repositories.aggregates.derived import change_of, event_for, event_type, re
 from repositories.aggregates.event_store import EventStore
 from repositories.core.clock import now
 from repositories.core.errors import NotFound
-from repositories.core.event import Created, Deleted, Event, Purged, Restored, Updated
+from repositories.core.event import Change, Created, Deleted, Event, Purged, Restored, Updated
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, WriteConnection
 from repositories.sql.aggregate import aggregates
@@ -89,37 +89,32 @@ class UnitOfWork:
         kind = event or event_type(type(after), Updated)
         self.record(event_for(kind, after, self.owner_of(after), change_of(before, after)))
 
-    async def delete(self, row: R, event: type[Event] | None = None, **values: Any) -> R:
+    async def delete(self, row: R, **values: Any) -> R:
         """Marks a row as deleted, and records the event; a row of a table without ``deleted_at`` is deleted.
 
         Returns the row with its ``deleted_at``, or as it was. ``values`` are changed with it.
         """
-        kind = event or event_type(type(row), Deleted)
-        repository = self.repository(repository_of(type(row)))
         await self.load_owners([row])
-        if not aggregates[type(row)].is_soft_deleted:
-            await repository.purge(row.id)
-            self.record(event_for(kind, row, self.owner_of(row)))
-            return row
-        deleted: R = await repository.change(row, deleted_at=self.now, **values)
-        change = change_of(row, row.replace(**values))
-        self.record(event_for(kind, deleted, self.owner_of(deleted), change if change.fields else None))
+        removed: R | None = await self.repository(repository_of(type(row))).remove(row, at=self.now, **values)
+        deleted = row if removed is None else removed
+        self.record_deleted(deleted, change_of(row, row.replace(**values)) if values else None)
         return deleted
 
-    def record_deleted(self, row: Table, event: type[Event] | None = None) -> None:
-        """Records the event of a row that was marked as deleted."""
-        self.record(event_for(event or event_type(type(row), Deleted), row, self.owner_of(row)))
+    def record_deleted(self, row: Table, change: Change | None = None) -> None:
+        """Records the event of a row that was deleted, and what else of it has changed."""
+        found = change if change is not None and change.fields else None
+        self.record(event_for(event_type(type(row), Deleted), row, self.owner_of(row), found))
 
-    async def restore(self, row: R, event: type[Event] | None = None) -> R:
+    async def restore(self, row: R) -> R:
         """Restores a row that is marked as deleted, and records the event."""
         restored: R = await self.repository(repository_of(type(row))).restore(row)
         await self.load_owners([restored])
-        self.record_restored(restored, event)
+        self.record_restored(restored)
         return restored
 
-    def record_restored(self, row: Table, event: type[Event] | None = None) -> None:
+    def record_restored(self, row: Table) -> None:
         """Records the event of a row that was restored."""
-        self.record(event_for(event or event_type(type(row), Restored), row, self.owner_of(row)))
+        self.record(event_for(event_type(type(row), Restored), row, self.owner_of(row)))
 
     async def purge(self, row: Table) -> None:
         """Deletes a row permanently that is marked as deleted, and records the event."""

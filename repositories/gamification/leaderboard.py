@@ -1,4 +1,4 @@
-"""The leaderboard: the users who have earned the most points in a period."""
+"""The leaderboard lists the users who earned the most points in a period."""
 
 from typing import NamedTuple
 from uuid import UUID

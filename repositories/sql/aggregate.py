@@ -1,4 +1,4 @@
-"""Aggregates: the tables whose rows clients read and change, and what is derived from their declarations.
+"""Declares aggregates, which are the tables whose rows clients read and change.
 
     aggregate(Note, read=owner(Note.user_id) | role(RoleName.ADMIN), write=owner(Note.user_id))
 

@@ -1,4 +1,4 @@
-"""What is derived from the declarations of aggregates: inputs and handlers of commands, queries, history, live changes.
+"""Derives commands, queries, histories and live changes from the declarations of aggregates.
 
 Imports the other frameworks of this layer and no domain. ``repositories/sql/aggregate.py`` describes the declarations.
 """

@@ -57,4 +57,4 @@ class TransferClient(ChangeClient):
     """The client, and its new owner."""
 
     user_id: Annotated[UUID, GlobalKey("User")]
-    """The user who is to own the client and its contacts."""
+    """The new owner of the client and its contacts."""

@@ -157,18 +157,18 @@ def published_changes(aggregate_type: str, changes: Iterable[FieldChange]) -> li
 
     A change with a value that its column cannot contain is left out: other clients of the database may store events.
     """
+    found = next((each for each in aggregates.values() if each.name == aggregate_type), None)
     published: list[FieldChange] = []
     for change in changes:
         with suppress(ValueError, TypeError, AttributeError):
-            published.append(_published_change(aggregate_type, change))
+            published.append(change if found is None else _published_change(found, change))
     return published
 
 
-def _published_change(aggregate_type: str, change: FieldChange) -> FieldChange:
-    found = next((each for each in aggregates.values() if each.name == aggregate_type), None)
-    if found is None or change.field not in found.table.c:
+def _published_change(aggregate: Aggregate, change: FieldChange) -> FieldChange:
+    if change.field not in aggregate.table.c:
         return change
-    publish = _publisher(found, change.field)
+    publish = _publisher(aggregate, change.field)
     return FieldChange(to_camel_case(change.field), publish(change.before), publish(change.after))
 
 

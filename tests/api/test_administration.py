@@ -170,7 +170,7 @@ async def test_the_audit_log_is_filtered_by_actor_aggregate_type_and_time(
 async def test_audit_log_entries_have_the_user_who_acted(
     gateway: Gateway, ada: User, bob: User, admin: User, statements: list[str]
 ) -> None:
-    """Null for users who are deleted. One statement loads the users of all events."""
+    """A deleted user is null. One statement loads the users of all events."""
     gone = await make_user(gateway.database)
     for person in (ada, bob, gone, ada):
         await gateway.client(person).do("createCategory", "category { id }", name=f"Home {new_id()}")

@@ -1,4 +1,4 @@
-"""What is derived for every aggregate, on both engines: lists, filters, groups, trash, history, bulk commands, changes.
+"""Tests the lists, filters, groups, trash, history, bulk commands and live changes of every aggregate.
 
 The tests run for every aggregate. What they expect follows from the declaration.
 """

@@ -548,7 +548,7 @@ async def test_entries_name_what_they_are_about(
 
 
 async def test_reached_achievements_are_listed_with_their_history(gateway: Gateway, ada: User, bob: User) -> None:
-    """Each user sees their own, admins those of all users. Nobody can change them."""
+    """A user sees only own rows, an admin all rows. Nobody can change them."""
     client = gateway.at(AT).client(ada)
     await client.do("completeTask", "task { id }", id=gid("Task", await make_task(gateway.database, ada)))
     document = """{ userAchievements { totalCount nodes { id unlockedAt user { email } achievement { code }
