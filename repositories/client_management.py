@@ -117,6 +117,7 @@ _now = sa.bindparam("now", type_=types.Timestamp())
 _moment = sa.bindparam("moment", type_=types.Timestamp())
 _client = sa.bindparam("client", type_=types.Id())
 _of_client = _contacts.c.client_id == _client
+_of_clients = in_list(_contacts.c.client_id, "clients")
 _alive = (_clients.c.created_by == _user, _clients.c.deleted_at.is_(None))
 _HUNDREDTH = Decimal("0.01")
 
@@ -231,7 +232,7 @@ _demote: Statement[Contact] = Statement(
 
 _remove_all: Statement[Contact] = Statement(
     sa.update(_contacts)
-    .where(_of_client, _contacts.c.deleted_at.is_(None))
+    .where(_of_clients, _contacts.c.deleted_at.is_(None))
     .values(deleted_at=_moment, updated_at=_now)
     .returning(*_contacts.c),
     Contact,
@@ -239,13 +240,13 @@ _remove_all: Statement[Contact] = Statement(
 
 _restore_all: Statement[Contact] = Statement(
     sa.update(_contacts)
-    .where(_of_client, _contacts.c.deleted_at == _moment)
+    .where(_of_clients, _clients.c.id == _contacts.c.client_id, _contacts.c.deleted_at == _clients.c.deleted_at)
     .values(deleted_at=None, updated_at=_now)
     .returning(*_contacts.c),
     Contact,
 )
 
-_purge_all: Statement[Contact] = Statement(sa.delete(_contacts).where(_of_client).returning(*_contacts.c), Contact)
+_purge_all: Statement[Contact] = Statement(sa.delete(_contacts).where(_of_clients).returning(*_contacts.c), Contact)
 
 
 class Contacts(Repository[Contact], table=Contact):
@@ -274,17 +275,17 @@ class Contacts(Repository[Contact], table=Contact):
         """Makes the client's primary contact an ordinary one. Returns the contacts that changed."""
         return await self.connection.rows(_demote, client=client, now=now())
 
-    async def remove_all(self, client: UUID, at: dt.datetime) -> list[Contact]:
-        """Soft-deletes the client's contacts and returns them.
+    async def remove_all(self, clients: Sequence[UUID], at: dt.datetime) -> list[Contact]:
+        """Soft-deletes the contacts of clients and returns them.
 
-        All of them get the same ``deleted_at``, which distinguishes them from contacts that were deleted before.
+        They get the ``deleted_at`` of the clients, which distinguishes them from contacts that were deleted before.
         """
-        return await self.connection.rows(_remove_all, client=client, moment=at, now=now())
+        return await self.connection.rows(_remove_all, clients=list(clients), moment=at, now=now())
 
-    async def restore_all(self, client: UUID, at: dt.datetime) -> list[Contact]:
-        """Restores the contacts whose ``deleted_at`` is ``at``, and returns them."""
-        return await self.connection.rows(_restore_all, client=client, moment=at, now=now())
+    async def restore_all(self, clients: Sequence[UUID]) -> list[Contact]:
+        """Restores the contacts that have the ``deleted_at`` of their clients, and returns them."""
+        return await self.connection.rows(_restore_all, clients=list(clients), now=now())
 
-    async def purge_all(self, client: UUID) -> list[Contact]:
-        """Deletes the client's contacts permanently, and returns them. The client must have no primary contact."""
-        return await self.connection.rows(_purge_all, client=client)
+    async def purge_all(self, clients: Sequence[UUID]) -> list[Contact]:
+        """Deletes the contacts of clients permanently, and returns them. The clients must have no primary contact."""
+        return await self.connection.rows(_purge_all, clients=list(clients))

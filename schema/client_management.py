@@ -98,9 +98,6 @@ _contact_type = type_of(rows.Contact)
 @strawberry.type
 class ClientMutations:
     create_client = mutation(commands.create_client, returns=Client, requires=_WRITE)
-    delete_client = mutation(commands.delete_client, returns=Client, requires=_WRITE)
-    restore_client = mutation(commands.restore_client, returns=Client, requires=_WRITE)
-    purge_client = mutation(commands.purge_client, returns=Client, requires=_WRITE)
     transfer_client = mutation(commands.transfer_client, returns=Client, requires=frozenset({RoleName.ADMIN}))
     set_primary_contact = mutation(commands.set_primary_contact, returns=Client, requires=_WRITE)
     add_contact = mutation(commands.add_contact, returns=_contact_type, requires=_WRITE)

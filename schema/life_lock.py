@@ -207,7 +207,6 @@ _WRITE = Permission.TASK_WRITE
 class LifeLockMutations:
     complete_task = mutation(commands.complete_task, returns=Task, requires=_WRITE)
     reopen_task = mutation(commands.reopen_task, returns=Task, requires=_WRITE)
-    delete_category = mutation(commands.delete_category, returns=Category, requires=_WRITE)
     refresh_user_dashboard_stats: RefreshUserDashboardStatsPayload | None = query(
         queries.refresh_statistics,
         "Counts the tasks of `userDashboardStats` again. For admins.",

@@ -297,8 +297,21 @@ class Repository(Generic[R]):
         await self.purge(row.id)
         return None
 
+    async def remove_many(self, rows: Sequence[R], *, at: dt.datetime) -> list[R]:
+        """:meth:`remove` for several rows. Returns them, with their ``deleted_at`` if the table has it."""
+        if hasattr(self.table, "deleted_at"):
+            return await self.change_many([(row, {"deleted_at": at}) for row in rows])
+        deleted = set(await self.connection.rows(self._statements.purge_many, ids=[row.id for row in rows]))
+        if len(deleted) < len(rows):
+            raise NotFound.of(self.noun)
+        return list(rows)
+
     async def restore(self, row: R) -> R:
         return await self.change(row, deleted_at=None)
+
+    async def restore_many(self, rows: Sequence[R]) -> list[R]:
+        """:meth:`restore` for several rows."""
+        return await self.change_many([(row, {"deleted_at": None}) for row in rows])
 
     async def lock_deleted(self, key: UUID) -> R:
         """The soft-deleted row, or NotFound. Locks the row until the transaction ends."""

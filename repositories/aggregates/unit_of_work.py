@@ -100,6 +100,14 @@ class UnitOfWork:
         self.record_deleted(deleted, change_of(row, row.replace(**values)) if values else None)
         return deleted
 
+    async def delete_many(self, rows: Sequence[R]) -> list[R]:
+        """:meth:`delete` for several rows of one table, with the same number of statements."""
+        await self.load_owners(rows)
+        removed: list[R] = await self.repository(repository_of(type(rows[0]))).remove_many(rows, at=self.now)
+        for row in removed:
+            self.record_deleted(row)
+        return removed
+
     def record_deleted(self, row: Table, change: Change | None = None) -> None:
         """Records the event of a row that was deleted, and what else of it has changed."""
         found = change if change is not None and change.fields else None
@@ -110,6 +118,14 @@ class UnitOfWork:
         restored: R = await self.repository(repository_of(type(row))).restore(row)
         await self.load_owners([restored])
         self.record_restored(restored)
+        return restored
+
+    async def restore_many(self, rows: Sequence[R]) -> list[R]:
+        """:meth:`restore` for several rows of one table, with the same number of statements."""
+        restored: list[R] = await self.repository(repository_of(type(rows[0]))).restore_many(rows)
+        await self.load_owners(restored)
+        for row in restored:
+            self.record_restored(row)
         return restored
 
     def record_restored(self, row: Table) -> None:

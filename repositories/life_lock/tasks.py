@@ -12,7 +12,7 @@ from repositories.core.clock import LocalDay, now
 from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
 from repositories.sql import types
 from repositories.sql.filters import And, Compare, Op, Order
-from repositories.sql.statements import Engine, RowFactory, Statement, folded, records
+from repositories.sql.statements import Engine, RowFactory, Statement, folded, in_list, records
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskStatus
 
 _tasks = Task.__table__
@@ -108,9 +108,13 @@ def _breakdown_of() -> sa.Executable:
 
 _breakdown: Statement[CategoryTotals] = Statement(_breakdown_of(), RowFactory(_category_totals))
 
+_in_categories = in_list(_tasks.c.category_id, "categories")
+_categorised: Statement[tuple[UUID, UUID]] = Statement(
+    sa.select(_tasks.c.id, _tasks.c.category_id).where(_in_categories), RowFactory(tuple)
+)
 _uncategorise: Statement[Task] = Statement(
     sa.update(_tasks)
-    .where(_tasks.c.category_id == sa.bindparam("category", type_=types.Id()))
+    .where(_in_categories)
     .values(category_id=None, version=_tasks.c.version + 1, updated_at=NOW)
     .returning(*_tasks.c),
     Task,
@@ -145,6 +149,13 @@ class Tasks(Repository[Task], table=Task):
         """The numbers of a user's tasks by category, by name, with empty categories. Tasks without one come last."""
         return await self.connection.rows(_breakdown, user=user)
 
-    async def uncategorise(self, category: UUID) -> list[Task]:
-        """Removes the category of all its tasks, including deleted ones. Returns the changed tasks."""
-        return await self.connection.rows(_uncategorise, category=category, now=now())
+    async def uncategorise(self, categories: Sequence[UUID]) -> list[tuple[UUID, Task]]:
+        """Removes locked categories from all their tasks, including deleted ones.
+
+        Returns the changed tasks, each with its former category. Only if there are several does a statement read them.
+        """
+        several = (
+            {} if len(categories) == 1 else dict(await self.connection.rows(_categorised, categories=list(categories)))
+        )
+        changed = await self.connection.rows(_uncategorise, categories=list(categories), now=now())
+        return [(several.get(task.id, categories[0]), task) for task in changed]

@@ -36,6 +36,7 @@ class RowStatements:
         self.insert_many = Statement(lambda engine: _insert_many(table, engine), owner)
         self.insert_missing = Statement(lambda engine: _insert_missing(table, engine), scalar(UUID))
         self.purge = Statement(sa.delete(table).where(has_id).returning(table.c.id), scalar(UUID))
+        self.purge_many = Statement(sa.delete(table).where(has_one_of_ids).returning(table.c.id), scalar(UUID))
         if "deleted_at" in table.c:
             is_deleted = table.c.deleted_at.is_not(None)
             self.lock_deleted = Statement(rows.where(has_id, is_deleted).with_for_update(), owner)

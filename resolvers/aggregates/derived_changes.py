@@ -1,67 +1,25 @@
 """The handlers that create and change rows, derived from the declaration of an aggregate.
 
-A domain adds to them with :class:`Rules`. Every handler checks what it can before it raises, so that all errors of an
+A domain adds to them with rules (rules.py). Every handler checks what it can before it raises, so that all errors of an
 input are reported together.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, get_type_hints
 from uuid import UUID
-
-from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict, DanglingReference, InputError, NotFound, Path, StaleVersion
 from repositories.sql.aggregate import Aggregate, Reference
-from repositories.sql.constraints import unique_fields
-from repositories.sql.table import Table, Writer, declared
+from repositories.sql.table import Writer
 from resolvers.aggregates import derived_inputs as inputs
+from resolvers.aggregates.command_descriptions import create_text, update_text
 from resolvers.aggregates.handlers import describe_handler, find_duplicates, run_each
+from resolvers.aggregates.rules import Values, rules_of
 from resolvers.validation.command import changed_fields, locate_taken_id, raise_all
 from resolvers.validation.valid_parts import registered_check, reports
-
-R = TypeVar("R", bound=Table)
-Values = Mapping[str, Any]
-
-
-async def _no_errors(work: UnitOfWork, before: Any, values: Values) -> Sequence[InputError]:
-    return ()
-
-
-def _no_values(work: UnitOfWork, before: Any, values: Values) -> Values:
-    return {}
-
-
-def _no_events(work: UnitOfWork, before: Any, after: Any) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Rules(Generic[R]):
-    """What a domain adds to the commands that create and change rows of an aggregate.
-
-    - ``check`` returns errors of new values. ``before`` is the row, or None for a new one. An invalid value is missing.
-    - ``complete`` returns the values that follow from new values and that no client writes.
-    - ``record`` records events in addition to the derived one. ``before`` is None for a new row.
-    - ``errors`` are the codes of the errors of ``check`` with their causes, for the description of the update.
-    """
-
-    check: Callable[[UnitOfWork, R | None, Values], Awaitable[Sequence[InputError]]] = _no_errors
-    complete: Callable[[UnitOfWork, R | None, Values], Values] = _no_values
-    record: Callable[[UnitOfWork, R | None, R], None] = _no_events
-    errors: str = ""
-
-
-_rules: dict[type[Table], Rules[Any]] = {}
-_NO_RULES: Rules[Any] = Rules()
-
-
-def add_rules(row: type[R], rules: Rules[R]) -> None:
-    """Adds rules to the commands of an aggregate."""
-    _rules[row] = rules
-
 
 # new rows
 
@@ -73,7 +31,7 @@ def create_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitabl
         return await _errors_of_new(work, aggregate, [inputs.values_of(command, columns)], [()])
 
     @reports(errors)
-    @describe_handler(inputs.create_input(aggregate), _create_text(aggregate))
+    @describe_handler(inputs.create_input(aggregate), create_text(aggregate))
     async def create(work: UnitOfWork, command: Any) -> Any:
         values = inputs.values_of(command, columns)
         checked_by_database = _reference_checked_by_database(aggregate, values)
@@ -86,7 +44,7 @@ def create_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitabl
                 raise
             noun = repository_of(aggregate.references[checked_by_database].target).noun
             raise NotFound.of(noun, path=(checked_by_database,)) from None
-        _rules.get(aggregate.row, _NO_RULES).record(work, None, added)
+        rules_of(aggregate.row).record(work, None, added)
         return added
 
     return create
@@ -129,7 +87,7 @@ def create_many_handler(
         await work.load_owners(added)
         for row in added:
             work.record_added([row])
-            _rules.get(aggregate.row, _NO_RULES).record(work, None, row)
+            rules_of(aggregate.row).record(work, None, row)
         return added
 
     return create_many
@@ -167,7 +125,7 @@ def _create_each(
 
 
 def _new_row(work: UnitOfWork, aggregate: Aggregate, command: Any, values: Values) -> dict[str, Any]:
-    completed = _rules.get(aggregate.row, _NO_RULES).complete(work, None, values)
+    completed = rules_of(aggregate.row).complete(work, None, values)
     row = {**values, **completed, "id": command.database_id, "created_at": work.now, "updated_at": work.now}
     if aggregate.owner is not None and row.get(aggregate.owner) is None:
         row[aggregate.owner] = work.viewer_id
@@ -183,7 +141,7 @@ async def _errors_of_new(
     checked: str | None = None,
 ) -> list[InputError]:
     """Errors of the values of new rows. The reference ``checked`` is checked by the database."""
-    check = _rules.get(aggregate.row, _NO_RULES).check
+    check = rules_of(aggregate.row).check
     errors = await _missing_references(work, aggregate, rows, places, checked=checked)
     for values, place in zip(rows, places, strict=True):
         errors += [error.prefix_path(*place) for error in await check(work, None, values)]
@@ -198,7 +156,7 @@ def update_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitabl
         return await _errors_of_changes(work, aggregate, [command], [()], await _lock(work, aggregate, [command.id]))
 
     @reports(errors)
-    @describe_handler(inputs.update_input(aggregate), _update_text(aggregate))
+    @describe_handler(inputs.update_input(aggregate), update_text(aggregate))
     async def update(work: UnitOfWork, command: Any) -> Any:
         (row,) = await _apply_changes(work, aggregate, [command], [()])
         return row
@@ -266,7 +224,7 @@ async def _apply_changes(
     changed = await work.repository(repository_of(aggregate.row)).change_many(effective) if effective else []
     await work.load_owners(changed)
     done = {row.id: row for row in changed}
-    record = _rules.get(aggregate.row, _NO_RULES).record
+    record = rules_of(aggregate.row).record
     for before, _ in effective:
         work.record_changed(before, done[before.id])
         record(work, before, done[before.id])
@@ -276,7 +234,7 @@ async def _apply_changes(
 def _changes(work: UnitOfWork, aggregate: Aggregate, row: Any, command: Any) -> dict[str, Any]:
     """The columns that get another value, with those that follow from them."""
     values = changed_fields(work, row, inputs.provided_values(command, aggregate.written(Writer.ON_UPDATE)))
-    return {**values, **_rules.get(aggregate.row, _NO_RULES).complete(work, row, values)} if values else {}
+    return {**values, **rules_of(aggregate.row).complete(work, row, values)} if values else {}
 
 
 async def _errors_of_changes(
@@ -290,7 +248,7 @@ async def _errors_of_changes(
     errors: list[InputError] = []
     wanted: list[Values] = []
     columns = aggregate.written(Writer.ON_UPDATE)
-    check = _rules.get(aggregate.row, _NO_RULES).check
+    check = rules_of(aggregate.row).check
     for command, place in zip(commands, places, strict=True):
         row = rows.get(command.id)
         provided = inputs.provided_values(command, columns)
@@ -360,55 +318,3 @@ async def _referenced(work: UnitOfWork, reference: Reference, keys: Sequence[UUI
         return known
     owner = reference.shares[1]
     return {key: row for key, row in known.items() if getattr(row, owner) == work.viewer_id}
-
-
-# descriptions
-
-
-def _create_text(aggregate: Aggregate) -> str:
-    owned = " of the viewer" if _is_of_viewer(aggregate) else ""
-    return f"Creates {aggregate.a_noun}{owned}. {_errors_text(aggregate, Writer.ON_CREATE, unique=['database_id'])}"
-
-
-def _update_text(aggregate: Aggregate) -> str:
-    missing = [aggregate.noun]
-    if aggregate.owner_reference is not None:
-        missing.append(repository_of(aggregate.references[aggregate.owner_reference].target).noun)
-    more = ["STALE_VERSION if it was changed since"] if aggregate.is_versioned else []
-    if rules := _rules.get(aggregate.row, _NO_RULES).errors:
-        more.append(rules)
-    return f"Changes {aggregate.a_noun}. {_errors_text(aggregate, Writer.ON_UPDATE, missing=missing, more=more)}"
-
-
-def _is_of_viewer(aggregate: Aggregate) -> bool:
-    """Whether the rows belong to the viewer who creates them. Only these count towards the quota of an account."""
-    owner = None if aggregate.owner is None else aggregate.table.c[aggregate.owner]
-    return owner is not None and declared(owner).writer is Writer.GATEWAY
-
-
-def _errors_text(
-    aggregate: Aggregate,
-    writer: Writer,
-    *,
-    missing: Sequence[str] = (),
-    more: Sequence[str] = (),
-    unique: Sequence[str] = (),
-) -> str:
-    """The codes of the errors that a command can have, with their causes.
-
-    ``missing`` are nouns of rows that may not exist, ``unique`` fields whose values may be taken, in addition to what
-    the columns declare.
-    """
-    written = {column.name for column in aggregate.written(writer)}
-    references = {name: each for name, each in aggregate.references.items() if name in written}
-    nouns = [*missing, *(reference.field.replace("_", " ") for reference in references.values())]
-    fields = [name for name in unique_fields(aggregate.table) if name in written]
-    taken = [f"`{to_camel_case(name)}`" for name in (*fields, *unique)]
-    errors = [
-        "VALIDATION_ERROR",
-        *([f"NOT_FOUND if the {' or the '.join(nouns)} does not exist"] if nouns else []),
-        *more,
-        *([f"CONFLICT if the {' or the '.join(taken)} is taken"] if taken else []),
-        *(["QUOTA_EXCEEDED"] if _is_of_viewer(aggregate) else []),
-    ]
-    return f"Possible errors: {', '.join(errors)}."

@@ -16,14 +16,12 @@ from repositories.identity import Users
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.identity import UserStatus
 from resolvers.aggregates.derived_commands import takes
+from resolvers.aggregates.rules import Rules, add_rules
 from resolvers.client_management.inputs import (
     AddContact,
     CreateClient,
-    DeleteClient,
-    PurgeClient,
     PurgeContact,
     RemoveContact,
-    RestoreClient,
     RestoreContact,
     SetPrimaryContact,
     TransferClient,
@@ -119,46 +117,36 @@ def _new_contact(work: UnitOfWork, client: Client, command: Any) -> dict[str, An
     return values | owned | {"created_at": work.now, "updated_at": work.now}
 
 
-@takes(DeleteClient)
-async def delete_client(work: UnitOfWork, command: Any) -> Client:
-    """Deletes a client with its contacts. They can be restored together. Possible errors: NOT_FOUND, STALE_VERSION."""
-    client = check_version(await work.repository(Clients).lock(command.id), command.version)
-    for contact in await work.repository(Contacts).remove_all(client.id, work.now):
+async def _remove_contacts(work: UnitOfWork, rows: Sequence[Client]) -> None:
+    """Its contacts are deleted with it."""
+    for contact in await work.repository(Contacts).remove_all([row.id for row in rows], work.now):
         work.record_deleted(contact)
-    return await work.delete(client)
 
 
-@takes(RestoreClient)
-async def restore_client(work: UnitOfWork, command: Any) -> Client:
-    """Restores a deleted client with the contacts that were deleted together with it.
+async def _restore_contacts(work: UnitOfWork, rows: Sequence[Client]) -> None:
+    """The contacts that were deleted with it are restored too.
 
-    Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if another contact has the e-mail address of one of its contacts
-    by now.
+    Returns the error CONFLICT if another contact has the e-mail address of one of them by now.
     """
-    client = check_version(await work.repository(Clients).lock_deleted(command.id), command.version)
-    assert client.deleted_at is not None  # noqa: S101 (only deleted ones are found)
     try:
-        contacts = await work.repository(Contacts).restore_all(client.id, client.deleted_at)
+        contacts = await work.repository(Contacts).restore_all([row.id for row in rows])
     except Conflict:
         message = "The e-mail address of one of its contacts belongs to another contact of yours by now."
         raise Conflict(message, path=("id",)) from None
     for contact in contacts:
         work.record_restored(contact)
-    return await work.restore(client)
 
 
-@takes(PurgeClient)
-async def purge_client(work: UnitOfWork, command: Any) -> Client:
-    """Deletes a client permanently that was deleted before, with all its contacts. Returns the client as it was.
-
-    Their events remain in the audit log. Possible errors: NOT_FOUND, STALE_VERSION.
-    """
-    client = check_version(await work.repository(Clients).lock_deleted(command.id), command.version)
-    await _forget_primary(work, client)
-    for contact in await work.repository(Contacts).purge_all(client.id):
+async def _purge_contacts(work: UnitOfWork, rows: Sequence[Client]) -> None:
+    """Its contacts are deleted permanently too."""
+    for row in rows:
+        await _forget_primary(work, row)
+    for contact in await work.repository(Contacts).purge_all([row.id for row in rows]):
         work.record_purged(contact)
-    await work.purge(client)
-    return client
+
+
+_client_rules: Rules[Client] = Rules(delete=_remove_contacts, restore=_restore_contacts, purge=_purge_contacts)
+add_rules(Client, _client_rules)
 
 
 async def _forget_primary(work: UnitOfWork, client: Client) -> Client:

@@ -29,9 +29,6 @@ CreateClient = new_row_input(
         )
     },
 )
-DeleteClient = row_input(_client, "delete", "The client to delete with its contacts.")
-RestoreClient = row_input(_client, "restore", "The deleted client to restore with its contacts.")
-PurgeClient = row_input(_client, "purge", "The deleted client to delete permanently with its contacts.")
 RemoveContact = row_input(_contact, "remove", "The contact to delete.")
 RestoreContact = row_input(_contact, "restore", "The deleted contact to restore.")
 PurgeContact = row_input(_contact, "purge", "The deleted contact to delete permanently.")

@@ -1,15 +1,15 @@
 """Commands on tasks and categories beyond the derived ones."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import TaskCompleted, TaskReopened, TaskUpdated
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskStatus
-from resolvers.aggregates.derived_changes import Rules, Values, add_rules
+from resolvers.aggregates.rules import Rules, Values, add_rules
 from resolvers.validation.command import Command, Version, check_version
 from resolvers.validation.global_ids import GlobalKey
 
@@ -29,13 +29,6 @@ class CompleteTask(ChangeTask):
 
 class ReopenTask(ChangeTask):
     """The completed or cancelled task to reopen."""
-
-
-class DeleteCategory(Command):
-    """The category to delete."""
-
-    id: Annotated[UUID, GlobalKey("Category")]
-    """The category."""
 
 
 def _completion(work: UnitOfWork, before: Task | None, values: Values) -> Values:
@@ -78,10 +71,11 @@ async def reopen_task(work: UnitOfWork, command: ReopenTask) -> Task:
     return reopened
 
 
-async def delete_category(work: UnitOfWork, command: DeleteCategory) -> Category:
-    """Deletes a category permanently. Its tasks remain, without a category. Possible error: NOT_FOUND."""
-    category = await work.repository(Categories).lock(command.id)
-    for task in await work.repository(Tasks).uncategorise(category.id):
-        before = task.replace(category_id=category.id)
-        work.record_changed(before, task, TaskUpdated)
-    return await work.delete(category)
+async def _uncategorise(work: UnitOfWork, rows: Sequence[Category]) -> None:
+    """Its tasks remain, without a category."""
+    for category, task in await work.repository(Tasks).uncategorise([row.id for row in rows]):
+        work.record_changed(task.replace(category_id=category), task, TaskUpdated)
+
+
+_category_rules: Rules[Category] = Rules(delete=_uncategorise)
+add_rules(Category, _category_rules)

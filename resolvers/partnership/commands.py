@@ -33,7 +33,7 @@ from repositories.tables.partnership import (
     Referral,
     ReferralStatus,
 )
-from resolvers.aggregates.derived_changes import Rules, Values, add_rules
+from resolvers.aggregates.rules import Rules, Values, add_rules
 from resolvers.validation.command import Command, Version, Visible, check_version, locate_taken_id
 from resolvers.validation.global_ids import GlobalKey
 

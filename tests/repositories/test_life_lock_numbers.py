@@ -208,10 +208,10 @@ async def test_uncategorise_removes_the_category_of_all_its_tasks(database: Data
     deleted = await make_task(database, ada, category_id=category.id, deleted_at=CHANGES_OF_CLOCKS[0])
     other_task = await make_task(database, ada, category_id=other.id)
     async with database.transaction(viewer_of(await make_user(database))) as write:
-        assert await Tasks(write).uncategorise(category.id) == []
+        assert await Tasks(write).uncategorise([category.id]) == []
     async with database.transaction(viewer_of(ada)) as write:
-        uncategorised = await Tasks(write).uncategorise(category.id)
-        assert {task.id for task in uncategorised} == {deleted.id, *(task.id for task in tasks)}
+        uncategorised = await Tasks(write).uncategorise([category.id])
+        assert {task.id for _, task in uncategorised} == {deleted.id, *(task.id for task in tasks)}
         found = await Tasks(write).by_id([task.id for task in tasks])
         assert {(task.category_id, task.version) for task in found.values()} == {(None, 2)}
         assert await Tasks(write).get(other_task.id) == other_task

@@ -1,0 +1,94 @@
+"""The descriptions of the derived commands, for frontend developers: what they do, and which errors they can have."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from strawberry.utils.str_converters import to_camel_case
+
+from repositories.aggregates.derived import repository_of
+from repositories.sql.aggregate import Aggregate
+from repositories.sql.constraints import unique_fields
+from repositories.sql.table import Writer, declared
+from resolvers.aggregates.rules import Dependents, rules_of
+
+
+def create_text(aggregate: Aggregate) -> str:
+    owned = " of the viewer" if _is_of_viewer(aggregate) else ""
+    return f"Creates {aggregate.a_noun}{owned}. {_errors_text(aggregate, Writer.ON_CREATE, unique=['database_id'])}"
+
+
+def update_text(aggregate: Aggregate) -> str:
+    missing = [aggregate.noun]
+    if aggregate.owner_reference is not None:
+        missing.append(repository_of(aggregate.references[aggregate.owner_reference].target).noun)
+    more = ["STALE_VERSION if it was changed since"] if aggregate.is_versioned else []
+    if rules := rules_of(aggregate.row).errors:
+        more.append(rules)
+    return f"Changes {aggregate.a_noun}. {_errors_text(aggregate, Writer.ON_UPDATE, missing=missing, more=more)}"
+
+
+def delete_text(aggregate: Aggregate) -> str:
+    what = "It can be restored." if aggregate.is_soft_deleted else "It cannot be restored."
+    return _lines(f"Deletes {aggregate.a_noun}. {what}", rules_of(aggregate.row).delete, _row_errors_text(aggregate))
+
+
+def restore_text(aggregate: Aggregate) -> str:
+    return _lines(f"Restores a deleted {aggregate.noun}.", rules_of(aggregate.row).restore, _row_errors_text(aggregate))
+
+
+def purge_text(aggregate: Aggregate) -> str:
+    text = (
+        f"Deletes {aggregate.a_noun} permanently that was deleted before. Its events remain in the audit log. "
+        f"Returns the {aggregate.noun} as it was."
+    )
+    errors = _row_errors_text(aggregate, "CONFLICT if other objects refer to it")
+    return _lines(text, rules_of(aggregate.row).purge, errors)
+
+
+def _lines(text: str, dependents: Dependents[Any], errors: str) -> str:
+    return " ".join(" ".join(part.split()) for part in (text, inspect.getdoc(dependents) or "", errors) if part)
+
+
+def _row_errors_text(aggregate: Aggregate, *more: str) -> str:
+    stale = ["STALE_VERSION"] if aggregate.is_versioned else []
+    return _possible(["NOT_FOUND", *stale, *more])
+
+
+def _possible(errors: Sequence[str]) -> str:
+    return f"Possible error{'s' if len(errors) > 1 else ''}: {', '.join(errors)}."
+
+
+def _is_of_viewer(aggregate: Aggregate) -> bool:
+    """Whether the rows belong to the viewer who creates them. Only these count towards the quota of an account."""
+    owner = None if aggregate.owner is None else aggregate.table.c[aggregate.owner]
+    return owner is not None and declared(owner).writer is Writer.GATEWAY
+
+
+def _errors_text(
+    aggregate: Aggregate,
+    writer: Writer,
+    *,
+    missing: Sequence[str] = (),
+    more: Sequence[str] = (),
+    unique: Sequence[str] = (),
+) -> str:
+    """The codes of the errors that a command can have, with their causes.
+
+    ``missing`` are nouns of rows that may not exist, ``unique`` fields whose values may be taken, in addition to what
+    the columns declare.
+    """
+    written = {column.name for column in aggregate.written(writer)}
+    references = {name: each for name, each in aggregate.references.items() if name in written}
+    nouns = [*missing, *(reference.field.replace("_", " ") for reference in references.values())]
+    fields = [name for name in unique_fields(aggregate.table) if name in written]
+    taken = [f"`{to_camel_case(name)}`" for name in (*fields, *unique)]
+    return _possible(
+        [
+            "VALIDATION_ERROR",
+            *([f"NOT_FOUND if the {' or the '.join(nouns)} does not exist"] if nouns else []),
+            *more,
+            *([f"CONFLICT if the {' or the '.join(taken)} is taken"] if taken else []),
+            *(["QUOTA_EXCEEDED"] if _is_of_viewer(aggregate) else []),
+        ]
+    )

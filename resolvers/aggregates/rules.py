@@ -1,0 +1,65 @@
+"""What a domain adds to the derived commands of an aggregate: checks, dependent values, events and dependent rows."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import InputError
+from repositories.sql.table import Table
+
+R = TypeVar("R", bound=Table)
+Values = Mapping[str, Any]
+
+
+async def _no_errors(work: UnitOfWork, before: Any, values: Values) -> Sequence[InputError]:
+    return ()
+
+
+def _no_values(work: UnitOfWork, before: Any, values: Values) -> Values:
+    return {}
+
+
+def _no_events(work: UnitOfWork, before: Any, after: Any) -> None: ...
+
+
+async def _no_dependents(work: UnitOfWork, rows: Any) -> None: ...
+
+
+Dependents = Callable[[UnitOfWork, Sequence[R]], Awaitable[None]]
+"""Changes the rows that depend on locked rows. Its docstring is part of the description of the mutations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules(Generic[R]):
+    """What a domain adds to the derived commands of an aggregate.
+
+    - ``check`` returns errors of new values. ``before`` is the row, or None for a new one. An invalid value is missing.
+    - ``complete`` returns the values that follow from new values and that no client writes.
+    - ``record`` records events in addition to the derived one. ``before`` is None for a new row.
+    - ``errors`` are the codes of the errors of ``check`` with their causes, for the description of the update.
+    - ``delete``, ``restore`` and ``purge`` change what depends on rows, before all of these rows are deleted, restored
+      or purged. They execute as many statements for several rows as for one.
+    """
+
+    check: Callable[[UnitOfWork, R | None, Values], Awaitable[Sequence[InputError]]] = _no_errors
+    complete: Callable[[UnitOfWork, R | None, Values], Values] = _no_values
+    record: Callable[[UnitOfWork, R | None, R], None] = _no_events
+    errors: str = ""
+    delete: Dependents[R] = _no_dependents
+    restore: Dependents[R] = _no_dependents
+    purge: Dependents[R] = _no_dependents
+
+
+_rules: dict[type[Table], Rules[Any]] = {}
+_NO_RULES: Rules[Any] = Rules()
+
+
+def add_rules(row: type[R], rules: Rules[R]) -> None:
+    """Adds rules to the commands of an aggregate."""
+    _rules[row] = rules
+
+
+def rules_of(row: type[R]) -> Rules[R]:
+    """The rules of an aggregate, without effect if its domain adds none."""
+    return _rules.get(row, _NO_RULES)
