@@ -154,8 +154,7 @@ class Tasks(Repository[Task], table=Task):
 
         Returns the changed tasks, each with its former category. Only if there are several does a statement read them.
         """
-        several = (
-            {} if len(categories) == 1 else dict(await self.connection.rows(_categorised, categories=list(categories)))
-        )
-        changed = await self.connection.rows(_uncategorise, categories=list(categories), now=now())
-        return [(several.get(task.id, categories[0]), task) for task in changed]
+        keys = list(categories)
+        former = dict(await self.connection.rows(_categorised, categories=keys)) if len(keys) > 1 else {}
+        changed = await self.connection.rows(_uncategorise, categories=keys, now=now())
+        return [(former.get(task.id, keys[0]), task) for task in changed]

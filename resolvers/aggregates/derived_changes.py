@@ -4,7 +4,7 @@ A domain adds to them with rules (rules.py). Every handler checks what it can be
 input are reported together.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_type_hints
 from uuid import UUID
@@ -16,7 +16,7 @@ from repositories.sql.aggregate import Aggregate, Reference
 from repositories.sql.table import Writer
 from resolvers.aggregates import derived_inputs as inputs
 from resolvers.aggregates.command_descriptions import create_text, update_text
-from resolvers.aggregates.handlers import describe_handler, find_duplicates, run_each
+from resolvers.aggregates.handlers import CommandHandler, describe_handler, find_duplicates, run_each
 from resolvers.aggregates.rules import Values, rules_of
 from resolvers.validation.command import changed_fields, locate_taken_id, raise_all
 from resolvers.validation.valid_parts import registered_check, reports
@@ -24,7 +24,7 @@ from resolvers.validation.valid_parts import registered_check, reports
 # new rows
 
 
-def create_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+def create_handler(aggregate: Aggregate) -> CommandHandler:
     columns = aggregate.written(Writer.ON_CREATE)
 
     async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
@@ -60,9 +60,7 @@ def _reference_checked_by_database(aggregate: Aggregate, values: Values) -> str 
     return owned[0] if len(owned) == 1 else None
 
 
-def create_many_handler(
-    aggregate: Aggregate, own: Callable[..., Any] | None
-) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+def create_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) -> CommandHandler:
     columns, plural = aggregate.written(Writer.ON_CREATE), aggregate.plural
     doc = f"New {plural.replace('_', ' ')}, all or none."
     if own is not None:
@@ -93,9 +91,7 @@ def create_many_handler(
     return create_many
 
 
-def _create_each(
-    aggregate: Aggregate, own: Callable[..., Any], doc: str
-) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> CommandHandler:
     """Creates several rows with the domain's own handler for one row."""
     plural, item, check = aggregate.plural, get_type_hints(own)["command"], registered_check(own)
     model = inputs.list_input(aggregate, item, "create", doc, aggregate.batch)
@@ -151,7 +147,7 @@ async def _errors_of_new(
 # changes
 
 
-def update_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+def update_handler(aggregate: Aggregate) -> CommandHandler:
     async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
         return await _errors_of_changes(work, aggregate, [command], [()], await _lock(work, aggregate, [command.id]))
 
@@ -164,9 +160,7 @@ def update_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitabl
     return update
 
 
-def update_many_handler(
-    aggregate: Aggregate, own: Callable[..., Any] | None
-) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+def update_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) -> CommandHandler:
     plural = aggregate.plural
     doc = f"Changes of several {plural.replace('_', ' ')}, all or none."
     model = inputs.list_input(aggregate, inputs.update_input(aggregate), "update", doc, aggregate.batch)

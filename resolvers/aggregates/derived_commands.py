@@ -4,11 +4,10 @@ A handler takes ``(work, command)`` and returns rows. A domain replaces a derive
 name. The modules derived_changes.py and derived_deletions.py make the handlers.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.sql.aggregate import Aggregate, Commands
 from resolvers.aggregates.derived_changes import (
     create_handler,
@@ -23,6 +22,7 @@ from resolvers.aggregates.derived_deletions import (
     restore_handler,
     restore_many_handler,
 )
+from resolvers.aggregates.handlers import CommandHandler
 from resolvers.validation.command import Command
 from resolvers.validation.valid_parts import Handler
 
@@ -31,7 +31,7 @@ from resolvers.validation.valid_parts import Handler
 class Derived:
     """A derived command: its handler, and whether it returns several rows."""
 
-    handler: Callable[[UnitOfWork, Any], Awaitable[Any]]
+    handler: CommandHandler
     many: bool = False
 
 

@@ -11,14 +11,14 @@ from repositories.core.errors import Conflict, DanglingReference, NotFound, Path
 from repositories.sql.aggregate import Aggregate
 from resolvers.aggregates import derived_inputs as inputs
 from resolvers.aggregates.command_descriptions import delete_text, purge_text, restore_text
-from resolvers.aggregates.handlers import describe_handler, find_duplicates, run_each
+from resolvers.aggregates.handlers import CommandHandler, describe_handler, find_duplicates, run_each
 from resolvers.aggregates.rules import rules_of
 from resolvers.validation.command import check_version, raise_all
 
 T = TypeVar("T")
 
 
-def delete_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+def delete_handler(aggregate: Aggregate) -> CommandHandler:
     @describe_handler(inputs.row_input(aggregate, "delete", f"The {aggregate.noun} to delete."), delete_text(aggregate))
     async def delete(work: UnitOfWork, command: Any) -> Any:
         row = await work.repository(repository_of(aggregate.row)).lock(command.id)
@@ -29,7 +29,7 @@ def delete_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitabl
     return delete
 
 
-def restore_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+def restore_handler(aggregate: Aggregate) -> CommandHandler:
     @describe_handler(
         inputs.row_input(aggregate, "restore", f"The deleted {aggregate.noun} to restore."), restore_text(aggregate)
     )
@@ -42,7 +42,7 @@ def restore_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitab
     return restore
 
 
-def purge_handler(aggregate: Aggregate) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
+def purge_handler(aggregate: Aggregate) -> CommandHandler:
     @describe_handler(
         inputs.row_input(aggregate, "purge", f"The deleted {aggregate.noun} to delete permanently."),
         purge_text(aggregate),
@@ -64,58 +64,49 @@ async def _in_use(deletion: Awaitable[T], aggregate: Aggregate) -> T:
         raise Conflict(f"Other objects still refer to this {aggregate.noun}.", path=("id",)) from None
 
 
-def delete_many_handler(
-    aggregate: Aggregate, own: Callable[..., Any] | None
-) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
-    plural = aggregate.plural.replace("_", " ")
-    model = inputs.bulk_input(aggregate, "delete", f"The {plural} to delete, all or none.")
-
+def delete_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) -> CommandHandler:
     async def delete_rows(work: UnitOfWork, ids: Sequence[UUID]) -> list[Any]:
         rows = await _lock_all(aggregate, ids, work.repository(repository_of(aggregate.row)).lock_many)
         await rules_of(aggregate.row).delete(work, rows)
         return await work.delete_many(rows)
 
-    @describe_handler(model, f"Deletes {plural}, all or none. The errors name each of them by its index.")
-    async def delete_many(work: UnitOfWork, command: Any) -> Any:
-        _check_ids(command.ids)
-        if own is None:
-            with suppress(Conflict, DanglingReference):
-                async with work.savepoint():
-                    return await delete_rows(work, command.ids)
-        return await _one_by_one(
-            work, own or delete_handler(aggregate), inputs.row_input(aggregate, "delete", ""), command.ids
-        )
-
-    return delete_many
+    words = aggregate.plural.replace("_", " ")
+    model = inputs.bulk_input(aggregate, "delete", f"The {words} to delete, all or none.")
+    describe = describe_handler(model, f"Deletes {words}, all or none. The errors name each of them by its index.")
+    command = inputs.row_input(aggregate, "delete", "")
+    return describe(_bulk_handler(own, delete_rows, delete_handler(aggregate), command))
 
 
-def restore_many_handler(
-    aggregate: Aggregate, own: Callable[..., Any] | None
-) -> Callable[[UnitOfWork, Any], Awaitable[Any]]:
-    plural = aggregate.plural.replace("_", " ")
-    model = inputs.bulk_input(aggregate, "restore", f"The deleted {plural} to restore, all or none.")
-
+def restore_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) -> CommandHandler:
     async def restore_rows(work: UnitOfWork, ids: Sequence[UUID]) -> list[Any]:
         rows = await _lock_all(aggregate, ids, work.repository(repository_of(aggregate.row)).lock_many_deleted)
         await rules_of(aggregate.row).restore(work, rows)
         return await work.restore_many(rows)
 
-    @describe_handler(model, f"Restores deleted {plural}, all or none. The errors name each of them by its index.")
-    async def restore_many(work: UnitOfWork, command: Any) -> Any:
-        _check_ids(command.ids)
+    words = f"deleted {aggregate.plural.replace('_', ' ')}"
+    model = inputs.bulk_input(aggregate, "restore", f"The {words} to restore, all or none.")
+    describe = describe_handler(model, f"Restores {words}, all or none. The errors name each of them by its index.")
+    command = inputs.row_input(aggregate, "restore", "")
+    return describe(_bulk_handler(own, restore_rows, restore_handler(aggregate), command))
+
+
+def _bulk_handler(
+    own: Callable[..., Any] | None, together: Callable[..., Any], single: CommandHandler, model: Any
+) -> CommandHandler:
+    """A handler that runs ``together`` for all rows, and the domain's own handler for each row if there is one.
+
+    If a constraint rejects the rows, the database does not tell which. ``single`` is then run for each of them.
+    """
+
+    async def bulk(work: UnitOfWork, command: Any) -> Any:
+        raise_all(find_duplicates([("ids", index) for index in range(len(command.ids))], command.ids))
         if own is None:
             with suppress(Conflict, DanglingReference):
                 async with work.savepoint():
-                    return await restore_rows(work, command.ids)
-        return await _one_by_one(
-            work, own or restore_handler(aggregate), inputs.row_input(aggregate, "restore", ""), command.ids
-        )
+                    return await together(work, command.ids)
+        return await _one_by_one(work, own or single, model, command.ids)
 
-    return restore_many
-
-
-def _check_ids(ids: Sequence[UUID]) -> None:
-    raise_all(find_duplicates([("ids", index) for index in range(len(ids))], ids))
+    return bulk
 
 
 async def _lock_all(

@@ -1,6 +1,6 @@
 """What the derived handlers of commands have in common."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +8,9 @@ from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import InputError, Path, ValidationError
 from resolvers.validation.command import Command, raise_all
 from resolvers.validation.valid_parts import Handler
+
+CommandHandler = Callable[[UnitOfWork, Any], Awaitable[Any]]
+"""A derived handler, which takes a derived command and returns a row or rows."""
 
 
 def describe_handler(command: type[Command], doc: str) -> Callable[[Handler], Handler]:

@@ -139,8 +139,7 @@ async def _restore_contacts(work: UnitOfWork, rows: Sequence[Client]) -> None:
 
 async def _purge_contacts(work: UnitOfWork, rows: Sequence[Client]) -> None:
     """Its contacts are deleted permanently too."""
-    for row in rows:
-        await _forget_primary(work, row)
+    await _forget_primaries(work, rows)
     for contact in await work.repository(Contacts).purge_all([row.id for row in rows]):
         work.record_purged(contact)
 
@@ -149,12 +148,12 @@ _client_rules: Rules[Client] = Rules(delete=_remove_contacts, restore=_restore_c
 add_rules(Client, _client_rules)
 
 
-async def _forget_primary(work: UnitOfWork, client: Client) -> Client:
-    """Removes the primary contact of a deleted client, so that the contact can be deleted permanently."""
-    if client.primary_contact_id is None:
-        return client
-    kept: dict[str, Any] = {"deleted_at": client.deleted_at}
-    return await work.repository(Clients).change(client, primary_contact_id=None, **kept)
+async def _forget_primaries(work: UnitOfWork, rows: Sequence[Client]) -> list[Client]:
+    """Removes the primary contacts of deleted clients, so that the contacts can be deleted permanently."""
+    linked = [row for row in rows if row.primary_contact_id is not None]
+    return await work.repository(Clients).change_many(
+        [(row, {"primary_contact_id": None, "deleted_at": row.deleted_at}) for row in linked]
+    )
 
 
 async def transfer_client(work: UnitOfWork, command: TransferClient) -> Client:
@@ -315,6 +314,7 @@ async def purge_contact(work: UnitOfWork, command: Any) -> Contact:
     contact = await contacts.lock_deleted(command.id)
     client = deleted_clients.get(client_id)
     if client is not None and client.primary_contact_id == contact.id:
-        _record_primary(work, client, await _forget_primary(work, client))
+        (changed,) = await _forget_primaries(work, [client])
+        _record_primary(work, client, changed)
     await work.purge(contact)
     return contact

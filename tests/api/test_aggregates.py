@@ -372,3 +372,21 @@ async def test_history_leaves_out_what_it_cannot_read(
     document = "query($id: ID!) { task(id: $id) { id history { nodes { fields changes { field } } } } }"
     entries: list[Any] = [{"fields": [], "changes": []}] * 2
     assert await ask(ada, document, id=key) == {"task": {"id": key, "history": {"nodes": entries}}}
+
+
+@pytest.mark.parametrize("aggregate", _with(Commands.CREATE, Commands.DELETE), ids=_name)
+async def test_bulk_deletions_execute_as_many_statements_for_many_rows_as_for_two(
+    gateway: Gateway, admin: User, aggregate: Aggregate, statements: list[str]
+) -> None:
+    client = gateway.client(admin)
+    keys = [await make_row(client, aggregate, number) for number in range(1, 33)]
+    verbs = ["delete", "restore"] if Commands.RESTORE in aggregate.commands else ["delete"]
+    executed: dict[tuple[str, int], list[str]] = {}
+    for part in (keys[:2], keys[2:]):
+        for verb in verbs:
+            statements.clear()
+            payload = await client.do(_mutation(verb, aggregate, many=True), f"{_list(aggregate)} {{ id }}", ids=part)
+            assert payload == {_list(aggregate): [{"id": key} for key in part], "userErrors": []}
+            executed[verb, len(part)] = [text.split(None, 1)[0] for text in statements]
+    for verb in verbs:
+        assert executed[verb, 30] == executed[verb, 2]

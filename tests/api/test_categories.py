@@ -5,7 +5,7 @@ from uuid import UUID
 from repositories.tables.identity import User
 from tests.api.client import Gateway, gid, user_error
 from tests.api.stored_rows import event_summaries, life_lock_rows, stored_task
-from tests.factories import make_category, make_task, make_tasks
+from tests.factories import make_category, make_task, make_tasks, make_user
 
 CATEGORY = "category { id databaseId name color tasks { totalCount } }"
 
@@ -76,6 +76,29 @@ async def test_a_deleted_category_keeps_its_tasks(gateway: Gateway, ada: User) -
     assert payload["task"] == {"category": None}
     payload = await client.do("deleteCategory", "category { id }", id=gid("Category", category))
     assert payload["userErrors"] == [user_error("NOT_FOUND", "There is no such category.", "id")]
+
+
+async def test_tasks_lose_the_category_that_they_had(gateway: Gateway, ada: User, statements: list[str]) -> None:
+    """If several are deleted at once, each task's event names its own. A foreign category deletes none."""
+    categories = [await make_category(gateway.database, ada) for _ in range(3)]
+    tasks = [await make_task(gateway.database, ada, category_id=category.id) for category in categories]
+    theirs = await make_category(gateway.database, await make_user(gateway.database))
+    client, ids = gateway.client(ada), [gid("Category", category) for category in categories]
+    payload = await client.do("deleteCategories", "categories { id }", ids=[*ids, gid("Category", theirs)])
+    missing = user_error("NOT_FOUND", "There is no such category.", "ids", "3")
+    assert payload == {"categories": None, "userErrors": [missing]}
+    assert await event_summaries(gateway.database) == []
+    statements.clear()
+    payload = await client.do("deleteCategories", "categories { id }", ids=ids)
+    assert payload == {"categories": [{"id": key} for key in ids], "userErrors": []}
+    verbs = [text.split(None, 1)[0] for text in statements if not text.startswith(("BEGIN", "COMMIT"))]
+    changes = [verb for verb in verbs if verb in {"UPDATE", "DELETE"}]
+    assert changes == ["UPDATE", "DELETE"]
+    events = {(event[0], event[2]): event[4] for event in await event_summaries(gateway.database)}
+    for task, category in zip(tasks, categories, strict=True):
+        assert events["TaskUpdated", task.id]["changes"] == {"category_id": [str(category.id), None]}
+        assert ("CategoryDeleted", category.id) in events
+        assert (await stored_task(gateway.database, task)).category_id is None
 
 
 async def test_categories_are_listed_by_name_with_their_tasks(gateway: Gateway, ada: User) -> None:
