@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,8 +135,13 @@ async def _histories(client: Client, aggregate: Aggregate, deleted: str, keys: l
     return {node["id"]: [entry["id"] for entry in node["history"]["nodes"]] for node in nodes}
 
 
+def _changes_of(aggregate: Aggregate) -> str:
+    one = to_camel_case(aggregate.name)
+    return f"subscription {{ change: {one}Changed {{ eventType key: {one}Id }} }}"
+
+
 async def _tell(database: Database, steps: list[tuple[Aggregate, str, int]]) -> None:
-    """Live events are those of all aggregates in the order of their commits, as the feed delivers them."""
+    """Live events are those of all aggregates in the order of their commits, in the feed and in `xChanged`."""
     admin = await make_user(database, role=UserRole.ADMIN)
     gateway = Gateway(database)
     story = Story(gateway.client(admin))
@@ -143,7 +149,11 @@ async def _tell(database: Database, steps: list[tuple[Aggregate, str, int]]) -> 
     types = ", ".join(f'"{aggregate.name}"' for aggregate in CHANGING)
     document = f"subscription {{ domainEvents(aggregateTypes: [{types}]) {{ eventType aggregateId }} }}"
     before = len(await stored_events(database))
-    async with process.feed.run(), process.subscribe(admin, document) as deliveries:
+    async with process.feed.run(), process.subscribe(admin, document) as deliveries, AsyncExitStack() as subscribed:
+        changes = {
+            aggregate.name: await subscribed.enter_async_context(process.subscribe(admin, _changes_of(aggregate)))
+            for aggregate in CHANGING
+        }
         for aggregate, command, pick in steps:
             await story.run(aggregate, command, pick)
         expected = [event for event in (await stored_events(database))[before:] if event.aggregate_type in story.models]
@@ -154,6 +164,13 @@ async def _tell(database: Database, steps: list[tuple[Aggregate, str, int]]) -> 
                 assert data is not None
                 event = data["domainEvents"]
                 delivered.append((event["eventType"], event["aggregateId"]))
+            for aggregate in CHANGING:
+                of_rows = [event for event in expected if event.aggregate_type == aggregate.name]
+                received = [(await anext(changes[aggregate.name])).result.data for _ in of_rows]
+                assert [data and data["change"] for data in received] == [
+                    {"eventType": event.event_type, "key": gid(aggregate.type_name, event.aggregate_id)}
+                    for event in of_rows
+                ]
     assert delivered == [(event.event_type, str(event.aggregate_id)) for event in expected]
     await _check(database, story)
     await gateway.http.aclose()
