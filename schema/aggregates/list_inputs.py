@@ -32,6 +32,7 @@ from schema.types.filter_inputs import (
     DecimalFilter,
     IdFilter,
     IntFilter,
+    NullFilter,
     TextFilter,
     UuidFilter,
     filter_input,
@@ -64,13 +65,18 @@ def add_condition(row: type[Table], name: str, kind: Any, condition: Any) -> Non
 
 @cache
 def filter_of(aggregate: Aggregate) -> Any:
-    """The filter input: conditions on columns, on the rows that the row refers to, and those of the domain."""
+    """The filter input: conditions on columns, on the rows that the row refers to, and those of the domain.
+
+    A nullable column that is not filtered has the condition `isNull`.
+    """
     namespace: dict[str, Any] = {"__doc__": f"Conditions on {aggregate.plural.replace('_', ' ')}."}
     annotations: dict[str, Any] = {"id": IdFilter | None}
     namespace["id"] = where(f"The id of the {aggregate.noun}.", key=aggregate.type_name)
     for column in aggregate.table.columns:
         facts, name = declared(column), column.name
         if not facts.filtered:
+            if facts.description and column.nullable:
+                annotations[name], namespace[name] = NullFilter | None, where(facts.description)
             continue
         reference = aggregate.references.get(name)
         if reference is not None:

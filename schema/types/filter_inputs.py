@@ -149,6 +149,11 @@ class DateFilter:
     is_null: bool | None = _condition(_NULL)
 
 
+@strawberry.input(description="Whether a row has a value. Null in place of true or false is a VALIDATION_ERROR.")
+class NullFilter:
+    is_null: bool | None = _condition(_NULL)
+
+
 Rewrite = Callable[[Compare], Filter]
 """Makes the filter from a comparison with the value of a condition."""
 
