@@ -76,6 +76,15 @@ def timestamps() -> list[sa.Column[Any]]:
     return [sa.Column("created_at", Timestamp(), nullable=False), sa.Column("updated_at", Timestamp(), nullable=False)]
 
 
+def time_ranges(table: str, *columns: str) -> list[sa.CheckConstraint]:
+    """Returns the constraints of a table's time columns: from 1900 to the end of 2199."""
+    low, high = "1900-01-01 00:00:00+00", "2200-01-01 00:00:00+00"
+    return [
+        sa.CheckConstraint(f"{name} >= '{low}' AND {name} < '{high}'", name=op.f(f"ck_{table}_{name}_range"))
+        for name in columns
+    ]
+
+
 def row_level_security(table: str, *, read: str, write: str, secret: Collection[str] = ()) -> None:
     """Creates the policies and grants of ``schema.table`` on PostgreSQL. On SQLite the gateway enforces the policies.
 

@@ -84,6 +84,8 @@ def _create(table: sa.Table) -> str:
     own = [
         column for column in table.columns if column.name not in {"id", *(("created_at", "updated_at") * timestamps)}
     ]
+    times = [column for column in table.columns if isinstance(column.type, types.Timestamp)]
+    ranges = {f"ck_{table.name}_{column.name}_range" for column in times}
     entries = [
         "helpers.id_column()",
         *map(_column, own),
@@ -92,8 +94,9 @@ def _create(table: sa.Table) -> str:
         *(
             _constraint(table, each)
             for each in _sorted(table.constraints)
-            if not isinstance(each, sa.PrimaryKeyConstraint)
+            if not isinstance(each, sa.PrimaryKeyConstraint) and _full_name(table, each) not in ranges
         ),
+        *([f'*helpers.time_ranges("{table.name}", {_names(times)})'] if times else []),
         f'schema=helpers.schema("{table.schema}")',
     ]
     calls = [
@@ -182,13 +185,13 @@ def _index(table: sa.Table, index: sa.Index) -> str:
 def _security(table: sa.Table) -> str:
     policy = policies[table]
     secret = [str(column.name) for column in table.columns if declared(column).secret]
-    lines = [
-        f'{_INDENT}"{table.schema}.{table.name}",',
-        f"{_INDENT}read={_condition(table, policy.read)},",
-        f"{_INDENT}write={_condition(table, policy.write)},",
-        *([f"{_INDENT}secret={secret!r},".replace("'", '"')] if secret else []),
+    arguments = [
+        f'"{table.schema}.{table.name}"',
+        f"read={_condition(table, policy.read)}",
+        f"write={_condition(table, policy.write)}",
+        *([f"secret={secret!r}".replace("'", '"')] if secret else []),
     ]
-    return "    helpers.row_level_security(\n" + "\n".join(lines) + "\n    )"
+    return f"    helpers.row_level_security({', '.join(arguments)})"
 
 
 _HAS_ROLE = re.compile(r"\(SELECT auth\.jwt\(\) -> 'app_metadata' -> 'roles' \? '(\w+)'\)")

@@ -26,19 +26,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_notes"),
         sa.ForeignKeyConstraint(["user_id"], [helpers.ref("identity.users.id")], name="fk_notes_user_id"),
         sa.CheckConstraint("color IN ('yellow', 'green')", name=op.f("ck_notes_color_choice")),
-        sa.CheckConstraint(
-            "created_at >= '1900-01-01 00:00:00+00' AND created_at < '2200-01-01 00:00:00+00'",
-            name=op.f("ck_notes_created_at_range"),
-        ),
-        sa.CheckConstraint(
-            "deleted_at >= '1900-01-01 00:00:00+00' AND deleted_at < '2200-01-01 00:00:00+00'",
-            name=op.f("ck_notes_deleted_at_range"),
-        ),
         sa.CheckConstraint("length(text) BETWEEN 1 AND 10000", name=op.f("ck_notes_text_length")),
-        sa.CheckConstraint(
-            "updated_at >= '1900-01-01 00:00:00+00' AND updated_at < '2200-01-01 00:00:00+00'",
-            name=op.f("ck_notes_updated_at_range"),
-        ),
+        *helpers.time_ranges("notes", "deleted_at", "created_at", "updated_at"),
         schema=helpers.schema("notebook"),
     )
     op.create_index(
