@@ -46,6 +46,12 @@ def create_jobs(analytics_retention: dt.timedelta) -> tuple[Job, ...]:
             identity.clean_messages,
         ),
         Job(
+            "clean-idempotency-keys",
+            "25 * * * *",
+            "Deletes expired idempotency keys.",
+            administration.clean_idempotency_keys,
+        ),
+        Job(
             "retain-analytics",
             "40 3 * * *",
             "Deletes task analytics older than the retention time.",

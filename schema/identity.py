@@ -83,38 +83,47 @@ _SIGNED_IN = {
 
 
 def _address(description: str) -> dict[str, PayloadField]:
-    return {"email": PayloadField(str, description, lambda email: email)}
+    return {"email": PayloadField(str, description, lambda user: user.email)}
 
 
-_SENT = _address("The e-mail address in its normal form. A message is sent to it, if the conditions are met")
+_ADDRESS = "The e-mail address in its normal form. A message is sent to it, if the conditions are met"
+_SENT: Any = {"email": PayloadField(str, _ADDRESS, lambda email: email)}
 _WRITE = Permission.ACCOUNT_WRITE
 _ADMINISTER = Permission.ADMINISTRATION_WRITE
 
 
 @strawberry.type
 class IdentityMutations:
-    sign_up = context_mutation(sessions.sign_up, returns=_SIGNED_IN, requires=None)
-    sign_in = context_mutation(sessions.sign_in, returns=_SIGNED_IN, requires=None)
-    refresh_session = context_mutation(sessions.refresh_session, returns=_SIGNED_IN, requires=None)
+    sign_up = context_mutation(sessions.sign_up, returns=_SIGNED_IN, requires=None, returns_secret=True)
+    sign_in = context_mutation(sessions.sign_in, returns=_SIGNED_IN, requires=None, returns_secret=True)
+    refresh_session = context_mutation(sessions.refresh_session, returns=_SIGNED_IN, requires=None, returns_secret=True)
     sign_out = mutation(commands.sign_out, returns=Session, requires=_WRITE, many=True)
     revoke_session = mutation(commands.revoke_session, returns=Session, requires=_WRITE)
     change_password = context_mutation(commands.change_password, returns=User, requires=_WRITE)
     update_profile = mutation(commands.update_profile, returns=User, requires=_WRITE)
     update_preferences = mutation(commands.update_preferences, returns=UserPreferences, requires=_WRITE)
     deactivate_account = context_mutation(commands.deactivate_account, returns=User, requires=_WRITE)
-    request_email_verification = context_mutation(recovery.request_email_verification, returns=_SENT, requires=_WRITE)
+    request_email_verification = context_mutation(
+        recovery.request_email_verification, returns=_SENT, requires=_WRITE, repeat=lambda command: command.email
+    )
     verify_email = context_mutation(
         recovery.verify_email, returns=_address("The verified e-mail address"), requires=None
     )
-    request_password_reset = context_mutation(recovery.request_password_reset, returns=_SENT, requires=None)
+    request_password_reset = context_mutation(
+        recovery.request_password_reset, returns=_SENT, requires=None, repeat=lambda command: command.email
+    )
     reset_password = context_mutation(
         recovery.reset_password, returns=_address("The e-mail address for `signIn`"), requires=None
     )
-    request_email_change = context_mutation(recovery.request_email_change, returns=_SENT, requires=_WRITE)
+    request_email_change = context_mutation(
+        recovery.request_email_change, returns=_SENT, requires=_WRITE, repeat=lambda command: command.new_email
+    )
     confirm_email_change = context_mutation(
         recovery.confirm_email_change, returns=_address("The account's new e-mail address"), requires=None
     )
-    invite_user = context_mutation(recovery.invite_user, returns=_SENT, requires=_ADMINISTER)
+    invite_user = context_mutation(
+        recovery.invite_user, returns=_SENT, requires=_ADMINISTER, repeat=lambda command: command.email
+    )
     change_user_role = mutation(users.change_user_role, returns=User, requires=_ADMINISTER)
     suspend_user = mutation(users.suspend_user, returns=User, requires=_ADMINISTER)
     reinstate_user = mutation(users.reinstate_user, returns=User, requires=_ADMINISTER)

@@ -4,6 +4,7 @@ The work for any text is bounded: its tokens are counted before it is parsed, an
 validation rule for overlapping fields compares are counted before it is validated.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from functools import cached_property
@@ -48,8 +49,10 @@ class Document:
     ids of operation nodes. These steps tell the cache the estimated bytes of their values by ``grow``.
     """
 
-    def __init__(self, ast: DocumentNode) -> None:
+    def __init__(self, ast: DocumentNode, digest: bytes = b"") -> None:
         self.ast = ast
+        self.digest = digest
+        """The SHA-256 of the text."""
         self.operations = [node for node in ast.definitions if isinstance(node, OperationDefinitionNode)]
         self.measurements: dict[int, Any] = {}
         self.operation_cache: dict[int, Any] = {}
@@ -131,7 +134,9 @@ class Documents:
         errors = validate(self._schema, ast, rules, max_errors=_MAX_ERRORS, hide_suggestions=hide_suggestions)
         if timings is not None:
             timings.mark("validate")
-        return RequestError([shorten(_drop_traceback(error)) for error in errors]) if errors else Document(ast)
+        if errors:
+            return RequestError([shorten(_drop_traceback(error)) for error in errors])
+        return Document(ast, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
 
 
 def _valid(result: D | RequestError) -> D:

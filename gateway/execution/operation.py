@@ -4,7 +4,7 @@ These are its fragments, the types of its variables, and the permissions that it
 """
 
 from collections.abc import Collection, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from graphql import (
@@ -54,6 +54,11 @@ class Operation:
             self._signatures[signature.name] = (signature, definition)
         self._root_fields = root_fields_by_permission(schema, node, self._definitions)
         document.grow(_OPERATION_SIZE + _VARIABLE_SIZE * len(self._signatures))
+
+    @cached_property
+    def field_names(self) -> Mapping[str, str]:
+        """The names of the root fields by their response keys."""
+        return {key: name for fields in self._root_fields.values() for key, name in fields.names.items()}
 
     def authorise(self, context: Context) -> None:
         """Raises RequestError if the viewer lacks a permission that a root field requires."""

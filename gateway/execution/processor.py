@@ -103,7 +103,8 @@ class OperationProcessor:
         cost = self._check_cost(document, operation, variables, viewer)
         return PreparedOperation(document, operation, operation.operation.value, variables, cost)
 
-    def _operation(self, prepared: PreparedOperation) -> Operation:
+    def operation(self, prepared: PreparedOperation) -> Operation:
+        """What is computed once for an operation of a document."""
         cache = prepared.document.operation_cache
         operation: Operation | None = cache.get(id(prepared.operation))
         if operation is None:
@@ -115,7 +116,7 @@ class OperationProcessor:
 
         A subscription is rejected with RequestError if the viewer lacks the permission for it.
         """
-        operation = self._operation(prepared)
+        operation = self.operation(prepared)
         if prepared.kind == "subscription":
             operation.authorise(context)
         executor = operation.create_executor(

@@ -20,10 +20,14 @@ from schema.types.view import Resolution
 
 @dataclass(slots=True)
 class RootFields:
-    """The root fields that require one permission, or none: the first of them, and the variables that they use."""
+    """The root fields that require one permission, or none: the first of them, and the variables that they use.
+
+    ``names`` are the names of the fields by their response keys.
+    """
 
     node: FieldNode | None = None
     variables: set[str] = field(default_factory=set)
+    names: dict[str, str] = field(default_factory=dict)
 
 
 def required_permission(definition: GraphQLField) -> Requirement | None:
@@ -77,6 +81,7 @@ class _Collector:
                 permission = required_permission(definition) if definition else None
                 group = self.found.setdefault(permission, RootFields())
                 group.node = group.node or node
+                group.names[(node.alias or node.name).value] = node.name.value
                 group.variables |= self._used_below(node)
             elif isinstance(node, FragmentSpreadNode):
                 if node.name.value not in spread:

@@ -36,6 +36,7 @@ from gateway.transport.consistency import HEADER
 from gateway.transport.error_responses import RequestRejected
 from gateway.transport.held_bytes import HeldBytes
 from gateway.transport.http import GraphQLEndpoint, HTTPOptions
+from gateway.transport.idempotency import REPLAYED_HEADER, IdempotencyOptions
 from gateway.transport.local_requests import is_local_request
 from gateway.transport.operation_service import OperationService
 from gateway.transport.responses import error_response
@@ -54,7 +55,15 @@ from resolvers.services.mail import LoggedMail, MailTransport
 from resolvers.streaming.feed import Feed, FeedOptions
 from schema import schema
 
-_EXPOSED_HEADERS = ("X-Request-ID", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy", HEADER)
+_EXPOSED_HEADERS = (
+    "X-Request-ID",
+    "Server-Timing",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    HEADER,
+    REPLAYED_HEADER,
+)
 _PREFLIGHT_LIFETIME = 7200
 _ANNOUNCED_POLL_INTERVAL = 1.0
 _UNANNOUNCED_POLL_INTERVAL = 0.25
@@ -102,7 +111,7 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     transport = create_transport(settings, database, fallback=fallback)
     outbox = create_outbox(settings, database, tokens, transport, clock) if transport else None
     services = create_services(accounts, feed, cache, outbox)
-    operations = create_operation_service(settings, database, services, query_store, clock)
+    operations = create_operation_service(settings, database, services, query_store, clock, tokens=tokens)
     event_streams = EventStreams(settings.event_stream_heartbeat)
     stores = (query_store, cache, operations.cost_limiter, accounts.attempts)
     closers = [store.close for store in stores if store is not None]
@@ -210,12 +219,14 @@ def create_concurrency_limit(settings: Settings, size: int) -> ConcurrencyLimit:
     )
 
 
-def create_operation_service(
+def create_operation_service(  # noqa: PLR0913 (the parts of the service)
     settings: Settings,
     database: Database,
     services: Services,
     query_store: RedisQueryStore | None,
     clock: Callable[[], dt.datetime],
+    *,
+    tokens: Tokens,
 ) -> OperationService:
     cost_limiter = create_cost_limiter(settings)
     query_stores = (MemoryQueryStore(), query_store) if query_store else (MemoryQueryStore(),)
@@ -229,6 +240,7 @@ def create_operation_service(
         PersistedQueries(*(query_stores if settings.persisted_queries else ())),
         services,
         clock,
+        IdempotencyOptions(tokens.derive_key("idempotency"), dt.timedelta(hours=settings.idempotency_hours)),
     )
 
 

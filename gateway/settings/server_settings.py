@@ -106,6 +106,13 @@ class ServerSettings(BaseModel):
         "events, such as `redis://host:6379/0`. Without it, each process has its own persisted queries and cached "
         "values, and PostgreSQL announces events.",
     )
+    idempotency_hours: int = Field(
+        24,
+        ge=1,
+        le=24 * 365,
+        description="Hours for which the outcome of a mutation with an idempotency key is kept. A repeated request "
+        "gets the same payload in this time, and takes effect again afterwards.",
+    )
     subscription_queue: int = Field(
         1000,
         ge=1,

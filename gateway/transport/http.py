@@ -19,6 +19,7 @@ from gateway.transport import error_responses
 from gateway.transport.concurrency import DisconnectWatcher
 from gateway.transport.consistency import HEADER, current_token, requested_position, requests_token
 from gateway.transport.error_responses import RequestRejected, error_headers, format_graphql_errors
+from gateway.transport.idempotency import mark_replayed
 from gateway.transport.negotiation import (
     EVENTS,
     GRAPHQL,
@@ -47,6 +48,7 @@ from repositories.core.errors import RateLimited
 from repositories.core.viewer import ANONYMOUS, Viewer
 from repositories.engines.position import parse_position
 from resolvers.request.context import RequestOrigin
+from resolvers.request.idempotency import Idempotency
 
 _PARTIAL_SUCCESS = 294
 _BAD_REQUEST = 400
@@ -218,14 +220,18 @@ class GraphQLEndpoint:
             if prepared.kind == "subscription":
                 after = last_event_id(exchange.request_headers, parameters)
                 return 200, self._subscriptions.subscribe(prepared, parameters, exchange.viewer, origin, after)
+            headers = None if exchange.is_batch else exchange.request_headers
+            idempotency = operations.open_idempotency(parameters, prepared, exchange.viewer, headers)
             charge = await operations.charge(parameters, prepared.cost, exchange.viewer, origin)
             if charge is not None and charge.budget is not None:
                 exchange.response_headers |= charge.budget.headers
             async with operations.concurrency_limit.turn(exchange.viewer):
-                result = await self._run(exchange, prepared, origin)
+                result = await self._run(exchange, prepared, origin, idempotency)
         except RequestError as error:
             return _request_error(exchange, error)
         response = format_result(result, charge if requests_cost(parameters) else None)
+        if idempotency is not None and idempotency.is_replayed:
+            mark_replayed(parameters, response, exchange.response_headers)
         if requests_token(parameters) and HEADER in exchange.response_headers:
             response.setdefault("extensions", {})["consistencyToken"] = exchange.response_headers[HEADER]
         return _PARTIAL_SUCCESS if result.errors and exchange.media_type == GRAPHQL else 200, response
@@ -247,12 +253,24 @@ class GraphQLEndpoint:
         await self._operations.store_persisted_query(parameters, exchange.viewer)
         return prepared
 
-    async def _run(self, exchange: _Exchange, prepared: PreparedOperation, origin: RequestOrigin) -> ExecutionResult:
+    async def _run(
+        self,
+        exchange: _Exchange,
+        prepared: PreparedOperation,
+        origin: RequestOrigin,
+        idempotency: Idempotency | None,
+    ) -> ExecutionResult:
         """Runs a query or a mutation. A mutation sets the position that later queries must include."""
         operations, is_mutation = self._operations, prepared.kind == "mutation"
         since = None if is_mutation else exchange.since
         result = await operations.run(
-            prepared, exchange.viewer, origin, since=since, timings=exchange.timings, max_bytes=exchange.max_bytes
+            prepared,
+            exchange.viewer,
+            origin,
+            since=since,
+            timings=exchange.timings,
+            max_bytes=exchange.max_bytes,
+            idempotency=idempotency,
         )
         if is_mutation and (token := await current_token(operations.database)) is not None:
             exchange.response_headers[HEADER], exchange.since = token, parse_position(token)

@@ -16,11 +16,13 @@ from gateway.execution.timings import Timings
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.error_responses import RequestRejected, format_graphql_errors
 from gateway.transport.held_bytes import HeldBytes
+from gateway.transport.idempotency import IdempotencyOptions, open_idempotency, reject_reused, requested_key
 from gateway.transport.requests import Headers, Parameters
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database
 from resolvers.reactions import REACTIONS
 from resolvers.request.context import Context, RequestOrigin, Services
+from resolvers.request.idempotency import Idempotency
 
 _MAX_ADDRESS_LENGTH = 45
 """The length of an IPv6 address that contains an IPv4 address; a zone id after it is cut off."""
@@ -40,6 +42,16 @@ class OperationService:
     persisted_queries: PersistedQueries
     services: Services
     clock: Callable[[], dt.datetime]
+    idempotency: IdempotencyOptions
+
+    def open_idempotency(
+        self, parameters: Parameters, prepared: PreparedOperation, viewer: Viewer, headers: Headers | None = None
+    ) -> Idempotency | None:
+        """The idempotency key of a mutation; None without one, and for queries, which have no effect."""
+        if prepared.kind != "mutation":
+            return None
+        key = requested_key(parameters, headers)
+        return None if key is None else open_idempotency(self.processor, prepared, viewer, key, self.idempotency)
 
     async def prepare(
         self, parameters: Parameters, viewer: Viewer, timings: Timings | None = None
@@ -83,6 +95,7 @@ class OperationService:
         since: int | None = None,
         timings: Timings | None = None,
         max_bytes: int | None = None,
+        idempotency: Idempotency | None = None,
     ) -> ExecutionResult:
         """Runs a query or a mutation, and charges what it has cost more than was computed.
 
@@ -91,7 +104,7 @@ class OperationService:
         A query runs again on the primary if its snapshot could not be read to the end: if the replica failed between
         two statements, or a table changed.
         """
-        context = self.create_context(viewer, origin, since=since)
+        context = self.create_context(viewer, origin, since=since, idempotency=idempotency)
         try:
             result = await self.processor.run(prepared, context, timings, max_bytes=max_bytes)
             if context.needs_retry and prepared.kind == "query":
@@ -99,6 +112,7 @@ class OperationService:
                 result = await self.processor.run(prepared, context, timings, max_bytes=max_bytes)
         finally:
             await self.charge_time(prepared, context, origin)
+        reject_reused(idempotency)
         return result
 
     async def charge_time(self, prepared: PreparedOperation, context: Context, origin: RequestOrigin) -> None:
@@ -108,7 +122,12 @@ class OperationService:
             await self.cost_limiter.charge_time(seconds, prepared.cost, context.viewer, origin.network)
 
     def create_context(
-        self, viewer: Viewer, origin: RequestOrigin, after: str | None = None, since: int | None = None
+        self,
+        viewer: Viewer,
+        origin: RequestOrigin,
+        after: str | None = None,
+        since: int | None = None,
+        idempotency: Idempotency | None = None,
     ) -> Context:
         """The context of one operation, or of one delivery of a subscription."""
         return Context(
@@ -120,6 +139,7 @@ class OperationService:
             origin=origin,
             resume_after=after,
             since=since,
+            idempotency=idempotency,
         )
 
 

@@ -20,6 +20,7 @@ from gateway.execution.processor import PreparedOperation
 from gateway.execution.request_errors import RequestError
 from gateway.execution.subscription_results import open_subscription
 from gateway.transport.consistency import current_token, requests_token
+from gateway.transport.idempotency import mark_replayed
 from gateway.transport.operation_service import OperationService, format_result, requests_cost
 from gateway.transport.requests import Parameters
 from repositories.core.errors import GatewayError, Unauthenticated
@@ -85,10 +86,13 @@ class SubscriptionService:
                     yield response
             return
         yield None
+        idempotency = operations.open_idempotency(parameters, prepared, viewer)
         charge = await operations.charge(parameters, prepared.cost, viewer, origin)
         async with operations.concurrency_limit.turn(viewer):
-            result = await operations.run(prepared, viewer, origin)
+            result = await operations.run(prepared, viewer, origin, idempotency=idempotency)
         response = format_result(result, charge if requests_cost(parameters) else None)
+        if idempotency is not None and idempotency.is_replayed:
+            mark_replayed(parameters, response)
         if prepared.kind == "mutation":
             await self._add_token(parameters, response)
         yield response

@@ -54,6 +54,8 @@ class UnitOfWork:
         self.events: list[Event] = []
         self.commit_callbacks: list[Callable[[], None]] = []
         """Called after the commit, and not at all after a rollback."""
+        self.outcome: Any = None
+        """What the mutation returns, for its repetition with the same idempotency key."""
         self._stored_count = 0
         self._owners: dict[UUID, UUID] = {}
 

@@ -18,6 +18,7 @@
     ├── ResponseTooLarge           RESPONSE_TOO_LARGE   400
     ├── TooSlow                    TOO_SLOW             429   a subscriber that reads too slowly
     ├── CannotResume               CANNOT_RESUME        410   an event id from which the stream cannot resume
+    ├── IdempotencyKeyReused       IDEMPOTENCY_KEY_REUSED 422 the key belongs to another operation
     ├── Timeout                    TIMEOUT              504
     └── ServiceUnavailable         SERVICE_UNAVAILABLE  503
 
@@ -238,6 +239,19 @@ class CannotResume(GatewayError):
 
     code = "CANNOT_RESUME"
     status = 410
+
+
+class IdempotencyKeyReused(GatewayError):
+    """The idempotency key was sent before, with another operation or other variables."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This idempotency key was used for another operation or for other variables. Nothing was executed. "
+            "Use a new key for every new request."
+        )
 
 
 class Timeout(GatewayError):

@@ -159,7 +159,7 @@ async def change_password(context: Context, command: ChangePassword) -> User:
     fresh = await context.service(Accounts).passwords.hash(command.new_password)
     async with context.unit_of_work(SERVICE) as work:  # only the service may revoke tokens that were sent by e-mail
         account = await unchanged_account(work, user)
-        changed = await work.change(account, PasswordChanged, password_hash=fresh)
+        work.outcome = changed = await work.change(account, PasswordChanged, password_hash=fresh)
         await work.repository(AccountTokens).revoke_all(user.id, work.now)
         await revoke_all_sessions(work, user.id, "password_changed", but=context.viewer.session)
     return changed
@@ -173,7 +173,7 @@ async def deactivate_account(context: Context, command: DeactivateAccount) -> Us
             account = await unchanged_account(work, user)
             if account.status is not UserStatus.ACTIVE:
                 raise Conflict("Only an active account can be closed.")
-            changed = await work.change(account, UserDeactivated, status=UserStatus.DEACTIVATED)
+            work.outcome = changed = await work.change(account, UserDeactivated, status=UserStatus.DEACTIVATED)
         await revoke_all_sessions(work, user.id, "deactivated")
     return changed
 

@@ -109,14 +109,14 @@ async def request_email_verification(context: Context, command: RequestEmailVeri
     return command.email
 
 
-async def verify_email(context: Context, command: VerifyEmail) -> str:
+async def verify_email(context: Context, command: VerifyEmail) -> User:
     """Marks the e-mail address to which the token was sent as verified. The caller need not be signed in."""
     await _count_use(context)
     async with context.unit_of_work(SERVICE) as work:
-        user = await _use(work, TokenPurpose.VERIFY_EMAIL, command.token)
+        work.outcome = user = await _use(work, TokenPurpose.VERIFY_EMAIL, command.token)
         if not user.email_verified:
             await work.change(user, EmailVerified, email_verified=True)
-    return user.email
+    return user
 
 
 # the password
@@ -134,7 +134,7 @@ async def request_password_reset(context: Context, command: RequestPasswordReset
     return command.email
 
 
-async def reset_password(context: Context, command: ResetPassword) -> str:
+async def reset_password(context: Context, command: ResetPassword) -> User:
     """Replaces the password and ends all sessions of the account. A message tells its owner.
 
     The e-mail address counts as verified. All other tokens of the account become invalid.
@@ -151,7 +151,7 @@ async def reset_password(context: Context, command: ResetPassword) -> str:
     fresh = await accounts.passwords.hash(command.new_password)
     outbox = context.optional_service(Outbox)
     async with context.unit_of_work(SERVICE) as work:
-        user = await _use(work, TokenPurpose.RESET_PASSWORD, command.token)
+        work.outcome = user = await _use(work, TokenPurpose.RESET_PASSWORD, command.token)
         if not can_reset_password(user):
             raise invalid_token()
         await work.change(user, PasswordReset, password_hash=fresh, email_verified=True)
@@ -161,7 +161,7 @@ async def reset_password(context: Context, command: ResetPassword) -> str:
             await outbox.add(work, MessageKind.PASSWORD_WAS_RESET, user.email, user.id)
     await accounts.attempts.forget(Attempt.PASSWORD_OF_ACCOUNT, user.email)
     await accounts.attempts.forget(Attempt.PASSWORD_FROM_CLIENT, user.email, context.origin.network)
-    return user.email
+    return user
 
 
 # change of the address
@@ -184,7 +184,7 @@ async def request_email_change(context: Context, command: RequestEmailChange) ->
     return command.new_email
 
 
-async def confirm_email_change(context: Context, command: ConfirmEmailChange) -> str:
+async def confirm_email_change(context: Context, command: ConfirmEmailChange) -> User:
     """Gives the account the e-mail address to which the token was sent. A message to the old address tells its owner.
 
     All other tokens of the account become invalid. The error is CONFLICT if another account has got the address in the
@@ -195,13 +195,13 @@ async def confirm_email_change(context: Context, command: ConfirmEmailChange) ->
     async with context.unit_of_work(SERVICE) as work:
         user, address = await _use_of_account(work, TokenPurpose.CHANGE_EMAIL, command.token)
         try:
-            await work.change(user, EmailChanged, email=address, email_verified=True)
+            work.outcome = changed = await work.change(user, EmailChanged, email=address, email_verified=True)
         except Conflict as error:
             raise Conflict(error.message) from error  # its path is a field of another input
         await work.repository(AccountTokens).revoke_all(user.id, work.now)
         if outbox is not None and not is_placeholder(user.email):
             await outbox.add(work, MessageKind.EMAIL_WAS_CHANGED, user.email, user.id)
-    return address
+    return changed
 
 
 # invitations

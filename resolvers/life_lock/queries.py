@@ -23,6 +23,7 @@ from resolvers.caching.cached import cached
 from resolvers.loading.edges import Connection, get, load_connection, one
 from resolvers.request.context import Context
 from resolvers.request.periods import check_days
+from resolvers.request.repetition import run_once
 
 owner_of_statistics = one(Users.by_id, key=UserDashboardStats.user_id)
 
@@ -70,16 +71,20 @@ async def refresh_statistics(context: Context) -> Refreshed:
 
     Written down as a run of the job, which it waits for in the database if that is refreshing.
     """
-    await context.discard_reads()
-    async with context.database.transaction(SERVICE) as write:
-        await JobRuns(write).add(
-            job=REFRESH_JOB,
-            started_at=context.now,
-            processed=await DashboardStats(write).refresh(),
-            finished_at=now(),
-            outcome=JobOutcome.SUCCEEDED,
-        )
-    return Refreshed(context.now)
+
+    async def refresh() -> dt.datetime:
+        async with context.unit_of_work(SERVICE) as work:
+            await work.repository(JobRuns).add(
+                job=REFRESH_JOB,
+                started_at=context.now,
+                processed=await work.repository(DashboardStats).refresh(),
+                finished_at=now(),
+                outcome=JobOutcome.SUCCEEDED,
+            )
+            work.outcome = context.now
+        return context.now
+
+    return Refreshed(await run_once(context, refresh))
 
 
 def _next_due(tally: TaskTally) -> dt.datetime | None:

@@ -20,6 +20,7 @@ from repositories.core.errors import Forbidden, ServiceUnavailable, Unauthentica
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, Snapshot
 from repositories.permissions import Requirement
+from resolvers.request.idempotency import Idempotency
 from resolvers.services.client_addresses import client_network
 
 T = TypeVar("T")
@@ -94,6 +95,7 @@ class Context:
         origin: RequestOrigin = UNKNOWN_ORIGIN,
         resume_after: str | None = None,
         since: int | None = None,
+        idempotency: Idempotency | None = None,
     ) -> None:
         self.database = database
         self.needs_retry = False
@@ -101,6 +103,7 @@ class Context:
         self.viewer = viewer
         self.origin = origin
         self.resume_after = resume_after
+        self.idempotency = idempotency
         self._services = services
         self.now = clock()
         self._clock = clock
@@ -196,7 +199,12 @@ class Context:
         try:
             async with open_unit_of_work(self.database, viewer or self.viewer, self._reactions, self._clock()) as work:
                 started = monotonic()
+                claim = self.idempotency if self.idempotency is not None and self.idempotency.is_running else None
+                if claim is not None:
+                    await claim.claim(work)
                 yield work
+                if claim is not None:
+                    await claim.complete(work)
                 if self.timeout is not None and not self.timeout.expired():
                     self.timeout.reschedule(None)
         finally:

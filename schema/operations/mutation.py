@@ -17,6 +17,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import strawberry
 import strawberry.pydantic
+from graphql import GraphQLField
 from strawberry import Maybe
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.pydantic.error import ValidationErrorDetail
@@ -27,6 +28,7 @@ from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import InputError, InputErrors, SchemaChanged, StaleVersion
 from repositories.permissions import Requirement
 from resolvers.request.context import Context
+from resolvers.request.repetition import run_once
 from resolvers.validation.command import Command
 from resolvers.validation.global_ids import GlobalKey
 from resolvers.validation.valid_parts import Check, registered_check
@@ -137,7 +139,8 @@ def mutation(
 
     async def run(context: Context, command: Any) -> Any:
         async with context.unit_of_work() as work:
-            return await handler(work, command)
+            work.outcome = await handler(work, command)
+            return work.outcome
 
     async def run_again_after_change(context: Context, command: Any) -> Any:
         """Nothing was committed if a table has changed since one of the statements was prepared."""
@@ -154,21 +157,43 @@ def context_mutation(
     *,
     returns: type | Mapping[str, PayloadField],
     requires: Requirement | None,
+    repeat: Callable[[Any], Any] | None = None,
+    returns_secret: bool = False,
 ) -> Any:
     """The mutation field of a handler that takes ``(context, command)`` and opens its own unit of work.
 
     It may do other work outside of the transaction. ``returns`` is the type of the row, or the fields of the payload.
     Without ``requires``, every caller may use the mutation.
+
+    The handler sets ``work.outcome`` to the row that it returns, for repetitions with the same idempotency key. A
+    handler that returns no row has ``repeat`` instead, which makes the result from the command. ``returns_secret`` is
+    for a handler whose result must not be stored; the mutation accepts no key then.
     """
     fields = returns if isinstance(returns, Mapping) else _row_field(returns, many=False)
-    return _mutation_field(handler, handler, fields, requires)
+    return _mutation_field(
+        handler, handler, fields, requires, prepares=True, repeat=repeat, returns_secret=returns_secret
+    )
 
 
-def _mutation_field(
+def accepts_no_key(definition: GraphQLField) -> bool:
+    """Whether a mutation field rejects idempotency keys, because it returns secrets."""
+    field = definition.extensions.get("strawberry-definition")
+    resolution = getattr(getattr(getattr(field, "base_resolver", None), "wrapped_func", None), "resolution", None)
+    return getattr(getattr(resolution, "resolve_one", None), "returns_secret", False)
+
+
+_NO_KEY = "\n\nIt accepts no idempotency key, because it returns secrets, which are not stored."
+
+
+def _mutation_field(  # noqa: PLR0913 (the properties of a mutation)
     handler: Callable[..., Any],
     run: Callable[[Context, Any], Awaitable[Any]],
     fields: Mapping[str, PayloadField],
     requires: Requirement | None,
+    *,
+    prepares: bool = False,
+    repeat: Callable[[Any], Any] | None = None,
+    returns_secret: bool = False,
 ) -> Any:
     check = registered_check(handler)
 
@@ -177,18 +202,25 @@ def _mutation_field(
             others = await _find_other_errors(context, check, input.valid_part()) if check else []
             return Payload(None, [*_validation_errors(input.errors), *others])
         try:
-            return Payload(await run(context, input), [])
+            result = await run_once(
+                context,
+                lambda: run(context, input),
+                prepares=prepares,
+                repeat=None if repeat is None else lambda: repeat(input),
+            )
+            return Payload(result, [])
         except InputError as error:
             return Payload(None, user_errors(error))
 
     execute.handler = handler  # type: ignore[attr-defined]
+    execute.returns_secret = returns_secret  # type: ignore[attr-defined]
     command = get_type_hints(handler)["command"]
     arguments = {"input": Argument(publish_input(command), "The values of the mutation.")}
     batches = [name for name in fields if name in command.model_fields and get_origin(fields[name].type) is list]
     return strawberry.field(
         resolver=resolver(execute, arguments, requires=requires),
         graphql_type=_payload_type(handler.__name__, fields) | None,
-        description=inspect.cleandoc(handler.__doc__ or ""),
+        description=inspect.cleandoc(handler.__doc__ or "") + _NO_KEY * returns_secret,
         directives=[cost(MUTATION), *(sized_by(f"input.{name}", name) for name in batches)],
     )
 

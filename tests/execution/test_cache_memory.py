@@ -132,7 +132,7 @@ def add_operations(number: int) -> None:
     text = "".join(f"query A{place}($n: Int) {{ tasks(first: $n) {{ totalCount }} }} " for place in range(10))
     for place in range(10):
         prepared = prepare(f"{text} # {number}", f"A{place}")
-        processor._operation(prepared)
+        processor.operation(prepared)
 
 
 def add_plan(number: int) -> None:

@@ -1,0 +1,37 @@
+"""Runs a mutation field once for each idempotency key of a viewer."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from resolvers.request.context import Context
+from resolvers.request.idempotency import Replay
+from resolvers.request.outcomes import load_outcome
+
+
+async def run_once(
+    context: Context,
+    run: Callable[[], Awaitable[Any]],
+    *,
+    prepares: bool = False,
+    repeat: Callable[[], Any] | None = None,
+) -> Any:
+    """The result of a mutation field: that of ``run``, or of the earlier request if the key has taken effect.
+
+    ``prepares``: ``run`` does other work before its unit of work, so the record is looked up before it.
+    ``repeat`` makes the result of a repeated request from its input, for mutations that return no rows.
+    """
+    idempotency = context.idempotency
+    if idempotency is None:
+        return await run()
+    try:
+        if idempotency.reads_first(prepares=prepares):
+            await idempotency.read(context.snapshot, context.now)
+        outcome = idempotency.find()
+        if outcome is None:
+            idempotency.is_running = True
+            return await run()
+    except Replay as replay:
+        outcome = replay.outcome
+    finally:
+        idempotency.is_running = False
+    return await load_outcome(context.snapshot, outcome) if repeat is None else repeat()
