@@ -36,7 +36,7 @@ from gateway.transport.consistency import HEADER
 from gateway.transport.error_responses import RequestRejected
 from gateway.transport.held_bytes import HeldBytes
 from gateway.transport.http import GraphQLEndpoint, HTTPOptions
-from gateway.transport.idempotency import REPLAYED_HEADER, IdempotencyOptions
+from gateway.transport.idempotency_header import REPLAYED_HEADER, IdempotencyOptions
 from gateway.transport.local_requests import is_local_request
 from gateway.transport.operation_service import OperationService
 from gateway.transport.responses import error_response

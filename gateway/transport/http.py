@@ -19,7 +19,7 @@ from gateway.transport import error_responses
 from gateway.transport.concurrency import DisconnectWatcher
 from gateway.transport.consistency import HEADER, current_token, requested_position, requests_token
 from gateway.transport.error_responses import RequestRejected, error_headers, format_graphql_errors
-from gateway.transport.idempotency import mark_replayed
+from gateway.transport.idempotency_header import mark_replayed
 from gateway.transport.negotiation import (
     EVENTS,
     GRAPHQL,
@@ -48,7 +48,7 @@ from repositories.core.errors import RateLimited
 from repositories.core.viewer import ANONYMOUS, Viewer
 from repositories.engines.position import parse_position
 from resolvers.request.context import RequestOrigin
-from resolvers.request.idempotency import Idempotency
+from resolvers.request.key_claims import Idempotency
 
 _PARTIAL_SUCCESS = 294
 _BAD_REQUEST = 400

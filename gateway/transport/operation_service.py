@@ -16,13 +16,13 @@ from gateway.execution.timings import Timings
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.error_responses import RequestRejected, format_graphql_errors
 from gateway.transport.held_bytes import HeldBytes
-from gateway.transport.idempotency import IdempotencyOptions, open_idempotency, reject_reused, requested_key
+from gateway.transport.idempotency_header import IdempotencyOptions, open_idempotency, reject_reused, requested_key
 from gateway.transport.requests import Headers, Parameters
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database
 from resolvers.reactions import REACTIONS
 from resolvers.request.context import Context, RequestOrigin, Services
-from resolvers.request.idempotency import Idempotency
+from resolvers.request.key_claims import Idempotency
 
 _MAX_ADDRESS_LENGTH = 45
 """The length of an IPv6 address that contains an IPv4 address; a zone id after it is cut off."""

@@ -20,7 +20,7 @@ from gateway.execution.processor import PreparedOperation
 from gateway.execution.request_errors import RequestError
 from gateway.execution.subscription_results import open_subscription
 from gateway.transport.consistency import current_token, requests_token
-from gateway.transport.idempotency import mark_replayed
+from gateway.transport.idempotency_header import mark_replayed
 from gateway.transport.operation_service import OperationService, format_result, requests_cost
 from gateway.transport.requests import Parameters
 from repositories.core.errors import GatewayError, Unauthenticated

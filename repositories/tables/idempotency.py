@@ -16,7 +16,7 @@ class IdempotencyRecord(Table, schema="public", name="idempotency_keys", timesta
     """The outcome of one mutation field that a viewer sent with a key.
 
     ``field`` is the response key of the field in its document. ``fingerprint`` identifies the operation and its
-    variables. ``outcome`` names the rows that the mutation returned (resolvers/request/idempotency.py). It is null only
+    variables. ``outcome`` names the rows that the mutation returned (resolvers/request/key_claims.py). It is null only
     inside the transaction of the mutation.
     """
 

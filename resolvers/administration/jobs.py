@@ -3,7 +3,7 @@
 import datetime as dt
 
 from repositories.core.viewer import SERVICE
-from repositories.idempotency import IdempotencyKeys
+from repositories.idempotency_keys import IdempotencyKeys
 from repositories.job_runs import JobRuns
 from resolvers.services.job import JobContext
 

@@ -20,7 +20,7 @@ from repositories.core.errors import Forbidden, ServiceUnavailable, Unauthentica
 from repositories.core.viewer import Viewer
 from repositories.engines.database import Database, Snapshot
 from repositories.permissions import Requirement
-from resolvers.request.idempotency import Idempotency
+from resolvers.request.key_claims import Idempotency
 from resolvers.services.client_addresses import client_network
 
 T = TypeVar("T")

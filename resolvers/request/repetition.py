@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from resolvers.request.context import Context
-from resolvers.request.idempotency import Replay
+from resolvers.request.key_claims import Replay
 from resolvers.request.outcomes import load_outcome
 
 

@@ -1,4 +1,4 @@
-"""Real clients on a real socket: urql, graphql-ws and graphql-sse in Node, and gql in Python."""
+"""Real clients on a real socket: urql, Apollo, graphql-ws and graphql-sse in Node, and gql in Python."""
 
 import asyncio
 from pathlib import Path
@@ -53,6 +53,19 @@ async def test_urql_runs_queries_and_mutations(gateway: Gateway, ada: User, node
     assert results["total"] == 46
     assert results["stranger"] == {"status": 401, "codes": ["UNAUTHENTICATED"]}
     assert results["missing"] == ["VALIDATION_ERROR"]
+
+
+async def test_apollo_repeats_a_mutation_whose_response_was_lost(
+    gateway: Gateway, ada: User, node_clients: Path
+) -> None:
+    async with serve(gateway.app) as address:
+        results = await node.run(node_clients, "apollo.mjs", address, gateway.token(ada))
+    first, second = results["responses"]
+    assert first["key"] == second["key"]
+    assert (first["replayed"], second["replayed"]) == (None, "true")
+    assert results["created"]["userErrors"] == []
+    nodes = (await gateway.client(ada).data("{ tasks { nodes { __typename id title } } }"))["tasks"]["nodes"]
+    assert nodes == [results["created"]["task"]]
 
 
 async def test_graphql_ws_subscribes_and_resumes_after_an_interruption(

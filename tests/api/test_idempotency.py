@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime as dt
+import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -11,20 +13,21 @@ from httpx import Response
 from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
-from repositories.idempotency import IdempotencyKeys
+from repositories.idempotency_keys import IdempotencyKeys
 from repositories.sql.statements import Statement
 from repositories.tables.idempotency import IdempotencyRecord
 from repositories.tables.identity import User
 from resolvers.administration.jobs import clean_idempotency_keys
-from resolvers.request import idempotency
+from resolvers.request import key_claims
 from resolvers.services.job import JobContext
 from schema import schema
 from schema.operations.mutation import accepts_no_key
-from tests.api.client import USER_ERRORS, Client, Gateway, gid
+from tests.api.client import USER_ERRORS, Client, Gateway, gid, serve
 from tests.api.people import PASSWORD, make_member
+from tests.api.sockets import connect_socket, serve_sockets
 from tests.api.stored_rows import stored_events
-from tests.factories import make_task
 from tests.api.test_statements import summarize_statements
+from tests.factories import make_task
 from tests.waiting import until
 
 CREATE = f"mutation($i: CreateTaskInput!) {{ createTask(input: $i) {{ task {{ id title }} {USER_ERRORS} }} }}"
@@ -217,6 +220,42 @@ async def test_the_extension_is_an_alternative_to_the_header(gateway: Gateway, a
     assert _is_replayed(await _send(client, CREATE, "k", i={"title": "Water"}))
 
 
+async def test_a_mutation_over_websocket_can_be_repeated(gateway: Gateway, ada: User) -> None:
+    rest = {"variables": {"i": {"title": "Water"}}, "extensions": {"idempotencyKey": "k"}}
+    async with serve_sockets(gateway) as site, connect_socket(site.http, gateway.token(ada)) as peer:
+        first, second = [await peer.ask(CREATE, **rest) for _ in "12"]
+        assert "extensions" not in first
+        assert second == {**first, "extensions": {"idempotencyReplayed": True}}
+        (error,) = await peer.ask(CREATE, **rest | {"variables": {"i": {"title": "Wine"}}})
+        assert error["extensions"] == {"code": "IDEMPOTENCY_KEY_REUSED"}
+    assert await _titles(gateway.client(ada)) == ["Water"]
+
+
+async def test_a_mutation_whose_response_was_lost_can_be_repeated(
+    gateway: Gateway, ada: User, database: Database
+) -> None:
+    """The client disconnects after the mutation was committed."""
+    body = json.dumps({"query": CREATE, "variables": {"i": {"title": "Water"}}}).encode()
+    head = f"POST /graphql HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {gateway.token(ada)}\r\n"
+    head += f"Content-Type: application/json\r\nIdempotency-Key: k\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with serve(gateway.app) as address:
+        _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(address).port)
+
+        committed = asyncio.Event()
+
+        async def disconnect(_: object) -> None:
+            writer.transport.abort()
+            committed.set()
+
+        database.commit_listeners.append(disconnect)
+        writer.write(head.encode() + body)
+        await committed.wait()
+    response = await _send(gateway.client(ada), CREATE, "k", i={"title": "Water"})
+    assert _is_replayed(response)
+    assert response.json()["data"]["createTask"]["task"]["title"] == "Water"
+    assert await _titles(gateway.client(ada)) == ["Water"]
+
+
 async def test_an_anonymous_mutation_with_a_key_is_rejected(gateway: Gateway) -> None:
     document = f"mutation($i: RequestPasswordResetInput!) {{ requestPasswordReset(input: $i) {{ {USER_ERRORS} }} }}"
     response = await _send(gateway.client(), document, "k", i={"email": "ada@example.com"})
@@ -235,7 +274,7 @@ async def test_queries_ignore_the_key(gateway: Gateway, ada: User, database: Dat
 async def test_mutations_that_return_secrets_accept_no_key(gateway: Gateway, ada: User, database: Database) -> None:
     """The whole request is rejected, also the fields before it."""
     client = gateway.client(ada)
-    mutations = schema._schema.mutation_type.fields  # noqa: SLF001 (Strawberry has no public name for it)
+    mutations = schema._schema.mutation_type.fields
     secret = [name for name, field in mutations.items() if accepts_no_key(field)]
     assert secret == ["signUp", "signIn", "refreshSession"]
     before = await _stored(database)
@@ -308,7 +347,7 @@ async def test_a_repetition_waits_for_a_bounded_time(
     """PostgreSQL only: SQLite has one writer, whose timeout other tests check."""
     if not database.engine.is_postgresql:
         pytest.skip("SQLite has one writer")
-    monkeypatch.setattr(idempotency, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(key_claims, "WAIT_SECONDS", 0.2)
     client, at = gateway.client(ada), now()
     async with database.transaction(SERVICE) as write:
         claimed = await IdempotencyKeys(write).claim(

@@ -16,6 +16,7 @@ from repositories.engines.database import WriteConnection
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
+from repositories.idempotency_keys import IdempotencyKeys
 from repositories.identity import Preferences, Sessions, Usages, Users
 from repositories.job_runs import JobRuns
 from repositories.life_lock.analytics import Analytics
@@ -37,6 +38,7 @@ from repositories.tables.gamification import (
     Standing,
     UserAchievement,
 )
+from repositories.tables.idempotency import IdempotencyRecord
 from repositories.tables.identity import (
     AccountToken,
     AccountUsage,
@@ -157,6 +159,23 @@ async def _insert_run(write: WriteConnection, key: UUID, owner: UUID) -> None:
     await JobRuns(write).add(id=key, job="Before", started_at=_AT)
 
 
+async def _insert_record(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    await IdempotencyKeys(write).add_missing(
+        [
+            {
+                "id": key,
+                "viewer_id": owner,
+                "key": key.hex,
+                "field": "before",
+                "fingerprint": "ab" * 32,
+                "outcome": {},
+                "created_at": _AT,
+                "expires_at": _AT,
+            }
+        ]
+    )
+
+
 async def _prepare_nothing(write: WriteConnection, key: UUID, owner: UUID) -> None:
     del write, owner
 
@@ -225,6 +244,7 @@ SUBJECTS: dict[type[Table], Subject] = {
         prepare=_prepare_role,
     ),
     JobRun: Subject(_insert_run, "id", "job", "Before", "Changed"),
+    IdempotencyRecord: Subject(_insert_record, "id", "field", "before", "changed"),
     User: Subject(insert_user, "id", "first_name", "Ada", "Changed"),
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),

@@ -60,6 +60,7 @@ _EXPECTED = """
     partnership.partners              siso_writer    forbidden  unseen     unseen     -
     partnership.referrals             siso_writer    forbidden  unseen     unseen     -
     public.domain_events              siso_writer    done       forbidden  forbidden  insert:user_id=forbidden sequence=rejected
+    public.idempotency_keys           siso_writer    done       done       done       viewer_id=forbidden
     *                                 authenticated  forbidden  forbidden  forbidden  sequence=rejected
     *                                 anon           forbidden  forbidden  forbidden  sequence=rejected
 """  # noqa: E501 (a table)
@@ -80,6 +81,7 @@ _OTHER_VALUES: dict[str, Any] = {
     "email": "other@example.com",
     "email_index": "cd" * 32,
     "event_data": {"other": 1},
+    "fingerprint": "cd" * 32,
     "locale": "fr",
     "refresh_token_hash": "cd" * 32,
     "time_zone": "Europe/Berlin",

@@ -36,6 +36,7 @@ from repositories.tables.gamification import (
     Standing,
     UserAchievement,
 )
+from repositories.tables.idempotency import IdempotencyRecord
 from repositories.tables.identity import AccountToken, AccountUsage, OutboxMessage, Session, User, UserPreferences
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
 from repositories.tables.partnership import Partner, Referral
@@ -104,6 +105,16 @@ _PUBLISHED = """
     service    other   done    done    done       done    done
 """
 
+_OWN = """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     done    done    done       done    done
+    user       other   unseen  unseen  forbidden  unseen  unseen
+    admin      own     done    done    done       done    done
+    admin      other   unseen  unseen  forbidden  unseen  unseen
+    service    other   done    done    done       done    done
+"""
+
 _OF_THE_SERVICE = """
     viewer     row     select  lock    insert     update  delete
     anonymous  other   unseen  unseen  forbidden  unseen  unseen
@@ -120,6 +131,7 @@ ANSWERS = {
     RoleGrant: _OF_ADMINS,
     Role: _READ_BY_ADMINS,
     JobRun: _READ_BY_ADMINS,
+    IdempotencyRecord: _OWN,
     Achievement: _PUBLISHED,
     Reward: _PUBLISHED,
     UserAchievement: _ADMINISTERED,

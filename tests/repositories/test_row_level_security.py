@@ -42,6 +42,7 @@ _SECRET = {
     "identity.sessions": {"refresh_token_hash"},
     "identity.users": {"password_hash", "phone"},
     "partnership.partners": {"contact_email"},
+    "public.idempotency_keys": {"fingerprint"},
 }
 """The columns that other clients of the database cannot read, even of their own rows."""
 

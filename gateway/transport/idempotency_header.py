@@ -18,7 +18,7 @@ from gateway.transport.requests import Headers, Parameters
 from repositories.core.errors import IdempotencyKeyReused, Unauthenticated
 from repositories.core.viewer import Viewer
 from repositories.tables.idempotency import MAX_KEY_LENGTH
-from resolvers.request.idempotency import Idempotency
+from resolvers.request.key_claims import Idempotency
 from schema.operations.mutation import accepts_no_key
 
 HEADER = "Idempotency-Key"

@@ -14,7 +14,7 @@ from uuid import UUID
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import IdempotencyKeyReused, ServiceUnavailable
 from repositories.engines.database import ReadConnection
-from repositories.idempotency import IdempotencyKeys
+from repositories.idempotency_keys import IdempotencyKeys
 from repositories.tables.idempotency import IdempotencyRecord
 from resolvers.request.outcomes import encode_outcome
 
