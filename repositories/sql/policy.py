@@ -20,6 +20,9 @@ viewer.
 therefore compiled once per set of roles, for which ``role`` is the constant true or false. The reads of a user without
 further roles contain ``user_id = $1``, also on PostgreSQL, in addition to row-level security.
 
+``owner(Task.user_id) | owner(Task.assignee_id)`` has the same effect on indexes. Lists of such tables therefore add a
+condition on one of the columns (``scope`` in resolvers/aggregates/row_queries.py).
+
 The gateway's transactions on PostgreSQL have roles of their own (decision 0024). The roles ``anon`` and
 ``authenticated`` belong to other clients of the database, such as PostgREST: they may read the columns that are not
 secret of the rows that the policy allows, and write nothing.
@@ -63,20 +66,21 @@ class Rule:
     """
 
     condition: Callable[[Roles | None], Condition]
-    owner: sa.Column[Any] | None = None
-    """The column with the owner of a row, None if the rule does not name one."""
+    people: tuple[sa.Column[Any], ...] = ()
+    """The columns with the ids of the users for whom the rule is true: the owner of a row first."""
 
     def __or__(self, other: "Rule") -> "Rule":
-        return Rule(
-            lambda roles: _build_or(self.condition(roles), other.condition(roles)),
-            self.owner if self.owner is not None else other.owner,
-        )
+        people = self.people + other.people
+        return Rule(lambda roles: _build_or(self.condition(roles), other.condition(roles)), people)
 
     def __and__(self, other: "Rule") -> "Rule":
-        return Rule(
-            lambda roles: _build_and(self.condition(roles), other.condition(roles)),
-            self.owner if self.owner is not None else other.owner,
-        )
+        people = self.people + other.people
+        return Rule(lambda roles: _build_and(self.condition(roles), other.condition(roles)), people)
+
+    @property
+    def owner(self) -> sa.Column[Any] | None:
+        """The column with the owner of a row, None if the rule names no users."""
+        return self.people[0] if self.people else None
 
 
 def _build_or(*conditions: Condition) -> Condition:
@@ -95,7 +99,12 @@ def owner(column: sa.Column[Any]) -> Rule:
     """Rows whose ``column`` contains the viewer's id."""
     viewer = sa.bindparam("viewer_id", type_=types.Id())
     claimed = sa.literal_column("(SELECT auth.uid())", types.Id())
-    return Rule(lambda roles: column == (claimed if roles is None else viewer), column)
+    return Rule(lambda roles: column == (claimed if roles is None else viewer), (column,))
+
+
+def not_deleted(deleted_at: sa.Column[Any]) -> Rule:
+    """Rows that are not marked as deleted."""
+    return Rule(lambda _roles: deleted_at.is_(None))
 
 
 def role(wanted: RoleName) -> Rule:
