@@ -11,7 +11,7 @@ from repositories.permissions import RoleName
 from repositories.sql.aggregate import aggregate
 from repositories.sql.constraints import violation
 from repositories.sql.filters import Direction, Order
-from repositories.sql.policy import not_deleted, owner, policy, role
+from repositories.sql.policy import assignee, owner, policy, role
 from repositories.sql.table import Column, Inverse, Pattern, SoftDeleted, Table, Versioned, Writer, column
 from repositories.sql.types import Fixed
 
@@ -190,12 +190,12 @@ aggregate(
 )
 aggregate(
     Task,
-    read=owner(Task.user_id) | owner(Task.assignee_id) & not_deleted(Task.deleted_at) | role(RoleName.ADMIN),
+    read=owner(Task.user_id) | assignee(Task.assignee_id, Task.deleted_at) | role(RoleName.ADMIN),
     write=owner(Task.user_id),
     order=(Order("priority_level", Direction.DESC), Order("due_date")),
     order_text="the most urgent first, then by due date",
     batch=500,
 )
-policy(TaskNames, read=owner(TaskNames.user_id) | owner(TaskNames.assignee_id) | role(RoleName.ADMIN))
+policy(TaskNames, read=owner(TaskNames.user_id) | assignee(TaskNames.assignee_id) | role(RoleName.ADMIN))
 policy(TaskAnalytics, read=owner(TaskAnalytics.user_id) | role(RoleName.ADMIN), write=owner(TaskAnalytics.user_id))
 policy(UserDashboardStats, read=role(RoleName.ADMIN))

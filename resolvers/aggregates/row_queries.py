@@ -18,6 +18,7 @@ from repositories.sql.filters import (
     Direction,
     Filter,
     Op,
+    Or,
     Order,
     Related,
 )
@@ -59,26 +60,26 @@ async def load_list(  # noqa: PLR0913 (the arguments of the field)
     """A page of the rows that the viewer may see and that are in the scope."""
     if deleted is not Trash.EXCLUDE:
         where = And((DeletedRows(Deletion(deleted.value)), where))
-    within = _in_scope(context, aggregate, scope or _default_scope(context, aggregate))
+    within = _in_scope(context, aggregate, scope)
     return await load_connection(context, repository_of(aggregate.row), request, where, order, within=within)
 
 
-def _default_scope(context: Context, aggregate: Aggregate) -> ListScope:
-    """All rows, except where the policy would need an OR for them, which an index cannot answer in order."""
-    is_indexed = aggregate.assignee is None or context.viewer.is_service or aggregate.reads_all(context.viewer.roles)
-    return ListScope.ALL if is_indexed else ListScope.MINE
+def _in_scope(context: Context, aggregate: Aggregate, scope: ListScope | None) -> Filter:
+    """The condition of a scope. ValidationError for ASSIGNED if the rows have no assignee.
 
-
-def _in_scope(context: Context, aggregate: Aggregate, scope: ListScope) -> Filter:
-    """The condition of a scope. ValidationError for ASSIGNED if the rows have no assignee."""
-    if scope is ListScope.ALL:
+    By default, users get their own rows: no index can find those of ALL in the order of the list.
+    """
+    sees_all = aggregate.assignee is None or aggregate.reads_all(context.viewer.roles)
+    scope = scope or (ListScope.ALL if sees_all else ListScope.MINE)
+    if scope is ListScope.ALL and sees_all:
         return NO_FILTER
     if scope is ListScope.MINE:
         return _owned_by(aggregate, context.viewer_id)
     if aggregate.assignee is None:
         plural = aggregate.plural.replace("_", " ")
         raise ValidationError(f"The {plural} of a user cannot be assigned to another one.", path=("scope",))
-    return Compare(aggregate.assignee, Op.EQ, context.viewer_id)
+    assigned = Compare(aggregate.assignee, Op.EQ, context.viewer_id)
+    return assigned if scope is ListScope.ASSIGNED else Or((_owned_by(aggregate, context.viewer_id), assigned))
 
 
 def _owned_by(aggregate: Aggregate, owner: UUID) -> Filter:
