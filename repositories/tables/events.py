@@ -44,6 +44,12 @@ class DomainEvent(Table, schema="public", name="domain_events", timestamps=False
     )
 
 
+def is_owned_by(user: sa.ColumnElement[UUID]) -> sa.ColumnElement[bool]:
+    """Whether the row that an event is about belongs to the user. It reads the data, so it needs another condition."""
+    owner_id = DomainEvent.event_data.op("->>", return_type=sa.Text(), precedence=15)(sa.literal_column("'owner_id'"))
+    return owner_id == sa.cast(user, sa.Text())
+
+
 _OF_PARTNERS = one_of(DomainEvent.aggregate_type, ("partner", "referral"))
 """Every partnership manager may read all partners and referrals, and so their histories."""
 

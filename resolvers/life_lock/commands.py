@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
+from strawberry import Maybe
+
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import InputError, NotFound
+from repositories.core.errors import InputError, NotFound, ValidationError
 from repositories.life_lock.events import TaskCompleted, TaskReopened, TaskUpdated
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskStatus
@@ -33,8 +35,10 @@ class CompleteTask(ChangeTask):
 class AssignTask(ChangeTask):
     """The task to assign, one of the viewer's, and the user who gets it."""
 
-    email: LookupEmail | None
-    """The e-mail address of an active user, who can then read and complete the task. Null removes the assignee."""
+    email: Maybe[LookupEmail | None]
+    """The e-mail address of an active user, who can then read and complete the task. Null removes the assignee.
+
+    It must be given: leaving it out is a VALIDATION_ERROR."""
 
 
 class ReopenTask(ChangeTask):
@@ -91,13 +95,17 @@ async def assign_task(context: Context, command: AssignTask) -> Task:
 
     A task that is assigned to this user already stays as it is. Each user can look up a limited number of addresses per
     hour. Possible errors: NOT_FOUND for the task, and at `email` if there is no active user with this address;
-    STALE_VERSION.
+    VALIDATION_ERROR, STALE_VERSION.
     """
-    assignee = await context.service(AccountLookup).find_active(context, command.email) if command.email else None
-    async with context.unit_of_work() as work:
-        errors: list[InputError] = []
-        if command.email is not None and assignee is None:
+    errors: list[InputError] = []
+    assignee = None
+    if command.email is None:
+        errors.append(ValidationError("Give an e-mail address, or null to remove the assignee.", path=("email",)))
+    elif command.email.value is not None:
+        assignee = await context.service(AccountLookup).find_active(context, command.email.value)
+        if assignee is None:
             errors.append(NotFound("There is no active user with this e-mail address.", path=("email",)))
+    async with context.unit_of_work() as work:
         try:
             task = check_version(await work.repository(Tasks).lock(command.id), command.version)
         except InputError as error:
