@@ -44,10 +44,11 @@ class DomainEvent(Table, schema="public", name="domain_events", timestamps=False
     )
 
 
-def is_owned_by(user: sa.ColumnElement[UUID]) -> sa.ColumnElement[bool]:
-    """Whether the row that an event is about belongs to the user. It reads the data, so it needs another condition."""
+def is_about_own_row(user: sa.ColumnElement[UUID]) -> sa.ColumnElement[bool]:
+    """Whether an event that the user caused is about a row of the user. Other clients may leave the owner out."""
     owner_id = DomainEvent.event_data.op("->>", return_type=sa.Text(), precedence=15)(sa.literal_column("'owner_id'"))
-    return owner_id == sa.cast(user, sa.Text())
+    key = sa.cast(user, sa.Text())
+    return sa.func.coalesce(owner_id, key) == key
 
 
 _OF_PARTNERS = one_of(DomainEvent.aggregate_type, ("partner", "referral"))
