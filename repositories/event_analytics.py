@@ -16,7 +16,7 @@ from repositories.engines.database import ReadConnection
 from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.sql import types
 from repositories.sql.statements import Engine, RowFactory, Statement, folded, records, records_parameter, scalar
-from repositories.tables.events import DomainEvent
+from repositories.tables.events import DomainEvent, is_about_own_row
 
 _events = DomainEvent.__table__
 _count = sa.func.count()
@@ -63,7 +63,8 @@ def _moment_in_data(engine: Engine, name: str) -> sa.ColumnElement[Any]:
 def _build_completions(engine: Engine) -> sa.Executable:
     """A TaskReopened event without ``completed_at`` reopened a cancelled task, so it is not counted."""
     interval, completed_at = _intervals(engine), _moment_in_data(engine, "completed_at")
-    own = _events.c.user_id == sa.bindparam("user", type_=types.Id())
+    user = sa.bindparam("user", type_=types.Id())
+    own = sa.and_(_events.c.user_id == user, is_about_own_row(user))
     is_completed = _events.c.event_type == TaskCompleted.__name__
     is_reopened = _events.c.event_type == TaskReopened.__name__
     counts = (

@@ -13,7 +13,7 @@ from resolvers.request.periods import MAX_DAYS
 from schema.aggregates.objects import aggregate_view
 from schema.events import DomainEvent
 from schema.identity import User
-from schema.operations.mutation import mutation
+from schema.operations.mutation import context_mutation, mutation
 from schema.operations.subscription import subscription
 from schema.types.connections import ConnectionView, connection
 from schema.types.costs import REFRESH
@@ -56,6 +56,16 @@ class Category(Node):
 
 @aggregate_view(rows.Task)
 class Task(Node):
+    owner_name: str | None = edge(
+        queries.owner_name,
+        'The first name of the owner and the initial of the last name, such as "Ada B.", also for an assignee, who may '
+        "not see the account. Null if the task is deleted.",
+    )
+    assignee_name: str | None = edge(
+        queries.assignee_name,
+        'The first name of the assignee and the initial of the last name, such as "Ada B.", also for an owner, who may '
+        "not see the account. Null if there is no assignee or if the task is deleted.",
+    )
     priority: Priority = strawberry.field(
         resolver=lambda root: _PRIORITIES[root.priority_level - 1], description="The priority with its name."
     )
@@ -205,7 +215,8 @@ _WRITE = Permission.TASK_WRITE
 
 @strawberry.type
 class LifeLockMutations:
-    complete_task = mutation(commands.complete_task, returns=Task, requires=_WRITE)
+    complete_task = context_mutation(commands.complete_task, returns=Task, requires=_WRITE, is_repeatable=True)
+    assign_task = context_mutation(commands.assign_task, returns=Task, requires=_WRITE)
     reopen_task = mutation(commands.reopen_task, returns=Task, requires=_WRITE)
     refresh_user_dashboard_stats: RefreshUserDashboardStatsPayload | None = query(
         queries.refresh_statistics,

@@ -13,7 +13,7 @@ from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parame
 from repositories.sql import types
 from repositories.sql.filters import And, Compare, Op, Order
 from repositories.sql.statements import Engine, RowFactory, Statement, folded, in_list, records
-from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskStatus
+from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskNames, TaskStatus
 
 _tasks = Task.__table__
 _categories = Category.__table__
@@ -119,6 +119,10 @@ _uncategorise: Statement[Task] = Statement(
     .returning(*_tasks.c),
     Task,
 )
+
+
+class Names(Repository[TaskNames], table=TaskNames, noun="task"):
+    """The names of the people of tasks. It is read-only."""
 
 
 class Tasks(Repository[Task], table=Task):

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.filters import Order
-from repositories.sql.policy import SERVICE_ONLY, Rule, policies, policy
+from repositories.sql.policy import SERVICE_ONLY, Roles, Rule, policies, policy
 from repositories.sql.table import DeclarationError, Inverse, Table, Writer, declared
 
 
@@ -102,6 +102,8 @@ class Aggregate:
     roots: frozenset[RoleName] | None
     """The roles whose viewers may use the root fields of queries. None: all that may see some of the rows."""
     owner_reference: str | None = None
+    assignee: str | None = None
+    """The column with the second user who may read a row, None if the policy names no second one."""
 
     @property
     def a_noun(self) -> str:
@@ -167,6 +169,10 @@ class Aggregate:
             if declared(column).filtered
             and (isinstance(column.type, types.Choice | types.Flag) or column.name in self.references)
         )
+
+    def reads_all(self, roles: Roles) -> bool:
+        """Whether viewers with these roles may read the rows of all users."""
+        return isinstance(policies[self.table].read.condition(roles), sa.True_)
 
     @property
     def readers(self) -> frozenset[RoleName]:
@@ -248,6 +254,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
         commands=commands,
         batch=batch,
         owner_reference=str(owned.column.name) if isinstance(owned, Through) else None,
+        assignee=next((str(column.name) for column in read.people[1:]), None),
         roots=None if roots is None else frozenset(roots),
     )
 

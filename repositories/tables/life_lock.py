@@ -11,7 +11,7 @@ from repositories.permissions import RoleName
 from repositories.sql.aggregate import aggregate
 from repositories.sql.constraints import violation
 from repositories.sql.filters import Direction, Order
-from repositories.sql.policy import owner, policy, role
+from repositories.sql.policy import assignee, owner, policy, role
 from repositories.sql.table import Column, Inverse, Pattern, SoftDeleted, Table, Versioned, Writer, column
 from repositories.sql.types import Fixed
 
@@ -57,6 +57,9 @@ class Category(Table, schema="life_lock", name="categories"):
     )
 
 
+_IS_ASSIGNED = sa.text("assignee_id IS NOT NULL")
+
+
 class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
     """A to-do item of a user.
 
@@ -90,6 +93,13 @@ class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
     due_date: Column[dt.datetime | None] = column(
         "The time by which the task is to be completed.", filtered=True, sorted=True, history=True
     )
+    assignee_id: Column[UUID | None] = column(
+        "The user who may read and complete the task besides its owner.",
+        references="identity.users.id",
+        writer=Writer.GATEWAY,
+        filtered=True,
+        history=True,
+    )
     completed_at: Column[dt.datetime | None] = column(
         "The time of completion. Null unless the status is COMPLETED.",
         writer=Writer.GATEWAY,
@@ -105,6 +115,15 @@ class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
             name="fk_tasks_category",
         ),
         sa.CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_at_shape"),
+        sa.Index(
+            "ix_tasks_assignee_id_priority_level",
+            "assignee_id",
+            "priority_level",
+            "due_date",
+            "id",
+            postgresql_where=_IS_ASSIGNED,
+            sqlite_where=_IS_ASSIGNED,
+        ),
         sa.Index("ix_tasks_category_id", "category_id"),
         sa.Index("ix_tasks_user_id_completed_at", "user_id", "completed_at"),
         sa.Index("ix_tasks_user_id_created_at", "user_id", "created_at"),
@@ -113,6 +132,20 @@ class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
         sa.Index("ix_tasks_user_id_status", "user_id", "status"),
         sa.Index("ix_tasks_user_id_updated_at", "user_id", "updated_at"),
     )
+
+
+class TaskNames(Table, schema="life_lock", name="task_names", is_view=True):
+    """The names of the people of a task that is not deleted, in the form of the leaderboard: "Ada B.".
+
+    Those who may read the task may read its row, although they may not see each other's accounts. ``id`` is the task's.
+    """
+
+    __slots__ = ()
+    id: Column[UUID] = column()
+    user_id: Column[UUID] = column()
+    assignee_id: Column[UUID | None] = column()
+    owner_name: Column[str] = column()
+    assignee_name: Column[str | None] = column()
 
 
 class TaskAnalytics(Table, schema="life_lock", name="task_analytics"):
@@ -157,11 +190,12 @@ aggregate(
 )
 aggregate(
     Task,
-    read=owner(Task.user_id) | role(RoleName.ADMIN),
+    read=owner(Task.user_id) | assignee(Task.assignee_id, Task.deleted_at) | role(RoleName.ADMIN),
     write=owner(Task.user_id),
     order=(Order("priority_level", Direction.DESC), Order("due_date")),
     order_text="the most urgent first, then by due date",
     batch=500,
 )
+policy(TaskNames, read=owner(TaskNames.user_id) | assignee(TaskNames.assignee_id) | role(RoleName.ADMIN))
 policy(TaskAnalytics, read=owner(TaskAnalytics.user_id) | role(RoleName.ADMIN), write=owner(TaskAnalytics.user_id))
 policy(UserDashboardStats, read=role(RoleName.ADMIN))

@@ -29,7 +29,7 @@ async def contacts(  # noqa: PLR0913 (the arguments of the field)
     order: tuple[Order, ...] = (),
     *,
     email: str | None = None,
-    scope: ListScope = ListScope.ALL,
+    scope: ListScope | None = None,
     deleted: Trash = Trash.EXCLUDE,
 ) -> Connection[Contact]:
     """The contacts of all clients that the viewer may see, or those with an e-mail address."""

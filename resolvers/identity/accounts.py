@@ -99,6 +99,7 @@ class Attempt(StrEnum):
     MAIL_FROM_ADDRESS = "mail_from_address"
     MAIL_TO_RECIPIENT_FROM_CLIENT = "mail_to_recipient_from_client"
     MAIL_TO_RECIPIENT = "mail_to_recipient"
+    ACCOUNT_LOOKUP = "account_lookup"
 
 
 class Attempts:

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from repositories.core.viewer import SERVICE
 from repositories.identity import (
     Preferences,
     PreferencesUpdated,
@@ -13,8 +14,9 @@ from repositories.identity import (
     default_preferences,
 )
 from repositories.sql.page import PageRequest
-from repositories.tables.identity import AccountUsage, Session, User, UserPreferences, Weekday
+from repositories.tables.identity import AccountUsage, Session, User, UserPreferences, UserStatus, Weekday
 from resolvers.caching.cached import cached
+from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.loading.edges import Connection, load, load_connection
 from resolvers.request.context import Context
 
@@ -53,6 +55,15 @@ async def my_sessions(context: Context, request: PageRequest) -> Connection[Sess
 async def is_current(context: Context, row: Session) -> bool:
     """Whether the request belongs to the session."""
     return row.id == context.viewer.session
+
+
+async def find_active_user(context: Context, email: str) -> UUID | None:
+    """The id of the active user with an e-mail address, or None. See AccountLookup."""
+    await context.discard_reads()
+    await context.service(Accounts).attempts.count(Attempt.ACCOUNT_LOOKUP, context.viewer_id)
+    async with context.database.snapshot(SERVICE) as snapshot:
+        user = await Users(snapshot).of_email(email)
+    return user.id if user is not None and user.status is UserStatus.ACTIVE else None
 
 
 def _nothing() -> Any:

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
+from strawberry import Maybe
+
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import InputError, NotFound, ValidationError
 from repositories.life_lock.events import TaskCompleted, TaskReopened, TaskUpdated
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskStatus
 from resolvers.aggregates.rules import Rules, Values, add_rules
-from resolvers.validation.command import Command, Version, check_version
+from resolvers.request.account_lookup import AccountLookup
+from resolvers.request.context import Context
+from resolvers.validation.command import Command, LookupEmail, Version, check_version, raise_all
 from resolvers.validation.global_ids import GlobalKey
 
 
@@ -25,6 +30,15 @@ class ChangeTask(Command):
 
 class CompleteTask(ChangeTask):
     """The task to complete."""
+
+
+class AssignTask(ChangeTask):
+    """The task to assign, one of the viewer's, and the user who gets it."""
+
+    email: Maybe[LookupEmail | None]
+    """The e-mail address of an active user, who can then read and complete the task. Null removes the assignee.
+
+    It must be given: leaving it out is a VALIDATION_ERROR."""
 
 
 class ReopenTask(ChangeTask):
@@ -49,12 +63,56 @@ def _record_completion(work: UnitOfWork, before: Task | None, after: Task) -> No
 add_rules(Task, Rules(complete=_completion, record=_record_completion))
 
 
-async def complete_task(work: UnitOfWork, command: CompleteTask) -> Task:
-    """Completes a task. A completed task stays as it is. Possible errors: NOT_FOUND, STALE_VERSION."""
-    task = check_version(await work.repository(Tasks).lock(command.id), command.version)
+async def complete_task(context: Context, command: CompleteTask) -> Task:
+    """Completes a task of the viewer, or one that is assigned to the viewer. A completed task stays as it is.
+
+    The points for it belong to the owner. Possible errors: NOT_FOUND, STALE_VERSION.
+    """
+    try:
+        async with context.unit_of_work() as work:
+            return await _complete(work, command)
+    except NotFound:
+        task = (await Tasks(context.snapshot).by_id([command.id])).get(command.id)
+        if task is None or task.assignee_id != context.viewer_id:
+            raise
+    async with context.unit_of_work(context.viewer.as_service()) as work:  # the owner's days and points change too
+        return await _complete(work, command, assignee=context.viewer_id)
+
+
+async def _complete(work: UnitOfWork, command: CompleteTask, *, assignee: UUID | None = None) -> Task:
+    """Completes the task if it is assigned to ``assignee``, which is checked here because the service may see it."""
+    task = await work.repository(Tasks).lock(command.id)
+    if assignee is not None and task.assignee_id != assignee:
+        raise NotFound.of(Tasks.noun)
+    check_version(task, command.version)
     if task.status is TaskStatus.COMPLETED:
         return task
     return await work.change(task, TaskCompleted, status=TaskStatus.COMPLETED, completed_at=work.now)
+
+
+async def assign_task(context: Context, command: AssignTask) -> Task:
+    """Assigns a task to a user, who can then read and complete it, or removes the assignee.
+
+    A task that is assigned to this user already stays as it is. Each user can look up a limited number of addresses per
+    hour. Possible errors: NOT_FOUND for the task, and at `email` if there is no active user with this address;
+    VALIDATION_ERROR, STALE_VERSION.
+    """
+    errors: list[InputError] = []
+    assignee = None
+    if command.email is None:
+        errors.append(ValidationError("Give an e-mail address, or null to remove the assignee.", path=("email",)))
+    elif command.email.value is not None:
+        assignee = await context.service(AccountLookup).find_active(context, command.email.value)
+        if assignee is None:
+            errors.append(NotFound("There is no active user with this e-mail address.", path=("email",)))
+    async with context.unit_of_work() as work:
+        try:
+            task = check_version(await work.repository(Tasks).lock(command.id), command.version)
+        except InputError as error:
+            raise_all([error, *errors])
+            raise
+        raise_all(errors)
+        return task if task.assignee_id == assignee else await work.change(task, assignee_id=assignee)
 
 
 async def reopen_task(work: UnitOfWork, command: ReopenTask) -> Task:

@@ -1,9 +1,11 @@
 """Queries of tasks."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from repositories.aggregates.event_store import EventStore
@@ -14,15 +16,35 @@ from repositories.job_runs import JobRuns
 from repositories.life_lock.analytics import Analytics, DayScore
 from repositories.life_lock.events import CategoryUpdated, TaskUpdated
 from repositories.life_lock.statistics import REFRESH_JOB, DashboardStats
-from repositories.life_lock.tasks import CategoryTotals, DayProgress, Tasks, TaskTally
+from repositories.life_lock.tasks import CategoryTotals, DayProgress, Names, Tasks, TaskTally
 from repositories.sql.page import PageRequest
+from repositories.sql.table import Table
 from repositories.tables.administration import JobOutcome
 from repositories.tables.events import DomainEvent
-from repositories.tables.life_lock import Task, TaskAnalytics, UserDashboardStats
+from repositories.tables.life_lock import Task, TaskAnalytics, TaskNames, UserDashboardStats
 from resolvers.caching.cached import cached
-from resolvers.loading.edges import Connection, get, load_connection, one
+from resolvers.loading.edges import Connection, Edge, get, load_connection, one
 from resolvers.request.context import Context
 from resolvers.request.periods import check_days
+
+
+class _NameEdge(Edge[Any]):
+    """From a task to one of the names of its people. Both names of all tasks of a level are loaded by one statement."""
+
+    def __init__(self, name: Any) -> None:
+        super().__init__(Names.by_id, Task.id, lambda: None)
+        self._name: str = name.name
+
+    async def load(self, context: Context, row: Table, **arguments: Any) -> str | None:
+        return getattr(await super().load(context, row, **arguments), self._name, None)
+
+    async def load_many(self, context: Context, rows: Sequence[Table], **arguments: Any) -> list[Any]:
+        found = await super().load_many(context, rows, **arguments)
+        return [each if isinstance(each, Exception) else getattr(each, self._name, None) for each in found]
+
+
+owner_name = _NameEdge(TaskNames.owner_name)
+assignee_name = _NameEdge(TaskNames.assignee_name)
 
 owner_of_statistics = one(Users.by_id, key=UserDashboardStats.user_id)
 

@@ -113,8 +113,12 @@ def list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
     """The arguments of lists of the aggregate: whose rows, and whether deleted ones."""
     arguments: dict[str, Argument] = {}
     if aggregate.has_owner and aggregate.owner != "id":  # a user is the only row of that user
-        text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default all that the viewer may see."
-        arguments["scope"] = Argument(ListScope, text, ListScope.ALL)
+        text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default "
+        if aggregate.assignee is None:
+            arguments["scope"] = Argument(ListScope, f"{text}all that the viewer may see.", ListScope.ALL)
+        else:
+            text += "the viewer's own, for admins those of all users."
+            arguments["scope"] = Argument(ListScope | None, text, strawberry.UNSET)
     if aggregate.is_soft_deleted:
         restorable = ", which can be restored or deleted permanently" if Commands.RESTORE in aggregate.commands else ""
         text = f"Whether the list has deleted objects{restorable}. By default not."
@@ -133,7 +137,7 @@ async def _load_many(  # noqa: PLR0913 (the arguments of the field)
     where: Filter = NO_FILTER,
     order: tuple[Order, ...] = (),
     *,
-    scope: ListScope = ListScope.ALL,
+    scope: ListScope | None = None,
     deleted: Trash = Trash.EXCLUDE,
 ) -> Any:
     return await load_list(context, aggregate, request, where, order, scope=scope, deleted=deleted)

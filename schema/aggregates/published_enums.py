@@ -24,7 +24,9 @@ describe_enum(
     ListScope,
     "Whose objects a list has.",
     MINE="Those that belong to the viewer.",
-    ALL="All that the viewer may see. For users these are their own, for administrators those of all users.",
+    ASSIGNED="Those that are assigned to the viewer. A VALIDATION_ERROR in lists of objects that have no assignee.",
+    ALL="All that the viewer may see. For users these are their own and those that are assigned to them, for "
+    "administrators those of all users.",
     name="Scope",
 )
 describe_enum(

@@ -139,14 +139,7 @@ def mutation(
         async with context.unit_of_work() as work:
             return await handler(work, command)
 
-    async def run_again_after_change(context: Context, command: Any) -> Any:
-        """Nothing was committed if a table has changed since one of the statements was prepared."""
-        try:
-            return await run(context, command)
-        except SchemaChanged:
-            return await run(context, command)
-
-    return _mutation_field(handler, run_again_after_change, _row_field(returns, many=many, plural=plural), requires)
+    return _mutation_field(handler, _repeatable(run), _row_field(returns, many=many, plural=plural), requires)
 
 
 def context_mutation(
@@ -154,14 +147,28 @@ def context_mutation(
     *,
     returns: type | Mapping[str, PayloadField],
     requires: Requirement | None,
+    is_repeatable: bool = False,
 ) -> Any:
     """The mutation field of a handler that takes ``(context, command)`` and opens its own unit of work.
 
     It may do other work outside of the transaction. ``returns`` is the type of the row, or the fields of the payload.
-    Without ``requires``, every caller may use the mutation.
+    Without ``requires``, every caller may use the mutation. ``is_repeatable`` is for handlers of which nothing remains
+    if one of their units of work fails.
     """
     fields = returns if isinstance(returns, Mapping) else _row_field(returns, many=False)
-    return _mutation_field(handler, handler, fields, requires)
+    return _mutation_field(handler, _repeatable(handler) if is_repeatable else handler, fields, requires)
+
+
+def _repeatable(run: Callable[[Context, Any], Awaitable[Any]]) -> Callable[[Context, Any], Awaitable[Any]]:
+    """Runs again if a table has changed since one of the statements was prepared: nothing was committed then."""
+
+    async def run_again_after_change(context: Context, command: Any) -> Any:
+        try:
+            return await run(context, command)
+        except SchemaChanged:
+            return await run(context, command)
+
+    return run_again_after_change
 
 
 def _mutation_field(

@@ -197,6 +197,7 @@ def test_every_edge_is_counted() -> None:
         "RoleGrant.user",
         "Session.history",
         "Session.user",
+        "Task.assignee",
         "Task.category",
         "Task.history",
         "Task.user",
@@ -219,7 +220,7 @@ async def _make_users(database: Database, admin: User, count: int) -> None:
     for _ in range(count):
         for person in (await make_user(database), admin):
             category = await make_category(database, person)
-            await make_task(database, person, category_id=category.id)
+            await make_task(database, person, category_id=category.id, assignee_id=admin.id)
             await make_referral(database, await make_partner(database, person))
             await make_points(database, person, 10)
             await make_redemption(database, person, reward)
