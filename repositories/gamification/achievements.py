@@ -1,8 +1,4 @@
-"""Achievements, how far people are with them, and streaks.
-
-Events count that the user caused and that are about rows of the user: not the completions of tasks that are assigned to
-the user, nor those by an assignee (decision 0040).
-"""
+"""Achievements, how far users are with them, and streaks. They count what users did, also on rows of others."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -15,7 +11,7 @@ from repositories.aggregates.repository import Repository
 from repositories.core.clock import LocalDay
 from repositories.sql import types
 from repositories.sql.statements import Engine, RowFactory, Statement, in_list, records, records_parameter, scalar
-from repositories.tables.events import DomainEvent, is_about_own_row
+from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import Achievement, UserAchievement
 from repositories.tables.identity import User
 
@@ -52,7 +48,6 @@ def _streak_of(
         sa.exists()
         .where(
             _events.c.user_id == owner,
-            is_about_own_row(owner),
             _events.c.event_type == event,
             _events.c.timestamp >= day.c.starts,
             _events.c.timestamp < day.c.ends,
@@ -92,7 +87,7 @@ def _progress_of(engine: Engine) -> sa.Executable:
     event, has_count = _criterion("event", sa.Text()), _criterion("count", sa.Text()).is_not(None)
     times = (
         sa.select(sa.func.count(_events.c.aggregate_id.distinct()))
-        .where(_events.c.user_id == _users.c.id, is_about_own_row(_users.c.id), _events.c.event_type == event)
+        .where(_events.c.user_id == _users.c.id, _events.c.event_type == event)
         .correlate(_users, _achievements)
         .scalar_subquery()
     )

@@ -28,7 +28,7 @@ BOOKED_EVENTS: tuple[type[Event], ...] = (AchievementUnlocked, RewardRedeemed, R
 
 
 async def reward_tasks(work: UnitOfWork, events: list[Any]) -> None:
-    """Books the points of completions that begin or end, and unlocks achievements.
+    """Books the points of completions that begin or end for the owners, and unlocks achievements of the users who completed them.
 
     Locks the users first, so that of two concurrent units of work the second one sees the entries of the first.
     """
@@ -49,7 +49,7 @@ async def reward_tasks(work: UnitOfWork, events: list[Any]) -> None:
         balances[event.owner_id] = balance + amount
         entries.append(_entry(work, event, amount, reason))
     await _book(work, entries)
-    completed = {event.owner_id for event in events if isinstance(event, TaskCompleted)}
+    completed = {work.viewer.id or event.owner_id for event in events if isinstance(event, TaskCompleted)}
     if completed:
         await _unlock(work, sorted(completed))
 
