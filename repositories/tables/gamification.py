@@ -211,7 +211,7 @@ class RewardRedemption(Table, schema="gamification", name="reward_redemptions"):
         "The user who redeemed the points.", references="identity.users.id", writer=Writer.GATEWAY, filtered=True
     )
     reward_id: Column[UUID] = column(
-        "The reward.", references="gamification.rewards.id", index=True, writer=Writer.GATEWAY, filtered=True
+        "The reward.", references="gamification.rewards.id", index=True, writer=Writer.ON_CREATE, filtered=True
     )
     cost: Column[int] = column(
         "The number of points that the user paid.",

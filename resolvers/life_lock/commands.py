@@ -1,34 +1,19 @@
 """Commands on tasks and categories beyond the derived ones."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Any
 
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.life_lock.events import TaskCompleted, TaskReopened, TaskUpdated
 from repositories.life_lock.tasks import Tasks
+from repositories.sql.aggregate import aggregates
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskStatus
+from resolvers.aggregates.derived_commands import takes
+from resolvers.aggregates.derived_inputs import command_input
+from resolvers.aggregates.handlers import lock_row
 from resolvers.aggregates.rules import Rules, Values, add_rules
-from resolvers.validation.command import Command, Version, check_version
-from resolvers.validation.global_ids import GlobalKey
-
-
-class ChangeTask(Command):
-    """A task whose status is to be changed."""
-
-    id: Annotated[UUID, GlobalKey("Task")]
-    """The task."""
-    version: Version | None = None
-    """The version that the client read. If it is given and the task has another one, nothing changes."""
-
-
-class CompleteTask(ChangeTask):
-    """The task to complete."""
-
-
-class ReopenTask(ChangeTask):
-    """The completed or cancelled task to reopen."""
+from resolvers.aggregates.transitions import transition
 
 
 def _completion(work: UnitOfWork, before: Task | None, values: Values) -> Values:
@@ -49,24 +34,22 @@ def _record_completion(work: UnitOfWork, before: Task | None, after: Task) -> No
 add_rules(Task, Rules(complete=_completion, record=_record_completion))
 
 
-async def complete_task(work: UnitOfWork, command: CompleteTask) -> Task:
-    """Completes a task. A completed task stays as it is. Possible errors: NOT_FOUND, STALE_VERSION."""
-    task = check_version(await work.repository(Tasks).lock(command.id), command.version)
-    if task.status is TaskStatus.COMPLETED:
-        return task
-    return await work.change(task, TaskCompleted, status=TaskStatus.COMPLETED, completed_at=work.now)
+@transition(Task, TaskCompleted, "The task to complete.")
+def complete_task(work: UnitOfWork, task: Task) -> Values:
+    """Completes a task. A completed task stays as it is."""
+    return {"status": TaskStatus.COMPLETED}
 
 
-async def reopen_task(work: UnitOfWork, command: ReopenTask) -> Task:
+@takes(command_input(aggregates[Task], "ReopenTask", "The completed or cancelled task to reopen."))
+async def reopen_task(work: UnitOfWork, command: Any) -> Task:
     """Changes the status of a closed task to PENDING. An open task stays as it is.
 
     Possible errors: NOT_FOUND, STALE_VERSION.
     """
-    task = check_version(await work.repository(Tasks).lock(command.id), command.version)
+    task = await lock_row(work, Task, command)
     if task.status not in CLOSED:
         return task
-    pending: dict[str, Any] = {"status": TaskStatus.PENDING, "completed_at": None}
-    reopened = await work.repository(Tasks).change(task, **pending)
+    reopened = await work.repository(Tasks).change(task, status=TaskStatus.PENDING, completed_at=None)
     work.record(TaskReopened(task.id, task.user_id, task.completed_at, change=change_of(task, reopened)))
     return reopened
 
