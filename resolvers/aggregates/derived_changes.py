@@ -213,7 +213,7 @@ async def _apply_changes(
 ) -> list[Any]:
     rows = await _lock(work, aggregate, [command.id for command in commands])
     raise_all([*errors, *await _errors_of_changes(work, aggregate, commands, places, rows)])
-    pairs = [(rows[command.id], _changes(work, aggregate, rows[command.id], command)) for command in commands]
+    pairs = [(rows[command.id], changed_columns(work, aggregate, rows[command.id], command)) for command in commands]
     effective = [(row, values) for row, values in pairs if values]
     changed = await work.repository(repository_of(aggregate.row)).change_many(effective) if effective else []
     await work.load_owners(changed)
@@ -225,8 +225,8 @@ async def _apply_changes(
     return [done.get(row.id, row) for row, _ in pairs]
 
 
-def _changes(work: UnitOfWork, aggregate: Aggregate, row: Any, command: Any) -> dict[str, Any]:
-    """The columns that get another value, with those that follow from them."""
+def changed_columns(work: UnitOfWork, aggregate: Aggregate, row: Any, command: Any) -> dict[str, Any]:
+    """The columns to which a command gives another value, with those that follow from them."""
     values = changed_fields(work, row, inputs.provided_values(command, aggregate.written(Writer.ON_UPDATE)))
     return {**values, **rules_of(aggregate.row).complete(work, row, values)} if values else {}
 

@@ -23,6 +23,7 @@ from resolvers.validation.command import (
     Moment,
     Phone,
     Storable,
+    TimeZone,
     Version,
     Visible,
     VisibleText,
@@ -35,7 +36,12 @@ from resolvers.validation.global_ids import GlobalKey
 MAX_BULK = 100
 """Rows of one bulk command."""
 
-_FORMATS: Mapping[Format, Any] = {Format.EMAIL: Email, Format.PHONE: Phone, Format.WEB_ADDRESS: WebAddress}
+_FORMATS: Mapping[Format, Any] = {
+    Format.EMAIL: Email,
+    Format.PHONE: Phone,
+    Format.WEB_ADDRESS: WebAddress,
+    Format.TIME_ZONE: TimeZone,
+}
 
 
 _json_inputs: dict[str, type[Command]] = {}
@@ -83,7 +89,7 @@ def _bounded(kind: type, facts: Declared) -> Any:
 def bounds_text(column: Any) -> str:
     """The bounds of a column's values in words, such as "1 to 255 characters"; empty without bounds."""
     facts = declared(column)
-    if facts.length is not None and not isinstance(facts.format, Pattern):
+    if facts.length is not None and not (isinstance(facts.format, Pattern) or facts.format is Format.TIME_ZONE):
         low, high = facts.length
         return f"{low} to {high:,} characters" if low else f"at most {high:,} characters"
     if facts.range is None:

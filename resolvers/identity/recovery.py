@@ -4,10 +4,7 @@ The response to a request for a message never depends on whether an account has 
 when the message is sent (resolvers/identity/outbox.py).
 """
 
-from typing import Annotated
 from uuid import UUID
-
-from pydantic import Field, StringConstraints
 
 from repositories.account_messages import (
     AccountTokens,
@@ -25,13 +22,11 @@ from repositories.identity import Users, is_placeholder
 from repositories.tables.identity import AccountToken, MessageKind, TokenPurpose, User, UserStatus
 from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.identity.commands import revoke_all_sessions, unchanged_account, viewer_with_password
-from resolvers.identity.inputs import SAME_AS_EMAIL, GivenPassword, NewPassword, is_email
+from resolvers.identity.inputs import SAME_AS_EMAIL, NewPasswordField, OwnPasswordField, TokenField, is_email
 from resolvers.identity.outbox import Outbox, can_reset_password
 from resolvers.request.context import Context
-from resolvers.validation.command import Command, Email, LookupEmail, SingleLine
+from resolvers.validation.command import Command, Email, LookupEmail
 
-SecretToken = Annotated[str, StringConstraints(max_length=200), SingleLine]
-"""A token from an e-mail."""
 _TAKEN = "There is already an account with this e-mail address."
 
 
@@ -45,8 +40,7 @@ class RequestEmailVerification(Command):
 class VerifyEmail(Command):
     """The token from the message."""
 
-    token: SecretToken = Field(repr=False)
-    """The token from the message. It can be used once."""
+    token: TokenField
 
 
 class RequestPasswordReset(Command):
@@ -59,10 +53,8 @@ class RequestPasswordReset(Command):
 class ResetPassword(Command):
     """The token from the message, and the new password."""
 
-    token: SecretToken = Field(repr=False)
-    """The token from the message. It can be used once."""
-    new_password: NewPassword = Field(repr=False)
-    """The new password, 10 to 128 characters, not the e-mail address and none of the most common passwords."""
+    token: TokenField
+    new_password: NewPasswordField
 
 
 class RequestEmailChange(Command):
@@ -70,15 +62,13 @@ class RequestEmailChange(Command):
 
     new_email: Email
     """The new e-mail address. A message with a token is sent to it."""
-    password: GivenPassword | None = Field(None, repr=False)
-    """The account's password. Accounts of an external issuer have none."""
+    password: OwnPasswordField = None
 
 
 class ConfirmEmailChange(Command):
     """The token from the message."""
 
-    token: SecretToken = Field(repr=False)
-    """The token from the message to the new address. It can be used once."""
+    token: TokenField
 
 
 class InviteUser(Command):

@@ -25,42 +25,35 @@ from repositories.identity import (
     roles_of,
 )
 from repositories.permissions import RoleName
+from repositories.sql.aggregate import aggregates
 from repositories.tables.identity import MessageKind, TokenPurpose, User, UserStatus
+from resolvers.aggregates.derived_commands import takes
+from resolvers.aggregates.derived_inputs import input_model, new_values
 from resolvers.identity.accounts import Accounts, Attempt, Passwords, SignUpMode
 from resolvers.identity.commands import end_session
-from resolvers.identity.inputs import (
-    GivenPassword,
-    Locale,
-    Name,
-    NewPassword,
-    TimeZone,
-    not_the_email,
-)
+from resolvers.identity.inputs import GivenPassword, NewPasswordField, SecretToken, not_the_email
 from resolvers.identity.outbox import Outbox
-from resolvers.identity.recovery import SecretToken, check_invitation, use_invitation
+from resolvers.identity.recovery import check_invitation, use_invitation
 from resolvers.request.context import Context
 from resolvers.validation.command import Command, Email, LookupEmail, Storable
 
 _LONGEST_AGENT = 500
 
 
-class SignUp(Command):
-    """A new account."""
-
-    email: Email
-    """The e-mail address, which no other account may have. It is stored in its normal form: in lower case."""
-    password: Annotated[NewPassword, AfterValidator(not_the_email)] = Field(repr=False)
-    """The password, 10 to 128 characters, not the e-mail address and none of the most common passwords."""
-    first_name: Name
-    """The first name, 2 to 50 characters."""
-    last_name: Name
-    """The last name, 2 to 50 characters."""
-    time_zone: TimeZone = "UTC"
-    """The IANA time zone in which the user lives, such as Europe/Berlin. It decides when days begin and end."""
-    locale: Locale = "en"
-    """The language and the region of texts and formats, such as en or de-AT."""
-    invitation: SecretToken | None = Field(None, repr=False)
-    """The token of an invitation to this e-mail address, which then counts as verified. Some gateways require one."""
+_address = "The e-mail address, which no other account may have. It is stored in its normal form: in lower case."
+_invitation = (
+    "The token of an invitation to this e-mail address, which then counts as verified. Some gateways require one."
+)
+SignUp = input_model(
+    "SignUp",
+    "A new account.",
+    {
+        "email": (Email, Field(description=_address)),
+        "password": (Annotated[NewPasswordField, AfterValidator(not_the_email)], ...),
+        **new_values(aggregates[User], (User.first_name, User.last_name, User.time_zone, User.locale)),
+        "invitation": (SecretToken | None, Field(None, repr=False, description=_invitation)),
+    },
+)
 
 
 class SignIn(Command):
@@ -101,7 +94,8 @@ class _Turn(NamedTuple):
     refresh_token: str
 
 
-async def sign_up(context: Context, command: SignUp) -> SignedIn:
+@takes(SignUp)
+async def sign_up(context: Context, command: Any) -> SignedIn:
     """Creates an account and signs in to it. A message with a token for `verifyEmail` is sent to its address.
 
     Some gateways accept no new accounts, or only those of people with an invitation.
@@ -123,7 +117,7 @@ async def sign_up(context: Context, command: SignUp) -> SignedIn:
     return await _signed_in(context, turn)
 
 
-async def _check_sign_up(context: Context, command: SignUp) -> None:
+async def _check_sign_up(context: Context, command: Any) -> None:
     """Rejects what the gateway does not accept, before the password is hashed, which takes time and memory."""
     mode = context.service(Accounts).sign_up_mode
     if mode is SignUpMode.CLOSED:
