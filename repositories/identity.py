@@ -50,9 +50,14 @@ class UserProvisioned(Created, aggregate="user"):
 
 @dataclass(frozen=True, slots=True)
 class UserSignedIn(Event, aggregate="user"):
-    """A user signed in, which began a session."""
+    """A user signed in or signed up, which started a session."""
 
     session_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted(Created, aggregate="session"):
+    """A user signed in or signed up, which started a session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints
 
 from repositories.account_messages import AccountTokens, hash_token
+from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import SessionEnded, ValidationError
+from repositories.core.event import Change
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE, Viewer
 from repositories.identity import (
@@ -26,7 +28,7 @@ from repositories.identity import (
 )
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import aggregates
-from repositories.tables.identity import MessageKind, TokenPurpose, User, UserStatus
+from repositories.tables.identity import MessageKind, Session, TokenPurpose, User, UserStatus
 from resolvers.aggregates.derived_commands import takes
 from resolvers.aggregates.derived_inputs import input_model, new_values
 from resolvers.identity.accounts import Accounts, Attempt, Passwords, SignUpMode
@@ -149,7 +151,8 @@ async def sign_in(context: Context, command: SignIn) -> SignedIn:
         user = await work.repository(Users).signed_in(*changes, at=work.now)
         if user is None:
             raise _wrong()
-        turn = await _begin(context, work, user)
+        last_login = found.last_login if found is not None else None
+        turn = await _begin(context, work, user, change_of(user.replace(last_login=last_login), user))
     for attempt in attempts:
         await accounts.attempts.forget(*attempt)
     return await _signed_in(context, turn)
@@ -200,12 +203,13 @@ async def refresh_session(context: Context, command: RefreshSession) -> SignedIn
     return await _signed_in(context, turn)
 
 
-async def _begin(context: Context, work: UnitOfWork, user: User) -> _Turn:
-    """Opens a session."""
+async def _begin(context: Context, work: UnitOfWork, user: User, change: Change | None = None) -> _Turn:
+    """Starts a session. ``change`` says what the sign-in has changed in the account."""
     key = new_id()
     client = context.origin
     rotated = _rotated(context, work, key)
-    await work.repository(Sessions).add(
+    await work.add(
+        Session,
         id=key,
         user_id=user.id,
         created_at=work.now,
@@ -213,7 +217,7 @@ async def _begin(context: Context, work: UnitOfWork, user: User) -> _Turn:
         ip=client.address,
         **rotated.values,
     )
-    work.record(UserSignedIn(user.id, user.id, key))
+    work.record(UserSignedIn(user.id, user.id, key, change=change))
     return _Turn(user, await roles_of(work.connection, user), key, rotated.token)
 
 
