@@ -92,11 +92,14 @@ def _errors_text(
     nouns = [*missing, *(reference.field.replace("_", " ") for reference in references.values())]
     fields = [name for name in unique_fields(aggregate.table) if name in written]
     taken = [f"`{to_camel_case(name)}`" for name in (*fields, *unique)]
+    checks = rules_of(aggregate.row).references
+    rejected = [(inspect.getdoc(checks[name]) or "").rstrip(".") for name in references if name in checks]
     return _possible(
         [
             "VALIDATION_ERROR",
             *([f"NOT_FOUND if the {' or the '.join(nouns)} does not exist"] if nouns else []),
             *more,
+            *rejected,
             *([f"CONFLICT if the {' or the '.join(taken)} is taken"] if taken else []),
             *(["QUOTA_EXCEEDED"] if _is_of_viewer(aggregate) else []),
         ]

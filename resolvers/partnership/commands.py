@@ -1,12 +1,14 @@
 """Commands on partners and referrals beyond the derived ones."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any
+from uuid import UUID
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
+from repositories.administration import Roles
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.clock import date_of
@@ -25,6 +27,7 @@ from repositories.partnership import (
     commission_of,
 )
 from repositories.sql.aggregate import aggregates
+from repositories.tables.identity import User, UserStatus
 from repositories.tables.partnership import (
     CLOSED_REFERRALS,
     PARTNER_TRANSITIONS,
@@ -59,7 +62,20 @@ async def _check_dates(work: UnitOfWork, before: Partner | None, values: Values)
     return (ValidationError("A partnership must not end before it starts.", path=(place,)),)
 
 
-_partner_rules: Rules[Partner] = Rules(check=_check_dates)
+async def _reject_managers(work: UnitOfWork, users: Sequence[User]) -> Mapping[UUID, str]:
+    """CONFLICT if the manager has no active account or no role that manages partners."""
+    others = [user for user in users if user.id != work.viewer_id]
+    granted = await work.repository(Roles).of_users([user.id for user in others]) if others else {}
+    rejected: dict[UUID, str] = {}
+    for user in others:
+        if user.status is not UserStatus.ACTIVE:
+            rejected[user.id] = "The account of this user is not active."
+        elif _partner.writers.isdisjoint({user.role.value, *(role.name for role in granted[user.id])}):
+            rejected[user.id] = "This user has no role that manages partners. Grant one first (`grantRole`)."
+    return rejected
+
+
+_partner_rules: Rules[Partner] = Rules(check=_check_dates, references={"manager_id": _reject_managers})
 add_rules(Partner, _partner_rules)
 
 
