@@ -1,4 +1,4 @@
-"""What clients see of achievements, points and rewards."""
+"""The GraphQL types and fields of achievements, points and rewards."""
 
 import datetime as dt
 

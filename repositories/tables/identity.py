@@ -100,7 +100,7 @@ _IS_PENDING = sa.text("outcome = 'pending'")
 
 
 class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
-    """A person with an account."""
+    """A user with an account."""
 
     __slots__ = ()
     email: Column[str] = column(

@@ -50,7 +50,7 @@ class ChangePassword(Command):
 
 
 class DeactivateAccount(Command):
-    """The password, because only administrators can open a closed account again."""
+    """The password, to confirm that the account is to be closed."""
 
     password: OwnPasswordField = None
 
@@ -108,7 +108,10 @@ def _record_end(work: UnitOfWork, session: Session, reason: str) -> None:
 
 
 async def change_password(context: Context, command: ChangePassword) -> User:
-    """Replaces the viewer's password and ends the viewer's other sessions. Tokens sent by e-mail become invalid."""
+    """Replaces the viewer's password and ends the viewer's other sessions. Tokens sent by e-mail become invalid.
+
+    Possible errors: VALIDATION_ERROR, CONFLICT if the account was changed at the same time.
+    """
     user = await viewer_with_password(context, command.current_password, "current_password")
     if is_email(command.new_password, user.email):
         raise ValidationError(SAME_AS_EMAIL + ".", path=("new_password",))
@@ -122,7 +125,10 @@ async def change_password(context: Context, command: ChangePassword) -> User:
 
 
 async def deactivate_account(context: Context, command: DeactivateAccount) -> User:
-    """Closes the viewer's account and ends all of its sessions. Returns CONFLICT for the last administrator."""
+    """Closes the viewer's account and ends all of its sessions. Only administrators can open it again.
+
+    Possible errors: VALIDATION_ERROR if the password is wrong, CONFLICT for the last administrator.
+    """
     user = await viewer_with_password(context, command.password, "password")
     async with context.unit_of_work(SERVICE) as work:  # only the service may see the other administrators
         async with work.repository(RoleGrants).keeping_an_admin():
