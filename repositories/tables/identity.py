@@ -6,7 +6,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.described_enum import DescribedEnum
+from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.aggregate import Commands, aggregate

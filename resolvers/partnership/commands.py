@@ -12,8 +12,8 @@ from repositories.administration import Roles
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.clock import date_of
-from repositories.core.described_enum import DescribedEnum
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
+from repositories.described_enum import DescribedEnum
 from repositories.identity import time_zones_of
 from repositories.partnership import (
     CommissionPaid,
