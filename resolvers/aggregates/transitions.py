@@ -19,7 +19,7 @@ from repositories.core.event import Event
 from repositories.sql.aggregate import aggregates
 from repositories.sql.table import Table
 from resolvers.aggregates.command_descriptions import transition_text
-from resolvers.aggregates.derived_inputs import command_input
+from resolvers.aggregates.derived_commands import row_command
 from resolvers.aggregates.handlers import CommandHandler, lock_row
 from resolvers.aggregates.rules import Values, rules_of
 from resolvers.validation.command import changed_fields
@@ -38,11 +38,8 @@ def transition(
     - ``doc``: the description of the input, such as "The draft to publish."
     - ``errors``: the codes of the errors that the function raises, with their causes, for the description.
     """
-    aggregate = aggregates[row]
 
     def derive(values_of: Callable[[UnitOfWork, R], Values]) -> CommandHandler:
-        name = values_of.__name__
-
         async def handle(work: UnitOfWork, command: Any) -> R:
             before = await lock_row(work, row, command)
             values = changed_fields(work, before, values_of(work, before))
@@ -50,10 +47,9 @@ def transition(
                 return before
             return await work.change(before, event, **{**values, **rules_of(row).complete(work, before, values)})
 
-        handle.__name__ = handle.__qualname__ = name
-        handle.__doc__ = transition_text(aggregate, values_of.__doc__ or "", errors)
-        model = command_input(aggregate, "".join(map(str.capitalize, name.split("_"))), doc)
-        handle.__annotations__ |= {"command": model, "return": row}
-        return handle
+        handle.__name__ = handle.__qualname__ = values_of.__name__
+        handle.__doc__ = transition_text(aggregates[row], values_of.__doc__ or "", errors)
+        handle.__annotations__["return"] = row
+        return row_command(row, doc)(handle)
 
     return derive

@@ -20,14 +20,12 @@ from repositories.tables.gamification import (
     RedemptionStatus,
     RewardRedemption,
 )
-from resolvers.aggregates.derived_commands import takes
-from resolvers.aggregates.derived_inputs import command_input, new_row_input, set_json_input
+from resolvers.aggregates.derived_commands import row_command, takes
+from resolvers.aggregates.derived_inputs import new_row_input, set_json_input
 from resolvers.aggregates.handlers import lock_row
 from resolvers.aggregates.rules import Values
 from resolvers.aggregates.transitions import transition
 from resolvers.validation.command import Command, locate_taken_id
-
-_redemption = aggregates[RewardRedemption]
 
 
 class AchievementCriteria(Command):
@@ -51,7 +49,7 @@ class AchievementCriteria(Command):
 set_json_input(Achievement.criteria, AchievementCriteria)
 
 
-@takes(new_row_input(_redemption, "RedeemReward", "The reward to redeem points for."))
+@takes(new_row_input(aggregates[RewardRedemption], "RedeemReward", "The reward to redeem points for."))
 async def redeem_reward(work: UnitOfWork, command: Any) -> RewardRedemption:
     """Redeems the viewer's points for a reward, which decreases its stock.
 
@@ -102,7 +100,7 @@ def fulfill_redemption(work: UnitOfWork, redemption: RewardRedemption) -> Values
     return {"status": RedemptionStatus.FULFILLED}
 
 
-@takes(command_input(_redemption, "RefundRedemption", "The redemption to refund."))
+@row_command(RewardRedemption, "The redemption to refund.")
 async def refund_redemption(work: UnitOfWork, command: Any) -> RewardRedemption:
     """Returns the points of a redemption to the user, and increases the stock of the reward. For administrators.
 

@@ -23,8 +23,8 @@ from repositories.identity import (
 from repositories.sql.aggregate import aggregates
 from repositories.tables.identity import Session, User, UserPreferences, UserStatus
 from resolvers.aggregates.derived_changes import changed_columns
-from resolvers.aggregates.derived_commands import takes
-from resolvers.aggregates.derived_inputs import changed_values, command_input, input_model
+from resolvers.aggregates.derived_commands import row_command, takes
+from resolvers.aggregates.derived_inputs import changed_values, input_model
 from resolvers.aggregates.handlers import lock_row
 from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.identity.inputs import SAME_AS_EMAIL, GivenPassword, NewPasswordField, OwnPasswordField, is_email
@@ -67,13 +67,7 @@ async def sign_out(work: UnitOfWork, command: SignOut) -> list[Session]:
     return [] if session is None else [await end_session(work, session, "signed_out")]
 
 
-@takes(
-    command_input(
-        aggregates[Session],
-        "RevokeSession",
-        "The session to end: one of the viewer's sessions, or any session for administrators.",
-    )
-)
+@row_command(Session, "The session to end: one of the viewer's sessions, or any session for administrators.")
 async def revoke_session(work: UnitOfWork, command: Any) -> Session:
     """Ends one of the viewer's sessions, or any session for administrators. Its tokens become invalid.
 

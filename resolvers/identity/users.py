@@ -8,27 +8,17 @@ from repositories.administration import RoleGrants
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict
 from repositories.identity import UserReinstated, UserRoleChanged, UserSuspended
-from repositories.sql.aggregate import aggregates
 from repositories.tables.identity import User, UserRole, UserStatus
-from resolvers.aggregates.derived_commands import takes
-from resolvers.aggregates.derived_inputs import command_input
+from resolvers.aggregates.derived_commands import row_command
 from resolvers.aggregates.handlers import lock_row
 from resolvers.aggregates.rules import Values
 from resolvers.aggregates.transitions import transition
 from resolvers.identity.commands import revoke_all_sessions
 
-_user = aggregates[User]
 _new_role = "The new role. It takes effect with the user's next request."
 
 
-@takes(
-    command_input(
-        _user,
-        "ChangeUserRole",
-        "The user, and the new role of the account.",
-        {"role": (UserRole, Field(description=_new_role))},
-    )
-)
+@row_command(User, "The user, and the new role of the account.", {"role": (UserRole, Field(description=_new_role))})
 async def change_user_role(work: UnitOfWork, command: Any) -> User:
     """Changes the role of a user's account. For administrators.
 
@@ -41,7 +31,7 @@ async def change_user_role(work: UnitOfWork, command: Any) -> User:
         return await work.change(user, UserRoleChanged, role=command.role)
 
 
-@takes(command_input(_user, "SuspendUser", "The user to suspend."))
+@row_command(User, "The user to suspend.")
 async def suspend_user(work: UnitOfWork, command: Any) -> User:
     """Suspends a user, who then cannot sign in, and ends all sessions of the user. For administrators.
 

@@ -7,10 +7,8 @@ from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.life_lock.events import TaskCompleted, TaskReopened, TaskUpdated
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.aggregate import aggregates
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskStatus
-from resolvers.aggregates.derived_commands import takes
-from resolvers.aggregates.derived_inputs import command_input
+from resolvers.aggregates.derived_commands import row_command
 from resolvers.aggregates.handlers import lock_row
 from resolvers.aggregates.rules import Rules, Values, add_rules
 from resolvers.aggregates.transitions import transition
@@ -40,7 +38,7 @@ def complete_task(work: UnitOfWork, task: Task) -> Values:
     return {"status": TaskStatus.COMPLETED}
 
 
-@takes(command_input(aggregates[Task], "ReopenTask", "The completed or cancelled task to reopen."))
+@row_command(Task, "The completed or cancelled task to reopen.")
 async def reopen_task(work: UnitOfWork, command: Any) -> Task:
     """Changes the status of a closed task to PENDING. An open task stays as it is.
 

@@ -36,14 +36,12 @@ from repositories.tables.partnership import (
     Referral,
     ReferralStatus,
 )
-from resolvers.aggregates.derived_commands import takes
-from resolvers.aggregates.derived_inputs import command_input, new_row_input, value_type
+from resolvers.aggregates.derived_commands import row_command, takes
+from resolvers.aggregates.derived_inputs import new_row_input, value_type
 from resolvers.aggregates.handlers import lock_row
 from resolvers.aggregates.rules import Rules, Values, add_rules
 from resolvers.aggregates.transitions import transition
 from resolvers.validation.command import locate_taken_id
-
-_partner, _referral = aggregates[Partner], aggregates[Referral]
 
 # partners
 
@@ -70,7 +68,7 @@ async def _reject_managers(work: UnitOfWork, users: Sequence[User]) -> Mapping[U
     for user in others:
         if user.status is not UserStatus.ACTIVE:
             rejected[user.id] = "The account of this user is not active."
-        elif _partner.writers.isdisjoint({user.role.value, *(role.name for role in granted[user.id])}):
+        elif aggregates[Partner].writers.isdisjoint({user.role.value, *(role.name for role in granted[user.id])}):
             rejected[user.id] = "This user has no role that manages partners. Grant one first (`grantRole`)."
     return rejected
 
@@ -80,15 +78,13 @@ add_rules(Partner, _partner_rules)
 
 
 _new_status = "The new status. The descriptions of `PartnerStatus` say which one can become which."
-ChangePartnerStatus = command_input(
-    _partner,
-    "ChangePartnerStatus",
+
+
+@row_command(
+    Partner,
     "The partner, and the new status of the partnership.",
     {"status": (PartnerStatus, Field(description=_new_status))},
 )
-
-
-@takes(ChangePartnerStatus)
 async def change_partner_status(work: UnitOfWork, command: Any) -> Partner:
     """Changes the status of a partnership. A partner with this status stays as it is.
 
@@ -146,7 +142,7 @@ _referral_rules: Rules[Referral] = Rules(
 add_rules(Referral, _referral_rules)
 
 
-@takes(new_row_input(_referral, "SubmitReferral", "A client that a partner refers."))
+@takes(new_row_input(aggregates[Referral], "SubmitReferral", "A client that a partner refers."))
 async def submit_referral(work: UnitOfWork, command: Any) -> Referral:
     """Creates a referral of a partner.
 
@@ -209,9 +205,10 @@ def _check_value(value: Decimal | None, info: ValidationInfo) -> Decimal | None:
 
 
 _final_value = "The final value with at most two decimals: required if it was won, not allowed if it was lost."
-CloseReferral = command_input(
-    _referral,
-    "CloseReferral",
+
+
+@row_command(
+    Referral,
     "How a SUBMITTED or QUALIFIED referral ended.",
     {
         "outcome": (ReferralOutcome, Field(description="Whether it was won or lost.")),
@@ -221,9 +218,6 @@ CloseReferral = command_input(
         ),
     },
 )
-
-
-@takes(CloseReferral)
 async def close_referral(work: UnitOfWork, command: Any) -> Referral:
     """Closes a referral. A won one earns its partner a commission: value × rate, rounded half up to two decimals.
 
