@@ -78,8 +78,6 @@ class UserRoleTotal:
     "`refreshUserDashboardStats`."
 )
 class TasksOverview:
-    """Tiles."""
-
     total: int = computed(queries.TasksOverview.total, "The number of tasks.")
     completed: int = computed(queries.TasksOverview.completed, "The number of completed tasks.")
     overdue: int = computed(

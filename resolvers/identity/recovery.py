@@ -129,7 +129,7 @@ async def request_password_reset(context: Context, command: RequestPasswordReset
 
 
 async def reset_password(context: Context, command: ResetPassword) -> str:
-    """Replaces the password and ends all sessions of the account. A message tells its owner.
+    """Replaces the password and ends all sessions of the account. A message informs the owner.
 
     The e-mail address counts as verified. All other tokens of the account become invalid. Possible error:
     VALIDATION_ERROR.
@@ -181,7 +181,7 @@ async def request_email_change(context: Context, command: RequestEmailChange) ->
 
 
 async def confirm_email_change(context: Context, command: ConfirmEmailChange) -> str:
-    """Gives the account the e-mail address to which the token was sent. A message to the old address tells its owner.
+    """Gives the account the e-mail address to which the token was sent. A message to the old address informs the owner.
 
     All other tokens of the account become invalid. The caller need not be signed in. Possible errors: VALIDATION_ERROR,
     CONFLICT if another account has got the address in the meantime.

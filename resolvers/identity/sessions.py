@@ -28,6 +28,7 @@ from repositories.identity import (
 )
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import aggregates
+from repositories.sql.table import declared
 from repositories.tables.identity import MessageKind, Session, TokenPurpose, User, UserStatus
 from resolvers.aggregates.derived_commands import takes
 from resolvers.aggregates.derived_inputs import input_model, new_values
@@ -39,7 +40,7 @@ from resolvers.identity.recovery import check_invitation, use_invitation
 from resolvers.request.context import Context
 from resolvers.validation.command import Command, Email, LookupEmail, Storable
 
-_LONGEST_AGENT = 500
+_AGENT_LENGTH: Any = declared(Session.user_agent).length
 
 
 _address = "The e-mail address, which no other account may have. It is stored in its normal form: in lower case."
@@ -219,7 +220,7 @@ async def _start(context: Context, work: UnitOfWork, user: User, change: Change 
         id=key,
         user_id=user.id,
         created_at=work.now,
-        user_agent=client.user_agent[:_LONGEST_AGENT] if client.user_agent else None,
+        user_agent=client.user_agent[: _AGENT_LENGTH[1]] if client.user_agent else None,
         ip=client.address,
         **rotated.values,
     )
@@ -228,7 +229,10 @@ async def _start(context: Context, work: UnitOfWork, user: User, change: Change 
 
 
 async def _refresh(context: Context, work: UnitOfWork, key: UUID, token: str) -> _OpenSession | None:
-    """Refreshes a session. None if it has ended; the caller raises the error after the commit, which ends it."""
+    """Refreshes a session. Returns None if it has ended, or if it ends now because of this token or of its user.
+
+    The caller raises the error after the commit, so that the end of the session is stored.
+    """
     sessions = work.repository(Sessions)
     session = (await sessions.lock_many([key])).get(key)
     if session is None or session.revoked_at is not None or session.expires_at <= work.now:
