@@ -94,7 +94,7 @@ def commission_of(value: Decimal, rate: Decimal) -> Decimal:
 
 
 class PartnerStanding(NamedTuple):
-    """What a partner has brought in."""
+    """The totals of the won referrals of a partner."""
 
     partner: Partner
     won_referrals: int
@@ -157,7 +157,7 @@ class Partners(Repository[Partner], table=Partner):
         return await self.connection.one(_active, today=today)
 
     async def top(self, limit: int) -> list[PartnerStanding]:
-        """The partners that brought in most, by won value, then by name; those without a won referral are left out."""
+        """The partners with the highest value of won referrals, then by name, without those that have none."""
         return await self.connection.rows(_top, limit=limit)
 
 
@@ -165,7 +165,7 @@ class Partners(Repository[Partner], table=Partner):
 
 
 class ReferralTally(NamedTuple):
-    """How many referrals stand where, what those that were won are worth, and the commissions for them."""
+    """The number of referrals by status, and the values and commissions of the won ones."""
 
     submitted: int
     qualified: int
@@ -177,7 +177,7 @@ class ReferralTally(NamedTuple):
 
     @property
     def conversion_rate(self) -> Decimal:
-        """100 × won / all, rounded half up to hundredths; 0 without referrals."""
+        """100 × won / all referrals, rounded half up to two decimals. 0 without referrals."""
         total = self.submitted + self.qualified + self.won + self.lost
         return (Decimal(100 * self.won) / max(total, 1)).quantize(_CENT, ROUND_HALF_UP)
 
@@ -202,5 +202,4 @@ class Referrals(Repository[Referral], table=Referral):
     """Clients that partners refer."""
 
     async def tally(self) -> ReferralTally:
-        """All counters, in one pass over the referrals."""
         return await self.connection.one(_tally)

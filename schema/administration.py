@@ -20,7 +20,6 @@ from schema.aggregates.published_enums import publish_enum
 from schema.events import DomainEvent
 from schema.operations.mutation import mutation
 from schema.types.connections import ConnectionView, connection
-from schema.types.enums import describe_enum
 from schema.types.filter_inputs import (
     ChoiceFilter,
     DateTimeFilter,
@@ -32,14 +31,7 @@ from schema.types.filter_inputs import (
 )
 from schema.types.view import Argument, column, computed, query, view
 
-describe_enum(
-    RoleName,
-    "A role of a signed-in user. Roles decide what the user may do.",
-    name="RoleName",
-    USER="Every user with an account.",
-    PARTNERSHIP_MANAGER="Manages partners and their referrals.",
-    ADMIN="Sees and administers everything.",
-)
+publish_enum(RoleName)
 add_condition(
     User,
     "granted_role",
@@ -86,8 +78,6 @@ class UserRoleTotal:
     "`refreshUserDashboardStats`."
 )
 class TasksOverview:
-    """Tiles."""
-
     total: int = computed(queries.TasksOverview.total, "The number of tasks.")
     completed: int = computed(queries.TasksOverview.completed, "The number of completed tasks.")
     overdue: int = computed(

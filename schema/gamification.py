@@ -1,4 +1,4 @@
-"""What clients see of achievements, points and rewards."""
+"""The GraphQL types and fields of achievements, points and rewards."""
 
 import datetime as dt
 
@@ -24,7 +24,7 @@ _EVENTS = {event.value: event for event in rows.CountedEvent}
 
 @strawberry.type(description="The condition for reaching an achievement: either `count` or `streakDays` is not null.")
 class AchievementCriteria:
-    """Made of the column of the same name."""
+    """The value of the JSON column ``criteria``."""
 
     event: rows.CountedEvent = strawberry.field(description="The event that counts.")
     count: int | None = strawberry.field(

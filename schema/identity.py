@@ -1,4 +1,4 @@
-"""What clients see of users, their sessions and their preferences."""
+"""The GraphQL types and fields of users, their sessions and their preferences."""
 
 import datetime as dt
 from typing import Any

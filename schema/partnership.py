@@ -1,4 +1,4 @@
-"""What clients see of partners and referrals."""
+"""The GraphQL types and fields of partners and referrals."""
 
 from decimal import Decimal
 

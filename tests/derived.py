@@ -26,6 +26,7 @@ _BY_FORMAT = {
     Format.EMAIL: "person{}@example.com",
     Format.PHONE: "+4930123{:04}",
     Format.WEB_ADDRESS: "https://example.com/{}",
+    Format.TIME_ZONE: "Etc/GMT+{}",
 }
 
 

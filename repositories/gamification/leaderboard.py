@@ -118,13 +118,12 @@ _around = {period: _around_statement(period) for period in LeaderboardPeriod}
 
 
 class Leaderboard:
-    """Names and points. Not a repository: its rows have no ids, so that nobody can be told by one."""
+    """Names and points. It is no repository, because its rows have no ids, which would identify the users."""
 
     def __init__(self, connection: ReadConnection) -> None:
         self.connection = connection
 
     async def places(self, period: LeaderboardPeriod, *, limit: int) -> list[Place]:
-        """The first places."""
         return await self.connection.rows(_places, period=period, limit=limit)
 
     async def rank(self, user: UUID, period: LeaderboardPeriod = LeaderboardPeriod.ALL) -> int | None:

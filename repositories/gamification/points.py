@@ -1,4 +1,4 @@
-"""The account book of points."""
+"""The entries of points: awards and deductions."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _events = DomainEvent.__table__
 
 
 def points_for_task(completed_at: dt.datetime, due_date: dt.datetime | None) -> int:
-    """What a completed task is worth: 10 points, 15 on or before its due date."""
+    """The points for completing a task: 10, or 15 on or before its due date."""
     return 15 if due_date is not None and completed_at <= due_date else 10
 
 
@@ -42,7 +42,7 @@ class TaskPoints(NamedTuple):
 
 
 class PointTotals(NamedTuple):
-    """What a person has, and what the person earned since a moment, whatever became of it."""
+    """A user's balance, and the points earned since a moment, which deductions do not decrease."""
 
     balance: int
     earned: int
@@ -112,7 +112,7 @@ _reward_of_event = _of_events(Reward, _rewards.join(_redeemed, _redeemed.c.rewar
 
 
 class Points(Repository[PointEntry], table=PointEntry):
-    """Point entries: they are added, never changed."""
+    """Point entries, which are never changed."""
 
     @batch
     async def task_of_event(self, events: Sequence[UUID]) -> Mapping[UUID, Task]:
@@ -130,12 +130,11 @@ class Points(Repository[PointEntry], table=PointEntry):
         return dict(await self.connection.rows(_reward_of_event, events=list(events)))
 
     async def balances(self, users: Sequence[UUID]) -> Mapping[UUID, int]:
-        """What people have."""
+        """The balances of users."""
         found = await self.connection.rows(_balances, users=list(users))
         return dict.fromkeys(users, 0) | dict(found)
 
     async def balance(self, user: UUID) -> int:
-        """What a person has."""
         return (await self.balances([user]))[user]
 
     async def of_tasks(self, tasks: Sequence[UUID]) -> dict[UUID, TaskPoints]:
@@ -144,5 +143,5 @@ class Points(Repository[PointEntry], table=PointEntry):
         return dict.fromkeys(tasks, TaskPoints(0, 0)) | dict(found)
 
     async def totals(self, user: UUID, since: dt.datetime) -> PointTotals:
-        """A person's balance and what was earned since then, in one pass over the entries."""
+        """The balance, and the points earned since then, by one statement."""
         return await self.connection.one(_totals, user=user, since=since)

@@ -37,19 +37,18 @@ async def roles(context: Context) -> list[Role]:
 async def audit_log(
     context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
 ) -> Connection[DomainEvent]:
-    """What was done, the latest first."""
     return await load_connection(context, EventStore, request, where, order or _NEWEST)
 
 
 class StatusTotal(NamedTuple):
-    """How many users have a status."""
+    """The number of users with a status."""
 
     status: UserStatus
     total: int
 
 
 class RoleTotal(NamedTuple):
-    """How many users have a role."""
+    """The number of users with a role."""
 
     role: RoleName
     total: int
@@ -57,46 +56,42 @@ class RoleTotal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TasksOverview:
-    """The tasks of all users, as they were when they were last counted."""
+    """The numbers of tasks of all users, as of the last refresh of the statistics."""
 
     context: Context
 
     async def _totals(self) -> TaskTotals:
-        """One statement for all of them."""
         return await self.context.compute_once(("tasks",), DashboardStats(self.context.snapshot).totals)
 
     async def total(self) -> int:
-        """All."""
         return (await self._totals()).total
 
     async def completed(self) -> int:
-        """Completed ones."""
         return (await self._totals()).completed
 
     async def overdue(self) -> int:
-        """Open ones that were due."""
         return (await self._totals()).overdue
 
     async def mean_completion_rate(self) -> Decimal | None:
-        """Over the users who have tasks; None if nobody has."""
+        """The mean over the users with tasks, None if no user has any."""
         totals = await self._totals()
         return mean(totals.rates, totals.owners) if totals.owners else None
 
     async def refreshed_at(self) -> dt.datetime | None:
-        """When they were counted, None if never."""
+        """The time of the last refresh, None before the first one."""
         return await DashboardStats(self.context.snapshot).refreshed_at(self.context.now)
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All users at a glance; every tile is computed when it is asked for."""
+    """The numbers of users. Each method executes its statement when it is called."""
 
     context: Context
     today: dt.date
     zone: ZoneInfo
 
     async def tally(self) -> UserTally:
-        """What is counted in one pass over the users, one statement for all of it."""
+        """The numbers that one statement counts for several fields."""
         return await self._tally(week_start(self.today, await self.context.first_weekday()))
 
     @cached(all_users=(ProfileUpdated,), shared=True)
@@ -105,34 +100,28 @@ class Overview:
         return await UserOverview(self.context.snapshot).tally(midnight(first_day, self.zone), month)
 
     async def by_status(self) -> list[StatusTotal]:
-        """Every status, also those that nobody has."""
         tally = await self.tally()
         return [StatusTotal(status, getattr(tally, status.value)) for status in UserStatus]
 
     @cached(all_users=(ProfileUpdated,), shared=True)
     async def by_role(self) -> list[RoleTotal]:
-        """Every role, also those that nobody has."""
         counted = await UserOverview(self.context.snapshot).by_role()
         return [RoleTotal(*each) for each in counted.items()]
 
     async def new_this_week(self) -> int:
-        """Since the first day of the week."""
         return (await self.tally()).new_this_week
 
     async def new_this_month(self) -> int:
-        """Since the first."""
         return (await self.tally()).new_this_month
 
     async def active_last_seven_days(self) -> int:
-        """Who did something, by the events."""
         return await UserOverview(self.context.snapshot).active(self.context.now - _WEEK)
 
     async def tasks(self) -> TasksOverview:
-        """The tasks of all of them."""
         return TasksOverview(self.context)
 
 
 async def overview(context: Context, time_zone: str | None = None) -> Overview:
-    """All users. A week starts on the day in the viewer's preferences, at midnight in the zone."""
+    """The numbers of users. Weeks start on the first day of the viewer's preferences, at midnight in the time zone."""
     today, zone = await context.today(time_zone)
     return Overview(context, today.date, zone)

@@ -56,6 +56,7 @@ def _reference_checked_by_database(aggregate: Aggregate, values: Values) -> str 
         name
         for name, reference in aggregate.references.items()
         if reference.shares is not None and values.get(name) is not None
+        if name not in rules_of(aggregate.row).references
     ]
     return owned[0] if len(owned) == 1 else None
 
@@ -138,7 +139,7 @@ async def _errors_of_new(
 ) -> list[InputError]:
     """Errors of the values of new rows. The reference ``checked`` is checked by the database."""
     check = rules_of(aggregate.row).check
-    errors = await _missing_references(work, aggregate, rows, places, checked=checked)
+    errors = await _reference_errors(work, aggregate, rows, places, checked=checked)
     for values, place in zip(rows, places, strict=True):
         errors += [error.prefix_path(*place) for error in await check(work, None, values)]
     return errors
@@ -213,7 +214,7 @@ async def _apply_changes(
 ) -> list[Any]:
     rows = await _lock(work, aggregate, [command.id for command in commands])
     raise_all([*errors, *await _errors_of_changes(work, aggregate, commands, places, rows)])
-    pairs = [(rows[command.id], _changes(work, aggregate, rows[command.id], command)) for command in commands]
+    pairs = [(rows[command.id], changed_columns(work, aggregate, rows[command.id], command)) for command in commands]
     effective = [(row, values) for row, values in pairs if values]
     changed = await work.repository(repository_of(aggregate.row)).change_many(effective) if effective else []
     await work.load_owners(changed)
@@ -225,8 +226,8 @@ async def _apply_changes(
     return [done.get(row.id, row) for row, _ in pairs]
 
 
-def _changes(work: UnitOfWork, aggregate: Aggregate, row: Any, command: Any) -> dict[str, Any]:
-    """The columns that get another value, with those that follow from them."""
+def changed_columns(work: UnitOfWork, aggregate: Aggregate, row: Any, command: Any) -> dict[str, Any]:
+    """The columns to which a command gives another value, with those that follow from them."""
     values = changed_fields(work, row, inputs.provided_values(command, aggregate.written(Writer.ON_UPDATE)))
     return {**values, **rules_of(aggregate.row).complete(work, row, values)} if values else {}
 
@@ -257,7 +258,7 @@ async def _errors_of_changes(
         wanted.append(values)
         errors += [error.prefix_path(*place) for error in await check(work, row, values)]
     errors += await _missing_owners(work, aggregate, commands, places, rows)
-    return [*errors, *await _missing_references(work, aggregate, wanted, places)]
+    return [*errors, *await _reference_errors(work, aggregate, wanted, places)]
 
 
 async def _missing_owners(
@@ -278,7 +279,7 @@ async def _missing_owners(
 # references
 
 
-async def _missing_references(
+async def _reference_errors(
     work: UnitOfWork,
     aggregate: Aggregate,
     rows: Sequence[Values],
@@ -286,22 +287,25 @@ async def _missing_references(
     *,
     checked: str | None = None,
 ) -> list[InputError]:
-    """An error for each reference to a row that the viewer may not see, or that belongs to another owner.
+    """An error for each reference to a row that the viewer may not see, that has another owner, or that rules reject.
 
-    One statement for each column that refers to something, none if no row does. The rows cannot be deleted until the
-    transaction ends.
+    One statement for each column that refers to something, none if no row does, and those of the rules. The rows cannot
+    be deleted until the transaction ends.
     """
+    checks = rules_of(aggregate.row).references
     errors: list[InputError] = []
     for name, reference in aggregate.references.items():
         if name == checked:
             continue
         keys = {values[name] for values in rows if values.get(name) is not None}
         known = await _referenced(work, reference, sorted(keys)) if keys else {}
-        errors += [
-            NotFound.of(repository_of(reference.target).noun, path=(*place, name))
-            for values, place in zip(rows, places, strict=True)
-            if values.get(name) is not None and values[name] not in known
-        ]
+        rejected = await checks[name](work, list(known.values())) if known and name in checks else {}
+        for values, place in zip(rows, places, strict=True):
+            key = values.get(name)
+            if key is not None and key in rejected:
+                errors.append(Conflict(rejected[key], path=(*place, name)))
+            elif key is not None and key not in known:
+                errors.append(NotFound.of(repository_of(reference.target).noun, path=(*place, name)))
     return errors
 
 

@@ -6,9 +6,11 @@ name. The modules derived_changes.py and derived_deletions.py make the handlers.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from repositories.sql.aggregate import Aggregate, Commands
+from repositories.sql.aggregate import Aggregate, Commands, aggregates
+from repositories.sql.table import Table
 from resolvers.aggregates.derived_changes import (
     create_handler,
     create_many_handler,
@@ -22,6 +24,7 @@ from resolvers.aggregates.derived_deletions import (
     restore_handler,
     restore_many_handler,
 )
+from resolvers.aggregates.derived_inputs import Fields, command_input
 from resolvers.aggregates.handlers import CommandHandler
 from resolvers.validation.command import Command
 from resolvers.validation.valid_parts import Handler
@@ -76,5 +79,18 @@ def takes(command: type[Command]) -> Callable[[Handler], Handler]:
     def annotate(handler: Handler) -> Handler:
         handler.__annotations__["command"] = command
         return handler
+
+    return annotate
+
+
+def row_command(row: type[Table], doc: str, more: Fields = MappingProxyType({})) -> Callable[[Handler], Handler]:
+    """Declares the input of a domain's handler for one row: its id, its version, and ``more`` fields.
+
+    The input has the name of the handler, which is that of the mutation.
+    """
+
+    def annotate(handler: Handler) -> Handler:
+        name = "".join(map(str.capitalize, handler.__name__.split("_")))
+        return takes(command_input(aggregates[row], name, doc, more))(handler)
 
     return annotate

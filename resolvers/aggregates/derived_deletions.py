@@ -11,7 +11,7 @@ from repositories.core.errors import Conflict, DanglingReference, NotFound, Path
 from repositories.sql.aggregate import Aggregate
 from resolvers.aggregates import derived_inputs as inputs
 from resolvers.aggregates.command_descriptions import delete_text, purge_text, restore_text
-from resolvers.aggregates.handlers import CommandHandler, describe_handler, find_duplicates, run_each
+from resolvers.aggregates.handlers import CommandHandler, describe_handler, find_duplicates, lock_row, run_each
 from resolvers.aggregates.rules import rules_of
 from resolvers.validation.command import check_version, raise_all
 
@@ -21,8 +21,7 @@ T = TypeVar("T")
 def delete_handler(aggregate: Aggregate) -> CommandHandler:
     @describe_handler(inputs.row_input(aggregate, "delete", f"The {aggregate.noun} to delete."), delete_text(aggregate))
     async def delete(work: UnitOfWork, command: Any) -> Any:
-        row = await work.repository(repository_of(aggregate.row)).lock(command.id)
-        check_version(row, getattr(command, "version", None))
+        row = await lock_row(work, aggregate.row, command)
         await rules_of(aggregate.row).delete(work, [row])
         return await _in_use(work.delete(row), aggregate)
 

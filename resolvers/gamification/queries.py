@@ -1,4 +1,4 @@
-"""What can be asked about achievements, points and rewards."""
+"""Queries of achievements, points and the leaderboard."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -29,16 +29,14 @@ achievement_of_entry = one(Points.achievement_of_event, key=PointEntry.source_ev
 reward_of_entry = one(Points.reward_of_event, key=PointEntry.source_event_id)
 
 LONGEST_SHOWN = 366
-"""How many days a streak is followed back for the dashboard."""
+"""The longest streak that the dashboard counts, in days."""
 
 
 async def point_balance(context: Context) -> int:
-    """What the viewer has."""
     return await Points(context.snapshot).balance(context.viewer_id)
 
 
 async def leaderboard(context: Context, period: LeaderboardPeriod, first: int) -> list[Place]:
-    """The first places of a period."""
     limit = PageRequest(first=first).size
     return await Leaderboard(context.snapshot).places(period, limit=limit)
 
@@ -50,7 +48,7 @@ async def leaderboard_around_viewer(context: Context, period: LeaderboardPeriod,
 
 
 async def my_achievements(context: Context, time_zone: str | None = None) -> list[Progress]:
-    """How far the viewer is with each achievement."""
+    """The viewer's progress towards each achievement that is active or reached."""
     user = context.viewer_id
     today, zone = await context.today(time_zone)
     return await _progress(context, user, today, zone)
@@ -62,14 +60,17 @@ async def _progress(context: Context, user: UUID, today: LocalDay, zone: ZoneInf
 
 
 def next_of(progress: list[Progress]) -> Progress | None:
-    """What is nearest to being unlocked, of equally near ones the one with the fewest points."""
+    """The achievement with the highest share of progress that is not reached, None if all are.
+
+    Of achievements with the same share it is the first one, which has the fewest points.
+    """
     locked = [one for one in progress if one.unlocked_at is None]
     return max(locked, key=lambda one: Fraction(one.progress, one.wanted), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """Whose dashboard, and on which day; every tile is computed when it is asked for."""
+    """The numbers about a user's points on a day. Each method executes its statement when it is called."""
 
     context: Context
     user: UUID
@@ -77,7 +78,7 @@ class Dashboard:
     zone: ZoneInfo
 
     async def totals(self) -> PointTotals:
-        """Balance and points of the week, one statement for both."""
+        """The balance and the points of the week, by one statement."""
         return await self._totals(week_start(self.today.date, await self.context.first_weekday()))
 
     @cached(own=(TaskUpdated, AchievementUnlocked, RewardRedeemed))
@@ -86,51 +87,44 @@ class Dashboard:
 
     @cached(own=(AchievementUnlocked,), all_users=(AchievementUpdated,))
     async def tally(self) -> AchievementTally:
-        """Both counters of achievements, one statement for both."""
+        """Both numbers of achievements, by one statement."""
         return await Achievements(self.context.snapshot).tally(self.user)
 
     async def point_balance(self) -> int:
-        """What there is to spend."""
         return (await self.totals()).balance
 
     async def points_this_week(self) -> int:
-        """What was earned since the week started."""
         return (await self.totals()).earned
 
     async def achievements_unlocked(self) -> int:
-        """Those that the viewer has."""
         return (await self.tally()).unlocked
 
     async def achievements_total(self) -> int:
-        """Those that there are."""
         return (await self.tally()).total
 
     @cached(own=(TaskUpdated,))
     async def current_streak(self) -> int:
-        """On how many days in a row a task was completed."""
         reach = days(self.today.date, LONGEST_SHOWN, self.zone)
         return await UserAchievements(self.context.snapshot).streak(self.user, CountedEvent.TASK_COMPLETED, reach)
 
     async def next_achievement(self) -> Progress | None:
-        """What is nearest."""
         return next_of(await _progress(self.context, self.user, self.today, self.zone))
 
     @cached(all_users=(TaskUpdated, AchievementUnlocked, ProfileUpdated))
     async def rank(self) -> int | None:
-        """The viewer's place on the leaderboard of all time."""
         return await Leaderboard(self.context.snapshot).rank(self.user)
 
     async def rank_this_week(self) -> int | None:
-        """The viewer's rank of the last 7 days. Not cached, because it changes with the time."""
+        """Not cached, because it changes with time alone."""
         return await Leaderboard(self.context.snapshot).rank(self.user, LeaderboardPeriod.WEEK)
 
     async def rank_this_month(self) -> int | None:
-        """The viewer's rank of the last 30 days. Not cached, because it changes with the time."""
+        """Not cached, because it changes with time alone."""
         return await Leaderboard(self.context.snapshot).rank(self.user, LeaderboardPeriod.MONTH)
 
 
 async def dashboard(context: Context, time_zone: str | None = None) -> Dashboard:
-    """The viewer's dashboard on the day it is in the zone."""
+    """The viewer's dashboard for today in the time zone."""
     user = context.viewer_id
     today, zone = await context.today(time_zone)
     return Dashboard(context, user, today, zone)

@@ -1,4 +1,4 @@
-"""Who is asking, and who there is."""
+"""Queries of users, their sessions and their preferences."""
 
 from typing import Any
 from uuid import UUID
@@ -77,13 +77,13 @@ async def preferences(context: Context, row: User) -> UserPreferences:
 
 
 async def usage(context: Context, row: User) -> AccountUsage:
-    """How much a user's account stores; an account that has never stored anything has no row."""
+    """How much a user's account stores. An account that has never stored anything has no row."""
     found: AccountUsage | None = await load(context, Usages.by_id, row.id, _nothing)
     return found or AccountUsage._make((row.id, 0, 0))
 
 
 async def byte_count(context: Context, row: AccountUsage) -> float:
-    """The bytes of an account's texts. They can be more than an Int can be."""
+    """The bytes of an account's texts as a float, because the number can exceed the range of Int."""
     return float(row.byte_count)
 
 

@@ -1,4 +1,4 @@
-"""What can be asked about partners."""
+"""Queries of partners and referrals."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from resolvers.request.context import Context
 
 
 class StatusTotal(NamedTuple):
-    """How many referrals have a status."""
+    """The number of referrals with a status."""
 
     status: ReferralStatus
     total: int
@@ -28,17 +28,16 @@ class StatusTotal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """The partnerships at a glance; every tile is computed when it is asked for."""
+    """The numbers about partners and referrals. Each method executes its statement when it is called."""
 
     context: Context
 
     @cached(all_users=(ReferralSubmitted,), shared=True)
     async def tally(self) -> ReferralTally:
-        """What is counted in one pass over the referrals, one statement for all of it."""
+        """The numbers that one statement counts for several fields."""
         return await Referrals(self.context.snapshot).tally()
 
     async def active_partners(self) -> int:
-        """The number of partnerships that are active today."""
         today, _ = await self.context.today()
         return await self._active_partners(today.date)
 
@@ -47,33 +46,26 @@ class Dashboard:
         return await Partners(self.context.snapshot).active(today)
 
     async def referrals_by_status(self) -> list[StatusTotal]:
-        """Every status, also those that no referral has."""
         tally = await self.tally()
         return [StatusTotal(status, getattr(tally, status.value)) for status in ReferralStatus]
 
     async def won_value(self) -> Decimal:
-        """What the won referrals are worth."""
         return (await self.tally()).won_value
 
     async def commission_due(self) -> Decimal:
-        """The commissions that were not paid yet."""
         return (await self.tally()).commission_due
 
     async def commission_paid(self) -> Decimal:
-        """The commissions that were paid."""
         return (await self.tally()).commission_paid
 
     async def conversion_rate(self) -> Decimal:
-        """How many of 100 referrals were won."""
         return (await self.tally()).conversion_rate
 
     @cached(all_users=(PartnerUpdated, ReferralSubmitted), shared=True)
     async def top_partners(self, first: int) -> list[PartnerStanding]:
-        """Those that brought in most."""
         limit = PageRequest(first=first).size
         return await Partners(self.context.snapshot).top(limit)
 
 
 async def dashboard(context: Context) -> Dashboard:
-    """The dashboard."""
     return Dashboard(context)

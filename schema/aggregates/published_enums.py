@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from strawberry.types.enum import has_enum_definition
 
-from repositories.core.described_enum import DescribedEnum
+from repositories.described_enum import DescribedEnum
 from resolvers.aggregates.row_queries import ListScope, Trash
 from schema.types.enums import describe_enum
 

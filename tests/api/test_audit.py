@@ -45,7 +45,7 @@ each on the rows that the ones before have created."""
 
 ACCOUNTS = {
     "signUp": ["UserSignedUp"],
-    "signIn": ["UserSignedIn"],
+    "signIn": ["SessionStarted", "UserSignedIn"],
     "refreshSession": ["SessionRefreshed"],
     "updateProfile": ["ProfileUpdated"],
     "updatePreferences": ["PreferencesUpdated"],
