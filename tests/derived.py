@@ -6,7 +6,7 @@ Tests of derived features run for every aggregate. They create rows with the der
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -84,14 +84,6 @@ def stored_sample(column: Any, number: int) -> Any:
     return parse[facts.kind](value) if facts.kind in parse else value
 
 
-REPLACED: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
-    "createContact": ("addContact", lambda given: given),
-    "deleteContact": ("removeContact", lambda given: given),
-    "deleteContacts": ("removeContact", lambda given: {"id": given["ids"][0]}),
-}
-"""Mutations of domains in place of derived ones of other names, and their inputs, from those of the derived ones."""
-
-
 def story(aggregate: Aggregate) -> list[tuple[str, Any]]:
     """All commands of an aggregate that are derived or replace derived ones: the mutation, and its input.
 
@@ -131,18 +123,7 @@ def story(aggregate: Aggregate) -> list[tuple[str, Any]]:
         steps.append((Commands.CREATE, maker, lambda ids: values(aggregate, ids, 6)))
         steps.append((Commands.PURGE, f"delete{name}", lambda ids: {"id": ids[name]}))
         steps.append((Commands.PURGE, f"purge{name}", lambda ids: {"id": ids[name]}))
-    return [
-        _replaced(mutation, given)
-        for command, mutation, given in steps
-        if command in aggregate.commands or mutation in REPLACED
-    ]
-
-
-def _replaced(mutation: str, given: Any) -> tuple[str, Any]:
-    if mutation not in REPLACED:
-        return mutation, given
-    name, convert = REPLACED[mutation]
-    return name, lambda ids: convert(given(ids))
+    return [(mutation, given) for command, mutation, given in steps if command in aggregate.commands]
 
 
 Step = tuple[Aggregate, str, Any]

@@ -1,7 +1,7 @@
 """What a domain adds to the derived commands of an aggregate: checks, dependent values, events and dependent rows."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from repositories.aggregates.unit_of_work import UnitOfWork
@@ -28,6 +28,8 @@ async def _no_dependents(work: UnitOfWork, rows: Any) -> None: ...
 
 Dependents = Callable[[UnitOfWork, Sequence[R]], Awaitable[None]]
 """Changes the rows that depend on locked rows. Its docstring is part of the description of the mutations."""
+Creation = Callable[[UnitOfWork, Sequence[Any]], Awaitable[list[R]]]
+"""Creates a row for each command. If it fails, it need not tell which of them is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class Rules(Generic[R]):
     - ``errors`` are the codes of the errors of ``check`` with their causes, for the description of the update.
     - ``delete``, ``restore`` and ``purge`` change what depends on rows, before all of these rows are deleted, restored
       or purged. They execute as many statements for several rows as for one.
+    - ``values_of_deleted`` are values that rows get when they are marked as deleted.
+    - ``create`` creates the rows of a bulk command, for aggregates with a handler of their own that creates one row. It
+      executes as many statements for several rows as for one.
     """
 
     check: Callable[[UnitOfWork, R | None, Values], Awaitable[Sequence[InputError]]] = _no_errors
@@ -49,6 +54,8 @@ class Rules(Generic[R]):
     delete: Dependents[R] = _no_dependents
     restore: Dependents[R] = _no_dependents
     purge: Dependents[R] = _no_dependents
+    values_of_deleted: Values = field(default_factory=dict)
+    create: Creation[R] | None = None
 
 
 _rules: dict[type[Table], Rules[Any]] = {}
