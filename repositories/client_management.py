@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from repositories.aggregates.repository import Repository
 from repositories.core.clock import now
 from repositories.core.email_address import normalize_email
-from repositories.core.errors import NotFound, ValidationError
+from repositories.core.errors import ValidationError
 from repositories.core.event import Created, Deleted, Event, Purged, Restored, Updated
 from repositories.sql import types
-from repositories.sql.filters import And, Compare, DeletedRows, Deletion, Direction, Op, Order
+from repositories.sql.filters import Compare, Direction, Op, Order
 from repositories.sql.statements import Engine, RowFactory, Statement, fold, in_list, scalar
 from repositories.tables.client_management import Client, ClientStatus, Contact
 
@@ -155,6 +155,15 @@ _link_primaries: Statement[Client] = Statement(
 )
 
 
+_forget_primaries: Statement[Client] = Statement(
+    sa.update(_clients)
+    .where(in_list(_clients.c.primary_contact_id, "contacts"))
+    .values(primary_contact_id=None, version=_clients.c.version + 1, updated_at=_now)
+    .returning(*_clients.c),
+    Client,
+)
+
+
 def _transfer_contacts_of(engine: Engine) -> sa.Executable:
     """PostgreSQL checks the foreign key from contacts to clients after the statement, so one must change both."""
     contacts = sa.update(_contacts).where(_of_client).values(user_id=_user, updated_at=_now).returning(*_contacts.c)
@@ -199,6 +208,10 @@ class Clients(Repository[Client], table=Client):
         """Makes the primary contacts of new clients known to them; the clients that have one."""
         return await self.connection.rows(_link_primaries, clients=list(keys))
 
+    async def forget_primaries(self, contacts: Collection[UUID]) -> list[Client]:
+        """Makes clients, deleted ones included, have none of these primary contacts. Returns the clients."""
+        return await self.connection.rows(_forget_primaries, contacts=list(contacts), now=now())
+
     async def transfer(self, client: Client, user: UUID) -> list[Contact]:
         """Gives a client with all its contacts, deleted ones included, to another user. Returns the contacts.
 
@@ -224,7 +237,7 @@ _taken: Statement[str] = Statement(
 
 _demote: Statement[Contact] = Statement(
     sa.update(_contacts)
-    .where(_of_client, _contacts.c.is_primary)
+    .where(_of_clients, _contacts.c.is_primary)
     .values(is_primary=False, updated_at=_now)
     .returning(*_contacts.c),
     Contact,
@@ -264,16 +277,9 @@ class Contacts(Repository[Contact], table=Contact):
         indexes = {self.index_of(email): email for email in emails}
         return {indexes[index] for index in await self.connection.rows(_taken, user=user, indexes=list(indexes))}
 
-    async def find_deleted(self, key: UUID) -> Contact:
-        """The deleted contact, or NotFound. Does not lock it."""
-        found = await self.first(And((Compare("id", Op.EQ, key), DeletedRows(Deletion.ONLY))))
-        if found is None:
-            raise NotFound.of(self.noun)
-        return found
-
-    async def demote(self, client: UUID) -> list[Contact]:
-        """Makes the client's primary contact an ordinary one. Returns the contacts that changed."""
-        return await self.connection.rows(_demote, client=client, now=now())
+    async def demote(self, clients: Sequence[UUID]) -> list[Contact]:
+        """Makes the primary contacts of clients ordinary ones. Returns the contacts that changed."""
+        return await self.connection.rows(_demote, clients=list(clients), now=now())
 
     async def remove_all(self, clients: Sequence[UUID], at: dt.datetime) -> list[Contact]:
         """Soft-deletes the contacts of clients and returns them.

@@ -92,7 +92,6 @@ class ClientQueries:
 
 
 _WRITE = Permission.CLIENT_WRITE
-_contact_type = type_of(rows.Contact)
 
 
 @strawberry.type
@@ -100,7 +99,4 @@ class ClientMutations:
     create_client = mutation(commands.create_client, returns=Client, requires=_WRITE)
     transfer_client = mutation(commands.transfer_client, returns=Client, requires=frozenset({RoleName.ADMIN}))
     set_primary_contact = mutation(commands.set_primary_contact, returns=Client, requires=_WRITE)
-    add_contact = mutation(commands.add_contact, returns=_contact_type, requires=_WRITE)
-    remove_contact = mutation(commands.remove_contact, returns=_contact_type, requires=_WRITE)
-    restore_contact = mutation(commands.restore_contact, returns=_contact_type, requires=_WRITE)
-    purge_contact = mutation(commands.purge_contact, returns=_contact_type, requires=_WRITE)
+    add_contact = mutation(commands.add_contact, returns=type_of(rows.Contact), requires=_WRITE)

@@ -34,7 +34,12 @@ def delete_text(aggregate: Aggregate) -> str:
 
 
 def restore_text(aggregate: Aggregate) -> str:
-    return _lines(f"Restores a deleted {aggregate.noun}.", rules_of(aggregate.row).restore, _row_errors_text(aggregate))
+    kept = [name for name in unique_fields(aggregate.table) if name not in rules_of(aggregate.row).values_of_deleted]
+    taken = [f"the `{to_camel_case(name)}` is taken by now" for name in kept]
+    if aggregate.parent is not None:
+        taken.append(f"the {repository_of(aggregate.references[aggregate.parent].target).noun} is deleted")
+    errors = _row_errors_text(aggregate, *([f"CONFLICT if {' or if '.join(taken)}"] if taken else []))
+    return _lines(f"Restores a deleted {aggregate.noun}.", rules_of(aggregate.row).restore, errors)
 
 
 def purge_text(aggregate: Aggregate) -> str:

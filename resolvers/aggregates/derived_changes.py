@@ -5,14 +5,16 @@ input are reported together.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, get_type_hints
 from uuid import UUID
+
+from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict, DanglingReference, InputError, NotFound, Path, StaleVersion
-from repositories.sql.aggregate import Aggregate, Reference
+from repositories.sql.aggregate import Aggregate, Commands, Reference
 from repositories.sql.table import Writer
 from resolvers.aggregates import derived_inputs as inputs
 from resolvers.aggregates.command_descriptions import create_text, update_text
@@ -66,7 +68,9 @@ def create_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
     doc = f"New {plural.replace('_', ' ')}, all or none."
     if own is not None:
         return _create_each(aggregate, own, doc)
-    model = inputs.list_input(aggregate, inputs.create_input(aggregate), "create", doc, aggregate.batch)
+    model = inputs.list_input(
+        aggregate, inputs.create_input(aggregate), aggregate.verb(Commands.CREATE), doc, aggregate.batch
+    )
 
     async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
         items = getattr(command, plural) or []
@@ -93,9 +97,14 @@ def create_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
 
 
 def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> CommandHandler:
-    """Creates several rows with the domain's own handler for one row."""
+    """Creates several rows as the domain creates one row.
+
+    The rules of the domain can create them together. If that fails, the domain's own handler runs for each row, to find
+    out which of them are wrong.
+    """
     plural, item, check = aggregate.plural, get_type_hints(own)["command"], registered_check(own)
-    model = inputs.list_input(aggregate, item, "create", doc, aggregate.batch)
+    words, single = plural.replace("_", " "), to_camel_case(own.__name__)
+    model = inputs.list_input(aggregate, item, aggregate.verb(Commands.CREATE), doc, aggregate.batch)
 
     def duplicates(items: Sequence[Any]) -> list[InputError]:
         places = [(plural, index, "database_id") for index in range(len(items))]
@@ -110,12 +119,18 @@ def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> Com
 
     @reports(errors)
     @describe_handler(
-        model, f"Creates {plural.replace('_', ' ')}, all or none. The errors name each of them by its index."
+        model,
+        f"Creates {words} as `{single}` does, all or none. The errors name each of them by its index.",
     )
     async def create_each(work: UnitOfWork, command: Any) -> Any:
         items = getattr(command, plural)
         if duplicates(items):
             raise_all(await errors(work, command))
+        together = rules_of(aggregate.row).create
+        if together is not None:
+            with suppress(InputError):
+                async with work.savepoint():
+                    return await together(work, items)
         return await run_each(work, own, items, [(plural, index) for index in range(len(items))])
 
     return create_each

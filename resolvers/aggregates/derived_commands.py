@@ -45,25 +45,27 @@ def derive_commands(aggregate: Aggregate, custom: Mapping[str, Callable[..., Any
     """
     name, plural = aggregate.name, aggregate.plural
     single = {
-        f"create_{name}": (Commands.CREATE, create_handler),
-        f"update_{name}": (Commands.UPDATE, update_handler),
-        f"delete_{name}": (Commands.DELETE, delete_handler),
-        f"restore_{name}": (Commands.RESTORE, restore_handler),
-        f"purge_{name}": (Commands.PURGE, purge_handler),
+        Commands.CREATE: create_handler,
+        Commands.UPDATE: update_handler,
+        Commands.DELETE: delete_handler,
+        Commands.RESTORE: restore_handler,
+        Commands.PURGE: purge_handler,
     }
     derived: dict[str, Derived] = {}
-    for key, (command, derive) in single.items():
+    for command, derive in single.items():
+        key = f"{aggregate.verb(command)}_{name}"
         if command in aggregate.commands and key not in custom:
             derived[key] = Derived(_named(derive(aggregate), key))
     bulk = {
-        f"create_{plural}": (Commands.CREATE, create_many_handler),
-        f"update_{plural}": (Commands.UPDATE, update_many_handler),
-        f"delete_{plural}": (Commands.DELETE, delete_many_handler),
-        f"restore_{plural}": (Commands.RESTORE, restore_many_handler),
+        Commands.CREATE: create_many_handler,
+        Commands.UPDATE: update_many_handler,
+        Commands.DELETE: delete_many_handler,
+        Commands.RESTORE: restore_many_handler,
     }
-    for key, (command, derive_bulk) in bulk.items():
-        own = custom.get(f"{key.partition('_')[0]}_{name}")
+    for command, derive_bulk in bulk.items():
+        key = f"{aggregate.verb(command)}_{plural}"
         if command in aggregate.commands and key not in custom:
+            own = custom.get(f"{aggregate.verb(command)}_{name}")
             derived[key] = Derived(_named(derive_bulk(aggregate, own), key), many=True)
     return derived
 

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from strawberry import Maybe
 
 from repositories.sql import types
-from repositories.sql.aggregate import Aggregate, Reference
+from repositories.sql.aggregate import Aggregate, Commands, Reference
 from repositories.sql.table import Declared, Format, Pattern, Writer, declared
 from resolvers.validation.command import (
     Command,
@@ -134,7 +134,8 @@ def input_model(name: str, doc: str, fields: Fields) -> type[Command]:
 @cache
 def create_input(aggregate: Aggregate) -> type[Command]:
     """The input that creates a row: the columns that clients write, and the id for clients that generate ids."""
-    return new_row_input(aggregate, f"Create{aggregate.type_name}", f"The values of a new {aggregate.noun}.")
+    name = f"{aggregate.verb(Commands.CREATE).capitalize()}{aggregate.type_name}"
+    return new_row_input(aggregate, name, f"The values of a new {aggregate.noun}.")
 
 
 def new_row_input(

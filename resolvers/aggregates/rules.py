@@ -29,6 +29,8 @@ async def _no_dependents(work: UnitOfWork, rows: Any) -> None: ...
 
 Dependents = Callable[[UnitOfWork, Sequence[R]], Awaitable[None]]
 """Changes the rows that depend on locked rows. Its docstring is part of the description of the mutations."""
+Creation = Callable[[UnitOfWork, Sequence[Any]], Awaitable[list[R]]]
+"""Creates a row for each command. If it fails, it need not tell which of them is wrong."""
 
 
 ReferenceCheck = Callable[[UnitOfWork, Sequence[Any]], Awaitable[Mapping[UUID, str]]]
@@ -50,6 +52,9 @@ class Rules(Generic[R]):
     - ``errors`` are the codes of the errors of ``check`` with their causes, for the description of the update.
     - ``delete``, ``restore`` and ``purge`` change what depends on rows, before all of these rows are deleted, restored
       or purged. They execute as many statements for several rows as for one.
+    - ``values_of_deleted`` are values that rows get when they are marked as deleted.
+    - ``create`` creates the rows of a bulk command, for aggregates with a handler of their own that creates one row. It
+      executes as many statements for several rows as for one.
     """
 
     check: Callable[[UnitOfWork, R | None, Values], Awaitable[Sequence[InputError]]] = _no_errors
@@ -60,6 +65,8 @@ class Rules(Generic[R]):
     delete: Dependents[R] = _no_dependents
     restore: Dependents[R] = _no_dependents
     purge: Dependents[R] = _no_dependents
+    values_of_deleted: Values = field(default_factory=dict)
+    create: Creation[R] | None = None
 
 
 _rules: dict[type[Table], Rules[Any]] = {}

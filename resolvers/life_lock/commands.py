@@ -67,14 +67,18 @@ async def _complete(work: UnitOfWork, command: Any, *, assignee: UUID | None = N
     return await work.change(task, TaskCompleted, status=TaskStatus.COMPLETED, completed_at=work.now)
 
 
-_Assignee: Any = Maybe[LookupEmail | None]
+_maybe: Any = Maybe
 _EMAIL = Field(
     description="The e-mail address of an active user, who can then read and complete the task. Null removes the "
     "assignee. It must be given: leaving it out is a VALIDATION_ERROR."
 )
 
 
-@row_command(Task, "The task to assign, one of the viewer's, and the user who gets it.", {"email": (_Assignee, _EMAIL)})
+@row_command(
+    Task,
+    "The task to assign, one of the viewer's, and the user who gets it.",
+    {"email": (_maybe[LookupEmail | None], _EMAIL)},
+)
 async def assign_task(context: Context, command: Any) -> Task:
     """Assigns a task to a user, who can then read and complete it, or removes the assignee.
 

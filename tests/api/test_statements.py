@@ -55,7 +55,9 @@ def summarize_statements(statements: list[str]) -> list[str]:
     for text in statements:
         text = text[text.index("INSERT INTO") :] if text.startswith("WITH ") else text  # noqa: PLW2901 (its main part)
         verb = text.split(None, 1)[0]
-        if verb not in {"BEGIN", "COMMIT"} and "pg_notify" not in text:
+        if verb in {"SAVEPOINT", "RELEASE"}:
+            summaries.append(verb)
+        elif verb not in {"BEGIN", "COMMIT"} and "pg_notify" not in text:
             table = _TABLE_NAME.search(text)
             assert table, text
             summaries.append(f"{verb} {table[1]}")
@@ -555,8 +557,8 @@ async def test_client_mutations_execute_exactly_these_statements(
         "SELECT contacts",
         "SELECT clients",
         "SELECT contacts",
-        "UPDATE contacts",
         "UPDATE clients",
+        "UPDATE contacts",
         store_events,
     ]
     for mutation in ("deleteClient", "restoreClient"):
