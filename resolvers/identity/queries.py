@@ -1,4 +1,4 @@
-"""Who is asking, and who there is."""
+"""Queries of users, sessions and preferences."""
 
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from resolvers.request.context import Context
 
 
 async def viewer(context: Context) -> User | None:
-    """The signed-in user's account, None for anonymous callers."""
+    """The signed-in user. Null without an Authorization header."""
     return await user(context, context.viewer.id) if context.viewer.id is not None else None
 
 
@@ -51,7 +51,7 @@ async def my_sessions(context: Context, request: PageRequest) -> Connection[Sess
 
 
 async def is_current(context: Context, row: Session) -> bool:
-    """Whether the request belongs to the session."""
+    """Whether this request belongs to the session."""
     return row.id == context.viewer.session
 
 
@@ -60,20 +60,20 @@ def _nothing() -> Any:
 
 
 async def preferences(context: Context, row: User) -> UserPreferences:
-    """A user's preferences, the defaults if there are none."""
+    """The preferences of the user."""
     found: UserPreferences | None = await load(context, Preferences.by_id, row.id, _nothing)
     return found or default_preferences(row)
 
 
 async def usage(context: Context, row: User) -> AccountUsage:
-    """How much a user's account stores; an account that has never stored anything has no row."""
+    """How much the account stores."""
     found: AccountUsage | None = await load(context, Usages.by_id, row.id, _nothing)
     return found or AccountUsage._make((row.id, 0, 0))
 
 
 async def byte_count(context: Context, row: AccountUsage) -> float:
-    """The bytes of an account's texts. They can be more than an Int can be."""
-    return float(row.byte_count)
+    """The size of their texts in bytes, a whole number."""
+    return float(row.byte_count)  # it can be greater than an Int
 
 
 async def preferences_of(context: Context, key: UUID) -> UserPreferences | None:

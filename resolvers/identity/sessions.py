@@ -83,13 +83,17 @@ class RefreshSession(Command):
 
 
 class SignedIn(NamedTuple):
-    """The tokens of a session and their user; ``expires_at`` is the end of the access token."""
+    """The tokens of a session and their user."""
 
-    access_token: str
-    refresh_token: str
-    expires_at: dt.datetime
-    viewer: User
-    device_token: str
+    access_token: Annotated[str, "The bearer token for the Authorization header of requests."]
+    refresh_token: Annotated[str, "The token for `refreshSession`, which can be used once. Keep it secret."]
+    device_token: Annotated[
+        str,
+        "The token for `signIn` by which the account knows this device, valid for a year or until the password "
+        "changes. Keep it after the sign-out.",
+    ]
+    expires_at: Annotated[dt.datetime, "The time when the access token expires."]
+    viewer: Annotated[User, "The user who has signed in."]
 
 
 class _Turn(NamedTuple):
@@ -263,4 +267,4 @@ async def _signed_in(context: Context, turn: _Turn) -> SignedIn:
     token = accounts.tokens.issue(turn.user, turn.roles, lifetime, turn.session)
     await context.switch_viewer(Viewer(turn.user.id, turn.roles, time_zone=turn.user.time_zone, session=turn.session))
     expires_at = context.now + dt.timedelta(seconds=lifetime)
-    return SignedIn(token, turn.refresh_token, expires_at, turn.user, accounts.tokens.issue_device(turn.user))
+    return SignedIn(token, turn.refresh_token, accounts.tokens.issue_device(turn.user), expires_at, turn.user)
