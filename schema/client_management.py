@@ -14,8 +14,6 @@ from schema.types.connections import connection
 from schema.types.derived_types import query
 
 _CONTACT = aggregates[rows.Contact]
-
-
 _WRITE = Permission.CLIENT_WRITE
 
 

@@ -25,11 +25,6 @@ class Priority:
 _PRIORITIES = [Priority(level=level, name=name) for level, name in enumerate(queries.PRIORITY_NAMES, start=1)]
 
 
-@aggregate_view(rows.Category)
-class Category(Node):
-    __slots__ = ()
-
-
 @aggregate_view(rows.Task)
 class Task(Node):
     priority: Priority = strawberry.field(

@@ -9,20 +9,12 @@ A function in the annotation converts the value, and an InputError of it has the
 
 from typing import Annotated, TypeVar
 
-from repositories.core.errors import ValidationError
-from repositories.sql.page import MAX_SIZE
+from repositories.sql.page import MAX_SIZE, check_size
 
 T = TypeVar("T")
 
 
-def _check_size(first: int) -> int:
-    if not 1 <= first <= MAX_SIZE:
-        message = f"`first` must be between 1 and {MAX_SIZE}."
-        raise ValidationError(message)
-    return first
-
-
-First = Annotated[int, _check_size, f"Maximum number of items, 1 to {MAX_SIZE}."]
+First = Annotated[int, check_size, f"Maximum number of items, 1 to {MAX_SIZE}."]
 """The size of a list that has no pages."""
 
 TimeZone = Annotated[

@@ -152,7 +152,7 @@ def _mutation_fields(aggregate: Aggregate, taken: Mapping[str, Any]) -> dict[str
     return {
         name: mutation(
             derived.handler,
-            returns=row_type(aggregate.row),
+            row=aggregate.row,
             requires=aggregate.writers,
             many=derived.many,
             plural=to_camel_case(aggregate.plural),

@@ -21,7 +21,6 @@ import strawberry.pydantic
 from strawberry import Maybe
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.pydantic.error import ValidationErrorDetail
-from strawberry.types.lazy_type import LazyType
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.unit_of_work import UnitOfWork
@@ -128,15 +127,14 @@ def mutation(
     handler: Callable[[UnitOfWork, Any], Awaitable[Any]],
     *,
     requires: Requirement,
-    returns: Any = None,
+    row: type[Table] | None = None,
     many: bool = False,
     plural: str = "",
 ) -> Any:
     """The mutation field of a handler that takes ``(work, command)``. The handler's docstring is the description.
 
-    ``returns`` is the type of the row or a reference to it, by default from the annotation of the handler's result.
-    ``many`` is for handlers that return a list of rows, and ``plural`` the name of the payload's field then, by default
-    the name of the type with an s.
+    The annotation of the handler's result is the type of the payload's field. For a handler without one, ``row`` is the
+    class of the rows. ``many`` is for handlers that return a list of them, and ``plural`` the name of the field then.
     """
 
     async def run(context: Context, command: Any) -> Any:
@@ -150,7 +148,7 @@ def mutation(
         except SchemaChanged:
             return await run(context, command)
 
-    fields = _result_fields(handler) if returns is None else _row_field(returns, many=many, plural=plural)
+    fields = _result_fields(handler) if row is None else _row_field(row, many=many, plural=plural)
     return _mutation_field(handler, run_again_after_change, fields, requires)
 
 
@@ -203,21 +201,20 @@ def _result_fields(handler: Callable[..., Any], name: str = "") -> Mapping[str, 
     is_list = get_origin(annotation) is list
     row = get_args(annotation)[0] if is_list else annotation
     if issubclass(row, Table):
-        return _row_field(row_type(row), many=is_list)
+        return _row_field(row, many=is_list)
     return {
         name: PayloadField(graphql_type(annotation), description, attrgetter(name))
         for name, annotation, description in described_fields(row)
     }
 
 
-def _row_field(returns: Any, *, many: bool, plural: str = "") -> Mapping[str, PayloadField]:
+def _row_field(row: type[Table], *, many: bool, plural: str = "") -> Mapping[str, PayloadField]:
     """The only field of a payload, named after the type of the row."""
-    type_name = returns.type_name if isinstance(returns, LazyType) else returns.__strawberry_definition__.name
-    name = type_name[0].lower() + type_name[1:]
+    name = row.__name__[0].lower() + row.__name__[1:]
     if many:
         name = plural or name + "s"
     list_of: Any = list
-    kind: Any = list_of[returns] if many else returns
+    kind: Any = list_of[row_type(row)] if many else row_type(row)
     words = re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name)
     return {name: PayloadField(kind, f"The {words}.", lambda result: result)}
 

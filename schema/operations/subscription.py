@@ -14,7 +14,7 @@ from repositories.permissions import Requirement
 from resolvers.request.context import Context
 from resolvers.streaming.deliveries import Source
 from schema.types.costs import cost_directives
-from schema.types.derived_types import arguments_of, description_of
+from schema.types.derived_types import arguments_of, docstring_of
 from schema.types.view import Argument, resolver
 
 _RESUMABLE = (
@@ -46,7 +46,7 @@ def subscription(  # noqa: PLR0913 (the properties of a field)
 
     return strawberry.field(
         resolver=resolver(open_source, arguments, requires=requires),
-        description=(description or description_of(source)) + _RESUMABLE * resumable,
+        description=(description or docstring_of(source)) + _RESUMABLE * resumable,
         graphql_type=kind,
         directives=cost_directives(arguments, size=None, weight=weight),
         is_subscription=True,

@@ -11,7 +11,7 @@ from repositories.sql.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, PageRequest
 from resolvers.loading.edges import Connection, PagesEdge
 from resolvers.request.context import Context
 from schema.types.costs import AGGREGATE, CONNECTION_SIZE, NO_COST, cost
-from schema.types.derived_types import arguments_of, description_of, graphql_type
+from schema.types.derived_types import arguments_of, docstring_of, graphql_type
 from schema.types.filter_inputs import convert_filter, convert_order
 from schema.types.view import Argument, resolver
 
@@ -165,7 +165,7 @@ def connection(  # noqa: PLR0913 (the properties of a field)
     return strawberry.field(
         resolver=resolver(resolve_connection, _list_arguments(filter, order) | more, requires=requires),
         graphql_type=(kind or _connection_of(resolve)) | None,
-        description=description or description_of(resolve),
+        description=description or docstring_of(resolve),
         directives=[CONNECTION_SIZE],
     )
 

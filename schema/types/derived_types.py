@@ -29,6 +29,7 @@ import strawberry
 from strawberry.types.base import has_object_definition
 
 from repositories.permissions import Requirement
+from repositories.sql.aggregate import aggregates
 from repositories.sql.table import Table, declared
 from resolvers.request.annotations import EACH_FIELD
 from resolvers.validation.global_ids import GlobalKey
@@ -40,7 +41,7 @@ from schema.types.view import VIEWS, Argument, column, id_argument, resolver, ro
 T = TypeVar("T", bound=type)
 
 
-def description_of(documented: Any) -> str:
+def docstring_of(documented: Any) -> str:
     """The docstring of a function or a class, with each paragraph on one line."""
     paragraphs = inspect.cleandoc(documented.__doc__ or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
@@ -80,6 +81,9 @@ def row_type(row: type) -> Any:
 
 def _find_view(row: type) -> type:
     found = next((kind for kind, shown in VIEWS.items() if shown.row is row), None)
+    if found is None and row in aggregates:
+        message = f"The type of {row.__name__} is not derived yet"
+        raise LookupError(message)
     return found or result_view(row)(type(row.__name__, (), {}))
 
 
@@ -97,7 +101,7 @@ def result_view(row: type) -> Callable[[T], T]:
             if name not in vars(cls):
                 setattr(cls, name, column(description))
         cls.__annotations__ = own | annotations
-        cls.__doc__ = cls.__doc__ or description_of(row)
+        cls.__doc__ = cls.__doc__ or docstring_of(row)
         return view(row)(cls)
 
     return publish
@@ -126,10 +130,16 @@ _DASHBOARDS: dict[type, type] = {}
 
 
 def publish_dashboard(kind: type, **weights: int) -> type:
-    """The GraphQL type of a dashboard. ``weights`` are the costs of fields whose cost is not that of a count."""
+    """The GraphQL type of a dashboard. ``weights`` are the costs of fields whose cost is not that of a count.
+
+    Call it only for a dashboard with such fields, before a field of a root type returns it.
+    """
     fields = dict(_dashboard_fields(kind, weights))
-    published = strawberry.type(type(kind.__name__, (), fields), description=description_of(kind))
-    return _DASHBOARDS.setdefault(kind, published)
+    if kind in _DASHBOARDS or weights.keys() - fields.keys():
+        message = f"{kind.__name__} is published already, or has no {', '.join(weights)}"
+        raise TypeError(message)
+    _DASHBOARDS[kind] = strawberry.type(type(kind.__name__, (), fields), description=docstring_of(kind))
+    return _DASHBOARDS[kind]
 
 
 def _dashboard_fields(kind: type, weights: Mapping[str, int]) -> Iterator[tuple[str, Any]]:
@@ -139,10 +149,11 @@ def _dashboard_fields(kind: type, weights: Mapping[str, int]) -> Iterator[tuple[
         returned = get_type_hints(method, include_extras=True)["return"]
         if EACH_FIELD in _metadata(returned):
             for part, annotation, description in described_fields(get_args(returned)[0]):
-                yield part, _computed(_part_of(method, part), annotation, description, weight=AGGREGATE)
+                weight = weights.get(part, AGGREGATE)
+                yield part, _dashboard_field(_part_of(method, part), annotation, description, {}, weight)
         else:
-            weight = weights.get(name, AGGREGATE)
-            yield name, _computed(method, returned, description_of(method), arguments_of(method), weight=weight)
+            arguments, weight = _arguments_of_all(method), weights.get(name, AGGREGATE)
+            yield name, _dashboard_field(method, returned, docstring_of(method), arguments, weight)
 
 
 def _part_of(method: Callable[[Any], Awaitable[Any]], name: str) -> Callable[[Any], Awaitable[Any]]:
@@ -152,15 +163,13 @@ def _part_of(method: Callable[[Any], Awaitable[Any]], name: str) -> Callable[[An
     return resolve
 
 
-def _computed(
+def _dashboard_field(
     method: Callable[..., Awaitable[Any]],
     annotation: Any,
     description: str,
-    arguments: Mapping[str, Argument] | None = None,
-    *,
+    arguments: Mapping[str, Argument],
     weight: int,
 ) -> Any:
-    arguments = arguments or {}
     return strawberry.field(
         resolver=resolver(lambda _, root, **values: method(root, **values), arguments),
         graphql_type=graphql_type(annotation),
@@ -170,6 +179,15 @@ def _computed(
 
 
 # fields
+
+
+def _arguments_of_all(function: Callable[..., Any]) -> dict[str, Argument]:
+    """The arguments of a function all of whose parameters but the first are arguments. TypeError for any other."""
+    arguments = arguments_of(function)
+    if others := [name for name in [*inspect.signature(function).parameters][1:] if name not in arguments]:
+        message = f"The parameters {', '.join(others)} of {function.__qualname__} have no description"
+        raise TypeError(message)
+    return arguments
 
 
 def arguments_of(function: Callable[..., Any]) -> dict[str, Argument]:
@@ -207,9 +225,9 @@ def query(
     """
     return root_field(
         resolve,
-        description_of(resolve),
+        docstring_of(resolve),
         graphql_type(get_type_hints(resolve)["return"]) | None,
-        arguments_of(resolve),
+        _arguments_of_all(resolve),
         requires=requires,
         size=size,
         weight=weight,
@@ -222,5 +240,5 @@ def resolved_by(resolve: Callable[..., Awaitable[Any]], *, requires: Requirement
     return strawberry.field(
         resolver=resolver(resolve, {}, requires=requires),
         graphql_type=kind if requires is None else kind | None,
-        description=description_of(resolve),
+        description=docstring_of(resolve),
     )
