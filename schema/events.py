@@ -10,6 +10,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from repositories.permissions import Permission
 from repositories.tables import events as rows
+from repositories.tables.identity import User
 from resolvers.aggregates import row_queries as aggregate_queries
 from resolvers.events import queries as events
 from resolvers.events import subscriptions
@@ -17,8 +18,13 @@ from resolvers.request.periods import MAX_DAYS
 from schema.aggregates.list_inputs import published_changes
 from schema.operations.subscription import subscription
 from schema.types.costs import AGGREGATE, assumed_size
-from schema.types.derived_types import query
-from schema.types.view import column, defined_in, resolver, view
+from schema.types.derived_types import query, row_type
+from schema.types.view import column, edge, view
+
+
+def _actor() -> Any:
+    text = "The user who caused the event. Null if there is none, or if the viewer may not see the user."
+    return edge(events.actor_of_event, text, kind=row_type(User) | None)
 
 
 @view(rows.DomainEvent)
@@ -31,11 +37,7 @@ class DomainEvent:
     event_type: str = column("What happened, such as TaskCompleted.")
     event_data: JSON = column("The data of the event. Its keys depend on the type of the event.")
     user_id: UUID | None = column("The `databaseId` of the user who caused the event.")
-    user: Any = strawberry.field(
-        graphql_type=defined_in("schema.identity", "User") | None,
-        resolver=resolver(events.actor_of_event.load, {}, resolve_many=events.actor_of_event.load_many),
-        description="The user who caused the event. Null if there is none, or if the viewer may not see the user.",
-    )
+    user: Any = _actor()
     timestamp: dt.datetime = column("The time of the event.")
     version: int = column("The version of the format of `eventData`.")
 
@@ -56,11 +58,7 @@ class HistoryEntry:
     id: UUID = column("The id of the event.")
     event_type: str = column("What happened, such as TaskCompleted.")
     timestamp: dt.datetime = column("The time of the event.")
-    user: Any = strawberry.field(
-        graphql_type=defined_in("schema.identity", "User") | None,
-        resolver=resolver(events.actor_of_event.load, {}, resolve_many=events.actor_of_event.load_many),
-        description="The user who caused the event. Null if there is none, or if the viewer may not see the user.",
-    )
+    user: Any = _actor()
     fields: Any = strawberry.field(
         graphql_type=list[str],
         resolver=lambda root: [to_camel_case(name) for name in aggregate_queries.changed_names(root)],

@@ -19,6 +19,9 @@ from repositories.life_lock.days import (
     NOW,
     OWN,
     USER,
+    Completed,
+    Created,
+    Day,
     days_of_parameter,
     days_parameter,
     tasks_of,
@@ -206,9 +209,9 @@ def mean(scores: Decimal, count: int) -> Decimal:
 class DayScore(NamedTuple):
     """One day of a trend."""
 
-    date: Annotated[dt.date, "The day."]
-    completed: Annotated[int, "The number of tasks completed on this day."]
-    created: Annotated[int, "The number of tasks created on this day."]
+    date: Day
+    completed: Completed
+    created: Created
     score: Annotated[Decimal, "The productivity score of the day, 0 to 100."]
     moving_average: Annotated[Decimal, "The mean score of this day and the six days before."]
     week_start: Annotated[

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from repositories.aggregates.repository import Repository
 from repositories.core.clock import LocalDay, now
-from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
+from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, Completed, Created, Day, days_parameter, within
 from repositories.sql import types
 from repositories.sql.filters import And, Compare, Op, Order
 from repositories.sql.statements import Engine, RowFactory, Statement, folded, in_list, records
@@ -36,9 +36,9 @@ class TaskTally(NamedTuple):
 class DayProgress(NamedTuple):
     """The numbers of tasks created and completed on one day."""
 
-    date: Annotated[dt.date, "The day."]
-    completed: Annotated[int, "The number of tasks completed on this day."]
-    created: Annotated[int, "The number of tasks created on this day."]
+    date: Day
+    completed: Completed
+    created: Created
 
 
 class CategoryTotals(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from strawberry.scalars import JSON
+from strawberry.types.lazy_type import LazyType
 
 from repositories.aggregates.derived import has_events, repository_of
 from repositories.sql.aggregate import Aggregate, Reference, aggregates, inverses_of
@@ -27,7 +28,7 @@ from schema.aggregates.list_inputs import connection_of, filter_of, order_of
 from schema.types.connections import ConnectionView, history_connection, pages
 from schema.types.derived_types import row_type
 from schema.types.enums import publish_enum
-from schema.types.view import VIEWS, Fetch, Node, column, defined_in, edge, encrypted, view
+from schema.types.view import VIEWS, Fetch, Node, column, edge, encrypted, view
 
 T = TypeVar("T", bound=type)
 
@@ -126,7 +127,7 @@ def connection_type(aggregate: Aggregate) -> Any:
     return connection_of(aggregate, row_type(aggregate.row))
 
 
-_HISTORY_ENTRY = defined_in("schema.events", "HistoryEntry")
+_HISTORY_ENTRY: Any = LazyType("HistoryEntry", "schema.events")
 
 
 def _history_field(aggregate: Aggregate) -> tuple[Any, Any]:

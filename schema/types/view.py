@@ -19,7 +19,6 @@ from uuid import UUID
 import strawberry
 from graphql import GraphQLResolveInfo
 from strawberry.types.base import StrawberryObjectDefinition
-from strawberry.types.lazy_type import LazyType
 
 from repositories.core.errors import InputError, NotFound, ValidationError
 from repositories.permissions import Requirement
@@ -234,14 +233,10 @@ def resolver(
     return resolve
 
 
-def defined_in(module: str, name: str) -> Any:
-    """A type of a module that imports this one, for ``strawberry.field(graphql_type=...)``."""
-    return LazyType(name, module)
-
-
-def edge(edge: Edge[Any], description: str) -> Any:
-    """A field with the row, or the rows, at the other end of an edge."""
-    return strawberry.field(resolver=resolver(edge.load, {}, resolve_many=edge.load_many), description=description)
+def edge(edge: Edge[Any], description: str, *, kind: Any = None) -> Any:
+    """A field with the row, or the rows, at the other end of an edge. ``kind`` is its type if its annotation is Any."""
+    resolve = resolver(edge.load, {}, resolve_many=edge.load_many)
+    return strawberry.field(resolver=resolve, graphql_type=kind, description=description)
 
 
 def encrypted(column: Any, description: str) -> Any:
