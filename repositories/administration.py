@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -136,13 +136,13 @@ class RoleGrants(Repository[RoleGrant], table=RoleGrant):
 
 
 class UserTally(NamedTuple):
-    """The number of users by status, and the numbers of new ones."""
+    """The numbers of users by status, and of new users."""
 
     active: int
     suspended: int
     deactivated: int
-    new_this_week: int
-    new_this_month: int
+    new_this_week: Annotated[int, "The number of accounts created since the week started."]
+    new_this_month: Annotated[int, "The number of accounts created since the month started."]
 
 
 def _moment(name: str) -> sa.BindParameter[Any]:

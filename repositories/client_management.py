@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -90,26 +90,26 @@ class ContactPurged(Purged, aggregate="contact"):
 # clients
 
 
-class StatusTotal(NamedTuple):
-    """How many clients have a status."""
+class ClientStatusTotal(NamedTuple):
+    """The number of clients with a status."""
 
-    status: ClientStatus
-    total: int
+    status: Annotated[ClientStatus, "The status."]
+    total: Annotated[int, "The number of clients with this status, 0 included."]
 
 
-class IndustryTotal(NamedTuple):
-    """How many clients are of an industry; None stands for clients without one."""
+class ClientIndustryTotal(NamedTuple):
+    """The number of clients in an industry."""
 
-    industry: str | None
-    total: int
+    industry: Annotated[str | None, "The industry. Null stands for the clients whose industry is unknown."]
+    total: Annotated[int, "The number of clients in this industry."]
 
 
 class RevenueSummary(NamedTuple):
-    """The annual revenue of the clients for which it is known; ``mean`` is None if there are none."""
+    """The known annual revenues of a user's clients."""
 
-    total: Decimal
-    mean: Decimal | None
-    known: int
+    total_revenue: Annotated[Decimal, "The sum of the annual revenues that are known, 0 if none is known."]
+    mean_revenue: Annotated[Decimal | None, "The mean of the annual revenues that are known. Null if none is known."]
+    clients_with_revenue: Annotated[int, "The number of clients whose annual revenue is known."]
 
 
 _user = sa.bindparam("user", type_=types.Id())
@@ -121,14 +121,14 @@ _of_clients = in_list(_contacts.c.client_id, "clients")
 _alive = (_clients.c.created_by == _user, _clients.c.deleted_at.is_(None))
 _HUNDREDTH = Decimal("0.01")
 
-_by_status: Statement[StatusTotal] = Statement(
+_by_status: Statement[ClientStatusTotal] = Statement(
     sa.select(_clients.c.status, sa.func.count()).where(*_alive).group_by(_clients.c.status),
-    RowFactory(StatusTotal._make),
+    RowFactory(ClientStatusTotal._make),
 )
 
-_by_industry: Statement[IndustryTotal] = Statement(
+_by_industry: Statement[ClientIndustryTotal] = Statement(
     sa.select(_clients.c.industry, sa.func.count()).where(*_alive).group_by(_clients.c.industry),
-    RowFactory(IndustryTotal._make),
+    RowFactory(ClientIndustryTotal._make),
 )
 
 
@@ -185,12 +185,12 @@ _check_foreign_keys: Statement[int] = Statement(sa.text("PRAGMA defer_foreign_ke
 class Clients(Repository[Client], table=Client):
     """Companies."""
 
-    async def by_status(self, user: UUID) -> list[StatusTotal]:
+    async def by_status(self, user: UUID) -> list[ClientStatusTotal]:
         """How many clients of a person have each status, in the order of the statuses."""
         found = {row.status: row for row in await self.connection.rows(_by_status, user=user)}
-        return [found.get(status, StatusTotal(status, 0)) for status in ClientStatus]
+        return [found.get(status, ClientStatusTotal(status, 0)) for status in ClientStatus]
 
-    async def by_industry(self, user: UUID) -> list[IndustryTotal]:
+    async def by_industry(self, user: UUID) -> list[ClientIndustryTotal]:
         """A person's clients by industry, the most frequent first; those without one come last."""
         found = await self.connection.rows(_by_industry, user=user)
         return sorted(found, key=lambda row: (row.industry is None, -row.total, fold(row.industry), row.industry))

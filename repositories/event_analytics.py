@@ -7,7 +7,7 @@ next. Statements receive these moments (repositories/core/clock.py), never a tim
 import datetime as dt
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -135,13 +135,13 @@ def _add(before: ActiveUsers, change: ActiveUsers) -> ActiveUsers:
 
 
 class FeatureUse(NamedTuple):
-    """The number of events of a type, the number of users who caused them, and the moment of the last one."""
+    """How often events of one type were recorded."""
 
-    event_type: str
-    aggregate_type: str
-    events: int
-    users: int
-    last_used: dt.datetime
+    event_type: Annotated[str, "What happened, such as TaskCompleted."]
+    aggregate_type: Annotated[str, "The type of the object, such as task."]
+    events: Annotated[int, "The number of events."]
+    users: Annotated[int, "The number of users who caused them."]
+    last_used: Annotated[dt.datetime, "The time of the last event."]
 
 
 def _build_feature_use() -> sa.Executable:

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -96,10 +96,10 @@ def commission_of(value: Decimal, rate: Decimal) -> Decimal:
 class PartnerStanding(NamedTuple):
     """The totals of the won referrals of a partner."""
 
-    partner: Partner
-    won_referrals: int
-    won_value: Decimal
-    commission: Decimal
+    partner: Annotated[Partner, "The partner."]
+    won_referrals: Annotated[int, "The number of won referrals."]
+    won_value: Annotated[Decimal, "The sum of their values."]
+    commission: Annotated[Decimal, "The sum of their commissions, paid or not."]
 
 
 def _standing(values: Sequence[Any]) -> PartnerStanding:
@@ -165,15 +165,15 @@ class Partners(Repository[Partner], table=Partner):
 
 
 class ReferralTally(NamedTuple):
-    """The number of referrals by status, and the values and commissions of the won ones."""
+    """The numbers of referrals by status, and the sums over the won referrals."""
 
     submitted: int
     qualified: int
     won: int
     lost: int
-    won_value: Decimal
-    commission_due: Decimal
-    commission_paid: Decimal
+    won_value: Annotated[Decimal, "The sum of the values of all won referrals."]
+    commission_due: Annotated[Decimal, "The sum of the commissions that are not paid yet (`payCommission`)."]
+    commission_paid: Annotated[Decimal, "The sum of the commissions that are paid."]
 
     @property
     def conversion_rate(self) -> Decimal:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -61,21 +61,21 @@ def _streak_of(
     return sa.select(sa.func.coalesce(gap, sa.func.count()) - 1 + on_the_last).correlate(*outer).scalar_subquery()
 
 
-class Progress(NamedTuple):
-    """A user's progress towards an achievement, from 0 to ``wanted``. It is ``wanted`` once it is unlocked."""
+class AchievementProgress(NamedTuple):
+    """The viewer's progress towards an achievement."""
 
     user_id: UUID
-    achievement: Achievement
-    unlocked_at: dt.datetime | None
-    progress: int
-    wanted: int
+    achievement: Annotated[Achievement, "The achievement."]
+    unlocked_at: Annotated[dt.datetime | None, "The time when the viewer reached it. Null before."]
+    progress: Annotated[int, "The number of objects or consecutive days so far, at most `wanted`."]
+    wanted: Annotated[int, "The number of objects or consecutive days that the achievement requires."]
 
 
-def _progress_row(values: Sequence[Any]) -> Progress:
+def _progress_row(values: Sequence[Any]) -> AchievementProgress:
     user, unlocked_at, count, *columns = values
     achievement = Achievement._make(columns)
     wanted = achievement.criteria.get("count") or achievement.criteria["streak_days"]
-    return Progress(user, achievement, unlocked_at, wanted if unlocked_at else min(count, wanted), wanted)
+    return AchievementProgress(user, achievement, unlocked_at, wanted if unlocked_at else min(count, wanted), wanted)
 
 
 def _criterion(name: str, kind: Any) -> sa.ColumnElement[Any]:
@@ -102,14 +102,14 @@ def _progress_of(engine: Engine) -> sa.Executable:
     )
 
 
-_progress: Statement[Progress] = Statement(_progress_of, RowFactory(_progress_row))
+_progress: Statement[AchievementProgress] = Statement(_progress_of, RowFactory(_progress_row))
 
 
 class AchievementTally(NamedTuple):
-    """The number of achievements that a user has reached, and of those that are active or reached."""
+    """The numbers of achievements for one user."""
 
-    unlocked: int
-    total: int
+    achievements_unlocked: Annotated[int, "The number of achievements that the viewer has reached."]
+    achievements_total: Annotated[int, "The number of achievements that are active or reached."]
 
 
 _tally: Statement[AchievementTally] = Statement(
@@ -127,7 +127,7 @@ _tally: Statement[AchievementTally] = Statement(
 class Achievements(Repository[Achievement], table=Achievement):
     """Goals that award points."""
 
-    async def progress(self, users: Mapping[UUID, Sequence[LocalDay]]) -> list[Progress]:
+    async def progress(self, users: Mapping[UUID, Sequence[LocalDay]]) -> list[AchievementProgress]:
         """The progress of each user towards each achievement that is active or unlocked, the fewest points first.
 
         ``users`` has the days over which streaks are counted, from the oldest to the user's today.

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -42,10 +42,12 @@ class TaskPoints(NamedTuple):
 
 
 class PointTotals(NamedTuple):
-    """A user's balance, and the points earned since a moment, which deductions do not decrease."""
+    """The points of a user, and those earned since a moment."""
 
-    balance: int
-    earned: int
+    point_balance: Annotated[int, "The points that the viewer can redeem."]
+    points_this_week: Annotated[
+        int, "The points that the viewer has earned since the first day of the week, the viewer's `weekStartsOn`."
+    ]
 
 
 _user = sa.bindparam("user", type_=types.Id())

@@ -237,14 +237,15 @@ class UserPreferences(Versioned, Table, schema="identity", name="user_preference
 
 
 class AccountUsage(Table, schema="identity", name="account_usage", timestamps=False):
-    """How much an account stores: its tasks, categories, clients and contacts, deleted ones included.
+    """How much an account stores: tasks, categories, clients and contacts, deleted ones included.
 
-    ``id`` is that of the user, ``byte_count`` the bytes of the texts. Triggers count at every change, and reject one
-    that adds beyond the quota of the connection (``DatabaseOptions.account_rows`` and ``account_bytes``).
+    A mutation that would exceed the quota fails with the code QUOTA_EXCEEDED.
     """
 
+    # ``id`` is that of the user. Triggers count the rows and the bytes of their texts at every change, and reject one
+    # that adds beyond the quota of the connection (``DatabaseOptions.account_rows`` and ``account_bytes``).
     __slots__ = ()
-    row_count: Column[int] = column(sql_type=sa.BigInteger())
+    row_count: Column[int] = column("The number of stored objects.", sa.BigInteger())
     byte_count: Column[int] = column(sql_type=sa.BigInteger())
 
     __table_args__ = (sa.ForeignKeyConstraint(["id"], ["identity.users.id"]),)

@@ -149,36 +149,40 @@ class TaskNames(Table, schema="life_lock", name="task_names", is_view=True):
 
 
 class TaskAnalytics(Table, schema="life_lock", name="task_analytics"):
-    """One day of one person, in the person's time zone; a day without a row counts as zeros."""
+    """The tasks of a user on one day, in the user's time zone."""
 
     __slots__ = ()
     user_id: Column[UUID] = column(references="identity.users.id")
-    date: Column[dt.date] = column()
-    tasks_completed: Column[int] = column(range=(0, None), default=0)
-    tasks_created: Column[int] = column(range=(0, None), default=0)
-    productivity_score: Column[Decimal] = column(sql_type=Fixed(5, 2), default=0)
+    date: Column[dt.date] = column("The day.")
+    tasks_completed: Column[int] = column("The number of tasks completed on this day.", range=(0, None), default=0)
+    tasks_created: Column[int] = column("The number of tasks created on this day.", range=(0, None), default=0)
+    productivity_score: Column[Decimal] = column(
+        "100 × completed / max(created + tasks that were overdue when the day began, 1), at most 100.",
+        Fixed(5, 2),
+        default=0,
+    )
 
     __table_args__ = (sa.UniqueConstraint("user_id", "date"),)
 
 
 class UserDashboardStats(Table, schema="life_lock", name="visible_user_dashboard_stats", is_view=True):
-    """Totals per user, as of the last refresh on PostgreSQL and always current on SQLite.
+    """The numbers of tasks of one user."""
 
-    The materialized view ``user_dashboard_stats`` cannot carry policies, so nobody may read it directly; this view
-    beside it carries the condition. ``id`` is the user's id.
-    """
-
+    # As of the last refresh on PostgreSQL, and always current on SQLite. The materialized view ``user_dashboard_stats``
+    # cannot have policies, so no viewer may read it directly. This view of it has the condition. ``id`` is the user's.
     __slots__ = ()
     id: Column[UUID] = column()
     user_id: Column[UUID] = column()
-    total_tasks: Column[int] = column()
-    pending_tasks: Column[int] = column()
-    in_progress_tasks: Column[int] = column()
-    completed_tasks: Column[int] = column()
-    cancelled_tasks: Column[int] = column()
-    overdue_tasks: Column[int] = column()
-    completion_rate: Column[Decimal] = column(sql_type=Fixed(5, 2))
-    last_activity: Column[dt.datetime | None] = column()
+    total_tasks: Column[int] = column("The number of tasks.")
+    pending_tasks: Column[int] = column("The number of tasks with the status PENDING.")
+    in_progress_tasks: Column[int] = column("The number of tasks with the status IN_PROGRESS.")
+    completed_tasks: Column[int] = column("The number of tasks with the status COMPLETED.")
+    cancelled_tasks: Column[int] = column("The number of tasks with the status CANCELLED.")
+    overdue_tasks: Column[int] = column("The number of open tasks whose due date has passed.")
+    completion_rate: Column[Decimal] = column("100 × completed tasks / tasks. 0 without tasks.", Fixed(5, 2))
+    last_activity: Column[dt.datetime | None] = column(
+        "The time of the last change of one of the tasks. Null without tasks."
+    )
 
 
 aggregate(

@@ -1,13 +1,13 @@
 """The queries of aggregates: one row, lists, groups, and the history of a row."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.event_store import EventStore
 from repositories.core.errors import ValidationError
+from repositories.described_enum import DescribedEnum
 from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.sql.filters import (
     NO_FILTER,
@@ -31,20 +31,29 @@ from resolvers.request.context import Context
 R = TypeVar("R", bound=Table)
 
 
-class ListScope(StrEnum):
-    """Whose rows a list has."""
+class ListScope(DescribedEnum):
+    """Whose objects a list has."""
 
-    MINE = "mine"
-    ASSIGNED = "assigned"
-    ALL = "all"
+    MINE = "mine", "Those that belong to the viewer."
+    ASSIGNED = (
+        "assigned",
+        ("Those that are assigned to the viewer. A VALIDATION_ERROR in lists of objects that have no assignee."),
+    )
+    ALL = (
+        "all",
+        (
+            "All that the viewer may see. For users these are their own and those that are assigned to them, for "
+            "administrators those of all users."
+        ),
+    )
 
 
-class Trash(StrEnum):
-    """Whether a list has deleted rows."""
+class Trash(DescribedEnum):
+    """Whether a list has deleted objects."""
 
-    EXCLUDE = "exclude"
-    INCLUDE = "include"
-    ONLY = "only"
+    EXCLUDE = "exclude", "It has the objects that are not deleted."
+    INCLUDE = "include", "It has all objects, deleted ones too."
+    ONLY = "only", "It has deleted objects only."
 
 
 async def load_list(  # noqa: PLR0913 (the arguments of the field)

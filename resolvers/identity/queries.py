@@ -22,7 +22,7 @@ from resolvers.request.context import Context
 
 
 async def viewer(context: Context) -> User | None:
-    """The signed-in user's account, None for anonymous callers."""
+    """The signed-in user. Null without an Authorization header."""
     return await user(context, context.viewer.id) if context.viewer.id is not None else None
 
 
@@ -53,7 +53,7 @@ async def my_sessions(context: Context, request: PageRequest) -> Connection[Sess
 
 
 async def is_current(context: Context, row: Session) -> bool:
-    """Whether the request belongs to the session."""
+    """Whether this request belongs to the session."""
     return row.id == context.viewer.session
 
 
@@ -71,20 +71,20 @@ def _nothing() -> Any:
 
 
 async def preferences(context: Context, row: User) -> UserPreferences:
-    """A user's preferences, the defaults if there are none."""
+    """The preferences of the user."""
     found: UserPreferences | None = await load(context, Preferences.by_id, row.id, _nothing)
     return found or default_preferences(row)
 
 
 async def usage(context: Context, row: User) -> AccountUsage:
-    """How much a user's account stores. An account that has never stored anything has no row."""
+    """How much the account stores."""
     found: AccountUsage | None = await load(context, Usages.by_id, row.id, _nothing)
     return found or AccountUsage._make((row.id, 0, 0))
 
 
 async def byte_count(context: Context, row: AccountUsage) -> float:
-    """The bytes of an account's texts as a float, because the number can exceed the range of Int."""
-    return float(row.byte_count)
+    """The size of their texts in bytes, a whole number."""
+    return float(row.byte_count)  # it can be greater than an Int
 
 
 async def preferences_of(context: Context, key: UUID) -> UserPreferences | None:

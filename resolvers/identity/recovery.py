@@ -4,6 +4,7 @@ The response to a request for a message never depends on whether an account has 
 when the message is sent (resolvers/identity/outbox.py).
 """
 
+from typing import Annotated
 from uuid import UUID
 
 from repositories.account_messages import (
@@ -81,7 +82,12 @@ class InviteUser(Command):
 # verification of the address
 
 
-async def request_email_verification(context: Context, command: RequestEmailVerification) -> str:
+MessageAddress = Annotated[
+    str, "The e-mail address in its normal form. A message is sent to it, if the conditions are met."
+]
+
+
+async def request_email_verification(context: Context, command: RequestEmailVerification) -> MessageAddress:
     """Sends a message with a token for `verifyEmail` to the address of the viewer's account.
 
     Earlier messages become invalid. Possible errors: VALIDATION_ERROR if it is not the address of the account, CONFLICT
@@ -100,7 +106,7 @@ async def request_email_verification(context: Context, command: RequestEmailVeri
     return command.email
 
 
-async def verify_email(context: Context, command: VerifyEmail) -> str:
+async def verify_email(context: Context, command: VerifyEmail) -> Annotated[str, "The verified e-mail address."]:
     """Marks the e-mail address to which the token was sent as verified. The caller need not be signed in.
 
     Possible error: VALIDATION_ERROR if the token is not valid.
@@ -116,7 +122,7 @@ async def verify_email(context: Context, command: VerifyEmail) -> str:
 # the password
 
 
-async def request_password_reset(context: Context, command: RequestPasswordReset) -> str:
+async def request_password_reset(context: Context, command: RequestPasswordReset) -> MessageAddress:
     """Sends a message with a token for `resetPassword` to the address, if there is an account with a password.
 
     The response does not tell whether there is one. Earlier messages become invalid. Fails with RATE_LIMITED after too
@@ -128,7 +134,9 @@ async def request_password_reset(context: Context, command: RequestPasswordReset
     return command.email
 
 
-async def reset_password(context: Context, command: ResetPassword) -> str:
+async def reset_password(
+    context: Context, command: ResetPassword
+) -> Annotated[str, "The e-mail address for `signIn`."]:
     """Replaces the password and ends all sessions of the account. A message informs the owner.
 
     The e-mail address counts as verified. All other tokens of the account become invalid. Possible error:
@@ -162,7 +170,7 @@ async def reset_password(context: Context, command: ResetPassword) -> str:
 # change of the address
 
 
-async def request_email_change(context: Context, command: RequestEmailChange) -> str:
+async def request_email_change(context: Context, command: RequestEmailChange) -> MessageAddress:
     """Sends a message with a token for `confirmEmailChange` to the new address. Nothing changes until it is used.
 
     If the new address belongs to another account, its owner gets a message instead. The response does not tell this.
@@ -180,7 +188,9 @@ async def request_email_change(context: Context, command: RequestEmailChange) ->
     return command.new_email
 
 
-async def confirm_email_change(context: Context, command: ConfirmEmailChange) -> str:
+async def confirm_email_change(
+    context: Context, command: ConfirmEmailChange
+) -> Annotated[str, "The account's new e-mail address."]:
     """Gives the account the e-mail address to which the token was sent. A message to the old address informs the owner.
 
     All other tokens of the account become invalid. The caller need not be signed in. Possible errors: VALIDATION_ERROR,
@@ -203,7 +213,7 @@ async def confirm_email_change(context: Context, command: ConfirmEmailChange) ->
 # invitations
 
 
-async def invite_user(context: Context, command: InviteUser) -> str:
+async def invite_user(context: Context, command: InviteUser) -> MessageAddress:
     """Sends an invitation with a token for `signUp`. An earlier one to the same address becomes invalid.
 
     For administrators. Possible errors: VALIDATION_ERROR, CONFLICT if an account has the address. Fails with

@@ -79,13 +79,17 @@ class RefreshSession(Command):
 
 
 class SignedIn(NamedTuple):
-    """The tokens of a session and their user; ``expires_at`` is the end of the access token."""
+    """The tokens of a session and their user."""
 
-    access_token: str
-    refresh_token: str
-    expires_at: dt.datetime
-    viewer: User
-    device_token: str
+    access_token: Annotated[str, "The bearer token for the Authorization header of requests."]
+    refresh_token: Annotated[str, "The token for `refreshSession`, which can be used once. Keep it secret."]
+    device_token: Annotated[
+        str,
+        "The token for `signIn` by which the account knows this device, valid for a year or until the password "
+        "changes. Keep it after the sign-out.",
+    ]
+    expires_at: Annotated[dt.datetime, "The time when the access token expires."]
+    viewer: Annotated[User, "The user who has signed in."]
 
 
 class _OpenSession(NamedTuple):
@@ -273,4 +277,5 @@ async def _signed_in(context: Context, session: _OpenSession) -> SignedIn:
         Viewer(session.user.id, session.roles, time_zone=session.user.time_zone, session=session.id)
     )
     expires_at = context.now + dt.timedelta(seconds=lifetime)
-    return SignedIn(token, session.refresh_token, expires_at, session.user, accounts.tokens.issue_device(session.user))
+    device = accounts.tokens.issue_device(session.user)
+    return SignedIn(token, session.refresh_token, device, expires_at, session.user)

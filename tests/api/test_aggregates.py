@@ -20,7 +20,7 @@ from repositories.engines.database import Database
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import Aggregate, Commands, Reference, aggregates, inverses_of
 from repositories.sql.statements import Statement
-from repositories.sql.table import Writer
+from repositories.sql.table import Writer, declared
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task
 from resolvers.aggregates.derived_inputs import MAX_BULK, plural_type
