@@ -183,6 +183,24 @@ def drop_checks(schema_name: str, table: str, checks: Mapping[str, str]) -> None
     _rewrite_sqlite_table(table, lambda text: text.replace(_check_clauses(checks), ""))
 
 
+def add_foreign_key(schema_name: str, table: str, name: str, column: str, target: str) -> None:
+    """Adds a foreign key from a column to the ``id`` of the table ``target``, given as ``schema.table``."""
+    key = f"CONSTRAINT {name} FOREIGN KEY({column}) REFERENCES {named(target)} (id)"
+    if is_postgresql():
+        op.execute(f"ALTER TABLE {schema_name}.{table} ADD {key}")
+        return
+    _rewrite_sqlite_table(table, lambda text: f"{text.rstrip()[:-1]}, {key})")
+
+
+def drop_foreign_key(schema_name: str, table: str, name: str, column: str, target: str) -> None:
+    """Reverses :func:`add_foreign_key`."""
+    if is_postgresql():
+        op.execute(f"ALTER TABLE {schema_name}.{table} DROP CONSTRAINT {name}")
+        return
+    key = f", CONSTRAINT {name} FOREIGN KEY({column}) REFERENCES {named(target)} (id)"
+    _rewrite_sqlite_table(table, lambda text: text.replace(key, ""))
+
+
 def replace_check(schema_name: str, table: str, name: str, old: str, new: str) -> None:
     """Replaces the condition of a CHECK constraint. On SQLite, ``old`` is the condition exactly as it was written."""
     if is_postgresql():

@@ -1,7 +1,4 @@
-"""Tokens that are sent by e-mail, and the outbox: the e-mails that are to be sent.
-
-Both tables belong to the service. The domain ``identity`` writes them in its units of work.
-"""
+"""Tokens that are sent by e-mail, and the outbox with the e-mails to send. Only the service may use both tables."""
 
 import datetime as dt
 import hashlib
@@ -32,12 +29,12 @@ class EmailVerificationRequested(Event, aggregate="user"):
 
 @dataclass(frozen=True, slots=True)
 class EmailVerified(Event, aggregate="user"):
-    """The owner of an e-mail address confirmed that an account belongs to it."""
+    """A user proved to receive messages at the e-mail address of the account."""
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordResetRequested(Event, aggregate="user"):
-    """Somebody who knows the e-mail address of an account asked for a message to set a new password."""
+    """A message to set a new password was requested for the e-mail address of an account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +54,12 @@ class EmailChanged(Event, aggregate="user"):
 
 @dataclass(frozen=True, slots=True)
 class EmailReleased(Event, aggregate="user"):
-    """An account lost an address that it never verified, because an external issuer vouches for another user's."""
+    """An account lost its unverified address to another account, for which an external issuer has verified it."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserInvited(Event, aggregate="invitation"):
-    """An administrator invited somebody. The owner of the invitation is the administrator."""
+    """An administrator sent an invitation, and is the owner of the invitation."""
 
 
 # tokens
@@ -100,7 +97,7 @@ _purge_expired: Statement[UUID] = Statement(
 
 
 def hash_token(token: str) -> str:
-    """A token is random enough to need no salt."""
+    """The SHA-256 of a token. It needs no salt, because tokens have 256 random bits."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -127,9 +124,9 @@ class AccountTokens(Repository[AccountToken], table=AccountToken, noun="token"):
         requested_at: dt.datetime,
         expires_at: dt.datetime,
     ) -> bool:
-        """Stores a token in place of the one that was requested earlier for the same user, or by an invitation.
+        """Stores a token, and deletes the earlier one of the same purpose for the same user or invited address.
 
-        False if there is one that was requested later; then nothing is stored. Two statements.
+        Stores nothing and returns False if a token exists that was requested later. Executes two statements.
         """
         index = self.connection.cipher.blind_index(AccountToken.email, normalize_email(email))
         await self.connection.execute_later(
@@ -140,14 +137,14 @@ class AccountTokens(Repository[AccountToken], table=AccountToken, noun="token"):
         return key in await self.add_missing([values])
 
     def address_of(self, token: AccountToken) -> str:
-        """The e-mail address for which the token is."""
+        """The e-mail address to which the token was sent."""
         return self.connection.cipher.decrypt(AccountToken.email, token.id, token.email)
 
     async def revoke_all(self, user: UUID, at: dt.datetime) -> None:
-        """Deletes all tokens of a user, and drops the messages that would be sent with others.
+        """Deletes all tokens of a user, and drops the user's pending messages that would contain new ones.
 
-        A message for a new password stays, because it belongs to no user before it is sent. It is only sent to the
-        address that the account has then.
+        A message to set a new password has no user before it is sent, so it stays. It is only sent if the account still
+        has the address.
         """
         await self.connection.execute_later(_revoke_of_user, user=user)
         await self.connection.execute_later(_drop_of_user, user=user, now=at)
@@ -231,10 +228,10 @@ _purge_finished: Statement[UUID] = Statement(
 
 
 class OutboxMessages(Repository[OutboxMessage], table=OutboxMessage, noun="message"):
-    """E-mails to send. An attempt owns its message until its lease ends, so no two processes send it at once."""
+    """E-mails to send. An attempt leases its message, so that no two processes send it at the same time."""
 
     async def take(self, at: dt.datetime, until: dt.datetime) -> OutboxMessage | None:
-        """The message that is due for the longest time, now leased until then; None if there is none.
+        """The message that is due for the longest time, leased ``until`` a moment. None if no message is due.
 
         Skips messages that another process is taking at the moment.
         """
@@ -243,13 +240,13 @@ class OutboxMessages(Repository[OutboxMessage], table=OutboxMessage, noun="messa
     async def finish(
         self, message: OutboxMessage, outcome: MessageOutcome, at: dt.datetime, error: str | None = None
     ) -> None:
-        """Ends the message and deletes its recipient, unless a later attempt has begun in the meantime."""
+        """Stores the outcome and deletes the recipient, unless a later attempt has begun."""
         await self.connection.rows(
             _finish, id=message.id, attempt=message.attempts, outcome=outcome, now=at, error=error
         )
 
     async def postpone(self, message: OutboxMessage, at: dt.datetime, until: dt.datetime, error: str) -> None:
-        """Ends the attempt, so that the next one begins ``until`` then, unless a later attempt has begun already."""
+        """Ends the attempt. The next one begins at ``until``. Does nothing if a later attempt has begun."""
         await self.connection.rows(_postpone, id=message.id, attempt=message.attempts, now=at, until=until, error=error)
 
     async def purge_finished(self, before: dt.datetime) -> int:

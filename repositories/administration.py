@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -32,14 +32,14 @@ _events = DomainEvent.__table__
 
 @dataclass(frozen=True, slots=True)
 class RoleGranted(Event, aggregate="user"):
-    """A user was given a role."""
+    """A user was granted a role."""
 
     role: str
 
 
 @dataclass(frozen=True, slots=True)
 class RoleRevoked(Event, aggregate="user"):
-    """A role was taken from a user."""
+    """A granted role was revoked."""
 
     role: str
 
@@ -81,7 +81,10 @@ _grant: Statement[RoleGrant] = Statement(
 
 
 async def granted_roles(connection: ReadConnection, user: UUID) -> frozenset[RoleName]:
-    """The roles a user was granted, for the next token; ask as the service. Roles of a newer version do not count."""
+    """The roles that a user was granted. Needs a connection of the service or of an administrator.
+
+    Ignores roles that this version of the gateway does not know.
+    """
     names = await connection.rows(_names, user=user)
     return frozenset(RoleName(name) for name in names if name in set(RoleName))
 
@@ -113,15 +116,15 @@ class RoleGrants(Repository[RoleGrant], table=RoleGrant):
     """The roles that users were granted."""
 
     async def find_grant(self, user: UUID, role: UUID) -> RoleGrant | None:
-        """The grant of a role to a user, kept from others until the transaction ends."""
+        """The grant of a role to a user, locked until the transaction ends."""
         return await self.connection.row(_grant, user=user, role=role)
 
     @asynccontextmanager
     async def keeping_an_admin(self, *, path: Path = ()) -> AsyncIterator[None]:
-        """Refuses what leaves nobody who can administer, where somebody could before.
+        """Raises a Conflict if the block leaves no active administrator, and there was one before.
 
-        Those who can are kept from others until the transaction ends, and counted afterwards in a statement of its own,
-        which sees what others did while this one waited. Only admins and the service see them all.
+        Locks the administrators until the transaction ends. The statement after the block sees what other transactions
+        have committed while this one waited for the locks. Needs a connection of the service or of an administrator.
         """
         before = await self.connection.rows(_lock_admins)
         yield
@@ -133,13 +136,13 @@ class RoleGrants(Repository[RoleGrant], table=RoleGrant):
 
 
 class UserTally(NamedTuple):
-    """How many users have which status, and how many are new."""
+    """The numbers of users by status, and of new users."""
 
     active: int
     suspended: int
     deactivated: int
-    new_this_week: int
-    new_this_month: int
+    new_this_week: Annotated[int, "The number of accounts created since the week started."]
+    new_this_month: Annotated[int, "The number of accounts created since the month started."]
 
 
 def _moment(name: str) -> sa.BindParameter[Any]:
@@ -176,15 +179,15 @@ class UserOverview:
         self.connection = connection
 
     async def tally(self, week: dt.datetime, month: dt.datetime) -> UserTally:
-        """By status and by age, in one pass over the users."""
+        """Executes one statement. Users who were created at ``week`` or ``month`` or later count as new."""
         return await self.connection.one(_tally, week=week, month=month)
 
     async def by_role(self) -> dict[RoleName, int]:
-        """How many users have each role, by the account or by a grant; everybody is a USER."""
+        """The number of users by role, by the account or by a grant. All users have the role USER."""
         return await self.connection.one(_by_role)
 
     async def active(self, since: dt.datetime) -> int:
-        """How many users did something since then, by the events."""
+        """The number of users who have caused an event since then."""
         return await self.connection.one(_active, since=since)
 
 
@@ -194,5 +197,5 @@ _revision: Statement[str] = Statement(
 
 
 async def fetch_revision(connection: ReadConnection) -> str:
-    """The migration that the database is at."""
+    """The revision of the last migration that was applied."""
     return await connection.one(_revision)

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from repositories.aggregates.repository import Repository
 from repositories.core.clock import now
 from repositories.core.email_address import normalize_email
-from repositories.core.errors import NotFound, ValidationError
+from repositories.core.errors import ValidationError
 from repositories.core.event import Created, Deleted, Event, Purged, Restored, Updated
 from repositories.sql import types
-from repositories.sql.filters import And, Compare, DeletedRows, Deletion, Direction, Op, Order
+from repositories.sql.filters import Compare, Direction, Op, Order
 from repositories.sql.statements import Engine, RowFactory, Statement, fold, in_list, scalar
 from repositories.tables.client_management import Client, ClientStatus, Contact
 
@@ -90,26 +90,26 @@ class ContactPurged(Purged, aggregate="contact"):
 # clients
 
 
-class StatusTotal(NamedTuple):
-    """How many clients have a status."""
+class ClientStatusTotal(NamedTuple):
+    """The number of clients with a status."""
 
-    status: ClientStatus
-    total: int
+    status: Annotated[ClientStatus, "The status."]
+    total: Annotated[int, "The number of clients with this status, 0 included."]
 
 
-class IndustryTotal(NamedTuple):
-    """How many clients are of an industry; None stands for clients without one."""
+class ClientIndustryTotal(NamedTuple):
+    """The number of clients in an industry."""
 
-    industry: str | None
-    total: int
+    industry: Annotated[str | None, "The industry. Null stands for the clients whose industry is unknown."]
+    total: Annotated[int, "The number of clients in this industry."]
 
 
 class RevenueSummary(NamedTuple):
-    """The annual revenue of the clients for which it is known; ``mean`` is None if there are none."""
+    """The known annual revenues of a user's clients."""
 
-    total: Decimal
-    mean: Decimal | None
-    known: int
+    total_revenue: Annotated[Decimal, "The sum of the annual revenues that are known, 0 if none is known."]
+    mean_revenue: Annotated[Decimal | None, "The mean of the annual revenues that are known. Null if none is known."]
+    clients_with_revenue: Annotated[int, "The number of clients whose annual revenue is known."]
 
 
 _user = sa.bindparam("user", type_=types.Id())
@@ -121,14 +121,14 @@ _of_clients = in_list(_contacts.c.client_id, "clients")
 _alive = (_clients.c.created_by == _user, _clients.c.deleted_at.is_(None))
 _HUNDREDTH = Decimal("0.01")
 
-_by_status: Statement[StatusTotal] = Statement(
+_by_status: Statement[ClientStatusTotal] = Statement(
     sa.select(_clients.c.status, sa.func.count()).where(*_alive).group_by(_clients.c.status),
-    RowFactory(StatusTotal._make),
+    RowFactory(ClientStatusTotal._make),
 )
 
-_by_industry: Statement[IndustryTotal] = Statement(
+_by_industry: Statement[ClientIndustryTotal] = Statement(
     sa.select(_clients.c.industry, sa.func.count()).where(*_alive).group_by(_clients.c.industry),
-    RowFactory(IndustryTotal._make),
+    RowFactory(ClientIndustryTotal._make),
 )
 
 
@@ -155,6 +155,15 @@ _link_primaries: Statement[Client] = Statement(
 )
 
 
+_forget_primaries: Statement[Client] = Statement(
+    sa.update(_clients)
+    .where(in_list(_clients.c.primary_contact_id, "contacts"))
+    .values(primary_contact_id=None, version=_clients.c.version + 1, updated_at=_now)
+    .returning(*_clients.c),
+    Client,
+)
+
+
 def _transfer_contacts_of(engine: Engine) -> sa.Executable:
     """PostgreSQL checks the foreign key from contacts to clients after the statement, so one must change both."""
     contacts = sa.update(_contacts).where(_of_client).values(user_id=_user, updated_at=_now).returning(*_contacts.c)
@@ -176,12 +185,12 @@ _check_foreign_keys: Statement[int] = Statement(sa.text("PRAGMA defer_foreign_ke
 class Clients(Repository[Client], table=Client):
     """Companies."""
 
-    async def by_status(self, user: UUID) -> list[StatusTotal]:
+    async def by_status(self, user: UUID) -> list[ClientStatusTotal]:
         """How many clients of a person have each status, in the order of the statuses."""
         found = {row.status: row for row in await self.connection.rows(_by_status, user=user)}
-        return [found.get(status, StatusTotal(status, 0)) for status in ClientStatus]
+        return [found.get(status, ClientStatusTotal(status, 0)) for status in ClientStatus]
 
-    async def by_industry(self, user: UUID) -> list[IndustryTotal]:
+    async def by_industry(self, user: UUID) -> list[ClientIndustryTotal]:
         """A person's clients by industry, the most frequent first; those without one come last."""
         found = await self.connection.rows(_by_industry, user=user)
         return sorted(found, key=lambda row: (row.industry is None, -row.total, fold(row.industry), row.industry))
@@ -198,6 +207,10 @@ class Clients(Repository[Client], table=Client):
     async def link_primaries(self, keys: Collection[UUID]) -> list[Client]:
         """Makes the primary contacts of new clients known to them; the clients that have one."""
         return await self.connection.rows(_link_primaries, clients=list(keys))
+
+    async def forget_primaries(self, contacts: Collection[UUID]) -> list[Client]:
+        """Makes clients, deleted ones included, have none of these primary contacts. Returns the clients."""
+        return await self.connection.rows(_forget_primaries, contacts=list(contacts), now=now())
 
     async def transfer(self, client: Client, user: UUID) -> list[Contact]:
         """Gives a client with all its contacts, deleted ones included, to another user. Returns the contacts.
@@ -224,7 +237,7 @@ _taken: Statement[str] = Statement(
 
 _demote: Statement[Contact] = Statement(
     sa.update(_contacts)
-    .where(_of_client, _contacts.c.is_primary)
+    .where(_of_clients, _contacts.c.is_primary)
     .values(is_primary=False, updated_at=_now)
     .returning(*_contacts.c),
     Contact,
@@ -264,16 +277,9 @@ class Contacts(Repository[Contact], table=Contact):
         indexes = {self.index_of(email): email for email in emails}
         return {indexes[index] for index in await self.connection.rows(_taken, user=user, indexes=list(indexes))}
 
-    async def find_deleted(self, key: UUID) -> Contact:
-        """The deleted contact, or NotFound. Does not lock it."""
-        found = await self.first(And((Compare("id", Op.EQ, key), DeletedRows(Deletion.ONLY))))
-        if found is None:
-            raise NotFound.of(self.noun)
-        return found
-
-    async def demote(self, client: UUID) -> list[Contact]:
-        """Makes the client's primary contact an ordinary one. Returns the contacts that changed."""
-        return await self.connection.rows(_demote, client=client, now=now())
+    async def demote(self, clients: Sequence[UUID]) -> list[Contact]:
+        """Makes the primary contacts of clients ordinary ones. Returns the contacts that changed."""
+        return await self.connection.rows(_demote, clients=list(clients), now=now())
 
     async def remove_all(self, clients: Sequence[UUID], at: dt.datetime) -> list[Contact]:
         """Soft-deletes the contacts of clients and returns them.

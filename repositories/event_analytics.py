@@ -7,7 +7,7 @@ next. Statements receive these moments (repositories/core/clock.py), never a tim
 import datetime as dt
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ from repositories.engines.database import ReadConnection
 from repositories.life_lock.events import TaskCompleted, TaskReopened
 from repositories.sql import types
 from repositories.sql.statements import Engine, RowFactory, Statement, folded, records, records_parameter, scalar
-from repositories.tables.events import DomainEvent
+from repositories.tables.events import DomainEvent, is_about_own_row
 
 _events = DomainEvent.__table__
 _count = sa.func.count()
@@ -63,7 +63,8 @@ def _moment_in_data(engine: Engine, name: str) -> sa.ColumnElement[Any]:
 def _build_completions(engine: Engine) -> sa.Executable:
     """A TaskReopened event without ``completed_at`` reopened a cancelled task, so it is not counted."""
     interval, completed_at = _intervals(engine), _moment_in_data(engine, "completed_at")
-    own = _events.c.user_id == sa.bindparam("user", type_=types.Id())
+    user = sa.bindparam("user", type_=types.Id())
+    own = sa.and_(_events.c.user_id == user, is_about_own_row(user))
     is_completed = _events.c.event_type == TaskCompleted.__name__
     is_reopened = _events.c.event_type == TaskReopened.__name__
     counts = (
@@ -134,13 +135,13 @@ def _add(before: ActiveUsers, change: ActiveUsers) -> ActiveUsers:
 
 
 class FeatureUse(NamedTuple):
-    """The number of events of a type, the number of users who caused them, and the moment of the last one."""
+    """How often events of one type were recorded."""
 
-    event_type: str
-    aggregate_type: str
-    events: int
-    users: int
-    last_used: dt.datetime
+    event_type: Annotated[str, "What happened, such as TaskCompleted."]
+    aggregate_type: Annotated[str, "The type of the object, such as task."]
+    events: Annotated[int, "The number of events."]
+    users: Annotated[int, "The number of users who caused them."]
+    last_used: Annotated[dt.datetime, "The time of the last event."]
 
 
 def _build_feature_use() -> sa.Executable:

@@ -45,14 +45,19 @@ class UserSignedUp(Created, aggregate="user"):
 
 @dataclass(frozen=True, slots=True)
 class UserProvisioned(Created, aggregate="user"):
-    """A user came with a token of the external issuer for the first time and got an account."""
+    """An account was created for the first token of a user from the external issuer."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserSignedIn(Event, aggregate="user"):
-    """A user signed in, which began a session."""
+    """A user signed in or signed up, which started a session."""
 
     session_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted(Created, aggregate="session"):
+    """A user signed in or signed up, which started a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class SessionRefreshed(Event, aggregate="session"):
 
 @dataclass(frozen=True, slots=True)
 class SessionRevoked(Event, aggregate="session"):
-    """A session ended before its time.
+    """A session was ended before it expired.
 
     ``reason`` is one of signed_out, revoked, reused, password_changed, password_reset, deactivated, suspended and
     not_active.
@@ -175,7 +180,7 @@ def is_placeholder(email: str) -> bool:
 
 
 async def roles_of(connection: ReadConnection, user: User) -> frozenset[RoleName]:
-    """The roles a user has, by the account and by grants; ask as the service."""
+    """The roles of a user, by the account and by grants. Needs a connection of the service."""
     own = frozenset({RoleName.USER, RoleName.ADMIN} if user.role is UserRole.ADMIN else {RoleName.USER})
     return own | await granted_roles(connection, user.id)
 
@@ -186,13 +191,14 @@ _hold: Statement[UUID] = Statement(
 
 
 class Users(Repository[User], table=User):
-    """People with an account."""
+    """Users."""
 
     async def hold(self, users: Iterable[UUID]) -> None:
-        """Keeps what is counted about people from others until the transaction ends, always in the same order.
+        """Locks users until the transaction ends, always in the same order.
 
-        Whoever stores a number that is counted from rows holds the person first and counts in a later statement, which
-        then sees what the one before has committed. The mode of the lock lets others go on referring to the person.
+        A transaction that stores a number which it counts from rows locks the user first and counts in a later
+        statement, which sees what the transactions before have committed. Others can still insert references to the
+        user.
         """
         await self.connection.execute_later(_hold, users=sorted(set(users)))
 
@@ -209,7 +215,7 @@ class Users(Repository[User], table=User):
         return await self.connection.one(_release_email, id=user.id, placeholder=placeholder_email(user.id), now=at)
 
     async def time_zones(self) -> list[str]:
-        """The zones that people live in."""
+        """The time zones of all users, each once."""
         return await self.connection.rows(_time_zones)
 
     async def with_changed_time_zone(self, since: dt.datetime) -> list[UUID]:
@@ -217,13 +223,13 @@ class Users(Repository[User], table=User):
         return await self.connection.rows(_with_changed_time_zone, since=since)
 
     async def are_there_any(self) -> bool:
-        """Whether anybody has an account, deleted ones included."""
+        """Whether any account exists, deleted ones included."""
         return await self.connection.one(_count) > 0
 
     async def signed_in(self, key: UUID, seen: str, kept: str, *, at: dt.datetime) -> User | None:
-        """Notes a sign-in, and the same password hashed anew as ``kept``; nobody edits either, so the version stays.
+        """Stores the time of a sign-in, and ``kept``, a new hash of the same password. The version stays the same.
 
-        None if the account may not sign in by now, or not with the password whose hash was ``seen``.
+        Returns None if the account is not active any more, or has another hash than ``seen`` by now.
         """
         return await self.connection.row(_signed_in, id=key, seen=seen, kept=kept, now=at)
 
@@ -252,7 +258,7 @@ _purge_expired: Statement[UUID] = Statement(
 
 
 class Sessions(Repository[Session], table=Session):
-    """Sign-ins. A revoked one is kept until it would have ended, so that its tokens are known for what they are."""
+    """Sessions. Revoked ones are kept until they expire, so that their tokens are recognised."""
 
     @staticmethod
     def alive(at: dt.datetime) -> Filter:
@@ -265,11 +271,11 @@ class Sessions(Repository[Session], table=Session):
         return And((Compare("user_id", Op.EQ, user), cls.alive(at)))
 
     async def revoke_all(self, user: UUID, at: dt.datetime, *, but: UUID | None = None) -> list[Session]:
-        """Ends a user's sessions, ``but`` one, and says which they were."""
+        """Ends the sessions of a user, except ``but``. Returns those that it ended."""
         return await self.connection.rows(_revoke, user=user, now=at, kept=but)
 
     async def purge_expired(self, at: dt.datetime) -> int:
-        """Deletes the sessions that have come to their end by then, revoked or not; says how many."""
+        """Deletes the sessions that have expired by then, revoked or not. Returns their number."""
         return len(await self.connection.rows(_purge_expired, now=at))
 
 
@@ -277,7 +283,7 @@ class Sessions(Repository[Session], table=Session):
 
 
 def default_preferences(user: User) -> UserPreferences:
-    """What is assumed of somebody who never said; a first change makes it version 2."""
+    """The preferences of a user without a row. The first change stores them as version 2."""
     values: dict[str, Any] = {
         "id": user.id,
         "user_id": user.id,
@@ -295,11 +301,11 @@ class Preferences(Repository[UserPreferences], table=UserPreferences):
 
 
 class Usages(Repository[AccountUsage], table=AccountUsage, noun="account"):
-    """How much accounts store; triggers write it, and the id is the user's."""
+    """How much accounts store. Triggers write the rows, whose ids are those of the users."""
 
 
 async def time_zones_of(work: UnitOfWork, user_ids: Iterable[UUID]) -> Mapping[UUID, ZoneInfo]:
-    """The time zone of each user: the viewer's from the token if it names one, the others' in one statement."""
+    """The time zone of each user, by one statement. The viewer's is the one in the token if there is one."""
     wanted, known = set(user_ids), {}
     viewer = work.viewer
     if viewer.id in wanted and viewer.time_zone is not None:

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -94,12 +94,12 @@ def commission_of(value: Decimal, rate: Decimal) -> Decimal:
 
 
 class PartnerStanding(NamedTuple):
-    """What a partner has brought in."""
+    """The totals of the won referrals of a partner."""
 
-    partner: Partner
-    won_referrals: int
-    won_value: Decimal
-    commission: Decimal
+    partner: Annotated[Partner, "The partner."]
+    won_referrals: Annotated[int, "The number of won referrals."]
+    won_value: Annotated[Decimal, "The sum of their values."]
+    commission: Annotated[Decimal, "The sum of their commissions, paid or not."]
 
 
 def _standing(values: Sequence[Any]) -> PartnerStanding:
@@ -157,7 +157,7 @@ class Partners(Repository[Partner], table=Partner):
         return await self.connection.one(_active, today=today)
 
     async def top(self, limit: int) -> list[PartnerStanding]:
-        """The partners that brought in most, by won value, then by name; those without a won referral are left out."""
+        """The partners with the highest value of won referrals, then by name, without those that have none."""
         return await self.connection.rows(_top, limit=limit)
 
 
@@ -165,19 +165,19 @@ class Partners(Repository[Partner], table=Partner):
 
 
 class ReferralTally(NamedTuple):
-    """How many referrals stand where, what those that were won are worth, and the commissions for them."""
+    """The numbers of referrals by status, and the sums over the won referrals."""
 
     submitted: int
     qualified: int
     won: int
     lost: int
-    won_value: Decimal
-    commission_due: Decimal
-    commission_paid: Decimal
+    won_value: Annotated[Decimal, "The sum of the values of all won referrals."]
+    commission_due: Annotated[Decimal, "The sum of the commissions that are not paid yet (`payCommission`)."]
+    commission_paid: Annotated[Decimal, "The sum of the commissions that are paid."]
 
     @property
     def conversion_rate(self) -> Decimal:
-        """100 × won / all, rounded half up to hundredths; 0 without referrals."""
+        """100 × won / all referrals, rounded half up to two decimals. 0 without referrals."""
         total = self.submitted + self.qualified + self.won + self.lost
         return (Decimal(100 * self.won) / max(total, 1)).quantize(_CENT, ROUND_HALF_UP)
 
@@ -202,5 +202,4 @@ class Referrals(Repository[Referral], table=Referral):
     """Clients that partners refer."""
 
     async def tally(self) -> ReferralTally:
-        """All counters, in one pass over the referrals."""
         return await self.connection.one(_tally)

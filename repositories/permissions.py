@@ -1,19 +1,21 @@
 """The roles of users and the permissions that each role grants.
 
 Permissions are named after what they protect in the domains. The frameworks import this module and name no domain
-themselves. It imports no other module of the project.
+themselves.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 
+from repositories.described_enum import DescribedEnum
 
-class RoleName(StrEnum):
-    """Roles of signed-in users. Every signed-in user has the role USER."""
 
-    USER = "user"
-    PARTNERSHIP_MANAGER = "partnership_manager"
-    ADMIN = "admin"
+class RoleName(DescribedEnum):
+    """A role of a signed-in user. Roles decide what the user may do."""
+
+    USER = "user", "Every user with an account."
+    PARTNERSHIP_MANAGER = "partnership_manager", "Manages partners and their referrals."
+    ADMIN = "admin", "Sees and administers everything."
 
 
 class Permission(StrEnum):

@@ -8,7 +8,7 @@ import strawberry
 from repositories.core.errors import InputError, NotFound, Path, ValidationError
 from resolvers.request.context import Context
 from resolvers.validation.global_ids import parse_global_id
-from schema.types.view import MAX_IDS, VIEWS, Argument, Fetch, Node, query
+from schema.types.view import MAX_IDS, VIEWS, Argument, Fetch, Node, root_field
 
 
 def _fetchers() -> dict[str, Fetch]:
@@ -57,16 +57,18 @@ async def _nodes(context: Context, ids: list[str]) -> list[object]:
 
 @strawberry.type
 class NodeQueries:
-    node: Node | None = query(
+    node = root_field(
         _node,
         "The object with this global id. Null, with the error NOT_FOUND, if it does not exist or the viewer may not "
         "see it.",
-        id=Argument(strawberry.ID, "The global id of the object."),
+        Node | None,
+        {"id": Argument(strawberry.ID, "The global id of the object.")},
     )
-    nodes: list[Node | None] | None = query(
+    nodes = root_field(
         _nodes,
         "The objects with these global ids, in the order of the ids. Null in the place of an object that does not "
         "exist or that the viewer may not see, with the error NOT_FOUND at this position.",
+        list[Node | None] | None,
+        {"ids": Argument(list[strawberry.ID], f"The global ids of the objects, at most {MAX_IDS}.")},
         size="ids",
-        ids=Argument(list[strawberry.ID], f"The global ids of the objects, at most {MAX_IDS}."),
     )

@@ -152,6 +152,7 @@ def create_accounts(settings: Settings, tokens: Tokens) -> Accounts:
         Attempt.MAIL_FROM_ADDRESS: settings.mails_per_address,
         Attempt.MAIL_TO_RECIPIENT_FROM_CLIENT: settings.mails_per_client,
         Attempt.MAIL_TO_RECIPIENT: settings.mails_per_recipient,
+        Attempt.ACCOUNT_LOOKUP: settings.account_lookups_per_user,
     }
     return Accounts(
         Passwords(),

@@ -49,7 +49,8 @@ from repositories.engines.database import Database
 from resolvers.caching.cache import Cache
 from resolvers.identity.accounts import Accounts
 from resolvers.identity.outbox import Outbox
-from resolvers.identity.queries import account_time_zone, first_weekday
+from resolvers.identity.queries import account_time_zone, find_active_user, first_weekday
+from resolvers.request.account_lookup import AccountLookup
 from resolvers.request.context import AccountCalendar, Services
 from resolvers.services.mail import LoggedMail, MailTransport
 from resolvers.streaming.feed import Feed, FeedOptions
@@ -174,6 +175,7 @@ def create_services(accounts: Accounts, feed: Feed, cache: Cache | None, outbox:
     services: dict[type[Any], Any] = {
         Accounts: accounts,
         AccountCalendar: AccountCalendar(account_time_zone, first_weekday),
+        AccountLookup: AccountLookup(find_active_user),
         Feed: feed,
     }
     if cache is not None:

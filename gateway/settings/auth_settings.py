@@ -74,6 +74,11 @@ class AuthSettings(BaseModel):
         "1000 per hour", description="Maximum rate of attempts to refresh a session from one IP address."
     )
 
+    account_lookups_per_user: Rate = Field(
+        "100 per hour",
+        description="Maximum rate at which a user can look up other users by their e-mail addresses (`assignTask`).",
+    )
+
     @field_validator("issuer_url")
     @classmethod
     def _check_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:

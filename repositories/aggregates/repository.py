@@ -297,10 +297,10 @@ class Repository(Generic[R]):
         await self.purge(row.id)
         return None
 
-    async def remove_many(self, rows: Sequence[R], *, at: dt.datetime) -> list[R]:
+    async def remove_many(self, rows: Sequence[R], *, at: dt.datetime, **values: Any) -> list[R]:
         """:meth:`remove` for several rows. Returns them, with their ``deleted_at`` if the table has it."""
         if hasattr(self.table, "deleted_at"):
-            return await self.change_many([(row, {"deleted_at": at}) for row in rows])
+            return await self.change_many([(row, {"deleted_at": at, **values}) for row in rows])
         deleted = set(await self.connection.rows(self._statements.purge_many, ids=[row.id for row in rows]))
         if len(deleted) < len(rows):
             raise NotFound.of(self.noun)

@@ -102,12 +102,12 @@ class UnitOfWork:
         self.record_deleted(deleted, change_of(row, row.replace(**values)) if values else None)
         return deleted
 
-    async def delete_many(self, rows: Sequence[R]) -> list[R]:
+    async def delete_many(self, rows: Sequence[R], **values: Any) -> list[R]:
         """:meth:`delete` for several rows of one table, with the same number of statements."""
         await self.load_owners(rows)
-        removed: list[R] = await self.repository(repository_of(type(rows[0]))).remove_many(rows, at=self.now)
-        for row in removed:
-            self.record_deleted(row)
+        removed: list[R] = await self.repository(repository_of(type(rows[0]))).remove_many(rows, at=self.now, **values)
+        for row, deleted in zip(rows, removed, strict=True):
+            self.record_deleted(deleted, change_of(row, row.replace(**values)) if values else None)
         return removed
 
     def record_deleted(self, row: Table, change: Change | None = None) -> None:

@@ -5,7 +5,7 @@ role and the claims of every transaction (row-level security), and which root fi
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from uuid import UUID
 
@@ -16,8 +16,9 @@ from repositories.permissions import PERMISSIONS, Permission, Requirement, RoleN
 class Viewer:
     """The identity of a request or of a job.
 
-    ``id`` is None for anonymous callers and for the service. ``is_service`` marks work of the gateway itself (seeding,
-    imports, jobs): it reads and writes every row, and on PostgreSQL it uses its own login. ``time_zone`` is the user's
+    ``id`` is None for anonymous callers and for the service, unless the service works on behalf of a user.
+    ``is_service`` marks work of the gateway itself (seeding, imports, jobs): it reads and writes every row, and on
+    PostgreSQL it uses its own login. ``time_zone`` is the user's
     time zone and ``session`` the session of the request; both are None if the token does not contain them. ``network``
     is the network of an anonymous caller.
     """
@@ -45,6 +46,10 @@ class Viewer:
         if isinstance(permission, frozenset):
             return self.is_service or not permission.isdisjoint(self.roles)
         return self.is_service or permission in _permissions_of(self.roles)
+
+    def as_service(self) -> "Viewer":
+        """The service on behalf of this viewer, who is the actor of the events that it records."""
+        return replace(self, is_service=True)
 
     @property
     def claimed_role(self) -> str:

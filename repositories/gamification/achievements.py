@@ -1,8 +1,8 @@
-"""Achievements, how far people are with them, and streaks."""
+"""Achievements, the progress of users towards them, and streaks. They count what users did, also on rows of others."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -29,11 +29,11 @@ _STREAK_COLUMNS: list[sa.Column[Any]] = [
 ]
 
 
-def _streak_parameter(engine: Engine, people: Mapping[UUID, Sequence[LocalDay]]) -> list[dict[str, Any]]:
-    """Each person's days, oldest first, as rows that count back: the last day is in place 0."""
+def _streak_parameter(engine: Engine, users: Mapping[UUID, Sequence[LocalDay]]) -> list[dict[str, Any]]:
+    """Each user's days, which are sorted from the oldest, as rows. ``place`` counts back: the last day is 0."""
     rows = (
         {"owner": owner, "place": len(days) - 1 - index, "starts": day.start, "ends": day.end}
-        for owner, days in people.items()
+        for owner, days in users.items()
         for index, day in enumerate(days)
     )
     return records_parameter(engine, _STREAK_COLUMNS, rows)
@@ -42,7 +42,7 @@ def _streak_parameter(engine: Engine, people: Mapping[UUID, Sequence[LocalDay]])
 def _streak_of(
     engine: Engine, owner: sa.ColumnElement[Any], event: sa.ColumnElement[Any], *outer: sa.FromClause
 ) -> sa.ScalarSelect[int]:
-    """On how many of the days in a row it happened; the last may still be without, then the one before it counts."""
+    """The number of consecutive days with the event that end with the last day, or with the day before it."""
     day = records(engine, "days", _STREAK_COLUMNS)
     happened = (
         sa.exists()
@@ -61,21 +61,21 @@ def _streak_of(
     return sa.select(sa.func.coalesce(gap, sa.func.count()) - 1 + on_the_last).correlate(*outer).scalar_subquery()
 
 
-class Progress(NamedTuple):
-    """How far a person is with an achievement: ``progress`` of ``wanted``; all of it once it is unlocked."""
+class AchievementProgress(NamedTuple):
+    """The viewer's progress towards an achievement."""
 
     user_id: UUID
-    achievement: Achievement
-    unlocked_at: dt.datetime | None
-    progress: int
-    wanted: int
+    achievement: Annotated[Achievement, "The achievement."]
+    unlocked_at: Annotated[dt.datetime | None, "The time when the viewer reached it. Null before."]
+    progress: Annotated[int, "The number of objects or consecutive days so far, at most `wanted`."]
+    wanted: Annotated[int, "The number of objects or consecutive days that the achievement requires."]
 
 
-def _progress_row(values: Sequence[Any]) -> Progress:
+def _progress_row(values: Sequence[Any]) -> AchievementProgress:
     user, unlocked_at, count, *columns = values
     achievement = Achievement._make(columns)
     wanted = achievement.criteria.get("count") or achievement.criteria["streak_days"]
-    return Progress(user, achievement, unlocked_at, wanted if unlocked_at else min(count, wanted), wanted)
+    return AchievementProgress(user, achievement, unlocked_at, wanted if unlocked_at else min(count, wanted), wanted)
 
 
 def _criterion(name: str, kind: Any) -> sa.ColumnElement[Any]:
@@ -83,7 +83,7 @@ def _criterion(name: str, kind: Any) -> sa.ColumnElement[Any]:
 
 
 def _progress_of(engine: Engine) -> sa.Executable:
-    """Counting stops with what is unlocked, so that it never goes on for longer than there is something to reach."""
+    """Counts no events for unlocked achievements, because their progress is known."""
     event, has_count = _criterion("event", sa.Text()), _criterion("count", sa.Text()).is_not(None)
     times = (
         sa.select(sa.func.count(_events.c.aggregate_id.distinct()))
@@ -102,14 +102,14 @@ def _progress_of(engine: Engine) -> sa.Executable:
     )
 
 
-_progress: Statement[Progress] = Statement(_progress_of, RowFactory(_progress_row))
+_progress: Statement[AchievementProgress] = Statement(_progress_of, RowFactory(_progress_row))
 
 
 class AchievementTally(NamedTuple):
-    """How many achievements a person has, and how many there are to have."""
+    """The numbers of achievements for one user."""
 
-    unlocked: int
-    total: int
+    achievements_unlocked: Annotated[int, "The number of achievements that the viewer has reached."]
+    achievements_total: Annotated[int, "The number of achievements that are active or reached."]
 
 
 _tally: Statement[AchievementTally] = Statement(
@@ -127,16 +127,15 @@ _tally: Statement[AchievementTally] = Statement(
 class Achievements(Repository[Achievement], table=Achievement):
     """Goals that award points."""
 
-    async def progress(self, people: Mapping[UUID, Sequence[LocalDay]]) -> list[Progress]:
-        """How far each person is with each achievement that is active or unlocked, cheapest first.
+    async def progress(self, users: Mapping[UUID, Sequence[LocalDay]]) -> list[AchievementProgress]:
+        """The progress of each user towards each achievement that is active or unlocked, the fewest points first.
 
-        The days, oldest first and ending with the person's today, are those that streaks may reach back over.
+        ``users`` has the days over which streaks are counted, from the oldest to the user's today.
         """
-        parameter = _streak_parameter(self.connection.engine, people)
-        return await self.connection.rows(_progress, users=list(people), days=parameter)
+        parameter = _streak_parameter(self.connection.engine, users)
+        return await self.connection.rows(_progress, users=list(users), days=parameter)
 
     async def tally(self, user: UUID) -> AchievementTally:
-        """Both counters of a person, in one pass."""
         return await self.connection.one(_tally, user=user)
 
 
@@ -149,6 +148,6 @@ class UserAchievements(Repository[UserAchievement], table=UserAchievement):
     """Achievements that users have reached."""
 
     async def streak(self, user: UUID, event: str, days: Sequence[LocalDay]) -> int:
-        """On how many of the days in a row it happened; the last of them may still be without."""
+        """The number of consecutive days with the event that end with the last day, or with the day before it."""
         parameter = _streak_parameter(self.connection.engine, {user: days})
         return await self.connection.one(_streak, user=user, event=event, days=parameter)

@@ -1,6 +1,6 @@
 """The leaderboard lists the users who earned the most points in a period."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,21 +19,26 @@ _DAYS = {LeaderboardPeriod.WEEK: 7, LeaderboardPeriod.MONTH: 30}
 """The days of a period, as in the view."""
 
 
-class Place(NamedTuple):
-    """A place on the leaderboard. Users with the same number of points share a rank."""
-
-    rank: int
-    display_name: str
-    points: int
+Rank = Annotated[int, "The rank from 1. Users with the same number of points share it."]
+DisplayName = Annotated[str, "The first name and the initial of the last name, such as Ada B."]
+EarnedPoints = Annotated[int, "The points that the user earned in the period. Redemptions do not decrease them."]
 
 
-class Neighbor(NamedTuple):
-    """A place on the leaderboard that is near that of the viewer, or the viewer's own."""
+class LeaderboardPlace(NamedTuple):
+    """A place on the leaderboard."""
 
-    rank: int
-    display_name: str
-    points: int
-    is_viewer: bool
+    rank: Rank
+    display_name: DisplayName
+    points: EarnedPoints
+
+
+class LeaderboardNeighbor(NamedTuple):
+    """A place on the leaderboard near that of the viewer, or the viewer's own."""
+
+    rank: Rank
+    display_name: DisplayName
+    points: EarnedPoints
+    is_viewer: Annotated[bool, "Whether this is the place of the viewer."]
 
 
 _user = sa.bindparam("user", type_=types.Id())
@@ -42,9 +47,9 @@ _period = _board.c.period == sa.bindparam("period", type_=_board.c.period.type)
 _rank_of_row = sa.func.rank().over(order_by=_board.c.points.desc())
 _order = (_board.c.points.desc(), folded(_board.c.display_name), _board.c.display_name)
 
-_places: Statement[Place] = Statement(
+_places: Statement[LeaderboardPlace] = Statement(
     sa.select(_rank_of_row, _board.c.display_name, _board.c.points).where(_period).order_by(*_order).limit(_limit),
-    RowFactory(Place._make),
+    RowFactory(LeaderboardPlace._make),
 )
 
 
@@ -74,7 +79,7 @@ def _rank_statement(period: LeaderboardPeriod) -> Statement[int | None]:
     return Statement(build, scalar(int))
 
 
-def _around_statement(period: LeaderboardPeriod) -> Statement[Neighbor]:
+def _around_statement(period: LeaderboardPeriod) -> Statement[LeaderboardNeighbor]:
     """The view has no ids: the viewer's row is the first one with the viewer's name and points.
 
     Rows with the same name and the same points cannot be told apart, so any of them may stand for the viewer.
@@ -110,7 +115,7 @@ def _around_statement(period: LeaderboardPeriod) -> Statement[Neighbor]:
             .order_by(found.c.place)
         )
 
-    return Statement(build, RowFactory(lambda values: Neighbor._make([*values[:3], bool(values[3])])))
+    return Statement(build, RowFactory(lambda values: LeaderboardNeighbor._make([*values[:3], bool(values[3])])))
 
 
 _ranks = {period: _rank_statement(period) for period in LeaderboardPeriod}
@@ -118,12 +123,12 @@ _around = {period: _around_statement(period) for period in LeaderboardPeriod}
 
 
 class Leaderboard:
-    """Names and points. Not a repository: its rows have no ids, so that nobody can be told by one."""
+    """Names and points. It is no repository, because its rows have no ids, which would identify the users."""
 
     def __init__(self, connection: ReadConnection) -> None:
         self.connection = connection
 
-    async def places(self, period: LeaderboardPeriod, *, limit: int) -> list[Place]:
+    async def places(self, period: LeaderboardPeriod, *, limit: int) -> list[LeaderboardPlace]:
         """The first places."""
         return await self.connection.rows(_places, period=period, limit=limit)
 
@@ -131,7 +136,7 @@ class Leaderboard:
         """The rank of the viewer, None if the viewer has earned no points in the period."""
         return await self.connection.one(_ranks[period], user=user, period=period)
 
-    async def around(self, user: UUID, period: LeaderboardPeriod, *, limit: int) -> list[Neighbor]:
+    async def around(self, user: UUID, period: LeaderboardPeriod, *, limit: int) -> list[LeaderboardNeighbor]:
         """``limit`` places with that of the viewer in the middle, as far as there are enough before and after it.
 
         Empty if the viewer has earned no points in the period.

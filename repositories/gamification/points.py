@@ -1,8 +1,8 @@
-"""The account book of points."""
+"""The entries of points: awards and deductions."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -30,7 +30,7 @@ _events = DomainEvent.__table__
 
 
 def points_for_task(completed_at: dt.datetime, due_date: dt.datetime | None) -> int:
-    """What a completed task is worth: 10 points, 15 on or before its due date."""
+    """The points for completing a task: 10, or 15 on or before its due date."""
     return 15 if due_date is not None and completed_at <= due_date else 10
 
 
@@ -42,10 +42,12 @@ class TaskPoints(NamedTuple):
 
 
 class PointTotals(NamedTuple):
-    """What a person has, and what the person earned since a moment, whatever became of it."""
+    """The points of a user, and those earned since a moment."""
 
-    balance: int
-    earned: int
+    point_balance: Annotated[int, "The points that the viewer can redeem."]
+    points_this_week: Annotated[
+        int, "The points that the viewer has earned since the first day of the week, the viewer's `weekStartsOn`."
+    ]
 
 
 _user = sa.bindparam("user", type_=types.Id())
@@ -112,7 +114,7 @@ _reward_of_event = _of_events(Reward, _rewards.join(_redeemed, _redeemed.c.rewar
 
 
 class Points(Repository[PointEntry], table=PointEntry):
-    """Point entries: they are added, never changed."""
+    """Point entries, which are never changed."""
 
     @batch
     async def task_of_event(self, events: Sequence[UUID]) -> Mapping[UUID, Task]:
@@ -130,12 +132,11 @@ class Points(Repository[PointEntry], table=PointEntry):
         return dict(await self.connection.rows(_reward_of_event, events=list(events)))
 
     async def balances(self, users: Sequence[UUID]) -> Mapping[UUID, int]:
-        """What people have."""
+        """The balances of users."""
         found = await self.connection.rows(_balances, users=list(users))
         return dict.fromkeys(users, 0) | dict(found)
 
     async def balance(self, user: UUID) -> int:
-        """What a person has."""
         return (await self.balances([user]))[user]
 
     async def of_tasks(self, tasks: Sequence[UUID]) -> dict[UUID, TaskPoints]:
@@ -144,5 +145,5 @@ class Points(Repository[PointEntry], table=PointEntry):
         return dict.fromkeys(tasks, TaskPoints(0, 0)) | dict(found)
 
     async def totals(self, user: UUID, since: dt.datetime) -> PointTotals:
-        """A person's balance and what was earned since then, in one pass over the entries."""
+        """The balance, and the points earned since then, by one statement."""
         return await self.connection.one(_totals, user=user, since=since)

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,6 +19,9 @@ from repositories.life_lock.days import (
     NOW,
     OWN,
     USER,
+    Completed,
+    Created,
+    Day,
     days_of_parameter,
     days_parameter,
     tasks_of,
@@ -204,17 +207,16 @@ def mean(scores: Decimal, count: int) -> Decimal:
 
 
 class DayScore(NamedTuple):
-    """One day of a series; ``moving_average`` is the mean score of the seven days that end with it.
+    """One day of a trend."""
 
-    ``week_start`` is the first day of its week.
-    """
-
-    date: dt.date
-    completed: int
-    created: int
-    score: Decimal
-    moving_average: Decimal
-    week_start: dt.date
+    date: Day
+    completed: Completed
+    created: Created
+    score: Annotated[Decimal, "The productivity score of the day, 0 to 100."]
+    moving_average: Annotated[Decimal, "The mean score of this day and the six days before."]
+    week_start: Annotated[
+        dt.date, "The first day of the week that this day is in. Weeks start on the viewer's `weekStartsOn`."
+    ]
 
 
 class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, noun="day"):

@@ -1,7 +1,8 @@
 """A person's tasks, and the days they are counted by."""
 
+import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,6 +14,10 @@ from repositories.sql.statements import Engine, records_parameter
 from repositories.tables.life_lock import Task
 
 _tasks = Task.__table__
+
+Day = Annotated[dt.date, "The day."]
+Completed = Annotated[int, "The number of tasks completed on this day."]
+Created = Annotated[int, "The number of tasks created on this day."]
 
 USER = sa.bindparam("user", type_=types.Id())
 NOW = sa.bindparam("now", type_=types.Timestamp())

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -31,9 +31,11 @@ _give_time: Statement[str] = Statement(
 class TaskTotals(NamedTuple):
     """The tasks of all users; ``rates`` is the sum of the completion rates of the ``owners``, who have tasks."""
 
-    total: int
-    completed: int
-    overdue: int
+    total: Annotated[int, "The number of tasks."]
+    completed: Annotated[int, "The number of completed tasks."]
+    overdue: Annotated[
+        int, "The number of tasks whose due date had passed and that were neither completed nor cancelled."
+    ]
     owners: int
     rates: Decimal
 

@@ -2,18 +2,18 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from repositories.aggregates.repository import Repository
 from repositories.core.clock import LocalDay, now
-from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, days_parameter, within
+from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, Completed, Created, Day, days_parameter, within
 from repositories.sql import types
 from repositories.sql.filters import And, Compare, Op, Order
 from repositories.sql.statements import Engine, RowFactory, Statement, folded, in_list, records
-from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskStatus
+from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskNames, TaskStatus
 
 _tasks = Task.__table__
 _categories = Category.__table__
@@ -24,32 +24,29 @@ BY_DUE_DATE = (Order("due_date"),)
 
 
 class TaskTally(NamedTuple):
-    """The numbers of a user's tasks. ``today`` counts all tasks that are due today, ``overdue`` only open ones.
+    """The numbers of a user's tasks, and when the next open task is due and one more is overdue, if ever."""
 
-    ``next_due`` is when the next open one is due, after which one more is overdue; None if none will be.
-    """
-
-    total: int
-    completed: int
-    overdue: int
-    today: int
+    total_tasks: Annotated[int, "The number of tasks."]
+    completed_tasks: Annotated[int, "The number of completed tasks."]
+    overdue_tasks: Annotated[int, "The number of open tasks whose due date has passed."]
+    todays_tasks: Annotated[int, "The number of tasks that are due today, with any status."]
     next_due: dt.datetime | None
 
 
 class DayProgress(NamedTuple):
-    """The numbers of tasks completed and created on one day."""
+    """The numbers of tasks created and completed on one day."""
 
-    date: dt.date
-    completed: int
-    created: int
+    date: Day
+    completed: Completed
+    created: Created
 
 
 class CategoryTotals(NamedTuple):
-    """The numbers of tasks in one category, or without a category (None)."""
+    """The numbers of tasks in one category."""
 
-    category: Category | None
-    total: int
-    completed: int
+    category: Annotated[Category | None, "The category. Null for the tasks without a category."]
+    total: Annotated[int, "The number of tasks in the category."]
+    completed: Annotated[int, "The number of them that are completed."]
 
 
 def _category_totals(values: Sequence[Any]) -> CategoryTotals:
@@ -119,6 +116,10 @@ _uncategorise: Statement[Task] = Statement(
     .returning(*_tasks.c),
     Task,
 )
+
+
+class Names(Repository[TaskNames], table=TaskNames, noun="task"):
+    """The names of the people of tasks. It is read-only."""
 
 
 class Tasks(Repository[Task], table=Task):

@@ -16,10 +16,11 @@ Custom behaviour is a function of the domain with the name of the derived one, w
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Flag, auto
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,7 +28,7 @@ import sqlalchemy as sa
 from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.filters import Order
-from repositories.sql.policy import SERVICE_ONLY, Rule, policies, policy
+from repositories.sql.policy import SERVICE_ONLY, Roles, Rule, policies, policy
 from repositories.sql.table import DeclarationError, Inverse, Table, Writer, declared
 
 
@@ -102,6 +103,16 @@ class Aggregate:
     roots: frozenset[RoleName] | None
     """The roles whose viewers may use the root fields of queries. None: all that may see some of the rows."""
     owner_reference: str | None = None
+    assignee: str | None = None
+    """The column with the second user who may read a row, None if the policy names no second one."""
+    parent: str | None = None
+    """The name of the column that refers to the row of which the row is a part."""
+    verbs: Mapping[Commands, str] = field(default_factory=dict)
+    """The verbs of commands that are not named after the command."""
+
+    def verb(self, command: Commands) -> str:
+        """The verb of a command in the names of its mutations and inputs, such as create."""
+        return self.verbs.get(command, str(command.name).lower())
 
     @property
     def a_noun(self) -> str:
@@ -168,6 +179,10 @@ class Aggregate:
             and (isinstance(column.type, types.Choice | types.Flag) or column.name in self.references)
         )
 
+    def reads_all(self, roles: Roles) -> bool:
+        """Whether viewers with these roles may read the rows of all users."""
+        return isinstance(policies[self.table].read.condition(roles), sa.True_)
+
     @property
     def readers(self) -> frozenset[RoleName]:
         """The roles whose viewers may see some of the rows."""
@@ -213,6 +228,8 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     roots: Iterable[RoleName] | None = None,
     noun: str = "",
     plural: str = "",
+    parent: sa.Column[Any] | None = None,
+    verbs: Mapping[Commands, str] = MappingProxyType({}),
 ) -> None:
     """Declares the policy of a table and makes the table an aggregate.
 
@@ -224,6 +241,9 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     - ``roots``: the roles whose viewers may use the root fields of queries, by default all that may see some of the
       rows. If it is empty, there are no such fields.
     - ``noun``, ``plural``: the words for a row and for rows, by default from the names of the class and the table.
+    - ``parent``: the column that refers to the row of which a row is a part. Deletions and restorations lock that row
+      first, and a row cannot be restored while that row is deleted.
+    - ``verbs``: verbs of mutations that differ from the names of the commands, such as "remove" for DELETE.
     """
     policy(row, read=read, write=write)
     table = row.__table__
@@ -248,7 +268,10 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
         commands=commands,
         batch=batch,
         owner_reference=str(owned.column.name) if isinstance(owned, Through) else None,
+        assignee=next((str(column.name) for column in read.people[1:]), None),
         roots=None if roots is None else frozenset(roots),
+        parent=None if parent is None else str(parent.name),
+        verbs=verbs,
     )
 
 

@@ -17,7 +17,7 @@ import orjson
 import sqlalchemy as sa
 
 from repositories.core.byte_budget import bounded_cache
-from repositories.core.errors import ValidationError
+from repositories.core.errors import Path, ValidationError
 from repositories.core.ids import as_uuid
 from repositories.sql import filters, types
 from repositories.sql.filters import Direction, Filter, Nulls, Order
@@ -31,6 +31,13 @@ MAX_SIZE = 500
 MAX_PAGE = 10_000
 INT_BITS = 32
 BIGINT_BITS = 64
+
+
+def check_size(size: int, name: str = "first", *, path: Path = ()) -> int:
+    """The size of a list or a page. ValidationError if it is out of range."""
+    if not 1 <= size <= MAX_SIZE:
+        raise ValidationError(f"`{name}` must be between 1 and {MAX_SIZE}.", path=path)
+    return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +55,8 @@ class PageRequest:
 
     def __post_init__(self) -> None:
         for name, size in (("first", self.first), ("last", self.last)):
-            if size is not None and not 1 <= size <= MAX_SIZE:
-                raise ValidationError(f"`{name}` must be between 1 and {MAX_SIZE}.", path=(name,))
+            if size is not None:
+                check_size(size, name, path=(name,))
         if self.first is not None and self.last is not None:
             raise ValidationError("Give `first` or `last`, not both.", path=("last",))
         if self.after is not None and self.before is not None:

@@ -63,20 +63,21 @@ class Rule:
     """
 
     condition: Callable[[Roles | None], Condition]
-    owner: sa.Column[Any] | None = None
-    """The column with the owner of a row, None if the rule does not name one."""
+    people: tuple[sa.Column[Any], ...] = ()
+    """The columns with the ids of the users for whom the rule is true: the owner of a row first."""
 
     def __or__(self, other: "Rule") -> "Rule":
-        return Rule(
-            lambda roles: _build_or(self.condition(roles), other.condition(roles)),
-            self.owner if self.owner is not None else other.owner,
-        )
+        people = self.people + other.people
+        return Rule(lambda roles: _build_or(self.condition(roles), other.condition(roles)), people)
 
     def __and__(self, other: "Rule") -> "Rule":
-        return Rule(
-            lambda roles: _build_and(self.condition(roles), other.condition(roles)),
-            self.owner if self.owner is not None else other.owner,
-        )
+        people = self.people + other.people
+        return Rule(lambda roles: _build_and(self.condition(roles), other.condition(roles)), people)
+
+    @property
+    def owner(self) -> sa.Column[Any] | None:
+        """The column with the owner of a row, None if the rule names no users."""
+        return self.people[0] if self.people else None
 
 
 def _build_or(*conditions: Condition) -> Condition:
@@ -95,7 +96,24 @@ def owner(column: sa.Column[Any]) -> Rule:
     """Rows whose ``column`` contains the viewer's id."""
     viewer = sa.bindparam("viewer_id", type_=types.Id())
     claimed = sa.literal_column("(SELECT auth.uid())", types.Id())
-    return Rule(lambda roles: column == (claimed if roles is None else viewer), column)
+    return Rule(lambda roles: column == (claimed if roles is None else viewer), (column,))
+
+
+def assignee(column: sa.Column[Any], deleted_at: sa.Column[Any] | None = None) -> Rule:
+    """Rows whose ``column`` contains the viewer's id and that are not deleted, beside those of ``owner``.
+
+    ``IS TRUE`` keeps the engines from using an index for ``owner OR assignee``, which they prefer to the index of a
+    list even if it finds far more rows. Lists of such rows have a condition of their own (``scope`` in
+    resolvers/aggregates/row_queries.py).
+    """
+    is_live = sa.true() if deleted_at is None else deleted_at.is_(None)
+    is_assigned = owner(column).condition
+
+    def condition(roles: Roles | None) -> Condition:
+        assigned = sa.and_(is_assigned(roles), is_live)
+        return assigned if roles is None else assigned.self_group().is_(sa.true())
+
+    return Rule(condition, (column,))
 
 
 def role(wanted: RoleName) -> Rule:

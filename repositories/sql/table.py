@@ -126,6 +126,7 @@ class Format(Enum):
     EMAIL = "an e-mail address"
     PHONE = "a phone number in E.164"
     WEB_ADDRESS = "an absolute http or https URL"
+    TIME_ZONE = "the name of an IANA time zone"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.described_enum import DescribedEnum
+from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import Commands, aggregate
 from repositories.sql.constraints import violation
@@ -200,5 +200,6 @@ aggregate(
     write=owner(Contact.user_id) | role(RoleName.ADMIN),
     order=(Order("last_name"), Order("first_name")),
     order_text="by last name, then by first name",
-    commands=Commands.ALL & ~(Commands.CREATE | Commands.DELETE),
+    parent=Contact.client_id,
+    verbs={Commands.CREATE: "add", Commands.DELETE: "remove"},
 )

@@ -44,6 +44,13 @@ class DomainEvent(Table, schema="public", name="domain_events", timestamps=False
     )
 
 
+def is_about_own_row(user: sa.ColumnElement[UUID]) -> sa.ColumnElement[bool]:
+    """Whether an event that the user caused is about a row of the user. Other clients may leave the owner out."""
+    owner_id = DomainEvent.event_data.op("->>", return_type=sa.Text(), precedence=15)(sa.literal_column("'owner_id'"))
+    key = sa.cast(user, sa.Text())
+    return sa.func.coalesce(owner_id, key) == key
+
+
 _OF_PARTNERS = one_of(DomainEvent.aggregate_type, ("partner", "referral"))
 """Every partnership manager may read all partners and referrals, and so their histories."""
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.described_enum import DescribedEnum
+from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import ACTOR, Commands, aggregate
 from repositories.sql.constraints import violation
@@ -211,7 +211,7 @@ class RewardRedemption(Table, schema="gamification", name="reward_redemptions"):
         "The user who redeemed the points.", references="identity.users.id", writer=Writer.GATEWAY, filtered=True
     )
     reward_id: Column[UUID] = column(
-        "The reward.", references="gamification.rewards.id", index=True, writer=Writer.GATEWAY, filtered=True
+        "The reward.", references="gamification.rewards.id", index=True, writer=Writer.ON_CREATE, filtered=True
     )
     cost: Column[int] = column(
         "The number of points that the user paid.",

@@ -2,19 +2,18 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.described_enum import DescribedEnum
+from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.aggregate import Commands, aggregate
 from repositories.sql.constraints import violation
 from repositories.sql.filters import Direction, Order
 from repositories.sql.policy import SERVICE_ONLY, owner, policy, role
-from repositories.sql.table import Column, Format, Inverse, SoftDeleted, Table, Versioned, Writer, column
+from repositories.sql.table import Column, Format, Inverse, Pattern, SoftDeleted, Table, Versioned, Writer, column
 
 
 class UserRole(DescribedEnum):
@@ -89,18 +88,19 @@ class MessageOutcome(DescribedEnum):
     DROPPED = "dropped", "It was not sent, because there is no account or no valid token for it any more."
 
 
-def _is_locale(column: str) -> Any:
-    """SQLite has no regular expressions."""
-    condition = f"{column} ~ '^[a-z]{{2,3}}(-[A-Z][a-z]{{3}})?(-([A-Z]{{2}}|[0-9]{{3}}))?$'"
-    return sa.CheckConstraint(condition, name=f"{column}_shape").ddl_if(dialect="postgresql")
-
+_LOCALE = Pattern(
+    "[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?",
+    "A locale is a language, and a region if it matters, such as en or de-AT",
+)
+_IS_LOCALE = sa.CheckConstraint(f"locale ~ '^{_LOCALE.regex}$'", name="locale_shape").ddl_if(dialect="postgresql")
+"""Only on PostgreSQL, because SQLite has no regular expressions."""
 
 _IS_INVITATION = sa.text("purpose = 'invitation'")
 _IS_PENDING = sa.text("outcome = 'pending'")
 
 
 class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
-    """A person with an account."""
+    """A user with an account."""
 
     __slots__ = ()
     email: Column[str] = column(
@@ -144,16 +144,23 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
     phone: Column[str | None] = column(
         "The phone number in E.164, such as +4930901820.", format=Format.PHONE, encrypted=True
     )
-    avatar_url: Column[str | None] = column("The address of a picture.", length=(1, 255), format=Format.WEB_ADDRESS)
+    avatar_url: Column[str | None] = column(
+        "The URL of a picture, http or https.", length=(1, 255), format=Format.WEB_ADDRESS
+    )
     stripe_customer_id: Column[str | None] = column(unique=True)
     time_zone: Column[str] = column(
-        "The IANA time zone in which the user lives. It decides when the user's days begin and end.",
+        "The IANA time zone in which the user lives, such as Europe/Berlin. It decides when the user's days begin and "
+        "end.",
         length=(1, 64),
+        format=Format.TIME_ZONE,
         check="ltrim(lower(time_zone), 'abcdefghijklmnopqrstuvwxyz0123456789_+-/') = ''",
         default="UTC",
     )
     locale: Column[str] = column(
-        "The language and the region of texts and formats, such as en or de-AT.", length=(2, 35), default="en"
+        "The language and the region of texts and formats, such as en or de-AT.",
+        length=(2, 35),
+        format=_LOCALE,
+        default="en",
     )
     last_login: Column[dt.datetime | None] = column(
         "The time of the last sign-in. Null if the user has never signed in.",
@@ -163,7 +170,7 @@ class User(Versioned, SoftDeleted, Table, schema="identity", name="users"):
         sorted=True,
     )
 
-    __table_args__ = (_is_locale("locale"), sa.Index("ix_users_created_at", "created_at"))
+    __table_args__ = (_IS_LOCALE, sa.Index("ix_users_created_at", "created_at"))
 
 
 class Session(Table, schema="identity", name="sessions"):
@@ -230,14 +237,15 @@ class UserPreferences(Versioned, Table, schema="identity", name="user_preference
 
 
 class AccountUsage(Table, schema="identity", name="account_usage", timestamps=False):
-    """How much an account stores: its tasks, categories, clients and contacts, deleted ones included.
+    """How much an account stores: tasks, categories, clients and contacts, deleted ones included.
 
-    ``id`` is that of the user, ``byte_count`` the bytes of the texts. Triggers count at every change, and reject one
-    that adds beyond the quota of the connection (``DatabaseOptions.account_rows`` and ``account_bytes``).
+    A mutation that would exceed the quota fails with the code QUOTA_EXCEEDED.
     """
 
+    # ``id`` is that of the user. Triggers count the rows and the bytes of their texts at every change, and reject one
+    # that adds beyond the quota of the connection (``DatabaseOptions.account_rows`` and ``account_bytes``).
     __slots__ = ()
-    row_count: Column[int] = column(sql_type=sa.BigInteger())
+    row_count: Column[int] = column("The number of stored objects.", sa.BigInteger())
     byte_count: Column[int] = column(sql_type=sa.BigInteger())
 
     __table_args__ = (sa.ForeignKeyConstraint(["id"], ["identity.users.id"]),)

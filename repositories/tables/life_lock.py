@@ -6,12 +6,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.described_enum import DescribedEnum
+from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import aggregate
 from repositories.sql.constraints import violation
 from repositories.sql.filters import Direction, Order
-from repositories.sql.policy import owner, policy, role
+from repositories.sql.policy import assignee, owner, policy, role
 from repositories.sql.table import Column, Inverse, Pattern, SoftDeleted, Table, Versioned, Writer, column
 from repositories.sql.types import Fixed
 
@@ -57,6 +57,9 @@ class Category(Table, schema="life_lock", name="categories"):
     )
 
 
+_IS_ASSIGNED = sa.text("assignee_id IS NOT NULL")
+
+
 class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
     """A to-do item of a user.
 
@@ -90,6 +93,13 @@ class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
     due_date: Column[dt.datetime | None] = column(
         "The time by which the task is to be completed.", filtered=True, sorted=True, history=True
     )
+    assignee_id: Column[UUID | None] = column(
+        "The user who may read and complete the task besides its owner.",
+        references="identity.users.id",
+        writer=Writer.GATEWAY,
+        filtered=True,
+        history=True,
+    )
     completed_at: Column[dt.datetime | None] = column(
         "The time of completion. Null unless the status is COMPLETED.",
         writer=Writer.GATEWAY,
@@ -105,6 +115,15 @@ class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
             name="fk_tasks_category",
         ),
         sa.CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_at_shape"),
+        sa.Index(
+            "ix_tasks_assignee_id_priority_level",
+            "assignee_id",
+            "priority_level",
+            "due_date",
+            "id",
+            postgresql_where=_IS_ASSIGNED,
+            sqlite_where=_IS_ASSIGNED,
+        ),
         sa.Index("ix_tasks_category_id", "category_id"),
         sa.Index("ix_tasks_user_id_completed_at", "user_id", "completed_at"),
         sa.Index("ix_tasks_user_id_created_at", "user_id", "created_at"),
@@ -115,37 +134,55 @@ class Task(Versioned, SoftDeleted, Table, schema="life_lock", name="tasks"):
     )
 
 
-class TaskAnalytics(Table, schema="life_lock", name="task_analytics"):
-    """One day of one person, in the person's time zone; a day without a row counts as zeros."""
+class TaskNames(Table, schema="life_lock", name="task_names", is_view=True):
+    """The names of the people of a task that is not deleted, in the form of the leaderboard: "Ada B.".
 
-    __slots__ = ()
-    user_id: Column[UUID] = column(references="identity.users.id")
-    date: Column[dt.date] = column()
-    tasks_completed: Column[int] = column(range=(0, None), default=0)
-    tasks_created: Column[int] = column(range=(0, None), default=0)
-    productivity_score: Column[Decimal] = column(sql_type=Fixed(5, 2), default=0)
-
-    __table_args__ = (sa.UniqueConstraint("user_id", "date"),)
-
-
-class UserDashboardStats(Table, schema="life_lock", name="visible_user_dashboard_stats", is_view=True):
-    """Totals per user, as of the last refresh on PostgreSQL and always current on SQLite.
-
-    The materialized view ``user_dashboard_stats`` cannot carry policies, so nobody may read it directly; this view
-    beside it carries the condition. ``id`` is the user's id.
+    Those who may read the task may read its row, although they may not see each other's accounts. ``id`` is the task's.
     """
 
     __slots__ = ()
     id: Column[UUID] = column()
     user_id: Column[UUID] = column()
-    total_tasks: Column[int] = column()
-    pending_tasks: Column[int] = column()
-    in_progress_tasks: Column[int] = column()
-    completed_tasks: Column[int] = column()
-    cancelled_tasks: Column[int] = column()
-    overdue_tasks: Column[int] = column()
-    completion_rate: Column[Decimal] = column(sql_type=Fixed(5, 2))
-    last_activity: Column[dt.datetime | None] = column()
+    assignee_id: Column[UUID | None] = column()
+    owner_name: Column[str] = column()
+    assignee_name: Column[str | None] = column()
+
+
+class TaskAnalytics(Table, schema="life_lock", name="task_analytics"):
+    """The tasks of a user on one day, in the user's time zone."""
+
+    __slots__ = ()
+    user_id: Column[UUID] = column(references="identity.users.id")
+    date: Column[dt.date] = column("The day.")
+    tasks_completed: Column[int] = column("The number of tasks completed on this day.", range=(0, None), default=0)
+    tasks_created: Column[int] = column("The number of tasks created on this day.", range=(0, None), default=0)
+    productivity_score: Column[Decimal] = column(
+        "100 × completed / max(created + tasks that were overdue when the day began, 1), at most 100.",
+        Fixed(5, 2),
+        default=0,
+    )
+
+    __table_args__ = (sa.UniqueConstraint("user_id", "date"),)
+
+
+class UserDashboardStats(Table, schema="life_lock", name="visible_user_dashboard_stats", is_view=True):
+    """The numbers of tasks of one user."""
+
+    # As of the last refresh on PostgreSQL, and always current on SQLite. The materialized view ``user_dashboard_stats``
+    # cannot have policies, so no viewer may read it directly. This view of it has the condition. ``id`` is the user's.
+    __slots__ = ()
+    id: Column[UUID] = column()
+    user_id: Column[UUID] = column()
+    total_tasks: Column[int] = column("The number of tasks.")
+    pending_tasks: Column[int] = column("The number of tasks with the status PENDING.")
+    in_progress_tasks: Column[int] = column("The number of tasks with the status IN_PROGRESS.")
+    completed_tasks: Column[int] = column("The number of tasks with the status COMPLETED.")
+    cancelled_tasks: Column[int] = column("The number of tasks with the status CANCELLED.")
+    overdue_tasks: Column[int] = column("The number of open tasks whose due date has passed.")
+    completion_rate: Column[Decimal] = column("100 × completed tasks / tasks. 0 without tasks.", Fixed(5, 2))
+    last_activity: Column[dt.datetime | None] = column(
+        "The time of the last change of one of the tasks. Null without tasks."
+    )
 
 
 aggregate(
@@ -157,11 +194,12 @@ aggregate(
 )
 aggregate(
     Task,
-    read=owner(Task.user_id) | role(RoleName.ADMIN),
+    read=owner(Task.user_id) | assignee(Task.assignee_id, Task.deleted_at) | role(RoleName.ADMIN),
     write=owner(Task.user_id),
     order=(Order("priority_level", Direction.DESC), Order("due_date")),
     order_text="the most urgent first, then by due date",
     batch=500,
 )
+policy(TaskNames, read=owner(TaskNames.user_id) | assignee(TaskNames.assignee_id) | role(RoleName.ADMIN))
 policy(TaskAnalytics, read=owner(TaskAnalytics.user_id) | role(RoleName.ADMIN), write=owner(TaskAnalytics.user_id))
 policy(UserDashboardStats, read=role(RoleName.ADMIN))

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from repositories.core.described_enum import DescribedEnum
+from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import Commands, aggregate, through
 from repositories.sql.filters import Direction, Order
@@ -126,7 +126,7 @@ class Referral(Versioned, Table, schema="partnership", name="referrals"):
         "The partner who refers the client.",
         references="partnership.partners.id",
         inverse=Inverse("referrals", "The clients that the partner refers."),
-        writer=Writer.GATEWAY,
+        writer=Writer.ON_CREATE,
         filtered=True,
     )
     client_name: Column[str] = column(
@@ -142,8 +142,7 @@ class Referral(Versioned, Table, schema="partnership", name="referrals"):
         history=True,
     )
     value: Column[Decimal | None] = column(
-        "The value with two decimals: the final one if the referral is won, else an estimate. Changing it while the "
-        "referral is closed is the error CONFLICT.",
+        "The value with at most two decimals. It is final if the referral is won, else an estimate.",
         sql_type=Fixed(15, 2),
         range=(0, None),
         check="status <> 'won' OR value IS NOT NULL",

@@ -26,54 +26,50 @@ RoleKey = Annotated[UUID, GlobalKey("Role")]
 UserKey = Annotated[UUID, GlobalKey("User")]
 
 
-class GrantRole(Command):
+class ChangeGrant(Command):
+    """A role of a user. The change takes effect with the user's next request."""
+
+    user_id: UserKey
+    """The user."""
+    role_id: RoleKey
+    """The role."""
+
+
+class GrantRole(ChangeGrant):
     """The role to grant to a user. It takes effect with the user's next request."""
 
-    user_id: UserKey
-    """The user who gets the role."""
-    role_id: RoleKey
-    """The role."""
 
-
-class RevokeRole(Command):
+class RevokeRole(ChangeGrant):
     """The granted role to revoke. It takes effect with the user's next request."""
 
-    user_id: UserKey
-    """The user who loses the role."""
-    role_id: RoleKey
-    """The role."""
+
+async def _errors_of_grant(work: UnitOfWork, command: ChangeGrant) -> list[InputError]:
+    return (await _find_role(work, command))[1]
 
 
-# roles
+async def _find_role(work: UnitOfWork, command: ChangeGrant) -> tuple[Role | None, list[InputError]]:
+    """The role, and errors of a role and a user that do not exist. Invalid ids are None and have errors already."""
+    user, key = command.user_id, command.role_id
+    role = (await work.repository(Roles).by_id([key])).get(key) if key else None
+    errors: list[InputError] = []
+    if user and not await work.repository(Users).exists(user):
+        errors.append(NotFound.of("user", path=("user_id",)))
+    if key and role is None:
+        errors.append(NotFound.of("role", path=("role_id",)))
+    return role, errors
 
 
-async def _missing(work: UnitOfWork, user: UUID | None, role: UUID | None, found: Role | None) -> list[InputError]:
-    """The errors of a user and a role that do not exist. One whose id is invalid is None and has an error already."""
-    missing: list[InputError] = []
-    if user is not None and not await work.repository(Users).exists(user):
-        missing.append(NotFound.of("user", path=("user_id",)))
-    if role is not None and found is None:
-        missing.append(NotFound.of("role", path=("role_id",)))
-    return missing
-
-
-async def _errors_of_grant(work: UnitOfWork, command: GrantRole | RevokeRole) -> list[InputError]:
-    roles = await work.repository(Roles).by_id([command.role_id]) if command.role_id else {}
-    return await _missing(work, command.user_id, command.role_id, roles.get(command.role_id))
-
-
-async def _named(work: UnitOfWork, user: UUID, role: UUID) -> Role:
-    """The role, if both it and the user are there."""
-    found = (await work.repository(Roles).by_id([role])).get(role)
-    raise_all(await _missing(work, user, role, found))
-    assert found is not None  # noqa: S101 (refused above)
-    return found
+async def _role_of(work: UnitOfWork, command: ChangeGrant) -> Role:
+    role, errors = await _find_role(work, command)
+    raise_all(errors)
+    assert role is not None  # noqa: S101 (otherwise there is an error)
+    return role
 
 
 @reports(_errors_of_grant)
 async def grant_role(work: UnitOfWork, command: GrantRole) -> RoleGrant:
     """Grants a role to a user. If the user has it already, returns the existing grant. Possible error: NOT_FOUND."""
-    role = await _named(work, command.user_id, command.role_id)
+    role = await _role_of(work, command)
     grants = work.repository(RoleGrants)
     await work.repository(Users).hold([command.user_id])
     known = await grants.find_grant(command.user_id, role.id)
@@ -90,7 +86,7 @@ async def revoke_role(work: UnitOfWork, command: RevokeRole) -> RoleGrant:
 
     Possible errors: NOT_FOUND, CONFLICT if the role was not granted or if it would leave no administrator.
     """
-    role = await _named(work, command.user_id, command.role_id)
+    role = await _role_of(work, command)
     grants = work.repository(RoleGrants)
     async with grants.keeping_an_admin(path=("user_id",)) if role.name == RoleName.ADMIN.value else nullcontext():
         known = await grants.find_grant(command.user_id, role.id)

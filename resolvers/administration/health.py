@@ -1,4 +1,4 @@
-"""How the gateway is, as the process that answers sees it."""
+"""The health of the gateway."""
 
 import time
 from dataclasses import dataclass
@@ -14,54 +14,58 @@ _STARTED = time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """What there is to say; everything is looked at when it is asked for."""
+class SystemHealth:
+    """The health of the gateway, as seen by the process that answers. Only selected fields are computed."""
 
     context: Context
 
     async def engine(self) -> str:
-        """Which database it is."""
+        """The database: postgresql or sqlite."""
         return self.context.database.engine.value
 
     async def connections(self) -> int:
-        """Those that are open."""
+        """The number of open database connections of this process for requests."""
         return self.context.database.pool_state().size
 
     async def connections_in_use(self) -> int:
-        """Those that are not idle; this request's own is one of them once something was read."""
+        """The number of these connections that are in use."""
         return self.context.database.pool_state().used
 
     async def revision(self) -> str:
-        """The migration that the database is at."""
+        """The newest migration of the database."""
         return await fetch_revision(self.context.snapshot)
 
     async def users(self) -> int:
-        """Accounts that are not deleted."""
+        """The number of accounts without deleted ones."""
         return await Users(self.context.snapshot).count()
 
     async def sessions(self) -> int:
-        """Sessions that have not ended."""
+        """The number of sessions that have not ended."""
         return await Sessions(self.context.snapshot).count(Sessions.alive(self.context.now))
 
     async def events(self) -> int:
-        """All events."""
+        """The number of stored events."""
         return await EventStore(self.context.snapshot).count()
 
     async def followers(self) -> int:
-        """Subscriptions, and whatever is open for somebody who is signed in and waits for the end of the session."""
+        """The number of subscribers to events in this process.
+
+        They are the subscriptions, and each WebSocket or event stream of a signed-in user, which must learn of the end
+        of the session.
+        """
         feed = self.context.optional_service(Feed)
         return 0 if feed is None else feed.subscriber_count
 
     async def cache(self) -> CacheHealth | None:
-        """How the cache does, None without one."""
+        """The counters of the cache. Null if the gateway has no cache."""
         found = self.context.optional_service(Cache)
         return None if found is None else found.health()
 
     async def uptime_seconds(self) -> int:
-        """Since this process began."""
+        """The time since the start of this process in seconds."""
         return int(time.monotonic() - _STARTED)
 
 
-async def health(context: Context) -> Health:
-    """The gateway's health."""
-    return Health(context)
+async def system_health(context: Context) -> SystemHealth:
+    """The health of the gateway. For administrators."""
+    return SystemHealth(context)

@@ -1,4 +1,4 @@
-"""What keeps the administration's tables small."""
+"""The job that deletes old records of administration."""
 
 import datetime as dt
 
@@ -11,7 +11,7 @@ KEPT = dt.timedelta(days=90)
 
 
 async def clean_job_runs(context: JobContext) -> int:
-    """Deletes what is known of old runs; says of how many."""
+    """Deletes the records of job runs that started more than 90 days ago. Returns their number."""
     async with context.database.transaction(SERVICE) as write:
         return await JobRuns(write).purge_before(context.started_at - KEPT)
 

@@ -34,7 +34,12 @@ def delete_text(aggregate: Aggregate) -> str:
 
 
 def restore_text(aggregate: Aggregate) -> str:
-    return _lines(f"Restores a deleted {aggregate.noun}.", rules_of(aggregate.row).restore, _row_errors_text(aggregate))
+    kept = [name for name in unique_fields(aggregate.table) if name not in rules_of(aggregate.row).values_of_deleted]
+    taken = [f"the `{to_camel_case(name)}` is taken by now" for name in kept]
+    if aggregate.parent is not None:
+        taken.append(f"the {repository_of(aggregate.references[aggregate.parent].target).noun} is deleted")
+    errors = _row_errors_text(aggregate, *([f"CONFLICT if {' or if '.join(taken)}"] if taken else []))
+    return _lines(f"Restores a deleted {aggregate.noun}.", rules_of(aggregate.row).restore, errors)
 
 
 def purge_text(aggregate: Aggregate) -> str:
@@ -46,13 +51,22 @@ def purge_text(aggregate: Aggregate) -> str:
     return _lines(text, rules_of(aggregate.row).purge, errors)
 
 
+def transition_text(aggregate: Aggregate, doc: str, errors: str) -> str:
+    """``errors`` are the codes of the errors of the domain with their causes."""
+    return f"{' '.join(doc.split())} {_row_errors_text(aggregate, *([errors] if errors else []))}"
+
+
 def _lines(text: str, dependents: Dependents[Any], errors: str) -> str:
     return " ".join(" ".join(part.split()) for part in (text, inspect.getdoc(dependents) or "", errors) if part)
 
 
 def _row_errors_text(aggregate: Aggregate, *more: str) -> str:
     stale = ["STALE_VERSION"] if aggregate.is_versioned else []
-    return _possible(["NOT_FOUND", *stale, *more])
+    missing = "NOT_FOUND"
+    if aggregate.owner_reference is not None:
+        target = repository_of(aggregate.references[aggregate.owner_reference].target)
+        missing += f" if the {aggregate.noun} or its {target.noun} does not exist"
+    return _possible([missing, *stale, *more])
 
 
 def _possible(errors: Sequence[str]) -> str:
@@ -83,11 +97,14 @@ def _errors_text(
     nouns = [*missing, *(reference.field.replace("_", " ") for reference in references.values())]
     fields = [name for name in unique_fields(aggregate.table) if name in written]
     taken = [f"`{to_camel_case(name)}`" for name in (*fields, *unique)]
+    checks = rules_of(aggregate.row).references
+    rejected = [(inspect.getdoc(checks[name]) or "").rstrip(".") for name in references if name in checks]
     return _possible(
         [
             "VALIDATION_ERROR",
             *([f"NOT_FOUND if the {' or the '.join(nouns)} does not exist"] if nouns else []),
             *more,
+            *rejected,
             *([f"CONFLICT if the {' or the '.join(taken)} is taken"] if taken else []),
             *(["QUOTA_EXCEEDED"] if _is_of_viewer(aggregate) else []),
         ]

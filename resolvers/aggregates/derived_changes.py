@@ -5,14 +5,16 @@ input are reported together.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, get_type_hints
 from uuid import UUID
+
+from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict, DanglingReference, InputError, NotFound, Path, StaleVersion
-from repositories.sql.aggregate import Aggregate, Reference
+from repositories.sql.aggregate import Aggregate, Commands, Reference
 from repositories.sql.table import Writer
 from resolvers.aggregates import derived_inputs as inputs
 from resolvers.aggregates.command_descriptions import create_text, update_text
@@ -56,6 +58,7 @@ def _reference_checked_by_database(aggregate: Aggregate, values: Values) -> str 
         name
         for name, reference in aggregate.references.items()
         if reference.shares is not None and values.get(name) is not None
+        if name not in rules_of(aggregate.row).references
     ]
     return owned[0] if len(owned) == 1 else None
 
@@ -65,7 +68,9 @@ def create_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
     doc = f"New {plural.replace('_', ' ')}, all or none."
     if own is not None:
         return _create_each(aggregate, own, doc)
-    model = inputs.list_input(aggregate, inputs.create_input(aggregate), "create", doc, aggregate.batch)
+    model = inputs.list_input(
+        aggregate, inputs.create_input(aggregate), aggregate.verb(Commands.CREATE), doc, aggregate.batch
+    )
 
     async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
         items = getattr(command, plural) or []
@@ -92,9 +97,14 @@ def create_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
 
 
 def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> CommandHandler:
-    """Creates several rows with the domain's own handler for one row."""
+    """Creates several rows as the domain creates one row.
+
+    The rules of the domain can create them together. If that fails, the domain's own handler runs for each row, to find
+    out which of them are wrong.
+    """
     plural, item, check = aggregate.plural, get_type_hints(own)["command"], registered_check(own)
-    model = inputs.list_input(aggregate, item, "create", doc, aggregate.batch)
+    words, single = plural.replace("_", " "), to_camel_case(own.__name__)
+    model = inputs.list_input(aggregate, item, aggregate.verb(Commands.CREATE), doc, aggregate.batch)
 
     def duplicates(items: Sequence[Any]) -> list[InputError]:
         places = [(plural, index, "database_id") for index in range(len(items))]
@@ -109,12 +119,18 @@ def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> Com
 
     @reports(errors)
     @describe_handler(
-        model, f"Creates {plural.replace('_', ' ')}, all or none. The errors name each of them by its index."
+        model,
+        f"Creates {words} as `{single}` does, all or none. The errors name each of them by its index.",
     )
     async def create_each(work: UnitOfWork, command: Any) -> Any:
         items = getattr(command, plural)
         if duplicates(items):
             raise_all(await errors(work, command))
+        together = rules_of(aggregate.row).create
+        if together is not None:
+            with suppress(InputError):
+                async with work.savepoint():
+                    return await together(work, items)
         return await run_each(work, own, items, [(plural, index) for index in range(len(items))])
 
     return create_each
@@ -138,7 +154,7 @@ async def _errors_of_new(
 ) -> list[InputError]:
     """Errors of the values of new rows. The reference ``checked`` is checked by the database."""
     check = rules_of(aggregate.row).check
-    errors = await _missing_references(work, aggregate, rows, places, checked=checked)
+    errors = await _reference_errors(work, aggregate, rows, places, checked=checked)
     for values, place in zip(rows, places, strict=True):
         errors += [error.prefix_path(*place) for error in await check(work, None, values)]
     return errors
@@ -213,7 +229,7 @@ async def _apply_changes(
 ) -> list[Any]:
     rows = await _lock(work, aggregate, [command.id for command in commands])
     raise_all([*errors, *await _errors_of_changes(work, aggregate, commands, places, rows)])
-    pairs = [(rows[command.id], _changes(work, aggregate, rows[command.id], command)) for command in commands]
+    pairs = [(rows[command.id], changed_columns(work, aggregate, rows[command.id], command)) for command in commands]
     effective = [(row, values) for row, values in pairs if values]
     changed = await work.repository(repository_of(aggregate.row)).change_many(effective) if effective else []
     await work.load_owners(changed)
@@ -225,8 +241,8 @@ async def _apply_changes(
     return [done.get(row.id, row) for row, _ in pairs]
 
 
-def _changes(work: UnitOfWork, aggregate: Aggregate, row: Any, command: Any) -> dict[str, Any]:
-    """The columns that get another value, with those that follow from them."""
+def changed_columns(work: UnitOfWork, aggregate: Aggregate, row: Any, command: Any) -> dict[str, Any]:
+    """The columns to which a command gives another value, with those that follow from them."""
     values = changed_fields(work, row, inputs.provided_values(command, aggregate.written(Writer.ON_UPDATE)))
     return {**values, **rules_of(aggregate.row).complete(work, row, values)} if values else {}
 
@@ -257,7 +273,7 @@ async def _errors_of_changes(
         wanted.append(values)
         errors += [error.prefix_path(*place) for error in await check(work, row, values)]
     errors += await _missing_owners(work, aggregate, commands, places, rows)
-    return [*errors, *await _missing_references(work, aggregate, wanted, places)]
+    return [*errors, *await _reference_errors(work, aggregate, wanted, places)]
 
 
 async def _missing_owners(
@@ -278,7 +294,7 @@ async def _missing_owners(
 # references
 
 
-async def _missing_references(
+async def _reference_errors(
     work: UnitOfWork,
     aggregate: Aggregate,
     rows: Sequence[Values],
@@ -286,22 +302,25 @@ async def _missing_references(
     *,
     checked: str | None = None,
 ) -> list[InputError]:
-    """An error for each reference to a row that the viewer may not see, or that belongs to another owner.
+    """An error for each reference to a row that the viewer may not see, that has another owner, or that rules reject.
 
-    One statement for each column that refers to something, none if no row does. The rows cannot be deleted until the
-    transaction ends.
+    One statement for each column that refers to something, none if no row does, and those of the rules. The rows cannot
+    be deleted until the transaction ends.
     """
+    checks = rules_of(aggregate.row).references
     errors: list[InputError] = []
     for name, reference in aggregate.references.items():
         if name == checked:
             continue
         keys = {values[name] for values in rows if values.get(name) is not None}
         known = await _referenced(work, reference, sorted(keys)) if keys else {}
-        errors += [
-            NotFound.of(repository_of(reference.target).noun, path=(*place, name))
-            for values, place in zip(rows, places, strict=True)
-            if values.get(name) is not None and values[name] not in known
-        ]
+        rejected = await checks[name](work, list(known.values())) if known and name in checks else {}
+        for values, place in zip(rows, places, strict=True):
+            key = values.get(name)
+            if key is not None and key in rejected:
+                errors.append(Conflict(rejected[key], path=(*place, name)))
+            elif key is not None and key not in known:
+                errors.append(NotFound.of(repository_of(reference.target).noun, path=(*place, name)))
     return errors
 
 

@@ -6,9 +6,11 @@ name. The modules derived_changes.py and derived_deletions.py make the handlers.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from repositories.sql.aggregate import Aggregate, Commands
+from repositories.sql.aggregate import Aggregate, Commands, aggregates
+from repositories.sql.table import Table
 from resolvers.aggregates.derived_changes import (
     create_handler,
     create_many_handler,
@@ -22,6 +24,7 @@ from resolvers.aggregates.derived_deletions import (
     restore_handler,
     restore_many_handler,
 )
+from resolvers.aggregates.derived_inputs import Fields, command_input
 from resolvers.aggregates.handlers import CommandHandler
 from resolvers.validation.command import Command
 from resolvers.validation.valid_parts import Handler
@@ -42,25 +45,27 @@ def derive_commands(aggregate: Aggregate, custom: Mapping[str, Callable[..., Any
     """
     name, plural = aggregate.name, aggregate.plural
     single = {
-        f"create_{name}": (Commands.CREATE, create_handler),
-        f"update_{name}": (Commands.UPDATE, update_handler),
-        f"delete_{name}": (Commands.DELETE, delete_handler),
-        f"restore_{name}": (Commands.RESTORE, restore_handler),
-        f"purge_{name}": (Commands.PURGE, purge_handler),
+        Commands.CREATE: create_handler,
+        Commands.UPDATE: update_handler,
+        Commands.DELETE: delete_handler,
+        Commands.RESTORE: restore_handler,
+        Commands.PURGE: purge_handler,
     }
     derived: dict[str, Derived] = {}
-    for key, (command, derive) in single.items():
+    for command, derive in single.items():
+        key = f"{aggregate.verb(command)}_{name}"
         if command in aggregate.commands and key not in custom:
             derived[key] = Derived(_named(derive(aggregate), key))
     bulk = {
-        f"create_{plural}": (Commands.CREATE, create_many_handler),
-        f"update_{plural}": (Commands.UPDATE, update_many_handler),
-        f"delete_{plural}": (Commands.DELETE, delete_many_handler),
-        f"restore_{plural}": (Commands.RESTORE, restore_many_handler),
+        Commands.CREATE: create_many_handler,
+        Commands.UPDATE: update_many_handler,
+        Commands.DELETE: delete_many_handler,
+        Commands.RESTORE: restore_many_handler,
     }
-    for key, (command, derive_bulk) in bulk.items():
-        own = custom.get(f"{key.partition('_')[0]}_{name}")
+    for command, derive_bulk in bulk.items():
+        key = f"{aggregate.verb(command)}_{plural}"
         if command in aggregate.commands and key not in custom:
+            own = custom.get(f"{aggregate.verb(command)}_{name}")
             derived[key] = Derived(_named(derive_bulk(aggregate, own), key), many=True)
     return derived
 
@@ -76,5 +81,18 @@ def takes(command: type[Command]) -> Callable[[Handler], Handler]:
     def annotate(handler: Handler) -> Handler:
         handler.__annotations__["command"] = command
         return handler
+
+    return annotate
+
+
+def row_command(row: type[Table], doc: str, more: Fields = MappingProxyType({})) -> Callable[[Handler], Handler]:
+    """Declares the input of a domain's handler for one row: its id, its version, and ``more`` fields.
+
+    The input has the name of the handler, which is that of the mutation.
+    """
+
+    def annotate(handler: Handler) -> Handler:
+        name = "".join(map(str.capitalize, handler.__name__.split("_")))
+        return takes(command_input(aggregates[row], name, doc, more))(handler)
 
     return annotate

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import Conflict, DanglingReference, NotFound, Path
-from repositories.sql.aggregate import Aggregate
+from repositories.core.errors import Conflict, DanglingReference, InputError, NotFound, Path
+from repositories.sql.aggregate import Aggregate, Commands
+from repositories.sql.filters import And, Compare, DeletedRows, Deletion, Op
 from resolvers.aggregates import derived_inputs as inputs
 from resolvers.aggregates.command_descriptions import delete_text, purge_text, restore_text
-from resolvers.aggregates.handlers import CommandHandler, describe_handler, find_duplicates, run_each
+from resolvers.aggregates.handlers import CommandHandler, describe_handler, find_duplicates, lock_row, run_each
 from resolvers.aggregates.rules import rules_of
 from resolvers.validation.command import check_version, raise_all
 
@@ -19,12 +20,15 @@ T = TypeVar("T")
 
 
 def delete_handler(aggregate: Aggregate) -> CommandHandler:
-    @describe_handler(inputs.row_input(aggregate, "delete", f"The {aggregate.noun} to delete."), delete_text(aggregate))
+    model = inputs.row_input(aggregate, aggregate.verb(Commands.DELETE), f"The {aggregate.noun} to delete.")
+    rules = rules_of(aggregate.row)
+
+    @describe_handler(model, delete_text(aggregate))
     async def delete(work: UnitOfWork, command: Any) -> Any:
-        row = await work.repository(repository_of(aggregate.row)).lock(command.id)
-        check_version(row, getattr(command, "version", None))
-        await rules_of(aggregate.row).delete(work, [row])
-        return await _in_use(work.delete(row), aggregate)
+        await _lock_parents(work, aggregate, Commands.DELETE, [command.id])
+        row = await lock_row(work, aggregate.row, command)
+        await rules.delete(work, [row])
+        return await _in_use(work.delete(row, **rules.values_of_deleted), aggregate)
 
     return delete
 
@@ -34,10 +38,15 @@ def restore_handler(aggregate: Aggregate) -> CommandHandler:
         inputs.row_input(aggregate, "restore", f"The deleted {aggregate.noun} to restore."), restore_text(aggregate)
     )
     async def restore(work: UnitOfWork, command: Any) -> Any:
+        await _lock_parents(work, aggregate, Commands.RESTORE, [command.id])
         row = await work.repository(repository_of(aggregate.row)).lock_deleted(command.id)
         check_version(row, getattr(command, "version", None))
         await rules_of(aggregate.row).restore(work, [row])
-        return await work.restore(row)
+        try:
+            return await work.restore(row)
+        except Conflict as error:
+            error.path = ("id",)
+            raise
 
     return restore
 
@@ -48,6 +57,7 @@ def purge_handler(aggregate: Aggregate) -> CommandHandler:
         purge_text(aggregate),
     )
     async def purge(work: UnitOfWork, command: Any) -> Any:
+        await _lock_parents(work, aggregate, Commands.PURGE, [command.id])
         row = await work.repository(repository_of(aggregate.row)).lock_deleted(command.id)
         check_version(row, getattr(command, "version", None))
         await rules_of(aggregate.row).purge(work, [row])
@@ -55,6 +65,25 @@ def purge_handler(aggregate: Aggregate) -> CommandHandler:
         return row
 
     return purge
+
+
+async def _lock_parents(work: UnitOfWork, aggregate: Aggregate, command: Commands, ids: Sequence[UUID]) -> None:
+    """Locks the rows of which these rows are parts. Two commands that lock them first never wait for each other.
+
+    Raises Conflict if rows are to be restored that are parts of a deleted row.
+    """
+    if aggregate.parent is None:
+        return
+    where = And((Compare("id", Op.IN, tuple(ids)), DeletedRows(Deletion.INCLUDE)))
+    rows = await work.repository(repository_of(aggregate.row)).find(where, limit=len(ids))
+    keys = {getattr(row, aggregate.parent) for row in rows}
+    parents = work.repository(repository_of(aggregate.references[aggregate.parent].target))
+    deleted = keys - set(await parents.lock_many(sorted(keys))) if keys else set()
+    if deleted and command is Commands.RESTORE:
+        message = f"The {parents.noun} of this {aggregate.noun} is deleted. Restore the {parents.noun} first."
+        raise Conflict(message, path=("id",))
+    if deleted:
+        await parents.lock_many_deleted(sorted(deleted))
 
 
 async def _in_use(deletion: Awaitable[T], aggregate: Aggregate) -> T:
@@ -66,19 +95,21 @@ async def _in_use(deletion: Awaitable[T], aggregate: Aggregate) -> T:
 
 def delete_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) -> CommandHandler:
     async def delete_rows(work: UnitOfWork, ids: Sequence[UUID]) -> list[Any]:
+        await _lock_parents(work, aggregate, Commands.DELETE, ids)
         rows = await _lock_all(aggregate, ids, work.repository(repository_of(aggregate.row)).lock_many)
-        await rules_of(aggregate.row).delete(work, rows)
-        return await work.delete_many(rows)
+        await rules.delete(work, rows)
+        return await work.delete_many(rows, **rules.values_of_deleted)
 
-    words = aggregate.plural.replace("_", " ")
-    model = inputs.bulk_input(aggregate, "delete", f"The {words} to delete, all or none.")
+    words, verb, rules = aggregate.plural.replace("_", " "), aggregate.verb(Commands.DELETE), rules_of(aggregate.row)
+    model = inputs.bulk_input(aggregate, verb, f"The {words} to delete, all or none.")
     describe = describe_handler(model, f"Deletes {words}, all or none. The errors name each of them by its index.")
-    command = inputs.row_input(aggregate, "delete", "")
+    command = inputs.row_input(aggregate, verb, "")
     return describe(_bulk_handler(own, delete_rows, delete_handler(aggregate), command))
 
 
 def restore_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) -> CommandHandler:
     async def restore_rows(work: UnitOfWork, ids: Sequence[UUID]) -> list[Any]:
+        await _lock_parents(work, aggregate, Commands.RESTORE, ids)
         rows = await _lock_all(aggregate, ids, work.repository(repository_of(aggregate.row)).lock_many_deleted)
         await rules_of(aggregate.row).restore(work, rows)
         return await work.restore_many(rows)
@@ -95,13 +126,13 @@ def _bulk_handler(
 ) -> CommandHandler:
     """A handler that runs ``together`` for all rows, and the domain's own handler for each row if there is one.
 
-    If a constraint rejects the rows, the database does not tell which. ``single`` is then run for each of them.
+    If that fails, ``single`` is run for each of them, to find out which of them are wrong.
     """
 
     async def bulk(work: UnitOfWork, command: Any) -> Any:
         raise_all(find_duplicates([("ids", index) for index in range(len(command.ids))], command.ids))
         if own is None:
-            with suppress(Conflict, DanglingReference):
+            with suppress(InputError):
                 async with work.savepoint():
                     return await together(work, command.ids)
         return await _one_by_one(work, own or single, model, command.ids)
@@ -112,16 +143,17 @@ def _bulk_handler(
 async def _lock_all(
     aggregate: Aggregate, ids: Sequence[UUID], lock: Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, Any]]]
 ) -> list[Any]:
-    """The locked rows in the order of their ids in the command. An error for each that does not exist."""
+    """The locked rows in the order of their ids in the command. NotFound if one of them does not exist."""
     rows = await lock(ids)
-    raise_all([NotFound.of(aggregate.noun, path=("ids", at)) for at, key in enumerate(ids) if key not in rows])
+    if len(rows) < len(ids):
+        raise NotFound.of(aggregate.noun)
     return [rows[key] for key in ids]
 
 
 async def _one_by_one(work: UnitOfWork, single: Callable[..., Any], command: Any, ids: Sequence[UUID]) -> list[Any]:
     """Runs a command for each row in the order of their ids, so that concurrent commands do not wait for each other.
 
-    For a domain's own handlers, and to find out which rows a constraint has rejected, which the database does not tell.
+    For a domain's own handlers, and to find out which rows are wrong.
     """
     order = sorted(range(len(ids)), key=ids.__getitem__)
     places: list[Path] = [("ids", index) for index in order]

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from strawberry import Maybe
 
 from repositories.sql import types
-from repositories.sql.aggregate import Aggregate, Reference
+from repositories.sql.aggregate import Aggregate, Commands, Reference
 from repositories.sql.table import Declared, Format, Pattern, Writer, declared
 from resolvers.validation.command import (
     Command,
@@ -23,6 +23,7 @@ from resolvers.validation.command import (
     Moment,
     Phone,
     Storable,
+    TimeZone,
     Version,
     Visible,
     VisibleText,
@@ -35,7 +36,12 @@ from resolvers.validation.global_ids import GlobalKey
 MAX_BULK = 100
 """Rows of one bulk command."""
 
-_FORMATS: Mapping[Format, Any] = {Format.EMAIL: Email, Format.PHONE: Phone, Format.WEB_ADDRESS: WebAddress}
+_FORMATS: Mapping[Format, Any] = {
+    Format.EMAIL: Email,
+    Format.PHONE: Phone,
+    Format.WEB_ADDRESS: WebAddress,
+    Format.TIME_ZONE: TimeZone,
+}
 
 
 _json_inputs: dict[str, type[Command]] = {}
@@ -83,7 +89,7 @@ def _bounded(kind: type, facts: Declared) -> Any:
 def bounds_text(column: Any) -> str:
     """The bounds of a column's values in words, such as "1 to 255 characters"; empty without bounds."""
     facts = declared(column)
-    if facts.length is not None and not isinstance(facts.format, Pattern):
+    if facts.length is not None and not (isinstance(facts.format, Pattern) or facts.format is Format.TIME_ZONE):
         low, high = facts.length
         return f"{low} to {high:,} characters" if low else f"at most {high:,} characters"
     if facts.range is None:
@@ -115,7 +121,12 @@ class _DerivedCommand(Command):
     model_config = ConfigDict(use_attribute_docstrings=False)
 
 
-def _model(name: str, doc: str, fields: Mapping[str, tuple[Any, Any]]) -> type[Command]:
+Fields = Mapping[str, tuple[Any, Any]]
+"""The fields of an input by name: the type, and Pydantic's Field with the default and the description."""
+
+
+def input_model(name: str, doc: str, fields: Fields) -> type[Command]:
+    """An input of some fields. Its name is that of the mutation in Pascal case."""
     definitions: dict[str, Any] = dict(fields)
     return pydantic.create_model(name, __base__=_DerivedCommand, __module__=__name__, __doc__=doc, **definitions)
 
@@ -123,7 +134,8 @@ def _model(name: str, doc: str, fields: Mapping[str, tuple[Any, Any]]) -> type[C
 @cache
 def create_input(aggregate: Aggregate) -> type[Command]:
     """The input that creates a row: the columns that clients write, and the id for clients that generate ids."""
-    return new_row_input(aggregate, f"Create{aggregate.type_name}", f"The values of a new {aggregate.noun}.")
+    name = f"{aggregate.verb(Commands.CREATE).capitalize()}{aggregate.type_name}"
+    return new_row_input(aggregate, name, f"The values of a new {aggregate.noun}.")
 
 
 def new_row_input(
@@ -132,13 +144,19 @@ def new_row_input(
     doc: str,
     *,
     without: Collection[str] = (),
-    more: Mapping[str, tuple[Any, Any]] = MappingProxyType({}),
+    more: Fields = MappingProxyType({}),
 ) -> type[Command]:
     """:func:`create_input` for handlers of a domain: another name, columns left out, and more fields."""
+    columns = [column for column in aggregate.written(Writer.ON_CREATE) if column.name not in without]
+    taken = f"The UUID of the new {aggregate.noun}, for clients that generate ids. By default the gateway generates it."
+    database_id = (UUID | None, Field(None, description=taken))
+    return input_model(name, doc, {**new_values(aggregate, columns), "database_id": database_id, **more})
+
+
+def new_values(aggregate: Aggregate, columns: Iterable[Any]) -> Fields:
+    """The fields with the values of some columns of a new row."""
     fields: dict[str, tuple[Any, Any]] = {}
-    for column in aggregate.written(Writer.ON_CREATE):
-        if column.name in without:
-            continue
+    for column in columns:
         facts = declared(column)
         kind = value_type(column, aggregate.references.get(column.name))
         description = description_of(column)
@@ -150,9 +168,7 @@ def new_row_input(
             fields[column.name] = (kind | None, Field(None, description=description))
         else:
             fields[column.name] = (kind, Field(description=description))
-    taken = f"The UUID of the new {aggregate.noun}, for clients that generate ids. By default the gateway generates it."
-    fields["database_id"] = (UUID | None, Field(None, description=taken))
-    return _model(name, doc, {**fields, **more})
+    return fields
 
 
 def _member(facts: Declared) -> Any:
@@ -163,7 +179,14 @@ def _member(facts: Declared) -> Any:
 @cache
 def update_input(aggregate: Aggregate) -> type[Command]:
     """The input that changes a row. A column that is left out keeps its value."""
-    fields: dict[str, tuple[Any, Any]] = {"id": _id_field(aggregate)}
+    doc = f"Changes of {aggregate.a_noun}. Fields that are left out keep their values."
+    fields = {"id": _id_field(aggregate), **changed_values(aggregate)}
+    return input_model(f"Update{aggregate.type_name}", doc, fields)
+
+
+def changed_values(aggregate: Aggregate) -> Fields:
+    """The version of a row, and fields with new values of the columns that clients change."""
+    fields: dict[str, tuple[Any, Any]] = {}
     if aggregate.is_versioned:
         text = f"The version of the {aggregate.noun} that the client read. If it has another one now, nothing changes."
         fields["version"] = (Version, Field(description=text))
@@ -172,8 +195,7 @@ def update_input(aggregate: Aggregate) -> type[Command]:
         description = description_of(column, null="Null removes it." if column.nullable else "")
         maybe: Any = Maybe
         fields[column.name] = (maybe[kind | None if column.nullable else kind], Field(description=description))
-    doc = f"Changes of {aggregate.a_noun}. Fields that are left out keep their values."
-    return _model(f"Update{aggregate.type_name}", doc, fields)
+    return fields
 
 
 def _id_field(aggregate: Aggregate) -> tuple[Any, Any]:
@@ -183,11 +205,16 @@ def _id_field(aggregate: Aggregate) -> tuple[Any, Any]:
 @cache
 def row_input(aggregate: Aggregate, verb: str, doc: str) -> type[Command]:
     """The input of a command on one row that needs no further values, such as a deletion."""
+    return command_input(aggregate, verb.capitalize() + aggregate.type_name, doc)
+
+
+def command_input(aggregate: Aggregate, name: str, doc: str, more: Fields = MappingProxyType({})) -> type[Command]:
+    """:func:`row_input` for handlers of a domain: another name, and more fields."""
     fields = {"id": _id_field(aggregate)}
     if aggregate.is_versioned:
         text = f"The version that the client read. If the {aggregate.noun} has another one, nothing changes."
         fields["version"] = (Version | None, Field(None, description=text))
-    return _model(verb.capitalize() + aggregate.type_name, doc, fields)
+    return input_model(name, doc, {**fields, **more})
 
 
 @cache
@@ -196,7 +223,7 @@ def bulk_input(aggregate: Aggregate, verb: str, doc: str) -> type[Command]:
     plural = aggregate.plural.replace("_", " ")
     ids = Annotated[list[Annotated[UUID, GlobalKey(aggregate.type_name)]], Field(min_length=1, max_length=MAX_BULK)]
     description = f"The ids of the {plural}, 1 to {MAX_BULK}, all different."
-    return _model(verb.capitalize() + plural_type(aggregate), doc, {"ids": (ids, Field(description=description))})
+    return input_model(verb.capitalize() + plural_type(aggregate), doc, {"ids": (ids, Field(description=description))})
 
 
 def list_input(aggregate: Aggregate, item: type[Command], verb: str, doc: str, limit: int = MAX_BULK) -> type[Command]:
@@ -204,7 +231,7 @@ def list_input(aggregate: Aggregate, item: type[Command], verb: str, doc: str, l
     plural = aggregate.plural
     items = Annotated[list[item], Field(min_length=1, max_length=limit)]  # type: ignore[valid-type]
     field = (items, Field(description=f"The {plural.replace('_', ' ')}, 1 to {limit}."))
-    return _model(verb.capitalize() + plural_type(aggregate), doc, {plural: field})
+    return input_model(verb.capitalize() + plural_type(aggregate), doc, {plural: field})
 
 
 def plural_type(aggregate: Aggregate) -> str:

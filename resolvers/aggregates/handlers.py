@@ -1,13 +1,17 @@
 """What the derived handlers of commands have in common."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+from repositories.aggregates.derived import repository_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import InputError, Path, ValidationError
-from resolvers.validation.command import Command, raise_all
+from repositories.sql.table import Table
+from resolvers.validation.command import Command, check_version, raise_all
 from resolvers.validation.valid_parts import Handler
+
+R = TypeVar("R", bound=Table)
 
 CommandHandler = Callable[[UnitOfWork, Any], Awaitable[Any]]
 """A derived handler, which takes a derived command and returns a row or rows."""
@@ -22,6 +26,12 @@ def describe_handler(command: type[Command], doc: str) -> Callable[[Handler], Ha
         return handler
 
     return describe
+
+
+async def lock_row(work: UnitOfWork, row: type[R], command: Any) -> R:
+    """The row of a command, locked. Raises NotFound, and StaleVersion if the client read another version."""
+    found: R = await work.repository(repository_of(row)).lock(command.id)
+    return check_version(found, getattr(command, "version", None))
 
 
 def find_duplicates(places: Sequence[Path], keys: Sequence[UUID | None]) -> list[InputError]:

@@ -1,12 +1,13 @@
 """The queries of aggregates: one row, lists, groups, and the history of a row."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.event_store import EventStore
+from repositories.core.errors import ValidationError
+from repositories.described_enum import DescribedEnum
 from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.sql.filters import (
     NO_FILTER,
@@ -17,6 +18,7 @@ from repositories.sql.filters import (
     Direction,
     Filter,
     Op,
+    Or,
     Order,
     Related,
 )
@@ -29,19 +31,29 @@ from resolvers.request.context import Context
 R = TypeVar("R", bound=Table)
 
 
-class ListScope(StrEnum):
-    """Whose rows a list has."""
+class ListScope(DescribedEnum):
+    """Whose objects a list has."""
 
-    MINE = "mine"
-    ALL = "all"
+    MINE = "mine", "Those that belong to the viewer."
+    ASSIGNED = (
+        "assigned",
+        ("Those that are assigned to the viewer. A VALIDATION_ERROR in lists of objects that have no assignee."),
+    )
+    ALL = (
+        "all",
+        (
+            "All that the viewer may see. For users these are their own and those that are assigned to them, for "
+            "administrators those of all users."
+        ),
+    )
 
 
-class Trash(StrEnum):
-    """Whether a list has deleted rows."""
+class Trash(DescribedEnum):
+    """Whether a list has deleted objects."""
 
-    EXCLUDE = "exclude"
-    INCLUDE = "include"
-    ONLY = "only"
+    EXCLUDE = "exclude", "It has the objects that are not deleted."
+    INCLUDE = "include", "It has all objects, deleted ones too."
+    ONLY = "only", "It has deleted objects only."
 
 
 async def load_list(  # noqa: PLR0913 (the arguments of the field)
@@ -51,16 +63,32 @@ async def load_list(  # noqa: PLR0913 (the arguments of the field)
     where: Filter = NO_FILTER,
     order: tuple[Order, ...] = (),
     *,
-    scope: ListScope = ListScope.ALL,
+    scope: ListScope | None = None,
     deleted: Trash = Trash.EXCLUDE,
 ) -> Connection[Any]:
-    """A page of the rows that the viewer may see, or that belong to the viewer."""
+    """A page of the rows that the viewer may see and that are in the scope."""
     if deleted is not Trash.EXCLUDE:
         where = And((DeletedRows(Deletion(deleted.value)), where))
-    within: Filter = NO_FILTER
-    if scope is ListScope.MINE:
-        within = _owned_by(aggregate, context.viewer_id)
+    within = _in_scope(context, aggregate, scope)
     return await load_connection(context, repository_of(aggregate.row), request, where, order, within=within)
+
+
+def _in_scope(context: Context, aggregate: Aggregate, scope: ListScope | None) -> Filter:
+    """The condition of a scope. ValidationError for ASSIGNED if the rows have no assignee.
+
+    By default, users get their own rows: no index can find those of ALL in the order of the list.
+    """
+    sees_all = aggregate.assignee is None or aggregate.reads_all(context.viewer.roles)
+    scope = scope or (ListScope.ALL if sees_all else ListScope.MINE)
+    if scope is ListScope.ALL and sees_all:
+        return NO_FILTER
+    if scope is ListScope.MINE:
+        return _owned_by(aggregate, context.viewer_id)
+    if aggregate.assignee is None:
+        plural = aggregate.plural.replace("_", " ")
+        raise ValidationError(f"The {plural} of a user cannot be assigned to another one.", path=("scope",))
+    assigned = Compare(aggregate.assignee, Op.EQ, context.viewer_id)
+    return assigned if scope is ListScope.ASSIGNED else Or((_owned_by(aggregate, context.viewer_id), assigned))
 
 
 def _owned_by(aggregate: Aggregate, owner: UUID) -> Filter:

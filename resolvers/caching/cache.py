@@ -18,7 +18,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
 
 import orjson
 
@@ -53,13 +53,13 @@ _FAILED = b"failed"
 
 
 class CacheHealth(NamedTuple):
-    """How many lookups of this process were hits, misses and stale, and how many calls of Redis failed."""
+    """Counters of the cache of computed values in this process since its start."""
 
-    backend: str
-    hits: int
-    misses: int
-    stale: int
-    errors: int
+    backend: Annotated[str, "The store: memory, which belongs to this process, or redis, which all processes share."]
+    hits: Annotated[int, "The number of lookups that found a current value."]
+    misses: Annotated[int, "The number of lookups that found no value."]
+    stale: Annotated[int, "The number of lookups that found an outdated value."]
+    errors: Annotated[int, "The number of lookups that Redis did not answer in time."]
 
 
 class CacheKey(NamedTuple):

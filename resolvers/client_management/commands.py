@@ -20,9 +20,6 @@ from resolvers.aggregates.rules import Rules, add_rules
 from resolvers.client_management.inputs import (
     AddContact,
     CreateClient,
-    PurgeContact,
-    RemoveContact,
-    RestoreContact,
     SetPrimaryContact,
     TransferClient,
 )
@@ -48,22 +45,32 @@ async def create_client(work: UnitOfWork, command: Any) -> Client:
     if a `databaseId` is taken, QUOTA_EXCEEDED.
     """
     raise_all(await _errors_of_new_client(work, command))
-    values = command.model_dump(exclude={"contacts", "database_id"})
-    with locate_taken_id("database_id"):
-        client = await work.add(
-            Client,
-            **values,
-            id=command.database_id,
-            created_by=work.viewer_id,
-            created_at=work.now,
-            updated_at=work.now,
-        )
-    contacts = await _add_contacts(work, client, command.contacts)
-    if any(contact.is_primary for contact in contacts):
-        (linked,) = await work.repository(Clients).link_primaries([client.id])
-        _record_primary(work, client, linked)
-        return linked
+    (client,) = await _create_clients(work, [command])
     return client
+
+
+async def _create_clients(work: UnitOfWork, commands: Sequence[Any]) -> list[Client]:
+    with locate_taken_id("database_id"):
+        clients = await work.repository(Clients).add_many([_new_client(work, command) for command in commands])
+    work.record_added(clients)
+    people = [
+        _new_contact(work, client, contact)
+        for client, command in zip(clients, commands, strict=True)
+        for contact in command.contacts
+    ]
+    contacts = await _insert_contacts(work, people)
+    keys = [contact.client_id for contact in contacts if contact.is_primary]
+    linked = {client.id: client for client in await work.repository(Clients).link_primaries(keys)} if keys else {}
+    for client in clients:
+        if client.id in linked:
+            _record_primary(work, client, linked[client.id])
+    return [linked.get(client.id, client) for client in clients]
+
+
+def _new_client(work: UnitOfWork, command: Any) -> dict[str, Any]:
+    values: dict[str, Any] = command.model_dump(exclude={"contacts", "database_id"})
+    owned = {"id": command.database_id, "created_by": work.viewer_id}
+    return values | owned | {"created_at": work.now, "updated_at": work.now}
 
 
 def _duplicates(contacts: Sequence[Any]) -> list[InputError]:
@@ -97,13 +104,13 @@ async def _taken(work: UnitOfWork, owner: UUID, contacts: Sequence[Any]) -> list
     ]
 
 
-async def _add_contacts(work: UnitOfWork, client: Client, contacts: Sequence[Any]) -> list[Contact]:
+async def _insert_contacts(work: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> list[Contact]:
     """The database does not tell which of several contacts has an address or id that was taken at the same time."""
-    if not contacts:
+    if not rows:
         return []
     try:
         with locate_taken_id("contacts"):
-            added = await work.repository(Contacts).add_many([_new_contact(work, client, item) for item in contacts])
+            added = await work.repository(Contacts).add_many(rows)
     except Conflict as error:
         error.path = ("contacts",)
         raise
@@ -139,21 +146,17 @@ async def _restore_contacts(work: UnitOfWork, rows: Sequence[Client]) -> None:
 
 async def _purge_contacts(work: UnitOfWork, rows: Sequence[Client]) -> None:
     """Its contacts are deleted permanently too."""
-    await _forget_primaries(work, rows)
+    primaries = [row.primary_contact_id for row in rows if row.primary_contact_id is not None]
+    if primaries:
+        await work.repository(Clients).forget_primaries(primaries)
     for contact in await work.repository(Contacts).purge_all([row.id for row in rows]):
         work.record_purged(contact)
 
 
-_client_rules: Rules[Client] = Rules(delete=_remove_contacts, restore=_restore_contacts, purge=_purge_contacts)
+_client_rules: Rules[Client] = Rules(
+    delete=_remove_contacts, restore=_restore_contacts, purge=_purge_contacts, create=_create_clients
+)
 add_rules(Client, _client_rules)
-
-
-async def _forget_primaries(work: UnitOfWork, rows: Sequence[Client]) -> list[Client]:
-    """Removes the primary contacts of deleted clients, so that the contacts can be deleted permanently."""
-    linked = [row for row in rows if row.primary_contact_id is not None]
-    return await work.repository(Clients).change_many(
-        [(row, {"primary_contact_id": None, "deleted_at": row.deleted_at}) for row in linked]
-    )
 
 
 async def transfer_client(work: UnitOfWork, command: TransferClient) -> Client:
@@ -205,20 +208,23 @@ async def set_primary_contact(work: UnitOfWork, command: SetPrimaryContact) -> C
         raise NotFound.of("contact", path=("contact_id",))
     if client.primary_contact_id == contact.id:
         return client
-    await _demote(work, client)
+    await _demote(work, [client.id])
     await work.change(contact, is_primary=True)
-    return await _set_primary(work, client, contact.id)
+    (changed,) = await _set_primaries(work, [(client, contact.id)])
+    return changed
 
 
-async def _demote(work: UnitOfWork, client: Client) -> None:
-    """Makes the client's primary contact an ordinary one."""
-    for contact in await work.repository(Contacts).demote(client.id):
+async def _demote(work: UnitOfWork, clients: Sequence[UUID]) -> None:
+    """Makes the primary contacts of the clients ordinary ones."""
+    for contact in await work.repository(Contacts).demote(clients):
         work.record_changed(contact.replace(is_primary=True), contact)
 
 
-async def _set_primary(work: UnitOfWork, client: Client, contact: UUID | None) -> Client:
-    changed = await work.repository(Clients).change(client, primary_contact_id=contact)
-    _record_primary(work, client, changed)
+async def _set_primaries(work: UnitOfWork, contacts: Sequence[tuple[Client, UUID]]) -> list[Client]:
+    changes = [(client, {"primary_contact_id": contact}) for client, contact in contacts]
+    changed = await work.repository(Clients).change_many(changes)
+    for (client, _), after in zip(contacts, changed, strict=True):
+        _record_primary(work, client, after)
     return changed
 
 
@@ -233,19 +239,20 @@ def _record_primary(work: UnitOfWork, before: Client, after: Client) -> None:
 async def _errors_of_new_contact(work: UnitOfWork, command: Any) -> list[InputError]:
     if command.client_id is None:
         return []  # the id is invalid
-    client = await _client_of_new_contact(work, command)
+    client = (await _clients_of(work, [command]))[command.client_id]
     taken = await _taken(work, client.created_by, [command])
     for error in taken:
         error.path = ("email",)
     return taken
 
 
-async def _client_of_new_contact(work: UnitOfWork, command: Any) -> Client:
-    try:
-        return await work.repository(Clients).lock(command.client_id)
-    except NotFound as error:
-        error.path = ("client_id",)
-        raise
+async def _clients_of(work: UnitOfWork, commands: Sequence[Any]) -> Mapping[UUID, Client]:
+    """The locked clients of new contacts, by id."""
+    keys = {command.client_id for command in commands}
+    clients = await work.repository(Clients).lock_many(sorted(keys))
+    if len(clients) < len(keys):
+        raise NotFound.of("client", path=("client_id",))
+    return clients
 
 
 @reports(_errors_of_new_contact)
@@ -256,65 +263,39 @@ async def add_contact(work: UnitOfWork, command: Any) -> Contact:
     Possible errors: VALIDATION_ERROR, NOT_FOUND if the client does not exist, CONFLICT if the owner already has a
     contact with this e-mail address or if the `databaseId` is taken, QUOTA_EXCEEDED.
     """
-    client = await _client_of_new_contact(work, command)
-    if command.is_primary and client.primary_contact_id is not None:
-        await _demote(work, client)
+    (contact,) = await _add_contacts(work, [command])
+    return contact
+
+
+async def _add_contacts(work: UnitOfWork, commands: Sequence[Any]) -> list[Contact]:
+    clients = await _clients_of(work, commands)
+    promoted = [clients[command.client_id] for command in commands if command.is_primary]
+    replaced = [client.id for client in promoted if client.primary_contact_id is not None]
+    if replaced:
+        await _demote(work, replaced)
+    rows = [_new_contact(work, clients[command.client_id], command) for command in commands]
     with locate_taken_id("database_id"):
-        contact = await work.add(Contact, **_new_contact(work, client, command))
-    if contact.is_primary:
-        await _set_primary(work, client, contact.id)
-    return contact
+        contacts = await work.repository(Contacts).add_many(rows)
+    work.record_added(contacts)
+    primaries = [(clients[contact.client_id], contact.id) for contact in contacts if contact.is_primary]
+    if primaries:
+        await _set_primaries(work, primaries)
+    return contacts
 
 
-@takes(RemoveContact)
-async def remove_contact(work: UnitOfWork, command: Any) -> Contact:
-    """Deletes a contact. It can be restored. If it is the primary contact, the client has none afterwards.
-
-    Possible error: NOT_FOUND.
-    """
-    contacts = work.repository(Contacts)
-    client = await work.repository(Clients).lock((await contacts.get(command.id)).client_id)
-    contact = await contacts.lock(command.id)
-    removed = await work.delete(contact, is_primary=False)
-    if client.primary_contact_id == contact.id:
-        await _set_primary(work, client, None)
-    return removed
+async def _forget_primaries(work: UnitOfWork, rows: Sequence[Contact]) -> None:
+    """If it is the primary contact, the client has none afterwards."""
+    primaries = [row.id for row in rows if row.is_primary]
+    if primaries:
+        of_client = {row.client_id: row.id for row in rows if row.is_primary}
+        for client in await work.repository(Clients).forget_primaries(primaries):
+            _record_primary(work, client.replace(primary_contact_id=of_client[client.id]), client)
 
 
-@takes(RestoreContact)
-async def restore_contact(work: UnitOfWork, command: Any) -> Contact:
-    """Restores a deleted contact of a client that is not deleted.
-
-    Possible errors: NOT_FOUND, CONFLICT if another contact has its e-mail address by now or if its client is deleted.
-    """
-    contacts = work.repository(Contacts)
-    client_id = (await contacts.find_deleted(command.id)).client_id
-    if client_id not in await work.repository(Clients).lock_many([client_id]):
-        message = "The client of this contact is deleted. Restore the client first."
-        raise Conflict(message, path=("id",))
-    contact = await contacts.lock_deleted(command.id)
-    try:
-        return await work.restore(contact)
-    except Conflict:
-        message = "The e-mail address of this contact belongs to another contact of yours by now."
-        raise Conflict(message, path=("id",)) from None
-
-
-@takes(PurgeContact)
-async def purge_contact(work: UnitOfWork, command: Any) -> Contact:
-    """Deletes a contact permanently that was deleted before. Returns the contact as it was.
-
-    Its events remain in the audit log. Possible error: NOT_FOUND.
-    """
-    contacts, clients = work.repository(Contacts), work.repository(Clients)
-    client_id = (await contacts.find_deleted(command.id)).client_id
-    deleted_clients: Mapping[UUID, Client] = {}
-    if client_id not in await clients.lock_many([client_id]):
-        deleted_clients = await clients.lock_many_deleted([client_id])
-    contact = await contacts.lock_deleted(command.id)
-    client = deleted_clients.get(client_id)
-    if client is not None and client.primary_contact_id == contact.id:
-        (changed,) = await _forget_primaries(work, [client])
-        _record_primary(work, client, changed)
-    await work.purge(contact)
-    return contact
+_contact_rules: Rules[Contact] = Rules(
+    delete=_forget_primaries,
+    purge=_forget_primaries,
+    values_of_deleted={"is_primary": False},
+    create=_add_contacts,
+)
+add_rules(Contact, _contact_rules)

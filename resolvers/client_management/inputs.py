@@ -7,7 +7,7 @@ from pydantic import Field
 
 from repositories.sql.aggregate import aggregates
 from repositories.tables.client_management import Client, Contact
-from resolvers.aggregates.derived_inputs import new_row_input, row_input
+from resolvers.aggregates.derived_inputs import create_input, new_row_input
 from resolvers.validation.command import Command, Version
 from resolvers.validation.global_ids import GlobalKey
 
@@ -17,7 +17,7 @@ _list: Any = list
 MAX_CONTACTS = 100
 
 NewContact = new_row_input(_contact, "NewContact", "A new contact of a new client.", without={"client_id"})
-AddContact = new_row_input(_contact, "AddContact", "A new contact of a client.")
+AddContact = create_input(_contact)
 CreateClient = new_row_input(
     _client,
     "CreateClient",
@@ -29,9 +29,6 @@ CreateClient = new_row_input(
         )
     },
 )
-RemoveContact = row_input(_contact, "remove", "The contact to delete.")
-RestoreContact = row_input(_contact, "restore", "The deleted contact to restore.")
-PurgeContact = row_input(_contact, "purge", "The deleted contact to delete permanently.")
 
 
 class ChangeClient(Command):

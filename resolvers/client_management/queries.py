@@ -1,16 +1,16 @@
-"""What can be asked about clients."""
+"""Queries of clients and contacts."""
 
 from dataclasses import dataclass
-from decimal import Decimal
+from typing import Annotated
 from uuid import UUID
 
 from repositories.client_management import (
+    ClientIndustryTotal,
     Clients,
+    ClientStatusTotal,
     ClientUpdated,
     Contacts,
-    IndustryTotal,
     RevenueSummary,
-    StatusTotal,
 )
 from repositories.sql.aggregate import aggregates
 from repositories.sql.filters import NO_FILTER, And, Compare, Filter, Op, Order
@@ -19,6 +19,7 @@ from repositories.tables.client_management import Client, Contact
 from resolvers.aggregates.row_queries import ListScope, Trash, load_list
 from resolvers.caching.cached import cached
 from resolvers.loading.edges import Connection
+from resolvers.request.annotations import EachField, First
 from resolvers.request.context import Context
 
 
@@ -28,11 +29,14 @@ async def contacts(  # noqa: PLR0913 (the arguments of the field)
     where: Filter = NO_FILTER,
     order: tuple[Order, ...] = (),
     *,
-    email: str | None = None,
-    scope: ListScope = ListScope.ALL,
+    email: Annotated[
+        str | None,
+        "A whole e-mail address in any spelling: the list has only the contacts with this address, at most one of each "
+        "owner. By default it has contacts with any address.",
+    ] = None,
+    scope: ListScope | None = None,
     deleted: Trash = Trash.EXCLUDE,
 ) -> Connection[Contact]:
-    """The contacts of all clients that the viewer may see, or those with an e-mail address."""
     if email is not None:
         index = Contacts(context.snapshot).index_of(email)
         where = And((Compare("email_index", Op.EQ, index), where))
@@ -40,46 +44,32 @@ async def contacts(  # noqa: PLR0913 (the arguments of the field)
 
 
 @dataclass(frozen=True, slots=True)
-class Dashboard:
-    """Whose dashboard; every tile is computed when it is asked for."""
+class ClientDashboard:
+    """Statistics of the viewer's clients. Each field executes one statement, and only if it is selected."""
 
     context: Context
     user: UUID
 
     @cached(own=(ClientUpdated,))
-    async def by_status(self) -> list[StatusTotal]:
-        """Clients by status."""
+    async def by_status(self) -> list[ClientStatusTotal]:
+        """The number of clients with each status, also of statuses that no client has."""
         return await Clients(self.context.snapshot).by_status(self.user)
 
     @cached(own=(ClientUpdated,))
-    async def by_industry(self) -> list[IndustryTotal]:
-        """Clients by industry."""
+    async def by_industry(self) -> list[ClientIndustryTotal]:
+        """The number of clients in each industry, the most frequent first, and those without one last."""
         return await Clients(self.context.snapshot).by_industry(self.user)
 
     @cached(own=(ClientUpdated,))
-    async def revenue(self) -> RevenueSummary:
-        """Total, mean and count, one statement for all of them."""
+    async def revenue(self) -> EachField[RevenueSummary]:
         return await Clients(self.context.snapshot).revenue(self.user)
 
-    async def total_revenue(self) -> Decimal:
-        """The sum."""
-        return (await self.revenue()).total
-
-    async def mean_revenue(self) -> Decimal | None:
-        """The mean, None if no revenue is known."""
-        return (await self.revenue()).mean
-
-    async def clients_with_revenue(self) -> int:
-        """Those for which it is known."""
-        return (await self.revenue()).known
-
     @cached(own=(ClientUpdated,))
-    async def newest(self, first: int) -> list[Client]:
-        """The clients that were made last."""
-        limit = PageRequest(first=first).size
-        return await Clients(self.context.snapshot).newest(self.user, limit=limit)
+    async def newest(self, first: First = 5) -> list[Client]:
+        """The clients that were created last, the newest first."""
+        return await Clients(self.context.snapshot).newest(self.user, limit=first)
 
 
-async def dashboard(context: Context) -> Dashboard:
-    """The viewer's dashboard."""
-    return Dashboard(context, context.viewer_id)
+async def client_dashboard(context: Context) -> ClientDashboard:
+    """Statistics of the viewer's clients."""
+    return ClientDashboard(context, context.viewer_id)

@@ -1,20 +1,21 @@
-"""What the events tell of people and of the gateway's use."""
+"""Statistics about events."""
 
 import datetime as dt
 from decimal import ROUND_HALF_UP, Decimal
-from enum import StrEnum
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from repositories.core.clock import midnight, week_start
+from repositories.described_enum import DescribedEnum
 from repositories.event_analytics import DAYS_BEFORE, EventAnalytics, FeatureUse
 from repositories.identity import Users
 from repositories.life_lock.analytics import HUNDREDTH, mean
-from repositories.sql.page import PageRequest
+from repositories.sql.page import DEFAULT_SIZE
 from repositories.tables.events import DomainEvent
 from resolvers.loading.edges import one
+from resolvers.request.annotations import First, TimeZone
 from resolvers.request.context import Context
-from resolvers.request.periods import Period, resolve_period
+from resolvers.request.periods import MAX_DAYS, FirstDay, LastDay, Period, resolve_period
 
 actor_of_event = one(Users.by_id, key=DomainEvent.user_id)
 
@@ -22,12 +23,12 @@ MAX_DAYS_BY_HOUR = 31
 _HOUR, _DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 
 
-class TrendInterval(StrEnum):
-    """How long the intervals of a trend are."""
+class TrendInterval(DescribedEnum):
+    """The length of the intervals of a trend."""
 
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
+    DAY = "day", "From midnight to midnight."
+    WEEK = "week", "Seven days. They start on the day in the viewer's preferences (`weekStartsOn`)."
+    MONTH = "month", "From the first of a month to its last day."
 
     def first_day(self, date: dt.date, first_weekday: int) -> dt.date:
         """The first day of the interval that the date is in. Weeks start on ``first_weekday``, 0 (Monday) to 6."""
@@ -55,26 +56,34 @@ _AVERAGED = {TrendInterval.DAY: 7, TrendInterval.WEEK: 4, TrendInterval.MONTH: 3
 
 
 class CompletionTrend(NamedTuple):
-    """What a person completed in an interval; ``date`` is its first day."""
+    """The tasks that the viewer completed in one day, week or month."""
 
-    date: dt.date
-    completed: int
-    on_time: int
-    reopened: int
-    moving_average: Decimal
+    date: Annotated[dt.date, "The first day of the interval."]
+    completed: Annotated[
+        int, "The number of completions. A task that is completed, reopened and completed again counts twice."
+    ]
+    on_time: Annotated[int, "The number of completions on or before the due date that the task had at that time."]
+    reopened: Annotated[int, "The number of completed tasks that were reopened."]
+    moving_average: Annotated[
+        Decimal, "The mean of `completed` over the 7 days, 4 weeks or 3 months that end with the interval."
+    ]
 
 
 async def completion_trends(
     context: Context,
-    since: dt.date | None = None,
-    until: dt.date | None = None,
+    from_: FirstDay = None,
+    to: LastDay = None,
     *,
-    interval: TrendInterval = TrendInterval.DAY,
-    time_zone: str | None = None,
+    interval: Annotated[TrendInterval, "The length of the intervals."] = TrendInterval.DAY,
+    time_zone: TimeZone = None,
 ) -> list[CompletionTrend]:
-    """What the viewer completed in the whole intervals that the days are in, oldest first, without gaps."""
+    """The completions of the viewer's tasks by the recorded events, without gaps, the oldest interval first.
+
+    Tasks that were deleted or reopened later count too; `productivityTrends` counts the tasks as they are now. The
+    first and the last week or month are counted completely.
+    """
     user, window = context.viewer_id, _AVERAGED[interval]
-    asked = await resolve_period(context, since, until, time_zone)
+    asked = await resolve_period(context, from_, to, time_zone)
     first_weekday = await context.first_weekday() if interval is TrendInterval.WEEK else 0
     dates = interval.first_days(asked.since, asked.until, window - 1, first_weekday)
     bounds = [midnight(date, asked.zone) for date in dates]
@@ -87,20 +96,24 @@ async def completion_trends(
 
 
 class DailyActiveUsers(NamedTuple):
-    """How many users were active on a day, in the 7 and the 30 days that end with it, and the share of the last."""
+    """The numbers of users who caused at least one event."""
 
-    date: dt.date
-    daily: int
-    weekly: int
-    monthly: int
-    stickiness: Decimal
+    date: Annotated[dt.date, "The day."]
+    daily: Annotated[int, "The number of users who were active on this day."]
+    weekly: Annotated[int, "The number of users who were active on this day or one of the 6 days before."]
+    monthly: Annotated[int, "The number of users who were active on this day or one of the 29 days before."]
+    stickiness: Annotated[Decimal, "100 × daily / monthly. 0 if no user was active."]
 
 
 async def daily_active_users(
-    context: Context, since: dt.date | None = None, until: dt.date | None = None, time_zone: str | None = None
+    context: Context, from_: FirstDay = None, to: LastDay = None, time_zone: TimeZone = None
 ) -> list[DailyActiveUsers]:
-    """Days without gaps, oldest first."""
-    asked = await resolve_period(context, since, until, time_zone)
+    """The numbers of active users by day, without gaps, the oldest first.
+
+    Events that the gateway recorded for a user count as that user's. Users whose accounts were deleted since count
+    too. For admins.
+    """
+    asked = await resolve_period(context, from_, to, time_zone)
     found = await EventAnalytics(context.snapshot).active_users(_days(asked, before=DAYS_BEFORE))
     made = []
     for index, active in enumerate(found):
@@ -111,52 +124,58 @@ async def daily_active_users(
 
 async def feature_use(
     context: Context,
-    first: int,
-    since: dt.date | None = None,
-    until: dt.date | None = None,
-    time_zone: str | None = None,
+    from_: FirstDay = None,
+    to: LastDay = None,
+    first: First = DEFAULT_SIZE,
+    time_zone: TimeZone = None,
 ) -> list[FeatureUse]:
-    """Types of events, the most frequent first."""
-    limit = PageRequest(first=first).size
-    asked = await resolve_period(context, since, until, time_zone)
+    """The numbers of events by type, the most frequent type first. Types without events in these days are left out.
+
+    For admins.
+    """
+    asked = await resolve_period(context, from_, to, time_zone)
     starts, ends = midnight(asked.since, asked.zone), midnight(asked.until + _DAY, asked.zone)
-    return await EventAnalytics(context.snapshot).feature_use(starts, ends, limit=limit)
+    return await EventAnalytics(context.snapshot).feature_use(starts, ends, limit=first)
 
 
-class RateInterval(StrEnum):
-    """How long the intervals of a rate are."""
+class RateInterval(DescribedEnum):
+    """The length of the intervals of a rate."""
 
-    HOUR = "hour"
-    DAY = "day"
+    HOUR = (
+        "hour",
+        "60 minutes, counted from midnight. The last interval of a day without a whole number of hours is shorter.",
+    )
+    DAY = "day", "From midnight to midnight: 23 or 25 hours if the clocks change."
 
 
 class EventRate(NamedTuple):
-    """How many events there were from ``starts_at`` on and before ``ends_at``."""
+    """The number of events in one interval."""
 
-    starts_at: dt.datetime
-    ends_at: dt.datetime
-    events: int
+    starts_at: Annotated[dt.datetime, "The start of the interval."]
+    ends_at: Annotated[dt.datetime, "The end of the interval. An event at exactly this time is in the next interval."]
+    events: Annotated[int, "The number of events in the interval."]
 
 
 async def event_rates(  # noqa: PLR0913 (the contract's arguments)
     context: Context,
-    since: dt.date | None = None,
-    until: dt.date | None = None,
+    from_: FirstDay = None,
+    to: Annotated[
+        dt.date | None,
+        f"The last day. By default today. At most {MAX_DAYS_BY_HOUR} days in total by hour, {MAX_DAYS} by day.",
+    ] = None,
     *,
-    interval: RateInterval = RateInterval.HOUR,
-    aggregate_type: str | None = None,
-    time_zone: str | None = None,
+    interval: Annotated[RateInterval, "The length of the intervals."] = RateInterval.HOUR,
+    aggregate_type: Annotated[
+        str | None, "Counts only events about objects of this type, such as task. By default all events."
+    ] = None,
+    time_zone: TimeZone = None,
 ) -> list[EventRate]:
-    """Intervals without gaps, oldest first.
-
-    Hours are 60 minutes each, counted from the day's start: on a day of 23 or 25 hours there are as many of them, and
-    where a day is no whole number of hours its last one is shorter.
-    """
+    """The numbers of events by hour or day, without gaps, the oldest first. For admins."""
     if interval is RateInterval.DAY:
-        asked = await resolve_period(context, since, until, time_zone)
+        asked = await resolve_period(context, from_, to, time_zone)
         bounds = _days(asked)
     else:
-        asked = await resolve_period(context, since, until, time_zone, max_days=MAX_DAYS_BY_HOUR)
+        asked = await resolve_period(context, from_, to, time_zone, max_days=MAX_DAYS_BY_HOUR)
         bounds = _hours(asked)
     found = await EventAnalytics(context.snapshot).rates(bounds, aggregate_type)
     return [EventRate(*ends, events) for ends, events in zip(pairwise(bounds), found, strict=True)]

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from typing import Annotated
 
 from repositories.core.errors import ValidationError
 from repositories.core.event import all_event_types
@@ -29,8 +30,11 @@ def _known_aggregates(names: Sequence[str] | None) -> Sequence[str] | None:
     return _known(names, {kind.aggregate for kind in all_event_types() if kind.aggregate}, "aggregate_types")
 
 
-def my_events(context: Context, types: Sequence[str] | None = None) -> Source:
-    """What the viewer does, here or on another device."""
+Types = Annotated[list[str] | None, "Only events of these types, such as TaskCompleted."]
+
+
+def my_events(context: Context, types: Types = None) -> Source:
+    """The events that the viewer causes, on this or another device."""
     wanted = _known_types(types)
     return stream_events(
         context, [actor_topic(context.viewer_id)], lambda event: wanted is None or event.event_type in wanted
@@ -38,9 +42,11 @@ def my_events(context: Context, types: Sequence[str] | None = None) -> Source:
 
 
 def domain_events(
-    context: Context, types: Sequence[str] | None = None, aggregate_types: Sequence[str] | None = None
+    context: Context,
+    types: Types = None,
+    aggregate_types: Annotated[list[str] | None, "Only events about objects of these types, such as task."] = None,
 ) -> Source:
-    """What anybody does."""
+    """The events of all users. For admins."""
     kinds, aggregates = _known_types(types), _known_aggregates(aggregate_types)
 
     def matches(event: DomainEvent) -> bool:

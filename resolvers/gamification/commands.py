@@ -1,6 +1,6 @@
 """Commands on rewards beyond the derived ones, and the input for the criteria of achievements."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from repositories.gamification.events import RedemptionFulfilled, RedemptionRefu
 from repositories.gamification.points import Points
 from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.identity import Users
+from repositories.sql.aggregate import aggregates
 from repositories.tables.gamification import (
     MAX_COUNT,
     MAX_STREAK,
@@ -19,12 +20,12 @@ from repositories.tables.gamification import (
     RedemptionStatus,
     RewardRedemption,
 )
-from resolvers.aggregates.derived_inputs import set_json_input
+from resolvers.aggregates.derived_commands import row_command, takes
+from resolvers.aggregates.derived_inputs import new_row_input, set_json_input
+from resolvers.aggregates.handlers import lock_row
+from resolvers.aggregates.rules import Values
+from resolvers.aggregates.transitions import transition
 from resolvers.validation.command import Command, locate_taken_id
-from resolvers.validation.global_ids import GlobalKey
-
-RewardKey = Annotated[UUID, GlobalKey("Reward")]
-RedemptionKey = Annotated[UUID, GlobalKey("RewardRedemption")]
 
 
 class AchievementCriteria(Command):
@@ -45,35 +46,14 @@ class AchievementCriteria(Command):
         return self
 
 
-class RedeemReward(Command):
-    """The reward to redeem points for."""
-
-    reward_id: RewardKey
-    """The reward."""
-    database_id: UUID | None = None
-    """The UUID of the new redemption. A request with a `databaseId` that is sent twice redeems points only once."""
-
-
-class FulfillRedemption(Command):
-    """The redemption whose reward the user has received."""
-
-    id: RedemptionKey
-    """The redemption."""
-
-
-class RefundRedemption(Command):
-    """The redemption to refund."""
-
-    id: RedemptionKey
-    """The redemption."""
-
-
 set_json_input(Achievement.criteria, AchievementCriteria)
 
 
-async def redeem_reward(work: UnitOfWork, command: RedeemReward) -> RewardRedemption:
+@takes(new_row_input(aggregates[RewardRedemption], "RedeemReward", "The reward to redeem points for."))
+async def redeem_reward(work: UnitOfWork, command: Any) -> RewardRedemption:
     """Redeems the viewer's points for a reward, which decreases its stock.
 
+    A request with a `databaseId` that is sent twice redeems points only once.
     Possible errors: NOT_FOUND if the reward does not exist, CONFLICT if it is inactive or sold out, if the viewer has
     too few points, or if the `databaseId` is taken.
     """
@@ -107,25 +87,26 @@ async def _record_stock(work: UnitOfWork, reward_id: UUID, *, taken: int) -> Non
         work.record_changed(reward.replace(stock=reward.stock + taken), reward)
 
 
-async def fulfill_redemption(work: UnitOfWork, command: FulfillRedemption) -> RewardRedemption:
-    """Records that the user has received the reward. A FULFILLED redemption stays as it is. For admins.
-
-    Possible errors: NOT_FOUND, CONFLICT if the redemption is REFUNDED.
-    """
-    redemption = await work.repository(Redemptions).lock(command.id)
-    if redemption.status is RedemptionStatus.FULFILLED:
-        return redemption
+@transition(
+    RewardRedemption,
+    RedemptionFulfilled,
+    "The redemption whose reward the user has received.",
+    errors="CONFLICT if the redemption is REFUNDED",
+)
+def fulfill_redemption(work: UnitOfWork, redemption: RewardRedemption) -> Values:
+    """Records that the user has received the reward. A FULFILLED redemption stays as it is. For administrators."""
     if redemption.status is RedemptionStatus.REFUNDED:
         raise Conflict("This redemption was refunded; there is nothing to hand over.", path=("id",))
-    return await work.change(redemption, RedemptionFulfilled, status=RedemptionStatus.FULFILLED)
+    return {"status": RedemptionStatus.FULFILLED}
 
 
-async def refund_redemption(work: UnitOfWork, command: RefundRedemption) -> RewardRedemption:
-    """Returns the points of a redemption to the user, and increases the stock of the reward. For admins.
+@row_command(RewardRedemption, "The redemption to refund.")
+async def refund_redemption(work: UnitOfWork, command: Any) -> RewardRedemption:
+    """Returns the points of a redemption to the user, and increases the stock of the reward. For administrators.
 
     Possible errors: NOT_FOUND, CONFLICT if the redemption is REFUNDED.
     """
-    redemption = await work.repository(Redemptions).lock(command.id)
+    redemption = await lock_row(work, RewardRedemption, command)
     if redemption.status is RedemptionStatus.REFUNDED:
         raise Conflict("This redemption was refunded already.", path=("id",))
     refunded = await work.repository(Redemptions).change(redemption, status=RedemptionStatus.REFUNDED)

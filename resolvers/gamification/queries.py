@@ -1,19 +1,20 @@
-"""What can be asked about achievements, points and rewards."""
+"""Queries of achievements, points and rewards."""
 
 import datetime as dt
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from repositories.core.clock import LocalDay, days, midnight, week_start
-from repositories.gamification.achievements import Achievements, AchievementTally, Progress, UserAchievements
+from repositories.gamification.achievements import AchievementProgress, Achievements, AchievementTally, UserAchievements
 from repositories.gamification.events import AchievementUnlocked, AchievementUpdated, RewardRedeemed
-from repositories.gamification.leaderboard import Leaderboard, Neighbor, Place
+from repositories.gamification.leaderboard import Leaderboard, LeaderboardNeighbor, LeaderboardPlace
 from repositories.gamification.points import Points, PointTotals
 from repositories.identity import ProfileUpdated
 from repositories.life_lock.events import TaskUpdated
-from repositories.sql.page import PageRequest
+from repositories.sql.page import DEFAULT_SIZE
 from repositories.tables.gamification import (
     MAX_STREAK,
     CountedEvent,
@@ -22,6 +23,7 @@ from repositories.tables.gamification import (
 )
 from resolvers.caching.cached import cached
 from resolvers.loading.edges import one
+from resolvers.request.annotations import EachField, First, TimeZone
 from resolvers.request.context import Context
 
 task_of_entry = one(Points.task_of_event, key=PointEntry.source_event_id)
@@ -29,55 +31,61 @@ achievement_of_entry = one(Points.achievement_of_event, key=PointEntry.source_ev
 reward_of_entry = one(Points.reward_of_event, key=PointEntry.source_event_id)
 
 LONGEST_SHOWN = 366
-"""How many days a streak is followed back for the dashboard."""
+"""The longest streak that the dashboard counts, in days."""
 
 
 async def point_balance(context: Context) -> int:
-    """What the viewer has."""
+    """The points that the viewer can redeem."""
     return await Points(context.snapshot).balance(context.viewer_id)
 
 
-async def leaderboard(context: Context, period: LeaderboardPeriod, first: int) -> list[Place]:
-    """The first places of a period."""
-    limit = PageRequest(first=first).size
-    return await Leaderboard(context.snapshot).places(period, limit=limit)
+Period = Annotated[LeaderboardPeriod, "The period in which points count."]
 
 
-async def leaderboard_around_viewer(context: Context, period: LeaderboardPeriod, first: int) -> list[Neighbor]:
-    """The place of the viewer in a period, and the places before and after it."""
-    user, limit = context.viewer_id, PageRequest(first=first).size
-    return await Leaderboard(context.snapshot).around(user, period, limit=limit)
+async def leaderboard(context: Context, period: Period, first: First = DEFAULT_SIZE) -> list[LeaderboardPlace]:
+    """The users who have earned the most points in a period, without their ids. Users without points are left out."""
+    return await Leaderboard(context.snapshot).places(period, limit=first)
 
 
-async def my_achievements(context: Context, time_zone: str | None = None) -> list[Progress]:
-    """How far the viewer is with each achievement."""
+async def leaderboard_around_viewer(
+    context: Context, period: Period, first: First = DEFAULT_SIZE
+) -> list[LeaderboardNeighbor]:
+    """The viewer's place on the leaderboard, and those before and after it.
+
+    The viewer's place is in the middle, unless there are too few places before or after it. Empty if the viewer has
+    earned no points in the period.
+    """
+    return await Leaderboard(context.snapshot).around(context.viewer_id, period, limit=first)
+
+
+async def my_achievements(context: Context, time_zone: TimeZone = None) -> list[AchievementProgress]:
+    """The viewer's progress towards each achievement that is active or reached, those with the fewest points first."""
     user = context.viewer_id
     today, zone = await context.today(time_zone)
     return await _progress(context, user, today, zone)
 
 
 @cached(own=(TaskUpdated, AchievementUnlocked), all_users=(AchievementUpdated,))
-async def _progress(context: Context, user: UUID, today: LocalDay, zone: ZoneInfo) -> list[Progress]:
+async def _progress(context: Context, user: UUID, today: LocalDay, zone: ZoneInfo) -> list[AchievementProgress]:
     return await Achievements(context.snapshot).progress({user: days(today.date, MAX_STREAK, zone)})
 
 
-def next_of(progress: list[Progress]) -> Progress | None:
-    """What is nearest to being unlocked, of equally near ones the one with the fewest points."""
+def next_of(progress: list[AchievementProgress]) -> AchievementProgress | None:
+    """The nearest achievement that is not reached, of equally near ones the one with the fewest points."""
     locked = [one for one in progress if one.unlocked_at is None]
     return max(locked, key=lambda one: Fraction(one.progress, one.wanted), default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Dashboard:
-    """Whose dashboard, and on which day; every tile is computed when it is asked for."""
+class GamificationDashboard:
+    """Numbers about the viewer's points. Each field executes one statement, and a field that is not selected none."""
 
     context: Context
     user: UUID
     today: LocalDay
     zone: ZoneInfo
 
-    async def totals(self) -> PointTotals:
-        """Balance and points of the week, one statement for both."""
+    async def totals(self) -> EachField[PointTotals]:
         return await self._totals(week_start(self.today.date, await self.context.first_weekday()))
 
     @cached(own=(TaskUpdated, AchievementUnlocked, RewardRedeemed))
@@ -85,52 +93,43 @@ class Dashboard:
         return await Points(self.context.snapshot).totals(self.user, midnight(first_day, self.zone))
 
     @cached(own=(AchievementUnlocked,), all_users=(AchievementUpdated,))
-    async def tally(self) -> AchievementTally:
-        """Both counters of achievements, one statement for both."""
+    async def tally(self) -> EachField[AchievementTally]:
         return await Achievements(self.context.snapshot).tally(self.user)
-
-    async def point_balance(self) -> int:
-        """What there is to spend."""
-        return (await self.totals()).balance
-
-    async def points_this_week(self) -> int:
-        """What was earned since the week started."""
-        return (await self.totals()).earned
-
-    async def achievements_unlocked(self) -> int:
-        """Those that the viewer has."""
-        return (await self.tally()).unlocked
-
-    async def achievements_total(self) -> int:
-        """Those that there are."""
-        return (await self.tally()).total
 
     @cached(own=(TaskUpdated,))
     async def current_streak(self) -> int:
-        """On how many days in a row a task was completed."""
+        """The number of consecutive days with a completed task that end today or yesterday, at most 366."""
         reach = days(self.today.date, LONGEST_SHOWN, self.zone)
         return await UserAchievements(self.context.snapshot).streak(self.user, CountedEvent.TASK_COMPLETED, reach)
 
-    async def next_achievement(self) -> Progress | None:
-        """What is nearest."""
+    async def next_achievement(self) -> AchievementProgress | None:
+        """The achievement that is nearest to being reached. Null if all are reached."""
         return next_of(await _progress(self.context, self.user, self.today, self.zone))
 
     @cached(all_users=(TaskUpdated, AchievementUnlocked, ProfileUpdated))
     async def rank(self) -> int | None:
-        """The viewer's place on the leaderboard of all time."""
+        """The viewer's rank on the leaderboard of all time. Null if the viewer has earned no points."""
         return await Leaderboard(self.context.snapshot).rank(self.user)
 
+    # The ranks of shorter periods are not cached, because they change with the time.
+
     async def rank_this_week(self) -> int | None:
-        """The viewer's rank of the last 7 days. Not cached, because it changes with the time."""
+        """The viewer's rank on the leaderboard of the period WEEK, the last 7 days.
+
+        Null if the viewer has earned no points in it.
+        """
         return await Leaderboard(self.context.snapshot).rank(self.user, LeaderboardPeriod.WEEK)
 
     async def rank_this_month(self) -> int | None:
-        """The viewer's rank of the last 30 days. Not cached, because it changes with the time."""
+        """The viewer's rank on the leaderboard of the period MONTH, the last 30 days.
+
+        Null if the viewer has earned no points in it.
+        """
         return await Leaderboard(self.context.snapshot).rank(self.user, LeaderboardPeriod.MONTH)
 
 
-async def dashboard(context: Context, time_zone: str | None = None) -> Dashboard:
-    """The viewer's dashboard on the day it is in the zone."""
+async def gamification_dashboard(context: Context, time_zone: TimeZone = None) -> GamificationDashboard:
+    """Numbers about the viewer's points."""
     user = context.viewer_id
     today, zone = await context.today(time_zone)
-    return Dashboard(context, user, today, zone)
+    return GamificationDashboard(context, user, today, zone)

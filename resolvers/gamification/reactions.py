@@ -28,7 +28,7 @@ BOOKED_EVENTS: tuple[type[Event], ...] = (AchievementUnlocked, RewardRedeemed, R
 
 
 async def reward_tasks(work: UnitOfWork, events: list[Any]) -> None:
-    """Books the points of completions that begin or end, and unlocks achievements.
+    """Books the points of completions for the owners, and unlocks achievements of the users who completed tasks.
 
     Locks the users first, so that of two concurrent units of work the second one sees the entries of the first.
     """
@@ -49,7 +49,7 @@ async def reward_tasks(work: UnitOfWork, events: list[Any]) -> None:
         balances[event.owner_id] = balance + amount
         entries.append(_entry(work, event, amount, reason))
     await _book(work, entries)
-    completed = {event.owner_id for event in events if isinstance(event, TaskCompleted)}
+    completed = {work.viewer.id or event.owner_id for event in events if isinstance(event, TaskCompleted)}
     if completed:
         await _unlock(work, sorted(completed))
 
@@ -67,7 +67,7 @@ def _task_points(event: Any, task: TaskPoints, balance: int) -> tuple[int, Point
 
 
 async def book(work: UnitOfWork, events: list[Any]) -> None:
-    """Books what the domain's own events bring or cost."""
+    """Books the points of reached achievements, redemptions and refunds."""
     entries = []
     for event in events:
         match event:
@@ -91,15 +91,15 @@ def _entry(work: UnitOfWork, event: Event, points: int, reason: PointReason) -> 
 
 
 async def _book(work: UnitOfWork, entries: Sequence[dict[str, Any]]) -> None:
-    """Adds the entries that say something; one whose event was booked before is left out."""
+    """Adds the entries whose points are not 0, except those of events that already have one."""
     effective = [entry for entry in entries if entry["points"] != 0]
     if effective:
         await work.repository(Points).add_missing(effective)
 
 
-async def _unlock(work: UnitOfWork, people: Sequence[UUID]) -> None:
-    zones = await time_zones_of(work, people)
-    reach = {person: days(date_of(work.now, zone), MAX_STREAK, zone) for person, zone in zones.items()}
+async def _unlock(work: UnitOfWork, users: Sequence[UUID]) -> None:
+    zones = await time_zones_of(work, users)
+    reach = {user: days(date_of(work.now, zone), MAX_STREAK, zone) for user, zone in zones.items()}
     reached = {
         new_id(): progress
         for progress in await work.repository(Achievements).progress(reach)

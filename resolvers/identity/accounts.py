@@ -1,4 +1,4 @@
-"""What accounts need of the process: passwords, tokens, and a limit on how often something may be tried."""
+"""The services for accounts: hashing of passwords, tokens, and limits on attempts."""
 
 import asyncio
 import hashlib
@@ -33,8 +33,11 @@ ARGON2ID = PasswordHasher()
 """RFC 9106, second recommendation: 64 MiB, three passes."""
 
 
-def _hash_of_nobody(hasher: PasswordHasher) -> str:
-    """What takes as long to verify as a stored hash. It is made up, for to compute one takes 64 MiB at every start."""
+def _random_hash(hasher: PasswordHasher) -> str:
+    """A hash that no password has, and that takes as long to verify as a stored one.
+
+    It is random and not computed, because that would take 64 MiB at every start.
+    """
     salt, digest = (b64encode(os.urandom(size)).decode().rstrip("=") for size in (hasher.salt_len, hasher.hash_len))
     costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
     return f"$argon2id$v={ARGON2_VERSION}${costs}${salt}${digest}"
@@ -62,15 +65,15 @@ class Passwords:
 
     def __init__(self, hasher: PasswordHasher = ARGON2ID) -> None:
         self._hasher = hasher
-        self._nobody = _hash_of_nobody(hasher)
+        self._nobody = _random_hash(hasher)
         self._threads = ThreadPoolExecutor(PASSWORD_THREADS, "password", initializer=_lower_priority)
 
     async def hash(self, password: str) -> str:
-        """The text to store."""
+        """The hash to store."""
         return await self._run(self._hasher.hash, normalize_password(password))
 
     async def matches(self, stored: str | None, password: str) -> bool:
-        """Whether the password has this hash. Without a hash the answer is no, and takes as long as any other."""
+        """Whether the password has this hash. None takes as long to check as a hash, and returns False."""
         is_right = await self._run(self._verify, stored or self._nobody, normalize_password(password))
         return is_right and stored is not None
 
@@ -84,12 +87,15 @@ class Passwords:
             return False
 
     def is_outdated(self, stored: str) -> bool:
-        """Whether it was hashed with other parameters than are in use now."""
+        """Whether the hash was computed with other parameters than the current ones."""
         return self._hasher.check_needs_rehash(stored)
 
 
 class Attempt(StrEnum):
-    """What is counted. The password of an account is counted per client and, for unknown clients, for all of them."""
+    """The kinds of attempts, which are counted separately.
+
+    Passwords of an account are counted per client. Those from unknown clients are also counted together.
+    """
 
     PASSWORD_FROM_CLIENT = "password_from_client"  # noqa: S105 (the name of a counter)
     PASSWORD_OF_ACCOUNT = "password_of_account"  # noqa: S105 (the name of a counter)
@@ -99,6 +105,7 @@ class Attempt(StrEnum):
     MAIL_FROM_ADDRESS = "mail_from_address"
     MAIL_TO_RECIPIENT_FROM_CLIENT = "mail_to_recipient_from_client"
     MAIL_TO_RECIPIENT = "mail_to_recipient"
+    ACCOUNT_LOOKUP = "account_lookup"
 
 
 class Attempts:
@@ -151,18 +158,18 @@ class SignUpMode(StrEnum):
 
 
 class TokenIssuer(Protocol):
-    """Who signs tokens."""
+    """Signs and verifies the tokens of this gateway."""
 
     def issue(self, user: User, roles: frozenset[RoleName], lifetime: int, session: UUID | None = None) -> str:
         """An access token."""
         ...
 
     def issue_refresh(self, session: UUID, expires_at: datetime) -> str:
-        """A refresh token of a session, different from every other."""
+        """A refresh token of a session. No two refresh tokens are equal."""
         ...
 
     def session_of(self, refresh_token: str) -> UUID | None:
-        """The session of a refresh token that was issued here, however long ago; None for any other text."""
+        """The session of a refresh token of this gateway, expired or not. None for any other text."""
         ...
 
     def issue_device(self, user: User) -> str:
@@ -176,7 +183,7 @@ class TokenIssuer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """All of it; lifetimes are seconds."""
+    """The services for accounts, and the lifetimes of tokens in seconds."""
 
     passwords: Passwords
     attempts: Attempts

@@ -1,9 +1,9 @@
-"""Commands of users on their own account."""
+"""Commands of users on their own accounts, sessions and preferences."""
 
+from typing import Any
 from uuid import UUID
 
 from pydantic import Field
-from strawberry import Maybe
 
 from repositories.account_messages import AccountTokens
 from repositories.administration import RoleGrants
@@ -14,36 +14,24 @@ from repositories.core.viewer import SERVICE
 from repositories.identity import (
     PasswordChanged,
     Preferences,
-    PreferencesUpdated,
-    ProfileUpdated,
     SessionRevoked,
     Sessions,
     UserDeactivated,
     Users,
     default_preferences,
 )
-from repositories.tables.identity import Session, Theme, User, UserPreferences, UserStatus, Weekday
+from repositories.sql.aggregate import aggregates
+from repositories.tables.identity import Session, User, UserPreferences, UserStatus
+from resolvers.aggregates.derived_changes import changed_columns
+from resolvers.aggregates.derived_commands import row_command, takes
+from resolvers.aggregates.derived_inputs import changed_values, input_model
+from resolvers.aggregates.handlers import lock_row
 from resolvers.identity.accounts import Accounts, Attempt
-from resolvers.identity.inputs import (
-    SAME_AS_EMAIL,
-    GivenPassword,
-    Locale,
-    Name,
-    NewPassword,
-    SessionKey,
-    TimeZone,
-    is_email,
-)
+from resolvers.identity.inputs import SAME_AS_EMAIL, GivenPassword, NewPasswordField, OwnPasswordField, is_email
 from resolvers.request.context import Context
-from resolvers.validation.command import (
-    Command,
-    Phone,
-    Version,
-    WebAddress,
-    changed_fields,
-    check_version,
-    provided_fields,
-)
+from resolvers.validation.command import Command, check_version
+
+_user, _preferences = aggregates[User], aggregates[UserPreferences]
 
 
 class SignOut(Command):
@@ -53,57 +41,18 @@ class SignOut(Command):
     """True: ends all of the viewer's sessions. False: ends the one this request belongs to."""
 
 
-class RevokeSession(Command):
-    """The session to end."""
-
-    id: SessionKey
-    """One of the viewer's sessions. Administrators may end sessions of all users."""
-
-
 class ChangePassword(Command):
     """The current and the new password."""
 
     current_password: GivenPassword = Field(repr=False)
     """The current password."""
-    new_password: NewPassword = Field(repr=False)
-    """The new password, 10 to 128 characters, not the e-mail address and none of the most common passwords."""
-
-
-class UpdateProfile(Command):
-    """Changes of the viewer's account. Fields that are left out keep their values."""
-
-    version: Version
-    """The version of the account that the client read. If it has another one now, nothing changes."""
-    first_name: Maybe[Name]
-    """The first name, 2 to 50 characters."""
-    last_name: Maybe[Name]
-    """The last name, 2 to 50 characters."""
-    phone: Maybe[Phone | None]
-    """The phone number with + and the country code. It is stored in E.164, encrypted. Null removes it."""
-    avatar_url: Maybe[WebAddress | None]
-    """The address of a picture, http or https, at most 255 characters. Null removes it."""
-    time_zone: Maybe[TimeZone]
-    """The IANA time zone in which the user lives, such as Europe/Berlin. It takes effect with the next request."""
-    locale: Maybe[Locale]
-    """The language and the region of texts and formats, such as en or de-AT."""
-
-
-class UpdatePreferences(Command):
-    """Changes of the viewer's preferences. Fields that are left out keep their values."""
-
-    version: Version
-    """The version of the preferences that the client read. If they have another one now, nothing changes."""
-    theme: Maybe[Theme]
-    """The colours of the applications."""
-    week_starts_on: Maybe[Weekday]
-    """The first day of the week in trends and in tiles such as `pointsThisWeek`."""
+    new_password: NewPasswordField
 
 
 class DeactivateAccount(Command):
-    """The password, because only administrators can open a closed account again."""
+    """The password, to confirm that the account is to be closed."""
 
-    password: GivenPassword | None = Field(None, repr=False)
-    """The account's password. Accounts of an external issuer have none."""
+    password: OwnPasswordField = None
 
 
 # sessions
@@ -118,12 +67,13 @@ async def sign_out(work: UnitOfWork, command: SignOut) -> list[Session]:
     return [] if session is None else [await end_session(work, session, "signed_out")]
 
 
-async def revoke_session(work: UnitOfWork, command: RevokeSession) -> Session:
+@row_command(Session, "The session to end: one of the viewer's sessions, or any session for administrators.")
+async def revoke_session(work: UnitOfWork, command: Any) -> Session:
     """Ends one of the viewer's sessions, or any session for administrators. Its tokens become invalid.
 
     A session that has ended stays as it is. Possible error: NOT_FOUND.
     """
-    return await end_session(work, await work.repository(Sessions).lock(command.id), "revoked")
+    return await end_session(work, await lock_row(work, Session, command), "revoked")
 
 
 async def end_session(work: UnitOfWork, session: Session, reason: str) -> Session:
@@ -152,7 +102,10 @@ def _record_end(work: UnitOfWork, session: Session, reason: str) -> None:
 
 
 async def change_password(context: Context, command: ChangePassword) -> User:
-    """Replaces the viewer's password and ends the viewer's other sessions. Tokens sent by e-mail become invalid."""
+    """Replaces the viewer's password and ends the viewer's other sessions. Tokens sent by e-mail become invalid.
+
+    Possible errors: VALIDATION_ERROR, CONFLICT if the account was changed at the same time.
+    """
     user = await viewer_with_password(context, command.current_password, "current_password")
     if is_email(command.new_password, user.email):
         raise ValidationError(SAME_AS_EMAIL + ".", path=("new_password",))
@@ -166,9 +119,12 @@ async def change_password(context: Context, command: ChangePassword) -> User:
 
 
 async def deactivate_account(context: Context, command: DeactivateAccount) -> User:
-    """Closes the viewer's account and ends all of its sessions. Returns CONFLICT for the last administrator."""
+    """Closes the viewer's account and ends all of its sessions. Only administrators can open it again.
+
+    Possible errors: VALIDATION_ERROR if the password is wrong, CONFLICT for the last administrator.
+    """
     user = await viewer_with_password(context, command.password, "password")
-    async with context.unit_of_work(SERVICE) as work:  # who else administers is nothing that everybody may see
+    async with context.unit_of_work(SERVICE) as work:  # only the service may see the other administrators
         async with work.repository(RoleGrants).keeping_an_admin():
             account = await unchanged_account(work, user)
             if account.status is not UserStatus.ACTIVE:
@@ -179,9 +135,9 @@ async def deactivate_account(context: Context, command: DeactivateAccount) -> Us
 
 
 async def viewer_with_password(context: Context, password: str | None, field: str) -> User:
-    """The viewer's account, if it has this password.
+    """The viewer's account. Raises a ValidationError at ``field`` if it has another password.
 
-    Attempts are counted per session, so that attempts of others to sign in do not lock the owner out.
+    Attempts are counted per session, so that failed sign-ins of others do not lock the owner out.
     """
     user = await Users(context.snapshot).get(context.viewer_id)
     await context.discard_reads()
@@ -197,33 +153,42 @@ async def viewer_with_password(context: Context, password: str | None, field: st
 
 
 async def unchanged_account(work: UnitOfWork, before: User) -> User:
-    """The viewer's account, locked, if it still is the one whose password was looked at."""
+    """The viewer's account, locked. Raises a Conflict if its password or status has changed since ``before``."""
     user = await work.repository(Users).lock(before.id)
     if (user.password_hash, user.status) != (before.password_hash, before.status):
         raise Conflict("Your account was changed at the same moment. Try again.")
     return user
 
 
-async def update_profile(work: UnitOfWork, command: UpdateProfile) -> User:
-    """Changes the viewer's account. Possible errors: VALIDATION_ERROR, STALE_VERSION if it was changed since."""
+_UNCHANGED = "Fields that are left out keep their values."
+
+
+@takes(input_model("UpdateProfile", f"Changes of the viewer's account. {_UNCHANGED}", changed_values(_user)))
+async def update_profile(work: UnitOfWork, command: Any) -> User:
+    """Changes the viewer's account. A new time zone takes effect with the next request.
+
+    Possible errors: VALIDATION_ERROR, STALE_VERSION if it was changed since.
+    """
     user = check_version(await work.repository(Users).lock(work.viewer_id), command.version)
-    wanted = provided_fields(command, "first_name", "last_name", "phone", "avatar_url", "time_zone", "locale")
-    values = changed_fields(work, user, wanted)
-    return await work.change(user, ProfileUpdated, **values) if values else user
+    values = changed_columns(work, _user, user, command)
+    return await work.change(user, **values) if values else user
 
 
-async def update_preferences(work: UnitOfWork, command: UpdatePreferences) -> UserPreferences:
+@takes(
+    input_model("UpdatePreferences", f"Changes of the viewer's preferences. {_UNCHANGED}", changed_values(_preferences))
+)
+async def update_preferences(work: UnitOfWork, command: Any) -> UserPreferences:
     """Changes the viewer's preferences. Possible error: STALE_VERSION if they were changed since."""
     preferences = work.repository(Preferences)
     user = await work.repository(Users).lock(work.viewer_id)
     stored = (await preferences.by_id([user.id])).get(user.id)
     row = check_version(stored or default_preferences(user), command.version)
-    values = changed_fields(work, row, provided_fields(command, "theme", "week_starts_on"))
+    values = changed_columns(work, _preferences, row, command)
     if not values:
         return row
     if stored is not None:
-        return await work.change(stored, PreferencesUpdated, **values)
+        return await work.change(stored, **values)
     defaults = row.replace(version=row.version + 1, created_at=work.now, updated_at=work.now)
     added = await preferences.add(**dict(zip(row.__fields__, defaults, strict=True)) | values)
-    work.record_changed(defaults, added, PreferencesUpdated)
+    work.record_changed(defaults, added)
     return added

@@ -1,44 +1,31 @@
-"""What people may call themselves, and how they prove who they are."""
+"""The types of passwords and tokens in commands."""
 
 import unicodedata
 from functools import cache
 from typing import Annotated
-from uuid import UUID
 
-from pydantic import AfterValidator, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
-from repositories.core.clock import time_zone
 from repositories.core.email_address import normalize_email
-from repositories.core.errors import ValidationError
-from resolvers.validation.command import Storable, Visible, matching
-from resolvers.validation.global_ids import GlobalKey
-
-SessionKey = Annotated[UUID, GlobalKey("Session")]
+from resolvers.validation.command import SingleLine, Storable
 
 SAME_AS_EMAIL = "The password must not be the e-mail address"
 
 
-def _zone(name: str) -> str:
-    try:
-        return time_zone(name).key
-    except ValidationError as error:
-        raise ValueError(error.message) from None
-
-
 def is_email(password: str, email: str) -> bool:
-    """Whether the password is the e-mail address, in any spelling."""
+    """Whether the password is the e-mail address, in any spelling of it. ``email`` is in its normal form."""
     return normalize_email(password.strip()) == email
 
 
 def not_the_email(password: str, info: ValidationInfo) -> str:
-    """For a command with an ``email`` before its password."""
+    """Validates the password of a command whose field ``email`` is validated before."""
     if is_email(password, info.data.get("email", "")):
         raise ValueError(SAME_AS_EMAIL)
     return password
 
 
 def normalize_password(password: str) -> str:
-    """One spelling for what looks the same on every keyboard (NIST SP 800-63B)."""
+    """The password in the Unicode form NFKC, so that it does not depend on the keyboard (NIST SP 800-63B)."""
     return unicodedata.normalize("NFKC", password)
 
 
@@ -61,18 +48,24 @@ def _check_uncommon(password: str) -> str:
     return password
 
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=50), Visible]
+_SHORTEST, _LONGEST = 10, 128
 NewPassword = Annotated[
-    str, StringConstraints(min_length=10, max_length=128), Storable, AfterValidator(_check_uncommon)
+    str, StringConstraints(min_length=_SHORTEST, max_length=_LONGEST), Storable, AfterValidator(_check_uncommon)
 ]
-"""A password that is being set."""
-GivenPassword = Annotated[str, StringConstraints(max_length=128), Storable]
-"""One to compare with; how long it must be was decided when it was set."""
-TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
-Locale = Annotated[
-    str,
-    matching(
-        "[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?",
-        "A locale is a language, and a region if it matters, such as en or de-AT",
-    ),
+GivenPassword = Annotated[str, StringConstraints(max_length=_LONGEST), Storable]
+"""A password to compare with the stored one. It has no minimum length, because it may be older than the minimum."""
+SecretToken = Annotated[str, StringConstraints(max_length=200), SingleLine]
+"""A token from an e-mail."""
+
+# Fields of commands with their descriptions
+
+_COMMON = "not the e-mail address and none of the most common passwords"
+NewPasswordField = Annotated[
+    NewPassword,
+    Field(repr=False, description=f"The new password, {_SHORTEST} to {_LONGEST} characters, {_COMMON}."),
 ]
+OwnPasswordField = Annotated[
+    GivenPassword | None,
+    Field(repr=False, description="The account's password. Accounts of an external issuer have none."),
+]
+TokenField = Annotated[SecretToken, Field(repr=False, description="The token from the message. It can be used once.")]

@@ -1,7 +1,7 @@
 """The texts of e-mails.
 
-They contain no text that a user has chosen, such as a name: anybody can sign up with the address of somebody else, and
-must not be able to write to them.
+They contain no text that a user has chosen, such as a name. Otherwise anyone could sign up with the address of another
+person and send text to this person.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ from repositories.tables.identity import MessageKind, OutboxMessage
 
 
 class Text(NamedTuple):
-    """``path`` is that of the application's page that uses the token; notices have none."""
+    """``path`` is the path of the application's page that uses the token. Notices have none."""
 
     subject: str
     body: str
@@ -74,7 +74,7 @@ TEXTS: Mapping[MessageKind, Text] = {
 
 
 class SentToken(NamedTuple):
-    """A token and how long it is valid."""
+    """A token and the time for which it is valid."""
 
     text: str
     lifetime: dt.timedelta

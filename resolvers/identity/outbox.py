@@ -54,7 +54,7 @@ class _Mail(NamedTuple):
 class Outbox:
     """Stores messages, and sends them while :meth:`run` is active.
 
-    ``key`` is the key from which tokens are computed; ``lifetimes`` are those of the tokens.
+    ``key`` is the key from which tokens are computed, ``lifetimes`` the lifetimes of the tokens by purpose.
     """
 
     def __init__(  # noqa: PLR0913 (the parts of a process)
@@ -79,10 +79,10 @@ class Outbox:
         self._is_stopping = False
 
     async def add(self, work: UnitOfWork, kind: MessageKind, recipient: str, user: UUID | None = None) -> UUID:
-        """Stores a message in the unit of work, which must be one of the service, and returns its id.
+        """Stores a message in a unit of work of the service, and returns its id. It is sent after the commit.
 
-        It is sent after the commit. Without ``user``, the account is looked up when it is sent: so a request takes the
-        same time whether or not there is an account.
+        Without ``user``, the account is looked up when the message is sent, so that the time of a request does not tell
+        whether there is an account.
         """
         added = await work.repository(OutboxMessages).add(
             kind=kind, recipient=recipient, user_id=user, next_attempt_at=work.now, created_at=work.now
@@ -94,7 +94,7 @@ class Outbox:
 
     @asynccontextmanager
     async def run(self, shutdown_timeout: float) -> AsyncIterator[None]:
-        """Sends messages until the end of the block. A message that is being sent then has some more seconds."""
+        """Sends messages until the end of the block. Then waits up to ``shutdown_timeout`` seconds for the last one."""
         task = asyncio.create_task(self._send_until_stopped())
         try:
             yield
@@ -132,7 +132,7 @@ class Outbox:
     async def _attempt(self, message: OutboxMessage) -> bool:
         """Makes one attempt and records its outcome. False if other messages would fail now, too."""
         outcome, error, is_outage = MessageOutcome.SENT, None, False
-        if message.attempts > MAX_ATTEMPTS:  # the last attempts ended without an outcome
+        if message.attempts > MAX_ATTEMPTS:  # the process ended during the last attempt
             await self._record(message, MessageOutcome.FAILED, "interrupted")
             return True
         try:
@@ -183,7 +183,7 @@ class Outbox:
         return _Mail(address, self._composer.compose(message, address, text, token))
 
     async def _find(self, work: UnitOfWork, message: OutboxMessage, recipient: str) -> tuple[Text, User | None] | None:
-        """The text to send and the account that the token is for, locked. None if there is nothing to send any more."""
+        """The text to send, and the account of the token, locked. None if the message must not be sent any more."""
         users, text = work.repository(Users), TEXTS[message.kind]
         holder = await users.of_email(recipient)
         match message.kind:
@@ -217,7 +217,7 @@ class Outbox:
         messages = work.repository(OutboxMessages)
         current = (await messages.by_id([message.id])).get(message.id)
         if current is None or current.outcome is not MessageOutcome.PENDING:
-            return None  # dropped before the account was locked here
+            return None  # dropped by another transaction before the account was locked
         key = new_id()
         token = SentToken(self._text_of(key), lifetime)
         owner = user.id if user else None
@@ -230,7 +230,7 @@ class Outbox:
         return token
 
     def _text_of(self, token: UUID) -> str:
-        """The token with this id: 256 bits that only a process with the key can compute."""
+        """The token with this id: 256 bits, which cannot be computed without the key."""
         return base64.urlsafe_b64encode(hmac.digest(self._key, token.bytes, "sha256")).decode().rstrip("=")
 
 
@@ -240,6 +240,6 @@ def can_reset_password(user: User) -> bool:
 
 
 def retry_delay(attempts: int) -> dt.timedelta:
-    """The time until the next attempt, at random around a delay that doubles, so that processes do not act at once."""
+    """The time until the next attempt: a delay that doubles, times a random factor, so that retries are spread."""
     delay = min(_FIRST_DELAY * 2 ** (attempts - 1), _LONGEST_DELAY)
     return dt.timedelta(seconds=delay * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)

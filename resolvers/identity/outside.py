@@ -1,6 +1,6 @@
-"""Accounts of people whom an outside issuer vouches for.
+"""Accounts of users who sign in with tokens of an external issuer.
 
-They have no password here; their roles are those of our tables.
+They have no password in this gateway. Their roles are those of its tables.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +16,12 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import UserProvisioned, Users, placeholder_email, roles_of
 from repositories.permissions import RoleName
+from repositories.sql.table import declared
 from repositories.tables.identity import User, UserStatus
 from resolvers.validation.command import Email
 
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
-_SHORTEST, _LONGEST = 2, 50
+_NAME_LENGTH: Any = declared(User.first_name).length
 _PROVISION_ATTEMPTS = 2
 """The first one fails if another account gets the same e-mail address at the same moment."""
 
@@ -28,10 +29,10 @@ _PROVISION_ATTEMPTS = 2
 async def account_of(
     database: Database, reactions: Sequence[Reaction], issuer: str, claims: Mapping[str, Any]
 ) -> tuple[User, frozenset[RoleName]]:
-    """The account of a verified subject and its roles; made if it is seen for the first time.
+    """The account of a verified subject and its roles. Creates the account for the first token of the subject.
 
-    ValidationError if it may not sign in: because it is not active, or because it is an account that somebody has with
-    us. Accounts are never linked by an address.
+    Raises a ValidationError if the account is not active or has a password of this gateway. Accounts are never linked
+    by an e-mail address.
     """
     key = account_key(issuer, claims["sub"])
     found = await _stored(database, key)
@@ -46,7 +47,7 @@ async def account_of(
 
 
 def account_key(issuer: str, subject: str) -> UUID:
-    """The subject if it is a UUID as one writes it, else one that follows from issuer and subject."""
+    """The subject itself if it is a UUID in its usual form, else a UUID that follows from issuer and subject."""
     try:
         key = UUID(subject)
     except ValueError:
@@ -61,12 +62,12 @@ async def _stored(database: Database, key: UUID) -> tuple[User, frozenset[RoleNa
 
 
 async def _provision(database: Database, reactions: Sequence[Reaction], key: UUID, claims: Mapping[str, Any]) -> None:
-    """Makes the account, unless another request has just made it.
+    """Creates the account, unless another request has just created it.
 
-    If another account has the e-mail address, the address moves only if the issuer vouches for it and the other account
-    never verified it. Otherwise the new account gets a placeholder. Neither account gets anything else of the other.
+    If another account has the e-mail address, the new account gets the address only if the issuer has verified it and
+    the other account has not. Otherwise it gets a placeholder. Nothing else of the other account changes.
     """
-    values = _person(key, claims)
+    values = _values_of(key, claims)
     async with open_unit_of_work(database, SERVICE, reactions) as work:
         holder = await work.repository(Users).lock_holder(values["email"])
         if holder is not None and values["email_verified"] and not holder.email_verified:
@@ -78,14 +79,17 @@ async def _provision(database: Database, reactions: Sequence[Reaction], key: UUI
 
 
 async def _release_email(work: UnitOfWork, holder: User) -> None:
-    """Takes the address from an account. Tokens that were sent to it must not open the account any more."""
+    """Replaces the address of an account by a placeholder. Tokens that were sent to the address become invalid."""
     released = await work.repository(Users).release_email(holder, work.now)
     await work.repository(AccountTokens).revoke_all(holder.id, work.now)
     work.record_changed(holder, released, EmailReleased)
 
 
-def _person(key: UUID, claims: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns, as well as the claims tell them. Only the issuer's own word counts for a confirmed address."""
+def _values_of(key: UUID, claims: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the columns, as far as they follow from the claims.
+
+    The address counts as verified only if the issuer's claim ``email_verified`` says so.
+    """
     try:
         email = _EMAIL.validate_python(claims.get("email"))
     except ValueError:
@@ -110,7 +114,8 @@ def _names(claims: Mapping[str, Any], email: str) -> tuple[str, str]:
 
 
 def _fitting(names: Sequence[Any]) -> Iterator[str]:
+    shortest, longest = _NAME_LENGTH
     for name in names:
-        text = "".join(filter(str.isprintable, name)).strip()[:_LONGEST] if isinstance(name, str) else ""
-        if len(text) >= _SHORTEST:
+        text = "".join(filter(str.isprintable, name)).strip()[:longest] if isinstance(name, str) else ""
+        if len(text) >= shortest:
             yield text

@@ -1,8 +1,9 @@
-"""Who is asking, and who there is."""
+"""Queries of users, their sessions and their preferences."""
 
 from typing import Any
 from uuid import UUID
 
+from repositories.core.viewer import SERVICE
 from repositories.identity import (
     Preferences,
     PreferencesUpdated,
@@ -13,14 +14,15 @@ from repositories.identity import (
     default_preferences,
 )
 from repositories.sql.page import PageRequest
-from repositories.tables.identity import AccountUsage, Session, User, UserPreferences, Weekday
+from repositories.tables.identity import AccountUsage, Session, User, UserPreferences, UserStatus, Weekday
 from resolvers.caching.cached import cached
+from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.loading.edges import Connection, load, load_connection
 from resolvers.request.context import Context
 
 
 async def viewer(context: Context) -> User | None:
-    """The signed-in user's account, None for anonymous callers."""
+    """The signed-in user. Null without an Authorization header."""
     return await user(context, context.viewer.id) if context.viewer.id is not None else None
 
 
@@ -51,8 +53,17 @@ async def my_sessions(context: Context, request: PageRequest) -> Connection[Sess
 
 
 async def is_current(context: Context, row: Session) -> bool:
-    """Whether the request belongs to the session."""
+    """Whether this request belongs to the session."""
     return row.id == context.viewer.session
+
+
+async def find_active_user(context: Context, email: str) -> UUID | None:
+    """The id of the active user with an e-mail address, or None. See AccountLookup."""
+    await context.discard_reads()
+    await context.service(Accounts).attempts.count(Attempt.ACCOUNT_LOOKUP, context.viewer_id)
+    async with context.database.snapshot(SERVICE) as snapshot:
+        user = await Users(snapshot).of_email(email)
+    return user.id if user is not None and user.status is UserStatus.ACTIVE else None
 
 
 def _nothing() -> Any:
@@ -60,20 +71,20 @@ def _nothing() -> Any:
 
 
 async def preferences(context: Context, row: User) -> UserPreferences:
-    """A user's preferences, the defaults if there are none."""
+    """The preferences of the user."""
     found: UserPreferences | None = await load(context, Preferences.by_id, row.id, _nothing)
     return found or default_preferences(row)
 
 
 async def usage(context: Context, row: User) -> AccountUsage:
-    """How much a user's account stores; an account that has never stored anything has no row."""
+    """How much the account stores."""
     found: AccountUsage | None = await load(context, Usages.by_id, row.id, _nothing)
     return found or AccountUsage._make((row.id, 0, 0))
 
 
 async def byte_count(context: Context, row: AccountUsage) -> float:
-    """The bytes of an account's texts. They can be more than an Int can be."""
-    return float(row.byte_count)
+    """The size of their texts in bytes, a whole number."""
+    return float(row.byte_count)  # it can be greater than an Int
 
 
 async def preferences_of(context: Context, key: UUID) -> UserPreferences | None:

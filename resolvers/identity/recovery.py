@@ -1,4 +1,4 @@
-"""What people do with the tokens that they get by e-mail: verify an address, set a new password, change the address.
+"""Commands with tokens that are sent by e-mail: to verify or change the address, to set a password, to sign up.
 
 The response to a request for a message never depends on whether an account has the address: the account is looked up
 when the message is sent (resolvers/identity/outbox.py).
@@ -6,8 +6,6 @@ when the message is sent (resolvers/identity/outbox.py).
 
 from typing import Annotated
 from uuid import UUID
-
-from pydantic import Field, StringConstraints
 
 from repositories.account_messages import (
     AccountTokens,
@@ -25,13 +23,11 @@ from repositories.identity import Users, is_placeholder
 from repositories.tables.identity import AccountToken, MessageKind, TokenPurpose, User, UserStatus
 from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.identity.commands import revoke_all_sessions, unchanged_account, viewer_with_password
-from resolvers.identity.inputs import SAME_AS_EMAIL, GivenPassword, NewPassword, is_email
+from resolvers.identity.inputs import SAME_AS_EMAIL, NewPasswordField, OwnPasswordField, TokenField, is_email
 from resolvers.identity.outbox import Outbox, can_reset_password
 from resolvers.request.context import Context
-from resolvers.validation.command import Command, Email, LookupEmail, SingleLine
+from resolvers.validation.command import Command, Email, LookupEmail
 
-SecretToken = Annotated[str, StringConstraints(max_length=200), SingleLine]
-"""A token from an e-mail."""
 _TAKEN = "There is already an account with this e-mail address."
 
 
@@ -45,12 +41,11 @@ class RequestEmailVerification(Command):
 class VerifyEmail(Command):
     """The token from the message."""
 
-    token: SecretToken = Field(repr=False)
-    """The token from the message. It can be used once."""
+    token: TokenField
 
 
 class RequestPasswordReset(Command):
-    """The address of an account."""
+    """The e-mail address of an account."""
 
     email: LookupEmail
     """The account's e-mail address, in any case and in any spelling of its domain."""
@@ -59,30 +54,26 @@ class RequestPasswordReset(Command):
 class ResetPassword(Command):
     """The token from the message, and the new password."""
 
-    token: SecretToken = Field(repr=False)
-    """The token from the message. It can be used once."""
-    new_password: NewPassword = Field(repr=False)
-    """The new password, 10 to 128 characters, not the e-mail address and none of the most common passwords."""
+    token: TokenField
+    new_password: NewPasswordField
 
 
 class RequestEmailChange(Command):
-    """The new address, and the password once more."""
+    """The new e-mail address, and the current password."""
 
     new_email: Email
     """The new e-mail address. A message with a token is sent to it."""
-    password: GivenPassword | None = Field(None, repr=False)
-    """The account's password. Accounts of an external issuer have none."""
+    password: OwnPasswordField = None
 
 
 class ConfirmEmailChange(Command):
     """The token from the message."""
 
-    token: SecretToken = Field(repr=False)
-    """The token from the message to the new address. It can be used once."""
+    token: TokenField
 
 
 class InviteUser(Command):
-    """The person to invite."""
+    """The e-mail address of a user to invite."""
 
     email: Email
     """The e-mail address to which the invitation is sent. Only an account with this address can be created with it."""
@@ -91,10 +82,16 @@ class InviteUser(Command):
 # verification of the address
 
 
-async def request_email_verification(context: Context, command: RequestEmailVerification) -> str:
+MessageAddress = Annotated[
+    str, "The e-mail address in its normal form. A message is sent to it, if the conditions are met."
+]
+
+
+async def request_email_verification(context: Context, command: RequestEmailVerification) -> MessageAddress:
     """Sends a message with a token for `verifyEmail` to the address of the viewer's account.
 
-    Earlier messages become invalid. RATE_LIMITED after too many messages to one address, or from one IP address.
+    Earlier messages become invalid. Possible errors: VALIDATION_ERROR if it is not the address of the account, CONFLICT
+    if it is verified already. Fails with RATE_LIMITED after too many messages to one address or from one IP address.
     """
     user = await Users(context.snapshot).get(context.viewer_id)
     await context.discard_reads()
@@ -109,24 +106,27 @@ async def request_email_verification(context: Context, command: RequestEmailVeri
     return command.email
 
 
-async def verify_email(context: Context, command: VerifyEmail) -> User:
-    """Marks the e-mail address to which the token was sent as verified. The caller need not be signed in."""
+async def verify_email(context: Context, command: VerifyEmail) -> Annotated[str, "The verified e-mail address."]:
+    """Marks the e-mail address to which the token was sent as verified. The caller need not be signed in.
+
+    Possible error: VALIDATION_ERROR if the token is not valid.
+    """
     await _count_use(context)
     async with context.unit_of_work(SERVICE) as work:
         work.outcome = user = await _use(work, TokenPurpose.VERIFY_EMAIL, command.token)
         if not user.email_verified:
             await work.change(user, EmailVerified, email_verified=True)
-    return user
+    return user.email
 
 
 # the password
 
 
-async def request_password_reset(context: Context, command: RequestPasswordReset) -> str:
+async def request_password_reset(context: Context, command: RequestPasswordReset) -> MessageAddress:
     """Sends a message with a token for `resetPassword` to the address, if there is an account with a password.
 
-    The response does not tell whether there is one. Earlier messages become invalid. RATE_LIMITED after too many
-    messages to one address, or from one IP address.
+    The response does not tell whether there is one. Earlier messages become invalid. Fails with RATE_LIMITED after too
+    many messages to one address or from one IP address.
     """
     outbox = await _outbox_for_message(context, command.email)
     async with context.unit_of_work(SERVICE) as work:
@@ -134,10 +134,13 @@ async def request_password_reset(context: Context, command: RequestPasswordReset
     return command.email
 
 
-async def reset_password(context: Context, command: ResetPassword) -> User:
-    """Replaces the password and ends all sessions of the account. A message tells its owner.
+async def reset_password(
+    context: Context, command: ResetPassword
+) -> Annotated[str, "The e-mail address for `signIn`."]:
+    """Replaces the password and ends all sessions of the account. A message informs the owner.
 
-    The e-mail address counts as verified. All other tokens of the account become invalid.
+    The e-mail address counts as verified. All other tokens of the account become invalid. Possible error:
+    VALIDATION_ERROR.
     """
     await _count_use(context)
     async with context.database.snapshot(SERVICE) as snapshot:
@@ -161,56 +164,60 @@ async def reset_password(context: Context, command: ResetPassword) -> User:
             await outbox.add(work, MessageKind.PASSWORD_WAS_RESET, user.email, user.id)
     await accounts.attempts.forget(Attempt.PASSWORD_OF_ACCOUNT, user.email)
     await accounts.attempts.forget(Attempt.PASSWORD_FROM_CLIENT, user.email, context.origin.network)
-    return user
+    return user.email
 
 
 # change of the address
 
 
-async def request_email_change(context: Context, command: RequestEmailChange) -> str:
+async def request_email_change(context: Context, command: RequestEmailChange) -> MessageAddress:
     """Sends a message with a token for `confirmEmailChange` to the new address. Nothing changes until it is used.
 
-    If the new address belongs to another account, its owner gets a message instead; the response does not tell. Earlier
-    messages become invalid. RATE_LIMITED after too many messages to one address, or from one IP address.
+    If the new address belongs to another account, its owner gets a message instead. The response does not tell this.
+    Earlier messages become invalid. Possible errors: VALIDATION_ERROR, CONFLICT if the account has the address already.
+    Fails with RATE_LIMITED after too many messages to one address or from one IP address.
     """
     user = await viewer_with_password(context, command.password, "password")
     if user.email == command.new_email:
         raise Conflict("Your account has this e-mail address already.", path=("new_email",))
     outbox = await _outbox_for_message(context, command.new_email)
     async with context.unit_of_work(SERVICE) as work:
-        await unchanged_account(work, user)  # a new password must drop this message, too
+        await unchanged_account(work, user)  # a change of the password at the same time drops the message
         await outbox.add(work, MessageKind.CHANGE_EMAIL, command.new_email, user.id)
         work.record(EmailChangeRequested(user.id, user.id))
     return command.new_email
 
 
-async def confirm_email_change(context: Context, command: ConfirmEmailChange) -> User:
-    """Gives the account the e-mail address to which the token was sent. A message to the old address tells its owner.
+async def confirm_email_change(
+    context: Context, command: ConfirmEmailChange
+) -> Annotated[str, "The account's new e-mail address."]:
+    """Gives the account the e-mail address to which the token was sent. A message to the old address informs the owner.
 
-    All other tokens of the account become invalid. The error is CONFLICT if another account has got the address in the
-    meantime. The caller need not be signed in.
+    All other tokens of the account become invalid. The caller need not be signed in. Possible errors: VALIDATION_ERROR,
+    CONFLICT if another account has got the address in the meantime.
     """
     await _count_use(context)
     outbox = context.optional_service(Outbox)
     async with context.unit_of_work(SERVICE) as work:
         user, address = await _use_of_account(work, TokenPurpose.CHANGE_EMAIL, command.token)
         try:
-            work.outcome = changed = await work.change(user, EmailChanged, email=address, email_verified=True)
+            work.outcome = await work.change(user, EmailChanged, email=address, email_verified=True)
         except Conflict as error:
-            raise Conflict(error.message) from error  # its path is a field of another input
+            raise Conflict(error.message) from error  # without the path, because this input has no address
         await work.repository(AccountTokens).revoke_all(user.id, work.now)
         if outbox is not None and not is_placeholder(user.email):
             await outbox.add(work, MessageKind.EMAIL_WAS_CHANGED, user.email, user.id)
-    return changed
+    return address
 
 
 # invitations
 
 
-async def invite_user(context: Context, command: InviteUser) -> str:
+async def invite_user(context: Context, command: InviteUser) -> MessageAddress:
     """Sends an invitation with a token for `signUp`. An earlier one to the same address becomes invalid.
 
-    For administrators. RATE_LIMITED after too many messages to one address, or from one IP address.
+    For administrators. Possible errors: VALIDATION_ERROR, CONFLICT if an account has the address. Fails with
+    RATE_LIMITED after too many messages to one address or from one IP address.
     """
     outbox = await _outbox_for_message(context, command.email)
     async with context.unit_of_work(SERVICE) as work:
@@ -222,7 +229,7 @@ async def invite_user(context: Context, command: InviteUser) -> str:
 
 
 async def use_invitation(work: UnitOfWork, token: str, email: str) -> None:
-    """Uses up an invitation for an account with this address."""
+    """Deletes an invitation, which must be valid for this address."""
     tokens = work.repository(AccountTokens)
     invitation = await tokens.find_valid(TokenPurpose.INVITATION, token, work.now)
     check_invitation(tokens, invitation, email)
@@ -231,7 +238,7 @@ async def use_invitation(work: UnitOfWork, token: str, email: str) -> None:
 
 
 def check_invitation(tokens: AccountTokens, invitation: AccountToken | None, email: str) -> None:
-    """Raises a ValidationError unless it is an invitation of this address."""
+    """Raises a ValidationError unless the invitation was sent to this address."""
     if invitation is None:
         raise invalid_token("invitation")
     if tokens.address_of(invitation) != email:
@@ -251,9 +258,9 @@ def require_outbox(context: Context) -> Outbox:
 
 
 async def _outbox_for_message(context: Context, recipient: str) -> Outbox:
-    """The outbox, after the message was counted, whether or not there is an account.
+    """The outbox. Counts the message first, whether or not there is an account.
 
-    The order matters: a network whose messages are used up uses up none of the recipient's.
+    The network counts first, so that a network that has reached its limit does not use up the limit of the recipient.
     """
     outbox, network = require_outbox(context), context.origin.network
     attempts = context.service(Accounts).attempts
@@ -268,13 +275,13 @@ async def _count_use(context: Context) -> None:
 
 
 def invalid_token(field: str = "token") -> ValidationError:
-    """The same error for every reason."""
+    """The error of a token. It does not tell why the token is invalid."""
     message = "This link or code is not valid: it was used, replaced by a newer one, or has expired."
     return ValidationError(message, path=(field,))
 
 
 async def _use(work: UnitOfWork, purpose: TokenPurpose, token: str) -> User:
-    """The active account of a token for its current address, locked. The token is used up."""
+    """The active account of a token, locked, if the token was sent to its current address. Deletes the token."""
     user, address = await _use_of_account(work, purpose, token)
     if user.email != address:
         raise invalid_token()
@@ -282,9 +289,9 @@ async def _use(work: UnitOfWork, purpose: TokenPurpose, token: str) -> User:
 
 
 async def _use_of_account(work: UnitOfWork, purpose: TokenPurpose, token: str) -> tuple[User, str]:
-    """The active account of a token, locked, and the address of the token, which is used up.
+    """The active account of a token, locked, and the address to which the token was sent. Deletes the token.
 
-    The account is locked before the token, as everywhere.
+    All transactions lock the account before the token, so that there are no deadlocks.
     """
     tokens = work.repository(AccountTokens)
     found = await tokens.find_valid(purpose, token, work.now)

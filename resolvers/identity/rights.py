@@ -1,4 +1,4 @@
-"""What a viewer may do now, and the viewer's time zone, whatever the token says."""
+"""The current roles and time zone of a viewer, which may differ from those in the token."""
 
 from dataclasses import replace
 

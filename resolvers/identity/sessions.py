@@ -1,7 +1,7 @@
-"""Signing up and in, and staying signed in.
+"""Commands that start and continue sessions: signUp, signIn and refreshSession.
 
-A session has one good refresh token at a time. Using it replaces it; using an older one means that two parties have it,
-so the session ends for both. Who signs in is nobody yet, so all of this is done by the service.
+A session has one valid refresh token at a time, which every use replaces. If an older token is used, two clients have
+it, so the session ends for both of them. The caller is anonymous, so all statements run as the service.
 """
 
 import datetime as dt
@@ -12,8 +12,10 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints
 
 from repositories.account_messages import AccountTokens, hash_token
+from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import SessionEnded, ValidationError
+from repositories.core.event import Change
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE, Viewer
 from repositories.identity import (
@@ -25,42 +27,36 @@ from repositories.identity import (
     roles_of,
 )
 from repositories.permissions import RoleName
-from repositories.tables.identity import MessageKind, TokenPurpose, User, UserStatus
+from repositories.sql.aggregate import aggregates
+from repositories.sql.table import declared
+from repositories.tables.identity import MessageKind, Session, TokenPurpose, User, UserStatus
+from resolvers.aggregates.derived_commands import takes
+from resolvers.aggregates.derived_inputs import input_model, new_values
 from resolvers.identity.accounts import Accounts, Attempt, Passwords, SignUpMode
 from resolvers.identity.commands import end_session
-from resolvers.identity.inputs import (
-    GivenPassword,
-    Locale,
-    Name,
-    NewPassword,
-    TimeZone,
-    not_the_email,
-)
+from resolvers.identity.inputs import GivenPassword, NewPasswordField, SecretToken, not_the_email
 from resolvers.identity.outbox import Outbox
-from resolvers.identity.recovery import SecretToken, check_invitation, use_invitation
+from resolvers.identity.recovery import check_invitation, use_invitation
 from resolvers.request.context import Context
 from resolvers.validation.command import Command, Email, LookupEmail, Storable
 
-_LONGEST_AGENT = 500
+_AGENT_LENGTH: Any = declared(Session.user_agent).length
 
 
-class SignUp(Command):
-    """A new account."""
-
-    email: Email
-    """The e-mail address, which no other account may have. It is stored in its normal form: in lower case."""
-    password: Annotated[NewPassword, AfterValidator(not_the_email)] = Field(repr=False)
-    """The password, 10 to 128 characters, not the e-mail address and none of the most common passwords."""
-    first_name: Name
-    """The first name, 2 to 50 characters."""
-    last_name: Name
-    """The last name, 2 to 50 characters."""
-    time_zone: TimeZone = "UTC"
-    """The IANA time zone in which the user lives, such as Europe/Berlin. It decides when days begin and end."""
-    locale: Locale = "en"
-    """The language and the region of texts and formats, such as en or de-AT."""
-    invitation: SecretToken | None = Field(None, repr=False)
-    """The token of an invitation to this e-mail address, which then counts as verified. Some gateways require one."""
+_address = "The e-mail address, which no other account may have. It is stored in its normal form: in lower case."
+_invitation = (
+    "The token of an invitation to this e-mail address, which then counts as verified. Some gateways require one."
+)
+SignUp = input_model(
+    "SignUp",
+    "A new account.",
+    {
+        "email": (Email, Field(description=_address)),
+        "password": (Annotated[NewPasswordField, AfterValidator(not_the_email)], ...),
+        **new_values(aggregates[User], (User.first_name, User.last_name, User.time_zone, User.locale)),
+        "invitation": (SecretToken | None, Field(None, repr=False, description=_invitation)),
+    },
+)
 
 
 class SignIn(Command):
@@ -83,28 +79,34 @@ class RefreshSession(Command):
 
 
 class SignedIn(NamedTuple):
-    """The tokens of a session and their user; ``expires_at`` is the end of the access token."""
+    """The tokens of a session and their user."""
 
-    access_token: str
-    refresh_token: str
-    expires_at: dt.datetime
-    viewer: User
-    device_token: str
+    access_token: Annotated[str, "The bearer token for the Authorization header of requests."]
+    refresh_token: Annotated[str, "The token for `refreshSession`, which can be used once. Keep it secret."]
+    device_token: Annotated[
+        str,
+        "The token for `signIn` by which the account knows this device, valid for a year or until the password "
+        "changes. Keep it after the sign-out.",
+    ]
+    expires_at: Annotated[dt.datetime, "The time when the access token expires."]
+    viewer: Annotated[User, "The user who has signed in."]
 
 
-class _Turn(NamedTuple):
-    """One step of a session: its user with roles, and its refresh token from now on."""
+class _OpenSession(NamedTuple):
+    """A session that was started or refreshed: its user, the roles of the user, and the new refresh token."""
 
     user: User
     roles: frozenset[RoleName]
-    session: UUID
+    id: UUID
     refresh_token: str
 
 
-async def sign_up(context: Context, command: SignUp) -> SignedIn:
+@takes(SignUp)
+async def sign_up(context: Context, command: Any) -> SignedIn:
     """Creates an account and signs in to it. A message with a token for `verifyEmail` is sent to its address.
 
-    Some gateways accept no new accounts, or only those of people with an invitation.
+    Possible errors: VALIDATION_ERROR, also if the gateway accepts no new accounts or only those with an invitation,
+    CONFLICT if another account has the address. Fails with RATE_LIMITED after too many accounts from one IP address.
     """
     accounts = context.service(Accounts)
     await accounts.attempts.count(Attempt.SIGN_UP_FROM_ADDRESS, context.origin.network)
@@ -119,12 +121,12 @@ async def sign_up(context: Context, command: SignUp) -> SignedIn:
         user = await work.add(User, UserSignedUp, **values, created_at=work.now, last_login=work.now)
         if outbox is not None and not user.email_verified:
             await outbox.add(work, MessageKind.VERIFY_EMAIL, user.email, user.id)
-        turn = await _begin(context, work, user)
-    return await _signed_in(context, turn)
+        session = await _start(context, work, user)
+    return await _signed_in(context, session)
 
 
-async def _check_sign_up(context: Context, command: SignUp) -> None:
-    """Rejects what the gateway does not accept, before the password is hashed, which takes time and memory."""
+async def _check_sign_up(context: Context, command: Any) -> None:
+    """Checks whether the gateway accepts the account. It runs before the password is hashed, which is expensive."""
     mode = context.service(Accounts).sign_up_mode
     if mode is SignUpMode.CLOSED:
         raise ValidationError("This gateway accepts no new accounts.")
@@ -138,10 +140,11 @@ async def _check_sign_up(context: Context, command: SignUp) -> None:
 
 
 async def sign_in(context: Context, command: SignIn) -> SignedIn:
-    """Signs in and begins a session. The error is the same for a wrong address, a wrong password and a locked account.
+    """Signs in and starts a session.
 
-    RATE_LIMITED after too many attempts from one IP address, for one account from one IP address, or for one account
-    from all addresses. The last limit does not apply to a known device (`deviceToken`).
+    Possible error: VALIDATION_ERROR, the same for an unknown address, a wrong password and an account that is not
+    active. Fails with RATE_LIMITED after too many attempts from one IP address, for one account from one IP address, or
+    for one account from all addresses. The last limit does not apply to a known device (`deviceToken`).
     """
     accounts = context.service(Accounts)
     await accounts.attempts.count(Attempt.SIGN_IN_FROM_ADDRESS, context.origin.network)
@@ -155,18 +158,19 @@ async def sign_in(context: Context, command: SignIn) -> SignedIn:
         user = await work.repository(Users).signed_in(*changes, at=work.now)
         if user is None:
             raise _wrong()
-        turn = await _begin(context, work, user)
+        last_login = found.last_login if found is not None else None
+        session = await _start(context, work, user, change_of(user.replace(last_login=last_login), user))
     for attempt in attempts:
         await accounts.attempts.forget(*attempt)
-    return await _signed_in(context, turn)
+    return await _signed_in(context, session)
 
 
 def _password_attempts(
     context: Context, command: SignIn, user: User | None
 ) -> Sequence[tuple[Attempt, *tuple[Any, ...]]]:
-    """What a sign-in is counted as: an attempt of a known device, or one from a network and one for the account.
+    """The attempts as which a sign-in counts: one of a known device, or one from a network and one for the account.
 
-    The order matters: a network whose attempts are used up uses up none of the account's.
+    The network counts first, so that a network that has reached its limit does not use up the limit of the account.
     """
     if user is not None and command.device_token is not None:
         device = context.service(Accounts).tokens.device_of(command.device_token, user)
@@ -193,38 +197,46 @@ async def _check_password(passwords: Passwords, user: User | None, password: str
 
 
 async def refresh_session(context: Context, command: RefreshSession) -> SignedIn:
-    """Continues a session: returns new tokens for the current refresh token. An older token ends the session."""
+    """Continues a session: returns new tokens for the current refresh token. An older token ends the session.
+
+    Possible errors: VALIDATION_ERROR if it is no refresh token of this gateway, SESSION_ENDED. Fails with RATE_LIMITED
+    after too many requests from one IP address.
+    """
     accounts = context.service(Accounts)
     await accounts.attempts.count(Attempt.REFRESH_FROM_ADDRESS, context.origin.network)
     key = accounts.tokens.session_of(command.refresh_token)
     if key is None:
         raise ValidationError("This is not a refresh token of this gateway.", path=("refresh_token",))
     async with context.unit_of_work(SERVICE) as work:
-        turn = await _next(context, work, key, command.refresh_token)
-    if turn is None:
+        session = await _refresh(context, work, key, command.refresh_token)
+    if session is None:
         raise SessionEnded(path=("refresh_token",))
-    return await _signed_in(context, turn)
+    return await _signed_in(context, session)
 
 
-async def _begin(context: Context, work: UnitOfWork, user: User) -> _Turn:
-    """Opens a session."""
+async def _start(context: Context, work: UnitOfWork, user: User, change: Change | None = None) -> _OpenSession:
+    """Starts a session. ``change`` says what the sign-in has changed in the account."""
     key = new_id()
     client = context.origin
     rotated = _rotated(context, work, key)
-    await work.repository(Sessions).add(
+    await work.add(
+        Session,
         id=key,
         user_id=user.id,
         created_at=work.now,
-        user_agent=client.user_agent[:_LONGEST_AGENT] if client.user_agent else None,
+        user_agent=client.user_agent[: _AGENT_LENGTH[1]] if client.user_agent else None,
         ip=client.address,
         **rotated.values,
     )
-    work.record(UserSignedIn(user.id, user.id, key))
-    return _Turn(user, await roles_of(work.connection, user), key, rotated.token)
+    work.record(UserSignedIn(user.id, user.id, key, change=change))
+    return _OpenSession(user, await roles_of(work.connection, user), key, rotated.token)
 
 
-async def _next(context: Context, work: UnitOfWork, key: UUID, token: str) -> _Turn | None:
-    """The session's next step, or None if it has ended, which is kept: the refusal is no reason to undo it."""
+async def _refresh(context: Context, work: UnitOfWork, key: UUID, token: str) -> _OpenSession | None:
+    """Refreshes a session. Returns None if it has ended, or if it ends now because of this token or of its user.
+
+    The caller raises the error after the commit, so that the end of the session is stored.
+    """
     sessions = work.repository(Sessions)
     session = (await sessions.lock_many([key])).get(key)
     if session is None or session.revoked_at is not None or session.expires_at <= work.now:
@@ -238,7 +250,7 @@ async def _next(context: Context, work: UnitOfWork, key: UUID, token: str) -> _T
         return None
     rotated = _rotated(context, work, key)
     await work.change(session, SessionRefreshed, ip=context.origin.address, **rotated.values)
-    return _Turn(user, await roles_of(work.connection, user), key, rotated.token)
+    return _OpenSession(user, await roles_of(work.connection, user), key, rotated.token)
 
 
 class _Rotated(NamedTuple):
@@ -256,11 +268,14 @@ def _rotated(context: Context, work: UnitOfWork, key: UUID) -> _Rotated:
     )
 
 
-async def _signed_in(context: Context, turn: _Turn) -> SignedIn:
-    """The tokens; the rest of the answer is the signed-in person's."""
+async def _signed_in(context: Context, session: _OpenSession) -> SignedIn:
+    """The tokens. The rest of the request runs as the user who has signed in."""
     accounts = context.service(Accounts)
     lifetime = accounts.access_token_lifetime
-    token = accounts.tokens.issue(turn.user, turn.roles, lifetime, turn.session)
-    await context.switch_viewer(Viewer(turn.user.id, turn.roles, time_zone=turn.user.time_zone, session=turn.session))
+    token = accounts.tokens.issue(session.user, session.roles, lifetime, session.id)
+    await context.switch_viewer(
+        Viewer(session.user.id, session.roles, time_zone=session.user.time_zone, session=session.id)
+    )
     expires_at = context.now + dt.timedelta(seconds=lifetime)
-    return SignedIn(token, turn.refresh_token, expires_at, turn.user, accounts.tokens.issue_device(turn.user))
+    device = accounts.tokens.issue_device(session.user)
+    return SignedIn(token, session.refresh_token, device, expires_at, session.user)

@@ -1,34 +1,24 @@
 """Commands on tasks and categories beyond the derived ones."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
+
+from pydantic import Field
+from strawberry import Maybe
 
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
+from repositories.core.errors import InputError, NotFound, ValidationError
 from repositories.life_lock.events import TaskCompleted, TaskReopened, TaskUpdated
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskStatus
+from resolvers.aggregates.derived_commands import row_command
+from resolvers.aggregates.handlers import lock_row
 from resolvers.aggregates.rules import Rules, Values, add_rules
-from resolvers.validation.command import Command, Version, check_version
-from resolvers.validation.global_ids import GlobalKey
-
-
-class ChangeTask(Command):
-    """A task whose status is to be changed."""
-
-    id: Annotated[UUID, GlobalKey("Task")]
-    """The task."""
-    version: Version | None = None
-    """The version that the client read. If it is given and the task has another one, nothing changes."""
-
-
-class CompleteTask(ChangeTask):
-    """The task to complete."""
-
-
-class ReopenTask(ChangeTask):
-    """The completed or cancelled task to reopen."""
+from resolvers.request.account_lookup import AccountLookup
+from resolvers.request.context import Context
+from resolvers.validation.command import LookupEmail, check_version, raise_all
 
 
 def _completion(work: UnitOfWork, before: Task | None, values: Values) -> Values:
@@ -49,24 +39,86 @@ def _record_completion(work: UnitOfWork, before: Task | None, after: Task) -> No
 add_rules(Task, Rules(complete=_completion, record=_record_completion))
 
 
-async def complete_task(work: UnitOfWork, command: CompleteTask) -> Task:
-    """Completes a task. A completed task stays as it is. Possible errors: NOT_FOUND, STALE_VERSION."""
-    task = check_version(await work.repository(Tasks).lock(command.id), command.version)
+@row_command(Task, "The task to complete.")
+async def complete_task(context: Context, command: Any) -> Task:
+    """Completes a task of the viewer, or one that is assigned to the viewer. A completed task stays as it is.
+
+    The points for it belong to the owner. Possible errors: NOT_FOUND, STALE_VERSION.
+    """
+    try:
+        async with context.unit_of_work() as work:
+            work.outcome = task = await _complete(work, command)
+            return task
+    except NotFound:
+        found = (await Tasks(context.snapshot).by_id([command.id])).get(command.id)
+        if found is None or found.assignee_id != context.viewer_id:
+            raise
+    async with context.unit_of_work(context.viewer.as_service()) as work:  # the owner's days and points change too
+        work.outcome = task = await _complete(work, command, assignee=context.viewer_id)
+        return task
+
+
+async def _complete(work: UnitOfWork, command: Any, *, assignee: UUID | None = None) -> Task:
+    """Completes the task if it is assigned to ``assignee``, which is checked here because the service may see it."""
+    task = await work.repository(Tasks).lock(command.id)
+    if assignee is not None and task.assignee_id != assignee:
+        raise NotFound.of(Tasks.noun)
+    check_version(task, command.version)
     if task.status is TaskStatus.COMPLETED:
         return task
     return await work.change(task, TaskCompleted, status=TaskStatus.COMPLETED, completed_at=work.now)
 
 
-async def reopen_task(work: UnitOfWork, command: ReopenTask) -> Task:
+_maybe: Any = Maybe
+_EMAIL = Field(
+    description="The e-mail address of an active user, who can then read and complete the task. Null removes the "
+    "assignee. It must be given: leaving it out is a VALIDATION_ERROR."
+)
+
+
+@row_command(
+    Task,
+    "The task to assign, one of the viewer's, and the user who gets it.",
+    {"email": (_maybe[LookupEmail | None], _EMAIL)},
+)
+async def assign_task(context: Context, command: Any) -> Task:
+    """Assigns a task to a user, who can then read and complete it, or removes the assignee.
+
+    A task that is assigned to this user already stays as it is. Each user can look up a limited number of addresses per
+    hour. Possible errors: NOT_FOUND for the task, and at `email` if there is no active user with this address;
+    VALIDATION_ERROR, STALE_VERSION.
+    """
+    errors: list[InputError] = []
+    assignee = None
+    if command.email is None:
+        errors.append(ValidationError("Give an e-mail address, or null to remove the assignee.", path=("email",)))
+    elif command.email.value is not None:
+        assignee = await context.service(AccountLookup).find_active(context, command.email.value)
+        if assignee is None:
+            errors.append(NotFound("There is no active user with this e-mail address.", path=("email",)))
+    async with context.unit_of_work() as work:
+        try:
+            task = check_version(await work.repository(Tasks).lock(command.id), command.version)
+        except InputError as error:
+            raise_all([error, *errors])
+            raise
+        raise_all(errors)
+        if task.assignee_id != assignee:
+            task = await work.change(task, assignee_id=assignee)
+        work.outcome = task
+        return task
+
+
+@row_command(Task, "The completed or cancelled task to reopen.")
+async def reopen_task(work: UnitOfWork, command: Any) -> Task:
     """Changes the status of a closed task to PENDING. An open task stays as it is.
 
     Possible errors: NOT_FOUND, STALE_VERSION.
     """
-    task = check_version(await work.repository(Tasks).lock(command.id), command.version)
+    task = await lock_row(work, Task, command)
     if task.status not in CLOSED:
         return task
-    pending: dict[str, Any] = {"status": TaskStatus.PENDING, "completed_at": None}
-    reopened = await work.repository(Tasks).change(task, **pending)
+    reopened = await work.repository(Tasks).change(task, status=TaskStatus.PENDING, completed_at=None)
     work.record(TaskReopened(task.id, task.user_id, task.completed_at, change=change_of(task, reopened)))
     return reopened
 

@@ -1,18 +1,19 @@
 """Commands on partners and referrals beyond the derived ones."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo
 
+from repositories.administration import Roles
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.clock import date_of
-from repositories.core.described_enum import DescribedEnum
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
+from repositories.described_enum import DescribedEnum
 from repositories.identity import time_zones_of
 from repositories.partnership import (
     CommissionPaid,
@@ -25,6 +26,8 @@ from repositories.partnership import (
     ReferralSubmitted,
     commission_of,
 )
+from repositories.sql.aggregate import aggregates
+from repositories.tables.identity import User, UserStatus
 from repositories.tables.partnership import (
     CLOSED_REFERRALS,
     PARTNER_TRANSITIONS,
@@ -33,93 +36,12 @@ from repositories.tables.partnership import (
     Referral,
     ReferralStatus,
 )
+from resolvers.aggregates.derived_commands import row_command, takes
+from resolvers.aggregates.derived_inputs import new_row_input, value_type
+from resolvers.aggregates.handlers import lock_row
 from resolvers.aggregates.rules import Rules, Values, add_rules
-from resolvers.validation.command import Command, Version, Visible, check_version, locate_taken_id
-from resolvers.validation.global_ids import GlobalKey
-
-PartnerKey = Annotated[UUID, GlobalKey("Partner")]
-ReferralKey = Annotated[UUID, GlobalKey("Referral")]
-ClientName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), Visible]
-Money = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=2)]
-
-
-class ChangePartnerStatus(Command):
-    """The new status of a partnership.
-
-    PROSPECT can become ACTIVE or ENDED, ACTIVE can become PAUSED or ENDED, PAUSED can become ACTIVE or ENDED, and
-    ENDED cannot change. ACTIVE sets `startedOn` to today if it is null. ENDED sets `endedOn` to today if it is null or
-    in the future.
-    """
-
-    id: PartnerKey
-    """The partner."""
-    version: Version | None = None
-    """The version that the client read. If it is given and the partner has another one, nothing changes."""
-    status: PartnerStatus
-    """The new status."""
-
-
-class SubmitReferral(Command):
-    """A client that a partner refers."""
-
-    partner_id: PartnerKey
-    """The partner, whose partnership must not have ended, by its status or by `endedOn`."""
-    client_name: ClientName
-    """The name of the client, 1 to 255 characters."""
-    value: Money | None = None
-    """The estimated value with at most two decimals, 0 or more."""
-    database_id: UUID | None = None
-    """The UUID of the new referral, for clients that generate ids. By default the gateway generates it."""
-
-
-class ChangeReferral(Command):
-    """A referral whose status is to be changed."""
-
-    id: ReferralKey
-    """The referral."""
-    version: Version | None = None
-    """The version that the client read. If it is given and the referral has another one, nothing changes."""
-
-
-class QualifyReferral(ChangeReferral):
-    """The SUBMITTED referral that is worth pursuing."""
-
-
-class ReferralOutcome(DescribedEnum):
-    """How a referral ends."""
-
-    WON = "won", "It became a client."
-    LOST = "lost", "It did not become a client."
-
-
-class CloseReferral(ChangeReferral):
-    """How a SUBMITTED or QUALIFIED referral ended."""
-
-    outcome: ReferralOutcome
-    """Whether it was won or lost."""
-    value: Annotated[Money | None, Field(validate_default=True)] = None
-    """The final value with at most two decimals: required if it was won, not allowed if it was lost."""
-
-    @field_validator("value")
-    @classmethod
-    def _goes_with_the_outcome(cls, value: Decimal | None, info: ValidationInfo) -> Decimal | None:
-        outcome = info.data.get("outcome")
-        if outcome is ReferralOutcome.WON and value is None:
-            message = "Say what the won referral is worth"
-            raise ValueError(message)
-        if outcome is ReferralOutcome.LOST and value is not None:
-            message = "A lost referral has no value"
-            raise ValueError(message)
-        return value
-
-
-class ReopenReferral(ChangeReferral):
-    """The WON or LOST referral to reopen."""
-
-
-class PayCommission(ChangeReferral):
-    """The WON referral whose commission was paid."""
-
+from resolvers.aggregates.transitions import transition
+from resolvers.validation.command import locate_taken_id
 
 # partners
 
@@ -138,17 +60,39 @@ async def _check_dates(work: UnitOfWork, before: Partner | None, values: Values)
     return (ValidationError("A partnership must not end before it starts.", path=(place,)),)
 
 
-_partner_rules: Rules[Partner] = Rules(check=_check_dates)
+async def _reject_managers(work: UnitOfWork, users: Sequence[User]) -> Mapping[UUID, str]:
+    """CONFLICT if the manager has no active account or no role that manages partners."""
+    others = [user for user in users if user.id != work.viewer_id]
+    granted = await work.repository(Roles).of_users([user.id for user in others]) if others else {}
+    rejected: dict[UUID, str] = {}
+    for user in others:
+        if user.status is not UserStatus.ACTIVE:
+            rejected[user.id] = "The account of this user is not active."
+        elif aggregates[Partner].writers.isdisjoint({user.role.value, *(role.name for role in granted[user.id])}):
+            rejected[user.id] = "This user has no role that manages partners. Grant one first (`grantRole`)."
+    return rejected
+
+
+_partner_rules: Rules[Partner] = Rules(check=_check_dates, references={"manager_id": _reject_managers})
 add_rules(Partner, _partner_rules)
 
 
-async def change_partner_status(work: UnitOfWork, command: ChangePartnerStatus) -> Partner:
+_new_status = "The new status. The descriptions of `PartnerStatus` say which one can become which."
+
+
+@row_command(
+    Partner,
+    "The partner, and the new status of the partnership.",
+    {"status": (PartnerStatus, Field(description=_new_status))},
+)
+async def change_partner_status(work: UnitOfWork, command: Any) -> Partner:
     """Changes the status of a partnership. A partner with this status stays as it is.
 
+    ACTIVE sets `startedOn` to today if it is null. ENDED sets `endedOn` to today if it is null or in the future.
     Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if the new status must not follow the old one or contradicts
     `endedOn`.
     """
-    row = check_version(await work.repository(Partners).lock(command.id), command.version)
+    row = await lock_row(work, Partner, command)
     if row.status is command.status:
         return row
     allowed = PARTNER_TRANSITIONS[row.status]
@@ -198,11 +142,12 @@ _referral_rules: Rules[Referral] = Rules(
 add_rules(Referral, _referral_rules)
 
 
-async def submit_referral(work: UnitOfWork, command: SubmitReferral) -> Referral:
+@takes(new_row_input(aggregates[Referral], "SubmitReferral", "A client that a partner refers."))
+async def submit_referral(work: UnitOfWork, command: Any) -> Referral:
     """Creates a referral of a partner.
 
-    Possible errors: VALIDATION_ERROR, NOT_FOUND if the partner does not exist, CONFLICT if the partnership has ended or
-    the `databaseId` is taken.
+    Possible errors: VALIDATION_ERROR, NOT_FOUND if the partner does not exist, CONFLICT if the partnership has ended,
+    by `status` or `endedOn`, or the `databaseId` is taken.
     """
     partner = (await work.repository(Partners).lock_many([command.partner_id])).get(command.partner_id)
     if partner is None:
@@ -222,26 +167,64 @@ async def submit_referral(work: UnitOfWork, command: SubmitReferral) -> Referral
     return referral
 
 
-async def qualify_referral(work: UnitOfWork, command: QualifyReferral) -> Referral:
-    """Changes the status of a SUBMITTED referral to QUALIFIED. A QUALIFIED referral stays as it is.
-
-    Possible errors: NOT_FOUND if the referral or its partner does not exist, STALE_VERSION, CONFLICT if the referral is
-    closed.
-    """
-    row = check_version(await work.repository(Referrals).lock(command.id), command.version)
-    if row.status is ReferralStatus.QUALIFIED:
-        return row
-    _check_open(row, "status")
-    return await work.change(row, ReferralQualified, status=ReferralStatus.QUALIFIED)
+def _check_open(row: Referral, field: str) -> None:
+    if row.status in CLOSED_REFERRALS:
+        message = f"This referral is closed: it is {row.status.name}. Reopen it first (`reopenReferral`)."
+        raise Conflict(message, path=(field,))
 
 
-async def close_referral(work: UnitOfWork, command: CloseReferral) -> Referral:
+@transition(
+    Referral,
+    ReferralQualified,
+    "The SUBMITTED referral that is worth pursuing.",
+    errors="CONFLICT if the referral is closed",
+)
+def qualify_referral(work: UnitOfWork, referral: Referral) -> Values:
+    """Changes the status of a SUBMITTED referral to QUALIFIED. A QUALIFIED referral stays as it is."""
+    _check_open(referral, "status")
+    return {"status": ReferralStatus.QUALIFIED}
+
+
+class ReferralOutcome(DescribedEnum):
+    """How a referral ends."""
+
+    WON = "won", "It became a client."
+    LOST = "lost", "It did not become a client."
+
+
+def _check_value(value: Decimal | None, info: ValidationInfo) -> Decimal | None:
+    """Requires a value exactly if the outcome, which is validated before, is WON."""
+    outcome = (info.data or {}).get("outcome")
+    if outcome is ReferralOutcome.WON and value is None:
+        message = "Say what the won referral is worth"
+        raise ValueError(message)
+    if outcome is ReferralOutcome.LOST and value is not None:
+        message = "A lost referral has no value"
+        raise ValueError(message)
+    return value
+
+
+_final_value = "The final value with at most two decimals: required if it was won, not allowed if it was lost."
+
+
+@row_command(
+    Referral,
+    "How a SUBMITTED or QUALIFIED referral ended.",
+    {
+        "outcome": (ReferralOutcome, Field(description="Whether it was won or lost.")),
+        "value": (
+            Annotated[value_type(Referral.value, None) | None, AfterValidator(_check_value)],
+            Field(None, validate_default=True, description=_final_value),
+        ),
+    },
+)
+async def close_referral(work: UnitOfWork, command: Any) -> Referral:
     """Closes a referral. A won one earns its partner a commission: value × rate, rounded half up to two decimals.
 
     Possible errors: VALIDATION_ERROR, NOT_FOUND if the referral or its partner does not exist, STALE_VERSION, CONFLICT
     if the referral is closed.
     """
-    row = check_version(await work.repository(Referrals).lock(command.id), command.version)
+    row = await lock_row(work, Referral, command)
     _check_open(row, "outcome")
     partner = await work.repository(Partners).get(row.partner_id)
     status = ReferralStatus[command.outcome.name]
@@ -255,37 +238,30 @@ async def close_referral(work: UnitOfWork, command: CloseReferral) -> Referral:
     return changed
 
 
-async def reopen_referral(work: UnitOfWork, command: ReopenReferral) -> Referral:
-    """Changes the status of a closed referral to QUALIFIED and removes its commission. The value stays, as an estimate.
+@transition(
+    Referral, ReferralReopened, "The WON or LOST referral to reopen.", errors="CONFLICT if the commission was paid"
+)
+def reopen_referral(work: UnitOfWork, referral: Referral) -> Values:
+    """Changes the status of a closed referral to QUALIFIED and removes its commission. An open one stays as it is.
 
-    An open referral stays as it is. Possible errors: NOT_FOUND if the referral or its partner does not exist,
-    STALE_VERSION, CONFLICT if the commission was paid.
+    The value stays, as an estimate.
     """
-    row = check_version(await work.repository(Referrals).lock(command.id), command.version)
-    if row.status not in CLOSED_REFERRALS:
-        return row
-    if row.commission_paid_at is not None:
+    if referral.status not in CLOSED_REFERRALS:
+        return {}
+    if referral.commission_paid_at is not None:
         raise Conflict("The commission of this referral was paid, so it cannot be reopened.", path=("id",))
-    opened: dict[str, Any] = {"status": ReferralStatus.QUALIFIED, "commission": None, "closed_at": None}
-    return await work.change(row, ReferralReopened, **opened)
+    return {"status": ReferralStatus.QUALIFIED, "commission": None, "closed_at": None}
 
 
-async def pay_commission(work: UnitOfWork, command: PayCommission) -> Referral:
-    """Records that the commission of a won referral was paid. A referral whose commission was paid stays as it is.
-
-    Possible errors: NOT_FOUND if the referral or its partner does not exist, STALE_VERSION, CONFLICT if the status is
-    not WON.
-    """
-    row = check_version(await work.repository(Referrals).lock(command.id), command.version)
-    if row.commission is None:
-        message = f"{row.status.name} referrals have no commission; only WON ones have one."
+@transition(
+    Referral,
+    CommissionPaid,
+    "The WON referral whose commission was paid.",
+    errors="CONFLICT if the status is not WON",
+)
+def pay_commission(work: UnitOfWork, referral: Referral) -> Values:
+    """Records that the commission of a won referral was paid. A referral whose commission was paid stays as it is."""
+    if referral.commission is None:
+        message = f"{referral.status.name} referrals have no commission; only WON ones have one."
         raise Conflict(message, path=("id",))
-    if row.commission_paid_at is not None:
-        return row
-    return await work.change(row, CommissionPaid, commission_paid_at=work.now)
-
-
-def _check_open(row: Referral, field: str) -> None:
-    if row.status in CLOSED_REFERRALS:
-        message = f"This referral is closed: it is {row.status.name}. Reopen it first (`reopenReferral`)."
-        raise Conflict(message, path=(field,))
+    return {"commission_paid_at": referral.commission_paid_at or work.now}

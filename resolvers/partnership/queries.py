@@ -1,9 +1,9 @@
-"""What can be asked about partners."""
+"""Queries of partners and referrals."""
 
 import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from repositories.partnership import (
     Partners,
@@ -13,32 +13,27 @@ from repositories.partnership import (
     ReferralSubmitted,
     ReferralTally,
 )
-from repositories.sql.page import PageRequest
 from repositories.tables.partnership import ReferralStatus
 from resolvers.caching.cached import cached
+from resolvers.request.annotations import EachField, First
 from resolvers.request.context import Context
 
 
-class StatusTotal(NamedTuple):
-    """How many referrals have a status."""
+class ReferralStatusTotal(NamedTuple):
+    """The number of referrals with a status."""
 
-    status: ReferralStatus
-    total: int
+    status: Annotated[ReferralStatus, "The status."]
+    total: Annotated[int, "The number of referrals with the status."]
 
 
 @dataclass(frozen=True, slots=True)
-class Dashboard:
-    """The partnerships at a glance; every tile is computed when it is asked for."""
+class PartnershipDashboard:
+    """Numbers about all partners and referrals. Each field executes one statement, and only if it is selected."""
 
     context: Context
 
-    @cached(all_users=(ReferralSubmitted,), shared=True)
-    async def tally(self) -> ReferralTally:
-        """What is counted in one pass over the referrals, one statement for all of it."""
-        return await Referrals(self.context.snapshot).tally()
-
     async def active_partners(self) -> int:
-        """The number of partnerships that are active today."""
+        """The number of partners whose status is ACTIVE and whose first and last day include today."""
         today, _ = await self.context.today()
         return await self._active_partners(today.date)
 
@@ -46,34 +41,28 @@ class Dashboard:
     async def _active_partners(self, today: dt.date) -> int:
         return await Partners(self.context.snapshot).active(today)
 
-    async def referrals_by_status(self) -> list[StatusTotal]:
-        """Every status, also those that no referral has."""
+    async def referrals_by_status(self) -> list[ReferralStatusTotal]:
+        """The number of referrals for each status, also those without referrals."""
         tally = await self.tally()
-        return [StatusTotal(status, getattr(tally, status.value)) for status in ReferralStatus]
+        return [ReferralStatusTotal(status, getattr(tally, status.value)) for status in ReferralStatus]
 
-    async def won_value(self) -> Decimal:
-        """What the won referrals are worth."""
-        return (await self.tally()).won_value
-
-    async def commission_due(self) -> Decimal:
-        """The commissions that were not paid yet."""
-        return (await self.tally()).commission_due
-
-    async def commission_paid(self) -> Decimal:
-        """The commissions that were paid."""
-        return (await self.tally()).commission_paid
+    @cached(all_users=(ReferralSubmitted,), shared=True)
+    async def tally(self) -> EachField[ReferralTally]:
+        return await Referrals(self.context.snapshot).tally()
 
     async def conversion_rate(self) -> Decimal:
-        """How many of 100 referrals were won."""
+        """100 × won / all referrals, with two decimals. 0 without referrals."""
         return (await self.tally()).conversion_rate
 
     @cached(all_users=(PartnerUpdated, ReferralSubmitted), shared=True)
-    async def top_partners(self, first: int) -> list[PartnerStanding]:
-        """Those that brought in most."""
-        limit = PageRequest(first=first).size
-        return await Partners(self.context.snapshot).top(limit)
+    async def top_partners(self, first: First = 5) -> list[PartnerStanding]:
+        """The partners with the highest sum of the values of won referrals, the highest first, then by name.
+
+        Partners without won referrals are left out.
+        """
+        return await Partners(self.context.snapshot).top(first)
 
 
-async def dashboard(context: Context) -> Dashboard:
-    """The dashboard."""
-    return Dashboard(context)
+async def partnership_dashboard(context: Context) -> PartnershipDashboard:
+    """Numbers about all partners and referrals."""
+    return PartnershipDashboard(context)

@@ -1,7 +1,7 @@
 """The period that a query covers: whole days in a time zone."""
 
 import datetime as dt
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo
 
 from repositories.core.errors import ValidationError
@@ -20,6 +20,10 @@ def check_days(since: dt.date, until: dt.date, *, max_days: int = MAX_DAYS) -> N
     if (until - since).days >= max_days:
         message = f"A period may have at most {max_days} days."
         raise ValidationError(message, path=("from",))
+
+
+FirstDay = Annotated[dt.date | None, "The first day. By default 29 days before the last day."]
+LastDay = Annotated[dt.date | None, f"The last day. By default today. At most {MAX_DAYS} days in total."]
 
 
 class Period(NamedTuple):

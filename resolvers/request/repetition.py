@@ -13,12 +13,13 @@ async def run_once(
     run: Callable[[], Awaitable[Any]],
     *,
     prepares: bool = False,
-    repeat: Callable[[], Any] | None = None,
+    repeat: Callable[[Any], Any] | None = None,
 ) -> Any:
     """The result of a mutation field: that of ``run``, or of the earlier request if the key has taken effect.
 
     ``prepares``: ``run`` does other work before its unit of work, so the record is looked up before it.
-    ``repeat`` makes the result of a repeated request from its input, for mutations that return no rows.
+    ``repeat`` makes the result of a repeated request from the rows of the outcome, for mutations that return other
+    values.
     """
     idempotency = context.idempotency
     if idempotency is None:
@@ -34,4 +35,5 @@ async def run_once(
         outcome = replay.outcome
     finally:
         idempotency.is_running = False
-    return await load_outcome(context.snapshot, outcome) if repeat is None else repeat()
+    result = await load_outcome(context.snapshot, outcome)
+    return result if repeat is None else repeat(result)

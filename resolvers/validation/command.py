@@ -29,10 +29,10 @@ from strawberry import Some
 
 from repositories.aggregates.repository import row_version
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.clock import is_in_range
+from repositories.core.clock import is_in_range, time_zone
 from repositories.core.email_address import normalize_email, parse_email
 from repositories.core.encryption import DecryptionError
-from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion
+from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion, ValidationError
 from repositories.core.text import normalize_text
 from repositories.sql.table import Table, declared
 
@@ -197,6 +197,13 @@ def _as_e164(text: str) -> str:
     return number
 
 
+def _as_time_zone(name: str) -> str:
+    try:
+        return time_zone(name).key
+    except ValidationError as error:
+        raise ValueError(error.message) from None
+
+
 Email = Annotated[str, StringConstraints(max_length=254), Storable, AfterValidator(_as_email)]
 """An e-mail address, converted to its normal form (repositories/core/email_address.py)."""
 
@@ -213,6 +220,9 @@ WebAddress = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=255), Storable, AfterValidator(_check_url)
 ]
 """An absolute http or https URL."""
+
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_as_time_zone)]
+"""The name of an IANA time zone."""
 
 
 @contextmanager

@@ -28,11 +28,13 @@ from resolvers.request.context import Context
 from resolvers.streaming.deliveries import Source
 from resolvers.validation.global_ids import global_id
 from schema.aggregates.list_inputs import filter_of, order_of
-from schema.aggregates.objects import connection_type, type_of
+from schema.aggregates.objects import connection_type, derive_type
 from schema.operations.mutation import mutation
-from schema.operations.subscription import RESUMABLE, subscription
+from schema.operations.subscription import subscription
 from schema.types.connections import connection
-from schema.types.view import Argument, column, edge, id_argument, ids_argument, query, view
+from schema.types.derived_types import row_type
+from schema.types.enums import publish_enum
+from schema.types.view import Argument, column, edge, id_argument, ids_argument, root_field, view
 
 Handlers = Mapping[str, Callable[..., Any]]
 
@@ -48,6 +50,8 @@ def derive_roots(
     ``declared`` are the aggregates, by default all.
     """
     derive_event_types()
+    for found in aggregates.values():
+        derive_type(found)
     taken = [_fields_of(classes) for classes in (queries, mutations, subscriptions)]
     derived: list[dict[str, Any]] = [{}, {}, {}]
     for found in aggregates.values() if declared is None else declared:
@@ -81,18 +85,19 @@ def _publish(name: str, fields: Mapping[str, Any]) -> Any:
 def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
     readers = aggregate.readers if aggregate.roots is None else aggregate.roots
     noun = aggregate.noun
-    single = query(
+    single = root_field(
         partial(_load_one, aggregate),
         f"The {noun} with this id. Null, with the error NOT_FOUND, if it does not exist or the viewer may not see it."
         f"{_roles_text(readers)}",
+        row_type(aggregate.row) | None,
+        {"id": id_argument(aggregate.type_name, f"The id of the {noun}.")},
         requires=readers,
-        kind=type_of(aggregate.row) | None,
-        id=id_argument(aggregate.type_name, f"The id of the {noun}."),
     )
     by_default = f" By default {aggregate.order_text}." if aggregate.order_text else ""
+    plural = aggregate.plural.replace("_", " ")
     many = connection(
         partial(_load_many, aggregate),
-        f"The {aggregate.plural.replace('_', ' ')} that the viewer may see.{by_default}{_roles_text(readers)}",
+        description=f"The {plural} that the viewer may see.{by_default}{_roles_text(readers)}",
         requires=readers,
         filter=filter_of(aggregate),
         order=order_of(aggregate),
@@ -113,12 +118,17 @@ def list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
     """The arguments of lists of the aggregate: whose rows, and whether deleted ones."""
     arguments: dict[str, Argument] = {}
     if aggregate.has_owner and aggregate.owner != "id":  # a user is the only row of that user
-        text = f"Whose {aggregate.plural.replace('_', ' ')} the list has. By default all that the viewer may see."
-        arguments["scope"] = Argument(ListScope, text, ListScope.ALL)
+        scope, text = publish_enum(ListScope, name="Scope"), f"Whose {aggregate.plural.replace('_', ' ')} the list has."
+        if aggregate.assignee is None:
+            text += " By default all that the viewer may see."
+            arguments["scope"] = Argument(scope, text, ListScope.ALL)
+        else:
+            text += " By default the viewer's own, for admins those of all users."
+            arguments["scope"] = Argument(scope | None, text, strawberry.UNSET)
     if aggregate.is_soft_deleted:
         restorable = ", which can be restored or deleted permanently" if Commands.RESTORE in aggregate.commands else ""
         text = f"Whether the list has deleted objects{restorable}. By default not."
-        arguments["deleted"] = Argument(Trash, text, Trash.EXCLUDE)
+        arguments["deleted"] = Argument(publish_enum(Trash), text, Trash.EXCLUDE)
     return arguments
 
 
@@ -133,7 +143,7 @@ async def _load_many(  # noqa: PLR0913 (the arguments of the field)
     where: Filter = NO_FILTER,
     order: tuple[Order, ...] = (),
     *,
-    scope: ListScope = ListScope.ALL,
+    scope: ListScope | None = None,
     deleted: Trash = Trash.EXCLUDE,
 ) -> Any:
     return await load_list(context, aggregate, request, where, order, scope=scope, deleted=deleted)
@@ -147,7 +157,7 @@ def _mutation_fields(aggregate: Aggregate, taken: Mapping[str, Any]) -> dict[str
     return {
         name: mutation(
             derived.handler,
-            returns=type_of(aggregate.row),
+            row=aggregate.row,
             requires=aggregate.writers,
             many=derived.many,
             plural=to_camel_case(aggregate.plural),
@@ -173,9 +183,10 @@ def _change_field(aggregate: Aggregate) -> Any:
         rows = "to the viewer"
     return subscription(
         partial(_open_changes, aggregate),
-        f"What happens to the {plural} with these ids that the viewer may see, or without ids {rows}.{RESUMABLE}",
+        kind,
+        description=f"What happens to the {plural} with these ids that the viewer may see, or without ids {rows}.",
+        resumable=True,
         requires=aggregate.readers,
-        kind=kind,
         ids=ids_argument(aggregate.type_name, f"The ids of the {plural}, 1 to 100."),
     )
 
@@ -196,7 +207,7 @@ def _change_type(aggregate: Aggregate) -> Any:
             f"{name}_id": strawberry.ID,
             "aggregate_id": UUID,
             "timestamp": dt.datetime,
-            name: type_of(aggregate.row) | None,
+            name: row_type(aggregate.row) | None,
         },
         "id": column("The id of the event, after which an interrupted subscription can resume."),
         "event_type": column(f"What happened, such as {type_name}Updated."),

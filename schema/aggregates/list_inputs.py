@@ -20,10 +20,9 @@ from repositories.sql.types import Choice
 from resolvers.aggregates.row_queries import FieldChange
 from resolvers.loading.edges import Connection
 from resolvers.validation.global_ids import global_id
-from schema.aggregates.published_enums import publish_enum
 from schema.types.connections import ConnectionView
 from schema.types.costs import AGGREGATE, assumed_size, cost
-from schema.types.enums import describe_enum
+from schema.types.enums import describe_enum, publish_enum
 from schema.types.filter_inputs import (
     BooleanFilter,
     ChoiceFilter,

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from strawberry.scalars import JSON
+from strawberry.types.lazy_type import LazyType
 
 from repositories.aggregates.derived import has_events, repository_of
 from repositories.sql.aggregate import Aggregate, Reference, aggregates, inverses_of
@@ -24,29 +25,19 @@ from resolvers.loading.edges import one
 from resolvers.loading.edges import pages as pages_edge
 from resolvers.request.context import Context
 from schema.aggregates.list_inputs import connection_of, filter_of, order_of
-from schema.aggregates.published_enums import publish_enum
 from schema.types.connections import ConnectionView, history_connection, pages
-from schema.types.references import later
-from schema.types.view import VIEWS, Fetch, Node, column, defined_in, edge, encrypted, view
+from schema.types.derived_types import row_type
+from schema.types.enums import publish_enum
+from schema.types.view import VIEWS, Fetch, Node, column, edge, encrypted, view
 
 T = TypeVar("T", bound=type)
 
 
-def type_of(row: type[Table]) -> Any:
-    """A reference to the GraphQL type of a row: the domain's class, or the derived one."""
-    return later(row.__name__, lambda: _find_type(row))
-
-
-def _find_type(row: type[Table]) -> type:
-    for kind, shown in VIEWS.items():
-        if shown.row is row and shown.fetch is not None:
-            return kind
-    if row not in aggregates:
-        message = f"{row.__name__} has no GraphQL type"
-        raise LookupError(message)
-    found = aggregates[row]
-    made = new_class(found.type_name, (Node,), {}, lambda namespace: namespace.update(__doc__=description_of(found)))
-    return aggregate_view(row)(made)
+def derive_type(aggregate: Aggregate) -> None:
+    """Publishes the GraphQL type of an aggregate that has no class of its own."""
+    if not any(shown.row is aggregate.row and shown.fetch for shown in VIEWS.values()):
+        name, text = aggregate.type_name, description_of(aggregate)
+        aggregate_view(aggregate.row)(new_class(name, (Node,), {}, lambda namespace: namespace.update(__doc__=text)))
 
 
 def description_of(aggregate: Aggregate) -> str:
@@ -68,10 +59,10 @@ def aggregate_view(row: type[Table], *, node: Fetch | None = None) -> Callable[[
         own = dict(inspect.get_annotations(cls))
         annotations: dict[str, Any] = {}
         for name, (annotation, field) in _derived_fields(found).items():
-            if name not in own:
+            if name not in vars(cls):
                 annotations[name] = annotation
                 setattr(cls, name, field)
-            else:
+            elif name in own:
                 annotations[name] = own.pop(name)
         cls.__annotations__ = annotations | own
         if not cls.__dict__.get("__doc__"):
@@ -120,7 +111,7 @@ def _reference_field(reference: Reference) -> tuple[Any, Any]:
     }
     missing = f"Null if {' or if '.join(reason for reason, is_possible in reasons.items() if is_possible)}."
     loaded = one(repository_of(reference.target).by_id, key=reference.column)
-    return type_of(reference.target) | None, edge(loaded, f"{text} {missing}")
+    return row_type(reference.target) | None, edge(loaded, f"{text} {missing}")
 
 
 def _inverse_field(aggregate: Aggregate, source: Aggregate, reference: Reference) -> tuple[Any, Any]:
@@ -133,10 +124,10 @@ def _inverse_field(aggregate: Aggregate, source: Aggregate, reference: Reference
 
 def connection_type(aggregate: Aggregate) -> Any:
     """The connection type of an aggregate."""
-    return connection_of(aggregate, type_of(aggregate.row))
+    return connection_of(aggregate, row_type(aggregate.row))
 
 
-_HISTORY_ENTRY = defined_in("schema.events", "HistoryEntry")
+_HISTORY_ENTRY: Any = LazyType("HistoryEntry", "schema.events")
 
 
 def _history_field(aggregate: Aggregate) -> tuple[Any, Any]:

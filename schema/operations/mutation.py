@@ -1,6 +1,6 @@
 """Mutations: one field, one command, one unit of work, one payload.
 
-    write_note = mutation(commands.write_note, returns=Note, requires=Permission.NOTE_WRITE)
+    write_note = mutation(commands.write_note, requires=Permission.NOTE_WRITE)
 
 publishes the command of the handler as ``WriteNoteInput`` and returns ``WriteNotePayload {note userErrors}``.
 ``userErrors`` contains all errors that the user can correct, each with its path in the input; nothing is written then.
@@ -12,7 +12,9 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
+from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import strawberry
@@ -21,12 +23,12 @@ from graphql import GraphQLField
 from strawberry import Maybe
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.pydantic.error import ValidationErrorDetail
-from strawberry.types.lazy_type import LazyType
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import InputError, InputErrors, SchemaChanged, StaleVersion
 from repositories.permissions import Requirement
+from repositories.sql.table import Table
 from resolvers.request.context import Context
 from resolvers.request.repetition import run_once
 from resolvers.validation.command import Command
@@ -35,7 +37,8 @@ from resolvers.validation.valid_parts import Check, registered_check
 from schema.operations.converters import InvalidInput, return_validation_errors
 from schema.operations.messages import message_for
 from schema.types.costs import MUTATION, assumed_size, cost, sized_by
-from schema.types.enums import describe_enum
+from schema.types.derived_types import described_fields, description_in, graphql_type, row_type
+from schema.types.enums import describe_enum, publish_enum
 from schema.types.view import Argument, Node, resolver
 
 
@@ -126,15 +129,15 @@ def _validation_errors(details: Iterable[ValidationErrorDetail]) -> list[UserErr
 def mutation(
     handler: Callable[[UnitOfWork, Any], Awaitable[Any]],
     *,
-    returns: Any,
     requires: Requirement,
+    row: type[Table] | None = None,
     many: bool = False,
     plural: str = "",
 ) -> Any:
     """The mutation field of a handler that takes ``(work, command)``. The handler's docstring is the description.
 
-    ``returns`` is the type of the row or a reference to it. ``many`` is for handlers that return a list of rows, and
-    ``plural`` the name of the payload's field then, by default the name of the type with an s.
+    The annotation of the handler's result is the type of the payload's field. For a handler without one, ``row`` is the
+    class of the rows. ``many`` is for handlers that return a list of them, and ``plural`` the name of the field then.
     """
 
     async def run(context: Context, command: Any) -> Any:
@@ -142,37 +145,47 @@ def mutation(
             work.outcome = await handler(work, command)
             return work.outcome
 
+    fields = _result_fields(handler) if row is None else _row_field(row, many=many, plural=plural)
+    return _mutation_field(handler, _repeatable(run), fields, requires)
+
+
+def context_mutation(  # noqa: PLR0913 (the properties of a mutation)
+    handler: Callable[[Context, Any], Awaitable[Any]],
+    *,
+    requires: Requirement | None,
+    name: str = "",
+    is_repeatable: bool = False,
+    repeat: Callable[[Any, Any], Any] | None = None,
+    returns_secret: bool = False,
+) -> Any:
+    """The mutation field of a handler that takes ``(context, command)`` and opens its own unit of work.
+
+    It may do other work outside of the transaction. The payload has the row that the handler returns, the described
+    fields of a named tuple, or a described value under ``name``. Without ``requires``, every caller may use the
+    mutation. ``is_repeatable`` is for handlers that do everything in their units of work, so that nothing remains if
+    one of them fails.
+
+    The handler sets ``work.outcome`` to the row that it returns, for repetitions with the same idempotency key. A
+    handler that returns something else has ``repeat``, which makes it from the command and from the outcome.
+    ``returns_secret`` is for a result that must not be stored; the mutation accepts no key then.
+    """
+    run = _repeatable(handler) if is_repeatable else handler
+    fields, prepares = _result_fields(handler, name), not is_repeatable
+    return _mutation_field(
+        handler, run, fields, requires, prepares=prepares, repeat=repeat, returns_secret=returns_secret
+    )
+
+
+def _repeatable(run: Callable[[Context, Any], Awaitable[Any]]) -> Callable[[Context, Any], Awaitable[Any]]:
+    """Runs again if a table has changed since one of the statements was prepared: nothing was committed then."""
+
     async def run_again_after_change(context: Context, command: Any) -> Any:
-        """Nothing was committed if a table has changed since one of the statements was prepared."""
         try:
             return await run(context, command)
         except SchemaChanged:
             return await run(context, command)
 
-    return _mutation_field(handler, run_again_after_change, _row_field(returns, many=many, plural=plural), requires)
-
-
-def context_mutation(
-    handler: Callable[[Context, Any], Awaitable[Any]],
-    *,
-    returns: type | Mapping[str, PayloadField],
-    requires: Requirement | None,
-    repeat: Callable[[Any], Any] | None = None,
-    returns_secret: bool = False,
-) -> Any:
-    """The mutation field of a handler that takes ``(context, command)`` and opens its own unit of work.
-
-    It may do other work outside of the transaction. ``returns`` is the type of the row, or the fields of the payload.
-    Without ``requires``, every caller may use the mutation.
-
-    The handler sets ``work.outcome`` to the row that it returns, for repetitions with the same idempotency key. A
-    handler that returns no row has ``repeat`` instead, which makes the result from the command. ``returns_secret`` is
-    for a handler whose result must not be stored; the mutation accepts no key then.
-    """
-    fields = returns if isinstance(returns, Mapping) else _row_field(returns, many=False)
-    return _mutation_field(
-        handler, handler, fields, requires, prepares=True, repeat=repeat, returns_secret=returns_secret
-    )
+    return run_again_after_change
 
 
 def accepts_no_key(definition: GraphQLField) -> bool:
@@ -192,7 +205,7 @@ def _mutation_field(  # noqa: PLR0913 (the properties of a mutation)
     requires: Requirement | None,
     *,
     prepares: bool = False,
-    repeat: Callable[[Any], Any] | None = None,
+    repeat: Callable[[Any, Any], Any] | None = None,
     returns_secret: bool = False,
 ) -> Any:
     check = registered_check(handler)
@@ -206,7 +219,7 @@ def _mutation_field(  # noqa: PLR0913 (the properties of a mutation)
                 context,
                 lambda: run(context, input),
                 prepares=prepares,
-                repeat=None if repeat is None else lambda: repeat(input),
+                repeat=None if repeat is None else partial(repeat, input),
             )
             return Payload(result, [])
         except InputError as error:
@@ -225,16 +238,30 @@ def _mutation_field(  # noqa: PLR0913 (the properties of a mutation)
     )
 
 
-def _row_field(returns: Any, *, many: bool, plural: str = "") -> Mapping[str, PayloadField]:
+def _result_fields(handler: Callable[..., Any], name: str = "") -> Mapping[str, PayloadField]:
+    """The fields of a payload, from the annotation of the handler's result."""
+    annotation = get_type_hints(handler, include_extras=True)["return"]
+    if name:
+        return {name: PayloadField(graphql_type(annotation), description_in(annotation), lambda result: result)}
+    is_list = get_origin(annotation) is list
+    row = get_args(annotation)[0] if is_list else annotation
+    if issubclass(row, Table):
+        return _row_field(row, many=is_list)
+    return {
+        name: PayloadField(graphql_type(annotation), description, attrgetter(name))
+        for name, annotation, description in described_fields(row)
+    }
+
+
+def _row_field(row: type[Table], *, many: bool, plural: str = "") -> Mapping[str, PayloadField]:
     """The only field of a payload, named after the type of the row."""
-    type_name = returns.type_name if isinstance(returns, LazyType) else returns.__strawberry_definition__.name
-    name = type_name[0].lower() + type_name[1:]
+    name = row.__name__[0].lower() + row.__name__[1:]
     if many:
         name = plural or name + "s"
     list_of: Any = list
-    kind: Any = list_of[returns] if many else returns
+    kind: Any = list_of[row_type(row)] if many else row_type(row)
     words = re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name)
-    return {name: PayloadField(kind, f"The {words}", lambda result: result)}
+    return {name: PayloadField(kind, f"The {words}.", lambda result: result)}
 
 
 def _payload_type(handler: str, fields: Mapping[str, PayloadField]) -> type:
@@ -242,7 +269,7 @@ def _payload_type(handler: str, fields: Mapping[str, PayloadField]) -> type:
     for name, field in fields.items():
         namespace["__annotations__"][name] = field.type | None
         namespace[name] = strawberry.field(
-            resolver=_field_resolver(field.read), description=f"{field.description}. Null if there are `userErrors`."
+            resolver=_field_resolver(field.read), description=f"{field.description} Null if there are `userErrors`."
         )
     namespace["__annotations__"]["user_errors"] = list[UserError]
     namespace["user_errors"] = strawberry.field(
@@ -260,11 +287,10 @@ def _field_resolver(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def publish_input(command: type[Command]) -> type[Command]:
-    """Publishes a command, and the commands inside it, as inputs. The mutation gets an invalid input as an error."""
+    """Publishes a command, and the commands and enums inside it. The mutation gets an invalid input as an error."""
     if "__strawberry_definition__" in vars(command):
         return command
-    for nested in _nested_commands(field.annotation for field in command.model_fields.values()):
-        publish_input(nested)
+    _publish_parts(field.annotation for field in command.model_fields.values())
     published = strawberry.pydantic.input(
         command, name=f"{command.__name__}Input", description=inspect.cleandoc(command.__doc__ or "")
     )
@@ -277,12 +303,15 @@ def publish_input(command: type[Command]) -> type[Command]:
     return published
 
 
-def _nested_commands(annotations: Iterable[Any]) -> Iterable[type[Command]]:
+def _publish_parts(annotations: Iterable[Any]) -> None:
+    """Publishes the commands and the enums in annotations."""
     for annotation in annotations:
         if isinstance(annotation, type) and issubclass(annotation, Command):
-            yield annotation
+            publish_input(annotation)
+        elif isinstance(annotation, type) and issubclass(annotation, Enum):
+            publish_enum(annotation)
         else:
-            yield from _nested_commands(get_args(annotation))
+            _publish_parts(get_args(annotation))
 
 
 def _has_global_key(annotation: Any) -> bool:

@@ -1,7 +1,7 @@
 """Connections, as Relay specifies them, and the fields that return them."""
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args, get_type_hints
 
 import strawberry
 
@@ -11,6 +11,7 @@ from repositories.sql.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, PageRequest
 from resolvers.loading.edges import Connection, PagesEdge
 from resolvers.request.context import Context
 from schema.types.costs import AGGREGATE, CONNECTION_SIZE, NO_COST, cost
+from schema.types.derived_types import arguments_of, docstring_of, graphql_type
 from schema.types.filter_inputs import convert_filter, convert_order
 from schema.types.view import Argument, resolver
 
@@ -140,19 +141,21 @@ def _filter_and_order(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def connection(  # noqa: PLR0913 (the properties of a field)
     resolve: Callable[..., Any],
-    description: str,
     *,
     requires: Requirement,
+    description: str = "",
     filter: Any = None,  # noqa: A002 (the name of the argument in the schema)
     order: Any = None,
     kind: Any = None,
     **more: Argument,
 ) -> Any:
-    """A root field that is a connection: ``resolve(context, request, where, order)``.
+    """A nullable root field that is a connection: ``resolve(context, request, where, order)``.
 
-    ``where`` and ``order`` are passed only if the field has a filter, and the values of ``more`` arguments by their
-    names. ``kind`` is the type of the field if it has no annotation.
+    ``where`` and ``order`` are passed only if the field has a filter. By default the docstring of the function is the
+    description, its parameters with a description are arguments in addition to ``more``, and the type of the rows is
+    that of its result.
     """
+    more |= arguments_of(resolve)
 
     async def resolve_connection(context: Any, _: Any, **arguments: Any) -> Any:
         request = _pop_page_request(arguments)
@@ -161,10 +164,16 @@ def connection(  # noqa: PLR0913 (the properties of a field)
 
     return strawberry.field(
         resolver=resolver(resolve_connection, _list_arguments(filter, order) | more, requires=requires),
-        graphql_type=kind,
-        description=description,
+        graphql_type=(kind or _connection_of(resolve)) | None,
+        description=description or docstring_of(resolve),
         directives=[CONNECTION_SIZE],
     )
+
+
+def _connection_of(resolve: Callable[..., Any]) -> Any:
+    (row,) = get_args(get_type_hints(resolve)["return"])
+    view: Any = ConnectionView
+    return view[graphql_type(row)]
 
 
 class _LoadsPages(Protocol):

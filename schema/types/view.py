@@ -5,8 +5,8 @@
         text: str = column("The text of the note, 1 to 10,000 characters.")
         author: User | None = edge(queries.author_of_note, "The user who wrote the note.")
 
-A field is a **column** of the row, an **encrypted** column, an **edge** to other rows, **resolved by** a function,
-**computed** by a method of the object, or a **query** at the root.
+A field is a **column** of the row, an **encrypted** column, an **edge** to other rows, or a field of a root type. The
+module derived_types.py makes types and fields from annotations and docstrings of the lower layers.
 """
 
 import inspect
@@ -19,16 +19,14 @@ from uuid import UUID
 import strawberry
 from graphql import GraphQLResolveInfo
 from strawberry.types.base import StrawberryObjectDefinition
-from strawberry.types.lazy_type import LazyType
 
 from repositories.core.errors import InputError, NotFound, ValidationError
 from repositories.permissions import Requirement
-from repositories.sql.page import DEFAULT_SIZE, MAX_SIZE
 from resolvers.loading.edges import Edge
 from resolvers.loading.encrypted import EncryptedField
 from resolvers.request.context import Context
 from resolvers.validation.global_ids import global_id, parse_global_id
-from schema.types.costs import AGGREGATE, cost_directives
+from schema.types.costs import cost_directives
 
 T = TypeVar("T", bound=type)
 Info = strawberry.Info[Context, None]
@@ -137,17 +135,6 @@ class Argument:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
 
 
-FIRST = Argument(int, f"Maximum number of items, 1 to {MAX_SIZE}.", DEFAULT_SIZE)
-"""The argument of lists that have no pages."""
-
-TIME_ZONE = Argument(
-    str | None,
-    "The IANA time zone in which days begin and end, such as Europe/Vienna. By default the viewer's time zone.",
-    strawberry.UNSET,
-)
-"""The argument of fields that count by days."""
-
-
 def id_argument(type_name: str, description: str) -> Argument:
     """A global id, which the resolver gets as a UUID."""
     return Argument(strawberry.ID, description, convert=lambda text: _parse_id(type_name, text))
@@ -248,19 +235,10 @@ def resolver(
     return resolve
 
 
-def defined_in(module: str, name: str) -> Any:
-    """A type of a module that imports this one, for ``strawberry.field(graphql_type=...)``."""
-    return LazyType(name, module)
-
-
-def edge(edge: Edge[Any], description: str) -> Any:
-    """A field with the row, or the rows, at the other end of an edge."""
-    return strawberry.field(resolver=resolver(edge.load, {}, resolve_many=edge.load_many), description=description)
-
-
-def resolved_by(resolve: Callable[..., Awaitable[Any]], description: str) -> Any:
-    """A field with the value of ``resolve(context, row)``."""
-    return strawberry.field(resolver=resolver(resolve, {}), description=description)
+def edge(edge: Edge[Any], description: str, *, kind: Any = None) -> Any:
+    """A field with the row, or the rows, at the other end of an edge. ``kind`` is its type if its annotation is Any."""
+    resolve = resolver(edge.load, {}, resolve_many=edge.load_many)
+    return strawberry.field(resolver=resolve, graphql_type=kind, description=description)
 
 
 def encrypted(column: Any, description: str) -> Any:
@@ -269,35 +247,17 @@ def encrypted(column: Any, description: str) -> Any:
     return strawberry.field(resolver=resolver(field.load, {}, resolve_many=field.load_many), description=description)
 
 
-def computed(
-    method: Callable[..., Awaitable[Any]],
-    description: str,
-    *,
-    size: int | None = None,
-    weight: int = AGGREGATE,
-    **arguments: Argument,
-) -> Any:
-    """A field of a dashboard, with the value of a method of the object. ``size`` is the assumed size of its list."""
-    return strawberry.field(
-        resolver=resolver(lambda _, root, **values: method(root, **values), arguments),
-        description=description,
-        directives=cost_directives(arguments, size=size, weight=weight),
-    )
-
-
-def query(  # noqa: PLR0913 (the properties of a field)
+def root_field(  # noqa: PLR0913 (the properties of a field)
     resolve: Callable[..., Awaitable[Any]],
     description: str,
+    kind: Any,
+    arguments: Mapping[str, Argument],
     *,
     requires: Requirement | None = None,
     size: int | str | None = None,
     weight: int = 0,
-    kind: Any = None,
-    **arguments: Argument,
 ) -> Any:
-    """A root field with the value of ``resolve(context, **arguments)``; ``size`` and ``weight`` are for its cost.
-
-    ``kind`` is its type if it has no annotation.
+    """A field of type ``kind`` with the value of ``resolve(context, **arguments)``.
 
     ``size`` is the assumed size of its list, or the name of the argument that gives it if that is not ``first``.
     ``weight`` is the cost of a call in addition to the objects.

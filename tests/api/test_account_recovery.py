@@ -114,6 +114,7 @@ async def test_sign_up_sends_a_message_that_verifies_the_address(mailing: MailGa
     assert (await mailing.client().do("verifyEmail", "email", token=mail.token))["userErrors"] == [INVALID]
     assert [event[0] for event in await event_summaries(mailing.database)] == [
         "UserSignedUp",
+        "SessionStarted",
         "UserSignedIn",
         "EmailVerified",
     ]
@@ -202,10 +203,12 @@ async def test_password_reset(mailing: MailGateway) -> None:
     assert notice.subject == "Your password was changed"
     assert (await reset(mailing, mail.token))["userErrors"] == [INVALID]
     assert [event[0] for event in await event_summaries(mailing.database)] == [
+        "SessionStarted",
         "UserSignedIn",
         "PasswordResetRequested",
         "PasswordReset",
         "SessionRevoked",
+        "SessionStarted",
         "UserSignedIn",
     ]
     assert "ada@" not in str(await event_summaries(mailing.database)).lower()
@@ -352,7 +355,8 @@ async def test_change_of_the_address(mailing: MailGateway) -> None:
     assert await client.data("{ viewer { email } }") == {"viewer": {"email": "ada@new.example"}}
     assert (await sign_in(mailing.client(), "ada@new.example"))["accessToken"] is not None
     names = [event[0] for event in await event_summaries(mailing.database)]
-    assert names == ["UserSignedIn", "PasswordResetRequested", "EmailChangeRequested", "EmailChanged", "UserSignedIn"]
+    began = ["SessionStarted", "UserSignedIn"]
+    assert names == [*began, "PasswordResetRequested", "EmailChangeRequested", "EmailChanged", *began]
     assert "new.example" not in str(await event_summaries(mailing.database))
 
 

@@ -86,6 +86,7 @@ async def test_sign_up_signs_in(gateway: Gateway) -> None:
     assert user.password_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
     assert [event[:4] for event in await event_summaries(gateway.database)] == [
         ("UserSignedUp", "user", user.id, user.id),
+        ("SessionStarted", "session", session.id, user.id),
         ("UserSignedIn", "user", user.id, user.id),
     ]
     assert "ada@" not in str([event[4] for event in await event_summaries(gateway.database)]).lower()
@@ -157,7 +158,7 @@ async def test_sign_in(gateway: Gateway) -> None:
     assert found.last_login >= user.created_at
     assert found.version == user.version
     assert len({session.id for session in await all_sessions(gateway.database)}) == 2
-    assert [event[0] for event in await event_summaries(gateway.database)] == ["UserSignedIn"] * 2
+    assert [event[0] for event in await event_summaries(gateway.database)] == [*["SessionStarted", "UserSignedIn"] * 2]
 
 
 async def test_failed_sign_in_does_not_reveal_the_reason(gateway: Gateway, verifications: list[str]) -> None:

@@ -490,5 +490,5 @@ async def test_the_system_health(gateway: Gateway, ada: User, admin: User) -> No
         "revision": files.newest_revision(),
         "users": 3,
         "sessions": 1,
-        "events": 3,
+        "events": 5,
     }

@@ -20,11 +20,12 @@ from repositories.tables.client_management import Contact as ContactRow
 from repositories.tables.identity import User, UserRole, UserStatus
 from tests.api.client import Client, Gateway, connect_database, gid, user_error
 from tests.api.stored_rows import stored_events
+from tests.api.test_statements import summarize_statements
 from tests.factories import make_client, make_contact, make_contacts, make_user, viewer_of
 
 CLIENTS = "clients { companyName contacts { nodes { email } } primaryContact { email } }"
 MISSING = user_error("NOT_FOUND", "There is no such contact.", "id")
-TAKEN_MEANWHILE = "The e-mail address of this contact belongs to another contact of yours by now."
+TAKEN_MEANWHILE = "You already have a contact with this e-mail address."
 CLIENT_DELETED = "The client of this contact is deleted. Restore the client first."
 
 
@@ -132,7 +133,6 @@ async def test_a_deleted_contact_is_restored_and_purged(gateway: Gateway, ada: U
     assert purged["id"] == key
     assert await _emails(client, "deleted: INCLUDE") == []
     assert await _events(gateway.database) == [
-        ("ContactRemoved", owned | {"fields": ["is_primary"], "changes": {"is_primary": [True, False]}}),
         (
             "PrimaryContactSet",
             {
@@ -142,6 +142,7 @@ async def test_a_deleted_contact_is_restored_and_purged(gateway: Gateway, ada: U
                 "changes": {"primary_contact_id": [str(contact.id), None]},
             },
         ),
+        ("ContactRemoved", owned | {"fields": ["is_primary"], "changes": {"is_primary": [True, False]}}),
         ("ContactRestored", owned),
         ("ContactRemoved", owned),
         ("ContactPurged", owned),
@@ -248,7 +249,7 @@ async def test_clients_are_created_together_with_their_contacts(gateway: Gateway
         "userErrors": [],
     }
     kinds = [kind for kind, _ in await _events(gateway.database)]
-    assert kinds == ["ClientCreated", "ContactAdded", "PrimaryContactSet", "ClientCreated"]
+    assert kinds == ["ClientCreated", "ClientCreated", "ContactAdded", "PrimaryContactSet"]
     before = await _everything(gateway.database)
     taken = "You already have a contact with this e-mail address."
     wrong = [
@@ -343,6 +344,140 @@ async def test_contacts_are_changed_and_restored_together_or_not_at_all(gateway:
     assert await _everything(gateway.database) == before
     payload = await client.do("restoreContacts", "contacts { id }", ids=[ids[2], ids[0]])
     assert payload == {"contacts": [{"id": ids[2]}, {"id": ids[0]}], "userErrors": []}
+
+
+def _people(client: str, count: int, primary: int | None = None) -> list[dict[str, Any]]:
+    """Inputs of contacts of a client."""
+    values = {"clientId": client, "firstName": "Joan", "lastName": "Clarke"}
+    return [values | {"email": f"{new_id().hex}@example.org", "isPrimary": index == primary} for index in range(count)]
+
+
+@pytest.mark.parametrize("count", [2, 50])
+async def test_bulk_commands_on_contacts_execute_exactly_these_statements(
+    gateway: Gateway, ada: User, statements: list[str], count: int
+) -> None:
+    """Of two clients, each with a primary contact that is replaced."""
+    client, database, store_events = gateway.client(ada), gateway.database, "INSERT domain_events"
+    rows = [await make_client(database, ada) for _ in range(2)]
+    for row in rows:
+        await make_contact(database, row, is_primary=True)
+    before = await _everything(database)
+
+    async def run(mutation: str, **given: Any) -> list[str]:
+        statements.clear()
+        payload = await client.do(mutation, "contacts { id isPrimary deletedAt }", **given)
+        assert payload["userErrors"] == []
+        assert len(payload["contacts"]) == count
+        keys.append([each["id"] for each in payload["contacts"]])
+        return summarize_statements(statements)
+
+    keys: list[list[str]] = []
+    people = [each for row in rows for each in _people(gid("Client", row), count // 2, primary=0)]
+    add = ["SELECT clients", "UPDATE contacts", "INSERT contacts", "UPDATE clients"]
+    assert await run("addContacts", contacts=people) == ["SAVEPOINT", *add, "RELEASE", store_events]
+    added = (await _events(database))[len(before[2]) :]
+    kinds = ["ContactUpdated"] * 2 + ["ContactAdded"] * count + ["PrimaryContactSet"] * 2
+    assert [kind for kind, _ in added] == kinds
+    clients, contacts, _ = await _everything(database)
+    primaries = {row.id: row.primary_contact_id for row in clients}
+    assert [gid("Contact", primaries[row.id]) for row in rows] == [keys[0][0], keys[0][count // 2]]
+    assert {each.id for each in contacts if each.is_primary} == set(primaries.values())
+    assert [row.version for row in clients] == [2, 2]
+
+    look_up = ["SELECT contacts", "SELECT clients", "SELECT contacts"]
+    remove = ["SAVEPOINT", *look_up, "UPDATE clients", "UPDATE contacts", "RELEASE", store_events]
+    assert await run("removeContacts", ids=keys[0][::-1]) == remove
+    assert keys[1] == keys[0][::-1]
+    removed = (await _events(database))[len(before[2]) + len(added) :]
+    assert [kind for kind, _ in removed] == ["PrimaryContactSet"] * 2 + ["ContactRemoved"] * count
+    assert [data.get("changes") for _, data in removed].count({"is_primary": [True, False]}) == 2
+    clients, contacts, events = await _everything(database)
+    assert [(row.version, row.primary_contact_id) for row in clients] == [(3, None)] * 2
+    assert [each.is_primary for each in contacts] == [False] * (count + 2)
+
+    restore = ["SAVEPOINT", *look_up, "UPDATE contacts", "RELEASE", store_events]
+    assert await run("restoreContacts", ids=keys[0]) == restore
+    assert await _events(database, len(events)) == [
+        ("ContactRestored", {"owner_id": str(ada.id), "client_id": str(row.id)})
+        for row in rows
+        for _ in range(count // 2)
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 50])
+async def test_bulk_commands_on_clients_execute_exactly_these_statements(
+    gateway: Gateway, ada: User, statements: list[str], count: int
+) -> None:
+    client, store_events = gateway.client(ada), "INSERT domain_events"
+    people = [{name: value for name, value in each.items() if name != "clientId"} for each in _people("", count, 0)]
+    given: list[Any] = [{"companyName": f"Acme {index}", "contacts": [people[index]]} for index in range(count)]
+    given[0]["contacts"].append({**people[0], "email": "second@example.org", "isPrimary": False})
+    statements.clear()
+    payload = await client.do("createClients", "clients { id primaryContact { email } version }", clients=given)
+    create = ["SAVEPOINT", "INSERT clients", "INSERT contacts", "UPDATE clients", "RELEASE"]
+    stored = [store_events] * (1 if count == 2 else 2)  # one statement for 100 events
+    assert summarize_statements(statements) == [*create, *stored, "SELECT contacts"]
+    first, *others = payload["clients"]
+    assert (first["version"], first["primaryContact"]["email"]) == (1, people[0]["email"])
+    assert [(each["version"], each["primaryContact"]) for each in others] == [(1, None)] * (count - 1)
+    kinds = [kind for kind, _ in await _events(gateway.database)]
+    assert kinds == ["ClientCreated"] * count + ["ContactAdded"] * (count + 1) + ["PrimaryContactSet"]
+
+
+async def test_errors_of_bulk_commands_on_contacts_name_each_contact(gateway: Gateway, ada: User, bob: User) -> None:
+    """Nothing changes, and what is wrong is reported for all of them together."""
+    database = gateway.database
+    row, theirs = await make_client(database, ada), await make_client(database, bob)
+    contact = await make_contact(database, row, email="joan@example.org", is_primary=True)
+    other = await make_contact(database, theirs)
+    client, key = gateway.client(ada), gid("Client", row)
+    before = await _everything(database)
+    new = _people(key, 3)
+    wrong = [
+        new[0],
+        {**new[1], "email": "JOAN@example.org"},
+        {**new[1], "clientId": gid("Client", theirs)},
+        {**new[2], "email": new[0]["email"]},
+        {**new[2], "databaseId": str(contact.id)},
+    ]
+    payload = await client.do("addContacts", "contacts { id }", contacts=wrong)
+    assert payload["contacts"] is None
+    assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [
+        ("CONFLICT", ["contacts", "1", "email"]),
+        ("NOT_FOUND", ["contacts", "2", "clientId"]),
+        ("CONFLICT", ["contacts", "3", "email"]),
+        ("CONFLICT", ["contacts", "4", "databaseId"]),
+    ]
+    invalid = [{**new[0], "firstName": ""}, {**new[1], "email": "joan@example.org"}]
+    payload = await client.do("addContacts", "contacts { id }", contacts=invalid)
+    assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [
+        ("VALIDATION_ERROR", ["contacts", "0", "firstName"]),
+        ("CONFLICT", ["contacts", "1", "email"]),
+    ]
+    ids = [gid("Contact", each) for each in (other, contact)]
+    payload = await client.do("removeContacts", "contacts { id }", ids=ids)
+    assert payload == {"contacts": None, "userErrors": [MISSING | {"field": ["ids", "0"]}]}
+    assert await _everything(database) == before
+
+    both = [{**each, "isPrimary": True} for each in _people(key, 2)]
+    payload = await client.do("addContacts", "contacts { email }", contacts=both)
+    assert payload == {"contacts": [{"email": each["email"]} for each in both], "userErrors": []}
+    clients, contacts, _ = await _everything(database)
+    (last,) = [each for each in contacts if each.is_primary and each.client_id == row.id]
+    assert [each.primary_contact_id for each in clients if each.id == row.id] == [last.id]
+    assert database.cipher.decrypt(ContactRow.email, last.id, last.email) == both[1]["email"]
+
+
+async def test_contacts_of_deleted_clients_are_not_restored_together(gateway: Gateway, ada: User) -> None:
+    database, client = gateway.database, gateway.client(ada)
+    rows = [await make_client(database, ada) for _ in range(2)]
+    ids = [gid("Contact", await make_contact(database, row)) for row in rows]
+    assert (await client.do("removeContacts", "contacts { id }", ids=ids))["userErrors"] == []
+    await client.do("deleteClient", "client { id }", id=gid("Client", rows[1]))
+    before = await _everything(database)
+    payload = await client.do("restoreContacts", "contacts { id }", ids=ids)
+    assert payload == {"contacts": None, "userErrors": [user_error("CONFLICT", CLIENT_DELETED, "ids", "1")]}
+    assert await _everything(database) == before
 
 
 # other owners

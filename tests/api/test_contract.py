@@ -4,7 +4,7 @@ import datetime as dt
 import inspect
 import types
 from collections.abc import Iterator
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import strawberry
 from graphql import (
@@ -24,6 +24,7 @@ from graphql import (
 from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.types.enum import StrawberryEnumDefinition
 from strawberry.types.field import StrawberryField
+from strawberry.types.lazy_type import LazyType
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.permissions import PERMISSIONS, Permission, Requirement, RoleName
@@ -105,7 +106,7 @@ def _row_type(row: type, name: str) -> tuple[Any, bool] | None:
         annotation = inspect.get_annotations(base, eval_str=True).get(name)
         if annotation is not None:
             origin: Any = get_origin(annotation)
-            inner = get_args(annotation)[0] if origin is Column else annotation
+            inner = get_args(annotation)[0] if origin in {Column, Annotated} else annotation
             return _without_null(inner)
     return None
 
@@ -114,7 +115,7 @@ def _python_type(kind: Any) -> Any:
     """The Python type of a Strawberry type."""
     if isinstance(kind, StrawberryEnumDefinition):
         return kind.wrapped_cls
-    return kind
+    return kind.resolve_type() if isinstance(kind, LazyType) else kind
 
 
 def _mismatches(views: dict[type, Any]) -> Iterator[str]:

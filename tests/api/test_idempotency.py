@@ -40,7 +40,7 @@ async def _send(client: Client, document: str, key: str, **variables: Any) -> Re
 
 
 def _is_replayed(response: Response) -> bool:
-    return response.headers.get("Idempotency-Replayed") == "true"
+    return bool(response.headers.get("Idempotency-Replayed") == "true")
 
 
 async def _titles(client: Client) -> list[str]:
@@ -280,13 +280,13 @@ async def test_mutations_that_return_secrets_accept_no_key(gateway: Gateway, ada
     before = await _stored(database)
     for name in secret:
         assert "accepts no idempotency key" in mutations[name].description
-        kind = f"{name[0].upper()}{name[1:]}Input"
+        input_type = f"{name[0].upper()}{name[1:]}Input"
         values: dict[str, Any] = {
             "signUp": {"email": "x@example.com", "password": PASSWORD, "firstName": "Xy", "lastName": "Zz"},
             "signIn": {"email": "x@example.com", "password": PASSWORD},
             "refreshSession": {"refreshToken": "x"},
         }
-        document = f"""mutation($i: {kind}!, $t: CreateTaskInput!) {{
+        document = f"""mutation($i: {input_type}!, $t: CreateTaskInput!) {{
             createTask(input: $t) {{ task {{ id }} }} ...F }}
             fragment F on Mutation {{ x: {name}(input: $i) {{ viewer {{ id }} }} }}"""
         response = await _send(client, document, "k", i=values[name], t={"title": "Water"})

@@ -63,7 +63,7 @@ async def test_an_invited_person_signs_up(inviting: MailGateway, admin: User) ->
     assert await inviting.deliver() == []
     assert (await sign_up(inviting, invitation=token))["userErrors"] == [INVALID]
     events = await event_summaries(inviting.database)
-    assert [event[0] for event in events] == ["UserInvited", "UserSignedUp", "UserSignedIn"]
+    assert [event[0] for event in events] == ["UserInvited", "UserSignedUp", "SessionStarted", "UserSignedIn"]
     assert events[0][3] == admin.id
     assert "example.com" not in str(events)
 

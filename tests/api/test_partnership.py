@@ -14,14 +14,15 @@ import pytest_asyncio
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
+from repositories.identity import Users
 from repositories.partnership import Partners, Referrals
 from repositories.permissions import RoleName
-from repositories.tables.identity import User, UserRole
+from repositories.tables.identity import User, UserRole, UserStatus
 from repositories.tables.partnership import PARTNER_TRANSITIONS, PartnerKind, PartnerStatus, ReferralStatus
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.stored_rows import event_summaries, stored_events
 from tests.api.subscribing import SubscribingProcess, take
-from tests.factories import make_partner, make_referral, make_user
+from tests.factories import make_grant, make_partner, make_referral, make_user
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
 NOON = "2026-06-15T12:00:00+00:00"
@@ -182,7 +183,8 @@ async def test_all_validation_errors_are_reported_at_once(gateway: Gateway, clie
 async def test_a_partner_can_only_get_a_manager_whom_the_viewer_may_see(
     gateway: Gateway, client: Client, manager: User, bob: User, admin: User
 ) -> None:
-    """Admins may choose any user. For a partnership manager, other users are like missing ones."""
+    """Admins may choose any manager. For a partnership manager, other users are like missing ones."""
+    await make_grant(gateway.database, bob, RoleName.PARTNERSHIP_MANAGER, by=admin)
     given = {"name": "x", "kind": "TECHNOLOGY", "commissionRate": 0}
     missing = [user_error("NOT_FOUND", "There is no such user.", "managerId")]
     for key in (bob.id, new_id()):
@@ -196,6 +198,62 @@ async def test_a_partner_can_only_get_a_manager_whom_the_viewer_may_see(
         "updatePartner", PARTNER, id=created["partner"]["id"], version=1, managerId=gid("User", manager)
     )
     assert updated["partner"]["manager"] == {"id": gid("User", manager)}
+
+
+NO_ROLE = "This user has no role that manages partners. Grant one first (`grantRole`)."
+NOT_ACTIVE = "The account of this user is not active."
+
+
+async def test_a_manager_needs_an_active_account_and_a_role(
+    gateway: Gateway, manager: User, ada: User, bob: User, admin: User
+) -> None:
+    """Otherwise creating and changing partners is the error CONFLICT, and nothing changes."""
+    database, client = gateway.database, gateway.client(admin)
+    for user in (bob, manager):
+        await make_grant(database, user, RoleName.PARTNERSHIP_MANAGER, by=admin)
+    async with database.transaction(SERVICE) as write:
+        await Users(write).change(bob, status=UserStatus.SUSPENDED)
+    other_admin = await make_user(database, role=UserRole.ADMIN)
+    partner = await make_partner(database, manager)
+    given = {"name": "x", "kind": "TECHNOLOGY", "commissionRate": 0}
+    before = await stored_rows(database)
+    for user, message in ((ada, NO_ROLE), (bob, NOT_ACTIVE)):
+        rejected = {"partner": None, "userErrors": [user_error("CONFLICT", message, "managerId")]}
+        key = gid("User", user)
+        assert await client.do("createPartner", PARTNER, **given, managerId=key) == rejected
+        update = {"id": gid("Partner", partner), "version": 1, "managerId": key}
+        assert await client.do("updatePartner", PARTNER, **update) == rejected
+    assert await stored_rows(database) == before
+    of_suspended = await make_partner(database, bob)
+    kept = {"id": gid("Partner", of_suspended), "version": 1, "managerId": gid("User", bob), "name": "Renamed"}
+    assert (await client.do("updatePartner", PARTNER, **kept))["partner"]["name"] == "Renamed"
+    for user in (manager, other_admin, admin):
+        created = await client.do("createPartner", PARTNER, **given, managerId=gid("User", user))
+        assert created["partner"]["manager"] == {"id": gid("User", user)}
+
+
+async def test_managers_of_several_partners_are_checked_by_one_statement(
+    gateway: Gateway, ada: User, bob: User, admin: User, statements: list[str]
+) -> None:
+    """The errors name the partners by their indexes."""
+    database, client = gateway.database, gateway.client(admin)
+    managers = [await make_user(database) for _ in range(3)]
+    for user in managers:
+        await make_grant(database, user, RoleName.PARTNERSHIP_MANAGER, by=admin)
+    given = {"name": "x", "kind": "TECHNOLOGY", "commissionRate": 0}
+    rows = [given | {"managerId": gid("User", user)} for user in (managers[0], ada, managers[1], bob)]
+    before = await stored_rows(database)
+    payload = await client.do("createPartners", "partners { id }", partners=rows)
+    errors = [user_error("CONFLICT", NO_ROLE, "partners", index, "managerId") for index in ("1", "3")]
+    assert payload == {"partners": None, "userErrors": errors}
+    assert await stored_rows(database) == before
+    for count in (1, 3):
+        rows = [given | {"managerId": gid("User", user)} for user in managers[:count]]
+        statements.clear()
+        payload = await client.do("createPartners", "partners { name }", partners=rows)
+        assert payload == {"partners": [{"name": "x"}] * count, "userErrors": []}
+        executed = [text.split()[0] for text in statements if not _is_of_transaction(text)]
+        assert executed == ["SELECT", "SELECT", "INSERT", "INSERT"]
 
 
 @pytest.mark.parametrize("before", PartnerStatus)
@@ -832,6 +890,7 @@ async def test_a_partner_is_transferred_to_another_manager(
     gateway: Gateway, client: Client, manager: User, admin: User, bob: User
 ) -> None:
     """The events of the partner and of its referrals belong to the new manager from then on."""
+    await make_grant(gateway.database, bob, RoleName.PARTNERSHIP_MANAGER, by=admin)
     partner = await make_partner(gateway.database, manager)
     referral = await make_referral(gateway.database, partner)
     key = gid("Partner", partner)

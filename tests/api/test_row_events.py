@@ -164,6 +164,8 @@ async def _tasks(run: Step) -> None:
     ):
         await run("updateTask", "task { id }", id=task, version=version, **change)
     await run("updateTask", "task { id }", id=task, version=5, title="z")
+    for address in ("other@example.com", "other@example.com", None):
+        await run("assignTask", "task { id }", id=task, email=address)
     for mutation in ("reopenTask", "reopenTask", "completeTask", "completeTask", "deleteTask", "restoreTask"):
         await run(mutation, "task { id }", id=task)
     changes = [{"id": key, "version": 1, "status": "COMPLETED"} for key in made[:60]]
@@ -301,6 +303,7 @@ async def test_every_mutation_records_an_event_of_every_row_that_it_changes(
     gateway = MailGateway(database, mailbox)
     client, everything = gateway.client(admin), Everything(gateway)
     await make_user(database, role=UserRole.ADMIN)
+    await make_user(database, email="other@example.com")
     await make_points(database, admin, 100)
 
     async def run(mutation: str, selection: str, **given: Any) -> Any:

@@ -37,7 +37,7 @@ MINE = "{ mySessions { totalCount nodes { id isCurrent userAgent ip expiresAt la
 
 async def session_events(database: Database) -> list[Any]:
     """Types and reasons of the events after the first sign-in."""
-    return [(event[0], event[4].get("reason")) for event in await event_summaries(database)][1:]
+    return [(event[0], event[4].get("reason")) for event in await event_summaries(database)][2:]
 
 
 async def test_refresh_extends_the_session(gateway: Gateway) -> None:
@@ -66,6 +66,39 @@ async def test_refresh_extends_the_session(gateway: Gateway) -> None:
         assert second["userErrors"] == []
 
 
+async def test_the_history_of_a_session_and_of_its_user(gateway: Gateway) -> None:
+    """The history of the session begins with the sign-in, which also changes `lastLogin` of the user."""
+    await make_member(gateway.database)
+    client, tokens = await open_session(gateway)
+    await refresh(gateway.client(), tokens["refreshToken"])
+    document = """{ mySessions { nodes { history { nodes { eventType fields } } } }
+        viewer { history { nodes { eventType fields } } } }"""
+    assert await client.data(document) == {
+        "mySessions": {
+            "nodes": [
+                {
+                    "history": {
+                        "nodes": [
+                            {"eventType": "SessionRefreshed", "fields": ["expiresAt", "lastSeenAt"]},
+                            {"eventType": "SessionStarted", "fields": []},
+                        ]
+                    }
+                }
+            ]
+        },
+        "viewer": {"history": {"nodes": [{"eventType": "UserSignedIn", "fields": ["lastLogin"]}]}},
+    }
+
+
+async def test_a_failed_sign_in_starts_no_session(gateway: Gateway) -> None:
+    user = await make_member(gateway.database)
+    assert (await sign_in(gateway.client(), password="wrong horse battery"))["userErrors"] != []  # noqa: S106
+    async with open_snapshot(gateway.database) as snapshot:
+        assert await Users(snapshot).get(user.id) == user
+    assert await all_sessions(gateway.database) == []
+    assert await event_summaries(gateway.database) == []
+
+
 async def test_reused_refresh_token_ends_its_session(gateway: Gateway) -> None:
     """The thief is rejected, and the owner, whose token is current, has to sign in again."""
     await make_member(gateway.database)
@@ -80,6 +113,7 @@ async def test_reused_refresh_token_ends_its_session(gateway: Gateway) -> None:
     assert kept.revoked_at is None
     assert (await refresh(gateway.client(), other["refreshToken"]))["userErrors"] == []
     assert await session_events(gateway.database) == [
+        ("SessionStarted", None),
         ("UserSignedIn", None),
         ("SessionRefreshed", None),
         ("SessionRevoked", "reused"),
@@ -236,7 +270,11 @@ async def test_sign_out_ends_the_current_session(gateway: Gateway) -> None:
     assert (answer.status, answer.codes) == (401, ["UNAUTHENTICATED"])
     assert (await gateway.client(user).do("signOut", "sessions { id }", everywhere=False))["sessions"] == []
     assert await all_sessions(gateway.database) == before
-    assert await session_events(gateway.database) == [("UserSignedIn", None), ("SessionRevoked", "signed_out")]
+    assert await session_events(gateway.database) == [
+        ("SessionStarted", None),
+        ("UserSignedIn", None),
+        ("SessionRevoked", "signed_out"),
+    ]
     assert (await refresh(gateway.client(), other["refreshToken"]))["userErrors"] == []
 
 
@@ -304,7 +342,7 @@ async def test_administrators_revoke_sessions_of_other_users(gateway: Gateway, a
         "fields": ["revoked_at"],
         "changes": {"revoked_at": [None, AT.isoformat()]},
     }
-    assert (await event_summaries(gateway.database))[2:] == [
+    assert (await event_summaries(gateway.database))[4:] == [
         ("SessionRevoked", "session", session.id, admin.id, data),
     ]
 

@@ -231,7 +231,8 @@ async def test_events_of_accounts_contain_what_changed(gateway: Gateway, admin: 
     (session,) = await all_sessions(gateway.database)
     owner = {"owner_id": str(user.id)}
     assert [(event[0], event[4]) for event in await event_summaries(gateway.database)] == [
-        ("UserSignedIn", owner | {"session_id": str(session.id)}),
+        ("SessionStarted", owner),
+        ("UserSignedIn", owner | {"session_id": str(session.id), "fields": ["last_login"]}),
         ("SessionRefreshed", owner | {"fields": ["expires_at", "last_seen_at"]}),
         ("PasswordChanged", owner | {"fields": []}),
         ("UserSuspended", owner | {"fields": ["status"], "changes": {"status": ["active", "suspended"]}}),
@@ -299,7 +300,7 @@ async def test_a_suspended_user_cannot_sign_in_until_reinstated(gateway: Gateway
     ]
     assert (await sign_in(gateway.client()))["userErrors"] == []
     recorded = [(event[0], event[3]) for event in await event_summaries(gateway.database)]
-    assert recorded[1:-1] == [("UserSuspended", admin.id), ("SessionRevoked", admin.id), ("UserReinstated", admin.id)]
+    assert recorded[2:-2] == [("UserSuspended", admin.id), ("SessionRevoked", admin.id), ("UserReinstated", admin.id)]
 
 
 async def test_a_closed_account_can_be_reinstated(gateway: Gateway, admin: User) -> None:

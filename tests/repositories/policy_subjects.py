@@ -49,7 +49,7 @@ from repositories.tables.identity import (
     User,
     UserPreferences,
 )
-from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
+from repositories.tables.life_lock import Category, Task, TaskAnalytics, TaskNames, UserDashboardStats
 from repositories.tables.partnership import Partner, PartnerKind, Referral
 from tests.derived import stored_sample
 
@@ -66,7 +66,11 @@ async def _insert_category(write: WriteConnection, key: UUID, owner: UUID) -> No
 
 
 async def _insert_task(write: WriteConnection, key: UUID, owner: UUID) -> None:
-    await Tasks(write).add(id=key, user_id=owner, title="Water")
+    await Tasks(write).add(id=key, user_id=owner, title="Water", assignee_id=ASSIGNEES.get(owner))
+
+
+ASSIGNEES: dict[UUID, UUID] = {}
+"""The user to whom tasks are assigned, by owner."""
 
 
 async def _insert_day(write: WriteConnection, key: UUID, owner: UUID) -> None:
@@ -248,6 +252,7 @@ SUBJECTS: dict[type[Table], Subject] = {
     User: Subject(insert_user, "id", "first_name", "Ada", "Changed"),
     Category: Subject(_insert_category, "id", "name", "Home", "Changed"),
     Task: Subject(_insert_task, "id", "title", "Water", "Changed"),
+    TaskNames: Subject(_insert_task, "id", "owner_name", "Ada B.", "Ada B."),
     TaskAnalytics: Subject(_insert_day, "id", "tasks_created", 3, 7),
     AccountUsage: Subject(_insert_usage, "id", "row_count", 3, 7),
     AccountToken: Subject(_insert_token, "id", "expires_at", _AT, _AT + dt.timedelta(days=1)),

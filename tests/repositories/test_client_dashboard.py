@@ -53,7 +53,7 @@ async def _compare(database: Database, rows: list[dict[str, Any]]) -> None:
         mean = (sum(known, Decimal(0)) / len(known)).quantize(cent, ROUND_HALF_UP) if known else None
         revenue = await clients.revenue(me.id)
         assert revenue == (sum(known, Decimal(0)), mean, len(known))
-        assert revenue.total.as_tuple().exponent == -2
+        assert revenue.total_revenue.as_tuple().exponent == -2
         newest = [row.id for row in await clients.newest(me.id, limit=3)]
         assert newest == sorted((row["id"] for row in alive), reverse=True)[:3]
 

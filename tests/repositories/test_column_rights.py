@@ -56,7 +56,7 @@ _EXPECTED = """
     identity.users                    siso_writer    done       done       done       id=forbidden role=forbidden email_verified=forbidden update:email=forbidden update:status=forbidden update:stripe_customer_id=forbidden
     life_lock.categories              siso_writer    done       done       done       user_id=forbidden
     life_lock.task_analytics          siso_writer    done       done       done       user_id=forbidden
-    life_lock.tasks                   siso_writer    done       done       done       user_id=forbidden category_id=rejected completed_at=rejected
+    life_lock.tasks                   siso_writer    done       done       done       user_id=forbidden category_id=rejected assignee_id=rejected completed_at=rejected
     partnership.partners              siso_writer    forbidden  unseen     unseen     -
     partnership.referrals             siso_writer    forbidden  unseen     unseen     -
     public.domain_events              siso_writer    done       forbidden  forbidden  insert:user_id=forbidden sequence=rejected

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from repositories.core.described_enum import DescribedEnum
+from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import ACTOR, aggregate, aggregates
 from repositories.sql.filters import Order
@@ -20,6 +20,17 @@ class Shade(DescribedEnum):
     """A shade."""
 
     LIGHT = "light", "Light."
+
+
+def test_every_value_of_an_enum_needs_a_description() -> None:
+    with pytest.raises((TypeError, RuntimeError)) as raised:  # Python 3.11 wraps the error
+
+        class Tone(DescribedEnum):
+            LOW = "low"
+
+    error = raised.value.__cause__ or raised.value
+    assert str(error) == "Tone: the value 'low' needs a description"
+    assert (Shade("light"), Shade.LIGHT.description) == (Shade.LIGHT, "Light.")
 
 
 @pytest.fixture(autouse=True)

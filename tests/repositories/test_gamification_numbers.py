@@ -73,7 +73,7 @@ def test_balances_ranks_and_leaderboards_equal_a_computation_in_python(
             since = at - dt.timedelta(days=6)
             totals = await Points(snapshot).totals(me.id, since)
             assert totals == (sum(row.points for row in own), _sum_earned(own, since))
-            assert await Points(snapshot).balance(me.id) == totals.balance
+            assert await Points(snapshot).balance(me.id) == totals.point_balance
             names = {f"{person.first_name} {person.last_name[0]}.": person.id for person in (me, *rest)}
             for period, length in {
                 LeaderboardPeriod.WEEK: 7,

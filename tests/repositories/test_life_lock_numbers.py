@@ -89,10 +89,10 @@ async def _dashboard(database: Database, at: dt.datetime, rows: list[dict[str, A
     open_tasks = [task for task in tasks if task.status not in CLOSED]
     async with open_snapshot(database, viewer_of(ada)) as snapshot:
         assert await Tasks(snapshot).tally(ada.id, at, today) == TaskTally(
-            total=len(tasks),
-            completed=sum(task.status is TaskStatus.COMPLETED for task in tasks),
-            overdue=sum(task.due_date is not None and task.due_date < at for task in open_tasks),
-            today=sum(_in(task.due_date, today) for task in tasks),
+            total_tasks=len(tasks),
+            completed_tasks=sum(task.status is TaskStatus.COMPLETED for task in tasks),
+            overdue_tasks=sum(task.due_date is not None and task.due_date < at for task in open_tasks),
+            todays_tasks=sum(_in(task.due_date, today) for task in tasks),
             next_due=min((task.due_date for task in open_tasks if task.due_date and task.due_date >= at), default=None),
         )
         assert await Tasks(snapshot).progress(ada.id, days) == [

@@ -1,18 +1,21 @@
 """The owner's condition uses an index, so that a user's lists do not become slower with the rows of other users."""
 
 import hashlib
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
 import pytest
 import sqlalchemy as sa
 
+from repositories.core.ids import new_id
 from repositories.core.viewer import Viewer
 from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.filters import NO_FILTER
+from repositories.sql.aggregate import aggregates
+from repositories.sql.filters import NO_FILTER, Compare, Filter, Op, parameters_of
 from repositories.sql.lists import build_count, build_page
 from repositories.sql.policy import claims, database_role, policies
 from repositories.sql.statements import Engine, Statement, scope_of
@@ -28,7 +31,7 @@ OWNER_COLUMNS = {
     for declared in policies.values()
     if isinstance(condition := declared.read.condition(frozenset({RoleName.USER})), sa.BinaryExpression)
     and isinstance(condition.left, sa.Column)
-}
+} | {found.table: found.table.c[found.owner] for found in aggregates.values() if found.owner and found.assignee}
 """The owner column of each table whose policy has an owner."""
 
 _WITHOUT_CONSTRAINTS = """
@@ -88,10 +91,10 @@ def crowded(server: Server, postgres_template: str) -> Iterator[str]:
         yield server.login("gateway", name)
 
 
-async def _plan(url: str, viewer: Viewer, statement: Statement[Any]) -> str:
+async def _plan(url: str, viewer: Viewer, statement: Statement[Any], where: Filter = NO_FILTER) -> str:
     """PostgreSQL's plan of the viewer's statement."""
     compiled = statement.compile_for(scope_of(Engine.POSTGRESQL, viewer))
-    arguments = compiled.bind({"viewer_id": viewer.id, "limit": 51, "offset": 0})
+    arguments = compiled.bind({"viewer_id": viewer.id, "limit": 51, "offset": 0} | parameters_of(where))
     connection = await asyncpg.connect(url)
     try:
         introduction = "SELECT set_config('role', $1, false), set_config('request.jwt.claims', $2, false)"
@@ -104,17 +107,59 @@ async def _plan(url: str, viewer: Viewer, statement: Statement[Any]) -> str:
 
 @pytest.mark.parametrize("table", OWNER_COLUMNS, ids=lambda table: table.fullname)
 async def test_an_owners_list_and_count_use_an_index(crowded: str, table: sa.Table) -> None:
-    """The index finds only rows of the viewer, so no row is read and discarded."""
+    """The index finds only rows of the viewer, so no row is read and discarded.
+
+    Lists of rows that can be assigned have a condition on the owner by default.
+    """
     owner = OWNER_COLUMNS[table]
     row = table.info["row"]
     person = UUID(hashlib.md5(b"owner7", usedforsecurity=False).hexdigest())
-    for statement in (
-        build_page(row, None, NO_FILTER, (), None, backwards=False),
-        build_count(row, NO_FILTER),
-    ):
-        plan = await _plan(crowded, viewer_of(person), statement)
+    is_assignable = row in aggregates and aggregates[row].assignee is not None
+    where: Filter = Compare(owner.name, Op.EQ, person) if is_assignable else NO_FILTER
+    for statement in (build_page(row, None, where, (), None, backwards=False), build_count(row, where)):
+        plan = await _plan(crowded, viewer_of(person), statement, where)
         assert f"Index Cond: ({owner.name} = " in plan, plan
         assert "Rows Removed" not in plan, plan
+
+
+class ManyTasks(NamedTuple):
+    """A database with 40,000 tasks that have the same user in ``column``."""
+
+    url: str
+    column: str
+    person: UUID
+
+
+@pytest.fixture(params=["user_id", "assignee_id"])
+def many_tasks(request: pytest.FixtureRequest, server: Server, postgres_template: str) -> Iterator[ManyTasks]:
+    person, other = new_id(), new_id()
+    ids = {"user_id": other, "assignee_id": other} | {request.param: person}
+    with temporary_clone(server, postgres_template) as name:
+        server.sql(
+            _WITHOUT_CONSTRAINTS,
+            "SET session_replication_role = replica",
+            "INSERT INTO life_lock.tasks (id, user_id, assignee_id, title, priority_level, created_at, updated_at) "
+            f"SELECT md5('other' || g)::uuid, '{ids['user_id']}', '{ids['assignee_id']}', 'x', g, now(), now() "
+            "FROM generate_series(1, 40000) AS g",
+            "ANALYZE",
+            database=name,
+        )
+        yield ManyTasks(server.login("gateway", name), request.param, person)
+
+
+async def test_a_list_of_very_many_tasks_reads_an_index_in_order(many_tasks: ManyTasks) -> None:
+    """In the default order, only tasks of the same priority are sorted, and those after the page are not read."""
+    column = many_tasks.column
+    where = Compare(column, Op.EQ, many_tasks.person)
+    statement = build_page(Task, None, where, aggregates[Task].order, None, backwards=False)
+    plan = await _plan(many_tasks.url, viewer_of(many_tasks.person), statement, where)
+    assert f"Index Scan Backward using ix_tasks_{column}_priority_level" in plan, plan
+    assert "Presorted Key: tasks.priority_level" in plan, plan
+    assert f"Index Cond: ({column} = " in plan, plan
+    assert "Rows Removed" not in plan, plan
+    read = re.search(r"Index Scan.*rows=(\d+)", plan)
+    assert read is not None
+    assert int(read[1]) < 200, plan
 
 
 async def test_statements_of_admins_have_no_owner_condition(crowded: str) -> None:

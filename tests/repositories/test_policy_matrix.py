@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, Grouping
 
 from repositories.core.errors import Forbidden
 from repositories.core.ids import new_id
@@ -38,10 +38,10 @@ from repositories.tables.gamification import (
 )
 from repositories.tables.idempotency import IdempotencyRecord
 from repositories.tables.identity import AccountToken, AccountUsage, OutboxMessage, Session, User, UserPreferences
-from repositories.tables.life_lock import Category, Task, TaskAnalytics, UserDashboardStats
+from repositories.tables.life_lock import Category, Task, TaskAnalytics, TaskNames, UserDashboardStats
 from repositories.tables.partnership import Partner, Referral
 from tests.factories import viewer_of
-from tests.repositories.policy_subjects import insert_user, subject_of
+from tests.repositories.policy_subjects import ASSIGNEES, insert_user, subject_of
 from tests.repositories.support import SharedDatabase, open_snapshot
 
 OPERATIONS = ("select", "lock", "insert", "update", "delete")
@@ -154,7 +154,21 @@ ANSWERS = {
     service    other   done
 """,
     Category: _OWNED,
-    Task: _OWNED,
+    Task: f"""{_OWNED.rstrip()}
+    user       assigned  done    unseen  forbidden  unseen  unseen
+    manager    assigned  done    unseen  forbidden  unseen  unseen
+    admin      assigned  done    unseen  forbidden  unseen  unseen
+""",
+    TaskNames: """
+    viewer     row       select
+    anonymous  other     unseen
+    user       own       done
+    user       assigned  done
+    user       other     unseen
+    manager    assigned  done
+    admin      other     done
+    service    other     done
+""",
     TaskAnalytics: _OWNED,
     User: _ADMINISTERED,
     Session: _ADMINISTERED,
@@ -206,7 +220,13 @@ _ROLES = {
 }
 
 
-def _is_allowed(rule: Rule, viewer: str, *, is_own: bool) -> bool:
+def _rows_of(table: type[Table]) -> list[tuple[str, str]]:
+    """The viewers and rows of a table. Only some policies name a second person, to whom a row is assigned."""
+    is_assigned = len(policies[table.__table__].read.people) > 1
+    return [*_VIEWERS, *((name, "assigned") for name in _ROLES if is_assigned)]
+
+
+def _is_allowed(rule: Rule, viewer: str, row: str) -> bool:
     """Whether a rule is true for a row, worked out from the rule without a database."""
 
     def holds(condition: Any) -> bool:
@@ -221,7 +241,14 @@ def _is_allowed(rule: Rule, viewer: str, *, is_own: bool) -> bool:
             case BinaryExpression() if condition.operator is operators.is_not:
                 return viewer != "anonymous"
             case BinaryExpression() if condition.operator is operators.eq:
-                return viewer != "anonymous" and is_own
+                is_of_assignee = any(condition.left is column for column in rule.people[1:])
+                return viewer != "anonymous" and row == ("assigned" if is_of_assignee else "own")
+            case BinaryExpression() if condition.operator is operators.is_ and isinstance(condition.right, sa.True_):
+                return holds(condition.left)
+            case BinaryExpression() if condition.operator is operators.is_:  # the row is not deleted
+                return True
+            case Grouping():
+                return holds(condition.element)
             case _:
                 raise TypeError(condition)
 
@@ -232,9 +259,9 @@ def _expected(table: type[Table]) -> dict[tuple[str, str], tuple[str, ...]]:
     """The results of all operations by viewer and row, by the policy of the table."""
     policy = policies[table.__table__]
     expected = {("service", "other"): ("done",) * len(OPERATIONS)}
-    for viewer, row in _VIEWERS:
-        reads = _is_allowed(policy.read, viewer, is_own=row == "own")
-        writes = reads and _is_allowed(policy.write, viewer, is_own=row == "own")
+    for viewer, row in _rows_of(table):
+        reads = _is_allowed(policy.read, viewer, row)
+        writes = reads and _is_allowed(policy.write, viewer, row)
         changed = "done" if writes else "unseen"
         inserted = "done" if writes else "forbidden"
         expected[viewer, row] = ("done" if reads else "unseen", changed, inserted, changed, changed)
@@ -339,6 +366,9 @@ async def _check(database: Database, case: Case, *, is_bare: bool = False) -> No
         if not is_user:
             await insert_user(write, owner, owner)
             await subject.prepare(write, key, owner)
+        if case.row == "assigned":
+            await insert_user(write, me, me)
+            ASSIGNEES[owner] = me
         if case.operation != "insert":
             await subject.insert(write, key, owner)
     if case.table is UserDashboardStats:

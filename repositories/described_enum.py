@@ -13,7 +13,11 @@ class DescribedEnum(StrEnum):
 
     description: str
 
-    def __new__(cls, value: str, description: str) -> Self:
+    def __new__(cls, value: str, description: str = "") -> Self:
+        """The description has a default only because mypy checks look-ups, such as NoteStatus("draft"), against it."""
+        if not description:
+            message = f"{cls.__name__}: the value {value!r} needs a description"
+            raise TypeError(message)
         member = str.__new__(cls, value)
         member._value_ = value
         member.description = description
