@@ -90,7 +90,7 @@ def _sample_text(facts: Any, number: int) -> str:
     if isinstance(facts.format, Format):
         return _BY_FORMAT[facts.format].format(number)
     if isinstance(facts.format, Pattern):
-        candidates = (f"x{new_id().hex}", f"#00{number:04}")
+        candidates = (f"x{new_id().hex}", f"#00{number:04}", "en")
         return next(text for text in candidates if re.fullmatch(facts.format.regex, text))
     return f"Text {number}"
 

@@ -14,20 +14,24 @@ from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.idempotency_keys import IdempotencyKeys
-from repositories.sql.statements import Statement
+from repositories.sql.statements import Statement, scalar
+from repositories.sql.table import Table
+from repositories.tables.administration import JobRun
 from repositories.tables.idempotency import IdempotencyRecord
-from repositories.tables.identity import User
+from repositories.tables.identity import OutboxMessage, User, UserRole
 from resolvers.administration.jobs import clean_idempotency_keys
 from resolvers.request import key_claims
 from resolvers.services.job import JobContext
 from schema import schema
 from schema.operations.mutation import accepts_no_key
-from tests.api.client import USER_ERRORS, Client, Gateway, gid, serve
+from tests.api.client import USER_ERRORS, Answer, Client, Gateway, gid, serve
+from tests.api.mailbox import Mailbox, MailGateway
 from tests.api.people import PASSWORD, make_member
+from tests.api.row_story import EVERY, MUTATIONS, Story
 from tests.api.sockets import connect_socket, serve_sockets
 from tests.api.stored_rows import stored_events
 from tests.api.test_statements import summarize_statements
-from tests.factories import make_task
+from tests.factories import make_points, make_session, make_task, make_user
 from tests.waiting import until
 
 CREATE = f"mutation($i: CreateTaskInput!) {{ createTask(input: $i) {{ task {{ id title }} {USER_ERRORS} }} }}"
@@ -274,7 +278,9 @@ async def test_queries_ignore_the_key(gateway: Gateway, ada: User, database: Dat
 async def test_mutations_that_return_secrets_accept_no_key(gateway: Gateway, ada: User, database: Database) -> None:
     """The whole request is rejected, also the fields before it."""
     client = gateway.client(ada)
-    mutations = schema._schema.mutation_type.fields
+    root = schema._schema.mutation_type
+    assert root is not None
+    mutations = root.fields
     secret = [name for name, field in mutations.items() if accepts_no_key(field)]
     assert secret == ["signUp", "signIn", "refreshSession"]
     before = await _stored(database)
@@ -379,3 +385,81 @@ async def test_a_key_costs_two_statements(gateway: Gateway, ada: User, statement
         "UPDATE idempotency_keys",
         *without[1:],
     ]
+
+
+# every mutation
+
+
+class _RepeatingStory(Story):
+    """Sends every mutation twice with one key, and checks that the second request changes nothing."""
+
+    async def send(self, mutation: str, document: str, values: dict[str, Any]) -> Answer:
+        client, key = self.client(mutation), f"{self.number}"
+        if mutation in _WITHOUT_KEY:
+            return await client.ask(document, i=values)
+        first = await _send(client, document, key, i=values)
+        rows, count = await self.rows(), await self.count_events()
+        second = await _send(client, document, key, i=values)
+        assert (await self.rows(), await self.count_events()) == (rows, count), mutation
+        payload = (first.json()["data"] or {}).get(mutation)
+        if payload is not None and not payload["userErrors"]:
+            self._compare(mutation, payload, second)
+        return Answer(first.status_code, first.json())
+
+    def _compare(self, mutation: str, payload: Any, second: Response) -> None:
+        if mutation in _ENDS_SESSION:
+            assert second.status_code == 401, mutation
+            return
+        assert _is_replayed(second), (mutation, second.text)
+        repeated = second.json()["data"][mutation]
+        missing: Any = {key: [] if isinstance(value, list) else None for key, value in payload.items()}
+        is_gone = mutation.startswith("purge") or mutation in _DELETES
+        assert repeated == (missing if is_gone else payload), mutation
+
+
+_WITHOUT_KEY = {"signUp", "signIn", "refreshSession"}
+_ENDS_SESSION = {"signOut", "deactivateAccount"}
+_DELETES = {"deleteCategory", "deleteCategories", "revokeRole"}
+"""Mutations that delete rows permanently. The payload of a repetition has no row then."""
+
+
+@pytest.mark.usefixtures("cheap_passwords")
+async def test_every_mutation_can_be_repeated(gateway: Gateway, database: Database, admin: User) -> None:
+    await make_session(database, admin)
+    await make_user(database, role=UserRole.ADMIN)  # an owner of partners must have a role
+    await make_points(database, admin, 1_000_000)
+    story = _RepeatingStory(gateway, admin)
+    for mutation, pick in EVERY:
+        await story.run(mutation, pick)
+    assert set(MUTATIONS) - story.succeeded == set()
+
+
+async def test_every_message_is_sent_once(database: Database, mailbox: Mailbox, admin: User) -> None:
+    """The mutations that are not part of the story: they send a message, or use the token of one."""
+    gateway = MailGateway(database, mailbox)
+    client = gateway.client(admin)
+    mutations: dict[str, dict[str, Any]] = {
+        "inviteUser": {"email": "new@example.com"},
+        "requestEmailVerification": {"email": "admin@example.com"},
+        "requestPasswordReset": {"email": "admin@example.com"},
+        "requestEmailChange": {"newEmail": "other@example.com"},
+    }
+    for mutation, values in mutations.items():
+        document = f"""mutation($i: {mutation[0].upper()}{mutation[1:]}Input!) {{
+            {mutation}(input: $i) {{ email {USER_ERRORS} }} }}"""
+        first, second = [await _send(client, document, mutation, i=values) for _ in "12"]
+        assert first.json()["data"][mutation] == {"email": next(iter(values.values())), "userErrors": []}
+        assert (second.json(), _is_replayed(second)) == (first.json(), True), mutation
+    assert await _count(database, OutboxMessage) == len(mutations)
+
+
+async def test_the_statistics_are_refreshed_once(gateway: Gateway, database: Database, admin: User) -> None:
+    document = "mutation { refreshUserDashboardStats { refreshedAt } }"
+    first, second = [await _send(gateway.client(admin), document, "k") for _ in "12"]
+    assert (second.json(), _is_replayed(second)) == (first.json(), True)
+    assert await _count(database, JobRun) == 1
+
+
+async def _count(database: Database, row: type[Table]) -> int:
+    async with database.transaction(SERVICE) as write:
+        return await write.one(Statement(sa.select(sa.func.count()).select_from(row.__table__), scalar(int)))
