@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -181,7 +181,7 @@ class Aggregate:
 
     def reads_all(self, roles: Roles) -> bool:
         """Whether viewers with these roles may read the rows of all users."""
-        return isinstance(policies[self.table].read.condition(roles), sa.True_)
+        return _is_always_true(policies[self.table].read, roles)
 
     @property
     def readers(self) -> frozenset[RoleName]:
@@ -192,6 +192,12 @@ class Aggregate:
     def writers(self) -> frozenset[RoleName]:
         """The roles whose viewers may change some of the rows."""
         return self.readers & _roles(policies[self.table].write)
+
+
+@cache
+def _is_always_true(rule: Rule, roles: Roles) -> bool:
+    """Computed once, because every list of such rows asks for it."""
+    return isinstance(rule.condition(roles), sa.True_)
 
 
 def _roles(rule: Rule) -> frozenset[RoleName]:

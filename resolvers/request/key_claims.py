@@ -5,21 +5,17 @@ Both are stored together with the effect, or not at all. A repeated request find
 first one, with the rows as they are now. See docs/idempotency.md and docs/decisions/0041-idempotency.md.
 """
 
-import asyncio
 import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import IdempotencyKeyReused, ServiceUnavailable
+from repositories.core.errors import IdempotencyKeyReused, ServiceUnavailable, Timeout
 from repositories.engines.database import ReadConnection
 from repositories.idempotency_keys import IdempotencyKeys
 from repositories.tables.idempotency import IdempotencyRecord
 from resolvers.request.outcomes import encode_outcome
-
-WAIT_SECONDS = 10.0
-"""How long a repeated request waits for the first one that still runs."""
 
 
 class Replay(Exception):
@@ -73,16 +69,16 @@ class Idempotency:
     async def claim(self, work: UnitOfWork) -> None:
         """Claims the key for the field, in the first statement of its unit of work.
 
-        Waits for another request that has claimed it and still runs. Raises Replay if that one has taken effect.
+        Waits for another request that has claimed it and still runs, at most for the timeout of a statement. Raises
+        Replay if that one has taken effect.
         """
         keys = work.repository(IdempotencyKeys)
         until = work.now + self._lifetime
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                self._record = await keys.claim(
-                    self._viewer, self._key, self.field, fingerprint=self._fingerprint, at=work.now, until=until
-                )
-        except TimeoutError:
+            self._record = await keys.claim(
+                self._viewer, self._key, self.field, fingerprint=self._fingerprint, at=work.now, until=until
+            )
+        except Timeout:
             raise _still_running() from None
         if self._record is None:
             found = (await keys.of_key(self._viewer, self._key, work.now)).get(self.field)

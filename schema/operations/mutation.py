@@ -215,6 +215,8 @@ def _mutation_field(  # noqa: PLR0913 (the properties of a mutation)
             others = await _find_other_errors(context, check, input.valid_part()) if check else []
             return Payload(None, [*_validation_errors(input.errors), *others])
         try:
+            if context.idempotency is None:
+                return Payload(await run(context, input), [])
             result = await run_once(
                 context,
                 lambda: run(context, input),

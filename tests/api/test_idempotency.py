@@ -12,7 +12,7 @@ from httpx import Response
 
 from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
-from repositories.engines.database import Database
+from repositories.engines.database import Database, DatabaseOptions
 from repositories.idempotency_keys import IdempotencyKeys
 from repositories.sql.statements import Statement, scalar
 from repositories.sql.table import Table
@@ -20,11 +20,10 @@ from repositories.tables.administration import JobRun
 from repositories.tables.idempotency import IdempotencyRecord
 from repositories.tables.identity import OutboxMessage, User, UserRole
 from resolvers.administration.jobs import clean_idempotency_keys
-from resolvers.request import key_claims
 from resolvers.services.job import JobContext
 from schema import schema
 from schema.operations.mutation import accepts_no_key
-from tests.api.client import USER_ERRORS, Answer, Client, Gateway, gid, serve
+from tests.api.client import USER_ERRORS, Answer, Client, Gateway, connect_database, gid, serve
 from tests.api.mailbox import Mailbox, MailGateway
 from tests.api.people import PASSWORD, make_member
 from tests.api.row_story import EVERY, MUTATIONS, Story
@@ -347,25 +346,22 @@ def _row(user: User, key: str, at: dt.datetime) -> dict[str, Any]:
     return {"viewer_id": user.id, "key": key, "field": "x", "fingerprint": "0" * 64, "outcome": {}, **times}
 
 
-async def test_a_repetition_waits_for_a_bounded_time(
-    gateway: Gateway, ada: User, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PostgreSQL only: SQLite has one writer, whose timeout other tests check."""
-    if not database.engine.is_postgresql:
-        pytest.skip("SQLite has one writer")
-    monkeypatch.setattr(key_claims, "WAIT_SECONDS", 0.2)
-    client, at = gateway.client(ada), now()
-    async with database.transaction(SERVICE) as write:
-        claimed = await IdempotencyKeys(write).claim(
-            ada.id, "k", "createTask", fingerprint="0" * 64, at=at, until=at + _DAY
-        )
-        assert claimed is not None
-        response = await _send(client, CREATE, "k", i={"title": "Water"})
-        (error,) = response.json()["errors"]
-        assert error["extensions"]["code"] == "SERVICE_UNAVAILABLE"
-        assert "still running" in error["message"]
-        await until(lambda: database.pool_state().used == 0)
-    assert await _titles(client) == []
+async def test_a_repetition_waits_for_a_bounded_time(postgres_only: DatabaseOptions) -> None:
+    """SQLite has one writer, whose timeout other tests check."""
+    at = now()
+    async with connect_database(postgres_only, statement_timeout=0.2) as database:
+        ada = await make_user(database)
+        client = Gateway(database).client(ada)
+        async with database.transaction(SERVICE) as write:
+            claimed = await IdempotencyKeys(write).claim(
+                ada.id, "k", "createTask", fingerprint="0" * 64, at=at, until=at + _DAY
+            )
+            assert claimed is not None
+            (error,) = (await _send(client, CREATE, "k", i={"title": "Water"})).json()["errors"]
+            assert error["extensions"]["code"] == "SERVICE_UNAVAILABLE"
+            assert "still running" in error["message"]
+            await until(lambda: database.pool_state().used == 0)
+        assert await _titles(client) == []
 
 
 # cost
