@@ -6,7 +6,6 @@ from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
-from strawberry.utils.str_converters import to_camel_case
 
 from repositories.permissions import Permission
 from repositories.tables import events as rows
@@ -15,7 +14,7 @@ from resolvers.aggregates import row_queries as aggregate_queries
 from resolvers.events import queries as events
 from resolvers.events import subscriptions
 from resolvers.request.periods import MAX_DAYS
-from schema.aggregates.list_inputs import published_changes
+from schema.aggregates.list_inputs import published_changes, published_names
 from schema.operations.subscription import subscription
 from schema.types.costs import AGGREGATE, assumed_size
 from schema.types.derived_types import query, row_type
@@ -61,7 +60,7 @@ class HistoryEntry:
     user: Any = _actor()
     fields: Any = strawberry.field(
         graphql_type=list[str],
-        resolver=lambda root: [to_camel_case(name) for name in aggregate_queries.changed_names(root)],
+        resolver=lambda root: published_names(root.aggregate_type, aggregate_queries.changed_names(root)),
         description="The names of the fields that changed. Empty for a new, restored or only deleted object.",
         directives=[assumed_size(5)],
     )

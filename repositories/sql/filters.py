@@ -23,6 +23,9 @@ from repositories.sql.table import Table
 MAX_CONDITIONS = 100
 """Conditions of one filter. A filter with more is a ValidationError and is not sent to the database."""
 
+_MAX_SCOPE = 5
+"""Conditions of the scope of a list, which come before those of its filter."""
+
 MAX_LIST = 1000
 """Values of one IN or NOT_IN."""
 
@@ -69,6 +72,11 @@ class And:
     """True if all parts are true; without parts, true for every row."""
 
     parts: tuple["Filter", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scoped(And):
+    """The scope of a list, which clients do not write, and the filter. Only the conditions of the filter count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +303,8 @@ def _count_conditions(where: Filter) -> int:
     match where:
         case Compare():
             return 1
+        case Scoped((_, inner)):
+            return _count_conditions(inner)
         case And(parts) | Or(parts):
             return sum(map(_count_conditions, parts)) if parts else 1
         case Not(part):
@@ -335,7 +345,7 @@ def _values(where: Filter) -> Iterator[Any]:
 
 def build_condition(table: Any, where: Filter) -> sa.ColumnElement[bool]:
     """The SQL of a filter's shape; the values are parameters (see :func:`parameters_of`)."""
-    return _build(table, where, (f"f{index}" for index in range(MAX_CONDITIONS + 1)))
+    return _build(table, where, (f"f{index}" for index in range(MAX_CONDITIONS + _MAX_SCOPE + 1)))
 
 
 def _build(table: Any, where: Filter, names: Iterator[str]) -> sa.ColumnElement[bool]:

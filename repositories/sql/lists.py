@@ -6,7 +6,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.sql import filters
-from repositories.sql.filters import NO_FILTER, And, Filter, Order, deletion_condition
+from repositories.sql.filters import NO_FILTER, Filter, Order, Scoped, deletion_condition
 from repositories.sql.page import Page, PageRequest, ordering
 from repositories.sql.statements import RowFactory, Statement, cached_statement, in_list, scalar
 from repositories.sql.table import Table
@@ -32,7 +32,7 @@ class KeysetQuery(Generic[R]):
     ) -> None:
         self.table = table
         self.request = request
-        self.where = where if within is NO_FILTER else And((within, where))
+        self.where = where if within is NO_FILTER else Scoped((within, where))
         self.ordering = ordering(table.__table__, order)
         self.encode_cursor = self.ordering.cursor_encoder(where)
         self.cursor_nulls: tuple[bool, ...] | None = None

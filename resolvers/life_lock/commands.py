@@ -9,7 +9,7 @@ from strawberry import Maybe
 
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import InputError, NotFound, ValidationError
+from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
 from repositories.life_lock.events import TaskCompleted, TaskReopened, TaskUpdated
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskStatus
@@ -85,8 +85,8 @@ async def assign_task(context: Context, command: Any) -> Task:
     """Assigns a task to a user, who can then read and complete it, or removes the assignee.
 
     A task that is assigned to this user already stays as it is. Each user can look up a limited number of addresses per
-    hour. Possible errors: NOT_FOUND for the task, and at `email` if there is no active user with this address;
-    VALIDATION_ERROR, STALE_VERSION.
+    hour. Possible errors: NOT_FOUND for the task, and at `email` if there is no active user with this address; CONFLICT
+    if it is the viewer's own address; VALIDATION_ERROR, STALE_VERSION.
     """
     errors: list[InputError] = []
     assignee = None
@@ -96,6 +96,8 @@ async def assign_task(context: Context, command: Any) -> Task:
         assignee = await context.service(AccountLookup).find_active(context, command.email.value)
         if assignee is None:
             errors.append(NotFound("There is no active user with this e-mail address.", path=("email",)))
+        if assignee == context.viewer_id:
+            errors.append(Conflict("The task is yours. Give the e-mail address of another user.", path=("email",)))
     async with context.unit_of_work() as work:
         try:
             task = check_version(await work.repository(Tasks).lock(command.id), command.version)

@@ -17,7 +17,7 @@ from uuid import UUID
 from repositories.aggregates.batch import Batch
 from repositories.aggregates.repository import Repository
 from repositories.core.errors import NotFound
-from repositories.sql.filters import NO_FILTER, And, Filter, Order
+from repositories.sql.filters import NO_FILTER, Filter, Order, Scoped
 from repositories.sql.page import Page, PageRequest
 from repositories.sql.table import Table
 from resolvers.loading.loader import Loader
@@ -57,7 +57,7 @@ async def load_connection(  # noqa: PLR0913 (the parts of one list)
     ``within`` is a condition that the client does not choose, so that its cursors do not depend on it.
     """
     page = await repository(context.snapshot).page(request, where, order, within)
-    both = where if within is NO_FILTER else And((within, where))
+    both = where if within is NO_FILTER else Scoped((within, where))
     return Connection(
         page,
         lambda: repository(context.snapshot).count(both),

@@ -89,8 +89,8 @@ async def change_partner_status(work: UnitOfWork, command: Any) -> Partner:
     """Changes the status of a partnership. A partner with this status stays as it is.
 
     ACTIVE sets `startedOn` to today if it is null. ENDED sets `endedOn` to today if it is null or in the future.
-    Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if the new status must not follow the old one or contradicts
-    `endedOn`.
+    Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if the status cannot change to the new one, if
+    `endedOn` has passed, or if the status would become ENDED before `startedOn`.
     """
     row = await lock_row(work, Partner, command)
     if row.status is command.status:
@@ -113,10 +113,13 @@ async def _today(work: UnitOfWork) -> dt.date:
 
 
 def _dates_of_status(row: Partner, status: PartnerStatus, today: dt.date) -> dict[str, Any]:
-    """The dates that change with the status: an active partnership has started, and an ended one has ended."""
+    """The dates that change with the status: an active partnership has a first day, and an ended one has ended."""
     if status is PartnerStatus.ENDED:
+        if row.started_on is not None and row.started_on > today:
+            message = f"This partnership starts on {row.started_on}. Change `startedOn` first."
+            raise Conflict(message, path=("status",))
         is_over = row.ended_on is not None and row.ended_on <= today
-        return {} if is_over else {"ended_on": max(today, row.started_on or today)}
+        return {} if is_over else {"ended_on": today}
     if row.ended_on is not None and row.ended_on < today:
         message = "The last day of this partnership has passed. Change `endedOn` first."
         raise Conflict(message, path=("status",))

@@ -157,12 +157,23 @@ def _key_of(aggregate: Aggregate, by: str) -> Callable[[Any], str | None]:
     return lambda value: None if value is None else value.name
 
 
+def _aggregate_of(event_type: str) -> Aggregate | None:
+    return next((each for each in aggregates.values() if each.name == event_type), None)
+
+
+def published_names(aggregate_type: str, names: Iterable[str]) -> list[str]:
+    """The names of changed columns as clients see them. Columns that are not published are left out."""
+    found = _aggregate_of(aggregate_type)
+    columns: Any = {} if found is None else found.table.c
+    return [to_camel_case(name) for name in names if name not in columns or declared(columns[name]).description]
+
+
 def published_changes(aggregate_type: str, changes: Iterable[FieldChange]) -> list[FieldChange]:
     """Changes as clients see them: names of fields, names of enum values, and global ids.
 
     A change with a value that its column cannot contain is left out: other clients of the database may store events.
     """
-    found = next((each for each in aggregates.values() if each.name == aggregate_type), None)
+    found = _aggregate_of(aggregate_type)
     published: list[FieldChange] = []
     for change in changes:
         with suppress(ValueError, TypeError, AttributeError):

@@ -84,6 +84,15 @@ async def test_only_active_users_can_be_assigned(gateway: Gateway, ada: User) ->
     assert await life_lock_rows(gateway.database) == before
 
 
+async def test_a_task_is_not_assigned_to_its_owner(gateway: Gateway, ada: User) -> None:
+    task = await make_task(gateway.database, ada)
+    before = await life_lock_rows(gateway.database)
+    payload = await gateway.client(ada).do("assignTask", "task { id }", id=gid("Task", task), email="ada@example.com")
+    message = "The task is yours. Give the e-mail address of another user."
+    assert payload == {"task": None, "userErrors": [user_error("CONFLICT", message, "email")]}
+    assert await life_lock_rows(gateway.database) == before
+
+
 async def test_the_address_must_be_given(gateway: Gateway, ada: User, bob: User, assigned: Task) -> None:
     """An address that is left out does not remove the assignee."""
     payload = await gateway.client(ada).do("assignTask", ASSIGNED, id=gid("Task", assigned))

@@ -716,7 +716,6 @@ async def test_a_partnership_has_the_dates_of_its_status(gateway: Gateway, clien
         ({}, "ENDED", {"startedOn": None, "endedOn": "2026-06-15"}),
         ({"ended_on": dt.date(2026, 5, 1)}, "ENDED", {"startedOn": None, "endedOn": "2026-05-01"}),
         ({"ended_on": dt.date(2027, 5, 1)}, "ENDED", {"startedOn": None, "endedOn": "2026-06-15"}),
-        ({"started_on": dt.date(2026, 7, 1)}, "ENDED", {"startedOn": "2026-07-01", "endedOn": "2026-07-01"}),
     ):
         partner = await make_partner(gateway.database, manager, **before)
         payload = await client.do("changePartnerStatus", document, id=gid("Partner", partner), status=after)
@@ -725,6 +724,12 @@ async def test_a_partnership_has_the_dates_of_its_status(gateway: Gateway, clien
     payload = await client.do("changePartnerStatus", document, id=gid("Partner", past), status="ACTIVE")
     message = "The last day of this partnership has passed. Change `endedOn` first."
     assert payload == {"partner": None, "userErrors": [user_error("CONFLICT", message, "status")]}
+    later = await make_partner(gateway.database, manager, started_on=dt.date(2026, 6, 16))
+    stored = await stored_events(gateway.database)
+    payload = await client.do("changePartnerStatus", document, id=gid("Partner", later), status="ENDED")
+    message = "This partnership starts on 2026-06-16. Change `startedOn` first."
+    assert payload == {"partner": None, "userErrors": [user_error("CONFLICT", message, "status")]}
+    assert await stored_events(gateway.database) == stored
 
 
 async def test_messages_about_null_and_wrong_ids(gateway: Gateway, client: Client, manager: User) -> None:
