@@ -3,8 +3,10 @@
 import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
+from uuid import UUID
 
-from graphql import GraphQLObjectType, get_named_type
+from graphql import GraphQLInputObjectType, GraphQLObjectType, get_named_type
+from graphql.utilities.print_schema import print_input_value
 
 from gateway.cli.console import CommandError, print_result
 from repositories.aggregates.derived import repository_of
@@ -12,11 +14,12 @@ from repositories.core.event import all_event_types
 from repositories.core.viewer import Viewer
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import Aggregate, aggregates
-from repositories.sql.filters import NO_FILTER
+from repositories.sql.constraints import describe_constraints
+from repositories.sql.filters import NO_FILTER, Compare, Filter, Op
 from repositories.sql.lists import build_page
 from repositories.sql.policy import compile_for_ddl, policies
 from repositories.sql.statements import Engine, Statement, scope_of
-from repositories.sql.table import Writer, declared
+from repositories.sql.table import Format, Writer, declared
 from resolvers.aggregates.derived_inputs import bounds_text
 from schema import schema
 
@@ -53,8 +56,8 @@ def explanation(found: Aggregate) -> Iterator[str]:
             f"owner of the events: {owner}",
         ],
     )
-    filtered = [found.table.c.id, *(column for column in found.table.columns if declared(column).filtered)]
-    yield from _section("Filters", [*_names(filtered)])
+    yield from _section("Constraints", describe_constraints(found.table))
+    yield from _section("Filters", _filters(found))
     yield from _section("Search", [", ".join(found.searched) or "none"])
     yield from _section("Sort keys", [*_names(column for column in found.table.columns if declared(column).sorted)])
     default = ", ".join(f"{key.column} {key.direction.value}" for key in found.order) or "id"
@@ -67,9 +70,10 @@ def explanation(found: Aggregate) -> Iterator[str]:
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
-    yield ""
-    yield title
-    yield from (f"  {line}" for line in lines)
+    """A title and its lines; nothing without lines."""
+    shown = [f"  {line}" for line in lines]
+    if shown:
+        yield from ("", title, *shown)
 
 
 def _columns(found: Aggregate) -> Iterator[str]:
@@ -77,21 +81,38 @@ def _columns(found: Aggregate) -> Iterator[str]:
     for column in found.table.columns:
         facts = declared(column)
         kind = getattr(facts.kind, "__name__", str(facts.kind)) + ("?" if column.nullable else "")
-        flags = [
-            name
-            for name, is_set in (
-                ("searched", facts.searched),
-                ("filtered", facts.filtered),
-                ("sorted", facts.sorted),
-                ("history", facts.history),
-                ("encrypted", facts.encrypted),
-                ("hidden", not facts.description and column.name != "id"),
-            )
-            if is_set
-        ]
-        written = {Writer.CLIENT: "written", Writer.ON_CREATE: "written once", Writer.ON_UPDATE: "changed"}
-        parts = [bounds_text(column), written.get(facts.writer, ""), *flags]
-        yield f"{column.name:{width}}  {kind:12}  {', '.join(part for part in parts if part)}".rstrip()
+        yield f"{column.name:{width}}  {kind:12}  {', '.join(_facts(found, column))}".rstrip()
+        if facts.description:
+            yield f"{'':{width}}  {facts.description}"
+
+
+def _facts(found: Aggregate, column: Any) -> Iterator[str]:
+    """What the declaration of a column says, in words."""
+    facts, reference = declared(column), found.references.get(column.name)
+    if reference is not None:
+        yield f"a {reference.target.__name__}"
+    if bounds := bounds_text(column):
+        yield bounds
+    if facts.format is not None:
+        yield facts.format.value if isinstance(facts.format, Format) else facts.format.regex
+    if facts.input_default is not None:
+        yield f"default {facts.input_default}"
+    if facts.writer is not Writer.GATEWAY:
+        yield {Writer.CLIENT: "written", Writer.ON_CREATE: "written once", Writer.ON_UPDATE: "changed"}[facts.writer]
+    flags = ("single_line", "searched", "filtered", "sorted", "history", "encrypted", "secret")
+    yield from (flag.replace("_", " ") for flag in flags if getattr(facts, flag))
+    if not facts.description and column.name != "id":
+        yield "hidden"
+    for before, after in (facts.transitions or {}).items():
+        yield f"{before.name} to {' or '.join(each.name for each in after) or 'nothing'}"
+
+
+def _filters(found: Aggregate) -> Iterator[str]:
+    """The conditions of the filter, with those on related rows."""
+    kind = schema._schema.type_map.get(f"{found.type_name}Filter")  # noqa: SLF001 (Strawberry's only way to it)
+    if isinstance(kind, GraphQLInputObjectType):
+        others = {"and", "or", "not", "search"}
+        yield from (f"{name}: {field.type}" for name, field in kind.fields.items() if name not in others)
 
 
 def _names(columns: Iterable[Any]) -> Iterator[str]:
@@ -115,7 +136,7 @@ def _root_fields(found: Aggregate, root: str) -> Iterator[str]:
             else set()
         )
         if returned.name in wanted or found.type_name in inner:
-            arguments = ", ".join(f"{argument}: {given.type}" for argument, given in field.args.items())
+            arguments = ", ".join(print_input_value(argument, given) for argument, given in field.args.items())
             yield f"{name}({arguments}): {field.type}" if arguments else f"{name}: {field.type}"
 
 
@@ -123,9 +144,10 @@ def _statements(found: Aggregate) -> Iterator[str]:
     """The SQL of a viewer without further roles, on PostgreSQL."""
     scope = scope_of(Engine.POSTGRESQL, Viewer(roles=frozenset({RoleName.USER})))
     repository = repository_of(found.row)
+    own: Filter = NO_FILTER if found.assignee is None else Compare(str(found.owner), Op.EQ, UUID(int=0))
     named: dict[str, Statement[Any]] = {
         "rows by id": repository._statements.by_ids,  # noqa: SLF001 (shown, not run)
-        "a page": build_page(found.row, None, NO_FILTER, repository.default_order, None, backwards=False),
+        "a page": build_page(found.row, None, own, repository.default_order, None, backwards=False),
     }
     for name, statement in named.items():
         yield f"{name}: {' '.join(statement.compile_for(scope).text.split())}"

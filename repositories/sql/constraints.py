@@ -6,9 +6,12 @@ A table declares the message in the ``info`` of a constraint or a unique index:
 """
 
 import re
+from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from repositories.core.errors import Conflict, DanglingReference, InputError, QuotaExceeded, ValidationError
 from repositories.sql.table import metadata
@@ -80,3 +83,20 @@ def _field_of(name: str) -> tuple[str, ...]:
         if field:
             return (field[1],)
     return ()
+
+
+def describe_constraints(table: sa.Table) -> list[str]:
+    """The CHECK and UNIQUE constraints of a table and its indexes, as SQL for PostgreSQL."""
+    dialect: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
+    found: list[str] = []
+    for constraint in table.constraints:
+        if isinstance(constraint, sa.CheckConstraint):
+            text = constraint.sqltext.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+            found.append(f"CHECK {text}")
+        elif isinstance(constraint, sa.UniqueConstraint):
+            found.append(f"UNIQUE {_names(constraint.columns)}")
+    return sorted(found) + sorted(f"INDEX {_names(index.columns)}" for index in table.indexes)
+
+
+def _names(columns: Iterable[Any]) -> str:
+    return ", ".join(column.name for column in columns)
