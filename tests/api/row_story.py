@@ -193,6 +193,13 @@ def _new_partner(story: Story, ids: dict[str, str], _: Rows) -> dict[str, Any]:
     return derive_input("createPartner", ids, story.number) | {"managerId": gid("User", story.admin)}
 
 
+def _partner_status(story: Story, ids: dict[str, str], _: Rows) -> dict[str, Any]:
+    """Not ENDED, because the samples of partners start in the future."""
+    if "Partner" not in ids:
+        raise UnderivableInputError("ChangePartnerStatus", "id")
+    return {"id": ids["Partner"], "version": 1, "status": "ACTIVE" if story.number % 2 else "PAUSED"}
+
+
 def _assigned(story: Story, ids: dict[str, str], rows: Rows) -> dict[str, Any]:
     """To the oldest of the other users, whom no command deactivates."""
     others = [row for row in rows["User"].values() if row.id != story.admin.id]
@@ -226,6 +233,7 @@ def _with_credentials(story: Story, build: Callable[[dict[str, str]], dict[str, 
 INPUTS: dict[str, Input] = {
     "createPartner": _new_partner,
     "assignTask": _assigned,
+    "changePartnerStatus": _partner_status,
     "createClient": _new_client,
     "setPrimaryContact": _primary,
     "closeReferral": _closed,
