@@ -46,10 +46,16 @@ class PrimaryContactSet(Event, aggregate="client"):
 
 @dataclass(frozen=True, slots=True)
 class ClientTransferred(Event, aggregate="client"):
-    """A client has another owner. It is recorded for both owners: ``owner_id`` is one of them."""
+    """A client was given to another user. The former owner owns this event."""
+
+    to_user_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ClientReceived(Event, aggregate="client"):
+    """A client was received from another user. The new owner owns this event, which follows ClientTransferred."""
 
     from_user_id: UUID
-    to_user_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

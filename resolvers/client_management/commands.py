@@ -10,7 +10,7 @@ from uuid import UUID
 
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.client_management import Clients, ClientTransferred, Contacts, PrimaryContactSet
+from repositories.client_management import ClientReceived, Clients, ClientTransferred, Contacts, PrimaryContactSet
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
 from repositories.identity import Users
 from repositories.tables.client_management import Client, Contact
@@ -176,10 +176,10 @@ async def transfer_client(work: UnitOfWork, command: TransferClient) -> Client:
         message = "The user already has a contact with the e-mail address of one of the client's contacts."
         raise Conflict(message, path=("user_id",)) from None
     transferred = await work.repository(Clients).get(client.id)
-    for owner in (client.created_by, transferred.created_by):
-        change = change_of(client, transferred)
-        ends = (client.created_by, transferred.created_by)
-        work.record(ClientTransferred(client.id, owner, *ends, change=change))
+    change = change_of(client, transferred)
+    former, new = client.created_by, transferred.created_by
+    work.record(ClientTransferred(client.id, former, new, change=change))
+    work.record(ClientReceived(client.id, new, former, change=change))
     for contact in contacts:
         work.record_changed(contact.replace(user_id=client.created_by), contact)
     return transferred

@@ -519,10 +519,10 @@ async def test_a_client_is_given_to_another_user(gateway: Gateway, ada: User, bo
     assert len(await _emails(gateway.client(bob), "deleted: INCLUDE")) == 3
     assert await _emails(gateway.client(bob), "email: $email", email="joan@example.org") == ["joan@example.org"]
     events = (await stored_events(database))[count:]
-    ends = {"from_user_id": str(ada.id), "to_user_id": str(bob.id)}
     changes = {"fields": ["created_by"], "changes": {"created_by": [str(ada.id), str(bob.id)]}}
     assert [(event.event_type, event.aggregate_id, event.event_data) for event in events[:2]] == [
-        ("ClientTransferred", row.id, {"owner_id": str(user.id), **ends, **changes}) for user in (ada, bob)
+        ("ClientTransferred", row.id, {"owner_id": str(ada.id), "to_user_id": str(bob.id), **changes}),
+        ("ClientReceived", row.id, {"owner_id": str(bob.id), "from_user_id": str(ada.id), **changes}),
     ]
     data = {"owner_id": str(bob.id), "client_id": str(row.id), "fields": ["user_id"]}
     assert {(event.event_type, event.aggregate_id) for event in events[2:]} == {

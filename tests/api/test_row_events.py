@@ -21,6 +21,7 @@ from repositories.tables.client_management import Client as ClientRow
 from repositories.tables.client_management import Contact
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import Achievement, PointEntry, Reward, RewardRedemption, UserAchievement
+from repositories.tables.idempotency import IdempotencyRecord
 from repositories.tables.identity import (
     AccountToken,
     AccountUsage,
@@ -62,6 +63,7 @@ DERIVED: set[type[Table]] = {
     AccountToken,
     AccountUsage,
     DomainEvent,
+    IdempotencyRecord,
     JobRun,
     OutboxMessage,
     PointEntry,
