@@ -11,12 +11,24 @@ import pytest
 
 from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
-from repositories.sql.aggregate import ACTOR, aggregate, aggregates
+from repositories.sql.aggregate import ACTOR, Commands, aggregate, aggregates, through
 from repositories.sql.contradictions import check_references
 from repositories.sql.filters import Order
-from repositories.sql.policy import policies, role
-from repositories.sql.table import Column, DeclarationError, Format, Inverse, Pattern, Table, Writer, column, metadata
+from repositories.sql.policy import SERVICE_ONLY, Rule, one_of, owner, policies, policy, role, signed_in
+from repositories.sql.table import (
+    Column,
+    DeclarationError,
+    Format,
+    Inverse,
+    Pattern,
+    Table,
+    Versioned,
+    Writer,
+    column,
+    metadata,
+)
 from repositories.sql.types import Fixed
+from repositories.tables.life_lock import Task
 
 
 class Shade(DescribedEnum):
@@ -44,7 +56,8 @@ def forget() -> Iterator[None]:
     for name in set(metadata.tables) - before:
         metadata.remove(metadata.tables[name])
     aggregates.pop(Thing, None)
-    policies.pop(Thing.__table__, None)
+    for row in (Thing, Tasks):
+        policies.pop(row.__table__, None)
 
 
 def _declare(kind: Any, declared: Any) -> None:
@@ -64,6 +77,7 @@ _HISTORY = "the history must not contain texts and secret values"
 _UNIQUE = "an encrypted column cannot be unique, because equal values have different ciphertexts"
 _PLAIN = "an encrypted column cannot have a default, which the database would store as plain text"
 _DIRECT = "clients cannot change a column with transitions directly; use `writer=Writer.GATEWAY`"
+_WIDER = "things: the policy lets viewers with the role {} write rows that they may not read"
 _DIGITS = "the range has numbers with more digits than the column"
 
 
@@ -186,25 +200,131 @@ def test_a_reference_to_an_unknown_column(target: str, reason: str) -> None:
     assert str(raised.value) == f"odds.odd: {reason}"
 
 
-class Thing(Table, schema="things", name="things"):
+class Home(Table, schema="things", name="homes"):
+    """Where a thing is."""
+
+    __slots__ = ()
+    user_id: Column[UUID] = column("The owner.")
+
+
+class Thing(Versioned, Table, schema="things", name="things"):
     """A thing."""
 
     __slots__ = ()
+    user_id: Column[UUID] = column("The owner.", writer=Writer.GATEWAY)
+    finder_id: Column[UUID | None] = column("The finder.", writer=Writer.GATEWAY)
+    home_id: Column[UUID] = column("The home.", references="things.homes.id")
+    color: Column[str] = column("The colour.", length=(1, 9))
+    code: Column[str] = column("The code.", encrypted=True)
+    extent: Column[dict[str, Any]] = column("The extent.")
     size_in_bytes: Column[int] = column("The size.", filtered=True)
 
 
-metadata.remove(Thing.__table__)
+class Tasks(Table, schema="things", name="thing_tasks"):
+    """Its plural is that of tasks."""
+
+    __slots__ = ()
+    user_id: Column[UUID] = column("The owner.")
+
+
+for _row in (Home, Thing, Tasks):
+    metadata.remove(_row.__table__)
+_ADMINS = role(RoleName.ADMIN)
+_OWNED = owner(Thing.user_id)
+_PARTIAL = _OWNED & one_of(Thing.color, ("red",))
+
+
+def _error(row: type[Table], **arguments: Any) -> str:
+    """The error of a declaration, which must not register anything."""
+    before = dict(aggregates), dict(policies)
+    with pytest.raises(DeclarationError) as raised:
+        aggregate(row, **arguments)
+    assert (aggregates, policies) == before
+    return str(raised.value)
 
 
 def test_a_policy_without_an_owner() -> None:
-    admins = role(RoleName.ADMIN)
-    with pytest.raises(DeclarationError, match=r"things\.id: the policy names no owner"):
-        aggregate(Thing, read=admins, write=admins)
-    aggregate(Thing, read=admins, write=admins, owner=ACTOR)
+    assert _error(Thing, read=_ADMINS, write=_ADMINS) == (
+        "things: the policy names no owner; declare `owner=`, a column, through() or ACTOR"
+    )
+    aggregate(Thing, read=_ADMINS, write=_ADMINS, owner=ACTOR)
     assert aggregates[Thing].owner is None
     assert aggregates[Thing].readers == {RoleName.ADMIN}
 
 
-def test_an_order_by_a_column_that_does_not_exist() -> None:
-    with pytest.raises(DeclarationError, match=r"things\.size: the default order"):
-        aggregate(Thing, read=role(RoleName.ADMIN), owner=ACTOR, order=(Order("size"),))
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"order": (Order("size"),)}, "things.size: the default order names a column that does not exist"),
+        ({"order": (Order("code"),)}, "things.code: the default order names a secret, encrypted or JSON column"),
+        ({"order": (Order("extent"),)}, "things.extent: the default order names a secret, encrypted or JSON column"),
+        ({"owner": Home.user_id}, "homes.user_id: the owner of things must be a column of that table"),
+        ({"owner": through(Home.user_id)}, "homes.user_id: the owner of things must be a column of that table"),
+        ({"owner": Thing.color}, "things.color: the owner must be the id of a user"),
+        ({"owner": Thing.finder_id}, "things.finder_id: the owner must not be null"),
+        ({"owner": through(Thing.color)}, "things.color: through() needs a column that references a table"),
+        ({"owner": through(Thing.user_id)}, "things.user_id: through() needs a column that references a table"),
+        ({"parent": Thing.color}, "things.color: the parent must be a column that references a table"),
+        ({"parent": Home.id}, "homes.id: the parent of things must be a column of that table"),
+        ({"parent": Thing.finder_id}, "things.finder_id: the parent must not be null"),
+        ({"commands": Commands.RESTORE}, "things.deleted_at: the commands RESTORE and PURGE need this column"),
+        ({"commands": Commands.ALL}, "things.deleted_at: the commands RESTORE and PURGE need this column"),
+        (
+            {"commands": Commands.CREATE, "write": SERVICE_ONLY},
+            "things: it has commands, but the policy lets no viewer write; declare `write=`",
+        ),
+        ({"batch": 0}, "things: `batch` must be 1 or more"),
+        (
+            {"read": _ADMINS, "write": _ADMINS, "owner": ACTOR, "roots": (RoleName.ADMIN, RoleName.USER)},
+            "things: viewers with the role user have root fields, but may not read any row",
+        ),
+        ({"plural": "tasks"}, "things: tasks is also the name or the plural of tasks; use another name or `plural`"),
+        ({"plural": "task"}, "things: task is also the name or the plural of tasks; use another name or `plural`"),
+        ({"plural": "thing"}, "things: thing is both the name and the plural; use another `plural`"),
+    ],
+)
+def test_an_aggregate_that_contradicts_itself(arguments: dict[str, Any], message: str) -> None:
+    assert _error(Thing, **{"read": _OWNED | _ADMINS, "write": _OWNED, **arguments}) == message
+
+
+def test_an_aggregate_with_the_name_of_another_one() -> None:
+    owned = owner(Tasks.user_id)
+    assert _error(Tasks, read=owned, plural="chores") == (
+        "thing_tasks: tasks is also the name or the plural of tasks; use another name or `plural`"
+    )
+    assert _error(Task, read=owner(Task.user_id)) == "tasks: the table is an aggregate already"
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "message"),
+    [
+        (owner(Home.user_id), SERVICE_ONLY, "homes.user_id: the policy of things names a column of another table"),
+        (_ADMINS, owner(Home.user_id), "homes.user_id: the policy of things names a column of another table"),
+        (owner(Thing.color), SERVICE_ONLY, "things.color: the policy compares it with a viewer's id, but it is no id"),
+        (_OWNED, _OWNED | _ADMINS, _WIDER.format("admin")),
+        (_ADMINS, _OWNED, _WIDER.format("user")),
+        (_OWNED, signed_in(), _WIDER.format("user")),
+        (SERVICE_ONLY, _OWNED, _WIDER.format("user")),
+        (_PARTIAL, _OWNED, _WIDER.format("user")),
+    ],
+)
+def test_a_policy_that_contradicts_itself(read: Rule, write: Rule, message: str) -> None:
+    with pytest.raises(DeclarationError) as raised:
+        policy(Thing, read=read, write=write)
+    assert str(raised.value) == message
+    assert Thing.__table__ not in policies
+
+
+@pytest.mark.parametrize(
+    ("read", "write"),
+    [
+        (_OWNED | _ADMINS, _OWNED),
+        (_OWNED | _ADMINS, _PARTIAL | _ADMINS),
+        (_PARTIAL, _PARTIAL),
+        (signed_in(), _OWNED | _ADMINS),
+        (_OWNED | (_ADMINS & one_of(Thing.color, ("red",))), (_OWNED | _ADMINS) & one_of(Thing.color, ("red",))),
+    ],
+)
+def test_a_policy_that_does_not_contradict_itself(read: Rule, write: Rule) -> None:
+    policy(Thing, read=read, write=write)
+    assert policies[Thing.__table__].write is write
