@@ -114,7 +114,7 @@ def _known_message(error: Exception) -> str:
     if isinstance(error, SettingsError):
         return str(error)
     if isinstance(error, DeclarationError):
-        return f"{error}. Correct the declaration in repositories/tables."
+        return f"{error}. Correct the declaration."
     if isinstance(error, MissingKeysError):
         return "Encrypted columns need GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY. See docs/settings.md."
     if isinstance(error, Forbidden):

@@ -29,8 +29,7 @@ def _siso_with(folder: Path, notebook: str) -> Siso:
 @pytest.mark.parametrize("command", ["explain Note", "--debug explain Note", "serve --port 0", "migrate new foo"])
 def test_a_contradiction_names_the_table_and_the_column(tmp_path: Path, command: str) -> None:
     assert _siso_with(tmp_path, _NOTES).expect_error(*command.split()) == (
-        "siso: notes.text: an encrypted column cannot be searched, filtered or sorted. "
-        "Correct the declaration in repositories/tables."
+        "siso: notes.text: an encrypted column cannot be searched, filtered or sorted. Correct the declaration."
     )
 
 

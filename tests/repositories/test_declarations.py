@@ -29,6 +29,7 @@ from repositories.sql.table import (
 )
 from repositories.sql.types import Fixed
 from repositories.tables.life_lock import Task
+from resolvers.aggregates.derived_inputs import new_row_input
 
 
 class Shade(DescribedEnum):
@@ -285,6 +286,16 @@ def test_a_policy_without_an_owner() -> None:
 )
 def test_an_aggregate_that_contradicts_itself(arguments: dict[str, Any], message: str) -> None:
     assert _error(Thing, **{"read": _OWNED | _ADMINS, "write": _OWNED, **arguments}) == message
+
+
+def test_a_json_value_that_clients_write_needs_an_input() -> None:
+    aggregate(Thing, read=_OWNED, write=_OWNED)
+    with pytest.raises(DeclarationError) as raised:
+        new_row_input(aggregates[Thing], "NewThing", "A thing.", without={"home_id"})
+    assert str(raised.value) == "things.extent: clients write this JSON value; declare its input by set_json_input()"
+    assert (
+        "code" in new_row_input(aggregates[Thing], "NewThing", "A thing.", without={"home_id", "extent"}).model_fields
+    )
 
 
 def test_an_aggregate_with_the_name_of_another_one() -> None:
