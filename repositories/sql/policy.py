@@ -182,11 +182,11 @@ policies: dict[Any, Policy] = {}
 def policy(table: type[Table], *, read: Rule, write: Rule = SERVICE_ONLY) -> None:
     """Declares which rows of ``table`` viewers may read and write. Without ``write``, only the service may write."""
     declared_policy = Policy(table.__table__, read, write)
-    check_policy(declared_policy)
+    _check_policy(declared_policy)
     policies[table.__table__] = declared_policy
 
 
-def check_policy(policy: Policy) -> None:
+def _check_policy(policy: Policy) -> None:
     """Raises DeclarationError if the rules of a policy contradict its table or each other."""
     table = policy.table
     for rule in (policy.read, policy.write):

@@ -290,6 +290,8 @@ class Table(tuple[Any, ...], metaclass=_TableType):
         for field, bound in bound_columns.items():
             setattr(cls, field, bound)
         columns = [bound.sql for bound in bound_columns.values()]
+        if name in {table.name for table in metadata.tables.values()}:
+            raise DeclarationError(name, "another table has this name; SQLite has no schemas")
         cls.__table__ = sa.Table(
             name,
             metadata,

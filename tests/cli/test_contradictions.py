@@ -10,12 +10,17 @@ from tests.cli.siso import TIMEOUT, Siso, launch_installed
 
 _REPOSITORIES = Path(aggregate.__file__).parents[1]
 _NOTES = """
+from uuid import UUID
+
 from repositories.sql.table import Column, Table, column
 
 class Note(Table, schema="notebook", name="notes"):
     __slots__ = ()
-    text: Column[str] = column("The text.", length=(1, 100), encrypted=True, searched=True)
 """
+_SEARCHED = 'text: Column[str] = column("The text.", length=(1, 100), encrypted=True, searched=True)'
+_IS_SEARCHED = "notes.text: an encrypted column cannot be searched, filtered or sorted"
+_UNKNOWN = 'user_id: Column[UUID] = column(references="identity.people.id")'
+_IS_UNKNOWN = "notes.user_id: it references identity.people.id, which does not exist"
 
 
 def _siso_with(folder: Path, notebook: str) -> Siso:
@@ -26,11 +31,21 @@ def _siso_with(folder: Path, notebook: str) -> Siso:
     return Siso(folder, {"PYTHONPATH": str(copy.parent)}, launch_installed)
 
 
-@pytest.mark.parametrize("command", ["explain Note", "--debug explain Note", "serve --port 0", "migrate new foo"])
-def test_a_contradiction_names_the_table_and_the_column(tmp_path: Path, command: str) -> None:
-    assert _siso_with(tmp_path, _NOTES).expect_error(*command.split()) == (
-        "siso: notes.text: an encrypted column cannot be searched, filtered or sorted. Correct the declaration."
-    )
+@pytest.mark.parametrize(
+    ("command", "declaration", "error"),
+    [
+        ("explain Note", _SEARCHED, _IS_SEARCHED),
+        ("--debug explain Note", _SEARCHED, _IS_SEARCHED),
+        ("serve --port 0", _SEARCHED, _IS_SEARCHED),
+        ("migrate new foo", _SEARCHED, _IS_SEARCHED),
+        ("explain Note", _UNKNOWN, _IS_UNKNOWN),
+    ],
+)
+def test_a_contradiction_names_the_table_and_the_column(
+    tmp_path: Path, command: str, declaration: str, error: str
+) -> None:
+    siso = _siso_with(tmp_path, f"{_NOTES}    {declaration}")
+    assert siso.expect_error(*command.split()) == f"siso: {error}. Correct the declaration."
 
 
 def test_debug_shows_the_traceback_of_an_unexpected_error_during_imports(tmp_path: Path) -> None:

@@ -186,6 +186,12 @@ def test_a_column_that_does_not_contradict_itself(kind: Any, declared: Any) -> N
     assert "odd" in metadata.tables["odd.odds"].c
 
 
+def test_a_table_with_the_name_of_another_one() -> None:
+    with pytest.raises(DeclarationError, match=r"^tasks: another table has this name; SQLite has no schemas$"):
+        new_class("Chore", (Table,), {"schema": "chores", "name": "tasks"})
+    assert "chores.tasks" not in metadata.tables
+
+
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
