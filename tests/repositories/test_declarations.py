@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
@@ -61,8 +62,9 @@ def forget() -> Iterator[None]:
         policies.pop(row.__table__, None)
 
 
-def _declare(kind: Any, declared: Any) -> None:
-    namespace = {"__slots__": (), "__annotations__": {"odd": _COLUMN[kind]}, "odd": declared}
+def _declare(kind: Any, declared: Any, *more: Any) -> None:
+    columns = {"__annotations__": {"odd": _COLUMN[kind]}, "odd": declared}
+    namespace = {"__slots__": (), **columns, "__table_args__": more}
     new_class("Odd", (Table,), {"schema": "odd", "name": "odds"}, lambda body: body.update(namespace))
 
 
@@ -79,6 +81,8 @@ _UNIQUE = "an encrypted column cannot be unique, because equal values have diffe
 _PLAIN = "an encrypted column cannot have a default, which the database would store as plain text"
 _DIRECT = "clients cannot change a column with transitions directly; use `writer=Writer.GATEWAY`"
 _WIDER = "things: the policy lets viewers with the role {} write rows that they may not read"
+_LONG = Decimal("1.234")
+_LACKING = "a required column that the input of new rows lacks needs a default"
 _DIGITS = "the range has numbers with more digits than the column"
 
 
@@ -104,11 +108,7 @@ _DIGITS = "the range has numbers with more digits than the column"
         (list, column("A value.", sorted=True), "a JSON value cannot be filtered or sorted"),
         (int, column(filtered=True), _PUBLISHED),
         (int, column(writer=Writer.CLIENT), _PUBLISHED),
-        (
-            int,
-            column("A number.", writer=Writer.ON_UPDATE, input_default=1),
-            "a required column that the input of new rows lacks needs a default",
-        ),
+        (int, column("A number.", writer=Writer.ON_UPDATE, input_default=1), _LACKING),
         (int, column("A number.", range=(5, 1)), "a length or a range must not end before it starts"),
         (str, column("A text.", length=(5, 1)), "a length or a range must not end before it starts"),
         (str, column("A text.", length=(-5, -1)), "a length must not be negative"),
@@ -135,11 +135,8 @@ def test_a_column_that_contradicts_itself(kind: Any, declared: Any, reason: str)
         (int, column("A number.", range=(1, 5), default=9), "9 is not in its range"),
         (int, column("A number.", range=(1, 5), input_default=9), "9 is not in its range"),
         (Decimal, column("A number.", Fixed(5, 2), range=(None, 5), default=9), "9 is not in its range"),
-        (
-            Decimal,
-            column("A number.", Fixed(5, 2), default=Decimal("1.234")),
-            "Decimal('1.234') has more digits than the column",
-        ),
+        (Decimal, column("A number.", Fixed(3, 0), default=1000), "1000 has more digits than the column"),
+        (Decimal, column("A number.", Fixed(5, 2), default=_LONG), "Decimal('1.234') has more digits than the column"),
         (str, column("A text.", length=(3, 5), default="x"), "'x' has another length"),
         (Shade, column("A shade.", default="dark"), "'dark' is none of its values"),
         (int, column("A number.", default="x"), "'x' is of another type"),
@@ -184,6 +181,12 @@ def test_a_default_that_cannot_be_a_value(kind: Any, declared: Any, reason: str)
 def test_a_column_that_does_not_contradict_itself(kind: Any, declared: Any) -> None:
     _declare(kind, declared)
     assert "odd" in metadata.tables["odd.odds"].c
+
+
+def test_a_unique_index_on_an_encrypted_column() -> None:
+    with pytest.raises(DeclarationError) as raised:
+        _declare(str, column(encrypted=True), sa.Index("uq_odds_odd", "odd", unique=True))
+    assert str(raised.value) == f"odds.odd: {_UNIQUE}"
 
 
 def test_a_table_with_the_name_of_another_one() -> None:
@@ -239,6 +242,10 @@ for _row in (Home, Thing, Tasks):
 _ADMINS = role(RoleName.ADMIN)
 _OWNED = owner(Thing.user_id)
 _PARTIAL = _OWNED & one_of(Thing.color, ("red",))
+_PEOPLE = _OWNED | owner(Thing.finder_id)
+_RED_OF_PEOPLE = _PEOPLE & one_of(Thing.color, ("red",))
+_READ_ONLY = "things: it has commands, but the policy lets no viewer write; declare `write=`"
+_UNREADABLE = "things: viewers with the role user have root fields, but may not read any row"
 
 
 def _error(row: type[Table], **arguments: Any) -> str:
@@ -276,15 +283,9 @@ def test_a_policy_without_an_owner() -> None:
         ({"parent": Thing.finder_id}, "things.finder_id: the parent must not be null"),
         ({"commands": Commands.RESTORE}, "things.deleted_at: the commands RESTORE and PURGE need this column"),
         ({"commands": Commands.ALL}, "things.deleted_at: the commands RESTORE and PURGE need this column"),
-        (
-            {"commands": Commands.CREATE, "write": SERVICE_ONLY},
-            "things: it has commands, but the policy lets no viewer write; declare `write=`",
-        ),
+        ({"commands": Commands.CREATE, "write": SERVICE_ONLY}, _READ_ONLY),
         ({"batch": 0}, "things: `batch` must be 1 or more"),
-        (
-            {"read": _ADMINS, "write": _ADMINS, "owner": ACTOR, "roots": (RoleName.ADMIN, RoleName.USER)},
-            "things: viewers with the role user have root fields, but may not read any row",
-        ),
+        ({"read": _ADMINS, "write": _ADMINS, "owner": ACTOR, "roots": (RoleName.ADMIN, RoleName.USER)}, _UNREADABLE),
         ({"plural": "tasks"}, "things: tasks is also the name or the plural of tasks; use another name or `plural`"),
         ({"plural": "task"}, "things: task is also the name or the plural of tasks; use another name or `plural`"),
         ({"plural": "thing"}, "things: thing is both the name and the plural; use another `plural`"),
@@ -323,6 +324,7 @@ def test_an_aggregate_with_the_name_of_another_one() -> None:
         (_OWNED, signed_in(), _WIDER.format("user")),
         (SERVICE_ONLY, _OWNED, _WIDER.format("user")),
         (_PARTIAL, _OWNED, _WIDER.format("user")),
+        (_OWNED, _RED_OF_PEOPLE, _WIDER.format("user")),
     ],
 )
 def test_a_policy_that_contradicts_itself(read: Rule, write: Rule, message: str) -> None:
@@ -338,6 +340,7 @@ def test_a_policy_that_contradicts_itself(read: Rule, write: Rule, message: str)
         (_OWNED | _ADMINS, _OWNED),
         (_OWNED | _ADMINS, _PARTIAL | _ADMINS),
         (_PARTIAL, _PARTIAL),
+        (_PEOPLE, _RED_OF_PEOPLE),
         (signed_in(), _OWNED | _ADMINS),
         (_OWNED | (_ADMINS & one_of(Thing.color, ("red",))), (_OWNED | _ADMINS) & one_of(Thing.color, ("red",))),
     ],
