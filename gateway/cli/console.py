@@ -109,9 +109,12 @@ def _known_message(error: Exception) -> str:
     from gateway.settings import SettingsError
     from repositories.core.encryption import MissingKeysError
     from repositories.core.errors import Forbidden, ServiceUnavailable
+    from repositories.sql.declarations import DeclarationError
 
     if isinstance(error, SettingsError):
         return str(error)
+    if isinstance(error, DeclarationError):
+        return f"{error}. Correct the declaration."
     if isinstance(error, MissingKeysError):
         return "Encrypted columns need GATEWAY_ENCRYPTION_KEYS and GATEWAY_INDEX_KEY. See docs/settings.md."
     if isinstance(error, Forbidden):

@@ -45,7 +45,7 @@ jobs = _group("jobs", "List scheduled jobs or run one. Example: siso jobs list")
 @app.callback()
 def common(debug: Annotated[bool, typer.Option("--debug", help="Log details of unexpected errors.")] = False) -> None:  # noqa: FBT002 (a flag)
     if debug:
-        from gateway.server.process import logging_config
+        from gateway.server.logging_config import logging_config
 
         logging.config.dictConfig(logging_config("debug"))
 

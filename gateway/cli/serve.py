@@ -18,7 +18,8 @@ from gateway.cli.preconditions import (
     open_migrated_database,
     require_newest_revision,
 )
-from gateway.server.process import AppFactory, logging_config
+from gateway.server.logging_config import logging_config
+from gateway.server.process import AppFactory
 from gateway.server.process import serve as serve_until_stopped
 from gateway.settings import Settings, load_settings
 from migrations import files

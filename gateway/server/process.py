@@ -5,7 +5,6 @@ Each process opens its own database connections when it starts, and closes them 
 
 import datetime as dt
 import gc
-import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from gateway.auth.keys import database_options
 from gateway.auth.tokens import Tokens, signing_key
 from gateway.server.connection_limits import ConnectionLimits
 from gateway.server.http_protocol import HTTPProtocol
+from gateway.server.logging_config import logging_config
 from gateway.server.websocket_protocol import SocketProtocol
 from gateway.settings import Settings, load_settings
 from repositories.core.clock import now
@@ -189,15 +189,3 @@ def _serve_in_this_process(server: uvicorn.Server, listener: socket.socket) -> b
     except SystemExit as stopped:
         return stopped.code != STARTUP_FAILURE
     return True
-
-
-def logging_config(level: str) -> dict[str, Any]:
-    """The configuration for :func:`logging.config.dictConfig`: log to standard error. Every worker applies it."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {"alembic": {"level": "WARNING"}, "apscheduler": {"level": "WARNING"}},
-        "root": {"level": logging.getLevelName(level.upper()), "handlers": ["stderr"]},
-    }

@@ -18,7 +18,6 @@ Custom behaviour is a function of the domain with the name of the derived one, w
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Flag, auto
 from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any
@@ -27,45 +26,24 @@ import sqlalchemy as sa
 
 from repositories.permissions import RoleName
 from repositories.sql import types
+from repositories.sql.aggregate_contradictions import check_aggregate
+from repositories.sql.aggregate_options import ACTOR, Actor, Commands, Through, through
+from repositories.sql.declarations import reference_keys
 from repositories.sql.filters import Order
-from repositories.sql.policy import SERVICE_ONLY, Roles, Rule, policies, policy
+from repositories.sql.policy import SERVICE_ONLY, Policy, Roles, Rule, policies, policy
 from repositories.sql.table import DeclarationError, Inverse, Table, Writer, declared
 
-
-class Commands(Flag):
-    """The commands that are derived for an aggregate.
-
-    DELETE marks rows of tables with ``deleted_at`` as deleted and deletes rows of other tables. RESTORE and PURGE are
-    for rows that are marked as deleted.
-    """
-
-    NONE = 0
-    CREATE = auto()
-    UPDATE = auto()
-    DELETE = auto()
-    RESTORE = auto()
-    PURGE = auto()
-    ALL = CREATE | UPDATE | DELETE | RESTORE | PURGE
-
-
-class _Actor:
-    """Stands for the viewer who acts, as the owner of aggregates without an owner."""
-
-
-ACTOR = _Actor()
-"""The owner of the events of an aggregate without an owner is the viewer who acts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Through:
-    """Stands for the owner of the row to which a column refers."""
-
-    column: sa.Column[Any]
-
-
-def through(column: sa.Column[Any]) -> Through:
-    """The owner of the row to which ``column`` refers, as the owner of aggregates that belong to another one."""
-    return Through(column)
+__all__ = [
+    "ACTOR",
+    "Aggregate",
+    "Commands",
+    "Reference",
+    "Through",
+    "aggregate",
+    "aggregates",
+    "inverses_of",
+    "through",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +164,12 @@ class Aggregate:
     @property
     def readers(self) -> frozenset[RoleName]:
         """The roles whose viewers may see some of the rows."""
-        return _roles(policies[self.table].read)
+        return policies[self.table].read.roles
 
     @property
     def writers(self) -> frozenset[RoleName]:
         """The roles whose viewers may change some of the rows."""
-        return self.readers & _roles(policies[self.table].write)
+        return self.readers & policies[self.table].write.roles
 
 
 @cache
@@ -200,17 +178,8 @@ def _is_always_true(rule: Rule, roles: Roles) -> bool:
     return isinstance(rule.condition(roles), sa.True_)
 
 
-def _roles(rule: Rule) -> frozenset[RoleName]:
-    """The roles of signed-in viewers for whom the rule can be true."""
-    return frozenset(
-        name for name in RoleName if not isinstance(rule.condition(frozenset({RoleName.USER, name})), sa.False_)
-    )
-
-
 def _reference(column: sa.Column[Any]) -> Reference | None:
-    for key in column.foreign_keys:
-        if key.column.name != "id" or column.name == "id":
-            continue
+    for key in reference_keys(column):
         elements = key.constraint.elements if key.constraint is not None else []
         others = [(str(each.parent.name), str(each.column.name)) for each in elements if each is not key]
         return Reference(column, key.column.table.info["row"], declared(column).inverse, others[0] if others else None)
@@ -228,8 +197,8 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     write: Rule = SERVICE_ONLY,
     order: Sequence[Order] = (),
     order_text: str = "",
-    owner: sa.Column[Any] | Through | _Actor | None = None,
-    commands: Commands = Commands.ALL,
+    owner: sa.Column[Any] | Through | Actor | None = None,
+    commands: Commands | None = None,
     batch: int = 100,
     roots: Iterable[RoleName] | None = None,
     noun: str = "",
@@ -242,7 +211,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     - ``order``, ``order_text``: the default order of lists, and the same in words, such as "the newest first".
     - ``owner``: the column with the owner of a row, by default that of ``owner(...)`` in ``read``; or
       ``through(column)``, the owner of another row; or ACTOR.
-    - ``commands``: the derived commands. Without ``write`` there are none.
+    - ``commands``: the derived commands, by default all that are possible. Without ``write`` there are none.
     - ``batch``: how many rows one command can create or change.
     - ``roots``: the roles whose viewers may use the root fields of queries, by default all that may see some of the
       rows. If it is empty, there are no such fields.
@@ -251,27 +220,22 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
       first, and a row cannot be restored while that row is deleted.
     - ``verbs``: verbs of mutations that differ from the names of the commands, such as "remove" for DELETE.
     """
-    policy(row, read=read, write=write)
     table = row.__table__
     owned = owner if owner is not None else read.owner
-    if owned is None:
-        place = f"{table.name}.{'user_id' if 'user_id' in table.c else 'id'}"
-        raise DeclarationError(place, "the policy names no owner; declare `owner=`, a column, through() or ACTOR")
-    if write is SERVICE_ONLY:
-        commands = Commands.NONE
+    check_aggregate(
+        Policy(table, read, write), owner=owned, commands=commands, order=order, batch=batch, roots=roots, parent=parent
+    )
+    derived = Commands.NONE if write is SERVICE_ONLY else Commands.ALL if commands is None else commands
     if "deleted_at" not in table.c:
-        commands &= ~(Commands.RESTORE | Commands.PURGE)
-    for key in order:
-        if key.column not in table.c:
-            raise DeclarationError(f"{table.name}.{key.column}", "the default order names a column that does not exist")
-    aggregates[row] = Aggregate(
+        derived &= ~(Commands.RESTORE | Commands.PURGE)
+    found = Aggregate(
         row=row,
         noun=noun or re.sub("(?<!^)(?=[A-Z])", " ", row.__name__).lower(),
         plural=plural or table.name,
         owner=str(owned.name) if isinstance(owned, sa.Column) else None,
         order=tuple(order),
         order_text=order_text,
-        commands=commands,
+        commands=derived,
         batch=batch,
         owner_reference=str(owned.column.name) if isinstance(owned, Through) else None,
         assignee=next((str(column.name) for column in read.people[1:]), None),
@@ -279,6 +243,22 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
         parent=None if parent is None else str(parent.name),
         verbs=verbs,
     )
+    _check_names(found)
+    policy(row, read=read, write=write)
+    aggregates[row] = found
+
+
+def _check_names(new: Aggregate) -> None:
+    """Raises DeclarationError if root fields or types of the aggregate would replace others."""
+    has_fields = bool(new.commands) or new.roots != frozenset()
+    if new.name == new.plural and has_fields:
+        raise DeclarationError(new.table.name, f"{new.name} is both the name and the plural; use another `plural`")
+    for known in aggregates.values():
+        if known.row is new.row:
+            raise DeclarationError(new.table.name, "the table is an aggregate already")
+        for name in sorted({new.name, new.plural} & {known.name, known.plural}):
+            reason = f"{name} is also the name or the plural of {known.table.name}; use another name or `plural`"
+            raise DeclarationError(new.table.name, reason)
 
 
 def inverses_of(row: type[Table]) -> Iterator[tuple[Aggregate, Reference]]:

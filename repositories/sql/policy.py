@@ -34,15 +34,19 @@ secret of the rows that the policy allows, and write nothing.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql import elements, operators, visitors
 
 from repositories.core.viewer import Viewer
 from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.table import Table, declared
+from repositories.sql.declarations import DeclarationError, declared, place_of
+from repositories.sql.table import Table
 
 CLIENTS = ("anon", "authenticated")
 """The roles of other clients of a PostgreSQL database."""
@@ -78,6 +82,16 @@ class Rule:
     def owner(self) -> sa.Column[Any] | None:
         """The column with the owner of a row, None if the rule names no users."""
         return self.people[0] if self.people else None
+
+    @property
+    def roles(self) -> Roles:
+        """The roles of signed-in viewers for whom the rule can be true."""
+        return frozenset(name for name in RoleName if not isinstance(self.condition(_roles_with(name)), sa.False_))
+
+
+def _roles_with(name: RoleName) -> Roles:
+    """The roles of a signed-in viewer with one further role."""
+    return frozenset({RoleName.USER, name})
 
 
 def _build_or(*conditions: Condition) -> Condition:
@@ -167,7 +181,53 @@ policies: dict[Any, Policy] = {}
 
 def policy(table: type[Table], *, read: Rule, write: Rule = SERVICE_ONLY) -> None:
     """Declares which rows of ``table`` viewers may read and write. Without ``write``, only the service may write."""
-    policies[table.__table__] = Policy(table.__table__, read, write)
+    declared_policy = Policy(table.__table__, read, write)
+    _check_policy(declared_policy)
+    policies[table.__table__] = declared_policy
+
+
+def _check_policy(policy: Policy) -> None:
+    """Raises DeclarationError if the rules of a policy contradict its table or each other."""
+    table = policy.table
+    for rule in (policy.read, policy.write):
+        for column in _columns(rule.condition(None)):
+            if column.table is not table:
+                raise DeclarationError(place_of(column), f"the policy of {table.name} names a column of another table")
+        for column in rule.people:
+            if declared(column).kind is not UUID:
+                raise DeclarationError(place_of(column), "the policy compares it with a viewer's id, but it is no id")
+    for name in RoleName:
+        roles = _roles_with(name)
+        if _exceeds(policy.write.condition(roles), policy.read.condition(roles)):
+            reason = f"the policy lets viewers with the role {name} write rows that they may not read"
+            raise DeclarationError(table.name, reason)
+
+
+def _columns(condition: Condition) -> list[sa.Column[Any]]:
+    return [part for part in visitors.iterate(condition) if isinstance(part, sa.Column)]
+
+
+def _exceeds(write: Condition, read: Condition) -> bool:
+    """Whether ``write`` can be true for a row for which ``read`` is false."""
+    readable = _alternatives(read)
+    return any(not any(needed <= known for needed in readable) for known in _alternatives(write))
+
+
+def _alternatives(condition: Any) -> list[frozenset[str]]:
+    """Sets of conditions on columns. A row that satisfies all of one set satisfies the condition.
+
+    The viewer is signed in, so a condition without columns, such as that of ``signed_in``, holds for all rows.
+    """
+    if isinstance(condition, sa.False_):
+        return []
+    if isinstance(condition, elements.Grouping):
+        return _alternatives(condition.element)
+    if isinstance(condition, sa.BooleanClauseList):
+        parts = [_alternatives(part) for part in condition.clauses]
+        if condition.operator is operators.or_:
+            return [each for part in parts for each in part]
+        return [frozenset().union(*each) for each in product(*parts)]
+    return [frozenset({str(condition)} if _columns(condition) else ())]
 
 
 def claims(viewer: Viewer) -> dict[str, object]:

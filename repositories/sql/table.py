@@ -18,22 +18,45 @@ what else is derived from the declarations. A declaration that contradicts itsel
 
 import datetime as dt
 import inspect
-import re
-import sys
 import types as python_types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from enum import Enum, StrEnum
+from enum import StrEnum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Union, get_args, get_origin, overload
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import NullType, TypeEngine
 
-from repositories.core.clock import EARLIEST, LATEST
 from repositories.sql import types
+from repositories.sql.column_checks import is_web_address_sql, single_line_check, value_checks
+from repositories.sql.contradictions import check_column
+from repositories.sql.declarations import (
+    DeclarationError,
+    Declared,
+    Format,
+    Inverse,
+    Pattern,
+    Writer,
+    declared,
+)
+
+__all__ = [
+    "Column",
+    "DeclarationError",
+    "Declared",
+    "Format",
+    "Inverse",
+    "Pattern",
+    "SoftDeleted",
+    "Table",
+    "Versioned",
+    "Writer",
+    "column",
+    "declared",
+    "is_web_address_sql",
+    "metadata",
+]
 
 T = TypeVar("T")
 
@@ -98,9 +121,10 @@ class _TableType(type):
 
 
 def _sql_type(annotation: Any) -> TypeEngine[Any]:
+    """The type for an annotation; NullType, which `check_column` rejects, if there is none."""
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return types.Choice(annotation)
-    return _TYPES[get_origin(annotation) or annotation]
+    return _TYPES.get(get_origin(annotation) or annotation, NullType())
 
 
 def _unwrap_optional(annotation: Any) -> tuple[Any, bool]:
@@ -109,78 +133,6 @@ def _unwrap_optional(annotation: Any) -> tuple[Any, bool]:
         inner = [part for part in get_args(annotation) if part is not type(None)]
         return inner[0], True
     return annotation, False
-
-
-class Writer(Enum):
-    """Which inputs of mutations contain a column."""
-
-    CLIENT = "the inputs that create and change rows"
-    ON_CREATE = "the input that creates rows"
-    ON_UPDATE = "the input that changes rows"
-    GATEWAY = "no input: only the gateway writes the column"
-
-
-class Format(Enum):
-    """Formats of texts that need more than a length."""
-
-    EMAIL = "an e-mail address"
-    PHONE = "a phone number in E.164"
-    WEB_ADDRESS = "an absolute http or https URL"
-    TIME_ZONE = "the name of an IANA time zone"
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A format that a regular expression describes. ``message`` tells users the format in words."""
-
-    regex: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Inverse:
-    """The field of the referenced row with the rows that refer to it, a connection."""
-
-    field: str
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What :func:`column` declares, apart from what SQLAlchemy keeps itself."""
-
-    kind: Any
-    """The Python type of the values, without None."""
-    description: str
-    default: Any
-    input_default: Any
-    writer: Writer
-    length: tuple[int, int] | None
-    range: tuple[int | None, int | None] | None
-    single_line: bool
-    format: Format | Pattern | None
-    searched: bool
-    filtered: bool
-    sorted: bool
-    encrypted: bool
-    secret: bool
-    history: bool
-    transitions: Mapping[Any, Sequence[Any]] | None
-    inverse: Inverse | None
-    constraints: tuple[sa.Constraint, ...]
-
-
-def declared(column: Any) -> Declared:
-    """The declaration of a column of a :class:`Table`."""
-    found: Declared = column.info["declared"]
-    return found
-
-
-class DeclarationError(Exception):
-    """A declaration contradicts itself. Raised at import; the message names the table and the column."""
-
-    def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"{place}: {reason}")
 
 
 def column(  # noqa: PLR0913 (one keyword per property of a column)
@@ -245,8 +197,8 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
         if is_web_address and check is None:
             condition = is_web_address_sql(name)
         constraints = (
-            *([_single_line_check(name)] if single_line else []),
-            *_checks(name, column_type, length, range, condition),
+            *([single_line_check(name)] if single_line else []),
+            *value_checks(name, column_type, length, range, condition),
             *([sa.UniqueConstraint(name, info=info or {})] if unique else []),
         )
         facts = Declared(
@@ -283,99 +235,11 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
     return Column(build)
 
 
-def is_web_address_sql(name: str) -> str:
-    """A condition in SQL: the column begins like an absolute http or https URL."""
-    return f"(substr(lower({name}), 1, 7) = 'http://' OR substr(lower({name}), 1, 8) = 'https://')"
-
-
-def contradiction(column: sa.Column[Any]) -> str | None:
-    """Why the declaration of a column cannot be meant as it stands, None if it can."""
-    facts = declared(column)
-    is_text = facts.kind is str
-    rules = {
-        "only texts can be encrypted": facts.encrypted and not is_text,
-        "an encrypted column cannot be searched, filtered or sorted": facts.encrypted
-        and (facts.searched or facts.filtered or facts.sorted),
-        "a secret column cannot be published": facts.secret and not facts.encrypted and bool(facts.description),
-        "only texts can be searched": facts.searched and not is_text,
-        "only texts have a length, a format or a single line": not is_text
-        and bool(facts.length or facts.format or facts.single_line),
-        "only numbers have a range": facts.range is not None and facts.kind not in {int, Decimal},
-        "only enums have transitions": facts.transitions is not None and not isinstance(column.type, types.Choice),
-        "the history must not contain texts and secret values": facts.history and (is_text or facts.secret),
-        "a column that clients write, filter, sort or search needs a description": not facts.description
-        and (facts.writer is not Writer.GATEWAY or facts.searched or facts.filtered or facts.sorted),
-        "a length or a range must not end before it starts": any(
-            limits is not None and None not in limits and limits[0] > limits[1]  # type: ignore[operator]
-            for limits in (facts.length, facts.range)
-        ),
-        "only a column that references a table has an inverse": facts.inverse is not None and facts.kind is not UUID,
-    }
-    broken = next((reason for reason, is_broken in rules.items() if is_broken), None)
-    defaults = [value for value in (facts.default, facts.input_default) if value is not None]
-    return broken or next((reason for value in defaults if (reason := _contradiction_of_default(column, value))), None)
-
-
-_TYPES_OF_DEFAULTS = {str: (str,), int: (int,), bool: (bool,), Decimal: (int, Decimal)}
-
-
-def _contradiction_of_default(column: sa.Column[Any], default: Any) -> str | None:
-    """Why a default cannot be a value of the column, None if it can."""
-    facts = declared(column)
-    low, high = facts.range or (None, None)
-    shortest, longest = facts.length or (0, sys.maxsize)
-    is_text = facts.kind is str
-    if type(default) not in _TYPES_OF_DEFAULTS.get(facts.kind, (type(default),)):
-        return f"the default {default!r} is of another type"
-    rules = {
-        "is not in its range": (low is not None and default < low) or (high is not None and default > high),
-        "has another length": is_text and not shortest <= len(default) <= longest,
-        "has another format": isinstance(facts.format, Pattern) and not re.fullmatch(facts.format.regex, default),
-        "has several lines": facts.single_line and len(default.splitlines()) > 1,
-        "is none of its values": isinstance(column.type, types.Choice)
-        and str(default) not in {member.value for member in column.type.choices},
-    }
-    return next((f"the default {default!r} {reason}" for reason, is_broken in rules.items() if is_broken), None)
-
-
 def _literal(value: object) -> str:
     """A constant in SQL for both engines. Booleans are '1' and '0', which PostgreSQL reads as booleans too."""
     if isinstance(value, bool):
         return f"'{int(value)}'"
     return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
-
-
-def _single_line_check(name: str) -> sa.CheckConstraint:
-    """Only on PostgreSQL. SQLite has no regular expressions, and only the gateway writes there."""
-    condition = rf"{name} !~ '[\u0001-\u001F\u007F-\u009F\u2028\u2029\u200B\u2060\uFEFF]'"
-    return sa.CheckConstraint(condition, name=f"{name}_line").ddl_if(dialect="postgresql")
-
-
-def _checks(
-    name: str,
-    column_type: TypeEngine[Any],
-    length: tuple[int, int] | None,
-    limits: tuple[int | None, int | None] | None,
-    check: str | None,
-) -> Iterable[sa.CheckConstraint]:
-    if length:
-        yield sa.CheckConstraint(f"length({name}) BETWEEN {length[0]} AND {length[1]}", name=f"{name}_length")
-    if limits:
-        minimum, maximum = limits
-        value: sa.ColumnElement[Any] = sa.literal_column(name, column_type)
-        lower = sa.true() if minimum is None else value >= minimum
-        upper = sa.true() if maximum is None else value <= maximum
-        yield sa.CheckConstraint(sa.and_(lower, upper), name=f"{name}_range")
-    if check:
-        yield sa.CheckConstraint(check, name=f"{name}_shape")
-    if isinstance(column_type, types.Timestamp | types.Day):
-        low, high = (f"{limit:{column_type.literal_format}}" for limit in (EARLIEST, LATEST))
-        yield sa.CheckConstraint(f"{name} >= '{low}' AND {name} < '{high}'", name=f"{name}_range")
-    if isinstance(column_type, types.Fixed):
-        yield sa.CheckConstraint(f"{name} <> 'NaN'", name=f"{name}_finite").ddl_if(dialect="postgresql")
-    if isinstance(column_type, types.Choice):
-        values = ", ".join(f"'{choice.value}'" for choice in column_type.choices)
-        yield sa.CheckConstraint(f"{name} IN ({values})", name=f"{name}_choice")
 
 
 def _declared_columns(cls: type, *, timestamps: bool, is_view: bool) -> dict[str, Column[Any]]:
@@ -426,9 +290,8 @@ class Table(tuple[Any, ...], metaclass=_TableType):
         for field, bound in bound_columns.items():
             setattr(cls, field, bound)
         columns = [bound.sql for bound in bound_columns.values()]
-        for each in columns:
-            if reason := contradiction(each):
-                raise DeclarationError(f"{name}.{each.name}", reason)
+        if name in {table.name for table in metadata.tables.values()}:
+            raise DeclarationError(name, "another table has this name; SQLite has no schemas")
         cls.__table__ = sa.Table(
             name,
             metadata,
@@ -438,6 +301,8 @@ class Table(tuple[Any, ...], metaclass=_TableType):
             schema=schema or None,
             info={"row": cls, "is_view": is_view},
         )
+        for each in columns:
+            check_column(each)
 
     @classmethod
     def _make(cls, values: Iterable[Any]) -> Self:

@@ -6,6 +6,7 @@ Every module of this package is imported with it, so that a new domain needs no 
 import importlib
 import pkgutil
 
+from repositories.sql.contradictions import check_references
 from repositories.sql.policy import policies, row_level_security
 from repositories.sql.table import metadata
 
@@ -13,3 +14,4 @@ __all__ = ["metadata", "policies", "row_level_security"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
+check_references(metadata.tables)

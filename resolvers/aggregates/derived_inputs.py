@@ -15,6 +15,7 @@ from strawberry import Maybe
 
 from repositories.sql import types
 from repositories.sql.aggregate import Aggregate, Commands, Reference
+from repositories.sql.declarations import DeclarationError, place_of
 from repositories.sql.table import Declared, Format, Pattern, Writer, declared
 from resolvers.validation.command import (
     Command,
@@ -57,6 +58,8 @@ def value_type(column: Any, reference: Reference | None) -> Any:
     facts = declared(column)
     if str(column) in _json_inputs:
         return _json_inputs[str(column)]
+    if isinstance(column.type, types.Json):
+        raise DeclarationError(place_of(column), "clients write this JSON value; declare its input by set_json_input()")
     if reference is not None:
         return Annotated[UUID, GlobalKey(reference.target.__name__)]
     if facts.kind is str:

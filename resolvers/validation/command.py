@@ -14,16 +14,13 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
-    AnyHttpUrl,
     AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
     StringConstraints,
-    TypeAdapter,
 )
-from pydantic import ValidationError as InvalidValue
 from pydantic_core import CoreSchema, core_schema
 from strawberry import Some
 
@@ -33,6 +30,7 @@ from repositories.core.clock import is_in_range, time_zone
 from repositories.core.email_address import normalize_email, parse_email
 from repositories.core.encryption import DecryptionError
 from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion, ValidationError
+from repositories.core.formats import E164, is_web_address
 from repositories.core.text import normalize_text
 from repositories.sql.table import Table, declared
 
@@ -154,8 +152,6 @@ Date = Annotated[dt.date, AfterValidator(_check_date)]
 Version = Annotated[int, Field(ge=1)]
 """The version of the row that the client has read."""
 
-_URL = TypeAdapter(AnyHttpUrl)
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _NO_PHONE = "A phone number starts with + and the code of its country, such as +49 30 1234567"
 _BETWEEN_DIGITS = "().-/\N{MINUS SIGN}"
 _SPACES_AND_DASHES = {"Zs", "Pd"}
@@ -171,11 +167,7 @@ def _as_email(text: str) -> str:
 
 
 def _check_url(text: str) -> str:
-    try:
-        address = _URL.validate_python(text)
-    except InvalidValue:
-        address = None
-    if address is None or address.username or not text.isprintable() or " " in text:
+    if not is_web_address(text):
         message = "This is not a web address; it starts with http:// or https://"
         raise ValueError(message)
     return text
@@ -192,7 +184,7 @@ def _as_e164(text: str) -> str:
         for character in text
         if character not in _BETWEEN_DIGITS and unicodedata.category(character) not in _SPACES_AND_DASHES
     )
-    if not _E164.fullmatch(number):
+    if not E164.fullmatch(number):
         raise ValueError(_NO_PHONE)
     return number
 
