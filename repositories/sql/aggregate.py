@@ -98,6 +98,7 @@ class Aggregate:
     owner: str | None
     order: tuple[Order, ...]
     order_text: str
+    rows_text: str
     commands: Commands
     batch: int
     roots: frozenset[RoleName] | None
@@ -228,6 +229,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     write: Rule = SERVICE_ONLY,
     order: Sequence[Order] = (),
     order_text: str = "",
+    rows_text: str = "",
     owner: sa.Column[Any] | Through | _Actor | None = None,
     commands: Commands = Commands.ALL,
     batch: int = 100,
@@ -240,6 +242,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     """Declares the policy of a table and makes the table an aggregate.
 
     - ``order``, ``order_text``: the default order of lists, and the same in words, such as "the newest first".
+    - ``rows_text``: the rows of a list in words, by default "notes that the viewer may see".
     - ``owner``: the column with the owner of a row, by default that of ``owner(...)`` in ``read``; or
       ``through(column)``, the owner of another row; or ACTOR.
     - ``commands``: the derived commands. Without ``write`` there are none.
@@ -271,6 +274,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
         owner=str(owned.name) if isinstance(owned, sa.Column) else None,
         order=tuple(order),
         order_text=order_text,
+        rows_text=rows_text,
         commands=commands,
         batch=batch,
         owner_reference=str(owned.column.name) if isinstance(owned, Through) else None,

@@ -17,7 +17,13 @@ from repositories.core.errors import Conflict, DanglingReference, InputError, No
 from repositories.sql.aggregate import Aggregate, Commands, Reference
 from repositories.sql.table import Writer
 from resolvers.aggregates import derived_inputs as inputs
-from resolvers.aggregates.command_descriptions import create_text, update_text
+from resolvers.aggregates.command_descriptions import (
+    create_many_text,
+    create_text,
+    each_text,
+    update_many_text,
+    update_text,
+)
 from resolvers.aggregates.handlers import CommandHandler, describe_handler, find_duplicates, run_each
 from resolvers.aggregates.rules import Values, rules_of
 from resolvers.validation.command import changed_fields, locate_taken_id, raise_all
@@ -80,7 +86,7 @@ def create_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
         return [*twins, *await _errors_of_new(work, aggregate, values, places)]
 
     @reports(errors)
-    @describe_handler(model, f"Creates {plural.replace('_', ' ')}, all or none. {_INDEXED}")
+    @describe_handler(model, create_many_text(aggregate))
     async def create_many(work: UnitOfWork, command: Any) -> Any:
         raise_all(await errors(work, command))
         items = getattr(command, plural)
@@ -103,7 +109,6 @@ def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> Com
     out which of them are wrong.
     """
     plural, item, check = aggregate.plural, get_type_hints(own)["command"], registered_check(own)
-    words, single = plural.replace("_", " "), to_camel_case(own.__name__)
     model = inputs.list_input(aggregate, item, aggregate.verb(Commands.CREATE), doc, aggregate.batch)
 
     def duplicates(items: Sequence[Any]) -> list[InputError]:
@@ -118,10 +123,7 @@ def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> Com
         return found
 
     @reports(errors)
-    @describe_handler(
-        model,
-        f"Creates {words} as `{single}` does, all or none. The errors name each of them by its index.",
-    )
+    @describe_handler(model, each_text(aggregate, to_camel_case(own.__name__)))
     async def create_each(work: UnitOfWork, command: Any) -> Any:
         items = getattr(command, plural)
         if duplicates(items):
@@ -191,7 +193,7 @@ def update_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
         return [*duplicates(items), *await _errors_of_changes(work, aggregate, items, places, rows)]
 
     @reports(errors)
-    @describe_handler(model, f"Changes {plural.replace('_', ' ')}, all or none. {_INDEXED}")
+    @describe_handler(model, update_many_text(aggregate))
     async def update_many(work: UnitOfWork, command: Any) -> Any:
         items = getattr(command, plural)
         places: list[Path] = [(plural, index) for index in range(len(items))]
@@ -199,9 +201,6 @@ def update_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
             return await _apply_changes(work, aggregate, items, places, duplicates(items))
 
     return update_many
-
-
-_INDEXED = "The errors name each of them by its index, except CONFLICT for a value that is taken."
 
 
 @contextmanager

@@ -11,7 +11,13 @@ from repositories.core.errors import Conflict, DanglingReference, InputError, No
 from repositories.sql.aggregate import Aggregate, Commands
 from repositories.sql.filters import And, Compare, DeletedRows, Deletion, Op
 from resolvers.aggregates import derived_inputs as inputs
-from resolvers.aggregates.command_descriptions import delete_text, purge_text, restore_text
+from resolvers.aggregates.command_descriptions import (
+    delete_many_text,
+    delete_text,
+    purge_text,
+    restore_many_text,
+    restore_text,
+)
 from resolvers.aggregates.handlers import CommandHandler, describe_handler, find_duplicates, lock_row, run_each
 from resolvers.aggregates.rules import rules_of
 from resolvers.validation.command import check_version, raise_all
@@ -102,7 +108,7 @@ def delete_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
 
     words, verb, rules = aggregate.plural.replace("_", " "), aggregate.verb(Commands.DELETE), rules_of(aggregate.row)
     model = inputs.bulk_input(aggregate, verb, f"The {words} to delete, all or none.")
-    describe = describe_handler(model, f"Deletes {words}, all or none. The errors name each of them by its index.")
+    describe = describe_handler(model, delete_many_text(aggregate))
     command = inputs.row_input(aggregate, verb, "")
     return describe(_bulk_handler(own, delete_rows, delete_handler(aggregate), command))
 
@@ -116,7 +122,7 @@ def restore_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) -
 
     words = f"deleted {aggregate.plural.replace('_', ' ')}"
     model = inputs.bulk_input(aggregate, "restore", f"The {words} to restore, all or none.")
-    describe = describe_handler(model, f"Restores {words}, all or none. The errors name each of them by its index.")
+    describe = describe_handler(model, restore_many_text(aggregate))
     command = inputs.row_input(aggregate, "restore", "")
     return describe(_bulk_handler(own, restore_rows, restore_handler(aggregate), command))
 

@@ -40,7 +40,7 @@ def find_duplicates(places: Sequence[Path], keys: Sequence[UUID | None]) -> list
     errors: list[InputError] = []
     for place, key in zip(places, keys, strict=True):
         if key in seen:
-            errors.append(ValidationError("This one is in the list twice.", path=place))
+            errors.append(ValidationError("This value occurs twice in the list.", path=place))
         elif key is not None:
             seen.add(key)
     return errors

@@ -80,7 +80,7 @@ def _duplicates(contacts: Sequence[Any]) -> list[InputError]:
     for index, contact in enumerate(contacts):
         keys = {
             "email": (Conflict, contact.email, "This e-mail address is in the list twice."),
-            "database_id": (ValidationError, contact.database_id, "This one is in the list twice."),
+            "database_id": (ValidationError, contact.database_id, "This value occurs twice in the list."),
             "is_primary": (ValidationError, contact.is_primary or None, "Only one contact can be the primary one."),
         }
         for field, (error, key, message) in keys.items():
@@ -160,7 +160,7 @@ add_rules(Client, _client_rules)
 
 
 async def transfer_client(work: UnitOfWork, command: TransferClient) -> Client:
-    """Gives a client with its contacts, deleted ones included, to another user. For admins.
+    """Gives a client with its contacts, deleted ones included, to another user. For administrators.
 
     A client that belongs to the user already stays as it is. Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if the
     account of the user is not active or if the user already has a contact with one of the e-mail addresses,

@@ -37,7 +37,7 @@ class ChangeClient(Command):
     id: Annotated[UUID, GlobalKey("Client")]
     """The client."""
     version: Version | None = None
-    """The version that the client read. If it is given and the client has another one, nothing changes."""
+    """The `version` of the client that was read. If it has another one now, nothing changes."""
 
 
 class SetPrimaryContact(ChangeClient):

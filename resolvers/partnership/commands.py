@@ -89,8 +89,8 @@ async def change_partner_status(work: UnitOfWork, command: Any) -> Partner:
     """Changes the status of a partnership. A partner with this status stays as it is.
 
     ACTIVE sets `startedOn` to today if it is null. ENDED sets `endedOn` to today if it is null or in the future.
-    Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if the new status must not follow the old one or contradicts
-    `endedOn`.
+    Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if the status cannot change to the new one, or if
+    `endedOn` has passed.
     """
     row = await lock_row(work, Partner, command)
     if row.status is command.status:
@@ -262,6 +262,6 @@ def reopen_referral(work: UnitOfWork, referral: Referral) -> Values:
 def pay_commission(work: UnitOfWork, referral: Referral) -> Values:
     """Records that the commission of a won referral was paid. A referral whose commission was paid stays as it is."""
     if referral.commission is None:
-        message = f"{referral.status.name} referrals have no commission; only WON ones have one."
+        message = f"Only WON referrals have a commission. This one is {referral.status.name}."
         raise Conflict(message, path=("id",))
     return {"commission_paid_at": referral.commission_paid_at or work.now}

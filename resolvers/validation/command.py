@@ -152,7 +152,7 @@ Date = Annotated[dt.date, AfterValidator(_check_date)]
 
 
 Version = Annotated[int, Field(ge=1)]
-"""The version of the row that the client has read."""
+"""The `version` of the row that was read."""
 
 _URL = TypeAdapter(AnyHttpUrl)
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")

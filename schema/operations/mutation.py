@@ -57,7 +57,7 @@ describe_enum(
     VALIDATION_ERROR="A value is invalid.",
     NOT_FOUND="The object does not exist, or the viewer may not see it.",
     CONFLICT="The change contradicts existing data, such as a name that is taken.",
-    STALE_VERSION="The object was changed after the client read it.",
+    STALE_VERSION="The object was changed after it was read.",
     QUOTA_EXCEEDED="The account would store more rows, or more bytes of texts, than it may. The message has the limit.",
     SESSION_ENDED="The session was signed out, revoked or unused for too long. The user must sign in again.",
 )

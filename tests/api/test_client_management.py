@@ -318,7 +318,7 @@ async def test_a_taken_database_id_is_a_conflict(gateway: Gateway, ada: User) ->
         assert payload["userErrors"] == [user_error("CONFLICT", message, path)]
     contacts = [{**person, "databaseId": str(contact.id)} for person in (JOAN, MAX)]
     payload = await client.do("createClient", "__typename", companyName="x", contacts=contacts)
-    message = "This one is in the list twice."
+    message = "This value occurs twice in the list."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "contacts", "1", "databaseId")]
     (error,) = (await client.do("addContact", "__typename", clientId=gid("Client", new_id()), **JOAN))["userErrors"]
     assert error == user_error("NOT_FOUND", "There is no such client.", "clientId")

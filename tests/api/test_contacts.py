@@ -272,7 +272,7 @@ async def test_clients_are_created_together_with_their_contacts(gateway: Gateway
     ]
     twice = [{"companyName": "A", "databaseId": str(new_id())}] * 2
     payload = await client.do("createClients", CLIENTS, clients=twice)
-    message = "This one is in the list twice."
+    message = "This value occurs twice in the list."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "clients", "1", "databaseId")]
     invalid = [{"companyName": " "}, {"companyName": "x", "contacts": [joan]}]
     payload = await client.do("createClients", CLIENTS, clients=invalid)

@@ -48,7 +48,7 @@ async def test_an_invalid_contact_does_not_hide_the_errors_of_the_others(gateway
     assert sorted(errors, key=lambda error: error["field"]) == [
         user_error("VALIDATION_ERROR", EMPTY, "companyName"),
         user_error("VALIDATION_ERROR", EMAIL, "contacts", "0", "email"),
-        user_error("VALIDATION_ERROR", "This one is in the list twice.", "contacts", "1", "databaseId"),
+        user_error("VALIDATION_ERROR", "This value occurs twice in the list.", "contacts", "1", "databaseId"),
         user_error("VALIDATION_ERROR", PRIMARY, "contacts", "1", "isPrimary"),
         user_error("VALIDATION_ERROR", phone, "contacts", "1", "phone"),
         user_error("CONFLICT", TWICE, "contacts", "2", "email"),
@@ -94,7 +94,7 @@ async def test_an_invalid_task_does_not_hide_the_errors_of_the_others(gateway: G
         {"title": "x", "databaseId": key},
         {"title": "x", "categoryId": category},
     ]
-    twice = user_error("VALIDATION_ERROR", "This one is in the list twice.", "databaseId")
+    twice = user_error("VALIDATION_ERROR", "This value occurs twice in the list.", "databaseId")
     assert await errors_of(client, "createTasks", "tasks { id }", tasks=tasks) == [
         at(0, empty),
         at(1, twice),
