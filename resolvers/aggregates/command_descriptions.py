@@ -8,7 +8,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.derived import repository_of
 from repositories.sql.aggregate import Aggregate, Commands
-from repositories.sql.constraints import unique_fields
+from repositories.sql.constraints import unique_keys
 from repositories.sql.table import Writer, declared
 from resolvers.aggregates.rules import Dependents, rules_of
 
@@ -30,7 +30,11 @@ def update_text(aggregate: Aggregate) -> str:
 def update_many_text(aggregate: Aggregate) -> str:
     text = f"Changes {_words(aggregate)}, all or none. {_change_errors_text(aggregate, many=True)}"
     fields = _unique_names(aggregate, Writer.ON_UPDATE)
-    return f"{text} Rows cannot swap their {' or '.join(fields)}: this is a CONFLICT." if fields else text
+    return (
+        f"{text} Two {_words(aggregate)} cannot swap their {' or '.join(fields)}: this is a CONFLICT."
+        if fields
+        else text
+    )
 
 
 def _change_errors_text(aggregate: Aggregate, *, many: bool = False) -> str:
@@ -70,7 +74,9 @@ def each_text(aggregate: Aggregate, single: str) -> str:
 
 
 def _errors_of_restored(aggregate: Aggregate) -> list[str]:
-    kept = [name for name in unique_fields(aggregate.table) if name not in rules_of(aggregate.row).values_of_deleted]
+    kept = [
+        key.field for key in unique_keys(aggregate.table) if key.field not in rules_of(aggregate.row).values_of_deleted
+    ]
     taken = [f"the `{to_camel_case(name)}` is taken by now" for name in kept]
     if aggregate.parent is not None:
         taken.append(f"the {repository_of(aggregate.references[aggregate.parent].target).noun} is deleted")
@@ -120,7 +126,7 @@ def _words(aggregate: Aggregate) -> str:
 def _unique_names(aggregate: Aggregate, writer: Writer) -> list[str]:
     """The names of the unique fields that clients write, as code."""
     written = {column.name for column in aggregate.written(writer)}
-    return [f"`{to_camel_case(name)}`" for name in unique_fields(aggregate.table) if name in written]
+    return [f"`{to_camel_case(name)}`" for name, _, _ in unique_keys(aggregate.table) if name in written]
 
 
 def _is_of_viewer(aggregate: Aggregate) -> bool:
