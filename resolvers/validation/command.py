@@ -49,7 +49,7 @@ class Command(BaseModel):
     @classmethod
     def construct_partial(cls, values: Mapping[str, Any]) -> Self:
         """The valid part of an invalid input (valid_parts.py), without validation."""
-        part = cls.model_construct(**values)
+        part: Self = cls.model_construct(**values)
         part._is_partial = True  # noqa: SLF001 (of this class)
         return part
 
