@@ -173,7 +173,7 @@ _active: Statement[int] = Statement(
 
 
 class UserOverview:
-    """Numbers over all users that are not deleted, for admins."""
+    """Numbers over all users that are not deleted, for administrators."""
 
     def __init__(self, connection: ReadConnection) -> None:
         self.connection = connection

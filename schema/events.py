@@ -61,7 +61,7 @@ class HistoryEntry:
     fields: Any = strawberry.field(
         graphql_type=list[str],
         resolver=lambda root: published_names(root.aggregate_type, aggregate_queries.changed_names(root)),
-        description="The names of the fields that changed. Empty for a new, restored or only deleted object.",
+        description="The names of the fields that changed. Empty if the event created, deleted or restored the object.",
         directives=[assumed_size(5)],
     )
     changes: Any = strawberry.field(

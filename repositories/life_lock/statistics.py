@@ -57,7 +57,7 @@ _totals: Statement[TaskTotals] = Statement(
 
 
 class DashboardStats(Repository[UserDashboardStats], table=UserDashboardStats, noun="user"):
-    """Totals over all users, for admins."""
+    """Totals over all users, for administrators."""
 
     default_order = (Order("last_activity", Direction.DESC),)
 

@@ -76,6 +76,7 @@ class Aggregate:
     owner: str | None
     order: tuple[Order, ...]
     order_text: str
+    rows_text: str
     commands: Commands
     batch: int
     roots: frozenset[RoleName] | None
@@ -197,6 +198,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     write: Rule = SERVICE_ONLY,
     order: Sequence[Order] = (),
     order_text: str = "",
+    rows_text: str = "",
     owner: sa.Column[Any] | Through | Actor | None = None,
     commands: Commands | None = None,
     batch: int = 100,
@@ -209,6 +211,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     """Declares the policy of a table and makes the table an aggregate.
 
     - ``order``, ``order_text``: the default order of lists, and the same in words, such as "the newest first".
+    - ``rows_text``: the rows of a list in words, by default "notes that the viewer may see".
     - ``owner``: the column with the owner of a row, by default that of ``owner(...)`` in ``read``; or
       ``through(column)``, the owner of another row; or ACTOR.
     - ``commands``: the derived commands, by default all that are possible. Without ``write`` there are none.
@@ -235,6 +238,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
         owner=str(owned.name) if isinstance(owned, sa.Column) else None,
         order=tuple(order),
         order_text=order_text,
+        rows_text=rows_text,
         commands=derived,
         batch=batch,
         owner_reference=str(owned.column.name) if isinstance(owned, Through) else None,

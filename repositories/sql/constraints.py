@@ -3,12 +3,14 @@
 A table declares the message in the ``info`` of a constraint or a unique index:
 
     UniqueConstraint("user_id", "name", info=violation("name", "You already have a note of this name."))
+
+Bulk commands find rows of their input that contradict each other by the same declarations.
 """
 
 import re
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -20,16 +22,38 @@ _QUOTA = re.compile(r"quota_(rows|bytes)_(\d+)")
 """What triggers name as the violated constraint if an account stores too much."""
 
 
-def violation(field: str, message: str) -> dict[str, str]:
-    """The ``info`` of a constraint: the field that violates it, and the message for the user."""
-    return {"field": field, "message": message}
+def violation(field: str, message: str, *, twice: str = "This value occurs twice in the list.") -> dict[str, str]:
+    """The ``info`` of a constraint: the field that violates it, and the message for the user.
+
+    ``twice`` is the message if two rows of one command have the same values.
+    """
+    return {"field": field, "message": message, "twice": twice}
 
 
-def unique_fields(table: sa.Table) -> list[str]:
-    """The fields that the messages of the table's unique constraints and indexes name."""
-    unique = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
-    infos = [each.info for each in (*unique, *(index for index in table.indexes if index.unique))]
-    return sorted(info["field"] for info in infos if "message" in info)
+class UniqueKey(NamedTuple):
+    """A unique constraint or index with a message.
+
+    No two rows have the same values of all ``columns``. Rows in which ``field`` is null or false do not count.
+    """
+
+    field: str
+    columns: tuple[str, ...]
+    twice: str
+
+
+@cache
+def unique_keys(table: sa.Table) -> tuple[UniqueKey, ...]:
+    """The unique keys of a table, by field. A blind index stands for its encrypted column."""
+    constraints = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
+    unique: list[sa.UniqueConstraint | sa.Index] = [*constraints, *(each for each in table.indexes if each.unique)]
+    keys = []
+    for each in unique:
+        if "field" not in each.info:
+            continue
+        field = each.info["field"]
+        others = [str(column.name) for column in each.columns if column.name not in {field, f"{field}_index"}]
+        keys.append(UniqueKey(field, (*others, field), each.info["twice"]))
+    return tuple(sorted(keys))
 
 
 @cache

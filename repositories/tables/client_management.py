@@ -172,7 +172,11 @@ class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
             unique=True,
             postgresql_where=_ALIVE,
             sqlite_where=_ALIVE,
-            info=violation("email", "You already have a contact with this e-mail address."),
+            info=violation(
+                "email",
+                "You already have a contact with this e-mail address.",
+                twice="This e-mail address is in the list twice.",
+            ),
         ),
         sa.Index(
             "uq_contacts_primary",
@@ -180,7 +184,11 @@ class Contact(SoftDeleted, Table, schema="client_management", name="contacts"):
             unique=True,
             postgresql_where=_PRIMARY,
             sqlite_where=_PRIMARY,
-            info=violation("is_primary", "This client has another primary contact."),
+            info=violation(
+                "is_primary",
+                "This client has another primary contact.",
+                twice="Only one contact can be the primary one.",
+            ),
         ),
         sa.Index("ix_contacts_email_index", "email_index"),
         sa.Index("ix_contacts_user_id", "user_id", "client_id"),

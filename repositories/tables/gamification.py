@@ -289,6 +289,7 @@ aggregate(
     order_text="the newest first",
     commands=Commands.NONE,
     plural="point_history",
+    rows_text="points that were awarded to or deducted from the viewer, for administrators those of all users",
 )
 aggregate(
     Reward,

@@ -60,7 +60,7 @@ REFERRAL_TRANSITIONS: Mapping[ReferralStatus, tuple[ReferralStatus, ...]] = {
 
 
 class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partners"):
-    """A company that refers clients. Visible to partnership managers and admins only."""
+    """A company that refers clients. Visible to partnership managers and administrators only."""
 
     __slots__ = ()
     name: Column[str] = column(
@@ -101,7 +101,7 @@ class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partner
     )
     notes: Column[str | None] = column("Notes.", length=(0, 10_000), searched=True)
     manager_id: Column[UUID] = column(
-        "The user who is responsible for the partner. Only admins can choose another user than themselves.",
+        "The user who is responsible for the partner. Only administrators can choose another user than themselves.",
         references="identity.users.id",
         index=True,
         filtered=True,
@@ -115,7 +115,7 @@ class Partner(Versioned, SoftDeleted, Table, schema="partnership", name="partner
 
 
 class Referral(Versioned, Table, schema="partnership", name="referrals"):
-    """A client that a partner refers. Visible to partnership managers and admins only.
+    """A client that a partner refers. Visible to partnership managers and administrators only.
 
     ``commission`` is value × the partner's rate, set exactly when won; ``closed_at`` is set exactly when won or lost.
     ``commission_paid_at`` is set when the partner has got the commission.

@@ -68,7 +68,10 @@ async def _role_of(work: UnitOfWork, command: ChangeGrant) -> Role:
 
 @reports(_errors_of_grant)
 async def grant_role(work: UnitOfWork, command: GrantRole) -> RoleGrant:
-    """Grants a role to a user. If the user has it already, returns the existing grant. Possible error: NOT_FOUND."""
+    """Grants a role to a user. If the user has it already, returns the existing grant. For administrators.
+
+    Possible error: NOT_FOUND.
+    """
     role = await _role_of(work, command)
     grants = work.repository(RoleGrants)
     await work.repository(Users).hold([command.user_id])
@@ -82,7 +85,7 @@ async def grant_role(work: UnitOfWork, command: GrantRole) -> RoleGrant:
 
 @reports(_errors_of_grant)
 async def revoke_role(work: UnitOfWork, command: RevokeRole) -> RoleGrant:
-    """Revokes a role that a user was granted, and returns the former grant.
+    """Revokes a role that a user was granted, and returns the former grant. For administrators.
 
     Possible errors: NOT_FOUND, CONFLICT if the role was not granted or if it would leave no administrator.
     """

@@ -7,25 +7,44 @@ from typing import Any
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.derived import repository_of
-from repositories.sql.aggregate import Aggregate
-from repositories.sql.constraints import unique_fields
+from repositories.sql.aggregate import Aggregate, Commands
+from repositories.sql.constraints import unique_keys
 from repositories.sql.table import Writer, declared
 from resolvers.aggregates.rules import Dependents, rules_of
 
 
 def create_text(aggregate: Aggregate) -> str:
     owned = " of the viewer" if _is_of_viewer(aggregate) else ""
-    return f"Creates {aggregate.a_noun}{owned}. {_errors_text(aggregate, Writer.ON_CREATE, unique=['database_id'])}"
+    return f"Creates {aggregate.a_noun}{owned}. {_errors_text(aggregate, Writer.ON_CREATE)}"
+
+
+def create_many_text(aggregate: Aggregate) -> str:
+    errors = _errors_text(aggregate, Writer.ON_CREATE, many=True)
+    return f"Creates {_words(aggregate)}, all or none. {errors}"
 
 
 def update_text(aggregate: Aggregate) -> str:
+    return f"Changes {aggregate.a_noun}. {_change_errors_text(aggregate)}"
+
+
+def update_many_text(aggregate: Aggregate) -> str:
+    text = f"Changes {_words(aggregate)}, all or none. {_change_errors_text(aggregate, many=True)}"
+    fields = _unique_names(aggregate, Writer.ON_UPDATE)
+    return (
+        f"{text} Two {_words(aggregate)} cannot swap their {' or '.join(fields)}: this is a CONFLICT."
+        if fields
+        else text
+    )
+
+
+def _change_errors_text(aggregate: Aggregate, *, many: bool = False) -> str:
     missing = [aggregate.noun]
     if aggregate.owner_reference is not None:
         missing.append(repository_of(aggregate.references[aggregate.owner_reference].target).noun)
     more = ["STALE_VERSION if it was changed since"] if aggregate.is_versioned else []
     if rules := rules_of(aggregate.row).errors:
         more.append(rules)
-    return f"Changes {aggregate.a_noun}. {_errors_text(aggregate, Writer.ON_UPDATE, missing=missing, more=more)}"
+    return _errors_text(aggregate, Writer.ON_UPDATE, missing=missing, more=more, many=many)
 
 
 def delete_text(aggregate: Aggregate) -> str:
@@ -33,18 +52,40 @@ def delete_text(aggregate: Aggregate) -> str:
     return _lines(f"Deletes {aggregate.a_noun}. {what}", rules_of(aggregate.row).delete, _row_errors_text(aggregate))
 
 
+def delete_many_text(aggregate: Aggregate) -> str:
+    return f"Deletes {_words(aggregate)}, all or none. {_row_errors_text(aggregate, many=True)}"
+
+
 def restore_text(aggregate: Aggregate) -> str:
-    kept = [name for name in unique_fields(aggregate.table) if name not in rules_of(aggregate.row).values_of_deleted]
+    errors = _row_errors_text(aggregate, *_errors_of_restored(aggregate))
+    return _lines(f"Restores a deleted {aggregate.noun}.", rules_of(aggregate.row).restore, errors)
+
+
+def restore_many_text(aggregate: Aggregate) -> str:
+    errors = _row_errors_text(aggregate, *_errors_of_restored(aggregate), many=True)
+    return f"Restores deleted {_words(aggregate)}, all or none. {errors}"
+
+
+def each_text(aggregate: Aggregate, single: str) -> str:
+    """For a bulk command that creates each row as the domain's own command does."""
+    verb = aggregate.verb(Commands.CREATE).capitalize()
+    what = f"{verb}s {_words(aggregate)} as `{single}` does, all or none."
+    return f"{what} Possible errors: those of `{single}`, with the index in `field`."
+
+
+def _errors_of_restored(aggregate: Aggregate) -> list[str]:
+    kept = [
+        key.field for key in unique_keys(aggregate.table) if key.field not in rules_of(aggregate.row).values_of_deleted
+    ]
     taken = [f"the `{to_camel_case(name)}` is taken by now" for name in kept]
     if aggregate.parent is not None:
         taken.append(f"the {repository_of(aggregate.references[aggregate.parent].target).noun} is deleted")
-    errors = _row_errors_text(aggregate, *([f"CONFLICT if {' or if '.join(taken)}"] if taken else []))
-    return _lines(f"Restores a deleted {aggregate.noun}.", rules_of(aggregate.row).restore, errors)
+    return [f"CONFLICT if {' or if '.join(taken)}"] if taken else []
 
 
 def purge_text(aggregate: Aggregate) -> str:
     text = (
-        f"Deletes {aggregate.a_noun} permanently that was deleted before. Its events remain in the audit log. "
+        f"Permanently deletes {aggregate.a_noun} that is in the trash. Its events remain in the audit log. "
         f"Returns the {aggregate.noun} as it was."
     )
     errors = _row_errors_text(aggregate, "CONFLICT if other objects refer to it")
@@ -60,17 +101,32 @@ def _lines(text: str, dependents: Dependents[Any], errors: str) -> str:
     return " ".join(" ".join(part.split()) for part in (text, inspect.getdoc(dependents) or "", errors) if part)
 
 
-def _row_errors_text(aggregate: Aggregate, *more: str) -> str:
-    stale = ["STALE_VERSION"] if aggregate.is_versioned else []
+def _row_errors_text(aggregate: Aggregate, *more: str, many: bool = False) -> str:
+    stale = ["STALE_VERSION"] if aggregate.is_versioned and not many else []
     missing = "NOT_FOUND"
     if aggregate.owner_reference is not None:
         target = repository_of(aggregate.references[aggregate.owner_reference].target)
         missing += f" if the {aggregate.noun} or its {target.noun} does not exist"
-    return _possible([missing, *stale, *more])
+    return _possible(["VALIDATION_ERROR"] * many + [missing, *stale, *more], many=many)
 
 
-def _possible(errors: Sequence[str]) -> str:
-    return f"Possible error{'s' if len(errors) > 1 else ''}: {', '.join(errors)}."
+def _possible(errors: Sequence[str], of_account: Sequence[str] = (), *, many: bool = False) -> str:
+    """``errors`` of a command on ``many`` rows have the index of the row in their paths, ``of_account`` have not."""
+    if many:
+        indexed = f"{', '.join(errors)}, with the index in `field`"
+        return f"Possible errors: {'; '.join([indexed, *of_account])}."
+    every = [*errors, *of_account]
+    return f"Possible error{'s' if len(every) > 1 else ''}: {', '.join(every)}."
+
+
+def _words(aggregate: Aggregate) -> str:
+    return aggregate.plural.replace("_", " ")
+
+
+def _unique_names(aggregate: Aggregate, writer: Writer) -> list[str]:
+    """The names of the unique fields that clients write, as code."""
+    written = {column.name for column in aggregate.written(writer)}
+    return [f"`{to_camel_case(name)}`" for name, _, _ in unique_keys(aggregate.table) if name in written]
 
 
 def _is_of_viewer(aggregate: Aggregate) -> bool:
@@ -85,18 +141,16 @@ def _errors_text(
     *,
     missing: Sequence[str] = (),
     more: Sequence[str] = (),
-    unique: Sequence[str] = (),
+    many: bool = False,
 ) -> str:
     """The codes of the errors that a command can have, with their causes.
 
-    ``missing`` are nouns of rows that may not exist, ``unique`` fields whose values may be taken, in addition to what
-    the columns declare.
+    ``missing`` are nouns of rows that may not exist, ``more`` are errors, in addition to what the columns declare.
     """
     written = {column.name for column in aggregate.written(writer)}
     references = {name: each for name, each in aggregate.references.items() if name in written}
     nouns = [*missing, *(reference.field.replace("_", " ") for reference in references.values())]
-    fields = [name for name in unique_fields(aggregate.table) if name in written]
-    taken = [f"`{to_camel_case(name)}`" for name in (*fields, *unique)]
+    taken = [*_unique_names(aggregate, writer), *(["`databaseId`"] if writer is Writer.ON_CREATE else [])]
     checks = rules_of(aggregate.row).references
     rejected = [(inspect.getdoc(checks[name]) or "").rstrip(".") for name in references if name in checks]
     return _possible(
@@ -106,6 +160,7 @@ def _errors_text(
             *more,
             *rejected,
             *([f"CONFLICT if the {' or the '.join(taken)} is taken"] if taken else []),
-            *(["QUOTA_EXCEEDED"] if _is_of_viewer(aggregate) else []),
-        ]
+        ],
+        ["QUOTA_EXCEEDED"] if _is_of_viewer(aggregate) else [],
+        many=many,
     )

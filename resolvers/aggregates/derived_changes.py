@@ -4,8 +4,8 @@ A domain adds to them with rules (rules.py). Every handler checks what it can be
 input are reported together.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, get_type_hints
 from uuid import UUID
 
@@ -15,13 +15,27 @@ from repositories.aggregates.derived import repository_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import Conflict, DanglingReference, InputError, NotFound, Path, StaleVersion
 from repositories.sql.aggregate import Aggregate, Commands, Reference
+from repositories.sql.constraints import unique_keys
 from repositories.sql.table import Writer
 from resolvers.aggregates import derived_inputs as inputs
-from resolvers.aggregates.command_descriptions import create_text, update_text
-from resolvers.aggregates.handlers import CommandHandler, describe_handler, find_duplicates, run_each
+from resolvers.aggregates.command_descriptions import (
+    create_many_text,
+    create_text,
+    each_text,
+    update_many_text,
+    update_text,
+)
+from resolvers.aggregates.handlers import (
+    CommandHandler,
+    describe_handler,
+    find_duplicates,
+    find_unique_duplicates,
+    run_each,
+    try_each,
+)
 from resolvers.aggregates.rules import Values, rules_of
-from resolvers.validation.command import changed_fields, locate_taken_id, raise_all
-from resolvers.validation.valid_parts import registered_check, reports
+from resolvers.validation.command import changed_fields, locate_taken_id, provided_fields, raise_all
+from resolvers.validation.valid_parts import registered_check
 
 # new rows
 
@@ -32,8 +46,7 @@ def create_handler(aggregate: Aggregate) -> CommandHandler:
     async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
         return await _errors_of_new(work, aggregate, [inputs.values_of(command, columns)], [()])
 
-    @reports(errors)
-    @describe_handler(inputs.create_input(aggregate), create_text(aggregate))
+    @describe_handler(inputs.create_input(aggregate), create_text(aggregate), errors)
     async def create(work: UnitOfWork, command: Any) -> Any:
         values = inputs.values_of(command, columns)
         checked_by_database = _reference_checked_by_database(aggregate, values)
@@ -72,28 +85,69 @@ def create_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
         aggregate, inputs.create_input(aggregate), aggregate.verb(Commands.CREATE), doc, aggregate.batch
     )
 
-    async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
-        items = getattr(command, plural) or []
-        places: list[Path] = [(plural, index) for index in range(len(items))]
-        twins = find_duplicates([(*place, "database_id") for place in places], [item.database_id for item in items])
-        values = [inputs.values_of(item, columns) for item in items]
-        return [*twins, *await _errors_of_new(work, aggregate, values, places)]
+    single = create_handler(aggregate)
 
-    @reports(errors)
-    @describe_handler(model, f"Creates {plural.replace('_', ' ')}, all or none. {_INDEXED}")
-    async def create_many(work: UnitOfWork, command: Any) -> Any:
-        raise_all(await errors(work, command))
-        items = getattr(command, plural)
+    async def errors(work: UnitOfWork, items: Sequence[Any]) -> list[InputError]:
+        places: list[Path] = [(plural, index) for index in range(len(items))]
+        values = [inputs.values_of(item, columns) for item in items]
+        rows = [_new_row(work, aggregate, item, each) for item, each in zip(items, values, strict=True)]
+        return [
+            *find_duplicates([(*place, "database_id") for place in places], [item.database_id for item in items]),
+            *find_unique_duplicates(aggregate.row, rows, places),
+            *await _errors_of_new(work, aggregate, values, places),
+        ]
+
+    def may_conflict(items: Sequence[Any]) -> bool:
+        return bool(unique_keys(aggregate.table)) or any(item.database_id is not None for item in items)
+
+    async def check(work: UnitOfWork, command: Any) -> list[InputError]:
+        items = getattr(command, plural) or []
+        found = await errors(work, items)
+        return await _with_taken(work, plural, single, items, found) if may_conflict(items) else found
+
+    async def create_rows(work: UnitOfWork, items: Sequence[Any]) -> list[Any]:
         rows = [_new_row(work, aggregate, item, inputs.values_of(item, columns)) for item in items]
-        with _locate_conflict(plural), locate_taken_id(plural):
-            added = await work.repository(repository_of(aggregate.row)).add_many(rows)
+        added = await work.repository(repository_of(aggregate.row)).add_many(rows)
         await work.load_owners(added)
         for row in added:
             work.record_added([row])
             rules_of(aggregate.row).record(work, None, row)
         return added
 
+    @describe_handler(model, create_many_text(aggregate), check)
+    async def create_many(work: UnitOfWork, command: Any) -> Any:
+        items = getattr(command, plural)
+        found = await errors(work, items)
+        if not may_conflict(items):
+            raise_all(found)
+            return await create_rows(work, items)
+        raise_all(await _with_taken(work, plural, single, items, found) if found else [])
+        with suppress(Conflict):
+            async with work.savepoint():
+                return await create_rows(work, items)
+        return await run_each(work, single, items, [(plural, index) for index in range(len(items))])
+
     return create_many
+
+
+async def _with_taken(
+    work: UnitOfWork,
+    plural: str,
+    single: Callable[..., Any],
+    items: Sequence[Any],
+    errors: Sequence[InputError],
+) -> list[InputError]:
+    """The errors of items, with those that are only found when an item is stored, such as a value that is taken.
+
+    The items without errors are stored one by one. The caller rolls this back.
+    """
+    wrong = {error.path[:2] for error in errors for error in error.parts}
+    places: list[Path] = [(plural, index) for index in range(len(items))]
+    right = [
+        (item, place) for item, place in zip(items, places, strict=True) if place not in wrong and not item.is_partial
+    ]
+    _, taken = await try_each(work, single, [item for item, _ in right], [place for _, place in right])
+    return [*errors, *taken]
 
 
 def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> CommandHandler:
@@ -103,25 +157,26 @@ def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> Com
     out which of them are wrong.
     """
     plural, item, check = aggregate.plural, get_type_hints(own)["command"], registered_check(own)
-    words, single = plural.replace("_", " "), to_camel_case(own.__name__)
     model = inputs.list_input(aggregate, item, aggregate.verb(Commands.CREATE), doc, aggregate.batch)
 
     def duplicates(items: Sequence[Any]) -> list[InputError]:
-        places = [(plural, index, "database_id") for index in range(len(items))]
-        return find_duplicates(places, [each.database_id for each in items])
+        places: list[Path] = [(plural, index) for index in range(len(items))]
+        ids = [each.database_id for each in items]
+        return [
+            *find_duplicates([(*place, "database_id") for place in places], ids),
+            *find_unique_duplicates(aggregate.row, [dict(each) for each in items], places),
+        ]
 
     async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
         items = getattr(command, plural) or []
         found = duplicates(items)
+        twins = {error.path[:2] for error in found}
         for index, each in enumerate(items):
-            found += [error.prefix_path(plural, index) for error in await check(work, each)] if check else []
-        return found
+            if check and ((plural, index) in twins or each.is_partial):
+                found += [error.prefix_path(plural, index) for error in await check(work, each)]
+        return await _with_taken(work, plural, own, items, found)
 
-    @reports(errors)
-    @describe_handler(
-        model,
-        f"Creates {words} as `{single}` does, all or none. The errors name each of them by its index.",
-    )
+    @describe_handler(model, each_text(aggregate, to_camel_case(own.__name__)), errors)
     async def create_each(work: UnitOfWork, command: Any) -> Any:
         items = getattr(command, plural)
         if duplicates(items):
@@ -167,10 +222,11 @@ def update_handler(aggregate: Aggregate) -> CommandHandler:
     async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
         return await _errors_of_changes(work, aggregate, [command], [()], await _lock(work, aggregate, [command.id]))
 
-    @reports(errors)
-    @describe_handler(inputs.update_input(aggregate), update_text(aggregate))
+    @describe_handler(inputs.update_input(aggregate), update_text(aggregate), errors)
     async def update(work: UnitOfWork, command: Any) -> Any:
-        (row,) = await _apply_changes(work, aggregate, [command], [()])
+        rows = await _lock(work, aggregate, [command.id])
+        raise_all(await _errors_of_changes(work, aggregate, [command], [()], rows))
+        (row,) = await _apply_changes(work, aggregate, [command], rows)
         return row
 
     return update
@@ -181,38 +237,37 @@ def update_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
     doc = f"Changes of several {plural.replace('_', ' ')}, all or none."
     model = inputs.list_input(aggregate, inputs.update_input(aggregate), "update", doc, aggregate.batch)
 
-    def duplicates(items: Sequence[Any]) -> list[InputError]:
-        return find_duplicates([(plural, index, "id") for index in range(len(items))], [item.id for item in items])
+    single, written = update_handler(aggregate), {column.name for column in aggregate.written(Writer.ON_UPDATE)}
+    unique = [key.field for key in unique_keys(aggregate.table) if key.field in written]
 
-    async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
-        items = getattr(command, plural) or []
-        places: list[Path] = [(plural, index) for index in range(len(items))]
+    async def find_rows(work: UnitOfWork, items: Sequence[Any]) -> tuple[Mapping[UUID, Any], list[InputError]]:
         rows = await _lock(work, aggregate, [item.id for item in items])
-        return [*duplicates(items), *await _errors_of_changes(work, aggregate, items, places, rows)]
+        places: list[Path] = [(plural, index) for index in range(len(items))]
+        return rows, await _errors_of_changes(work, aggregate, items, places, rows)
 
-    @reports(errors)
-    @describe_handler(model, f"Changes {plural.replace('_', ' ')}, all or none. {_INDEXED}")
+    def may_conflict(items: Sequence[Any]) -> bool:
+        return any(provided_fields(item, *unique) for item in items)
+
+    async def with_taken(work: UnitOfWork, items: Sequence[Any], errors: list[InputError]) -> list[InputError]:
+        return await _with_taken(work, plural, single, items, errors) if may_conflict(items) else errors
+
+    async def check(work: UnitOfWork, command: Any) -> list[InputError]:
+        items = getattr(command, plural) or []
+        return await with_taken(work, items, (await find_rows(work, items))[1])
+
+    @describe_handler(model, update_many_text(aggregate), check)
     async def update_many(work: UnitOfWork, command: Any) -> Any:
         items = getattr(command, plural)
-        places: list[Path] = [(plural, index) for index in range(len(items))]
-        with _locate_conflict(plural):
-            return await _apply_changes(work, aggregate, items, places, duplicates(items))
+        rows, found = await find_rows(work, items)
+        raise_all(await with_taken(work, items, found) if found else [])
+        if not may_conflict(items):
+            return await _apply_changes(work, aggregate, items, rows)
+        with suppress(Conflict):
+            async with work.savepoint():
+                return await _apply_changes(work, aggregate, items, rows)
+        return await run_each(work, single, items, [(plural, index) for index in range(len(items))])
 
     return update_many
-
-
-_INDEXED = "The errors name each of them by its index, except CONFLICT for a value that is taken."
-
-
-@contextmanager
-def _locate_conflict(plural: str) -> Iterator[None]:
-    """Locates a unique value that is taken. The database does not tell which row of several has it."""
-    try:
-        yield
-    except Conflict as error:
-        if error.path[:1] != (plural,):
-            error.path = (plural,)
-        raise
 
 
 async def _lock(work: UnitOfWork, aggregate: Aggregate, keys: Sequence[UUID | None]) -> Mapping[UUID, Any]:
@@ -221,14 +276,8 @@ async def _lock(work: UnitOfWork, aggregate: Aggregate, keys: Sequence[UUID | No
 
 
 async def _apply_changes(
-    work: UnitOfWork,
-    aggregate: Aggregate,
-    commands: Sequence[Any],
-    places: Sequence[Path],
-    errors: Sequence[InputError] = (),
+    work: UnitOfWork, aggregate: Aggregate, commands: Sequence[Any], rows: Mapping[UUID, Any]
 ) -> list[Any]:
-    rows = await _lock(work, aggregate, [command.id for command in commands])
-    raise_all([*errors, *await _errors_of_changes(work, aggregate, commands, places, rows)])
     pairs = [(rows[command.id], changed_columns(work, aggregate, rows[command.id], command)) for command in commands]
     effective = [(row, values) for row, values in pairs if values]
     changed = await work.repository(repository_of(aggregate.row)).change_many(effective) if effective else []
@@ -254,8 +303,10 @@ async def _errors_of_changes(
     places: Sequence[Path],
     rows: Mapping[UUID, Any],
 ) -> list[InputError]:
-    """Missing and stale rows, missing references, and errors by the rules of the domain."""
-    errors: list[InputError] = []
+    """The errors of the rows, their references and their unique values, and errors by the rules of the domain."""
+    errors = find_duplicates([(*place, "id") for place in places], [command.id for command in commands])
+    keys = {name for key in unique_keys(aggregate.table) for name in key.columns if name != key.field}
+    unique: list[Values] = []
     wanted: list[Values] = []
     columns = aggregate.written(Writer.ON_UPDATE)
     check = rules_of(aggregate.row).check
@@ -265,13 +316,16 @@ async def _errors_of_changes(
         if row is None:
             errors += [NotFound.of(aggregate.noun, path=(*place, "id"))] if command.id is not None else []
             wanted.append({name: value for name, value in provided.items() if name in aggregate.references})
+            unique.append({})
             continue
         expected = getattr(command, "version", None)
         if expected is not None and row.version != expected:
             errors.append(StaleVersion(row, path=(*place, "version")))
         values = changed_fields(work, row, provided)
         wanted.append(values)
+        unique.append({name: getattr(row, name) for name in keys} | values)
         errors += [error.prefix_path(*place) for error in await check(work, row, values)]
+    errors += find_unique_duplicates(aggregate.row, unique, places)
     errors += await _missing_owners(work, aggregate, commands, places, rows)
     return [*errors, *await _reference_errors(work, aggregate, wanted, places)]
 

@@ -25,9 +25,9 @@ from resolvers.aggregates.derived_deletions import (
     restore_many_handler,
 )
 from resolvers.aggregates.derived_inputs import Fields, command_input
-from resolvers.aggregates.handlers import CommandHandler
+from resolvers.aggregates.handlers import CommandHandler, RowCheck, row_check
 from resolvers.validation.command import Command
-from resolvers.validation.valid_parts import Handler
+from resolvers.validation.valid_parts import Handler, registered_check, reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,20 @@ def takes(command: type[Command]) -> Callable[[Handler], Handler]:
     return annotate
 
 
-def row_command(row: type[Table], doc: str, more: Fields = MappingProxyType({})) -> Callable[[Handler], Handler]:
+def row_command(
+    row: type[Table], doc: str, more: Fields = MappingProxyType({}), *, check: RowCheck | None = None
+) -> Callable[[Handler], Handler]:
     """Declares the input of a domain's handler for one row: its id, its version, and ``more`` fields.
 
-    The input has the name of the handler, which is that of the mutation.
+    The input has the name of the handler, which is that of the mutation. If it has invalid values, the errors of the
+    row and of ``check`` are reported too; for a valid input, the handler passes the same check to ``lock_row``. A
+    handler that finds its row in another way has a check of its own (``@reports``).
     """
 
     def annotate(handler: Handler) -> Handler:
         name = "".join(map(str.capitalize, handler.__name__.split("_")))
+        if registered_check(handler) is None:
+            reports(row_check(row, *([check] if check else [])))(handler)
         return takes(command_input(aggregates[row], name, doc, more))(handler)
 
     return annotate

@@ -11,10 +11,24 @@ from repositories.core.errors import Conflict, DanglingReference, InputError, No
 from repositories.sql.aggregate import Aggregate, Commands
 from repositories.sql.filters import And, Compare, DeletedRows, Deletion, Op
 from resolvers.aggregates import derived_inputs as inputs
-from resolvers.aggregates.command_descriptions import delete_text, purge_text, restore_text
-from resolvers.aggregates.handlers import CommandHandler, describe_handler, find_duplicates, lock_row, run_each
+from resolvers.aggregates.command_descriptions import (
+    delete_many_text,
+    delete_text,
+    purge_text,
+    restore_many_text,
+    restore_text,
+)
+from resolvers.aggregates.handlers import (
+    CommandHandler,
+    describe_handler,
+    errors_of_run,
+    find_duplicates,
+    lock_row,
+    row_check,
+    try_each,
+)
 from resolvers.aggregates.rules import rules_of
-from resolvers.validation.command import check_version, raise_all
+from resolvers.validation.command import raise_all
 
 T = TypeVar("T")
 
@@ -23,7 +37,7 @@ def delete_handler(aggregate: Aggregate) -> CommandHandler:
     model = inputs.row_input(aggregate, aggregate.verb(Commands.DELETE), f"The {aggregate.noun} to delete.")
     rules = rules_of(aggregate.row)
 
-    @describe_handler(model, delete_text(aggregate))
+    @describe_handler(model, delete_text(aggregate), row_check(aggregate.row))
     async def delete(work: UnitOfWork, command: Any) -> Any:
         await _lock_parents(work, aggregate, Commands.DELETE, [command.id])
         row = await lock_row(work, aggregate.row, command)
@@ -34,13 +48,12 @@ def delete_handler(aggregate: Aggregate) -> CommandHandler:
 
 
 def restore_handler(aggregate: Aggregate) -> CommandHandler:
-    @describe_handler(
-        inputs.row_input(aggregate, "restore", f"The deleted {aggregate.noun} to restore."), restore_text(aggregate)
-    )
+    model = inputs.row_input(aggregate, "restore", f"The deleted {aggregate.noun} to restore.")
+
+    @describe_handler(model, restore_text(aggregate), row_check(aggregate.row, deleted=True))
     async def restore(work: UnitOfWork, command: Any) -> Any:
         await _lock_parents(work, aggregate, Commands.RESTORE, [command.id])
-        row = await work.repository(repository_of(aggregate.row)).lock_deleted(command.id)
-        check_version(row, getattr(command, "version", None))
+        row = await lock_row(work, aggregate.row, command, deleted=True)
         await rules_of(aggregate.row).restore(work, [row])
         try:
             return await work.restore(row)
@@ -52,14 +65,12 @@ def restore_handler(aggregate: Aggregate) -> CommandHandler:
 
 
 def purge_handler(aggregate: Aggregate) -> CommandHandler:
-    @describe_handler(
-        inputs.row_input(aggregate, "purge", f"The deleted {aggregate.noun} to delete permanently."),
-        purge_text(aggregate),
-    )
+    model = inputs.row_input(aggregate, "purge", f"The deleted {aggregate.noun} to delete permanently.")
+
+    @describe_handler(model, purge_text(aggregate), row_check(aggregate.row, deleted=True))
     async def purge(work: UnitOfWork, command: Any) -> Any:
         await _lock_parents(work, aggregate, Commands.PURGE, [command.id])
-        row = await work.repository(repository_of(aggregate.row)).lock_deleted(command.id)
-        check_version(row, getattr(command, "version", None))
+        row = await lock_row(work, aggregate.row, command, deleted=True)
         await rules_of(aggregate.row).purge(work, [row])
         await _in_use(work.purge(row), aggregate)
         return row
@@ -102,9 +113,9 @@ def delete_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) ->
 
     words, verb, rules = aggregate.plural.replace("_", " "), aggregate.verb(Commands.DELETE), rules_of(aggregate.row)
     model = inputs.bulk_input(aggregate, verb, f"The {words} to delete, all or none.")
-    describe = describe_handler(model, f"Deletes {words}, all or none. The errors name each of them by its index.")
     command = inputs.row_input(aggregate, verb, "")
-    return describe(_bulk_handler(own, delete_rows, delete_handler(aggregate), command))
+    bulk = _bulk_handler(own, delete_rows, delete_handler(aggregate), command)
+    return describe_handler(model, delete_many_text(aggregate), errors_of_run(bulk))(bulk)
 
 
 def restore_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) -> CommandHandler:
@@ -116,9 +127,9 @@ def restore_many_handler(aggregate: Aggregate, own: Callable[..., Any] | None) -
 
     words = f"deleted {aggregate.plural.replace('_', ' ')}"
     model = inputs.bulk_input(aggregate, "restore", f"The {words} to restore, all or none.")
-    describe = describe_handler(model, f"Restores {words}, all or none. The errors name each of them by its index.")
     command = inputs.row_input(aggregate, "restore", "")
-    return describe(_bulk_handler(own, restore_rows, restore_handler(aggregate), command))
+    bulk = _bulk_handler(own, restore_rows, restore_handler(aggregate), command)
+    return describe_handler(model, restore_many_text(aggregate), errors_of_run(bulk))(bulk)
 
 
 def _bulk_handler(
@@ -130,12 +141,13 @@ def _bulk_handler(
     """
 
     async def bulk(work: UnitOfWork, command: Any) -> Any:
-        raise_all(find_duplicates([("ids", index) for index in range(len(command.ids))], command.ids))
-        if own is None:
+        ids = command.ids or []
+        errors = find_duplicates([("ids", index) for index in range(len(ids))], ids)
+        if own is None and ids and not errors and None not in ids:
             with suppress(InputError):
                 async with work.savepoint():
-                    return await together(work, command.ids)
-        return await _one_by_one(work, own or single, model, command.ids)
+                    return await together(work, ids)
+        return await _one_by_one(work, own or single, model, ids, errors)
 
     return bulk
 
@@ -150,12 +162,20 @@ async def _lock_all(
     return [rows[key] for key in ids]
 
 
-async def _one_by_one(work: UnitOfWork, single: Callable[..., Any], command: Any, ids: Sequence[UUID]) -> list[Any]:
+async def _one_by_one(
+    work: UnitOfWork, single: Callable[..., Any], command: Any, ids: Sequence[UUID | None], errors: Sequence[InputError]
+) -> list[Any]:
     """Runs a command for each row in the order of their ids, so that concurrent commands do not wait for each other.
 
-    For a domain's own handlers, and to find out which rows are wrong.
+    For a domain's own handlers, and to find out which rows are wrong. ``errors`` are raised with those of the rows. Ids
+    that have one, and invalid ids, which are None, are left out.
     """
-    order = sorted(range(len(ids)), key=ids.__getitem__)
+    wrong = {error.path for error in errors}
+    valid = {index: key for index, key in enumerate(ids) if key is not None and ("ids", index) not in wrong}
+    order = sorted(valid, key=valid.__getitem__)
     places: list[Path] = [("ids", index) for index in order]
-    rows = await run_each(work, single, [command(id=ids[index]) for index in order], places, names_fields=False)
+    rows, others = await try_each(work, single, [command(id=valid[index]) for index in order], places)
+    for error in others:
+        error.path = error.path[:2]
+    raise_all(sorted([*errors, *others], key=lambda error: error.path))
     return [row for _, row in sorted(zip(order, rows, strict=True))]

@@ -103,14 +103,22 @@ def bounds_text(column: Any) -> str:
     return f"at most {most:,}" if least is None else f"{least:,} to {most:,}"
 
 
-def description_of(column: Any, *, null: str = "") -> str:
+_NULL = re.compile(r" Null (?:if|unless) ([^.]*)\.")
+_STATE = re.compile(r"(the .*) is (\w+)")
+
+
+def description_of(column: Any, *, is_change: bool = False) -> str:
     """The description of a column for an input: what it is, its bounds, and what null means.
 
-    ``null`` replaces the sentence that says what null means in a row.
+    For a change, the sentence about null says what null does: "Null if the number is unlimited." becomes "Null makes
+    the number unlimited.", and any other one "Null removes it."
     """
-    text = declared(column).description
-    if null:
-        text = re.sub(r" Null (?:if|unless) [^.]*\.", "", text)
+    text, null = declared(column).description, ""
+    if is_change and column.nullable:
+        meaning = _NULL.search(text)
+        state = _STATE.fullmatch(meaning[1]) if meaning else None
+        null = f"Null makes {state[1]} {state[2]}." if state else "Null removes it."
+        text = _NULL.sub("", text)
     bounds = bounds_text(column)
     if bounds and not any(character.isdigit() for character in text):
         first, dot, rest = text.partition(". ")
@@ -191,11 +199,10 @@ def changed_values(aggregate: Aggregate) -> Fields:
     """The version of a row, and fields with new values of the columns that clients change."""
     fields: dict[str, tuple[Any, Any]] = {}
     if aggregate.is_versioned:
-        text = f"The version of the {aggregate.noun} that the client read. If it has another one now, nothing changes."
-        fields["version"] = (Version, Field(description=text))
+        fields["version"] = (Version, Field(description=_version_text(aggregate)))
     for column in aggregate.written(Writer.ON_UPDATE):
         kind = value_type(column, aggregate.references.get(column.name))
-        description = description_of(column, null="Null removes it." if column.nullable else "")
+        description = description_of(column, is_change=True)
         maybe: Any = Maybe
         fields[column.name] = (maybe[kind | None if column.nullable else kind], Field(description=description))
     return fields
@@ -203,6 +210,10 @@ def changed_values(aggregate: Aggregate) -> Fields:
 
 def _id_field(aggregate: Aggregate) -> tuple[Any, Any]:
     return Annotated[UUID, GlobalKey(aggregate.type_name)], Field(description=f"The {aggregate.noun}.")
+
+
+def _version_text(aggregate: Aggregate) -> str:
+    return f"The `version` of the {aggregate.noun} that was read. If it has another one now, nothing changes."
 
 
 @cache
@@ -215,8 +226,7 @@ def command_input(aggregate: Aggregate, name: str, doc: str, more: Fields = Mapp
     """:func:`row_input` for handlers of a domain: another name, and more fields."""
     fields = {"id": _id_field(aggregate)}
     if aggregate.is_versioned:
-        text = f"The version that the client read. If the {aggregate.noun} has another one, nothing changes."
-        fields["version"] = (Version | None, Field(None, description=text))
+        fields["version"] = (Version | None, Field(None, description=_version_text(aggregate)))
     return input_model(name, doc, {**fields, **more})
 
 

@@ -42,8 +42,8 @@ class ListScope(DescribedEnum):
     ALL = (
         "all",
         (
-            "All that the viewer may see. For users these are their own and those that are assigned to them, for "
-            "administrators those of all users."
+            "All that the viewer may see. For users these are their own, in the list of tasks also those that are "
+            "assigned to them; for administrators those of all users."
         ),
     )
 
@@ -85,8 +85,8 @@ def _in_scope(context: Context, aggregate: Aggregate, scope: ListScope | None) -
     if scope is ListScope.MINE:
         return _owned_by(aggregate, context.viewer_id)
     if aggregate.assignee is None:
-        plural = aggregate.plural.replace("_", " ")
-        raise ValidationError(f"The {plural} of a user cannot be assigned to another one.", path=("scope",))
+        message = f"{aggregate.a_noun.capitalize()} has no assignee, so `scope` cannot be ASSIGNED."
+        raise ValidationError(message, path=("scope",))
     assigned = Compare(aggregate.assignee, Op.EQ, context.viewer_id)
     return assigned if scope is ListScope.ASSIGNED else Or((_owned_by(aggregate, context.viewer_id), assigned))
 

@@ -5,25 +5,24 @@ never wait for each other, and a client that is being deleted gets no new contac
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
+
+from pydantic import Field
 
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.client_management import ClientReceived, Clients, ClientTransferred, Contacts, PrimaryContactSet
-from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
+from repositories.core.errors import Conflict, InputError, NotFound, Path
 from repositories.identity import Users
 from repositories.tables.client_management import Client, Contact
 from repositories.tables.identity import UserStatus
-from resolvers.aggregates.derived_commands import takes
+from resolvers.aggregates.derived_commands import row_command, takes
+from resolvers.aggregates.handlers import find_duplicates, find_row, find_unique_duplicates, lock_row
 from resolvers.aggregates.rules import Rules, add_rules
-from resolvers.client_management.inputs import (
-    AddContact,
-    CreateClient,
-    SetPrimaryContact,
-    TransferClient,
-)
-from resolvers.validation.command import check_version, locate_taken_id, raise_all
+from resolvers.client_management.inputs import AddContact, CreateClient
+from resolvers.validation.command import locate_taken_id, raise_all
+from resolvers.validation.global_ids import GlobalKey
 from resolvers.validation.valid_parts import reports
 
 _TAKEN = "You already have a contact with this e-mail address."
@@ -33,7 +32,7 @@ _TAKEN = "You already have a contact with this e-mail address."
 
 async def _errors_of_new_client(work: UnitOfWork, command: Any) -> list[InputError]:
     contacts = command.contacts or []
-    return [*_duplicates(contacts), *await _taken(work, work.viewer_id, contacts)]
+    return [*_duplicates(work, contacts), *await _taken(work, work.viewer_id, contacts)]
 
 
 @reports(_errors_of_new_client)
@@ -73,22 +72,14 @@ def _new_client(work: UnitOfWork, command: Any) -> dict[str, Any]:
     return values | owned | {"created_at": work.now, "updated_at": work.now}
 
 
-def _duplicates(contacts: Sequence[Any]) -> list[InputError]:
+def _duplicates(work: UnitOfWork, contacts: Sequence[Any]) -> list[InputError]:
     """An error for every contact with the address or id of one before it, and for every primary one but the first."""
-    seen: set[object] = set()
-    errors: list[InputError] = []
-    for index, contact in enumerate(contacts):
-        keys = {
-            "email": (Conflict, contact.email, "This e-mail address is in the list twice."),
-            "database_id": (ValidationError, contact.database_id, "This one is in the list twice."),
-            "is_primary": (ValidationError, contact.is_primary or None, "Only one contact can be the primary one."),
-        }
-        for field, (error, key, message) in keys.items():
-            if (field, key) in seen:
-                errors.append(error(message, path=("contacts", index, field)))
-            elif key is not None:
-                seen.add((field, key))
-    return errors
+    places: list[Path] = [("contacts", index) for index in range(len(contacts))]
+    of_client = {"user_id": work.viewer_id, "client_id": "the new client"}
+    return [
+        *find_unique_duplicates(Contact, [dict(contact) | of_client for contact in contacts], places),
+        *find_duplicates([(*place, "database_id") for place in places], [each.database_id for each in contacts]),
+    ]
 
 
 async def _taken(work: UnitOfWork, owner: UUID, contacts: Sequence[Any]) -> list[InputError]:
@@ -159,15 +150,34 @@ _client_rules: Rules[Client] = Rules(
 add_rules(Client, _client_rules)
 
 
-async def transfer_client(work: UnitOfWork, command: TransferClient) -> Client:
-    """Gives a client with its contacts, deleted ones included, to another user. For admins.
+async def _errors_of_new_owner(work: UnitOfWork, client: Client | None, command: Any) -> list[InputError]:
+    if command.user_id is None:
+        return []  # the id is invalid
+    user = (await work.repository(Users).by_id([command.user_id])).get(command.user_id)
+    if user is None:
+        return [NotFound.of("user", path=("user_id",))]
+    if user.status is not UserStatus.ACTIVE:
+        return [Conflict("The account of this user is not active.", path=("user_id",))]
+    return []
+
+
+_new_owner = "The new owner of the client and its contacts."
+
+
+@row_command(
+    Client,
+    "The client, and its new owner.",
+    {"user_id": (Annotated[UUID, GlobalKey("User")], Field(description=_new_owner))},
+    check=_errors_of_new_owner,
+)
+async def transfer_client(work: UnitOfWork, command: Any) -> Client:
+    """Gives a client with its contacts, deleted ones included, to another user. For administrators.
 
     A client that belongs to the user already stays as it is. Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if the
     account of the user is not active or if the user already has a contact with one of the e-mail addresses,
     QUOTA_EXCEEDED.
     """
-    client = check_version(await work.repository(Clients).lock(command.id), command.version)
-    await _check_new_owner(work, command.user_id)
+    client = await lock_row(work, Client, command, _errors_of_new_owner)
     if client.created_by == command.user_id:
         return client
     try:
@@ -185,27 +195,39 @@ async def transfer_client(work: UnitOfWork, command: TransferClient) -> Client:
     return transferred
 
 
-async def _check_new_owner(work: UnitOfWork, key: UUID) -> None:
-    user = (await work.repository(Users).by_id([key])).get(key)
-    if user is None:
-        raise NotFound.of("user", path=("user_id",))
-    if user.status is not UserStatus.ACTIVE:
-        message = "The account of this user is not active."
-        raise Conflict(message, path=("user_id",))
-
-
 # primary contacts
 
 
-async def set_primary_contact(work: UnitOfWork, command: SetPrimaryContact) -> Client:
+async def _errors_of_primary(work: UnitOfWork, command: Any) -> list[InputError]:
+    return (await _find_contact(work, command))[2]
+
+
+async def _find_contact(work: UnitOfWork, command: Any) -> tuple[Client | None, Contact | None, list[InputError]]:
+    """The client and its contact, both locked, and the errors of both."""
+    client, errors = await find_row(work, Client, command)
+    if command.contact_id is None:
+        return client, None, errors  # the id is invalid
+    contact = (await work.repository(Contacts).lock_many([command.contact_id])).get(command.contact_id)
+    if contact is None or contact.client_id != (command.id or contact.client_id):
+        errors.append(NotFound.of("contact", path=("contact_id",)))
+    return client, contact, errors
+
+
+@row_command(
+    Client,
+    "The client, and its new primary contact.",
+    {"contact_id": (Annotated[UUID, GlobalKey("Contact")], Field(description="The contact, one of this client's."))},
+)
+@reports(_errors_of_primary)
+async def set_primary_contact(work: UnitOfWork, command: Any) -> Client:
     """Makes one of a client's contacts its primary contact, instead of another if there is one.
 
     Possible errors: NOT_FOUND, STALE_VERSION.
     """
-    client = check_version(await work.repository(Clients).lock(command.id), command.version)
-    contact = (await work.repository(Contacts).lock_many([command.contact_id])).get(command.contact_id)
-    if contact is None or contact.client_id != client.id:
-        raise NotFound.of("contact", path=("contact_id",))
+    client, contact, errors = await _find_contact(work, command)
+    raise_all(errors)
+    assert client is not None  # noqa: S101 (otherwise there is an error)
+    assert contact is not None  # noqa: S101 (as above)
     if client.primary_contact_id == contact.id:
         return client
     await _demote(work, [client.id])

@@ -1,15 +1,12 @@
 """The inputs of commands on clients and contacts beyond the derived ones."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 from pydantic import Field
 
 from repositories.sql.aggregate import aggregates
 from repositories.tables.client_management import Client, Contact
 from resolvers.aggregates.derived_inputs import create_input, new_row_input
-from resolvers.validation.command import Command, Version
-from resolvers.validation.global_ids import GlobalKey
 
 _client, _contact = aggregates[Client], aggregates[Contact]
 _list: Any = list
@@ -29,26 +26,3 @@ CreateClient = new_row_input(
         )
     },
 )
-
-
-class ChangeClient(Command):
-    """A client that is to be changed."""
-
-    id: Annotated[UUID, GlobalKey("Client")]
-    """The client."""
-    version: Version | None = None
-    """The version that the client read. If it is given and the client has another one, nothing changes."""
-
-
-class SetPrimaryContact(ChangeClient):
-    """The client, and its new primary contact."""
-
-    contact_id: Annotated[UUID, GlobalKey("Contact")]
-    """The contact, one of this client's."""
-
-
-class TransferClient(ChangeClient):
-    """The client, and its new owner."""
-
-    user_id: Annotated[UUID, GlobalKey("User")]
-    """The new owner of the client and its contacts."""

@@ -111,7 +111,7 @@ async def daily_active_users(
     """The numbers of active users by day, without gaps, the oldest first.
 
     Events that the gateway recorded for a user count as that user's. Users whose accounts were deleted since count
-    too. For admins.
+    too. For administrators.
     """
     asked = await resolve_period(context, from_, to, time_zone)
     found = await EventAnalytics(context.snapshot).active_users(_days(asked, before=DAYS_BEFORE))
@@ -131,7 +131,7 @@ async def feature_use(
 ) -> list[FeatureUse]:
     """The numbers of events by type, the most frequent type first. Types without events in these days are left out.
 
-    For admins.
+    For administrators.
     """
     asked = await resolve_period(context, from_, to, time_zone)
     starts, ends = midnight(asked.since, asked.zone), midnight(asked.until + _DAY, asked.zone)
@@ -170,7 +170,7 @@ async def event_rates(  # noqa: PLR0913 (the contract's arguments)
     ] = None,
     time_zone: TimeZone = None,
 ) -> list[EventRate]:
-    """The numbers of events by hour or day, without gaps, the oldest first. For admins."""
+    """The numbers of events by hour or day, without gaps, the oldest first. For administrators."""
     if interval is RateInterval.DAY:
         asked = await resolve_period(context, from_, to, time_zone)
         bounds = _days(asked)

@@ -46,7 +46,7 @@ def domain_events(
     types: Types = None,
     aggregate_types: Annotated[list[str] | None, "Only events about objects of these types, such as task."] = None,
 ) -> Source:
-    """The events of all users. For admins."""
+    """The events of all users. For administrators."""
     kinds, aggregates = _known_types(types), _known_aggregates(aggregate_types)
 
     def matches(event: DomainEvent) -> bool:

@@ -9,7 +9,7 @@ from repositories.account_messages import AccountTokens
 from repositories.administration import RoleGrants
 from repositories.aggregates.derived import change_of
 from repositories.aggregates.unit_of_work import UnitOfWork
-from repositories.core.errors import Conflict, ValidationError
+from repositories.core.errors import Conflict, InputError, ValidationError
 from repositories.core.viewer import SERVICE
 from repositories.identity import (
     PasswordChanged,
@@ -29,7 +29,8 @@ from resolvers.aggregates.handlers import lock_row
 from resolvers.identity.accounts import Accounts, Attempt
 from resolvers.identity.inputs import SAME_AS_EMAIL, GivenPassword, NewPasswordField, OwnPasswordField, is_email
 from resolvers.request.context import Context
-from resolvers.validation.command import Command, check_version
+from resolvers.validation.command import Command, check_version, raise_all, version_errors
+from resolvers.validation.valid_parts import reports
 
 _user, _preferences = aggregates[User], aggregates[UserPreferences]
 
@@ -163,6 +164,11 @@ async def unchanged_account(work: UnitOfWork, before: User) -> User:
 _UNCHANGED = "Fields that are left out keep their values."
 
 
+async def _errors_of_profile(work: UnitOfWork, command: Any) -> list[InputError]:
+    return version_errors(await work.repository(Users).lock(work.viewer_id), command.version)
+
+
+@reports(_errors_of_profile)
 @takes(input_model("UpdateProfile", f"Changes of the viewer's account. {_UNCHANGED}", changed_values(_user)))
 async def update_profile(work: UnitOfWork, command: Any) -> User:
     """Changes the viewer's account. A new time zone takes effect with the next request.
@@ -174,21 +180,32 @@ async def update_profile(work: UnitOfWork, command: Any) -> User:
     return await work.change(user, **values) if values else user
 
 
+async def _errors_of_preferences(work: UnitOfWork, command: Any) -> list[InputError]:
+    _, row = await _lock_preferences(work)
+    return version_errors(row, command.version)
+
+
+async def _lock_preferences(work: UnitOfWork) -> tuple[UserPreferences | None, UserPreferences]:
+    """The stored preferences of the viewer, and these or the default ones. Locks the viewer's account."""
+    user = await work.repository(Users).lock(work.viewer_id)
+    stored = (await work.repository(Preferences).by_id([user.id])).get(user.id)
+    return stored, stored or default_preferences(user)
+
+
+@reports(_errors_of_preferences)
 @takes(
     input_model("UpdatePreferences", f"Changes of the viewer's preferences. {_UNCHANGED}", changed_values(_preferences))
 )
 async def update_preferences(work: UnitOfWork, command: Any) -> UserPreferences:
     """Changes the viewer's preferences. Possible error: STALE_VERSION if they were changed since."""
-    preferences = work.repository(Preferences)
-    user = await work.repository(Users).lock(work.viewer_id)
-    stored = (await preferences.by_id([user.id])).get(user.id)
-    row = check_version(stored or default_preferences(user), command.version)
+    stored, row = await _lock_preferences(work)
+    raise_all(version_errors(row, command.version))
     values = changed_columns(work, _preferences, row, command)
     if not values:
         return row
     if stored is not None:
         return await work.change(stored, **values)
     defaults = row.replace(version=row.version + 1, created_at=work.now, updated_at=work.now)
-    added = await preferences.add(**dict(zip(row.__fields__, defaults, strict=True)) | values)
+    added = await work.repository(Preferences).add(**dict(zip(row.__fields__, defaults, strict=True)) | values)
     work.record_changed(defaults, added)
     return added

@@ -14,11 +14,12 @@ from repositories.life_lock.events import TaskCompleted, TaskReopened, TaskUpdat
 from repositories.life_lock.tasks import Tasks
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskStatus
 from resolvers.aggregates.derived_commands import row_command
-from resolvers.aggregates.handlers import lock_row
+from resolvers.aggregates.handlers import find_row, lock_row
 from resolvers.aggregates.rules import Rules, Values, add_rules
 from resolvers.request.account_lookup import AccountLookup
 from resolvers.request.context import Context
-from resolvers.validation.command import LookupEmail, check_version, raise_all
+from resolvers.validation.command import LookupEmail, check_version, raise_all, version_errors
+from resolvers.validation.valid_parts import reports
 
 
 def _completion(work: UnitOfWork, before: Task | None, values: Values) -> Values:
@@ -39,7 +40,17 @@ def _record_completion(work: UnitOfWork, before: Task | None, after: Task) -> No
 add_rules(Task, Rules(complete=_completion, record=_record_completion))
 
 
+async def _errors_of_completion(context: Context, command: Any) -> list[InputError]:
+    if command.id is None:
+        return []
+    task = (await Tasks(context.snapshot).by_id([command.id])).get(command.id)
+    if task is None or context.viewer_id not in {task.user_id, task.assignee_id}:
+        return [NotFound.of(Tasks.noun)]
+    return version_errors(task, command.version)
+
+
 @row_command(Task, "The task to complete.")
+@reports(_errors_of_completion)
 async def complete_task(context: Context, command: Any) -> Task:
     """Completes a task of the viewer, or one that is assigned to the viewer. A completed task stays as it is.
 
@@ -76,11 +87,31 @@ _EMAIL = Field(
 )
 
 
+async def _find_assignee(context: Context, command: Any) -> tuple[UUID | None, list[InputError]]:
+    if command.email is None:
+        return None, [ValidationError("Give an e-mail address, or null to remove the assignee.", path=("email",))]
+    if command.email.value is None:
+        return None, []
+    found = await context.service(AccountLookup).find_active(context, command.email.value)
+    if found is None:
+        return None, [NotFound("There is no active user with this e-mail address.", path=("email",))]
+    if found == context.viewer_id:
+        return None, [Conflict("The task is yours. Give the e-mail address of another user.", path=("email",))]
+    return found, []
+
+
+async def _errors_of_assignment(context: Context, command: Any) -> list[InputError]:
+    _, errors = await _find_assignee(context, command)
+    async with context.unit_of_work() as work:
+        return [*(await find_row(work, Task, command))[1], *errors]
+
+
 @row_command(
     Task,
     "The task to assign, one of the viewer's, and the user who gets it.",
     {"email": (_maybe[LookupEmail | None], _EMAIL)},
 )
+@reports(_errors_of_assignment)
 async def assign_task(context: Context, command: Any) -> Task:
     """Assigns a task to a user, who can then read and complete it, or removes the assignee.
 
@@ -88,23 +119,11 @@ async def assign_task(context: Context, command: Any) -> Task:
     hour. Possible errors: NOT_FOUND for the task, and at `email` if there is no active user with this address; CONFLICT
     if it is the viewer's own address; VALIDATION_ERROR, STALE_VERSION.
     """
-    errors: list[InputError] = []
-    assignee = None
-    if command.email is None:
-        errors.append(ValidationError("Give an e-mail address, or null to remove the assignee.", path=("email",)))
-    elif command.email.value is not None:
-        assignee = await context.service(AccountLookup).find_active(context, command.email.value)
-        if assignee is None:
-            errors.append(NotFound("There is no active user with this e-mail address.", path=("email",)))
-        if assignee == context.viewer_id:
-            errors.append(Conflict("The task is yours. Give the e-mail address of another user.", path=("email",)))
+    assignee, errors = await _find_assignee(context, command)
     async with context.unit_of_work() as work:
-        try:
-            task = check_version(await work.repository(Tasks).lock(command.id), command.version)
-        except InputError as error:
-            raise_all([error, *errors])
-            raise
-        raise_all(errors)
+        task, found = await find_row(work, Task, command)
+        raise_all([*found, *errors])
+        assert task is not None  # noqa: S101 (otherwise there is an error)
         if task.assignee_id != assignee:
             task = await work.change(task, assignee_id=assignee)
         work.outcome = task

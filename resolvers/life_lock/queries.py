@@ -83,7 +83,10 @@ async def task_events(
 
 
 async def user_dashboard_stats(context: Context, request: PageRequest) -> Connection[UserDashboardStats]:
-    """The numbers of tasks of every user at the last refresh, the most recently active users first. For admins."""
+    """The numbers of tasks of every user at the last refresh, the most recently active users first.
+
+    For administrators.
+    """
     return await load_connection(context, DashboardStats, request)
 
 
@@ -94,7 +97,7 @@ class RefreshUserDashboardStatsPayload(NamedTuple):
 
 
 async def refresh_user_dashboard_stats(context: Context) -> RefreshUserDashboardStatsPayload:
-    """Counts the tasks of `userDashboardStats` again. For admins."""
+    """Counts the tasks of `userDashboardStats` again. For administrators."""
 
     async def refresh() -> dt.datetime:
         async with context.unit_of_work(SERVICE) as work:  # because no viewer may read all tasks

@@ -41,7 +41,8 @@ from resolvers.aggregates.derived_inputs import new_row_input, value_type
 from resolvers.aggregates.handlers import lock_row
 from resolvers.aggregates.rules import Rules, Values, add_rules
 from resolvers.aggregates.transitions import transition
-from resolvers.validation.command import locate_taken_id
+from resolvers.validation.command import locate_taken_id, raise_all
+from resolvers.validation.valid_parts import reports
 
 # partners
 
@@ -77,6 +78,14 @@ _partner_rules: Rules[Partner] = Rules(check=_check_dates, references={"manager_
 add_rules(Partner, _partner_rules)
 
 
+async def _errors_of_status(work: UnitOfWork, row: Partner | None, command: Any) -> list[InputError]:
+    if row is None or command.status in {None, row.status, *PARTNER_TRANSITIONS[row.status]}:
+        return []
+    allowed = PARTNER_TRANSITIONS[row.status]
+    rule = f"can become {', '.join(status.name for status in allowed)}" if allowed else "is final"
+    return [Conflict(f"{row.status.name} cannot become {command.status.name}: it {rule}.", path=("status",))]
+
+
 _new_status = "The new status. The descriptions of `PartnerStatus` say which one can become which."
 
 
@@ -84,6 +93,7 @@ _new_status = "The new status. The descriptions of `PartnerStatus` say which one
     Partner,
     "The partner, and the new status of the partnership.",
     {"status": (PartnerStatus, Field(description=_new_status))},
+    check=_errors_of_status,
 )
 async def change_partner_status(work: UnitOfWork, command: Any) -> Partner:
     """Changes the status of a partnership. A partner with this status stays as it is.
@@ -92,13 +102,9 @@ async def change_partner_status(work: UnitOfWork, command: Any) -> Partner:
     Possible errors: NOT_FOUND, STALE_VERSION, CONFLICT if the status cannot change to the new one, if
     `endedOn` has passed, or if the status would become ENDED before `startedOn`.
     """
-    row = await lock_row(work, Partner, command)
+    row = await lock_row(work, Partner, command, _errors_of_status)
     if row.status is command.status:
         return row
-    allowed = PARTNER_TRANSITIONS[row.status]
-    if command.status not in allowed:
-        rule = f"can become {', '.join(status.name for status in allowed)}" if allowed else "is final"
-        raise Conflict(f"{row.status.name} cannot become {command.status.name}: it {rule}.", path=("status",))
     dates = _dates_of_status(row, command.status, await _today(work))
     changed = await work.repository(Partners).change(row, status=command.status, **dates)
     change = change_of(row, changed)
@@ -145,6 +151,24 @@ _referral_rules: Rules[Referral] = Rules(
 add_rules(Referral, _referral_rules)
 
 
+async def _errors_of_submission(work: UnitOfWork, command: Any) -> list[InputError]:
+    return (await _find_partner(work, command))[1]
+
+
+async def _find_partner(work: UnitOfWork, command: Any) -> tuple[Partner | None, list[InputError]]:
+    if command.partner_id is None:
+        return None, []  # the id is invalid
+    partner = (await work.repository(Partners).lock_many([command.partner_id])).get(command.partner_id)
+    if partner is None:
+        return None, [NotFound.of("partner", path=("partner_id",))]
+    has_ended = partner.ended_on is not None and partner.ended_on < await _today(work)
+    if partner.status is PartnerStatus.ENDED or has_ended:
+        message = "This partnership has ended; it takes no more referrals."
+        return None, [Conflict(message, path=("partner_id",))]
+    return partner, []
+
+
+@reports(_errors_of_submission)
 @takes(new_row_input(aggregates[Referral], "SubmitReferral", "A client that a partner refers."))
 async def submit_referral(work: UnitOfWork, command: Any) -> Referral:
     """Creates a referral of a partner.
@@ -152,13 +176,9 @@ async def submit_referral(work: UnitOfWork, command: Any) -> Referral:
     Possible errors: VALIDATION_ERROR, NOT_FOUND if the partner does not exist, CONFLICT if the partnership has ended,
     by `status` or `endedOn`, or the `databaseId` is taken.
     """
-    partner = (await work.repository(Partners).lock_many([command.partner_id])).get(command.partner_id)
-    if partner is None:
-        raise NotFound.of("partner", path=("partner_id",))
-    has_ended = partner.ended_on is not None and partner.ended_on < await _today(work)
-    if partner.status is PartnerStatus.ENDED or has_ended:
-        message = "This partnership has ended; it takes no more referrals."
-        raise Conflict(message, path=("partner_id",))
+    partner, errors = await _find_partner(work, command)
+    raise_all(errors)
+    assert partner is not None  # noqa: S101 (otherwise there is an error)
     values = command.model_dump(exclude={"database_id"}) | {
         "id": command.database_id,
         "created_at": work.now,
@@ -170,10 +190,11 @@ async def submit_referral(work: UnitOfWork, command: Any) -> Referral:
     return referral
 
 
-def _check_open(row: Referral, field: str) -> None:
-    if row.status in CLOSED_REFERRALS:
-        message = f"This referral is closed: it is {row.status.name}. Reopen it first (`reopenReferral`)."
-        raise Conflict(message, path=(field,))
+def _closed_errors(row: Referral, field: str) -> list[InputError]:
+    if row.status not in CLOSED_REFERRALS:
+        return []
+    message = f"This referral is closed: it is {row.status.name}. Reopen it first (`reopenReferral`)."
+    return [Conflict(message, path=(field,))]
 
 
 @transition(
@@ -184,7 +205,7 @@ def _check_open(row: Referral, field: str) -> None:
 )
 def qualify_referral(work: UnitOfWork, referral: Referral) -> Values:
     """Changes the status of a SUBMITTED referral to QUALIFIED. A QUALIFIED referral stays as it is."""
-    _check_open(referral, "status")
+    raise_all(_closed_errors(referral, "status"))
     return {"status": ReferralStatus.QUALIFIED}
 
 
@@ -210,6 +231,10 @@ def _check_value(value: Decimal | None, info: ValidationInfo) -> Decimal | None:
 _final_value = "The final value with at most two decimals: required if it was won, not allowed if it was lost."
 
 
+async def _errors_of_closing(work: UnitOfWork, row: Referral | None, command: Any) -> list[InputError]:
+    return [] if row is None else _closed_errors(row, "outcome")
+
+
 @row_command(
     Referral,
     "How a SUBMITTED or QUALIFIED referral ended.",
@@ -220,6 +245,7 @@ _final_value = "The final value with at most two decimals: required if it was wo
             Field(None, validate_default=True, description=_final_value),
         ),
     },
+    check=_errors_of_closing,
 )
 async def close_referral(work: UnitOfWork, command: Any) -> Referral:
     """Closes a referral. A won one earns its partner a commission: value × rate, rounded half up to two decimals.
@@ -227,8 +253,7 @@ async def close_referral(work: UnitOfWork, command: Any) -> Referral:
     Possible errors: VALIDATION_ERROR, NOT_FOUND if the referral or its partner does not exist, STALE_VERSION, CONFLICT
     if the referral is closed.
     """
-    row = await lock_row(work, Referral, command)
-    _check_open(row, "outcome")
+    row = await lock_row(work, Referral, command, _errors_of_closing)
     partner = await work.repository(Partners).get(row.partner_id)
     status = ReferralStatus[command.outcome.name]
     values: dict[str, Any] = {"status": status, "closed_at": work.now}
@@ -265,6 +290,6 @@ def reopen_referral(work: UnitOfWork, referral: Referral) -> Values:
 def pay_commission(work: UnitOfWork, referral: Referral) -> Values:
     """Records that the commission of a won referral was paid. A referral whose commission was paid stays as it is."""
     if referral.commission is None:
-        message = f"{referral.status.name} referrals have no commission; only WON ones have one."
+        message = f"Only WON referrals have a commission. This one is {referral.status.name}."
         raise Conflict(message, path=("id",))
     return {"commission_paid_at": referral.commission_paid_at or work.now}

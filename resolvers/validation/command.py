@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    PrivateAttr,
     StringConstraints,
 )
 from pydantic_core import CoreSchema, core_schema
@@ -41,6 +42,19 @@ class Command(BaseModel):
     """Base of all commands. Immutable, and rejects fields that are not declared. Exceptions contain no input value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+    _is_partial: bool = PrivateAttr(default=False)
+
+    @classmethod
+    def construct_partial(cls, values: Mapping[str, Any]) -> Self:
+        """The valid part of an invalid input (valid_parts.py), without validation."""
+        part = cls.model_construct(**values)
+        part._is_partial = True
+        return part
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether this is the valid part of an invalid input. Its handler cannot run."""
+        return self._is_partial
 
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -150,7 +164,7 @@ Date = Annotated[dt.date, AfterValidator(_check_date)]
 
 
 Version = Annotated[int, Field(ge=1)]
-"""The version of the row that the client has read."""
+"""The `version` of the row that was read."""
 
 _NO_PHONE = "A phone number starts with + and the code of its country, such as +49 30 1234567"
 _BETWEEN_DIGITS = "().-/\N{MINUS SIGN}"
@@ -240,10 +254,14 @@ def raise_all(errors: Sequence[InputError]) -> None:
 
 
 def check_version(row: R, version: int | None) -> R:
-    """Returns the row. Raises StaleVersion if the client read another version; None is not checked."""
-    if version is not None and version != row_version(row):
-        raise StaleVersion(row)
+    """Returns the row. Raises the errors of :func:`version_errors`."""
+    raise_all(version_errors(row, version))
     return row
+
+
+def version_errors(row: Table, version: int | None) -> list[InputError]:
+    """STALE_VERSION if another version of the row was read; None is not checked."""
+    return [StaleVersion(row)] if version is not None and version != row_version(row) else []
 
 
 def provided_fields(command: Command, *names: str) -> Mapping[str, Any]:

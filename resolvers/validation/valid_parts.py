@@ -6,10 +6,12 @@ list, would only be reported after the user has corrected the first one. A handl
     @reports(_errors_of_new_client)
     async def create_client(work, command): ...
 
-The mutation calls them for the valid part of an invalid input, and reports all errors together.
+The mutation calls them for the valid part of an invalid input, and reports all errors together. Derived handlers have
+such a check, and so have the commands of domains on one row (``row_command``).
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -17,13 +19,15 @@ from annotated_types import MaxLen
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.core.errors import InputError
 from resolvers.validation.command import Command
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-Check = Callable[[UnitOfWork, Any], Awaitable[Sequence[InputError]]]
-"""Returns the errors of a command. It reads and locks rows and changes nothing. Invalid values are None."""
+Check = Callable[[Any, Any], Awaitable[Sequence[InputError]]]
+"""Returns the errors of a command. Invalid values are None.
+
+It gets what the handler gets: a unit of work, which is rolled back, or the context.
+"""
 
 
 def reports(check: Check) -> Callable[[Handler], Handler]:
@@ -43,11 +47,13 @@ def registered_check(handler: Callable[..., Any]) -> Check | None:
 
 def valid_part(command: type[Command], data: Mapping[str, Any]) -> Any:
     """A command with None in place of its invalid values. ``data`` has the Python names of the fields."""
+    with suppress(ValidationError):
+        return command.model_validate(data)
     values = {
         name: _valid_value(command, name, info, data[name]) if name in data else _default(info)
         for name, info in command.model_fields.items()
     }
-    return command.model_construct(**values)
+    return command.construct_partial(values)
 
 
 def _default(info: FieldInfo) -> Any:
@@ -58,13 +64,18 @@ def _valid_value(command: type[Command], name: str, info: FieldInfo, value: Any)
     annotation: Any = info.annotation
     limits = [item.max_length for item in info.metadata if isinstance(item, MaxLen)]
     item: Any = next(iter(get_args(annotation)), None) if get_origin(annotation) is list else None
-    if _is_command(item) and isinstance(value, list):
-        is_too_long = any(len(value) > limit for limit in limits)
-        return [] if is_too_long else [valid_part(item, entry) for entry in value]
+    if item is not None and isinstance(value, list):
+        if any(len(value) > limit for limit in limits):
+            return []
+        return [valid_part(item, entry) if _is_command(item) else _valid(TypeAdapter(item), entry) for entry in value]
     if _is_command(annotation) and isinstance(value, dict):
         return valid_part(annotation, value)
+    return _valid(_adapter(command, name), value)
+
+
+def _valid(adapter: TypeAdapter[Any], value: Any) -> Any:
     try:
-        return _adapter(command, name).validate_python(value)
+        return adapter.validate_python(value)
     except ValidationError:
         return None
 

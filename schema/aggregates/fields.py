@@ -15,6 +15,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.aggregates.derived import derive_event_types, has_events, repository_of
+from repositories.core.event import Updated, all_event_types
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import Aggregate, Commands, aggregates
 from repositories.sql.filters import NO_FILTER, Filter, Order
@@ -94,10 +95,9 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
         requires=readers,
     )
     by_default = f" By default {aggregate.order_text}." if aggregate.order_text else ""
-    plural = aggregate.plural.replace("_", " ")
     many = connection(
         partial(_load_many, aggregate),
-        description=f"The {plural} that the viewer may see.{by_default}{_roles_text(readers)}",
+        description=f"{_rows_text(aggregate)}{by_default}{_roles_text(readers)}",
         requires=readers,
         filter=filter_of(aggregate),
         order=order_of(aggregate),
@@ -107,11 +107,22 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
     return {aggregate.name: single, aggregate.plural: many}
 
 
+def _rows_text(aggregate: Aggregate) -> str:
+    """Which rows the list has."""
+    plural = aggregate.plural.replace("_", " ")
+    if aggregate.assignee is not None:
+        return f"The viewer's own {plural}, for administrators those of all users; see `scope`."
+    return f"The {aggregate.rows_text or f'{plural} that the viewer may see'}."
+
+
+_ROLES = {RoleName.ADMIN: "administrators", RoleName.PARTNERSHIP_MANAGER: "partnership managers"}
+
+
 def _roles_text(roles: frozenset[RoleName]) -> str:
     """Who may use a field, in words; empty if every user may."""
     if RoleName.USER in roles:
         return ""
-    return f" For {' and '.join(f'{name.value}s'.replace('_', ' ') for name in sorted(roles))}."
+    return f" For {' and '.join(_ROLES[name] for name in sorted(roles))}."
 
 
 def list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
@@ -123,7 +134,7 @@ def list_arguments(aggregate: Aggregate) -> dict[str, Argument]:
             text += " By default all that the viewer may see."
             arguments["scope"] = Argument(scope, text, ListScope.ALL)
         else:
-            text += " By default the viewer's own, for admins those of all users."
+            text += " By default the viewer's own, for administrators those of all users."
             arguments["scope"] = Argument(scope | None, text, strawberry.UNSET)
     if aggregate.is_soft_deleted:
         restorable = ", which can be restored or deleted permanently" if Commands.RESTORE in aggregate.commands else ""
@@ -210,13 +221,19 @@ def _change_type(aggregate: Aggregate) -> Any:
             name: row_type(aggregate.row) | None,
         },
         "id": column("The id of the event, after which an interrupted subscription can resume."),
-        "event_type": column(f"What happened, such as {type_name}Updated."),
+        "event_type": column(f"What happened, such as {_example_event(aggregate)}."),
         f"{name}_id": strawberry.field(
             resolver=lambda root: strawberry.ID(global_id(type_name, root.aggregate_id)),
-            description=f"The id of the {noun}, also after it was deleted and `{name}` is null.",
+            description=f"The id of the {noun}, also after it was deleted and `{to_camel_case(name)}` is null.",
         ),
         "aggregate_id": column(f"The `databaseId` of the {noun}.", name=f"{to_camel_case(name)}DatabaseId"),
         "timestamp": column("The time of the event."),
-        name: edge(row, f"The {noun} as it is now. Null if it was deleted since."),
+        name: edge(row, f"The {noun} as it is now. Null if it has been deleted or the viewer may no longer see it."),
     }
     return view(DomainEvent)(type(f"{type_name}Change", (), namespace))
+
+
+def _example_event(aggregate: Aggregate) -> str:
+    """The name of an event of the aggregate: that of a change, if there is one."""
+    kinds = [kind for kind in all_event_types() if kind.aggregate == aggregate.name]
+    return next((kind for kind in kinds if issubclass(kind, Updated)), kinds[-1]).__name__

@@ -134,6 +134,6 @@ def _history_field(aggregate: Aggregate) -> tuple[Any, Any]:
     entries: Any = ConnectionView
     text = (
         f"The events of the {aggregate.noun}, the newest first: who changed it, when, and which values. "
-        "Contains no texts and no encrypted values."
+        "Contains only events that the viewer may see. Contains no texts and no encrypted values."
     )
     return entries[_HISTORY_ENTRY], history_connection(History(aggregate), text)

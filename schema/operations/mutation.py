@@ -10,7 +10,7 @@ The field is nullable, so that one that fails does not hide the results of the o
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from functools import partial
@@ -57,7 +57,7 @@ describe_enum(
     VALIDATION_ERROR="A value is invalid.",
     NOT_FOUND="The object does not exist, or the viewer may not see it.",
     CONFLICT="The change contradicts existing data, such as a name that is taken.",
-    STALE_VERSION="The object was changed after the client read it.",
+    STALE_VERSION="The object was changed after it was read.",
     QUOTA_EXCEEDED="The account would store more rows, or more bytes of texts, than it may. The message has the limit.",
     SESSION_ENDED="The session was signed out, revoked or unused for too long. The user must sign in again.",
 )
@@ -106,13 +106,23 @@ def user_errors(error: InputError) -> list[UserError]:
     ]
 
 
-async def _find_other_errors(context: Context, check: Check, command: Any) -> list[UserError]:
-    """The errors that the check finds in the valid part of an input. Nothing is committed."""
-    try:
-        async with context.unit_of_work() as work:
-            raise InputErrors(await check(work, command))
-    except InputError as error:
-        return user_errors(error)
+ContextCheck = Callable[[Context, Any], Awaitable[Sequence[InputError]]]
+"""Returns the errors of the valid part of an invalid input. It changes nothing."""
+
+
+def _in_transaction(check: Check | None) -> ContextCheck | None:
+    """A check that gets a unit of work, which is rolled back."""
+    if check is None:
+        return None
+
+    async def run(context: Context, command: Any) -> Sequence[InputError]:
+        try:
+            async with context.unit_of_work() as work:
+                raise InputErrors(await check(work, command))
+        except InputError as error:
+            return error.parts
+
+    return run
 
 
 def _validation_errors(details: Iterable[ValidationErrorDetail]) -> list[UserError]:
@@ -146,7 +156,7 @@ def mutation(
             return work.outcome
 
     fields = _result_fields(handler) if row is None else _row_field(row, many=many, plural=plural)
-    return _mutation_field(handler, _repeatable(run), fields, requires)
+    return _mutation_field(handler, _repeatable(run), fields, requires, _in_transaction(registered_check(handler)))
 
 
 def context_mutation(  # noqa: PLR0913 (the properties of a mutation)
@@ -172,7 +182,14 @@ def context_mutation(  # noqa: PLR0913 (the properties of a mutation)
     run = _repeatable(handler) if is_repeatable else handler
     fields, prepares = _result_fields(handler, name), not is_repeatable
     return _mutation_field(
-        handler, run, fields, requires, prepares=prepares, repeat=repeat, returns_secret=returns_secret
+        handler,
+        run,
+        fields,
+        requires,
+        registered_check(handler),
+        prepares=prepares,
+        repeat=repeat,
+        returns_secret=returns_secret,
     )
 
 
@@ -203,17 +220,18 @@ def _mutation_field(  # noqa: PLR0913 (the properties of a mutation)
     run: Callable[[Context, Any], Awaitable[Any]],
     fields: Mapping[str, PayloadField],
     requires: Requirement | None,
+    check: ContextCheck | None,
     *,
     prepares: bool = False,
     repeat: Callable[[Any, Any], Any] | None = None,
     returns_secret: bool = False,
 ) -> Any:
-    check = registered_check(handler)
-
     async def execute(context: Context, _: Any, input: Any) -> Payload:  # noqa: A002 (the name in the schema)
         if isinstance(input, InvalidInput):
-            others = await _find_other_errors(context, check, input.valid_part()) if check else []
-            return Payload(None, [*_validation_errors(input.errors), *others])
+            found = _validation_errors(input.errors)
+            others = user_errors(InputErrors(await check(context, input.valid_part()))) if check else []
+            places = [error.field for error in found]
+            return Payload(None, [*found, *(error for error in others if error.field not in places)])
         try:
             if context.idempotency is None:
                 return Payload(await run(context, input), [])

@@ -12,6 +12,7 @@ from repositories.gamification.rewards import Redemptions, Rewards
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
+from repositories.partnership import Partners, Referrals
 from repositories.sql.filters import Order
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Task
@@ -44,6 +45,16 @@ async def client_rows(database: Database) -> Any:
     try:
         by_id = [Order("id")]
         return [await kind(snapshot).find(order=by_id, limit=10_000) for kind in (Clients, Contacts, EventStore)]
+    finally:
+        await snapshot.close()
+
+
+async def partnership_rows(database: Database) -> Any:
+    """The same for partners, referrals and events."""
+    snapshot = database.snapshot(SERVICE)
+    try:
+        by_id = [Order("id")]
+        return [await kind(snapshot).find(order=by_id, limit=10_000) for kind in (Partners, Referrals, EventStore)]
     finally:
         await snapshot.close()
 

@@ -161,10 +161,10 @@ async def test_the_scope_of_a_list_chooses_between_own_and_assigned_tasks(
 
 
 async def test_only_lists_of_objects_with_an_assignee_have_the_scope(gateway: Gateway, ada: User) -> None:
-    for field, words in {"categories": "categories", "pointHistory": "point history"}.items():
+    for field, noun in {"categories": "category", "pointHistory": "point entry"}.items():
         answer = await gateway.client(ada).ask(f"{{ {field}(scope: ASSIGNED) {{ totalCount }} }}")
         assert answer.codes == ["VALIDATION_ERROR"]
-        assert answer.errors[0]["message"] == f"The {words} of a user cannot be assigned to another one."
+        assert answer.errors[0]["message"] == f"A {noun} has no assignee, so `scope` cannot be ASSIGNED."
         assert answer.data == {field: None}
 
 

@@ -225,8 +225,9 @@ async def test_contacts_are_deleted_and_restored_with_their_client(gateway: Gate
         ("setPrimaryContact", {"id": key, "contactId": gid("Contact", contact)}),
     ):
         shown = "client { id }" if mutation == "setPrimaryContact" else "contact { id }"
-        (error,) = (await client.do(mutation, shown, **given))["userErrors"]
-        assert error["code"] == "NOT_FOUND", mutation
+        places = {"addContact": [["clientId"]], "setPrimaryContact": [["id"], ["contactId"]]}.get(mutation, [["id"]])
+        errors = (await client.do(mutation, shown, **given))["userErrors"]
+        assert [(error["code"], error["field"]) for error in errors] == [("NOT_FOUND", each) for each in places]
     restored = (await client.do("restoreClient", CLIENT, id=key))["client"]
     assert restored["contacts"]["totalCount"] == 2
     assert restored["primaryContact"] == {"email": JOAN["email"]}
@@ -318,7 +319,7 @@ async def test_a_taken_database_id_is_a_conflict(gateway: Gateway, ada: User) ->
         assert payload["userErrors"] == [user_error("CONFLICT", message, path)]
     contacts = [{**person, "databaseId": str(contact.id)} for person in (JOAN, MAX)]
     payload = await client.do("createClient", "__typename", companyName="x", contacts=contacts)
-    message = "This one is in the list twice."
+    message = "This value occurs twice in the list."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "contacts", "1", "databaseId")]
     (error,) = (await client.do("addContact", "__typename", clientId=gid("Client", new_id()), **JOAN))["userErrors"]
     assert error == user_error("NOT_FOUND", "There is no such client.", "clientId")

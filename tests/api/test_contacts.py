@@ -272,7 +272,7 @@ async def test_clients_are_created_together_with_their_contacts(gateway: Gateway
     ]
     twice = [{"companyName": "A", "databaseId": str(new_id())}] * 2
     payload = await client.do("createClients", CLIENTS, clients=twice)
-    message = "This one is in the list twice."
+    message = "This value occurs twice in the list."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", message, "clients", "1", "databaseId")]
     invalid = [{"companyName": " "}, {"companyName": "x", "contacts": [joan]}]
     payload = await client.do("createClients", CLIENTS, clients=invalid)
@@ -318,18 +318,21 @@ async def test_contacts_are_changed_and_restored_together_or_not_at_all(gateway:
     owned = {"owner_id": str(ada.id), "client_id": str(row.id), "fields": ["last_name"]}
     assert await _events(gateway.database) == [("ContactUpdated", owned)] * 3
     before = await _everything(gateway.database)
-    taken = "You already have a contact with this e-mail address."
+    twice = "This e-mail address is in the list twice."
     for wrong, errors in (
         (
             [{"id": ids[0], "lastName": "x"}, {"id": gid("Contact", theirs), "lastName": "x"}],
             [("NOT_FOUND", "1", "id")],
         ),
-        ([{"id": ids[0], "email": "same@example.org"}, {"id": ids[1], "email": "SAME@example.org"}], [("CONFLICT",)]),
+        (
+            [{"id": ids[0], "email": "same@example.org"}, {"id": ids[1], "email": "SAME@example.org"}],
+            [("CONFLICT", "1", "email")],
+        ),
     ):
         payload = await client.do("updateContacts", "contacts { id }", contacts=wrong)
         assert [(error["code"], *error["field"][1:]) for error in payload["userErrors"]] == errors
         assert all(error["field"][0] == "contacts" for error in payload["userErrors"])
-        assert payload["userErrors"][0]["message"] in {taken, MISSING["message"]}
+        assert payload["userErrors"][0]["message"] in {twice, MISSING["message"]}
         assert await _everything(gateway.database) == before
     for key in ids:
         await client.do("removeContact", "contact { id }", id=key)
@@ -461,11 +464,17 @@ async def test_errors_of_bulk_commands_on_contacts_name_each_contact(gateway: Ga
 
     both = [{**each, "isPrimary": True} for each in _people(key, 2)]
     payload = await client.do("addContacts", "contacts { email }", contacts=both)
-    assert payload == {"contacts": [{"email": each["email"]} for each in both], "userErrors": []}
-    clients, contacts, _ = await _everything(database)
-    (last,) = [each for each in contacts if each.is_primary and each.client_id == row.id]
-    assert [each.primary_contact_id for each in clients if each.id == row.id] == [last.id]
-    assert database.cipher.decrypt(ContactRow.email, last.id, last.email) == both[1]["email"]
+    primary = user_error("VALIDATION_ERROR", "Only one contact can be the primary one.", "contacts", "1", "isPrimary")
+    assert payload == {"contacts": None, "userErrors": [primary]}
+    invalid = [*both, {**_people(key, 1)[0], "firstName": ""}]
+    payload = await client.do("addContacts", "contacts { email }", contacts=invalid)
+    empty = user_error("VALIDATION_ERROR", "This must not be empty.", "contacts", "2", "firstName")
+    assert payload == {"contacts": None, "userErrors": [empty, primary]}
+    assert await _everything(database) == before
+    other_key = gid("Client", await make_client(database, ada))
+    each_one = [{**both[0], "isPrimary": True}, {**_people(other_key, 1)[0], "isPrimary": True}]
+    payload = await client.do("addContacts", "contacts { isPrimary }", contacts=each_one)
+    assert payload == {"contacts": [{"isPrimary": True}] * 2, "userErrors": []}
 
 
 async def test_contacts_of_deleted_clients_are_not_restored_together(gateway: Gateway, ada: User) -> None:

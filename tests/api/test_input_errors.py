@@ -160,7 +160,7 @@ async def test_duplicates_in_a_batch_are_reported(gateway: Gateway, ada: User) -
     client, key = gateway.client(ada), str(new_id())
     change = {"id": gid("Task", task), "version": 1, "title": "x"}
     payload = await client.do("updateTasks", "tasks { id }", tasks=[change, change, change])
-    twice = "This one is in the list twice."
+    twice = "This value occurs twice in the list."
     assert payload["userErrors"] == [user_error("VALIDATION_ERROR", twice, "tasks", index, "id") for index in "12"]
     item = {"title": "x", "databaseId": key}
     items = [item, {"title": "y"}, item | {"categoryId": gid("Category", new_id())}]

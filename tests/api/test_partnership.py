@@ -674,7 +674,7 @@ async def test_a_commission_is_paid_once(gateway: Gateway, client: Client, manag
     partner = await make_partner(gateway.database, manager)
     key = gid("Referral", await make_referral(gateway.database, partner))
     payload = await client.do("payCommission", "referral { commissionPaidAt }", id=key)
-    message = "SUBMITTED referrals have no commission; only WON ones have one."
+    message = "Only WON referrals have a commission. This one is SUBMITTED."
     assert payload["userErrors"] == [user_error("CONFLICT", message, "id")]
     await client.do("closeReferral", "referral { id }", id=key, outcome="WON", value="100")
     tiles = "{ partnershipDashboard { commissionDue commissionPaid } }"
