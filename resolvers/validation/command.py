@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -47,7 +47,7 @@ class Command(BaseModel):
     @classmethod
     def construct_partial(cls, values: Mapping[str, Any]) -> Self:
         """The valid part of an invalid input (valid_parts.py), without validation."""
-        part = cls.model_construct(**values)
+        part: Self = cast("Self", cls.model_construct(**values))
         part._is_partial = True
         return part
 
