@@ -102,8 +102,8 @@ def test_descriptions_of_derived_fields_say_what_null_and_whose_rows() -> None:
         "then by due date."
     )
     assert queries["pointHistory"].description == (
-        "The points that were awarded to or deducted from the viewer, for administrators those of all users. By default "
-        "the newest first."
+        "The points that were awarded to or deducted from the viewer, for administrators those of all users. By "
+        "default the newest first."
     )
     reward: Any = GRAPH.type_map["UpdateRewardInput"]
     assert reward.fields["stock"].description.endswith("Null makes the number unlimited.")
