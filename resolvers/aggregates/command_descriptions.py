@@ -53,17 +53,31 @@ def delete_text(aggregate: Aggregate) -> str:
 
 
 def delete_many_text(aggregate: Aggregate) -> str:
-    return f"Deletes {_words(aggregate)}, all or none. {_row_errors_text(aggregate, many=True)}"
+    return _many_text("Deletes", aggregate, Commands.DELETE, delete_text(aggregate))
 
 
 def restore_text(aggregate: Aggregate) -> str:
-    errors = _row_errors_text(aggregate, *_errors_of_restored(aggregate))
+    kept = [
+        key.field for key in unique_keys(aggregate.table) if key.field not in rules_of(aggregate.row).values_of_deleted
+    ]
+    taken = [f"the `{to_camel_case(name)}` is taken by now" for name in kept]
+    if aggregate.parent is not None:
+        taken.append(f"the {repository_of(aggregate.references[aggregate.parent].target).noun} is deleted")
+    errors = _row_errors_text(aggregate, *([f"CONFLICT if {' or if '.join(taken)}"] if taken else []))
     return _lines(f"Restores a deleted {aggregate.noun}.", rules_of(aggregate.row).restore, errors)
 
 
 def restore_many_text(aggregate: Aggregate) -> str:
-    errors = _row_errors_text(aggregate, *_errors_of_restored(aggregate), many=True)
-    return f"Restores deleted {_words(aggregate)}, all or none. {errors}"
+    return _many_text("Restores deleted", aggregate, Commands.RESTORE, restore_text(aggregate))
+
+
+def _many_text(what: str, aggregate: Aggregate, command: Commands, single: str) -> str:
+    """``single`` is the description of the command on one row."""
+    name = f"`{to_camel_case(f'{aggregate.verb(command)}_{aggregate.name}')}`"
+    conflict = [f"CONFLICT as for {name}"] if "CONFLICT" in single else []
+    return (
+        f"{what} {_words(aggregate)} as {name} does, all or none. {_row_errors_text(aggregate, *conflict, many=True)}"
+    )
 
 
 def each_text(aggregate: Aggregate, single: str) -> str:
@@ -71,16 +85,6 @@ def each_text(aggregate: Aggregate, single: str) -> str:
     verb = aggregate.verb(Commands.CREATE).capitalize()
     what = f"{verb}s {_words(aggregate)} as `{single}` does, all or none."
     return f"{what} Possible errors: those of `{single}`, with the index in `field`."
-
-
-def _errors_of_restored(aggregate: Aggregate) -> list[str]:
-    kept = [
-        key.field for key in unique_keys(aggregate.table) if key.field not in rules_of(aggregate.row).values_of_deleted
-    ]
-    taken = [f"the `{to_camel_case(name)}` is taken by now" for name in kept]
-    if aggregate.parent is not None:
-        taken.append(f"the {repository_of(aggregate.references[aggregate.parent].target).noun} is deleted")
-    return [f"CONFLICT if {' or if '.join(taken)}"] if taken else []
 
 
 def purge_text(aggregate: Aggregate) -> str:

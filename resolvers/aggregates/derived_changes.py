@@ -139,15 +139,16 @@ async def _with_taken(
 ) -> list[InputError]:
     """The errors of items, with those that are only found when an item is stored, such as a value that is taken.
 
-    The items without errors are stored one by one. The caller rolls this back.
+    They are in the order of the items. The items without errors are stored one by one. The caller rolls this back.
     """
-    wrong = {error.path[:2] for error in errors for error in error.parts}
+    wrong = {part.path[:2] for error in errors for part in error.parts}
     places: list[Path] = [(plural, index) for index in range(len(items))]
     right = [
         (item, place) for item, place in zip(items, places, strict=True) if place not in wrong and not item.is_partial
     ]
     _, taken = await try_each(work, single, [item for item, _ in right], [place for _, place in right])
-    return [*errors, *taken]
+    parts = [part for error in [*errors, *taken] for part in error.parts]
+    return sorted(parts, key=lambda error: error.path[:2])
 
 
 def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> CommandHandler:
@@ -159,27 +160,31 @@ def _create_each(aggregate: Aggregate, own: Callable[..., Any], doc: str) -> Com
     plural, item, check = aggregate.plural, get_type_hints(own)["command"], registered_check(own)
     model = inputs.list_input(aggregate, item, aggregate.verb(Commands.CREATE), doc, aggregate.batch)
 
-    def duplicates(items: Sequence[Any]) -> list[InputError]:
+    async def duplicates(work: UnitOfWork, items: Sequence[Any]) -> list[InputError]:
         places: list[Path] = [(plural, index) for index in range(len(items))]
         ids = [each.database_id for each in items]
+        others = await rules_of(aggregate.row).duplicates(work, items)
         return [
             *find_duplicates([(*place, "database_id") for place in places], ids),
             *find_unique_duplicates(aggregate.row, [dict(each) for each in items], places),
+            *(error.prefix_path(plural) for error in others),
         ]
 
     async def errors(work: UnitOfWork, command: Any) -> list[InputError]:
         items = getattr(command, plural) or []
-        found = duplicates(items)
-        twins = {error.path[:2] for error in found}
+        found = await duplicates(work, items)
+        known = {error.path for error in found}
+        twins = {path[:2] for path in known}
         for index, each in enumerate(items):
             if check and ((plural, index) in twins or each.is_partial):
-                found += [error.prefix_path(plural, index) for error in await check(work, each)]
+                own_errors = [error.prefix_path(plural, index) for error in await check(work, each)]
+                found += [error for error in own_errors if error.path not in known]
         return await _with_taken(work, plural, own, items, found)
 
     @describe_handler(model, each_text(aggregate, to_camel_case(own.__name__)), errors)
     async def create_each(work: UnitOfWork, command: Any) -> Any:
         items = getattr(command, plural)
-        if duplicates(items):
+        if await duplicates(work, items):
             raise_all(await errors(work, command))
         together = rules_of(aggregate.row).create
         if together is not None:

@@ -27,6 +27,10 @@ def _no_events(work: UnitOfWork, before: Any, after: Any) -> None: ...
 async def _no_dependents(work: UnitOfWork, rows: Any) -> None: ...
 
 
+async def _no_duplicates(work: UnitOfWork, commands: Sequence[Any]) -> Sequence[InputError]:
+    return ()
+
+
 Dependents = Callable[[UnitOfWork, Sequence[R]], Awaitable[None]]
 """Changes the rows that depend on locked rows. Its docstring is part of the description of the mutations."""
 Creation = Callable[[UnitOfWork, Sequence[Any]], Awaitable[list[R]]]
@@ -55,6 +59,8 @@ class Rules(Generic[R]):
     - ``values_of_deleted`` are values that rows get when they are marked as deleted.
     - ``create`` creates the rows of a bulk command, for aggregates with a handler of their own that creates one row. It
       executes as many statements for several rows as for one.
+    - ``duplicates`` returns errors of new rows that contradict each other, for such aggregates, if the inputs do not
+      have all columns of a unique key. The paths begin with the index of the row.
     """
 
     check: Callable[[UnitOfWork, R | None, Values], Awaitable[Sequence[InputError]]] = _no_errors
@@ -67,6 +73,7 @@ class Rules(Generic[R]):
     purge: Dependents[R] = _no_dependents
     values_of_deleted: Values = field(default_factory=dict)
     create: Creation[R] | None = None
+    duplicates: Callable[[UnitOfWork, Sequence[Any]], Awaitable[Sequence[InputError]]] = _no_duplicates
 
 
 _rules: dict[type[Table], Rules[Any]] = {}

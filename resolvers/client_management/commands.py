@@ -82,6 +82,17 @@ def _duplicates(work: UnitOfWork, contacts: Sequence[Any]) -> list[InputError]:
     ]
 
 
+async def _equal_addresses(work: UnitOfWork, commands: Sequence[Any]) -> list[InputError]:
+    """The addresses that contacts of several new clients have."""
+    contacts: dict[Path, Any] = {
+        (index, "contacts", number): contact
+        for index, command in enumerate(commands)
+        for number, contact in enumerate(command.contacts or [])
+    }
+    rows = [{"user_id": work.viewer_id, "email": contact.email} for contact in contacts.values()]
+    return find_unique_duplicates(Contact, rows, list(contacts))
+
+
 async def _taken(work: UnitOfWork, owner: UUID, contacts: Sequence[Any]) -> list[InputError]:
     """An error for every contact whose address another contact of the owner has. No statement without addresses."""
     emails = [contact.email for contact in contacts if contact.email is not None]
@@ -145,7 +156,11 @@ async def _purge_contacts(work: UnitOfWork, rows: Sequence[Client]) -> None:
 
 
 _client_rules: Rules[Client] = Rules(
-    delete=_remove_contacts, restore=_restore_contacts, purge=_purge_contacts, create=_create_clients
+    delete=_remove_contacts,
+    restore=_restore_contacts,
+    purge=_purge_contacts,
+    create=_create_clients,
+    duplicates=_equal_addresses,
 )
 add_rules(Client, _client_rules)
 
@@ -261,7 +276,9 @@ def _record_primary(work: UnitOfWork, before: Client, after: Client) -> None:
 async def _errors_of_new_contact(work: UnitOfWork, command: Any) -> list[InputError]:
     if command.client_id is None:
         return []  # the id is invalid
-    client = (await _clients_of(work, [command]))[command.client_id]
+    client = (await work.repository(Clients).lock_many([command.client_id])).get(command.client_id)
+    if client is None:
+        return [NotFound.of("client", path=("client_id",))]
     taken = await _taken(work, client.created_by, [command])
     for error in taken:
         error.path = ("email",)
@@ -305,6 +322,18 @@ async def _add_contacts(work: UnitOfWork, commands: Sequence[Any]) -> list[Conta
     return contacts
 
 
+async def _equal_addresses_of_owners(work: UnitOfWork, commands: Sequence[Any]) -> list[InputError]:
+    """The addresses that several new contacts of one owner have. No statement if all addresses differ."""
+    emails = [command.email for command in commands if command.email is not None]
+    if len(emails) == len(set(emails)):
+        return []
+    keys = {command.client_id for command in commands if command.client_id is not None}
+    clients = await work.repository(Clients).lock_many(sorted(keys))
+    owners = {key: client.created_by for key, client in clients.items()}
+    rows = [{"user_id": owners.get(command.client_id), "email": command.email} for command in commands]
+    return find_unique_duplicates(Contact, rows, [(index,) for index in range(len(commands))])
+
+
 async def _forget_primaries(work: UnitOfWork, rows: Sequence[Contact]) -> None:
     """If it is the primary contact, the client has none afterwards."""
     primaries = [row.id for row in rows if row.is_primary]
@@ -319,5 +348,6 @@ _contact_rules: Rules[Contact] = Rules(
     purge=_forget_primaries,
     values_of_deleted={"is_primary": False},
     create=_add_contacts,
+    duplicates=_equal_addresses_of_owners,
 )
 add_rules(Contact, _contact_rules)

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Self, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -44,12 +44,9 @@ class Command(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
     _is_partial: bool = PrivateAttr(default=False)
 
-    @classmethod
-    def construct_partial(cls, values: Mapping[str, Any]) -> Self:
-        """The valid part of an invalid input (valid_parts.py), without validation."""
-        part: Self = cast("Self", cls.model_construct(**values))
-        part._is_partial = True
-        return part
+    def mark_as_partial(self) -> None:
+        """Says that this is the valid part of an invalid input (valid_parts.py)."""
+        self._is_partial = True
 
     @property
     def is_partial(self) -> bool:

@@ -53,7 +53,9 @@ def valid_part(command: type[Command], data: Mapping[str, Any]) -> Any:
         name: _valid_value(command, name, info, data[name]) if name in data else _default(info)
         for name, info in command.model_fields.items()
     }
-    return command.construct_partial(values)
+    part = command.model_construct(**values)
+    part.mark_as_partial()
+    return part
 
 
 def _default(info: FieldInfo) -> Any:

@@ -267,7 +267,7 @@ async def test_clients_are_created_together_with_their_contacts(gateway: Gateway
             "Only one contact can be the primary one.",
         ),
         ("CONFLICT", ["clients", "1", "contacts", "1", "email"], taken),
-        ("CONFLICT", ["clients", "2", "contacts", "0", "email"], taken),
+        ("CONFLICT", ["clients", "2", "contacts", "0", "email"], "This e-mail address is in the list twice."),
         ("CONFLICT", ["clients", "3", "databaseId"], "This databaseId is taken; make another, or leave it out."),
     ]
     twice = [{"companyName": "A", "databaseId": str(new_id())}] * 2

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import inspect
+import re
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -27,6 +28,8 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.lazy_type import LazyType
 from strawberry.utils.str_converters import to_camel_case
 
+from repositories.aggregates.derived import has_events
+from repositories.core.event import all_event_types
 from repositories.permissions import PERMISSIONS, Permission, Requirement, RoleName
 from repositories.sql.aggregate import aggregates
 from repositories.sql.table import Column, Table
@@ -71,6 +74,48 @@ def _undescribed_in(name: str, kind: GraphQLNamedType) -> Iterator[str]:
 
 def test_everything_has_a_description() -> None:
     assert list(_find_undescribed(GRAPH)) == []
+
+
+def test_descriptions_name_fields_as_clients_write_them() -> None:
+    text = schema.as_str()
+    assert re.findall("`[a-z]+_[a-z_]+`", text) == []
+    assert re.findall(r"\badmins?\b", text) == []
+
+
+def test_each_subscription_to_changes_names_an_event_of_its_aggregate() -> None:
+    found = {}
+    for aggregate in filter(has_events, aggregates.values()):
+        change: Any = GRAPH.type_map[f"{aggregate.type_name}Change"]
+        name = change.fields["eventType"].description.removeprefix("What happened, such as ").removesuffix(".")
+        assert name in {kind.__name__ for kind in all_event_types() if kind.aggregate == aggregate.name}
+        found[aggregate.type_name] = name
+    assert found["Task"] == "TaskUpdated"
+    assert found["User"] == "ProfileUpdated"
+    assert found["Session"] == "SessionRevoked"
+
+
+def test_descriptions_of_derived_fields_say_what_null_and_whose_rows() -> None:
+    roots: Any = (GRAPH.query_type, GRAPH.mutation_type)
+    queries, mutations = (root.fields for root in roots)
+    assert queries["tasks"].description == (
+        "The viewer's own tasks, for administrators those of all users; see `scope`. By default the most urgent first, "
+        "then by due date."
+    )
+    assert queries["pointHistory"].description == (
+        "The points that were awarded to or deducted from the viewer, for administrators those of all users. By "
+        "default the newest first."
+    )
+    reward: Any = GRAPH.type_map["UpdateRewardInput"]
+    assert reward.fields["stock"].description.endswith("Null makes the number unlimited.")
+    assert reward.fields["description"].description.endswith("Null removes it.")
+    assert mutations["restoreClients"].description == (
+        "Restores deleted clients as `restoreClient` does, all or none. Possible errors: VALIDATION_ERROR, NOT_FOUND, "
+        "CONFLICT as for `restoreClient`, with the index in `field`."
+    )
+    taken = "CONFLICT if the `name` is taken, with the index in `field`; QUOTA_EXCEEDED."
+    swap = " Two categories cannot swap their `name`: this is a CONFLICT."
+    assert mutations["updateCategories"].description.endswith(taken + swap)
+    assert "is taken" not in mutations["updateReferrals"].description
 
 
 def test_missing_descriptions_are_found() -> None:

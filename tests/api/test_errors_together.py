@@ -278,7 +278,7 @@ async def test_equal_and_taken_names_are_found_by_index(gateway: Gateway, ada: U
     for items, expected in (
         (names("New", "New"), [at(1, twice)]),
         (names("New", "Taken", "Other"), [at(1, taken), at(2, taken)]),
-        (names("New", "Taken", "New"), [at(2, twice), at(1, taken)]),
+        (names("New", "Taken", "New"), [at(1, taken), at(2, twice)]),
     ):
         assert await errors_of(client, "createCategories", "categories { id }", categories=items) == expected
     items = [*names("Dup", "dup", "Dup"), {"name": "", "color": "red"}, *names("Taken")]
@@ -319,8 +319,8 @@ async def test_equal_and_taken_codes_are_found_by_index(gateway: Gateway, admin:
     errors = await errors_of(client, "createAchievements", "achievements { id }", achievements=items)
     assert places_of(errors) == [
         ("VALIDATION_ERROR", "achievements", "3", "criteria", "count"),
-        ("CONFLICT", "achievements", "2", "code"),
         ("CONFLICT", "achievements", "1", "code"),
+        ("CONFLICT", "achievements", "2", "code"),
     ]
     assert await gamification_rows(gateway.database) == before
 
@@ -335,6 +335,29 @@ async def test_the_same_address_in_two_new_clients_is_found_beside_an_invalid_cl
     )
     assert errors == [
         user_error("VALIDATION_ERROR", EMPTY, "clients", "2", "companyName"),
-        user_error("CONFLICT", TAKEN, "clients", "1", "contacts", "0", "email"),
+        user_error("CONFLICT", TWICE, "clients", "1", "contacts", "0", "email"),
     ]
     assert await client_rows(gateway.database) == before
+
+
+async def test_equal_addresses_of_new_contacts_are_found_per_owner(
+    gateway: Gateway, ada: User, bob: User, admin: User
+) -> None:
+    """Also in contacts of several clients, but not in those of clients of several owners."""
+    owners = (ada, ada, bob)
+    keys = [gid("Client", await make_client(gateway.database, owner)) for owner in owners]
+    before = await client_rows(gateway.database)
+    contacts = [contact("jo@acme.example", clientId=key) for key in keys]
+    missing = contact("", clientId=gid("Client", new_id()))
+    given = [*contacts, missing]
+    errors = await errors_of(gateway.client(admin), "addContacts", "contacts { id }", contacts=given)
+    assert errors[1:] == [
+        user_error("CONFLICT", TWICE, "contacts", "1", "email"),
+        user_error("NOT_FOUND", "There is no such client.", "contacts", "3", "clientId"),
+    ]
+    assert places_of(errors[:1]) == [("VALIDATION_ERROR", "contacts", "3", "email")]
+    errors = await errors_of(gateway.client(ada), "addContacts", "contacts { id }", contacts=contacts[:2])
+    assert errors == [user_error("CONFLICT", TWICE, "contacts", "1", "email")]
+    assert await client_rows(gateway.database) == before
+    payload = await gateway.client(admin).do("addContacts", "contacts { email }", contacts=contacts[1:])
+    assert payload == {"contacts": [{"email": "jo@acme.example"}] * 2, "userErrors": []}
