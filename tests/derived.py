@@ -50,6 +50,7 @@ _BY_FORMAT = {
     Format.PHONE: "+4930123{:04}",
     Format.WEB_ADDRESS: "https://example.com/{}",
     Format.TIME_ZONE: "Etc/GMT+{}",
+    Format.CURRENCY: "EUR",
 }
 
 

@@ -18,6 +18,7 @@ from repositories.sql.aggregate import Aggregate, Commands, Reference
 from repositories.sql.table import Declared, Format, Pattern, Writer, declared
 from resolvers.validation.command import (
     Command,
+    Currency,
     Date,
     Email,
     Moment,
@@ -41,6 +42,7 @@ _FORMATS: Mapping[Format, Any] = {
     Format.PHONE: Phone,
     Format.WEB_ADDRESS: WebAddress,
     Format.TIME_ZONE: TimeZone,
+    Format.CURRENCY: Currency,
 }
 
 

@@ -33,6 +33,7 @@ from repositories.core.clock import is_in_range, time_zone
 from repositories.core.email_address import normalize_email, parse_email
 from repositories.core.encryption import DecryptionError
 from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion, ValidationError
+from repositories.core.money import currency_digits
 from repositories.core.text import normalize_text
 from repositories.sql.table import Table, declared
 
@@ -223,6 +224,18 @@ WebAddress = Annotated[
 
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_as_time_zone)]
 """The name of an IANA time zone."""
+
+
+def _check_currency(code: str) -> str:
+    try:
+        currency_digits(code)
+    except ValidationError as error:
+        raise ValueError(error.message) from None
+    return code
+
+
+Currency = Annotated[str, StringConstraints(max_length=3), AfterValidator(_check_currency)]
+"""The code of a currency in ISO 4217."""
 
 
 @contextmanager
