@@ -184,6 +184,11 @@ class Aggregate:
         return isinstance(policies[self.table].read.condition(roles), sa.True_)
 
     @property
+    def is_public(self) -> bool:
+        """Whether callers who are not signed in may read all rows too."""
+        return self.reads_all(frozenset())
+
+    @property
     def readers(self) -> frozenset[RoleName]:
         """The roles whose viewers may see some of the rows."""
         return _roles(policies[self.table].read)

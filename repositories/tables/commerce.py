@@ -183,6 +183,11 @@ class StockLevel(Table, schema="commerce", name="stock_levels", timestamps=False
             name="stock_range",
             info=violation("quantity", "There are not enough pieces of this product in stock."),
         ),
+        sa.CheckConstraint(
+            "on_hand <= 1000000000",
+            name="on_hand_limit",
+            info=violation("quantity", "There can be at most 1,000,000,000 pieces of a product."),
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from resolvers.validation.command import (
     Currency,
     Date,
     Email,
+    JsonObject,
     Moment,
     Phone,
     Storable,
@@ -68,7 +69,7 @@ def value_type(column: Any, reference: Reference | None) -> Any:
     if facts.kind is Decimal and isinstance(column.type, types.Fixed):
         digits = Field(max_digits=column.type.precision, decimal_places=column.type.scale)
         return Annotated[_bounded(Decimal, facts), digits]
-    return {dt.datetime: Moment, dt.date: Date}.get(facts.kind, facts.kind)
+    return {dt.datetime: Moment, dt.date: Date, dict: JsonObject}.get(facts.kind, facts.kind)
 
 
 def _text_type(facts: Declared) -> Any:
