@@ -15,7 +15,7 @@ from schema.aggregates.list_inputs import add_condition, filter_of, order_of
 from schema.aggregates.objects import aggregate_view, connection_type
 from schema.operations.mutation import context_mutation, mutation
 from schema.types.connections import connection
-from schema.types.derived_types import row_type
+from schema.types.derived_types import query, row_type
 from schema.types.filter_inputs import BooleanFilter, IdFilter, where
 from schema.types.money import Money
 from schema.types.view import Node, edge, resolver
@@ -101,6 +101,7 @@ _CATALOG, _WRITE, _MANAGE = Permission.CATALOG_WRITE, Permission.ORDER_WRITE, Pe
 
 @strawberry.type
 class CommerceQueries:
+    product_category_tree = query(queries.product_category_tree, size=500)
     my_orders = connection(
         queries.my_orders,
         description="The viewer's own orders, also for administrators and order managers. By default "

@@ -1,13 +1,14 @@
 """Categories and products."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from repositories.aggregates.repository import Repository
 from repositories.sql.filters import NO_FILTER, Compare, Filter, Op, Or, Related, compare_each
-from repositories.sql.statements import Statement
+from repositories.sql.statements import Statement, fold
 from repositories.tables.commerce import MAX_DEPTH, Product, ProductCategory, StockLevel
 
 _categories = ProductCategory.__table__
@@ -17,11 +18,27 @@ _lock_all: Statement[ProductCategory] = Statement(
 )
 
 
+class CategoryBranch(NamedTuple):
+    """A category and its place in the tree."""
+
+    category: Annotated[ProductCategory, "The category."]
+    depth: Annotated[int, "The level, 1 to 5."]
+    parent_id: Annotated[UUID | None, "The `databaseId` of the category above. Null for a category of the first level."]
+
+
 class CategoryTree:
-    """All categories, for checks of moves."""
+    """All categories."""
 
     def __init__(self, rows: Sequence[ProductCategory]) -> None:
+        self._rows = sorted(rows, key=lambda row: (row.position, fold(row.name), row.id))
         self._parents = {row.id: row.parent_id for row in rows}
+
+    def branches(self, parent: UUID | None = None, depth: int = 1) -> Iterator[CategoryBranch]:
+        """The categories below a parent, each followed by those below it."""
+        for row in self._rows:
+            if row.parent_id == parent:
+                yield CategoryBranch(row, depth, parent)
+                yield from self.branches(row.id, depth + 1)
 
     def __contains__(self, key: UUID) -> bool:
         return key in self._parents
@@ -49,6 +66,9 @@ class ProductCategories(Repository[ProductCategory], table=ProductCategory):
         Executes two statements: the second one also sees what the transactions before have added.
         """
         await self.connection.rows(_lock_all)
+        return await self.tree()
+
+    async def tree(self) -> CategoryTree:
         return CategoryTree(await self.connection.rows(_all))
 
 

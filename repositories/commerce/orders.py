@@ -4,14 +4,14 @@ import datetime as dt
 import secrets
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from repositories.aggregates.repository import Repository
 from repositories.core.money import share_of
 from repositories.sql.filters import And, Compare, Op
 from repositories.sql.filters import Order as SortKey
-from repositories.tables.commerce import MAX_ITEMS, Order, OrderItem, OrderStatus
+from repositories.tables.commerce import MAX_ITEMS, Order, OrderItem, OrderStatus, Product
 
 _LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """The letters of order numbers: those of Crockford's Base32, which people do not confuse."""
@@ -26,6 +26,19 @@ def new_number() -> str:
 def line_total(unit_price: int, quantity: int, tax_rate: Decimal) -> int:
     """The total of an item: price × quantity, and its tax rounded half-even to minor units."""
     return unit_price * quantity + share_of(unit_price * quantity, tax_rate)
+
+
+def copy_product(product: Product, quantity: int) -> dict[str, Any]:
+    """The values of an item with so many pieces of a product, which are copied from the product."""
+    return {
+        "sku": product.sku,
+        "name": product.name,
+        "currency": product.price_currency,
+        "unit_price": product.price_amount,
+        "tax_rate": product.tax_rate,
+        "quantity": quantity,
+        "line_total": line_total(product.price_amount, quantity, product.tax_rate),
+    }
 
 
 class OrderTotals(NamedTuple):

@@ -23,7 +23,7 @@ from repositories.commerce.events import (
     OrderStarted,
     OrderUpdated,
 )
-from repositories.commerce.orders import OrderItems, Orders, line_total, new_number, totals_of
+from repositories.commerce.orders import OrderItems, Orders, copy_product, new_number, totals_of
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
 from repositories.core.event import Event
 from repositories.identity import Users
@@ -101,31 +101,18 @@ async def add_to_order(work: UnitOfWork, command: Any) -> Order:
     return await _update_totals(work, order, product.price_currency)
 
 
-def _copies(product: Product, quantity: int) -> dict[str, Any]:
-    """The values of an item, which are copied from the product."""
-    return {
-        "sku": product.sku,
-        "name": product.name,
-        "currency": product.price_currency,
-        "unit_price": product.price_amount,
-        "tax_rate": product.tax_rate,
-        "quantity": quantity,
-        "line_total": line_total(product.price_amount, quantity, product.tax_rate),
-    }
-
-
 async def _add_item(work: UnitOfWork, order: Order, product: Product, quantity: int, *, count: int) -> None:
     if count >= MAX_ITEMS:
         raise ValidationError(f"An order has at most {MAX_ITEMS} products.", path=("product_id",))
     values = {"order_id": order.id, "user_id": order.user_id, "product_id": product.id}
-    await work.add(OrderItem, OrderItemAdded, **values, **_copies(product, quantity))
+    await work.add(OrderItem, OrderItemAdded, **values, **copy_product(product, quantity))
 
 
 async def _change_item(work: UnitOfWork, item: OrderItem, product: Product, quantity: int) -> None:
     if quantity > MAX_QUANTITY:
         message = f"An order has at most {MAX_QUANTITY} pieces of a product; this one has {item.quantity}."
         raise ValidationError(message, path=("quantity",))
-    if values := changed_fields(work, item, _copies(product, quantity)):
+    if values := changed_fields(work, item, copy_product(product, quantity)):
         await work.change(item, OrderItemUpdated, **values)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from repositories.commerce.catalog import StockLevels
+from repositories.commerce.catalog import CategoryBranch, ProductCategories, StockLevels
 from repositories.sql.aggregate import aggregates
 from repositories.sql.filters import NO_FILTER, Filter
 from repositories.sql.filters import Order as SortKey
@@ -30,6 +30,14 @@ async def addresses_of_orders(context: Context, orders: Sequence[Order]) -> list
     """The addresses of many orders, with the error in the place of one that cannot be decrypted."""
     texts = await _address.load_many(context, orders)
     return [orjson.loads(text) if isinstance(text, str) else text for text in texts]
+
+
+async def product_category_tree(context: Context) -> list[CategoryBranch]:
+    """All categories as a tree in the order in which it is shown: each one is followed by those below it.
+
+    Categories with the same parent are sorted by position, then by name.
+    """
+    return list((await ProductCategories(context.snapshot).tree()).branches())
 
 
 async def my_orders(
