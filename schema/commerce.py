@@ -5,7 +5,7 @@ from typing import Any
 import strawberry
 
 from repositories.commerce.catalog import in_stock, within_category
-from repositories.core.money import money
+from repositories.core.money import Money, money
 from repositories.permissions import Permission
 from repositories.sql.aggregate import aggregates
 from repositories.sql.table import declared
@@ -17,7 +17,6 @@ from schema.operations.mutation import context_mutation, mutation
 from schema.types.connections import connection
 from schema.types.derived_types import query, row_type
 from schema.types.filter_inputs import BooleanFilter, IdFilter, where
-from schema.types.money import Money
 from schema.types.view import Node, edge, resolver
 
 add_condition(
@@ -39,7 +38,7 @@ add_condition(
 class Product(Node):
     price = strawberry.field(
         resolver=lambda root: money(root.price_amount, root.price_currency),
-        graphql_type=Money,
+        graphql_type=row_type(Money),
         description="The price of one piece without tax.",
     )
     stock: Any = edge(queries.stock_of_product, "How many pieces there are.", kind=row_type(rows.StockLevel) | None)
@@ -49,7 +48,7 @@ def _amount(column: Any) -> Any:
     """A field with an amount of a column, in the currency of the row."""
     return strawberry.field(
         resolver=lambda root: money(getattr(root, column.name), root.currency),
-        graphql_type=Money,
+        graphql_type=row_type(Money),
         description=declared(column).description,
     )
 
@@ -78,9 +77,9 @@ async def _load_addresses(context: Any, found: Any) -> Any:
 
 @aggregate_view(rows.Order)
 class Order(Node):
-    subtotal: Money = _amount(rows.Order.subtotal)
-    tax: Money = _amount(rows.Order.tax)
-    total: Money = _amount(rows.Order.total)
+    subtotal = _amount(rows.Order.subtotal)
+    tax = _amount(rows.Order.tax)
+    total = _amount(rows.Order.total)
     shipping_address: ShippingAddress | None = strawberry.field(
         resolver=resolver(_load_address, {}, resolve_many=_load_addresses),
         graphql_type=ShippingAddress | None,
@@ -91,8 +90,8 @@ class Order(Node):
 
 @aggregate_view(rows.OrderItem)
 class OrderItem(Node):
-    unit_price: Money = _amount(rows.OrderItem.unit_price)
-    line_total: Money = _amount(rows.OrderItem.line_total)
+    unit_price = _amount(rows.OrderItem.unit_price)
+    line_total = _amount(rows.OrderItem.line_total)
 
 
 _ORDER = aggregates[rows.Order]
@@ -122,7 +121,9 @@ class CommerceMutations:
     change_order_item = mutation(orders.change_order_item, requires=_WRITE)
     remove_from_order = mutation(orders.remove_from_order, requires=_WRITE)
     place_order = mutation(orders.place_order, requires=_WRITE)
-    pay_order = context_mutation(payments.pay_order, requires=_WRITE, repeat=payments.repeat_payment)
+    pay_order = context_mutation(
+        payments.pay_order, name="order_payment", requires=_WRITE, repeat=payments.repeat_payment
+    )
     cancel_order = mutation(orders.cancel_order, requires=_WRITE)
     ship_order = mutation(orders.ship_order, requires=_MANAGE)
     complete_order = mutation(orders.complete_order, requires=_MANAGE)

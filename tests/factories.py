@@ -27,7 +27,7 @@ from repositories.permissions import RoleName
 from repositories.sql.filters import Compare, Op
 from repositories.tables.administration import RoleGrant
 from repositories.tables.client_management import Client, Contact
-from repositories.tables.commerce import MovementKind, Order, Product, ProductCategory
+from repositories.tables.commerce import MovementKind, Order, OrderStatus, Product, ProductCategory
 from repositories.tables.gamification import (
     Achievement,
     PointEntry,
@@ -200,3 +200,10 @@ async def make_order(database: Database, user: User, *products: Product, quantit
             for product in products
         ]
         return await Orders(write).change(order, **totals_of(items)._asdict())
+
+
+async def make_paid(database: Database, order: UUID) -> None:
+    """Pays a PLACED order, without an event."""
+    async with database.transaction(SERVICE) as write:
+        values = {"status": OrderStatus.PAID, "paid_at": now(), "payment_id": new_id()}
+        await Orders(write).change(await Orders(write).get(order), **values)

@@ -314,7 +314,9 @@ def _create_stock_levels() -> None:
         sa.Column("reserved", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("available", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("id", name="pk_stock_levels"),
-        sa.ForeignKeyConstraint(["id"], [helpers.ref("commerce.products.id")], name="fk_stock_levels_id"),
+        sa.ForeignKeyConstraint(
+            ["id"], [helpers.ref("commerce.products.id")], name="fk_stock_levels_id", ondelete="CASCADE"
+        ),
         sa.CheckConstraint("available = on_hand - reserved", name=op.f("ck_stock_levels_available_shape")),
         sa.CheckConstraint("on_hand <= 1000000000", name=op.f("ck_stock_levels_on_hand_limit")),
         sa.CheckConstraint("reserved >= 0 AND reserved <= on_hand", name=op.f("ck_stock_levels_stock_range")),

@@ -33,15 +33,16 @@ class Money(NamedTuple):
 
     amount: Annotated[BigInt, "The amount in the minor unit of the currency, such as cents: 1250 is EUR 12.50."]
     currency: Annotated[str, "The code of the currency in ISO 4217, such as EUR."]
-
-    @property
-    def decimal(self) -> Decimal:
-        """The amount in the currency itself, with all digits of the currency."""
-        return Decimal(self.amount).scaleb(-currency_digits(self.currency))
+    decimal: Annotated[
+        Decimal,
+        'The amount in the currency itself, with all its digits: "12.50" for 1250 cents. JPY has no digits after the '
+        "decimal point, KWD has three.",
+    ]
 
 
 def money(amount: int, currency: str) -> Money:
-    return Money(BigInt(amount), currency)
+    """An amount in the minor unit of a currency. Raises ValidationError for an unknown currency."""
+    return Money(BigInt(amount), currency, Decimal(amount).scaleb(-currency_digits(currency)))
 
 
 def share_of(amount: int, rate: Decimal) -> int:

@@ -177,7 +177,7 @@ class StockLevel(Table, schema="commerce", name="stock_levels", timestamps=False
     )
 
     __table_args__ = (
-        sa.ForeignKeyConstraint(["id"], ["commerce.products.id"]),
+        sa.ForeignKeyConstraint(["id"], ["commerce.products.id"], ondelete="CASCADE"),
         sa.CheckConstraint(
             "reserved >= 0 AND reserved <= on_hand",
             name="stock_range",

@@ -39,7 +39,7 @@ async def _start(context: Context, order: Order) -> tuple[UUID, str]:
 
 
 @row_command(Order, "The viewer's PLACED order to pay.")
-async def pay_order(context: Context, command: Any) -> OrderPayment:
+async def pay_order(context: Context, command: Any) -> Annotated[OrderPayment, "The payment."]:
     """Starts a payment of a PLACED order of the viewer, or returns the one that was started.
 
     The order becomes PAID when the payment succeeds. The secret is not stored: a repetition loads it again, and starts

@@ -170,7 +170,8 @@ SCALARS: dict[object, ScalarDefinition] = {
     BigInt: strawberry.scalar(
         name="BigInt",
         description=f"An integer from -{MAX_AMOUNT} to {MAX_AMOUNT} (53 bits), which every JavaScript number can hold "
-        "exactly. It is a JSON number.",
+        "exactly: the integers of I-JSON. It is a JSON number.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc7493#section-2.2",
         serialize=serialize_big_int,
         parse_value=_parse_big_int,
     ),

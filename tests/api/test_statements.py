@@ -32,8 +32,11 @@ from tests.factories import (
     make_contact,
     make_contacts,
     make_grant,
+    make_order,
     make_partner,
     make_points,
+    make_product,
+    make_product_category,
     make_redemption,
     make_referral,
     make_reward,
@@ -114,6 +117,12 @@ _ROOTS = {
     "AchievementProgress": ('myAchievements(timeZone: "UTC") { %s }', ["SELECT domain_events"]),
     "Client": ("clients(first: 500) { nodes { %s } }", ["SELECT clients"]),
     "Contact": ('contacts(first: 500, email: "joan@example.org") { nodes { %s } }', ["SELECT contacts"]),
+    "CategoryBranch": ("productCategoryTree { %s }", ["SELECT product_categories"]),
+    "Order": ("orders(first: 500) { nodes { %s } }", ["SELECT orders"]),
+    "OrderItem": ("orderItems(first: 500) { nodes { %s } }", ["SELECT order_items"]),
+    "Product": ("products(first: 500) { nodes { %s } }", ["SELECT products"]),
+    "ProductCategory": ("productCategories(first: 500) { nodes { %s } }", ["SELECT product_categories"]),
+    "StockMovement": ("stockMovements(first: 500) { nodes { %s } }", ["SELECT stock_movements"]),
     "CategoryTotals": ('lifeLockDashboard(timeZone: "UTC") { categoryBreakdown { %s } }', ["SELECT categories"]),
 }
 """For each view with edges: a query that returns its rows, and the statements that the query executes."""
@@ -170,6 +179,7 @@ def test_every_edge_is_counted() -> None:
         "Category.history",
         "Category.tasks",
         "Category.user",
+        "CategoryBranch.category",
         "CategoryTotals.category",
         "Client.contacts",
         "Client.createdBy",
@@ -179,6 +189,12 @@ def test_every_edge_is_counted() -> None:
         "Contact.history",
         "DomainEvent.user",
         "HistoryEntry.user",
+        "Order.history",
+        "Order.items",
+        "Order.user",
+        "OrderItem.history",
+        "OrderItem.order",
+        "OrderItem.product",
         "Partner.history",
         "Partner.manager",
         "Partner.referrals",
@@ -187,6 +203,14 @@ def test_every_edge_is_counted() -> None:
         "PointEntry.reward",
         "PointEntry.task",
         "PointEntry.user",
+        "Product.category",
+        "Product.history",
+        "Product.stock",
+        "Product.stockMovements",
+        "ProductCategory.children",
+        "ProductCategory.history",
+        "ProductCategory.parent",
+        "ProductCategory.products",
         "Referral.history",
         "Referral.partner",
         "Reward.history",
@@ -199,6 +223,10 @@ def test_every_edge_is_counted() -> None:
         "RoleGrant.user",
         "Session.history",
         "Session.user",
+        "StockMovement.actor",
+        "StockMovement.history",
+        "StockMovement.orderItem",
+        "StockMovement.product",
         "Task.assignee",
         "Task.category",
         "Task.history",
@@ -218,7 +246,7 @@ def test_every_edge_is_counted() -> None:
 
 async def _make_users(database: Database, admin: User, count: int) -> None:
     """Creates users with a row of every table each, and as many rows of the admin."""
-    reward = await make_reward(database)
+    reward, top = await make_reward(database), await make_product_category(database)
     for _ in range(count):
         for person in (await make_user(database), admin):
             category = await make_category(database, person)
@@ -231,6 +259,9 @@ async def _make_users(database: Database, admin: User, count: int) -> None:
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)
             await make_session(database, person)
+            shelf = await make_product_category(database, parent_id=top.id)
+            product = await make_product(database, category_id=shelf.id, stock=2)
+            await make_order(database, person, product)
             async with database.transaction(SERVICE) as write:
                 for aggregate in _PLAIN:
                     await subject_of(aggregate.row).insert(write, new_id(), person.id)
