@@ -202,6 +202,14 @@ async def make_order(database: Database, user: User, *products: Product, quantit
         return await Orders(write).change(order, **totals_of(items)._asdict())
 
 
+async def make_reserved(database: Database, order: Order) -> None:
+    """Reserves the stock of an order, as its owner does by placing it."""
+    async with database.transaction(SERVICE) as write:
+        for item in await OrderItems(write).of_order(order.id):
+            values = {"product_id": item.product_id, "quantity": item.quantity, "kind": MovementKind.RESERVED}
+            await StockMovements(write).add(order_item_id=item.id, note=None, actor_id=order.user_id, **values)
+
+
 async def make_paid(database: Database, order: UUID) -> None:
     """Pays a PLACED order, without an event."""
     async with database.transaction(SERVICE) as write:

@@ -29,6 +29,14 @@ _READERS = (
 _IS_CATALOG_MANAGER = f"{helpers.IS_ADMIN} OR {helpers.has_role('catalog_manager')}"
 _IS_ORDER_MANAGER = f"{helpers.IS_ADMIN} OR {helpers.has_role('order_manager')}"
 _IS_MANAGER = f"{_IS_CATALOG_MANAGER} OR {helpers.has_role('order_manager')}"
+_IS_SLUG = (
+    "length(slug) BETWEEN 1 AND 100 AND ltrim(slug, 'abcdefghijklmnopqrstuvwxyz0123456789-') = '' "
+    "AND '-' || slug || '-' NOT LIKE '%--%'"
+)
+_IS_SKU = (
+    "length(sku) BETWEEN 1 AND 64 "
+    "AND ltrim(sku, 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-') = ''"
+)
 _ADD_LEVEL = "INSERT INTO {stock_levels} (id, on_hand, reserved, available) VALUES (NEW.id, 0, 0, 0)"
 _ON_HAND = "CASE WHEN NEW.kind IN ('received', 'shipped', 'returned', 'corrected') THEN NEW.quantity ELSE 0 END"
 _RESERVED = "CASE WHEN NEW.kind IN ('reserved', 'released', 'shipped') THEN NEW.quantity ELSE 0 END"
@@ -77,7 +85,7 @@ def _create_product_categories() -> None:
         sa.CheckConstraint("parent_id <> id", name=op.f("ck_product_categories_parent_id_shape")),
         sa.CheckConstraint("position >= 0 AND position <= 10000", name=op.f("ck_product_categories_position_range")),
         sa.CheckConstraint(
-            "ltrim(slug, 'abcdefghijklmnopqrstuvwxyz0123456789-') = '' AND length(slug) BETWEEN 1 AND 100",
+            _IS_SLUG,
             name=op.f("ck_product_categories_slug_shape"),
         ),
         *helpers.time_ranges("product_categories", "created_at", "updated_at"),
@@ -216,7 +224,10 @@ def _create_products() -> None:
         sa.ForeignKeyConstraint(
             ["category_id"], [helpers.ref("commerce.product_categories.id")], name="fk_products_category_id"
         ),
-        sa.CheckConstraint("length(CAST(attributes AS TEXT)) <= 20000", name=op.f("ck_products_attributes_shape")),
+        sa.CheckConstraint(
+            "substr(CAST(attributes AS TEXT), 1, 1) = '{' AND length(CAST(attributes AS TEXT)) <= 20000",
+            name=op.f("ck_products_attributes_shape"),
+        ),
         sa.CheckConstraint("length(description) BETWEEN 0 AND 10000", name=op.f("ck_products_description_length")),
         sa.CheckConstraint("length(name) BETWEEN 1 AND 255", name=op.f("ck_products_name_length")),
         sa.CheckConstraint(
@@ -229,9 +240,9 @@ def _create_products() -> None:
             "length(price_currency) = 3 AND ltrim(price_currency, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ') = ''",
             name=op.f("ck_products_price_currency_shape"),
         ),
-        sa.CheckConstraint("length(sku) BETWEEN 1 AND 64", name=op.f("ck_products_sku_shape")),
+        sa.CheckConstraint(_IS_SKU, name=op.f("ck_products_sku_shape")),
         sa.CheckConstraint(
-            "ltrim(slug, 'abcdefghijklmnopqrstuvwxyz0123456789-') = '' AND length(slug) BETWEEN 1 AND 100",
+            _IS_SLUG,
             name=op.f("ck_products_slug_shape"),
         ),
         sa.CheckConstraint("tax_rate <> 'NaN'", name=op.f("ck_products_tax_rate_finite")).ddl_if(dialect="postgresql"),

@@ -40,8 +40,17 @@ MAX_ITEMS = 100
 MAX_MOVEMENT = 1_000_000
 """The most pieces of one movement of stock."""
 
-_SLUG = Pattern("[a-z0-9]+(?:-[a-z0-9]+)*", "A slug has lower-case letters and digits, and single hyphens between them")
-_IS_SLUG = "ltrim(slug, 'abcdefghijklmnopqrstuvwxyz0123456789-') = '' AND length(slug) BETWEEN 1 AND 100"
+_SLUG = Pattern(
+    "(?=.{1,100}$)[a-z0-9]+(?:-[a-z0-9]+)*", "A slug has lower-case letters and digits, and single hyphens between them"
+)
+_IS_SLUG = (
+    "length(slug) BETWEEN 1 AND 100 AND ltrim(slug, 'abcdefghijklmnopqrstuvwxyz0123456789-') = '' "
+    "AND '-' || slug || '-' NOT LIKE '%--%'"
+)
+_IS_SKU = (
+    "length(sku) BETWEEN 1 AND 64 "
+    "AND ltrim(sku, 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-') = ''"
+)
 _ALL = role(RoleName.ADMIN)
 _CATALOG = _ALL | role(RoleName.CATALOG_MANAGER)
 _ORDERS = _ALL | role(RoleName.ORDER_MANAGER)
@@ -100,7 +109,7 @@ class Product(Versioned, SoftDeleted, Table, schema="commerce", name="products")
     sku: Column[str] = column(
         "The stock keeping unit, unique: 1 to 64 letters, digits, dots, hyphens and underscores.",
         format=Pattern("[A-Za-z0-9._-]{1,64}", "A SKU has 1 to 64 letters, digits, dots, hyphens and underscores"),
-        check="length(sku) BETWEEN 1 AND 64",
+        check=_IS_SKU,
         unique=True,
         searched=True,
         filtered=True,
@@ -147,7 +156,7 @@ class Product(Versioned, SoftDeleted, Table, schema="commerce", name="products")
     is_active: Column[bool] = column("Whether users can order the product.", default=True, filtered=True, history=True)
     attributes: Column[dict[str, Any]] = column(
         "Further properties, such as the size: a JSON object of at most 8 KB.",
-        check="length(CAST(attributes AS TEXT)) <= 20000",
+        check="substr(CAST(attributes AS TEXT), 1, 1) = '{' AND length(CAST(attributes AS TEXT)) <= 20000",
         default={},
     )
 

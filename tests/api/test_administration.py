@@ -336,6 +336,8 @@ async def test_the_users_overview(gateway: Gateway, ada: User, admin: User, stat
     assert after["byRole"] == [
         {"role": "USER", "total": 7},
         {"role": "PARTNERSHIP_MANAGER", "total": 1},
+        {"role": "CATALOG_MANAGER", "total": 0},
+        {"role": "ORDER_MANAGER", "total": 0},
         {"role": "ADMIN", "total": 2},
     ]
     assert (before["activeLastSevenDays"], after["activeLastSevenDays"]) == (0, 1)

@@ -8,9 +8,9 @@ import pytest
 from graphql import get_named_type
 
 from repositories.commerce.orders import OrderItems, Orders
-from repositories.commerce.stock import StockMovements
+from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
-from repositories.tables.commerce import MovementKind, OrderStatus
+from repositories.tables.commerce import OrderStatus
 from repositories.tables.identity import User, UserRole
 from repositories.tables.partnership import ReferralStatus
 from schema import schema
@@ -25,6 +25,7 @@ from tests.factories import (
     make_points,
     make_product,
     make_referral,
+    make_reserved,
     make_reward,
     make_user,
 )
@@ -121,10 +122,8 @@ async def _make_orders(database: Database, user: User) -> Ids:
     draft = await make_order(database, user, product)
     cart = await make_order(database, await make_user(database), product)
     paid = await make_order(database, await make_user(database), product)
+    await make_reserved(database, paid)
     async with database.transaction(SERVICE) as write:
-        (item,) = await OrderItems(write).of_order(paid.id)
-        reserved = {"product_id": product.id, "quantity": 1, "kind": MovementKind.RESERVED, "order_item_id": item.id}
-        await StockMovements(write).add(note=None, actor_id=None, **reserved)
         values = {"status": OrderStatus.PLACED, "placed_at": AT, "shipping_address": "{}"}
         await Orders(write).change(paid, **values)
         (item,) = await OrderItems(write).of_order(cart.id)

@@ -23,6 +23,7 @@ from repositories.tables.client_management import Contact
 from repositories.tables.commerce import Order, OrderItem, Product, ProductCategory, StockLevel, StockMovement
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import Achievement, PointEntry, Reward, RewardRedemption, UserAchievement
+from repositories.tables.idempotency import IdempotencyRecord
 from repositories.tables.identity import (
     AccountToken,
     AccountUsage,
@@ -70,6 +71,7 @@ DERIVED: set[type[Table]] = {
     AccountToken,
     AccountUsage,
     DomainEvent,
+    IdempotencyRecord,
     JobRun,
     OutboxMessage,
     PointEntry,

@@ -287,10 +287,8 @@ def _is_allowed(rule: Rule, viewer: str, row: str) -> bool:
                 return viewer != "anonymous" and row == ("assigned" if is_of_assignee else "own")
             case BinaryExpression() if condition.operator is operators.is_ and isinstance(condition.right, sa.True_):
                 return holds(condition.left)
-            case BinaryExpression() if condition.operator is operators.is_:  # the row is not deleted
-                return True
-            case BinaryExpression() if condition.operator is operators.in_op:  # the movement reserves stock
-                return True
+            case BinaryExpression() if condition.operator in {operators.is_, operators.in_op}:
+                return True  # the row is not deleted, or a movement that reserves stock
             case Grouping():
                 return holds(condition.element)
             case _:
