@@ -187,6 +187,7 @@ def _create_orders() -> None:
         "status",
         [
             "draft>placed",
+            "draft>paid",
             "draft>canceled",
             "placed>paid",
             "placed>canceled",

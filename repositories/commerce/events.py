@@ -69,9 +69,9 @@ class OrderPlaced(Event, aggregate="order"):
 
 @dataclass(frozen=True, slots=True)
 class OrderPaid(Event, aggregate="order"):
-    """An order was paid."""
+    """An order was paid, or it was placed and costs nothing: then there is no payment."""
 
-    payment_id: UUID
+    payment_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,7 +283,7 @@ class StockMovement(Table, schema="commerce", name="stock_movements"):
 class OrderStatus(DescribedEnum):
     """The status of an order."""
 
-    DRAFT = "draft", "A cart: its items can be changed. Can become PLACED or CANCELED."
+    DRAFT = "draft", "A cart: its items can be changed. Can become PLACED, PAID if it costs nothing, or CANCELED."
     PLACED = (
         "placed",
         "Ordered, and its stock is reserved. Can become PAID, or CANCELED, which it is after 30 minutes unpaid.",
@@ -315,6 +315,8 @@ ORDER_ACTIONS: Mapping[str, OrderAction] = {
     "returnOrder": OrderAction((OrderStatus.SHIPPED, OrderStatus.COMPLETED), OrderStatus.REFUNDED),
 }
 """The mutations of an order by name. All rules and messages about the states of orders are made from this table."""
+FREE = OrderAction((OrderStatus.DRAFT,), OrderStatus.PAID)
+"""What placing an order does that costs nothing."""
 REFUND = OrderAction(
     (OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.COMPLETED, OrderStatus.CANCELED), OrderStatus.REFUNDED
 )
@@ -324,7 +326,7 @@ ORDER_TRANSITIONS: Mapping[OrderStatus, tuple[OrderStatus, ...]] = {
         after
         for after in OrderStatus
         if after is not status
-        and any(status in action.before and action.after is after for action in (*ORDER_ACTIONS.values(), REFUND))
+        and any(status in action.before and action.after is after for action in (*ORDER_ACTIONS.values(), FREE, REFUND))
     )
     for status in OrderStatus
 }
@@ -497,7 +499,6 @@ aggregate(
     owner=ACTOR,
     order=(SortKey("name"),),
     order_text="by name",
-    commands=Commands.CREATE | Commands.UPDATE | Commands.DELETE | Commands.RESTORE,
     verbs={Commands.DELETE: "archive"},
 )
 policy(StockLevel, read=everybody())

@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 from pydantic import Field, StringConstraints
 
+from repositories.aggregates.derived import event_for
 from repositories.aggregates.unit_of_work import UnitOfWork
 from repositories.commerce.catalog import Products, StockLevels
 from repositories.commerce.events import (
@@ -23,11 +24,12 @@ from repositories.commerce.events import (
     OrderStarted,
     OrderUpdated,
 )
-from repositories.commerce.orders import OrderItems, Orders, copy_product, new_number, totals_of
+from repositories.commerce.orders import OrderItems, Orders, copy_product, line_total, new_number, totals_of
 from repositories.core.errors import Conflict, InputError, NotFound, ValidationError
 from repositories.core.event import Event
 from repositories.identity import Users
 from repositories.tables.commerce import (
+    FREE,
     MAX_ITEMS,
     MAX_QUANTITY,
     ORDER_ACTIONS,
@@ -87,9 +89,7 @@ async def add_to_order(work: UnitOfWork, command: Any) -> Order:
         raise Conflict(f"{product.name} cannot be ordered now.", path=("product_id",))
     draft = await work.repository(Orders).draft_of(work.viewer_id)
     items = [] if draft is None else await work.repository(OrderItems).of_order(draft.id)
-    order = draft or await work.add(
-        Order, OrderStarted, number=new_number(), user_id=work.viewer_id, currency=product.price_currency
-    )
+    order = draft or await _start_order(work, product, command.quantity)
     if items and order.currency != product.price_currency:
         message = f"{product.name} is sold in {product.price_currency}, but this order is in {order.currency}."
         raise Conflict(message, path=("product_id",))
@@ -99,6 +99,13 @@ async def add_to_order(work: UnitOfWork, command: Any) -> Order:
     else:
         await _change_item(work, item, product, item.quantity + command.quantity)
     return await _update_totals(work, order, product.price_currency)
+
+
+async def _start_order(work: UnitOfWork, product: Product, quantity: int) -> Order:
+    """A new draft of the viewer, with the amounts that it has when the product is in it."""
+    total, subtotal = line_total(product.price_amount, quantity, product.tax_rate), product.price_amount * quantity
+    amounts = {"subtotal": subtotal, "tax": total - subtotal, "total": total, "currency": product.price_currency}
+    return await work.add(Order, OrderStarted, number=new_number(), user_id=work.viewer_id, **amounts)
 
 
 async def _add_item(work: UnitOfWork, order: Order, product: Product, quantity: int, *, count: int) -> None:
@@ -215,10 +222,11 @@ async def place_order(work: UnitOfWork, command: Any) -> Order:
     await _reserve(work, order, items)
     address = orjson.dumps(command.shipping_address.model_dump(exclude_none=True)).decode()
     values = {"status": OrderStatus.PLACED, "placed_at": work.now, "shipping_address": address}
-    placed = await work.change(order, OrderPlaced, **values)
-    if placed.total == 0:
-        return await work.change(placed, OrderPaid, status=OrderStatus.PAID, paid_at=work.now)
-    return placed
+    if order.total > 0:
+        return await work.change(order, OrderPlaced, **values)
+    paid = await work.change(order, OrderPlaced, **values | {"status": FREE.after, "paid_at": work.now})
+    work.record(event_for(OrderPaid, paid, paid.user_id))
+    return paid
 
 
 def _conflicts(messages: Sequence[str]) -> list[InputError]:
