@@ -213,5 +213,5 @@ async def make_reserved(database: Database, order: Order) -> None:
 async def make_paid(database: Database, order: UUID) -> None:
     """Pays a PLACED order, without an event."""
     async with database.transaction(SERVICE) as write:
-        values = {"status": OrderStatus.PAID, "paid_at": now(), "payment_id": new_id()}
+        values: Any = {"status": OrderStatus.PAID, "paid_at": now(), "payment_id": new_id()}
         await Orders(write).change(await Orders(write).get(order), **values)

@@ -254,6 +254,12 @@ def _placed(_: Story, ids: dict[str, str], __: Rows) -> dict[str, Any]:
     return {"id": ids["Order"], "version": 1, "shippingAddress": address}
 
 
+def _to_pay(_: Story, ids: dict[str, str], __: Rows) -> dict[str, Any]:
+    if "Order" not in ids:
+        raise UnderivableInputError("Order")
+    return {"id": ids["Order"]}
+
+
 def _sign_up(story: Story, _: dict[str, str], __: Rows) -> dict[str, Any]:
     return {
         "email": f"{story.admin.id.hex}-{story.number}@example.com",
@@ -281,6 +287,7 @@ INPUTS: dict[str, Input] = {
     "addToOrder": _of_product(1),
     "changeOrderItem": _item,
     "placeOrder": _placed,
+    "payOrder": _to_pay,
     "setPrimaryContact": _primary,
     "closeReferral": _closed,
     "signUp": _sign_up,

@@ -124,7 +124,7 @@ async def _make_orders(database: Database, user: User) -> Ids:
     paid = await make_order(database, await make_user(database), product)
     await make_reserved(database, paid)
     async with database.transaction(SERVICE) as write:
-        values = {"status": OrderStatus.PLACED, "placed_at": AT, "shipping_address": "{}"}
+        values: Any = {"status": OrderStatus.PLACED, "placed_at": AT, "shipping_address": "{}"}
         await Orders(write).change(paid, **values)
         (item,) = await OrderItems(write).of_order(cart.id)
     await make_paid(database, paid.id)

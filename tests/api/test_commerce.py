@@ -96,7 +96,7 @@ async def test_a_product_page_executes_three_statements_also_for_anonymous_calle
 async def test_an_order_list_executes_three_statements(gateway: Gateway, ada: User, statements: list[str]) -> None:
     products = [await make_product(gateway.database, name=f"Tea {index}") for index in range(5)]
     for _ in range(20):
-        values = {"status": OrderStatus.CANCELED, "canceled_at": now()}
+        values: Any = {"status": OrderStatus.CANCELED, "canceled_at": now()}
         await make_order(gateway.database, ada, *products, **values)
     statements.clear()
     document = """{ orders(first: 20) { nodes { number total { decimal }
@@ -252,7 +252,7 @@ async def test_the_story_of_an_order(gateway: Gateway, ada: User, bob: User) -> 
     await client.do("addToOrder", selection, productId=gid("Product", milk))
     order = (await client.do("addToOrder", selection, productId=gid("Product", milk)))["order"]
     amounts = {"subtotal": {"amount": 2498}, "tax": {"amount": 475}, "total": {"amount": 2973, "decimal": "29.73"}}
-    assert order == {"id": order["id"], "version": 4, "status": "DRAFT", **amounts}
+    assert order == {"id": order["id"], "version": 3, "status": "DRAFT", **amounts}
     document = "{ myOrders { nodes { items { nodes { id quantity lineTotal { amount } product { name } } } } } }"
     (found,) = (await client.data(document))["myOrders"]["nodes"]
     lines = [

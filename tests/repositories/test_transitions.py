@@ -47,7 +47,7 @@ def _outcome(status: ReferralStatus) -> dict[str, Any]:
 
 async def _order(database: Database, status: Any) -> Any:
     """With all times and an address, so that it can have every status."""
-    times = dict.fromkeys(("placed_at", "paid_at", "shipped_at", "canceled_at"), now())
+    times: Any = dict.fromkeys(("placed_at", "paid_at", "shipped_at", "canceled_at"), now())
     return await make_order(database, await make_user(database), status=status, shipping_address="{}", **times)
 
 
