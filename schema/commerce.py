@@ -10,7 +10,7 @@ from repositories.permissions import Permission
 from repositories.sql.aggregate import aggregates
 from repositories.sql.table import declared
 from repositories.tables import commerce as rows
-from resolvers.commerce import catalog, orders, payments, queries
+from resolvers.commerce import catalog, dashboard, orders, payments, queries
 from schema.aggregates.list_inputs import add_condition, filter_of, order_of
 from schema.aggregates.objects import aggregate_view, connection_type
 from schema.operations.mutation import context_mutation, mutation
@@ -100,6 +100,7 @@ _CATALOG, _WRITE, _MANAGE = Permission.CATALOG_WRITE, Permission.ORDER_WRITE, Pe
 
 @strawberry.type
 class CommerceQueries:
+    commerce_dashboard = query(dashboard.commerce_dashboard, requires=Permission.COMMERCE_READ)
     product_category_tree = query(queries.product_category_tree, size=500)
     my_orders = connection(
         queries.my_orders,

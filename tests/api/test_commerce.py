@@ -471,6 +471,65 @@ async def test_a_refund_of_a_paid_order_releases_its_stock(gateway: Gateway, ada
     assert await stock_of(database, product) == (1, 0, 1)
 
 
+# the dashboard
+
+_TILES = (
+    "ordersByStatus { status total }",
+    'revenueByDay(from: "2026-06-01", to: "2026-06-30", timeZone: "Europe/Berlin") { date orders revenue { amount } }',
+    'revenueByMonth(months: 2, timeZone: "Europe/Berlin") { date orders revenue { amount currency } }',
+    "meanOrderValues { amount currency }",
+    "bestSellers(first: 2) { quantity product { name } }",
+    "lowStock(most: 1) { available product { name } }",
+    "returnRate",
+)
+
+
+async def test_the_dashboard_equals_the_orders_and_executes_one_statement_per_tile(
+    gateway: Gateway, ada: User, statements: list[str]
+) -> None:
+    database = gateway.database
+    tea = await make_product(database, name="Tea", stock=2)
+    pen = await make_product(database, name="Pen", price_amount=101, price_currency="JPY")
+    await make_product(database, name="Cup", stock=1)
+    paid_at = [
+        dt.datetime(2026, 5, 31, 21, 59, 59, tzinfo=dt.UTC),
+        dt.datetime(2026, 5, 31, 22, tzinfo=dt.UTC),
+        dt.datetime(2026, 6, 1, 21, 59, tzinfo=dt.UTC),
+        dt.datetime(2026, 6, 2, 12, tzinfo=dt.UTC),
+    ]
+    for quantity, at in enumerate(paid_at, start=1):
+        times: Any = {"placed_at": at, "paid_at": at, "shipping_address": "{}"}
+        status = OrderStatus.REFUNDED if quantity == 4 else OrderStatus.PAID
+        await make_order(database, await make_user(database), tea, quantity=quantity, status=status, **times)
+    times = {"placed_at": paid_at[1], "paid_at": paid_at[1], "shipping_address": "{}", "status": OrderStatus.PAID}
+    await make_order(database, await make_user(database), pen, currency="JPY", **times)
+    await make_order(database, ada, tea)
+    client = gateway.at(dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)).client(ada, MANAGER)
+    for tiles in (*([tile] for tile in _TILES), _TILES):
+        statements.clear()
+        found = (await client.data(f"{{ commerceDashboard {{ {' '.join(tiles)} }} }}"))["commerceDashboard"]
+        assert len(summarize_statements(statements)) == len(tiles)
+    counts = {"DRAFT": 1, "PAID": 4, "REFUNDED": 1}
+    assert found == {
+        "ordersByStatus": [{"status": each.name, "total": counts.get(each.name, 0)} for each in OrderStatus],
+        "revenueByDay": [
+            {"date": "2026-06-01", "orders": 2, "revenue": {"amount": 1190 * 5}},
+            {"date": "2026-06-01", "orders": 1, "revenue": {"amount": 120}},
+        ],
+        "revenueByMonth": [
+            {"date": "2026-05-01", "orders": 1, "revenue": {"amount": 1190, "currency": "EUR"}},
+            {"date": "2026-06-01", "orders": 2, "revenue": {"amount": 5950, "currency": "EUR"}},
+            {"date": "2026-06-01", "orders": 1, "revenue": {"amount": 120, "currency": "JPY"}},
+        ],
+        "meanOrderValues": [{"amount": 2380, "currency": "EUR"}, {"amount": 120, "currency": "JPY"}],
+        "bestSellers": [{"quantity": 6, "product": {"name": "Tea"}}, {"quantity": 1, "product": {"name": "Pen"}}],
+        "lowStock": [{"available": 0, "product": {"name": "Pen"}}, {"available": 1, "product": {"name": "Cup"}}],
+        "returnRate": "20.00",
+    }
+    for other in (gateway.client(ada), gateway.client(ada, CATALOG)):
+        assert (await other.ask("{ commerceDashboard { returnRate } }")).codes == ["FORBIDDEN"]
+
+
 # who may
 
 
