@@ -56,7 +56,10 @@ def generate_shop(users: Sequence[dict[str, Any]], day: dt.date) -> Shop:
         for position, (name, parent) in enumerate(_TREE.items())
     ]
     products = [_product(source, number, each, ids) for number, each in enumerate(_PRODUCTS, start=1)]
-    received = [_movement(source, product["id"], _RECEIVED, MovementKind.RECEIVED, EPOCH) for product in products]
+    received = [
+        _movement(source, MovementKind.RECEIVED, EPOCH, product_id=product["id"], quantity=_RECEIVED)
+        for product in products
+    ]
     shop = Shop([each | _times(EPOCH) for each in categories], products, received, [], [], [])
     for user in users:
         for _ in range(source.randint(1, 4)):
@@ -83,11 +86,9 @@ def _product(source: Random, number: int, values: tuple[str, str, int, str], cat
     }
 
 
-def _movement(
-    source: Random, product: UUID, quantity: int, kind: MovementKind, at: dt.datetime, item: UUID | None = None
-) -> dict[str, Any]:
-    values = {"product_id": product, "quantity": quantity, "kind": kind, "order_item_id": item}
-    return {"id": demo_id(source, at), **values, "note": None, "actor_id": None, **_times(at)}
+def _movement(source: Random, kind: MovementKind, at: dt.datetime, **values: Any) -> dict[str, Any]:
+    common = {"order_item_id": None, "note": None, "actor_id": None}
+    return {"id": demo_id(source, at), "kind": kind, **common, **values, **_times(at)}
 
 
 def _add_order(source: Random, shop: Shop, user: dict[str, Any], at: dt.datetime) -> None:
@@ -118,8 +119,8 @@ def _add_order(source: Random, shop: Shop, user: dict[str, Any], at: dt.datetime
     for kind in _MOVED[status]:
         sign = -1 if kind is MovementKind.SHIPPED else 1
         for item in items:
-            quantity = sign * item["quantity"]
-            shop.movements.append(_movement(source, item["product_id"], quantity, kind, at, item["id"]))
+            moved = {"product_id": item["product_id"], "quantity": sign * item["quantity"]}
+            shop.movements.append(_movement(source, kind, at, order_item_id=item["id"], **moved))
 
 
 def _items(source: Random, shop: Shop, order: UUID, user: UUID, at: dt.datetime) -> Iterator[dict[str, Any]]:
