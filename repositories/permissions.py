@@ -15,6 +15,8 @@ class RoleName(DescribedEnum):
 
     USER = "user", "Every user with an account."
     PARTNERSHIP_MANAGER = "partnership_manager", "Manages partners and their referrals."
+    CATALOG_MANAGER = "catalog_manager", "Manages products, their categories and their stock."
+    ORDER_MANAGER = "order_manager", "Manages the orders of all users."
     ADMIN = "admin", "Sees and administers everything."
 
 
@@ -37,6 +39,10 @@ class Permission(StrEnum):
     REWARD_REDEEM = "reward:redeem"
     CLIENT_READ = "client:read"
     CLIENT_WRITE = "client:write"
+    CATALOG_WRITE = "catalog:write"
+    ORDER_WRITE = "order:write"
+    ORDER_MANAGE = "order:manage"
+    COMMERCE_READ = "commerce:read"
 
 
 Requirement = Permission | frozenset[RoleName]
@@ -54,11 +60,14 @@ _USER = frozenset(
         Permission.REWARD_REDEEM,
         Permission.CLIENT_READ,
         Permission.CLIENT_WRITE,
+        Permission.ORDER_WRITE,
     }
 )
 
 PERMISSIONS: Mapping[RoleName, frozenset[Permission]] = {
     RoleName.USER: _USER,
     RoleName.PARTNERSHIP_MANAGER: _USER | {Permission.PARTNERSHIP_READ, Permission.PARTNERSHIP_WRITE},
+    RoleName.CATALOG_MANAGER: _USER | {Permission.CATALOG_WRITE},
+    RoleName.ORDER_MANAGER: _USER | {Permission.ORDER_MANAGE, Permission.COMMERCE_READ},
     RoleName.ADMIN: frozenset(Permission),
 }

@@ -7,8 +7,10 @@ import datetime as dt
 
 from repositories.life_lock.statistics import REFRESH_JOB
 from resolvers.administration import jobs as administration
+from resolvers.commerce import jobs as commerce
 from resolvers.identity import jobs as identity
 from resolvers.life_lock import jobs as life_lock
+from resolvers.reactions import REACTIONS
 from resolvers.services.job import Job
 
 
@@ -32,6 +34,12 @@ def create_jobs(analytics_retention: dt.timedelta) -> tuple[Job, ...]:
             "7-59/15 * * * *",
             "Recounts all days of users who have changed their time zone.",
             life_lock.recount_days,
+        ),
+        Job(
+            "expire-orders",
+            "1-59/5 * * * *",
+            "Cancels orders that were not paid within 30 minutes, and releases their stock.",
+            commerce.expire_orders(REACTIONS),
         ),
         Job(
             "clean-sessions",

@@ -12,6 +12,7 @@ from strawberry.types import ExecutionContext
 from schema.administration import AdministrationMutations, AdministrationQueries
 from schema.aggregates.fields import derive_roots
 from schema.client_management import ClientMutations, ClientQueries
+from schema.commerce import CommerceMutations, CommerceQueries
 from schema.events import EventQueries, EventSubscriptions
 from schema.gamification import GamificationMutations, GamificationQueries
 from schema.identity import IdentityMutations, IdentityQueries
@@ -27,6 +28,7 @@ _QUERIES = (
     ClientQueries,
     PartnershipQueries,
     GamificationQueries,
+    CommerceQueries,
     AdministrationQueries,
     EventQueries,
 )
@@ -36,6 +38,7 @@ _MUTATIONS = (
     ClientMutations,
     PartnershipMutations,
     GamificationMutations,
+    CommerceMutations,
     AdministrationMutations,
 )
 _SUBSCRIPTIONS = (LifeLockSubscriptions, EventSubscriptions)

@@ -53,7 +53,7 @@ _ADMINISTER = Permission.ADMINISTRATION_WRITE
 def _message_mutation(handler: Any, requires: Permission | None) -> Any:
     """A mutation that sends a message. Its payload has the address of the input."""
 
-    def repeat(command: Any, _: object) -> Any:
+    async def repeat(_: object, command: Any, __: object) -> Any:
         return getattr(command, "email", None) or command.new_email
 
     return context_mutation(handler, name="email", requires=requires, repeat=repeat)
@@ -62,7 +62,7 @@ def _message_mutation(handler: Any, requires: Permission | None) -> Any:
 def _token_mutation(handler: Any) -> Any:
     """A mutation with the token of a message. Its payload has the address of the account, if the viewer may see it."""
 
-    def repeat(_: object, user: Any) -> Any:
+    async def repeat(_: object, __: object, user: Any) -> Any:
         return None if user is None else user.email
 
     return context_mutation(handler, name="email", requires=None, repeat=repeat)

@@ -15,6 +15,8 @@ from graphql import get_named_type
 from strawberry.utils.str_converters import to_camel_case
 
 from repositories.administration import Roles
+from repositories.commerce.orders import OrderItems
+from repositories.commerce.stock import StockMovements
 from repositories.core.clock import now
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
@@ -24,6 +26,7 @@ from repositories.permissions import RoleName
 from repositories.sql.aggregate import Aggregate, Commands, aggregates
 from repositories.sql.table import Format, Pattern, Writer, declared
 from repositories.sql.types import Choice
+from repositories.tables.commerce import MovementKind, OrderStatus
 from repositories.tables.identity import User
 from resolvers.aggregates.derived_inputs import plural_type
 from resolvers.validation.command import Command
@@ -34,7 +37,9 @@ from tests.api.client import Gateway, gid
 from tests.factories import (
     make_achievement,
     make_grant,
+    make_order,
     make_points,
+    make_product,
     make_redemption,
     make_reward,
     make_session,
@@ -87,6 +92,8 @@ def sample_value(column: Any, number: int) -> Any:
 
 
 def _sample_text(facts: Any, number: int) -> str:
+    if facts.format is Format.CURRENCY:
+        return ("EUR", "USD", "KWD")[number % 3]
     if isinstance(facts.format, Format):
         return _BY_FORMAT[facts.format].format(number)
     if isinstance(facts.format, Pattern):
@@ -294,12 +301,34 @@ async def _redemption(database: Database, user: User, _: int) -> Any:
     return await make_redemption(database, user, await make_reward(database))
 
 
+async def _order(database: Database, user: User, _: int) -> Any:
+    """It is canceled, because a user has at most one draft."""
+    product = await make_product(database)
+    return await make_order(database, user, product, status=OrderStatus.CANCELED, canceled_at=now())
+
+
+async def _order_item(database: Database, user: User, number: int) -> Any:
+    order = await _order(database, user, number)
+    async with database.transaction(SERVICE) as write:
+        (item,) = await OrderItems(write).of_order(order.id)
+    return item
+
+
+async def _movement(database: Database, user: User, number: int) -> Any:
+    values = {"product_id": (await make_product(database)).id, "quantity": number, "kind": MovementKind.RECEIVED}
+    async with database.transaction(SERVICE) as write:
+        return await StockMovements(write).add(order_item_id=None, note=None, actor_id=user.id, **values)
+
+
 MAKERS: dict[str, Callable[[Database, User, int], Awaitable[Any]]] = {
     "JobRun": _run,
+    "Order": _order,
+    "OrderItem": _order_item,
     "PointEntry": make_points,
     "RewardRedemption": _redemption,
     "Role": _role,
     "RoleGrant": _grant,
+    "StockMovement": _movement,
     "Session": lambda database, user, _: make_session(database, user),
     "User": lambda database, _, __: make_user(database),
     "UserAchievement": _unlocked,

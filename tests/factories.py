@@ -8,6 +8,9 @@ from uuid import UUID
 from repositories.administration import RoleGrants, Roles
 from repositories.aggregates.event_store import EventStore
 from repositories.client_management import Clients, Contacts
+from repositories.commerce.catalog import ProductCategories, Products
+from repositories.commerce.orders import OrderItems, Orders, copy_product, new_number, totals_of
+from repositories.commerce.stock import StockMovements
 from repositories.core.clock import now
 from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE, Viewer
@@ -24,6 +27,7 @@ from repositories.permissions import RoleName
 from repositories.sql.filters import Compare, Op
 from repositories.tables.administration import RoleGrant
 from repositories.tables.client_management import Client, Contact
+from repositories.tables.commerce import MovementKind, Order, OrderStatus, Product, ProductCategory
 from repositories.tables.gamification import (
     Achievement,
     PointEntry,
@@ -158,3 +162,56 @@ async def make_grant(database: Database, user: User, role: RoleName, *, by: User
     async with database.transaction(SERVICE) as write:
         (row,) = await Roles(write).find(Compare("name", Op.EQ, role.value), limit=1)
         return await RoleGrants(write).add(user_id=user.id, role_id=row.id, granted_by=by.id, granted_at=now())
+
+
+async def make_product_category(database: Database, **values: Any) -> ProductCategory:
+    defaults = {"name": "Books", "slug": f"books-{new_id().hex}"}
+    async with database.transaction(SERVICE) as write:
+        return await ProductCategories(write).add(**defaults | values)
+
+
+async def make_product(database: Database, *, stock: int = 0, **values: Any) -> Product:
+    """A product for EUR 10.00 and 19 % tax, with so many pieces in stock."""
+    key = new_id()
+    defaults = {
+        "id": key,
+        "sku": key.hex,
+        "slug": key.hex,
+        "name": "Tea",
+        "price_amount": 1000,
+        "price_currency": "EUR",
+    }
+    async with database.transaction(SERVICE) as write:
+        product = await Products(write).add(**defaults | {"tax_rate": Decimal("0.19")} | values)
+        if stock:
+            received = {"product_id": product.id, "quantity": stock, "kind": MovementKind.RECEIVED}
+            await StockMovements(write).add(order_item_id=None, note=None, actor_id=None, **received)
+    return product
+
+
+async def make_order(database: Database, user: User, *products: Product, quantity: int = 1, **values: Any) -> Order:
+    """A draft with some pieces of each product. It has no events."""
+    async with database.transaction(SERVICE) as write:
+        order = await Orders(write).add(**{"user_id": user.id, "number": new_number(), "currency": "EUR"} | values)
+        items = [
+            await OrderItems(write).add(
+                order_id=order.id, user_id=user.id, product_id=product.id, **copy_product(product, quantity)
+            )
+            for product in products
+        ]
+        return await Orders(write).change(order, **totals_of(items)._asdict())
+
+
+async def make_reserved(database: Database, order: Order) -> None:
+    """Reserves the stock of an order, as its owner does by placing it."""
+    async with database.transaction(SERVICE) as write:
+        for item in await OrderItems(write).of_order(order.id):
+            values = {"product_id": item.product_id, "quantity": item.quantity, "kind": MovementKind.RESERVED}
+            await StockMovements(write).add(order_item_id=item.id, note=None, actor_id=order.user_id, **values)
+
+
+async def make_paid(database: Database, order: UUID) -> None:
+    """Pays a PLACED order, without an event."""
+    async with database.transaction(SERVICE) as write:
+        values: Any = {"status": OrderStatus.PAID, "paid_at": now(), "payment_id": new_id()}
+        await Orders(write).change(await Orders(write).get(order), **values)

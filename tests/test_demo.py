@@ -7,6 +7,9 @@ import pytest
 
 from repositories.administration import granted_roles
 from repositories.client_management import Clients, Contacts
+from repositories.commerce.catalog import StockLevels
+from repositories.commerce.orders import OrderItems, Orders, totals_of
+from repositories.commerce.stock import StockMovements
 from repositories.core.viewer import SERVICE
 from repositories.demo.clients import CLIENTS_PER_USER, generate_clients
 from repositories.demo.seed import TASKS_PER_USER, load_demo
@@ -20,7 +23,9 @@ from repositories.life_lock.statistics import DashboardStats
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals, commission_of
 from repositories.permissions import RoleName
+from repositories.sql.filters import Order as SortKey
 from repositories.tables.client_management import Contact
+from repositories.tables.commerce import STOCK_EFFECTS
 from repositories.tables.life_lock import CLOSED, TaskStatus
 from repositories.tables.partnership import Partner, PartnerStatus, ReferralStatus
 
@@ -135,3 +140,18 @@ def test_statuses_and_dates_of_tasks_are_consistent() -> None:
     upcoming = [row for row in tasks if row["due_date"] and row["due_date"] >= START]
     assert 0 < len(overdue) < len(tasks) / 10
     assert len(upcoming) > len(tasks) / 4
+
+
+async def test_products_are_in_stock_and_orders_have_the_sums_of_their_items(database: Database) -> None:
+    await load_demo(database, users=2, tasks=3)
+    async with database.snapshot(SERVICE) as snapshot:
+        levels = await StockLevels(snapshot).find(limit=100, order=(SortKey("id"),))
+        orders = await Orders(snapshot).find(limit=100)
+        moved = await StockMovements(snapshot).find(limit=500)
+        for order in orders:
+            assert totals_of(await OrderItems(snapshot).of_order(order.id)) == (order.subtotal, order.tax, order.total)
+    assert len({order.user_id for order in orders}) == 4
+    for level in levels:
+        of_product = [(STOCK_EFFECTS[row.kind], row.quantity) for row in moved if row.product_id == level.id]
+        assert level.on_hand == sum(count for effect, count in of_product if effect.on_hand) > 9_000
+        assert level.reserved == sum(count for effect, count in of_product if effect.reserved)

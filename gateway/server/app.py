@@ -52,6 +52,7 @@ from resolvers.identity.outbox import Outbox
 from resolvers.identity.queries import account_time_zone, find_active_user, first_weekday
 from resolvers.request.account_lookup import AccountLookup
 from resolvers.request.context import AccountCalendar, Services
+from resolvers.request.payment_starter import PaymentStarter
 from resolvers.services.mail import LoggedMail, MailTransport
 from resolvers.streaming.feed import Feed, FeedOptions
 from schema import schema
@@ -96,12 +97,13 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     fallback: bool = False,
     demo: bool = False,
     clock: Callable[[], dt.datetime] = now,
+    payments: PaymentStarter | None = None,
 ) -> ASGIApp:
     """The gateway over a database. Connect the database before the application's lifespan starts.
 
     ``fallback`` reports in /health that SQLite replaces an unreachable PostgreSQL. ``demo`` lets users of GraphiQL
     sign in as the users of the demo data. ``clock`` returns the current time of requests. ``external`` verifies the
-    tokens of an external issuer.
+    tokens of an external issuer. Without ``payments``, users cannot pay orders.
     """
     CLIENT_CACHES.resize(settings.cache_bytes)
     cache = create_cache(settings, tokens)
@@ -111,7 +113,7 @@ def create_app(  # noqa: PLR0913 (the parts of the process)
     accounts = create_accounts(settings, tokens)
     transport = create_transport(settings, database, fallback=fallback)
     outbox = create_outbox(settings, database, tokens, transport, clock) if transport else None
-    services = create_services(accounts, feed, cache, outbox)
+    services = create_services(accounts, feed, cache, outbox, payments)
     operations = create_operation_service(settings, database, services, query_store, clock, tokens=tokens)
     event_streams = EventStreams(settings.event_stream_heartbeat)
     stores = (query_store, cache, operations.cost_limiter, accounts.attempts)
@@ -170,7 +172,9 @@ def feed_options(settings: Settings, *, is_announced: bool) -> FeedOptions:
     )
 
 
-def create_services(accounts: Accounts, feed: Feed, cache: Cache | None, outbox: Outbox | None) -> Services:
+def create_services(
+    accounts: Accounts, feed: Feed, cache: Cache | None, outbox: Outbox | None, payments: PaymentStarter | None
+) -> Services:
     """The services that resolvers find by their class."""
     services: dict[type[Any], Any] = {
         Accounts: accounts,
@@ -182,6 +186,8 @@ def create_services(accounts: Accounts, feed: Feed, cache: Cache | None, outbox:
         services[Cache] = cache
     if outbox is not None:
         services[Outbox] = outbox
+    if payments is not None:
+        services[PaymentStarter] = payments
     return services
 
 

@@ -8,10 +8,14 @@ from repositories.administration import RoleGrants, Roles
 from repositories.aggregates.event_store import EventStore
 from repositories.aggregates.repository import LOAD_BATCH
 from repositories.client_management import Clients, Contacts
+from repositories.commerce.catalog import ProductCategories, Products
+from repositories.commerce.orders import OrderItems, Orders
+from repositories.commerce.stock import StockMovements
 from repositories.core import clock as calendar
 from repositories.core.clock import now
 from repositories.core.viewer import SERVICE
 from repositories.demo.clients import generate_clients
+from repositories.demo.orders import generate_shop
 from repositories.demo.partners import generate_partners
 from repositories.demo.points import Earnings, add_earnings, generate_rewards
 from repositories.demo.tasks import PAST_DAYS, Rows, generate_tasks
@@ -58,6 +62,7 @@ async def load_demo(
         await _load_tasks(write, all_users, tasks, today, on_progress)
         await _load_clients(write, all_users, today)
         await _load_partners(write, all_users[-STAFF]["id"], all_users[-1]["id"], today)
+        await _load_shop(write, all_users, today)
         for user in all_users:
             days = calendar.days(today, _HISTORY_DAYS, calendar.time_zone(user["time_zone"]))
             await Analytics(write).recompute(user["id"], days)
@@ -91,6 +96,17 @@ async def _load_partners(write: WriteConnection, manager: UUID, admin: UUID, tod
     partners, referrals = generate_partners(manager, today)
     await Partners(write).add_missing(partners)
     await Referrals(write).add_missing(referrals)
+
+
+async def _load_shop(write: WriteConnection, users: Rows, today: dt.date) -> None:
+    """Loads the catalogue, receives its stock, and loads the orders with the movements of their items."""
+    shop = generate_shop(users, today)
+    await ProductCategories(write).add_missing(shop.categories)
+    await Products(write).add_missing(shop.products)
+    await StockMovements(write).add_missing(shop.received)
+    await Orders(write).add_missing(shop.orders)
+    await OrderItems(write).add_missing(shop.items)
+    await StockMovements(write).add_missing(shop.movements)
 
 
 async def _load_earnings(write: WriteConnection, earnings: Earnings) -> None:

@@ -163,6 +163,11 @@ class Aggregate:
         return _is_always_true(policies[self.table].read, roles)
 
     @property
+    def is_public(self) -> bool:
+        """Whether callers who are not signed in may read all rows too."""
+        return self.reads_all(frozenset())
+
+    @property
     def readers(self) -> frozenset[RoleName]:
         """The roles whose viewers may see some of the rows."""
         return policies[self.table].read.roles

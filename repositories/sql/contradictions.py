@@ -15,6 +15,7 @@ from repositories.core.clock import time_zone
 from repositories.core.email_address import parse_email
 from repositories.core.errors import ValidationError
 from repositories.core.formats import E164, is_web_address
+from repositories.core.money import currency_digits
 from repositories.sql import types
 from repositories.sql.declarations import (
     LINE_BREAKS,
@@ -188,6 +189,9 @@ def _has_format(text: str, wanted: Format | Pattern | None) -> bool:
                 return is_web_address(text)
             case Format.TIME_ZONE:
                 return time_zone(text).key == text
+            case Format.CURRENCY:
+                currency_digits(text)
+                return True
             case None:
                 return True
     except (ValueError, ValidationError):

@@ -27,6 +27,7 @@ class Format(Enum):
     PHONE = "a phone number in E.164"
     WEB_ADDRESS = "an absolute http or https URL"
     TIME_ZONE = "the name of an IANA time zone"
+    CURRENCY = "the code of a currency in ISO 4217"
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,11 @@ def signed_in() -> Rule:
     return Rule(lambda roles: (claimed if roles is None else viewer).is_not(None))
 
 
+def everybody() -> Rule:
+    """All rows, for every caller, signed in or not."""
+    return Rule(lambda _roles: sa.true())
+
+
 SERVICE_ONLY = Rule(lambda _roles: sa.false())
 
 

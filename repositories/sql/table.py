@@ -171,7 +171,8 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
       removed from inputs.
     - ``range``: minimum and maximum value, both inclusive; None means unlimited.
     - ``input_range``: the range of inputs, for a column without ``range`` that can leave it by other changes.
-    - ``format``: what a text must be. It becomes a check of inputs, and for web addresses a CHECK constraint.
+    - ``format``: what a text must be. It becomes a check of inputs, and for web addresses and currencies a
+      CHECK constraint.
     - ``check``: a condition in SQL that both engines understand.
     - ``default``: a constant, used by the repository and by the database.
     - ``input_default``: a default of the input that creates rows only. By default it is ``default``.
@@ -196,6 +197,8 @@ def column(  # noqa: PLR0913 (one keyword per property of a column)
         condition = f"substr({name}, 1, 2) = '1.'" if encrypted else check
         if is_web_address and check is None:
             condition = is_web_address_sql(name)
+        if format is Format.CURRENCY:
+            condition = f"length({name}) = 3 AND ltrim({name}, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ') = ''"
         constraints = (
             *([single_line_check(name)] if single_line else []),
             *value_checks(name, column_type, length, range, condition),

@@ -53,12 +53,16 @@ def is_about_own_row(user: sa.ColumnElement[UUID]) -> sa.ColumnElement[bool]:
 
 _OF_PARTNERS = one_of(DomainEvent.aggregate_type, ("partner", "referral"))
 """Every partnership manager may read all partners and referrals, and so their histories."""
+_OF_CATALOG = one_of(DomainEvent.aggregate_type, ("product", "product_category", "stock_movement"))
+_OF_ORDERS = one_of(DomainEvent.aggregate_type, ("order", "order_item", "stock_movement"))
 
 policy(
     DomainEvent,
     read=owner(DomainEvent.user_id)
     | owner_in_json(DomainEvent.event_data, "owner_id")
     | role(RoleName.ADMIN)
-    | (role(RoleName.PARTNERSHIP_MANAGER) & _OF_PARTNERS),
+    | (role(RoleName.PARTNERSHIP_MANAGER) & _OF_PARTNERS)
+    | (role(RoleName.CATALOG_MANAGER) & _OF_CATALOG)
+    | (role(RoleName.ORDER_MANAGER) & _OF_ORDERS),
     write=owner(DomainEvent.user_id),
 )

@@ -19,8 +19,10 @@ from repositories.sql.declarations import DeclarationError, place_of
 from repositories.sql.table import Declared, Format, Pattern, Writer, declared
 from resolvers.validation.command import (
     Command,
+    Currency,
     Date,
     Email,
+    JsonObject,
     Moment,
     Phone,
     Storable,
@@ -42,6 +44,7 @@ _FORMATS: Mapping[Format, Any] = {
     Format.PHONE: Phone,
     Format.WEB_ADDRESS: WebAddress,
     Format.TIME_ZONE: TimeZone,
+    Format.CURRENCY: Currency,
 }
 
 
@@ -58,7 +61,7 @@ def value_type(column: Any, reference: Reference | None) -> Any:
     facts = declared(column)
     if str(column) in _json_inputs:
         return _json_inputs[str(column)]
-    if isinstance(column.type, types.Json):
+    if isinstance(column.type, types.Json) and facts.kind is not dict:
         raise DeclarationError(place_of(column), "clients write this JSON value; declare its input by set_json_input()")
     if reference is not None:
         return Annotated[UUID, GlobalKey(reference.target.__name__)]
@@ -69,7 +72,7 @@ def value_type(column: Any, reference: Reference | None) -> Any:
     if facts.kind is Decimal and isinstance(column.type, types.Fixed):
         digits = Field(max_digits=column.type.precision, decimal_places=column.type.scale)
         return Annotated[_bounded(Decimal, facts), digits]
-    return {dt.datetime: Moment, dt.date: Date}.get(facts.kind, facts.kind)
+    return {dt.datetime: Moment, dt.date: Date, dict: JsonObject}.get(facts.kind, facts.kind)
 
 
 def _text_type(facts: Declared) -> Any:

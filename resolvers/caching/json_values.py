@@ -71,6 +71,7 @@ def type_signature(kind: Any) -> str:
 
 def json_reader(kind: Any) -> JSONReader:
     """The function that makes a value of a type from its JSON. Raises TypeError for a type that cannot be cached."""
+    kind = getattr(kind, "__supertype__", kind)  # of a NewType, such as BigInt
     origin, inner = get_origin(kind), get_args(kind)
     if kind in _PLAIN or dict in {kind, origin}:
         return _identity

@@ -13,7 +13,7 @@ async def run_once(
     run: Callable[[], Awaitable[Any]],
     *,
     prepares: bool = False,
-    repeat: Callable[[Any], Any] | None = None,
+    repeat: Callable[[Any], Awaitable[Any]] | None = None,
 ) -> Any:
     """The result of a mutation field: that of ``run``, or of the earlier request if the key has taken effect.
 
@@ -36,4 +36,4 @@ async def run_once(
     finally:
         idempotency.is_running = False
     result = await load_outcome(context.snapshot, outcome)
-    return result if repeat is None else repeat(result)
+    return result if repeat is None else await repeat(result)

@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 from strawberry import Some
+from strawberry.scalars import JSON
 
 from repositories.aggregates.repository import row_version
 from repositories.aggregates.unit_of_work import UnitOfWork
@@ -32,8 +33,10 @@ from repositories.core.email_address import normalize_email, parse_email
 from repositories.core.encryption import DecryptionError
 from repositories.core.errors import Conflict, InputError, InputErrors, StaleVersion, ValidationError
 from repositories.core.formats import E164, is_web_address
+from repositories.core.money import currency_digits
 from repositories.core.text import normalize_text
 from repositories.sql.table import Table, declared
+from repositories.sql.types import to_json
 
 R = TypeVar("R", bound=Table)
 
@@ -226,6 +229,39 @@ WebAddress = Annotated[
 
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_as_time_zone)]
 """The name of an IANA time zone."""
+
+
+def _check_currency(code: str) -> str:
+    try:
+        currency_digits(code)
+    except ValidationError as error:
+        raise ValueError(error.message) from None
+    return code
+
+
+Currency = Annotated[str, StringConstraints(max_length=3), AfterValidator(_check_currency)]
+"""The code of a currency in ISO 4217."""
+
+
+MAX_JSON_BYTES = 8192
+
+
+def _check_json_object(value: Any) -> Any:
+    if not isinstance(value, dict):
+        message = "This must be a JSON object"
+        raise ValueError(message)  # noqa: TRY004 (a TypeError would not be a validation error)
+    try:
+        size = len(to_json(value).encode())
+    except ValidationError as error:
+        raise ValueError(error.message) from None
+    if size > MAX_JSON_BYTES:
+        message = f"A JSON object may have at most {MAX_JSON_BYTES:,} bytes"
+        raise ValueError(message)
+    return value
+
+
+JsonObject = Annotated[JSON, AfterValidator(_check_json_object)]
+"""A JSON object of at most 8 KB."""
 
 
 @contextmanager

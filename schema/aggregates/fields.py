@@ -85,6 +85,7 @@ def _publish(name: str, fields: Mapping[str, Any]) -> Any:
 
 def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
     readers = aggregate.readers if aggregate.roots is None else aggregate.roots
+    requires = None if aggregate.is_public else readers
     noun = aggregate.noun
     single = root_field(
         partial(_load_one, aggregate),
@@ -92,13 +93,13 @@ def _query_fields(aggregate: Aggregate) -> dict[str, Any]:
         f"{_roles_text(readers)}",
         row_type(aggregate.row) | None,
         {"id": id_argument(aggregate.type_name, f"The id of the {noun}.")},
-        requires=readers,
+        requires=requires,
     )
     by_default = f" By default {aggregate.order_text}." if aggregate.order_text else ""
     many = connection(
         partial(_load_many, aggregate),
         description=f"{_rows_text(aggregate)}{by_default}{_roles_text(readers)}",
-        requires=readers,
+        requires=requires,
         filter=filter_of(aggregate),
         order=order_of(aggregate),
         kind=connection_type(aggregate) | None,

@@ -165,7 +165,7 @@ def context_mutation(  # noqa: PLR0913 (the properties of a mutation)
     requires: Requirement | None,
     name: str = "",
     is_repeatable: bool = False,
-    repeat: Callable[[Any, Any], Any] | None = None,
+    repeat: Callable[[Context, Any, Any], Awaitable[Any]] | None = None,
     returns_secret: bool = False,
 ) -> Any:
     """The mutation field of a handler that takes ``(context, command)`` and opens its own unit of work.
@@ -176,7 +176,7 @@ def context_mutation(  # noqa: PLR0913 (the properties of a mutation)
     one of them fails.
 
     The handler sets ``work.outcome`` to the row that it returns, for repetitions with the same idempotency key. A
-    handler that returns something else has ``repeat``, which makes it from the command and from the outcome.
+    handler that returns something else has ``repeat``, which makes it from the context, the command and the outcome.
     ``returns_secret`` is for a result that must not be stored; the mutation accepts no key then.
     """
     run = _repeatable(handler) if is_repeatable else handler
@@ -223,7 +223,7 @@ def _mutation_field(  # noqa: PLR0913 (the properties of a mutation)
     check: ContextCheck | None,
     *,
     prepares: bool = False,
-    repeat: Callable[[Any, Any], Any] | None = None,
+    repeat: Callable[[Context, Any, Any], Awaitable[Any]] | None = None,
     returns_secret: bool = False,
 ) -> Any:
     async def execute(context: Context, _: Any, input: Any) -> Payload:  # noqa: A002 (the name in the schema)
@@ -239,7 +239,7 @@ def _mutation_field(  # noqa: PLR0913 (the properties of a mutation)
                 context,
                 lambda: run(context, input),
                 prepares=prepares,
-                repeat=None if repeat is None else partial(repeat, input),
+                repeat=None if repeat is None else partial(repeat, context, input),
             )
             return Payload(result, [])
         except InputError as error:

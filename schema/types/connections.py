@@ -142,7 +142,7 @@ def _filter_and_order(arguments: dict[str, Any]) -> dict[str, Any]:
 def connection(  # noqa: PLR0913 (the properties of a field)
     resolve: Callable[..., Any],
     *,
-    requires: Requirement,
+    requires: Requirement | None,
     description: str = "",
     filter: Any = None,  # noqa: A002 (the name of the argument in the schema)
     order: Any = None,

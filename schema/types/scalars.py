@@ -14,6 +14,8 @@ from graphql.utilities import value_from_ast_untyped
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
+from repositories.core.money import MAX_AMOUNT, BigInt
+
 T = TypeVar("T")
 
 _FULL_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -88,6 +90,18 @@ def serialize_decimal(value: Decimal) -> str:
     return text
 
 
+def _parse_big_int(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and -MAX_AMOUNT <= value <= MAX_AMOUNT:
+        return value
+    message = f"A BigInt must be an integer from -{MAX_AMOUNT} to {MAX_AMOUNT}."
+    raise GraphQLError(message)
+
+
+def serialize_big_int(value: int) -> int:
+    """As a JSON number."""
+    return _parse_big_int(value)
+
+
 def serialize_uuid(value: UUID) -> str:
     """In lower case."""
     if not isinstance(value, UUID):
@@ -152,6 +166,14 @@ SCALARS: dict[object, ScalarDefinition] = {
         specified_by_url="https://www.w3.org/TR/xmlschema11-2/#decimal",
         serialize=serialize_decimal,
         parse_value=_parse_decimal,
+    ),
+    BigInt: strawberry.scalar(
+        name="BigInt",
+        description=f"An integer from -{MAX_AMOUNT} to {MAX_AMOUNT} (53 bits), which every JavaScript number can hold "
+        "exactly: the integers of I-JSON. It is a JSON number.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc7493#section-2.2",
+        serialize=serialize_big_int,
+        parse_value=_parse_big_int,
     ),
     JSON: strawberry.scalar(
         name="JSON",

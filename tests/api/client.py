@@ -26,6 +26,7 @@ from repositories.engines.factory import open_database
 from repositories.permissions import RoleName
 from repositories.tables.identity import User, UserRole
 from resolvers.caching.cache import Cache
+from resolvers.request.payment_starter import PaymentStarter
 from resolvers.streaming.feed import Feed
 from resolvers.validation.global_ids import global_id
 
@@ -124,6 +125,7 @@ class Gateway:
         clock: Callable[[], dt.datetime] = now,
         settings: Settings | None = None,
         external: ExternalIssuer | None = None,
+        payments: PaymentStarter | None = None,
     ) -> None:
         self.database = database
         self.tokens = Tokens(SECRET, AUDIENCE)
@@ -132,7 +134,7 @@ class Gateway:
         if "cache" not in settings.model_fields_set:
             settings = settings.model_copy(update={"cache": "off"})
         count = len(database.commit_listeners)
-        self.app = create_app(settings, database, self.tokens, external=external, clock=clock)
+        self.app = create_app(settings, database, self.tokens, external=external, clock=clock, payments=payments)
         self._listeners: list[Any] = [listener.__self__ for listener in database.commit_listeners[count:]]  # type: ignore[attr-defined]
         self.http = self.http_from("127.0.0.1")
 

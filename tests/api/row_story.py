@@ -6,6 +6,7 @@ here, unless its input cannot be derived (tests/derived.py): then ``INPUTS`` or 
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -16,6 +17,8 @@ from repositories.sql.statements import Statement
 from repositories.sql.table import Table
 from repositories.tables.client_management import Contact
 from repositories.tables.identity import User
+from resolvers.aggregates.derived_inputs import plural_type
+from resolvers.request.payment_starter import PaymentStarter
 from tests.api.client import USER_ERRORS, Answer, Client, Gateway, gid
 from tests.api.test_row_events import PASSWORD
 from tests.derived import COMMANDS, UnderivableInputError, derive_input, payload_field, stories
@@ -37,6 +40,14 @@ EXCLUDED = {
     "refreshUserDashboardStats": "takes no input and changes no row of an aggregate",
 }
 """Mutations that do not run, each with its reason. tests/api/test_row_events.py runs them."""
+
+
+PAYMENTS = PaymentStarter(lambda _, order, __, ___: _start_payment(order))
+"""Starts payments whose id is that of the order."""
+
+
+async def _start_payment(order: UUID) -> tuple[UUID, str]:
+    return order, f"secret of {order}"
 
 
 Rows = dict[str, dict[Any, Any]]
@@ -86,7 +97,7 @@ class Story:
         except UnderivableInputError:
             return
         field, aggregate = payload_field(mutation)
-        selection = f"{field} {{ id }}" if aggregate is not None else ACCOUNT_SELECTIONS.get(mutation, field)
+        selection = f"{field} {{ id }}" if aggregate is not None else SELECTIONS.get(mutation, field)
         name = mutation[0].upper() + mutation[1:]
         document = f"mutation($i: {name}Input!) {{ {mutation}(input: $i) {{ {selection} {USER_ERRORS} }} }}"
         answer = await self.send(mutation, document, values)
@@ -158,7 +169,8 @@ class Story:
 
 def _check_returned(aggregate: Aggregate, mutation: str, keys: list[str], rows: dict[Any, Any]) -> None:
     """The rows that a command returns are stored, deleted or gone, as its verb says."""
-    verb = next((found for word, found in VERBS.items() if mutation.startswith(word)), Commands.UPDATE)
+    names = (aggregate.type_name, plural_type(aggregate))
+    verb = next((VERBS[word] for word in VERBS for name in names if mutation == word + name), Commands.UPDATE)
     stored = {gid(aggregate.type_name, key): row for key, row in rows.items()}
     is_gone = verb is Commands.PURGE or (verb is Commands.DELETE and not aggregate.is_soft_deleted)
     for key in keys:
@@ -215,6 +227,46 @@ def _closed(story: Story, ids: dict[str, str], _: Rows) -> dict[str, Any]:
     return {"id": ids["Referral"], "version": 1, **outcome}
 
 
+def _moved(story: Story, ids: dict[str, str], _: Rows) -> dict[str, Any]:
+    """To the first level."""
+    if "ProductCategory" not in ids:
+        raise UnderivableInputError("MoveProductCategory", "id")
+    return {"id": ids["ProductCategory"], "parentId": None, "position": story.number}
+
+
+def _new_product(story: Story, ids: dict[str, str], _: Rows) -> dict[str, Any]:
+    """It is free, so that an order of it is paid as soon as it is placed."""
+    return derive_input("createProduct", ids, story.number) | {"priceAmount": 0, "isActive": True}
+
+
+def _of_product(quantity: int) -> Input:
+    def build(_: Story, ids: dict[str, str], __: Rows) -> dict[str, Any]:
+        if "Product" not in ids:
+            raise UnderivableInputError("Product")
+        return {"productId": ids["Product"], "quantity": quantity}
+
+    return build
+
+
+def _item(_: Story, ids: dict[str, str], __: Rows) -> dict[str, Any]:
+    if "OrderItem" not in ids:
+        raise UnderivableInputError("OrderItem")
+    return {"id": ids["OrderItem"], "quantity": 2}
+
+
+def _placed(_: Story, ids: dict[str, str], __: Rows) -> dict[str, Any]:
+    if "Order" not in ids:
+        raise UnderivableInputError("Order")
+    address = {"name": "Ada", "line1": "Main Street 1", "postalCode": "10115", "city": "Berlin", "country": "DE"}
+    return {"id": ids["Order"], "version": 1, "shippingAddress": address}
+
+
+def _to_pay(_: Story, ids: dict[str, str], __: Rows) -> dict[str, Any]:
+    if "Order" not in ids:
+        raise UnderivableInputError("Order")
+    return {"id": ids["Order"]}
+
+
 def _sign_up(story: Story, _: dict[str, str], __: Rows) -> dict[str, Any]:
     return {
         "email": f"{story.admin.id.hex}-{story.number}@example.com",
@@ -235,6 +287,15 @@ INPUTS: dict[str, Input] = {
     "assignTask": _assigned,
     "changePartnerStatus": _partner_status,
     "createClient": _new_client,
+    "createProduct": _new_product,
+    "updateProduct": lambda story, ids, _: derive_input("updateProduct", ids, story.number) | {"isActive": True},
+    "moveProductCategory": _moved,
+    "receiveStock": _of_product(9),
+    "correctStock": _of_product(-1),
+    "addToOrder": _of_product(1),
+    "changeOrderItem": _item,
+    "placeOrder": _placed,
+    "payOrder": _to_pay,
     "setPrimaryContact": _primary,
     "closeReferral": _closed,
     "signUp": _sign_up,
@@ -249,7 +310,10 @@ INPUTS: dict[str, Input] = {
     "updateProfile": lambda story, _, __: {"version": 1, "firstName": f"Name {story.number}", "locale": "de-DE"},
 }
 """The inputs that cannot be derived."""
-ACCOUNT_SELECTIONS = dict.fromkeys(("signUp", "signIn", "refreshSession"), "accessToken refreshToken")
+SELECTIONS = {
+    **dict.fromkeys(("signUp", "signIn", "refreshSession"), "accessToken refreshToken"),
+    "payOrder": "orderPayment { order { id } clientSecret }",
+}
 
 MUTATIONS = sorted(set(COMMANDS) - set(EXCLUDED))
 _ACCOUNT = ("signUp", "signIn", "refreshSession", "changePassword", "signOut", "signIn", "deactivateAccount")
@@ -260,11 +324,20 @@ _REFERRALS = [
     *[(each, pick) for each in ("payCommission", "reopenReferral") for pick in (0, 1)],
     *[("changePartnerStatus", 0)] * 2,
 ]
-_SPECIAL = {*_FIRST, *_LAST, *_ACCOUNT, *(mutation for mutation, _ in (*_REWARDS, *_REFERRALS))}
+_CART = ("addToOrder", "changeOrderItem", "removeFromOrder", "addToOrder", "placeOrder")
+_ORDERS = [
+    (each, 0)
+    for each in (
+        *("createProduct", "receiveStock", "correctStock", *_CART, "shipOrder", "completeOrder", "returnOrder"),
+        *("updateProduct", "addToOrder", "placeOrder", "payOrder", "cancelOrder"),
+    )
+]
+_SPECIAL = {*_FIRST, *_LAST, *_ACCOUNT, *(mutation for mutation, _ in (*_REWARDS, *_REFERRALS, *_ORDERS))}
 EVERY = [
     *[(mutation, 0) for mutation in (*_FIRST, "transferClient", *_ACCOUNT)],
     *_REWARDS,
     *_REFERRALS,
+    *_ORDERS,
     *[(mutation, 0) for mutation in (*sorted(set(MUTATIONS) - _SPECIAL), *_LAST)],
 ]
 """All mutations in an order in which each succeeds once.

@@ -51,7 +51,7 @@ async def _fetch_roles(database: Database, user: User) -> frozenset[RoleName]:
 async def test_a_role_is_granted_and_revoked(gateway: Gateway, ada: User, admin: User) -> None:
     client = gateway.at(AT).client(admin)
     roles = await _role_ids(client)
-    assert list(roles) == ["admin", "partnership_manager"]
+    assert list(roles) == ["admin", "catalog_manager", "order_manager", "partnership_manager"]
     given = {"userId": gid("User", ada), "roleId": roles["partnership_manager"]}
     grant = (await client.do("grantRole", GRANT, **given))["roleGrant"]
     assert grant == {
@@ -336,6 +336,8 @@ async def test_the_users_overview(gateway: Gateway, ada: User, admin: User, stat
     assert after["byRole"] == [
         {"role": "USER", "total": 7},
         {"role": "PARTNERSHIP_MANAGER", "total": 1},
+        {"role": "CATALOG_MANAGER", "total": 0},
+        {"role": "ORDER_MANAGER", "total": 0},
         {"role": "ADMIN", "total": 2},
     ]
     assert (before["activeLastSevenDays"], after["activeLastSevenDays"]) == (0, 1)

@@ -110,7 +110,7 @@ def test_the_features_cover_every_aggregate() -> None:
     assert {each.type_name for each in ALL} - {each.type_name for each in SINGLE} == {"UserPreferences"}
     assert {each.type_name for each in SINGLE} - {each.type_name for each in LISTED} == {"Role"}
     assert {each.type_name for each in LISTED} - {each.type_name for each in SCOPED} == {
-        *("Achievement", "JobRun", "Reward", "User")
+        *("Achievement", "JobRun", "Product", "ProductCategory", "Reward", "User")
     }
 
 

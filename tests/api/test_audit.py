@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from graphql import get_named_type
 
+from repositories.commerce.orders import OrderItems, Orders
+from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
+from repositories.tables.commerce import OrderStatus
 from repositories.tables.identity import User, UserRole
 from repositories.tables.partnership import ReferralStatus
 from schema import schema
@@ -15,11 +18,23 @@ from tests.api.client import USER_ERRORS, Client, Gateway, gid
 from tests.api.mailbox import Mailbox, MailGateway
 from tests.api.stored_rows import stored_events
 from tests.derived import stories
-from tests.factories import make_partner, make_points, make_referral, make_reward, make_user
+from tests.factories import (
+    make_order,
+    make_paid,
+    make_partner,
+    make_points,
+    make_product,
+    make_referral,
+    make_reserved,
+    make_reward,
+    make_user,
+)
 
 AT = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
-UNRECORDED = {"refreshUserDashboardStats", "requestPasswordReset"}
-"""The first recomputes statistics and changes no aggregate. The event of the second one is recorded when the message is
+ADDRESS = {"name": "Ada", "line1": "Main Street 1", "postalCode": "10115", "city": "Berlin", "country": "DE"}
+UNRECORDED = {"payOrder", "refreshUserDashboardStats", "requestPasswordReset"}
+"""The first needs a service for payments (tests/api/test_order_payments.py). The second recomputes statistics and
+changes no aggregate. The event of the third one is recorded when the message is
 sent, so that a request takes the same time whether or not there is an account."""
 
 Ids = dict[str, str]
@@ -37,6 +52,17 @@ INPUTS: dict[str, Callable[[Ids], dict[str, Any]]] = {
     "redeemReward": lambda ids: {"rewardId": ids["reward"]},
     "fulfillRedemption": lambda ids: {"id": ids["rewardRedemption"]},
     "refundRedemption": lambda ids: {"id": ids["rewardRedemption"]},
+    "moveProductCategory": lambda ids: {"id": ids["ProductCategory"], "position": 7},
+    "receiveStock": lambda ids: {"productId": ids["product"], "quantity": 3},
+    "correctStock": lambda ids: {"productId": ids["product"], "quantity": -1},
+    "addToOrder": lambda ids: {"productId": ids["product"]},
+    "changeOrderItem": lambda ids: {"id": ids["item"], "quantity": 2},
+    "removeFromOrder": lambda ids: {"id": ids["item"]},
+    "placeOrder": lambda ids: {"id": ids["placed"], "shippingAddress": ADDRESS},
+    "cancelOrder": lambda ids: {"id": ids["placed"]},
+    "shipOrder": lambda ids: {"id": ids["paid"]},
+    "completeOrder": lambda ids: {"id": ids["paid"]},
+    "returnOrder": lambda ids: {"id": ids["paid"]},
     "grantRole": lambda ids: {"userId": ids["user"], "roleId": ids["role"]},
     "revokeRole": lambda ids: {"userId": ids["user"], "roleId": ids["role"]},
 }
@@ -90,6 +116,26 @@ def test_every_mutation_is_tested() -> None:
     assert mutations | set(ACCOUNTS) | UNRECORDED == set(schema._schema.mutation_type.fields)
 
 
+async def _make_orders(database: Database, user: User) -> Ids:
+    """A product, a draft to place, and an order that is paid, with the stock of both, and an item of another draft."""
+    product = await make_product(database, stock=10)
+    draft = await make_order(database, user, product)
+    cart = await make_order(database, await make_user(database), product)
+    paid = await make_order(database, await make_user(database), product)
+    await make_reserved(database, paid)
+    async with database.transaction(SERVICE) as write:
+        values: Any = {"status": OrderStatus.PLACED, "placed_at": AT, "shipping_address": "{}"}
+        await Orders(write).change(paid, **values)
+        (item,) = await OrderItems(write).of_order(cart.id)
+    await make_paid(database, paid.id)
+    return {
+        "product": gid("Product", product),
+        "item": gid("OrderItem", item),
+        "placed": gid("Order", draft),
+        "paid": gid("Order", paid),
+    }
+
+
 async def test_every_mutation_is_in_the_audit_log(gateway: Gateway, admin: User) -> None:
     """Entries have the actor and the time. Each mutation runs at its own time, by which the log is filtered."""
     await make_points(gateway.database, admin, 100)
@@ -102,6 +148,7 @@ async def test_every_mutation_is_in_the_audit_log(gateway: Gateway, admin: User)
         "role": roles[0]["id"],
         "lost": gid("Referral", lost),
         "reward": gid("Reward", await make_reward(gateway.database)),
+        **await _make_orders(gateway.database, other),
     }
     document = """query($filter: AuditLogFilter) { auditLog(filter: $filter) {
         nodes { eventType aggregateType aggregateId userId timestamp } } }"""

@@ -39,6 +39,7 @@ _ONLY_IN_COMMANDS = {
     ("users", "avatar_url"): "only the scheme of a URL matters to those who open it",
     ("clients", "website"): "as above",
     ("partners", "website"): "as above",
+    ("products", "price_currency"): "the currencies can change with each release of the list of ISO 4217",
     ("rewards", "stock"): "a refund may return an item to a full stock",
 }
 """The columns for which the database accepts some values that a command rejects, with the reasons."""

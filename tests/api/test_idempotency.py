@@ -26,7 +26,7 @@ from schema.operations.mutation import accepts_no_key
 from tests.api.client import USER_ERRORS, Answer, Client, Gateway, connect_database, gid, serve
 from tests.api.mailbox import Mailbox, MailGateway
 from tests.api.people import PASSWORD, make_member
-from tests.api.row_story import EVERY, MUTATIONS, Story
+from tests.api.row_story import EVERY, MUTATIONS, PAYMENTS, Story
 from tests.api.sockets import connect_socket, serve_sockets
 from tests.api.stored_rows import stored_events
 from tests.api.test_statements import summarize_statements
@@ -420,7 +420,8 @@ _DELETES = {"deleteCategory", "deleteCategories", "revokeRole"}
 
 
 @pytest.mark.usefixtures("cheap_passwords")
-async def test_every_mutation_can_be_repeated(gateway: Gateway, database: Database, admin: User) -> None:
+async def test_every_mutation_can_be_repeated(database: Database, admin: User) -> None:
+    gateway = Gateway(database, payments=PAYMENTS)
     await make_session(database, admin)
     await make_user(database, role=UserRole.ADMIN)  # an owner of partners must have a role
     await make_points(database, admin, 1_000_000)

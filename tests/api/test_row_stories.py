@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from strawberry.utils.str_converters import to_camel_case
 
+from gateway.settings import Settings
 from repositories.aggregates.derived import has_events
 from repositories.core.event import Created, Deleted, Event, Purged, Restored, all_event_types
 from repositories.engines.database import Database, DatabaseOptions
@@ -19,7 +20,7 @@ from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.tables.identity import UserPreferences, UserRole
 from schema import schema
 from tests.api.client import Client, Gateway, gid
-from tests.api.row_story import EVERY, EXCLUDED, INPUTS, MUTATIONS, Story
+from tests.api.row_story import EVERY, EXCLUDED, INPUTS, MUTATIONS, PAYMENTS, Story
 from tests.api.stored_rows import stored_events
 from tests.api.subscribing import SubscribingProcess
 from tests.api.test_row_events import UNCHANGED
@@ -117,7 +118,7 @@ def _changes_of(aggregate: Aggregate) -> str:
 async def _tell(database: Database, steps: list[tuple[str, int]]) -> None:
     """Live events are those of all aggregates in the order of their commits, in the feed and in `xChanged`."""
     admin = await make_user(database, role=UserRole.ADMIN)
-    gateway = Gateway(database)
+    gateway = Gateway(database, payments=PAYMENTS, settings=Settings(cost_per_minute=0))
     story = Story(gateway, admin)
     story.others = {key for name, rows in (await story.rows()).items() if name != "Role" for key in rows} - {admin.id}
     await make_session(database, admin)

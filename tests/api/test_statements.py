@@ -20,6 +20,7 @@ from repositories.life_lock.statistics import DashboardStats
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import aggregates
 from repositories.sql.table import metadata
+from repositories.tables.commerce import OrderStatus
 from repositories.tables.identity import User, UserPreferences
 from schema import schema
 from schema.types.view import VIEWS
@@ -32,10 +33,14 @@ from tests.factories import (
     make_contact,
     make_contacts,
     make_grant,
+    make_order,
     make_partner,
     make_points,
+    make_product,
+    make_product_category,
     make_redemption,
     make_referral,
+    make_reserved,
     make_reward,
     make_session,
     make_task,
@@ -114,6 +119,14 @@ _ROOTS = {
     "AchievementProgress": ('myAchievements(timeZone: "UTC") { %s }', ["SELECT domain_events"]),
     "Client": ("clients(first: 500) { nodes { %s } }", ["SELECT clients"]),
     "Contact": ('contacts(first: 500, email: "joan@example.org") { nodes { %s } }', ["SELECT contacts"]),
+    "BestSeller": ("commerceDashboard { bestSellers { %s } }", ["SELECT products"]),
+    "LowStock": ("commerceDashboard { lowStock { %s } }", ["SELECT products"]),
+    "CategoryBranch": ("productCategoryTree { %s }", ["SELECT product_categories"]),
+    "Order": ("orders(first: 500) { nodes { %s } }", ["SELECT orders"]),
+    "OrderItem": ("orderItems(first: 500) { nodes { %s } }", ["SELECT order_items"]),
+    "Product": ("products(first: 500) { nodes { %s } }", ["SELECT products"]),
+    "ProductCategory": ("productCategories(first: 500) { nodes { %s } }", ["SELECT product_categories"]),
+    "StockMovement": ("stockMovements(first: 500) { nodes { %s } }", ["SELECT stock_movements"]),
     "CategoryTotals": ('lifeLockDashboard(timeZone: "UTC") { categoryBreakdown { %s } }', ["SELECT categories"]),
 }
 """For each view with edges: a query that returns its rows, and the statements that the query executes."""
@@ -132,8 +145,8 @@ _SUBSCRIPTION_VIEWS = {f"{aggregate.type_name}Change" for aggregate in aggregate
 """Views that only subscriptions deliver. tests/api/test_subscriptions.py counts their statements."""
 
 
-_EMBEDDED = {"FieldChange"}
-"""Views of values that are inside of a row."""
+_EMBEDDED = {"FieldChange", "Money", "OrderPayment"}
+"""Views of values that are inside of a row, or of the result of a mutation."""
 
 
 def _edges() -> list[tuple[str, str, bool, bool]]:
@@ -167,9 +180,11 @@ def test_every_edge_is_counted() -> None:
     assert [f"{view}.{field}" for view, field, *_ in _edges() if view not in plain] == [
         "Achievement.history",
         "AchievementProgress.achievement",
+        "BestSeller.product",
         "Category.history",
         "Category.tasks",
         "Category.user",
+        "CategoryBranch.category",
         "CategoryTotals.category",
         "Client.contacts",
         "Client.createdBy",
@@ -179,6 +194,13 @@ def test_every_edge_is_counted() -> None:
         "Contact.history",
         "DomainEvent.user",
         "HistoryEntry.user",
+        "LowStock.product",
+        "Order.history",
+        "Order.items",
+        "Order.user",
+        "OrderItem.history",
+        "OrderItem.order",
+        "OrderItem.product",
         "Partner.history",
         "Partner.manager",
         "Partner.referrals",
@@ -187,6 +209,14 @@ def test_every_edge_is_counted() -> None:
         "PointEntry.reward",
         "PointEntry.task",
         "PointEntry.user",
+        "Product.category",
+        "Product.history",
+        "Product.stock",
+        "Product.stockMovements",
+        "ProductCategory.children",
+        "ProductCategory.history",
+        "ProductCategory.parent",
+        "ProductCategory.products",
         "Referral.history",
         "Referral.partner",
         "Reward.history",
@@ -199,6 +229,10 @@ def test_every_edge_is_counted() -> None:
         "RoleGrant.user",
         "Session.history",
         "Session.user",
+        "StockMovement.actor",
+        "StockMovement.history",
+        "StockMovement.orderItem",
+        "StockMovement.product",
         "Task.assignee",
         "Task.category",
         "Task.history",
@@ -218,7 +252,7 @@ def test_every_edge_is_counted() -> None:
 
 async def _make_users(database: Database, admin: User, count: int) -> None:
     """Creates users with a row of every table each, and as many rows of the admin."""
-    reward = await make_reward(database)
+    reward, top = await make_reward(database), await make_product_category(database)
     for _ in range(count):
         for person in (await make_user(database), admin):
             category = await make_category(database, person)
@@ -231,6 +265,10 @@ async def _make_users(database: Database, admin: User, count: int) -> None:
             email = f"{client.id.hex}@example.org" if person is admin else "joan@example.org"
             await make_contact(database, client, email=email, is_primary=True)
             await make_session(database, person)
+            shelf = await make_product_category(database, parent_id=top.id)
+            product = await make_product(database, category_id=shelf.id, stock=2)
+            order = await make_order(database, person, product, status=OrderStatus.CANCELED, canceled_at=now())
+            await make_reserved(database, order)
             async with database.transaction(SERVICE) as write:
                 for aggregate in _PLAIN:
                     await subject_of(aggregate.row).insert(write, new_id(), person.id)
@@ -249,7 +287,7 @@ async def test_every_edge_executes_one_statement_for_all_rows(
         await client.do("createTask", "task { id }", title=f"With a history {index}")
     for view, field, is_connection, is_loaded in _edges():
         root, base = _ROOTS[view]
-        key = {"usage": "rowCount", "history": "id"}.get(field, "databaseId")
+        key = {"usage": "rowCount", "history": "id", "stock": "onHand"}.get(field, "databaseId")
         for selection, extra in (
             [(f"edges {{ cursor node {{ {key} }} }}", 1), ("totalCount", 2), (f"nodes {{ {key} }} totalCount", 2)]
             if is_connection

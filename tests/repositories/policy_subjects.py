@@ -12,6 +12,9 @@ from repositories.administration import RoleGrants, Roles
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.event_store import EventStore
 from repositories.client_management import Clients, Contacts
+from repositories.commerce.catalog import Products, StockLevels
+from repositories.commerce.orders import OrderItems, Orders, new_number
+from repositories.commerce.stock import StockMovements
 from repositories.engines.database import WriteConnection
 from repositories.gamification.achievements import Achievements, UserAchievements
 from repositories.gamification.points import Points
@@ -28,6 +31,7 @@ from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.sql.table import Table, Writer
 from repositories.tables.administration import JobRun, Role, RoleGrant
 from repositories.tables.client_management import Client, Contact
+from repositories.tables.commerce import MovementKind, Order, OrderItem, Product, StockLevel, StockMovement
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import (
     Achievement,
@@ -225,6 +229,55 @@ _FIRST_TASK = UUID("019b76da-a800-7000-8000-000000000001")
 """An achievement that the migrations create."""
 
 
+async def _insert_product(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    """A trigger adds the stock level."""
+    del owner
+    values = {"sku": key.hex, "name": "Tea", "slug": key.hex, "price_amount": 5, "price_currency": "EUR"}
+    await Products(write).add(id=key, tax_rate=Decimal(0), **values)
+
+
+async def _insert_level(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    del owner
+    await StockLevels(write).add(id=key)
+
+
+async def _prepare_product(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    """Without its stock level."""
+    await _insert_product(write, key, owner)
+    await StockLevels(write).purge(key)
+
+
+async def _insert_movement(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    """The owner is the actor, who is no manager, so only movements for orders are possible."""
+    values = {"product_id": owner, "quantity": 1, "kind": MovementKind.RESERVED, "order_item_id": owner}
+    await StockMovements(write).add(id=key, note="Before", actor_id=owner, **values)
+
+
+async def _prepare_movement(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    """A product in stock, and an item of an order, which have the id of the owner."""
+    await _insert_product(write, owner, owner)
+    received = {"product_id": owner, "quantity": 5, "kind": MovementKind.RECEIVED, "order_item_id": None}
+    await StockMovements(write).add(note=None, actor_id=None, **received)
+    await _insert_order(write, owner, owner)
+    await _insert_item(write, owner, owner)
+
+
+async def _insert_order(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    await Orders(write).add(id=key, number=new_number(), user_id=owner, currency="EUR")
+
+
+async def _prepare_item(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    """A product and an order, which have the id of the owner."""
+    await _insert_product(write, owner, owner)
+    await _insert_order(write, owner, owner)
+
+
+async def _insert_item(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    copies = {"sku": "A", "name": "Tea", "currency": "EUR", "unit_price": 5, "tax_rate": Decimal(0)}
+    values = {"order_id": owner, "user_id": owner, "product_id": owner, "quantity": 1, "line_total": 5}
+    await OrderItems(write).add(id=key, **copies, **values)
+
+
 class Subject(NamedTuple):
     """How the test inserts, finds and changes a row of a table. ``prepare`` adds the rows to which it refers."""
 
@@ -264,6 +317,11 @@ SUBJECTS: dict[type[Table], Subject] = {
     DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),
     Partner: Subject(_insert_partner, "id", "name", "Acme", "Changed"),
     Referral: Subject(_insert_referral, "id", "client_name", "Client", "Changed", prepare=_prepare_partner),
+    Product: Subject(_insert_product, "id", "name", "Tea", "Changed"),
+    StockLevel: Subject(_insert_level, "id", "on_hand", 0, 0, prepare=_prepare_product),
+    StockMovement: Subject(_insert_movement, "id", "note", "Before", "Changed", prepare=_prepare_movement),
+    Order: Subject(_insert_order, "id", "currency", "EUR", "USD"),
+    OrderItem: Subject(_insert_item, "id", "name", "Tea", "Changed", prepare=_prepare_item),
     Achievement: Subject(_insert_achievement, "id", "points", 3, 7),
     UserAchievement: Subject(_insert_unlocked, "id", "created_at", _AT, _AT + dt.timedelta(days=1)),
     PointEntry: Subject(_insert_entry, "id", "points", 10, 1000, prepare=_record_event),

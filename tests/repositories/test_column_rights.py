@@ -43,6 +43,12 @@ _EXPECTED = """
     administration.user_roles         siso_writer    forbidden  unseen     unseen     -
     client_management.clients         siso_writer    done       done       done       created_by=forbidden primary_contact_id=rejected
     client_management.contacts        siso_writer    done       done       done       user_id=forbidden client_id=rejected
+    commerce.order_items              siso_writer    done       done       done       user_id=forbidden order_id=rejected product_id=rejected
+    commerce.orders                   siso_writer    done       done       done       user_id=forbidden status=rejected subtotal=rejected tax=rejected total=rejected
+    commerce.product_categories       siso_writer    forbidden  unseen     unseen     -
+    commerce.products                 siso_writer    forbidden  unseen     unseen     -
+    commerce.stock_levels             siso_writer    forbidden  unseen     unseen     -
+    commerce.stock_movements          siso_writer    done       forbidden  forbidden  insert:actor_id=forbidden insert:product_id=rejected insert:order_item_id=rejected
     gamification.achievements         siso_writer    forbidden  unseen     unseen     -
     gamification.point_entries        siso_writer    done       forbidden  forbidden  insert:user_id=forbidden insert:source_event_id=rejected
     gamification.reward_redemptions   siso_writer    done       done       done       user_id=forbidden reward_id=rejected
@@ -77,6 +83,7 @@ _OTHER_VALUES: dict[str, Any] = {
     "avatar_url": "https://example.com/ada.png",
     "code": "other",
     "color": "#000000",
+    "currency": "USD",
     "criteria": {"event": "TaskCompleted", "count": 5},
     "email": "other@example.com",
     "email_index": "cd" * 32,

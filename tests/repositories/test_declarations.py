@@ -226,7 +226,7 @@ class Thing(Versioned, Table, schema="things", name="things"):
     home_id: Column[UUID] = column("The home.", references="things.homes.id")
     color: Column[str] = column("The colour.", length=(1, 9))
     code: Column[str] = column("The code.", encrypted=True)
-    extent: Column[dict[str, Any]] = column("The extent.")
+    extent: Column[list[Any]] = column("The extent.")
     size_in_bytes: Column[int] = column("The size.", filtered=True)
 
 

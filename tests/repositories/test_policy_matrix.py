@@ -26,6 +26,7 @@ from repositories.sql.statements import Statement, scalar
 from repositories.sql.table import Table, metadata
 from repositories.tables.administration import JobRun, Role, RoleGrant
 from repositories.tables.client_management import Client, Contact
+from repositories.tables.commerce import Order, Product, StockLevel, StockMovement
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import (
     Achievement,
@@ -184,6 +185,44 @@ ANSWERS = {
     admin      other   done    unseen  forbidden  unseen     unseen
     service    other   done    done    done       forbidden  forbidden
 """,
+    StockLevel: """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   done    unseen  forbidden  unseen  unseen
+    user       other   done    unseen  forbidden  unseen  unseen
+    catalog    other   done    unseen  forbidden  unseen  unseen
+    admin      other   done    unseen  forbidden  unseen  unseen
+    service    other   done    done    done       done    done
+""",
+    StockMovement: """
+    viewer     row     select  lock    insert     update     delete
+    anonymous  other   unseen  unseen  forbidden  unseen     unseen
+    user       own     done    done    done       forbidden  forbidden
+    user       other   unseen  unseen  forbidden  unseen     unseen
+    manager    other   unseen  unseen  forbidden  unseen     unseen
+    catalog    other   done    done    done       forbidden  forbidden
+    orders     other   done    done    done       forbidden  forbidden
+    admin      other   done    done    done       forbidden  forbidden
+    service    other   done    done    done       forbidden  forbidden
+""",
+    Product: """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   done    unseen  forbidden  unseen  unseen
+    user       other   done    unseen  forbidden  unseen  unseen
+    catalog    other   done    done    done       done    done
+    orders     other   done    unseen  forbidden  unseen  unseen
+    admin      other   done    done    done       done    done
+    service    other   done    done    done       done    done
+""",
+    Order: """
+    viewer     row     select  lock    insert     update  delete
+    anonymous  other   unseen  unseen  forbidden  unseen  unseen
+    user       own     done    done    done       done    done
+    user       other   unseen  unseen  forbidden  unseen  unseen
+    catalog    other   unseen  unseen  forbidden  unseen  unseen
+    orders     other   done    done    done       done    done
+    admin      other   done    done    done       done    done
+    service    other   done    done    done       done    done
+""",
     Partner: _OF_THE_ROLE,
     Referral: _OF_THE_ROLE,
     UserDashboardStats: """
@@ -198,7 +237,7 @@ ANSWERS = {
 }
 
 
-_SPECIAL = {DomainEvent, PointEntry}
+_SPECIAL = {DomainEvent, PointEntry, StockMovement}
 """Tables whose triggers reject changes that their policies allow."""
 
 
@@ -218,12 +257,15 @@ _ROLES = {
     "manager": frozenset({RoleName.USER, RoleName.PARTNERSHIP_MANAGER}),
     "admin": frozenset({RoleName.USER, RoleName.ADMIN}),
 }
+_MANAGERS = {"catalog": RoleName.CATALOG_MANAGER, "orders": RoleName.ORDER_MANAGER}
+"""The viewers whose roles only the policies of commerce name."""
 
 
 def _rows_of(table: type[Table]) -> list[tuple[str, str]]:
     """The viewers and rows of a table. Only some policies name a second person, to whom a row is assigned."""
     is_assigned = len(policies[table.__table__].read.people) > 1
-    return [*_VIEWERS, *((name, "assigned") for name in _ROLES if is_assigned)]
+    managers = _MANAGERS if table.__table__.schema == "commerce" else ()
+    return [*_VIEWERS, *((name, "other") for name in managers), *((name, "assigned") for name in _ROLES if is_assigned)]
 
 
 def _is_allowed(rule: Rule, viewer: str, row: str) -> bool:
@@ -245,14 +287,15 @@ def _is_allowed(rule: Rule, viewer: str, row: str) -> bool:
                 return viewer != "anonymous" and row == ("assigned" if is_of_assignee else "own")
             case BinaryExpression() if condition.operator is operators.is_ and isinstance(condition.right, sa.True_):
                 return holds(condition.left)
-            case BinaryExpression() if condition.operator is operators.is_:  # the row is not deleted
-                return True
+            case BinaryExpression() if condition.operator in {operators.is_, operators.in_op}:
+                return True  # the row is not deleted, or a movement that reserves stock
             case Grouping():
                 return holds(condition.element)
             case _:
                 raise TypeError(condition)
 
-    return holds(rule.condition(_ROLES.get(viewer, frozenset())))
+    roles = frozenset({RoleName.USER, _MANAGERS[viewer]}) if viewer in _MANAGERS else _ROLES.get(viewer, frozenset())
+    return holds(rule.condition(roles))
 
 
 def _expected(table: type[Table]) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -302,6 +345,8 @@ def _name(case: Case) -> str:
 def _viewer(name: str, key: UUID) -> Viewer:
     if name == "user":
         return viewer_of(key)
+    if name in _MANAGERS:
+        return viewer_of(key, _MANAGERS[name])
     if name == "manager":
         return viewer_of(key, RoleName.PARTNERSHIP_MANAGER)
     return {"anonymous": ANONYMOUS, "admin": viewer_of(key, RoleName.ADMIN), "service": SERVICE}[name]

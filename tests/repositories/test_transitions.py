@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from repositories.commerce.orders import Orders
 from repositories.core.clock import now
 from repositories.core.errors import ValidationError
 from repositories.core.viewer import SERVICE
@@ -14,10 +15,11 @@ from repositories.gamification.rewards import Redemptions
 from repositories.identity import Users
 from repositories.partnership import Partners, Referrals
 from repositories.sql.table import declared, metadata
+from repositories.tables.commerce import Order
 from repositories.tables.gamification import RewardRedemption
 from repositories.tables.identity import User
 from repositories.tables.partnership import Partner, Referral, ReferralStatus
-from tests.factories import make_partner, make_redemption, make_referral, make_reward, make_user
+from tests.factories import make_order, make_partner, make_redemption, make_referral, make_reward, make_user
 
 
 async def _redemption(database: Database, status: Any) -> Any:
@@ -43,6 +45,12 @@ def _outcome(status: ReferralStatus) -> dict[str, Any]:
     }
 
 
+async def _order(database: Database, status: Any) -> Any:
+    """With all times and an address, so that it can have every status."""
+    times: Any = dict.fromkeys(("placed_at", "paid_at", "shipped_at", "canceled_at"), now())
+    return await make_order(database, await make_user(database), status=status, shipping_address="{}", **times)
+
+
 async def _user(database: Database, status: Any) -> Any:
     return await make_user(database, status=status)
 
@@ -56,6 +64,7 @@ class Subject(NamedTuple):
 SUBJECTS: dict[Any, Subject] = {
     RewardRedemption: Subject(Redemptions, _redemption),
     Partner: Subject(Partners, _partner),
+    Order: Subject(Orders, _order),
     Referral: Subject(Referrals, _referral, _outcome),
     User: Subject(Users, _user),
 }

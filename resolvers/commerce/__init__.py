@@ -1,0 +1,1 @@
+"""Products, stock and orders: queries, commands, reactions to payments, and jobs."""
