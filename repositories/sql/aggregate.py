@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from repositories.permissions import RoleName
 from repositories.sql import types
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.sql.policy import SERVICE_ONLY, Roles, Rule, policies, policy
 from repositories.sql.table import DeclarationError, Inverse, Table, Writer, declared
 
@@ -96,7 +96,7 @@ class Aggregate:
     noun: str
     plural: str
     owner: str | None
-    order: tuple[Order, ...]
+    order: tuple[SortKey, ...]
     order_text: str
     commands: Commands
     batch: int
@@ -225,7 +225,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     *,
     read: Rule,
     write: Rule = SERVICE_ONLY,
-    order: Sequence[Order] = (),
+    order: Sequence[SortKey] = (),
     order_text: str = "",
     owner: sa.Column[Any] | Through | _Actor | None = None,
     commands: Commands = Commands.ALL,

@@ -10,7 +10,7 @@ import pytest
 from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import ACTOR, aggregate, aggregates
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.sql.policy import policies, role
 from repositories.sql.table import Column, DeclarationError, Format, Inverse, Pattern, Table, Writer, column, metadata
 from repositories.sql.types import Fixed
@@ -111,4 +111,4 @@ def test_a_policy_without_an_owner() -> None:
 
 def test_an_order_by_a_column_that_does_not_exist() -> None:
     with pytest.raises(DeclarationError, match=r"things\.size: the default order"):
-        aggregate(Thing, read=role(RoleName.ADMIN), owner=ACTOR, order=(Order("size"),))
+        aggregate(Thing, read=role(RoleName.ADMIN), owner=ACTOR, order=(SortKey("size"),))
