@@ -19,7 +19,7 @@ Columns
 Policy
   read   life_lock.categories.user_id = (SELECT auth.uid()) OR {}
   write  life_lock.categories.user_id = (SELECT auth.uid())
-  roles that may read: admin, partnership_manager, user; that may write: admin, partnership_manager, user
+  roles that may read: admin, catalog_manager, order_manager, partnership_manager, user; that may write: admin, catalog_manager, order_manager, partnership_manager, user
   owner of the events: the column user_id
 
 Filters
@@ -39,7 +39,7 @@ Groups
 
 Queries
   category(id: ID!): Category
-""".format("(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? 'admin')")
+"""  # noqa: E501 (the output of a command).format("(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? 'admin')")
 
 
 @pytest.mark.parametrize("name", ["Category", "category", "categories"])
