@@ -39,7 +39,7 @@ Groups
 
 Queries
   category(id: ID!): Category
-"""  # noqa: E501 (the output of a command).format("(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? 'admin')")
+""".format("(SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? 'admin')")  # noqa: E501 (the output of a command)
 
 
 @pytest.mark.parametrize("name", ["Category", "category", "categories"])
