@@ -15,7 +15,7 @@ from repositories.core.email_address import normalize_email
 from repositories.core.errors import ValidationError
 from repositories.core.event import Created, Deleted, Event, Purged, Restored, Updated
 from repositories.sql import types
-from repositories.sql.filters import Compare, Direction, Op, Order
+from repositories.sql.filters import Compare, Direction, Op, SortKey
 from repositories.sql.statements import Engine, RowFactory, Statement, fold, in_list, scalar
 from repositories.tables.client_management import Client, ClientStatus, Contact
 
@@ -207,7 +207,7 @@ class Clients(Repository[Client], table=Client):
 
     async def newest(self, user: UUID, *, limit: int) -> list[Client]:
         """A person's clients, the latest first."""
-        newest = (Order("created_at", Direction.DESC), Order("id", Direction.DESC))
+        newest = (SortKey("created_at", Direction.DESC), SortKey("id", Direction.DESC))
         return await self.find(Compare("created_by", Op.EQ, user), newest, limit=limit)
 
     async def link_primaries(self, keys: Collection[UUID]) -> list[Client]:

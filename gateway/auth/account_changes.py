@@ -29,7 +29,7 @@ from repositories.identity import (
     UserRoleChanged,
     UserSuspended,
 )
-from repositories.sql.filters import And, Compare, Direction, Op, Order
+from repositories.sql.filters import And, Compare, Direction, Op, SortKey
 from repositories.tables.events import DomainEvent
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class AccountChanges:
             async with database.snapshot(SERVICE) as snapshot:
                 since = dt.datetime.fromtimestamp(started - lifetime, dt.UTC)
                 where = And((Compare("event_type", Op.IN, tuple(sorted(_KINDS))), Compare("timestamp", Op.GTE, since)))
-                newest_first = [Order("timestamp", Direction.DESC)]
+                newest_first = [SortKey("timestamp", Direction.DESC)]
                 events = await EventStore(snapshot).find(where, newest_first, limit=self._max_changes)
         except GatewayError as error:
             log.warning("The changes of accounts cannot be read: %s. Each earlier token is looked up once.", error)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from repositories.aggregates.repository import ADD_BATCH, LOAD_BATCH, Repository
 from repositories.core.event import Event
-from repositories.sql.filters import And, Compare, Direction, Filter, Op, Order
+from repositories.sql.filters import And, Compare, Direction, Filter, Op, SortKey
 from repositories.sql.statements import Engine, RowFactory, Statement, records, records_parameter, scalar
 from repositories.tables.events import DomainEvent
 
@@ -89,7 +89,7 @@ def owner_id_of(event: DomainEvent) -> UUID | None:
         return None
 
 
-_NEWEST_FIRST = (Order("timestamp", Direction.DESC), Order("sequence", Direction.DESC))
+_NEWEST_FIRST = (SortKey("timestamp", Direction.DESC), SortKey("sequence", Direction.DESC))
 
 
 class EventStore(Repository[DomainEvent], table=DomainEvent, noun="event"):
@@ -128,7 +128,7 @@ class EventStore(Repository[DomainEvent], table=DomainEvent, noun="event"):
         last = 0
         while True:
             next_batch = And((Compare("sequence", Op.GT, last), *conditions))
-            events = await self.find(next_batch, [Order("sequence")], limit=LOAD_BATCH)
+            events = await self.find(next_batch, [SortKey("sequence")], limit=LOAD_BATCH)
             for event in events:
                 yield event
             if len(events) < LOAD_BATCH:
@@ -148,7 +148,7 @@ class EventStore(Repository[DomainEvent], table=DomainEvent, noun="event"):
     ) -> list[DomainEvent]:
         """The events with sequence numbers above ``after`` and up to ``until``, in their order."""
         conditions = (Compare("sequence", Op.GT, after), Compare("sequence", Op.LTE, until), *where)
-        return await self.find(And(conditions), [Order("sequence")], limit=limit)
+        return await self.find(And(conditions), [SortKey("sequence")], limit=limit)
 
     async def announce(self, origin: str) -> None:
         """Notifies all processes of new events as soon as this transaction is committed. PostgreSQL only."""
@@ -156,7 +156,7 @@ class EventStore(Repository[DomainEvent], table=DomainEvent, noun="event"):
 
     async def of_aggregate(self, aggregate_id: UUID, *, limit: int) -> list[DomainEvent]:
         """The events of an aggregate, oldest first."""
-        return await self.find(Compare("aggregate_id", Op.EQ, aggregate_id), [Order("sequence")], limit=limit)
+        return await self.find(Compare("aggregate_id", Op.EQ, aggregate_id), [SortKey("sequence")], limit=limit)
 
     async def of_type(self, event_type: str, *, limit: int) -> list[DomainEvent]:
         """The events of a type, newest first."""

@@ -27,7 +27,7 @@ from repositories.core.ids import new_id
 from repositories.engines.database import ReadConnection
 from repositories.sql import filters
 from repositories.sql.aggregate import aggregates
-from repositories.sql.filters import NO_FILTER, Filter, Order
+from repositories.sql.filters import NO_FILTER, Filter, SortKey
 from repositories.sql.lists import KeysetQuery, build_count, build_counts, build_groups, build_page
 from repositories.sql.page import Page, PageRequest
 from repositories.sql.row_statements import RowStatements, update, update_many, update_many_columns
@@ -55,7 +55,7 @@ class Repository(Generic[R]):
     table: type[R]
     noun: ClassVar[str]
     """The word for a row in error messages."""
-    default_order: ClassVar[tuple[Order, ...]] = ()
+    default_order: ClassVar[tuple[SortKey, ...]] = ()
     searched: ClassVar[tuple[str, ...]] = ()
     """The columns in which a search looks for its words."""
     of_tables: ClassVar[dict[type[Table], type["Repository[Any]"]]] = {}
@@ -117,12 +117,12 @@ class Repository(Generic[R]):
         """Whether the row exists and the viewer may see it."""
         return await self.connection.one(self._statements.exists, id=key)
 
-    async def first(self, where: Filter = NO_FILTER, order: Sequence[Order] | None = None) -> R | None:
+    async def first(self, where: Filter = NO_FILTER, order: Sequence[SortKey] | None = None) -> R | None:
         """The first row that passes the filter, or None."""
         rows = await self.find(where, order, limit=1)
         return rows[0] if rows else None
 
-    async def find(self, where: Filter = NO_FILTER, order: Sequence[Order] | None = None, *, limit: int) -> list[R]:
+    async def find(self, where: Filter = NO_FILTER, order: Sequence[SortKey] | None = None, *, limit: int) -> list[R]:
         """The first ``limit`` rows that pass the filter."""
         values = filters.parameters_of(where)
         statement = build_page(self.table, None, where, self._order(order), None, backwards=False)
@@ -132,7 +132,7 @@ class Repository(Generic[R]):
         self,
         request: PageRequest,
         where: Filter = NO_FILTER,
-        order: Sequence[Order] | None = None,
+        order: Sequence[SortKey] | None = None,
         within: Filter = NO_FILTER,
     ) -> Page[R]:
         """One page of the rows that pass the filter, and ``within``, to which cursors are not bound."""
@@ -143,7 +143,7 @@ class Repository(Generic[R]):
         self,
         request: PageRequest,
         where: Filter = NO_FILTER,
-        order: Sequence[Order] | None = None,
+        order: Sequence[SortKey] | None = None,
         within: Filter = NO_FILTER,
     ) -> bool:
         """Whether rows exist before a page that is read forwards, or after one that is read backwards."""
@@ -156,7 +156,7 @@ class Repository(Generic[R]):
         column: str,
         request: PageRequest,
         where: Filter = NO_FILTER,
-        order: Sequence[Order] | None = None,
+        order: Sequence[SortKey] | None = None,
     ) -> Mapping[UUID, Page[R]]:
         """One page per key: of the rows that have the key in ``column``. Reads all pages with one statement."""
         query = KeysetQuery(self.table, request, where, self._order(order))
@@ -172,7 +172,7 @@ class Repository(Generic[R]):
         column: str,
         request: PageRequest,
         where: Filter = NO_FILTER,
-        order: Sequence[Order] | None = None,
+        order: Sequence[SortKey] | None = None,
     ) -> Mapping[UUID, bool]:
         """:meth:`has_rows_behind` for each page of :meth:`pages_of`."""
         query = KeysetQuery(self.table, request, where, self._order(order))
@@ -209,7 +209,7 @@ class Repository(Generic[R]):
         statement = build_count(self.table, where)
         return await self.connection.one(statement, **values)
 
-    def _order(self, order: Sequence[Order] | None) -> tuple[Order, ...]:
+    def _order(self, order: Sequence[SortKey] | None) -> tuple[SortKey, ...]:
         return tuple(order) if order else self.default_order
 
     # writes

@@ -9,8 +9,7 @@ from uuid import UUID
 
 from repositories.aggregates.repository import Repository
 from repositories.core.money import share_of
-from repositories.sql.filters import And, Compare, Op
-from repositories.sql.filters import Order as SortKey
+from repositories.sql.filters import And, Compare, Op, SortKey
 from repositories.tables.commerce import MAX_ITEMS, Order, OrderItem, OrderStatus, Product
 
 _LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -23,7 +23,9 @@ _PRODUCTS = (
     ("Black tea", "Tea", 790, "0.07"),
     ("Tea cup", "Cups", 1450, "0.19"),
     ("Tea pot", "Kitchen", 3900, "0.19"),
+    ("Milk jug", "Kitchen", 2200, "0.19"),
 )
+"""The last one is new: there are few pieces of it, and no orders."""
 _MOVED = {
     OrderStatus.PAID: (MovementKind.RESERVED,),
     OrderStatus.SHIPPED: (MovementKind.RESERVED, MovementKind.SHIPPED),
@@ -58,8 +60,9 @@ def generate_shop(users: Sequence[dict[str, Any]], day: dt.date) -> Shop:
     products = [_product(source, number, each, ids) for number, each in enumerate(_PRODUCTS, start=1)]
     received = [
         _movement(source, MovementKind.RECEIVED, EPOCH, product_id=product["id"], quantity=_RECEIVED)
-        for product in products
+        for product in products[:-1]
     ]
+    received.append(_movement(source, MovementKind.RECEIVED, EPOCH, product_id=products[-1]["id"], quantity=3))
     shop = Shop([each | _times(EPOCH) for each in categories], products, received, [], [], [])
     for user in users:
         for _ in range(source.randint(1, 4)):
@@ -124,7 +127,7 @@ def _add_order(source: Random, shop: Shop, user: dict[str, Any], at: dt.datetime
 
 
 def _items(source: Random, shop: Shop, order: UUID, user: UUID, at: dt.datetime) -> Iterator[dict[str, Any]]:
-    for product in source.sample(shop.products, source.randint(1, 3)):
+    for product in source.sample(shop.products[:-1], source.randint(1, 3)):
         quantity, price, tax = source.randint(1, 3), product["price_amount"], product["tax_rate"]
         yield {
             "id": demo_id(source, at),

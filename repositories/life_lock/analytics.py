@@ -28,7 +28,7 @@ from repositories.life_lock.days import (
     within,
 )
 from repositories.sql import types
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.sql.statements import Engine, RowFactory, Statement, in_list, records, scalar
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Category, Task, TaskAnalytics, TaskStatus
@@ -222,7 +222,7 @@ class DayScore(NamedTuple):
 class Analytics(Repository[TaskAnalytics], table=TaskAnalytics, noun="day"):
     """A person's days. A day without a row is one of zeros: without a completed task the score is 0 in any case."""
 
-    default_order = (Order("date"),)
+    default_order = (SortKey("date"),)
 
     async def recompute(self, user: UUID, days: Sequence[LocalDay]) -> None:
         """Counts the days anew from the tasks that are not deleted: two statements.

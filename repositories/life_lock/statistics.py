@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from repositories.aggregates.repository import Repository
 from repositories.job_runs import JobRuns
-from repositories.sql.filters import Direction, Order
+from repositories.sql.filters import Direction, SortKey
 from repositories.sql.statements import RowFactory, Statement, scalar
 from repositories.sql.types import Fixed
 from repositories.tables.administration import JobOutcome
@@ -59,7 +59,7 @@ _totals: Statement[TaskTotals] = Statement(
 class DashboardStats(Repository[UserDashboardStats], table=UserDashboardStats, noun="user"):
     """Totals over all users, for administrators."""
 
-    default_order = (Order("last_activity", Direction.DESC),)
+    default_order = (SortKey("last_activity", Direction.DESC),)
 
     async def refresh(self, *, has_time: bool = False) -> int:
         """Brings the materialized view up to date, and says of how many users; for the service.

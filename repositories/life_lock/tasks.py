@@ -11,7 +11,7 @@ from repositories.aggregates.repository import Repository
 from repositories.core.clock import LocalDay, now
 from repositories.life_lock.days import DAY_COLUMNS, NOW, OWN, USER, Completed, Created, Day, days_parameter, within
 from repositories.sql import types
-from repositories.sql.filters import And, Compare, Op, Order
+from repositories.sql.filters import And, Compare, Op, SortKey
 from repositories.sql.statements import Engine, RowFactory, Statement, folded, in_list, records
 from repositories.tables.life_lock import CLOSED, Category, Task, TaskAnalytics, TaskNames, TaskStatus
 
@@ -20,7 +20,7 @@ _categories = Category.__table__
 _analytics = TaskAnalytics.__table__
 
 OPEN = Compare("status", Op.NOT_IN, CLOSED)
-BY_DUE_DATE = (Order("due_date"),)
+BY_DUE_DATE = (SortKey("due_date"),)
 
 
 class TaskTally(NamedTuple):

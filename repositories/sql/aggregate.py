@@ -29,7 +29,7 @@ from repositories.sql import types
 from repositories.sql.aggregate_contradictions import check_aggregate
 from repositories.sql.aggregate_options import ACTOR, Actor, Commands, Through, through
 from repositories.sql.declarations import reference_keys
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.sql.policy import SERVICE_ONLY, Policy, Roles, Rule, policies, policy
 from repositories.sql.table import DeclarationError, Inverse, Table, Writer, declared
 
@@ -74,7 +74,7 @@ class Aggregate:
     noun: str
     plural: str
     owner: str | None
-    order: tuple[Order, ...]
+    order: tuple[SortKey, ...]
     order_text: str
     rows_text: str
     commands: Commands
@@ -201,7 +201,7 @@ def aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     *,
     read: Rule,
     write: Rule = SERVICE_ONLY,
-    order: Sequence[Order] = (),
+    order: Sequence[SortKey] = (),
     order_text: str = "",
     rows_text: str = "",
     owner: sa.Column[Any] | Through | Actor | None = None,

@@ -10,7 +10,7 @@ from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.aggregate_options import Actor, Commands, Through
 from repositories.sql.declarations import DeclarationError, declared, place_of, reference_keys
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.sql.policy import Policy
 
 Contradictions = Iterator[tuple[str, str]]
@@ -22,7 +22,7 @@ def check_aggregate(  # noqa: PLR0913 (the properties of an aggregate)
     *,
     owner: sa.Column[Any] | Through | Actor | None,
     commands: Commands | None,
-    order: Sequence[Order],
+    order: Sequence[SortKey],
     batch: int,
     roots: Iterable[RoleName] | None,
     parent: sa.Column[Any] | None,
@@ -67,7 +67,7 @@ def _rules_of_own_columns(table: sa.Table, column: sa.Column[Any], use: str) -> 
         yield place_of(column), f"the {use} must not be null"
 
 
-def _rules_of_orders(table: sa.Table, order: Sequence[Order]) -> Contradictions:
+def _rules_of_orders(table: sa.Table, order: Sequence[SortKey]) -> Contradictions:
     for key in order:
         place = f"{table.name}.{key.column}"
         if key.column not in table.c:

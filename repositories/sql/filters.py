@@ -207,7 +207,7 @@ class Nulls(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SortKey:
     """One sort key of a list."""
 
     column: str
@@ -409,7 +409,7 @@ def sort_key(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     return folded(column) if type(column.type) in {sa.Text, types.Email} else column
 
 
-def order_by(table: sa.Table, keys: Sequence[Order], *, backwards: bool = False) -> list[sa.ColumnElement[Any]]:
+def order_by(table: sa.Table, keys: Sequence[SortKey], *, backwards: bool = False) -> list[sa.ColumnElement[Any]]:
     """The terms of ORDER BY for ``keys``, or for their exact reverse."""
     terms: list[sa.ColumnElement[Any]] = []
     for key in keys:

@@ -6,7 +6,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from repositories.sql import filters
-from repositories.sql.filters import NO_FILTER, Filter, Order, Scoped, deletion_condition
+from repositories.sql.filters import NO_FILTER, Filter, Scoped, SortKey, deletion_condition
 from repositories.sql.page import Page, PageRequest, ordering
 from repositories.sql.statements import RowFactory, Statement, cached_statement, in_list, scalar
 from repositories.sql.table import Table
@@ -27,7 +27,7 @@ class KeysetQuery(Generic[R]):
         table: type[R],
         request: PageRequest,
         where: Filter,
-        order: tuple[Order, ...],
+        order: tuple[SortKey, ...],
         within: Filter = NO_FILTER,
     ) -> None:
         self.table = table
@@ -78,7 +78,7 @@ def build_page(  # noqa: PLR0913 (the parts of one query)
     owner: type[Table],
     partition: str | None,
     where: Filter,
-    order: tuple[Order, ...],
+    order: tuple[SortKey, ...],
     cursor_nulls: tuple[bool, ...] | None,
     *,
     backwards: bool,
@@ -110,7 +110,7 @@ def build_behind(  # noqa: PLR0913 (the parts of one query)
     owner: type[Table],
     partition: str | None,
     where: Filter,
-    order: tuple[Order, ...],
+    order: tuple[SortKey, ...],
     cursor_nulls: tuple[bool, ...] | None,
     *,
     backwards: bool,

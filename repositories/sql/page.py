@@ -20,7 +20,7 @@ from repositories.core.byte_budget import bounded_cache
 from repositories.core.errors import Path, ValidationError
 from repositories.core.ids import as_uuid
 from repositories.sql import filters, types
-from repositories.sql.filters import Direction, Filter, Nulls, Order
+from repositories.sql.filters import Direction, Filter, Nulls, SortKey
 from repositories.sql.statements import folded
 from repositories.sql.types import to_json
 
@@ -101,10 +101,10 @@ class Page(Generic[R]):
 class Ordering:
     """A total order of a table's rows: the keys of a list, with the id as the last key. Encodes and decodes cursors."""
 
-    def __init__(self, table: sa.Table, keys: Sequence[Order]) -> None:
+    def __init__(self, table: sa.Table, keys: Sequence[SortKey]) -> None:
         columns = [key.column for key in keys]
         self.table = table
-        self.keys = (*keys, *([] if "id" in columns else [Order("id")]))
+        self.keys = (*keys, *([] if "id" in columns else [SortKey("id")]))
         self._indexes = [list(table.c.keys()).index(key.column) for key in self.keys]
 
     def fingerprint(self, where: Filter) -> str:
@@ -180,7 +180,7 @@ class Ordering:
 
 
 @bounded_cache(lambda order: 100 + 100 * len(order.keys))
-def ordering(table: sa.Table, keys: tuple[Order, ...]) -> Ordering:
+def ordering(table: sa.Table, keys: tuple[SortKey, ...]) -> Ordering:
     return Ordering(table, keys)
 
 

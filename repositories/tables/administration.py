@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import ACTOR, Commands, aggregate
-from repositories.sql.filters import Direction, Order
+from repositories.sql.filters import Direction, SortKey
 from repositories.sql.policy import role
 from repositories.sql.table import Column, Inverse, Table, Writer, column
 
@@ -117,17 +117,17 @@ aggregate(
     JobRun,
     read=role(RoleName.ADMIN),
     owner=ACTOR,
-    order=(Order("started_at", Direction.DESC),),
+    order=(SortKey("started_at", Direction.DESC),),
     order_text="the latest first",
 )
-aggregate(Role, read=role(RoleName.ADMIN), owner=ACTOR, order=(Order("name"),), order_text="by name")
+aggregate(Role, read=role(RoleName.ADMIN), owner=ACTOR, order=(SortKey("name"),), order_text="by name")
 aggregate(
     RoleGrant,
     read=role(RoleName.ADMIN),
     write=role(RoleName.ADMIN),
     owner=RoleGrant.user_id,
     commands=Commands.NONE,
-    order=(Order("granted_at", Direction.DESC),),
+    order=(SortKey("granted_at", Direction.DESC),),
     order_text="the latest first",
     noun="grant",
     plural="role_grants",

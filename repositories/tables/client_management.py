@@ -9,7 +9,7 @@ from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import Commands, aggregate
 from repositories.sql.constraints import violation
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.sql.policy import owner, role
 from repositories.sql.table import (
     Column,
@@ -199,14 +199,14 @@ aggregate(
     Client,
     read=owner(Client.created_by) | role(RoleName.ADMIN),
     write=owner(Client.created_by) | role(RoleName.ADMIN),
-    order=(Order("company_name"),),
+    order=(SortKey("company_name"),),
     order_text="by name",
 )
 aggregate(
     Contact,
     read=owner(Contact.user_id) | role(RoleName.ADMIN),
     write=owner(Contact.user_id) | role(RoleName.ADMIN),
-    order=(Order("last_name"), Order("first_name")),
+    order=(SortKey("last_name"), SortKey("first_name")),
     order_text="by last name, then by first name",
     parent=Contact.client_id,
     verbs={Commands.CREATE: "add", Commands.DELETE: "remove"},

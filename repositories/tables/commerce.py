@@ -13,8 +13,7 @@ from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import ACTOR, Commands, aggregate
 from repositories.sql.constraints import violation
-from repositories.sql.filters import Direction
-from repositories.sql.filters import Order as SortKey
+from repositories.sql.filters import Direction, SortKey
 from repositories.sql.policy import everybody, one_of, owner, policy, role
 from repositories.sql.table import (
     Column,

@@ -10,7 +10,7 @@ from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import ACTOR, Commands, aggregate
 from repositories.sql.constraints import violation
-from repositories.sql.filters import Direction, Order
+from repositories.sql.filters import Direction, SortKey
 from repositories.sql.policy import Rule, owner, policy, role, signed_in
 from repositories.sql.table import Column, Pattern, Table, Versioned, Writer, column
 
@@ -269,7 +269,7 @@ aggregate(
     read=signed_in(),
     write=role(RoleName.ADMIN),
     owner=ACTOR,
-    order=(Order("points"), Order("code")),
+    order=(SortKey("points"), SortKey("code")),
     order_text="those with the fewest points first",
     commands=Commands.CREATE | Commands.UPDATE,
 )
@@ -277,7 +277,7 @@ aggregate(
     UserAchievement,
     read=_owned(UserAchievement.user_id),
     write=_owned(UserAchievement.user_id),
-    order=(Order("unlocked_at", Direction.DESC),),
+    order=(SortKey("unlocked_at", Direction.DESC),),
     order_text="the newest first",
     commands=Commands.NONE,
 )
@@ -285,7 +285,7 @@ aggregate(
     PointEntry,
     read=_owned(PointEntry.user_id),
     write=_owned(PointEntry.user_id),
-    order=(Order("created_at", Direction.DESC), Order("id", Direction.DESC)),
+    order=(SortKey("created_at", Direction.DESC), SortKey("id", Direction.DESC)),
     order_text="the newest first",
     commands=Commands.NONE,
     plural="point_history",
@@ -296,7 +296,7 @@ aggregate(
     read=signed_in(),
     write=role(RoleName.ADMIN),
     owner=ACTOR,
-    order=(Order("cost"),),
+    order=(SortKey("cost"),),
     order_text="the cheapest first",
     commands=Commands.CREATE | Commands.UPDATE,
 )
@@ -304,7 +304,7 @@ aggregate(
     RewardRedemption,
     read=_owned(RewardRedemption.user_id),
     write=_owned(RewardRedemption.user_id),
-    order=(Order("redeemed_at", Direction.DESC), Order("id", Direction.DESC)),
+    order=(SortKey("redeemed_at", Direction.DESC), SortKey("id", Direction.DESC)),
     order_text="the newest first",
     commands=Commands.NONE,
     noun="redemption",

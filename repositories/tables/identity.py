@@ -11,7 +11,7 @@ from repositories.permissions import RoleName
 from repositories.sql import types
 from repositories.sql.aggregate import Commands, aggregate
 from repositories.sql.constraints import violation
-from repositories.sql.filters import Direction, Order
+from repositories.sql.filters import Direction, SortKey
 from repositories.sql.policy import SERVICE_ONLY, owner, policy, role
 from repositories.sql.table import Column, Format, Inverse, Pattern, SoftDeleted, Table, Versioned, Writer, column
 
@@ -317,7 +317,7 @@ aggregate(
     write=owner(User.id) | role(RoleName.ADMIN),
     commands=Commands.NONE,
     roots=(RoleName.ADMIN,),
-    order=(Order("created_at", Direction.DESC),),
+    order=(SortKey("created_at", Direction.DESC),),
     order_text="the newest first",
 )
 aggregate(
@@ -325,7 +325,7 @@ aggregate(
     read=_OWN_OR_ADMIN,
     write=_OWN_OR_ADMIN,
     commands=Commands.NONE,
-    order=(Order("last_seen_at", Direction.DESC),),
+    order=(SortKey("last_seen_at", Direction.DESC),),
     order_text="the most recently used first",
 )
 aggregate(

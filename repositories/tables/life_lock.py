@@ -10,7 +10,7 @@ from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import aggregate
 from repositories.sql.constraints import violation
-from repositories.sql.filters import Direction, Order
+from repositories.sql.filters import Direction, SortKey
 from repositories.sql.policy import assignee, owner, policy, role
 from repositories.sql.table import Column, Inverse, Pattern, SoftDeleted, Table, Versioned, Writer, column
 from repositories.sql.types import Fixed
@@ -189,14 +189,14 @@ aggregate(
     Category,
     read=owner(Category.user_id) | role(RoleName.ADMIN),
     write=owner(Category.user_id),
-    order=(Order("name"),),
+    order=(SortKey("name"),),
     order_text="by name",
 )
 aggregate(
     Task,
     read=owner(Task.user_id) | assignee(Task.assignee_id, Task.deleted_at) | role(RoleName.ADMIN),
     write=owner(Task.user_id),
-    order=(Order("priority_level", Direction.DESC), Order("due_date")),
+    order=(SortKey("priority_level", Direction.DESC), SortKey("due_date")),
     order_text="the most urgent first, then by due date",
     batch=500,
 )

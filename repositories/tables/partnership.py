@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import Commands, aggregate, through
-from repositories.sql.filters import Direction, Order
+from repositories.sql.filters import Direction, SortKey
 from repositories.sql.policy import role
 from repositories.sql.table import Column, Format, Inverse, SoftDeleted, Table, Versioned, Writer, column
 from repositories.sql.types import Fixed
@@ -192,7 +192,7 @@ aggregate(
     read=_MANAGERS,
     write=_MANAGERS,
     owner=Partner.manager_id,
-    order=(Order("name"),),
+    order=(SortKey("name"),),
     order_text="by name",
 )
 aggregate(
@@ -200,7 +200,7 @@ aggregate(
     read=_MANAGERS,
     write=_MANAGERS,
     owner=through(Referral.partner_id),
-    order=(Order("created_at", Direction.DESC),),
+    order=(SortKey("created_at", Direction.DESC),),
     order_text="the newest first",
     commands=Commands.UPDATE,
 )

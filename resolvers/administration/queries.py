@@ -13,7 +13,7 @@ from repositories.identity import ProfileUpdated
 from repositories.life_lock.analytics import mean
 from repositories.life_lock.statistics import DashboardStats, TaskTotals
 from repositories.permissions import RoleName
-from repositories.sql.filters import NO_FILTER, Direction, Filter, Order
+from repositories.sql.filters import NO_FILTER, Direction, Filter, SortKey
 from repositories.sql.page import PageRequest
 from repositories.tables.administration import Role
 from repositories.tables.events import DomainEvent
@@ -25,7 +25,7 @@ from resolvers.request.context import Context
 
 _roles_of_user: Edge[list[Role]] = Edge(Roles.of_users, User.id, list)
 
-_NEWEST = (Order("sequence", Direction.DESC),)
+_NEWEST = (SortKey("sequence", Direction.DESC),)
 _WEEK = dt.timedelta(days=7)
 
 
@@ -41,7 +41,7 @@ async def roles(context: Context) -> list[Role]:
 
 
 async def audit_log(
-    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[Order, ...] = ()
+    context: Context, request: PageRequest, where: Filter = NO_FILTER, order: tuple[SortKey, ...] = ()
 ) -> Connection[DomainEvent]:
     """The events of all users, the latest first. For administrators."""
     return await load_connection(context, EventStore, request, where, order or _NEWEST)

@@ -19,8 +19,8 @@ from repositories.sql.filters import (
     Filter,
     Op,
     Or,
-    Order,
     Related,
+    SortKey,
 )
 from repositories.sql.page import PageRequest
 from repositories.sql.table import Table
@@ -61,7 +61,7 @@ async def load_list(  # noqa: PLR0913 (the arguments of the field)
     aggregate: Aggregate,
     request: PageRequest,
     where: Filter = NO_FILTER,
-    order: tuple[Order, ...] = (),
+    order: tuple[SortKey, ...] = (),
     *,
     scope: ListScope | None = None,
     deleted: Trash = Trash.EXCLUDE,
@@ -117,7 +117,7 @@ class FieldChange(NamedTuple):
     after: Any | None
 
 
-NEWEST_FIRST = (Order("timestamp", Direction.DESC), Order("sequence", Direction.DESC))
+NEWEST_FIRST = (SortKey("timestamp", Direction.DESC), SortKey("sequence", Direction.DESC))
 
 
 class History:

@@ -13,7 +13,7 @@ from repositories.client_management import (
     RevenueSummary,
 )
 from repositories.sql.aggregate import aggregates
-from repositories.sql.filters import NO_FILTER, And, Compare, Filter, Op, Order
+from repositories.sql.filters import NO_FILTER, And, Compare, Filter, Op, SortKey
 from repositories.sql.page import PageRequest
 from repositories.tables.client_management import Client, Contact
 from resolvers.aggregates.row_queries import ListScope, Trash, load_list
@@ -27,7 +27,7 @@ async def contacts(  # noqa: PLR0913 (the arguments of the field)
     context: Context,
     request: PageRequest,
     where: Filter = NO_FILTER,
-    order: tuple[Order, ...] = (),
+    order: tuple[SortKey, ...] = (),
     *,
     email: Annotated[
         str | None,

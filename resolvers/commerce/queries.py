@@ -7,8 +7,7 @@ import orjson
 
 from repositories.commerce.catalog import CategoryBranch, ProductCategories, StockLevels
 from repositories.sql.aggregate import aggregates
-from repositories.sql.filters import NO_FILTER, Filter
-from repositories.sql.filters import Order as SortKey
+from repositories.sql.filters import NO_FILTER, Filter, SortKey
 from repositories.sql.page import PageRequest
 from repositories.tables.commerce import Order, Product
 from resolvers.aggregates.row_queries import ListScope, load_list

@@ -17,7 +17,7 @@ from uuid import UUID
 from repositories.aggregates.batch import Batch
 from repositories.aggregates.repository import Repository
 from repositories.core.errors import NotFound
-from repositories.sql.filters import NO_FILTER, Filter, Order, Scoped
+from repositories.sql.filters import NO_FILTER, Filter, Scoped, SortKey
 from repositories.sql.page import Page, PageRequest
 from repositories.sql.table import Table
 from resolvers.loading.loader import Loader
@@ -48,7 +48,7 @@ async def load_connection(  # noqa: PLR0913 (the parts of one list)
     repository: type[Repository[R]],
     request: PageRequest,
     where: Filter = NO_FILTER,
-    order: tuple[Order, ...] = (),
+    order: tuple[SortKey, ...] = (),
     *,
     within: Filter = NO_FILTER,
 ) -> Connection[R]:
@@ -163,7 +163,7 @@ class PagesEdge(Generic[R]):
         row: Table,
         request: PageRequest,
         where: Filter = NO_FILTER,
-        order: tuple[Order, ...] = (),
+        order: tuple[SortKey, ...] = (),
     ) -> Connection[R]:
         key, asked = getattr(row, self.key), {"request": request, "where": where, "order": order}
         page = await load(context, self._pages, key, _no_page, **asked)
@@ -175,7 +175,7 @@ class PagesEdge(Generic[R]):
         rows: Sequence[Table],
         request: PageRequest,
         where: Filter = NO_FILTER,
-        order: tuple[Order, ...] = (),
+        order: tuple[SortKey, ...] = (),
     ) -> list[Connection[R] | Exception]:
         """The connections of all rows of a level, with errors in the place of those that could not be loaded."""
         keys, asked = [getattr(row, self.key) for row in rows], {"request": request, "where": where, "order": order}

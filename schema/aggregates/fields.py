@@ -18,7 +18,7 @@ from repositories.aggregates.derived import derive_event_types, has_events, repo
 from repositories.core.event import Updated, all_event_types
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import Aggregate, Commands, aggregates
-from repositories.sql.filters import NO_FILTER, Filter, Order
+from repositories.sql.filters import NO_FILTER, Filter, SortKey
 from repositories.sql.page import PageRequest
 from repositories.tables.events import DomainEvent
 from resolvers.aggregates.derived_commands import derive_commands
@@ -153,7 +153,7 @@ async def _load_many(  # noqa: PLR0913 (the arguments of the field)
     context: Context,
     request: PageRequest,
     where: Filter = NO_FILTER,
-    order: tuple[Order, ...] = (),
+    order: tuple[SortKey, ...] = (),
     *,
     scope: ListScope | None = None,
     deleted: Trash = Trash.EXCLUDE,

@@ -24,9 +24,9 @@ from repositories.sql.filters import (
     Nulls,
     Op,
     Or,
-    Order,
     Related,
     Search,
+    SortKey,
     check_value,
 )
 from repositories.sql.table import Table
@@ -338,9 +338,9 @@ def order_input(row: type[Table], **columns: str) -> Any:
 _MAX_SORT_KEYS = 5
 
 
-def convert_order(keys: Sequence[Any] | None) -> tuple[Order, ...]:
+def convert_order(keys: Sequence[Any] | None) -> tuple[SortKey, ...]:
     """The sort keys of order inputs, none for null."""
     if keys is not None and len(keys) > _MAX_SORT_KEYS:
         message = f"A list can be sorted by at most {_MAX_SORT_KEYS} keys."
         raise ValidationError(message)
-    return tuple(Order(str(key.field), key.direction, key.nulls) for key in keys or ())
+    return tuple(SortKey(str(key.field), key.direction, key.nulls) for key in keys or ())

@@ -7,7 +7,7 @@ from argon2 import PasswordHasher
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import Sessions
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.tables.identity import Session, User
 from tests.api.client import Client, Gateway
 from tests.factories import make_user
@@ -49,6 +49,6 @@ async def all_sessions(database: Database) -> list[Session]:
     """Reads all sessions, oldest first."""
     snapshot = database.snapshot(SERVICE)
     try:
-        return await Sessions(snapshot).find(order=[Order("created_at"), Order("id")], limit=1000)
+        return await Sessions(snapshot).find(order=[SortKey("created_at"), SortKey("id")], limit=1000)
     finally:
         await snapshot.close()

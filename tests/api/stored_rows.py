@@ -13,7 +13,7 @@ from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
 from repositories.partnership import Partners, Referrals
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.tables.events import DomainEvent
 from repositories.tables.life_lock import Task
 
@@ -30,7 +30,7 @@ async def life_lock_rows(database: Database) -> Any:
     """All tasks, categories, days and events. Two results are equal if nothing has changed in between."""
     snapshot = database.snapshot(SERVICE)
     try:
-        by_id = [Order("id")]
+        by_id = [SortKey("id")]
         return [
             await repository(snapshot).find(order=by_id, limit=10_000)
             for repository in (Tasks, Categories, Analytics, EventStore)
@@ -43,7 +43,7 @@ async def client_rows(database: Database) -> Any:
     """The same for clients, contacts and events, without deleted clients and contacts."""
     snapshot = database.snapshot(SERVICE)
     try:
-        by_id = [Order("id")]
+        by_id = [SortKey("id")]
         return [await kind(snapshot).find(order=by_id, limit=10_000) for kind in (Clients, Contacts, EventStore)]
     finally:
         await snapshot.close()
@@ -53,7 +53,7 @@ async def partnership_rows(database: Database) -> Any:
     """The same for partners, referrals and events."""
     snapshot = database.snapshot(SERVICE)
     try:
-        by_id = [Order("id")]
+        by_id = [SortKey("id")]
         return [await kind(snapshot).find(order=by_id, limit=10_000) for kind in (Partners, Referrals, EventStore)]
     finally:
         await snapshot.close()
@@ -64,7 +64,7 @@ async def gamification_rows(database: Database) -> Any:
     snapshot = database.snapshot(SERVICE)
     try:
         kinds = (Achievements, UserAchievements, Points, Rewards, Redemptions, EventStore)
-        return [await kind(snapshot).find(order=[Order("id")], limit=10_000) for kind in kinds]
+        return [await kind(snapshot).find(order=[SortKey("id")], limit=10_000) for kind in kinds]
     finally:
         await snapshot.close()
 
@@ -73,7 +73,7 @@ async def stored_events(database: Database) -> list[DomainEvent]:
     """All events, oldest first."""
     snapshot = database.snapshot(SERVICE)
     try:
-        return await EventStore(snapshot).find(order=[Order("sequence")], limit=10_000)
+        return await EventStore(snapshot).find(order=[SortKey("sequence")], limit=10_000)
     finally:
         await snapshot.close()
 

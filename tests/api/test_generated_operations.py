@@ -21,7 +21,7 @@ from repositories.demo.seed import load_demo
 from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.permissions import RoleName
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.tables.identity import User
 from resolvers.validation.global_ids import parse_global_id
 from tests.api.client import Client, Gateway
@@ -38,7 +38,7 @@ CHUNK = 500
 async def all_users(database: Database) -> list[User]:
     snapshot = database.snapshot(SERVICE)
     try:
-        return await Users(snapshot).find(order=[Order("id")], limit=50)
+        return await Users(snapshot).find(order=[SortKey("id")], limit=50)
     finally:
         await snapshot.close()
 

@@ -181,7 +181,7 @@ def _every_root_field() -> str:
 
 
 async def test_an_anonymous_caller_gets_nothing(gateway: Gateway, ada: User) -> None:
-    """All root fields except viewer are UNAUTHENTICATED, and no mutation changes anything."""
+    """All root fields except viewer and the catalogue are UNAUTHENTICATED, and no mutation changes anything."""
     task, _, category = await _make_rows(gateway, ada)
     before = await life_lock_rows(gateway.database)
     client = Gateway(gateway.database, settings=Settings(max_root_fields=1000)).client()
@@ -191,10 +191,15 @@ async def test_an_anonymous_caller_gets_nothing(gateway: Gateway, ada: User) -> 
     errors = {
         error["path"][0]: (error["message"], error["extensions"]) for error in answer.errors if len(error["path"]) == 1
     }
-    fields = set(answer.data) - {"viewer", "nodes"}
+    public = {"viewer", "products", "productCategories", "productCategoryTree"}
+    fields = set(answer.data) - {*public, "product", "productCategory", "nodes"}
+    for name in ("product", "productCategory"):  # the id is that of a task
+        assert errors.pop(name)[1]["code"] == "NOT_FOUND"
     assert errors == dict.fromkeys(fields | {"nodes"}, (message, {"code": "UNAUTHENTICATED"}))
     assert schema._schema.query_type is not None
-    assert answer.data == dict.fromkeys(schema._schema.query_type.fields)
+    lists = {name: answer.data.pop(name) for name in ("products", "productCategories", "productCategoryTree")}
+    assert not any(each["nodes"] if isinstance(each, dict) and "nodes" in each else None for each in lists.values())
+    assert answer.data == dict.fromkeys(set(schema._schema.query_type.fields) - set(lists))
     for name, key, given in _MUTATIONS:
         values = given | {
             key: gid("Category" if "ategory" in name + key else "Task", category if "ategory" in name + key else task)

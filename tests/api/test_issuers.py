@@ -24,7 +24,7 @@ from repositories.core.viewer import SERVICE, Viewer
 from repositories.engines.database import Database
 from repositories.identity import Users, placeholder_email
 from repositories.permissions import RoleName
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.tables.identity import TokenPurpose, User, UserRole, UserStatus
 from resolvers.identity.outside import account_key
 from resolvers.reactions import REACTIONS
@@ -39,7 +39,7 @@ from tests.repositories.support import open_snapshot
 async def all_users(database: Database) -> list[User]:
     """All accounts, oldest first."""
     async with open_snapshot(database) as snapshot:
-        return await Users(snapshot).find(order=[Order("created_at"), Order("id")], limit=100)
+        return await Users(snapshot).find(order=[SortKey("created_at"), SortKey("id")], limit=100)
 
 
 async def test_first_request_creates_an_account(external_gateway: Gateway) -> None:

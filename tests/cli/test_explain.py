@@ -24,7 +24,7 @@ Columns
 Policy
   read   life_lock.categories.user_id = (SELECT auth.uid()) OR (SELECT auth.jwt() -> 'app_metadata' -> 'roles' ? 'admin')
   write  life_lock.categories.user_id = (SELECT auth.uid())
-  roles that may read: admin, partnership_manager, user; that may write: admin, partnership_manager, user
+  roles that may read: admin, catalog_manager, order_manager, partnership_manager, user; that may write: admin, catalog_manager, order_manager, partnership_manager, user
   owner of the events: the column user_id
 
 Constraints

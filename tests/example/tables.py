@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import aggregate
-from repositories.sql.filters import Direction, Order
+from repositories.sql.filters import Direction, SortKey
 from repositories.sql.policy import owner, role
 from repositories.sql.table import Column, SoftDeleted, Table, Versioned, Writer, column
 
@@ -38,6 +38,6 @@ aggregate(
     Note,
     read=owner(Note.user_id) | role(RoleName.ADMIN),
     write=owner(Note.user_id),
-    order=(Order("updated_at", Direction.DESC),),
+    order=(SortKey("updated_at", Direction.DESC),),
     order_text="the most recently changed first",
 )

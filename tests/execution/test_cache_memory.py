@@ -25,7 +25,7 @@ from repositories.core.viewer import ANONYMOUS, Viewer
 from repositories.engines.database import DatabaseOptions
 from repositories.engines.postgresql_connection import BEGIN_READ, _encode_set_viewer
 from repositories.permissions import RoleName
-from repositories.sql.filters import And, Compare, Direction, Nulls, Op, Order, Search
+from repositories.sql.filters import And, Compare, Direction, Nulls, Op, Search, SortKey
 from repositories.sql.lists import build_behind, build_count, build_page
 from repositories.sql.page import ordering
 from repositories.sql.row_statements import update
@@ -169,11 +169,11 @@ def filter_of(number: int, size: int) -> And:
 
 
 def add_page_statement(number: int) -> None:
-    compiled(build_page(Task, None, filter_of(number, 6), (Order("title"),), None, backwards=False))
+    compiled(build_page(Task, None, filter_of(number, 6), (SortKey("title"),), None, backwards=False))
 
 
 def add_large_page_statement(number: int) -> None:
-    compiled(build_page(Task, None, filter_of(number, 90), (Order("title"),), None, backwards=False))
+    compiled(build_page(Task, None, filter_of(number, 90), (SortKey("title"),), None, backwards=False))
 
 
 def add_large_in_statement(number: int) -> None:
@@ -187,11 +187,11 @@ def add_search_statement(number: int) -> None:
 
 
 def add_partition_statement(number: int) -> None:
-    compiled(build_page(Task, "category_id", filter_of(number, 6), (Order("title"),), None, backwards=False))
+    compiled(build_page(Task, "category_id", filter_of(number, 6), (SortKey("title"),), None, backwards=False))
 
 
 def add_cursor_statement(number: int) -> None:
-    order = (Order("title"), Order("due_date"))
+    order = (SortKey("title"), SortKey("due_date"))
     compiled(build_behind(Task, None, filter_of(number, 6), order, (False, True, False), backwards=True))
 
 
@@ -202,7 +202,7 @@ def add_update_statement(number: int) -> None:
 def add_order(number: int) -> None:
     choices = list(itertools.product(SORTED, Direction, Nulls))
     places = (number // len(choices) ** place % len(choices) for place in range(5))
-    ordering(Task.__table__, tuple(Order(*choices[place]) for place in places))
+    ordering(Task.__table__, tuple(SortKey(*choices[place]) for place in places))
 
 
 def add_viewer(_: int) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from repositories.core.ids import new_id
-from repositories.sql.filters import And, Compare, Direction, Filter, Not, Nulls, Op, Or, Order, Search
+from repositories.sql.filters import And, Compare, Direction, Filter, Not, Nulls, Op, Or, Search, SortKey
 from repositories.tables.life_lock import Task, TaskStatus
 from tests.repositories.support import ALPHABET, fold, texts, titles
 
@@ -45,17 +45,17 @@ def task_values(draw: st.DrawFn) -> dict[str, Any]:
 
 
 orders = st.lists(
-    st.builds(Order, st.sampled_from([*COLUMNS, "id"]), st.sampled_from(Direction), st.sampled_from(Nulls)),
+    st.builds(SortKey, st.sampled_from([*COLUMNS, "id"]), st.sampled_from(Direction), st.sampled_from(Nulls)),
     max_size=3,
     unique_by=lambda order: order.column,
 )
 
 
-def sort_rows(rows: Iterable[Task], keys: Sequence[Order]) -> list[Task]:
+def sort_rows(rows: Iterable[Task], keys: Sequence[SortKey]) -> list[Task]:
     """The rows sorted by ``keys``, with the id as the last key."""
 
     def compare(left: Task, right: Task) -> int:
-        for key in (*keys, Order("id")):
+        for key in (*keys, SortKey("id")):
             a, b = (_sort_value(row, key.column) for row in (left, right))
             if a == b:
                 continue

@@ -12,7 +12,7 @@ from repositories.administration import RoleGrants, Roles
 from repositories.aggregates.derived import repository_of
 from repositories.aggregates.event_store import EventStore
 from repositories.client_management import Clients, Contacts
-from repositories.commerce.catalog import Products, StockLevels
+from repositories.commerce.catalog import ProductCategories, Products, StockLevels
 from repositories.commerce.orders import OrderItems, Orders, new_number
 from repositories.commerce.stock import StockMovements
 from repositories.engines.database import WriteConnection
@@ -31,7 +31,15 @@ from repositories.sql.aggregate import Aggregate, aggregates
 from repositories.sql.table import Table, Writer
 from repositories.tables.administration import JobRun, Role, RoleGrant
 from repositories.tables.client_management import Client, Contact
-from repositories.tables.commerce import MovementKind, Order, OrderItem, Product, StockLevel, StockMovement
+from repositories.tables.commerce import (
+    MovementKind,
+    Order,
+    OrderItem,
+    Product,
+    ProductCategory,
+    StockLevel,
+    StockMovement,
+)
 from repositories.tables.events import DomainEvent
 from repositories.tables.gamification import (
     Achievement,
@@ -229,6 +237,11 @@ _FIRST_TASK = UUID("019b76da-a800-7000-8000-000000000001")
 """An achievement that the migrations create."""
 
 
+async def _insert_product_category(write: WriteConnection, key: UUID, owner: UUID) -> None:
+    del owner
+    await ProductCategories(write).add(id=key, name="Books", slug=key.hex)
+
+
 async def _insert_product(write: WriteConnection, key: UUID, owner: UUID) -> None:
     """A trigger adds the stock level."""
     del owner
@@ -317,6 +330,7 @@ SUBJECTS: dict[type[Table], Subject] = {
     DomainEvent: Subject(_insert_event, "aggregate_id", "event_type", "TaskReopened", "Changed"),
     Partner: Subject(_insert_partner, "id", "name", "Acme", "Changed"),
     Referral: Subject(_insert_referral, "id", "client_name", "Client", "Changed", prepare=_prepare_partner),
+    ProductCategory: Subject(_insert_product_category, "id", "name", "Books", "Changed"),
     Product: Subject(_insert_product, "id", "name", "Tea", "Changed"),
     StockLevel: Subject(_insert_level, "id", "on_hand", 0, 0, prepare=_prepare_product),
     StockMovement: Subject(_insert_movement, "id", "note", "Before", "Changed", prepare=_prepare_movement),

@@ -20,7 +20,7 @@ from repositories.identity import Users
 from repositories.life_lock.analytics import Analytics
 from repositories.life_lock.events import TaskReopened
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.filters import NO_FILTER, Compare, Direction, Filter, Nulls, Op, Order, Search
+from repositories.sql.filters import NO_FILTER, Compare, Direction, Filter, Nulls, Op, Search, SortKey
 from repositories.sql.page import Page, PageRequest
 from tests.factories import make_tasks, make_user
 from tests.repositories.support import SharedDatabase, examples, open_snapshot
@@ -68,7 +68,7 @@ def filled(shared_database: SharedDatabase) -> SharedDatabase:
 
 
 async def _page(
-    shared_database: SharedDatabase, repository: type[Repository[Any]], request: PageRequest, order: list[Order]
+    shared_database: SharedDatabase, repository: type[Repository[Any]], request: PageRequest, order: list[SortKey]
 ) -> Page[Any]:
     async with open_snapshot(shared_database.database) as snapshot:
         page: Page[Any] = await repository(snapshot).page(request, NO_FILTER, order)
@@ -79,7 +79,7 @@ def _check_error(
     shared_database: SharedDatabase,
     repository: type[Repository[Any]],
     cursor: str,
-    order: list[Order],
+    order: list[SortKey],
     message: str | None,
 ) -> None:
     for argument, request in (("after", PageRequest(after=cursor)), ("before", PageRequest(before=cursor))):
@@ -92,7 +92,7 @@ def _check_error(
 @examples(150)
 @given(cursor=st.text(max_size=40) | st.binary(max_size=40).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
 def test_an_arbitrary_text_is_a_validation_error(filled: SharedDatabase, cursor: str) -> None:
-    _check_error(filled, Tasks, cursor, [Order("title")], None)
+    _check_error(filled, Tasks, cursor, [SortKey("title")], None)
 
 
 UNUSABLE: list[Any] = [
@@ -112,7 +112,7 @@ json_values = st.recursive(
 def _forge(
     shared_database: SharedDatabase,
     repository: type[Repository[Any]],
-    order: list[Order],
+    order: list[SortKey],
     forge: Callable[[list[Any]], list[Any]],
 ) -> None:
     page = shared_database.run(_page(shared_database, repository, PageRequest(first=1), order))
@@ -137,7 +137,7 @@ def test_values_that_the_database_cannot_use(
 ) -> None:
     """Numbers that are too large, NaN, moments outside UTC and unstorable texts never reach the database."""
     for value in UNUSABLE:
-        _forge(filled, repository, [Order(column)], _replace_first(value))
+        _forge(filled, repository, [SortKey(column)], _replace_first(value))
 
 
 @examples(150)
@@ -146,43 +146,43 @@ def test_forged_values_give_a_page_or_a_validation_error(filled: SharedDatabase,
     """The fingerprint is valid and the values are not. The error names the argument."""
     repository, columns = data.draw(st.sampled_from(LISTS))
     column = data.draw(st.sampled_from(columns))
-    order = [Order(column, data.draw(st.sampled_from(Direction)), data.draw(st.sampled_from(Nulls)))]
+    order = [SortKey(column, data.draw(st.sampled_from(Direction)), data.draw(st.sampled_from(Nulls)))]
     _forge(filled, repository, order, lambda values: [data.draw(st.just(value) | json_values) for value in values])
 
 
 @pytest.mark.parametrize("extra", [-1, 1])
 def test_a_wrong_number_of_values_is_a_validation_error(filled: SharedDatabase, extra: int) -> None:
-    page = filled.run(_page(filled, Tasks, PageRequest(first=1), [Order("title")]))
+    page = filled.run(_page(filled, Tasks, PageRequest(first=1), [SortKey("title")]))
     values = _decode(page.cursor(page.rows[0]))
-    _check_error(filled, Tasks, _encode(*(values[:-1] if extra < 0 else [*values, 1])), [Order("title")], OTHER)
+    _check_error(filled, Tasks, _encode(*(values[:-1] if extra < 0 else [*values, 1])), [SortKey("title")], OTHER)
 
 
 WHERE = Compare("title", Op.CONTAINS, "Task")
-OTHERS: list[tuple[str, type[Repository[Any]], Filter, list[Order]]] = [
-    ("no filter", Tasks, NO_FILTER, [Order("title")]),
-    ("another value", Tasks, Compare("title", Op.CONTAINS, "Tas"), [Order("title")]),
-    ("another operator", Tasks, Compare("title", Op.PREFIX, "Task"), [Order("title")]),
-    ("a search", Tasks, Search(("title",), "Task"), [Order("title")]),
-    ("another direction", Tasks, WHERE, [Order("title", Direction.DESC)]),
-    ("other nulls", Tasks, WHERE, [Order("title", nulls=Nulls.FIRST)]),
-    ("another column", Tasks, WHERE, [Order("description")]),
-    ("one more key", Tasks, WHERE, [Order("title"), Order("status")]),
+OTHERS: list[tuple[str, type[Repository[Any]], Filter, list[SortKey]]] = [
+    ("no filter", Tasks, NO_FILTER, [SortKey("title")]),
+    ("another value", Tasks, Compare("title", Op.CONTAINS, "Tas"), [SortKey("title")]),
+    ("another operator", Tasks, Compare("title", Op.PREFIX, "Task"), [SortKey("title")]),
+    ("a search", Tasks, Search(("title",), "Task"), [SortKey("title")]),
+    ("another direction", Tasks, WHERE, [SortKey("title", Direction.DESC)]),
+    ("other nulls", Tasks, WHERE, [SortKey("title", nulls=Nulls.FIRST)]),
+    ("another column", Tasks, WHERE, [SortKey("description")]),
+    ("one more key", Tasks, WHERE, [SortKey("title"), SortKey("status")]),
     ("the default order", Tasks, WHERE, []),
-    ("another table", Users, NO_FILTER, [Order("email")]),
+    ("another table", Users, NO_FILTER, [SortKey("email")]),
 ]
 
 
 @pytest.mark.parametrize(("name", "repository", "one", "order"), OTHERS, ids=[other[0] for other in OTHERS])
 async def test_a_cursor_of_another_list_is_a_validation_error(
-    database: Database, name: str, repository: type[Repository[Any]], one: Filter, order: list[Order]
+    database: Database, name: str, repository: type[Repository[Any]], one: Filter, order: list[SortKey]
 ) -> None:
     """A cursor is valid only with the same table, filter and order."""
     del name
     await make_tasks(database, await make_user(database), 2)
     async with open_snapshot(database) as snapshot:
-        page = await Tasks(snapshot).page(PageRequest(first=1), WHERE, [Order("title")])
+        page = await Tasks(snapshot).page(PageRequest(first=1), WHERE, [SortKey("title")])
         cursor = page.cursor(page.rows[0])
-        assert len((await Tasks(snapshot).page(PageRequest(after=cursor), WHERE, [Order("title")])).rows) == 1
+        assert len((await Tasks(snapshot).page(PageRequest(after=cursor), WHERE, [SortKey("title")])).rows) == 1
         with pytest.raises(ValidationError) as caught:
             await repository(snapshot).page(PageRequest(after=cursor), one, order)
     assert (caught.value.path, caught.value.message) == (("after",), OTHER)
@@ -192,6 +192,6 @@ async def test_a_cursor_is_the_same_in_every_process(database: Database) -> None
     """It depends on the row, filter and order only, so each worker process accepts the cursors of all others."""
     (task,) = await make_tasks(database, await make_user(database), 1)
     async with open_snapshot(database) as snapshot:
-        pages = [await Tasks(snapshot).page(PageRequest(first=1), WHERE, [Order("title")]) for _ in range(2)]
+        pages = [await Tasks(snapshot).page(PageRequest(first=1), WHERE, [SortKey("title")]) for _ in range(2)]
     cursors = {page.cursor(task) for page in pages}
     assert [_decode(cursor) for cursor in cursors] == [["3a04eef223cb", "Task 0", str(task.id)]]

@@ -14,7 +14,7 @@ from repositories.described_enum import DescribedEnum
 from repositories.permissions import RoleName
 from repositories.sql.aggregate import ACTOR, Commands, aggregate, aggregates, through
 from repositories.sql.contradictions import check_references
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.sql.policy import SERVICE_ONLY, Rule, one_of, owner, policies, policy, role, signed_in
 from repositories.sql.table import (
     Column,
@@ -269,9 +269,9 @@ def test_a_policy_without_an_owner() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"order": (Order("size"),)}, "things.size: the default order names a column that does not exist"),
-        ({"order": (Order("code"),)}, "things.code: the default order names a secret, encrypted or JSON column"),
-        ({"order": (Order("extent"),)}, "things.extent: the default order names a secret, encrypted or JSON column"),
+        ({"order": (SortKey("size"),)}, "things.size: the default order names a column that does not exist"),
+        ({"order": (SortKey("code"),)}, "things.code: the default order names a secret, encrypted or JSON column"),
+        ({"order": (SortKey("extent"),)}, "things.extent: the default order names a secret, encrypted or JSON column"),
         ({"owner": Home.user_id}, "homes.user_id: the owner of things must be a column of that table"),
         ({"owner": through(Home.user_id)}, "homes.user_id: the owner of things must be a column of that table"),
         ({"owner": Thing.color}, "things.color: the owner must be the id of a user"),

@@ -13,7 +13,7 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.identity import Users
 from repositories.sql import types
-from repositories.sql.filters import And, Compare, Op, Order, Search
+from repositories.sql.filters import And, Compare, Op, Search, SortKey
 from repositories.sql.page import PageRequest
 from repositories.sql.statements import Statement
 from repositories.tables.identity import User
@@ -197,7 +197,7 @@ async def test_a_list_by_address_has_cursors_in_any_spelling_that_is_stored(data
     found, after = [], None
     async with open_snapshot(database) as snapshot:
         while True:
-            page = await Users(snapshot).page(PageRequest(first=1, after=after), And(), [Order("email")])
+            page = await Users(snapshot).page(PageRequest(first=1, after=after), And(), [SortKey("email")])
             found += [row.email for row in page.rows]
             if not page.has_next:
                 break

@@ -14,7 +14,7 @@ from repositories.core.viewer import ANONYMOUS, SERVICE, Viewer
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.life_lock.events import CategoryCreated, TaskReopened
 from repositories.permissions import RoleName
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.sql.statements import RowFactory, Statement
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
@@ -39,7 +39,7 @@ async def _record(database: Database, user: User, count: int, *, hours: int = 0)
 
 async def _fetch_all(database: Database) -> list[DomainEvent]:
     async with open_snapshot(database) as snapshot:
-        return await EventStore(snapshot).find(order=[Order("sequence")], limit=100)
+        return await EventStore(snapshot).find(order=[SortKey("sequence")], limit=100)
 
 
 async def test_events_of_an_aggregate_are_returned_oldest_first(database: Database, statements: list[str]) -> None:

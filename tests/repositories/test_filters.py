@@ -37,7 +37,7 @@ async def _compare_results(database: Database, rows: list[dict[str, Any]], given
             expected = [task for task in tasks if models.matches(task, one)]
             assert sorted(await Tasks(snapshot).find(one, limit=500)) == sorted(expected), one
             assert await Tasks(snapshot).count(one) == len(expected)
-            assert await Tasks(snapshot).first(one, [filters.Order("id")]) == min(expected, default=None)
+            assert await Tasks(snapshot).first(one, [filters.SortKey("id")]) == min(expected, default=None)
 
 
 @examples(60)
@@ -149,7 +149,7 @@ def test_special_filters_and_characters(shared_database: SharedDatabase, one: Fi
                 shared_database.database, ada, title=title, description="Sale" if title == "50% off_" else None
             )
         async with open_snapshot(shared_database.database, viewer_of(ada)) as snapshot:
-            found = await Tasks(snapshot).find(one, [filters.Order("id")], limit=9)
+            found = await Tasks(snapshot).find(one, [filters.SortKey("id")], limit=9)
         assert [task.title for task in found] == expected
 
     shared_database.run(check())

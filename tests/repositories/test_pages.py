@@ -13,7 +13,7 @@ from repositories.core.ids import new_id
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, ReadConnection
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.filters import Compare, Filter, Op, Order
+from repositories.sql.filters import Compare, Filter, Op, SortKey
 from repositories.sql.page import DEFAULT_SIZE, MAX_PAGE, MAX_SIZE, Page, PageRequest
 from repositories.tables.life_lock import Task
 from tests.factories import make_category, make_tasks, make_user, viewer_of
@@ -66,7 +66,7 @@ def _with_flags(page: Page[Task], has_rows_behind: bool) -> Page[Task]:  # noqa:
 
 
 async def _page_through(
-    database: Database, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+    database: Database, rows: list[dict[str, Any]], one: Filter, order: list[SortKey], size: int
 ) -> None:
     ada = await make_user(database)
     async with database.transaction(SERVICE) as write:
@@ -93,7 +93,7 @@ async def _page_through(
     size=st.integers(1, 6),
 )
 def test_paging_returns_the_sorted_list(
-    shared_database: SharedDatabase, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], one: Filter, order: list[SortKey], size: int
 ) -> None:
     """Forwards, backwards and by page number, with any filter, order and page size."""
     shared_database.run(_page_through(shared_database.database, rows, one, order, size))
@@ -102,7 +102,7 @@ def test_paging_returns_the_sorted_list(
 @examples(40)
 @given(rows=st.lists(models.task_values(), min_size=6, max_size=14), order=models.orders, size=st.integers(1, 4))
 def test_paging_without_a_filter_returns_the_sorted_list(
-    shared_database: SharedDatabase, rows: list[dict[str, Any]], order: list[Order], size: int
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], order: list[SortKey], size: int
 ) -> None:
     """Without a filter the lists are long, with many equal keys and NULLs."""
     shared_database.run(
@@ -111,7 +111,7 @@ def test_paging_without_a_filter_returns_the_sorted_list(
 
 
 async def _page_through_many(
-    database: Database, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+    database: Database, rows: list[dict[str, Any]], one: Filter, order: list[SortKey], size: int
 ) -> None:
     ada = await make_user(database)
     keys: list[UUID] = [(await make_category(database, ada)).id for _ in range(3)]
@@ -148,14 +148,14 @@ async def _page_through_many(
     size=st.integers(1, 4),
 )
 def test_pages_of_many_lists_equal_the_pages_of_each_list(
-    shared_database: SharedDatabase, rows: list[dict[str, Any]], one: Filter, order: list[Order], size: int
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], one: Filter, order: list[SortKey], size: int
 ) -> None:
     """The page per key is the page that this list has on its own, also if it is empty."""
     shared_database.run(_page_through_many(shared_database.database, rows, one, order, size))
 
 
 async def _page_around(
-    database: Database, rows: list[dict[str, Any]], order: list[Order], size: int, picks: tuple[int, int]
+    database: Database, rows: list[dict[str, Any]], order: list[SortKey], size: int, picks: tuple[int, int]
 ) -> None:
     """Takes the cursor of a row, deletes rows, and reads the pages on both sides of the cursor."""
     ada = await make_user(database)
@@ -206,7 +206,7 @@ async def _page_around(
     picks=st.tuples(st.integers(0, 7), st.integers(0, 255)),
 )
 def test_a_page_knows_whether_rows_exist_on_both_sides(
-    shared_database: SharedDatabase, rows: list[dict[str, Any]], order: list[Order], size: int, picks: tuple[int, int]
+    shared_database: SharedDatabase, rows: list[dict[str, Any]], order: list[SortKey], size: int, picks: tuple[int, int]
 ) -> None:
     """Also if the cursor's row, or every row on one side of it, was deleted."""
     shared_database.run(_page_around(shared_database.database, rows, order, size, picks))
@@ -234,7 +234,7 @@ async def test_pages_stay_correct_while_rows_are_added_and_removed(database: Dat
     """Rows that are added or removed before the cursor neither repeat nor hide other rows."""
     ada = await make_user(database)
     tasks = await make_tasks(database, ada, 6)
-    order = [Order("title")]
+    order = [SortKey("title")]
 
     async def next_titles(connection: ReadConnection, cursor: str | None) -> tuple[list[str], str]:
         page = await Tasks(connection).page(PageRequest(first=2, after=cursor), order=order)

@@ -15,7 +15,7 @@ from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.filters import Compare, Op, Order
+from repositories.sql.filters import Compare, Op, SortKey
 from repositories.tables.identity import User
 from repositories.tables.life_lock import Task, TaskStatus
 from tests.factories import make_category, make_task, make_tasks, make_user, viewer_of
@@ -29,7 +29,7 @@ def _without_transactions(statements: list[str]) -> list[str]:
 
 async def _all(database: Database) -> list[Task]:
     async with open_snapshot(database) as snapshot:
-        return await Tasks(snapshot).find(order=[Order("id")], limit=500)
+        return await Tasks(snapshot).find(order=[SortKey("id")], limit=500)
 
 
 async def test_get_returns_the_row_or_raises_not_found(database: Database, statements: list[str]) -> None:
@@ -118,10 +118,10 @@ async def test_exists_first_find_and_count_ignore_deleted_rows(database: Databas
         assert await repository.exists(tasks[0].id) is True
         statements.clear()
         assert await repository.exists(deleted.id) is False
-        assert await repository.first(order=[Order("title")]) == tasks[0]
+        assert await repository.first(order=[SortKey("title")]) == tasks[0]
         assert await repository.first(Compare("title", Op.EQ, "Task 9")) is None
-        assert await repository.find(order=[Order("title")], limit=3) == tasks[:3]
-        assert await repository.find(Compare("title", Op.GT, "Task 2"), [Order("title")], limit=9) == tasks[3:]
+        assert await repository.find(order=[SortKey("title")], limit=3) == tasks[:3]
+        assert await repository.find(Compare("title", Op.GT, "Task 2"), [SortKey("title")], limit=9) == tasks[3:]
         assert await repository.count() == 5
         assert await repository.count(Compare("title", Op.GT, "Task 2")) == 2
         assert len(statements) == 7

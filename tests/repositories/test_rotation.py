@@ -11,7 +11,7 @@ from repositories.core.encryption import DecryptionError
 from repositories.core.viewer import SERVICE
 from repositories.engines.database import Database, DatabaseOptions
 from repositories.rotation import BATCH, RotationResult, count_outdated, rotate
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.sql.statements import Statement, scalar
 from repositories.tables.client_management import Contact
 from tests.databases import KEYS
@@ -38,7 +38,7 @@ async def _fill(options: DatabaseOptions, count: int = COUNT) -> None:
 
 async def _rows(database: Database) -> list[Contact]:
     async with open_snapshot(database) as snapshot:
-        return await Contacts(snapshot).find(order=[Order("id")], limit=10_000)
+        return await Contacts(snapshot).find(order=[SortKey("id")], limit=10_000)
 
 
 def _raise(error: DecryptionError) -> None:

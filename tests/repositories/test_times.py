@@ -58,7 +58,8 @@ async def _outcomes_on_postgresql(url: str, statements: list[str]) -> list[str]:
 def _outcomes_on_sqlite(path: Path, statements: list[str]) -> list[str]:
     connection, outcomes = sqlite3.connect(path, isolation_level=None), []
     connection.execute("DROP TRIGGER domain_events_no_update")
-    connection.execute("DROP TRIGGER point_entries_no_update")
+    for table in ("point_entries", "stock_movements"):
+        connection.execute(f"DROP TRIGGER {table}_no_update")
     for statement in statements:
         connection.execute("BEGIN")
         try:

@@ -17,7 +17,7 @@ from repositories.engines.database import Database
 from repositories.life_lock.categories import Categories
 from repositories.life_lock.events import CategoryCreated, TaskCreated, TaskReopened
 from repositories.life_lock.tasks import Tasks
-from repositories.sql.filters import Order
+from repositories.sql.filters import SortKey
 from repositories.sql.statements import Engine
 from repositories.tables.events import DomainEvent
 from repositories.tables.identity import User
@@ -28,12 +28,12 @@ from tests.repositories.support import open_snapshot
 
 async def _titles(database: Database) -> list[str]:
     async with open_snapshot(database) as snapshot:
-        return [task.title for task in await Tasks(snapshot).find(order=[Order("id")], limit=100)]
+        return [task.title for task in await Tasks(snapshot).find(order=[SortKey("id")], limit=100)]
 
 
 async def _events(database: Database) -> list[DomainEvent]:
     async with open_snapshot(database) as snapshot:
-        return await EventStore(snapshot).find(order=[Order("sequence")], limit=500)
+        return await EventStore(snapshot).find(order=[SortKey("sequence")], limit=500)
 
 
 async def _create(work: UnitOfWork, user: User, title: str) -> Task:
