@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import pytest
+
 from repositories.core.ids import new_id
 from repositories.tables.identity import User
 from repositories.tables.partnership import PartnerStatus
 from tests.api.client import Client, Gateway, gid, user_error
 from tests.api.stored_rows import client_rows, gamification_rows, life_lock_rows, partnership_rows
+from tests.api.test_statements import summarize_statements
 from tests.factories import (
     make_category,
     make_client,
@@ -361,3 +364,25 @@ async def test_equal_addresses_of_new_contacts_are_found_per_owner(
     assert await client_rows(gateway.database) == before
     payload = await gateway.client(admin).do("addContacts", "contacts { email }", contacts=contacts[1:])
     assert payload == {"contacts": [{"email": "jo@acme.example"}] * 2, "userErrors": []}
+
+
+@pytest.mark.parametrize("count", [2, 20])
+async def test_categories_with_free_names_are_stored_with_a_constant_number_of_statements(
+    gateway: Gateway, ada: User, statements: list[str], count: int
+) -> None:
+    """The savepoint is for names that are taken."""
+    client, new = gateway.client(ada), [{"name": f"New {index}"} for index in range(count)]
+    await client.do("createCategories", "categories { name }", categories=new)
+    changes: list[dict[str, Any]] = [
+        {"id": gid("Category", each), "name": f"Changed {index}"}
+        for index, each in enumerate((await life_lock_rows(gateway.database))[1])
+    ]
+    others = [{"name": f"Other {index}"} for index in range(count)]
+    for mutation, items, stored in (
+        ("createCategories", others, ["SAVEPOINT", "INSERT categories", "RELEASE"]),
+        ("updateCategories", changes, ["SELECT categories", "SAVEPOINT", "UPDATE categories", "RELEASE"]),
+    ):
+        statements.clear()
+        payload = await client.do(mutation, "categories { name }", categories=items)
+        assert payload == {"categories": [{"name": item["name"]} for item in items], "userErrors": []}
+        assert summarize_statements(statements) == [*stored, "INSERT domain_events"]
