@@ -29,7 +29,7 @@ def check_aggregate(  # noqa: PLR0913 (the properties of an aggregate)
 ) -> None:
     """Raises DeclarationError if arguments of ``aggregate()`` contradict the table or each other."""
     for rules in (
-        _rules_of_owners(policy.table, owner),
+        _rules_of_owners(policy.table, owner, commands),
         _rules_of_parents(policy.table, parent),
         _rules_of_orders(policy.table, order),
         _rules_of_commands(policy, commands or Commands.NONE, batch),
@@ -39,13 +39,16 @@ def check_aggregate(  # noqa: PLR0913 (the properties of an aggregate)
             raise DeclarationError(place, reason)
 
 
-def _rules_of_owners(table: sa.Table, owner: sa.Column[Any] | Through | Actor | None) -> Contradictions:
+def _rules_of_owners(
+    table: sa.Table, owner: sa.Column[Any] | Through | Actor | None, commands: Commands | None
+) -> Contradictions:
+    """Rows without commands can lack an owner, because the owner is that of the events of commands."""
     if owner is None:
         yield table.name, "the policy names no owner; declare `owner=`, a column, through() or ACTOR"
     if not isinstance(owner, sa.Column | Through):
         return
     column = owner.column if isinstance(owner, Through) else owner
-    yield from _rules_of_own_columns(table, column, "owner")
+    yield from _rules_of_own_columns(table, column, "owner", nullable=commands is Commands.NONE)
     if isinstance(owner, Through) and not reference_keys(column):
         yield place_of(column), "through() needs a column that references a table"
     if declared(column).kind is not UUID:
@@ -60,10 +63,12 @@ def _rules_of_parents(table: sa.Table, parent: sa.Column[Any] | None) -> Contrad
         yield place_of(parent), "the parent must be a column that references a table"
 
 
-def _rules_of_own_columns(table: sa.Table, column: sa.Column[Any], use: str) -> Contradictions:
+def _rules_of_own_columns(
+    table: sa.Table, column: sa.Column[Any], use: str, *, nullable: bool = False
+) -> Contradictions:
     if column.table is not table:
         yield place_of(column), f"the {use} of {table.name} must be a column of that table"
-    if column.nullable:
+    if column.nullable and not nullable:
         yield place_of(column), f"the {use} must not be null"
 
 

@@ -507,7 +507,6 @@ aggregate(
     write=(owner(StockMovement.actor_id) & one_of(StockMovement.kind, (MovementKind.RESERVED, MovementKind.RELEASED)))
     | _CATALOG
     | role(RoleName.ORDER_MANAGER),
-    owner=ACTOR,
     order=(SortKey("created_at", Direction.DESC), SortKey("id", Direction.DESC)),
     order_text="the newest first",
     commands=Commands.NONE,

@@ -135,7 +135,7 @@ async def test_control_characters_in_an_address_are_rejected(gateway: Gateway, c
 
 FREE_TEXTS = {
     *("password", "current_password", "new_password", "refresh_token", "device_token"),
-    *("description", "notes"),
+    *("description", "note", "notes"),
 }
 """Fields with texts that may have several lines, or that are compared with a hash."""
 
@@ -170,7 +170,7 @@ def test_names_codes_and_addresses_contain_no_control_characters(field: str) -> 
     texts = ["Ada{}Byron", "a{}b@example.com", "https://example.com/{}x", "+4930{}1234567", "#3B82{}F6", "a{}b"]
     controls = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), *"\u2028\u2029\u200b\u2060\ufeff"]
     accepted = 0
-    for text in (*texts, "de{}-AT"):
+    for text in (*texts, "de{}-AT", "EU{}R", "A{}T"):
         accepted += _is_accepted(adapter, text.format(""))
         assert [control for control in controls if _is_accepted(adapter, text.format(control))] == []
     assert accepted or field.endswith("time_zone")
