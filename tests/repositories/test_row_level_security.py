@@ -37,6 +37,7 @@ _MIGRATED_ROWS = {"administration.roles": len(RoleName) - 1, "gamification.achie
 
 _SECRET = {
     "client_management.contacts": {"email", "email_index", "phone"},
+    "commerce.orders": {"shipping_address"},
     "identity.account_tokens": {"token_hash", "email", "email_index"},
     "identity.outbox_messages": {"recipient"},
     "identity.sessions": {"refresh_token_hash"},
