@@ -174,7 +174,10 @@ def new_values(aggregate: Aggregate, columns: Iterable[Any]) -> Fields:
         facts = declared(column)
         kind = value_type(column, aggregate.references.get(column.name))
         description = description_of(column)
-        if facts.input_default is not None:
+        if facts.kind is dict and facts.input_default is not None:
+            text = f"{description} By default an empty object."  # GraphQL cannot show an object as a default
+            fields[column.name] = (kind | None, Field(None, description=text))
+        elif facts.input_default is not None:
             fields[column.name] = (kind, Field(_member(facts), description=description))
         elif column.name == aggregate.owner:
             fields[column.name] = (kind | None, Field(None, description=f"{description} By default the viewer."))
@@ -257,7 +260,8 @@ def plural_type(aggregate: Aggregate) -> str:
 
 def values_of(command: Command, columns: Iterable[Any]) -> dict[str, Any]:
     """The values of the columns that the command of :func:`create_input` contains."""
-    return {column.name: _stored(getattr(command, column.name)) for column in columns}
+    values = {column.name: _stored(getattr(command, column.name)) for column in columns}
+    return {column.name: value for column in columns if (value := values[column.name]) is not None or column.nullable}
 
 
 def provided_values(command: Command, columns: Iterable[Any]) -> dict[str, Any]:
