@@ -214,8 +214,8 @@ class CompiledExecutor(CoreCompletion):
                 self._coerce_remaining_variables()
             arguments = self._convert_arguments(group, field, resolution)
             root_context = context if group.parent is None else None
-            if root_context is not None and context.idempotency is not None:
-                context.idempotency.field = field.key
+            if root_context is not None and (idempotency := getattr(context, "idempotency", None)) is not None:
+                idempotency.field = field.key
             self.check_deadline(root_context)
             if resolution.resolve_many is None or len(rows) == 1:
                 answers = [resolution.resolve_one(context, row, **arguments) for row in rows]

@@ -220,8 +220,8 @@ def resolver(
     async def resolve(root: Any, info: Any, **values: Any) -> Any:
         context: Context = info.context
         resolution.authorise(context)
-        if context.idempotency is not None and info.path.prev is None:
-            context.idempotency.field = info.path.key
+        if (idempotency := getattr(context, "idempotency", None)) is not None and info.path.prev is None:
+            idempotency.field = info.path.key
         return await resolve_one(context, root, **resolution.convert(values))
 
     parameters = [

@@ -35,13 +35,24 @@ from resolvers.aggregates.derived_inputs import plural_type
 from schema import schema
 from tests.api.client import Gateway, gid
 from tests.api.subscribing import SubscribingProcess
-from tests.factories import make_category, make_client, make_partner, make_task
+from tests.factories import (
+    make_category,
+    make_client,
+    make_order,
+    make_partner,
+    make_product,
+    make_product_category,
+    make_task,
+)
 
 _TYPES = schema._schema.type_map
 _PARENTS = {
     "Category": "categories { nodes { %s } }",
     "Client": "clients { nodes { %s } }",
+    "Order": "orders { nodes { %s } }",
     "Partner": "partners { nodes { %s } }",
+    "Product": "products { nodes { %s } }",
+    "ProductCategory": "productCategories { nodes { %s } }",
     "Role": "roles { %s }",
     "User": "viewer { %s }",
 }
@@ -162,8 +173,13 @@ def test_every_list_is_generated() -> None:
             "Category.tasks",
             "Client.contacts",
             "Mutation.createClient",
+            "Order.items",
             "Partner.referrals",
+            "Product.stockMovements",
+            "ProductCategory.children",
+            "ProductCategory.products",
             "Query.auditLog",
+            "Query.myOrders",
             "Query.nodes",
             "Role.grants",
             "Subscription.domainEvents",
@@ -182,13 +198,22 @@ async def test_the_error_of_a_value_in_a_list_names_its_place(gateway: Gateway, 
     await make_category(database, admin)
     await make_client(database, admin)
     await make_partner(database, admin)
+    await make_product_category(database)
+    await make_order(database, admin, await make_product(database))
     client = Gateway(database, settings=Settings(cost_per_minute=0)).client(admin)
     for case in CASES:
         if case.parent == "Mutation":
             answer = await client.data(f"mutation{case.document}", v=case.value)
             errors = [error["field"] for error in answer[case.field]["userErrors"]]
             assert errors.count(case.path[1:]) == 1, case
-            assert {field[-1] for field in errors if field != case.path[1:]} <= {"id", "clientId", "email"}, case
+            assert {field[-1] for field in errors if field != case.path[1:]} <= {
+                "id",
+                "clientId",
+                "email",
+                "name",
+                "slug",
+                "sku",
+            }, case
         elif case.parent != "Subscription":
             (error,) = (await client.ask(f"query{case.document}", v=case.value)).errors
             assert error["extensions"] == {"code": "VALIDATION_ERROR", "field": case.path}, case

@@ -318,6 +318,8 @@ def test_schedules_are_in_utc() -> None:
         "refresh-user-dashboard-stats": "2026-06-15T12:05:00+00:00",
         "roll-days": "2026-06-15T12:15:00+00:00",
         "recount-days": "2026-06-15T12:07:00+00:00",
+        "expire-orders": "2026-06-15T12:01:00+00:00",
+        "clean-idempotency-keys": "2026-06-15T12:25:00+00:00",
         "clean-sessions": "2026-06-16T03:20:00+00:00",
         "clean-messages": "2026-06-16T03:30:00+00:00",
         "retain-analytics": "2026-06-16T03:40:00+00:00",
